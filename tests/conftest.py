@@ -1,0 +1,53 @@
+"""Every test sees two logical CPU devices, so that a strategy with two replicas runs on any machine.
+
+TensorFlow takes the number of devices only before it starts. Tests of the device side never import it, so it is not
+imported here: a hook divides the CPU right after the first `import tensorflow`, wherever that stands.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import types
+from collections.abc import Sequence
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+class _TwoDevicesLoader(importlib.abc.Loader):
+    """TensorFlow's own loader, followed by the division of the CPU."""
+
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__spec__.loader = module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        config = sys.modules["tensorflow"].config
+        cpu = config.list_physical_devices("CPU")[0]
+        config.set_logical_device_configuration(cpu, [config.LogicalDeviceConfiguration()] * 2)
+
+
+class _TwoDevicesFinder(importlib.abc.MetaPathFinder):
+    """Finds `tensorflow` once and puts `_TwoDevicesLoader` around its loader."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _TwoDevicesLoader(spec.loader)
+        return spec
+
+
+if "tensorflow" not in sys.modules:
+    sys.meta_path.insert(0, _TwoDevicesFinder())

@@ -1,0 +1,16 @@
+"""The tokenizer of the tiny networks and a text for it."""
+
+import pytest
+from exported import TEXT
+
+from tfscale.text.tokenizers import train_tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return train_tokenizer("byte", [], 257)
+
+
+@pytest.fixture(scope="session")
+def held_out(tokenizer):
+    return [*tokenizer.encode(TEXT), tokenizer.end_id]

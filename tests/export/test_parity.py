@@ -1,0 +1,192 @@
+"""The gate lets right files through and stops each kind of wrong one."""
+
+import numpy as np
+import pytest
+from ai_edge_litert.tools import flatbuffer_utils
+from exported import CONFIGS, make_file, make_network, write_folder
+
+import tfscale.device.decoder
+import tfscale.export.parity
+from tfscale.errors import ExportError
+from tfscale.export.parity import LIMITS, check_parity, require
+
+RECIPES = ["none", "float16", "int8"]
+
+
+def compare(folder, tokenizer, held_out, family="transformer", quantize="none", content=None, network=None):
+    network = network or make_network(family)
+    path = write_folder(folder, content or make_file(family, quantize), network, tokenizer, quantize)
+    return check_parity(network, tokenizer, path, held_out, quantize=quantize)
+
+
+def values(report):
+    return {row["name"]: row["value"] for row in report["checks"]}
+
+
+def failed(report):
+    return {row["name"] for row in report["checks"] if not row["passed"]}
+
+
+def change_constants(content, change):
+    """The file with its large float32 constants replaced by `change` of them."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for buffer in model.buffers:
+        if buffer.data is not None and len(buffer.data) > 2000:
+            array = np.frombuffer(bytes(buffer.data), np.float32)
+            buffer.data = np.frombuffer(change(array).astype(np.float32).tobytes(), np.uint8)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+@pytest.mark.parametrize("quantize", RECIPES)
+@pytest.mark.parametrize("family", list(CONFIGS))
+def test_right_files_pass(tmp_path, tokenizer, held_out, family, quantize):
+    report = compare(tmp_path, tokenizer, held_out, family, quantize)
+    assert failed(report) == set() and report["passed"]
+    require(report)
+    found = values(report)
+    prompts = {f"prompt_{name} ({kernels})" for name in ("max_logit_difference", "relative_logit_error")
+               for kernels in ("xnnpack", "plain")}  # fmt: skip
+    assert prompts <= set(found) if family == "transformer" else not prompts & set(found)
+    if quantize != "none":
+        # A recipe that changed nothing would not have been applied.
+        assert found["max_logit_difference (xnnpack)"] > 1e-4
+    assert report["sizes"]["file_bytes"] > report["sizes"]["gzip_bytes"] > 1000
+    assert report["speed"]["decode_tokens_per_second"] > 0
+    assert len(report["operations"]) == (3 if family == "transformer" else 1)
+
+
+@pytest.mark.parametrize("family", list(CONFIGS))
+def test_keras_perplexity_is_that_of_the_full_forward_pass(tmp_path, tokenizer, held_out, family):
+    report = compare(tmp_path, tokenizer, held_out, family)
+    network, nll = make_network(family), 0.0
+    stream = [tokenizer.end_id, *held_out]
+    for start in range(0, len(held_out), 16):
+        inputs, targets = stream[start : start + 16][: len(held_out) - start], stream[start + 1 : start + 17]
+        logits = np.asarray(network(np.array([inputs])), np.float64)[0]
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        nll -= np.log(probabilities[np.arange(len(targets)), targets]).sum()
+    assert report["perplexity"]["keras"] == pytest.approx(np.exp(nll / len(held_out)), rel=1e-6)
+    assert report["perplexity"]["file"] == pytest.approx(report["perplexity"]["keras"], rel=1e-4)
+
+
+def test_mixed_precision_network_is_compared_in_float32(tmp_path, tokenizer, held_out):
+    network = make_network("transformer", "mixed_float16")
+    assert compare(tmp_path, tokenizer, held_out, network=network)["passed"]
+
+
+@pytest.mark.parametrize("family", list(CONFIGS))
+def test_a_damaged_weight_fails(tmp_path, tokenizer, held_out, family):
+    content = change_constants(make_file(family, "none"), lambda array: np.where(np.arange(array.size) < 64, 0, array))
+    report = compare(tmp_path, tokenizer, held_out, family, content=content)
+    assert not report["passed"]
+    assert {"max_logit_difference (xnnpack)", "relative_logit_error (plain)"} <= failed(report)
+    with pytest.raises(
+        ExportError, match=r"none file fails its parity check: .* which must be .*; nothing was written"
+    ):
+        require(report)
+
+
+def test_weights_that_are_not_numbers_fail(tmp_path, tokenizer, held_out):
+    content = change_constants(make_file("lstm", "none"), lambda array: array * np.inf)
+    report = compare(tmp_path, tokenizer, held_out, "lstm", content=content)
+    assert {"max_logit_difference (xnnpack)", "relative_logit_error (xnnpack)", "perplexity_change (plain)"} <= failed(
+        report
+    )
+
+
+def test_the_file_of_another_network_fails(tmp_path, tokenizer, held_out):
+    report = compare(tmp_path, tokenizer, held_out, network=make_network("transformer", seed=1))
+    assert {"top1_agreement (xnnpack)", "greedy_gap (xnnpack)", "perplexity_change (xnnpack)"} <= failed(report)
+
+
+def test_int8_weights_of_too_few_steps_fail(tmp_path, tokenizer, held_out):
+    def coarse(array):
+        step = np.abs(array).max() / 3
+        return np.round(array / step) * step
+
+    content = change_constants(make_file("transformer", "none"), coarse)
+    report = compare(tmp_path, tokenizer, held_out, quantize="int8", content=content)
+    assert {"relative_logit_error (xnnpack)", "top1_agreement (xnnpack)"} <= failed(report)
+    with pytest.raises(ExportError, match="try --quantize float16 or none"):
+        require(report)
+
+
+def test_state_kept_between_sequences_fails(tmp_path, tokenizer, held_out, monkeypatch):
+    def keep_state(self):
+        self._position = 0
+
+    monkeypatch.setattr(tfscale.device.decoder.LiteRTDecoder, "reset", keep_state)
+    report = compare(tmp_path, tokenizer, held_out, "lstm")
+    assert {"second_run_difference (xnnpack)", "max_logit_difference (xnnpack)"} <= failed(report)
+
+
+def test_prefill_calls_with_a_wrong_mask_fail(tmp_path, tokenizer, held_out, monkeypatch):
+    def see_everything(position, length, context):
+        return np.zeros((1, 1, length, context), np.float32)
+
+    monkeypatch.setattr(tfscale.device.decoder, "causal_mask", see_everything)
+    report = compare(tmp_path, tokenizer, held_out)
+    assert failed(report) >= {f"prompt_max_logit_difference ({kernels})" for kernels in ("xnnpack", "plain")}
+    assert {name for name in failed(report) if not name.startswith(("prompt_", "greedy_"))} == set()
+
+
+def test_pads_over_earlier_tokens_fail(tmp_path, tokenizer, held_out, monkeypatch):
+    # The cache as the runtime leaves it when a padded call runs past the context: shifted back over earlier tokens.
+    prefill = tfscale.device.decoder.LiteRTDecoder._prefill
+
+    def overrun(self, ids, length):
+        prefill(self, ids, length)
+        if self.position == 15:
+            for name in self.cache_shapes:
+                cache = self._inputs[name]()
+                cache[:, 8:15] = np.array(cache[:, 9:16])
+
+    monkeypatch.setattr(tfscale.device.decoder.LiteRTDecoder, "_prefill", overrun)
+    report = compare(tmp_path, tokenizer, held_out)
+    assert failed(report) == {
+        f"prompt_{name} ({kernels})"
+        for name in ("max_logit_difference", "relative_logit_error")
+        for kernels in ("xnnpack", "plain")
+    }
+
+
+def test_prompt_longer_than_every_prefill_call_is_read_in_pieces(tmp_path, tokenizer, held_out, monkeypatch):
+    calls = []
+    prefill = tfscale.device.decoder.LiteRTDecoder._prefill
+
+    def counted(self, ids, length):
+        calls.append((len(ids), length))
+        return prefill(self, ids, length)
+
+    monkeypatch.setattr(tfscale.device.decoder.LiteRTDecoder, "_prefill", counted)
+    assert compare(tmp_path, tokenizer, held_out)["passed"]
+    # Of the 16 tokens the last goes through decode: 15 are more than the longest call of 8, and leave a pad.
+    assert (8, 8) in calls and (7, 8) in [calls[i + 1] for i in range(len(calls) - 1) if calls[i] == (8, 8)]
+
+
+def test_tokenizer_that_ships_other_ids_fails(tmp_path, tokenizer, held_out, monkeypatch):
+    load = tfscale.export.parity.load
+
+    def load_with_other_tokenizer(*arguments, **options):
+        model = load(*arguments, **options)
+
+        class Shifted:
+            vocabulary_size, end_id = 257, 256
+            encode = staticmethod(lambda text: [(i + 1) % 256 for i in tokenizer.encode(text)])
+            decode = staticmethod(tokenizer.decode)
+
+        model.tokenizer = Shifted()
+        return model
+
+    monkeypatch.setattr(tfscale.export.parity, "load", load_with_other_tokenizer)
+    report = compare(tmp_path, tokenizer, held_out, "lstm")
+    assert failed(report) == {"tokenizer_ids_equal", "tokenizer_round_trip"}
+
+
+def test_limits_are_ordered_by_how_much_a_recipe_changes():
+    for field in ("relative_logit_error", "perplexity_change", "greedy_gap"):
+        limits = [getattr(LIMITS[recipe], field) for recipe in RECIPES]
+        assert limits == sorted(limits) and len(set(limits)) == 3, field
+    assert LIMITS["none"].max_logit_difference == 1e-3
+    assert LIMITS["none"].perplexity_change == 1e-4
+    assert LIMITS["int8"].perplexity_change == 1e-2

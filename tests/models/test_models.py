@@ -1,0 +1,165 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from models.numpy_reference import lstm, transformer
+
+from tfscale import models
+from tfscale.config import LSTMConfig, TransformerConfig
+from tfscale.errors import ConfigError
+
+CONFIGS = {
+    "transformer": TransformerConfig(
+        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, dropout=0.1
+    ),
+    "transformer_untied_bias": TransformerConfig(
+        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=2, feed_forward_dim=24,
+        use_bias=True, tie_embeddings=False,
+    ),
+    "lstm": LSTMConfig(vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=12, num_layers=2, dropout=0.1),
+    "lstm_tied_projected": LSTMConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, tie_embeddings=True),
+    "lstm_tied": LSTMConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=8, tie_embeddings=True),
+}  # fmt: skip
+
+
+def randomized(config, seed=0):
+    """A network with all weights drawn anew, biases and norms too, so that none of them can be forgotten unnoticed."""
+    network = models.build_network(config)
+    rng = np.random.default_rng(seed)
+    for variable in network.trainable_variables:
+        variable.assign(rng.normal(0, 0.3, variable.shape))
+    return network
+
+
+def ids(rows=2, length=12):
+    return np.random.default_rng(1).integers(0, 29, (rows, length)).astype("int32")
+
+
+@pytest.mark.parametrize("name", ["transformer", "transformer_untied_bias"])
+def test_transformer_equals_numpy_reference(name):
+    config = CONFIGS[name]
+    network = randomized(config)
+    zero = np.zeros(())
+    w = {"tokens": network.token_embedding.embeddings, "positions": network.position_embedding.embeddings}
+    for i, block in enumerate(network.blocks):
+        attention = block.attention
+        w |= {
+            f"{i}.norm1": block.attention_norm.gamma, f"{i}.norm2": block.feed_forward_norm.gamma,
+            f"{i}.qkv": attention.query_key_value.kernel, f"{i}.out": attention.output_projection.kernel,
+            f"{i}.expand": block.expand.kernel, f"{i}.contract": block.contract.kernel,
+            f"{i}.norm1_shift": block.attention_norm.beta if config.use_bias else zero,
+            f"{i}.norm2_shift": block.feed_forward_norm.beta if config.use_bias else zero,
+            f"{i}.qkv_bias": attention.query_key_value.bias if config.use_bias else zero,
+            f"{i}.out_bias": attention.output_projection.bias if config.use_bias else zero,
+            f"{i}.expand_bias": block.expand.bias if config.use_bias else zero,
+            f"{i}.contract_bias": block.contract.bias if config.use_bias else zero,
+        }  # fmt: skip
+    w |= {"norm": network.final_norm.gamma, "norm_shift": network.final_norm.beta if config.use_bias else zero}
+    tied = np.asarray(network.token_embedding.embeddings).T
+    w["softmax"] = tied if config.tie_embeddings else network.token_embedding.reverse_embeddings
+    w = {key: np.asarray(value, np.float64) for key, value in w.items()}
+    expected = np.stack([transformer(w, row, config.num_layers, config.num_heads) for row in ids()])
+    np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lstm", "lstm_tied_projected", "lstm_tied"])
+def test_lstm_equals_numpy_reference(name):
+    network = randomized(CONFIGS[name])
+    w = {"tokens": network.token_embedding.embeddings}
+    for i, layer in enumerate(network.lstm_layers):
+        w |= {f"{i}.kernel": layer.cell.kernel, f"{i}.recurrent": layer.cell.recurrent_kernel}
+        w[f"{i}.bias"] = layer.cell.bias
+    w = {key: np.asarray(value, np.float64) for key, value in w.items()}
+    if network.output_layer is not None:
+        w |= {"softmax": np.asarray(network.output_layer.kernel), "softmax_bias": np.asarray(network.output_layer.bias)}
+    else:
+        projection = np.eye(8) if network.projection is None else np.asarray(network.projection.kernel)
+        w |= {"softmax": projection @ w["tokens"].T, "softmax_bias": np.zeros(())}
+    expected = np.stack([lstm(w, row, len(network.lstm_layers)) for row in ids()])
+    np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logits_do_not_depend_on_later_tokens(name):
+    network = randomized(CONFIGS[name])
+    first = ids(1)
+    before = network(first).numpy()
+    for t in (1, 5, 11):
+        changed = first.copy()
+        changed[0, t] = (changed[0, t] + 7) % 29
+        after = network(changed).numpy()
+        np.testing.assert_array_equal(after[0, :t], before[0, :t])
+        assert np.abs(after[0, t] - before[0, t]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_parameter_count_formula(name):
+    assert models.parameter_count(CONFIGS[name]) == models.build_network(CONFIGS[name]).count_params()
+
+
+def test_parameter_count_by_hand():
+    # 29 x 16 tokens + 12 x 16 positions + 2 x (4 x 16 x 16 attention + 2 x 16 x 64 feed-forward + 2 norms) + a norm
+    assert models.parameter_count(CONFIGS["transformer"]) == 464 + 192 + 2 * (1024 + 2048 + 32) + 16
+    # 29 x 8 tokens + 4 x 12 x (8 + 12 + 1) + 4 x 12 x (12 + 12 + 1) + 29 x (12 + 1) softmax
+    assert models.parameter_count(CONFIGS["lstm"]) == 232 + 1008 + 1200 + 377
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_cached_steps_equal_the_full_forward_pass(name):
+    config, network = CONFIGS[name], randomized(CONFIGS[name])
+    tokens = ids(1, 10)
+    cache = {key: tf.zeros(shape) for key, shape in network.cache_spec().items()}
+    logits = []
+    for position in range(10):
+        mask = np.where(np.arange(config.sequence_length) <= position, 0, -1e4)[None, None, None].astype("float32")
+        step, cache = network.cached_step(
+            tf.constant(tokens[:, position : position + 1]), cache, input_pos=tf.constant([position]), mask=mask
+        )
+        logits.append(step.numpy()[0, 0])
+    np.testing.assert_allclose(np.stack(logits), network(tokens).numpy()[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["transformer_untied_bias", "lstm_tied_projected"])
+def test_saved_model_comes_back_equal(name, tmp_path):
+    network = randomized(CONFIGS[name])
+    network.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.config == network.config
+    np.testing.assert_array_equal(again(ids()).numpy(), network(ids()).numpy())
+
+
+@pytest.mark.parametrize("name", ["transformer", "lstm"])
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_keeps_float32_weights_and_logits(name, precision):
+    exact = models.build_network(CONFIGS[name])
+    mixed = models.build_network(CONFIGS[name], precision)
+    assert {v.dtype for v in mixed.trainable_variables} == {"float32"}
+    assert mixed(ids()).dtype == tf.float32
+    difference = np.abs(mixed(ids()).numpy() - exact(ids()).numpy()).max()
+    assert 0 < difference < 0.02 * np.abs(exact(ids()).numpy()).max()
+
+
+def test_initial_weights_follow_the_seed():
+    config = CONFIGS["transformer"]
+    same, again, other = (models.build_network(config, seed=seed).get_weights() for seed in (3, 3, 4))
+    assert all((a == b).all() for a, b in zip(same, again, strict=True))
+    matrices = [w for w in range(len(same)) if same[w].ndim == 2]
+    assert all((same[w] != other[w]).all() for w in matrices)
+    assert len({float(same[w][0, 0]) for w in matrices}) == len(matrices), "two matrices were drawn with one seed"
+
+
+def test_initial_loss_is_near_the_uniform_one():
+    network = models.build_network(CONFIGS["transformer"])
+    targets = np.random.default_rng(2).integers(0, 29, (2, 12))
+    loss = keras.losses.sparse_categorical_crossentropy(targets, network(ids()), from_logits=True)
+    assert abs(float(np.mean(loss)) - np.log(29)) < 0.05
+
+
+def test_config_without_vocabulary_size_is_refused():
+    with pytest.raises(ConfigError, match="vocabulary_size"):
+        models.build_network(TransformerConfig())
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ConfigError, match="hidden_dim=100 is not divisible by model.num_heads=3"):
+        TransformerConfig(hidden_dim=100, num_heads=3)

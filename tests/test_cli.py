@@ -1,0 +1,427 @@
+"""The command line: what is accepted, how a mistake is told, what goes to stdout and stderr, exit codes."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from tfscale import cli, commands
+from tfscale.commands import evaluate, export, generate, prepare, train
+from tfscale.config import MODEL_CONFIGS, ExportConfig, PrepareConfig, SamplingConfig, TrainConfig
+from tfscale.errors import CheckpointError, ConfigError
+
+TRAIN = ["train", "--data", "d", "--output", "o"]
+
+
+@pytest.fixture
+def write_yaml(tmp_path):
+    def write(text):
+        path = tmp_path / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def replace_module(monkeypatch):
+    """Puts functions in the place of a module that is slow to import, and leaves TensorFlow alone."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+
+    def replace(name, **functions):
+        module = types.ModuleType(name)
+        vars(module).update(functions)
+        monkeypatch.setitem(sys.modules, name, module)
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "unknown command trian; did you mean train?"),
+        (["zzz"], "unknown command zzz (see tfscale --help)"),
+        (["--versoin"], "unknown option --versoin (see tfscale --help)"),
+        (["prepare", "--vocab-size", "5"], "unknown option --vocab-size; did you mean --vocabulary-size?"),
+        (["prepare", "--vocabulary_sise=5"], "unknown option --vocabulary_sise; did you mean --vocabulary-size?"),
+        (["prepare", "--qqqq"], "unknown option --qqqq"),
+        (["prepare", "-o", "x"], "unknown option -o; did you mean --output?"),
+        (["prepare", "--text", "a"], "--output must be given (see tfscale prepare --help)"),
+        (["prepare", "--output"], "--output needs a value: text"),
+        (["prepare", "--output", "--text", "a"],
+         "--output needs a value: text (for one that starts with --, write --output=--text)"),
+        (["prepare", "--text", "--output", "o"], "--text needs a value: text, once or more"),
+        (["prepare", "--output", "o", "--vocabulary-size", "abc"],
+         "--vocabulary-size: expected a whole number; received 'abc'"),
+        (["prepare", "--output", "o", "--vocabulary-size", "1.5"],
+         "--vocabulary-size: expected a whole number; received '1.5'"),
+        (["prepare", "--output", "o", "--test-fraction", "a lot"], "--test-fraction: expected a number; received 'a lot'"),
+        (["prepare", "--output", "o", "--corpus", "python"],
+         "--corpus: expected one of python-stdlib, python-docs; received 'python'"),
+        (["prepare", "--output", "o", "--lowercase=maybe"], "--lowercase: expected true or false; received 'maybe'"),
+        (["prepare", "--output", "o", "stray"], "unexpected word 'stray' (see tfscale prepare --help)"),
+        (["prepare", "--output", "o", "--json=yes"], "--json takes no value; received 'yes'"),
+        (["prepare", "--output", "o", "--text", "a", "--test-fraction", "0.7"],
+         "test_fraction=0.7 is out of range; expected 0 to 0.5"),
+        (["train"], "--data must be given: the data folder that tfscale prepare wrote"),
+        (["train", "--data", "d"], "--output must be given: the run folder to write"),
+        ([*TRAIN, "--steps", "3"], "unknown option --steps; did you mean --train.steps?"),
+        ([*TRAIN, "--train.stpes", "3"], "unknown option --train.stpes; did you mean --train.steps?"),
+        ([*TRAIN, "--train.steps", "0"], "train.steps=0 is out of range; expected 1 or more"),
+        ([*TRAIN, "--train", "file"], "unknown option --train; did you mean --train.steps?"),
+        ([*TRAIN, "--model.family", "rnn"], "--model.family: expected one of transformer, lstm; received 'rnn'"),
+        ([*TRAIN, "--model.family", "lstm", "--model.num_heads", "2"],
+         "unknown option --model.num_heads; it belongs to --model.family transformer"),
+        (["evaluate"], "RUN_DIR|FILE.tflite must be given (see tfscale evaluate --help)"),
+        (["evaluate", "x", "--text", "a", "--data", "b"], "give either --text or --data, not both"),
+        (["quickstart", "--minutes", "0"], "minutes=0.0 is out of range; expected above 0 to 1440"),
+        (["quickstart", "--steps", "-1"], "steps=-1 is out of range; expected 0 (from --minutes) or more"),
+        (["generate", "no/such/place"],
+         "no/such/place does not exist; expected a run folder or an exported .tflite file"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
+    assert cli.main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"error: {message}\n"
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  step: 3\n", "unknown key train.step; did you mean train.steps?"),
+        ("trian:\n  steps: 3\n", "unknown key trian; did you mean train?"),
+        ("train: 3\n", "train should hold options such as train.steps; received 3"),
+        ("train:\n  steps: abc\n", "train.steps: expected a whole number; received 'abc'"),
+        ("train:\n  steps: 1.5\n", "train.steps: expected a whole number; received 1.5"),
+        ("train:\n  xla: maybe\n", "train.xla: expected one of auto, on, off; received 'maybe'"),
+        ("model:\n  family: lstm\n  num_heads: 2\n",
+         "unknown key model.num_heads; it belongs to --model.family transformer"),
+        ("json: true\n", "unknown key json"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_yaml_names_the_file(text, message, write_yaml, capsys):
+    path = write_yaml(text)
+    assert cli.main(["train", path, "--data", "d", "--output", "o"]) == 2
+    assert capsys.readouterr().err == f"error: {path}: {message}\n"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("a: [", "is not valid YAML"), ("- 1\n", "received list")])
+def test_a_file_that_is_no_mapping_is_refused(text, expected, write_yaml):
+    path = write_yaml(text)
+    with pytest.raises(ConfigError, match=expected) as caught:
+        train.parse([path])
+    assert path in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_yaml_file_is_named():
+    with pytest.raises(ConfigError, match=r"cannot read the configuration no\.yaml: No such file"):
+        train.parse(["no.yaml"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--text", "a", "b c", "d"], ["--text", "a", "--text", "b c", "--text=d"], ["--text", "a", "b c", "--text", "d"]],
+)
+def test_a_list_is_one_option_or_several(words):
+    options = prepare.parse([*words, "--output", "o"])
+    assert options.text == ["a", "b c", "d"]
+
+
+@pytest.mark.parametrize("text", ["[a]", "null", "1", "a, b", 'say "hi"', "{x: 1}", "été", "-"])
+def test_text_is_taken_as_it_is(text):
+    assert (
+        prepare.parse(["--text", text, "--output", text]).as_dict() | {}
+        == prepare.parse([f"--text={text}", f"--output={text}"]).as_dict()
+    )
+    options = prepare.parse(["--text", text, "--output", text])
+    assert (options.text, options.output) == ([text], text)
+    assert generate.parse(["run", "--prompt", text]).prompt == text
+
+
+def test_a_prompt_may_look_like_an_option():
+    assert generate.parse(["run", "--prompt", "-x"]).prompt == "-x"
+    assert generate.parse(["run", "--prompt", "--help me"]).prompt == "--help me"
+    assert generate.parse(["run", "--prompt=--json"]).prompt == "--json"
+
+
+def test_hyphens_and_underscores_are_the_same():
+    hyphens = prepare.parse(["--output", "o", "--vocabulary-size", "5", "--tokenizer-from=t"])
+    underscores = prepare.parse(["--output", "o", "--vocabulary_size", "5", "--tokenizer_from=t"])
+    assert hyphens == underscores
+    assert hyphens.vocabulary_size == 5
+    assert train.parse([*TRAIN[1:], "--train.global-batch-size", "7"]).train.global_batch_size == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [([], False), (["--lowercase"], True), (["--lowercase", "true"], True), (["--lowercase", "false"], False)],
+)
+def test_a_switch_takes_a_value_or_none(words, expected):
+    assert prepare.parse([*words, "--output", "o"]).lowercase is expected
+
+
+def test_lists_of_numbers():
+    assert export.parse(["run", "--output", "o"]).prefill_lengths == [8, 64]
+    assert export.parse(["run", "--output", "o", "--prefill-lengths", "4", "16", "32"]).prefill_lengths == [4, 16, 32]
+
+
+def test_yaml_gives_values_and_options_go_before_them(write_yaml):
+    path = write_yaml(
+        "model:\n  family: lstm\n  hidden_dim: 32\n"
+        "train:\n  xla: off\n  learning_rate: 1e-2\n  steps: 5\n  tensorboard: false\n"
+        "data: from-yaml\noutput: o\n"
+    )
+    options = train.parse([path, "--train.steps", "7", "--data", "d"])
+    assert (options.model.family, options.model.hidden_dim, options.model.num_layers) == ("lstm", 32, 1)
+    assert (options.train.xla, options.train.learning_rate, options.train.steps) == ("off", 0.01, 7)
+    assert options.train.tensorboard is False
+    assert (options.data, options.output) == ("d", "o")
+
+
+def test_the_config_of_a_run_trains_another(write_yaml):
+    path = write_yaml(
+        "model:\n  family: transformer\n  num_heads: 2\ntrain:\n  steps: 5\n"
+        "data: d\ndata_digest: abc\ntokenizer_digest: def\n"
+    )
+    options = train.parse([path, "--output", "another"])
+    assert (options.model.num_heads, options.data, options.output) == (2, "d", "another")
+
+
+def test_an_option_chooses_the_family_over_yaml(write_yaml):
+    options = train.parse([write_yaml("model:\n  family: lstm\n"), *TRAIN[1:], "--model.family", "transformer"])
+    assert options.model.family == "transformer"
+    assert options.model.num_heads == 4
+
+
+def test_train_hands_over_the_configs(replace_module, capsys):
+    calls = []
+
+    def fake_train(model_config, train_config, **rest):
+        calls.append((model_config, train_config, rest))
+        return {"steps": 3, "tokens": 96, "loss": 1.5, "tokens_per_second": 12345.6, "validation": {"perplexity": 2.5}}
+
+    replace_module("tfscale.training.run", train=fake_train)
+    assert cli.main([*TRAIN, "--model.family", "lstm", "--model.hidden_dim", "8", "--train.steps", "3"]) == 0
+    [(model_config, train_config, rest)] = calls
+    assert model_config == MODEL_CONFIGS["lstm"](hidden_dim=8)
+    assert train_config == TrainConfig(steps=3)
+    assert rest == {"data": "d", "output": "o", "progress": True}
+    out = capsys.readouterr().out
+    assert [line.split() for line in out.splitlines()] == [
+        ["steps", "3"],
+        ["tokens", "96"],
+        ["training", "loss", "1.5"],
+        ["tokens", "per", "second", "12,346"],
+        ["validation", "perplexity", "2.5"],
+    ]
+
+
+def test_prepare_hands_over_its_config(replace_module, capsys):
+    seen = []
+
+    def fake_prepare(config):
+        seen.append(config)
+        split = types.SimpleNamespace(documents=2, tokens=1000, utf8_bytes=3500)
+        return types.SimpleNamespace(splits={"train": split}, vocabulary_size=300)
+
+    replace_module("tfscale.data.prepare", prepare=fake_prepare)
+    assert cli.main(["prepare", "--text", "a", "b", "--output", "o", "--tokenizer", "byte", "--json"]) == 0
+    assert seen == [PrepareConfig(text=["a", "b"], output="o", tokenizer="byte")]
+    assert json.loads(capsys.readouterr().out) == {
+        "output": "o",
+        "vocabulary_size": 300,
+        "splits": {"train": {"documents": 2, "tokens": 1000, "bytes": 3500}},
+    }
+    cli.main(["prepare", "--text", "a", "--output", "o"])
+    assert "3.500" in capsys.readouterr().out
+
+
+def test_json_keeps_stdout_for_itself(replace_module, capsys):
+    def chatty(*_, **__):
+        print("Epoch 1/1")
+        return {"loss": np.float32(0.5), "steps": np.int64(3), "text": "é"}
+
+    replace_module("tfscale.training.run", train=chatty)
+    assert cli.main([*TRAIN, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == '{"loss": 0.5, "steps": 3, "text": "é"}\n'
+    assert captured.err == "Epoch 1/1\n"
+
+
+def test_exit_codes(replace_module, capsys):
+    def raising(error):
+        def function(*_, **__):
+            raise error
+
+        replace_module("tfscale.training.run", train=function)
+
+    raising(CheckpointError("run is a run of another model"))
+    assert cli.main(TRAIN) == 2
+    assert capsys.readouterr().err == "error: run is a run of another model\n"
+    raising(KeyboardInterrupt())
+    assert cli.main(TRAIN) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    raising(ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(TRAIN)
+
+
+class Letters:
+    """Stands for a decoder and a tokenizer: the prompt's next letter, for ever."""
+
+    end_id, context_length, vocabulary_size = 0, None, 128
+
+    def reset(self):
+        pass
+
+    def feed(self, ids):
+        return np.eye(128)[ids[-1] + 1]
+
+    def encode(self, text):
+        return [ord(letter) for letter in text]
+
+    def decode(self, ids):
+        return "".join(map(chr, ids))
+
+
+@pytest.fixture
+def letters(replace_module, tmp_path):
+    model = Letters()
+    target = types.SimpleNamespace(tokenizer=model, decoder=lambda: model)
+    replace_module("tfscale.device", load=lambda path, threads: target)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"")
+    return str(path)
+
+
+def test_generate_streams_prompt_and_completion(letters, monkeypatch, capsys):
+    class Stream:
+        def __init__(self, tokenizer):
+            self.tokenizer = tokenizer
+
+        def push(self, token):
+            return self.tokenizer.decode([token])
+
+        def flush(self):
+            return ""
+
+    monkeypatch.setattr("tfscale.evaluation.generation.StreamDecoder", Stream)
+    assert cli.main(["generate", letters, "--prompt", "ab", "--max-tokens", "9", "--stop", "g", "x"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "abcdef\n"
+    assert "[5 tokens" in captured.err and "stopped by stop]" in captured.err
+    assert cli.main(["generate", letters, "--prompt", "ab", "--max-tokens", "3", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result.pop("tokens_per_second") > 0
+    assert result == {"prompt": "ab", "text": "cde", "prompt_tokens": 3, "tokens": 3, "stopped_by": "length"}
+
+
+def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
+    calls = []
+
+    def fake(kind):
+        def score(target, **rest):
+            calls.append((kind, target, rest))
+            return {"nll_per_token": 1.0, "perplexity": 2.7182818, "bits_per_byte": None, "tokens": 4, "bytes": None}
+
+        return score
+
+    replace_module("tfscale.device", load=lambda path, threads: ("device", path, threads))
+    replace_module("tfscale.training.run", load_run=lambda path: ("run", path))
+    replace_module("tfscale.evaluation.evaluate", evaluate_run=fake("run"), evaluate_file=fake("file"))
+    run, exported = tmp_path / "run", tmp_path / "export"
+    run.mkdir()
+    exported.mkdir()
+    (exported / "model.json").write_text("{}")
+    assert cli.main(["evaluate", str(run), "--text", "a", "b"]) == 0
+    assert "perplexity     2.718" in capsys.readouterr().out
+    assert cli.main(["evaluate", str(exported), "--data", "d", "--split", "test", "--threads", "2"]) == 0
+    assert calls == [
+        ("run", ("run", str(run)), {"data_dir": None, "split": "validation", "text_files": ["a", "b"]}),
+        ("file", ("device", str(exported), 2), {"data_dir": "d", "split": "test", "text_files": None}),
+    ]
+
+
+def help_text(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*words, "--help"])
+    assert caught.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_train_help_lists_every_knob_of_every_family(capsys):
+    text = help_text(["train"], capsys)
+    for config, section in [(TrainConfig, "train"), *((config, "model") for config in MODEL_CONFIGS.values())]:
+        for field in dataclasses.fields(config):
+            assert f"--{section}.{field.name} " in text
+    # Units come from the fields' docstrings.
+    assert "--train.warmup_steps N Optimizer steps over which the learning rate rises" in text
+    assert "--model.embedding_dim N Width of the token embedding." in text
+
+
+@pytest.mark.parametrize(
+    ("command", "config"), [("prepare", PrepareConfig), ("export", ExportConfig), ("generate", SamplingConfig)]
+)
+def test_help_has_a_line_for_every_field(command, config, capsys):
+    text = help_text([command], capsys)
+    for field in dataclasses.fields(config):
+        assert f"--{field.name.replace('_', '-')} " in text
+
+
+def test_overview(capsys):
+    assert cli.main([]) == 0
+    text = capsys.readouterr().out
+    assert cli.main(["--help"]) == 0
+    assert capsys.readouterr().out == text
+    for name in cli.COMMANDS:
+        assert f"\n  {name} " in text
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tfscale {cli.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["train", "--trian.steps", "3"]])
+def test_nothing_heavy_is_loaded_for_help_and_mistakes(words):
+    code = (
+        "import sys\nfrom tfscale.cli import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'rich', 'matplotlib', 'ai_edge_litert'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tensorflow_starts_silently():
+    code = "from tfscale.commands.quiet import load_tensorflow; load_tensorflow(); import sys, tensorflow"
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", code + "; print('after', file=sys.stderr)"],
+        capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "after\n")
+
+
+def test_a_tensorflow_that_does_not_start_says_why(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("import os\nos.write(2, b'no such library')\nraise ImportError('broken')\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+    code += "from tfscale.commands.quiet import load_tensorflow; load_tensorflow()"
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("no such libraryTraceback") and "ImportError: broken" in done.stderr
+
+
+def test_every_command_module_is_complete():
+    for name, module in cli.COMMANDS.items():
+        assert module.__name__ == f"{commands.__name__}.{name}"
+        assert module.SUMMARY and "\n" not in module.SUMMARY
+        assert callable(module.parse) and callable(module.run) and callable(module.show)
+    assert set(cli.COMMANDS) == {"quickstart", "prepare", "train", "evaluate", "generate", "export", "benchmark"}
+    assert evaluate.parse(["run"]).split == "validation"

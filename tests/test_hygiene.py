@@ -1,0 +1,206 @@
+"""What holds the repository together: one-way imports, light rooms, documents that tell the truth, a complete wheel."""
+
+import ast
+import configparser
+import os
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import tfscale
+from tfscale import cli
+from tfscale.arguments import option_types
+from tfscale.commands import train
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+LIGHT = [
+    "tfscale",
+    "tfscale.cli",
+    "tfscale.text.tokenizers",
+    "tfscale.device",
+    "tfscale.evaluation.generation",
+    "tfscale.evaluation.sampling",
+    "tfscale.evaluation.score",
+]
+
+
+def setup_cfg():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def requirements(text):
+    return [Requirement(line) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def pins():
+    return {pin.name.lower().replace("_", "-"): pin for pin in requirements((ROOT / "constraints.txt").read_text())}
+
+
+def blocks(document, language):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def test_rooms_import_one_way():
+    pytest.importorskip("importlinter", reason="import-linter is in the extra dev")
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+def test_light_modules_need_neither_tensorflow_nor_keras():
+    code = "import sys\nfor name in ('tensorflow', 'keras', 'tf_keras'):\n    sys.modules[name] = None\n"
+    code += "\n".join(f"import {name}" for name in LIGHT)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_lead_somewhere():
+    for name in tfscale.__all__:
+        assert getattr(tfscale, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        tfscale.trian  # noqa: B018
+
+
+def test_commands_of_the_readme_parse():
+    lines = [line for block in blocks("README.md", "sh") for line in block.splitlines()]
+    lines += re.findall(r"# [\w.]+, for: (tfscale .*)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("tfscale ")]
+    assert {words[0] for words in commands} >= {"prepare", "train", "evaluate", "generate", "export", "benchmark"}
+    for name, *words in commands:
+        if not any(word.endswith(".yaml") for word in words):
+            assert cli.COMMANDS[name].parse(words).json is False
+
+
+def test_yaml_of_the_readme_parses(tmp_path):
+    [block] = blocks("README.md", "yaml")
+    path = tmp_path / "lstm.yaml"
+    path.write_text(block)
+    options = train.parse([str(path), "--data", "data", "--output", "lstm-run"])
+    assert (options.model.family, options.model.num_layers, options.train.micro_batches) == ("lstm", 2, 2)
+
+
+def test_python_of_the_readme_names_what_there_is():
+    names = set()
+    for block in blocks("README.md", "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tfscale":
+                names.add(node.attr)
+    assert names >= {"prepare", "train", "export", "generate", "LanguageModel", "strategy", "device"}
+    for name in names:
+        assert getattr(tfscale, name) is not None
+
+
+def test_make_targets_of_the_documents_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        named = set(re.findall(r"(?:`|^ *)make ([a-z]+)", text, re.MULTILINE))
+        assert named and named <= targets, f"{document}: {named - targets}"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.index("make quickstart") < readme.index("make test") < readme.index("## ")
+
+
+def test_links_of_the_documents_lead_to_files():
+    for document in [*DOCUMENTS, "savedmodels/README.md"]:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"
+
+
+def test_ci_runs_lint_and_tests():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert re.findall(r"^make \w+$", script.read_text(), re.MULTILINE) == ["make lint", "make test"]
+
+
+def test_changelog_has_this_version():
+    assert f"## [{tfscale.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_tested_versions_are_in_the_declared_ranges():
+    """Of everything that `make` installs; the benchmark's and the TPU's wheels have their pins in setup.cfg."""
+    config, pinned = setup_cfg(), pins()
+    extras = config["options.extras_require"]
+    texts = [
+        config["options"]["install_requires"],
+        *(extras[name] for name in ("litertlm", "notebooks", "test", "dev")),
+    ]
+    for requirement in requirements("\n".join(texts)):
+        pin = pinned[requirement.name.lower().replace("_", "-")]
+        [specifier] = pin.specifier
+        assert specifier.operator == "=="
+        assert requirement.specifier.contains(specifier.version), f"{requirement} and {pin}"
+
+
+def test_one_tensorflow_only():
+    named = {requirement.name for requirement in requirements(setup_cfg()["options"]["install_requires"])} | set(pins())
+    assert "tensorflow" in named
+    assert not named & {"tensorflow-cpu", "tensorflow-tpu", "tf-nightly", "torch"}
+
+
+def test_options_are_the_listed_ones():
+    """A new, renamed or re-defaulted option is a change that users see: it is made on purpose, and in this file too."""
+    lines = []
+    for name, command in cli.COMMANDS.items():
+        parsers = []
+        if name == "train":
+            parsers = [(f"train --model.family {family}", train.build_parser(family)) for family in train.MODEL_CONFIGS]
+        else:
+            parsers = [(name, command.build_parser())]
+        for title, parser in parsers:
+            lines.append(title)
+            defaults = parser.get_defaults().as_dict()
+            for key in option_types(parser):
+                value = defaults
+                for part in key.split("."):
+                    value = value.get(part) if isinstance(value, dict) else None
+                lines.append(f"  --{key} {value!r}")
+    found = "\n".join(lines) + "\n"
+    path = ROOT / "tests" / "options.txt"
+    if os.environ.get("UPDATE_OPTIONS"):
+        path.write_text(found)
+    assert found == path.read_text(), "if the change is meant: UPDATE_OPTIONS=1 python -m pytest tests/test_hygiene.py"
+
+
+def test_wheel_holds_the_package_and_nothing_else(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check",
+         "--wheel-dir", str(tmp_path), str(source_tree(tmp_path / "source"))],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [wheel] = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    package = {path.relative_to(ROOT).as_posix() for path in package_files()}
+    info = f"tfscale-{tfscale.__version__}.dist-info"
+    assert {name for name in names if not name.startswith(info)} == package
+    assert "tfscale/py.typed" in package
+    assert f"{info}/licenses/LICENSE" in names
+    entry_points = zipfile.ZipFile(wheel).read(f"{info}/entry_points.txt").decode()
+    assert "tfscale = tfscale.cli:main" in entry_points
+
+
+def package_files():
+    return [path for path in (ROOT / "tfscale").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
+def source_tree(folder):
+    """A copy, because building writes beside setup.cfg."""
+    for path in [ROOT / name for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")] + package_files():
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    return folder

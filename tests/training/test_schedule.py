@@ -1,0 +1,58 @@
+import keras
+import numpy as np
+import pytest
+from training.conftest import CONFIGS
+
+from tfscale import models
+from tfscale.config import TrainConfig, TransformerConfig
+from tfscale.training.schedule import WarmupSchedule, build_optimizer, build_schedule, undecayed_variables
+
+
+@pytest.mark.parametrize(
+    "step,expected",
+    [
+        (0, 0.2), (1, 0.4), (3, 0.8),  # warm-up: peak x (step + 1) / 5
+        (4, 1.0), (9, 0.55), (14, 0.1),  # half a cosine from 1.0 at step 4 to 0.1 at step 14, the last of 15
+        (20, 0.1),
+    ],
+)  # fmt: skip
+def test_warmup_and_cosine(step, expected):
+    schedule = WarmupSchedule(peak=1.0, warmup_steps=4, steps=15, final=0.1)
+    assert float(schedule(step)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_constant_after_the_warmup():
+    schedule = build_schedule(TrainConfig(schedule="constant", learning_rate=0.5, warmup_steps=1, steps=9))
+    assert [float(schedule(step)) for step in (0, 1, 5, 8)] == [0.25, 0.5, 0.5, 0.5]
+
+
+def test_without_warmup_the_first_step_has_the_peak():
+    assert float(build_schedule(TrainConfig(learning_rate=0.5, warmup_steps=0))(0)) == 0.5
+
+
+def test_schedule_survives_serialization():
+    schedule = WarmupSchedule(peak=1.0, warmup_steps=4, steps=15, final=0.1)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert float(again(9)) == float(schedule(9))
+
+
+@pytest.mark.parametrize(
+    "config,expected",
+    [
+        (TransformerConfig(vocabulary_size=9, hidden_dim=8, num_layers=1, num_heads=2, use_bias=True),
+         {"query_key_value/kernel", "output_projection/kernel", "expand/kernel", "contract/kernel"}),
+        (CONFIGS["lstm"], {"lstm_cell/kernel", "lstm_cell/recurrent_kernel", "output/kernel"}),
+    ],
+)  # fmt: skip
+def test_weight_decay_spares_norms_biases_and_embeddings(config, expected):
+    network = models.build_network(config)
+    spared = {id(v) for v in undecayed_variables(network)}
+    decayed = {"/".join(v.path.split("/")[-2:]) for v in network.trainable_variables if id(v) not in spared}
+    assert decayed == expected
+    optimizer = build_optimizer(TrainConfig(weight_decay=0.5, learning_rate=0.1, warmup_steps=0), network)
+    optimizer.build(network.trainable_variables)
+    before = [np.array(v.numpy()) for v in network.trainable_variables]
+    optimizer.apply([np.zeros(v.shape, "float32") for v in network.trainable_variables])
+    for variable, value in zip(network.trainable_variables, before, strict=True):
+        factor = 1.0 if id(variable) in spared else 1 - 0.1 * 0.5
+        np.testing.assert_allclose(variable.numpy(), value * factor, rtol=1e-6)

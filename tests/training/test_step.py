@@ -1,0 +1,234 @@
+"""The train step: against stock Keras on one device, hand-made sums, and itself cut in other ways."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from training.conftest import CONFIGS, LENGTH, VOCABULARY, make_windows
+
+from tfscale import models
+from tfscale.errors import ConfigError, TrainingError
+from tfscale.training.language_model import LanguageModel
+from tfscale.training.strategy import strategy
+
+
+def fit(windows, family="transformer", name="single", batch_size=16, epochs=3, optimizer=None, dropout=0.0,
+        precision="float32", callbacks=(), xla=False, **options):  # fmt: skip
+    """Trains and returns (per-epoch losses, weights, model). XLA compiles for seconds, so most tests do without."""
+    config = dataclasses.replace(CONFIGS[family], dropout=dropout)
+    with strategy(name).scope():
+        model = LanguageModel(models.build_network(config, precision))
+        model.compile(optimizer() if optimizer else keras.optimizers.AdamW(1e-2), xla=xla, **options)
+    history = model.fit(*windows, batch_size=batch_size, epochs=epochs, verbose=0, shuffle=False, callbacks=callbacks)
+    return history.history["loss"], model.network.get_weights(), model
+
+
+def gap(a, b):
+    return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize(
+    "family,optimizer,limit", [("transformer", keras.optimizers.AdamW, 5e-5), ("lstm", keras.optimizers.SGD, 1e-6)]
+)
+def test_one_device_equals_stock_keras_fit(windows, family, optimizer, limit):
+    """Keras's own fit is right on one device; not with clipping, where it takes the norm of an embedding's gradient
+    before it adds up the rows of a token that occurs more than once."""
+    ours_loss, ours, _ = fit(windows, family, clip_norm=0.0, optimizer=lambda: optimizer(1e-2))
+    network = models.build_network(CONFIGS[family])
+    network.compile(
+        optimizer(1e-2),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False,
+    )  # fmt: skip
+    theirs = network.fit(*windows, batch_size=16, epochs=3, shuffle=False, verbose=0)
+    np.testing.assert_allclose(ours_loss, theirs.history["loss"], atol=1e-5)
+    assert gap(ours, network.get_weights()) < limit
+
+
+SAME = {"clip_norm": 0.1, "ema_decay": 0.9, "label_smoothing": 0.1}
+
+
+@pytest.fixture(scope="module")
+def one_device(windows):
+    return {family: fit(windows, family, **SAME) for family in CONFIGS}
+
+
+@pytest.mark.parametrize(
+    "family,name,micro,xla",
+    [
+        ("transformer", "single", 4, True), ("transformer", "mirrored", 1, True), ("transformer", "mirrored", 2, False),
+        ("lstm", "single", 2, False), ("lstm", "mirrored", 2, True),
+    ],
+)  # fmt: skip
+def test_replicas_micro_batches_and_xla_do_not_change_the_answer(windows, one_device, family, name, micro, xla):
+    one_loss, one, one_model = one_device[family]
+    loss, weights, model = fit(windows, family, name, micro_batches=micro, xla=xla, **SAME)
+    np.testing.assert_allclose(loss, one_loss, atol=1e-5)
+    assert gap(weights, one) < 5e-5
+    averages = [[v.numpy() for v in m.train_step_runner.averages] for m in (model, one_model)]
+    assert gap(*averages) < 5e-5
+
+
+def test_unequal_tokens_per_replica_do_not_change_the_answer(windows):
+    """The last batch has 9 rows for 16 places, and the weights leave out most tokens of the first rows."""
+    ids, targets = (x[:41] for x in windows)
+    weights = np.ones((41, LENGTH), "float32")
+    weights[:6, 3:] = 0
+    results = []
+    for name, micro in (("single", 1), ("mirrored", 2)):
+        with strategy(name).scope():
+            model = LanguageModel(models.build_network(CONFIGS["transformer"]))
+            model.compile(keras.optimizers.SGD(0.5), clip_norm=0.1, micro_batches=micro, xla=False)
+        history = model.fit(ids, targets, sample_weight=weights, batch_size=16, epochs=2, verbose=0, shuffle=False)
+        results.append((history.history["loss"], model.network.get_weights()))
+    np.testing.assert_allclose(results[1][0], results[0][0], atol=1e-5)
+    assert gap(results[1][1], results[0][1]) < 1e-6
+
+
+def test_gradient_and_clipping_by_hand():
+    """One softmax layer, one step of SGD: the gradient of the mean loss is (p - y) x / tokens, cut to the norm."""
+    inputs = keras.Input((2,), dtype="int32")
+    table = keras.layers.Embedding(3, 3, embeddings_initializer="zeros", name="table")
+    model = LanguageModel(keras.Model(inputs, table(inputs)))
+    model.compile(keras.optimizers.SGD(1.0), clip_norm=0.0)
+    # Logits are zeros, so p = 1/3. Id 0 is followed by 1 and by 2, id 1 by 2 and (weight 0) by 0.
+    model.fit(np.array([[0, 0], [1, 1]]), np.array([[1, 2], [2, 0]]), sample_weight=np.array([[1, 1], [1, 0.0]]),
+              batch_size=2, verbose=0)  # fmt: skip
+    gradient = np.array([[2 / 3, 1 / 3 - 1 + 1 / 3, 2 / 3 - 1], [1 / 3, 1 / 3, -2 / 3], [0, 0, 0]]) / 3
+    np.testing.assert_allclose(np.asarray(table.embeddings.numpy()), -gradient, atol=1e-7)
+
+    table.embeddings.assign(np.zeros((3, 3)))
+    model.compile(keras.optimizers.SGD(1.0), clip_norm=0.1)
+    model.fit(np.array([[0, 0], [1, 1]]), np.array([[1, 2], [2, 0]]), sample_weight=np.array([[1, 1], [1, 0.0]]),
+              batch_size=2, verbose=0)  # fmt: skip
+    np.testing.assert_allclose(table.embeddings.numpy(), -gradient * 0.1 / np.linalg.norm(gradient), atol=1e-7)
+
+
+def test_label_smoothing_gradient_equals_keras_loss(windows):
+    _, ours, _ = fit(windows, label_smoothing=0.2, clip_norm=0.0, epochs=1)
+    network = models.build_network(CONFIGS["transformer"])
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+    network.compile(keras.optimizers.AdamW(1e-2), loss, jit_compile=False)
+    network.fit(windows[0], np.eye(VOCABULARY)[windows[1]], batch_size=16, epochs=1, shuffle=False, verbose=0)
+    assert gap(ours, network.get_weights()) < 5e-5
+
+
+def test_reported_loss_is_without_label_smoothing(windows):
+    ids, targets = (x[:16] for x in windows)
+    network = models.build_network(CONFIGS["transformer"])
+    logits = network(ids).numpy().astype("float64")
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = -np.take_along_axis(log_p, targets[..., None], -1).mean()
+    loss, _, _ = fit((ids, targets), label_smoothing=0.3, epochs=1)
+    assert loss[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_average_of_weights_by_hand(windows):
+    ids, targets = (x[:16] for x in windows)
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(self.model.network.get_weights())
+
+    start = models.build_network(CONFIGS["transformer"]).get_weights()
+    _, _, model = fit((ids, targets), epochs=3, ema_decay=0.75, callbacks=[Watch()])
+    expected = start
+    for weights in seen:
+        expected = [0.75 * e + 0.25 * w for e, w in zip(expected, weights, strict=True)]
+    assert len(seen) == 3
+    assert gap([v.numpy() for v in model.train_step_runner.averages], expected) < 1e-6
+    with model.averaged_weights():
+        assert gap(model.network.get_weights(), expected) < 1e-6
+    assert gap(model.network.get_weights(), seen[-1]) == 0
+
+
+@pytest.mark.parametrize("name", ["single", "mirrored"])
+def test_dropout_repeats_and_follows_the_seed(windows, name):
+    results = [fit(windows, name=name, dropout=0.5, seed=seed, epochs=1)[1] for seed in (1, 1, 2)]
+    assert gap(results[0], results[1]) == 0
+    assert gap(results[0], results[2]) > 1e-4
+
+
+def test_dropout_differs_per_replica_and_micro_batch():
+    """All rows are the same, so replicas that drew the same mask would have the same loss."""
+    ids, targets = make_windows(1)
+    ids, targets = np.repeat(ids, 8, 0), np.repeat(targets, 8, 0)
+    with strategy("mirrored").scope():
+        model = LanguageModel(models.build_network(dataclasses.replace(CONFIGS["transformer"], dropout=0.5)))
+        model.compile(keras.optimizers.SGD(0.0), xla=False)
+    step = model.train_step_runner
+    draws = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    losses = set()
+    for at, replica in draws:
+        number = tf.constant(at * 2 + replica, tf.int64)
+        ones = tf.ones((4, LENGTH))
+        losses.add(float(step._micro_batch(ids[:4], targets[:4], ones, tf.constant(1.0), number)[-2]))
+    assert len(losses) == len(draws)
+
+
+def test_float16_overflow_on_one_replica_skips_the_step_on_all_and_halves_the_scale_once(windows):
+    for replica in (0, 1):
+        with strategy("mirrored").scope():
+            model = LanguageModel(models.build_network(CONFIGS["transformer"], "mixed_float16"))
+            model.compile(keras.optimizers.SGD(0.1), xla=False)
+        step = model.train_step_runner
+        before = model.network.get_weights()
+        weights = np.ones((16, LENGTH), "float32")
+        weights[replica * 8 : replica * 8 + 8] = 3e38  # the scaled loss of this replica alone is infinite
+        model.fit(*(x[:16] for x in windows), sample_weight=weights, batch_size=16, verbose=0, shuffle=False)
+        assert gap(before, model.network.get_weights()) == 0
+        assert float(step.loss_scale.numpy()) == 2.0**14
+        assert int(step.overflows.numpy()) == 1
+        model.fit(*(x[:16] for x in windows), batch_size=16, verbose=0, shuffle=False)
+        assert gap(before, model.network.get_weights()) > 0
+        for variable in model.network.trainable_variables:
+            one, two = (v.numpy() for v in variable.value.values)
+            np.testing.assert_array_equal(one, two)
+
+
+def test_float16_scale_grows_after_enough_good_steps(windows):
+    model = LanguageModel(models.build_network(CONFIGS["transformer"], "mixed_float16"))
+    model.compile(keras.optimizers.SGD(0.1), xla=False)
+    step = model.train_step_runner
+    step.steps_since_overflow.assign(1998)
+    model.fit(*(x[:32] for x in windows), batch_size=16, verbose=0)
+    assert float(step.loss_scale.numpy()) == 2.0**16
+    assert int(step.steps_since_overflow.numpy()) == 0
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_learns_like_float32(windows, precision):
+    exact, _, _ = fit(windows, epochs=6)
+    mixed, _, model = fit(windows, epochs=6, precision=precision, xla=True)
+    assert exact[-1] < 0.75 * exact[0]
+    np.testing.assert_allclose(mixed, exact, rtol=0.02)
+    assert int(model.train_step_runner.overflows.numpy()) == 0
+
+
+def test_loss_that_is_not_finite_stops_with_the_step_named(windows):
+    model = LanguageModel(models.build_network(CONFIGS["transformer"]))
+    model.compile(keras.optimizers.SGD(0.1), xla=False)
+    weights = np.ones((48, LENGTH), "float32")
+    weights[20] = np.nan  # the second batch of 16
+    with pytest.raises(TrainingError, match="not finite at step 2"):
+        model.fit(*windows, sample_weight=weights, batch_size=16, verbose=0, shuffle=False)
+    assert all(np.isfinite(w).all() for w in model.network.get_weights())
+
+
+def test_optimizers_that_do_the_steps_work_are_refused():
+    for argument, ours in (("global_clipnorm", "clip_norm"), ("use_ema", "ema_decay"),
+                           ("gradient_accumulation_steps", "micro_batches")):  # fmt: skip
+        model = LanguageModel(models.build_network(CONFIGS["lstm"]))
+        with pytest.raises(ConfigError, match=f"{argument}.*{ours}"):
+            model.compile(keras.optimizers.AdamW(1e-3, **{argument: 2}))
+
+
+def test_models_with_state_between_batches_are_refused(windows):
+    inputs = keras.Input((LENGTH,), dtype="int32")
+    x = keras.layers.BatchNormalization()(keras.layers.Embedding(VOCABULARY, 8)(inputs))
+    model = LanguageModel(keras.Model(inputs, keras.layers.Dense(VOCABULARY)(x)))
+    model.compile()
+    with pytest.raises(ConfigError, match="batch normalization"):
+        model.fit(*windows, verbose=0)

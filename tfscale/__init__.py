@@ -1,0 +1,52 @@
+"""tfscale: from raw text to a language model that runs on a phone, trained with Keras and tf.distribute.
+
+    import tfscale
+
+    tfscale.prepare(corpus="python-stdlib", vocabulary_size=4096, output="data")
+    tfscale.train(tfscale.TransformerConfig(), tfscale.TrainConfig(steps=500), data="data", output="run")
+    tfscale.export("run", output="export", quantize="int8")
+    tfscale.generate("export", prompt="def ", max_tokens=50)
+
+Importing this package is cheap: TensorFlow is loaded when something that needs it is first used, and `tfscale.device`
+never needs it.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "TfscaleError": "tfscale.errors",
+    "ExportConfig": "tfscale.config",
+    "LSTMConfig": "tfscale.config",
+    "PrepareConfig": "tfscale.config",
+    "SamplingConfig": "tfscale.config",
+    "TrainConfig": "tfscale.config",
+    "TransformerConfig": "tfscale.config",
+    "build_network": "tfscale.models",
+    "parameter_count": "tfscale.models",
+    "LanguageModel": "tfscale.training.language_model",
+    "strategy": "tfscale.training.strategy",
+    "train": "tfscale.training.run",
+    "load_run": "tfscale.training.run",
+    "training_dataset": "tfscale.data.pipeline",
+    "evaluation_dataset": "tfscale.data.pipeline",
+    "load_tokenizer": "tfscale.text.tokenizers",
+    "prepare": "tfscale.api",
+    "evaluate": "tfscale.api",
+    "generate": "tfscale.api",
+    "export": "tfscale.api",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'tfscale' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,93 @@
+"""The command line `tfscale`: finds the command, prints its result, turns errors into exit codes.
+
+Exit codes: 0 done; 2 a mistake of the user's, told in one `error:` line; 130 interrupted; 1 anything else.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from tfscale import __version__
+from tfscale.arguments import closest
+from tfscale.commands import benchmark, evaluate, export, generate, prepare, quickstart, train
+from tfscale.errors import ConfigError, TfscaleError
+
+COMMANDS = {
+    "quickstart": quickstart,
+    "prepare": prepare,
+    "train": train,
+    "evaluate": evaluate,
+    "generate": generate,
+    "export": export,
+    "benchmark": benchmark,
+}
+
+
+def usage() -> str:
+    """The text of `tfscale --help`."""
+    return "\n".join(
+        [
+            f"tfscale {__version__}: from raw text to a language model that runs on a phone",
+            "",
+            "Usage: tfscale COMMAND [options]      (tfscale COMMAND --help lists them)",
+            "",
+            *(f"  {name:12}{command.SUMMARY}" for name, command in COMMANDS.items()),
+            "",
+            "Every command takes --json: progress goes to stderr, the last line of stdout is one JSON object.",
+        ]
+    )
+
+
+def execute(words: Sequence[str]) -> None:
+    """Carries out one command line; errors pass through.
+
+    Args:
+        words: what stands after `tfscale`.
+    """
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return
+    if words[0] == "--version":
+        print(f"tfscale {__version__}")
+        return
+    if words[0] not in COMMANDS:
+        what = "option" if words[0].startswith("-") else "command"
+        raise ConfigError(f"unknown {what} {words[0]}{closest(words[0], COMMANDS) or ' (see tfscale --help)'}")
+    command = COMMANDS[words[0]]
+    options = command.parse(words[1:])
+    if not options.json:
+        command.show(command.run(options))
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        result = command.run(options)
+    # NumPy's numbers are not JSON's; everything else that JSON does not know is a bug and fails here.
+    print(json.dumps(result, ensure_ascii=False, default=lambda value: value.item()))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The console script `tfscale`.
+
+    Args:
+        words: what stands after `tfscale`; the process's own arguments if left out.
+
+    Returns:
+        The exit code.
+    """
+    # TensorFlow reads these when it is imported; whoever wants its log sets the first one.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        execute(sys.argv[1:] if words is None else words)
+    except TfscaleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

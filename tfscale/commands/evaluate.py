@@ -1,0 +1,48 @@
+"""`tfscale evaluate`: perplexity and bits per byte."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import new_parser, parse_words
+from tfscale.commands import target
+from tfscale.commands.display import print_figures
+from tfscale.commands.quiet import load_tensorflow
+from tfscale.errors import ConfigError
+
+SUMMARY = "perplexity and bits per byte of a run or a .tflite file"
+
+
+def build_parser() -> ArgumentParser:
+    """The options of `tfscale evaluate`."""
+    parser = new_parser("evaluate", "Perplexity and bits per byte of a run or of an exported file.")
+    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
+    parser.add_argument("--text", type=list[str], default=[], help="Text files to score, each one document.")
+    parser.add_argument("--data", type=str, help="Data folder to score a split of; a run's own if left out.")
+    parser.add_argument("--split", type=str, default="validation", help="Split of the data folder.")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale evaluate`."""
+    options = parse_words(build_parser(), words)
+    if options.text and options.data:
+        raise ConfigError("give either --text or --data, not both")
+    return options
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Scores the text or the split; returns nll_per_token, perplexity, bits_per_byte, tokens and bytes."""
+    kind, opened = target.open_target(options.target, options.threads)
+    load_tensorflow()
+    from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
+
+    score = evaluate_run if kind == "run" else evaluate_file
+    return score(opened, data_dir=options.data, split=options.split, text_files=options.text or None)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the figures."""
+    print_figures({name.replace("_", " "): value for name, value in result.items()})

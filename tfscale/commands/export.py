@@ -1,0 +1,45 @@
+"""`tfscale export`: a run to a file for the device."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands.display import number, print_table
+from tfscale.commands.quiet import load_tensorflow
+from tfscale.config import ExportConfig
+
+SUMMARY = "a run -> a .tflite file, with proof that it computes the same"
+
+
+def build_parser() -> ArgumentParser:
+    """The options of `tfscale export`."""
+    parser = new_parser("export", "A trained run to a .tflite file that is proven to compute the same.")
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
+    add_config(parser, ExportConfig)
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale export`."""
+    return parse_words(build_parser(), words)
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Writes the export folder; returns its parity report."""
+    config = build_config(ExportConfig, options)
+    load_tensorflow()
+    from tfscale.export.export import export_run
+    from tfscale.training.run import load_run
+
+    return export_run(load_run(options.run_dir), config)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the checks of the parity report."""
+    rows = [
+        [check["name"], number(check["value"]), number(check["limit"]), number(check["passed"])]
+        for check in result["checks"]
+    ]
+    print_table(["check", "value", "limit", "passed"], rows)

@@ -1,0 +1,67 @@
+"""`tfscale generate`: completes a prompt."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands import target
+from tfscale.config import SamplingConfig
+
+SUMMARY = "complete a prompt with a run or a .tflite file"
+
+
+def build_parser() -> ArgumentParser:
+    """The options of `tfscale generate`."""
+    parser = new_parser("generate", "Completes a prompt, token by token.")
+    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
+    parser.add_argument("--prompt", type=str, default="", help="Text to complete; empty begins a document.")
+    parser.add_argument("--max_tokens", type=int, default=64, help="Most tokens to draw.")
+    parser.add_argument("--stop", type=list[str], default=[], help="Texts that end the completion.")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
+    add_config(parser, SamplingConfig)
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale generate`."""
+    return parse_words(build_parser(), words)
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Returns the completion; without --json it is also written to the terminal as it comes."""
+    sampling = build_config(SamplingConfig, options)
+    kind, opened = target.open_target(options.target, options.threads)
+    from tfscale.evaluation.generation import generate
+
+    if kind == "run":
+        from tfscale.evaluation.keras_decoder import KerasDecoder
+
+        decoder: Any = KerasDecoder(opened.network)
+    else:
+        decoder = opened.decoder()
+
+    def write(text: str) -> None:
+        print(text, end="", flush=True)
+
+    if not options.json:
+        write(options.prompt)
+    on_text = None if options.json else write
+    done = generate(decoder, opened.tokenizer, options.prompt, options.max_tokens, sampling, options.stop, on_text)
+    return {
+        "prompt": options.prompt,
+        "text": done.text,
+        "prompt_tokens": done.prompt_tokens,
+        "tokens": len(done.tokens),
+        "tokens_per_second": done.tokens_per_second,
+        "stopped_by": done.stopped_by,
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """Ends the streamed text; the figures go to stderr, so that stdout holds the text alone."""
+    print(flush=True)
+    speed = f", {result['tokens_per_second']:,.1f} tokens/s" if result["tokens_per_second"] else ""
+    print(f"[{result['tokens']} tokens{speed}; stopped by {result['stopped_by']}]", file=sys.stderr)

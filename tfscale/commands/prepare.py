@@ -1,0 +1,53 @@
+"""`tfscale prepare`: text to token shards."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands.display import print_table
+from tfscale.commands.quiet import load_tensorflow
+from tfscale.config import PrepareConfig
+
+SUMMARY = "text -> tokenizer, token shards, manifest"
+
+
+def build_parser() -> ArgumentParser:
+    """The options of `tfscale prepare`."""
+    parser = new_parser("prepare", "Text to a tokenizer, checked token shards and a manifest.")
+    add_config(parser, PrepareConfig)
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale prepare`."""
+    return parse_words(build_parser(), words)
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Writes the data folder; returns the figures of its manifest."""
+    config = build_config(PrepareConfig, options)
+    load_tensorflow()
+    from tfscale.data.prepare import prepare
+
+    manifest = prepare(config)
+    splits = {
+        name: {"documents": split.documents, "tokens": split.tokens, "bytes": split.utf8_bytes}
+        for name, split in manifest.splits.items()
+    }
+    return {"output": config.output, "vocabulary_size": manifest.vocabulary_size, "splits": splits}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints documents, tokens and bytes of each split."""
+    rows = [
+        [
+            name,
+            *(f"{split[key]:,}" for key in ("documents", "tokens", "bytes")),
+            f"{split['bytes'] / split['tokens']:.3f}",
+        ]
+        for name, split in result["splits"].items()
+    ]
+    print_table(["split", "documents", "tokens", "bytes", "bytes/token"], rows)
+    print(f"{result['output']}: vocabulary of {result['vocabulary_size']:,}")

@@ -1,0 +1,109 @@
+"""`tfscale train`: the model family decides which options there are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import (
+    add_config,
+    apply_yaml,
+    build_config,
+    new_parser,
+    normalize,
+    option_types,
+    parse_normalized,
+    read_yaml,
+    unknown_option,
+)
+from tfscale.commands.display import print_figures
+from tfscale.commands.quiet import load_tensorflow
+from tfscale.config import MODEL_CONFIGS, TrainConfig
+from tfscale.errors import ConfigError
+
+SUMMARY = "token shards -> a trained model; goes on with a run that was stopped"
+
+RECORDED = ("data_digest", "tokenizer_digest")
+"""Keys that the config.yaml of a run has besides options: such a file can be given to train another run."""
+
+
+def build_parser(family: str = "transformer") -> ArgumentParser:
+    """The parser for one model family; its help lists the options of the others at the end."""
+    parser = new_parser(
+        "train",
+        "Trains a language model. The same command goes on from the last checkpoint of its run folder.",
+        "\n\n".join(_family_help(name) for name in MODEL_CONFIGS if name != family),
+    )
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG.yaml", help="Options in the sections model: and train:, data: and output:."
+    )
+    parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
+    parser.add_argument("--output", type=str, help="Run folder to write, or to go on with.")
+    families = " or ".join(MODEL_CONFIGS)
+    parser.add_argument("--model.family", type=str, default=family, help=f"Kind of model: {families}.")
+    add_config(parser, MODEL_CONFIGS[family], "model")
+    add_config(parser, TrainConfig, "train")
+    return parser
+
+
+def _family_help(family: str) -> str:
+    parser = new_parser("train", "")
+    add_config(parser, MODEL_CONFIGS[family], "model")
+    lines = parser.format_help().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
+    return "\n".join([f"With --model.family {family} ({lines[start - 1].removesuffix(':')}):", *lines[start:]])
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale train`, and the YAML file if one is named."""
+    parsers = {family: build_parser(family) for family in MODEL_CONFIGS}
+    known = {key: typehint for parser in parsers.values() for key, typehint in option_types(parser).items()}
+    words = normalize(words, known)
+    path = next((word for word in words if not word.startswith("-")), None)
+    document = read_yaml(path) if path else {}
+    document = {key: value for key, value in document.items() if key not in RECORDED}
+    family = _family(words, document)
+    if family not in parsers:
+        raise ConfigError(f"--model.family: expected one of {', '.join(MODEL_CONFIGS)}; received {family!r}")
+    parser = parsers[family]
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name != "--help" and name[2:] not in option_types(parser):
+            raise ConfigError(unknown_option(name, option_types(parser)))
+    if path:
+        apply_yaml(parser, document, path)
+    options = parse_normalized(parser, words)
+    for name, what in (("data", "the data folder that tfscale prepare wrote"), ("output", "the run folder to write")):
+        if not options[name]:
+            raise ConfigError(f"--{name} must be given: {what}")
+    return options
+
+
+def _family(words: Sequence[str], document: dict[str, Any]) -> Any:
+    section = document.get("model")
+    named = [word.partition("=")[2] for word in words if word.startswith("--model.family=")]
+    if named:
+        return named[-1]
+    return section.get("family", "transformer") if isinstance(section, dict) else "transformer"
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Trains; returns the summary of the run."""
+    model_config = build_config(MODEL_CONFIGS[options.model.family], options, "model")
+    train_config = build_config(TrainConfig, options, "train")
+    load_tensorflow()
+    from tfscale.training.run import train
+
+    return train(model_config, train_config, data=options.data, output=options.output, progress=True)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints steps, losses and speed."""
+    figures = {
+        "steps": result["steps"],
+        "tokens": result["tokens"],
+        "training loss": result["loss"],
+        "tokens per second": result["tokens_per_second"],
+    }
+    validation = result.get("validation") or {}
+    print_figures(figures | {f"validation {name.replace('_', ' ')}": value for name, value in validation.items()})

@@ -1,0 +1,278 @@
+"""Every option of tfscale, once: the command line, the YAML files and the Python API are all made from these classes.
+
+Each field's docstring states its unit and its effect, and becomes its line of `--help`. The classes are frozen and
+keyword-only; a value that is out of range is refused when the object is made.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from tfscale.errors import ConfigError
+
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+TokenizerKind = Literal["sentencepiece", "wordpiece", "word", "char", "byte"]
+Quantization = Literal["none", "float16", "int8"]
+
+
+def _check(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"{name}={value!r} is out of range; expected {expected}")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The fields of a config as plain values, for YAML, JSON and digests."""
+    return dataclasses.asdict(config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """Text to tokenizer, token shards and manifest."""
+
+    output: str
+    """Data folder to write. It must be absent, empty, or an earlier data folder (which is replaced)."""
+    text: list[str] = field(default_factory=list)
+    """Files, folders or globs of the training text, local or gs://, plain or .gz."""
+    corpus: Literal["python-stdlib", "python-docs"] | None = None
+    """A built-in corpus in the place of --text, read from this Python installation."""
+    validation_text: list[str] = field(default_factory=list)
+    """Files of the validation split. Without them a fraction of the documents is held out."""
+    test_text: list[str] = field(default_factory=list)
+    """Files of the test split. Without them a fraction of the documents is held out."""
+    validation_fraction: float = 0.05
+    """Fraction of the documents held out for validation, 0 to 0.5; chosen by a hash of each document and the seed."""
+    test_fraction: float = 0.05
+    """Fraction of the documents held out for the test split, 0 to 0.5."""
+    documents: Literal["file", "paragraph", "line"] = "file"
+    """What one document is: a file, a paragraph (blank lines between), or a line. An end token follows each."""
+    tokenizer: TokenizerKind = "sentencepiece"
+    """Kind of tokenizer to train on the training split."""
+    tokenizer_from: str | None = None
+    """Folder of a tokenizer (or a data folder, or a run folder) to use in the place of training one."""
+    sentencepiece_model: Literal["unigram", "bpe"] = "unigram"
+    """SentencePiece algorithm. No effect on the other tokenizers."""
+    vocabulary_size: int = 8192
+    """Entries of the vocabulary, special tokens included. No effect for byte; an upper bound for word and char."""
+    tokenizer_sample: int = 10_000_000
+    """Characters of training text that the tokenizer is trained on, spread evenly over the documents."""
+    unicode_normalization: Literal["none", "NFC", "NFKC"] = "none"
+    """Cleaning: Unicode normal form."""
+    strip_html: bool = False
+    """Cleaning: remove HTML tags and comments, resolve entities."""
+    collapse_whitespace: bool = False
+    """Cleaning: runs of spaces and tabs become one space, three and more line ends become two, ends are stripped."""
+    lowercase: bool = False
+    """Cleaning: lower case."""
+    drop_duplicates: bool = False
+    """Cleaning: keep the first of documents that are exactly the same."""
+    invalid_utf8: Literal["error", "replace", "skip"] = "error"
+    """Bytes that are not UTF-8: stop and name the place, replace them by U+FFFD, or skip the file. Counted in the manifest."""
+    shards: int = 0
+    """Shards of the training split; 0 takes one per 4 million tokens, and at least 4 where there are that many windows."""
+    processes: int = 0
+    """Processes that tokenize; 0 takes one per core. The output does not depend on it."""
+    seed: int = 0
+    """Seed of the splits and of the tokenizer's training."""
+
+    def __post_init__(self) -> None:
+        if bool(self.text) == bool(self.corpus):
+            raise ConfigError(
+                f"give either text or corpus; received text={self.text!r} and corpus={self.corpus!r} "
+                "(for example --text 'books/*.txt', or --corpus python-stdlib)"
+            )
+        _check(0 <= self.validation_fraction <= 0.5, "validation_fraction", self.validation_fraction, "0 to 0.5")
+        _check(0 <= self.test_fraction <= 0.5, "test_fraction", self.test_fraction, "0 to 0.5")
+        _check(self.vocabulary_size >= 4, "vocabulary_size", self.vocabulary_size, "4 or more")
+        _check(self.tokenizer_sample >= 1, "tokenizer_sample", self.tokenizer_sample, "1 or more")
+        _check(self.shards >= 0, "shards", self.shards, "0 (automatic) or more")
+        _check(self.processes >= 0, "processes", self.processes, "0 (one per core) or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Decoder-only Transformer: pre-norm, learned positions, GELU (Radford et al. 2019, "GPT-2")."""
+
+    family: ClassVar[str] = "transformer"
+
+    vocabulary_size: int = 0
+    """Entries of the vocabulary; 0 takes the tokenizer's."""
+    sequence_length: int = 128
+    """Context in tokens: the length of a training window and the most that the model can look back."""
+    hidden_dim: int = 128
+    """Width of the residual stream."""
+    num_layers: int = 4
+    """Transformer blocks."""
+    num_heads: int = 4
+    """Attention heads; must divide hidden_dim."""
+    feed_forward_dim: int = 0
+    """Width of the feed-forward layer; 0 takes 4 x hidden_dim."""
+    dropout: float = 0.0
+    """Dropout rate after the embedding, attention and feed-forward layers, 0 to below 1."""
+    use_bias: bool = False
+    """Biases in the dense and normalization layers (GPT-2 has them)."""
+    tie_embeddings: bool = True
+    """Use the token embedding as the output projection (Press and Wolf 2017)."""
+
+    def __post_init__(self) -> None:
+        _check(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        for name in ("sequence_length", "hidden_dim", "num_layers", "num_heads"):
+            _check(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        _check(self.feed_forward_dim >= 0, "model.feed_forward_dim", self.feed_forward_dim, "0 (4 x hidden_dim) or more")
+        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+        if self.hidden_dim % self.num_heads:
+            raise ConfigError(
+                f"model.hidden_dim={self.hidden_dim} is not divisible by model.num_heads={self.num_heads}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSTMConfig:
+    """Embedding, LSTM layers and a softmax (Mikolov et al. 2010; Zaremba et al. 2014)."""
+
+    family: ClassVar[str] = "lstm"
+
+    vocabulary_size: int = 0
+    """Entries of the vocabulary; 0 takes the tokenizer's."""
+    sequence_length: int = 128
+    """Length of a training window in tokens; the state starts at zero in each."""
+    embedding_dim: int = 128
+    """Width of the token embedding."""
+    hidden_dim: int = 256
+    """Units of each LSTM layer."""
+    num_layers: int = 1
+    """LSTM layers."""
+    dropout: float = 0.0
+    """Dropout rate on the embedding and on each LSTM layer's output, 0 to below 1."""
+    tie_embeddings: bool = False
+    """Use the token embedding as the output projection; a dense layer maps hidden_dim to embedding_dim where they differ."""
+
+    def __post_init__(self) -> None:
+        _check(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        for name in ("sequence_length", "embedding_dim", "hidden_dim", "num_layers"):
+            _check(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+
+
+ModelConfig = TransformerConfig | LSTMConfig
+MODEL_CONFIGS: dict[str, type[TransformerConfig] | type[LSTMConfig]] = {
+    config.family: config for config in (TransformerConfig, LSTMConfig)
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained: batch, optimizer, schedule, precision, and what is written when."""
+
+    steps: int = 1000
+    """Optimizer steps of the whole run."""
+    global_batch_size: int = 32
+    """Windows per optimizer step over all replicas; must be divisible by replicas x micro_batches."""
+    micro_batches: int = 1
+    """Parts into which each replica cuts its batch, one after the other: less memory, the same answer."""
+    strategy: Literal["auto", "single", "mirrored"] = "auto"
+    """Where to train: one device, all local devices (mirrored), or what the machine offers (auto)."""
+    precision: Precision = "float32"
+    """Compute type. mixed_float16 scales the loss dynamically; weights stay float32 in all three."""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """Compile forward and backward by XLA; auto is on, except for recurrent layers on a GPU, where cuDNN is faster."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    warmup_steps: int = 100
+    """Optimizer steps over which the learning rate rises linearly to its peak."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after the warm-up: half a cosine down to final_learning_rate_fraction at the last step, or constant."""
+    final_learning_rate_fraction: float = 0.1
+    """Learning rate at the last step, as a fraction of the peak. No effect with schedule=constant."""
+    weight_decay: float = 0.1
+    """AdamW's decoupled weight decay per unit of learning rate; norms, biases and embeddings are left alone."""
+    beta_1: float = 0.9
+    """AdamW's decay rate of the first moment."""
+    beta_2: float = 0.99
+    """AdamW's decay rate of the second moment."""
+    clip_norm: float = 1.0
+    """Largest global gradient norm; 0 does not clip."""
+    label_smoothing: float = 0.0
+    """Probability mass spread evenly over the vocabulary in the training target, 0 to below 1. Reported losses are without it."""
+    ema_decay: float = 0.0
+    """Decay per step of an exponential moving average of the weights, used to validate and as the result; 0 keeps none."""
+    validate_every: int = 250
+    """Optimizer steps between validations (and at the last step)."""
+    validation_batches: int = 0
+    """Batches per validation during training; 0 takes the whole split. The last validation always takes the whole split."""
+    checkpoint_every: int = 250
+    """Optimizer steps between checkpoints (and at the last step)."""
+    log_every: int = 20
+    """Optimizer steps per line of history.jsonl, and per call of the compiled training loop."""
+    shuffle_windows: int = 65_536
+    """Windows in the shuffle buffers, over all of them; 1 reads in order."""
+    result: Literal["best", "last"] = "best"
+    """Weights that become the run's model: those of the lowest validation loss, or the last. Without validation, the last."""
+    tensorboard: bool = True
+    """Write TensorBoard events to RUN_DIR/tensorboard."""
+    seed: int = 0
+    """Seed of initial weights, data order and dropout."""
+
+    def __post_init__(self) -> None:
+        at_least_one = ("steps", "global_batch_size", "micro_batches", "validate_every", "checkpoint_every",
+                        "log_every", "shuffle_windows")  # fmt: skip
+        for name in at_least_one:
+            _check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
+        for name in ("warmup_steps", "validation_batches", "weight_decay", "clip_norm", "seed"):
+            _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
+        _check(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "more than 0")
+        _check(0 <= self.final_learning_rate_fraction <= 1, "train.final_learning_rate_fraction",
+               self.final_learning_rate_fraction, "0 to 1")  # fmt: skip
+        for name in ("beta_1", "beta_2", "label_smoothing", "ema_decay"):
+            _check(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "0 to below 1")
+        if self.global_batch_size % self.micro_batches:
+            raise ConfigError(
+                f"train.global_batch_size={self.global_batch_size} is not divisible by "
+                f"train.micro_batches={self.micro_batches}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How the next token is drawn."""
+
+    temperature: float = 0.0
+    """Divides the logits; 0 takes the most likely token (greedy)."""
+    top_k: int = 0
+    """Draw among the k most likely tokens; 0 takes all."""
+    top_p: float = 1.0
+    """Draw among the fewest most likely tokens whose probabilities reach p (Holtzman et al. 2020); 1 takes all."""
+    repetition_penalty: float = 1.0
+    """Divides positive and multiplies negative logits of tokens already seen (Keskar et al. 2019); 1 does nothing."""
+    seed: int = 0
+    """Seed of the draws."""
+
+    def __post_init__(self) -> None:
+        _check(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
+        _check(self.top_k >= 0, "top_k", self.top_k, "0 (all) or more")
+        _check(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 to 1")
+        _check(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "more than 0")
+        _check(self.seed >= 0, "seed", self.seed, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """A trained run to a file for the device."""
+
+    output: str
+    """Export folder to write. It must be absent, empty, or an earlier export (which is replaced)."""
+    format: Literal["tflite"] = "tflite"
+    """File format."""
+    quantize: Quantization = "none"
+    """Weights in the file: float32 (none), float16, or int8 (computed in int8 where the runtime can)."""
+    prefill_lengths: list[int] = field(default_factory=lambda: [8, 64])
+    """Tokens per call of the prompt signatures of a Transformer; those above the context are left out."""
+    parity_tokens: int = 512
+    """Held-out tokens on which the file is compared with the Keras model."""
+    threads: int = 1
+    """CPU threads of the runtime in the comparison and the timing."""
+
+    def __post_init__(self) -> None:
+        _check(bool(self.prefill_lengths) and min(self.prefill_lengths) >= 1,
+               "prefill_lengths", self.prefill_lengths, "one or more lengths of 1 or more")  # fmt: skip
+        _check(self.parity_tokens >= 16, "parity_tokens", self.parity_tokens, "16 or more")
+        _check(self.threads >= 1, "threads", self.threads, "1 or more")

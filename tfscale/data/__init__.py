@@ -1,0 +1,1 @@
+"""Data: text to checked token shards (`prepare`), what they hold (`manifest`), and shards to `tf.data` (`pipeline`)."""

@@ -1,0 +1,243 @@
+"""From raw text to a data folder: read, clean, split, train a tokenizer, tokenize, write shards and the manifest."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+from tfscale.config import PrepareConfig, to_dict
+from tfscale.data.manifest import MANIFEST_FILE, Manifest, Split
+from tfscale.data.progress import Progress
+from tfscale.data.shards import shard_count, write_shards
+from tfscale.data.splits import SPLITS, TEST, TRAIN, VALIDATION, Borders, HoldOut, document_digest, split_hash
+from tfscale.data.spool import Batch, SpoolReader, SpoolWriter
+from tfscale.data.tokenizing import Encoded, encode_batches, token_dtype
+from tfscale.errors import DataError
+from tfscale.files import atomic_directory, claim_directory, is_remote
+from tfscale.text.builtin import builtin_corpus
+from tfscale.text.cleaning import Cleaner
+from tfscale.text.corpora import ReadCounts, TextFile, find_text, read_documents
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
+from tfscale.text.tokenizers.base import split_long
+
+_SAMPLE_CHARACTERS = 4000
+_NOT_IN_MANIFEST = ("output", "processes")
+"""Options that do not change what is written."""
+
+
+def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
+    """Writes a data folder: token shards of each split, the tokenizer, and the manifest.
+
+    The same text, options and seed give the same bytes, whatever the number of processes. The folder appears, or takes
+    the place of an earlier one, when all is done.
+
+    Args:
+        config: the text and what to make of it.
+        progress: show documents, tokens per second and remaining time on stderr.
+
+    Returns:
+        The manifest of the folder at `config.output`.
+
+    Raises:
+        DataError: the text is missing, empty, not UTF-8, or has too few documents for its splits; or the output folder
+            is something else.
+        TokenizerError: the text does not support the vocabulary.
+
+    Example:
+        manifest = prepare(PrepareConfig(text=["books/"], vocabulary_size=8192, output="data"))
+        manifest.splits["train"].tokens
+    """
+    if is_remote(config.output):
+        raise DataError(f"output {config.output} is remote; write to a local folder and copy it")
+    claim_directory(config.output, MANIFEST_FILE, "a data folder")
+    sources = _sources(config)
+    tokenizer = load_tokenizer(config.tokenizer_from) if config.tokenizer_from else None
+    with atomic_directory(config.output) as directory:
+        spool_path = os.path.join(directory, "documents.spool")
+        borders, batches, counts = _read(config, sources, spool_path, progress)
+        if tokenizer is None:
+            tokenizer = _train(config, SpoolReader(spool_path, borders), batches, progress)
+        tokenizer_dir = os.path.join(directory, "tokenizer")
+        tokenizer.save(tokenizer_dir)
+
+        processes = config.processes or _cores()
+        results = encode_batches(tokenizer, tokenizer_dir, spool_path, borders, batches, processes)
+        totals = _spool_tokens(directory, results, batches, progress)
+        os.remove(spool_path)
+        _check_splits(config, totals)
+        manifest = Manifest(
+            tokenizer_kind=tokenizer.kind,
+            tokenizer_digest=tokenizer.digest,
+            vocabulary_size=tokenizer.vocabulary_size,
+            end_id=tokenizer.end_id,
+            token_dtype=token_dtype(tokenizer.vocabulary_size),  # type: ignore[arg-type]
+            splits=_write_splits(
+                config, directory, totals, token_dtype(tokenizer.vocabulary_size), processes, progress
+            ),
+            how={name: value for name, value in to_dict(config).items() if name not in _NOT_IN_MANIFEST},
+            counts=counts,
+        )
+        manifest.save(directory)
+    return manifest
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
+    """The files of each split; those of "train" may also provide the held-out splits."""
+    sources = {TRAIN: builtin_corpus(config.corpus) if config.corpus else find_text(config.text)}
+    for split, paths in ((VALIDATION, config.validation_text), (TEST, config.test_text)):
+        if paths:
+            sources[split] = find_text(paths)
+    seen: dict[str, str] = {}
+    for split, files in sources.items():
+        for file in (file for file in files if file.text is None):
+            path = file.name if is_remote(file.name) else os.path.realpath(file.name)
+            if seen.setdefault(path, split) != split:
+                raise DataError(f"{file.name} is in the {seen[path]} text and in the {split} text; leave it out of one")
+    return sources
+
+
+def _read(
+    config: PrepareConfig, sources: dict[str, list[TextFile]], spool_path: str, show: bool
+) -> tuple[Borders, list[Batch], dict[str, int]]:
+    clean = Cleaner(
+        strip_html=config.strip_html,
+        unicode_normalization=config.unicode_normalization,
+        lowercase=config.lowercase,
+        collapse_whitespace=config.collapse_whitespace,
+    )
+    counts = ReadCounts()
+    duplicates = cleaned_away = 0
+    hold_out = HoldOut(
+        validation_fraction=0 if VALIDATION in sources else config.validation_fraction,
+        test_fraction=0 if TEST in sources else config.test_fraction,
+    )
+    total = sum(file.size for files in sources.values() for file in files)
+    with SpoolWriter(spool_path) as spool, Progress("reading", total, show) as progress:
+        for split, files in sources.items():
+            documents = 0
+            seen: set[bytes] = set()
+            read = read_documents(
+                files, config.documents, config.invalid_utf8, counts, on_file=lambda file: progress.add(size=file.size)
+            )
+            for text in read:
+                progress.add(documents=1)
+                text = clean(text)
+                if not text:
+                    cleaned_away += 1
+                    continue
+                digest = document_digest(text.encode("utf-8"), config.seed)
+                if config.drop_duplicates:
+                    if digest in seen:
+                        duplicates += 1
+                        continue
+                    seen.add(digest)
+                documents += 1
+                place = split_hash(digest)
+                if split == TRAIN:
+                    hold_out.add(place)
+                spool.add(text, place, split)
+            if not documents:
+                raise DataError(f"the {split} text is empty: {_names(files)}")
+    return (
+        hold_out.borders(),
+        spool.batches,
+        {**dataclasses.asdict(counts), "cleaned_away": cleaned_away, "duplicates": duplicates},
+    )
+
+
+def _names(files: list[TextFile]) -> str:
+    names = ", ".join(file.name for file in files[:3])
+    return f"{names} and {len(files) - 3} more" if len(files) > 3 else names
+
+
+def _train(config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show: bool) -> Tokenizer:
+    if config.tokenizer == "byte":
+        sample: list[str] = []
+    else:
+        characters = sum(piece.characters for batch in batches for piece in spool.pieces(batch) if piece.split == TRAIN)
+        sample = list(_sample(spool, batches, config.tokenizer_sample / max(characters, 1)))
+        if show:
+            size = sum(map(len, sample))
+            print(f"training the {config.tokenizer} tokenizer on {size:,} characters", file=sys.stderr, flush=True)
+    return train_tokenizer(
+        config.tokenizer,
+        sample,
+        config.vocabulary_size,
+        seed=config.seed,
+        sentencepiece_model=config.sentencepiece_model,
+    )
+
+
+def _sample(spool: SpoolReader, batches: list[Batch], share: float) -> Iterator[str]:
+    """Parts of the training documents, spread evenly: at any place, `share` of what came before has been taken."""
+    seen = taken = 0
+    for batch in batches:
+        for piece in spool.pieces(batch):
+            if piece.split == TRAIN:
+                for part in split_long(piece.content.decode("utf-8"), _SAMPLE_CHARACTERS):
+                    seen += len(part)
+                    if taken + len(part) <= seen * share or not taken:
+                        taken += len(part)
+                        yield part
+
+
+def _tokens_path(directory: str, split: str) -> str:
+    return os.path.join(directory, f"{split}.tokens")
+
+
+def _spool_tokens(
+    directory: str, results: Iterable[dict[str, Encoded]], batches: list[Batch], show: bool
+) -> dict[str, Encoded]:
+    """Appends the tokens of each split to a file of its own; returns the totals, without content."""
+    totals: dict[str, Encoded] = {}
+    files = {split: open(_tokens_path(directory, split), "wb") for split in SPLITS}  # noqa: SIM115 - closed below
+    try:
+        with Progress("tokenizing", batches[-1].end, show) as progress:
+            for batch, result in zip(batches, results, strict=True):
+                for split, encoded in result.items():
+                    total = totals.setdefault(split, Encoded())
+                    total.documents += encoded.documents
+                    total.tokens += encoded.tokens
+                    total.utf8_bytes += encoded.utf8_bytes
+                    files[split].write(encoded.content)
+                progress.add(
+                    documents=sum(encoded.documents for encoded in result.values()),
+                    tokens=sum(encoded.tokens for encoded in result.values()),
+                    size=batch.end - batch.start,
+                )
+    finally:
+        for file in files.values():
+            file.close()
+    return totals
+
+
+def _check_splits(config: PrepareConfig, totals: dict[str, Encoded]) -> None:
+    for split, fraction in ((VALIDATION, config.validation_fraction), (TEST, config.test_fraction), (TRAIN, 1)):
+        if fraction and split not in totals:
+            raise DataError(
+                f"the {split} split got no document by {split}_fraction={fraction}; choose a larger fraction"
+            )
+
+
+def _write_splits(
+    config: PrepareConfig, directory: str, totals: dict[str, Encoded], dtype: str, processes: int, show: bool
+) -> dict[str, Split]:
+    splits = {}
+    with Progress("writing", sum(total.utf8_bytes for total in totals.values()), show) as progress:
+        for split in SPLITS:
+            path = _tokens_path(directory, split)
+            if split in totals:
+                total = totals[split]
+                num_shards = shard_count(total.tokens, config.shards if split == TRAIN else 0)
+                shards = write_shards(directory, split, path, 2 if dtype == "uint16" else 4, num_shards, processes)
+                splits[split] = Split(total.documents, total.tokens, total.utf8_bytes, shards)
+                progress.add(documents=total.documents, tokens=total.tokens, size=total.utf8_bytes)
+            os.remove(path)
+    return splits

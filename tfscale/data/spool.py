@@ -1,0 +1,111 @@
+"""The cleaned documents on disk, between the pass that reads them and the passes that sample and tokenize them.
+
+Which split a document belongs to, and what the tokenizer is trained on, is known only when all have been read. The
+spool keeps them as a list of pieces; long documents are cut where no token can lie across the cut (`split_long`), so
+that no piece, and no batch, is much larger than a megabyte.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+from tfscale.data.splits import TRAIN, Borders
+from tfscale.text.tokenizers.base import split_long
+
+PIECE_CHARACTERS = 1 << 16
+BATCH_BYTES = 1 << 20
+
+_HEADER = struct.Struct("<BQII?")
+_BY_HASH = 0
+_NAMES = {1: "validation", 2: "test"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A run of pieces: where it starts and ends in the spool, in bytes."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A document or a part of one.
+
+    Attributes:
+        split: the split that it belongs to.
+        content: UTF-8.
+        characters: their number.
+        last: whether the document ends here.
+    """
+
+    split: str
+    content: bytes
+    characters: int
+    last: bool
+
+
+class SpoolWriter:
+    """Appends documents; `batches` says where each megabyte of them begins. Use as a context."""
+
+    def __init__(self, path: str):
+        self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
+        self._start = self._end = 0
+        self.batches: list[Batch] = []
+
+    def __enter__(self) -> "SpoolWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is None:
+            self._close_batch(0)
+        self._file.close()
+
+    def add(self, text: str, place: int, split: str = TRAIN) -> None:
+        """Appends a document.
+
+        Args:
+            text: the document.
+            place: its `split_hash`.
+            split: "train" for a document whose split the borders decide; else the split itself.
+        """
+        source = next((code for code, name in _NAMES.items() if name == split), _BY_HASH)
+        parts = list(split_long(text, PIECE_CHARACTERS))
+        for number, part in enumerate(parts):
+            content = part.encode("utf-8")
+            self._file.write(_HEADER.pack(source, place, len(content), len(part), number == len(parts) - 1))
+            self._file.write(content)
+            self._end += _HEADER.size + len(content)
+            self._close_batch(BATCH_BYTES)
+
+    def _close_batch(self, smallest: int) -> None:
+        if self._end - self._start > smallest:
+            self.batches.append(Batch(self._start, self._end))
+            self._start = self._end
+
+
+class SpoolReader:
+    """Reads pieces, when the borders of the splits are known.
+
+    Args:
+        path: what a `SpoolWriter` wrote.
+        borders: see `HoldOut`.
+    """
+
+    def __init__(self, path: str, borders: Borders):
+        self._path = path
+        self._borders = borders
+
+    def pieces(self, batch: Batch) -> Iterator[Piece]:
+        """The pieces of a batch, in order."""
+        with open(self._path, "rb") as file:
+            file.seek(batch.start)
+            content = file.read(batch.end - batch.start)
+        offset = 0
+        while offset < len(content):
+            source, place, size, characters, last = _HEADER.unpack_from(content, offset)
+            offset += _HEADER.size
+            split = _NAMES[source] if source else self._borders.split_of(place)
+            yield Piece(split, content[offset : offset + size], characters, last)
+            offset += size

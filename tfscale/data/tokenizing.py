@@ -1,0 +1,208 @@
+"""Tokenizes the spooled documents, in this process or in several; the result does not depend on how many.
+
+The processes read the spool themselves and load nothing but the tokenizer: what goes through the pipes is a pair of
+offsets one way and two bytes a token the other way.
+"""
+
+import contextlib
+import os
+import pickle
+import queue
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tfscale.data.splits import Borders
+from tfscale.data.spool import Batch, SpoolReader
+from tfscale.errors import TfscaleError
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+
+_SMALL = 8 << 20
+"""Bytes of text below which starting processes takes longer than the work."""
+
+
+@dataclass
+class Encoded:
+    """Tokens of one split in one batch.
+
+    Attributes:
+        documents: documents that end in it.
+        tokens: their number, end tokens included.
+        utf8_bytes: bytes of the text.
+        content: little-endian tokens.
+    """
+
+    documents: int = 0
+    tokens: int = 0
+    utf8_bytes: int = 0
+    content: bytes = field(default=b"", repr=False)
+
+
+def token_dtype(vocabulary_size: int) -> str:
+    """How tokens are stored: "uint16" if the vocabulary allows it, else "uint32"."""
+    return "uint16" if vocabulary_size <= 1 << 16 else "uint32"
+
+
+class BatchEncoder:
+    """Tokenizes batches of a spool.
+
+    Args:
+        tokenizer: the tokenizer.
+        spool: where the documents are.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, spool: SpoolReader):
+        self._tokenizer = tokenizer
+        self._spool = spool
+        self._dtype = np.dtype(token_dtype(tokenizer.vocabulary_size)).newbyteorder("<")
+
+    def __call__(self, batch: Batch) -> dict[str, Encoded]:
+        """Returns the tokens of each split that has documents in the batch."""
+        pieces = list(self._spool.pieces(batch))
+        ids = self._tokenizer.encode_arrays([piece.content.decode("utf-8") for piece in pieces])
+        end = np.array([self._tokenizer.end_id], self._dtype)
+        parts: dict[str, list[np.ndarray]] = {}
+        result: dict[str, Encoded] = {}
+        for piece, piece_ids in zip(pieces, ids, strict=True):
+            encoded = result.setdefault(piece.split, Encoded())
+            arrays = parts.setdefault(piece.split, [])
+            arrays.append(piece_ids.astype(self._dtype))
+            if piece.last:
+                arrays.append(end)
+            encoded.documents += piece.last
+            encoded.tokens += len(piece_ids) + piece.last
+            encoded.utf8_bytes += len(piece.content)
+        for split, encoded in result.items():
+            encoded.content = np.concatenate(parts[split]).tobytes()
+        return result
+
+
+class _Worker:
+    """A process that tokenizes.
+
+    It is started by itself and not by `multiprocessing`, which would run the user's script anew in every process: that
+    takes seconds where the script imports TensorFlow, and fails where it has no `if __name__ == "__main__":`.
+    """
+
+    def __init__(self, tokenizer_dir: str, spool_path: str, borders: Borders):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+            "PYTHONSAFEPATH": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        # In a session of its own Ctrl-C does not reach it; it ends when its input is closed, whatever happens here.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import _serve; _serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        assert self._process.stdin and self._process.stdout
+        self._input, self._output = self._process.stdin, self._process.stdout
+        self._send((tokenizer_dir, spool_path, borders))
+
+    def __call__(self, batch: Batch) -> dict[str, Encoded]:
+        self._send(batch)
+        try:
+            return pickle.load(self._output)
+        except EOFError as error:
+            raise self._died() from error
+
+    def _send(self, message: object) -> None:
+        try:
+            pickle.dump(message, self._input)
+            self._input.flush()
+        except OSError as error:
+            raise self._died() from error
+
+    def _died(self) -> TfscaleError:
+        return TfscaleError(
+            f"a process that tokenizes ended with exit code {self._process.wait()} (out of memory?); "
+            "--processes 1 tokenizes without others"
+        )
+
+    def close(self) -> None:
+        """Ends the process."""
+        with contextlib.suppress(OSError):
+            self._input.close()
+        self._output.close()
+        self._process.wait()
+
+
+def _serve() -> None:
+    """The main function of a `_Worker`'s process: tokenizes the batches that it reads from its standard input."""
+    # Nothing that a library prints may get among the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    requests = sys.stdin.buffer
+    tokenizer_dir, spool_path, borders = pickle.load(requests)
+    encoder = BatchEncoder(load_tokenizer(tokenizer_dir), SpoolReader(spool_path, borders))
+    while True:
+        try:
+            batch = pickle.load(requests)
+        except EOFError:
+            return
+        try:
+            pickle.dump(encoder(batch), answers)
+            answers.flush()
+        except BrokenPipeError:
+            return
+
+
+def encode_batches(
+    tokenizer: Tokenizer,
+    tokenizer_dir: str,
+    spool_path: str,
+    borders: Borders,
+    batches: Sequence[Batch],
+    processes: int,
+    small: int = _SMALL,
+) -> Iterator[dict[str, Encoded]]:
+    """Tokenizes all batches, in order.
+
+    Args:
+        tokenizer: the tokenizer, for this process.
+        tokenizer_dir: where it was saved, for the others.
+        spool_path: the documents.
+        borders: of the splits.
+        batches: what to tokenize.
+        processes: how many processes; 1 stays in this one.
+        small: bytes of documents up to which the work stays in this process, too.
+
+    Raises:
+        TfscaleError: a process died.
+    """
+    if processes == 1 or not batches or batches[-1].end < small:
+        yield from map(BatchEncoder(tokenizer, SpoolReader(spool_path, borders)), batches)
+        return
+    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+
+    def encode(batch: Batch) -> dict[str, Encoded]:
+        worker = idle.get()
+        try:
+            return worker(batch)
+        finally:
+            idle.put(worker)
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(min(processes, len(batches))):
+            worker = _Worker(tokenizer_dir, spool_path, borders)
+            stack.callback(worker.close)
+            idle.put(worker)
+        pool = ThreadPoolExecutor(processes)
+        stack.callback(pool.shutdown, cancel_futures=True)
+        waiting: deque[Future[dict[str, Encoded]]] = deque()
+        for batch in batches:
+            waiting.append(pool.submit(encode, batch))
+            # Bounded, so that a slow disk does not fill the memory with tokens.
+            if len(waiting) > 3 * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

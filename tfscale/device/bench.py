@@ -1,0 +1,65 @@
+"""Times an exported model on this machine."""
+
+import statistics
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from tfscale.errors import ConfigError
+from tfscale.evaluation.generation import Decoder
+
+
+def peak_rss_bytes() -> int | None:
+    """Most memory that this process has held so far; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def time_decoder(
+    decoder: Decoder, vocabulary_size: int, tokens: int = 128, repeats: int = 3, prompt_tokens: int = 64
+) -> dict[str, Any]:
+    """Times a prompt of seeded random tokens and the greedy tokens after it.
+
+    Args:
+        decoder: the model; it is reset.
+        vocabulary_size: ids of the prompt are below it.
+        tokens: tokens to decode after the prompt, fewer where the context is shorter.
+        repeats: how often; the first call, which warms up, is not counted, and the medians of the rest are returned.
+        prompt_tokens: tokens of the prompt, at most half of the context.
+
+    Returns:
+        `prompt_tokens` and `decode_tokens` as they were; `first_token_seconds` from the prompt's start until the first
+        logits; `prefill_tokens_per_second` (the prompt's tokens over that); `decode_tokens_per_second`.
+    """
+    if tokens < 1 or repeats < 1 or prompt_tokens < 1:
+        received = f"tokens={tokens}, repeats={repeats}, prompt_tokens={prompt_tokens}"
+        raise ConfigError(f"{received} is out of range; expected 1 or more of each")
+    if decoder.context_length is not None:
+        prompt_tokens = max(1, min(prompt_tokens, decoder.context_length // 2))
+        tokens = min(tokens, decoder.context_length - prompt_tokens)
+    prompt = np.random.default_rng(0).integers(0, vocabulary_size, prompt_tokens).tolist()
+    first, rest = [], []
+    for _ in range(repeats + 1):
+        decoder.reset()
+        started = time.perf_counter()
+        logits = decoder.feed(prompt)
+        first.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        for _ in range(tokens):
+            logits = decoder.feed([int(logits.argmax())])
+        rest.append(time.perf_counter() - started)
+    decoder.reset()
+    first_token_seconds = statistics.median(first[1:])
+    return {
+        "prompt_tokens": prompt_tokens,
+        "decode_tokens": tokens,
+        "first_token_seconds": first_token_seconds,
+        "prefill_tokens_per_second": prompt_tokens / first_token_seconds,
+        "decode_tokens_per_second": tokens / statistics.median(rest[1:]) if tokens else None,
+    }

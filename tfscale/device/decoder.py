@@ -1,0 +1,177 @@
+"""Calls the signatures of a language model's .tflite file and keeps its cache.
+
+Shapes: S tokens of a call, C context, V vocabulary. A Transformer's file has `prefill_S` (tokens (1, S), input_pos
+(S,), mask (1, 1, S, C), caches -> caches) for one or more S, and `decode` (S = 1, also -> logits (1, 1, V)); an LSTM's
+file has `decode` with the state in the place of the caches and neither position nor mask.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from tfscale.errors import ExportError, PromptError
+from tfscale.evaluation.generation import MASKED, causal_mask, prefill_chunk
+
+_PREFILL = "prefill_"
+
+
+@contextlib.contextmanager
+def _without_log_lines() -> Iterator[None]:
+    """Keeps what the runtime's C++ code writes to stderr while it loads a file off the terminal; it has no option."""
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+class LiteRTDecoder:
+    """One sequence at a time through a .tflite file; implements `tfscale.evaluation.generation.Decoder`.
+
+    `decode` runs on the interpreter's own buffers: the cache stays where the next call reads it, and only the new row
+    is copied back from the output. (A signature runner copies every cache twice per token, which for a 4 x 256 model of
+    context 256 takes as long as half of the arithmetic.)
+
+    Args:
+        path: the file; `tfscale.device.load` checks before that it is whole.
+        threads: CPU threads.
+        xnnpack: whether to use the XNNPACK kernels, which is the runtime's default.
+
+    Raises:
+        ExportError: the file cannot be run, or does not have the signatures above.
+    """
+
+    def __init__(self, path: str, threads: int = 1, xnnpack: bool = True):
+        resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        try:
+            with _without_log_lines():
+                self._interpreter = Interpreter(
+                    model_path=os.fspath(path), num_threads=threads, experimental_op_resolver_type=resolver
+                )
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ExportError(f"{path} cannot be run by LiteRT: {str(error).strip().splitlines()[0]}") from error
+        signatures = self._interpreter.get_signature_list()
+        self._check_signatures(path, signatures)
+        decode = self._interpreter.get_signature_runner("decode")
+        inputs, outputs = decode.get_input_details(), decode.get_output_details()
+        # The interpreter refuses to run while somebody else holds its internals, and a signature runner does.
+        del decode
+        primary = {int(detail["index"]): detail["name"] for detail in self._interpreter.get_input_details()}
+        if any(primary.get(int(detail["index"])) != detail["name"] for detail in inputs.values()):
+            raise ExportError(f"{path}: `decode` is not the file's first signature; export the run again")
+        self._inputs = {name: self._interpreter.tensor(int(detail["index"])) for name, detail in inputs.items()}
+        self._outputs = {name: self._interpreter.tensor(int(detail["index"])) for name, detail in outputs.items()}
+        self.cache_shapes = {
+            name: tuple(int(size) for size in detail["shape"])
+            for name, detail in sorted(inputs.items())
+            if name not in ("tokens", "input_pos", "mask")
+        }
+        for name, shape in self.cache_shapes.items():
+            if tuple(outputs[name]["shape"]) != shape:
+                raise ExportError(f"{path}: `{name}` has shape {shape} as input of `decode` and another as output")
+        self.context_length = int(inputs["mask"]["shape"][-1]) if "mask" in inputs else None
+        self.vocabulary_size = int(outputs["logits"]["shape"][-1])
+        self.prefill_lengths = sorted(int(name[len(_PREFILL) :]) for name in signatures if name.startswith(_PREFILL))
+        self.reset()
+
+    @staticmethod
+    def _check_signatures(path: str, signatures: dict) -> None:
+        if "decode" not in signatures:
+            raise ExportError(
+                f"{path} is not a language model of tfscale: its signatures are {sorted(signatures) or 'none'}, "
+                "and `decode` is not among them"
+            )
+        for name, signature in signatures.items():
+            inputs, outputs = set(signature["inputs"]), set(signature["outputs"])
+            cache = inputs - {"tokens", "input_pos", "mask"}
+            length = name[len(_PREFILL) :]
+            known = name == "decode" or (name.startswith(_PREFILL) and length.isdecimal() and "mask" in inputs)
+            if not known:
+                raise ExportError(f"{path} has the unknown signature {name!r}; `decode` and `prefill_LENGTH` are known")
+            expected = cache | {"logits"} if name == "decode" else cache
+            if "tokens" not in inputs or ("input_pos" in inputs) != ("mask" in inputs) or outputs != expected:
+                raise ExportError(
+                    f"{path}: signature {name} has inputs {sorted(inputs)} and outputs {sorted(outputs)}; expected "
+                    "tokens, caches, and for a Transformer input_pos and mask; and the same caches (and logits) back"
+                )
+
+    @property
+    def position(self) -> int:
+        """Tokens read since the last reset."""
+        return self._position
+
+    def reset(self) -> None:
+        """Forgets all tokens."""
+        self._position = 0
+        for name in self.cache_shapes:
+            self._inputs[name]()[...] = 0
+        if self.context_length is not None:
+            self._inputs["mask"]()[...] = MASKED
+
+    def feed(self, ids: Sequence[int]) -> np.ndarray:
+        """Reads `ids` (one or more) after those read before: the last by `decode`, those before it by prefill calls.
+
+        Returns:
+            Logits (V,) float32 after the last id.
+
+        Raises:
+            PromptError: the ids do not fit into what is left of the context.
+        """
+        ids = [int(token) for token in ids]
+        if not ids:
+            raise PromptError("no token to read; give one or more")
+        if self.context_length is not None and self._position + len(ids) > self.context_length:
+            raise PromptError(
+                f"{self._position + len(ids)} tokens do not fit into the model's context of {self.context_length}"
+            )
+        done = 0
+        while (remaining := len(ids) - 1 - done) > 0:
+            length = 0
+            if self.context_length is not None:
+                length, used = prefill_chunk(remaining, self._position, self.context_length, self.prefill_lengths)
+            if length:
+                self._prefill(ids[done : done + used], length)
+                done += used
+            else:
+                self._decode(ids[done])
+                done += 1
+        self._decode(ids[-1])
+        return np.array(self._outputs["logits"]()).reshape(-1)
+
+    def _prefill(self, ids: list[int], length: int) -> None:
+        assert self.context_length is not None
+        first, end = self._position, self._position + len(ids)
+        tokens = np.zeros((1, length), np.int32)
+        tokens[0, : len(ids)] = ids
+        output = self._interpreter.get_signature_runner(f"{_PREFILL}{length}")(
+            tokens=tokens,
+            input_pos=np.arange(first, first + length, dtype=np.int32),
+            mask=causal_mask(first, length, self.context_length),
+            **{name: np.array(self._inputs[name]()) for name in self.cache_shapes},
+        )
+        for name in self.cache_shapes:
+            self._inputs[name]()[:, first:end] = output[name][:, first:end]
+        self._inputs["mask"]()[..., first:end] = 0
+        self._position = end
+
+    def _decode(self, token: int) -> None:
+        position = self._position
+        self._inputs["tokens"]()[...] = token
+        if self.context_length is not None:
+            self._inputs["input_pos"]()[...] = position
+            self._inputs["mask"]()[..., position] = 0
+        self._interpreter.invoke()
+        for name in self.cache_shapes:
+            if self.context_length is None:
+                self._inputs[name]()[...] = self._outputs[name]()
+            else:
+                # Only this row is new, and the runtime never writes to the inputs of the graph.
+                self._inputs[name]()[:, position] = self._outputs[name]()[:, position]
+        self._position += 1

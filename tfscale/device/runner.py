@@ -1,0 +1,209 @@
+"""Loads an exported model and generates, scores and times with it.
+
+Needs NumPy, ai-edge-litert and the library of the tokenizer. This is what runs on a Raspberry Pi, and what an app for
+another platform does by hand: the file's signatures are described in `tfscale.device.decoder`.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfscale.config import SamplingConfig
+from tfscale.device.bench import peak_rss_bytes, time_decoder
+from tfscale.device.decoder import LiteRTDecoder
+from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
+from tfscale.evaluation.generation import Generation, generate
+from tfscale.files import read_json, sha256_file
+from tfscale.score import Score, token_nll
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+
+METADATA_FILE = "model.json"
+FORMAT_VERSION = 1
+
+
+class DeviceModel:
+    """An exported model with its tokenizer; made by `load`."""
+
+    def __init__(self, path: str, decoder: LiteRTDecoder, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int):
+        self.path = path
+        """The .tflite file."""
+        self.tokenizer = tokenizer
+        """The tokenizer that lies beside the file."""
+        self.metadata = metadata
+        """The content of model.json; empty where the file has none beside it."""
+        self.threads = threads
+        """CPU threads of the runtime."""
+        self._decoder = decoder
+
+    @property
+    def sequence_length(self) -> int | None:
+        """Tokens of a scoring window: the length of the training windows; None if model.json does not tell."""
+        return self.metadata.get("model", {}).get("sequence_length") or self._decoder.context_length
+
+    def decoder(self) -> LiteRTDecoder:
+        """The decoder, reset. There is one per loaded model: it holds one sequence at a time."""
+        self._decoder.reset()
+        return self._decoder
+
+    def generate(
+        self,
+        prompt: str,
+        max_tokens: int = 64,
+        sampling: SamplingConfig | None = None,
+        stop: Sequence[str] = (),
+        on_text: Callable[[str], None] | None = None,
+    ) -> Generation:
+        """Completes `prompt`; see `tfscale.evaluation.generation.generate`."""
+        return generate(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, on_text)
+
+    def score(
+        self,
+        text: str | Sequence[int],
+        utf8_bytes: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Score:
+        """The likelihood of a text, in the windows that training and Keras evaluation use, one decode step per token.
+
+        The tokens are cut into windows of `sequence_length`; each starts from nothing but the token before it (the end
+        token before the first), and every token is predicted once.
+
+        Args:
+            text: one document, whose end token is scored too; or the ids of a stream as they are.
+            utf8_bytes: bytes that the ids stand for; has no effect where a text is given.
+            progress: is called with the tokens done and the tokens in all, after each window.
+
+        Raises:
+            DataError: there is no token, or an id that the model does not have.
+        """
+        end_id = self.tokenizer.end_id
+        if isinstance(text, str):
+            stream = [*self.tokenizer.encode(text), end_id]
+            utf8_bytes = len(text.encode("utf-8"))
+        else:
+            stream = [int(token) for token in text]
+        if not stream:
+            raise DataError("nothing to score: the text has 0 tokens; give 1 or more")
+        if min(stream) < 0 or max(stream) >= self._decoder.vocabulary_size:
+            raise DataError(
+                f"token ids to score must be 0 to {self._decoder.vocabulary_size - 1}; "
+                f"received {min(stream)} to {max(stream)}"
+            )
+        length = self.sequence_length
+        if length is None:
+            raise ExportError(
+                f"{self.path} cannot be scored: {METADATA_FILE}, which names the window, is not beside it"
+            )
+        inputs = [end_id, *stream[:-1]]
+        nll = 0.0
+        for start in range(0, len(stream), length):
+            end = min(start + length, len(stream))
+            self._decoder.reset()
+            for token, target in zip(inputs[start:end], stream[start:end], strict=True):
+                nll += float(token_nll(self._decoder.feed([token]), np.array(target)))
+            if progress is not None:
+                progress(end, len(stream))
+        self._decoder.reset()
+        return Score(nll, len(stream), utf8_bytes)
+
+    def benchmark(self, tokens: int = 128, repeats: int = 3, prompt_tokens: int = 64) -> dict[str, Any]:
+        """Times the model on this machine.
+
+        Args:
+            tokens: tokens to decode.
+            repeats: timed repetitions; medians are returned.
+            prompt_tokens: tokens of the prompt.
+
+        Returns:
+            What `tfscale.device.bench.time_decoder` returns, and `threads`, `file_bytes` and `peak_rss_bytes` (of this
+            process; None where the system does not tell).
+        """
+        timing = time_decoder(self._decoder, self._decoder.vocabulary_size, tokens, repeats, prompt_tokens)
+        return {
+            **timing,
+            "threads": self.threads,
+            "file_bytes": os.path.getsize(self.path),
+            "peak_rss_bytes": peak_rss_bytes(),
+        }
+
+
+def load(path: str, threads: int = 1, xnnpack: bool = True) -> DeviceModel:
+    """Loads an exported model, after it has been checked to be whole and to belong to its tokenizer.
+
+    Args:
+        path: an export folder, or the .tflite file in it.
+        threads: CPU threads; for small models one is usually the fastest.
+        xnnpack: whether to use the XNNPACK kernels.
+
+    Raises:
+        ExportError: the file is missing, damaged, not TFLite, or not a language model of tfscale.
+        TokenizerError: the tokenizer beside it is missing, or is not the one that the model was trained with.
+
+    Example:
+        model = tfscale.device.load("export")
+        print(model.generate("def main(", max_tokens=40).text)
+    """
+    if threads < 1:
+        raise ConfigError(f"threads={threads!r} is out of range; expected 1 or more")
+    path = os.fspath(path)
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    metadata = _read_metadata(os.path.join(folder, METADATA_FILE))
+    if os.path.isdir(path):
+        path = os.path.join(folder, metadata.get("file", "model.tflite"))
+    _check_file(path, metadata)
+    tokenizer = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer", "tokenizer")), metadata)
+    decoder = LiteRTDecoder(path, threads, xnnpack)
+    if tokenizer.vocabulary_size > decoder.vocabulary_size:
+        raise TokenizerError(
+            f"{path} knows {decoder.vocabulary_size} tokens and the tokenizer beside it has "
+            f"{tokenizer.vocabulary_size}; they do not belong together"
+        )
+    return DeviceModel(path, decoder, tokenizer, metadata, threads)
+
+
+def _read_metadata(path: str) -> dict[str, Any]:
+    if not os.path.exists(path):
+        return {}
+    try:
+        metadata = read_json(path, "the export's description")
+    except DataError as error:
+        raise ExportError(str(error)) from error
+    if not isinstance(metadata, dict) or metadata.get("format_version") != FORMAT_VERSION:
+        found = metadata.get("format_version") if isinstance(metadata, dict) else type(metadata).__name__
+        raise ExportError(f"{path} has format_version {found!r}; this version of tfscale reads {FORMAT_VERSION}")
+    return metadata
+
+
+def _check_file(path: str, metadata: dict[str, Any]) -> None:
+    """Refuses what must not reach the runtime: it maps the file, checks its structure, and believes the rest."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ExportError(f"cannot read {path}: {error.strerror}; name an export folder or a .tflite file") from error
+    if head[4:8] != b"TFL3":
+        raise ExportError(f"{path} is not a TFLite file: bytes 4 to 8 are {head[4:8]!r}, not b'TFL3'")
+    if "sha256" in metadata and (digest := sha256_file(path)) != metadata["sha256"]:
+        raise ExportError(
+            f"{path} is damaged or was replaced: its SHA-256 is {digest[:12]}..., "
+            f"and {METADATA_FILE} expects {metadata['sha256'][:12]}..."
+        )
+
+
+def _load_tokenizer(folder: str, metadata: dict[str, Any]) -> Tokenizer:
+    if not os.path.isdir(folder):
+        raise TokenizerError(f"the model's tokenizer is missing: {folder}; keep the export folder together")
+    try:
+        tokenizer = load_tokenizer(folder)
+    except TokenizerError:
+        raise
+    except TfscaleError as error:
+        raise TokenizerError(f"cannot load the tokenizer {folder}: {error}") from error
+    expected = metadata.get("tokenizer_digest")
+    if expected is not None and tokenizer.digest != expected:
+        raise TokenizerError(
+            f"{folder} is not the tokenizer of this model: its digest is {tokenizer.digest[:12]}..., "
+            f"and {METADATA_FILE} expects {expected[:12]}..."
+        )
+    return tokenizer

@@ -1,0 +1,37 @@
+"""Errors that a user can cause and mend.
+
+Each message says what was received, where, and what would be right. The command line prints it as one
+`error: ...` line and exits with code 2; anything that is not a `TfscaleError` is a bug and keeps its traceback.
+"""
+
+
+class TfscaleError(Exception):
+    """A mistake that the user can mend: bad input, a damaged file, options that contradict each other."""
+
+
+class ConfigError(TfscaleError):
+    """An option that is unknown, out of range, or that contradicts another one."""
+
+
+class DataError(TfscaleError):
+    """Text, shards or a manifest that are missing, damaged, or do not belong together."""
+
+
+class TokenizerError(TfscaleError):
+    """A tokenizer that cannot be trained, loaded, or that does not fit the data or the model."""
+
+
+class CheckpointError(TfscaleError):
+    """A checkpoint or run folder that is missing, damaged, or belongs to another model."""
+
+
+class TrainingError(TfscaleError):
+    """Training that cannot go on, such as a loss that is no longer finite."""
+
+
+class PromptError(TfscaleError):
+    """A prompt that cannot be completed: empty where that is not allowed, or longer than the context."""
+
+
+class ExportError(TfscaleError):
+    """An export that cannot be made, or a file that fails its parity check."""

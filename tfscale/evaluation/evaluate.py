@@ -1,0 +1,154 @@
+"""`tfscale evaluate`: how well a run or an exported file predicts a text, in the same windows for both."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.data.manifest import Manifest
+from tfscale.data.pipeline import data_errors, evaluation_dataset, text_windows
+from tfscale.errors import ConfigError, DataError, TokenizerError
+from tfscale.evaluation.perplexity import evaluate_network
+from tfscale.progress import ProgressLine
+from tfscale.score import Score
+from tfscale.text.corpora import ReadCounts, find_text, read_documents
+from tfscale.text.tokenizers import Tokenizer
+from tfscale.training.run import Run
+
+TOKENS_PER_BATCH = 2048
+"""Bounds the logits of a batch: 2048 x V float32."""
+
+
+class ExportedModel(Protocol):
+    """What `tfscale.device.load` returns, as far as it is needed here."""
+
+    tokenizer: Tokenizer
+    metadata: dict[str, Any]
+
+    def score(self, text: Sequence[int], utf8_bytes: int, progress: Callable[[int, int], None] | None) -> Score:
+        """Scores the ids of a stream."""
+
+
+def evaluate_run(
+    run: Run, data_dir: str | None = None, split: str = "validation", text_files: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Scores the Keras network of a run.
+
+    Args:
+        run: from `load_run(RUN_DIR)`.
+        data_dir: data folder; without it (and without text) the one that the run was trained on.
+        split: which split of the data folder.
+        text_files: files, folders or globs to score in its place, local or gs://, plain or .gz; a file is a document.
+
+    Returns:
+        `nll_per_token` (nats), `perplexity`, `bits_per_byte`, `tokens`, `bytes`, and what was scored: `data` and
+        `split`, or `text`.
+
+    Raises:
+        ConfigError: both text and data are given, or the run's own data is gone and neither is.
+        DataError: the data or the text is missing, empty or damaged, or the split does not exist.
+        TokenizerError: the data was tokenized by another tokenizer than the model's.
+
+    Example:
+        evaluate_run(load_run("run"), split="test")["bits_per_byte"]
+    """
+    _check_source(data_dir, text_files)
+    length = run.model_config.sequence_length
+    rows = max(1, TOKENS_PER_BATCH // length)
+    if text_files:
+        stream, utf8_bytes = text_stream(run.tokenizer, text_files)
+        windows = text_windows(stream, length, run.tokenizer.end_id)
+        dataset = tf.data.Dataset.from_tensor_slices(windows).batch(rows)
+        return evaluate_network(run.network, dataset, utf8_bytes).to_dict() | {"text": list(text_files)}
+    data_dir = data_dir or run.data_dir
+    if data_dir is None:
+        raise ConfigError(f"the data that {run.directory} was trained on is gone; give text or data to evaluate on")
+    manifest = _manifest(data_dir, split, run.tokenizer)
+    dataset = evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows)
+    with data_errors(data_dir):
+        score = evaluate_network(run.network, dataset, manifest.splits[split].utf8_bytes)
+    return score.to_dict() | {"data": data_dir, "split": split}
+
+
+def evaluate_file(
+    model: ExportedModel,
+    data_dir: str | None = None,
+    split: str = "validation",
+    text_files: Sequence[str] | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Scores an exported file by the runtime of the device, one decode step per token.
+
+    Args:
+        model: from `tfscale.device.load(EXPORT_DIR)`.
+        data_dir: data folder; a file does not know its own, so that this or `text_files` is needed.
+        split: which split of the data folder.
+        text_files: files, folders or globs to score; a file is a document.
+        progress: show progress on stderr.
+
+    Returns:
+        The same as `evaluate_run`, in the same windows: the figures of a run and of its file compare.
+
+    Raises:
+        ConfigError, DataError, TokenizerError: as `evaluate_run`.
+    """
+    _check_source(data_dir, text_files)
+    if text_files:
+        stream, utf8_bytes = text_stream(model.tokenizer, text_files)
+        source: dict[str, Any] = {"text": list(text_files)}
+    elif data_dir is not None:
+        utf8_bytes = _manifest(data_dir, split, model.tokenizer).splits[split].utf8_bytes
+        stream = split_stream(data_dir, split)
+        source = {"data": data_dir, "split": split}
+    else:
+        raise ConfigError("an exported file does not know its data; give text or data to evaluate on")
+    began = time.perf_counter()
+    with ProgressLine("evaluate", len(stream), enabled=progress) as line:
+        score = model.score(
+            stream.tolist(),
+            utf8_bytes,
+            lambda done, total: line.update(done, f"{done / (time.perf_counter() - began):,.0f} tokens/s"),
+        )
+    return score.to_dict() | source
+
+
+def text_stream(tokenizer: Tokenizer, files: Sequence[str]) -> tuple[np.ndarray, int]:
+    """The tokens of text files, an end token after each, and the UTF-8 bytes of their text; empty files are left out.
+
+    Returns:
+        ids (N,) int32, and the bytes.
+
+    Raises:
+        DataError: a file is missing or is not UTF-8, or all are empty.
+    """
+    texts = list(read_documents(find_text(files), "file", "error", ReadCounts()))
+    if not texts:
+        raise DataError(f"nothing to score: {', '.join(files)} {'is' if len(files) == 1 else 'are'} empty")
+    utf8_bytes = sum(len(text.encode("utf-8")) for text in texts)
+    ids = [token for tokens in tokenizer.encode_batch(texts) for token in [*tokens, tokenizer.end_id]]
+    return np.array(ids, np.int32), utf8_bytes
+
+
+def split_stream(data_dir: str, split: str) -> np.ndarray:
+    """All tokens of a split, in order: ids (N,) int32."""
+    dataset = evaluation_dataset(data_dir, split, sequence_length=1024, batch_size=1)
+    with data_errors(data_dir):
+        return np.concatenate([targets[weights > 0] for _, targets, weights in dataset.as_numpy_iterator()])
+
+
+def _check_source(data_dir: str | None, text_files: Sequence[str] | None) -> None:
+    if text_files and data_dir:
+        raise ConfigError(f"give either text or data to evaluate on; received text={text_files} and data={data_dir!r}")
+
+
+def _manifest(data_dir: str, split: str, tokenizer: Tokenizer) -> Manifest:
+    manifest = Manifest.load(data_dir)
+    manifest.split(split)
+    if manifest.tokenizer_digest != tokenizer.digest:
+        raise TokenizerError(
+            f"{data_dir} was tokenized by another tokenizer than the model's: its token counts and ids do not compare; "
+            "give the data that the model was trained on, or text"
+        )
+    return manifest

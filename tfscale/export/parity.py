@@ -1,0 +1,304 @@
+"""The gate of every export: the file, run by the runtime that phones have, against the Keras network it is made from.
+
+The same held-out tokens go through the network's full forward pass in float32 and, one by one, through the file's
+cached decode step; then prompts of several lengths through its prefill signatures, and a greedy completion through
+both. All of it is done with the XNNPACK kernels, which phones use, and without them. A file that fails is not written.
+"""
+
+import gzip
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfscale.config import Quantization
+from tfscale.data.pipeline import text_windows
+from tfscale.device import DeviceModel, load
+from tfscale.errors import ExportError
+from tfscale.evaluation.keras_decoder import KerasDecoder
+from tfscale.export.flatbuffer import operations
+from tfscale.export.tflite import expected_bytes, silence
+from tfscale.models import Network, build_network
+from tfscale.score import Score, token_nll
+from tfscale.text.tokenizers import Tokenizer
+
+GREEDY_TOKENS = 32
+"""Tokens of the greedy completion, fewer where the context is shorter."""
+_REPEATED_TOKENS = 64
+_AFTER_PROMPT = 3
+"""Tokens decoded after each prompt: pads left in the cache would change them."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a recipe may change.
+
+    `max_logit_difference` is absolute. `relative_logit_error` is the root mean square of the differences over that of
+    the network's logits around their mean. `top1_agreement` is the least fraction of tokens whose most likely
+    successor is the same. `perplexity_change` is relative, up or down. `greedy_gap` is how much less likely, in the
+    network's own logits and in units of their spread, the file's first differing greedy token may be.
+    """
+
+    max_logit_difference: float | None
+    relative_logit_error: float
+    top1_agreement: float
+    perplexity_change: float
+    greedy_gap: float
+
+
+LIMITS: dict[Quantization, Limits] = {
+    # The same float32 arithmetic in another order: logits differ by 1e-6 to 1e-5, a relative error of 3e-7. One
+    # near-tie in 512 tokens may flip.
+    "none": Limits(1e-3, 1e-4, 0.998, 1e-4, 1e-3),
+    # Weights rounded to 11 bits: relative error 1e-4 to 4e-4, perplexity moves by 1e-5. A weight beyond float16's range
+    # becomes infinite and fails all of these.
+    "float16": Limits(None, 5e-3, 0.98, 1e-3, 0.02),
+    # Weights and activations rounded to 8 bits: relative error 0.005 (trained) to 0.02 (fresh weights), agreement 0.95
+    # (fresh) to 0.997, perplexity moves by 1e-3. Recipes that broke a model had agreements below 0.75.
+    "int8": Limits(None, 0.05, 0.9, 1e-2, 0.25),
+}
+
+
+class Checks:
+    """Collects measured values with their limits."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, name: str, value: float, rule: str, limit: float | None) -> None:
+        """Adds a row; `rule` is "<=", ">=" or "=="; without a limit it is a measurement that passes."""
+        passed = limit is None or bool(
+            {"<=": np.less_equal, ">=": np.greater_equal, "==": np.equal}[rule](value, limit)
+        )
+        self.rows.append({"name": name, "value": value, "rule": rule, "limit": limit, "passed": passed})
+
+    @property
+    def passed(self) -> bool:
+        """Whether all of them are."""
+        return all(row["passed"] for row in self.rows)
+
+
+def check_parity(
+    network: Network,
+    tokenizer: Tokenizer,
+    folder: str,
+    held_out: Sequence[int],
+    *,
+    quantize: Quantization,
+    threads: int = 1,
+) -> dict[str, Any]:
+    """Compares an export folder with the network it was made from.
+
+    Args:
+        network: the trained network.
+        tokenizer: the run's tokenizer.
+        folder: holds model.tflite, model.json and tokenizer/.
+        held_out: ids of held-out text, end tokens included; each is predicted once.
+        quantize: the recipe, which decides the limits.
+        threads: CPU threads of the runtime.
+
+    Returns:
+        `passed`; `checks`, each with `name`, `value`, `rule`, `limit` (None: measured only) and `passed`; `perplexity`
+        of `keras` and `file`; `greedy` with prompt and completions; `sizes`; `speed`; `operations` by signature.
+
+    Raises:
+        ExportError: the runtime refuses the file.
+    """
+    reference = float32_copy(network)
+    windows = _Windows(reference, np.asarray(held_out, np.int32), tokenizer.end_id)
+    checks = Checks()
+    limits = LIMITS[quantize]
+    speed: dict[str, Any] = {}
+    completions = {}
+    perplexity: dict[str, float] = {"keras": windows.score().perplexity}
+    for kernels in ("xnnpack", "plain"):
+        with silence():
+            model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
+        # Logits that are not finite become NaN in every figure, and NaN is within no limit.
+        with np.errstate(invalid="ignore", over="ignore"):
+            perplexity[kernels] = _compare_logits(checks, kernels, windows, model, limits)
+            _compare_prompts(checks, kernels, windows, model, limits)
+            completions[kernels] = _compare_greedy(checks, kernels, windows, model, limits)
+        if kernels == "xnnpack":
+            _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
+            speed = model.benchmark(tokens=64)
+    path = os.path.join(folder, "model.tflite")
+    with open(path, "rb") as file:
+        content = file.read()
+    counts = operations(content)
+    sizes = {
+        "file_bytes": len(content),
+        "gzip_bytes": len(gzip.compress(content, compresslevel=6)),
+        "weight_bytes": expected_bytes(network, quantize),
+        "float32_weight_bytes": expected_bytes(network, "none"),
+    }
+    _check_size(checks, sizes, counts)
+    prompt, keras_tokens, file_tokens = completions["xnnpack"]
+    return {
+        "passed": checks.passed,
+        "quantize": quantize,
+        "checks": checks.rows,
+        "perplexity": {"keras": perplexity["keras"], "file": perplexity["xnnpack"], "file_plain": perplexity["plain"]},
+        "greedy": {
+            "prompt": tokenizer.decode(prompt), "keras": tokenizer.decode(keras_tokens),
+            "file": tokenizer.decode(file_tokens),
+        },
+        "sizes": sizes,
+        "speed": speed,
+        "operations": counts,
+    }  # fmt: skip
+
+
+def require(report: dict[str, Any]) -> None:
+    """Refuses a report with a failed check.
+
+    Raises:
+        ExportError: names the first failed check, its value and its limit.
+    """
+    failed = [row for row in report["checks"] if not row["passed"]]
+    if failed:
+        row = failed[0]
+        more = f" ({len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
+        advice = "" if report["quantize"] == "none" else "; try --quantize float16 or none"
+        raise ExportError(
+            f"the {report['quantize']} file fails its parity check: {row['name']} is {row['value']:.4g}, "
+            f"which must be {row['rule']} {row['limit']:.4g}{more}; nothing was written{advice}"
+        )
+
+
+def float32_copy(network: Network) -> Network:
+    """The network itself, or one with the same weights that computes in float32."""
+    if network.precision == "float32":
+        return network
+    copy = build_network(network.config, precision="float32")
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+class _Windows:
+    """The held-out tokens, cut as training cuts them, with the network's logits for each window."""
+
+    def __init__(self, reference: Network, stream: np.ndarray, end_id: int):
+        self.reference = reference
+        inputs, targets, weights = text_windows(stream, reference.config.sequence_length, end_id)
+        counts = (weights > 0).sum(axis=1)
+        self.inputs = [row[:count] for row, count in zip(inputs, counts, strict=True)]
+        self.targets = [row[:count] for row, count in zip(targets, counts, strict=True)]
+        # Whole windows, so that every call has the same shape; what follows a token does not change its logits.
+        self.logits = [self._forward(row)[:count] for row, count in zip(inputs, counts, strict=True)]
+
+    def _forward(self, ids: np.ndarray) -> np.ndarray:
+        return np.asarray(self.reference(ids[None], training=False), np.float32)[0]
+
+    def score(self) -> Score:
+        nll = sum(float(token_nll(logits, row).sum()) for logits, row in zip(self.logits, self.targets, strict=True))
+        return Score(nll, sum(map(len, self.targets)))
+
+    def spread(self) -> float:
+        """Root mean square of the logits around each token's mean: softmax does not see a common shift."""
+        squares = [np.square(logits - logits.mean(axis=-1, keepdims=True)).mean(axis=-1) for logits in self.logits]
+        return max(float(np.sqrt(np.concatenate(squares).mean())), 1e-12)
+
+
+def _compare_logits(checks: Checks, kernels: str, windows: _Windows, model: DeviceModel, limits: Limits) -> float:
+    """Reads each window token by token; returns the file's perplexity."""
+    decoder = model.decoder()
+    total, squares, same, nll = 0.0, 0.0, 0, 0.0
+    largest = []
+    first = np.empty(0)
+    for index, (ids, targets, expected) in enumerate(zip(windows.inputs, windows.targets, windows.logits, strict=True)):
+        decoder.reset()
+        logits = np.stack([decoder.feed([int(token)]) for token in ids])
+        if index == 0:
+            first = logits[:_REPEATED_TOKENS]
+        difference = np.abs(logits.astype(np.float64) - expected)
+        largest.append(difference.max())
+        total += float(difference.mean(axis=-1).sum())
+        squares += float(np.square(difference).mean(axis=-1).sum())
+        same += int((logits.argmax(axis=-1) == expected.argmax(axis=-1)).sum())
+        nll += float(token_nll(logits, targets).sum())
+    decoder.reset()
+    again = np.stack([decoder.feed([int(token)]) for token in windows.inputs[0][:_REPEATED_TOKENS]])
+    tokens = windows.score().tokens
+    perplexity = Score(nll, tokens).perplexity if np.isfinite(nll) else float("nan")
+    change = abs(perplexity / windows.score().perplexity - 1)
+    checks.add(f"max_logit_difference ({kernels})", float(np.max(largest)), "<=",
+               limits.max_logit_difference)  # fmt: skip
+    checks.add(f"mean_logit_difference ({kernels})", total / tokens, "<=", None)
+    relative = float(np.sqrt(squares / tokens)) / windows.spread()
+    checks.add(f"relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error)
+    checks.add(f"top1_agreement ({kernels})", same / tokens, ">=", limits.top1_agreement)
+    checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
+    checks.add(f"second_run_difference ({kernels})", float(np.abs(again - first).max()), "==", 0.0)
+    return perplexity
+
+
+def _compare_prompts(checks: Checks, kernels: str, windows: _Windows, model: DeviceModel, limits: Limits) -> None:
+    """Reads prompts of lengths that fill a prefill call, that leave pads in it, and that fill the context."""
+    decoder = model.decoder()
+    lengths = getattr(decoder, "prefill_lengths", [])
+    if not lengths:
+        return
+    ids, expected = windows.inputs[0].tolist(), windows.logits[0]
+    differences = []
+    for count in sorted({min(n, len(ids)) for length in lengths for n in (length, length + 1)} | {len(ids)}):
+        decoder.reset()
+        read = [decoder.feed(ids[:count])]
+        read += [decoder.feed([token]) for token in ids[count : count + _AFTER_PROMPT]]
+        differences.append(np.stack(read).astype(np.float64) - expected[count - 1 : count + _AFTER_PROMPT])
+    difference = np.concatenate(differences)
+    checks.add(f"prompt_max_logit_difference ({kernels})", float(np.abs(difference).max()), "<=",
+               limits.max_logit_difference)  # fmt: skip
+    checks.add(f"prompt_relative_logit_error ({kernels})",
+               float(np.sqrt(np.square(difference).mean())) / windows.spread(), "<=",
+               limits.relative_logit_error)  # fmt: skip
+
+
+def _compare_greedy(
+    checks: Checks, kernels: str, windows: _Windows, model: DeviceModel, limits: Limits
+) -> tuple[list[int], list[int], list[int]]:
+    """Completes the beginning of the first window by both; returns the prompt and the two completions."""
+    ids = windows.inputs[0].tolist()
+    context = windows.reference.config.sequence_length
+    prompt = ids[: max(1, min(16, len(ids), context // 2))]
+    count = max(1, min(GREEDY_TOKENS, context - len(prompt)))
+    keras_decoder = KerasDecoder(windows.reference, prefill_lengths=[])
+    expected, expected_logits = _greedy(keras_decoder, prompt, count)
+    received, _ = _greedy(model.decoder(), prompt, count)
+    equal = next((i for i in range(count) if expected[i] != received[i]), count)
+    gap = 0.0
+    if equal < count:
+        logits = expected_logits[equal]
+        gap = float(logits[expected[equal]] - logits[received[equal]]) / windows.spread()
+    checks.add(f"greedy_tokens_equal ({kernels})", equal, "==", None)
+    checks.add(f"greedy_gap ({kernels})", gap, "<=", limits.greedy_gap)
+    return prompt, expected, received
+
+
+def _greedy(decoder: Any, prompt: list[int], count: int) -> tuple[list[int], list[np.ndarray]]:
+    decoder.reset()
+    logits = [decoder.feed(prompt)]
+    tokens = [int(logits[0].argmax())]
+    while len(tokens) < count:
+        logits.append(decoder.feed([tokens[-1]]))
+        tokens.append(int(logits[-1].argmax()))
+    return tokens, logits
+
+
+def _compare_tokenizers(checks: Checks, ours: Tokenizer, shipped: Tokenizer, held_out: Sequence[int]) -> None:
+    text = ours.decode([int(token) for token in held_out])
+    ids = shipped.encode(text)
+    checks.add("tokenizer_ids_equal", int(ids == ours.encode(text)), "==", 1)
+    checks.add("tokenizer_round_trip", int(shipped.decode(ids) == text), "==", 1 if ours.lossless else None)
+
+
+def _check_size(checks: Checks, sizes: dict[str, int], counts: dict[str, dict[str, int]]) -> None:
+    """Less than the weights: some are lost. Much more: some are stored twice. The graph takes up to 600 bytes an
+    operation, and the scales of int8 rows up to a quarter of the weights.
+    """
+    graph = 600 * sum(sum(names.values()) for names in counts.values())
+    checks.add("file_bytes (weights present)", sizes["file_bytes"], ">=", int(0.9 * sizes["weight_bytes"]))
+    checks.add("file_bytes (weights stored once)", sizes["file_bytes"], "<=",
+               int(1.25 * sizes["weight_bytes"]) + graph)  # fmt: skip

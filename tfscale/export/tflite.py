@@ -1,0 +1,164 @@
+"""A network to the bytes of a .tflite file: built-in operations only, one sequence, fixed shapes, named signatures.
+
+Shapes: S tokens of a call, C context, V vocabulary, H heads, K width of a head. A Transformer's file has `prefill_S`
+(tokens (1, S) int32, input_pos (S,) int32, mask (1, 1, S, C) float32, caches (1, C, H, K) float32 -> caches) for each
+prefill length, and `decode` (S = 1, also -> logits (1, 1, V)). An LSTM's has `decode` alone, with its state in the
+place of the caches and neither position nor mask. All signatures share one copy of the weights.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.config import Quantization
+from tfscale.errors import ExportError
+from tfscale.export.flatbuffer import look_up_embeddings, refuse_custom_operations, share_quantization_parameters
+from tfscale.models import Network
+
+_SMALLEST = 0.9
+"""A file below this fraction of its weights' bytes has lost some of them; what quantizes better does not exist."""
+
+
+def export_tflite(network: Network, quantize: Quantization = "none", prefill_lengths: Sequence[int] = (8, 64)) -> bytes:
+    """Converts a network with `cached_step`.
+
+    Args:
+        network: a network of `tfscale.models`; weights of any precision are exported as float32 before `quantize`.
+        quantize: "none" (float32), "float16" (stored; computed in float32) or "int8" (one scale per row of each matrix,
+            activations quantized on the fly, so that the products run in int8).
+        prefill_lengths: tokens per call of the prompt signatures; no effect on an LSTM, whose prompt is read by
+            `decode`. Those above the context are left out.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        ExportError: TFLite has no built-in operation for a part of the network, or the file lacks weights.
+
+    Example:
+        content = export_tflite(run.network, quantize="int8")
+    """
+    with silence():
+        content = _convert(network, signatures(network, prefill_lengths), float16=quantize == "float16")
+        refuse_custom_operations(content)
+        check_weights_present(content, expected_bytes(network, "float16" if quantize == "float16" else "none"))
+        if quantize == "int8":
+            content = _quantize_int8(content)
+            check_weights_present(content, expected_bytes(network, "int8"))
+    return content
+
+
+def usable_prefill_lengths(network: Network, prefill_lengths: Sequence[int]) -> list[int]:
+    """The prompt lengths that the file of this network gets: sorted, once each, none above the context."""
+    if network.config.family != "transformer":
+        return []
+    return sorted({length for length in prefill_lengths if length <= network.config.sequence_length})
+
+
+def signatures(network: Network, prefill_lengths: Sequence[int]) -> dict[str, tf.types.experimental.ConcreteFunction]:
+    """The functions of the file by name, `decode` first."""
+    names = {"decode": (1, True)}
+    names |= {f"prefill_{n}": (n, False) for n in usable_prefill_lengths(network, prefill_lengths)}
+    return {name: _signature(network, length, with_logits) for name, (length, with_logits) in names.items()}
+
+
+def expected_bytes(network: Network, quantize: Quantization) -> int:
+    """Bytes that the weights take in a file: 4 or 2 each, or 1 in matrices and 4 in vectors for int8."""
+    matrices = sum(int(np.prod(weight.shape)) for weight in network.weights if len(weight.shape) >= 2)
+    vectors = sum(int(np.prod(weight.shape)) for weight in network.weights if len(weight.shape) < 2)
+    return {"none": 4, "float16": 2, "int8": 1}[quantize] * matrices + (2 if quantize == "float16" else 4) * vectors
+
+
+def check_weights_present(content: bytes, expected: int) -> None:
+    """Refuses a file that is too small to hold its weights.
+
+    A conversion that does not track the variables behind a Keras network drops them all without an error.
+
+    Raises:
+        ExportError: the file is smaller than 0.9 of `expected` bytes.
+    """
+    if len(content) < _SMALLEST * expected:
+        raise ExportError(
+            f"the converted file has {len(content):,} bytes, less than {_SMALLEST} of the {expected:,} that its "
+            "weights take: the converter lost weights (are all of them created by the network's layers?)"
+        )
+
+
+def _signature(network: Network, length: int, with_logits: bool) -> tf.types.experimental.ConcreteFunction:
+    spec = {"tokens": tf.TensorSpec((1, length), tf.int32, name="tokens")}
+    if network.config.family == "transformer":
+        context = network.config.sequence_length
+        spec["input_pos"] = tf.TensorSpec((length,), tf.int32, name="input_pos")
+        spec["mask"] = tf.TensorSpec((1, 1, length, context), tf.float32, name="mask")
+    for name, shape in network.cache_spec().items():
+        spec[name] = tf.TensorSpec(shape, tf.float32, name=name)
+
+    def step(tokens, input_pos=None, mask=None, **cache):
+        logits, cache = network.cached_step(tokens, cache, input_pos=input_pos, mask=mask, with_logits=with_logits)
+        return {**cache, "logits": logits} if with_logits else cache
+
+    return tf.function(step).get_concrete_function(**spec)
+
+
+def _convert(network: Network, functions: dict, float16: bool) -> bytes:
+    module = tf.Module()
+    # The converter finds variables through the module; it does not see those inside Keras's own variables.
+    module.weights = [weight.value for weight in network.weights]
+    with tempfile.TemporaryDirectory(prefix="tfscale-export-") as directory:
+        tf.saved_model.save(module, directory, signatures=functions)
+        converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=list(functions))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        # Otherwise the scale of the last normalization is multiplied into the output projection, and a table that is
+        # also the embedding is stored twice.
+        converter._experimental_disable_fuse_mul_and_fc = True
+        if float16:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        try:
+            return converter.convert()
+        except Exception as error:
+            # The converter's own error class is private to TensorFlow.
+            if type(error).__name__ != "ConverterError":
+                raise
+            raise ExportError(f"TFLite cannot express this network: {_reason(str(error))}") from error
+
+
+def _reason(message: str) -> str:
+    """The operations that the converter names, or else its first line."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(("TF Select ops:", "Custom ops:", "Flex ops:"))]
+    return "; ".join(named) or (lines[0] if lines else "no reason given")
+
+
+def _quantize_int8(content: bytes) -> bytes:
+    from litert_quantizer import quantizer, recipe
+
+    worker = quantizer.Quantizer(look_up_embeddings(content))
+    worker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    result = worker.quantize(enable_progress_bar=False, enable_progress_report=False)
+    return share_quantization_parameters(bytes(result.quantized_model))
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keeps the converter's log lines, many of which come from C++, off the terminal; errors still raise."""
+    saved = os.dup(2)
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    try:
+        with tempfile.TemporaryFile() as sink, contextlib.redirect_stdout(io.StringIO()):
+            os.dup2(sink.fileno(), 2)
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

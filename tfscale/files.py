@@ -1,0 +1,153 @@
+"""Writing files so that a reader never sees half of one.
+
+A file is written under a temporary name beside its target and renamed at the end: an interrupted write or a full
+disk leaves the earlier file whole. Paths with a scheme (`gs://...`) go through `tf.io.gfile`, all others through the
+operating system, so that nothing here needs TensorFlow for local work.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from typing import IO, Any
+
+from tfscale.errors import DataError, TfscaleError
+
+
+def is_remote(path: str) -> bool:
+    """Whether `path` names a remote file system (`gs://bucket/file`)."""
+    return "://" in path
+
+
+def open_file(path: str, mode: str = "rb") -> IO[Any]:
+    """Opens a local or remote file; `mode` as in `open`, text is UTF-8."""
+    if is_remote(path):
+        import tensorflow as tf
+
+        return tf.io.gfile.GFile(path, mode)
+    return open(path, mode, encoding=None if "b" in mode else "utf-8")
+
+
+@contextlib.contextmanager
+def atomic_write(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Opens `path` for writing under a temporary name and renames it when the block ends without an error.
+
+    Args:
+        path: the file to write; its folder is made if it is missing.
+        mode: "wb" or "w" (UTF-8).
+
+    Raises:
+        TfscaleError: the disk is full or the place cannot be written. The earlier file, if any, is left as it was.
+
+    Example:
+        with atomic_write("run/summary.json", "w") as file:
+            json.dump(summary, file)
+    """
+    remote = is_remote(path)
+    temporary = f"{path}.tmp-{os.getpid()}"
+    try:
+        if remote:
+            import tensorflow as tf
+
+            tf.io.gfile.makedirs(os.path.dirname(path))
+        else:
+            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open_file(temporary, mode) as file:
+            yield file
+            if not remote:
+                file.flush()
+                os.fsync(file.fileno())
+        if remote:
+            tf.io.gfile.rename(temporary, path, overwrite=True)
+        else:
+            os.replace(temporary, path)
+    except BaseException as error:
+        if not remote:
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise TfscaleError(f"no space left while writing {path}; the earlier file, if any, is unchanged") from error
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+            raise TfscaleError(f"cannot write {path}: {error.strerror}") from error
+        raise
+
+
+def write_json(path: str, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    with atomic_write(path, "w") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path: str, what: str) -> Any:
+    """Reads a JSON file; `what` names its role in the error, such as "the manifest".
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    try:
+        with open_file(path, "r") as file:
+            return json.load(file)
+    except FileNotFoundError as error:
+        raise DataError(f"{what} is missing: {path}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{what} is not valid JSON: {path} ({error})") from error
+
+
+def sha256_file(path: str) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open_file(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def claim_directory(path: str, marker: str, what: str) -> None:
+    """Checks that output may be written to `path`: it is absent, empty, or holds `marker` (it is ours).
+
+    Args:
+        path: the output folder.
+        marker: a file that shows the folder was made by the same command, such as "manifest.json".
+        what: the name of such a folder for the error, such as "a data folder".
+
+    Raises:
+        DataError: the folder holds something else, or is a file.
+    """
+    if is_remote(path):
+        return
+    if os.path.isfile(path):
+        raise DataError(f"output {path} is a file; name a folder")
+    if os.path.isdir(path) and os.listdir(path) and not os.path.exists(os.path.join(path, marker)):
+        raise DataError(
+            f"output folder {path} exists and is not {what} (it has no {marker}); name a new or empty folder"
+        )
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str) -> Iterator[str]:
+    """Yields a temporary folder beside `path` and puts it in the place of `path` when the block ends without an error.
+
+    An earlier folder at `path` is replaced only then; on an error the temporary folder is removed and `path` is
+    left as it was. Local paths only.
+    """
+    target = os.path.abspath(path)
+    temporary = f"{target}.tmp-{os.getpid()}"
+    try:
+        os.makedirs(temporary)
+        yield temporary
+        earlier = f"{target}.old-{os.getpid()}"
+        if os.path.isdir(target):
+            os.rename(target, earlier)
+        os.rename(temporary, target)
+        shutil.rmtree(earlier, ignore_errors=True)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise TfscaleError(f"no space left while writing {path}; what was there before is unchanged") from error
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+            raise TfscaleError(f"cannot write {path}: {error.strerror}") from error
+        raise

@@ -1,0 +1,42 @@
+"""Language models: one family a file, each a builder from its config to a Keras model of token ids to logits."""
+
+from tfscale.config import LSTMConfig, ModelConfig, Precision, TransformerConfig
+from tfscale.errors import ConfigError
+from tfscale.models.lstm import LSTMLM
+from tfscale.models.transformer import TransformerLM
+
+Network = TransformerLM | LSTMLM
+
+_FAMILIES = {TransformerConfig: TransformerLM, LSTMConfig: LSTMLM}
+
+
+def build_network(config: ModelConfig, precision: Precision = "float32", seed: int = 0) -> Network:
+    """Builds the Keras model of a config: token ids (B, T) int32 -> logits (B, T, V) float32.
+
+    Args:
+        config: `TransformerConfig` or `LSTMConfig`, with its vocabulary size.
+        precision: "float32", "mixed_float16" or "mixed_bfloat16".
+        seed: seed of the initial weights.
+
+    Raises:
+        ConfigError: the config's class has no builder, or its vocabulary size is not set.
+
+    Example:
+        network = build_network(TransformerConfig(vocabulary_size=8192, sequence_length=128))
+    """
+    if type(config) not in _FAMILIES:
+        raise ConfigError(f"no model family for {type(config).__name__}; expected one of {sorted(families())}")
+    return _FAMILIES[type(config)](config, precision=precision, seed=seed)
+
+
+def parameter_count(config: ModelConfig) -> int:
+    """Trainable weights of a model with this config, by formula, without building it."""
+    return _FAMILIES[type(config)].parameter_count(config)
+
+
+def families() -> list[str]:
+    """Names of the model families."""
+    return [config.family for config in _FAMILIES]
+
+
+__all__ = ["LSTMLM", "Network", "TransformerLM", "build_network", "families", "parameter_count"]

@@ -1,0 +1,138 @@
+"""Decoder-only Transformer language model (Radford et al. 2019): pre-norm, learned positions, GELU, tied softmax.
+
+Shapes: B batch, T tokens, D hidden_dim, V vocabulary, C context (`sequence_length`), H heads, K width of a head.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfscale.config import Precision, TransformerConfig, to_dict
+from tfscale.errors import ConfigError
+from tfscale.models.layers import (
+    PositionEmbedding,
+    TransformerBlock,
+    cached_layer_norm,
+    layer_norm,
+    normal_initializers,
+    variable,
+)
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class TransformerLM(keras.Model):
+    """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the ids up to t only.
+
+    Args:
+        config: the architecture; `vocabulary_size` must be set.
+        precision: compute type of the layers; weights and logits are float32.
+        seed: seed of the initial weights.
+
+    Example:
+        network = TransformerLM(TransformerConfig(vocabulary_size=256, sequence_length=64))
+        logits = network(tf.zeros((8, 64), tf.int32))  # (8, 64, 256)
+    """
+
+    def __init__(
+        self, config: TransformerConfig, precision: Precision = "float32", seed: int = 0, name: str = "transformer"
+    ):
+        if config.vocabulary_size < 1:
+            raise ConfigError("model.vocabulary_size is 0; give the tokenizer's vocabulary size")
+        policy = keras.dtype_policies.DTypePolicy(precision)
+        initial = normal_initializers(seed)
+        token_embedding = keras.layers.ReversibleEmbedding(
+            config.vocabulary_size, config.hidden_dim, tie_weights=config.tie_embeddings,
+            embeddings_initializer=next(initial), dtype=policy, name="token_embedding",
+        )  # fmt: skip
+        position_embedding = PositionEmbedding(
+            config.sequence_length, next(initial), dtype=policy, name="position_embedding"
+        )
+        blocks = [
+            TransformerBlock(
+                config.hidden_dim, config.num_heads, config.feed_forward_dim or 4 * config.hidden_dim,
+                config.dropout, config.use_bias, config.num_layers, seed=seed + 1000 * (index + 1),
+                dtype=policy, name=f"block_{index}",
+            )
+            for index in range(config.num_layers)
+        ]  # fmt: skip
+        final_norm = layer_norm(config.use_bias, policy, "final_norm")
+
+        inputs = keras.Input((None,), dtype="int32", name="tokens")
+        x = position_embedding(token_embedding(inputs))
+        x = keras.layers.Dropout(config.dropout, dtype=policy, name="embedding_dropout")(x)
+        for block in blocks:
+            x = block(x)
+        logits = token_embedding(final_norm(x), reverse=True)
+        logits = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
+        super().__init__(inputs=inputs, outputs=logits, name=name)
+        self.config = config
+        self.precision = precision
+        self.seed = seed
+        self.token_embedding = token_embedding
+        self.position_embedding = position_embedding
+        self.blocks = blocks
+        self.final_norm = final_norm
+
+    @staticmethod
+    def parameter_count(config: TransformerConfig) -> int:
+        """Trainable weights of a model with this config."""
+        d, f, bias = config.hidden_dim, config.feed_forward_dim or 4 * config.hidden_dim, config.use_bias
+        norm = d * (1 + bias)
+        attention = 3 * d * d + d * d + bias * (3 * d + d)
+        feed_forward = 2 * d * f + bias * (f + d)
+        embeddings = config.vocabulary_size * d * (1 if config.tie_embeddings else 2) + config.sequence_length * d
+        return embeddings + config.num_layers * (attention + feed_forward + 2 * norm) + norm
+
+    def cache_spec(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at the start."""
+        c = self.config
+        shape = (1, c.sequence_length, c.num_heads, c.hidden_dim // c.num_heads)
+        return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
+
+    def cached_step(
+        self,
+        tokens: tf.Tensor,
+        cache: dict[str, tf.Tensor],
+        *,
+        input_pos: tf.Tensor,
+        mask: tf.Tensor,
+        with_logits: bool = True,
+    ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
+        """Reads S tokens of one sequence into the cache, in float32.
+
+        Args:
+            tokens: ids (1, S) int32.
+            cache: tensors as in `cache_spec`.
+            input_pos: positions (S,) int32, consecutive; the cache is written from `input_pos[0]` on.
+            mask: (1, 1, S, C) float32, added to the scores: 0 where a cached position may be seen, very negative elsewhere.
+            with_logits: whether to compute the logits, which a prompt needs for its last token only.
+
+        Returns:
+            Logits (1, S, V), or None, and the new cache.
+        """
+        length = tokens.shape[1]
+        width = self.config.hidden_dim
+        embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,)))
+        positions = tf.gather(variable(self.position_embedding.embeddings), input_pos)
+        x = tf.reshape(embedded + positions, (1, length, width))
+        cache = dict(cache)
+        for i, block in enumerate(self.blocks):
+            names = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
+            x, *new = block.cached(x, *(cache[name] for name in names), input_pos, mask)
+            cache.update(zip(names, new, strict=True))
+        if not with_logits:
+            return None, cache
+        x = tf.reshape(cached_layer_norm(self.final_norm, x), (length, width))
+        if self.config.tie_embeddings:
+            logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
+        else:
+            logits = tf.matmul(x, variable(self.token_embedding.reverse_embeddings))
+        return tf.reshape(logits, (1, length, self.config.vocabulary_size)), cache
+
+    def get_config(self) -> dict[str, Any]:
+        return {"config": to_dict(self.config), "precision": self.precision, "seed": self.seed, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "TransformerLM":
+        return cls(TransformerConfig(**config.pop("config")), **config)

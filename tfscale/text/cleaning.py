@@ -1,0 +1,100 @@
+"""Optional cleaning of documents; every step is off until it is named."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import Literal
+
+_HIDDEN = frozenset({"script", "style", "template", "noscript"})
+_BLOCKS = frozenset(
+    "address article aside blockquote br dd div dl dt figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li "
+    "main nav ol p pre section table td th title tr ul".split()
+)
+_BLANKS = re.compile(r"[^\S\n]+")
+_BLANKS_AT_LINE_END = re.compile(r" *\n *")
+_LINE_ENDS = re.compile(r"\n{3,}")
+
+
+class _TextOfHtml(HTMLParser):
+    """Collects the text that a reader of a page would see."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self._hidden_depth = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _HIDDEN:
+            self._hidden_depth += 1
+        elif tag in _BLOCKS:
+            self._new_line()
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _BLOCKS:
+            self._new_line()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _HIDDEN:
+            self._hidden_depth = max(0, self._hidden_depth - 1)
+        elif tag in _BLOCKS:
+            self._new_line()
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden_depth:
+            self.parts.append(data)
+
+    def _new_line(self) -> None:
+        # Without it the last word of a paragraph and the first of the next would become one.
+        if self.parts and not self.parts[-1].endswith("\n"):
+            self.parts.append("\n")
+
+
+def strip_html(text: str) -> str:
+    """Removes tags, comments, scripts and styles, and resolves entities; block elements start a new line.
+
+    Example:
+        strip_html("<p>a &amp; b</p><p>c</p>")    # "a & b\\nc\\n"
+    """
+    parser = _TextOfHtml()
+    parser.feed(text)
+    parser.close()
+    return "".join(parser.parts)
+
+
+def collapse_whitespace(text: str) -> str:
+    """Makes runs of blanks one space, three and more line ends two, CRLF one line end, and strips both ends.
+
+    Blanks are all white space but the line end. Those beside a line end are dropped, so indentation is lost too.
+
+    Example:
+        collapse_whitespace("a\\t b \\r\\n\\r\\n\\r\\n c ")    # "a b\\n\\nc"
+    """
+    text = _BLANKS.sub(" ", text.replace("\r\n", "\n"))
+    return _LINE_ENDS.sub("\n\n", _BLANKS_AT_LINE_END.sub("\n", text)).strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaner:
+    """The cleaning steps that were asked for, applied in the order of the fields.
+
+    Example:
+        Cleaner(lowercase=True)("Ein Wort")    # "ein wort"
+    """
+
+    strip_html: bool = False
+    unicode_normalization: Literal["none", "NFC", "NFKC"] = "none"
+    lowercase: bool = False
+    collapse_whitespace: bool = False
+
+    def __call__(self, text: str) -> str:
+        """Returns the cleaned text; the text itself where no step was asked for."""
+        if self.strip_html:
+            text = strip_html(text)
+        if self.unicode_normalization != "none":
+            text = unicodedata.normalize(self.unicode_normalization, text)
+        if self.lowercase:
+            text = text.lower()
+        if self.collapse_whitespace:
+            text = collapse_whitespace(text)
+        return text

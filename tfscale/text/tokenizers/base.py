@@ -1,0 +1,187 @@
+"""What every tokenizer has in common: its interface, its files, and decoding as a stream."""
+
+import abc
+import codecs
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfscale.errors import TokenizerError
+from tfscale.files import atomic_write
+
+CONFIG_FILE = "tokenizer_config.json"
+FORMAT_VERSION = 1
+UNKNOWN_TEXT = "\N{REPLACEMENT CHARACTER}"
+"""What the unknown token decodes to, but for the word tokenizer, which writes `<unk>`."""
+
+_WORD_BOUNDARY = re.compile(r"(?<=\S) (?=\S)")
+
+
+class Tokenizer(abc.ABC):
+    """Turns text into ids 0 to `vocabulary_size` - 1 and back.
+
+    Attributes:
+        kind: the name by which it is asked for, such as "sentencepiece".
+        lossless: whether decode(encode(text)) == text for every text.
+        vocabulary_size: ids, special ones included.
+        end_id: the token that follows every document. `encode` never gives it, whatever the text.
+        unknown_id: the token of what is not in the vocabulary; None where everything is.
+    """
+
+    kind: ClassVar[str]
+    lossless: ClassVar[bool]
+    vocabulary_size: int
+    end_id: int
+    unknown_id: int | None
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of `text`, without an end token.
+
+        Raises:
+            TokenizerError: the text holds a lone surrogate, which is not a character.
+        """
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise TokenizerError(
+                f"the text has a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}, "
+                "which no UTF-8 text can hold; decode the text's bytes as UTF-8 first"
+            ) from error
+        return self.encode_batch([text])[0]
+
+    @abc.abstractmethod
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Returns the ids of each text, as `encode` does; the texts must be free of lone surrogates."""
+
+    def encode_arrays(self, texts: list[str]) -> list[np.ndarray]:
+        """As `encode_batch`, with the ids of each text as an int32 array: the faster way to many tokens."""
+        return [np.array(ids, np.int32) for ids in self.encode_batch(texts)]
+
+    @abc.abstractmethod
+    def piece(self, id: int) -> str:
+        """The token as its vocabulary spells it, for display."""
+
+    @abc.abstractmethod
+    def token_bytes(self, id: int, previous: int | None) -> bytes:
+        """The UTF-8 bytes, perhaps of a part of a character, that the token adds to a text.
+
+        Args:
+            id: a token that is not the end token.
+            previous: the token before it (end tokens are passed over); None at the beginning.
+        """
+
+    @abc.abstractmethod
+    def _files(self) -> dict[str, bytes]:
+        """Content of the files beside the config, by name."""
+
+    @classmethod
+    @abc.abstractmethod
+    def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "Tokenizer":
+        """The tokenizer that was saved as `files`."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Returns the text of `ids`; end tokens give nothing, bytes that are not UTF-8 give U+FFFD."""
+        decoder = StreamDecoder(self)
+        return "".join([decoder.push(id) for id in ids]) + decoder.flush()
+
+    def check_id(self, id: int) -> None:
+        """Raises a TokenizerError if `id` is not in the vocabulary."""
+        if not 0 <= id < self.vocabulary_size:
+            raise TokenizerError(f"token id {id} is not in the vocabulary of {self.vocabulary_size} entries")
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, over all that is saved: two tokenizers with the same digest are the same."""
+        digest = hashlib.sha256(json.dumps(self._config(), sort_keys=True).encode())
+        for name, content in sorted(self._files().items()):
+            digest.update(f"\n{name} {len(content)}\n".encode() + content)
+        return digest.hexdigest()
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "format_version": FORMAT_VERSION,
+            "kind": self.kind,
+            "vocabulary_size": self.vocabulary_size,
+            "end_id": self.end_id,
+            "unknown_id": self.unknown_id,
+            "files": sorted(self._files()),
+        }
+
+    def save(self, directory: str) -> None:
+        """Writes the tokenizer's files to `directory`, which is made if it is missing."""
+        for name, content in self._files().items():
+            with atomic_write(os.path.join(directory, name)) as file:
+                file.write(content)
+        with atomic_write(os.path.join(directory, CONFIG_FILE), "w") as file:
+            json.dump({**self._config(), "digest": self.digest}, file, indent=2)
+            file.write("\n")
+
+
+class StreamDecoder:
+    """Decodes tokens one by one and holds back the bytes of a character that is not yet whole.
+
+    The pieces joined are exactly what `Tokenizer.decode` gives.
+
+    Example:
+        decoder = StreamDecoder(tokenizer)
+        for id in ids:
+            print(decoder.push(id), end="", flush=True)
+        print(decoder.flush())
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+        self._previous: int | None = None
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, id: int) -> str:
+        """Returns the text that `id` completes, often none."""
+        id = int(id)
+        self._tokenizer.check_id(id)
+        if id == self._tokenizer.end_id:
+            return ""
+        new_bytes = self._tokenizer.token_bytes(id, self._previous)
+        self._previous = id
+        return self._utf8.decode(new_bytes)
+
+    def flush(self) -> str:
+        """Returns U+FFFD for bytes that are still held back, and begins anew."""
+        text = self._utf8.decode(b"", final=True)
+        self._utf8.reset()
+        self._previous = None
+        return text
+
+
+def split_long(text: str, limit: int) -> Iterator[str]:
+    """Cuts a long text where no token can lie across the cut.
+
+    The cut is before a single space between two characters that are not white space: there every tokenizer of this
+    package begins a token. So the pieces' tokens joined are the tokens of the whole text. Where no such place comes, a
+    piece stays longer than `limit`.
+
+    Args:
+        text: a document.
+        limit: characters after which the next place is taken.
+
+    Example:
+        list(split_long("one two three", 4))    # ["one two", " three"]
+    """
+    start = 0
+    while len(text) - start > limit:
+        boundary = _WORD_BOUNDARY.search(text, start + limit)
+        if boundary is None:
+            break
+        yield text[start : boundary.start()]
+        start = boundary.start()
+    yield text[start:]
+
+
+def special_first(special: Iterable[str], entries: Iterable[str]) -> dict[str, int]:
+    """Numbers the entries of a vocabulary, special ones first."""
+    return {entry: id for id, entry in enumerate([*special, *entries])}

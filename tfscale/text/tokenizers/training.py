@@ -1,0 +1,189 @@
+"""Trains tokenizers, each with the library that owns its algorithm; the same text and seed give the same bytes."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from tfscale.config import TokenizerKind
+from tfscale.errors import TokenizerError
+from tfscale.text.tokenizers.base import Tokenizer, split_long
+from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.character import CharacterTokenizer
+from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
+from tfscale.text.tokenizers.word import WordTokenizer
+from tfscale.text.tokenizers.wordpiece import (
+    CONTINUATION,
+    END,
+    UNKNOWN,
+    WordPieceTokenizer,
+    import_tokenizers,
+    untrained,
+)
+
+PIECE_CHARACTERS = 4000
+"""Characters per training sentence: SentencePiece passes over sentences that are much longer."""
+
+# Fixed, because the sums of unigram training are grouped by thread: the model must not depend on the machine's cores.
+_TRAINING_THREADS = 4
+
+# NUL separates sentences inside unigram training, U+2585 stands for unknown characters (a sentence with it would be
+# passed over), and U+2581 for the space. All three are encoded by their bytes.
+_RESERVED = str.maketrans({"\0": " ", "\u2585": " ", SPACE_MARK: " "})
+
+
+def train_tokenizer(
+    kind: TokenizerKind,
+    documents: Iterable[str],
+    vocabulary_size: int,
+    *,
+    seed: int = 0,
+    sentencepiece_model: Literal["unigram", "bpe"] = "unigram",
+) -> Tokenizer:
+    """Trains a tokenizer.
+
+    Args:
+        kind: "sentencepiece", "wordpiece", "word", "char" or "byte" (which needs no text).
+        documents: texts; each is read once.
+        vocabulary_size: entries, special ones included. Exact for sentencepiece and wordpiece, an upper bound for word
+            and char, without effect for byte.
+        seed: seed of SentencePiece's random numbers. The others draw none.
+        sentencepiece_model: SentencePiece's algorithm, "unigram" or "bpe".
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        TokenizerError: there is no text, or it does not support that vocabulary; the message names the size that it
+            does.
+
+    Example:
+        train_tokenizer("sentencepiece", ["to be or not to be"] * 100, 280).encode("to be")
+    """
+    if kind == "byte":
+        return ByteTokenizer()
+    if kind == "sentencepiece":
+        return _train_sentencepiece(documents, vocabulary_size, seed, sentencepiece_model)
+    if kind == "wordpiece":
+        return _train_wordpiece(documents, vocabulary_size)
+    if kind == "word":
+        return WordTokenizer(_most_frequent((text.split() for text in documents), vocabulary_size - 3, "word"))
+    if kind == "char":
+        return CharacterTokenizer(_most_frequent(documents, vocabulary_size - 2, "char"))
+    raise TokenizerError(f"unknown tokenizer {kind!r}; expected sentencepiece, wordpiece, word, char or byte")
+
+
+def _most_frequent(texts: Iterable[Iterable[str]], count: int, kind: str) -> list[str]:
+    counter: Counter[str] = Counter()
+    for text in texts:
+        counter.update(text)
+    for special in ("<unk>", "</s>", "<eos>"):
+        counter.pop(special, None)
+    if not counter:
+        raise TokenizerError(f"a {kind} tokenizer cannot be trained on empty text")
+    if count < 1:
+        raise TokenizerError(
+            f"the vocabulary of a {kind} tokenizer is too small for a single entry beside its special ones"
+        )
+    return [entry for entry, _ in sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:count]]
+
+
+def _pieces(documents: Iterable[str]) -> Iterator[str]:
+    for document in documents:
+        for part in split_long(document, PIECE_CHARACTERS):
+            for start in range(0, len(part), 2 * PIECE_CHARACTERS):
+                yield part[start : start + 2 * PIECE_CHARACTERS]
+
+
+def _train_sentencepiece(
+    documents: Iterable[str], vocabulary_size: int, seed: int, model_type: Literal["unigram", "bpe"]
+) -> SentencePieceTokenizer:
+    import sentencepiece
+
+    pieces = (piece.translate(_RESERVED) for piece in _pieces(documents))
+    pieces = (piece for piece in pieces if piece.strip())
+    first = next(pieces, None)
+    if first is None:
+        raise TokenizerError("a sentencepiece tokenizer cannot be trained on empty text")
+
+    def sentences() -> Iterator[str]:
+        yield first
+        yield from pieces
+
+    model = io.BytesIO()
+    sentencepiece.set_random_generator_seed(seed)
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=sentences(),
+            model_writer=model,
+            model_type=model_type,
+            vocab_size=vocabulary_size,
+            byte_fallback=True,
+            # Text must come back exactly: no normalization, no space added in front, none removed. Runs of blanks and
+            # line ends become pieces, which is what indentation is made of.
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            max_sentence_length=16 * PIECE_CHARACTERS,
+            num_threads=_TRAINING_THREADS,
+            unk_id=0,
+            eos_id=1,
+            bos_id=-1,
+            pad_id=-1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise TokenizerError(_vocabulary_message(str(error), vocabulary_size)) from error
+    return SentencePieceTokenizer(model.getvalue())
+
+
+def _vocabulary_message(message: str, vocabulary_size: int) -> str:
+    if match := re.search(r"Vocabulary size too high .*value <= (\d+)", message):
+        return f"vocabulary_size={vocabulary_size} is larger than the text supports; the largest possible is {match[1]}"
+    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return (
+            f"vocabulary_size={vocabulary_size} is too small for the text's characters and the 256 bytes; "
+            f"the smallest possible is {match[1]}"
+        )
+    return f"SentencePiece could not be trained: {message}"
+
+
+def _train_wordpiece(documents: Iterable[str], vocabulary_size: int) -> WordPieceTokenizer:
+    pieces = list(_pieces(documents))
+    counter: Counter[str] = Counter()
+    for piece in pieces:
+        counter.update(piece)
+    if not counter:
+        raise TokenizerError("a wordpiece tokenizer cannot be trained on empty text")
+    # A character takes two entries, as the beginning and as the continuation of a word: at most half of the vocabulary.
+    by_frequency = sorted(counter, key=lambda character: (-counter[character], character))
+    alphabet = sorted(by_frequency[: max(1, vocabulary_size // 4)])
+    # The library numbers continuation characters in the order of a hash table, and breaks ties by number: every run
+    # would give another vocabulary. As special tokens they are numbered in our order.
+    special = [UNKNOWN, END, *(CONTINUATION + character for character in alphabet)]
+    smallest = len(special) + len(alphabet)
+    if vocabulary_size < smallest:
+        raise TokenizerError(
+            f"vocabulary_size={vocabulary_size} is too small for a wordpiece tokenizer on this text; "
+            f"{smallest} hold its {len(alphabet)} most frequent characters"
+        )
+    tokenizer = untrained({UNKNOWN: 0})
+    trainer = import_tokenizers().trainers.WordPieceTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=special,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        continuing_subword_prefix=CONTINUATION,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(pieces, trainer)
+    vocabulary = tokenizer.get_vocab()
+    if len(vocabulary) < vocabulary_size:
+        raise TokenizerError(
+            f"vocabulary_size={vocabulary_size} is larger than the text supports; "
+            f"the largest possible is {len(vocabulary)}"
+        )
+    # Built anew, because special tokens are looked for in plain text, where a literal "##a" must not match.
+    return WordPieceTokenizer(untrained(vocabulary).to_str().encode())

@@ -1,0 +1,65 @@
+"""Words as tokens, with a closed vocabulary: how the Penn Treebank and WikiText are scored."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tfscale.text.tokenizers.base import Tokenizer, special_first
+
+_UNKNOWN, _LINE_END = 0, 2
+
+
+class WordTokenizer(Tokenizer):
+    """Splits at white space; a line end is the token `<eos>`, a word outside the vocabulary the token `<unk>`.
+
+    Decoding joins words by one space and ends a line at `<eos>`: the amount of white space is lost, so the tokenizer is
+    not lossless. A literal `<unk>` in the text, as those two corpora have it, is the unknown token. Literal `</s>` and
+    `<eos>` are unknown words: a text cannot spell the end token.
+
+    Args:
+        words: the vocabulary without the special entries `<unk>` (0), `</s>` (1, the end token) and `<eos>` (2).
+
+    Example:
+        tokenizer = WordTokenizer(["the", "cat"])
+        tokenizer.encode("the  cat\\nsat")             # [3, 4, 2, 0]
+        tokenizer.decode([3, 4, 2, 0])                # "the cat\\n<unk>"
+    """
+
+    kind = "word"
+    lossless = False
+
+    def __init__(self, words: Sequence[str]):
+        self.words = list(words)
+        self.unknown_id, self.end_id = _UNKNOWN, 1
+        self.vocabulary_size = len(self.words) + 3
+        self._pieces = list(special_first(("<unk>", "</s>", "<eos>"), self.words))
+        self._ids = {word: id for id, word in enumerate(self._pieces) if id > _LINE_END}
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [self._encode(text) for text in texts]
+
+    def _encode(self, text: str) -> list[int]:
+        ids = self._ids
+        result: list[int] = []
+        for number, line in enumerate(text.split("\n")):
+            if number:
+                result.append(_LINE_END)
+            result.extend([ids.get(word, _UNKNOWN) for word in line.split()])
+        return result
+
+    def piece(self, id: int) -> str:
+        self.check_id(id)
+        return self._pieces[id]
+
+    def token_bytes(self, id: int, previous: int | None) -> bytes:
+        if id == _LINE_END:
+            return b"\n"
+        space = "" if previous is None or previous == _LINE_END else " "
+        return (space + self._pieces[id]).encode()
+
+    def _files(self) -> dict[str, bytes]:
+        return {"vocabulary.json": json.dumps(self.words, ensure_ascii=False, indent=0).encode()}
+
+    @classmethod
+    def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "WordTokenizer":
+        return cls(json.loads(files["vocabulary.json"]))

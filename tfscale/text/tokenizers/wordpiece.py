@@ -1,0 +1,90 @@
+"""WordPiece (Schuster and Nakajima 2012; Wu et al. 2016) by Hugging Face's `tokenizers`, with white space kept."""
+
+from typing import Any
+
+from tfscale.errors import TokenizerError
+from tfscale.text.tokenizers.base import UNKNOWN_TEXT, Tokenizer
+
+UNKNOWN, END = "[UNK]", "</s>"
+CONTINUATION = "##"
+LONGEST_WORD = 64
+"""Characters of one word at most; longer runs are cut, because matching takes quadratic time in a word's length."""
+
+# A word takes the space before it; punctuation stands alone, so that a literal "##" can't be read as a continuation.
+WORDS = rf" ?\w{{1,{LONGEST_WORD}}}| ?[^\w\s]|\s{{1,{LONGEST_WORD}}}(?!\S)|\s{{1,{LONGEST_WORD}}}"
+
+
+def import_tokenizers() -> Any:
+    """Hugging Face's `tokenizers`, or a TokenizerError that says how to install it."""
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise TokenizerError("a WordPiece tokenizer needs Hugging Face's library: pip install tokenizers") from error
+    return tokenizers
+
+
+def untrained(vocabulary: dict[str, int]) -> Any:
+    """A `tokenizers.Tokenizer` with our word pattern around a WordPiece vocabulary."""
+    tokenizers = import_tokenizers()
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece(
+            vocab=vocabulary,
+            unk_token=UNKNOWN,
+            # One more for the space before the word.
+            max_input_chars_per_word=LONGEST_WORD + 1,
+            continuing_subword_prefix=CONTINUATION,
+        )
+    )
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(WORDS), behavior="isolated")
+    return tokenizer
+
+
+class WordPieceTokenizer(Tokenizer):
+    """Longest match first within words; text comes back exactly if all of its characters are in the vocabulary.
+
+    A word with a character outside the alphabet becomes the unknown token, U+FFFD when decoded.
+
+    Args:
+        model: the content of `tokenizer.json`, which Hugging Face's `tokenizers` can read.
+
+    Raises:
+        TokenizerError: `tokenizers` is not installed, or the content is not such a file.
+    """
+
+    kind = "wordpiece"
+    lossless = False
+
+    def __init__(self, model: bytes):
+        self.model = model
+        try:
+            self._tokenizer = import_tokenizers().Tokenizer.from_str(model.decode())
+        except TokenizerError:
+            raise
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"tokenizer.json is not a tokenizer of Hugging Face's library ({error})") from error
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
+        if UNKNOWN not in vocabulary or END not in vocabulary:
+            raise TokenizerError(f"tokenizer.json has no {UNKNOWN} or no {END} in its vocabulary")
+        self.vocabulary_size = len(vocabulary)
+        self.end_id = vocabulary[END]
+        self.unknown_id = vocabulary[UNKNOWN]
+        self._pieces = sorted(vocabulary, key=vocabulary.__getitem__)
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def piece(self, id: int) -> str:
+        self.check_id(id)
+        return self._pieces[id]
+
+    def token_bytes(self, id: int, previous: int | None) -> bytes:
+        if id == self.unknown_id:
+            return UNKNOWN_TEXT.encode()
+        return self._pieces[id].removeprefix(CONTINUATION).encode()
+
+    def _files(self) -> dict[str, bytes]:
+        return {"tokenizer.json": self.model}
+
+    @classmethod
+    def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "WordPieceTokenizer":
+        return cls(files["tokenizer.json"])

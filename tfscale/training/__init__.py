@@ -1,0 +1,1 @@
+"""Training: strategy, the one train step, the fit loop, schedules, checkpoints, runs."""

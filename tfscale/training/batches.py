@@ -1,0 +1,108 @@
+"""What a user may give to `fit`, made into batches of one shape: (ids, targets, weights), each (B, T).
+
+A last batch that is smaller is padded with rows of weight 0, so that every batch can be cut evenly over replicas and
+micro-batches and compiled once; the loss divides by the tokens that count, so the padding changes nothing.
+"""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.errors import ConfigError, DataError
+
+
+def as_batches(
+    x: Any, y: Any = None, sample_weight: Any = None, *, batch_size: int = 32, shuffle: bool = False, seed: int = 0
+) -> tf.data.Dataset:
+    """Makes a dataset of (ids, targets, weights) batches of one fixed shape.
+
+    Args:
+        x: a batched `tf.data.Dataset` of (ids, targets) or (ids, targets, weights), or ids (N, T).
+        y: targets (N, T) where `x` is an array.
+        sample_weight: weights (N,) or (N, T) where `x` is an array.
+        batch_size: rows of a batch where `x` is an array.
+        shuffle: shuffle the rows of arrays, anew in each pass.
+        seed: seed of the shuffle.
+
+    Returns:
+        A dataset with fixed shapes (B, T): int32, int32, float32.
+
+    Raises:
+        DataError: no data, wrong ranks or types, or rows of different lengths.
+
+    Example:
+        dataset = as_batches(ids, targets, batch_size=32)
+    """
+    if isinstance(x, tf.data.Dataset):
+        if y is not None or sample_weight is not None:
+            raise ConfigError("y and sample_weight are part of the dataset: give batches of (ids, targets[, weights])")
+        dataset = x
+    else:
+        if y is None:
+            raise ConfigError("fit needs targets: give a dataset of (ids, targets), or arrays x and y")
+        x, y = np.asarray(x), np.asarray(y)
+        if x.ndim != 2 or x.shape != y.shape:
+            raise DataError(f"ids and targets must be (N, T) alike; received {x.shape} and {y.shape}")
+        parts = (x, y) if sample_weight is None else (x, y, np.asarray(sample_weight, np.float32))
+        dataset = tf.data.Dataset.from_tensor_slices(parts)
+        if shuffle:
+            dataset = dataset.shuffle(len(x), seed=seed)
+        dataset = dataset.batch(min(batch_size, len(x)))
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple | list) or len(spec) not in (2, 3):
+        raise DataError(f"the dataset must give (ids, targets) or (ids, targets, weights); it gives {spec}")
+    rows, length = fixed_shape(dataset)
+    return dataset.map(lambda *batch: _pad(batch, rows, length), num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def fixed_shape(dataset: tf.data.Dataset) -> tuple[int, int]:
+    """Rows and length (B, T) of a dataset's batches, from its spec or, where that is open, from its first batch."""
+    shape = dataset.element_spec[0].shape
+    if shape.rank is not None and shape.rank != 2:
+        raise DataError(f"ids must be (B, T); the dataset gives {shape}")
+    if not shape.is_fully_defined():
+        first = next(iter(dataset.take(1)), None)
+        if first is None:
+            raise DataError("the dataset is empty: there is nothing to train on")
+        shape = first[0].shape
+    return int(shape[0]), int(shape[1])
+
+
+def _pad(batch: tuple[tf.Tensor, ...], rows: int, length: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    ids, targets = (tf.cast(tf.convert_to_tensor(x), tf.int32) for x in batch[:2])
+    weights = tf.cast(batch[2], tf.float32) if len(batch) == 3 else tf.ones_like(ids, tf.float32)
+    if weights.shape.rank == 1:
+        weights = tf.broadcast_to(weights[:, tf.newaxis], tf.shape(ids))
+    padding = [[0, rows - tf.shape(ids)[0]], [0, 0]]
+    return tuple(tf.ensure_shape(tf.pad(x, padding), (rows, length)) for x in (ids, targets, weights))  # type: ignore
+
+
+def check_divisible(global_batch_size: int, replicas: int, micro_batches: int) -> None:
+    """Checks that a batch can be cut evenly.
+
+    Raises:
+        ConfigError: it cannot; the message names the nearest sizes that can.
+    """
+    unit = replicas * micro_batches
+    if global_batch_size % unit:
+        below, above = global_batch_size // unit * unit, (global_batch_size // unit + 1) * unit
+        near = f"{below} or {above}" if below else str(above)
+        raise ConfigError(
+            f"global batch size {global_batch_size} is not divisible by replicas x micro_batches = "
+            f"{replicas} x {micro_batches} = {unit}; {near} would be"
+        )
+
+
+def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
+    """The dataset as the strategy's replicas read it: each takes its slice of every global batch, in order."""
+    if strategy.num_replicas_in_sync == 1:
+        return dataset
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    rows = dataset.element_spec[0].shape[0] // strategy.num_replicas_in_sync
+    distributed = strategy.experimental_distribute_dataset(dataset.with_options(options))
+    for spec in tf.nest.flatten(distributed.element_spec, expand_composites=True):
+        if spec.shape.rank and spec.shape[0] not in (rows, None):
+            raise DataError(f"the strategy cuts batches into {spec.shape[0]} rows a replica, not {rows}")
+    return distributed

@@ -1,0 +1,138 @@
+"""Checkpoints: every array of the training state in one .npz file, written whole or not at all.
+
+A file is written under a temporary name and renamed. Its arrays carry checksums (zip CRC-32) that reading verifies, so
+a damaged file is noticed; the one before it is kept and used then. `best.npz` holds the weights with the lowest
+validation loss.
+"""
+
+import json
+import os
+import re
+import zipfile
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfscale.errors import CheckpointError
+from tfscale.files import atomic_write, open_file
+
+FORMAT_VERSION = 1
+_NAME = re.compile(r"step-(\d{8})\.npz$")
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        directory: folder of the files, local or gs://.
+        keep: newest checkpoints that stay.
+
+    Example:
+        checkpoints = Checkpoints("run/checkpoints")
+        checkpoints.save(500, train_step.state(), {"model": {...}})
+        checkpoints.restore_latest(train_step.state())  # 500
+    """
+
+    def __init__(self, directory: str, keep: int = 2):
+        self.directory, self.keep = directory, keep
+
+    def path(self, step: int) -> str:
+        """File of the checkpoint at a step."""
+        return os.path.join(self.directory, f"step-{step:08d}.npz")
+
+    @property
+    def best_path(self) -> str:
+        """File of the weights with the lowest validation loss."""
+        return os.path.join(self.directory, "best.npz")
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints there are, oldest first."""
+        if not tf.io.gfile.isdir(self.directory):
+            return []
+        matches = (_NAME.match(name) for name in tf.io.gfile.listdir(self.directory))
+        return sorted(int(match[1]) for match in matches if match)
+
+    def save(self, step: int, state: dict[str, tf.Variable], meta: dict[str, Any]) -> str:
+        """Writes the state at a step, then removes all but the newest `keep`. Returns the file's path."""
+        write_arrays(self.path(step), state, {**meta, "step": step})
+        for old in self.steps()[: -self.keep]:
+            tf.io.gfile.remove(self.path(old))
+        return self.path(step)
+
+    def restore_latest(self, state: dict[str, tf.Variable]) -> tuple[int, list[str]]:
+        """Restores the newest checkpoint that is whole.
+
+        Returns:
+            Its step, 0 if there is none; and a line for each newer one that was damaged and passed over.
+
+        Raises:
+            CheckpointError: there are checkpoints and all are damaged, or one belongs to another model.
+        """
+        damaged = []
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                arrays, meta = read_arrays(self.path(step))
+            except CheckpointError as error:
+                damaged.append(str(error))
+                continue
+            assign_arrays(self.path(step), arrays, state)
+            return int(meta["step"]), damaged
+        if steps:
+            raise CheckpointError(f"no checkpoint in {self.directory} is whole: {'; '.join(damaged)}")
+        return 0, []
+
+
+def network_state(network: keras.Model) -> dict[str, tf.Variable]:
+    """The variables of a network under the names that checkpoints give them."""
+    return {f"network/{i}/{v.path}": v.value for i, v in enumerate(network.variables)}
+
+
+def write_arrays(path: str, state: dict[str, tf.Variable], meta: dict[str, Any]) -> None:
+    """Writes named variables and a JSON description to one .npz file."""
+    arrays = {name: np.asarray(variable.numpy()) for name, variable in state.items()}
+    text = json.dumps({**meta, "format_version": FORMAT_VERSION}).encode()
+    with atomic_write(path) as file:
+        np.savez(file, meta=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
+
+
+def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads a file of `write_arrays`, verifying its checksums.
+
+    Raises:
+        CheckpointError: the file is damaged, or was written by a newer version.
+    """
+    try:
+        with open_file(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(arrays.pop("meta").tobytes())
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged ({error})") from error
+    if meta.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"checkpoint {path} has format version {meta.get('format_version')}; this tfscale reads {FORMAT_VERSION}"
+        )
+    return arrays, meta
+
+
+def assign_arrays(path: str, arrays: dict[str, np.ndarray], state: dict[str, tf.Variable]) -> None:
+    """Assigns arrays to the variables of the same names, after checking that all of them fit.
+
+    Raises:
+        CheckpointError: a variable is missing or has another shape: the checkpoint is of another model.
+    """
+    for name, variable in state.items():
+        if name not in arrays:
+            raise CheckpointError(f"checkpoint {path} belongs to another model: it has no {name}")
+        if tuple(arrays[name].shape) != tuple(variable.shape):
+            raise CheckpointError(
+                f"checkpoint {path} belongs to another model: {name} has shape {arrays[name].shape}, "
+                f"this model's is {tuple(variable.shape)}"
+            )
+    extra = sorted(set(arrays) - set(state))
+    if extra:
+        raise CheckpointError(f"checkpoint {path} belongs to another model: it has {extra[0]}, which this model lacks")
+    for name, variable in state.items():
+        variable.assign(arrays[name])

@@ -1,0 +1,302 @@
+"""`LanguageModel`: Keras's `compile`, `fit` and `evaluate`, driven by the one train step.
+
+It wraps any Keras model of token ids (B, T) -> logits (B, T, V), ours or the user's own, and calls ordinary
+`keras.callbacks`. "Epochs" are what Keras calls them: `steps_per_epoch` steps, then a validation.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfscale.errors import ConfigError, TrainingError
+from tfscale.training.batches import as_batches, check_divisible, distribute
+from tfscale.training.step import StepOptions, TrainStep
+from tfscale.training.validation import EvaluationStep
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class LanguageModel(keras.Model):
+    """A network with a `fit` that gives the same answer on any number of replicas and micro-batches.
+
+    Make it inside `strategy.scope()`, like any Keras model.
+
+    Args:
+        network: Keras model, ids (B, T) int32 -> logits (B, T, V).
+
+    Example:
+        with tfscale.strategy("auto").scope():
+            model = tfscale.LanguageModel(tfscale.build_network(config))
+            model.compile(keras.optimizers.AdamW(1e-3), clip_norm=1.0, micro_batches=2)
+        model.fit(dataset, epochs=4, steps_per_epoch=250, validation_data=validation)
+    """
+
+    def __init__(self, network: keras.Model, name: str = "language_model"):
+        super().__init__(name=name)
+        self.network = network
+        self.strategy = tf.distribute.get_strategy()
+        self.train_step_runner: TrainStep | None = None
+        self._evaluation_step: EvaluationStep | None = None
+        self.built = True
+
+    def call(self, ids, training=False):
+        return self.network(ids, training=training)
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adamw",
+        *,
+        micro_batches: int = 1,
+        clip_norm: float = 1.0,
+        label_smoothing: float = 0.0,
+        ema_decay: float = 0.0,
+        xla: bool = True,
+        seed: int = 0,
+        **keras_options: Any,
+    ) -> None:
+        """Sets the optimizer and what the step does; the loss is cross-entropy of the next token, summed over tokens.
+
+        Args:
+            optimizer: a Keras optimizer or its name, without clipping, EMA, accumulation or loss scaling of its own.
+            micro_batches: parts into which each replica cuts its batch, one after the other.
+            clip_norm: largest global gradient norm, after the all-reduce; 0 does not clip.
+            label_smoothing: probability mass spread over the vocabulary in the target.
+            ema_decay: decay per step of an average of the weights, which is what gets validated; 0 keeps none.
+            xla: compile forward and backward by XLA.
+            seed: seed of the dropout draws.
+
+        Raises:
+            ConfigError: an argument of Keras's `compile` that has no meaning here, or an unsuited optimizer.
+        """
+        if keras_options:
+            raise ConfigError(
+                f"compile does not take {', '.join(sorted(keras_options))}: the loss is the next token's "
+                "cross-entropy and the metrics are loss, perplexity and tokens per second"
+            )
+        options = StepOptions(
+            micro_batches=micro_batches, clip_norm=clip_norm, label_smoothing=label_smoothing, ema_decay=ema_decay,
+            xla=xla, seed=seed,
+        )  # fmt: skip
+        with self.strategy.scope():
+            super().compile(optimizer=optimizer, loss=None, jit_compile=False, auto_scale_loss=False)
+            self.train_step_runner = TrainStep(self.network, self.optimizer, options, self.strategy)
+        self._evaluation_step = EvaluationStep(self.network, self.strategy, xla)
+
+    def fit(  # noqa: PLR0913 - the arguments are Keras's own
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        *,
+        steps_per_call: int = 20,
+        stop_at_multiples_of: Sequence[int] = (),
+    ) -> keras.callbacks.History:
+        """Trains the network.
+
+        Args:
+            x: batched dataset of (ids, targets[, weights]), each (B, T), or ids (N, T).
+            y: targets (N, T) where `x` is an array.
+            batch_size: rows of the global batch where `x` is an array.
+            epochs: index of the last epoch plus one, as in Keras.
+            verbose: 0 silent; "auto" or 1 Keras's progress bar; 2 a line per epoch.
+            callbacks: Keras callbacks; their batch logs hold loss, perplexity, learning_rate, gradient_norm, tokens,
+                tokens_per_second, input_wait (seconds the steps waited for data) and seconds, of the steps since the
+                last call.
+            validation_data: dataset or (x, y[, sample_weight]) to validate on after each epoch.
+            shuffle: shuffle the rows of arrays.
+            sample_weight: weights (N,) or (N, T) where `x` is an array.
+            initial_epoch: epoch to start at.
+            steps_per_epoch: optimizer steps of an epoch; None takes one pass over the data.
+            validation_steps: batches of a validation; None takes all.
+            steps_per_call: optimizer steps per call of the compiled loop, and so between batch callbacks.
+            stop_at_multiples_of: step counts at whose multiples a call ends, so that a callback sees that very step.
+
+        Returns:
+            Keras's History: one entry per epoch of each logged value.
+
+        Raises:
+            ConfigError: not compiled, or a batch that cannot be cut over replicas and micro-batches.
+            TrainingError: the loss or a gradient is no longer finite (in mixed_float16 the step is skipped instead).
+        """
+        step = self._compiled_step()
+        dataset = as_batches(
+            x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed
+        ).prefetch(tf.data.AUTOTUNE)
+        check_divisible(dataset.element_spec[0].shape[0], step.replicas, step.options.micro_batches)
+        if steps_per_epoch is None:
+            steps_per_epoch = _count(dataset)
+            dataset = dataset.repeat()
+        validation = None if validation_data is None else self._validation_batches(validation_data, batch_size)
+        bar = verbose not in (0, "0", 2)
+        callback_list = keras.callbacks.CallbackList(
+            list(callbacks or []), add_history=True, add_progbar=bar or verbose == 2, model=self,
+            epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=steps_per_epoch,
+        )  # fmt: skip
+        iterator = iter(distribute(dataset, self.strategy))
+        self.stop_training = False
+        callback_list.on_train_begin()
+        logs: dict[str, float] = {}
+        for epoch in range(initial_epoch, epochs):
+            callback_list.on_epoch_begin(epoch)
+            logs = self._run_epoch(iterator, steps_per_epoch, steps_per_call, stop_at_multiples_of, callback_list)
+            if validation is not None and not self.stop_training:
+                logs |= self._validate(validation, validation_steps, callback_list)
+            callback_list.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+        callback_list.on_train_end(logs)
+        history = self.history
+        assert isinstance(history, keras.callbacks.History)
+        return history
+
+    def _run_epoch(self, iterator, steps, steps_per_call, multiples, callbacks) -> dict[str, float]:
+        step, done, nll, tokens, began = self._compiled_step(), 0, 0.0, 0.0, time.perf_counter()
+        while done < steps and not self.stop_training:
+            at = int(step.step.numpy())
+            count = min([steps_per_call, steps - done] + [m - at % m for m in multiples])
+            callbacks.on_train_batch_begin(done)
+            start = time.perf_counter()
+            overflows = int(step.overflows.numpy())
+            result = step.run(iterator, count)
+            seconds = time.perf_counter() - start
+            if result.first_bad_step >= 0 and not step.scales_loss:
+                raise TrainingError(
+                    f"the loss or a gradient is not finite at step {result.first_bad_step}; the weights are those "
+                    "before it. Lower the learning rate or the clip norm, or look at the data"
+                )
+            done, nll, tokens = done + count, nll + result.nll, tokens + result.tokens
+            logs = {
+                **_loss_logs(result.nll, result.tokens),
+                "learning_rate": self.current_learning_rate(),
+                "gradient_norm": result.gradient_norm,
+                "tokens": result.tokens,
+                "tokens_per_second": result.tokens / seconds,
+                "input_wait": result.input_seconds,
+                "seconds": seconds,
+            }
+            if step.scales_loss:
+                logs |= {"loss_scale": float(step.loss_scale.numpy()), "overflows": result.overflows - overflows}
+            callbacks.on_train_batch_end(done - 1, logs)
+        rate = tokens / (time.perf_counter() - began)
+        return {**_loss_logs(nll, tokens), "tokens_per_second": rate} if tokens else {}
+
+    def evaluate(  # type: ignore[override]
+        self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None, steps: int | None = None,
+        **keras_options: Any,
+    ) -> dict[str, float]:  # fmt: skip
+        """Loss in nats per token and perplexity over a dataset, tails included.
+
+        Args:
+            x: as in `fit`.
+            y: as in `fit`.
+            batch_size: rows of a batch where `x` is an array.
+            sample_weight: as in `fit`.
+            steps: batches to take; None takes all.
+
+        Returns:
+            {"loss", "perplexity", "tokens"}; with `ema_decay` of the averaged weights.
+        """
+        if unknown := set(keras_options) - {"verbose", "return_dict"}:
+            raise ConfigError(f"evaluate does not take {', '.join(sorted(unknown))}")
+        data = (x, y, sample_weight) if y is not None else x
+        nll, tokens = self.summed_loss(self._validation_batches(data, batch_size), steps)
+        return {**_loss_logs(nll, tokens), "tokens": tokens}
+
+    def summed_loss(
+        self, batches: tf.data.Dataset, steps: int | None = None, averaged: bool = True
+    ) -> tuple[float, float]:
+        """Summed loss in nats and number of target tokens over (ids, targets, weights) batches of one shape.
+
+        Args:
+            batches: as `as_batches` makes them.
+            steps: batches to take; None takes all.
+            averaged: use the averaged weights where there are any; False takes the weights as they are.
+        """
+        if self._evaluation_step is None:
+            self._evaluation_step = EvaluationStep(self.network, self.strategy)
+        batches = batches if steps is None else batches.take(steps)
+        with self.averaged_weights() if averaged else contextlib.nullcontext():
+            return self._evaluation_step(distribute(batches, self.strategy))
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Puts the averaged weights in the place of the trained ones for the block; does nothing without `ema_decay`."""
+        step = self.train_step_runner
+        if step is None or not step.averages:
+            yield
+            return
+        trained = [tf.identity(_local(v)) for v in step.variables]
+        for variable, average in zip(step.variables, step.averages, strict=True):
+            variable.assign(_local(average))
+        try:
+            yield
+        finally:
+            for variable, value in zip(step.variables, trained, strict=True):
+                variable.assign(value)
+
+    def current_learning_rate(self) -> float:
+        """Learning rate of the last step that was taken."""
+        schedule = self.optimizer._learning_rate
+        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            return float(schedule(max(0, int(self.optimizer.iterations.numpy()) - 1)))
+        return float(self.optimizer.learning_rate.numpy())
+
+    def _validate(self, batches, steps, callbacks) -> dict[str, float]:
+        callbacks.on_test_begin()
+        logs = _loss_logs(*self.summed_loss(batches, steps))
+        callbacks.on_test_end(logs)
+        return {f"val_{name}": value for name, value in logs.items()}
+
+    def _validation_batches(self, data: Any, batch_size: int) -> tf.data.Dataset:
+        batches = as_batches(*data, batch_size=batch_size) if isinstance(data, tuple) else as_batches(data)
+        replicas = self.strategy.num_replicas_in_sync
+        rows = batches.element_spec[0].shape[0]
+        if rows % replicas:
+            batches = as_batches(batches.unbatch().batch(math.ceil(rows / replicas) * replicas))
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def _compiled_step(self) -> TrainStep:
+        if self.train_step_runner is None:
+            raise ConfigError("call compile(optimizer, ...) before fit")
+        return self.train_step_runner
+
+    def get_config(self):
+        return {"network": keras.saving.serialize_keras_object(self.network), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        network = keras.saving.deserialize_keras_object(config["network"], custom_objects=custom_objects)
+        return cls(network, name=config["name"])
+
+
+def _loss_logs(nll: float, tokens: float) -> dict[str, float]:
+    mean = nll / tokens
+    return {"loss": mean, "perplexity": math.exp(mean) if mean < 700 else math.inf}
+
+
+def _local(variable: tf.Variable) -> tf.Tensor:
+    values = getattr(variable, "values", None)
+    return (values[0] if values else variable).read_value()
+
+
+def _count(dataset: tf.data.Dataset) -> int:
+    """Batches of one pass; where the dataset does not know, they are counted by reading it once."""
+    count = int(dataset.cardinality())
+    if count == tf.data.INFINITE_CARDINALITY:
+        raise ConfigError("the dataset repeats for ever: give steps_per_epoch")
+    if count == tf.data.UNKNOWN_CARDINALITY:
+        count = int(dataset.reduce(tf.constant(0, tf.int64), lambda n, *_: n + 1))
+    return count

@@ -1,0 +1,148 @@
+"""What happens around the steps of a run: history, TensorBoard, progress, validation, checkpoints, a clean stop."""
+
+import json
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfscale.config import TrainConfig
+from tfscale.files import atomic_write, open_file
+from tfscale.progress import ProgressLine
+from tfscale.training.checkpoint import Checkpoints, network_state, write_arrays
+from tfscale.training.language_model import LanguageModel
+
+
+class RunRecorder(keras.callbacks.Callback):
+    """Keras callback that keeps a run folder up to date and stops it cleanly on Ctrl-C and SIGTERM.
+
+    Args:
+        directory: the run folder.
+        config: the run's training config.
+        validate: returns (summed loss in nats, tokens); None where there is no validation split.
+        checkpoints: where the state goes.
+        meta: description that goes into each checkpoint.
+        progress: shows the figures.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        config: TrainConfig,
+        validate: Callable[[], tuple[float, float]] | None,
+        checkpoints: Checkpoints,
+        meta: dict[str, Any],
+        progress: ProgressLine,
+    ):
+        super().__init__()
+        self.directory, self.config, self.validate = directory, config, validate
+        self.checkpoints, self.meta, self.progress = checkpoints, meta, progress
+        self.history_path = os.path.join(directory, "history.jsonl")
+        self.interrupted: str | None = None
+        self.last_logs: dict[str, float] = {}
+        self.best_loss, self.tokens = math.inf, 0
+        # The first call compiles and fills the shuffle buffers; rates are of the calls after it where there are any.
+        self._first: tuple[float, ...] | None = None
+        self._sums = (0.0, 0.0, 0.0)
+        self._saved_step = -1
+        self._writer: Any = None
+        self._handlers: dict[int, Any] = {}
+
+    @property
+    def runner(self):
+        """The train step of the model that is trained."""
+        model = self.model
+        assert isinstance(model, LanguageModel) and model.train_step_runner is not None
+        return model.train_step_runner
+
+    def resume(self, step: int) -> None:
+        """Cuts the history back to a step and takes the token count and the best loss from what is left."""
+        lines = []
+        if os.path.exists(self.history_path):
+            with open_file(self.history_path, "r") as file:
+                lines = [entry for entry in map(json.loads, filter(str.strip, file)) if entry["step"] <= step]
+        self.tokens = max((entry["tokens"] for entry in lines if "tokens" in entry), default=0)
+        self.best_loss = min((entry["val_loss"] for entry in lines if "val_loss" in entry), default=math.inf)
+        with atomic_write(self.history_path, "w") as file:
+            file.writelines(json.dumps(entry) + "\n" for entry in lines)
+
+    def rates(self) -> tuple[float, float]:
+        """Tokens per second of training, and the fraction of that time in which the steps waited for input."""
+        tokens, seconds, waited = self._sums if self._sums[1] else (self._first or (0.0, 1.0, 0.0))
+        return tokens / seconds, waited / seconds
+
+    def on_train_begin(self, logs=None):
+        if self.config.tensorboard:
+            self._writer = tf.summary.create_file_writer(os.path.join(self.directory, "tensorboard"))
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def on_train_end(self, logs=None):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+        if self._writer is not None:
+            self._writer.close()
+
+    def on_train_batch_end(self, batch, logs=None):
+        logs = dict(logs or {})
+        step = int(self.runner.step.numpy())
+        counts = (logs["tokens"], logs["seconds"], logs["input_wait"])
+        if self._first is None:
+            self._first = counts
+        else:
+            self._sums = tuple(a + b for a, b in zip(self._sums, counts, strict=True))
+        self.tokens += int(logs["tokens"])
+        self.last_logs = logs
+        self._record(step, {**logs, "tokens": self.tokens})
+        self.progress.update(
+            step,
+            f"loss {logs['loss']:.4f}, perplexity {logs['perplexity']:,.1f}, "
+            f"{logs['tokens_per_second']:,.0f} tokens/s",
+        )
+        last = step >= self.config.steps
+        if self.validate and not self.interrupted and (last or step % self.config.validate_every == 0):
+            self._validate(step)
+        if last or self.interrupted or step % self.config.checkpoint_every == 0:
+            self.save(step)
+        if self.interrupted:
+            self.model.stop_training = True
+
+    def save(self, step: int) -> None:
+        """Writes a checkpoint unless this step's is there already."""
+        if step != self._saved_step:
+            self.checkpoints.save(step, self.runner.state(), self.meta)
+            self._saved_step = step
+
+    def _validate(self, step: int) -> None:
+        nll, tokens = self.validate()
+        loss = nll / tokens
+        perplexity = math.exp(loss) if loss < 700 else math.inf
+        self._record(step, {"val_loss": loss, "val_perplexity": perplexity, "val_tokens": tokens})
+        self.progress.note(f"step {step:,}: validation loss {loss:.4f}, perplexity {perplexity:,.2f}")
+        if loss < self.best_loss:
+            self.best_loss = loss
+            with self.model.averaged_weights():
+                meta = {**self.meta, "step": step, "val_loss": loss}
+                write_arrays(self.checkpoints.best_path, network_state(self.model.network), meta)
+
+    def _record(self, step: int, values: dict[str, float]) -> None:
+        with open_file(self.history_path, "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        if self._writer is not None:
+            with self._writer.as_default(step=step):
+                for name, value in values.items():
+                    tf.summary.scalar(name, value)
+
+    def _on_signal(self, number, frame):
+        name = signal.Signals(number).name
+        if self.interrupted:  # A second Ctrl-C means now.
+            signal.signal(number, self._handlers[number])
+        self.interrupted = name
+        self.progress.note(f"{name} received: writing a checkpoint after the steps in progress, then stopping")

@@ -1,0 +1,64 @@
+"""Learning rate by optimizer step: a linear warm-up, then half a cosine or a constant."""
+
+import math
+
+import keras
+from keras import ops
+
+from tfscale.config import TrainConfig
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to `peak` over `warmup_steps`, then falls by half a cosine to `final` at the last of `steps`.
+
+    The first step has peak / (warmup_steps + 1), not 0, so that it is not wasted. With `final == peak` the rate is
+    constant after the warm-up (Loshchilov and Hutter 2017 for the cosine).
+
+    Args:
+        peak: the highest learning rate.
+        warmup_steps: optimizer steps of the warm-up.
+        steps: optimizer steps of the whole run.
+        final: learning rate at the last step and after it.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, steps: int, final: float):
+        self.peak, self.warmup_steps, self.steps, self.final = peak, warmup_steps, steps, final
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        warmup = self.peak * (step + 1) / (self.warmup_steps + 1)
+        span = max(1, self.steps - 1 - self.warmup_steps)
+        done = ops.clip((step - self.warmup_steps) / span, 0.0, 1.0)
+        cosine = self.final + (self.peak - self.final) * 0.5 * (1 + ops.cos(math.pi * done))
+        return ops.where(step < self.warmup_steps, warmup, cosine)
+
+    def get_config(self):
+        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "steps": self.steps, "final": self.final}
+
+
+def build_schedule(config: TrainConfig) -> WarmupSchedule:
+    """The schedule of a training config."""
+    fraction = config.final_learning_rate_fraction if config.schedule == "cosine" else 1.0
+    return WarmupSchedule(config.learning_rate, config.warmup_steps, config.steps, config.learning_rate * fraction)
+
+
+def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimizers.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019) whose weight decay leaves norms, biases and embeddings alone."""
+    optimizer = keras.optimizers.AdamW(
+        build_schedule(config), weight_decay=config.weight_decay, beta_1=config.beta_1, beta_2=config.beta_2,
+        epsilon=1e-8,
+    )  # fmt: skip
+    optimizer.exclude_from_weight_decay(var_list=undecayed_variables(network))
+    return optimizer
+
+
+def undecayed_variables(network: keras.Model) -> list[keras.Variable]:
+    """The trainable variables without weight decay: vectors (norms, biases) and those of embedding layers."""
+    embeddings = {
+        id(variable)
+        for layer in network._flatten_layers()
+        if isinstance(layer, keras.layers.Embedding) or "Embedding" in type(layer).__name__
+        for variable in layer.trainable_variables
+    }
+    return [v for v in network.trainable_variables if len(v.shape) < 2 or id(v) in embeddings]

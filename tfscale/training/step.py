@@ -1,0 +1,248 @@
+"""The one train step: the same answer on any number of replicas and micro-batches.
+
+Keras 3's own distributed step clips before the all-reduce and takes one replica's word on overflow. Here each replica
+sums the loss over its tokens, micro-batch by micro-batch; ONE all-reduce adds gradients, loss and token count; the sum
+is divided by the global token count; only then come the finite check, clipping and the optimizer. XLA compiles the
+parts that hold no communication: forward and backward, the scaling, and (on one device) the optimizer.
+
+Dropout draws are a function of (seed, step, replica, micro-batch), so they repeat after a resume and differ per replica.
+
+Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, V vocabulary, R replicas, M micro-batches.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfscale.errors import ConfigError
+from tfscale.training.checkpoint import network_state
+
+SCALE_GROWTH_STEPS = 2000
+"""Steps without overflow after which the loss scale doubles (Micikevicius et al. 2018)."""
+INITIAL_LOSS_SCALE = 2.0**15
+SEED_STATE_NAME = "seed_generator_state"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What the step does besides the gradient; see `TrainConfig` for the meaning of each field."""
+
+    micro_batches: int = 1
+    clip_norm: float = 0.0
+    label_smoothing: float = 0.0
+    ema_decay: float = 0.0
+    xla: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """Sums over a block of steps: loss in nats without label smoothing, target tokens, and what the last step saw."""
+
+    nll: float
+    tokens: float
+    gradient_norm: float
+    input_seconds: float
+    overflows: int
+    first_bad_step: int
+
+
+class TrainStep:
+    """Runs blocks of train steps of a network under a strategy. Make it inside `strategy.scope()`.
+
+    Args:
+        network: Keras model, ids (B, T) int32 -> logits (B, T, V).
+        optimizer: a Keras optimizer without clipping, EMA, accumulation or loss scaling of its own.
+        options: see `StepOptions`.
+        strategy: the strategy whose scope the network was made in.
+
+    Raises:
+        ConfigError: the optimizer does one of the things that the step does itself, or the network keeps state
+            between batches that the step cannot carry, such as batch normalization.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        options: StepOptions,
+        strategy: tf.distribute.Strategy,
+    ):
+        check_optimizer(optimizer)
+        self.network, self.optimizer, self.options, self.strategy = network, optimizer, options, strategy
+        self.replicas = strategy.num_replicas_in_sync
+        self.variables = [v.value for v in network.trainable_variables]
+        if not self.variables:
+            raise ConfigError(f"model {network.name!r} has no trainable weights")
+        self.seed_states = [v for v in network.variables if v.name == SEED_STATE_NAME]
+        if not optimizer.built:
+            optimizer.build(network.trainable_variables)
+        # The gradients reach the optimizer reduced; Keras would add them up over the replicas once more.
+        optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+        self.scales_loss = any(
+            getattr(layer.dtype_policy, "compute_dtype", None) == "float16" for layer in network._flatten_layers()
+        )
+
+        def counter(value: Any, dtype: tf.DType) -> tf.Variable:
+            return tf.Variable(
+                value, dtype=dtype, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+            )
+
+        self.step = counter(0, tf.int64)
+        self.loss_scale = counter(INITIAL_LOSS_SCALE if self.scales_loss else 1.0, tf.float32)
+        self.steps_since_overflow = counter(0, tf.int64)
+        self.overflows = counter(0, tf.int64)
+        self.first_bad_step = counter(-1, tf.int64)
+        self.averages = [counter(tf.convert_to_tensor(v), v.dtype) for v in self.variables] if options.ema_decay else []
+
+        def compiled(function: Callable, on: bool = True) -> Callable:
+            return tf.function(function, jit_compile=True) if options.xla and on else function
+
+        self._forward_backward = compiled(self._micro_batch)
+        self._scale_and_clip = compiled(self._mean_gradients)
+        # Under several replicas the optimizer writes through the strategy, which XLA cannot compile.
+        self._update = compiled(self._update_variables, self.replicas == 1)
+        self._block = tf.function(self._run_block)
+
+    def state(self) -> dict[str, tf.Variable]:
+        """All that a checkpoint must hold so that a resumed run goes on bit for bit."""
+        named = network_state(self.network)
+        named |= {f"optimizer/{i}/{v.path}": v.value for i, v in enumerate(self.optimizer.variables)}
+        named |= {f"average/{i}": v for i, v in enumerate(self.averages)}
+        names = ("step", "loss_scale", "steps_since_overflow", "overflows")
+        return named | {name: getattr(self, name) for name in names}
+
+    def run(self, iterator: Any, count: int) -> BlockResult:
+        """Takes `count` steps on the next `count` batches of a (distributed) iterator of (ids, targets, weights)."""
+        self.first_bad_step.assign(-1)
+        nll, tokens, norm, waited = self._block(iterator, tf.constant(count))
+        return BlockResult(
+            float(nll), float(tokens), float(norm), float(waited), int(self.overflows.numpy()), int(self.first_bad_step.numpy())
+        )
+
+    def _run_block(self, iterator, count):
+        nll = tokens = norm = tf.zeros(())
+        waited = tf.zeros((), tf.float64)
+        for _ in tf.range(count):
+            # The clock starts when the step before is done and stops when the batch is there.
+            with tf.control_dependencies([nll, norm]):
+                asked = tf.timestamp()
+            with tf.control_dependencies([asked]):
+                batch = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+                waited += tf.timestamp() - asked
+            step_nll, step_tokens, norm = self._one_step(batch)
+            nll, tokens = nll + step_nll, tokens + step_tokens
+        return nll, tokens, norm, waited
+
+    def _one_step(self, batch):
+        first = self.strategy.experimental_local_results
+        gradients, nll, tokens, norm, finite = self.strategy.run(self._replica_gradients, args=batch)
+        nll, tokens, norm, finite = (first(x)[0] for x in (nll, tokens, norm, finite))
+        if finite:
+            self.strategy.run(self._update, args=(gradients,))
+        if self.scales_loss:
+            since = tf.where(finite, self.steps_since_overflow + 1, tf.zeros((), tf.int64))
+            grow = since >= SCALE_GROWTH_STEPS
+            factor = tf.where(finite, tf.where(grow, 2.0, 1.0), 0.5)
+            self.loss_scale.assign(tf.maximum(self.loss_scale * factor, 1.0))
+            self.steps_since_overflow.assign(tf.where(grow, tf.zeros((), tf.int64), since))
+        if not finite:
+            self.overflows.assign_add(1)
+            if self.first_bad_step < 0:
+                self.first_bad_step.assign(self.step + 1)
+        self.step.assign_add(1)
+        return nll, tokens, norm
+
+    def _replica_gradients(self, ids, targets, weights):
+        """One replica's share (B / R, T) -> global mean gradients, loss sum, token count, gradient norm, all finite."""
+        micro = self.options.micro_batches
+        context = tf.distribute.get_replica_context()
+        replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        # The sum is cut down to about a mean before it is scaled, or float16 gradients of many tokens would overflow.
+        scale = tf.identity(self.loss_scale) / float(ids.shape[0] * ids.shape[1] * self.replicas)
+        # Draw number d is unique to (step, replica, micro-batch).
+        draw = (tf.identity(self.step) * self.replicas + replica) * micro
+        if micro == 1:
+            sums = self._forward_backward(ids, targets, weights, scale, draw)
+        else:
+            cut = [tf.reshape(x, (micro, x.shape[0] // micro, x.shape[1])) for x in (ids, targets, weights)]
+            sums = [tf.zeros_like(v) for v in self.variables] + [tf.zeros(()), tf.zeros(())]
+            for index in tf.range(micro):
+                part = self._forward_backward(*(x[index] for x in cut), scale, draw + tf.cast(index, tf.int64))
+                sums = [total + value for total, value in zip(sums, part, strict=True)]
+        if self.replicas > 1:
+            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
+        *gradients, nll, tokens = sums
+        return self._scale_and_clip(gradients, nll, tokens, scale)
+
+    def _micro_batch(self, ids, targets, weights, scale, draw):
+        """(b, T) -> gradients of the scaled loss sum, then the loss sum in nats and the token count."""
+        base = self.options.seed * 1009
+        seeds = [(state, tf.stack([tf.constant(base + i, tf.int64), draw])) for i, state in enumerate(self.seed_states)]
+        with tf.GradientTape() as tape:
+            with keras.StatelessScope(state_mapping=seeds) as scope:
+                known = len(scope.state_mapping)
+                logits = tf.cast(self.network(ids, training=True), tf.float32)
+            if len(scope.state_mapping) > known:
+                raise ConfigError(
+                    f"model {self.network.name!r} updates state in its forward pass (batch normalization?); "
+                    "use layers whose only state is their weights, such as layer normalization"
+                )
+            nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+            loss = nll
+            if smoothing := self.options.label_smoothing:
+                uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
+                loss = (1 - smoothing) * nll + smoothing * uniform
+            scaled = tf.reduce_sum(loss * weights) * scale
+        gradients = tape.gradient(scaled, self.variables)
+        missing = [v.name for v, g in zip(self.variables, gradients, strict=True) if g is None]
+        if missing:
+            raise ConfigError(f"the loss does not depend on the weights {', '.join(missing)}; freeze or remove them")
+        dense = [tf.convert_to_tensor(g) for g in gradients]
+        return [*dense, tf.reduce_sum(nll * weights), tf.reduce_sum(weights)]
+
+    def _mean_gradients(self, gradients, nll, tokens, scale):
+        gradients = [g / (tf.maximum(tokens, 1.0) * scale) for g in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(nll)
+        if self.options.clip_norm:
+            factor = self.options.clip_norm / tf.maximum(norm, self.options.clip_norm)
+            gradients = [g * factor for g in gradients]
+        return gradients, nll, tokens, norm, finite
+
+    def _update_variables(self, gradients):
+        self.optimizer.apply(gradients, self.network.trainable_variables)
+        if decay := self.options.ema_decay:
+            for average, variable in zip(self.averages, self.variables, strict=True):
+                average.assign(decay * average + (1 - decay) * variable)
+
+
+def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
+    """Refuses an optimizer that clips, averages, accumulates or scales by itself: the step does these after the all-reduce.
+
+    Raises:
+        ConfigError: names the optimizer's setting and what to use instead.
+    """
+    instead = {
+        "clipnorm": "clip_norm", "clipvalue": "clip_norm", "global_clipnorm": "clip_norm", "use_ema": "ema_decay",
+        "gradient_accumulation_steps": "micro_batches",
+    }  # fmt: skip
+    for name, ours in instead.items():
+        if getattr(optimizer, name, None):
+            raise ConfigError(
+                f"optimizer {optimizer.name!r} sets {name}; on several replicas Keras does it before the all-reduce. "
+                f"Leave it out and give compile({ours}=...)"
+            )
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ConfigError("give the inner optimizer in the place of LossScaleOptimizer; the step scales the loss itself")
+
+
+def options_from(config: Any, xla: bool) -> StepOptions:
+    """The step's part of a `TrainConfig`."""
+    names = {field.name for field in dataclasses.fields(StepOptions)} - {"xla"}
+    return StepOptions(xla=xla, **{name: getattr(config, name) for name in names})

@@ -1,0 +1,53 @@
+"""Summed loss of a network over a dataset, under any strategy: what validation and perplexity are made of."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfscale.errors import DataError
+
+
+class EvaluationStep:
+    """Sums the loss of batches (ids, targets, weights), each (B, T), over all replicas.
+
+    The forward pass is compiled once and can be used for any number of passes. Sums over batches are in float64.
+
+    Args:
+        network: Keras model, ids (B, T) int32 -> logits (B, T, V).
+        strategy: the strategy whose scope the network was made in.
+        xla: compile the forward pass by XLA.
+
+    Example:
+        nll, tokens = EvaluationStep(network, strategy)(dataset)
+    """
+
+    def __init__(self, network: keras.Model, strategy: tf.distribute.Strategy, xla: bool = True):
+        self.network, self.strategy = network, strategy
+        self._sums = tf.function(self._replica_sums, jit_compile=True) if xla else self._replica_sums
+        self._step = tf.function(self._run)
+
+    def __call__(self, batches: Iterable[Any]) -> tuple[float, float]:
+        """Returns the summed loss in nats and the number of target tokens (the summed weights).
+
+        Raises:
+            DataError: no token has a weight.
+        """
+        nll = tokens = 0.0
+        for batch in batches:
+            batch_nll, batch_tokens = self._step(batch)
+            nll, tokens = nll + float(batch_nll), tokens + float(batch_tokens)
+        if tokens == 0:
+            raise DataError("there are no tokens to evaluate")
+        return nll, tokens
+
+    def _run(self, batch):
+        # A plain function: MirroredStrategy would compile a tf.function over all replicas at once, which XLA cannot do.
+        sums = self.strategy.run(lambda *args: self._sums(*args), args=batch)
+        return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in sums]
+
+    def _replica_sums(self, ids, targets, weights):
+        logits = tf.cast(self.network(ids, training=False), tf.float32)
+        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+        return tf.reduce_sum(nll * weights), tf.reduce_sum(weights)
