@@ -28,7 +28,7 @@ quickstart: $(STAMP)  ## the whole road on the Python standard library, at most 
 	@$(BIN)/tfscale quickstart $(if $(MINUTES),--minutes $(MINUTES))
 
 test: $(STAMP)  ## all tests
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --durations 20 $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 $(ARGS)
 
 lint: $(STAMP)  ## style, types and the one-way rule between the rooms
 	@$(BIN)/ruff check .

@@ -223,6 +223,29 @@ def test_train_hands_over_the_configs(replace_module, capsys):
     ]
 
 
+def test_a_stopped_training_says_how_to_go_on(replace_module, capsys):
+    summary = {"steps": 1200, "tokens": 9, "loss": 2.0, "tokens_per_second": 3.0, "interrupted": "SIGTERM",
+               "validation": None}  # fmt: skip
+    replace_module("tfscale.training.run", train=lambda *_, **__: summary)
+    assert cli.main(TRAIN) == 0
+    assert "stopped by SIGTERM at step 1,200; the same command goes on from there" in capsys.readouterr().out
+
+
+def test_a_reader_that_went_away_gets_no_traceback():
+    code = "import sys, time; from tfscale.cli import main; sys.stdin.readline(); sys.exit(main(['--help']))"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert error == ""
+
+
 def test_prepare_hands_over_its_config(replace_module, capsys):
     seen = []
 

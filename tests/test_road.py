@@ -51,7 +51,6 @@ def test_text_to_a_generating_file(family, folder, data, capsys):
     assert trained["tokens"] == 40 * 8 * 32
     assert trained["loss"] < 5
     assert trained["tokens_per_second"] > 0
-    assert command(capsys, *train)["validation"] == trained["validation"]
 
     manifest = json.loads((folder / "data" / "manifest.json").read_text())
     scored = command(capsys, "evaluate", run)
@@ -79,6 +78,19 @@ def test_text_to_a_generating_file(family, folder, data, capsys):
     timed = command(capsys, "benchmark", exported, "--tokens", "4", "--prompt-tokens", "4", "--repeats", "1")
     assert timed["decode_tokens_per_second"] > 0
     assert timed["file_bytes"] == os.path.getsize(os.path.join(exported, "model.tflite"))
+
+
+def test_a_stopped_run_goes_on(folder, data, capsys):
+    """40 steps by the same command as 25 steps and then 40, in one process and at the same place in the schedule."""
+    words = ["train", "--data", data, *MODELS["transformer"], "--model.sequence_length", "32", "--train.strategy", "single",
+             "--train.global_batch_size", "8", "--train.checkpoint_every", "25", "--train.steps", "40"]  # fmt: skip
+    whole = command(capsys, *words, "--output", str(folder / "whole"))
+    command(capsys, *words, "--output", str(folder / "again"))
+    checkpoints = folder / "again" / "checkpoints"
+    os.remove(checkpoints / "step-00000040.npz")
+    again = command(capsys, *words, "--output", str(folder / "again"))
+    assert again["steps"] == 40
+    assert again["validation"] == whole["validation"]
 
 
 def test_mistakes_on_the_road(folder, data, capsys):

@@ -60,15 +60,15 @@ class PrepareConfig:
     strip_html: bool = False
     """Cleaning: remove HTML tags and comments, resolve entities."""
     collapse_whitespace: bool = False
-    """Cleaning: runs of spaces and tabs become one space, three and more line ends become two, ends are stripped."""
+    """Cleaning: runs of spaces and tabs become one space, of line ends at most two; ends are stripped."""
     lowercase: bool = False
     """Cleaning: lower case."""
     drop_duplicates: bool = False
     """Cleaning: keep the first of documents that are exactly the same."""
     invalid_utf8: Literal["error", "replace", "skip"] = "error"
-    """Bytes that are not UTF-8: stop and name the place, replace them by U+FFFD, or skip the file. Counted in the manifest."""
+    """Bytes that are not UTF-8: name the place and stop, replace them by U+FFFD, or skip the file; counted."""
     shards: int = 0
-    """Shards of the training split; 0 takes one per 4 million tokens, and at least 4 where there are that many windows."""
+    """Shards of the training split; 0 takes one per 4 million tokens, and at least 4."""
     processes: int = 0
     """Processes that tokenize; 0 takes one per core. The output does not depend on it."""
     seed: int = 0
@@ -117,7 +117,9 @@ class TransformerConfig:
         _check(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
         for name in ("sequence_length", "hidden_dim", "num_layers", "num_heads"):
             _check(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
-        _check(self.feed_forward_dim >= 0, "model.feed_forward_dim", self.feed_forward_dim, "0 (4 x hidden_dim) or more")
+        _check(
+            self.feed_forward_dim >= 0, "model.feed_forward_dim", self.feed_forward_dim, "0 (4 x hidden_dim) or more"
+        )
         _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
         if self.hidden_dim % self.num_heads:
             raise ConfigError(
@@ -144,7 +146,7 @@ class LSTMConfig:
     dropout: float = 0.0
     """Dropout rate on the embedding and on each LSTM layer's output, 0 to below 1."""
     tie_embeddings: bool = False
-    """Use the token embedding as the output projection; a dense layer maps hidden_dim to embedding_dim where they differ."""
+    """Use the token embedding as the output projection, after a dense layer where hidden_dim is not embedding_dim."""
 
     def __post_init__(self) -> None:
         _check(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
@@ -174,13 +176,13 @@ class TrainConfig:
     precision: Precision = "float32"
     """Compute type. mixed_float16 scales the loss dynamically; weights stay float32 in all three."""
     xla: Literal["auto", "on", "off"] = "auto"
-    """Compile forward and backward by XLA; auto is on, except for recurrent layers on a GPU, where cuDNN is faster."""
+    """Compile forward and backward by XLA; auto is on, except for an LSTM on a GPU, where cuDNN is faster."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     warmup_steps: int = 100
     """Optimizer steps over which the learning rate rises linearly to its peak."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate after the warm-up: half a cosine down to final_learning_rate_fraction at the last step, or constant."""
+    """Learning rate after the warm-up: half a cosine down to final_learning_rate_fraction, or constant."""
     final_learning_rate_fraction: float = 0.1
     """Learning rate at the last step, as a fraction of the peak. No effect with schedule=constant."""
     weight_decay: float = 0.1
@@ -192,13 +194,13 @@ class TrainConfig:
     clip_norm: float = 1.0
     """Largest global gradient norm; 0 does not clip."""
     label_smoothing: float = 0.0
-    """Probability mass spread evenly over the vocabulary in the training target, 0 to below 1. Reported losses are without it."""
+    """Probability mass spread over the vocabulary in the training target, 0 to below 1. Reported losses have none."""
     ema_decay: float = 0.0
-    """Decay per step of an exponential moving average of the weights, used to validate and as the result; 0 keeps none."""
+    """Decay per step of a moving average of the weights, which is validated and becomes the result; 0 keeps none."""
     validate_every: int = 250
     """Optimizer steps between validations (and at the last step)."""
     validation_batches: int = 0
-    """Batches per validation during training; 0 takes the whole split. The last validation always takes the whole split."""
+    """Batches per validation during training; 0 takes the whole split, as the validation at the end always does."""
     checkpoint_every: int = 250
     """Optimizer steps between checkpoints (and at the last step)."""
     log_every: int = 20
@@ -206,7 +208,7 @@ class TrainConfig:
     shuffle_windows: int = 65_536
     """Windows in the shuffle buffers, over all of them; 1 reads in order."""
     result: Literal["best", "last"] = "best"
-    """Weights that become the run's model: those of the lowest validation loss, or the last. Without validation, the last."""
+    """Weights that become the run's model: of the lowest validation loss, or the last (without validation: the last)."""
     tensorboard: bool = True
     """Write TensorBoard events to RUN_DIR/tensorboard."""
     seed: int = 0

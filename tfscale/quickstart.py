@@ -126,9 +126,12 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
         with stages.stage("train", "a few steps, to see how many fit into the time"):
             seconds = seconds_per_step(data, model_config, train_config)
         steps = steps_within(60 * minutes - stages.elapsed() - AFTER_TRAINING_SECONDS, seconds)
-    tenth = max(1, steps // 10)
     train_config = dataclasses.replace(
-        train_config, steps=steps, warmup_steps=tenth, validate_every=tenth, checkpoint_every=max(1, steps // 2)
+        train_config,
+        steps=steps,
+        warmup_steps=steps // 20,
+        validate_every=max(100, steps // 8),
+        checkpoint_every=max(100, steps // 2),
     )
     with stages.stage("train", f"a Transformer for {steps:,} steps"):
         summary = train(model_config, train_config, data=data, output=run_folder, progress=True)
@@ -192,7 +195,7 @@ def steps_within(seconds: float, seconds_per_step: float) -> int:
     return max(MINIMUM_STEPS, int(seconds / seconds_per_step) // 100 * 100)
 
 
-def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainConfig, steps: int = 60) -> float:
+def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainConfig, steps: int = 40) -> float:
     """Measures the train step, without its compilation, on a model that is thrown away."""
     with strategy(train_config.strategy).scope():
         network = build_network(model_config, train_config.precision, train_config.seed)

@@ -1,4 +1,4 @@
-"""Perplexity and bits per byte from summed log-likelihoods; NumPy only, so that a phone's file is scored by the same code.
+"""Perplexity and bits per byte from summed log-likelihoods; NumPy only, so that the device side scores alike.
 
 A score is a sum over tokens, never a mean of means: scores of unequal batches, windows or files are added.
 """
@@ -45,7 +45,7 @@ class Score:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Bits per UTF-8 byte of the text, which compares models of any two tokenizers; None where the bytes are not known."""
+        """Bits per UTF-8 byte of the text, which compares any two tokenizers; None where the bytes are not known."""
         return self.nll / math.log(2) / self.utf8_bytes if self.utf8_bytes else None
 
     def __add__(self, other: "Score") -> "Score":

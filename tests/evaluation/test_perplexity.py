@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfscale.errors import DataError
 from tfscale.evaluation.perplexity import evaluate_network
-from tfscale.evaluation.score import token_nll
+from tfscale.score import token_nll
 from tfscale.training.strategy import strategy
 
 # Row = the id read; columns = probabilities of ids 0, 1, 2 after it.

@@ -8,7 +8,8 @@ from exported import CONFIGS, make_file, make_network, write_folder
 import tfscale.device.decoder
 import tfscale.export.parity
 from tfscale.errors import ExportError
-from tfscale.export.parity import LIMITS, check_parity, require
+from tfscale.export.limits import LIMITS, Checks
+from tfscale.export.parity import check_parity, require
 
 RECIPES = ["none", "float16", "int8"]
 
@@ -190,3 +191,17 @@ def test_limits_are_ordered_by_how_much_a_recipe_changes():
     assert LIMITS["none"].max_logit_difference == 1e-3
     assert LIMITS["none"].perplexity_change == 1e-4
     assert LIMITS["int8"].perplexity_change == 1e-2
+
+
+def test_checks_by_hand():
+    checks = Checks()
+    checks.add("below", 1.0, "<=", 1.0)
+    checks.add("above", 2.0, ">=", 1.0)
+    checks.add("same", 0.0, "==", 0.0)
+    checks.add("measured", 1e9, "<=", None)
+    assert checks.passed and [row["passed"] for row in checks.rows] == [True] * 4
+    checks.add("not a number", float("nan"), "<=", 1.0)
+    assert not checks.passed and checks.rows[-1]["passed"] is False
+    for rule, value in (("<=", 1.1), (">=", 0.9), ("==", 0.9)):
+        checks.add("outside", value, rule, 1.0)
+        assert checks.rows[-1]["passed"] is False

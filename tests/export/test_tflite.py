@@ -1,5 +1,6 @@
 """What is in the files: signatures, operations, weights once, nothing on the terminal."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -183,3 +184,8 @@ def test_nothing_is_kept_between_calls(family):
     first, second = decode(**inputs), decode(**inputs)
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name])
+
+
+def test_model_without_cached_step_is_refused():
+    with pytest.raises(ExportError, match="a Sequential cannot be exported: it has no cached_step"):
+        export_tflite(keras.Sequential([keras.layers.Embedding(10, 4), keras.layers.Dense(10)]))

@@ -63,7 +63,7 @@ def test_remote_paths_go_through_tensorflow():
         with tf.io.gfile.GFile(f"ram://corpus/{name}", "w") as file:
             file.write(content)
     with tf.io.gfile.GFile("ram://corpus/z.gz", "wb") as file:
-        file.write(gzip.compress("packed".encode()))
+        file.write(gzip.compress(b"packed"))
     documents, counts = read("ram://corpus/")
     assert documents == ["first", "second\n\nthird", "packed"]
     assert counts.files == 3
@@ -160,8 +160,6 @@ def test_on_file_is_called_after_each_file(tmp_path):
     write(tmp_path / "b.txt", "3")
     done = []
     files = find_text([str(tmp_path)])
-    seen = [
-        (text, len(done)) for text in read_documents(files, "line", "error", ReadCounts(), on_file=done.append)
-    ]
+    seen = [(text, len(done)) for text in read_documents(files, "line", "error", ReadCounts(), on_file=done.append)]
     assert seen == [("1", 0), ("2", 0), ("3", 1)]
     assert done == files

@@ -99,6 +99,8 @@ def run(options: Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """Prints steps, losses and speed."""
+    if result.get("interrupted"):
+        print(f"stopped by {result['interrupted']} at step {result['steps']:,}; the same command goes on from there")
     figures = {
         "steps": result["steps"],
         "tokens": result["tokens"],

@@ -13,7 +13,6 @@ from types import TracebackType
 from tfscale.data.splits import TRAIN, Borders
 from tfscale.text.tokenizers.base import split_long
 
-PIECE_CHARACTERS = 1 << 16
 BATCH_BYTES = 1 << 20
 
 _HEADER = struct.Struct("<BQII?")
@@ -71,7 +70,7 @@ class SpoolWriter:
             split: "train" for a document whose split the borders decide; else the split itself.
         """
         source = next((code for code, name in _NAMES.items() if name == split), _BY_HASH)
-        parts = list(split_long(text, PIECE_CHARACTERS))
+        parts = list(split_long(text))
         for number, part in enumerate(parts):
             content = part.encode("utf-8")
             self._file.write(_HEADER.pack(source, place, len(content), len(part), number == len(parts) - 1))

@@ -14,7 +14,8 @@ A language model for LiteRT (TensorFlow Lite), made by tfscale {version}.
 | Vocabulary | {vocabulary:,} tokens ({tokenizer_kind}, in `tokenizer/`); {end} ends a document and begins a prompt |
 | Perplexity | {perplexity_file:.4g} here, {perplexity_keras:.4g} in Keras ({held_out}) |
 
-`parity.json` and `report.html` say how the file was compared with the network it was made from.
+`parity.json` and `report.html` say how the file was compared with the network it was made from, with the XNNPACK
+kernels that phones use (xnnpack) and without them (plain).
 `model.json` holds the figures that a program needs.
 
 ## Run it with tfscale

@@ -44,6 +44,11 @@ def export_tflite(network: Network, quantize: Quantization = "none", prefill_len
     Example:
         content = export_tflite(run.network, quantize="int8")
     """
+    if not hasattr(network, "cached_step"):
+        raise ExportError(
+            f"a {type(network).__name__} cannot be exported: it has no cached_step; "
+            "build the network by tfscale.models.build_network, or give it config, cache_spec and cached_step"
+        )
     with silence():
         content = _convert(network, signatures(network, prefill_lengths), float16=quantize == "float16")
         refuse_custom_operations(content)

@@ -1,5 +1,7 @@
 """Language models: one family a file, each a builder from its config to a Keras model of token ids to logits."""
 
+from typing import Any
+
 from tfscale.config import LSTMConfig, ModelConfig, Precision, TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.models.lstm import LSTMLM
@@ -7,7 +9,7 @@ from tfscale.models.transformer import TransformerLM
 
 Network = TransformerLM | LSTMLM
 
-_FAMILIES = {TransformerConfig: TransformerLM, LSTMConfig: LSTMLM}
+_FAMILIES: dict[Any, Any] = {TransformerConfig: TransformerLM, LSTMConfig: LSTMLM}
 
 
 def build_network(config: ModelConfig, precision: Precision = "float32", seed: int = 0) -> Network:

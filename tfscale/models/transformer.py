@@ -105,7 +105,7 @@ class TransformerLM(keras.Model):
             tokens: ids (1, S) int32.
             cache: tensors as in `cache_spec`.
             input_pos: positions (S,) int32, consecutive; the cache is written from `input_pos[0]` on.
-            mask: (1, 1, S, C) float32, added to the scores: 0 where a cached position may be seen, very negative elsewhere.
+            mask: (1, 1, S, C) float32, added to the scores: 0 where a position may be seen, very negative elsewhere.
             with_logits: whether to compute the logits, which a prompt needs for its last token only.
 
         Returns:
@@ -118,9 +118,8 @@ class TransformerLM(keras.Model):
         x = tf.reshape(embedded + positions, (1, length, width))
         cache = dict(cache)
         for i, block in enumerate(self.blocks):
-            names = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
-            x, *new = block.cached(x, *(cache[name] for name in names), input_pos, mask)
-            cache.update(zip(names, new, strict=True))
+            key, value = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
+            x, cache[key], cache[value] = block.cached(x, cache[key], cache[value], input_pos, mask)
         if not with_logits:
             return None, cache
         x = tf.reshape(cached_layer_norm(self.final_norm, x), (length, width))

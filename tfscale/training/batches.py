@@ -75,7 +75,7 @@ def _pad(batch: tuple[tf.Tensor, ...], rows: int, length: int) -> tuple[tf.Tenso
     if weights.shape.rank == 1:
         weights = tf.broadcast_to(weights[:, tf.newaxis], tf.shape(ids))
     padding = [[0, rows - tf.shape(ids)[0]], [0, 0]]
-    return tuple(tf.ensure_shape(tf.pad(x, padding), (rows, length)) for x in (ids, targets, weights))  # type: ignore
+    return tuple(tf.ensure_shape(tf.pad(x, padding), (rows, length)) for x in (ids, targets, weights))
 
 
 def check_divisible(global_batch_size: int, replicas: int, micro_batches: int) -> None:

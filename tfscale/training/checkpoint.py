@@ -86,8 +86,11 @@ class Checkpoints:
 
 
 def network_state(network: keras.Model) -> dict[str, tf.Variable]:
-    """The variables of a network under the names that checkpoints give them."""
-    return {f"network/{i}/{v.path}": v.value for i, v in enumerate(network.variables)}
+    """The weights of a network under the names that checkpoints give them.
+
+    The states of Keras's seed generators are left out: the train step draws by (seed, step) and never uses them.
+    """
+    return {f"network/{i}/{v.path}": v.value for i, v in enumerate(network.weights)}
 
 
 def write_arrays(path: str, state: dict[str, tf.Variable], meta: dict[str, Any]) -> None:

@@ -193,7 +193,7 @@ class LanguageModel(keras.Model):
         rate = tokens / (time.perf_counter() - began)
         return {**_loss_logs(nll, tokens), "tokens_per_second": rate} if tokens else {}
 
-    def evaluate(  # type: ignore[override]
+    def evaluate(
         self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None, steps: int | None = None,
         **keras_options: Any,
     ) -> dict[str, float]:  # fmt: skip
@@ -233,7 +233,7 @@ class LanguageModel(keras.Model):
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Puts the averaged weights in the place of the trained ones for the block; does nothing without `ema_decay`."""
+        """Puts the averaged weights in the place of the trained ones for the block; no change without `ema_decay`."""
         step = self.train_step_runner
         if step is None or not step.averages:
             yield

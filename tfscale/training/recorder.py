@@ -103,12 +103,11 @@ class RunRecorder(keras.callbacks.Callback):
         self._record(step, {**logs, "tokens": self.tokens})
         self.progress.update(
             step,
-            f"loss {logs['loss']:.4f}, perplexity {logs['perplexity']:,.1f}, "
-            f"{logs['tokens_per_second']:,.0f} tokens/s",
+            f"loss {logs['loss']:.4f}, perplexity {logs['perplexity']:,.1f}, {logs['tokens_per_second']:,.0f} tokens/s",
         )
         last = step >= self.config.steps
         if self.validate and not self.interrupted and (last or step % self.config.validate_every == 0):
-            self._validate(step)
+            self._validate(step, self.validate)
         if last or self.interrupted or step % self.config.checkpoint_every == 0:
             self.save(step)
         if self.interrupted:
@@ -120,8 +119,8 @@ class RunRecorder(keras.callbacks.Callback):
             self.checkpoints.save(step, self.runner.state(), self.meta)
             self._saved_step = step
 
-    def _validate(self, step: int) -> None:
-        nll, tokens = self.validate()
+    def _validate(self, step: int, validate: Callable[[], tuple[float, float]]) -> None:
+        nll, tokens = validate()
         loss = nll / tokens
         perplexity = math.exp(loss) if loss < 700 else math.inf
         self._record(step, {"val_loss": loss, "val_perplexity": perplexity, "val_tokens": tokens})

@@ -151,7 +151,9 @@ def _finish(
     model = recorder.model
     step = int(recorder.runner.step.numpy())
     earlier = _read_summary(output)
-    rate, waited = recorder.rates() if seconds else (earlier.get("tokens_per_second"), earlier.get("input_wait_fraction"))
+    rate, waited = (
+        recorder.rates() if seconds else (earlier.get("tokens_per_second"), earlier.get("input_wait_fraction"))
+    )
     summary: dict[str, Any] = {
         "steps": step,
         "tokens": recorder.tokens,
@@ -249,7 +251,7 @@ def write_run_files(
     Raises:
         ConfigError: the run was begun with another model, other data, or training options that change its result.
     """
-    now = {
+    now: dict[str, Any] = {
         "model": _named(model_config),
         "train": to_dict(train_config),
         "data": data if "://" in data else os.path.abspath(data),

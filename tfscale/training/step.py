@@ -5,7 +5,7 @@ sums the loss over its tokens, micro-batch by micro-batch; ONE all-reduce adds g
 is divided by the global token count; only then come the finite check, clipping and the optimizer. XLA compiles the
 parts that hold no communication: forward and backward, the scaling, and (on one device) the optimizer.
 
-Dropout draws are a function of (seed, step, replica, micro-batch), so they repeat after a resume and differ per replica.
+Dropout draws are a function of (seed, step, replica, micro-batch), so they repeat after a resume and differ by replica.
 
 Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, V vocabulary, R replicas, M micro-batches.
 """
@@ -111,7 +111,7 @@ class TrainStep:
     def state(self) -> dict[str, tf.Variable]:
         """All that a checkpoint must hold so that a resumed run goes on bit for bit."""
         named = network_state(self.network)
-        named |= {f"optimizer/{i}/{v.path}": v.value for i, v in enumerate(self.optimizer.variables)}
+        named |= {f"optimizer/{i}/{v.name}": v.value for i, v in enumerate(self.optimizer.variables)}
         named |= {f"average/{i}": v for i, v in enumerate(self.averages)}
         names = ("step", "loss_scale", "steps_since_overflow", "overflows")
         return named | {name: getattr(self, name) for name in names}
@@ -120,9 +120,8 @@ class TrainStep:
         """Takes `count` steps on the next `count` batches of a (distributed) iterator of (ids, targets, weights)."""
         self.first_bad_step.assign(-1)
         nll, tokens, norm, waited = self._block(iterator, tf.constant(count))
-        return BlockResult(
-            float(nll), float(tokens), float(norm), float(waited), int(self.overflows.numpy()), int(self.first_bad_step.numpy())
-        )
+        counts = (int(variable.numpy()) for variable in (self.overflows, self.first_bad_step))
+        return BlockResult(float(nll), float(tokens), float(norm), float(waited), *counts)
 
     def _run_block(self, iterator, count):
         nll = tokens = norm = tf.zeros(())
@@ -223,7 +222,7 @@ class TrainStep:
 
 
 def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
-    """Refuses an optimizer that clips, averages, accumulates or scales by itself: the step does these after the all-reduce.
+    """Refuses an optimizer that clips, averages, accumulates or scales: the step does these after the all-reduce.
 
     Raises:
         ConfigError: names the optimizer's setting and what to use instead.
@@ -239,7 +238,9 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
                 f"Leave it out and give compile({ours}=...)"
             )
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        raise ConfigError("give the inner optimizer in the place of LossScaleOptimizer; the step scales the loss itself")
+        raise ConfigError(
+            "give the inner optimizer in the place of LossScaleOptimizer; the step scales the loss itself"
+        )
 
 
 def options_from(config: Any, xla: bool) -> StepOptions:

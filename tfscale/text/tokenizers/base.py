@@ -20,6 +20,9 @@ FORMAT_VERSION = 1
 UNKNOWN_TEXT = "\N{REPLACEMENT CHARACTER}"
 """What the unknown token decodes to, but for the word tokenizer, which writes `<unk>`."""
 
+LONG_TEXT = 1 << 16
+"""Characters after which a long document is cut to be tokenized in parts."""
+
 _WORD_BOUNDARY = re.compile(r"(?<=\S) (?=\S)")
 
 
@@ -158,7 +161,7 @@ class StreamDecoder:
         return text
 
 
-def split_long(text: str, limit: int) -> Iterator[str]:
+def split_long(text: str, limit: int = LONG_TEXT) -> Iterator[str]:
     """Cuts a long text where no token can lie across the cut.
 
     The cut is before a single space between two characters that are not white space: there every tokenizer of this

@@ -25,6 +25,9 @@ from tfscale.text.tokenizers.wordpiece import (
 PIECE_CHARACTERS = 4000
 """Characters per training sentence: SentencePiece passes over sentences that are much longer."""
 
+_WORDPIECE_COVERAGE = 0.9999
+"""Share of the training text's characters that a WordPiece alphabet holds; the rest are unknown."""
+
 # Fixed, because the sums of unigram training are grouped by thread: the model must not depend on the machine's cores.
 _TRAINING_THREADS = 4
 
@@ -152,22 +155,17 @@ def _vocabulary_message(message: str, vocabulary_size: int) -> str:
 
 def _train_wordpiece(documents: Iterable[str], vocabulary_size: int) -> WordPieceTokenizer:
     pieces = list(_pieces(documents))
-    counter: Counter[str] = Counter()
-    for piece in pieces:
-        counter.update(piece)
-    if not counter:
+    alphabet = _alphabet(pieces)
+    if not alphabet:
         raise TokenizerError("a wordpiece tokenizer cannot be trained on empty text")
-    # A character takes two entries, as the beginning and as the continuation of a word: at most half of the vocabulary.
-    by_frequency = sorted(counter, key=lambda character: (-counter[character], character))
-    alphabet = sorted(by_frequency[: max(1, vocabulary_size // 4)])
     # The library numbers continuation characters in the order of a hash table, and breaks ties by number: every run
     # would give another vocabulary. As special tokens they are numbered in our order.
     special = [UNKNOWN, END, *(CONTINUATION + character for character in alphabet)]
     smallest = len(special) + len(alphabet)
     if vocabulary_size < smallest:
         raise TokenizerError(
-            f"vocabulary_size={vocabulary_size} is too small for a wordpiece tokenizer on this text; "
-            f"{smallest} hold its {len(alphabet)} most frequent characters"
+            f"vocabulary_size={vocabulary_size} is too small for the text's {len(alphabet)} characters, each as the "
+            f"beginning and as the continuation of a word; the smallest possible is {smallest}"
         )
     tokenizer = untrained({UNKNOWN: 0})
     trainer = import_tokenizers().trainers.WordPieceTrainer(
@@ -187,3 +185,18 @@ def _train_wordpiece(documents: Iterable[str], vocabulary_size: int) -> WordPiec
         )
     # Built anew, because special tokens are looked for in plain text, where a literal "##a" must not match.
     return WordPieceTokenizer(untrained(vocabulary).to_str().encode())
+
+
+def _alphabet(pieces: Iterable[str]) -> list[str]:
+    """The most frequent characters, as many as make up `_WORDPIECE_COVERAGE` of the text, sorted."""
+    counter: Counter[str] = Counter()
+    for piece in pieces:
+        counter.update(piece)
+    total, covered = sum(counter.values()), 0
+    alphabet = []
+    for character, count in sorted(counter.items(), key=lambda item: (-item[1], item[0])):
+        if covered >= _WORDPIECE_COVERAGE * total:
+            break
+        covered += count
+        alphabet.append(character)
+    return sorted(alphabet)

@@ -1,0 +1,107 @@
+import dataclasses
+import json
+import os
+import shutil
+
+import pytest
+
+from tfscale.data.manifest import Manifest
+from tfscale.errors import DataError
+from tfscale.text.tokenizers.character import CharacterTokenizer
+
+
+@pytest.fixture
+def copy(tiny_data_dir, tmp_path):
+    path = tmp_path / "data"
+    shutil.copytree(tiny_data_dir, path)
+    return path
+
+
+def change(path, **fields):
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest.update(fields)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_saved_manifest_is_the_same(copy, tmp_path):
+    manifest = Manifest.load(str(copy), verify="sha256")
+    manifest.save(str(tmp_path / "data"))
+    assert Manifest.load(str(copy)) == manifest
+    assert dataclasses.asdict(manifest) == json.loads((copy / "manifest.json").read_text())
+
+
+def test_an_unknown_split_names_those_that_there_are(copy):
+    with pytest.raises(DataError, match="no split 'dev'; it has train, validation, test"):
+        Manifest.load(str(copy)).split("dev")
+
+
+@pytest.mark.parametrize("verify", ["size", "sha256"])
+def test_missing_and_truncated_shards_are_named(copy, verify):
+    shard = copy / "train-00002-of-00005.tfrecord.gz"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    with pytest.raises(
+        DataError, match=rf"{shard.name} has {len(content) - 1} bytes, the manifest says {len(content)}"
+    ):
+        Manifest.load(str(copy), verify)
+    os.remove(shard)
+    with pytest.raises(DataError, match=f"shard is missing: .*{shard.name}"):
+        Manifest.load(str(copy), verify)
+
+
+def test_a_flipped_byte_is_found_by_sha256(copy):
+    shard = copy / "test-00000-of-00001.tfrecord.gz"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(bytes(content))
+    Manifest.load(str(copy), "size")
+    with pytest.raises(DataError, match=f"{shard.name} is damaged: its SHA-256 is not the manifest's"):
+        Manifest.load(str(copy), "sha256")
+
+
+def test_another_tokenizer_is_refused(copy):
+    CharacterTokenizer("abc").save(str(copy / "tokenizer"))
+    with pytest.raises(DataError, match="tokenizer is not the tokenizer of these shards: its digest is"):
+        Manifest.load(str(copy))
+    shutil.rmtree(copy / "tokenizer")
+    with pytest.raises(DataError, match="has no usable tokenizer"):
+        Manifest.load(str(copy))
+
+
+def test_no_manifest_or_one_that_is_none(copy, tmp_path):
+    with pytest.raises(DataError, match=r"the manifest of the data folder is missing: .*manifest\.json"):
+        Manifest.load(str(tmp_path))
+    change(copy, format_version=2)
+    with pytest.raises(DataError, match="format_version=2; this version of tfscale reads 1"):
+        Manifest.load(str(copy))
+    change(copy, format_version=1, surprise=3)
+    with pytest.raises(DataError, match="is not a manifest of tfscale .*surprise"):
+        Manifest.load(str(copy))
+    (copy / "manifest.json").write_text("[]")
+    with pytest.raises(DataError, match="format_version=None"):
+        Manifest.load(str(copy))
+    (copy / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match="is not valid JSON"):
+        Manifest.load(str(copy))
+
+
+def test_sums_that_contradict_each_other(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["splits"]["train"]["tokens"] += 1
+    change(copy, splits=manifest["splits"])
+    with pytest.raises(DataError, match="contradicts itself: the shards of train do not add up"):
+        Manifest.load(str(copy))
+
+
+def test_remote_folders_are_checked_too(copy):
+    import tensorflow as tf
+
+    for folder, _, names in os.walk(copy):
+        target = "ram://data/" + os.path.relpath(folder, copy).lstrip(".")
+        tf.io.gfile.makedirs(target)
+        for name in names:
+            tf.io.gfile.copy(os.path.join(folder, name), os.path.join(target, name), overwrite=True)
+    assert Manifest.load("ram://data", "sha256") == Manifest.load(str(copy))
+    tf.io.gfile.remove("ram://data/test-00000-of-00001.tfrecord.gz")
+    with pytest.raises(DataError, match="shard is missing: ram://data/test-00000"):
+        Manifest.load("ram://data")

@@ -1,0 +1,108 @@
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tfscale.data.splits import Borders
+from tfscale.data.spool import SpoolReader, SpoolWriter
+from tfscale.data.tokenizing import BatchEncoder, _Worker, encode_batches, token_dtype
+from tfscale.errors import TfscaleError
+from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.character import CharacterTokenizer
+
+BORDERS = Borders(test=10, validation=20)
+
+
+@pytest.fixture
+def spool(tmp_path):
+    path = str(tmp_path / "spool")
+    with SpoolWriter(path) as writer:
+        writer.add("train é", 30)
+        writer.add("test", 5)
+        writer.add("held out by name", 30, "validation")
+        writer.add("valid", 15)
+        writer.add("word " * 300_000, 99)
+        writer.add("end", 99)
+    return path, writer.batches
+
+
+def test_a_spool_gives_back_its_documents(spool):
+    path, batches = spool
+    pieces = [piece for batch in batches for piece in SpoolReader(path, BORDERS).pieces(batch)]
+    documents, splits, text = [], [], b""
+    for piece in pieces:
+        text += piece.content
+        assert piece.characters == len(piece.content.decode())
+        assert piece.characters <= 65_541
+        if piece.last:
+            documents.append(text.decode())
+            splits.append(piece.split)
+            text = b""
+    assert documents == ["train é", "test", "held out by name", "valid", "word " * 300_000, "end"]
+    assert splits == ["train", "test", "validation", "validation", "train", "train"]
+    assert len(batches) == 2
+    assert batches[0].start == 0
+    assert batches[1].start == batches[0].end
+    assert batches[1].end == os.path.getsize(path)
+
+
+def test_an_empty_spool(tmp_path):
+    with SpoolWriter(str(tmp_path / "spool")) as writer:
+        pass
+    assert writer.batches == []
+
+
+def test_tokens_and_counts_of_each_split(spool):
+    path, batches = spool
+    first, second = map(BatchEncoder(ByteTokenizer(), SpoolReader(path, BORDERS)), batches)
+    assert np.frombuffer(first["test"].content, "<u2").tolist() == [*b"test", 256]
+    assert np.frombuffer(first["validation"].content, "<u2").tolist() == [*b"held out by name", 256, *b"valid", 256]
+    assert np.frombuffer(first["train"].content, "<u2")[:9].tolist() == [*"train é".encode(), 256]
+    counts = [(part.documents, part.tokens, part.utf8_bytes) for part in (first["validation"], first["test"])]
+    assert counts == [(2, 23, 21), (1, 5, 4)]
+    # The long document lies in both batches and ends in the second.
+    assert (first["train"].documents, second["train"].documents) == (1, 2)
+    assert first["train"].utf8_bytes + second["train"].utf8_bytes == 8 + 1_500_000 + 3
+    assert first["train"].tokens + second["train"].tokens == 9 + 1_500_001 + 4
+
+
+def test_large_vocabularies_take_four_bytes(tmp_path):
+    assert [token_dtype(size) for size in (4, 65_536, 65_537)] == ["uint16", "uint16", "uint32"]
+    with SpoolWriter(str(tmp_path / "spool")) as writer:
+        writer.add(chr(70_002), 99)
+    tokenizer = CharacterTokenizer([chr(0x10000 + n) for n in range(70_000)])
+    encoder = BatchEncoder(tokenizer, SpoolReader(str(tmp_path / "spool"), BORDERS))
+    assert np.frombuffer(encoder(writer.batches[0])["train"].content, "<u4").tolist() == [70_002 - 0x10000 + 2, 1]
+
+
+def test_processes_give_the_same_as_this_one(spool, tmp_path):
+    path, batches = spool
+    tokenizer = ByteTokenizer()
+    tokenizer.save(str(tmp_path / "tokenizer"))
+    arguments = (tokenizer, str(tmp_path / "tokenizer"), path, BORDERS, batches)
+    alone = list(encode_batches(*arguments, processes=1))
+    together = list(encode_batches(*arguments, processes=2, small=0))
+    assert together == alone
+    assert [part["train"].content for part in together] == [part["train"].content for part in alone]
+
+
+def test_a_process_that_dies_is_an_error_of_one_line(spool, tmp_path):
+    path, batches = spool
+    ByteTokenizer().save(str(tmp_path / "tokenizer"))
+    worker = _Worker(str(tmp_path / "tokenizer"), path, BORDERS)
+    try:
+        assert worker(batches[0])["test"].tokens == 5
+        worker._process.send_signal(signal.SIGKILL)
+        worker._process.wait()
+        with pytest.raises(TfscaleError, match="ended with exit code -9 .*--processes 1"):
+            worker(batches[1])
+    finally:
+        worker.close()
+
+
+def test_processes_do_not_import_tensorflow():
+    code = "import sys, tfscale.data.tokenizing; print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,95 @@
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfscale import files
+from tfscale.errors import CheckpointError, TfscaleError
+from tfscale.training.checkpoint import Checkpoints, read_arrays
+
+
+def state(value=0.0, width=3):
+    return {
+        "network/0/kernel": tf.Variable(np.full((2, width), value, "float32")),
+        "step": tf.Variable(7, dtype=tf.int64),
+    }
+
+
+def test_state_comes_back(tmp_path):
+    checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.save(7, state(1.5), {"model": {"family": "lstm"}})
+    restored = state()
+    assert checkpoints.restore_latest(restored) == (7, [])
+    np.testing.assert_array_equal(restored["network/0/kernel"].numpy(), np.full((2, 3), 1.5))
+    assert read_arrays(checkpoints.path(7))[1]["model"] == {"family": "lstm"}
+
+
+def test_the_newest_two_are_kept(tmp_path):
+    checkpoints = Checkpoints(str(tmp_path))
+    for step in (5, 10, 15):
+        checkpoints.save(step, state(step), {})
+    assert checkpoints.steps() == [10, 15]
+    assert sorted(os.listdir(tmp_path)) == ["step-00000010.npz", "step-00000015.npz"]
+
+
+def damage(path, how):
+    data = bytearray(Path(path).read_bytes())
+    if how == "flipped byte":
+        place = data.index(np.full(3, 15, "float32").tobytes())
+        data[place] ^= 0x10
+    else:
+        data = data[: {"cut": len(data) // 2, "empty": 0}[how]]
+    Path(path).write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["flipped byte", "cut", "empty"])
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_is_used(tmp_path, how):
+    checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.save(10, state(10), {})
+    checkpoints.save(15, state(15), {})
+    damage(checkpoints.path(15), how)
+    restored = state()
+    step, damaged = checkpoints.restore_latest(restored)
+    assert step == 10
+    assert len(damaged) == 1 and "step-00000015.npz is damaged" in damaged[0]
+    assert restored["network/0/kernel"].numpy()[0, 0] == 10
+    damage(checkpoints.path(10), "cut")
+    with pytest.raises(CheckpointError, match="no checkpoint in .* is whole"):
+        checkpoints.restore_latest(restored)
+
+
+@pytest.mark.parametrize(
+    "other,message",
+    [
+        (state(width=4), r"network/0/kernel has shape \(2, 3\), this model's is \(2, 4\)"),
+        (state() | {"network/1/bias": tf.Variable(0.0)}, "it has no network/1/bias"),
+        ({"step": tf.Variable(7, dtype=tf.int64)}, "it has network/0/kernel, which this model lacks"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused_before_anything_is_assigned(tmp_path, other, message):
+    checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.save(7, state(9.0), {})
+    before = {name: variable.numpy() for name, variable in other.items()}
+    with pytest.raises(CheckpointError, match=f"belongs to another model: {message}"):
+        checkpoints.restore_latest(other)
+    for name, variable in other.items():
+        np.testing.assert_array_equal(variable.numpy(), before[name])
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint_whole(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.save(7, state(1.0), {})
+    whole = Path(checkpoints.path(7)).read_bytes()
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    for step in (7, 8):
+        with pytest.raises(TfscaleError, match="no space left while writing .*step-0000000"):
+            checkpoints.save(step, state(2.0), {})
+    assert os.listdir(tmp_path) == ["step-00000007.npz"]
+    assert Path(checkpoints.path(7)).read_bytes() == whole

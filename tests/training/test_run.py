@@ -1,0 +1,244 @@
+"""A run from a data folder: what it writes, how it stops, and that it goes on bit for bit."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.data.pipeline import evaluation_dataset
+from tfscale.data.prepare import prepare
+from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
+from tfscale.training import recorder as recorder_module
+from tfscale.training.checkpoint import read_arrays
+from tfscale.training.recorder import RunRecorder
+from tfscale.training.run import load_run, train
+
+MODEL = TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2, dropout=0.1)
+TRAIN = TrainConfig(
+    steps=12, global_batch_size=4, warmup_steps=2, validate_every=6, checkpoint_every=3, log_every=4, xla="off",
+    ema_decay=0.5, tensorboard=False, learning_rate=1e-2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("road")
+    text = folder / "text.txt"
+    lines = (f"the {a} cat sat on the {b} mat, and {a} is not {b}.\n" for a in "red blue green".split()
+             for b in "old new big small".split() for _ in range(8))  # fmt: skip
+    text.write_text("".join(lines))
+    prepare(
+        PrepareConfig(text=[str(text)], documents="line", tokenizer="byte", output=str(folder / "data"),
+                      validation_fraction=0.1, test_fraction=0.0, shards=2), progress=False,
+    )  # fmt: skip
+    return str(folder / "data")
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A run that was never stopped."""
+    output = str(tmp_path_factory.mktemp("run") / "run")
+    return output, train(MODEL, TRAIN, data=data, output=output, progress=False)
+
+
+def history(output):
+    with open(os.path.join(output, "history.jsonl")) as file:
+        return [json.loads(line) for line in file]
+
+
+def test_the_summary_is_right(finished, data):
+    output, summary = finished
+    assert summary == json.loads(Path(output, "summary.json").read_text())
+    assert (summary["steps"], summary["tokens"], summary["completed"]) == (12, 12 * 4 * 16, True)
+    assert summary["interrupted"] is None
+    run = load_run(output)
+    assert run.model_config == dataclasses.replace(MODEL, vocabulary_size=run.tokenizer.vocabulary_size)
+    assert run.train_config == TRAIN and run.data_dir == os.path.abspath(data)
+    nll = tokens = 0.0
+    for ids, targets, weights in evaluation_dataset(data, "validation", sequence_length=16, batch_size=3):
+        logits = run.network(ids).numpy().astype("float64")
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        nll -= (np.take_along_axis(log_p, targets.numpy()[..., None], -1)[..., 0] * weights.numpy()).sum()
+        tokens += weights.numpy().sum()
+    split = json.loads(Path(data, "manifest.json").read_text())["splits"]["validation"]
+    scores = summary["validation"]
+    assert scores["tokens"] == tokens == split["tokens"]
+    assert scores["bytes"] == split["utf8_bytes"]
+    assert scores["nll_per_token"] == pytest.approx(nll / tokens, abs=1e-5)
+    assert scores["perplexity"] == pytest.approx(math.exp(nll / tokens), rel=1e-5)
+    assert scores["bits_per_byte"] == pytest.approx(nll / math.log(2) / split["utf8_bytes"], abs=1e-5)
+
+
+def test_the_history_has_a_line_per_call_and_per_validation(finished):
+    lines = history(finished[0])
+    assert [line["step"] for line in lines] == [3, 6, 6, 9, 12, 12]
+    assert [line["tokens"] for line in lines if "tokens" in line] == [192, 384, 576, 768]
+    assert [("val_loss" in line) for line in lines] == [False, False, True, False, False, True]
+    for line in lines:
+        if "loss" in line:
+            assert line["perplexity"] == pytest.approx(math.exp(line["loss"]))
+            assert line["tokens_per_second"] == pytest.approx(192 / line["seconds"])
+            assert 0 <= line["input_wait"] <= line["seconds"]
+
+
+def test_the_run_folder_holds_what_the_design_says(finished):
+    output, _ = finished
+    names = ["checkpoints", "config.yaml", "history.jsonl", "model.keras", "summary.json", "tokenizer"]
+    assert sorted(os.listdir(output)) == names
+    assert sorted(os.listdir(f"{output}/checkpoints")) == ["best.npz", "step-00000009.npz", "step-00000012.npz"]
+    config = yaml.safe_load(Path(output, "config.yaml").read_text())
+    assert config["model"]["family"] == "transformer" and config["train"]["steps"] == 12
+
+
+class StopAt(RunRecorder):
+    """Sends this process a signal during the steps that end at `stop`."""
+
+    stop, number = 0, signal.SIGTERM
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if int(self.runner.step.numpy()) < self.stop <= int(self.runner.step.numpy()) + 3:
+            os.kill(os.getpid(), self.number)
+
+
+def final_state(output):
+    return read_arrays(f"{output}/checkpoints/step-00000012.npz")[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", [5])
+def test_a_stopped_run_goes_on_bit_for_bit(finished, data, tmp_path, monkeypatch, stop, number):
+    monkeypatch.setattr(StopAt, "stop", stop)
+    monkeypatch.setattr(StopAt, "number", number)
+    monkeypatch.setattr("tfscale.training.run.RunRecorder", StopAt)
+    before = signal.getsignal(number)
+    output = str(tmp_path / "run")
+    summary = train(MODEL, TRAIN, data=data, output=output, progress=False)
+    assert signal.getsignal(number) is before
+    assert (summary["completed"], summary["interrupted"], summary["steps"]) == (False, number.name, 6)
+    assert summary["validation"] is None
+    monkeypatch.setattr("tfscale.training.run.RunRecorder", RunRecorder)
+    summary = train(MODEL, TRAIN, data=data, output=output, progress=False)
+    assert (summary["completed"], summary["steps"], summary["tokens"]) == (True, 12, 768)
+    whole, resumed = final_state(finished[0]), final_state(output)
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+    strip = [{k: v for k, v in line.items() if k in ("step", "loss", "tokens", "val_loss")} for line in history(output)]
+    steps = [line["step"] for line in strip]
+    assert steps == sorted(steps) and strip[-1] == {
+        k: v for k, v in history(finished[0])[-1].items() if k in ("step", "val_loss")
+    }
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(finished, data, tmp_path, monkeypatch):
+    """As after kill -9: the process ends between checkpoints, with lines in the history that will be done again."""
+
+    class Killed(Exception):
+        pass
+
+    class Dies(RunRecorder):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            if int(self.runner.step.numpy()) == 8:
+                raise Killed
+
+    monkeypatch.setattr("tfscale.training.run.RunRecorder", Dies)
+    output, config = str(tmp_path / "run"), dataclasses.replace(TRAIN, log_every=1)
+    with pytest.raises(Killed):
+        train(MODEL, config, data=data, output=output, progress=False)
+    assert history(output)[-1]["step"] == 8
+    monkeypatch.setattr("tfscale.training.run.RunRecorder", RunRecorder)
+    train(MODEL, TRAIN, data=data, output=output, progress=False)
+    for name, value in final_state(finished[0]).items():
+        np.testing.assert_array_equal(final_state(output)[name], value, err_msg=name)
+
+
+def test_a_finished_run_is_left_as_it_is(finished, data):
+    output, summary = finished
+    weights = load_run(output).network.get_weights()
+    again = train(MODEL, TRAIN, data=data, output=output, progress=False)
+    assert again == summary
+    assert all((a == b).all() for a, b in zip(weights, load_run(output).network.get_weights(), strict=True))
+
+
+def test_the_result_has_the_lowest_validation_loss(data, tmp_path, monkeypatch):
+    losses = iter([3.0, 2.0, 4.0])
+    monkeypatch.setattr(
+        "tfscale.training.run.LanguageModel.summed_loss", lambda *_, **__: (next(losses, 9.0) * 10, 10.0)
+    )
+    config = dataclasses.replace(TRAIN, steps=9, validate_every=3, ema_decay=0.0)
+    summary = train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
+    assert (summary["result"], summary["result_step"]) == ("best", 6)
+    best = read_arrays(str(tmp_path / "run/checkpoints/best.npz"))[0]
+    for weight, kept in zip(load_run(str(tmp_path / "run")).network.weights, best.values(), strict=True):
+        np.testing.assert_array_equal(weight.numpy(), kept)
+
+
+@pytest.mark.parametrize(
+    "model,changes,message",
+    [
+        (dataclasses.replace(MODEL, hidden_dim=32), {}, "model.hidden_dim=16, now it is 32"),
+        (MODEL, {"learning_rate": 0.5}, "train.learning_rate=0.01, now it is 0.5"),
+        (MODEL, {"steps": 20}, "train.steps=12, now it is 20"),
+        (LSTMConfig(sequence_length=16), {}, "model.dropout=0.1, now it is 0.0"),
+    ],
+)
+def test_a_run_is_not_resumed_as_another_one(finished, data, model, changes, message):
+    config = dataclasses.replace(TRAIN, **changes)
+    with pytest.raises(ConfigError, match=message):
+        train(model, config, data=data, output=finished[0], progress=False)
+
+
+def test_bad_input_is_refused_before_the_first_step(data, tmp_path):
+    def run(model=MODEL, folder=data, output="run", **changes):
+        train(model, dataclasses.replace(TRAIN, **changes), data=folder, output=str(tmp_path / output), progress=False)
+
+    with pytest.raises(DataError, match="manifest"):
+        run(folder=str(tmp_path / "nothing"))
+    with pytest.raises(DataError, match="tokens"):
+        run(dataclasses.replace(MODEL, sequence_length=100_000))
+    with pytest.raises(ConfigError, match="vocabulary_size=9, but the data was tokenized with 257"):
+        run(dataclasses.replace(MODEL, vocabulary_size=9))
+    with pytest.raises(ConfigError, match="global batch size 3 is not divisible by replicas x micro_batches = 2 x 1"):
+        run(global_batch_size=3, strategy="mirrored")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").touch()
+    with pytest.raises(DataError, match="photos exists and is not a run folder"):
+        run(output="photos")
+    assert sorted(os.listdir(tmp_path)) == ["photos"]
+
+
+def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(data, tmp_path):
+    config = dataclasses.replace(TRAIN, learning_rate=1e38, warmup_steps=0, schedule="constant", clip_norm=0.0, steps=9)
+    with pytest.raises(TrainingError, match="not finite at step .* Last good checkpoint: "):
+        train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
+
+
+def test_folders_that_are_no_runs(tmp_path, finished, data):
+    with pytest.raises(CheckpointError, match="is not a run folder"):
+        load_run(str(tmp_path))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.yaml").write_text("model: {}")
+    with pytest.raises(CheckpointError, match="has no model.keras yet"):
+        load_run(str(broken))
+    (broken / "model.keras").write_bytes(b"PK nonsense")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_run(str(broken))
+
+
+def test_tensorboard_events_are_written(data, tmp_path):
+    config = dataclasses.replace(TRAIN, steps=3, tensorboard=True)
+    train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"tensors": 0}).Reload()
+    assert {"loss", "val_loss", "learning_rate", "tokens_per_second"} <= set(events.Tags()["tensors"])
+    assert recorder_module.RunRecorder is RunRecorder

@@ -1,0 +1,143 @@
+"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`, `.export` (and `.train`).
+
+They take the options of the command line as keyword arguments and raise `TfscaleError` where it prints `error: ...`.
+"""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from tfscale.config import ExportConfig, PrepareConfig, SamplingConfig
+from tfscale.data.manifest import Manifest
+from tfscale.errors import CheckpointError, ConfigError
+from tfscale.evaluation.generation import Generation
+
+
+def prepare(*, progress: bool = True, **options: Any) -> Manifest:
+    """Text to a tokenizer, token shards and a manifest.
+
+    Args:
+        progress: show progress on stderr.
+        **options: the fields of `PrepareConfig`.
+
+    Example:
+        tfscale.prepare(text=["books/*.txt"], vocabulary_size=4096, output="data")
+    """
+    from tfscale.data import prepare as prepare_module
+
+    return prepare_module.prepare(make_config(PrepareConfig, options), progress=progress)
+
+
+def evaluate(
+    target: str, *, text: Sequence[str] = (), data: str | None = None, split: str = "validation", threads: int = 1
+) -> dict[str, Any]:
+    """Perplexity and bits per byte of a run or an exported file.
+
+    Args:
+        target: RUN_DIR, FILE.tflite or an export folder.
+        text: files to score, each one document.
+        data: data folder to score a split of; a run's own if left out.
+        split: the split's name.
+        threads: CPU threads; no effect on a run.
+
+    Returns:
+        nll_per_token (nats), perplexity, bits_per_byte, tokens, bytes.
+    """
+    if text and data:
+        raise ConfigError("give either text or data, not both")
+    kind, opened = open_target(target, threads)
+    from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
+
+    score = evaluate_run if kind == "run" else evaluate_file
+    return score(opened, data_dir=data, split=split, text_files=list(text) or None)
+
+
+def generate(
+    target: str,
+    *,
+    prompt: str = "",
+    max_tokens: int = 64,
+    stop: Sequence[str] = (),
+    threads: int = 1,
+    on_text: Callable[[str], None] | None = None,
+    **sampling: Any,
+) -> Generation:
+    """Completes a prompt with a run or an exported file.
+
+    Args:
+        target: RUN_DIR, FILE.tflite or an export folder.
+        prompt: text to complete; empty begins a document.
+        max_tokens: most tokens to draw.
+        stop: texts that end the completion.
+        threads: CPU threads; no effect on a run.
+        on_text: receives the text piece by piece as it comes.
+        **sampling: the fields of `SamplingConfig`; greedy without any.
+
+    Example:
+        tfscale.generate("export", prompt="def ", max_tokens=50, temperature=0.8, top_p=0.95).text
+    """
+    config = make_config(SamplingConfig, sampling)
+    kind, opened = open_target(target, threads)
+    from tfscale.evaluation.generation import generate as complete
+
+    decoder = opened.decoder() if kind == "file" else _keras_decoder(opened.network)
+    return complete(decoder, opened.tokenizer, prompt, max_tokens, config, list(stop), on_text)
+
+
+def export(run_dir: str, *, output: str, progress: Callable[[str], None] | None = None, **options: Any) -> dict:
+    """A run to a file for the device; returns its parity report.
+
+    Args:
+        run_dir: run folder that `train` wrote.
+        output: export folder to write.
+        progress: receives the name of each stage.
+        **options: the other fields of `ExportConfig`, such as quantize="int8".
+    """
+    config = make_config(ExportConfig, {"output": output, **options})
+    from tfscale.export.export import export_run
+    from tfscale.training.run import load_run
+
+    return export_run(load_run(run_dir), config, progress=progress)
+
+
+def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file"], Any]:
+    """Opens a run folder as a `Run`, or an exported file or its folder as a `DeviceModel`.
+
+    Raises:
+        CheckpointError: the path is neither.
+    """
+    if path.endswith(".tflite") or os.path.isfile(os.path.join(path, "model.tflite")):
+        from tfscale.device import load
+
+        return "file", load(path, threads=threads)
+    if "://" not in path and not os.path.exists(path):
+        raise CheckpointError(f"{path} does not exist; give a run folder or a .tflite file")
+    from tfscale.training.run import load_run
+
+    return "run", load_run(path)
+
+
+def make_config(kind: type, options: dict[str, Any]) -> Any:
+    """An object of a config class, with an unknown option named in one line."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    for name in options:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}"
+            raise ConfigError(f"unknown option {name}{hint}")
+    missing = [f.name for f in dataclasses.fields(kind) if f.name not in options and not _has_default(f)]
+    if missing:
+        raise ConfigError(f"option {missing[0]} is missing")
+    return kind(**options)
+
+
+def _has_default(field: dataclasses.Field) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
+def _keras_decoder(network: Any) -> Any:
+    from tfscale.evaluation.keras_decoder import KerasDecoder
+
+    return KerasDecoder(network)
