@@ -82,7 +82,7 @@ def replace_module(monkeypatch):
         (["quickstart", "--minutes", "0"], "minutes=0.0 is out of range; expected above 0 to 1440"),
         (["quickstart", "--steps", "-1"], "steps=-1 is out of range; expected 0 (from --minutes) or more"),
         (["generate", "no/such/place"],
-         "no/such/place does not exist; expected a run folder or an exported .tflite file"),
+         "no/such/place does not exist; give a run folder or a .tflite file"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
@@ -362,7 +362,7 @@ def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
     run, exported = tmp_path / "run", tmp_path / "export"
     run.mkdir()
     exported.mkdir()
-    (exported / "model.json").write_text("{}")
+    (exported / "model.tflite").write_text("")
     assert cli.main(["evaluate", str(run), "--text", "a", "b"]) == 0
     assert "perplexity     2.718" in capsys.readouterr().out
     assert cli.main(["evaluate", str(exported), "--data", "d", "--split", "test", "--threads", "2"]) == 0

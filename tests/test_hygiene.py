@@ -74,6 +74,14 @@ def test_public_names_lead_somewhere():
         tfscale.trian  # noqa: B018
 
 
+def test_functions_stay_functions_when_rooms_of_that_name_are_imported():
+    code = "import tfscale, tfscale.export.export, tfscale.evaluation.evaluate, tfscale.data.prepare, tfscale.training.run\n"
+    code += "for name in ('prepare', 'train', 'evaluate', 'generate', 'export'):\n"
+    code += "    assert callable(getattr(tfscale, name)), name"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_commands_of_the_readme_parse():
     lines = [line for block in blocks("README.md", "sh") for line in block.splitlines()]
     lines += re.findall(r"# [\w.]+, for: (tfscale .*)", (ROOT / "README.md").read_text(encoding="utf-8"))

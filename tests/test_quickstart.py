@@ -83,7 +83,7 @@ def test_the_table_shows_the_figures(capsys):
     assert rows["Parameters"] == "1,234,567"
     assert rows["Training"] == "1,200 steps, 1.2 passes over 3,000,000 tokens"
     assert rows["Training speed"] == "20,000 tokens/s, 1.2 % of it waiting for input"
-    assert rows["Validation perplexity"] == "33.33 (unigram 512)"
+    assert rows["Validation perplexity"] == "33.33 on the whole split (unigram 512)"
     assert rows["int8 .tflite"] == "1.00 MB (0.25 of float)"
     assert rows["Time"] == "prepare 30 s, total 400 s"
     quickstart.show_table(RESULT)

@@ -43,7 +43,7 @@ from tfscale.training.schedule import build_optimizer
 from tfscale.training.strategy import strategy
 
 MODEL = TransformerConfig(sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4)
-TRAIN = TrainConfig(global_batch_size=16, learning_rate=3e-3, log_every=20, validation_batches=40, tensorboard=False)
+TRAIN = TrainConfig(global_batch_size=16, learning_rate=3e-3, log_every=20, validation_batches=20, tensorboard=False)
 VOCABULARY_SIZE = 4096
 TOKENIZER_SAMPLE = 2_000_000
 PARITY_TOKENS = 2048
@@ -252,7 +252,8 @@ def table_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
                      f"{result['training_tokens']:,} tokens"),
         ("Training speed", f"{result['train_tokens_per_second']:,.0f} tokens/s, "
                            f"{100 * result['input_wait_fraction']:.1f} % of it waiting for input"),
-        ("Validation perplexity", f"{validation['perplexity']:.2f} (unigram {result['unigram']['perplexity']:.0f})"),
+        ("Validation perplexity",
+         f"{validation['perplexity']:.2f} on the whole split (unigram {result['unigram']['perplexity']:.0f})"),
         ("Bits per byte: model", f"{validation['bits_per_byte']:.3f}"),
         ("Bits per byte: gzip -9, whole split", f"{result['gzip']['whole_bits_per_byte']:.3f}"),
         ("Bits per byte: gzip -9, each document", f"{result['gzip']['per_document_bits_per_byte']:.3f}"),

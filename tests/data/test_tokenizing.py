@@ -47,6 +47,7 @@ def test_a_spool_gives_back_its_documents(spool):
     assert batches[0].start == 0
     assert batches[1].start == batches[0].end
     assert batches[1].end == os.path.getsize(path)
+    assert sum(batch.text_bytes for batch in batches) == len("".join(documents).encode())
 
 
 def test_an_empty_spool(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfscale.errors import TokenizerError
-from tfscale.text.tokenizers import StreamDecoder
+from tfscale.text.tokenizers import StreamDecoder, sentencepiece_tokenizer
 from tfscale.text.tokenizers.base import split_long
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.character import CharacterTokenizer
@@ -158,6 +158,22 @@ def test_long_code_is_cut_near_the_limit_and_tokenized_alike(tokenizer, sample_d
     assert len(parts) == 3
     assert [part for whole in parts for part in split_long(whole)] == parts
     assert [id for part in parts for id in tokenizer.encode(part)] == tokenizer.encode(text)
+
+
+def test_sums_over_a_long_text_do_not_change_its_tokens(tokenizers, sample_documents, monkeypatch):
+    """SentencePiece adds up scores in float32, so that what is far away decides between almost equal pieces."""
+    monkeypatch.setattr(sentencepiece_tokenizer, "LONG_TEXT", 1000)
+    tokenizer = tokenizers["sentencepiece"]
+    text = "".join(sample_documents)
+    expected = [id for part in split_long(text, 1000) for id in tokenizer._processor.encode(part)]
+    lengths = []
+    encode = tokenizer._encode_batch
+    monkeypatch.setattr(tokenizer, "_encode_batch", lambda texts: (lengths.extend(map(len, texts)), encode(texts))[1])
+    assert tokenizer.encode(text) == expected
+    assert sum(lengths) == len(text)
+    assert max(lengths) < 1500
+    assert tokenizer.encode_arrays(["a", text])[1].tolist() == expected
+    assert [id for part in split_long(text, 1000) for id in tokenizer.encode(part)] == expected
 
 
 def test_the_stream_holds_back_half_of_a_character():

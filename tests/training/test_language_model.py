@@ -119,6 +119,11 @@ def test_what_keras_compile_takes_and_we_do_not_is_named():
         model.fit(np.zeros((4, 3)), np.zeros((4, 3)))
 
 
+def test_a_dataset_of_the_right_shape_is_taken_as_it_is(windows):
+    dataset = tf.data.Dataset.from_tensor_slices(windows).batch(16, drop_remainder=True)
+    assert as_batches(dataset) is dataset
+
+
 def test_batches_are_padded_with_weight_zero():
     ids = np.arange(10).reshape(5, 2)
     batches = list(as_batches(ids, ids + 1, batch_size=3).as_numpy_iterator())

@@ -35,12 +35,12 @@ def parse(words: Sequence[str]) -> Namespace:
 
 def run(options: Namespace) -> dict[str, Any]:
     """Scores the text or the split; returns nll_per_token, perplexity, bits_per_byte, tokens and bytes."""
-    kind, opened = target.open_target(options.target, options.threads)
     load_tensorflow()
-    from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
+    from tfscale import api
 
-    score = evaluate_run if kind == "run" else evaluate_file
-    return score(opened, data_dir=options.data, split=options.split, text_files=options.text or None)
+    return api.evaluate(
+        options.target, text=options.text, data=options.data, split=options.split, threads=options.threads
+    )
 
 
 def show(result: dict[str, Any]) -> None:

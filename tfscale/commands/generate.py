@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import target
-from tfscale.config import SamplingConfig
+from tfscale.config import SamplingConfig, to_dict
 
 SUMMARY = "complete a prompt with a run or a .tflite file"
 
@@ -33,23 +33,27 @@ def parse(words: Sequence[str]) -> Namespace:
 def run(options: Namespace) -> dict[str, Any]:
     """Returns the completion; without --json it is also written to the terminal as it comes."""
     sampling = build_config(SamplingConfig, options)
-    kind, opened = target.open_target(options.target, options.threads)
-    from tfscale.evaluation.generation import generate
+    target.start_for(options.target)
+    from tfscale import api
 
-    if kind == "run":
-        from tfscale.evaluation.keras_decoder import KerasDecoder
-
-        decoder: Any = KerasDecoder(opened.network)
-    else:
-        decoder = opened.decoder()
+    unwritten = [options.prompt]
 
     def write(text: str) -> None:
-        print(text, end="", flush=True)
+        """Writes the prompt with the first piece, so that a mistake leaves nothing on stdout."""
+        print("".join(unwritten) + text, end="", flush=True)
+        unwritten.clear()
 
-    if not options.json:
-        write(options.prompt)
-    on_text = None if options.json else write
-    done = generate(decoder, opened.tokenizer, options.prompt, options.max_tokens, sampling, options.stop, on_text)
+    done = api.generate(
+        options.target,
+        prompt=options.prompt,
+        max_tokens=options.max_tokens,
+        stop=options.stop,
+        threads=options.threads,
+        on_text=None if options.json else write,
+        **to_dict(sampling),
+    )
+    if unwritten and not options.json:
+        write("")
     return {
         "prompt": options.prompt,
         "text": done.text,

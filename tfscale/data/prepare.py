@@ -1,5 +1,6 @@
 """From raw text to a data folder: read, clean, split, train a tokenizer, tokenize, write shards and the manifest."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -197,24 +198,21 @@ def _spool_tokens(
 ) -> dict[str, Encoded]:
     """Appends the tokens of each split to a file of its own; returns the totals, without content."""
     totals: dict[str, Encoded] = {}
-    files = {split: open(_tokens_path(directory, split), "wb") for split in SPLITS}  # noqa: SIM115 - closed below
-    try:
-        with Progress("tokenizing", batches[-1].end, show) as progress:
-            for batch, result in zip(batches, results, strict=True):
-                for split, encoded in result.items():
-                    total = totals.setdefault(split, Encoded())
-                    total.documents += encoded.documents
-                    total.tokens += encoded.tokens
-                    total.utf8_bytes += encoded.utf8_bytes
-                    files[split].write(encoded.content)
-                progress.add(
-                    documents=sum(encoded.documents for encoded in result.values()),
-                    tokens=sum(encoded.tokens for encoded in result.values()),
-                    size=batch.end - batch.start,
-                )
-    finally:
-        for file in files.values():
-            file.close()
+    with contextlib.ExitStack() as stack:
+        files = {split: stack.enter_context(open(_tokens_path(directory, split), "wb")) for split in SPLITS}
+        progress = stack.enter_context(Progress("tokenizing", sum(batch.text_bytes for batch in batches), show))
+        for batch, result in zip(batches, results, strict=True):
+            for split, encoded in result.items():
+                total = totals.setdefault(split, Encoded())
+                total.documents += encoded.documents
+                total.tokens += encoded.tokens
+                total.utf8_bytes += encoded.utf8_bytes
+                files[split].write(encoded.content)
+            progress.add(
+                documents=sum(encoded.documents for encoded in result.values()),
+                tokens=sum(encoded.tokens for encoded in result.values()),
+                size=batch.text_bytes,
+            )
     return totals
 
 

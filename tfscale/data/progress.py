@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_DRAWINGS = 0.1
 
 
 def _seconds(seconds: float) -> str:
@@ -34,7 +35,7 @@ class Progress:
         self._task: Any = None
 
     def __enter__(self) -> "Progress":
-        self._start = self._last_line = time.monotonic()
+        self._start = self._last_shown = time.monotonic()
         if self._enabled and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, TaskProgressColumn, TextColumn
@@ -52,21 +53,22 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._enabled and kind is None:
+            self._show()
         if self._bar is not None:
-            self._bar.update(self._task, text=self.summary())
             self._bar.stop()
-        elif self._enabled and kind is None:
-            self._line()
 
     def add(self, *, documents: int = 0, tokens: int = 0, size: int = 0) -> None:
         """Adds what has been done since the last call."""
         self.documents += documents
         self.tokens += tokens
         self.size += size
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.size, text=self.summary())
-        elif self._enabled and time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
-            self._line()
+        if not self._enabled:
+            return
+        pause = _SECONDS_BETWEEN_LINES if self._bar is None else _SECONDS_BETWEEN_DRAWINGS
+        if time.monotonic() - self._last_shown >= pause:
+            self._last_shown = time.monotonic()
+            self._show()
 
     def summary(self) -> str:
         """Documents, tokens per second and the time that is left, in words."""
@@ -80,7 +82,9 @@ class Progress:
             parts.append(_seconds(seconds))
         return ", ".join(parts)
 
-    def _line(self) -> None:
-        self._last_line = time.monotonic()
+    def _show(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.size, text=self.summary())
+            return
         share = f"{100 * self.size / self.total_bytes:.0f} %, " if 0 < self.size < self.total_bytes else ""
         print(f"{self.stage}: {share}{self.summary()}", file=sys.stderr, flush=True)

@@ -22,10 +22,11 @@ _NAMES = {1: "validation", 2: "test"}
 
 @dataclass(frozen=True)
 class Batch:
-    """A run of pieces: where it starts and ends in the spool, in bytes."""
+    """A run of pieces: where it starts and ends in the spool, and how much of that is text, all in bytes."""
 
     start: int
     end: int
+    text_bytes: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class SpoolWriter:
 
     def __init__(self, path: str):
         self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
-        self._start = self._end = 0
+        self._start = self._end = self._text_bytes = 0
         self.batches: list[Batch] = []
 
     def __enter__(self) -> "SpoolWriter":
@@ -76,12 +77,13 @@ class SpoolWriter:
             self._file.write(_HEADER.pack(source, place, len(content), len(part), number == len(parts) - 1))
             self._file.write(content)
             self._end += _HEADER.size + len(content)
+            self._text_bytes += len(content)
             self._close_batch(BATCH_BYTES)
 
     def _close_batch(self, smallest: int) -> None:
         if self._end - self._start > smallest:
-            self.batches.append(Batch(self._start, self._end))
-            self._start = self._end
+            self.batches.append(Batch(self._start, self._end, self._text_bytes))
+            self._start, self._text_bytes = self._end, 0
 
 
 class SpoolReader:

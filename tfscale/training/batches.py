@@ -1,4 +1,4 @@
-"""What a user may give to `fit`, made into batches of one shape: (ids, targets, weights), each (B, T).
+"""What a user may give to `fit`, made into batches of one shape: (ids, targets[, weights]), each (B, T).
 
 A last batch that is smaller is padded with rows of weight 0, so that every batch can be cut evenly over replicas and
 micro-batches and compiled once; the loss divides by the tokens that count, so the padding changes nothing.
@@ -15,7 +15,7 @@ from tfscale.errors import ConfigError, DataError
 def as_batches(
     x: Any, y: Any = None, sample_weight: Any = None, *, batch_size: int = 32, shuffle: bool = False, seed: int = 0
 ) -> tf.data.Dataset:
-    """Makes a dataset of (ids, targets, weights) batches of one fixed shape.
+    """Makes a dataset of (ids, targets[, weights]) batches of one fixed shape.
 
     Args:
         x: a batched `tf.data.Dataset` of (ids, targets) or (ids, targets, weights), or ids (N, T).
@@ -26,7 +26,8 @@ def as_batches(
         seed: seed of the shuffle.
 
     Returns:
-        A dataset with fixed shapes (B, T): int32, int32, float32.
+        A dataset with fixed shapes (B, T): int32, int32 and, where not every token counts, float32. A dataset that is
+        like this already is returned as it is.
 
     Raises:
         DataError: no data, wrong ranks or types, or rows of different lengths.
@@ -52,6 +53,9 @@ def as_batches(
     spec = dataset.element_spec
     if not isinstance(spec, tuple | list) or len(spec) not in (2, 3):
         raise DataError(f"the dataset must give (ids, targets) or (ids, targets, weights); it gives {spec}")
+    wanted = (tf.int32, tf.int32, tf.float32)[: len(spec)]
+    if all(s.shape.is_fully_defined() and s.shape.rank == 2 and s.dtype == d for s, d in zip(spec, wanted, strict=True)):
+        return dataset
     rows, length = fixed_shape(dataset)
     return dataset.map(lambda *batch: _pad(batch, rows, length), num_parallel_calls=tf.data.AUTOTUNE)
 

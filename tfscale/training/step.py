@@ -117,7 +117,7 @@ class TrainStep:
         return named | {name: getattr(self, name) for name in names}
 
     def run(self, iterator: Any, count: int) -> BlockResult:
-        """Takes `count` steps on the next `count` batches of a (distributed) iterator of (ids, targets, weights)."""
+        """Takes `count` steps on the next `count` batches of a (distributed) iterator of (ids, targets[, weights])."""
         self.first_bad_step.assign(-1)
         nll, tokens, norm, waited = self._block(iterator, tf.constant(count))
         counts = (int(variable.numpy()) for variable in (self.overflows, self.first_bad_step))
@@ -157,8 +157,9 @@ class TrainStep:
         self.step.assign_add(1)
         return nll, tokens, norm
 
-    def _replica_gradients(self, ids, targets, weights):
+    def _replica_gradients(self, ids, targets, weights=None):
         """One replica's share (B / R, T) -> global mean gradients, loss sum, token count, gradient norm, all finite."""
+        weights = tf.ones(ids.shape) if weights is None else weights
         micro = self.options.micro_batches
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)

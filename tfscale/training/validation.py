@@ -10,7 +10,7 @@ from tfscale.errors import DataError
 
 
 class EvaluationStep:
-    """Sums the loss of batches (ids, targets, weights), each (B, T), over all replicas.
+    """Sums the loss of batches (ids, targets[, weights]), each (B, T), over all replicas.
 
     The forward pass is compiled once and can be used for any number of passes. Sums over batches are in float64.
 
@@ -47,7 +47,8 @@ class EvaluationStep:
         sums = self.strategy.run(lambda *args: self._sums(*args), args=batch)
         return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in sums]
 
-    def _replica_sums(self, ids, targets, weights):
+    def _replica_sums(self, ids, targets, weights=None):
+        weights = tf.ones(ids.shape) if weights is None else weights
         logits = tf.cast(self.network(ids, training=False), tf.float32)
         nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
         return tf.reduce_sum(nll * weights), tf.reduce_sum(weights)

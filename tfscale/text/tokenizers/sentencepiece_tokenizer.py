@@ -62,10 +62,10 @@ class SentencePieceTokenizer(Tokenizer):
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         # The scores of unigram are summed over the text in float32: what came long before would decide between almost
-        # equal pieces. Cut at fixed places, a long text has the same tokens whoever cuts it, and they are better ones.
+        # equal pieces. Cut at fixed places, a long text has the same tokens whoever cuts it.
         if not any(len(text) > LONG_TEXT for text in texts):
             return self._encode_batch(texts)
-        parts = [list(split_long(text)) for text in texts]
+        parts = [list(split_long(text, LONG_TEXT)) for text in texts]
         encoded = iter(self._encode_batch([part for text_parts in parts for part in text_parts]))
         return [[id for _ in text_parts for id in next(encoded)] for text_parts in parts]
 
@@ -84,7 +84,8 @@ class SentencePieceTokenizer(Tokenizer):
     def encode_arrays(self, texts: list[str]) -> list[np.ndarray]:
         # Older versions of the library make lists only, which take a fifth of the time.
         if not hasattr(self._processor, "EncodeAsNumpy") or any(
-            SPACE_MARK in text or (len(text) > LONG_TEXT and len(list(split_long(text))) > 1) for text in texts
+            SPACE_MARK in text or (len(text) > LONG_TEXT and len(list(split_long(text, LONG_TEXT))) > 1)
+            for text in texts
         ):
             return super().encode_arrays(texts)
         return self._processor.encode(texts, num_threads=1, return_type="numpy")
