@@ -1,6 +1,7 @@
 # tfscale: `make help` lists the targets.
 PYTHON ?= python3
 MINUTES ?=
+TEXT ?=
 WORKERS ?= 2
 
 BIN := .venv/bin
@@ -46,7 +47,7 @@ $(BENCHMARK_STAMP): $(STAMP)
 	@touch $@
 
 benchmark: $(BENCHMARK_STAMP)  ## tfscale beside PyTorch and stock Keras, in one run
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(if $(TEXT),--text '$(TEXT)') $(ARGS)
 
 clean:  ## remove .venv, caches and build output; savedmodels/ stays
 	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -3,6 +3,8 @@
     python -m benchmarks.keras_side ours --data DATA_DIR --steps 100 --repeats 3
     python -m benchmarks.keras_side stock --data DATA_DIR --steps 100 --repeats 3 [--steps-per-execution 20]
     python -m benchmarks.keras_side run --data DATA_DIR --steps 2000
+
+`ours` and `stock` print tokens per second, `run` the summary of a whole run.
 """
 
 import argparse

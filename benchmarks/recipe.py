@@ -1,4 +1,4 @@
-"""nanoGPT's recipe for a CPU (Karpathy 2022, README of github.com/karpathy/nanoGPT), which all sides of training follow.
+"""nanoGPT's recipe for a CPU (Karpathy 2022, README of github.com/karpathy/nanoGPT), which all training follows here.
 
 A character model: 4 layers, 4 heads, 128 wide, 64 tokens of context, batches of 12 windows, no biases, no dropout, tied
 softmax, exact GELU, AdamW, gradients clipped at norm 1, 2,000 steps.

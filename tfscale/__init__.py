@@ -36,13 +36,14 @@ _HOME = {
     "prepare": "tfscale.api",
     "evaluate": "tfscale.api",
     "generate": "tfscale.api",
-    "export": "tfscale.api",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = ["__version__", "export", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "export":  # A room with the name of its command: the module itself can be called.
+        return importlib.import_module("tfscale.export")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'tfscale' has no attribute {name!r}")

@@ -1,15 +1,14 @@
-"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`, `.export` (and `.train`).
+"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`.
 
 They take the options of the command line as keyword arguments and raise `TfscaleError` where it prints `error: ...`.
+`tfscale.train` and `tfscale.export` are in their rooms.
 """
 
-import dataclasses
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from tfscale.config import ExportConfig, PrepareConfig, SamplingConfig
+from tfscale.config import PrepareConfig, SamplingConfig, make_config
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.evaluation.generation import Generation
@@ -86,22 +85,6 @@ def generate(
     return complete(decoder, opened.tokenizer, prompt, max_tokens, config, list(stop), on_text)
 
 
-def export(run_dir: str, *, output: str, progress: Callable[[str], None] | None = None, **options: Any) -> dict:
-    """A run to a file for the device; returns its parity report.
-
-    Args:
-        run_dir: run folder that `train` wrote.
-        output: export folder to write.
-        progress: receives the name of each stage.
-        **options: the other fields of `ExportConfig`, such as quantize="int8".
-    """
-    config = make_config(ExportConfig, {"output": output, **options})
-    from tfscale.export.export import export_run
-    from tfscale.training.run import load_run
-
-    return export_run(load_run(run_dir), config, progress=progress)
-
-
 def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file"], Any]:
     """Opens a run folder as a `Run`, or an exported file or its folder as a `DeviceModel`.
 
@@ -117,24 +100,6 @@ def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file"], An
     from tfscale.training.run import load_run
 
     return "run", load_run(path)
-
-
-def make_config(kind: type, options: dict[str, Any]) -> Any:
-    """An object of a config class, with an unknown option named in one line."""
-    names = [field.name for field in dataclasses.fields(kind)]
-    for name in options:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}"
-            raise ConfigError(f"unknown option {name}{hint}")
-    missing = [f.name for f in dataclasses.fields(kind) if f.name not in options and not _has_default(f)]
-    if missing:
-        raise ConfigError(f"option {missing[0]} is missing")
-    return kind(**options)
-
-
-def _has_default(field: dataclasses.Field) -> bool:
-    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 def _keras_decoder(network: Any) -> Any:

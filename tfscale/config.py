@@ -5,6 +5,7 @@ keyword-only; a value that is out of range is refused when the object is made.
 """
 
 import dataclasses
+import difflib
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +24,25 @@ def _check(condition: bool, name: str, value: object, expected: str) -> None:
 def to_dict(config: Any) -> dict[str, Any]:
     """The fields of a config as plain values, for YAML, JSON and digests."""
     return dataclasses.asdict(config)
+
+
+def make_config(kind: Any, options: dict[str, Any]) -> Any:
+    """An object of a config class from keyword arguments.
+
+    Raises:
+        ConfigError: an option that the class does not have, with the closest one that it has; or one that is missing.
+    """
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    for name in options:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
+            raise ConfigError(f"unknown option {name} of {kind.__name__}; {hint}")
+    for name, item in fields.items():
+        needed = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if needed and name not in options:
+            raise ConfigError(f"{kind.__name__} needs the option {name}")
+    return kind(**options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +228,7 @@ class TrainConfig:
     shuffle_windows: int = 65_536
     """Windows in the shuffle buffers, over all of them; 1 reads in order."""
     result: Literal["best", "last"] = "best"
-    """Weights that become the run's model: of the lowest validation loss, or the last (without validation: the last)."""
+    """Weights that become the run's model: of the lowest validation loss, or the last. Without validation: the last."""
     tensorboard: bool = True
     """Write TensorBoard events to RUN_DIR/tensorboard."""
     seed: int = 0

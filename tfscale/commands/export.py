@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
-from tfscale.config import ExportConfig, to_dict
+from tfscale.config import ExportConfig
 
 SUMMARY = "a run -> a .tflite file, with proof that it computes the same"
 
@@ -31,9 +31,10 @@ def run(options: Namespace) -> dict[str, Any]:
     """Writes the export folder; returns its parity report."""
     config = build_config(ExportConfig, options)
     load_tensorflow()
-    from tfscale import api
+    from tfscale.export.export import export_run
+    from tfscale.training.run import load_run
 
-    return api.export(options.run_dir, progress=lambda stage: print(stage, file=sys.stderr), **to_dict(config))
+    return export_run(load_run(options.run_dir), config, progress=lambda stage: print(stage, file=sys.stderr))
 
 
 def show(result: dict[str, Any]) -> None:

@@ -53,8 +53,8 @@ def as_batches(
     spec = dataset.element_spec
     if not isinstance(spec, tuple | list) or len(spec) not in (2, 3):
         raise DataError(f"the dataset must give (ids, targets) or (ids, targets, weights); it gives {spec}")
-    wanted = (tf.int32, tf.int32, tf.float32)[: len(spec)]
-    if all(s.shape.is_fully_defined() and s.shape.rank == 2 and s.dtype == d for s, d in zip(spec, wanted, strict=True)):
+    wanted = zip(spec, (tf.int32, tf.int32, tf.float32), strict=False)
+    if all(part.shape.rank == 2 and part.shape.is_fully_defined() and part.dtype == dtype for part, dtype in wanted):
         return dataset
     rows, length = fixed_shape(dataset)
     return dataset.map(lambda *batch: _pad(batch, rows, length), num_parallel_calls=tf.data.AUTOTUNE)

@@ -1,0 +1,155 @@
+"""What is compared: each section runs its sides and gives its rows."""
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import corpus, recipe
+from benchmarks.rounds import in_turn, measure
+from benchmarks.table import Row, Wanted
+
+RATE = "tokens_per_second"
+PREPARE_CHARACTERS = 16_000_000
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the sections share.
+
+    Attributes:
+        text: the text file.
+        text_sha256: its digest.
+        folder: where data folders and runs are made.
+        quick: fewer steps and rounds.
+        note: is called with a line about what was done.
+    """
+
+    text: Path
+    text_sha256: str
+    folder: Path
+    quick: bool
+    note: Callable[[str], None]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of each timed side."""
+        return 2 if self.quick else 3
+
+    def data(self, kind: str) -> Path:
+        """The folder that `benchmarks.corpus` made, or makes now, of the text: "characters" or "pieces"."""
+        folder = self.folder / kind
+        if not folder.exists():
+            self.note(f"preparing the text as {kind}")
+            measure("corpus", kind, "--text", self.text, "--output", folder)
+        return folder
+
+    def best(self, sides: dict[str, tuple[object, ...]], key: str = RATE) -> dict[str, float]:
+        """The best of the rounds of each side."""
+        return in_turn(sides, self.rounds, key, note=self.note)
+
+
+def training(bench: Bench) -> Iterator[Row]:
+    """Tokens per second of the recipe's step."""
+    folder = bench.data("characters")
+    steps = ("--steps", 40 if bench.quick else 100)
+    keras_data, torch_data = ("--data", folder / "data"), ("--data", folder / "tokens.npz")
+    sides: dict[str, tuple[object, ...]] = {"tfscale": ("keras_side", "ours", *keras_data, *steps)}
+    if has_torch(bench):
+        sides["PyTorch, eager"] = ("torch_side", "speed", *torch_data, *steps)
+        if shutil.which("g++") or shutil.which("clang++"):
+            sides["PyTorch, torch.compile"] = ("torch_side", "speed", "--compile", *torch_data, *steps)
+        else:
+            bench.note("torch.compile is left out: it needs a C++ compiler")
+    sides["Keras fit, XLA"] = ("keras_side", "stock", *keras_data, *steps)
+    sides["Keras fit, XLA, 20 steps per execution"] = (
+        "keras_side", "stock", "--steps-per-execution", 20, *keras_data, *steps,
+    )  # fmt: skip
+    rates = bench.best(sides)
+    ours = rates.pop("tfscale")
+    for name, rate in rates.items():
+        yield Row("training", "4 x 128, T 64, B 12", "tokens/s", ours, rate, name,
+                  Wanted(">=", 1.4 if name.startswith("PyTorch") else 1.0))  # fmt: skip
+
+
+def quality(bench: Bench) -> Iterator[Row]:
+    """Validation loss after the recipe's steps."""
+    folder = bench.data("characters")
+    steps = ("--steps", 200 if bench.quick else recipe.STEPS)
+    loss = measure("keras_side", "run", "--data", folder / "data", *steps)["loss"]
+    what = f"validation loss after {steps[1]:,} steps"
+    bench.note(f"{what}: tfscale {loss:.4f}")
+    if has_torch(bench):
+        peer = measure("torch_side", "quality", "--data", folder / "tokens.npz", *steps)["loss"]
+        yield Row("quality", what, "nats/character", loss, peer, "PyTorch, nanoGPT's recipe", Wanted("<", 1.0))
+    if bench.text_sha256 == recipe.TINYSHAKESPEARE_SHA256 and not bench.quick:
+        yield Row("quality", what, "nats/character", loss, recipe.TINYSHAKESPEARE_LOSS, "the same, as published here",
+                  Wanted("<", 1.0))  # fmt: skip
+
+
+def waiting(bench: Bench) -> Iterator[Row]:
+    """Share of the time of a run's steps in which they waited for data."""
+    steps = 200 if bench.quick else 1000
+    result = measure("keras_side", "run", "--data", bench.data("characters") / "data", "--steps", steps)
+    yield Row("input", f"share of {steps:,} steps' time spent waiting", "1", result["input_wait_fraction"],
+              wanted=Wanted("<", 0.02))  # fmt: skip
+
+
+def prepare(bench: Bench) -> Iterator[Row]:
+    """Tokens per second and core, from text to token files."""
+    tokenizer = bench.data("pieces") / "data" / "tokenizer"
+    text = bench.folder / "repeated.txt"
+    characters = PREPARE_CHARACTERS // (4 if bench.quick else 1)
+    corpus.write(text, corpus.repeated(corpus.read_text(str(bench.text)), characters))
+    names = {"stage": "tokenization stage, 1 process", "whole": "all of prepare, all cores"}
+    sides: dict[str, tuple[object, ...]] = {
+        task: ("prepare_side", task, "--text", text, "--tokenizer", tokenizer) for task in ("library", *names)
+    }
+    rates = bench.best(sides)
+    for task, name in names.items():
+        yield Row("prepare", name, "tokens/s per core", rates[task], rates["library"], "SentencePiece, 1 thread",
+                  Wanted(">=", 0.8) if task == "stage" else None)  # fmt: skip
+
+
+def device(bench: Bench) -> Iterator[Row]:
+    """Size, perplexity and speed of the files of a Transformer and an LSTM."""
+    data = bench.data("pieces") / "data"
+    steps, tokens = (20, 512) if bench.quick else (150, 4096)
+    for family, what in (("transformer", "Transformer 4 x 256"), ("lstm", "LSTM 256")):
+        folder = bench.folder / family
+        bench.note(f"training and exporting the {what}, {steps} steps")
+        sizes = measure("device_side", "export", family, "--data", data, "--steps", steps, "--output", folder)
+        yield Row("device", f"{what}: int8 file", "bytes", sizes["int8"], sizes["none"], "float32 file",
+                  Wanted("<=", 0.30))  # fmt: skip
+        perplexity = {
+            name: measure("device_side", "score", "--export", folder / name, "--tokens", folder / "tokens.npy",
+                          "--count", tokens)["perplexity"]
+            for name in ("none", "int8")
+        }  # fmt: skip
+        yield Row("device", f"{what}: int8 perplexity on {tokens:,} held-out tokens", "1", perplexity["int8"],
+                  perplexity["none"], "float32 file", Wanted("+-", 0.01))  # fmt: skip
+        rates = bench.best(
+            {
+                "float32 file": ("device_side", "file", "--export", folder / "none"),
+                "int8 file": ("device_side", "file", "--export", folder / "int8"),
+                "tf.function": ("device_side", "keras", "--run", folder / "run"),
+            },
+            "decode_tokens_per_second",
+        )
+        for name in ("float32 file", "int8 file"):
+            yield Row("device", f"{what}: decode, {name}, 1 thread", "tokens/s", rates[name], rates["tf.function"],
+                      "tf.function with a cache", Wanted(">=", 2.0))  # fmt: skip
+
+
+SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "training": training, "quality": quality, "input": waiting, "prepare": prepare, "device": device,
+}  # fmt: skip
+
+
+def has_torch(bench: Bench) -> bool:
+    """Whether PyTorch is installed; says so if it is not."""
+    if importlib.util.find_spec("torch") is not None:
+        return True
+    bench.note("PyTorch is left out: it is not installed (pip install 'tfscale[benchmark]')")
+    return False

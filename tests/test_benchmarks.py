@@ -1,0 +1,209 @@
+"""The benchmark compares like with like: the same model on both sides, and verdicts that follow from the figures."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks import corpus, recipe
+from benchmarks.__main__ import main
+from benchmarks.rounds import BenchmarkError, in_turn, measure
+from benchmarks.sections import SECTIONS, Bench
+from benchmarks.table import Row, Wanted, figure
+from tfscale.errors import DataError
+
+NO_TORCH = "PyTorch is in the extra benchmark"
+
+
+@pytest.mark.parametrize(
+    ("relation", "bound", "kept", "missed"),
+    [
+        (">=", 1.4, [1.4, 2.0], [1.399, math.nan]),
+        ("<=", 0.3, [0.3, 0.1], [0.301, math.nan]),
+        ("<", 1.0, [0.999], [1.0, math.nan]),
+        ("+-", 0.01, [0.991, 1.009], [0.989, 1.011, math.nan]),
+    ],
+)
+def test_a_bound_is_kept_or_missed(relation, bound, kept, missed):
+    wanted = Wanted(relation, bound)
+    assert [wanted.met_by(value) for value in kept] == [True] * len(kept)
+    assert [wanted.met_by(value) for value in missed] == [False] * len(missed)
+
+
+def test_a_row_divides_ours_by_the_peers():
+    row = Row("training", "step", "tokens/s", 300.0, 200.0, "PyTorch", Wanted(">=", 1.4))
+    assert (row.ratio, row.ok) == (1.5, True)
+    assert row.to_dict()["wanted"] == ">= 1.4"
+    alone = Row("input", "waiting", "1", 0.03, wanted=Wanted("<", 0.02))
+    assert (alone.ratio, alone.ok) == (None, False)
+    assert Row("prepare", "all", "tokens/s", 1.0, 2.0, "library").ok is None
+    by_zero = Row("training", "step", "tokens/s", 1.0, 0.0, "PyTorch", Wanted("<", 1.4))
+    assert math.isnan(by_zero.ratio) and by_zero.ok is False
+
+
+def test_figures_keep_four_digits():
+    assert [figure(x) for x in (38387.6, 1.90512, 0.00123, 999.96)] == ["38,388", "1.905", "0.00123", "1000"]
+
+
+def test_sides_take_turns_and_keep_their_best():
+    answers = {"a": iter([10, 30, 20]), "b": iter([5, 4, 3])}
+    order, notes = [], []
+
+    def run(name):
+        order.append(name)
+        return {"tokens_per_second": next(answers[name])}
+
+    sides = {"ours": ("a",), "peer": ("b",)}
+    assert in_turn(sides, 3, "tokens_per_second", run, notes.append) == {"ours": 30, "peer": 5}
+    assert order == ["a", "b"] * 3
+    assert notes[0] == "round 1 of 3: ours 10 tokens/second"
+
+
+def test_a_side_that_fails_says_why(tmp_path):
+    with pytest.raises(BenchmarkError, match=r"(?s)exit code 1.*missing\.npz"):
+        measure("prepare_side", "library", "--text", tmp_path / "missing.npz", "--tokenizer", tmp_path)
+
+
+def test_texts_are_cut_in_ten_and_repeated(tmp_path):
+    assert corpus.cut("0123456789" * 3) == ("0123456789" * 2 + "0123456", "789")
+    assert corpus.repeated("abc", 7) == "abc\n\nabc\n\nabc"
+    path = tmp_path / "text.txt"
+    digest = corpus.write(path, "line\r\nné\n")
+    assert digest == "171faa2add7baaec747621e035de29d67daff9ce8b80aca82cf8d8bc778ba391"
+    assert corpus.read_text(str(path)) == "line\r\nné\n"
+    path.write_text("")
+    with pytest.raises(DataError, match="is empty"):
+        corpus.read_text(str(path))
+
+
+def test_the_built_in_text_has_its_length():
+    assert len(corpus.read_text(None)) == corpus.BUILT_IN_CHARACTERS
+
+
+def test_main_prints_the_table_and_writes_json(tmp_path, monkeypatch, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be")
+
+    def section(bench: Bench):
+        assert bench.text.read_text() == "to be or not to be" and bench.rounds == 2
+        yield Row("input", "good", "1", 0.01, wanted=Wanted("<", 0.02))
+        yield Row("input", "bad", "tokens/s", 1000.0, 2000.0, "somebody", Wanted(">=", 1.0))
+
+    monkeypatch.setitem(SECTIONS, "input", section)
+    result = tmp_path / "result.json"
+    assert main(["--only", "input", "--quick", "--text", str(text), "--json", str(result)]) == 1
+    printed = capsys.readouterr().out
+    assert "0.500" in printed and "NO" in printed and "1 of 2 bounds kept" in printed
+    written = json.loads(result.read_text())
+    assert [(row["what"], row["ok"]) for row in written["rows"]] == [("good", True), ("bad", False)]
+    assert written["machine"]["versions"]["keras"] != "not installed"
+    assert main(["--only", "input", "--text", str(tmp_path / "absent.txt")]) == 2
+    assert "absent.txt" in capsys.readouterr().err
+
+
+def test_the_recipe_is_nanogpts():
+    config = recipe.model_config(65)
+    assert (config.sequence_length, config.hidden_dim, config.num_layers, config.num_heads) == (64, 128, 4, 4)
+    assert (config.use_bias, config.dropout, config.tie_embeddings) == (False, 0.0, True)
+    train = recipe.train_config(recipe.STEPS, recipe.NANOGPT)
+    assert (train.steps, train.global_batch_size, train.warmup_steps, train.log_every) == (2000, 12, 100, 20)
+    assert recipe.train_config(40, recipe.NANOGPT).warmup_steps == 20
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    generator = np.random.default_rng(0)
+    return {
+        "train": generator.integers(0, 29, 4000).astype(np.uint16),
+        "validation": generator.integers(0, 29, 200).astype(np.uint16),
+        "end_id": 1,
+        "vocabulary_size": 29,
+    }
+
+
+def torch_copy_of(network):
+    """The peer with the weights of our network."""
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
+    from benchmarks.torch_gpt import GPT
+
+    config = network.config
+    peer = GPT(config.vocabulary_size, config.sequence_length, config.num_layers, config.num_heads, config.hidden_dim)
+    weights = {
+        "tokens.weight": network.token_embedding.embeddings,
+        "positions.weight": network.position_embedding.embeddings,
+        "norm.weight": network.final_norm.gamma,
+    }
+    for index, block in enumerate(network.blocks):
+        weights |= {
+            f"blocks.{index}.norm_1.weight": block.attention_norm.gamma,
+            f"blocks.{index}.query_key_value.weight": block.attention.query_key_value.kernel,
+            f"blocks.{index}.output.weight": block.attention.output_projection.kernel,
+            f"blocks.{index}.norm_2.weight": block.feed_forward_norm.gamma,
+            f"blocks.{index}.expand.weight": block.expand.kernel,
+            f"blocks.{index}.contract.weight": block.contract.kernel,
+        }
+    kernels = ("query_key_value.weight", "output.weight", "expand.weight", "contract.weight")
+    state = {
+        name: torch.from_numpy(np.array(value).T.copy() if name.endswith(kernels) else np.array(value))
+        for name, value in weights.items()
+    }
+    peer.load_state_dict(state, strict=True)
+    return peer
+
+
+def test_the_peer_is_the_same_model(tokens):
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
+    import keras
+
+    from benchmarks.torch_side import stream_loss
+    from tfscale.data.pipeline import text_windows
+    from tfscale.models import build_network, parameter_count
+    from tfscale.training.language_model import LanguageModel
+
+    network = build_network(recipe.model_config(29), seed=3)
+    inputs, targets, weights = text_windows(tokens["validation"], recipe.SEQUENCE_LENGTH, end_id=1)
+    model = LanguageModel(network)
+    model.compile(keras.optimizers.AdamW(1e-2), clip_norm=1.0, xla=False)
+    for trained in (False, True):
+        if trained:
+            model.fit(inputs, targets, sample_weight=weights, batch_size=4, epochs=3, verbose=0)
+        peer = torch_copy_of(network)
+        assert sum(p.numel() for p in peer.parameters()) == network.count_params() == parameter_count(network.config)
+        with torch.no_grad():
+            logits = peer(torch.from_numpy(inputs.astype(np.int64)))[0].numpy()
+        np.testing.assert_allclose(network(inputs).numpy(), logits, rtol=0, atol=1e-5)
+        ours = model.evaluate((inputs, targets, weights))["loss"]
+        assert ours == pytest.approx(stream_loss(peer, tokens["validation"], end_id=1, rows=2), abs=1e-5)
+        assert (ours < math.log(29) - 0.1) == trained
+
+
+def test_the_peer_starts_like_gpt2(tokens):
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
+    from benchmarks.torch_gpt import GPT
+
+    torch.manual_seed(0)
+    peer = GPT(29, 64, layers=4, heads=4, width=128)
+    deviations = {name: float(p.std()) for name, p in peer.named_parameters() if p.dim() == 2}
+    assert deviations["blocks.3.expand.weight"] == pytest.approx(0.02, rel=0.03)
+    assert deviations["blocks.0.contract.weight"] == pytest.approx(0.02 / math.sqrt(8), rel=0.03)
+
+
+def test_the_peer_trains_as_nanogpt_does(tokens):
+    pytest.importorskip("torch", reason=NO_TORCH)
+    from benchmarks.torch_side import Training, stream_loss
+
+    training = Training(tokens, steps=2000)
+    inputs, targets = training.next_batch
+    assert inputs.shape == (12, 64) and (inputs[:, 1:] == targets[:, :-1]).all()
+    assert [group["weight_decay"] for group in training.optimizer.param_groups] == [0.1, 0.0]
+    rates = {}
+    for step in (0, 99, 100, 1050, 2000):
+        training.step = step
+        rates[step] = training.learning_rate()
+    assert rates == pytest.approx({0: 1e-3 / 101, 99: 1e-1 / 101, 100: 1e-3, 1050: 5.5e-4, 2000: 1e-4})
+    training.step = 100
+    before = stream_loss(training.network, tokens["train"][:640], end_id=1)
+    for _ in range(10):
+        training()
+    assert stream_loss(training.network, tokens["train"][:640], end_id=1) < before - 0.01
