@@ -61,8 +61,8 @@ def test_sides_take_turns_and_keep_their_best():
 
 
 def test_a_side_that_fails_says_why(tmp_path):
-    with pytest.raises(BenchmarkError, match=r"(?s)exit code 1.*missing\.npz"):
-        measure("prepare_side", "library", "--text", tmp_path / "missing.npz", "--tokenizer", tmp_path)
+    with pytest.raises(BenchmarkError, match=r"(?s)exit code 1.*tokenizer\.model"):
+        measure("prepare_side", "library", "--text", tmp_path / "text.txt", "--tokenizer", tmp_path)
 
 
 def test_texts_are_cut_in_ten_and_repeated(tmp_path):
@@ -116,7 +116,7 @@ def tokens():
     generator = np.random.default_rng(0)
     return {
         "train": generator.integers(0, 29, 4000).astype(np.uint16),
-        "validation": generator.integers(0, 29, 200).astype(np.uint16),
+        "validation": generator.integers(0, 5, 200).astype(np.uint16),
         "end_id": 1,
         "vocabulary_size": 29,
     }
@@ -167,7 +167,7 @@ def test_the_peer_is_the_same_model(tokens):
     model.compile(keras.optimizers.AdamW(1e-2), clip_norm=1.0, xla=False)
     for trained in (False, True):
         if trained:
-            model.fit(inputs, targets, sample_weight=weights, batch_size=4, epochs=3, verbose=0)
+            model.fit(inputs, targets, sample_weight=weights, batch_size=4, epochs=4, verbose=0)
         peer = torch_copy_of(network)
         assert sum(p.numel() for p in peer.parameters()) == network.count_params() == parameter_count(network.config)
         with torch.no_grad():
@@ -175,7 +175,7 @@ def test_the_peer_is_the_same_model(tokens):
         np.testing.assert_allclose(network(inputs).numpy(), logits, rtol=0, atol=1e-5)
         ours = model.evaluate((inputs, targets, weights))["loss"]
         assert ours == pytest.approx(stream_loss(peer, tokens["validation"], end_id=1, rows=2), abs=1e-5)
-        assert (ours < math.log(29) - 0.1) == trained
+        assert (ours < math.log(29) - 0.2) == trained
 
 
 def test_the_peer_starts_like_gpt2(tokens):
@@ -184,7 +184,7 @@ def test_the_peer_starts_like_gpt2(tokens):
 
     torch.manual_seed(0)
     peer = GPT(29, 64, layers=4, heads=4, width=128)
-    deviations = {name: float(p.std()) for name, p in peer.named_parameters() if p.dim() == 2}
+    deviations = {name: float(p.detach().std()) for name, p in peer.named_parameters() if p.dim() == 2}
     assert deviations["blocks.3.expand.weight"] == pytest.approx(0.02, rel=0.03)
     assert deviations["blocks.0.contract.weight"] == pytest.approx(0.02 / math.sqrt(8), rel=0.03)
 

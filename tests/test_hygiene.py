@@ -129,6 +129,10 @@ def test_links_of_the_documents_lead_to_files():
             assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"
 
 
+def test_readme_has_no_placeholder():
+    assert not re.findall(r"^[A-Z_]{6,}$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_ci_runs_lint_and_tests():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
