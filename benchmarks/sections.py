@@ -53,7 +53,7 @@ class Bench:
 def training(bench: Bench) -> Iterator[Row]:
     """Tokens per second of the recipe's step."""
     folder = bench.data("characters")
-    steps = ("--steps", 40 if bench.quick else 100)
+    steps = ("--steps", 40, "--repeats", 3 if bench.quick else 8)
     keras_data, torch_data = ("--data", folder / "data"), ("--data", folder / "tokens.npz")
     sides: dict[str, tuple[object, ...]] = {"tfscale": ("keras_side", "ours", *keras_data, *steps)}
     if has_torch(bench):

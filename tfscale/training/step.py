@@ -102,10 +102,12 @@ class TrainStep:
         def compiled(function: Callable, on: bool = True) -> Callable:
             return tf.function(function, jit_compile=True) if options.xla and on else function
 
-        self._forward_backward = compiled(self._micro_batch)
-        self._scale_and_clip = compiled(self._mean_gradients)
-        # Under several replicas the optimizer writes through the strategy, which XLA cannot compile.
-        self._update = compiled(self._update_variables, self.replicas == 1)
+        # On one device a step is one XLA program. Several replicas communicate between its parts, and their optimizer
+        # writes through the strategy, which XLA cannot compile: there the parts are compiled each by itself.
+        alone = self.replicas == 1
+        self._forward_backward = compiled(self._micro_batch, not alone)
+        self._scale_and_clip = compiled(self._mean_gradients, not alone)
+        self._step_alone = compiled(self._gradients_and_update)
         self._block = tf.function(self._run_block)
 
     def state(self) -> dict[str, tf.Variable]:
@@ -139,11 +141,14 @@ class TrainStep:
         return nll, tokens, norm, waited
 
     def _one_step(self, batch):
-        first = self.strategy.experimental_local_results
-        gradients, nll, tokens, norm, finite = self.strategy.run(self._replica_gradients, args=batch)
-        nll, tokens, norm, finite = (first(x)[0] for x in (nll, tokens, norm, finite))
-        if finite:
-            self.strategy.run(self._update, args=(gradients,))
+        if self.replicas == 1:
+            nll, tokens, norm, finite = self._step_alone(*batch)
+        else:
+            first = self.strategy.experimental_local_results
+            gradients, *numbers = self.strategy.run(self._replica_gradients, args=batch)
+            nll, tokens, norm, finite = (first(x)[0] for x in numbers)
+            if finite:
+                self.strategy.run(self._update_variables, args=(gradients,))
         if self.scales_loss:
             since = tf.where(finite, self.steps_since_overflow + 1, tf.zeros((), tf.int64))
             grow = since >= SCALE_GROWTH_STEPS
@@ -156,6 +161,13 @@ class TrainStep:
                 self.first_bad_step.assign(self.step + 1)
         self.step.assign_add(1)
         return nll, tokens, norm
+
+    def _gradients_and_update(self, ids, targets, weights=None):
+        """The step of the only replica: (B, T) -> loss sum, token count, gradient norm, all finite."""
+        gradients, nll, tokens, norm, finite = self._replica_gradients(ids, targets, weights)
+        if finite:
+            self._update_variables(gradients)
+        return nll, tokens, norm, finite
 
     def _replica_gradients(self, ids, targets, weights=None):
         """One replica's share (B / R, T) -> global mean gradients, loss sum, token count, gradient norm, all finite."""
