@@ -1,7 +1,7 @@
 """The recipe in PyTorch, as nanoGPT's training loop has it.
 
     python -m benchmarks.torch_side speed --data tokens.npz [--compile] --steps 100 --repeats 3
-    python -m benchmarks.torch_side quality --data tokens.npz --steps 2000
+    python -m benchmarks.torch_side quality --data tokens.npz [--settings ours] --steps 2000
 
 Batches are random windows of the token stream. AdamW is PyTorch's fused one, which is faster on a CPU than the loop
 over weights that nanoGPT uses there.
@@ -28,14 +28,22 @@ class Training:
     Args:
         data: "train", "validation", "end_id" and "vocabulary_size", as `benchmarks.corpus` writes them.
         steps: of the schedule.
+        settings: `recipe.NANOGPT` or `recipe.OURS`.
         compiled: use torch.compile.
         seed: of the weights and the batches.
     """
 
-    def __init__(self, data: Mapping[str, Any], steps: int, compiled: bool = False, seed: int = 1337):
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        steps: int,
+        settings: dict[str, Any] = recipe.NANOGPT,
+        compiled: bool = False,
+        seed: int = 1337,
+    ):
         torch.manual_seed(seed)
         self.stream = np.asarray(data["train"])
-        self.config = recipe.train_config(steps, recipe.NANOGPT)
+        self.config = recipe.train_config(steps, settings)
         self.network = GPT(
             int(data["vocabulary_size"]), recipe.SEQUENCE_LENGTH, recipe.NUM_LAYERS, recipe.NUM_HEADS, recipe.HIDDEN_DIM
         )
@@ -103,7 +111,7 @@ def stream_loss(network: GPT, stream: np.ndarray, end_id: int, rows: int = 32) -
 
 def speed(data: Mapping[str, Any], steps: int, repeats: int, compiled: bool) -> dict[str, float]:
     """Tokens per second of the best of `repeats` times `steps`, after as many steps that are not timed."""
-    train = Training(data, steps * (repeats + 1), compiled)
+    train = Training(data, steps * (repeats + 1), compiled=compiled)
     seconds = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
@@ -115,9 +123,9 @@ def speed(data: Mapping[str, Any], steps: int, repeats: int, compiled: bool) -> 
     return {"tokens_per_second": tokens / min(seconds[1:]), "first_seconds": seconds[0]}
 
 
-def quality(data: Mapping[str, Any], steps: int) -> dict[str, float]:
+def quality(data: Mapping[str, Any], steps: int, settings: dict[str, Any]) -> dict[str, float]:
     """Validation loss in nats per token after `steps`."""
-    train = Training(data, steps)
+    train = Training(data, steps, settings)
     began = time.perf_counter()
     for _ in range(steps):
         train()
@@ -133,6 +141,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--settings", choices=("nanogpt", "ours"), default="nanogpt")
     options = parser.parse_args()
     if hasattr(os, "sched_getaffinity"):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -140,7 +149,7 @@ def main() -> None:
     if options.task == "speed":
         result = speed(data, options.steps, options.repeats, options.compile)
     else:
-        result = quality(data, options.steps)
+        result = quality(data, options.steps, recipe.OURS if options.settings == "ours" else recipe.NANOGPT)
     print(json.dumps(result))
 
 

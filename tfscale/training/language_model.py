@@ -132,9 +132,7 @@ class LanguageModel(keras.Model):
             TrainingError: the loss or a gradient is no longer finite (in mixed_float16 the step is skipped instead).
         """
         step = self._compiled_step()
-        dataset = as_batches(
-            x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed
-        ).prefetch(tf.data.AUTOTUNE)
+        dataset = as_batches(x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed)
         check_divisible(dataset.element_spec[0].shape[0], step.replicas, step.options.micro_batches)
         if steps_per_epoch is None:
             steps_per_epoch = _count(dataset)
@@ -145,7 +143,8 @@ class LanguageModel(keras.Model):
             list(callbacks or []), add_history=True, add_progbar=bar or verbose == 2, model=self,
             epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=steps_per_epoch,
         )  # fmt: skip
-        iterator = iter(distribute(dataset, self.strategy))
+        # The batches of a whole call are ready before it begins, however busy the step keeps the cores.
+        iterator = iter(distribute(dataset.prefetch(steps_per_call), self.strategy))
         self.stop_training = False
         callback_list.on_train_begin()
         logs: dict[str, float] = {}
