@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from tfscale.data.splits import TRAIN, Borders
 from tfscale.text.tokenizers.base import split_long
@@ -29,8 +30,7 @@ class Batch:
     text_bytes: int
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A document or a part of one.
 
     Attributes:
@@ -103,10 +103,10 @@ class SpoolReader:
         with open(self._path, "rb") as file:
             file.seek(batch.start)
             content = file.read(batch.end - batch.start)
-        offset = 0
-        while offset < len(content):
-            source, place, size, characters, last = _HEADER.unpack_from(content, offset)
-            offset += _HEADER.size
-            split = _NAMES[source] if source else self._borders.split_of(place)
-            yield Piece(split, content[offset : offset + size], characters, last)
-            offset += size
+        offset, end, header_size = 0, len(content), _HEADER.size
+        unpack, split_of = _HEADER.unpack_from, self._borders.split_of
+        while offset < end:
+            source, place, size, characters, last = unpack(content, offset)
+            start = offset + header_size
+            offset = start + size
+            yield Piece(_NAMES[source] if source else split_of(place), content[start:offset], characters, last)

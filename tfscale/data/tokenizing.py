@@ -4,13 +4,14 @@ The processes read the spool themselves and load nothing but the tokenizer: what
 offsets one way and two bytes a token the other way.
 """
 
+import collections
 import contextlib
 import os
 import pickle
 import queue
 import subprocess
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -65,20 +66,22 @@ class BatchEncoder:
         """Returns the tokens of each split that has documents in the batch."""
         pieces = list(self._spool.pieces(batch))
         ids = self._tokenizer.encode_arrays([piece.content.decode("utf-8") for piece in pieces])
-        end = np.array([self._tokenizer.end_id], self._dtype)
-        parts: dict[str, list[np.ndarray]] = {}
-        result: dict[str, Encoded] = {}
-        for piece, piece_ids in zip(pieces, ids, strict=True):
-            encoded = result.setdefault(piece.split, Encoded())
-            arrays = parts.setdefault(piece.split, [])
-            arrays.append(piece_ids.astype(self._dtype))
-            if piece.last:
-                arrays.append(end)
-            encoded.documents += piece.last
-            encoded.tokens += len(piece_ids) + piece.last
-            encoded.utf8_bytes += len(piece.content)
-        for split, encoded in result.items():
-            encoded.content = np.concatenate(parts[split]).tobytes()
+        end = np.array([self._tokenizer.end_id], np.int32)
+        # Documents may be lines of a few tokens: what is done for each of them is kept to the appends.
+        arrays: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+        documents: Counter[str] = Counter()
+        utf8_bytes: Counter[str] = Counter()
+        for (split, content, _, last), piece_ids in zip(pieces, ids, strict=True):
+            parts = arrays[split]
+            parts.append(piece_ids)
+            if last:
+                parts.append(end)
+                documents[split] += 1
+            utf8_bytes[split] += len(content)
+        result = {}
+        for split, parts in arrays.items():
+            tokens = np.concatenate(parts).astype(self._dtype)
+            result[split] = Encoded(documents[split], len(tokens), utf8_bytes[split], tokens.tobytes())
         return result
 
 
