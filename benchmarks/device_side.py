@@ -30,7 +30,8 @@ def export(family: str, data_dir: str, steps: int, output: str) -> dict[str, int
     """Writes run/, none/, int8/ and tokens.npy (the validation split) to `output`; returns the sizes of the files."""
     from tfscale.evaluation.evaluate import split_stream
     from tfscale.export.export import export_run
-    from tfscale.training.run import load_run, train
+    from tfscale.training.run import train
+    from tfscale.training.run_folder import load_run
 
     config = TrainConfig(
         steps=steps, global_batch_size=8, warmup_steps=steps // 10, validate_every=steps, checkpoint_every=steps,
@@ -51,7 +52,7 @@ def export(family: str, data_dir: str, steps: int, output: str) -> dict[str, int
 def keras(run_dir: str) -> dict[str, float]:
     """Times the run's network by its `KerasDecoder`."""
     from tfscale.evaluation.keras_decoder import KerasDecoder
-    from tfscale.training.run import load_run
+    from tfscale.training.run_folder import load_run
 
     run = load_run(run_dir)
     return time_decoder(KerasDecoder(run.network), run.tokenizer.vocabulary_size, DECODE_TOKENS)

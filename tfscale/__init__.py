@@ -29,7 +29,7 @@ _HOME = {
     "LanguageModel": "tfscale.training.language_model",
     "strategy": "tfscale.training.strategy",
     "train": "tfscale.training.run",
-    "load_run": "tfscale.training.run",
+    "load_run": "tfscale.training.run_folder",
     "training_dataset": "tfscale.data.pipeline",
     "evaluation_dataset": "tfscale.data.pipeline",
     "load_tokenizer": "tfscale.text.tokenizers",

@@ -97,7 +97,7 @@ def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file"], An
         return "file", load(path, threads=threads)
     if "://" not in path and not os.path.exists(path):
         raise CheckpointError(f"{path} does not exist; give a run folder or a .tflite file")
-    from tfscale.training.run import load_run
+    from tfscale.training.run_folder import load_run
 
     return "run", load_run(path)
 

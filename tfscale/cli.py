@@ -1,6 +1,7 @@
 """The command line `tfscale`: finds the command, prints its result, turns errors into exit codes.
 
-Exit codes: 0 done; 2 a mistake of the user's, told in one `error:` line; 130 interrupted; 1 anything else.
+Exit codes: 0 done; 2 a mistake of the user's, told in one `error:` line; 75 stopped by SIGTERM after writing a
+checkpoint, the same command goes on; 130 interrupted by Ctrl-C; 1 anything else.
 """
 
 import contextlib
@@ -40,30 +41,35 @@ def usage() -> str:
     )
 
 
-def execute(words: Sequence[str]) -> None:
+def execute(words: Sequence[str]) -> int:
     """Carries out one command line; errors pass through.
 
     Args:
         words: what stands after `tfscale`.
+
+    Returns:
+        The exit code that the command's result calls for.
     """
     if not words or words[0] in ("-h", "--help"):
         print(usage())
-        return
+        return 0
     if words[0] == "--version":
         print(f"tfscale {__version__}")
-        return
+        return 0
     if words[0] not in COMMANDS:
         what = "option" if words[0].startswith("-") else "command"
         raise ConfigError(f"unknown {what} {words[0]}{closest(words[0], COMMANDS) or ' (see tfscale --help)'}")
     command = COMMANDS[words[0]]
     options = command.parse(words[1:])
-    if not options.json:
-        command.show(command.run(options))
-        return
-    with contextlib.redirect_stdout(sys.stderr):
+    if options.json:
+        with contextlib.redirect_stdout(sys.stderr):
+            result = command.run(options)
+        # NumPy's numbers are not JSON's; everything else that JSON does not know is a bug and fails here.
+        print(json.dumps(result, ensure_ascii=False, default=lambda value: value.item()))
+    else:
         result = command.run(options)
-    # NumPy's numbers are not JSON's; everything else that JSON does not know is a bug and fails here.
-    print(json.dumps(result, ensure_ascii=False, default=lambda value: value.item()))
+        command.show(result)
+    return command.exit_code(result) if hasattr(command, "exit_code") else 0
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -79,10 +85,10 @@ def main(words: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        execute(sys.argv[1:] if words is None else words)
+        return execute(sys.argv[1:] if words is None else words)
     except TfscaleError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -90,7 +96,6 @@ def main(words: Sequence[str] | None = None) -> int:
         # The reader has gone (`| head`); Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """Errors that a user can cause and mend.
 
-Each message says what was received, where, and what would be right. The command line prints it as one
-`error: ...` line and exits with code 2; anything that is not a `TfscaleError` is a bug and keeps its traceback.
+Each message says what was received, where, and what would be right. The command line prints it as one `error: ...` line
+and exits with the class's code; anything that is not a `TfscaleError` is a bug and keeps its traceback.
 """
 
 
 class TfscaleError(Exception):
     """A mistake that the user can mend: bad input, a damaged file, options that contradict each other."""
+
+    exit_code = 2
+    """What the command line ends with."""
 
 
 class ConfigError(TfscaleError):
@@ -27,6 +30,12 @@ class CheckpointError(TfscaleError):
 
 class TrainingError(TfscaleError):
     """Training that cannot go on, such as a loss that is no longer finite."""
+
+
+class WorkerLostError(TrainingError):
+    """Another process of the same training went away. Nothing is wrong with the input: the gang is to start again."""
+
+    exit_code = 1
 
 
 class PromptError(TfscaleError):

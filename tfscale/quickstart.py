@@ -38,7 +38,8 @@ from tfscale.report import read_history, render_report
 from tfscale.score import Score
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.run import fit_to_data, load_run, train
+from tfscale.training.run import fit_to_data, train
+from tfscale.training.run_folder import load_run
 from tfscale.training.schedule import build_optimizer
 from tfscale.training.strategy import strategy
 

@@ -17,7 +17,7 @@ from tfscale.export.tflite import export_tflite
 from tfscale.files import write_json
 from tfscale.models import build_network
 from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
-from tfscale.training.run import Run
+from tfscale.training.run_folder import Run
 
 LENGTH = 16
 HELD_OUT = ["First held-out paragraph, ж.", "Second: 東京.", "Third, a little longer than the others."]

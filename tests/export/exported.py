@@ -60,7 +60,7 @@ def write_folder(folder, content, network, tokenizer, quantize="none"):
 
 
 def make_run(directory, network, tokenizer, data_dir=None):
-    from tfscale.training.run import Run
+    from tfscale.training.run_folder import Run
 
     os.makedirs(directory, exist_ok=True)
     records = [{"step": 20, "loss": 5.5}, {"step": 40, "loss": 4.5}, {"step": 40, "val_loss": 4.75}]

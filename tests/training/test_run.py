@@ -18,7 +18,8 @@ from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingErro
 from tfscale.training import recorder as recorder_module
 from tfscale.training.checkpoint import read_arrays
 from tfscale.training.recorder import RunRecorder
-from tfscale.training.run import load_run, train
+from tfscale.training.run import train
+from tfscale.training.run_folder import load_run
 
 MODEL = TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2, dropout=0.1)
 TRAIN = TrainConfig(

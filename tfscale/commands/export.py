@@ -32,7 +32,7 @@ def run(options: Namespace) -> dict[str, Any]:
     config = build_config(ExportConfig, options)
     load_tensorflow()
     from tfscale.export.export import export_run
-    from tfscale.training.run import load_run
+    from tfscale.training.run_folder import load_run
 
     return export_run(load_run(options.run_dir), config, progress=lambda stage: print(stage, file=sys.stderr))
 

@@ -23,6 +23,7 @@ from tfscale.errors import ConfigError
 
 SUMMARY = "token shards -> a trained model; goes on with a run that was stopped"
 
+RESUME_EXIT_CODE = 75
 RECORDED = ("data_digest", "tokenizer_digest")
 """Keys that the config.yaml of a run has besides options: such a file can be given to train another run."""
 
@@ -109,3 +110,9 @@ def show(result: dict[str, Any]) -> None:
     }
     validation = result.get("validation") or {}
     print_figures(figures | {f"validation {name.replace('_', ' ')}": value for name, value in validation.items()})
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    """75 (EX_TEMPFAIL: try again) for a run that a signal stopped, 130 for Ctrl-C; both have written a checkpoint."""
+    interrupted = result.get("interrupted")
+    return 0 if not interrupted else 130 if interrupted == "SIGINT" else RESUME_EXIT_CODE

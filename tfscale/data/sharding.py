@@ -64,6 +64,30 @@ def input_plan(global_batch_size: int, num_shards: int, num_input_pipelines: int
     return plan
 
 
+def shards_read(global_batch_size: int, num_shards: int, num_input_pipelines: int) -> list[int]:
+    """How many shards each input pipeline reads, in whole or in part.
+
+    Example:
+        shards_read(8, 4, 2)    # [2, 2]
+    """
+    groups = num_groups(global_batch_size, num_shards)
+    return [
+        sum(len(range(rows.group, num_shards, groups)) for rows in ranges)
+        for ranges in input_plan(global_batch_size, num_shards, num_input_pipelines)
+    ]
+
+
+def describe_plan(global_batch_size: int, num_shards: int, num_input_pipelines: int) -> str:
+    """The plan in one line, for the log."""
+    groups = num_groups(global_batch_size, num_shards)
+    read = shards_read(global_batch_size, num_shards, num_input_pipelines)
+    return (
+        f"input: {num_shards} shards in {groups} groups, each of which fills {global_batch_size // groups} of the "
+        f"{global_batch_size} rows of every batch; "
+        + "; ".join(f"worker {worker} reads {count}" for worker, count in enumerate(read))
+    )
+
+
 def windows_per_shard(tokens: int, sequence_length: int) -> int:
     """Training windows that a shard gives in every epoch, wherever in its first T tokens they begin."""
     return max(0, (tokens - sequence_length) // sequence_length)

@@ -15,7 +15,7 @@ from tfscale.progress import ProgressLine
 from tfscale.score import Score
 from tfscale.text.corpora import ReadCounts, find_text, read_documents
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.training.run import Run
+from tfscale.training.run_folder import Run
 
 TOKENS_PER_BATCH = 2048
 """Bounds the logits of a batch: 2048 x V float32."""

@@ -4,8 +4,9 @@ import keras
 import tensorflow as tf
 
 from tfscale.score import Score
-from tfscale.training.batches import as_batches, distribute
+from tfscale.training.batches import as_batches, distribute, worker_share
 from tfscale.training.validation import EvaluationStep
+from tfscale.training.workers import Workers
 
 
 def evaluate_network(
@@ -35,6 +36,7 @@ def evaluate_network(
         dataset = evaluation_dataset("data", "validation", sequence_length=128, batch_size=32)
         evaluate_network(network, dataset, manifest.splits["validation"].utf8_bytes).perplexity
     """
-    strategy = strategy or tf.distribute.get_strategy()
-    nll, tokens = EvaluationStep(network, strategy, xla)(distribute(as_batches(dataset), strategy))
+    workers = Workers(strategy or tf.distribute.get_strategy())
+    share = worker_share(as_batches(dataset), workers)
+    nll, tokens = EvaluationStep(network, workers.strategy, xla)(distribute(share, workers))
     return Score(nll, round(tokens), utf8_bytes)

@@ -28,7 +28,7 @@ class _Export(types.ModuleType):
         """
         config = make_config(ExportConfig, {"output": output, **options})
         from tfscale.export.export import export_run
-        from tfscale.training.run import load_run
+        from tfscale.training.run_folder import load_run
 
         return export_run(load_run(run_dir), config, progress=progress)
 

@@ -21,7 +21,7 @@ from tfscale.models import Network
 from tfscale.report import read_history, render_report
 
 if TYPE_CHECKING:
-    from tfscale.training.run import Run
+    from tfscale.training.run_folder import Run
 
 FORMAT_VERSION = 1
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, DataError
+from tfscale.training.workers import Workers
 
 
 def as_batches(
@@ -98,15 +99,53 @@ def check_divisible(global_batch_size: int, replicas: int, micro_batches: int) -
         )
 
 
-def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
-    """The dataset as the strategy's replicas read it: each takes its slice of every global batch, in order."""
+def worker_share(global_batches: tf.data.Dataset, workers: Workers) -> tf.data.Dataset:
+    """The rows of every global batch that are this worker's: worker i of N takes the i-th N-th of them.
+
+    Every worker must be given the same batches in the same order, so a shuffle needs a seed.
+    """
+    if workers.count == 1:
+        return global_batches
+    rows = global_batches.element_spec[0].shape[0] // workers.count
+    first = workers.index * rows
+    return global_batches.map(
+        lambda *batch: tuple(part[first : first + rows] for part in batch), num_parallel_calls=tf.data.AUTOTUNE
+    )
+
+
+def distribute(share: tf.data.Dataset, workers: Workers) -> Any:
+    """A worker's share of the global batches as its replicas read it: each takes its slice, in order."""
+    strategy = workers.strategy
+    local = strategy.num_replicas_in_sync // workers.count
     if strategy.num_replicas_in_sync == 1:
-        return dataset
+        return share
     options = tf.data.Options()
+    # The shares are cut already; TensorFlow must not deal out files or elements once more.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    rows = dataset.element_spec[0].shape[0] // strategy.num_replicas_in_sync
-    distributed = strategy.experimental_distribute_dataset(dataset.with_options(options))
+    share = share.with_options(options)
+    if workers.count > 1:
+        return strategy.distribute_datasets_from_function(lambda _: cut_batches(share, local))
+    rows = share.element_spec[0].shape[0] // local
+    distributed = strategy.experimental_distribute_dataset(share)
     for spec in tf.nest.flatten(distributed.element_spec, expand_composites=True):
         if spec.shape.rank and spec.shape[0] not in (rows, None):
             raise DataError(f"the strategy cuts batches into {spec.shape[0]} rows a replica, not {rows}")
     return distributed
+
+
+def cut_batches(batches: tf.data.Dataset, parts: int) -> tf.data.Dataset:
+    """Each batch (B, T) as `parts` batches (B / parts, T), in order.
+
+    Raises:
+        ConfigError: B is not divisible.
+    """
+    if parts == 1:
+        return batches
+    check_divisible(batches.element_spec[0].shape[0], parts, 1)
+
+    def cut(*batch: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(
+            tuple(tf.reshape(part, (parts, part.shape[0] // parts, part.shape[1])) for part in batch)
+        )
+
+    return batches.flat_map(cut)

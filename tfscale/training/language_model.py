@@ -13,10 +13,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfscale.errors import ConfigError, TrainingError
-from tfscale.training.batches import as_batches, check_divisible, distribute
+from tfscale.errors import ConfigError, DataError, TrainingError
+from tfscale.training.batches import as_batches, check_divisible, distribute, worker_share
 from tfscale.training.step import StepOptions, TrainStep
 from tfscale.training.validation import EvaluationStep
+from tfscale.training.workers import Workers, lost_workers
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -39,6 +40,7 @@ class LanguageModel(keras.Model):
         super().__init__(name=name)
         self.network = network
         self.strategy = tf.distribute.get_strategy()
+        self.workers = Workers(self.strategy)
         self.train_step_runner: TrainStep | None = None
         self._evaluation_step: EvaluationStep | None = None
         self.built = True
@@ -107,7 +109,9 @@ class LanguageModel(keras.Model):
         """Trains the network.
 
         Args:
-            x: batched dataset of (ids, targets[, weights]), each (B, T), or ids (N, T).
+            x: batched dataset of (ids, targets[, weights]), each (B, T), or ids (N, T): global batches, the same and in
+                the same order on every worker. Or a function `tf.distribute.InputContext` -> dataset of this worker's
+                rows of every global batch, which spares each worker from reading the others' rows.
             y: targets (N, T) where `x` is an array.
             batch_size: rows of the global batch where `x` is an array.
             epochs: index of the last epoch plus one, as in Keras.
@@ -130,10 +134,14 @@ class LanguageModel(keras.Model):
         Raises:
             ConfigError: not compiled, or a batch that cannot be cut over replicas and micro-batches.
             TrainingError: the loss or a gradient is no longer finite (in mixed_float16 the step is skipped instead).
+            WorkerLostError: another worker of the same training went away.
         """
-        step = self._compiled_step()
-        dataset = as_batches(x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed)
-        check_divisible(dataset.element_spec[0].shape[0], step.replicas, step.options.micro_batches)
+        step, workers = self._compiled_step(), self.workers
+        given = x(self._input_context()) if callable(x) else x
+        dataset = as_batches(given, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed)
+        is_share = given is not x
+        rows = dataset.element_spec[0].shape[0] * (workers.count if is_share else 1)
+        check_divisible(rows, step.replicas, step.options.micro_batches)
         if steps_per_epoch is None:
             steps_per_epoch = _count(dataset)
             dataset = dataset.repeat()
@@ -143,8 +151,12 @@ class LanguageModel(keras.Model):
             list(callbacks or []), add_history=True, add_progbar=bar or verbose == 2, model=self,
             epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=steps_per_epoch,
         )  # fmt: skip
+        share = dataset if is_share else worker_share(dataset, workers)
+        if workers.count > 1:
+            # Told that there is no end, TensorFlow does not ask all workers before each step whether there is one.
+            share = share.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         # The batches of a whole call are ready before it begins, however busy the step keeps the cores.
-        iterator = iter(distribute(dataset.prefetch(steps_per_call), self.strategy))
+        iterator = iter(distribute(share.prefetch(steps_per_call), workers))
         self.stop_training = False
         callback_list.on_train_begin()
         logs: dict[str, float] = {}
@@ -162,14 +174,18 @@ class LanguageModel(keras.Model):
         return history
 
     def _run_epoch(self, iterator, steps, steps_per_call, multiples, callbacks) -> dict[str, float]:
-        step, done, nll, tokens, began = self._compiled_step(), 0, 0.0, 0.0, time.perf_counter()
+        step, workers = self._compiled_step(), self.workers
+        done, nll, tokens, began = 0, 0.0, 0.0, time.perf_counter()
         while done < steps and not self.stop_training:
             at = int(step.step.numpy())
             count = min([steps_per_call, steps - done] + [m - at % m for m in multiples])
             callbacks.on_train_batch_begin(done)
             start = time.perf_counter()
             overflows = int(step.overflows.numpy())
-            result = step.run(iterator, count)
+            try:
+                result = step.run(iterator, count)
+            except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
+                raise DataError(f"the dataset ended before {steps} steps were taken; give dataset.repeat()") from error
             seconds = time.perf_counter() - start
             if result.first_bad_step >= 0 and not step.scales_loss:
                 raise TrainingError(
@@ -189,6 +205,7 @@ class LanguageModel(keras.Model):
             if step.scales_loss:
                 logs |= {"loss_scale": float(step.loss_scale.numpy()), "overflows": result.overflows - overflows}
             callbacks.on_train_batch_end(done - 1, logs)
+            self.stop_training = workers.any(self.stop_training)
         rate = tokens / (time.perf_counter() - began)
         return {**_loss_logs(nll, tokens), "tokens_per_second": rate} if tokens else {}
 
@@ -227,8 +244,9 @@ class LanguageModel(keras.Model):
         if self._evaluation_step is None:
             self._evaluation_step = EvaluationStep(self.network, self.strategy)
         batches = batches if steps is None else batches.take(steps)
-        with self.averaged_weights() if averaged else contextlib.nullcontext():
-            return self._evaluation_step(distribute(batches, self.strategy))
+        share = worker_share(batches, self.workers)
+        with self.averaged_weights() if averaged else contextlib.nullcontext(), lost_workers():
+            return self._evaluation_step(distribute(share, self.workers))
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -266,6 +284,12 @@ class LanguageModel(keras.Model):
         if rows % replicas:
             batches = as_batches(batches.unbatch().batch(math.ceil(rows / replicas) * replicas))
         return batches.prefetch(tf.data.AUTOTUNE)
+
+    def _input_context(self) -> tf.distribute.InputContext:
+        return tf.distribute.InputContext(
+            num_input_pipelines=self.workers.count, input_pipeline_id=self.workers.index,
+            num_replicas_in_sync=self.strategy.num_replicas_in_sync,
+        )  # fmt: skip
 
     def _compiled_step(self) -> TrainStep:
         if self.train_step_runner is None:

@@ -1,4 +1,8 @@
-"""What happens around the steps of a run: history, TensorBoard, progress, validation, checkpoints, a clean stop."""
+"""What happens around the steps of a run: history, TensorBoard, progress, validation, checkpoints, a clean stop.
+
+Every worker has a recorder and goes through the same motions, because validation and the agreement to stop need all of
+them; the chief alone writes.
+"""
 
 import json
 import math
@@ -13,6 +17,7 @@ import tensorflow as tf
 
 from tfscale.config import TrainConfig
 from tfscale.files import atomic_write, open_file
+from tfscale.heartbeat import beat
 from tfscale.progress import ProgressLine
 from tfscale.training.checkpoint import Checkpoints, network_state, write_arrays
 from tfscale.training.language_model import LanguageModel
@@ -54,6 +59,11 @@ class RunRecorder(keras.callbacks.Callback):
         self._handlers: dict[int, Any] = {}
 
     @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.model.workers.is_chief
+
+    @property
     def runner(self):
         """The train step of the model that is trained."""
         model = self.model
@@ -62,6 +72,8 @@ class RunRecorder(keras.callbacks.Callback):
 
     def resume(self, step: int) -> None:
         """Cuts the history back to a step and takes the token count and the best loss from what is left."""
+        if not self.writes:
+            return
         lines = []
         if os.path.exists(self.history_path):
             with open_file(self.history_path, "r") as file:
@@ -77,7 +89,7 @@ class RunRecorder(keras.callbacks.Callback):
         return tokens / seconds, waited / seconds
 
     def on_train_begin(self, logs=None):
-        if self.config.tensorboard:
+        if self.config.tensorboard and self.writes:
             self._writer = tf.summary.create_file_writer(os.path.join(self.directory, "tensorboard"))
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -93,6 +105,10 @@ class RunRecorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         logs = dict(logs or {})
         step = int(self.runner.step.numpy())
+        beat(step)
+        # A signal reaches one worker; all of them must stop after the same step.
+        if self.model.workers.any(self.interrupted is not None) and not self.interrupted:
+            self.interrupted = "a signal to another worker"
         counts = (logs["tokens"], logs["seconds"], logs["input_wait"])
         if self._first is None:
             self._first = counts
@@ -115,7 +131,7 @@ class RunRecorder(keras.callbacks.Callback):
 
     def save(self, step: int) -> None:
         """Writes a checkpoint unless this step's is there already."""
-        if step != self._saved_step:
+        if self.writes and step != self._saved_step:
             self.checkpoints.save(step, self.runner.state(), self.meta)
             self._saved_step = step
 
@@ -125,13 +141,15 @@ class RunRecorder(keras.callbacks.Callback):
         perplexity = math.exp(loss) if loss < 700 else math.inf
         self._record(step, {"val_loss": loss, "val_perplexity": perplexity, "val_tokens": tokens})
         self.progress.note(f"step {step:,}: validation loss {loss:.4f}, perplexity {perplexity:,.2f}")
-        if loss < self.best_loss:
+        if self.writes and loss < self.best_loss:
             self.best_loss = loss
             with self.model.averaged_weights():
                 meta = {**self.meta, "step": step, "val_loss": loss}
                 write_arrays(self.checkpoints.best_path, network_state(self.model.network), meta)
 
     def _record(self, step: int, values: dict[str, float]) -> None:
+        if not self.writes:
+            return
         with open_file(self.history_path, "a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         if self._writer is not None:

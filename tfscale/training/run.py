@@ -1,52 +1,40 @@
-"""A run: from a data folder and two configs to a trained model in RUN_DIR, resumable, and back from there."""
+"""A run: from a data folder and two configs to a trained model in RUN_DIR, on any number of workers, and resumable."""
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import time
-from dataclasses import dataclass
 from typing import Any
 
-import keras
 import tensorflow as tf
-import yaml
 
+import tfscale
 import tfscale.models as models
-from tfscale.config import ModelConfig, TrainConfig, to_dict
+from tfscale.config import ModelConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors, evaluation_dataset, steps_per_epoch, training_dataset
-from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
-from tfscale.files import atomic_write, claim_directory, open_file, read_json, write_json
+from tfscale.data.sharding import describe_plan
+from tfscale.errors import CheckpointError, ConfigError, TrainingError
+from tfscale.files import claim_directory, write_json
+from tfscale.heartbeat import beat
 from tfscale.progress import ProgressLine
 from tfscale.score import Score
-from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints, assign_arrays, network_state, read_arrays
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.recorder import RunRecorder
+from tfscale.training.run_folder import (
+    check_same_run,
+    describe_run,
+    named,
+    read_summary,
+    save_network,
+    write_run_files,
+)
 from tfscale.training.schedule import build_optimizer
 from tfscale.training.step import options_from
 from tfscale.training.strategy import describe, strategy
-
-MAY_CHANGE = {
-    "strategy", "xla", "validate_every", "validation_batches", "checkpoint_every", "log_every", "result", "tensorboard",
-    "micro_batches",
-}  # fmt: skip
-"""Training options that a resumed run may set anew: they do not change what the steps compute beyond rounding."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A trained model and what belongs to it, read back from its folder."""
-
-    directory: str
-    network: models.Network
-    tokenizer: Tokenizer
-    model_config: ModelConfig
-    train_config: TrainConfig
-    data_dir: str | None
-    summary: dict[str, Any]
 
 
 def train(
@@ -75,6 +63,7 @@ def train(
         DataError: the data folder is missing or damaged.
         CheckpointError: no checkpoint is whole, or they are of another model.
         TrainingError: the loss is no longer finite.
+        WorkerLostError: another worker of the same training went away.
 
     Example:
         train(TransformerConfig(hidden_dim=128), TrainConfig(steps=500), data="data", output="run")
@@ -82,30 +71,39 @@ def train(
     manifest = Manifest.load(data, verify="sha256")
     tokenizer = load_tokenizer(data)
     model_config = fit_to_data(model_config, manifest)
+    epoch_steps = steps_per_epoch(manifest, model_config.sequence_length, train_config.global_batch_size)
+    described = describe_run(model_config, train_config, data, manifest)
+    claim_directory(output, "config.yaml", "a run folder")
+    check_same_run(output, described)
     chosen = strategy(train_config.strategy)
     check_divisible(train_config.global_batch_size, chosen.num_replicas_in_sync, train_config.micro_batches)
-    epoch_steps = steps_per_epoch(manifest, model_config.sequence_length, train_config.global_batch_size)
-    claim_directory(output, "config.yaml", "a run folder")
-    write_run_files(output, model_config, train_config, data, manifest, tokenizer)
 
     with chosen.scope():
         network = models.build_network(model_config, train_config.precision, train_config.seed)
         model = LanguageModel(network)
         options = dataclasses.asdict(options_from(train_config, use_xla(train_config, model_config)))
         model.compile(build_optimizer(train_config, network), **options)
-    step = model.train_step_runner
+    step, workers = model.train_step_runner, model.workers
     assert step is not None
+    workers.check_alike(_must_be_alike(described))
+    if workers.is_chief:
+        write_run_files(output, described, tokenizer)
 
-    with ProgressLine("train", train_config.steps, enabled=progress) as line:
+    with ProgressLine("train", train_config.steps, enabled=progress and workers.is_chief) as line:
         line.note(
-            f"{model_config.family} of {models.parameter_count(model_config):,} parameters on {describe(chosen)}; "
+            f"{model_config.family} of {models.parameter_count(model_config):,} parameters on "
+            f"{describe(chosen, train_config.strategy)}; "
             f"{train_config.global_batch_size * model_config.sequence_length:,} tokens a step, "
             f"{epoch_steps:,} steps a pass over the data"
         )
+        shards = len(manifest.split("train").shards)
+        line.note(describe_plan(train_config.global_batch_size, shards, workers.count))
         checkpoints = Checkpoints(os.path.join(output, "checkpoints"))
-        done, damaged = checkpoints.restore_latest(step.state())
-        for text in damaged:
-            line.note(f"{text}; using the one before")
+        if workers.is_chief:
+            for text in checkpoints.restore_latest(step.state())[1]:
+                line.note(f"{text}; using the one before")
+        workers.from_chief(step.state())
+        done = int(step.step.numpy())
         line.start = done
         validation = None
         if "validation" in manifest.splits:
@@ -116,7 +114,7 @@ def train(
         partly = train_config.validation_batches or None
         recorder = RunRecorder(
             output, train_config, None if validation is None else lambda: model.summed_loss(validation, partly),
-            checkpoints, {"model": _named(model_config), "tokenizer_digest": manifest.tokenizer_digest}, line,
+            checkpoints, {"model": named(model_config), "tokenizer_digest": manifest.tokenizer_digest}, line,
         )  # fmt: skip
         recorder.set_model(model)
         recorder.resume(done)
@@ -124,14 +122,20 @@ def train(
             line.note(f"going on at step {done:,}")
         seconds = 0.0
         if done < train_config.steps:
-            dataset = training_dataset(
-                data, sequence_length=model_config.sequence_length, global_batch_size=train_config.global_batch_size,
-                seed=train_config.seed, start_step=done, shuffle_windows=train_config.shuffle_windows,
-            )  # fmt: skip
+
+            def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
+                return training_dataset(
+                    data, sequence_length=model_config.sequence_length,
+                    global_batch_size=train_config.global_batch_size, seed=train_config.seed, start_step=done,
+                    num_input_pipelines=context.num_input_pipelines, input_pipeline_id=context.input_pipeline_id,
+                    shuffle_windows=train_config.shuffle_windows, verify="size",
+                )  # fmt: skip
+
             began = time.perf_counter()
+            beat(done)
             with data_errors(data), _naming_checkpoint(checkpoints):
                 model.fit(
-                    dataset, epochs=1, steps_per_epoch=train_config.steps - done, verbose=0, callbacks=[recorder],
+                    share, epochs=1, steps_per_epoch=train_config.steps - done, verbose=0, callbacks=[recorder],
                     steps_per_call=train_config.log_every,
                     stop_at_multiples_of=(train_config.validate_every, train_config.checkpoint_every),
                 )  # fmt: skip
@@ -150,7 +154,7 @@ def _finish(
     """Chooses the run's weights, writes model.keras and summary.json, and validates on the whole split."""
     model = recorder.model
     step = int(recorder.runner.step.numpy())
-    earlier = _read_summary(output)
+    earlier = read_summary(output)
     rate, waited = (
         recorder.rates() if seconds else (earlier.get("tokens_per_second"), earlier.get("input_wait_fraction"))
     )
@@ -168,57 +172,46 @@ def _finish(
         "result_step": step,
         "validation": None,
     }
-    best = recorder.checkpoints.best_path
     with model.averaged_weights():
-        if config.result == "best" and summary["completed"] and tf.io.gfile.exists(best):
-            arrays, meta = read_arrays(best)
-            assign_arrays(best, arrays, network_state(model.network))
-            summary |= {"result": "best", "result_step": meta["step"]}
-        save_network(model.network, os.path.join(output, "model.keras"))
+        best = _best_weights(recorder) if config.result == "best" and summary["completed"] else None
+        if best is not None:
+            assign_arrays(recorder.checkpoints.best_path, best[0], network_state(model.network))
+            summary |= {"result": "best", "result_step": best[1]["step"]}
+        model.workers.from_chief(network_state(model.network))
+        if model.workers.is_chief:
+            save_network(model.network, os.path.join(output, "model.keras"))
         if validation is not None and summary["completed"]:
             nll, tokens = model.summed_loss(validation, averaged=False)
             score = Score(nll, round(tokens), manifest.splits["validation"].utf8_bytes)
             summary["validation"] = score.to_dict()
-    write_json(os.path.join(output, "summary.json"), summary)
+    if model.workers.is_chief:
+        write_json(os.path.join(output, "summary.json"), summary)
     return summary
 
 
-def load_run(directory: str) -> Run:
-    """Reads a run folder back.
-
-    Args:
-        directory: RUN_DIR of `train`.
-
-    Raises:
-        CheckpointError: the folder is not a run, or its model is missing or damaged.
-
-    Example:
-        run = load_run("run")
-        logits = run.network(ids)
-    """
-    path = os.path.join(directory, "config.yaml")
-    if not tf.io.gfile.exists(path):
-        raise CheckpointError(f"{directory} is not a run folder: it has no config.yaml")
-    with open_file(path, "r") as file:
-        config = yaml.safe_load(file)
-    model_path = os.path.join(directory, "model.keras")
-    if not tf.io.gfile.exists(model_path):
-        raise CheckpointError(f"{directory} has no model.keras yet: run the same train command until it ends")
+def _best_weights(recorder: RunRecorder) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Arrays and description of the weights with the lowest validation loss; on the chief, where there are any."""
+    path = recorder.checkpoints.best_path
+    if not recorder.writes or not tf.io.gfile.exists(path):
+        return None
     try:
-        network = keras.saving.load_model(model_path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{model_path} is damaged ({str(error).splitlines()[0]})") from error
-    train_config = TrainConfig(**config["train"])
-    data = config.get("data")
-    return Run(
-        directory=directory,
-        network=network,
-        tokenizer=load_tokenizer(directory),
-        model_config=network.config,
-        train_config=train_config,
-        data_dir=data if data and tf.io.gfile.exists(os.path.join(data, "manifest.json")) else None,
-        summary=_read_summary(directory),
-    )
+        return read_arrays(path)
+    except CheckpointError as error:
+        recorder.progress.note(f"{error}; the result is the last weights")
+        return None
+
+
+def _must_be_alike(described: dict[str, Any]) -> dict[str, Any]:
+    """What all workers must be started with alike: every option, the data, the tokenizer, and the program."""
+    options = {
+        f"{section}.{name}": value for section in ("model", "train") for name, value in described[section].items()
+    }
+    return options | {
+        "data (its shards' digests)": described["data_digest"],
+        "tokenizer": described["tokenizer_digest"],
+        "version of tfscale": tfscale.__version__,
+        "version of TensorFlow": tf.__version__,
+    }
 
 
 def fit_to_data(config: ModelConfig, manifest: Manifest) -> ModelConfig:
@@ -238,74 +231,6 @@ def use_xla(config: TrainConfig, model: ModelConfig) -> bool:
     return config.xla == "on"
 
 
-def write_run_files(
-    output: str,
-    model_config: ModelConfig,
-    train_config: TrainConfig,
-    data: str,
-    manifest: Manifest,
-    tokenizer: Tokenizer,
-) -> None:
-    """Writes config.yaml and the tokenizer, after checking them against an earlier state of the run.
-
-    Raises:
-        ConfigError: the run was begun with another model, other data, or training options that change its result.
-    """
-    now: dict[str, Any] = {
-        "model": _named(model_config),
-        "train": to_dict(train_config),
-        "data": data if "://" in data else os.path.abspath(data),
-        "data_digest": _data_digest(manifest),
-        "tokenizer_digest": manifest.tokenizer_digest,
-    }
-    path = os.path.join(output, "config.yaml")
-    if tf.io.gfile.exists(path):
-        with open_file(path, "r") as file:
-            earlier = yaml.safe_load(file)
-        for name in ("model", "train"):
-            for key in sorted(set(now[name]) | set(earlier[name])):
-                before, after = earlier[name].get(key), now[name].get(key)
-                if before != after and key not in MAY_CHANGE:
-                    raise ConfigError(
-                        f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
-                        "give the same value to resume, or another --output"
-                    )
-        if earlier["data_digest"] != now["data_digest"]:
-            raise DataError(f"run {output} was begun on other data than {data}; give that data, or another --output")
-    tokenizer.save(os.path.join(output, "tokenizer"))
-    with atomic_write(path, "w") as file:
-        yaml.safe_dump(now, file, sort_keys=False, allow_unicode=True)
-
-
-def save_network(network: keras.Model, path: str) -> None:
-    """Writes a Keras file under a temporary name, then renames it."""
-    if "://" in path:
-        network.save(path)
-        return
-    temporary = f"{path}.tmp.keras"
-    try:
-        network.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
-
-
-def _named(config: ModelConfig) -> dict[str, Any]:
-    return {"family": config.family, **to_dict(config)}
-
-
-def _data_digest(manifest: Manifest) -> str:
-    """One digest over every shard of the data."""
-    digests = [shard.sha256 for _, split in sorted(manifest.splits.items()) for shard in split.shards]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def _read_summary(directory: str) -> dict[str, Any]:
-    path = os.path.join(directory, "summary.json")
-    return read_json(path, "the run's summary") if tf.io.gfile.exists(path) else {}
-
-
 @contextlib.contextmanager
 def _naming_checkpoint(checkpoints: Checkpoints):
     """Adds to an error of training which checkpoint is the last good one."""
@@ -314,4 +239,4 @@ def _naming_checkpoint(checkpoints: Checkpoints):
     except TrainingError as error:
         steps = checkpoints.steps()
         good = checkpoints.path(steps[-1]) if steps else "none was written yet"
-        raise TrainingError(f"{error}. Last good checkpoint: {good}") from error
+        raise type(error)(f"{error}. Last good checkpoint: {good}") from error

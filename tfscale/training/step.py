@@ -10,6 +10,7 @@ Dropout draws are a function of (seed, step, replica, micro-batch), so they repe
 Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, V vocabulary, R replicas, M micro-batches.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError
 from tfscale.training.checkpoint import network_state
+from tfscale.training.workers import lost_workers
 
 SCALE_GROWTH_STEPS = 2000
 """Steps without overflow after which the loss scale doubles (Micikevicius et al. 2018)."""
@@ -121,7 +123,8 @@ class TrainStep:
     def run(self, iterator: Any, count: int) -> BlockResult:
         """Takes `count` steps on the next `count` batches of a (distributed) iterator of (ids, targets[, weights])."""
         self.first_bad_step.assign(-1)
-        nll, tokens, norm, waited = self._block(iterator, tf.constant(count))
+        with lost_workers() if self.replicas > 1 else contextlib.nullcontext():
+            nll, tokens, norm, waited = self._block(iterator, tf.constant(count))
         counts = (int(variable.numpy()) for variable in (self.overflows, self.first_bad_step))
         return BlockResult(float(nll), float(tokens), float(norm), float(waited), *counts)
 

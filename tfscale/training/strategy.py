@@ -1,9 +1,17 @@
 """Where to train: the choice of a `tf.distribute` strategy, once per process. Model code knows nothing of it."""
 
+import os
+
 import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
+from tfscale.training.cluster import Cluster, check_ports, read_cluster
+from tfscale.training.workers import startup_deadline
+
+STARTUP_SECONDS = 600.0
+"""How long workers wait for each other at the start; the environment variable TFSCALE_STARTUP_SECONDS sets another."""
+NAMES = ("auto", "single", "mirrored", "multi_worker")
 
 _chosen: dict[str, tf.distribute.Strategy] = {}
 
@@ -11,14 +19,16 @@ _chosen: dict[str, tf.distribute.Strategy] = {}
 def strategy(name: str = "auto") -> tf.distribute.Strategy:
     """The strategy of this process; the same object on every call with the same name.
 
-    A second MirroredStrategy in one process would clash with the collectives of the first, so one is made and kept.
+    A second strategy that communicates would clash with the collectives of the first, so a process has one.
 
     Args:
-        name: "single" (one device), "mirrored" (every GPU of this machine or, without one, every logical CPU device),
-            or "auto": mirrored where there is more than one GPU, single elsewhere.
+        name: "single" (one device); "mirrored" (every GPU of this machine or, without one, every logical CPU device);
+            "multi_worker" (all processes of the cluster that TF_CONFIG, Slurm or TFSCALE_WORKERS describe); or "auto":
+            multi_worker where there is such a cluster, mirrored where there is more than one GPU, single elsewhere.
 
     Raises:
-        ConfigError: an unknown name, or `keras.distribution` is set, which does nothing on TensorFlow.
+        ConfigError: an unknown name, no or an unsound cluster, a second strategy in one process, or
+            `keras.distribution` is set, which does nothing on TensorFlow.
 
     Example:
         with tfscale.strategy("mirrored").scope():
@@ -30,21 +40,67 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
             "unset it and use tfscale.strategy(...)"
         )
     if name == "auto":
-        name = "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "single"
-    if name not in ("single", "mirrored"):
-        raise ConfigError(f"unknown strategy {name!r}; expected auto, single or mirrored")
+        name = _offered()[0]
+    if name not in NAMES:
+        raise ConfigError(f"unknown strategy {name!r}; expected one of {', '.join(NAMES)}")
     if name not in _chosen:
-        if name == "single":
-            _chosen[name] = tf.distribute.get_strategy()
-        else:
-            kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-            _chosen[name] = tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices(kind)])
+        communicating = [other for other in _chosen if other != "single"]
+        if name != "single" and communicating:
+            raise ConfigError(
+                f"this process already trains under the {communicating[0]} strategy, and a second one ({name}) would "
+                "clash with its communication; use one strategy per process"
+            )
+        _chosen[name] = _make(name)
     return _chosen[name]
 
 
-def describe(chosen: tf.distribute.Strategy) -> str:
-    """One line that says what was chosen, for the log: name, replicas, device kind."""
+def _offered() -> tuple[str, str]:
+    """The strategy that machine and environment call for, and why."""
+    cluster = read_cluster()
+    if cluster is not None and len(cluster.workers) > 1:
+        return "multi_worker", f"{cluster.source} names {len(cluster.workers)} workers"
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if gpus > 1:
+        return "mirrored", f"this machine has {gpus} GPUs"
+    return "single", "this machine has one GPU" if gpus else "this machine has no GPU, and its cores share one device"
+
+
+def _make(name: str) -> tf.distribute.Strategy:
+    if name == "single":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        return tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices(kind)])
+    cluster = read_cluster()
+    if cluster is None:
+        raise ConfigError(
+            "strategy multi_worker needs a cluster, and the environment names none (TF_CONFIG, Slurm, or "
+            "TFSCALE_WORKERS); on one machine: tfscale launch --workers 2 -- train ..."
+        )
+    return _multi_worker(cluster)
+
+
+def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
+    check_ports(cluster)
+    spec = tf.train.ClusterSpec({"worker": list(cluster.workers)})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        spec, task_type="worker", task_id=cluster.index, rpc_layer="grpc"
+    )
+    seconds = float(os.environ.get("TFSCALE_STARTUP_SECONDS", STARTUP_SECONDS))
+    try:
+        with startup_deadline(cluster.workers, cluster.index, seconds):
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the multi_worker strategy must be made before TensorFlow is used in any other way ({error}); call "
+            'tfscale.strategy("multi_worker") first'
+        ) from error
+
+
+def describe(chosen: tf.distribute.Strategy, asked: str = "") -> str:
+    """One line that says what was chosen, for the log: name, replicas, device kind; and why, if it was "auto"."""
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     replicas = chosen.num_replicas_in_sync
     name = type(chosen).__name__ if replicas > 1 else "one device"
-    return f"{name}, {replicas} replica{'s' if replicas > 1 else ''} on {kind}"
+    why = f" ({_offered()[1]})" if asked == "auto" else ""
+    return f"{name}, {replicas} replica{'s' if replicas > 1 else ''} on {kind}{why}"

@@ -1,0 +1,148 @@
+"""What a run keeps in its folder besides checkpoints: config.yaml, the tokenizer, model.keras and summary.json."""
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+import yaml
+
+import tfscale.models as models
+from tfscale.config import ModelConfig, TrainConfig, to_dict
+from tfscale.data.manifest import Manifest
+from tfscale.errors import CheckpointError, ConfigError, DataError
+from tfscale.files import atomic_write, open_file, read_json
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+
+MAY_CHANGE = {
+    "strategy", "xla", "validate_every", "validation_batches", "checkpoint_every", "log_every", "result", "tensorboard",
+    "micro_batches",
+}  # fmt: skip
+"""Training options that a resumed run may set anew: they do not change what the steps compute beyond rounding."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and what belongs to it, read back from its folder."""
+
+    directory: str
+    network: models.Network
+    tokenizer: Tokenizer
+    model_config: ModelConfig
+    train_config: TrainConfig
+    data_dir: str | None
+    summary: dict[str, Any]
+
+
+def load_run(directory: str) -> Run:
+    """Reads a run folder back.
+
+    Args:
+        directory: RUN_DIR of `train`.
+
+    Raises:
+        CheckpointError: the folder is not a run, or its model is missing or damaged.
+
+    Example:
+        run = load_run("run")
+        logits = run.network(ids)
+    """
+    path = os.path.join(directory, "config.yaml")
+    if not tf.io.gfile.exists(path):
+        raise CheckpointError(f"{directory} is not a run folder: it has no config.yaml")
+    with open_file(path, "r") as file:
+        config = yaml.safe_load(file)
+    model_path = os.path.join(directory, "model.keras")
+    if not tf.io.gfile.exists(model_path):
+        raise CheckpointError(f"{directory} has no model.keras yet: run the same train command until it ends")
+    try:
+        network = keras.saving.load_model(model_path, compile=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{model_path} is damaged ({str(error).splitlines()[0]})") from error
+    train_config = TrainConfig(**config["train"])
+    data = config.get("data")
+    return Run(
+        directory=directory,
+        network=network,
+        tokenizer=load_tokenizer(directory),
+        model_config=network.config,
+        train_config=train_config,
+        data_dir=data if data and tf.io.gfile.exists(os.path.join(data, "manifest.json")) else None,
+        summary=read_summary(directory),
+    )
+
+
+def describe_run(model_config: ModelConfig, train_config: TrainConfig, data: str, manifest: Manifest) -> dict[str, Any]:
+    """What config.yaml holds: the options of the run, all of them, and digests of data and tokenizer."""
+    return {
+        "model": named(model_config),
+        "train": to_dict(train_config),
+        "data": data if "://" in data else os.path.abspath(data),
+        "data_digest": _data_digest(manifest),
+        "tokenizer_digest": manifest.tokenizer_digest,
+    }
+
+
+def check_same_run(output: str, now: dict[str, Any]) -> None:
+    """Checks that a folder, if it holds a run, holds an earlier state of this one.
+
+    Raises:
+        ConfigError: it was begun with another model, or with training options that change its result.
+        DataError: it was begun on other data.
+    """
+    path = os.path.join(output, "config.yaml")
+    if not tf.io.gfile.exists(path):
+        return
+    with open_file(path, "r") as file:
+        earlier = yaml.safe_load(file)
+    for name in ("model", "train"):
+        for key in sorted(set(now[name]) | set(earlier[name])):
+            before, after = earlier[name].get(key), now[name].get(key)
+            if before != after and key not in MAY_CHANGE:
+                raise ConfigError(
+                    f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
+                    "give the same value to resume, or another --output"
+                )
+    if earlier["data_digest"] != now["data_digest"]:
+        raise DataError(f"run {output} was begun on other data than {now['data']}; give that data, or another --output")
+
+
+def write_run_files(output: str, described: dict[str, Any], tokenizer: Tokenizer) -> None:
+    """Writes config.yaml and the tokenizer."""
+    tokenizer.save(os.path.join(output, "tokenizer"))
+    with atomic_write(os.path.join(output, "config.yaml"), "w") as file:
+        yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
+
+
+def save_network(network: keras.Model, path: str) -> None:
+    """Writes a Keras file under a temporary name, then renames it."""
+    if "://" in path:
+        network.save(path)
+        return
+    temporary = f"{path}.tmp.keras"
+    try:
+        network.save(temporary)
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+
+
+def named(config: ModelConfig) -> dict[str, Any]:
+    """The options of a model with the name of its family."""
+    return {"family": config.family, **to_dict(config)}
+
+
+def _data_digest(manifest: Manifest) -> str:
+    """One digest over every shard of the data."""
+    digests = [shard.sha256 for _, split in sorted(manifest.splits.items()) for shard in split.shards]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def read_summary(directory: str) -> dict[str, Any]:
+    """summary.json as it is, empty where there is none yet."""
+    path = os.path.join(directory, "summary.json")
+    return read_json(path, "the run's summary") if tf.io.gfile.exists(path) else {}

@@ -1,0 +1,185 @@
+"""The processes of one training: who they are, what they agree on, and what the chief tells the others.
+
+Every function here that communicates must be called by all workers, in the same order. With one process (also one that
+drives many devices) there is nothing to agree on, and nothing is sent.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.errors import ConfigError, WorkerLostError
+
+PROBE_SECONDS = 2.0
+"""How long a worker that seems to be missing is given to answer before it is named."""
+
+
+class Workers:
+    """The worker processes of a strategy.
+
+    Args:
+        strategy: any `tf.distribute` strategy; only MultiWorkerMirroredStrategy has more than one process.
+
+    Example:
+        workers = Workers(strategy)
+        if workers.any(stop_asked):  # one asks, all stop
+            ...
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.strategy = strategy
+        self.count, self.index = 1, 0
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            resolver = strategy.cluster_resolver
+            if resolver is not None and resolver.task_type is not None:
+                self.count = len(worker_addresses(resolver))
+                # A task of type "chief" stands before those of type "worker".
+                chief = len(resolver.cluster_spec().as_dict().get("chief", []))
+                self.index = resolver.task_id + (chief if resolver.task_type == "worker" else 0)
+        self._sum = tf.function(self._summed)
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the files of the run."""
+        return self.index == 0
+
+    def gather(self, values: Sequence[float]) -> np.ndarray:
+        """The numbers of every worker, (workers, len(values)) float64."""
+        table = np.zeros((self.count, len(values)))
+        table[self.index] = values
+        if self.count == 1:
+            return table
+        with lost_workers():
+            return self._sum([tf.constant(table)])[0].numpy()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on at least one worker. Nobody goes on before all have come here."""
+        return bool(self.gather([float(flag)]).any())
+
+    def from_chief(self, state: Mapping[str, tf.Variable]) -> None:
+        """Gives every worker's variables the chief's values, bit for bit, so that only the chief needs its files."""
+        if self.count == 1:
+            return
+        with lost_workers():
+            own = [variable.numpy() for variable in state.values()]
+            values = self._sum([tf.constant(value if self.is_chief else np.zeros_like(value)) for value in own])
+            for variable, value in zip(state.values(), values, strict=True):
+                variable.assign(value)
+
+    def check_alike(self, described: Mapping[str, Any]) -> None:
+        """Compares what the workers were started with.
+
+        Args:
+            described: name of a thing that must be alike ("data", "train.steps") -> its value, as JSON knows it.
+
+        Raises:
+            ConfigError: on every worker, naming the things and the workers that differ from the chief.
+        """
+        digests = [_digest(value) for value in described.values()]
+        table = self.gather(digests)
+        different = [
+            f"{name} (worker {', '.join(str(i) for i in range(self.count) if table[i, column] != table[0, column])})"
+            for column, name in enumerate(described)
+            if (table[:, column] != table[0, column]).any()
+        ]
+        if different:
+            raise ConfigError(
+                f"the workers were started with different {'; '.join(different)}, compared with worker 0. "
+                "Give every worker the same data and options"
+            )
+
+    def _summed(self, values):
+        local = self.strategy.num_replicas_in_sync // self.count
+
+        def replica():
+            context = tf.distribute.get_replica_context()
+            # Each worker's value counts once, however many devices it has.
+            counts = tf.cast(context.replica_id_in_sync_group, tf.int32) % local == 0
+            parts = [tf.where(counts, value, tf.zeros_like(value)) for value in values]
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, parts)
+
+        first = self.strategy.experimental_local_results
+        return [first(value)[0] for value in self.strategy.run(replica)]
+
+
+def worker_addresses(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> list[str]:
+    """Addresses of the workers of a cluster, the chief first."""
+    cluster = resolver.cluster_spec().as_dict()
+    return [*cluster.get("chief", []), *cluster.get("worker", [])]
+
+
+@contextlib.contextmanager
+def lost_workers() -> Iterator[None]:
+    """Turns TensorFlow's errors about a peer that went away into one clear line.
+
+    Raises:
+        WorkerLostError: a collective operation was aborted or cancelled.
+    """
+    try:
+        yield
+    except (
+        tf.errors.AbortedError,
+        tf.errors.UnavailableError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    ) as error:
+        lines = [line for line in (error.message or "").splitlines() if line and not line.endswith("error:")]
+        first = lines[-1] if lines else type(error).__name__
+        raise WorkerLostError(
+            f"another worker has gone away ({first[:200]}); start all again: they go on from the last checkpoint"
+        ) from error
+
+
+@contextlib.contextmanager
+def startup_deadline(addresses: Sequence[str], index: int, seconds: float) -> Iterator[None]:
+    """Ends this process with one clear line when the block, in which workers wait for each other, takes too long.
+
+    TensorFlow waits inside C++ and for ever, where no Python exception reaches it; so the process itself is ended.
+
+    Args:
+        addresses: "host:port" of every worker.
+        index: which of them this process is.
+        seconds: how long to wait.
+    """
+
+    def give_up() -> None:
+        silent = [f"worker {i} at {a}" for i, a in enumerate(addresses) if i != index and not _answers(a)]
+        missing = ", ".join(silent) or "all answer, but one did not join"
+        print(
+            f"error: the workers did not come together within {seconds:g} s; missing: {missing}. "
+            "Start every worker of the cluster, and let the others reach its port",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+        os._exit(2)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=PROBE_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _digest(value: Any) -> float:
+    """A number that a float64 holds exactly and that is the same for equal values in all processes."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return float(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big"))
