@@ -1,21 +1,176 @@
+"""What the environment says about the processes of a training, checked before TensorFlow's gRPC gets to see it.
+
+Three sources, the first that is there counts: TF_CONFIG (by hand, Vertex AI, `tfscale launch`), TFSCALE_WORKERS (for
+Kubernetes, whose pods know their index and can derive all addresses), and Slurm's own variables.
+"""
+
 import json
 import os
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from tfscale.errors import ConfigError
+
+SLURM_PORT = 12345
+"""Port of the first task on each Slurm node; the others follow. TFSCALE_PORT sets another."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    workers: tuple
+    """The processes of a training and which of them this one is.
+
+    `workers` are "host:port" addresses, the chief first; `servers` are those of parameter servers. `task` is "worker",
+    "chief" or "ps", `index` its place among `workers` (a chief counts as worker 0) or among `servers`.
+    """
+
+    workers: tuple[str, ...]
     index: int
+    task: str = "worker"
+    servers: tuple[str, ...] = ()
     source: str = "TF_CONFIG"
 
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the files of the run."""
+        return self.index == 0 and self.task != "ps"
 
-def read_cluster(environ=os.environ):
-    if "TF_CONFIG" not in environ:
-        return None
-    c = json.loads(environ["TF_CONFIG"])
-    return Cluster(tuple(c["cluster"]["worker"]), c["task"]["index"])
+    @property
+    def address(self) -> str:
+        """Where this process listens."""
+        return (self.servers if self.task == "ps" else self.workers)[self.index]
 
 
-def check_ports(cluster):
-    pass
+def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
+    """The cluster that the environment describes.
+
+    Args:
+        environ: environment variables.
+
+    Returns:
+        The cluster, or None where the environment describes none.
+
+    Raises:
+        ConfigError: the description contradicts itself; the message says where.
+
+    Example:
+        read_cluster({"TFSCALE_WORKERS": "a:2222,b:2222", "TFSCALE_WORKER_INDEX": "1"}).address    # "b:2222"
+    """
+    if environ.get("TF_CONFIG"):
+        return _from_tf_config(environ["TF_CONFIG"])
+    if environ.get("TFSCALE_WORKERS"):
+        return _from_list(environ)
+    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return _from_slurm(environ)
+    return None
+
+
+def check_port(cluster: Cluster) -> None:
+    """Checks that this process can listen at its address.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    port = int(cluster.address.rpartition(":")[2])
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} of {cluster.task} {cluster.index} is taken on this machine ({error.strerror}); end the "
+                f"process that holds it, or name another port in {cluster.source}"
+            ) from error
+
+
+def _from_tf_config(text: str) -> Cluster:
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"TF_CONFIG is not JSON ({error}): {text[:80]!r}") from error
+    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+    if not isinstance(document, dict) or not isinstance(document.get("cluster"), dict):
+        raise ConfigError(f"TF_CONFIG names no cluster; expected for example {example}")
+    cluster, task = document["cluster"], document.get("task")
+    if not isinstance(task, dict) or "type" not in task or "index" not in task:
+        raise ConfigError(f"TF_CONFIG does not say which task this process is; expected for example {example}")
+    for kind, addresses in cluster.items():
+        if not isinstance(addresses, list):
+            raise ConfigError(f"TF_CONFIG: cluster.{kind} must be a list of addresses; received {addresses!r}")
+    kind, index = task["type"], task["index"]
+    if kind == "evaluator":
+        raise ConfigError("TF_CONFIG: tfscale has no evaluator tasks, it validates while it trains; use worker tasks")
+    if kind not in ("chief", "worker", "ps") or kind not in cluster:
+        there = ", ".join(name for name, addresses in cluster.items() if addresses)
+        raise ConfigError(f"TF_CONFIG: task type {kind!r} is not in the cluster, which has {there or 'no tasks'}")
+    chiefs, workers, servers = (cluster.get(name, []) for name in ("chief", "worker", "ps"))
+    index = _index(index, len(cluster[kind]), f"TF_CONFIG: task index of {kind}")
+    if len(chiefs) > 1:
+        raise ConfigError(f"TF_CONFIG: a cluster has one chief; received {len(chiefs)}")
+    if not chiefs and not workers:
+        raise ConfigError("TF_CONFIG: the cluster has no worker")
+    if kind == "worker":
+        index += len(chiefs)
+    return Cluster(_addresses([*chiefs, *workers], "TF_CONFIG"), index, kind, _addresses(servers, "TF_CONFIG"))
+
+
+def _from_list(environ: Mapping[str, str]) -> Cluster:
+    source = "TFSCALE_WORKERS"
+    text = environ[source]
+    if "{index}" in text:
+        count = _number(environ.get("TFSCALE_NUM_WORKERS"), "TFSCALE_NUM_WORKERS, which the {index} pattern needs,")
+        addresses = [text.replace("{index}", str(index)) for index in range(count)]
+    else:
+        addresses = [address.strip() for address in text.split(",")]
+    index = environ.get("TFSCALE_WORKER_INDEX", environ.get("JOB_COMPLETION_INDEX"))
+    which = "TFSCALE_WORKER_INDEX (or Kubernetes's JOB_COMPLETION_INDEX)"
+    number = _number(index, which)
+    return Cluster(_addresses(addresses, source), _index(number, len(addresses), which), source=source)
+
+
+def _from_slurm(environ: Mapping[str, str]) -> Cluster:
+    # SlurmClusterResolver itself sorts the hosts as text, so node10 would come before node2 and ranks would go astray;
+    # its two parsers are sound.
+    from tensorflow.python.distribute.cluster_resolver.slurm_cluster_resolver import (
+        expand_hostlist,
+        expand_tasks_per_node,
+    )
+
+    def variable(name: str) -> str:
+        if name not in environ:
+            raise ConfigError(f"Slurm did not set {name}; start tfscale by srun inside the job")
+        return environ[name]
+
+    try:
+        hosts = expand_hostlist(variable("SLURM_STEP_NODELIST"))
+        tasks = expand_tasks_per_node(variable("SLURM_STEP_TASKS_PER_NODE"))
+    except ValueError as error:
+        raise ConfigError(f"Slurm's list of nodes cannot be read: {error}") from error
+    base = _number(environ.get("TFSCALE_PORT", str(SLURM_PORT)), "TFSCALE_PORT")
+    addresses = [f"{host}:{base + task}" for host, count in zip(hosts, tasks, strict=False) for task in range(count)]
+    index = _index(_number(variable("SLURM_PROCID"), "SLURM_PROCID"), len(addresses), "SLURM_PROCID")
+    return Cluster(_addresses(addresses, "Slurm"), index, source="Slurm")
+
+
+def _addresses(addresses: Any, source: str) -> tuple[str, ...]:
+    for address in addresses:
+        host, colon, port = str(address).rpartition(":")
+        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ConfigError(f"{source}: {address!r} is not an address; expected host:port, such as host1:2222")
+    twice = {address for address in addresses if list(addresses).count(address) > 1}
+    if twice:
+        raise ConfigError(f"{source}: {sorted(twice)[0]} is named twice; every process needs an address of its own")
+    return tuple(addresses)
+
+
+def _number(text: str | None, name: str) -> int:
+    if text is None or not text.isdigit():
+        raise ConfigError(f"{name} must be a whole number; received {text!r}")
+    return int(text)
+
+
+def _index(value: Any, count: int, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < count:
+        raise ConfigError(f"{name} is {value!r}; expected 0 to {count - 1}, since the cluster has {count}")
+    return value

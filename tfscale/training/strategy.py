@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
-from tfscale.training.cluster import Cluster, check_ports, read_cluster
+from tfscale.training.cluster import Cluster, check_port, read_cluster
 from tfscale.training.workers import startup_deadline
 
 STARTUP_SECONDS = 600.0
@@ -81,7 +81,7 @@ def _make(name: str) -> tf.distribute.Strategy:
 
 
 def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
-    check_ports(cluster)
+    check_port(cluster)
     spec = tf.train.ClusterSpec({"worker": list(cluster.workers)})
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         spec, task_type="worker", task_id=cluster.index, rpc_layer="grpc"
