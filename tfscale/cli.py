@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from tfscale import __version__
 from tfscale.arguments import closest
-from tfscale.commands import benchmark, evaluate, export, generate, prepare, quickstart, train
+from tfscale.commands import benchmark, evaluate, export, generate, launch, prepare, quickstart, train
 from tfscale.errors import ConfigError, TfscaleError
+from tfscale.launching.lifeline import follow_launcher
 
 COMMANDS = {
     "quickstart": quickstart,
@@ -23,6 +24,7 @@ COMMANDS = {
     "generate": generate,
     "export": export,
     "benchmark": benchmark,
+    "launch": launch,
 }
 
 
@@ -81,6 +83,7 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    follow_launcher()
     # TensorFlow reads these when it is imported; whoever wants its log sets the first one.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

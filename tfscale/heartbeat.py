@@ -1,9 +1,22 @@
-"""A worker's sign of life for `tfscale launch`: the step it has reached, in a file that the launcher watches."""
+"""What a worker tells `tfscale launch`: the step it has reached, in a file that is watched, and how it ended."""
 
 import os
+from dataclasses import dataclass
 
 VARIABLE = "TFSCALE_HEARTBEAT"
 """Environment variable with the file's path. Without it nothing is written."""
+
+
+RESUME_EXIT_CODE = 75
+"""EX_TEMPFAIL of sysexits.h: stopped by a signal after writing a checkpoint; the same command goes on."""
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """The last sign of a worker: the step it had taken, and when it gave it (seconds since the epoch)."""
+
+    step: int
+    time: float
 
 
 def beat(step: int) -> None:
@@ -13,5 +26,16 @@ def beat(step: int) -> None:
         beat(120)
     """
     if path := os.environ.get(VARIABLE):
-        with open(path, "w", encoding="utf-8") as file:
+        temporary = f"{path}.new"
+        with open(temporary, "w", encoding="utf-8") as file:
             file.write(f"{step}\n")
+        os.replace(temporary, path)
+
+
+def read_heartbeat(path: str) -> Heartbeat | None:
+    """The last sign in a file; None where there was none yet."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Heartbeat(int(file.read()), os.fstat(file.fileno()).st_mtime)
+    except FileNotFoundError:
+        return None

@@ -20,10 +20,11 @@ from tfscale.commands.display import print_figures
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.config import MODEL_CONFIGS, TrainConfig
 from tfscale.errors import ConfigError
+from tfscale.heartbeat import RESUME_EXIT_CODE
 
 SUMMARY = "token shards -> a trained model; goes on with a run that was stopped"
 
-RESUME_EXIT_CODE = 75
+
 RECORDED = ("data_digest", "tokenizer_digest")
 """Keys that the config.yaml of a run has besides options: such a file can be given to train another run."""
 

@@ -1,0 +1,234 @@
+"""The launcher with workers that only pretend: small programs that succeed, die, hang or ignore signals on cue."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from tfscale.commands import launch as command
+from tfscale.config import LaunchConfig
+from tfscale.errors import ConfigError, TfscaleError
+from tfscale.heartbeat import RESUME_EXIT_CODE
+from tfscale.launching import gang
+from tfscale.launching.gang import LaunchError, launch, worker_environments
+
+WORKER = """
+import json, os, signal, sys, time
+from tfscale.heartbeat import beat
+from tfscale.launching.lifeline import follow_launcher
+follow_launcher()
+folder = sys.argv[1]
+index = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
+with open(f"{folder}/starts-{index}", "a") as file:
+    file.write(f"{os.getpid()} ")
+attempt = len(open(f"{folder}/starts-{index}").read().split())
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Launches workers that run a piece of code after `WORKER`; returns what `launch` returns."""
+
+    def call(code, **options):
+        script = tmp_path / "worker.py"
+        script.write_text(WORKER + textwrap.dedent(code))
+        config = LaunchConfig(**{"workers": 2, "grace_seconds": 5.0, **options})
+        return launch([str(tmp_path)], config, [sys.executable, str(script)])
+
+    return call
+
+
+def starts(folder, index):
+    return [int(pid) for pid in (folder / f"starts-{index}").read_text().split()]
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_all_succeed_and_the_chiefs_output_is_kept(run, tmp_path, capfd):
+    result = run(
+        """
+        beat(1)
+        print(f"result of {index}")
+        os.write(2, b"one\\nbar 1\\rbar 2\\nnot utf-8: \\xff\\n")
+        """,
+        log_dir=str(tmp_path / "logs"),
+    )
+    assert (result.exit_code, result.stdout, result.restarts) == (0, "result of 0\n", 0)
+    lines = capfd.readouterr().err.splitlines()
+    for index in (0, 1):
+        own = [line for line in lines if line.startswith(f"[worker {index}] ")]
+        assert [line.removeprefix(f"[worker {index}] ") for line in own] == ["one", "bar 2", "not utf-8: �"]
+        log = (tmp_path / "logs" / f"worker-{index}.log").read_bytes()
+        assert b"bar 1\rbar 2\n" in log and f"result of {index}\n".encode() in log
+
+
+def test_when_one_dies_all_are_started_again(run, tmp_path, capfd):
+    result = run(
+        """
+        beat(attempt * 10)
+        if index == 1 and attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if attempt == 1:
+            time.sleep(60)
+        """
+    )
+    assert (result.exit_code, result.restarts) == (0, 1)
+    assert [len(starts(tmp_path, index)) for index in (0, 1)] == [2, 2]
+    assert "launch: worker 1 was ended by SIGKILL at step 10; starting all workers again" in capfd.readouterr().err
+
+
+def test_failures_are_counted_and_the_last_reason_told(run, tmp_path):
+    with pytest.raises(
+        LaunchError, match=r"worker 0 ended with exit code 1 \(out of luck\); that was failure 3"
+    ) as info:
+        run('print("error: out of luck", file=sys.stderr)\nsys.exit(1 if index == 0 else 0)', max_restarts=2)
+    assert info.value.exit_code == 1
+    assert len(starts(tmp_path, 0)) == 3
+
+
+def test_a_mistake_of_the_users_is_final_and_told_once(run, tmp_path, capfd):
+    with pytest.raises(TfscaleError, match="^no such data$") as info:
+        run('print("error: no such data", file=sys.stderr)\nsys.exit(2)')
+    assert info.value.exit_code == 2
+    assert len(starts(tmp_path, 0)) == 1
+    assert "no such data" not in capfd.readouterr().err
+
+
+def test_a_worker_that_ignores_sigterm_is_killed(run, tmp_path):
+    result = run(
+        """
+        beat(1)
+        if attempt == 1:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if index == 1:
+                time.sleep(0.5)
+                sys.exit(1)
+            time.sleep(60)
+        """,
+        grace_seconds=0.5,
+    )
+    assert result.restarts == 1
+    assert not any(alive(pid) for index in (0, 1) for pid in starts(tmp_path, index))
+
+
+def test_a_stalled_gang_is_started_again(run, capfd):
+    result = run("beat(7)\ntime.sleep(60 if attempt == 1 and index == 0 else 0)", stall_seconds=1.0, grace_seconds=1.0)
+    assert result.restarts == 1
+    assert "worker 0 (at step 7) took no step for 1 s" in capfd.readouterr().err
+
+
+def test_workers_that_never_begin_are_named(run):
+    with pytest.raises(LaunchError, match="worker 1 did not begin to train within 1 s"):
+        run("beat(1)\ntime.sleep(60)".replace("beat(1)", "if index == 0: beat(1)"), startup_seconds=1.0, max_restarts=0)
+
+
+def test_being_stopped_after_a_checkpoint_is_no_failure_while_there_is_progress(run, tmp_path):
+    result = run("beat(attempt)\nsys.exit(75 if attempt < 4 else 0)", max_restarts=0)
+    assert (result.exit_code, result.restarts) == (0, 3)
+    with pytest.raises(LaunchError, match="wrote a checkpoint; that was failure 1"):
+        run("beat(5)\nsys.exit(75)", max_restarts=0)
+
+
+@pytest.mark.parametrize("number,code", [(signal.SIGTERM, RESUME_EXIT_CODE), (signal.SIGINT, 130)])
+def test_the_launcher_passes_a_stop_on(tmp_path, number, code):
+    launcher, _ = start_launcher(tmp_path, "signal.signal(15, lambda *_: sys.exit(75))\nbeat(3)\ntime.sleep(60)")
+    launcher.send_signal(number)
+    assert launcher.wait(timeout=20) == code
+    assert not any(alive(pid) for index in (0, 1) for pid in starts(tmp_path, index))
+
+
+def test_a_killed_launcher_leaves_no_orphan(tmp_path):
+    launcher, pids = start_launcher(tmp_path, "signal.signal(15, signal.SIG_IGN)\nbeat(3)\ntime.sleep(60)")
+    assert all(alive(pid) for pid in pids)
+    launcher.kill()
+    launcher.wait()
+    for _ in range(100):
+        if not any(alive(pid) for pid in pids):
+            break
+        time.sleep(0.1)
+    assert not any(alive(pid) for pid in pids)
+
+
+def start_launcher(folder, code):
+    """A launcher in a process of its own, and its workers' process numbers once they have begun."""
+    (folder / "worker.py").write_text(WORKER + textwrap.dedent(code))
+    program = (
+        "import sys; from tfscale.config import LaunchConfig; from tfscale.launching.gang import launch\n"
+        f"done = launch([{str(folder)!r}], LaunchConfig(grace_seconds=10.0), [sys.executable, {str(folder / 'worker.py')!r}])\n"
+        "sys.exit(done.exit_code)"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", program])
+    for _ in range(200):
+        paths = [folder / f"starts-{index}" for index in (0, 1)]
+        if all(path.exists() and path.read_text() for path in paths):
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)  # until they have set their signal handlers
+    return launcher, [pid for index in (0, 1) for pid in starts(folder, index)]
+
+
+def test_environments():
+    environments = worker_environments(LaunchConfig(workers=3))
+    configs = [json.loads(environ["TF_CONFIG"]) for environ in environments]
+    assert [config["task"] for config in configs] == [{"type": "worker", "index": index} for index in range(3)]
+    assert len(set(configs[0]["cluster"]["worker"])) == 3
+    assert all(config["cluster"] == configs[0]["cluster"] for config in configs)
+    assert "TF_CONFIG" not in worker_environments(LaunchConfig(workers=1))[0]
+
+
+def test_a_taken_port_is_named_before_anything_starts(tmp_path):
+    with socket.socket() as holder:
+        holder.bind(("", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} is taken"):
+            launch(
+                [],
+                LaunchConfig(workers=2, port_base=port - 1),
+                [sys.executable, "-c", f"open({str(tmp_path / 'x')!r}, 'w')"],
+            )
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "words,message",
+    [
+        ([], "launch runs train: .*nothing stands there"),
+        (["--", "prepare", "--output", "d"], "launch runs train: .*received 'prepare'"),
+        (["train"], "unexpected 'train'; the command of the workers stands after --"),
+        (["--workers", "0", "--", "train", "--data", "d", "--output", "r"], "workers=0 is out of range"),
+        (["--worker", "2", "--", "train"], "did you mean --workers"),
+        (["--", "train", "--data", "d"], "--output must be given"),
+        (["--", "train", "--data", "d", "--output", "r", "--train.step", "3"], "did you mean --train.steps"),
+    ],
+)
+def test_mistakes_are_named(words, message):
+    with pytest.raises(ConfigError, match=message):
+        options = command.parse(words)
+        command.build_config(LaunchConfig, options)
+
+
+def test_the_command_returns_the_chiefs_summary(monkeypatch, capsys):
+    given = []
+
+    def fake(words, config):
+        given.append((words, config.workers))
+        return gang.Launched(0, '{"steps": 3}\n', 1)
+
+    monkeypatch.setattr(gang, "launch", fake)
+    result = command.run(command.parse(["--workers", "3", "--", "train", "--data", "d", "--output", "r"]))
+    assert result == {"steps": 3, "restarts": 1, "exit_code": 0}
+    assert given == [(["train", "--data", "d", "--output", "r", "--json"], 3)]

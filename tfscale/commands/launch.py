@@ -1,0 +1,72 @@
+"""`tfscale launch`: several worker processes of one training on this machine, supervised."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import add_config, build_config, new_parser, normalize, option_types, parse_normalized
+from tfscale.commands import train
+from tfscale.config import LaunchConfig
+from tfscale.errors import ConfigError
+
+SUMMARY = "a training in several processes on this machine, supervised and restarted"
+
+
+def build_parser() -> ArgumentParser:
+    """The parser for the options before `--`."""
+    parser = new_parser(
+        "launch",
+        "Starts worker processes on this machine: "
+        "tfscale launch --workers 2 -- train --data DATA_DIR --output RUN_DIR. "
+        "When one dies or hangs, all are ended and started again, and go on from the last checkpoint. "
+        "Exit codes: 0 done; 2 a mistake; 75 stopped by SIGTERM after a checkpoint, the same command goes on; "
+        "1 too many failures.",
+    )
+    add_config(parser, LaunchConfig)
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the options before `--`, and checks the command after it as `tfscale train` itself would."""
+    own, command = list(words), []
+    if "--" in words:
+        at = own.index("--")
+        own, command = own[:at], own[at + 1 :]
+    parser = build_parser()
+    own = normalize(own, option_types(parser))
+    stray = [word for word in own if not word.startswith("-")]
+    if stray:
+        raise ConfigError(f"unexpected {stray[0]!r}; the command of the workers stands after --, as in -- train ...")
+    options = parse_normalized(parser, own)
+    if command[:1] != ["train"]:
+        received = f"received {command[0]!r}" if command else "nothing stands there"
+        raise ConfigError(f"launch runs train: tfscale launch --workers 2 -- train --data ... ({received})")
+    checked = train.parse(command[1:])
+    options.json = bool(options.json or checked.json)
+    options.command = [*command, "--json"]
+    return options
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Runs the gang; returns the chief's summary with the number of restarts and the exit code."""
+    from tfscale.launching.gang import launch
+
+    launched = launch(options.command, build_config(LaunchConfig, options))
+    lines = launched.stdout.strip().splitlines()
+    summary = json.loads(lines[-1]) if lines else {}
+    return {**summary, "restarts": launched.restarts, "exit_code": launched.exit_code}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints what train prints, and how often the workers were started again."""
+    if "steps" in result:
+        train.show(result)
+    if result["restarts"]:
+        print(f"the workers were started again {result['restarts']} times")
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    """The gang's exit code."""
+    return int(result["exit_code"])

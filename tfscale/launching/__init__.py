@@ -1,0 +1,1 @@
+"""A gang of worker processes on this machine, started, watched, and started again together. Needs no TensorFlow."""

@@ -1,0 +1,242 @@
+"""The supervision: starts all workers, restarts all when one fails, and leaves none behind.
+
+A worker that is started again alone hangs for ever, because the others have given up their collectives; so the gang
+lives and dies together. What was trained up to the last checkpoint is kept by `train` itself.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfscale.config import LaunchConfig
+from tfscale.errors import ConfigError, TfscaleError
+from tfscale.heartbeat import RESUME_EXIT_CODE
+from tfscale.launching import lifeline
+from tfscale.launching.member import Member
+
+MISTAKE_EXIT_CODE = 2
+POLL_SECONDS = 0.1
+
+
+class LaunchError(TfscaleError):
+    """The gang failed more often than it may."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Launched:
+    """How a launch ended: exit code 0, 75 (stopped, can go on) or 130 (Ctrl-C), the chief's stdout, and restarts."""
+
+    exit_code: int
+    stdout: str
+    restarts: int
+
+
+def launch(
+    words: Sequence[str], config: LaunchConfig, program: Sequence[str] = (sys.executable, "-m", "tfscale.cli")
+) -> Launched:
+    """Runs a `tfscale` command in `config.workers` processes until all have succeeded.
+
+    Args:
+        words: the command, such as ["train", "--data", "data", "--output", "run"].
+        config: number of workers, deadlines and restarts.
+        program: what stands before the words; by default this Python with tfscale.
+
+    Returns:
+        The chief's output and the exit code.
+
+    Raises:
+        ConfigError: a port is taken.
+        TfscaleError: a worker ended with a mistake of the user's (exit code 2); its own words.
+        LaunchError: more failures than `max_restarts`.
+
+    Example:
+        launch(["train", "--data", "data", "--output", "run", "--json"], LaunchConfig(workers=2))
+    """
+    stop = _StopRequest()
+    failures = resumes = 0
+    reached = -1
+    with tempfile.TemporaryDirectory(prefix="tfscale-launch-") as folder, stop:
+        while True:
+            gang = _Gang([*program, *words], config, os.path.join(folder, str(failures + resumes)))
+            outcome, reason = gang.watch(stop)
+            if outcome in ("done", "stopped"):
+                code = 0 if outcome == "done" else 130 if stop.number == signal.SIGINT else RESUME_EXIT_CODE
+                return Launched(code, gang.members[0].stdout.decode("utf-8", "replace"), failures + resumes)
+            if outcome == "mistake":
+                raise TfscaleError(reason)
+            advanced, reached = gang.step > reached, max(reached, gang.step)
+            if outcome == "resume" and advanced:
+                resumes += 1
+            else:
+                failures += 1
+            if failures > config.max_restarts:
+                raise LaunchError(
+                    f"{reason}; that was failure {failures}, and --max-restarts is {config.max_restarts}. "
+                    "The same command goes on from the last checkpoint"
+                )
+            print(f"launch: {reason}; starting all workers again", file=sys.stderr, flush=True)
+
+
+class _Gang:
+    """All workers of one attempt."""
+
+    def __init__(self, command: Sequence[str], config: LaunchConfig, folder: str):
+        self.config = config
+        os.makedirs(folder)
+        if config.log_dir:
+            os.makedirs(config.log_dir, exist_ok=True)
+        environments = worker_environments(config)
+        self.members: list[Member] = []
+        for index, environ in enumerate(environments):
+            log = os.path.join(config.log_dir, f"worker-{index}.log") if config.log_dir else None
+            self.members.append(Member(command, f"worker {index}", environ, folder, log))
+
+    @property
+    def step(self) -> int:
+        """The furthest step that a worker has reported; -1 before the first report."""
+        return max((sign.step for member in self.members if (sign := member.heartbeat())), default=-1)
+
+    def watch(self, stop: "_StopRequest") -> tuple[str, str]:
+        """Waits for the end of the gang; returns "done", "stopped", "resume", "mistake" or "failed", and why."""
+        try:
+            while True:
+                if stop.number is not None:
+                    return self._stop(stop)
+                codes = [member.process.poll() for member in self.members]
+                if failed := self._failure(codes):
+                    return failed
+                if None not in codes:
+                    resumed = RESUME_EXIT_CODE in codes
+                    return ("resume", "the workers were stopped and wrote a checkpoint") if resumed else ("done", "")
+                if late := self._late(codes):
+                    return "failed", late
+                time.sleep(POLL_SECONDS)
+        finally:
+            self._end()
+
+    def _failure(self, codes: Sequence[int | None]) -> tuple[str, str] | None:
+        bad = [m for m, code in zip(self.members, codes, strict=True) if code not in (None, 0, RESUME_EXIT_CODE)]
+        if not bad:
+            return None
+        # The first to die tells why; the others soon follow it, so a moment is left for a user's mistake to show.
+        time.sleep(POLL_SECONDS)
+        mistaken = [m for m in self.members if m.process.poll() == MISTAKE_EXIT_CODE]
+        if mistaken:
+            mistaken[0].collect()
+            return "mistake", mistaken[0].error or mistaken[0].describe_end()
+        # A process that was killed is the cause, one that ended by itself as a rule the consequence.
+        first = min(bad, key=lambda member: member.process.returncode)
+        first.collect()
+        return "failed", first.describe_end()
+
+    def _late(self, codes: Sequence[int | None]) -> str | None:
+        now = time.time()
+        running = [member for member, code in zip(self.members, codes, strict=True) if code is None]
+        signs = [(member, member.heartbeat()) for member in running]
+        silent = [m.name for m, sign in signs if sign is None and now - m.began > self.config.startup_seconds]
+        if silent:
+            return f"{', '.join(silent)} did not begin to train within {self.config.startup_seconds:g} s"
+        limit = self.config.stall_seconds
+        stalled = [f"{m.name} (at step {sign.step:,})" for m, sign in signs if sign and 0 < limit < now - sign.time]
+        return f"{', '.join(stalled)} took no step for {limit:g} s" if stalled else None
+
+    def _stop(self, stop: "_StopRequest") -> tuple[str, str]:
+        """Asks all workers to stop, and waits; a second signal, or the end of the grace, kills what is left."""
+        for member in self.members:
+            member.signal(signal.SIGTERM)
+        deadline = time.time() + self.config.grace_seconds
+        while any(m.process.poll() is None for m in self.members) and time.time() < deadline and stop.count < 2:
+            time.sleep(POLL_SECONDS)
+        codes = [member.process.poll() for member in self.members]
+        if all(code == 0 for code in codes):
+            return "done", ""
+        lost = [m.name for m, code in zip(self.members, codes, strict=True) if code not in (0, RESUME_EXIT_CODE)]
+        if lost:
+            print(f"launch: {', '.join(lost)} did not write a checkpoint", file=sys.stderr, flush=True)
+        return "stopped", ""
+
+    def _end(self) -> None:
+        """Leaves no process behind: SIGTERM, then SIGKILL, which a hung worker cannot ignore."""
+        left = [member for member in self.members if member.process.poll() is None]
+        for member in left:
+            member.signal(signal.SIGTERM)
+        deadline = time.time() + min(self.config.grace_seconds, 5.0)
+        while any(member.process.poll() is None for member in left) and time.time() < deadline:
+            time.sleep(POLL_SECONDS)
+        for member in self.members:
+            member.signal(signal.SIGKILL)
+            member.process.wait()
+            member.collect()
+
+
+def worker_environments(config: LaunchConfig) -> list[dict[str, str]]:
+    """The environment of each worker: this process's with TF_CONFIG; without it where there is only one worker.
+
+    Raises:
+        ConfigError: a port that was asked for is taken.
+    """
+    common = {**os.environ, lifeline.VARIABLE: str(os.getpid())}
+    if config.workers == 1:
+        common.pop("TF_CONFIG", None)
+        return [common]
+    addresses = [f"localhost:{port}" for port in _ports(config)]
+    return [
+        {
+            **common,
+            "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}),
+        }
+        for index in range(config.workers)
+    ]
+
+
+def _ports(config: LaunchConfig) -> list[int]:
+    wanted = [config.port_base + index if config.port_base else 0 for index in range(config.workers)]
+    sockets, ports = [], []
+    try:
+        for port in wanted:
+            sockets.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sockets[-1].bind(("", port))
+            except OSError as error:
+                raise ConfigError(
+                    f"port {port} is taken ({error.strerror}); end the process that holds it, or name another "
+                    "--port-base (0 finds free ports)"
+                ) from error
+            ports.append(sockets[-1].getsockname()[1])
+    finally:
+        for item in sockets:
+            item.close()
+    return ports
+
+
+class _StopRequest:
+    """Counts SIGTERM and Ctrl-C while the gang runs, in the place of being ended by them."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.count = 0
+        self._handlers: dict[int, object] = {}
+
+    def __enter__(self) -> "_StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: object) -> None:
+        self.number = self.number or number
+        self.count += 1
