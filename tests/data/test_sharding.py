@@ -1,7 +1,15 @@
 import pytest
 
 from tfscale.data.manifest import Shard, Split
-from tfscale.data.sharding import RowRange, batches_per_epoch, input_plan, num_groups, windows_per_shard
+from tfscale.data.sharding import (
+    RowRange,
+    batches_per_epoch,
+    describe_plan,
+    input_plan,
+    num_groups,
+    shards_read,
+    windows_per_shard,
+)
 from tfscale.errors import ConfigError, DataError
 
 
@@ -34,6 +42,17 @@ def test_more_pipelines_than_groups():
 def test_groups_that_lie_across_two_pipelines():
     assert plan(12, 3, 4) == [[(0, 0, 3)], [(0, 3, 4), (1, 0, 2)], [(1, 2, 4), (2, 0, 1)], [(2, 1, 4)]]
     assert input_plan(12, 3, 4)[1] == [RowRange(0, 3, 4), RowRange(1, 0, 2)]
+
+
+def test_no_worker_reads_all_shards_when_there_are_enough():
+    assert shards_read(8, 4, 2) == [2, 2]
+    assert shards_read(12, 5, 3) == [3, 3, 2]  # groups of 2, 1, 1, 1 shards; the middle worker's rows touch two
+    assert shards_read(8, 9, 4) == [3, 2, 2, 2]
+    assert shards_read(8, 2, 4) == [1, 1, 1, 1]
+    assert describe_plan(8, 9, 2) == (
+        "input: 9 shards in 8 groups, each of which fills 1 of the 8 rows of every batch; "
+        "worker 0 reads 5; worker 1 reads 4"
+    )
 
 
 @pytest.mark.parametrize("pipelines", [0, 3, 5, 16])

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from tfscale import files
 from tfscale.errors import CheckpointError, TfscaleError
-from tfscale.training.checkpoint import Checkpoints, read_arrays
+from tfscale.training.checkpoint import Checkpoints, array_digest, read_arrays
 
 
 def state(value=0.0, width=3):
@@ -59,6 +60,34 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_is_used(tmp_
     damage(checkpoints.path(10), "cut")
     with pytest.raises(CheckpointError, match="no checkpoint in .* is whole"):
         checkpoints.restore_latest(restored)
+
+
+def test_arrays_that_were_exchanged_are_noticed(tmp_path):
+    """Each array is sound by the zip file's own checksum, but they are not those that were written together."""
+    checkpoints = Checkpoints(str(tmp_path))
+    path = checkpoints.save(10, state(10), {})
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    arrays["network/0/kernel"] = arrays["network/0/kernel"] + 1
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+    with pytest.raises(CheckpointError, match="step-00000010.npz is damaged .its arrays do not have the digest"):
+        read_arrays(path)
+
+
+def test_the_digest_is_of_names_types_shapes_and_bytes():
+    one = {"a": np.arange(6, dtype="int64").reshape(2, 3)}
+    assert (
+        array_digest(one)
+        == hashlib.blake2b(b"a <i8 (2, 3)" + np.arange(6, dtype="<i8").tobytes(), digest_size=32).hexdigest()
+    )
+    for other in (
+        {"b": one["a"]},
+        {"a": one["a"].astype("uint64")},
+        {"a": one["a"].reshape(3, 2)},
+        {"a": one["a"] + 1},
+    ):
+        assert array_digest(other) != array_digest(one)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import json
 import socket
+import threading
 
 import pytest
 
 from tfscale.errors import ConfigError
-from tfscale.training.cluster import Cluster, check_port, read_cluster
+from tfscale.training.cluster import Cluster, meet, read_cluster
 
 TWO = {"worker": ["a:1", "b:2"]}
 
@@ -85,11 +86,36 @@ def test_slurm_keeps_the_order_of_its_nodes():
     assert read_cluster({**environ, "TFSCALE_PORT": "7000"}).address == "login:7000"
 
 
+def two_ports():
+    holders = [socket.socket() for _ in range(2)]
+    for holder in holders:
+        holder.bind(("", 0))
+    ports = [holder.getsockname()[1] for holder in holders]
+    for holder in holders:
+        holder.close()
+    return tuple(f"localhost:{port}" for port in ports)
+
+
+def test_workers_meet():
+    addresses = two_ports()
+    other = threading.Thread(target=meet, args=(Cluster(addresses, 1), 10.0))
+    other.start()
+    meet(Cluster(addresses, 0), 10.0)
+    # What comes after the meeting, TensorFlow's server, answers in its place.
+    with socket.create_server(("", int(addresses[0].rpartition(":")[2]))):
+        other.join()
+
+
+def test_a_worker_that_does_not_come_is_named():
+    addresses = two_ports()
+    with pytest.raises(ConfigError, match=f"within 0.1 s; missing: worker 1 at {addresses[1]}"):
+        meet(Cluster(addresses, 0), 0.1)
+
+
 def test_a_taken_port_is_named():
     with socket.socket() as holder:
         holder.bind(("", 0))
         holder.listen()
         port = holder.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port} of worker 0 is taken"):
-            check_port(Cluster((f"localhost:{port}", "localhost:1"), 0))
-    check_port(Cluster((f"localhost:{port}", "localhost:1"), 0))
+            meet(Cluster((f"localhost:{port}", "localhost:1"), 0), 1.0)

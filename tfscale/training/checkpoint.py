@@ -1,10 +1,11 @@
 """Checkpoints: every array of the training state in one .npz file, written whole or not at all.
 
-A file is written under a temporary name and renamed. Its arrays carry checksums (zip CRC-32) that reading verifies, so
-a damaged file is noticed; the one before it is kept and used then. `best.npz` holds the weights with the lowest
+A file is written under a temporary name and renamed. It carries a digest of its arrays that reading verifies, so a
+damaged file is noticed; the one before it is kept and used then. `best.npz` holds the weights with the lowest
 validation loss.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -96,13 +97,22 @@ def network_state(network: keras.Model) -> dict[str, tf.Variable]:
 def write_arrays(path: str, state: dict[str, tf.Variable], meta: dict[str, Any]) -> None:
     """Writes named variables and a JSON description to one .npz file."""
     arrays = {name: np.asarray(variable.numpy()) for name, variable in state.items()}
-    text = json.dumps({**meta, "format_version": FORMAT_VERSION}).encode()
+    text = json.dumps({**meta, "format_version": FORMAT_VERSION, "digest": array_digest(arrays)}).encode()
     with atomic_write(path) as file:
         np.savez(file, meta=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
 
 
+def array_digest(arrays: dict[str, np.ndarray]) -> str:
+    """BLAKE2b of the names, types, shapes and bytes of all arrays, in hexadecimal."""
+    digest = hashlib.blake2b(digest_size=32)
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Reads a file of `write_arrays`, verifying its checksums.
+    """Reads a file of `write_arrays`, verifying its digest.
 
     Raises:
         CheckpointError: the file is damaged, or was written by a newer version.
@@ -111,6 +121,8 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with open_file(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(arrays.pop("meta").tobytes())
+        if meta.get("digest", "") != array_digest(arrays):
+            raise ValueError("its arrays do not have the digest that was written with them")
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged ({error})") from error
     if meta.get("format_version") != FORMAT_VERSION:

@@ -4,10 +4,12 @@ Three sources, the first that is there counts: TF_CONFIG (by hand, Vertex AI, `t
 Kubernetes, whose pods know their index and can derive all addresses), and Slurm's own variables.
 """
 
+import contextlib
 import json
 import os
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,22 +68,60 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     return None
 
 
-def check_port(cluster: Cluster) -> None:
-    """Checks that this process can listen at its address.
+def meet(cluster: Cluster, seconds: float) -> None:
+    """Waits until every worker answers at its address, so that TensorFlow is started only when all are there.
+
+    TensorFlow itself waits for ever, inside C++ where neither a thread nor a signal of Python's reaches it. So each
+    worker first listens at its own address in plain Python, until each of the others has answered once.
+
+    Args:
+        cluster: the workers; parameter servers are not waited for.
+        seconds: how long to wait.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the own port is taken, or a worker did not come; the message names it.
     """
+    deadline = time.monotonic() + seconds
+    missing = {index: address for index, address in enumerate(cluster.workers) if index != cluster.index}
+    with _listening(cluster):
+        while missing:
+            for index, address in list(missing.items()):
+                if _answers(address):
+                    del missing[index]
+            if missing and time.monotonic() > deadline:
+                names = ", ".join(f"worker {index} at {address}" for index, address in missing.items())
+                raise ConfigError(
+                    f"the workers did not come together within {seconds:g} s; missing: {names}. Start every worker of "
+                    "the cluster, and let the others reach its port"
+                )
+            if missing:
+                time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _listening(cluster: Cluster) -> Iterator[None]:
     port = int(cluster.address.rpartition(":")[2])
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            listener.bind(("", port))
         except OSError as error:
             raise ConfigError(
                 f"port {port} of {cluster.task} {cluster.index} is taken on this machine ({error.strerror}); end the "
                 f"process that holds it, or name another port in {cluster.source}"
             ) from error
+        # The kernel itself answers those who knock.
+        listener.listen(len(cluster.workers))
+        yield
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=2.0):
+            return True
+    except OSError:
+        return False
 
 
 def _from_tf_config(text: str) -> Cluster:

@@ -6,8 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
-from tfscale.training.cluster import Cluster, check_port, read_cluster
-from tfscale.training.workers import startup_deadline
+from tfscale.training.cluster import Cluster, meet, read_cluster
 
 STARTUP_SECONDS = 600.0
 """How long workers wait for each other at the start; the environment variable TFSCALE_STARTUP_SECONDS sets another."""
@@ -81,15 +80,13 @@ def _make(name: str) -> tf.distribute.Strategy:
 
 
 def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
-    check_port(cluster)
+    meet(cluster, float(os.environ.get("TFSCALE_STARTUP_SECONDS", STARTUP_SECONDS)))
     spec = tf.train.ClusterSpec({"worker": list(cluster.workers)})
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         spec, task_type="worker", task_id=cluster.index, rpc_layer="grpc"
     )
-    seconds = float(os.environ.get("TFSCALE_STARTUP_SECONDS", STARTUP_SECONDS))
     try:
-        with startup_deadline(cluster.workers, cluster.index, seconds):
-            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except RuntimeError as error:
         raise ConfigError(
             f"the multi_worker strategy must be made before TensorFlow is used in any other way ({error}); call "

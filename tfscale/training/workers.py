@@ -7,10 +7,6 @@ drives many devices) there is nothing to agree on, and nothing is sent.
 import contextlib
 import hashlib
 import json
-import os
-import socket
-import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, WorkerLostError
-
-PROBE_SECONDS = 2.0
-"""How long a worker that seems to be missing is given to answer before it is named."""
 
 
 class Workers:
@@ -105,7 +98,13 @@ class Workers:
             # Each worker's value counts once, however many devices it has.
             counts = tf.cast(context.replica_id_in_sync_group, tf.int32) % local == 0
             parts = [tf.where(counts, value, tf.zeros_like(value)) for value in values]
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, parts)
+            # TensorFlow packs what it reduces together, which must be of one type.
+            for dtype in sorted({part.dtype.name for part in parts}):
+                places = [place for place, part in enumerate(parts) if part.dtype.name == dtype]
+                sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [parts[place] for place in places])
+                for place, value in zip(places, sums, strict=True):
+                    parts[place] = value
+            return parts
 
         first = self.strategy.experimental_local_results
         return [first(value)[0] for value in self.strategy.run(replica)]
@@ -137,46 +136,6 @@ def lost_workers() -> Iterator[None]:
         raise WorkerLostError(
             f"another worker has gone away ({first[:200]}); start all again: they go on from the last checkpoint"
         ) from error
-
-
-@contextlib.contextmanager
-def startup_deadline(addresses: Sequence[str], index: int, seconds: float) -> Iterator[None]:
-    """Ends this process with one clear line when the block, in which workers wait for each other, takes too long.
-
-    TensorFlow waits inside C++ and for ever, where no Python exception reaches it; so the process itself is ended.
-
-    Args:
-        addresses: "host:port" of every worker.
-        index: which of them this process is.
-        seconds: how long to wait.
-    """
-
-    def give_up() -> None:
-        silent = [f"worker {i} at {a}" for i, a in enumerate(addresses) if i != index and not _answers(a)]
-        missing = ", ".join(silent) or "all answer, but one did not join"
-        print(
-            f"error: the workers did not come together within {seconds:g} s; missing: {missing}. "
-            "Start every worker of the cluster, and let the others reach its port",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-        os._exit(2)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=PROBE_SECONDS):
-            return True
-    except OSError:
-        return False
 
 
 def _digest(value: Any) -> float:

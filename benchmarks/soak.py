@@ -1,0 +1,217 @@
+"""Kills training processes at random and shows that the run ends with the weights of one that was never touched.
+
+    make soak
+    python -m benchmarks.soak [--kills 20] [--steps 2000] [--seed 0]
+
+Three scenes: a gang of two workers under `tfscale launch`, a single process under it, and a disk that is full in the
+middle of a run. Half of the kills wait for the moment in which a checkpoint is being written.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+
+POLL_SECONDS = 0.002
+TEXT_LINES = 4000
+
+
+@dataclass
+class Kills:
+    """What was done to a run: the step at which each kill came, and how many hit a checkpoint being written."""
+
+    steps: list[int]
+    in_checkpoint: int = 0
+
+
+def prepare_data(folder: str) -> str:
+    """A small data folder; returns its path."""
+    text = os.path.join(folder, "text.txt")
+    words = "the red blue old new big small cat dog sat ran on under mat house and or but is not".split()
+    rng = random.Random(0)
+    with open(text, "w", encoding="utf-8") as file:
+        file.writelines(" ".join(rng.choices(words, k=12)) + ".\n" for _ in range(TEXT_LINES))
+    data = os.path.join(folder, "data")
+    words_of = ["prepare", "--text", text, "--documents", "line", "--tokenizer", "byte", "--output", data]
+    subprocess.run([sys.executable, "-m", "tfscale.cli", *words_of, "--shards", "4"], check=True, capture_output=True)
+    return data
+
+
+def train_words(data: str, output: str, steps: int) -> list[str]:
+    """A `tfscale train` command whose steps take milliseconds; with dropout, so that its draws are compared too."""
+    options = {
+        "model.sequence_length": 32, "model.hidden_dim": 32, "model.num_layers": 1, "model.num_heads": 2,
+        "model.dropout": 0.1, "train.steps": steps, "train.global_batch_size": 8, "train.log_every": 5,
+        "train.checkpoint_every": 25, "train.validate_every": steps // 2, "train.validation_batches": 4,
+        "train.tensorboard": "false", "train.ema_decay": 0.9, "train.xla": "off",
+    }  # fmt: skip
+    return ["train", "--data", data, "--output", output, *(f"--{name}={value}" for name, value in options.items())]
+
+
+def launch_command(words: Sequence[str], workers: int, max_restarts: int) -> list[str]:
+    """`tfscale launch` for these words."""
+    options = ["--workers", str(workers), "--max-restarts", str(max_restarts), "--grace-seconds", "10"]
+    return [sys.executable, "-m", "tfscale.cli", "launch", *options, "--", *words]
+
+
+def run_with_kills(command: Sequence[str], output: str, at_steps: Sequence[int], in_write: int, seed: int) -> Kills:
+    """Runs a launch command and kills one of its workers by SIGKILL whenever the run reaches the next of the steps.
+
+    Args:
+        command: a command that `launch_command` made.
+        output: its run folder, by which the workers are found.
+        at_steps: steps, rising; each kill comes when history.jsonl has reached the next one.
+        in_write: how many of the kills wait until a checkpoint is being written, and then hit the chief.
+        seed: chooses the worker.
+
+    Raises:
+        RuntimeError: the command failed; the end of its log is in the message.
+    """
+    rng = random.Random(seed)
+    log: list[str] = []
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    reader = threading.Thread(target=_read, args=(process.stderr, log), daemon=True)
+    reader.start()
+    kills = Kills([])
+    waiting = list(at_steps)
+    while process.poll() is None:
+        time.sleep(POLL_SECONDS)
+        if not waiting or last_step(output) < waiting[0]:
+            continue
+        wait_for_write = in_write > 0 and len(waiting) % 2 == 0
+        if wait_for_write and not writing(output):
+            continue
+        workers = worker_processes(output, process.pid)
+        if not workers:
+            continue
+        os.kill(workers[0] if wait_for_write else rng.choice(workers), signal.SIGKILL)
+        if wait_for_write:
+            in_write -= 1
+            kills.in_checkpoint += 1
+        kills.steps.append(last_step(output))
+        waiting.pop(0)
+        # The gang is gone and has begun anew before the next kill is thought of.
+        gone = set(workers)
+        while gone & set(worker_processes(output, process.pid)) and process.poll() is None:
+            time.sleep(POLL_SECONDS)
+    reader.join(timeout=10)
+    if process.returncode != 0:
+        raise RuntimeError(f"exit code {process.returncode} after kills at {kills.steps}:\n{''.join(log[-30:])}")
+    return kills
+
+
+def _read(stream: IO[str], log: list[str]) -> None:
+    with stream:
+        log.extend(stream)
+
+
+def last_step(output: str) -> int:
+    """The last step in the run's history; 0 before there is one."""
+    try:
+        with open(os.path.join(output, "history.jsonl"), encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return 0
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["step"])
+        except json.JSONDecodeError:  # A line that is being written.
+            continue
+    return 0
+
+
+def writing(output: str) -> bool:
+    """Whether a checkpoint is being written at this moment."""
+    folder = os.path.join(output, "checkpoints")
+    return os.path.isdir(folder) and any(".npz.tmp-" in name for name in os.listdir(folder))
+
+
+def worker_processes(output: str, launcher: int) -> list[int]:
+    """Process numbers of the launcher's workers, the chief (which was started first) in front."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8") as file:
+                state, parent = file.read().rpartition(")")[2].split()[:2]
+            with open(f"/proc/{name}/cmdline", encoding="utf-8") as file:
+                words = file.read().split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == launcher and state != "Z" and output in words:
+            found.append(int(name))
+    return sorted(found)
+
+
+def largest_difference(a: str, b: str, steps: int) -> float:
+    """Largest difference between any two arrays of the last checkpoints of two runs; 0.0 means bit for bit."""
+    with np.load(f"{a}/checkpoints/step-{steps:08d}.npz") as x, np.load(f"{b}/checkpoints/step-{steps:08d}.npz") as y:
+        names = set(x.files) - {"meta"}
+        if names != set(y.files) - {"meta"}:
+            raise RuntimeError(f"{a} and {b} do not hold the same arrays")
+        if all(x[name].tobytes() == y[name].tobytes() for name in names):
+            return 0.0
+        return max(float(np.abs(x[name].astype(float) - y[name].astype(float)).max()) for name in names) or 1e-45
+
+
+def train_once(words: Sequence[str], largest_file: int | None = None) -> int:
+    """Runs a command alone, with a limit on the size of files if one is given; returns its exit code."""
+
+    def limit() -> None:
+        if largest_file is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    command = [sys.executable, "-m", "tfscale.cli", *words]
+    return subprocess.run(command, capture_output=True, preexec_fn=limit, check=False).returncode  # noqa: PLW1509
+
+
+def main() -> None:
+    """Plays the scenes and prints what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="tfscale-soak-") as folder:
+        data = prepare_data(folder)
+        for workers in (2, 1):
+            quiet, killed = (os.path.join(folder, f"{name}-{workers}") for name in ("quiet", "killed"))
+            words = train_words(data, quiet, options.steps)
+            subprocess.run(launch_command(words, workers, 0), check=True, capture_output=True)
+            rng = random.Random(options.seed)
+            at = sorted(rng.sample(range(50, options.steps - 50), options.kills))
+            began = time.monotonic()
+            command = launch_command(train_words(data, killed, options.steps), workers, options.kills)
+            kills = run_with_kills(command, killed, at, options.kills // 2, options.seed)
+            difference = largest_difference(quiet, killed, options.steps)
+            failed |= difference != 0 or len(kills.steps) < options.kills
+            print(
+                f"{workers} worker{'s' if workers > 1 else ''}: {len(kills.steps)} of {options.kills} kills, "
+                f"{kills.in_checkpoint} while a checkpoint was written, over {options.steps} steps in "
+                f"{time.monotonic() - began:.0f} s; largest difference to the run without kills: {difference}",
+                flush=True,
+            )
+        full = os.path.join(folder, "full")
+        words = train_words(data, full, options.steps)
+        first, second = train_once(words, largest_file=20_000), train_once(words)
+        difference = largest_difference(os.path.join(folder, "quiet-1"), full, options.steps)
+        failed |= (first, second) != (2, 0) or difference != 0
+        print(f"full disk: exit code {first}, then with space {second}; largest difference: {difference}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
