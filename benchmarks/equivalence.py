@@ -1,0 +1,128 @@
+"""The same answer on any number of replicas, workers and micro-batches: every combination beside one device.
+
+    make equivalence
+    python -m benchmarks.equivalence [--quick] [--json FILE]
+
+One process per strategy (two for MultiWorkerMirrored) trains every case for 50 steps. In float32 the largest difference
+of a step's loss and of a final weight must stay within fixed bounds. In mixed precision it must not be larger than what
+cutting the batch into micro-batches makes on one device, which is the control.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.equivalence_worker import Case, cases
+from tfscale.config import LaunchConfig
+from tfscale.launching.gang import launch
+
+WORKER = [sys.executable, "-m", "benchmarks.equivalence_worker"]
+LOSS_BOUND = 1e-5
+WEIGHT_BOUNDS = {"adamw": 5e-5, "sgd": 1e-6}
+STRATEGIES = {
+    "single": ("single", 1), "Mirrored x 2": ("mirrored", 2), "Mirrored x 4": ("mirrored", 4),
+    "MultiWorker, 2 processes": ("multi_worker", 2),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Largest differences of a case from the same case on one device without micro-batches, and their bounds."""
+
+    case: Case
+    strategy: str
+    loss: float
+    weight: float
+    loss_bound: float
+    weight_bound: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether both differences are within their bounds."""
+        return self.loss <= self.loss_bound and self.weight <= self.weight_bound
+
+
+def train_all(folder: str, strategies: Sequence[str], quick: bool) -> None:
+    """Trains every case under each strategy, one strategy after the other."""
+    for label in strategies:
+        name, devices = STRATEGIES[label]
+        output = os.path.join(folder, label)
+        os.makedirs(output)
+        words = [name, "--devices", str(devices), "--output", output, *(["--quick"] if quick else [])]
+        print(f"training {len(cases(quick))} cases under {label}", file=sys.stderr, flush=True)
+        if name == "multi_worker":
+            launch(words, LaunchConfig(workers=devices, max_restarts=0), WORKER)
+        else:
+            subprocess.run([*WORKER, *words], check=True)
+
+
+def differences(a: str, b: str) -> tuple[float, float]:
+    """Largest difference of a step's loss, and of a weight or average, between two result files."""
+    with np.load(a) as x, np.load(b) as y:
+        if set(x.files) != set(y.files):
+            raise RuntimeError(f"{a} and {b} do not hold the same arrays")
+        weights = [np.abs(x[n].astype(float) - y[n].astype(float)).max() for n in x.files if n.startswith("weight/")]
+        return float(np.abs(x["losses"] - y["losses"]).max()), float(max(weights))
+
+
+def compare(folder: str, strategies: Sequence[str], quick: bool) -> list[Gap]:
+    """Every case under every strategy beside one device without micro-batches."""
+
+    def path(label: str, case: Case) -> str:
+        return os.path.join(folder, label, f"{case.name}.npz")
+
+    gaps = []
+    for case in cases(quick):
+        base = dataclasses.replace(case, micro_batches=1)
+        if case.precision == "float32":
+            bounds = LOSS_BOUND, WEIGHT_BOUNDS[case.optimizer]
+        else:
+            alike = [c for c in cases(quick) if dataclasses.replace(c, micro_batches=1) == base and c != base]
+            control = [differences(path("single", c), path("single", base)) for c in alike]
+            bounds = max(loss for loss, _ in control), max(weight for _, weight in control)
+        for label in strategies:
+            if (label, case) != ("single", base):
+                gaps.append(Gap(case, label, *differences(path(label, case), path("single", base)), *bounds))
+    return gaps
+
+
+def main() -> None:
+    """Trains, prints the table, and ends with exit code 1 if a bound was not kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="float32 and SGD only, without XLA")
+    parser.add_argument("--json", help="file for the figures")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tfscale-equivalence-") as folder:
+        train_all(folder, list(STRATEGIES), options.quick)
+        gaps = compare(folder, list(STRATEGIES), options.quick)
+    table = Table(title="differences from one device without micro-batches, 50 steps")
+    columns = ("family", "precision", "optimizer", "strategy", "micro", "max |d loss|", "max |d weight|", "bounds", "")
+    for column in columns:
+        table.add_column(column)
+    for gap in gaps:
+        case = gap.case
+        table.add_row(
+            case.family, case.precision, case.optimizer, gap.strategy, str(case.micro_batches), f"{gap.loss:.1e}",
+            f"{gap.weight:.1e}", f"{gap.loss_bound:.1e} {gap.weight_bound:.1e}", "ok" if gap.kept else "NO",
+        )  # fmt: skip
+    Console(width=130).print(table)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump([dataclasses.asdict(gap) for gap in gaps], file, indent=1)
+    kept = sum(gap.kept for gap in gaps)
+    print(f"{kept} of {len(gaps)} within their bounds")
+    sys.exit(0 if kept == len(gaps) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""One process of `make equivalence`: trains every case under one strategy and writes losses and weights.
+
+    python -m benchmarks.equivalence_worker mirrored --devices 4 --output FOLDER [--quick]
+
+Each case: 50 steps, clipping on, an average of the weights, and a last batch of each pass that has 12 rows for 16.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import os
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfscale import models
+from tfscale.config import MODEL_CONFIGS, LSTMConfig, TransformerConfig
+from tfscale.heartbeat import beat
+from tfscale.launching.lifeline import follow_launcher
+from tfscale.training.language_model import LanguageModel
+from tfscale.training.strategy import strategy
+from tfscale.training.workers import Workers
+
+STEPS, BATCH_SIZE, VOCABULARY, LENGTH = 50, 16, 50, 12
+SMALL = {
+    "transformer": TransformerConfig(
+        vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2
+    ),
+    "lstm": LSTMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
+}
+OPTIMIZERS = {"adamw": lambda: keras.optimizers.AdamW(1e-2), "sgd": lambda: keras.optimizers.SGD(0.1)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained; the strategy is that of the process."""
+
+    family: str
+    precision: str
+    optimizer: str
+    micro_batches: int
+
+    @property
+    def name(self) -> str:
+        """File name of the case's results."""
+        return "-".join(map(str, dataclasses.astuple(self)))
+
+
+def cases(quick: bool = False) -> list[Case]:
+    """All cases, or a few of each kind."""
+    micros = (1, 2) if quick else (1, 2, 4)
+    full = list(itertools.product(MODEL_CONFIGS, ("float32",), OPTIMIZERS, micros))
+    low = itertools.product(MODEL_CONFIGS, ("mixed_bfloat16", "mixed_float16"), ("sgd",), micros)
+    return [Case(*values) for values in ([c for c in full if c[2] == "sgd"] if quick else [*full, *low])]
+
+
+def make_windows(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and targets (rows, LENGTH): each token follows from the one before, nine times out of ten."""
+    rng = np.random.default_rng(seed)
+    stream = np.zeros((rows, LENGTH + 1), "int32")
+    stream[:, 0] = rng.integers(0, VOCABULARY, rows)
+    for t in range(LENGTH):
+        follows = (stream[:, t] * 3 + 1) % VOCABULARY
+        stream[:, t + 1] = np.where(rng.random(rows) < 0.9, follows, rng.integers(0, VOCABULARY, rows))
+    return stream[:, :-1], stream[:, 1:]
+
+
+class Losses(keras.callbacks.Callback):
+    """The loss of every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.values.append(logs["loss"])
+        beat(len(self.values))
+
+
+def train(case: Case, chosen: tf.distribute.Strategy, xla: bool = True) -> dict[str, np.ndarray]:
+    """Trains a case; returns its losses (STEPS,), and weights and their averages by name."""
+    data = tf.data.Dataset.from_tensor_slices(make_windows(3 * BATCH_SIZE + 12)).batch(BATCH_SIZE).repeat()
+    with chosen.scope():
+        model = LanguageModel(models.build_network(SMALL[case.family], case.precision, seed=1))
+        model.compile(
+            OPTIMIZERS[case.optimizer](), clip_norm=0.5, ema_decay=0.9, micro_batches=case.micro_batches, xla=xla
+        )
+    losses = Losses()
+    model.fit(data, epochs=1, steps_per_epoch=STEPS, steps_per_call=1, verbose=0, callbacks=[losses])
+    step = model.train_step_runner
+    assert step is not None
+    weights = {f"weight/{i}": v.numpy() for i, v in enumerate(step.variables)}
+    averages = {f"weight/average-{i}": v.numpy() for i, v in enumerate(step.averages)}
+    return {"losses": np.array(losses.values), **weights, **averages}
+
+
+def main() -> None:
+    """Trains all cases under one strategy."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("strategy", choices=["single", "mirrored", "multi_worker"])
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    follow_launcher()
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if options.strategy != "multi_worker":
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * options.devices)
+    chosen = strategy(options.strategy)
+    beat(0)
+    for case in cases(options.quick):
+        results = train(case, chosen, xla=not options.quick)
+        if Workers(chosen).is_chief:
+            np.savez(os.path.join(options.output, f"{case.name}.npz"), **results)
+
+
+if __name__ == "__main__":
+    main()
