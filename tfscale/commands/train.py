@@ -1,6 +1,6 @@
 """`tfscale train`: the model family decides which options there are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -56,9 +56,22 @@ def _family_help(family: str) -> str:
     return "\n".join([f"With --model.family {family} ({lines[start - 1].removesuffix(':')}):", *lines[start:]])
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale train`, and the YAML file if one is named."""
-    parsers = {family: build_parser(family) for family in MODEL_CONFIGS}
+NEEDED = {"data": "the data folder that tfscale prepare wrote", "output": "the run folder to write"}
+
+
+def parse(
+    words: Sequence[str],
+    builder: Callable[[str], ArgumentParser] = build_parser,
+    needed: Mapping[str, str] = NEEDED,
+) -> Namespace:
+    """Parses the words after `tfscale train`, and the YAML file if one is named.
+
+    Args:
+        words: the words.
+        builder: makes the parser of a model family; another command that takes train's options gives its own.
+        needed: options that must be given, and what they are.
+    """
+    parsers = {family: builder(family) for family in MODEL_CONFIGS}
     known = {key: typehint for parser in parsers.values() for key, typehint in option_types(parser).items()}
     words = normalize(words, known)
     path = next((word for word in words if not word.startswith("-")), None)
@@ -75,7 +88,7 @@ def parse(words: Sequence[str]) -> Namespace:
     if path:
         apply_yaml(parser, document, path)
     options = parse_normalized(parser, words)
-    for name, what in (("data", "the data folder that tfscale prepare wrote"), ("output", "the run folder to write")):
+    for name, what in needed.items():
         if not options[name]:
             raise ConfigError(f"--{name} must be given: {what}")
     return options

@@ -1,0 +1,82 @@
+"""`tfscale plan`: what a training needs, before money is spent."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import build_config
+from tfscale.commands import train
+from tfscale.commands.display import print_figures, print_table
+from tfscale.config import MODEL_CONFIGS, TrainConfig
+
+SUMMARY = "memory, time and cost of a training on paper, for any number of devices"
+
+
+def build_parser(family: str = "transformer") -> ArgumentParser:
+    """The options of `tfscale train` and those of the plan."""
+    parser = train.build_parser(family)
+    parser.prog = "tfscale plan"
+    parser.description = "Says what a training would need: memory, communication, time. Nothing is trained or read."
+    parser.add_argument("--devices", type=int, default=1, help="Devices that share each batch.")
+    parser.add_argument("--chip", type=str, default="cpu", help="h100, a100, v5e, v5p, v6e, or cpu, measured now.")
+    parser.add_argument("--tokens", type=float, default=None, help="Tokens to train on; by default 20 per parameter.")
+    parser.add_argument(
+        "--utilization", type=float, default=None, help="Share of the chip's peak that matrix products reach."
+    )
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale plan`, and the YAML file if one is named."""
+    return train.parse(words, build_parser, needed={})
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Makes the plan."""
+    from tfscale.planning import plan
+
+    made = plan(
+        build_config(MODEL_CONFIGS[options.model.family], options, "model"),
+        build_config(TrainConfig, options, "train"),
+        devices=options.devices, chip=options.chip, tokens=options.tokens, utilization=options.utilization,
+    )  # fmt: skip
+    return made.to_dict()
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the plan."""
+    memory = result["memory"]
+    print(f"{result['devices']} x {result['chip']} ({result['source']})\n")
+    print_figures(
+        {
+            "parameters": result["parameters"],
+            "FLOPs per token, forward": result["forward_flops_per_token"],
+            "FLOPs per token, training": result["training_flops_per_token"],
+            **{f"{name}, GB per device": size / 1e9 for name, size in memory.items()},
+            "all of it, GB per device": sum(memory.values()) / 1e9,
+            "memory of the device, GB": result["memory_per_device"] / 1e9,
+        }
+    )
+    print(f"\n{'fits' if result['fits'] else 'DOES NOT FIT'}: {result['advice']}\n")
+    print_figures(
+        {
+            "all-reduce, GB sent per device and step": result["all_reduce_bytes"] / 1e9,
+            "seconds per step, computation": result["compute_seconds"],
+            "seconds per step, communication": result["communication_seconds"],
+            "scaling efficiency": result["scaling_efficiency"],
+            "tokens per second": result["tokens_per_second"],
+            "token budget": result["token_budget"],
+            "hours": result["hours"],
+            "device hours": result["device_hours"],
+        }
+    )
+    print()
+    print_table(
+        ["devices", "seconds per step", "tokens per second", "efficiency"],
+        [
+            [str(s["devices"]), f"{s['step_seconds']:.4g}", f"{s['tokens_per_second']:,.0f}", f"{s['efficiency']:.1%}"]
+            for s in result["scaling"]
+        ],
+        "each device with the same share of the batch",
+    )

@@ -1,0 +1,122 @@
+"""What a model costs: parameters, floating-point operations and activations, counted from its config.
+
+Shapes: T tokens of a sequence, D hidden_dim, F feed_forward_dim, H heads, U units, E embedding_dim, V vocabulary.
+Operations count a multiplication and an addition as two, as is usual, and matrix products only.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tfscale.config import LSTMConfig, ModelConfig, TransformerConfig
+
+HEAD_FLOATS = 2
+"""float32 values per logit that live at the same time: the logits and their gradient."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of one model.
+
+    `forward_flops` are operations per token. The backward pass costs twice as much. The other figures say how many
+    values live between forward and backward pass: `block_values` in compute precision and `block_float32` in float32,
+    per token and layer; `kept_values` per token and layer when the layer is rematerialized; `edge_values` per token
+    outside the layers, without the logits; `loop_bytes` once per micro-batch.
+    """
+
+    parameters: int
+    forward_flops: float
+    layers: int
+    block_values: float
+    block_float32: float
+    kept_values: float
+    edge_values: float
+    loop_bytes: float
+    vocabulary_size: int
+
+
+def model_costs(config: ModelConfig) -> Costs:
+    """Counts the costs of a config.
+
+    Example:
+        model_costs(TransformerConfig(vocabulary_size=1000)).parameters
+    """
+    if isinstance(config, TransformerConfig):
+        return _transformer(config)
+    return _lstm(config)
+
+
+def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, int]]:
+    """(m, k, n) of the forward matrix products with weights, for `tokens` tokens at once."""
+    if isinstance(config, TransformerConfig):
+        d, f = config.hidden_dim, config.feed_forward_dim or 4 * config.hidden_dim
+        for _ in range(config.num_layers):
+            yield from ((tokens, d, 3 * d), (tokens, d, d), (tokens, d, f), (tokens, f, d))
+        yield tokens, d, config.vocabulary_size
+        return
+    # A recurrent layer multiplies one time step at once.
+    rows = max(1, tokens // config.sequence_length)
+    units, width = config.hidden_dim, config.embedding_dim
+    for layer in range(config.num_layers):
+        yield rows, (units if layer else width), 4 * units
+        yield rows, units, 4 * units
+    if config.tie_embeddings and units != width:
+        yield tokens, units, width
+    yield tokens, (width if config.tie_embeddings else units), config.vocabulary_size
+
+
+def _product_flops(config: ModelConfig) -> float:
+    """Forward operations per token of the products with weights, from their shapes for T tokens."""
+    t = config.sequence_length
+    once = 0.0
+    for m, k, n in matmul_shapes(config, t):
+        times = t if isinstance(config, LSTMConfig) and m == 1 and t > 1 else 1
+        once += 2.0 * m * k * n * times
+    return once / t
+
+
+def _transformer(config: TransformerConfig) -> Costs:
+    t, d, f = config.sequence_length, config.hidden_dim, config.feed_forward_dim or 4 * config.hidden_dim
+    bias, v = config.use_bias, config.vocabulary_size
+    norm = d * (1 + bias)
+    block = 4 * d * d + bias * 4 * d + 2 * d * f + bias * (f + d) + 2 * norm
+    parameters = v * d * (1 if config.tie_embeddings else 2) + t * d + config.num_layers * block + norm
+    # Scores and their use: two products of T x K by T per head, for each of T queries; nothing is saved by the mask.
+    attention = config.num_layers * 2 * 2.0 * t * d
+    return Costs(
+        parameters=parameters,
+        forward_flops=_product_flops(config) + attention,
+        layers=config.num_layers,
+        # Input, two norms, query, key and value, mixed values and the sum after attention; of the feed-forward layer
+        # its input to GELU, the two factors of GELU's derivative, and GELU's output.
+        block_values=8 * d + 4 * f,
+        # The attention weights, T per head.
+        block_float32=float(config.num_heads * t),
+        kept_values=d,
+        edge_values=3 * d,
+        loop_bytes=0.0,
+        vocabulary_size=v,
+    )
+
+
+def _lstm(config: LSTMConfig) -> Costs:
+    units, width, v = config.hidden_dim, config.embedding_dim, config.vocabulary_size
+    inputs = [width] + [units] * (config.num_layers - 1)
+    recurrent = sum(4 * units * (size + units + 1) for size in inputs)
+    parameters = v * width + recurrent
+    if config.tie_embeddings:
+        parameters += units * width if units != width else 0
+    else:
+        parameters += (units + 1) * v
+    return Costs(
+        parameters=parameters,
+        forward_flops=_product_flops(config),
+        layers=config.num_layers,
+        # Gates before and after their activation, state, its tanh, and output.
+        block_values=9 * units,
+        block_float32=0.0,
+        kept_values=units,
+        edge_values=3 * width,
+        # TensorFlow's loop over time stacks the kernels, which do not change, once per time step for the backward pass.
+        loop_bytes=4.0 * config.sequence_length * sum(4 * units * (size + units) for size in inputs),
+        vocabulary_size=v,
+    )
