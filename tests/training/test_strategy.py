@@ -1,0 +1,75 @@
+"""The choice of a strategy: what the environment offers, and what is refused."""
+
+import json
+
+import keras
+import pytest
+import tensorflow as tf
+
+from tfscale.errors import ConfigError
+from tfscale.training import strategy as module
+from tfscale.training.strategy import describe, strategy
+from tfscale.training.workers import Workers
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch):
+    for name in ("TF_CONFIG", "TFSCALE_WORKERS", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def two_workers(monkeypatch):
+    cluster = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+
+
+def test_auto_takes_what_there_is_and_says_why(monkeypatch):
+    assert strategy("auto") is tf.distribute.get_strategy()
+    assert describe(strategy("auto"), "auto") == (
+        "one device, 1 replica on CPU (this machine has no GPU, and its cores share one device)"
+    )
+    assert describe(strategy("single"), "single") == "one device, 1 replica on CPU"
+    two_workers(monkeypatch)
+    assert module._offered() == ("multi_worker", "TF_CONFIG names 2 workers")
+    gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(2)]
+    monkeypatch.delenv("TF_CONFIG")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else [])
+    assert module._offered() == ("mirrored", "this machine has 2 GPUs")
+
+
+def test_one_object_per_process():
+    assert strategy("mirrored") is strategy("mirrored")
+    assert describe(strategy("mirrored")) == "MirroredStrategy, 2 replicas on CPU"
+
+
+def test_a_second_strategy_that_communicates_is_refused(monkeypatch):
+    two_workers(monkeypatch)
+    monkeypatch.setattr(module, "_chosen", {"single": None, "mirrored": object()})
+    with pytest.raises(
+        ConfigError, match="already trains under the mirrored strategy, and a second one .multi_worker."
+    ):
+        strategy("multi_worker")
+
+
+def test_multi_worker_needs_a_cluster():
+    with pytest.raises(ConfigError, match="needs a cluster.*tfscale launch --workers 2"):
+        module._make("multi_worker")
+
+
+def test_keras_distribution_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.distribution, "distribution", lambda: object())
+    with pytest.raises(ConfigError, match="on the TensorFlow backend it shards nothing"):
+        strategy()
+
+
+def test_unknown_names():
+    with pytest.raises(ConfigError, match="unknown strategy 'horovod'; expected one of auto, single, mirrored"):
+        strategy("horovod")
+
+
+def test_one_process_has_nothing_to_agree_on():
+    workers = Workers(strategy("mirrored"))
+    assert (workers.count, workers.index, workers.is_chief) == (1, 0, True)
+    assert workers.any(True) and not workers.any(False)
+    assert workers.gather([1.0, 2.5]).tolist() == [[1.0, 2.5]]
+    workers.check_alike({"data": "abc"})
