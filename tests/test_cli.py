@@ -227,7 +227,7 @@ def test_a_stopped_training_says_how_to_go_on(replace_module, capsys):
     summary = {"steps": 1200, "tokens": 9, "loss": 2.0, "tokens_per_second": 3.0, "interrupted": "SIGTERM",
                "validation": None}  # fmt: skip
     replace_module("tfscale.training.run", train=lambda *_, **__: summary)
-    assert cli.main(TRAIN) == 0
+    assert cli.main(TRAIN) == 75
     assert "stopped by SIGTERM at step 1,200; the same command goes on from there" in capsys.readouterr().out
 
 
@@ -357,7 +357,7 @@ def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
         return score
 
     replace_module("tfscale.device", load=lambda path, threads: ("device", path, threads))
-    replace_module("tfscale.training.run", load_run=lambda path: ("run", path))
+    replace_module("tfscale.training.run_folder", load_run=lambda path: ("run", path))
     replace_module("tfscale.evaluation.evaluate", evaluate_run=fake("run"), evaluate_file=fake("file"))
     run, exported = tmp_path / "run", tmp_path / "export"
     run.mkdir()
@@ -446,5 +446,7 @@ def test_every_command_module_is_complete():
         assert module.__name__ == f"{commands.__name__}.{name}"
         assert module.SUMMARY and "\n" not in module.SUMMARY
         assert callable(module.parse) and callable(module.run) and callable(module.show)
-    assert set(cli.COMMANDS) == {"quickstart", "prepare", "train", "evaluate", "generate", "export", "benchmark"}
+    assert set(cli.COMMANDS) == {
+        "quickstart", "prepare", "train", "evaluate", "generate", "export", "benchmark", "launch", "plan",
+    }  # fmt: skip
     assert evaluate.parse(["run"]).split == "validation"

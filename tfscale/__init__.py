@@ -45,8 +45,8 @@ __all__ = ["__version__", "export", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "export":  # A room with the name of its command: the module itself can be called.
-        return importlib.import_module("tfscale.export")
+    if name in ("device", "export"):  # Rooms; that with the name of its command can itself be called.
+        return importlib.import_module(f"tfscale.{name}")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'tfscale' has no attribute {name!r}")
