@@ -10,10 +10,12 @@ BENCHMARK_STAMP := .venv/installed-benchmark
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format benchmark clean
+TPU_COMPILER := .venv-tpu-check
+TF220 := .venv-tf220
+.PHONY: help install quickstart test test-tpu test-tf220 equivalence soak lint format benchmark clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
+	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
 
 # The stamp is written last, so that an interrupted installation is done again and a finished one is not.
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -49,6 +51,33 @@ $(BENCHMARK_STAMP): $(STAMP)
 benchmark: $(BENCHMARK_STAMP)  ## tfscale beside PyTorch and stock Keras, in one run
 	@$(BIN)/python -m benchmarks $(if $(TEXT),--text '$(TEXT)') $(ARGS)
 
+# The TPU compiler's packages do not belong to tfscale's environment: jax and libtpu, pinned in tfscale/tpu_check.
+$(TPU_COMPILER)/installed: $(STAMP) tfscale/tpu_check/compiler.py
+	@echo "Installing the TPU compiler into $(TPU_COMPILER) (about 1 GB) ..."
+	@$(PYTHON) -m venv $(TPU_COMPILER)
+	@$(TPU_COMPILER)/bin/python -m pip install -qq --disable-pip-version-check \
+		$$($(BIN)/python -c 'from tfscale.tpu_check.compiler import REQUIREMENTS; print(*REQUIREMENTS)')
+	@touch $@
+
+test-tpu: $(TPU_COMPILER)/installed  ## every family's steps through the real TPU compiler (no TPU needed)
+	@TFSCALE_TPU_COMPILER=$(CURDIR)/$(TPU_COMPILER)/bin/python $(BIN)/python -m pytest -m tpu tests/tpu_check $(ARGS)
+
+$(TF220)/installed: setup.cfg
+	@echo "Installing TensorFlow 2.20 into $(TF220) (about 4 GB) ..."
+	@$(PYTHON) -m venv $(TF220)
+	@$(TF220)/bin/python -m pip install -qq --disable-pip-version-check --editable '.[test]' \
+		tensorflow==2.20.0 tensorflow-text==2.20.1 tf_keras==2.20.1 keras==3.15.1
+	@touch $@
+
+test-tf220: $(TF220)/installed  ## the core of the tests on TensorFlow 2.20, the newest that has a TPU wheel
+	@$(TF220)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/training tests/models tests/data $(ARGS)
+
+equivalence: $(STAMP)  ## every family x strategy x precision x micro-batches beside one device
+	@$(BIN)/python -m benchmarks.equivalence $(ARGS)
+
+soak: $(STAMP)  ## 20 kills of two workers, 20 of one, and a full disk: the weights must come out the same
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
 clean:  ## remove .venv, caches and build output; savedmodels/ stays
-	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv $(TPU_COMPILER) $(TF220) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -443,10 +443,11 @@ def test_a_tensorflow_that_does_not_start_says_why(tmp_path):
 
 def test_every_command_module_is_complete():
     for name, module in cli.COMMANDS.items():
-        assert module.__name__ == f"{commands.__name__}.{name}"
+        assert module.__name__ == f"{commands.__name__}.{name.replace('-', '_')}"
         assert module.SUMMARY and "\n" not in module.SUMMARY
         assert callable(module.parse) and callable(module.run) and callable(module.show)
     assert set(cli.COMMANDS) == {
         "quickstart", "prepare", "train", "evaluate", "generate", "export", "benchmark", "launch", "plan",
+        "tpu-check",
     }  # fmt: skip
     assert evaluate.parse(["run"]).split == "validation"

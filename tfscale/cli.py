@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tfscale import __version__
 from tfscale.arguments import closest
-from tfscale.commands import benchmark, evaluate, export, generate, launch, plan, prepare, quickstart, train
+from tfscale.commands import benchmark, evaluate, export, generate, launch, plan, prepare, quickstart, tpu_check, train
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.launching.lifeline import follow_launcher
 
@@ -26,6 +26,7 @@ COMMANDS = {
     "benchmark": benchmark,
     "launch": launch,
     "plan": plan,
+    "tpu-check": tpu_check,
 }
 
 

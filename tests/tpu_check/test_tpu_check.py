@@ -1,0 +1,181 @@
+"""What a TPU would be given: the real steps are clean, the gate can fail, and a compiler that fails is reported.
+
+The compiler itself is a script that pretends, except under the marker `tpu` (`make test-tpu`).
+"""
+
+import json
+import os
+import stat
+import sys
+
+import keras
+import pytest
+import tensorflow as tf
+
+from tfscale import cli
+from tfscale.config import MODEL_CONFIGS, TrainConfig
+from tfscale.errors import ConfigError, TfscaleError
+from tfscale.tpu_check import check
+from tfscale.tpu_check.check import run_compiler, tpu_check
+from tfscale.tpu_check.lowering import Findings, find, lower, lower_steps
+
+TRAIN = TrainConfig(global_batch_size=16, precision="mixed_bfloat16", micro_batches=2, ema_decay=0.9)
+GOOD = {"compiled": True, "error": None, "temporaries": 5 * 2**20, "flops": 1e6}
+
+
+def config_of(family):
+    return MODEL_CONFIGS[family](vocabulary_size=50, sequence_length=16, hidden_dim=16, dropout=0.1)
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A program in the place of Python with the compiler; its code sees the topology and the paths in sys.argv[2:]."""
+
+    def make(code):
+        path = tmp_path / "python"
+        path.write_text(
+            f"#!{sys.executable}\nimport json, os, sys, time\nGOOD = json.loads('''{json.dumps(GOOD)}''')\n{code}"
+        )
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return str(path)
+
+    return make
+
+
+@pytest.mark.parametrize("family", MODEL_CONFIGS)
+def test_the_steps_of_every_family_have_fixed_shapes_and_nothing_odd(family):
+    steps = lower_steps(config_of(family), TRAIN, chips=4)
+    assert [step.name for step in steps] == ["train", "evaluation"]
+    for step in steps:
+        assert step.findings == Findings((), (), ()) and len(step.hlo) > 1000
+    assert steps[0].state_bytes > 4 * steps[0].weight_bytes  # two moments, the averages, and the counters
+
+
+def lowered(function):
+    compiled = tf.function(function, jit_compile=True)
+    return lower("train", compiled, (tf.zeros((4, 8), tf.int32),), 0, 0)
+
+
+def test_dynamic_shapes_are_found():
+    assert lowered(lambda x: tf.reduce_sum(tf.unique(tf.reshape(x, [-1]))[0])).findings.dynamic
+    assert lowered(lambda x: tf.reduce_sum(tf.boolean_mask(x, x > 0))).findings.dynamic
+    assert not lowered(lambda x: tf.reduce_sum(tf.where(x > 0, x, 0))).findings.dynamic
+
+
+def test_float64_and_custom_calls_are_found():
+    findings = lowered(
+        lambda x: tf.linalg.matmul(tf.cast(x, tf.float64), tf.cast(x, tf.float64), transpose_b=True)
+    ).findings
+    assert any("dot" in name for name in findings.float64)
+    text = "func.func @main() {\n  %0 = stablehlo.custom_call @TopK(%arg0) : (tensor<4xf32>) -> tensor<4xf32>\n}"
+    assert find(text).custom_calls == ("TopK",)
+
+
+def test_strings_in_the_step_are_refused():
+    with pytest.raises(ConfigError, match="the train step cannot be compiled for a TPU: it uses .*AsString"):
+        lowered(lambda x: tf.strings.length(tf.strings.as_string(x)))
+
+
+def test_a_step_with_dynamic_shapes_is_refused(monkeypatch, fake):
+    class Unique(keras.layers.Layer):
+        def call(self, x):
+            return x + 0 * tf.cast(tf.reduce_sum(tf.unique(tf.reshape(tf.cast(x, tf.int32), [-1]))[0]), x.dtype)
+
+    def network(*_):
+        inputs = keras.Input((None,), dtype="int32")
+        return keras.Model(inputs, keras.layers.Dense(50)(Unique()(keras.layers.Embedding(50, 8)(inputs))))
+
+    monkeypatch.setattr("tfscale.models.build_network", network)
+    with pytest.raises(ConfigError, match="the train step has dynamic shapes .*keep every shape fixed"):
+        tpu_check(config_of("lstm"), TrainConfig(global_batch_size=8), ["v5e:2x2"], compiler_python=fake(""))
+
+
+def test_the_report_and_its_command(fake, capsys):
+    python = fake("for path in sys.argv[3:]: print(json.dumps(GOOD))")
+    words = ["tpu-check", "--model.vocabulary_size", "50", "--model.hidden_dim", "16", "--model.num_layers", "1",
+             "--topology", "v5e:2x2", "--compiler-python", python]  # fmt: skip
+    assert cli.main([*words, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (chip,) = result["chips"]
+    assert (chip["chips"], chip["rows_per_chip"], chip["memory"], chip["compiled"]) == (4, 8, 2**34, True)
+    assert [step["temporaries"] for step in chip["steps"]] == [5 * 2**20] * 2
+    assert cli.main(words) == 0
+    assert "compiled by the TPU compiler (libtpu 0.0.52); not run on a TPU" in capsys.readouterr().out
+
+
+def test_what_makes_it_fit_is_found_by_trying(fake, tmp_path):
+    python = fake(
+        f"count = len(os.listdir({str(tmp_path)!r}))\n"
+        f"open({str(tmp_path)!r} + f'/call-{{count}}', 'w')\n"
+        "for path in sys.argv[3:]:\n"
+        "    print(json.dumps(GOOD if count > 2 else {'compiled': False, 'error': 'RESOURCE_EXHAUSTED: HbmOom'}))"
+    )
+    (chip,) = tpu_check(config_of("lstm"), TrainConfig(global_batch_size=32), ["v6e:2x2"], compiler_python=python)[
+        "chips"
+    ]
+    assert not chip["compiled"] and "makes it fit" in chip["advice"]
+    assert len(list(tmp_path.glob("call-*"))) == 3
+
+
+@pytest.mark.parametrize(
+    "code,message",
+    [
+        ("print(json.dumps(GOOD)); sys.stdout.flush(); os.abort()", r"the TPU compiler crashed \(exit code -6\)"),
+        ("print(json.dumps(GOOD)); sys.stdout.flush(); time.sleep(60)", "did not end within 2 s"),
+        ("print(json.dumps(GOOD))", "the TPU compiler said nothing"),
+    ],
+)
+def test_a_crash_or_hang_of_the_compiler_is_our_message(fake, code, message):
+    steps = lower_steps(config_of("lstm"), TrainConfig(global_batch_size=4), chips=4)
+    first, second = run_compiler(steps, "v5e:2x2", fake(code), seconds=2.0)
+    assert first["compiled"] and not second["compiled"]
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(second["error"])
+
+
+@pytest.mark.parametrize(
+    "topology,train,python,message",
+    [
+        ("v9:2x2", TRAIN, "x", "unknown topology 'v9:2x2'; expected v4"),
+        ("v5e", TRAIN, "x", "unknown topology 'v5e'"),
+        ("v5e:4x4", TRAIN, "x", "not divisible by replicas x micro_batches = 16 x 2"),
+        ("v5e:2x2", TRAIN, "/no/python", "/no/python cannot be started"),
+        ("v5e:2x2", TRAIN, sys.executable, "does not have the TPU compiler"),
+    ],
+)
+def test_mistakes_are_named(topology, train, python, message):
+    with pytest.raises(ConfigError, match=message):
+        tpu_check(config_of("lstm"), train, [topology], compiler_python=python)
+
+
+def test_a_failed_installation_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(check.compiler, "REQUIREMENTS", ("no-such-package-of-ours==1.0", "libtpu==9.9"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    notes = []
+    with pytest.raises(TfscaleError, match="could not be installed into .*give --compiler-python"):
+        check.find_compiler(notes.append)
+    assert "installing the TPU compiler" in notes[0]
+
+
+@pytest.mark.tpu
+@pytest.mark.parametrize("family", MODEL_CONFIGS)
+def test_the_tpu_compiler_takes_the_steps_of_every_family(family):
+    """With the real compiler, which TFSCALE_TPU_COMPILER names."""
+    result = tpu_check(config_of(family), TRAIN, ["v5e:2x2"], compiler_python=os.environ["TFSCALE_TPU_COMPILER"])
+    (chip,) = result["chips"]
+    assert chip["compiled"], chip
+    # Weights and state are updated in place; what is left is small for such a model.
+    assert all(0 <= step["temporaries"] < 2**24 for step in chip["steps"])
+
+
+@pytest.mark.tpu
+def test_the_tpu_compiler_refuses_what_does_not_fit():
+    config = MODEL_CONFIGS["transformer"](
+        vocabulary_size=32_000, sequence_length=2048, hidden_dim=512, num_layers=2, num_heads=8
+    )
+    train = TrainConfig(global_batch_size=256, precision="mixed_bfloat16")
+    result = tpu_check(config, train, ["v5e:2x2"], compiler_python=os.environ["TFSCALE_TPU_COMPILER"])
+    (chip,) = result["chips"]
+    assert not chip["compiled"] and "RESOURCE_EXHAUSTED" in chip["steps"][0]["error"]
+    assert "makes it fit" in chip["advice"]

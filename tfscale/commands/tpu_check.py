@@ -1,0 +1,83 @@
+"""`tfscale tpu-check`: the real TPU compiler on the steps of a config, without a TPU."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import build_config
+from tfscale.commands import train
+from tfscale.commands.display import print_table
+from tfscale.commands.quiet import load_tensorflow
+from tfscale.config import MODEL_CONFIGS, TrainConfig
+from tfscale.progress import ProgressLine
+
+SUMMARY = "compile a config's steps for TPUs with the real TPU compiler, without a TPU"
+
+
+def build_parser(family: str = "transformer") -> ArgumentParser:
+    """The options of `tfscale train` and those of the check."""
+    parser = train.build_parser(family)
+    parser.prog = "tfscale tpu-check"
+    parser.description = (
+        "Compiles the training and evaluation step of a config with the compiler that TPUs use, on a machine without "
+        "one. It shows that the steps compile and what memory they need; not that they run, nor how fast."
+    )
+    parser.add_argument("--topology", type=str, default=None, help="Chip and grid, such as v5e:2x2; by default all.")
+    parser.add_argument(
+        "--compiler_python", type=str, default=None, help="A Python with jax and libtpu; one is made if absent."
+    )
+    parser.add_argument("--compiler_seconds", type=float, default=900.0, help="Time limit of the compiler, seconds.")
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale tpu-check`, and the YAML file if one is named."""
+    return train.parse(words, build_parser, needed={})
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Compiles for each chip."""
+    load_tensorflow()
+    from tfscale.tpu_check.check import TOPOLOGIES, tpu_check
+
+    with ProgressLine("tpu-check", None) as line:
+        return tpu_check(
+            build_config(MODEL_CONFIGS[options.model.family], options, "model"),
+            build_config(TrainConfig, options, "train"),
+            [options.topology] if options.topology else TOPOLOGIES,
+            compiler_python=options.compiler_python, seconds=options.compiler_seconds, note=line.note,
+        )  # fmt: skip
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints a row per chip and step, and what would help."""
+
+    def size(value: Any) -> str:
+        return "-" if value is None else f"{value / 2**20:,.0f}"
+
+    rows = [
+        [
+            f"{chip['topology']} {step['step']}", "yes" if step["compiled"] else "NO", size(step["weights"]),
+            size(step["state"]), size(step["temporaries"]), size(chip["memory"]),
+            "-" if step["flops"] is None else f"{step['flops']:.3g}",
+        ]
+        for chip in result["chips"] for step in chip["steps"]
+    ]  # fmt: skip
+    columns = ["chip and step", "compiled", "weights", "state", "temporaries", "memory", "FLOPs"]
+    print_table(columns, rows, "MiB on each chip; loops over time count once in the FLOPs")
+    for chip in result["chips"]:
+        for step in chip["steps"]:
+            if step["error"]:
+                print(f"{chip['topology']}, {step['step']}: {step['error'].splitlines()[0][:300]}")
+            for kind in ("float64", "custom_calls"):
+                if step[kind]:
+                    print(f"{chip['topology']}, {step['step']}: {kind.replace('_', ' ')}: {', '.join(step[kind])}")
+        if chip["advice"]:
+            print(f"{chip['topology']}: {chip['advice']}")
+    print(f"compiled by the TPU compiler ({result['compiler']}); not run on a TPU")
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    """2 if a step did not compile for a chip that was asked for."""
+    return 0 if all(chip["compiled"] for chip in result["chips"]) else 2

@@ -1,0 +1,89 @@
+"""Compiles programs for a TPU that is not there. Runs by itself in a Python that has jax and libtpu, nothing of ours.
+
+    python compiler.py v5e:2x2 train.hlo.pb evaluation.hlo.pb
+
+Each line of stdout is a JSON object about one file: {"file", "compiled", "error", "arguments", "aliased",
+"temporaries", "output", "code", "flops"}, sizes in bytes. The compiler may abort the process; what was printed before
+stays true.
+
+It uses private interfaces of jax, so the version is pinned (see REQUIREMENTS).
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+REQUIREMENTS = ("jax==0.10.2", "jaxlib==0.10.2", "libtpu==0.0.52")
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0",
+    "TPU_STDERR_LOG_LEVEL": "3", "TPU_MIN_LOG_LEVEL": "3",
+}  # fmt: skip
+"""No question to the metadata server of Google's cloud, and no lock against a second compiler at the same time."""
+
+
+def load(path: str) -> Any:
+    """A serialized HLO module of TensorFlow's as StableHLO that the TPU compiler takes."""
+    from jax._src.lib import _jax
+    from jaxlib.mlir import ir
+
+    with open(path, "rb") as file:
+        module = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(file.read()))
+    copies = []
+
+    def collect(operation: Any) -> Any:
+        if operation.name == "mhlo.copy":
+            copies.append(operation)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(collect)
+    # A copy is an identity that StableHLO has no word for.
+    for operation in copies:
+        operation.results[0].replace_all_uses_with(operation.operands[0])
+    for operation in copies:
+        operation.erase()
+    return module
+
+
+def main(topology: str, paths: list[str]) -> None:
+    """Compiles each file for one chip of a topology such as "v5e:2x2"."""
+    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
+    import numpy as np
+    from jax._src import compiler
+    from jax._src.interpreters import mlir
+    from jax._src.lib import _jax
+    from jax.experimental import topologies
+    from jaxlib.mlir import ir
+
+    chip = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0]
+    options = compiler.get_compile_options(
+        num_replicas=1, num_partitions=1, device_assignment=np.array([[chip.id]]), backend=chip.client
+    )
+    for path in paths:
+        result: dict[str, Any] = {"file": os.path.basename(path), "compiled": False, "error": None}
+        try:
+            context = mlir.make_ir_context()
+            with context, ir.Location.unknown(context):
+                compiled = chip.client.compile(
+                    load(path), executable_devices=_jax.DeviceList((chip,)), compile_options=options
+                )
+            sizes = compiled.get_compiled_memory_stats()
+            costs = compiled.cost_analysis()
+            costs = costs[0] if isinstance(costs, list) else costs
+            result |= {
+                "compiled": True,
+                "arguments": sizes.argument_size_in_bytes,
+                "aliased": sizes.alias_size_in_bytes,
+                "temporaries": sizes.temp_size_in_bytes,
+                "output": sizes.output_size_in_bytes,
+                "code": sizes.generated_code_size_in_bytes,
+                "flops": costs.get("flops"),
+            }
+        except Exception as error:  # noqa: BLE001 - whatever the compiler says is the result
+            result["error"] = str(error)
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

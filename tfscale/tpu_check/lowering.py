@@ -1,0 +1,117 @@
+"""The exact steps of a config as the programs that XLA would compile, and what in them a TPU would not like."""
+
+import os
+import re
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from tfscale import models
+from tfscale.config import ModelConfig, TrainConfig
+from tfscale.errors import ConfigError
+from tfscale.training.language_model import LanguageModel
+from tfscale.training.schedule import build_optimizer
+from tfscale.training.step import options_from
+from tfscale.training.validation import EvaluationStep
+
+_DYNAMIC = re.compile(r"tensor<[^>]*\?|bounds<|set_dimension_size|dynamic_reshape|real_dynamic")
+_CUSTOM_CALL = re.compile(r"custom_call\s*@(\w+)|custom_call_target\s*=\s*\"([^\"]+)\"")
+_FLOAT64 = re.compile(r"stablehlo\.(\w+)[^\n]*tensor<[^>]*f64>")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is in a program that should not be: operations with dynamic shapes, in float64, and custom calls by name."""
+
+    dynamic: tuple[str, ...]
+    float64: tuple[str, ...]
+    custom_calls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A step as a serialized HLO module, with the bytes of weights and of the rest of the state that it updates."""
+
+    name: str
+    hlo: bytes
+    findings: Findings
+    weight_bytes: int
+    state_bytes: int
+
+
+def lower_steps(model: ModelConfig, train: TrainConfig, chips: int) -> list[Lowered]:
+    """Lowers the training and the evaluation step of a config for one chip of several.
+
+    Args:
+        model: the architecture, with its vocabulary size.
+        train: batch, precision and so on.
+        chips: chips that share each batch.
+
+    Returns:
+        The steps "train" and "evaluation".
+
+    Raises:
+        ConfigError: a step cannot be compiled at all, for example because it handles strings.
+    """
+    rows = train.global_batch_size // chips
+    network = models.build_network(model, train.precision, train.seed)
+    language_model = LanguageModel(network)
+    options = options_from(train, xla=True)
+    language_model.compile(build_optimizer(train, network), **vars(options))
+    step = language_model.train_step_runner
+    assert step is not None
+    ids = tf.zeros((rows, model.sequence_length), tf.int32)
+    evaluation = EvaluationStep(network, language_model.strategy, xla=True)
+    weight_bytes = sum(variable.numpy().nbytes for variable in step.variables)
+    state_bytes = sum(variable.numpy().nbytes for variable in step.state().values())
+    # The compiler's entry takes no default arguments, so each step gets a front that has none.
+    fronts = {
+        "train": lambda ids, targets: step._gradients_and_update(ids, targets),
+        "evaluation": lambda ids, targets: evaluation._replica_sums(ids, targets),
+    }
+    return [
+        lower(name, tf.function(front, jit_compile=True), (ids, ids), weight_bytes, state_bytes)
+        for name, front in fronts.items()
+    ]
+
+
+def lower(
+    name: str, function: tf.types.experimental.GenericFunction, arguments: tuple, weight_bytes: int, state_bytes: int
+) -> Lowered:
+    """Lowers one function that XLA compiles.
+
+    Raises:
+        ConfigError: it holds an operation that XLA has no kernel for; the message names it.
+    """
+    try:
+        representation = function.experimental_get_compiler_ir(*arguments)
+        text = representation(stage="stablehlo")
+        hlo = representation(stage="hlo_serialized")
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, ValueError) as error:
+        operations = sorted(set(re.findall(r"(?:unsupported operations[^:]*:|Op type )\s*'?(\w+)", str(error))))
+        what = ", ".join(operations) or str(error).splitlines()[0][:200]
+        raise ConfigError(
+            f"the {name} step cannot be compiled for a TPU: it uses {what}. Strings and Python belong into the input "
+            "pipeline, not into the step"
+        ) from error
+    return Lowered(name, hlo, find(text), weight_bytes, state_bytes)
+
+
+def find(stablehlo: str) -> Findings:
+    """Looks through a program's text."""
+    dynamic = set()
+    for line in stablehlo.splitlines():
+        if _DYNAMIC.search(line):
+            match = re.search(r"(?:stablehlo|chlo|mhlo)\.(\w+)", line)
+            dynamic.add(match[1] if match else "argument")
+    calls = {first or second for first, second in _CUSTOM_CALL.findall(stablehlo)}
+    return Findings(tuple(sorted(dynamic)), tuple(sorted(set(_FLOAT64.findall(stablehlo)))), tuple(sorted(calls)))
+
+
+def write(steps: list[Lowered], folder: str) -> list[str]:
+    """Writes each step's module into a folder; returns the paths."""
+    paths = [os.path.join(folder, f"{step.name}.hlo.pb") for step in steps]
+    for step, path in zip(steps, paths, strict=True):
+        with open(path, "wb") as file:
+            file.write(step.hlo)
+    return paths
