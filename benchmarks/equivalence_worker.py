@@ -56,6 +56,14 @@ def cases(quick: bool = False) -> list[Case]:
     return [Case(*values) for values in ([c for c in full if c[2] == "sgd"] if quick else [*full, *low])]
 
 
+def controls(case: Case) -> list[Case]:
+    """The case cut into 1, 2, 4, 8 and 16 micro-batches, as many parts as replicas and micro-batches make of a batch.
+
+    In mixed precision their differences on one device are the control: each part rounds for itself.
+    """
+    return [dataclasses.replace(case, micro_batches=micro) for micro in (1, 2, 4, 8, 16)]
+
+
 def make_windows(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Ids and targets (rows, LENGTH): each token follows from the one before, nine times out of ten."""
     rng = np.random.default_rng(seed)
@@ -110,7 +118,10 @@ def main() -> None:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * options.devices)
     chosen = strategy(options.strategy)
     beat(0)
-    for case in cases(options.quick):
+    wanted = cases(options.quick)
+    if options.strategy == "single":
+        wanted += [c for case in wanted if case.precision != "float32" for c in controls(case)]
+    for case in dict.fromkeys(wanted):
         results = train(case, chosen, xla=not options.quick)
         if Workers(chosen).is_chief:
             np.savez(os.path.join(options.output, f"{case.name}.npz"), **results)

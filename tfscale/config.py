@@ -191,13 +191,14 @@ class TrainConfig:
     """Windows per optimizer step over all replicas; must be divisible by replicas x micro_batches."""
     micro_batches: int = 1
     """Parts into which each replica cuts its batch, one after the other: less memory, the same answer."""
-    strategy: Literal["auto", "single", "mirrored", "multi_worker"] = "auto"
+    strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
     """Where to train: one device, all local devices (mirrored), all processes of the cluster that the environment
-    names (multi_worker), or what machine and environment offer (auto)."""
+    names (multi_worker), a TPU, or what machine and environment offer (auto)."""
     precision: Precision = "float32"
     """Compute type. mixed_float16 scales the loss dynamically; weights stay float32 in all three."""
     xla: Literal["auto", "on", "off"] = "auto"
-    """Compile forward and backward by XLA; auto is on, except for an LSTM on a GPU, where cuDNN is faster."""
+    """Compile forward and backward by XLA; auto is on, except for an LSTM on a GPU, where cuDNN is faster. A TPU
+    compiles by itself."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     warmup_steps: int = 100

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError
 from tfscale.training import strategy as module
+from tfscale.training import tpu
 from tfscale.training.strategy import describe, strategy
 from tfscale.training.workers import Workers
 
@@ -73,3 +74,20 @@ def test_one_process_has_nothing_to_agree_on():
     assert workers.any(True) and not workers.any(False)
     assert workers.gather([1.0, 2.5]).tolist() == [[1.0, 2.5]]
     workers.check_alike({"data": "abc"})
+
+
+def test_a_tpu_is_asked_for_where_there_is_none(monkeypatch):
+    with pytest.raises(
+        ConfigError, match="TensorFlow 2.2[01].* without TPU kernels; pip install tensorflow-tpu==2.20.0"
+    ):
+        module._make("tpu")
+    monkeypatch.setattr(tpu, "has_tpu_wheel", lambda: True)
+    with pytest.raises(ConfigError, match="this machine has no TPU .none of /dev/accel"):
+        tpu.tpu_strategy()
+
+
+def test_auto_takes_a_tpu(monkeypatch):
+    monkeypatch.setattr(module, "tpu_device_files", lambda: ["/dev/accel0", "/dev/accel1"])
+    assert module._offered()[0] == "single"  # a device that this TensorFlow cannot use
+    monkeypatch.setattr(module, "has_tpu_wheel", lambda: True)
+    assert module._offered() == ("tpu", "this machine has 2 TPU device files")

@@ -226,6 +226,8 @@ def fit_to_data(config: ModelConfig, manifest: Manifest) -> ModelConfig:
 
 def use_xla(config: TrainConfig, model: ModelConfig) -> bool:
     """Whether forward and backward are compiled by XLA; `auto` spares recurrent layers on a GPU, which use cuDNN."""
+    if tf.config.list_logical_devices("TPU"):  # TPUStrategy compiles all that its replicas run.
+        return False
     if config.xla == "auto":
         return not (model.family == "lstm" and tf.config.list_logical_devices("GPU"))
     return config.xla == "on"

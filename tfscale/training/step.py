@@ -144,10 +144,14 @@ class TrainStep:
         return nll, tokens, norm, waited
 
     def _one_step(self, batch):
-        if self.replicas == 1:
+        first = self.strategy.experimental_local_results
+        if isinstance(self.strategy, tf.distribute.TPUStrategy):
+            # A TPU compiles the whole step of a replica, its communication and the condition included.
+            numbers = self.strategy.run(self._gradients_and_update, args=batch)
+            nll, tokens, norm, finite = (first(x)[0] for x in numbers)
+        elif self.replicas == 1:
             nll, tokens, norm, finite = self._step_alone(*batch)
         else:
-            first = self.strategy.experimental_local_results
             gradients, *numbers = self.strategy.run(self._replica_gradients, args=batch)
             nll, tokens, norm, finite = (first(x)[0] for x in numbers)
             if finite:

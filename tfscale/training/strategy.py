@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError
 from tfscale.training.cluster import Cluster, meet, read_cluster
+from tfscale.training.tpu import has_tpu_wheel, tpu_device_files, tpu_strategy
 
 STARTUP_SECONDS = 600.0
 """How long workers wait for each other at the start; the environment variable TFSCALE_STARTUP_SECONDS sets another."""
-NAMES = ("auto", "single", "mirrored", "multi_worker")
+NAMES = ("auto", "single", "mirrored", "multi_worker", "tpu")
 
 _chosen: dict[str, tf.distribute.Strategy] = {}
 
@@ -22,8 +23,10 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
 
     Args:
         name: "single" (one device); "mirrored" (every GPU of this machine or, without one, every logical CPU device);
-            "multi_worker" (all processes of the cluster that TF_CONFIG, Slurm or TFSCALE_WORKERS describe); or "auto":
-            multi_worker where there is such a cluster, mirrored where there is more than one GPU, single elsewhere.
+            "multi_worker" (all processes of the cluster that TF_CONFIG, Slurm or TFSCALE_WORKERS describe); "tpu" (this
+            machine's TPU, or the one that TPU_NAME names); or "auto":
+            multi_worker where there is such a cluster, tpu where there is one, mirrored where there is more than one
+            GPU, single elsewhere.
 
     Raises:
         ConfigError: an unknown name, no or an unsound cluster, a second strategy in one process, or
@@ -58,6 +61,8 @@ def _offered() -> tuple[str, str]:
     cluster = read_cluster()
     if cluster is not None and len(cluster.workers) > 1:
         return "multi_worker", f"{cluster.source} names {len(cluster.workers)} workers"
+    if has_tpu_wheel() and (chips := len(tpu_device_files())):
+        return "tpu", f"this machine has {chips} TPU device files"
     gpus = len(tf.config.list_physical_devices("GPU"))
     if gpus > 1:
         return "mirrored", f"this machine has {gpus} GPUs"
@@ -70,6 +75,8 @@ def _make(name: str) -> tf.distribute.Strategy:
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         return tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices(kind)])
+    if name == "tpu":
+        return tpu_strategy()
     cluster = read_cluster()
     if cluster is None:
         raise ConfigError(
@@ -96,7 +103,7 @@ def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
 
 def describe(chosen: tf.distribute.Strategy, asked: str = "") -> str:
     """One line that says what was chosen, for the log: name, replicas, device kind; and why, if it was "auto"."""
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    kind = next(kind for kind in ("TPU", "GPU", "CPU") if tf.config.list_logical_devices(kind))
     replicas = chosen.num_replicas_in_sync
     name = type(chosen).__name__ if replicas > 1 else "one device"
     why = f" ({_offered()[1]})" if asked == "auto" else ""
