@@ -3,7 +3,8 @@
 With a vocabulary of 32,000 the logits (B, T, V), their softmax and their gradient are most of a small model's memory.
 In chunks, the logits of N tokens are made, and the gradient with respect to the hidden states and the output weights
 is taken right away, before the next N tokens: the arithmetic is that of the whole, no product is done twice, and what
-stays is the gradient (B, T, D) and (V, D), which the backward pass needs anyway.
+stays is the gradient (B, T, D) and (V, D), which the backward pass needs anyway. The loops over chunks take one turn at
+a time; without XLA TensorFlow would run up to 10 at once.
 
 Shapes: B rows, T tokens, D width of the hidden states, V vocabulary, N tokens of a chunk, C chunks.
 """
@@ -75,6 +76,7 @@ def chunked_loss(
     states, targets, weights = _cut((hidden, targets, weights), chunk_tokens)
     total = tf.zeros(())
     for index in tf.range(states.shape[0]):
+        tf.autograph.experimental.set_loop_options(parallel_iterations=1)
         _, nll = token_losses(network.project(states[index]), targets[index])
         total += tf.reduce_sum(nll * weights[index])
     return total
@@ -122,6 +124,7 @@ def chunked_loss_and_gradients(
     total = tf.zeros(())
     sums = [tf.zeros(v.shape, v.dtype) for v in variables]
     for index in tf.range(count):
+        tf.autograph.experimental.set_loop_options(parallel_iterations=1)
         state = states[index]
         with tf.GradientTape() as tape:
             tape.watch(state)
