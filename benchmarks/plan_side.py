@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--micro-batches", type=int, default=1)
+    parser.add_argument("--remat", action="store_true")
+    parser.add_argument("--chunk", type=int, default=0)
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
     dump = tempfile.mkdtemp(prefix="tfscale-plan-")
@@ -46,7 +48,10 @@ def main() -> None:
 
     config = MODEL_CONFIGS[options.model.pop("family")](**options.model)
     model = LanguageModel(models.build_network(config, options.precision))
-    model.compile(keras.optimizers.AdamW(1e-3), micro_batches=options.micro_batches)
+    model.compile(
+        keras.optimizers.AdamW(1e-3), micro_batches=options.micro_batches, remat=options.remat,
+        loss_chunk_tokens=options.chunk,
+    )  # fmt: skip
     step = model.train_step_runner
     assert step is not None
     shape = (options.batch, config.sequence_length)

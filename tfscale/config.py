@@ -191,6 +191,12 @@ class TrainConfig:
     """Windows per optimizer step over all replicas; must be divisible by replicas x micro_batches."""
     micro_batches: int = 1
     """Parts into which each replica cuts its batch, one after the other: less memory, the same answer."""
+    remat: bool = False
+    """Compute the activations of Transformer blocks and LSTM layers again in the backward pass: less memory, the same
+    answer, about a third more work."""
+    loss_chunk_tokens: int = 0
+    """Most tokens of a replica whose logits are held at once; the logits of a large vocabulary are most of a small
+    model's memory. 0 holds all of a micro-batch."""
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
     """Where to train: one device, all local devices (mirrored), all processes of the cluster that the environment
     names (multi_worker), a TPU, or what machine and environment offer (auto)."""
@@ -241,7 +247,7 @@ class TrainConfig:
                         "log_every", "shuffle_windows")  # fmt: skip
         for name in at_least_one:
             _check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
-        for name in ("warmup_steps", "validation_batches", "weight_decay", "clip_norm", "seed"):
+        for name in ("loss_chunk_tokens", "warmup_steps", "validation_batches", "weight_decay", "clip_norm", "seed"):
             _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
         _check(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "more than 0")
         _check(0 <= self.final_learning_rate_fraction <= 1, "train.final_learning_rate_fraction",

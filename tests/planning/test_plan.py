@@ -52,12 +52,17 @@ def test_forward_operations_by_hand():
         (dataclasses.replace(TRANSFORMER, num_heads=8, feed_forward_dim=1024, num_layers=2), TRAIN),
         (dataclasses.replace(TRANSFORMER, vocabulary_size=8000), dataclasses.replace(TRAIN, global_batch_size=8)),
         (dataclasses.replace(LSTM, num_layers=2), TRAIN),
+        (
+            dataclasses.replace(TRANSFORMER, vocabulary_size=8000, num_layers=6),
+            dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=256),
+        ),
     ],
 )
 def test_memory_is_what_xla_assigns_to_the_real_step(config, train):
     words = json.dumps({"family": config.family, **dataclasses.asdict(config)})
+    options = ["--batch", str(train.global_batch_size), "--steps", "1", "--chunk", str(train.loss_chunk_tokens)]
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.plan_side", words, "--batch", str(train.global_batch_size), "--steps", "1"],
+        [sys.executable, "-m", "benchmarks.plan_side", words, *options, *(["--remat"] if train.remat else [])],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     real = json.loads(run.stdout.splitlines()[-1])

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfscale.config import LSTMConfig, Precision, to_dict
 from tfscale.errors import ConfigError
 from tfscale.models.layers import normal_initializers, variable
+from tfscale.models.remat import rematerialized
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -76,6 +77,33 @@ class LSTMLM(keras.Model):
         self.lstm_layers = layers
         self.projection = projection
         self.output_layer = output
+
+    def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
+        """What the output projection reads: ids (B, T) int32 -> (B, T, U), or (B, T, E) with tied embeddings.
+
+        Args:
+            ids: token ids.
+            training: whether dropout is on.
+            remat: compute the gates of the LSTM layers again in the backward pass; see `tfscale.models.remat`.
+        """
+        x = self.get_layer("embedding_dropout")(self.token_embedding(ids), training=training)
+        for i, layer in enumerate(self.lstm_layers):
+            x = rematerialized(layer, x, training) if remat else layer(x, training=training)
+            x = self.get_layer(f"dropout_{i}")(x, training=training)
+        return x if self.projection is None else self.projection(x)
+
+    def project(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Hidden states (..., U or E) -> logits (..., V) float32: project(hidden_states(ids)) is network(ids)."""
+        if self.output_layer is None:
+            return self.get_layer("logits")(self.token_embedding(hidden, reverse=True))
+        return self.get_layer("logits")(self.output_layer(hidden))
+
+    @property
+    def output_variables(self) -> list[keras.Variable]:
+        """The weights that `project` reads."""
+        if self.output_layer is None:
+            return [self.token_embedding.embeddings]
+        return [self.output_layer.kernel, self.output_layer.bias]
 
     @staticmethod
     def parameter_count(config: LSTMConfig) -> int:

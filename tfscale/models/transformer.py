@@ -18,6 +18,7 @@ from tfscale.models.layers import (
     normal_initializers,
     variable,
 )
+from tfscale.models.remat import rematerialized
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -58,13 +59,14 @@ class TransformerLM(keras.Model):
         ]  # fmt: skip
         final_norm = layer_norm(config.use_bias, policy, "final_norm")
 
+        embedding_dropout = keras.layers.Dropout(config.dropout, dtype=policy, name="embedding_dropout")
+        logits_layer = keras.layers.Activation("linear", dtype="float32", name="logits")
+
         inputs = keras.Input((None,), dtype="int32", name="tokens")
-        x = position_embedding(token_embedding(inputs))
-        x = keras.layers.Dropout(config.dropout, dtype=policy, name="embedding_dropout")(x)
+        x = embedding_dropout(position_embedding(token_embedding(inputs)))
         for block in blocks:
             x = block(x)
-        logits = token_embedding(final_norm(x), reverse=True)
-        logits = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
+        logits = logits_layer(token_embedding(final_norm(x), reverse=True))
         super().__init__(inputs=inputs, outputs=logits, name=name)
         self.config = config
         self.precision = precision
@@ -73,6 +75,30 @@ class TransformerLM(keras.Model):
         self.position_embedding = position_embedding
         self.blocks = blocks
         self.final_norm = final_norm
+
+    def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
+        """What the output projection reads: ids (B, T) int32 -> (B, T, D) in the compute type.
+
+        Args:
+            ids: token ids.
+            training: whether dropout is on.
+            remat: compute the blocks' activations again in the backward pass; see `tfscale.models.remat`.
+        """
+        x = self.position_embedding(self.token_embedding(ids))
+        x = self.get_layer("embedding_dropout")(x, training=training)
+        for block in self.blocks:
+            x = rematerialized(block, x, training) if remat else block(x, training=training)
+        return self.final_norm(x)
+
+    def project(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Hidden states (..., D) -> logits (..., V) float32, so that project(hidden_states(ids)) is network(ids)."""
+        return self.get_layer("logits")(self.token_embedding(hidden, reverse=True))
+
+    @property
+    def output_variables(self) -> list[keras.Variable]:
+        """The weights that `project` reads."""
+        embedding = self.token_embedding
+        return [embedding.embeddings if self.config.tie_embeddings else embedding.reverse_embeddings]
 
     @staticmethod
     def parameter_count(config: TransformerConfig) -> int:

@@ -129,7 +129,7 @@ def plan(
     budget = tokens or TOKENS_PER_PARAMETER * costs.parameters
     rate = step_tokens / (compute + communication)
     hours = budget / rate / 3600
-    recomputed = 1 if getattr(train, "remat", False) else 0
+    recomputed = 1 if train.remat else 0
     return Plan(
         chip=device.name,
         devices=devices,
@@ -160,11 +160,13 @@ def memory_of(costs: Costs, model: ModelConfig, train: TrainConfig, devices: int
     value = 2 if mixed else 4
     tokens = train.global_batch_size // (devices * train.micro_batches) * model.sequence_length
     block = costs.block_values * value + costs.block_float32 * (4 + (2 if mixed else 0))
-    if getattr(train, "remat", False):
+    loop_bytes = costs.loop_bytes
+    if train.remat:
+        loop_bytes /= costs.layers
         layers = costs.layers * costs.kept_values * value + block  # one block at a time is whole
     else:
         layers = costs.layers * block
-    chunk = getattr(train, "loss_chunk_tokens", 0) or tokens
+    chunk = train.loss_chunk_tokens or tokens
     weights = 4.0 * costs.parameters
     return Memory(
         # Mixed precision casts each weight for the forward pass.
@@ -173,7 +175,7 @@ def memory_of(costs: Costs, model: ModelConfig, train: TrainConfig, devices: int
         gradients=weights * (2 if train.micro_batches > 1 else 1),
         optimizer=2 * weights,
         averages=weights if train.ema_decay else 0.0,
-        activations=tokens * (layers + costs.edge_values * value) + costs.loop_bytes,
+        activations=tokens * (layers + costs.edge_values * value) + loop_bytes,
         logits=min(chunk, tokens) * costs.vocabulary_size * (HEAD_FLOATS * 4.0 + (2 if mixed else 0)),
     )
 
@@ -191,7 +193,7 @@ def _chip(name: str, model: ModelConfig, rows: int) -> Chip:
 def _seconds(costs: Costs, model: ModelConfig, train: TrainConfig, chip: Chip, devices: int) -> tuple[float, float]:
     """Computation and communication of a step."""
     tokens = train.global_batch_size // devices * model.sequence_length
-    flops = costs.forward_flops * (4 if getattr(train, "remat", False) else 3) * tokens
+    flops = costs.forward_flops * (4 if train.remat else 3) * tokens
     peak = chip.peak_float32 if train.precision == "float32" else chip.peak
     memory = memory_of(costs, model, train, devices)
     # What is not a matrix product is bound by memory: activations, logits, and the optimizer's pass over its state.
@@ -228,12 +230,8 @@ def _advice(costs: Costs, model: ModelConfig, train: TrainConfig, devices: int, 
     """Tries the memory options, the cheapest first, and says which make it fit."""
     rows = train.global_batch_size // devices
     micros = [m for m in range(train.micro_batches, rows + 1) if rows % m == 0]
-    names = {field.name for field in dataclasses.fields(TrainConfig)}
-    options: list[dict[str, Any]] = [{}]
-    if "loss_chunk_tokens" in names:
-        options.append({"loss_chunk_tokens": 1024})
-    if "remat" in names:
-        options += [{**chosen, "remat": True} for chosen in options]
+    chunked = {"loss_chunk_tokens": 1024}
+    options: list[dict[str, Any]] = [{}, chunked, {"remat": True}, {"remat": True, **chunked}]
     precisions = [train.precision] + (["mixed_bfloat16"] if train.precision == "float32" else [])
     for precision, extra, micro in itertools.product(precisions, options, micros):
         changed = {**extra, "micro_batches": micro, "precision": precision}

@@ -183,16 +183,11 @@ def _compile(model, train, topology, count, python, seconds, note) -> list[Compi
 
 def _advise(model, train, topology, count, python, seconds, note) -> str:
     """Tries the memory options, the cheapest first, until the compiler takes the steps."""
-    names = {field.name for field in dataclasses.fields(TrainConfig)}
     rows = train.global_batch_size // count
     micros = [m for m in range(2, rows + 1) if rows % m == 0 and m > train.micro_batches]
-    tries: list[dict[str, Any]] = [{"micro_batches": m} for m in (micros[:1] + micros[-1:])]
-    if "loss_chunk_tokens" in names:
-        tries.insert(0, {"loss_chunk_tokens": 1024})
-    if "remat" in names:
-        tries.append({"remat": True})
-        everything = {"remat": True, **({"micro_batches": micros[-1]} if micros else {})}
-        tries.append(everything | ({"loss_chunk_tokens": 1024} if "loss_chunk_tokens" in names else {}))
+    chunked = {"loss_chunk_tokens": 1024}
+    tries: list[dict[str, Any]] = [chunked, *({"micro_batches": m, **chunked} for m in micros[:1])]
+    tries += [{"remat": True, **chunked}, *({"remat": True, "micro_batches": m, **chunked} for m in micros[-1:])]
     for options in tries:
         words = " ".join(f"--train.{name} {str(value).lower()}" for name, value in options.items())
         note(f"it does not fit; trying {words}")

@@ -61,7 +61,7 @@ def lower_steps(model: ModelConfig, train: TrainConfig, chips: int) -> list[Lowe
     step = language_model.train_step_runner
     assert step is not None
     ids = tf.zeros((rows, model.sequence_length), tf.int32)
-    evaluation = EvaluationStep(network, language_model.strategy, xla=True)
+    evaluation = EvaluationStep(network, language_model.strategy, True, train.loss_chunk_tokens)
     weight_bytes = sum(variable.numpy().nbytes for variable in step.variables)
     state_bytes = sum(variable.numpy().nbytes for variable in step.state().values())
     # The compiler's entry takes no default arguments, so each step gets a front that has none.

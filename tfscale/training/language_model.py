@@ -53,6 +53,8 @@ class LanguageModel(keras.Model):
         optimizer: str | keras.optimizers.Optimizer = "adamw",
         *,
         micro_batches: int = 1,
+        remat: bool = False,
+        loss_chunk_tokens: int = 0,
         clip_norm: float = 1.0,
         label_smoothing: float = 0.0,
         ema_decay: float = 0.0,
@@ -65,6 +67,9 @@ class LanguageModel(keras.Model):
         Args:
             optimizer: a Keras optimizer or its name, without clipping, EMA, accumulation or loss scaling of its own.
             micro_batches: parts into which each replica cuts its batch, one after the other.
+            remat: compute the activations of Transformer blocks and LSTM layers again in the backward pass.
+            loss_chunk_tokens: the most tokens of a replica whose logits are held at once, also in validation; 0 holds
+                all of a micro-batch.
             clip_norm: largest global gradient norm, after the all-reduce; 0 does not clip.
             label_smoothing: probability mass spread over the vocabulary in the target.
             ema_decay: decay per step of an average of the weights, which is what gets validated; 0 keeps none.
@@ -72,7 +77,8 @@ class LanguageModel(keras.Model):
             seed: seed of the dropout draws.
 
         Raises:
-            ConfigError: an argument of Keras's `compile` that has no meaning here, or an unsuited optimizer.
+            ConfigError: an argument of Keras's `compile` that has no meaning here, an unsuited optimizer, or a network
+                that does not offer what `remat` and `loss_chunk_tokens` need.
         """
         if keras_options:
             raise ConfigError(
@@ -80,13 +86,13 @@ class LanguageModel(keras.Model):
                 "cross-entropy and the metrics are loss, perplexity and tokens per second"
             )
         options = StepOptions(
-            micro_batches=micro_batches, clip_norm=clip_norm, label_smoothing=label_smoothing, ema_decay=ema_decay,
-            xla=xla, seed=seed,
+            micro_batches=micro_batches, remat=remat, loss_chunk_tokens=loss_chunk_tokens, clip_norm=clip_norm,
+            label_smoothing=label_smoothing, ema_decay=ema_decay, xla=xla, seed=seed,
         )  # fmt: skip
         with self.strategy.scope():
             super().compile(optimizer=optimizer, loss=None, jit_compile=False, auto_scale_loss=False)
             self.train_step_runner = TrainStep(self.network, self.optimizer, options, self.strategy)
-        self._evaluation_step = EvaluationStep(self.network, self.strategy, xla)
+        self._evaluation_step = EvaluationStep(self.network, self.strategy, xla, loss_chunk_tokens)
 
     def fit(  # noqa: PLR0913 - the arguments are Keras's own
         self,

@@ -19,7 +19,7 @@ from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 MAY_CHANGE = {
     "strategy", "xla", "validate_every", "validation_batches", "checkpoint_every", "log_every", "result", "tensorboard",
-    "micro_batches",
+    "micro_batches", "remat", "loss_chunk_tokens",
 }  # fmt: skip
 """Training options that a resumed run may set anew: they do not change what the steps compute beyond rounding."""
 

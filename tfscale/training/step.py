@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError
 from tfscale.training.checkpoint import network_state
+from tfscale.training.loss import check_offers_hidden_states, chunked_loss_and_gradients, token_losses
 from tfscale.training.workers import lost_workers
 
 SCALE_GROWTH_STEPS = 2000
@@ -34,6 +35,8 @@ class StepOptions:
     """What the step does besides the gradient; see `TrainConfig` for the meaning of each field."""
 
     micro_batches: int = 1
+    remat: bool = False
+    loss_chunk_tokens: int = 0
     clip_norm: float = 0.0
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
@@ -63,8 +66,9 @@ class TrainStep:
         strategy: the strategy whose scope the network was made in.
 
     Raises:
-        ConfigError: the optimizer does one of the things that the step does itself, or the network keeps state
-            between batches that the step cannot carry, such as batch normalization.
+        ConfigError: the optimizer does one of the things that the step does itself, the network keeps state
+            between batches that the step cannot carry, such as batch normalization, or it does not offer the hidden
+            states that `remat` and `loss_chunk_tokens` need.
     """
 
     def __init__(
@@ -80,6 +84,9 @@ class TrainStep:
         self.variables = [v.value for v in network.trainable_variables]
         if not self.variables:
             raise ConfigError(f"model {network.name!r} has no trainable weights")
+        for option in ("remat", "loss_chunk_tokens"):
+            if getattr(options, option):
+                check_offers_hidden_states(network, f"{option}={getattr(options, option)}")
         self.seed_states = [v for v in network.variables if v.name == SEED_STATE_NAME]
         if not optimizer.built:
             optimizer.build(network.trainable_variables)
@@ -201,29 +208,44 @@ class TrainStep:
 
     def _micro_batch(self, ids, targets, weights, scale, draw):
         """(b, T) -> gradients of the scaled loss sum, then the loss sum in nats and the token count."""
-        base = self.options.seed * 1009
+        options, network = self.options, self.network
+        base = options.seed * 1009
         seeds = [(state, tf.stack([tf.constant(base + i, tf.int64), draw])) for i, state in enumerate(self.seed_states)]
         with tf.GradientTape() as tape:
             with keras.StatelessScope(state_mapping=seeds) as scope:
                 known = len(scope.state_mapping)
-                logits = tf.cast(self.network(ids, training=True), tf.float32)
+                if options.remat or options.loss_chunk_tokens:
+                    result = network.hidden_states(ids, training=True, remat=options.remat)
+                else:
+                    result = tf.cast(network(ids, training=True), tf.float32)
             if len(scope.state_mapping) > known:
                 raise ConfigError(
-                    f"model {self.network.name!r} updates state in its forward pass (batch normalization?); "
+                    f"model {network.name!r} updates state in its forward pass (batch normalization?); "
                     "use layers whose only state is their weights, such as layer normalization"
                 )
-            nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
-            loss = nll
-            if smoothing := self.options.label_smoothing:
-                uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
-                loss = (1 - smoothing) * nll + smoothing * uniform
-            scaled = tf.reduce_sum(loss * weights) * scale
-        gradients = tape.gradient(scaled, self.variables)
-        missing = [v.name for v, g in zip(self.variables, gradients, strict=True) if g is None]
+            if not options.loss_chunk_tokens:
+                logits = network.project(result) if options.remat else result
+                loss, nll = token_losses(logits, targets, options.label_smoothing)
+                result = tf.reduce_sum(loss * weights) * scale
+                nll = tf.reduce_sum(nll * weights)
+        upstream, of_output = None, {}
+        if options.loss_chunk_tokens:
+            outputs = [v.value for v in network.output_variables if v.trainable]
+            nll, upstream, sums = chunked_loss_and_gradients(
+                network, result, targets, weights, scale, outputs,
+                chunk_tokens=options.loss_chunk_tokens, label_smoothing=options.label_smoothing,
+            )  # fmt: skip
+            of_output = {id(v): value for v, value in zip(outputs, sums, strict=True)}
+        gradients = tape.gradient(result, self.variables, output_gradients=upstream)
+        # Tied embeddings have a part from either end.
+        parts = [
+            [tf.convert_to_tensor(x) for x in (below, of_output.get(id(variable))) if x is not None]
+            for variable, below in zip(self.variables, gradients, strict=True)
+        ]
+        missing = [v.name for v, found in zip(self.variables, parts, strict=True) if not found]
         if missing:
             raise ConfigError(f"the loss does not depend on the weights {', '.join(missing)}; freeze or remove them")
-        dense = [tf.convert_to_tensor(g) for g in gradients]
-        return [*dense, tf.reduce_sum(nll * weights), tf.reduce_sum(weights)]
+        return [*map(tf.add_n, parts), nll, tf.reduce_sum(weights)]
 
     def _mean_gradients(self, gradients, nll, tokens, scale):
         gradients = [g / (tf.maximum(tokens, 1.0) * scale) for g in gradients]

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import DataError
+from tfscale.training.loss import check_offers_hidden_states, chunked_loss, token_losses
 
 
 class EvaluationStep:
@@ -18,13 +19,21 @@ class EvaluationStep:
         network: Keras model, ids (B, T) int32 -> logits (B, T, V).
         strategy: the strategy whose scope the network was made in.
         xla: compile the forward pass by XLA.
+        loss_chunk_tokens: the most tokens of a replica whose logits are held at once; 0 holds all of a batch.
+
+    Raises:
+        ConfigError: the network does not offer the hidden states that `loss_chunk_tokens` needs.
 
     Example:
         nll, tokens = EvaluationStep(network, strategy)(dataset)
     """
 
-    def __init__(self, network: keras.Model, strategy: tf.distribute.Strategy, xla: bool = True):
-        self.network, self.strategy = network, strategy
+    def __init__(
+        self, network: keras.Model, strategy: tf.distribute.Strategy, xla: bool = True, loss_chunk_tokens: int = 0
+    ):
+        if loss_chunk_tokens:
+            check_offers_hidden_states(network, f"loss_chunk_tokens={loss_chunk_tokens}")
+        self.network, self.strategy, self.loss_chunk_tokens = network, strategy, loss_chunk_tokens
         self._sums = tf.function(self._replica_sums, jit_compile=True) if xla else self._replica_sums
         self._step = tf.function(self._run)
 
@@ -49,6 +58,10 @@ class EvaluationStep:
 
     def _replica_sums(self, ids, targets, weights=None):
         weights = tf.ones(ids.shape) if weights is None else weights
+        if self.loss_chunk_tokens:
+            hidden = self.network.hidden_states(ids, training=False)
+            nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)
+            return nll, tf.reduce_sum(weights)
         logits = tf.cast(self.network(ids, training=False), tf.float32)
-        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+        _, nll = token_losses(logits, targets)
         return tf.reduce_sum(nll * weights), tf.reduce_sum(weights)

@@ -1,0 +1,122 @@
+"""One step of training in a process of its own, and the memory that it takes.
+
+    python -m benchmarks.memory_side stock --size full [--xla] [--tied]
+    python -m benchmarks.memory_side ours --size full --xla [--micro-batches 4] [--remat] [--chunk 512] [--tied]
+
+Prints the losses of the first two steps and two measures of the memory that a step needs beside weights, optimizer
+state and program, that is, activations, gradients and scratch space:
+
+- `rss_bytes`: peak resident memory of the process in its second step, less its resident memory right before that
+  step. Linux resets the peak for it. The first step compiles, which takes memory of its own.
+- `xla_bytes`: the temporary buffers of the largest XLA program of the process, as XLA's buffer assignment has them;
+  null where nothing is compiled.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SIZES: dict[str, dict[str, int]] = {
+    "full": {"vocabulary_size": 32_000, "sequence_length": 256, "hidden_dim": 256, "num_layers": 4, "num_heads": 4},
+    "quick": {"vocabulary_size": 4_000, "sequence_length": 64, "hidden_dim": 64, "num_layers": 2, "num_heads": 2},
+}
+BATCH_SIZE = 16
+M_MMAP_THRESHOLD = -3
+"""glibc's number (malloc.h) of the block size from which malloc asks the system for each block."""
+
+
+def resident_bytes(field: str) -> int:
+    """VmRSS (now) or VmHWM (peak since it was reset) of this process."""
+    [kilobytes] = re.findall(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(kilobytes) * 1024
+
+
+def return_freed_memory() -> None:
+    """Has TensorFlow and malloc give freed blocks back to the system at once; what they keep would hide a later peak.
+
+    To be called before TensorFlow is imported, whose CPU allocator otherwise keeps all that it ever had.
+    """
+    os.environ["TF_ONEDNN_USE_SYSTEM_ALLOCATOR"] = "1"
+    ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 128 * 1024)
+
+
+def peak_bytes(function: Any) -> tuple[Any, int]:
+    """What `function()` gives, and how far resident memory rose above where it was right before."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident_bytes("VmRSS")
+    result = function()
+    return result, resident_bytes("VmHWM") - before
+
+
+def temporary_bytes(dump: str) -> int | None:
+    """Temporary buffers of the largest program in XLA's dump, from "allocation 5: size 1234, preallocated-temp:"."""
+    programs = [
+        sum(int(size) for size in re.findall(r"^allocation \d+: size (\d+), preallocated-temp", path.read_text(), re.M))
+        for path in Path(dump).glob("*-buffer-assignment.txt")
+    ]
+    return max(programs, default=None)
+
+
+def steps(options: argparse.Namespace) -> Any:
+    """A function that takes one step on the batch and returns its loss."""
+    import keras
+    import numpy as np
+
+    from tfscale.config import TransformerConfig
+    from tfscale.models import build_network
+    from tfscale.training.language_model import LanguageModel
+
+    config = TransformerConfig(**SIZES[options.size], tie_embeddings=options.tied)
+    shape = (BATCH_SIZE, config.sequence_length)
+    # No token occurs twice: Keras's Adam squares an embedding's gradient before it adds up the rows of a token.
+    ids, targets = (np.random.default_rng(s).permutation(config.vocabulary_size) for s in (0, 1))
+    ids, targets = (x[: np.prod(shape)].reshape(shape).astype("int32") for x in (ids, targets))
+    network = build_network(config)
+    optimizer = keras.optimizers.AdamW(1e-3)
+    if options.side == "stock":
+        model: Any = network
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer, loss, jit_compile=options.xla)
+        optimizer.build(network.trainable_variables)
+    else:
+        model = LanguageModel(network)
+        model.compile(
+            optimizer, clip_norm=0.0, xla=options.xla, micro_batches=options.micro_batches, remat=options.remat,
+            loss_chunk_tokens=options.chunk,
+        )  # fmt: skip
+
+    def step() -> float:
+        history = model.fit(ids, targets, batch_size=BATCH_SIZE, epochs=1, shuffle=False, verbose=0)
+        return history.history["loss"][0]
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory_side", description=__doc__)
+    parser.add_argument("side", choices=["stock", "ours"])
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--xla", action="store_true")
+    parser.add_argument("--tied", action="store_true")
+    parser.add_argument("--micro-batches", type=int, default=1)
+    parser.add_argument("--remat", action="store_true")
+    parser.add_argument("--chunk", type=int, default=0)
+    options = parser.parse_args()
+    return_freed_memory()
+    with tempfile.TemporaryDirectory() as dump:
+        # XLA reads its flags once, when TensorFlow is imported.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={dump} --xla_dump_hlo_as_text"
+        step = steps(options)
+        first = step()
+        second, rss = peak_bytes(step)
+        print(json.dumps({"losses": [first, second], "rss_bytes": rss, "xla_bytes": temporary_bytes(dump)}))
+
+
+if __name__ == "__main__":
+    main()
