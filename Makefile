@@ -10,7 +10,7 @@ BENCHMARK_STAMP := .venv/installed-benchmark
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format benchmark clean
+.PHONY: help install quickstart test lint format benchmark memory clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
@@ -48,6 +48,9 @@ $(BENCHMARK_STAMP): $(STAMP)
 
 benchmark: $(BENCHMARK_STAMP)  ## tfscale beside PyTorch and stock Keras, in one run
 	@$(BIN)/python -m benchmarks $(if $(TEXT),--text '$(TEXT)') $(ARGS)
+
+memory: $(STAMP)  ## peak memory of a train step beside stock Keras's fit (ARGS="--json memory.json" keeps the figures)
+	@$(BIN)/python -m benchmarks.memory $(ARGS)
 
 clean:  ## remove .venv, caches and build output; savedmodels/ stays
 	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
