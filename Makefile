@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 .DEFAULT_GOAL := help
 TPU_COMPILER := .venv-tpu-check
 TF220 := .venv-tf220
-.PHONY: help install quickstart test test-tpu test-tf220 equivalence soak lint format benchmark clean
+.PHONY: help install quickstart test test-tpu test-tf220 equivalence soak memory lint format benchmark clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -77,6 +77,9 @@ equivalence: $(STAMP)  ## every family x strategy x precision x micro-batches be
 
 soak: $(STAMP)  ## 20 kills of two workers, 20 of one, and a full disk: the weights must come out the same
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+memory: $(STAMP)  ## peak memory of a train step beside stock Keras's fit (ARGS="--json memory.json" keeps the figures)
+	@$(BIN)/python -m benchmarks.memory $(ARGS)
 
 clean:  ## remove .venv, caches and build output; savedmodels/ stays
 	@rm -rf .venv $(TPU_COMPILER) $(TF220) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""One step of training in a process of its own, and the memory that it takes.
+"""A train step in a process of its own, and the memory that it takes. Linux with glibc only.
 
     python -m benchmarks.memory_side stock --size full [--xla] [--tied]
     python -m benchmarks.memory_side ours --size full --xla [--micro-batches 4] [--remat] [--chunk 512] [--tied]
@@ -26,6 +26,7 @@ SIZES: dict[str, dict[str, int]] = {
     "quick": {"vocabulary_size": 4_000, "sequence_length": 64, "hidden_dim": 64, "num_layers": 2, "num_heads": 2},
 }
 BATCH_SIZE = 16
+"""Rows of the batch. With `sequence_length`, there must be no more tokens than entries of the vocabulary."""
 M_MMAP_THRESHOLD = -3
 """glibc's number (malloc.h) of the block size from which malloc asks the system for each block."""
 

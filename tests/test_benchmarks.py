@@ -2,11 +2,12 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks import corpus, recipe
+from benchmarks import corpus, memory, memory_side, recipe
 from benchmarks.__main__ import main
 from benchmarks.rounds import BenchmarkError, in_turn, measure
 from benchmarks.sections import SECTIONS, Bench
@@ -207,3 +208,48 @@ def test_the_peer_trains_as_nanogpt_does(tokens):
     for _ in range(10):
         training()
     assert stream_loss(training.network, tokens["train"][:640], end_id=1) < before - 0.01
+
+
+def test_memory_ratios_and_verdicts_by_hand():
+    def side(rss, loss):
+        return {"losses": [9.0, loss], "rss_bytes": rss, "xla_bytes": None}
+
+    results = {
+        "Keras fit, XLA": side(900, 8.0), "Keras fit, no XLA": side(600, 8.0), "tfscale": side(300, 8.00007),
+        "tfscale, remat": side(200, 8.0001), "tfscale, all together": side(160, 8.0),
+    }  # fmt: skip
+    rows = memory.judged("untied", results, 4.0)
+    assert [row["ratio"] for row in rows] == [600 / 900, 1, 2, 3, 3.75]
+    assert [row["same_losses"] for row in rows] == [True, True, True, False, True]
+    assert [row["ok"] for row in rows] == [True, True, True, False, False]
+    assert memory.judged("untied", results, 3.7)[-1]["ok"]
+
+
+def test_memory_of_a_program_is_read_from_xlas_dump(tmp_path):
+    for name, text in {
+        "small": "allocation 0: size 8, thread-local:\nallocation 1: size 512, preallocated-temp:\n",
+        "step": "allocation 3: size 4096, parameter 1\nallocation 12: size 1000, preallocated-temp:\n value: <1 x>\n"
+                "allocation 13: size 24, preallocated-temp:\n",
+    }.items():  # fmt: skip
+        (tmp_path / f"module_1.{name}.cpu_after_optimizations-buffer-assignment.txt").write_text(text)
+    assert memory_side.temporary_bytes(str(tmp_path)) == 1024
+    assert memory_side.temporary_bytes(str(tmp_path / "absent")) is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_peak_memory_is_that_of_the_call():
+    """200 MB that are touched and given back within the call."""
+    size, peak = memory_side.peak_bytes(lambda: np.ones(25_000_000).nbytes)
+    assert abs(peak - size) < 10_000_000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_benchmark_runs_and_saves(tmp_path, capsys):
+    assert memory.main(["--quick", "--json", str(tmp_path / "memory.json")]) == 0
+    rows = {row["name"]: row for row in json.loads((tmp_path / "memory.json").read_text())["rows"]}
+    assert all(row["same_losses"] for row in rows.values())
+    xla = {name: row["xla_bytes"] for name, row in rows.items()}
+    assert xla["Keras fit, no XLA"] is None
+    assert xla["tfscale, remat"] < 0.85 * xla["tfscale"]
+    assert xla["tfscale, all together"] < 0.3 * xla["tfscale"]
+    assert "memory of a train step" in capsys.readouterr().out

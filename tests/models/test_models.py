@@ -1,3 +1,7 @@
+import io
+import zipfile
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -117,6 +121,36 @@ def test_cached_steps_equal_the_full_forward_pass(name):
         )
         logits.append(step.numpy()[0, 0])
     np.testing.assert_allclose(np.stack(logits), network(tokens).numpy()[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_hidden_states_projected_are_the_logits(name):
+    network = randomized(CONFIGS[name])
+    hidden = network.hidden_states(ids())
+    np.testing.assert_array_equal(network.project(hidden).numpy(), network(ids()).numpy())
+    np.testing.assert_array_equal(network.hidden_states(ids(), remat=True), hidden)
+    with tf.GradientTape() as tape:
+        network.project(hidden)
+    assert {id(v) for v in tape.watched_variables()} == {id(v.value) for v in network.output_variables}
+
+
+@pytest.mark.parametrize("name", ["transformer", "lstm"])
+def test_rematerialization_leaves_names_and_file_as_they_are(name, tmp_path):
+    plain, used = randomized(CONFIGS[name]), randomized(CONFIGS[name])
+    before = [v.path for v in used.variables]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(used.project(used.hidden_states(ids(), training=True, remat=True)))
+    tape.gradient(loss, [v.value for v in used.trainable_variables])
+    assert [v.path for v in used.variables] == before
+    contents = []
+    for network in (plain, used):
+        network.save(tmp_path / "model.keras")
+        with zipfile.ZipFile(tmp_path / "model.keras") as file:
+            weights = h5py.File(io.BytesIO(file.read("model.weights.h5")))
+            names = []
+            weights.visit(names.append)
+            contents.append((file.read("config.json"), names))
+    assert contents[0] == contents[1]
 
 
 @pytest.mark.parametrize("name", ["transformer_untied_bias", "lstm_tied_projected"])

@@ -138,6 +138,21 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished, data, tmp_path, monkeypatch
     }
 
 
+def test_a_stopped_run_goes_on_with_less_memory(finished, data, tmp_path, monkeypatch):
+    """Memory options may be set anew: the steps compute the same up to the order of sums."""
+    monkeypatch.setattr(StopAt, "stop", 5)
+    monkeypatch.setattr("tfscale.training.run.RunRecorder", StopAt)
+    output = str(tmp_path / "run")
+    assert train(MODEL, TRAIN, data=data, output=output, progress=False)["steps"] == 6
+    monkeypatch.setattr("tfscale.training.run.RunRecorder", RunRecorder)
+    saving = dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=24)
+    assert train(MODEL, saving, data=data, output=output, progress=False)["steps"] == 12
+    whole, resumed = final_state(finished[0]), final_state(output)
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        np.testing.assert_allclose(resumed[name], value, atol=1e-4, err_msg=name)
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(finished, data, tmp_path, monkeypatch):
     """As after kill -9: the process ends between checkpoints, with lines in the history that will be done again."""
 

@@ -40,10 +40,8 @@ def rematerialized(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool 
                 with tf.GradientTape() as tape:
                     tape.watch([x, *values])
                     outputs = forward(x, values)
-                gradients = tape.gradient(
-                    outputs, [x, *values], output_gradients=upstream, unconnected_gradients="zero"
-                )
-                return turn + _one_or_more(x), *map(tf.convert_to_tensor, gradients)
+                found = tape.gradient(outputs, [x, *values], output_gradients=upstream, unconnected_gradients="zero")
+                return turn + _one_or_more(x), *map(tf.convert_to_tensor, found)
 
             # A loop of one turn. XLA merges equal computations, and begins them whenever it likes: it drops control
             # dependencies, and optimization barriers before it orders the program. A loop stays a whole: it waits for
@@ -61,5 +59,5 @@ def rematerialized(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool 
 
 def _one_or_more(x: tf.Tensor) -> tf.Tensor:
     """An int32 of 1 or more that depends on `x`: XLA takes a loop apart if it can tell that it has one turn."""
-    bits = tf.bitcast(tf.cast(tf.reshape(x, (-1,))[0], tf.float32), tf.int32)
+    bits = tf.bitcast(tf.cast(x[(0,) * x.shape.rank], tf.float32), tf.int32)
     return 1 + tf.bitwise.bitwise_and(bits, 255)

@@ -199,6 +199,8 @@ class TrainStep:
             cut = [tf.reshape(x, (micro, x.shape[0] // micro, x.shape[1])) for x in (ids, targets, weights)]
             sums = [tf.zeros_like(v) for v in self.variables] + [tf.zeros(()), tf.zeros(())]
             for index in tf.range(micro):
+                # Without XLA, TensorFlow would begin up to 10 micro-batches at once and save nothing.
+                tf.autograph.experimental.set_loop_options(parallel_iterations=1)
                 part = self._forward_backward(*(x[index] for x in cut), scale, draw + tf.cast(index, tf.int64))
                 sums = [total + value for total, value in zip(sums, part, strict=True)]
         if self.replicas > 1:

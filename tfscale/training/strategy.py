@@ -1,6 +1,8 @@
 """Where to train: the choice of a `tf.distribute` strategy, once per process. Model code knows nothing of it."""
 
+import functools
 import os
+import warnings
 
 import keras
 import tensorflow as tf
@@ -20,6 +22,9 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
     """The strategy of this process; the same object on every call with the same name.
 
     A second strategy that communicates would clash with the collectives of the first, so a process has one.
+
+    The first call also tells TensorFlow to take the memory of a GPU as it is needed, not all of it at the start
+    (TF_FORCE_GPU_ALLOW_GROWTH=false in the environment undoes that).
 
     Args:
         name: "single" (one device); "mirrored" (every GPU of this machine or, without one, every logical CPU device);
@@ -41,6 +46,7 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
             "keras.distribution is set, and on the TensorFlow backend it shards nothing; "
             "unset it and use tfscale.strategy(...)"
         )
+    grow_gpu_memory()
     if name == "auto":
         name = _offered()[0]
     if name not in NAMES:
@@ -54,6 +60,24 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
             )
         _chosen[name] = _make(name)
     return _chosen[name]
+
+
+@functools.cache
+def grow_gpu_memory() -> None:
+    """Has TensorFlow take each GPU's memory as it is needed; what another process uses of it stays free.
+
+    It must come before TensorFlow is used in any other way; where it is too late, a warning says so.
+    """
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except (RuntimeError, ValueError) as error:  # the devices are in use, or were divided by hand
+            warnings.warn(
+                f"TensorFlow takes all memory of {gpu.name}: {error}; call tfscale.strategy(...) before any other use "
+                "of TensorFlow to let it grow",
+                RuntimeWarning, stacklevel=3,
+            )  # fmt: skip
+            return
 
 
 def _offered() -> tuple[str, str]:
