@@ -71,7 +71,9 @@ def test_arrays_that_were_exchanged_are_noticed(tmp_path):
     arrays["network/0/kernel"] = arrays["network/0/kernel"] + 1
     with open(path, "wb") as file:
         np.savez(file, **arrays)
-    with pytest.raises(CheckpointError, match="step-00000010.npz is damaged .its arrays do not have the digest"):
+    with pytest.raises(
+        CheckpointError, match="step-00000010.npz is damaged .its arrays do not have the digest written"
+    ):
         read_arrays(path)
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfscale.errors import CheckpointError
 from tfscale.files import atomic_write, open_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")
 
 
@@ -121,14 +121,14 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with open_file(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(arrays.pop("meta").tobytes())
-        if meta.get("digest", "") != array_digest(arrays):
-            raise ValueError("its arrays do not have the digest that was written with them")
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged ({error})") from error
     if meta.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"checkpoint {path} has format version {meta.get('format_version')}; this tfscale reads {FORMAT_VERSION}"
         )
+    if meta["digest"] != array_digest(arrays):
+        raise CheckpointError(f"checkpoint {path} is damaged (its arrays do not have the digest written with them)")
     return arrays, meta
 
 
