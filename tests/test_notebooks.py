@@ -17,6 +17,16 @@ global_batch_size, epochs, steps_per_epoch = 4, 2, 5
 """
 
 
+TPU_PARAMETERS = """
+folder = {folder!r}
+corpus, text, documents = None, [{text!r}], "paragraph"
+vocabulary_size = 400
+strategy, precision = "single", "mixed_bfloat16"
+model_config = tfscale.TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2)
+train_options = dict(steps=6, global_batch_size=4, validate_every=3, checkpoint_every=3, warmup_steps=2)
+"""
+
+
 def printed(cell):
     return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
 
@@ -33,3 +43,27 @@ def test_quickstart_notebook(tmp_path):
     assert "bits per byte over" in text
     assert text.count("stopped by") == 2 and "tokens/s on one thread" in text
     assert {path.name for path in (tmp_path / "out" / "int8").iterdir()} >= {"model.tflite", "parity.json", "tokenizer"}
+
+
+@pytest.mark.filterwarnings("default")  # Jupyter's own warnings are not ours.
+def test_tpu_notebook_on_a_cpu(tmp_path):
+    """All cells but those that need Colab, with another strategy and a small model."""
+    notebook = nbformat.read(ROOT / "notebooks" / "tpu_colab.ipynb", as_version=4)
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    assert sum("colab" in tag for tag in tags) == 3 and sum("parameters" in tag for tag in tags) == 1
+    notebook.cells = [cell for cell in notebook.cells if "colab" not in cell.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            assert 'strategy, precision = "tpu", "mixed_bfloat16"' in cell.source
+            cell.source = TPU_PARAMETERS.format(text=str(ROOT / "README.md"), folder=str(tmp_path / "out"))
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    text = "\n".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
+    assert "6 steps" in text and "bits per byte" in text and "int8.zip" in text
+    assert (tmp_path / "out" / "int8.zip").stat().st_size > 10_000
+
+
+def test_the_tpu_notebook_installs_what_is_known_to_work():
+    source = (ROOT / "notebooks" / "tpu_colab.ipynb").read_text()
+    for wanted in ("tensorflow-tpu==2.20.0", "libtpu>=0.0.14,<0.0.32", "--no-deps tensorflow-text==2.20.1"):
+        assert wanted in source
+    assert "never run on a TPU" in source
