@@ -12,7 +12,7 @@ PARAMETERS = """
 corpus, text, documents = None, [{text!r}], "paragraph"
 folder = {folder!r}
 vocabulary_size = 400
-sequence_length, hidden_dim, num_layers = 16, 16, 1
+sequence_length, hidden_dim, num_layers = 32, 16, 1
 global_batch_size, epochs, steps_per_epoch = 4, 2, 5
 """
 
@@ -39,7 +39,7 @@ def test_quickstart_notebook(tmp_path):
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     text = "\n".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
     assert "The try statement specifies exception handlers" in text
-    assert "(4, 16)" in text
+    assert "(4, 32)" in text
     assert "bits per byte over" in text
     assert text.count("stopped by") == 2 and "tokens/s on one thread" in text
     assert {path.name for path in (tmp_path / "out" / "int8").iterdir()} >= {"model.tflite", "parity.json", "tokenizer"}

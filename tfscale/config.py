@@ -228,7 +228,8 @@ class TrainConfig:
     validate_every: int = 250
     """Optimizer steps between validations (and at the last step)."""
     validation_batches: int = 0
-    """Batches per validation during training; 0 takes the whole split, as the validation at the end always does."""
+    """Batches (of global_batch_size / micro_batches) per validation during training; 0 takes the whole split, as the
+    validation at the end always does."""
     checkpoint_every: int = 250
     """Optimizer steps between checkpoints (and at the last step)."""
     log_every: int = 20

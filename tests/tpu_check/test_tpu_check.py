@@ -171,10 +171,12 @@ def test_the_tpu_compiler_takes_the_steps_of_every_family(family):
 
 @pytest.mark.tpu
 def test_the_tpu_compiler_refuses_what_does_not_fit():
-    # 64 x 512 tokens a chip: the logits and their gradient are 52 GB, everything else is small.
-    config = MODEL_CONFIGS["transformer"](vocabulary_size=200_000, sequence_length=512, hidden_dim=64, num_layers=1)
-    train = TrainConfig(global_batch_size=256, precision="mixed_bfloat16")
+    # 128 rows a chip, 8 heads of 2,048 x 2,048 attention weights each: 17 GB, more than once.
+    config = MODEL_CONFIGS["transformer"](
+        vocabulary_size=50, sequence_length=2048, hidden_dim=64, num_layers=1, num_heads=8
+    )
+    train = TrainConfig(global_batch_size=512, precision="mixed_bfloat16")
     result = tpu_check(config, train, ["v5e:2x2"], compiler_python=os.environ["TFSCALE_TPU_COMPILER"])
     (chip,) = result["chips"]
     assert not chip["compiled"] and "RESOURCE_EXHAUSTED" in chip["steps"][0]["error"]
-    assert chip["advice"] == "--train.loss_chunk_tokens 1024 makes it fit"
+    assert "--train.micro_batches" in chip["advice"] and "makes it fit" in chip["advice"]

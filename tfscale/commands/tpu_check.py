@@ -10,7 +10,6 @@ from tfscale.commands import train
 from tfscale.commands.display import print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.config import MODEL_CONFIGS, TrainConfig
-from tfscale.progress import ProgressLine
 
 SUMMARY = "compile a config's steps for TPUs with the real TPU compiler, without a TPU"
 
@@ -39,6 +38,7 @@ def parse(words: Sequence[str]) -> Namespace:
 def run(options: Namespace) -> dict[str, Any]:
     """Compiles for each chip."""
     load_tensorflow()
+    from tfscale.progress import ProgressLine
     from tfscale.tpu_check.check import TOPOLOGIES, tpu_check
 
     with ProgressLine("tpu-check", None) as line:

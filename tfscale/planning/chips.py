@@ -1,9 +1,12 @@
 """Published figures of the chips that a training may run on, and a measurement of this machine's processor."""
 
+import functools
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +77,7 @@ def measure_cpu(model: ModelConfig, rows: int, sequence_length: int) -> Chip:
     rng = np.random.default_rng(0)
     for m, k, n in sorted(set(matmul_shapes(model, min(rows * sequence_length, 4096)))):
         a, b = rng.random((m, k), np.float32), rng.random((k, n), np.float32)
-        seconds += _best(lambda a=a, b=b: a @ b)
+        seconds += _best(functools.partial(np.matmul, a, b))
         flops += 2.0 * m * k * n
     source = np.ones(16 * 2**20, np.float32)
     target = np.empty_like(source)
@@ -85,11 +88,14 @@ def measure_cpu(model: ModelConfig, rows: int, sequence_length: int) -> Chip:
                 "measured at start; 10 Gb/s Ethernet assumed between machines")  # fmt: skip
 
 
-def _best(function, seconds: float = 0.15) -> float:
-    best, end = math.inf, time.perf_counter() + seconds
+def _best(function: Callable[[], Any], seconds: float = 0.15) -> float:
+    """Seconds of the fastest of several calls, at least two."""
     function()
-    while time.perf_counter() < end:
+    best, end = math.inf, time.perf_counter() + seconds
+    while True:
         began = time.perf_counter()
         function()
-        best = min(best, time.perf_counter() - began)
-    return best
+        now = time.perf_counter()
+        best = min(best, now - began)
+        if now >= end:
+            return best

@@ -61,17 +61,18 @@ def lower_steps(model: ModelConfig, train: TrainConfig, chips: int) -> list[Lowe
     step = language_model.train_step_runner
     assert step is not None
     ids = tf.zeros((rows, model.sequence_length), tf.int32)
+    part = tf.zeros((rows // train.micro_batches, model.sequence_length), tf.int32)
     evaluation = EvaluationStep(network, language_model.strategy, True, train.loss_chunk_tokens)
     weight_bytes = sum(variable.numpy().nbytes for variable in step.variables)
     state_bytes = sum(variable.numpy().nbytes for variable in step.state().values())
     # The compiler's entry takes no default arguments, so each step gets a front that has none.
     fronts = {
-        "train": lambda ids, targets: step._gradients_and_update(ids, targets),
-        "evaluation": lambda ids, targets: evaluation._replica_sums(ids, targets),
+        "train": (lambda ids, targets: step._gradients_and_update(ids, targets), ids),
+        "evaluation": (lambda ids, targets: evaluation._replica_sums(ids, targets), part),
     }
     return [
-        lower(name, tf.function(front, jit_compile=True), (ids, ids), weight_bytes, state_bytes)
-        for name, front in fronts.items()
+        lower(name, tf.function(front, jit_compile=True), (batch, batch), weight_bytes, state_bytes)
+        for name, (front, batch) in fronts.items()
     ]
 
 

@@ -109,7 +109,8 @@ def train(
         if "validation" in manifest.splits:
             validation = evaluation_dataset(
                 data, "validation", sequence_length=model_config.sequence_length,
-                batch_size=train_config.global_batch_size,
+                # What is cut for memory in training is as small in validation.
+                batch_size=train_config.global_batch_size // train_config.micro_batches,
             )  # fmt: skip
         partly = train_config.validation_batches or None
         recorder = RunRecorder(
