@@ -129,6 +129,8 @@ def describe(chosen: tf.distribute.Strategy, asked: str = "") -> str:
     """One line that says what was chosen, for the log: name, replicas, device kind; and why, if it was "auto"."""
     kind = next(kind for kind in ("TPU", "GPU", "CPU") if tf.config.list_logical_devices(kind))
     replicas = chosen.num_replicas_in_sync
-    name = type(chosen).__name__ if replicas > 1 else "one device"
+    # TensorFlow's classes carry older names than those they are exported under.
+    exported = ("MirroredStrategy", "MultiWorkerMirroredStrategy", "TPUStrategy")
+    name = next((n for n in exported if isinstance(chosen, getattr(tf.distribute, n))), "one device")
     why = f" ({_offered()[1]})" if asked == "auto" else ""
     return f"{name}, {replicas} replica{'s' if replicas > 1 else ''} on {kind}{why}"
