@@ -198,7 +198,11 @@ class TrainStep:
                 # Without XLA, TensorFlow would begin up to 10 micro-batches at once and save nothing.
                 tf.autograph.experimental.set_loop_options(parallel_iterations=1)
                 part = self._forward_backward(*(x[index] for x in cut), scale, draw + tf.cast(index, tf.int64))
-                sums = [total + value for total, value in zip(sums, part, strict=True)]
+                # The dependency keeps each sum by itself. Without it, and without XLA, TensorFlow joins it with the sum
+                # of a tied embedding's two gradients and, where they are large, adds in a temporary variable that it
+                # does not free in a loop: the second step would end with AlreadyExistsError (tensorflow#23780).
+                with tf.control_dependencies([part[-1]]):
+                    sums = [total + value for total, value in zip(sums, part, strict=True)]
         if self.replicas > 1:
             sums = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
         *gradients, nll, tokens = sums
