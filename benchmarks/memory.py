@@ -53,10 +53,11 @@ def sides(size: str) -> dict[str, list[Side]]:
         (f"tfscale, loss in chunks of {CHUNK} tokens", ("ours", "--xla", *chunk)),
         ("tfscale, remat and chunks", ("ours", "--xla", *remat, *chunk)),
     ]
-    without_xla = (f"{TOGETHER}, no XLA", ("ours", *micro, *remat, *chunk))
+    without_xla: Side = (f"{TOGETHER}, no XLA", ("ours", *micro, *remat, *chunk))
+    both = [side for side in [*untied, without_xla] if side[0] != "tfscale, remat"]
     return {
         "untied": [*untied[:-1], *more, untied[-1], without_xla],
-        "tied": [(name, (*arguments, *tied)) for name, arguments in untied if name != "tfscale, remat"],
+        "tied": [(name, (*arguments, *tied)) for name, arguments in both],
     }
 
 
