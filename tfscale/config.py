@@ -193,7 +193,7 @@ class TrainConfig:
     """Parts into which each replica cuts its batch, one after the other: less memory, the same answer."""
     remat: bool = False
     """Compute the activations of Transformer blocks and LSTM layers again in the backward pass: less memory, the same
-    answer, about a third more work."""
+    answer, up to a third more work."""
     loss_chunk_tokens: int = 0
     """Most tokens of a replica whose logits are held at once; the logits of a large vocabulary are most of a small
     model's memory. 0 holds all of a micro-batch."""
