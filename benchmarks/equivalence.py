@@ -5,7 +5,8 @@
 
 One process per strategy (two for MultiWorkerMirrored) trains every case for 50 steps. In float32 the largest difference
 of a step's loss and of a final weight must stay within fixed bounds. In mixed precision it must not be larger than the
-largest difference between two runs on one device that cut the batch into 1, 2, 4, 8 and 16 micro-batches, the control.
+largest difference between two runs on one device that differ only in the number of micro-batches (every divisor of the
+batch of 48, from 1 to 48), the control.
 """
 
 import argparse

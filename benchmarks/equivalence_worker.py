@@ -2,7 +2,7 @@
 
     python -m benchmarks.equivalence_worker mirrored --devices 4 --output FOLDER [--quick]
 
-Each case: 50 steps, clipping on, an average of the weights, and a last batch of each pass that has 12 rows for 16.
+Each case: 50 steps, clipping on, an average of the weights, and a last batch of each pass that has 36 rows for 48.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tfscale.training.language_model import LanguageModel
 from tfscale.training.strategy import strategy
 from tfscale.training.workers import Workers
 
-STEPS, BATCH_SIZE, VOCABULARY, LENGTH = 50, 16, 50, 12
+STEPS, BATCH_SIZE, VOCABULARY, LENGTH = 50, 48, 50, 12
 SMALL = {
     "transformer": TransformerConfig(
         vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2
@@ -57,11 +57,12 @@ def cases(quick: bool = False) -> list[Case]:
 
 
 def controls(case: Case) -> list[Case]:
-    """The case cut into 1, 2, 4, 8 and 16 micro-batches, as many parts as replicas and micro-batches make of a batch.
+    """The case in every number of micro-batches that divides its batch: 1, 2, 3, 4, 6 ... 48.
 
     In mixed precision their differences on one device are the control: each part rounds for itself.
     """
-    return [dataclasses.replace(case, micro_batches=micro) for micro in (1, 2, 4, 8, 16)]
+    divisors = [micro for micro in range(1, BATCH_SIZE + 1) if BATCH_SIZE % micro == 0]
+    return [dataclasses.replace(case, micro_batches=micro) for micro in divisors]
 
 
 def make_windows(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +90,7 @@ class Losses(keras.callbacks.Callback):
 
 def train(case: Case, chosen: tf.distribute.Strategy, xla: bool = True) -> dict[str, np.ndarray]:
     """Trains a case; returns its losses (STEPS,), and weights and their averages by name."""
-    data = tf.data.Dataset.from_tensor_slices(make_windows(3 * BATCH_SIZE + 12)).batch(BATCH_SIZE).repeat()
+    data = tf.data.Dataset.from_tensor_slices(make_windows(3 * BATCH_SIZE + 36)).batch(BATCH_SIZE).repeat()
     with chosen.scope():
         model = LanguageModel(models.build_network(SMALL[case.family], case.precision, seed=1))
         model.compile(
