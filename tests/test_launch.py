@@ -16,7 +16,7 @@ from tfscale.config import LaunchConfig
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.heartbeat import RESUME_EXIT_CODE
 from tfscale.launching import gang
-from tfscale.launching.gang import LaunchError, launch, worker_environments
+from tfscale.launching.gang import LaunchError, launch, member_environments
 
 WORKER = """
 import json, os, signal, sys, time
@@ -87,7 +87,7 @@ def test_when_one_dies_all_are_started_again(run, tmp_path, capfd):
     )
     assert (result.exit_code, result.restarts) == (0, 1)
     assert [len(starts(tmp_path, index)) for index in (0, 1)] == [2, 2]
-    assert "launch: worker 1 was ended by SIGKILL at step 10; starting all workers again" in capfd.readouterr().err
+    assert "launch: worker 1 was ended by SIGKILL at step 10; starting all again" in capfd.readouterr().err
 
 
 def test_failures_are_counted_and_the_last_reason_told(run, tmp_path):
@@ -181,12 +181,12 @@ def start_launcher(folder, code):
 
 
 def test_environments():
-    environments = worker_environments(LaunchConfig(workers=3))
+    environments = member_environments(LaunchConfig(workers=3))
     configs = [json.loads(environ["TF_CONFIG"]) for environ in environments]
     assert [config["task"] for config in configs] == [{"type": "worker", "index": index} for index in range(3)]
     assert len(set(configs[0]["cluster"]["worker"])) == 3
     assert all(config["cluster"] == configs[0]["cluster"] for config in configs)
-    assert "TF_CONFIG" not in worker_environments(LaunchConfig(workers=1))[0]
+    assert "TF_CONFIG" not in member_environments(LaunchConfig(workers=1))[0]
 
 
 def test_a_taken_port_is_named_before_anything_starts(tmp_path):

@@ -197,7 +197,7 @@ class TrainConfig:
     loss_chunk_tokens: int = 0
     """Most tokens of a replica whose logits are held at once; the logits of a large vocabulary are most of a small
     model's memory. 0 holds all of a micro-batch."""
-    strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
+    strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu", "parameter_server"] = "auto"
     """Where to train: one device, all local devices (mirrored), all processes of the cluster that the environment
     names (multi_worker), a TPU, or what machine and environment offer (auto)."""
     precision: Precision = "float32"
@@ -268,8 +268,11 @@ class LaunchConfig:
 
     workers: int = 2
     """Processes of the training; they share its batches. 1 supervises a single process."""
+    parameter_servers: int = 0
+    """Processes that hold the weights; with them the workers train asynchronously, a chief besides them coordinates,
+    and a worker that dies is started again alone."""
     max_restarts: int = 3
-    """Failures after which the gang is started again; being stopped after a checkpoint does not count as one."""
+    """Failures after which what failed is started again; being stopped after a checkpoint does not count as one."""
     startup_seconds: float = 600.0
     """Seconds within which every worker must have begun to train."""
     stall_seconds: float = 600.0
@@ -277,17 +280,19 @@ class LaunchConfig:
     grace_seconds: float = 60.0
     """Seconds that workers get to write a checkpoint after SIGTERM, before they are killed."""
     port_base: int = 0
-    """First port; worker i listens on the i-th after it. 0 finds free ports."""
+    """First port; worker i listens on the i-th after it (with servers: chief, workers, servers). 0 finds free ports."""
     log_dir: str | None = None
-    """Folder that gets the whole output of each worker, as worker-0.log and so on."""
+    """Folder that gets the whole output of each process, as worker-0.log and so on."""
 
     def __post_init__(self) -> None:
         _check(self.workers >= 1, "workers", self.workers, "1 or more")
+        _check(self.parameter_servers >= 0, "parameter_servers", self.parameter_servers, "0 or more")
         _check(self.max_restarts >= 0, "max_restarts", self.max_restarts, "0 or more")
         _check(self.startup_seconds > 0, "startup_seconds", self.startup_seconds, "more than 0")
         for name in ("stall_seconds", "grace_seconds"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _check(self.port_base == 0 or 1024 <= self.port_base < 65536 - self.workers, "port_base", self.port_base,
+        ports = self.workers + self.parameter_servers + 1
+        _check(self.port_base == 0 or 1024 <= self.port_base < 65536 - ports, "port_base", self.port_base,
                "0 (free ports) or 1024 to 65535")  # fmt: skip
 
 

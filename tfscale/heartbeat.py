@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 VARIABLE = "TFSCALE_HEARTBEAT"
 """Environment variable with the file's path. Without it nothing is written."""
-
-
+NO_STEPS = -1
+"""In the place of a step: of a process that takes none by itself, such as a parameter server."""
 RESUME_EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: stopped by a signal after writing a checkpoint; the same command goes on."""
 

@@ -1,9 +1,12 @@
 """The supervision: starts all workers, restarts all when one fails, and leaves none behind.
 
 A worker that is started again alone hangs for ever, because the others have given up their collectives; so the gang
-lives and dies together. What was trained up to the last checkpoint is kept by `train` itself.
+lives and dies together. What was trained up to the last checkpoint is kept by `train` itself. With parameter servers it
+is otherwise: workers that come and go are what they are made for, so a worker is started again alone; a server takes its
+weights with it, and the chief the course of training, so these two take the gang with them.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -17,7 +20,7 @@ from dataclasses import dataclass
 
 from tfscale.config import LaunchConfig
 from tfscale.errors import ConfigError, TfscaleError
-from tfscale.heartbeat import RESUME_EXIT_CODE
+from tfscale.heartbeat import NO_STEPS, RESUME_EXIT_CODE
 from tfscale.launching import lifeline
 from tfscale.launching.member import Member
 
@@ -47,7 +50,7 @@ def launch(
 
     Args:
         words: the command, such as ["train", "--data", "data", "--output", "run"].
-        config: number of workers, deadlines and restarts.
+        config: number of workers and parameter servers, deadlines and restarts.
         program: what stands before the words; by default this Python with tfscale.
 
     Returns:
@@ -66,8 +69,10 @@ def launch(
     reached = -1
     with tempfile.TemporaryDirectory(prefix="tfscale-launch-") as folder, stop:
         while True:
-            gang = _Gang([*program, *words], config, os.path.join(folder, str(failures + resumes)))
+            attempt = os.path.join(folder, str(failures + resumes))
+            gang = _Gang([*program, *words], config, attempt, config.max_restarts - failures)
             outcome, reason = gang.watch(stop)
+            failures += gang.replaced
             if outcome in ("done", "stopped"):
                 code = 0 if outcome == "done" else 130 if stop.number == signal.SIGINT else RESUME_EXIT_CODE
                 return Launched(code, gang.members[0].stdout.decode("utf-8", "replace"), failures + resumes)
@@ -83,22 +88,29 @@ def launch(
                     f"{reason}; that was failure {failures}, and --max-restarts is {config.max_restarts}. "
                     "The same command goes on from the last checkpoint"
                 )
-            print(f"launch: {reason}; starting all workers again", file=sys.stderr, flush=True)
+            print(f"launch: {reason}; starting all again", file=sys.stderr, flush=True)
 
 
 class _Gang:
-    """All workers of one attempt."""
+    """All processes of one attempt; of its workers, `may_replace` may be started again alone."""
 
-    def __init__(self, command: Sequence[str], config: LaunchConfig, folder: str):
-        self.config = config
+    def __init__(self, command: Sequence[str], config: LaunchConfig, folder: str, may_replace: int):
+        self.command, self.config, self.folder, self.may_replace = command, config, folder, may_replace
+        self.replaced = 0
         os.makedirs(folder)
         if config.log_dir:
             os.makedirs(config.log_dir, exist_ok=True)
-        environments = worker_environments(config)
-        self.members: list[Member] = []
-        for index, environ in enumerate(environments):
-            log = os.path.join(config.log_dir, f"worker-{index}.log") if config.log_dir else None
-            self.members.append(Member(command, f"worker {index}", environ, folder, log))
+        self.environments = member_environments(config)
+        self.members = [self._start(name) for name in self.environments]
+
+    def _start(self, name: str) -> Member:
+        log = os.path.join(self.config.log_dir, f"{name.replace(' ', '-')}.log") if self.config.log_dir else None
+        return Member(self.command, name, self.environments[name], self.folder, log)
+
+    @property
+    def leaders(self) -> list[Member]:
+        """The processes that train and that decide when it is done: all workers, or the chief of parameter servers."""
+        return self.members[:1] if self.config.parameter_servers else self.members
 
     @property
     def step(self) -> int:
@@ -111,17 +123,34 @@ class _Gang:
             while True:
                 if stop.number is not None:
                     return self._stop(stop)
+                if self.config.parameter_servers:
+                    self._replace_workers()
                 codes = [member.process.poll() for member in self.members]
                 if failed := self._failure(codes):
                     return failed
+                codes = [member.process.poll() for member in self.leaders]
                 if None not in codes:
                     resumed = RESUME_EXIT_CODE in codes
                     return ("resume", "the workers were stopped and wrote a checkpoint") if resumed else ("done", "")
-                if late := self._late(codes):
+                if late := self._late():
                     return "failed", late
                 time.sleep(POLL_SECONDS)
         finally:
             self._end()
+
+    def _replace_workers(self) -> None:
+        """Starts workers again that ended before their chief, as long as the number of restarts allows it."""
+        for place, member in enumerate(self.members):
+            code = member.process.poll()
+            ended = code not in (None, MISTAKE_EXIT_CODE) and member.name.startswith("worker")
+            if not ended or self.members[0].process.poll() is not None or self.replaced >= self.may_replace:
+                continue
+            member.collect()
+            print(f"launch: {member.describe_end()}; starting it again", file=sys.stderr, flush=True)
+            self.replaced += 1
+            with contextlib.suppress(FileNotFoundError):  # Its last sign of life is not the new one's.
+                os.remove(member.heartbeat_path)
+            self.members[place] = self._start(member.name)
 
     def _failure(self, codes: Sequence[int | None]) -> tuple[str, str] | None:
         bad = [m for m, code in zip(self.members, codes, strict=True) if code not in (None, 0, RESUME_EXIT_CODE)]
@@ -138,28 +167,29 @@ class _Gang:
         first.collect()
         return "failed", first.describe_end()
 
-    def _late(self, codes: Sequence[int | None]) -> str | None:
+    def _late(self) -> str | None:
         now = time.time()
-        running = [member for member, code in zip(self.members, codes, strict=True) if code is None]
+        running = [member for member in self.members if member.process.poll() is None]
         signs = [(member, member.heartbeat()) for member in running]
         silent = [m.name for m, sign in signs if sign is None and now - m.began > self.config.startup_seconds]
         if silent:
             return f"{', '.join(silent)} did not begin to train within {self.config.startup_seconds:g} s"
         limit = self.config.stall_seconds
-        stalled = [f"{m.name} (at step {sign.step:,})" for m, sign in signs if sign and 0 < limit < now - sign.time]
-        return f"{', '.join(stalled)} took no step for {limit:g} s" if stalled else None
+        stalled = [(m.name, sign.step) for m, sign in signs if sign and 0 < limit < now - sign.time]
+        names = [f"{name} (at step {step:,})" if step > NO_STEPS else name for name, step in stalled]
+        return f"{', '.join(names)} gave no sign of life for {limit:g} s" if names else None
 
     def _stop(self, stop: "_StopRequest") -> tuple[str, str]:
-        """Asks all workers to stop, and waits; a second signal, or the end of the grace, kills what is left."""
-        for member in self.members:
+        """Asks all that train to stop, and waits; a second signal, or the end of the grace, kills what is left."""
+        for member in self.leaders:
             member.signal(signal.SIGTERM)
         deadline = time.time() + self.config.grace_seconds
-        while any(m.process.poll() is None for m in self.members) and time.time() < deadline and stop.count < 2:
+        while any(m.process.poll() is None for m in self.leaders) and time.time() < deadline and stop.count < 2:
             time.sleep(POLL_SECONDS)
-        codes = [member.process.poll() for member in self.members]
+        codes = [member.process.poll() for member in self.leaders]
         if all(code == 0 for code in codes):
             return "done", ""
-        lost = [m.name for m, code in zip(self.members, codes, strict=True) if code not in (0, RESUME_EXIT_CODE)]
+        lost = [m.name for m, code in zip(self.leaders, codes, strict=True) if code not in (0, RESUME_EXIT_CODE)]
         if lost:
             print(f"launch: {', '.join(lost)} did not write a checkpoint", file=sys.stderr, flush=True)
         return "stopped", ""
@@ -178,28 +208,34 @@ class _Gang:
             member.collect()
 
 
-def worker_environments(config: LaunchConfig) -> list[dict[str, str]]:
-    """The environment of each worker: this process's with TF_CONFIG; without it where there is only one worker.
+def member_environments(config: LaunchConfig) -> dict[str, dict[str, str]]:
+    """Names of the processes, the chief first -> this process's environment with TF_CONFIG.
+
+    Without TF_CONFIG where there is only one worker.
 
     Raises:
         ConfigError: a port that was asked for is taken.
     """
     common = {**os.environ, lifeline.VARIABLE: str(os.getpid())}
-    if config.workers == 1:
+    sizes = {"worker": config.workers}
+    if config.parameter_servers:
+        sizes = {"chief": 1, **sizes, "ps": config.parameter_servers}
+    elif config.workers == 1:
         common.pop("TF_CONFIG", None)
-        return [common]
-    addresses = [f"localhost:{port}" for port in _ports(config)]
-    return [
-        {
-            **common,
-            "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}),
+        return {"worker 0": common}
+    addresses = iter([f"localhost:{port}" for port in _ports(config.port_base, sum(sizes.values()))])
+    cluster = {task: [next(addresses) for _ in range(count)] for task, count in sizes.items()}
+    return {
+        task if task == "chief" else f"{task} {index}": {
+            **common, "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": task, "index": index}})
         }
-        for index in range(config.workers)
-    ]
+        for task, count in sizes.items()
+        for index in range(count)
+    }  # fmt: skip
 
 
-def _ports(config: LaunchConfig) -> list[int]:
-    wanted = [config.port_base + index if config.port_base else 0 for index in range(config.workers)]
+def _ports(base: int, count: int) -> list[int]:
+    wanted = [base + index if base else 0 for index in range(count)]
     sockets, ports = [], []
     try:
         for port in wanted:

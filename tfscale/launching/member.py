@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from tfscale.heartbeat import VARIABLE, Heartbeat, read_heartbeat
+from tfscale.heartbeat import NO_STEPS, VARIABLE, Heartbeat, read_heartbeat
 
 _OUTPUT_LOCK = threading.Lock()
 ERROR = "error: "
@@ -63,7 +63,7 @@ class Member:
         code = self.process.returncode
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         sign = self.heartbeat()
-        where = f" at step {sign.step:,}" if sign else ""
+        where = f" at step {sign.step:,}" if sign and sign.step > NO_STEPS else ""
         return f"{self.name} {how}{where}{f' ({self.error})' if self.error else ''}"
 
     def collect(self) -> None:

@@ -32,11 +32,20 @@ class Cluster:
     task: str = "worker"
     servers: tuple[str, ...] = ()
     source: str = "TF_CONFIG"
+    has_chief: bool = False
+    """Whether worker 0 is a task of type "chief", which coordinates where there are parameter servers."""
 
     @property
     def is_chief(self) -> bool:
         """Whether this process writes the files of the run."""
         return self.index == 0 and self.task != "ps"
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """Names of all processes, such as "chief", "worker 0" or "ps 1" -> their addresses."""
+        chiefs = {"chief": self.workers[0]} if self.has_chief else {}
+        rest = {f"worker {index}": address for index, address in enumerate(self.workers[len(chiefs) :])}
+        return chiefs | rest | {f"ps {index}": address for index, address in enumerate(self.servers)}
 
     @property
     def address(self) -> str:
@@ -69,27 +78,27 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
 
 
 def meet(cluster: Cluster, seconds: float) -> None:
-    """Waits until every worker answers at its address, so that TensorFlow is started only when all are there.
+    """Waits until every other process answers at its address, so that TensorFlow is started only when all are there.
 
     TensorFlow itself waits for ever, inside C++ where neither a thread nor a signal of Python's reaches it. So each
     worker first listens at its own address in plain Python, until each of the others has answered once.
 
     Args:
-        cluster: the workers; parameter servers are not waited for.
+        cluster: the workers, and the parameter servers where there are any.
         seconds: how long to wait.
 
     Raises:
         ConfigError: the own port is taken, or a worker did not come; the message names it.
     """
     deadline = time.monotonic() + seconds
-    missing = {index: address for index, address in enumerate(cluster.workers) if index != cluster.index}
+    missing = {name: address for name, address in cluster.tasks.items() if address != cluster.address}
     with _listening(cluster):
         while missing:
-            for index, address in list(missing.items()):
-                if _answers(address):
-                    del missing[index]
+            for name, address in list(missing.items()):
+                if answers(address):
+                    del missing[name]
             if missing and time.monotonic() > deadline:
-                names = ", ".join(f"worker {index} at {address}" for index, address in missing.items())
+                names = ", ".join(f"{name} at {address}" for name, address in missing.items())
                 raise ConfigError(
                     f"the workers did not come together within {seconds:g} s; missing: {names}. Start every worker of "
                     "the cluster, and let the others reach its port"
@@ -115,7 +124,8 @@ def _listening(cluster: Cluster) -> Iterator[None]:
         yield
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
+    """Whether somebody listens at an address "host:port"."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=2.0):
@@ -152,7 +162,9 @@ def _from_tf_config(text: str) -> Cluster:
         raise ConfigError("TF_CONFIG: the cluster has no worker")
     if kind == "worker":
         index += len(chiefs)
-    return Cluster(_addresses([*chiefs, *workers], "TF_CONFIG"), index, kind, _addresses(servers, "TF_CONFIG"))
+    addresses = _addresses([*chiefs, *workers, *servers], "TF_CONFIG")
+    count = len(chiefs) + len(workers)
+    return Cluster(addresses[:count], index, kind, addresses[count:], has_chief=bool(chiefs))
 
 
 def _from_list(environ: Mapping[str, str]) -> Cluster:

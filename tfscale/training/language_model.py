@@ -14,7 +14,9 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, DataError, TrainingError
+from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.batches import as_batches, check_divisible, distribute, worker_share
+from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.step import StepOptions, TrainStep
 from tfscale.training.validation import EvaluationStep
 from tfscale.training.workers import Workers, lost_workers
@@ -91,7 +93,8 @@ class LanguageModel(keras.Model):
         )  # fmt: skip
         with self.strategy.scope():
             super().compile(optimizer=optimizer, loss=None, jit_compile=False, auto_scale_loss=False)
-            self.train_step_runner = TrainStep(self.network, self.optimizer, options, self.strategy)
+            kind = AsynchronousStep if is_asynchronous(self.strategy) else TrainStep
+            self.train_step_runner = kind(self.network, self.optimizer, options, self.strategy)
         self._evaluation_step = EvaluationStep(self.network, self.strategy, xla, loss_chunk_tokens)
 
     def fit(  # noqa: PLR0913 - the arguments are Keras's own
@@ -116,8 +119,9 @@ class LanguageModel(keras.Model):
 
         Args:
             x: batched dataset of (ids, targets[, weights]), each (B, T), or ids (N, T): global batches, the same and in
-                the same order on every worker. Or a function `tf.distribute.InputContext` -> dataset of this worker's
-                rows of every global batch, which spares each worker from reading the others' rows.
+                the same order on every worker. Or a function `tf.distribute.InputContext` -> dataset of one worker's
+                rows of every global batch, which spares each worker from reading the others' rows. Under parameter
+                servers each batch is taken by one worker, and the function gives the batches of one worker.
             y: targets (N, T) where `x` is an array.
             batch_size: rows of the global batch where `x` is an array.
             epochs: index of the last epoch plus one, as in Keras.
@@ -143,26 +147,24 @@ class LanguageModel(keras.Model):
             WorkerLostError: another worker of the same training went away.
         """
         step, workers = self._compiled_step(), self.workers
-        given = x(self._input_context()) if callable(x) else x
-        dataset = as_batches(given, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed)
-        is_share = given is not x
-        rows = dataset.element_spec[0].shape[0] * (workers.count if is_share else 1)
+        is_share = callable(x)
+        given = [x(context) for context in self._input_contexts()] if is_share else [x]
+        datasets = [
+            as_batches(part, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed)
+            for part in given
+        ]
+        rows = datasets[0].element_spec[0].shape[0] * (workers.count if is_share else 1)
         check_divisible(rows, step.replicas, step.options.micro_batches)
         if steps_per_epoch is None:
-            steps_per_epoch = _count(dataset)
-            dataset = dataset.repeat()
+            steps_per_epoch = sum(map(_count, datasets))
+            datasets = [dataset.repeat() for dataset in datasets]
         validation = None if validation_data is None else self._validation_batches(validation_data, batch_size)
         bar = verbose not in (0, "0", 2)
         callback_list = keras.callbacks.CallbackList(
             list(callbacks or []), add_history=True, add_progbar=bar or verbose == 2, model=self,
             epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=steps_per_epoch,
         )  # fmt: skip
-        share = dataset if is_share else worker_share(dataset, workers)
-        if workers.count > 1:
-            # Told that there is no end, TensorFlow does not ask all workers before each step whether there is one.
-            share = share.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-        # The batches of a whole call are ready before it begins, however busy the step keeps the cores.
-        iterator = iter(distribute(share.prefetch(steps_per_call), workers))
+        iterator = self._iterator(datasets, is_share, steps_per_call)
         self.stop_training = False
         callback_list.on_train_begin()
         logs: dict[str, float] = {}
@@ -178,6 +180,19 @@ class LanguageModel(keras.Model):
         history = self.history
         assert isinstance(history, keras.callbacks.History)
         return history
+
+    def _iterator(self, datasets: list[tf.data.Dataset], is_share: bool, ahead: int) -> Any:
+        """What the step takes its batches from; those of a whole call are ready before it begins, if there is time."""
+        step, workers = self._compiled_step(), self.workers
+        if isinstance(step, AsynchronousStep):
+            if not is_share:
+                datasets = [datasets[0].shard(workers.readers, index) for index in range(workers.readers)]
+            return step.iterator([dataset.prefetch(ahead) for dataset in datasets])
+        share = datasets[0] if is_share else worker_share(datasets[0], workers)
+        if workers.count > 1:
+            # Told that there is no end, TensorFlow does not ask all workers before each step whether there is one.
+            share = share.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        return iter(distribute(share.prefetch(ahead), workers))
 
     def _run_epoch(self, iterator, steps, steps_per_call, multiples, callbacks) -> dict[str, float]:
         step, workers = self._compiled_step(), self.workers
@@ -270,6 +285,18 @@ class LanguageModel(keras.Model):
             for variable, value in zip(step.variables, trained, strict=True):
                 variable.assign(value)
 
+    def plain_network(self) -> keras.Model:
+        """The network with variables of this process, to be saved or exported: a copy under parameter servers.
+
+        Call it outside of the strategy's scope.
+        """
+        if not is_asynchronous(self.strategy):
+            return self.network
+        copy = type(self.network).from_config(self.network.get_config())
+        for own, weight in zip(copy.weights, self.network.weights, strict=True):
+            own.assign(tf.convert_to_tensor(weight.value))
+        return copy
+
     def current_learning_rate(self) -> float:
         """Learning rate of the last step that was taken."""
         schedule = self.optimizer._learning_rate
@@ -291,11 +318,16 @@ class LanguageModel(keras.Model):
             batches = as_batches(batches.unbatch().batch(math.ceil(rows / replicas) * replicas))
         return batches.prefetch(tf.data.AUTOTUNE)
 
-    def _input_context(self) -> tf.distribute.InputContext:
-        return tf.distribute.InputContext(
-            num_input_pipelines=self.workers.count, input_pipeline_id=self.workers.index,
-            num_replicas_in_sync=self.strategy.num_replicas_in_sync,
-        )  # fmt: skip
+    def _input_contexts(self) -> list[tf.distribute.InputContext]:
+        """Of the readers that this process gives their data: itself, or the workers that it drives."""
+        workers = self.workers
+        return [
+            tf.distribute.InputContext(
+                num_input_pipelines=workers.readers, input_pipeline_id=index,
+                num_replicas_in_sync=self.strategy.num_replicas_in_sync,
+            )
+            for index in (range(workers.readers) if is_asynchronous(self.strategy) else [workers.index])
+        ]  # fmt: skip
 
     def _compiled_step(self) -> TrainStep:
         if self.train_step_runner is None:

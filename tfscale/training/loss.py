@@ -88,7 +88,7 @@ def chunked_loss_and_gradients(
     targets: tf.Tensor,
     weights: tf.Tensor,
     scale: tf.Tensor,
-    variables: Sequence[tf.Variable],
+    variables: Sequence[tf.Variable | tf.Tensor],
     *,
     chunk_tokens: int,
     label_smoothing: float = 0.0,
@@ -101,7 +101,7 @@ def chunked_loss_and_gradients(
         targets: ids (B, T) int32.
         weights: (B, T) float32.
         scale: scalar float32; inside, so that float16 gradients do not vanish.
-        variables: those that `project` reads and whose gradient is wanted.
+        variables: those that `project` reads and whose gradient is wanted, or tensors that stand in for them.
         chunk_tokens: the most tokens whose logits are held at once.
         label_smoothing: as in `token_losses`.
 
@@ -127,7 +127,7 @@ def chunked_loss_and_gradients(
         tf.autograph.experimental.set_loop_options(parallel_iterations=1)
         state = states[index]
         with tf.GradientTape() as tape:
-            tape.watch(state)
+            tape.watch([state, *(v for v in variables if not isinstance(v, tf.Variable))])
             loss, nll = token_losses(network.project(state), targets[index], label_smoothing)
             scaled = tf.reduce_sum(loss * weights[index]) * scale
         of_state, *of_variables = tape.gradient(scaled, [state, *variables])

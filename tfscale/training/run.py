@@ -24,6 +24,7 @@ from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints, assign_arrays, network_state, read_arrays
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.recorder import RunRecorder
+from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.run_folder import (
     check_same_run,
     describe_run,
@@ -34,7 +35,7 @@ from tfscale.training.run_folder import (
 )
 from tfscale.training.schedule import build_optimizer
 from tfscale.training.step import options_from
-from tfscale.training.strategy import describe, strategy
+from tfscale.training.strategy import describe, serves_only, strategy
 
 
 def train(
@@ -68,6 +69,9 @@ def train(
     Example:
         train(TransformerConfig(hidden_dim=128), TrainConfig(steps=500), data="data", output="run")
     """
+    if train_config.strategy in ("auto", "parameter_server") and serves_only():
+        # This process has no part in what follows, and perhaps neither the data nor the run folder.
+        strategy(train_config.strategy)
     manifest = Manifest.load(data, verify="sha256")
     tokenizer = load_tokenizer(data)
     model_config = fit_to_data(model_config, manifest)
@@ -97,7 +101,9 @@ def train(
             f"{epoch_steps:,} steps a pass over the data"
         )
         shards = len(manifest.split("train").shards)
-        line.note(describe_plan(train_config.global_batch_size, shards, workers.count))
+        # Without an order of steps over all workers, each takes whole batches: `readers` of them are a round.
+        batches = workers.readers if is_asynchronous(chosen) else 1
+        line.note(describe_plan(train_config.global_batch_size * batches, shards, workers.readers))
         checkpoints = Checkpoints(os.path.join(output, "checkpoints"))
         if workers.is_chief:
             for text in checkpoints.restore_latest(step.state())[1]:
@@ -127,7 +133,8 @@ def train(
             def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
                 return training_dataset(
                     data, sequence_length=model_config.sequence_length,
-                    global_batch_size=train_config.global_batch_size, seed=train_config.seed, start_step=done,
+                    global_batch_size=train_config.global_batch_size * batches, seed=train_config.seed,
+                    start_step=done // batches,
                     num_input_pipelines=context.num_input_pipelines, input_pipeline_id=context.input_pipeline_id,
                     shuffle_windows=train_config.shuffle_windows, verify="size",
                 )  # fmt: skip
@@ -180,7 +187,7 @@ def _finish(
             summary |= {"result": "best", "result_step": best[1]["step"]}
         model.workers.from_chief(network_state(model.network))
         if model.workers.is_chief:
-            save_network(model.network, os.path.join(output, "model.keras"))
+            save_network(model.plain_network(), os.path.join(output, "model.keras"))
         if validation is not None and summary["completed"]:
             nll, tokens = model.summed_loss(validation, averaged=False)
             score = Score(nll, round(tokens), manifest.splits["validation"].utf8_bytes)

@@ -71,6 +71,9 @@ class TrainStep:
             states that `remat` and `loss_chunk_tokens` need.
     """
 
+    in_parts = False
+    """Whether XLA must compile the parts of a step each by itself even for one replica."""
+
     def __init__(
         self,
         network: keras.Model,
@@ -81,43 +84,47 @@ class TrainStep:
         check_optimizer(optimizer)
         self.network, self.optimizer, self.options, self.strategy = network, optimizer, options, strategy
         self.replicas = strategy.num_replicas_in_sync
-        self.variables = [v.value for v in network.trainable_variables]
-        if not self.variables:
+        if not network.trainable_variables:
             raise ConfigError(f"model {network.name!r} has no trainable weights")
+        # What the optimizer updates, and the variables behind it.
+        self.weights = self._optimized_weights()
+        self.variables = [w.value for w in self.weights]
         for option in ("remat", "loss_chunk_tokens"):
             if getattr(options, option):
                 check_offers_hidden_states(network, f"{option}={getattr(options, option)}")
         self.seed_states = [v for v in network.variables if v.name == SEED_STATE_NAME]
+        self.frozen = [v for v in network.non_trainable_variables if v.name != SEED_STATE_NAME]
         if not optimizer.built:
-            optimizer.build(network.trainable_variables)
+            optimizer.build(self.weights)
         # The gradients reach the optimizer reduced; Keras would add them up over the replicas once more.
         optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
         self.scales_loss = any(
             getattr(layer.dtype_policy, "compute_dtype", None) == "float16" for layer in network._flatten_layers()
         )
 
-        def counter(value: Any, dtype: tf.DType) -> tf.Variable:
-            return tf.Variable(
-                value, dtype=dtype, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
-            )
-
-        self.step = counter(0, tf.int64)
-        self.loss_scale = counter(INITIAL_LOSS_SCALE if self.scales_loss else 1.0, tf.float32)
-        self.steps_since_overflow = counter(0, tf.int64)
-        self.overflows = counter(0, tf.int64)
-        self.first_bad_step = counter(-1, tf.int64)
-        self.averages = [counter(tf.convert_to_tensor(v), v.dtype) for v in self.variables] if options.ema_decay else []
+        self.step = _counter(0, tf.int64)
+        self.loss_scale = _counter(INITIAL_LOSS_SCALE if self.scales_loss else 1.0, tf.float32)
+        self.steps_since_overflow = _counter(0, tf.int64)
+        self.overflows = _counter(0, tf.int64)
+        self.first_bad_step = _counter(-1, tf.int64)
+        self.averages = [self._new_average(v) for v in self.variables] if options.ema_decay else []
 
         def compiled(function: Callable, on: bool = True) -> Callable:
             return tf.function(function, jit_compile=True) if options.xla and on else function
 
         # On one device a step is one XLA program. Several replicas communicate between its parts, and their optimizer
         # writes through the strategy, which XLA cannot compile: there the parts are compiled each by itself.
-        alone = self.replicas == 1
-        self._forward_backward = compiled(self._micro_batch, not alone)
-        self._scale_and_clip = compiled(self._mean_gradients, not alone)
+        in_parts = self.replicas > 1 or self.in_parts
+        self._forward_backward = compiled(self._micro_batch, in_parts)
+        self._scale_and_clip = compiled(self._mean_gradients, in_parts)
         self._step_alone = compiled(self._gradients_and_update)
         self._block = tf.function(self._run_block)
+
+    def _optimized_weights(self) -> list[keras.Variable]:
+        return self.network.trainable_variables
+
+    def _new_average(self, variable: tf.Variable) -> tf.Variable:
+        return _counter(tf.convert_to_tensor(variable), variable.dtype)
 
     def state(self) -> dict[str, tf.Variable]:
         """All that a checkpoint must hold so that a resumed run goes on bit for bit."""
@@ -164,17 +171,20 @@ class TrainStep:
             if finite:
                 self.strategy.run(self._update_variables, args=(gradients,))
         if self.scales_loss:
-            since = tf.where(finite, self.steps_since_overflow + 1, tf.zeros((), tf.int64))
-            grow = since >= SCALE_GROWTH_STEPS
-            factor = tf.where(finite, tf.where(grow, 2.0, 1.0), 0.5)
-            self.loss_scale.assign(tf.maximum(self.loss_scale * factor, 1.0))
-            self.steps_since_overflow.assign(tf.where(grow, tf.zeros((), tf.int64), since))
+            self._adjust_loss_scale(finite)
         if not finite:
             self.overflows.assign_add(1)
             if self.first_bad_step < 0:
                 self.first_bad_step.assign(self.step + 1)
         self.step.assign_add(1)
         return nll, tokens, norm
+
+    def _adjust_loss_scale(self, finite):
+        since = tf.where(finite, self.steps_since_overflow + 1, tf.zeros((), tf.int64))
+        grow = since >= SCALE_GROWTH_STEPS
+        factor = tf.where(finite, tf.where(grow, 2.0, 1.0), 0.5)
+        self.loss_scale.assign(tf.maximum(self.loss_scale * factor, 1.0))
+        self.steps_since_overflow.assign(tf.where(grow, tf.zeros((), tf.int64), since))
 
     def _gradients_and_update(self, ids, targets, weights=None):
         """The step of the only replica: (B, T) -> loss sum, token count, gradient norm, all finite."""
@@ -183,7 +193,7 @@ class TrainStep:
             self._update_variables(gradients)
         return nll, tokens, norm, finite
 
-    def _replica_gradients(self, ids, targets, weights=None):
+    def _replica_gradients(self, ids, targets, weights=None, draw=None, values=()):
         """One replica's share (B / R, T) -> global mean gradients, loss sum, token count, gradient norm, all finite."""
         weights = tf.ones(ids.shape) if weights is None else weights
         micro = self.options.micro_batches
@@ -191,17 +201,18 @@ class TrainStep:
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
         # The sum is cut down to about a mean before it is scaled, or float16 gradients of many tokens would overflow.
         scale = tf.identity(self.loss_scale) / float(ids.shape[0] * ids.shape[1] * self.replicas)
+        sources = values[: len(self.network.trainable_variables)] or self.variables
         # Draw number d is unique to (step, replica, micro-batch).
-        draw = (tf.identity(self.step) * self.replicas + replica) * micro
+        draw = (tf.identity(self.step) * self.replicas + replica if draw is None else draw) * micro
         if micro == 1:
-            sums = self._forward_backward(ids, targets, weights, scale, draw)
+            sums = self._forward_backward(ids, targets, weights, scale, draw, values)
         else:
             cut = [tf.reshape(x, (micro, x.shape[0] // micro, x.shape[1])) for x in (ids, targets, weights)]
-            sums = [tf.zeros_like(v) for v in self.variables] + [tf.zeros(()), tf.zeros(())]
+            sums = [tf.zeros_like(v) for v in sources] + [tf.zeros(()), tf.zeros(())]
             for index in tf.range(micro):
                 # Without XLA, TensorFlow would begin up to 10 micro-batches at once and save nothing.
                 tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-                part = self._forward_backward(*(x[index] for x in cut), scale, draw + tf.cast(index, tf.int64))
+                part = self._forward_backward(*(x[index] for x in cut), scale, draw + tf.cast(index, tf.int64), values)
                 # The dependency keeps each sum by itself. Without it, and without XLA, TensorFlow joins it with the sum
                 # of a tied embedding's two gradients and, where they are large, adds in a temporary variable that it
                 # does not free in a loop: the second step would end with AlreadyExistsError (tensorflow#23780).
@@ -212,43 +223,57 @@ class TrainStep:
         *gradients, nll, tokens = sums
         return self._scale_and_clip(gradients, nll, tokens, scale)
 
-    def _micro_batch(self, ids, targets, weights, scale, draw):
-        """(b, T) -> gradients of the scaled loss sum, then the loss sum in nats and the token count."""
+    def _micro_batch(self, ids, targets, weights, scale, draw, values=()):
+        """(b, T) -> gradients of the scaled loss sum, then the loss sum in nats and the token count.
+
+        `values` are tensors that stand in for the trainable and frozen variables, where those are out of reach.
+        """
         options, network = self.options, self.network
+        trained = network.trainable_variables
+        sources = list(values[: len(trained)]) or self.variables
+        # Not given to the scope at once, which would ask for the variable's shape: of a table, rows may stand in.
+        stand_ins = {id(w): v for w, v in zip([*trained, *self.frozen], values, strict=True)} if values else {}
+        of_weight = {id(weight): source for weight, source in zip(trained, sources, strict=True)}
         base = options.seed * 1009
         seeds = [(state, tf.stack([tf.constant(base + i, tf.int64), draw])) for i, state in enumerate(self.seed_states)]
         with tf.GradientTape() as tape:
+            tape.watch(values)
             with keras.StatelessScope(state_mapping=seeds) as scope:
-                known = len(scope.state_mapping)
+                scope.state_mapping |= stand_ins
+                given = dict(scope.state_mapping)
                 if options.remat or options.loss_chunk_tokens:
                     result = network.hidden_states(ids, training=True, remat=options.remat)
                 else:
                     result = tf.cast(network(ids, training=True), tf.float32)
-            if len(scope.state_mapping) > known:
+                if options.remat and not options.loss_chunk_tokens:
+                    result = network.project(result)
+            drawn = {id(state) for state in self.seed_states}
+            if any(v is not given.get(key) for key, v in scope.state_mapping.items() if key not in drawn):
                 raise ConfigError(
                     f"model {network.name!r} updates state in its forward pass (batch normalization?); "
                     "use layers whose only state is their weights, such as layer normalization"
                 )
             if not options.loss_chunk_tokens:
-                logits = network.project(result) if options.remat else result
-                loss, nll = token_losses(logits, targets, options.label_smoothing)
+                loss, nll = token_losses(result, targets, options.label_smoothing)
                 result = tf.reduce_sum(loss * weights) * scale
                 nll = tf.reduce_sum(nll * weights)
         upstream, of_output = None, {}
         if options.loss_chunk_tokens:
-            outputs = [v.value for v in network.output_variables if v.trainable]
-            nll, upstream, sums = chunked_loss_and_gradients(
-                network, result, targets, weights, scale, outputs,
-                chunk_tokens=options.loss_chunk_tokens, label_smoothing=options.label_smoothing,
-            )  # fmt: skip
+            outputs = [of_weight[id(v)] for v in network.output_variables if v.trainable]
+            with keras.StatelessScope() if stand_ins else contextlib.nullcontext(scope) as scope:
+                scope.state_mapping |= stand_ins
+                nll, upstream, sums = chunked_loss_and_gradients(
+                    network, result, targets, weights, scale, outputs,
+                    chunk_tokens=options.loss_chunk_tokens, label_smoothing=options.label_smoothing,
+                )  # fmt: skip
             of_output = {id(v): value for v, value in zip(outputs, sums, strict=True)}
-        gradients = tape.gradient(result, self.variables, output_gradients=upstream)
+        gradients = tape.gradient(result, sources, output_gradients=upstream)
         # Tied embeddings have a part from either end.
         parts = [
-            [tf.convert_to_tensor(x) for x in (below, of_output.get(id(variable))) if x is not None]
-            for variable, below in zip(self.variables, gradients, strict=True)
+            [tf.convert_to_tensor(x) for x in (below, of_output.get(id(source))) if x is not None]
+            for source, below in zip(sources, gradients, strict=True)
         ]
-        missing = [v.name for v, found in zip(self.variables, parts, strict=True) if not found]
+        missing = [v.path for v, found in zip(trained, parts, strict=True) if not found]
         if missing:
             raise ConfigError(f"the loss does not depend on the weights {', '.join(missing)}; freeze or remove them")
         return [*map(tf.add_n, parts), nll, tf.reduce_sum(weights)]
@@ -263,10 +288,18 @@ class TrainStep:
         return gradients, nll, tokens, norm, finite
 
     def _update_variables(self, gradients):
-        self.optimizer.apply(gradients, self.network.trainable_variables)
-        if decay := self.options.ema_decay:
-            for average, variable in zip(self.averages, self.variables, strict=True):
-                average.assign(decay * average + (1 - decay) * variable)
+        self.optimizer.apply(gradients, self.weights)
+        if self.averages:
+            self._update_averages()
+
+    def _update_averages(self):
+        decay = self.options.ema_decay
+        for average, variable in zip(self.averages, self.variables, strict=True):
+            average.assign(decay * average + (1 - decay) * variable)
+
+
+def _counter(value: Any, dtype: tf.DType) -> tf.Variable:
+    return tf.Variable(value, dtype=dtype, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
 
 
 def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:

@@ -9,11 +9,12 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError
 from tfscale.training.cluster import Cluster, meet, read_cluster
+from tfscale.training.parameter_server import is_asynchronous, parameter_server_strategy
 from tfscale.training.tpu import has_tpu_wheel, tpu_device_files, tpu_strategy
 
 STARTUP_SECONDS = 600.0
 """How long workers wait for each other at the start; the environment variable TFSCALE_STARTUP_SECONDS sets another."""
-NAMES = ("auto", "single", "mirrored", "multi_worker", "tpu")
+NAMES = ("auto", "single", "mirrored", "multi_worker", "tpu", "parameter_server")
 
 _chosen: dict[str, tf.distribute.Strategy] = {}
 
@@ -28,14 +29,16 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
 
     Args:
         name: "single" (one device); "mirrored" (every GPU of this machine or, without one, every logical CPU device);
-            "multi_worker" (all processes of the cluster that TF_CONFIG, Slurm or TFSCALE_WORKERS describe); "tpu" (this
-            machine's TPU, or the one that TPU_NAME names); or "auto":
-            multi_worker where there is such a cluster, tpu where there is one, mirrored where there is more than one
-            GPU, single elsewhere.
+            "multi_worker" (all processes of the cluster that TF_CONFIG, Slurm or TFSCALE_WORKERS describe);
+            "parameter_server" (the same, where TF_CONFIG names a chief, workers and ps tasks: in the processes of
+            workers and servers this call serves the chief and ends the process after it); "tpu" (this machine's TPU, or
+            the one that TPU_NAME names); or "auto": parameter_server or multi_worker where there is such a cluster, tpu
+            where there is one, mirrored where there is more than one GPU, single elsewhere.
 
     Raises:
         ConfigError: an unknown name, no or an unsound cluster, a second strategy in one process, or
             `keras.distribution` is set, which does nothing on TensorFlow.
+        SystemExit: with code 0, in a worker or parameter server whose chief has ended.
 
     Example:
         with tfscale.strategy("mirrored").scope():
@@ -83,6 +86,8 @@ def grow_gpu_memory() -> None:
 def _offered() -> tuple[str, str]:
     """The strategy that machine and environment call for, and why."""
     cluster = read_cluster()
+    if cluster is not None and cluster.servers:
+        return "parameter_server", f"{cluster.source} names {len(cluster.servers)} parameter servers"
     if cluster is not None and len(cluster.workers) > 1:
         return "multi_worker", f"{cluster.source} names {len(cluster.workers)} workers"
     if has_tpu_wheel() and (chips := len(tpu_device_files())):
@@ -93,6 +98,12 @@ def _offered() -> tuple[str, str]:
     return "single", "this machine has one GPU" if gpus else "this machine has no GPU, and its cores share one device"
 
 
+def serves_only() -> bool:
+    """Whether this process is a worker or server of a cluster with parameter servers, and so only serves its chief."""
+    cluster = read_cluster()
+    return cluster is not None and bool(cluster.servers) and not cluster.is_chief
+
+
 def _make(name: str) -> tf.distribute.Strategy:
     if name == "single":
         return tf.distribute.get_strategy()
@@ -101,17 +112,25 @@ def _make(name: str) -> tf.distribute.Strategy:
         return tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices(kind)])
     if name == "tpu":
         return tpu_strategy()
-    cluster = read_cluster()
+    cluster, seconds = read_cluster(), float(os.environ.get("TFSCALE_STARTUP_SECONDS", STARTUP_SECONDS))
     if cluster is None:
+        servers = "--parameter-servers 1 " if name == "parameter_server" else ""
         raise ConfigError(
-            "strategy multi_worker needs a cluster, and the environment names none (TF_CONFIG, Slurm, or "
-            "TFSCALE_WORKERS); on one machine: tfscale launch --workers 2 -- train ..."
+            f"strategy {name} needs a cluster, and the environment names none (TF_CONFIG, Slurm, or "
+            f"TFSCALE_WORKERS); on one machine: tfscale launch --workers 2 {servers}-- train ..."
         )
-    return _multi_worker(cluster)
+    if name == "parameter_server":
+        return parameter_server_strategy(cluster, seconds)
+    return _multi_worker(cluster, seconds)
 
 
-def _multi_worker(cluster: Cluster) -> tf.distribute.Strategy:
-    meet(cluster, float(os.environ.get("TFSCALE_STARTUP_SECONDS", STARTUP_SECONDS)))
+def _multi_worker(cluster: Cluster, seconds: float) -> tf.distribute.Strategy:
+    if cluster.servers:
+        raise ConfigError(
+            f"strategy multi_worker has no parameter servers, and {cluster.source} names {len(cluster.servers)}; "
+            "take strategy parameter_server, or remove the ps tasks"
+        )
+    meet(cluster, seconds)
     spec = tf.train.ClusterSpec({"worker": list(cluster.workers)})
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         spec, task_type="worker", task_id=cluster.index, rpc_layer="grpc"
@@ -129,8 +148,11 @@ def describe(chosen: tf.distribute.Strategy, asked: str = "") -> str:
     """One line that says what was chosen, for the log: name, replicas, device kind; and why, if it was "auto"."""
     kind = next(kind for kind in ("TPU", "GPU", "CPU") if tf.config.list_logical_devices(kind))
     replicas = chosen.num_replicas_in_sync
+    why = f" ({_offered()[1]})" if asked == "auto" else ""
+    if is_asynchronous(chosen):
+        extended = chosen.extended
+        return f"ParameterServerStrategy, {extended._num_workers} workers, {extended._num_ps} parameter servers{why}"
     # TensorFlow's classes carry older names than those they are exported under.
     exported = ("MirroredStrategy", "MultiWorkerMirroredStrategy", "TPUStrategy")
     name = next((n for n in exported if isinstance(chosen, getattr(tf.distribute, n))), "one device")
-    why = f" ({_offered()[1]})" if asked == "auto" else ""
     return f"{name}, {replicas} replica{'s' if replicas > 1 else ''} on {kind}{why}"

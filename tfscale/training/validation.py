@@ -34,29 +34,42 @@ class EvaluationStep:
         if loss_chunk_tokens:
             check_offers_hidden_states(network, f"loss_chunk_tokens={loss_chunk_tokens}")
         self.network, self.strategy, self.loss_chunk_tokens = network, strategy, loss_chunk_tokens
+        self._remote = network.weights if isinstance(strategy, tf.distribute.ParameterServerStrategy) else []
         self._sums = tf.function(self._replica_sums, jit_compile=True) if xla else self._replica_sums
         self._step = tf.function(self._run)
 
     def __call__(self, batches: Iterable[Any]) -> tuple[float, float]:
         """Returns the summed loss in nats and the number of target tokens (the summed weights).
 
+        Under parameter servers this process reads the weights once and computes by itself.
+
         Raises:
             DataError: no token has a weight.
         """
         nll = tokens = 0.0
+        values = [tf.convert_to_tensor(weight.value) for weight in self._remote]
         for batch in batches:
-            batch_nll, batch_tokens = self._step(batch)
+            batch_nll, batch_tokens = self._step(batch, values)
             nll, tokens = nll + float(batch_nll), tokens + float(batch_tokens)
         if tokens == 0:
             raise DataError("there are no tokens to evaluate")
         return nll, tokens
 
-    def _run(self, batch):
+    def _run(self, batch, values):
+        if values:
+            return self._sums(*batch, values=values)
         # A plain function: MirroredStrategy would compile a tf.function over all replicas at once, which XLA cannot do.
         sums = self.strategy.run(lambda *args: self._sums(*args), args=batch)
         return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in sums]
 
-    def _replica_sums(self, ids, targets, weights=None):
+    def _replica_sums(self, ids, targets, weights=None, values=()):
+        """Sums over one replica's rows; `values` stand in for the network's weights where those are out of reach."""
+        if values:
+            with keras.StatelessScope(state_mapping=zip(self._remote, values, strict=True)):
+                return self._loss_and_tokens(ids, targets, weights)
+        return self._loss_and_tokens(ids, targets, weights)
+
+    def _loss_and_tokens(self, ids, targets, weights):
         weights = tf.ones(ids.shape) if weights is None else weights
         if self.loss_chunk_tokens:
             hidden = self.network.hidden_states(ids, training=False)

@@ -31,6 +31,10 @@ class Workers:
     def __init__(self, strategy: tf.distribute.Strategy):
         self.strategy = strategy
         self.count, self.index = 1, 0
+        self.readers = 1
+        """How many processes read training data: all of them, or the workers that the one coordinator drives."""
+        if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+            self.readers = strategy.extended._num_workers
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
             if resolver is not None and resolver.task_type is not None:
@@ -38,6 +42,7 @@ class Workers:
                 # A task of type "chief" stands before those of type "worker".
                 chief = len(resolver.cluster_spec().as_dict().get("chief", []))
                 self.index = resolver.task_id + (chief if resolver.task_type == "worker" else 0)
+                self.readers = self.count
         self._sum = tf.function(self._summed)
 
     @property
@@ -117,8 +122,11 @@ def worker_addresses(resolver: tf.distribute.cluster_resolver.ClusterResolver) -
 
 
 @contextlib.contextmanager
-def lost_workers() -> Iterator[None]:
+def lost_workers(who: str = "another worker") -> Iterator[None]:
     """Turns TensorFlow's errors about a peer that went away into one clear line.
+
+    Args:
+        who: how the message names the peer.
 
     Raises:
         WorkerLostError: a collective operation was aborted or cancelled.
@@ -134,7 +142,7 @@ def lost_workers() -> Iterator[None]:
         lines = [line for line in (error.message or "").splitlines() if line and not line.endswith("error:")]
         first = lines[-1] if lines else type(error).__name__
         raise WorkerLostError(
-            f"another worker has gone away ({first[:200]}); start all again: they go on from the last checkpoint"
+            f"{who} has gone away ({first[:200]}); start all again: they go on from the last checkpoint"
         ) from error
 
 

@@ -1,0 +1,201 @@
+"""The train step under parameter servers: workers compute gradients of their own batches, each at its own pace.
+
+A step is one update of the weights by one worker: it reads the weights from the servers, computes the mean gradient of
+a batch, and applies it, by the time of which others may have changed the weights (Dean et al. 2012). The arithmetic is
+that of `TrainStep`; with one worker it gives the same answer as a single device. What differs is where things are:
+an embedding table that is only looked up never leaves the servers as a whole, a worker gets the rows of its batch; the
+optimizer's own variables stay beside their weights, and its arithmetic is done there.
+
+Counters are raised by the servers (`tf.Variable.assign_add`). Keras's own counter is read, raised and written back by
+a worker and so forgets steps of others.
+
+Shapes: B rows of a batch, T tokens, V vocabulary, D width of a table, N = B x T.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfscale.errors import ConfigError
+from tfscale.training.checkpoint import network_state
+from tfscale.training.parameter_server import worker_iterators
+from tfscale.training.row_tables import RowTables, shards
+from tfscale.training.step import BlockResult, StepOptions, TrainStep
+from tfscale.training.workers import lost_workers
+
+
+class AsynchronousStep(TrainStep):
+    """Hands out blocks of train steps to the workers of a cluster. Make it inside `strategy.scope()`.
+
+    Args:
+        network: as in `TrainStep`.
+        optimizer: as in `TrainStep`, not built yet.
+        options: see `StepOptions`.
+        strategy: the strategy whose scope the network was made in.
+
+    Raises:
+        ConfigError: as `TrainStep`; or the workers have several GPUs each, the optimizer is built already, or a weight
+            that is cut into shards has a constraint.
+    """
+
+    in_parts = True
+
+    def __init__(
+        self,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        options: StepOptions,
+        strategy: tf.distribute.ParameterServerStrategy,
+    ):
+        if strategy.num_replicas_in_sync > 1:
+            raise ConfigError(
+                f"under parameter servers a worker has one device, and these have {strategy.num_replicas_in_sync} GPUs; "
+                "start a worker for each and show it one of them by CUDA_VISIBLE_DEVICES"
+            )
+        if optimizer.built:
+            raise ConfigError(f"optimizer {optimizer.name!r} is built already; give compile a new one")
+        self.coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+        self.tables = RowTables(network)
+        super().__init__(network, optimizer, options, strategy)
+        self.repeated = 0
+        """Steps that were taken twice because their worker was lost before it could say that it was done."""
+        counter = optimizer.iterations
+        counter.assign_add = lambda value: counter.value.assign_add(tf.cast(value, counter.dtype))
+        self._worker_step = tf.function(self._take_step)
+
+    def iterator(self, datasets: Sequence[tf.data.Dataset]) -> Any:
+        """What `run` takes its batches from: each worker's own dataset of batches (B, T)."""
+        start = int(self.step.numpy())
+        return worker_iterators(self.coordinator, datasets, lambda: (self.step - start) // len(datasets))
+
+    def run(self, iterator: Any, count: int) -> BlockResult:
+        """Takes `count` steps, each on whichever worker is free, and waits for all of them."""
+        start, updates = int(self.step.numpy()), int(self.optimizer.iterations.numpy())
+        with lost_workers("a parameter server or worker"):
+            scheduled = [
+                self.coordinator.schedule(self._worker_step, args=(iterator, tf.constant(start + index, tf.int64)))
+                for index in range(count)
+            ]
+            self.coordinator.join()
+            # (count, 5): loss sum, tokens, gradient norm, all finite, seconds waited for the batch.
+            numbers = np.array([result.fetch() for result in scheduled], np.float64)
+        finite = numbers[:, 3] > 0
+        # A step whose worker was lost on the way is taken again, and may have been counted before.
+        self.repeated += int(self.step.numpy()) - (start + count)
+        self.step.assign(start + count)
+        self.optimizer.iterations.value.assign(updates + int(finite.sum()))
+        bad = np.flatnonzero(~finite)
+        readers = len(self.coordinator._cluster.workers)
+        return BlockResult(
+            nll=numbers[:, 0].sum(), tokens=numbers[:, 1].sum(), gradient_norm=numbers[-1, 2],
+            input_seconds=numbers[:, 4].sum() / readers, overflows=int(self.overflows.numpy()),
+            first_bad_step=start + int(bad[0]) + 1 if len(bad) else -1,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """As `TrainStep.state`, with the same names and whole arrays, so that a run can go on without servers."""
+        named: dict[str, Any] = dict(network_state(self.network))
+        # The optimizer's variables of the shards of one weight have one name.
+        parts: dict[str, list[tf.Variable]] = {}
+        for variable in self.optimizer.variables:
+            parts.setdefault(variable.name, []).append(variable.value)
+        named |= {f"optimizer/{index}/{name}": _joined(parts[name]) for index, name in enumerate(parts)}
+        averages = iter(self.averages)
+        for index, weight in enumerate(self.network.trainable_variables if self.averages else []):
+            named[f"average/{index}"] = _joined([next(averages) for _ in shards(weight)])
+        names = ("step", "loss_scale", "steps_since_overflow", "overflows")
+        return named | {name: getattr(self, name) for name in names}
+
+    def _optimized_weights(self) -> list[keras.Variable]:
+        """The trainable weights, with each shard of a sharded one as a weight of its own."""
+        weights, undecayed = [], []
+        use_decay = getattr(self.optimizer, "_use_weight_decay", lambda weight: True)
+        for weight in self.network.trainable_variables:
+            own = [weight]
+            if len(shards(weight)) > 1:
+                if weight.constraint is not None:
+                    raise ConfigError(f"weight {weight.path} has a constraint, which cannot be kept over its shards")
+                own = [keras.Variable(shard, name=weight.name) for shard in shards(weight)]
+                for part in own:
+                    part._path = weight.path  # The optimizer's variables are named after it.
+            weights += own
+            undecayed += [] if use_decay(weight) else own
+        if undecayed:
+            self.optimizer.exclude_from_weight_decay(var_list=undecayed)
+        return weights
+
+    def _new_average(self, variable: tf.Variable) -> tf.Variable:
+        with self.strategy.extended.colocate_vars_with(variable):
+            return tf.Variable(tf.convert_to_tensor(variable), trainable=False)
+
+    def _take_step(self, iterator, number):
+        asked = tf.timestamp()
+        with tf.control_dependencies([asked]):
+            batch = next(iterator)
+        with tf.control_dependencies(tf.nest.flatten(batch)):
+            waited = tf.timestamp() - asked
+        # Keras's optimizer asks for a replica context. `strategy.run` would also keep all that is read on the worker,
+        # and so do there what the servers should do.
+        with tf.distribute.ReplicaContext(self.strategy, replica_id_in_sync_group=0):
+            *numbers, finite = self._read_compute_write(number, *batch)
+        return tf.stack([*numbers, tf.cast(finite, tf.float32), tf.cast(waited, tf.float32)])
+
+    def _read_compute_write(self, number, ids, targets, weights=None):
+        rows = self.tables.rows_of(ids)
+        read = [
+            self.tables.read(weight, rows) if weight in self.tables else tf.convert_to_tensor(weight.value)
+            for weight in [*self.network.trainable_variables, *self.frozen]
+        ]
+        gradients, nll, tokens, norm, finite = self._replica_gradients(
+            ids, targets, weights, draw=number, values=[*read, rows.ids]
+        )
+        if finite:
+            self._update_variables(self._per_shard(gradients, rows))
+        if self.scales_loss:
+            self._adjust_loss_scale(finite)
+        if not finite:
+            self.overflows.assign_add(1)
+        self.step.assign_add(1)
+        return nll, tokens, norm, finite
+
+    def _micro_batch(self, ids, targets, weights, scale, draw, values=()):
+        *read, row_ids = values
+        with self.tables.looking_up(row_ids):
+            return super()._micro_batch(ids, targets, weights, scale, draw, read)
+
+    def _per_shard(self, gradients, rows):
+        parts = []
+        for weight, gradient in zip(self.network.trainable_variables, gradients, strict=True):
+            if weight in self.tables:
+                parts += self.tables.slices(weight, gradient, rows)
+            else:
+                parts += tf.split(gradient, [shard.shape[0] for shard in shards(weight)]) if weight.shape else [gradient]
+        return parts
+
+    def _update_averages(self):
+        for average, variable in zip(self.averages, self.variables, strict=True):
+            with tf.device(average.device):
+                average.assign_sub((1 - self.options.ema_decay) * (average - variable))
+
+
+class _Joined:
+    """Variables that are the parts of one array along its first axis, with what a checkpoint asks of a variable."""
+
+    def __init__(self, parts: Sequence[tf.Variable]):
+        self.parts = parts
+        self.shape = tf.TensorShape([sum(part.shape[0] for part in parts), *parts[0].shape[1:]])
+
+    def numpy(self) -> np.ndarray:
+        return np.concatenate([part.numpy() for part in self.parts])
+
+    def assign(self, value: np.ndarray) -> None:
+        ends = np.cumsum([part.shape[0] for part in self.parts])[:-1]
+        for part, piece in zip(self.parts, np.split(value, ends), strict=True):
+            part.assign(piece)
+
+
+def _joined(parts: Sequence[tf.Variable]) -> Any:
+    return parts[0] if len(parts) == 1 else _Joined(parts)
