@@ -3,8 +3,10 @@
     make soak
     python -m benchmarks.soak [--kills 20] [--steps 2000] [--seed 0]
 
-Three scenes: a gang of two workers under `tfscale launch`, a single process under it, and a disk that is full in the
-middle of a run. Half of the kills wait for the moment in which a checkpoint is being written.
+Four scenes: a gang of two workers under `tfscale launch`, a single process under it, a disk that is full in the middle
+of a run, and parameter servers. Half of the kills of the first two wait for the moment in which a checkpoint is being
+written. Training with parameter servers is asynchronous, so no two runs of it are equal: there the chief must live on
+through the deaths of workers, all steps must be taken, and the loss must come within 5 % of a single process's.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import numpy as np
 
 POLL_SECONDS = 0.002
 TEXT_LINES = 4000
+MAX_LOSS_GAP = 0.05
 
 
 @dataclass
@@ -140,18 +143,27 @@ def writing(output: str) -> bool:
 
 def worker_processes(output: str, launcher: int) -> list[int]:
     """Process numbers of the launcher's workers, the chief (which was started first) in front."""
+    return list(cluster_processes(output, launcher).values())
+
+
+def cluster_processes(output: str, launcher: int) -> dict[str, int]:
+    """Names of the launcher's processes, such as "worker 0" -> their process numbers, in order of their start."""
     found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for number in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{name}/stat", encoding="utf-8") as file:
+            with open(f"/proc/{number}/stat", encoding="utf-8") as file:
                 state, parent = file.read().rpartition(")")[2].split()[:2]
-            with open(f"/proc/{name}/cmdline", encoding="utf-8") as file:
+            with open(f"/proc/{number}/cmdline", encoding="utf-8") as file:
                 words = file.read().split("\0")
+            if int(parent) != launcher or state == "Z" or output not in words:
+                continue
+            with open(f"/proc/{number}/environ", encoding="utf-8") as file:
+                environ = dict(entry.partition("=")[::2] for entry in file.read().split("\0"))
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(parent) == launcher and state != "Z" and output in words:
-            found.append(int(name))
-    return sorted(found)
+        task = json.loads(environ.get("TF_CONFIG", '{"task": {"type": "worker", "index": 0}}'))["task"]
+        found.append((int(number), "chief" if task["type"] == "chief" else f"{task['type']} {task['index']}"))
+    return {name: number for number, name in sorted(found)}
 
 
 def largest_difference(a: str, b: str, steps: int) -> float:
@@ -163,6 +175,50 @@ def largest_difference(a: str, b: str, steps: int) -> float:
         if all(x[name].tobytes() == y[name].tobytes() for name in names):
             return 0.0
         return max(float(np.abs(x[name].astype(float) - y[name].astype(float)).max()) for name in names) or 1e-45
+
+
+def soak_parameter_servers(data: str, folder: str, kills: int, steps: int, seed: int) -> bool:
+    """Kills workers, and once a server, of an asynchronous run; prints what came out, returns whether all is well."""
+    served, alone = (os.path.join(folder, name) for name in ("served", "alone"))
+    untied = ["--model.tie_embeddings=false", "--model.dropout=0"]
+    train_once([*train_words(data, alone, steps), *untied])
+    options = ["--workers", "2", "--parameter-servers", "2", "--max-restarts", str(kills + 1)]
+    command = [
+        sys.executable,
+        "-m",
+        "tfscale.cli",
+        "launch",
+        *options,
+        "--",
+        *train_words(data, served, steps),
+        *untied,
+    ]
+    rng = random.Random(seed)
+    at = sorted(rng.sample(range(steps // 10, steps - steps // 10), kills + 1))
+    chiefs, began = [], time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        for number, step in enumerate(at):
+            while last_step(served) < step and process.poll() is None:
+                time.sleep(POLL_SECONDS)
+            victim = "ps 0" if number == kills // 2 else f"worker {rng.randrange(2)}"
+            processes = cluster_processes(served, process.pid)
+            while victim not in processes and process.poll() is None:  # The one before it is still starting.
+                time.sleep(POLL_SECONDS)
+                processes = cluster_processes(served, process.pid)
+            chiefs.append(processes.get("chief"))
+            os.kill(processes[victim], signal.SIGKILL)
+    losses = []
+    for output in (served, alone):
+        with open(os.path.join(output, "summary.json"), encoding="utf-8") as file:
+            losses.append(json.load(file)["validation"]["nll_per_token"])
+    gap = losses[0] / losses[1] - 1
+    print(
+        f"parameter servers: {len(chiefs) - 1} kills of workers and one of a server over {steps} steps in "
+        f"{time.monotonic() - began:.0f} s, {len(set(chiefs))} chiefs; exit code {process.returncode}; validation loss "
+        f"{losses[0]:.4f}, of a single process {losses[1]:.4f} ({gap:+.1%})",
+        flush=True,
+    )
+    return process.returncode == 0 and len(set(chiefs)) == 2 and gap < MAX_LOSS_GAP
 
 
 def train_once(words: Sequence[str], largest_file: int | None = None) -> int:
@@ -209,7 +265,8 @@ def main() -> None:
         first, second = train_once(words, largest_file=20_000), train_once(words)
         difference = largest_difference(os.path.join(folder, "quiet-1"), full, options.steps)
         failed |= (first, second) != (2, 0) or difference != 0
-        print(f"full disk: exit code {first}, then with space {second}; largest difference: {difference}")
+        print(f"full disk: exit code {first}, then with space {second}; largest difference: {difference}", flush=True)
+        failed |= not soak_parameter_servers(data, folder, options.kills // 2, options.steps, options.seed)
     sys.exit(1 if failed else 0)
 
 

@@ -24,7 +24,8 @@ from tfscale.heartbeat import beat
 from tfscale.launching.lifeline import follow_launcher
 follow_launcher()
 folder = sys.argv[1]
-index = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
+task = json.loads(os.environ.get("TF_CONFIG", '{"task": {"type": "worker", "index": 0}}'))["task"]
+index = task["index"] if task["type"] == "worker" else task["type"]
 with open(f"{folder}/starts-{index}", "a") as file:
     file.write(f"{os.getpid()} ")
 attempt = len(open(f"{folder}/starts-{index}").read().split())
@@ -45,6 +46,7 @@ def run(tmp_path):
 
 
 def starts(folder, index):
+    """Process numbers that a worker (its index), the chief or the server ("chief", "ps") has had."""
     return [int(pid) for pid in (folder / f"starts-{index}").read_text().split()]
 
 
@@ -127,7 +129,7 @@ def test_a_worker_that_ignores_sigterm_is_killed(run, tmp_path):
 def test_a_stalled_gang_is_started_again(run, capfd):
     result = run("beat(7)\ntime.sleep(60 if attempt == 1 and index == 0 else 0)", stall_seconds=1.0, grace_seconds=1.0)
     assert result.restarts == 1
-    assert "worker 0 (at step 7) took no step for 1 s" in capfd.readouterr().err
+    assert "worker 0 (at step 7) gave no sign of life for 1 s" in capfd.readouterr().err
 
 
 def test_workers_that_never_begin_are_named(run):
@@ -162,12 +164,12 @@ def test_a_killed_launcher_leaves_no_orphan(tmp_path):
     assert not any(alive(pid) for pid in pids)
 
 
-def start_launcher(folder, code):
+def start_launcher(folder, code, options=""):
     """A launcher in a process of its own, and its workers' process numbers once they have begun."""
     (folder / "worker.py").write_text(WORKER + textwrap.dedent(code))
     program = (
         "import sys; from tfscale.config import LaunchConfig; from tfscale.launching.gang import launch\n"
-        f"done = launch([{str(folder)!r}], LaunchConfig(grace_seconds=10.0), [sys.executable, {str(folder / 'worker.py')!r}])\n"
+        f"done = launch([{str(folder)!r}], LaunchConfig({options}grace_seconds=10.0), [sys.executable, {str(folder / 'worker.py')!r}])\n"
         "sys.exit(done.exit_code)"
     )
     launcher = subprocess.Popen([sys.executable, "-c", program])
@@ -182,11 +184,108 @@ def start_launcher(folder, code):
 
 def test_environments():
     environments = member_environments(LaunchConfig(workers=3))
-    configs = [json.loads(environ["TF_CONFIG"]) for environ in environments]
+    assert list(environments) == ["worker 0", "worker 1", "worker 2"]
+    configs = [json.loads(environ["TF_CONFIG"]) for environ in environments.values()]
     assert [config["task"] for config in configs] == [{"type": "worker", "index": index} for index in range(3)]
     assert len(set(configs[0]["cluster"]["worker"])) == 3
     assert all(config["cluster"] == configs[0]["cluster"] for config in configs)
-    assert "TF_CONFIG" not in member_environments(LaunchConfig(workers=1))[0]
+    assert "TF_CONFIG" not in member_environments(LaunchConfig(workers=1))["worker 0"]
+
+
+def test_environments_with_parameter_servers():
+    environments = member_environments(LaunchConfig(workers=1, parameter_servers=2))
+    assert list(environments) == ["chief", "worker 0", "ps 0", "ps 1"]
+    configs = [json.loads(environ["TF_CONFIG"]) for environ in environments.values()]
+    assert [tuple(config["task"].values()) for config in configs] == [("chief", 0), ("worker", 0), ("ps", 0), ("ps", 1)]
+    cluster = configs[0]["cluster"]
+    assert {task: len(addresses) for task, addresses in cluster.items()} == {"chief": 1, "worker": 1, "ps": 2}
+    assert len({address for addresses in cluster.values() for address in addresses}) == 4
+    assert all(config["cluster"] == cluster for config in configs)
+
+
+SERVED = """
+chief = index == "chief"
+def serve():
+    beat(-1)
+    time.sleep(60)
+"""
+
+
+def test_a_worker_of_parameter_servers_is_started_again_alone(run, tmp_path, capfd):
+    result = run(
+        SERVED
+        + """
+if chief:
+    beat(5)
+    while not os.path.exists(f"{folder}/second"):
+        time.sleep(0.05)
+    print("done")
+elif index == 1 and attempt == 1:
+    beat(-1)
+    os.kill(os.getpid(), signal.SIGKILL)
+elif index == 1:
+    open(f"{folder}/second", "w").close()
+    serve()
+else:
+    serve()
+""",
+        parameter_servers=1,
+    )
+    assert (result.exit_code, result.stdout, result.restarts) == (0, "done\n", 1)
+    assert [len(starts(tmp_path, name)) for name in ("chief", 0, 1, "ps")] == [1, 1, 2, 1]
+    assert "launch: worker 1 was ended by SIGKILL; starting it again" in capfd.readouterr().err
+    assert not any(alive(pid) for name in ("chief", 0, 1, "ps") for pid in starts(tmp_path, name))
+
+
+@pytest.mark.parametrize("dies", ["chief", "ps"])
+def test_a_server_or_the_chief_takes_all_with_it(run, tmp_path, capfd, dies):
+    result = run(
+        SERVED
+        + f"""
+if index == {dies!r} and attempt == 1:
+    beat(-1)
+    os.kill(os.getpid(), signal.SIGKILL)
+if chief and attempt == 2:
+    sys.exit(0)
+serve()
+""",
+        parameter_servers=1, grace_seconds=1.0,
+    )  # fmt: skip
+    assert (result.exit_code, result.restarts) == (0, 1)
+    assert [len(starts(tmp_path, name)) for name in ("chief", 0, 1, "ps")] == [2, 2, 2, 2]
+    name = "ps 0" if dies == "ps" else "chief"
+    assert f"launch: {name} was ended by SIGKILL; starting all again" in capfd.readouterr().err
+
+
+def test_workers_of_parameter_servers_are_not_started_again_for_ever(run, tmp_path):
+    with pytest.raises(LaunchError, match=r"worker 0 was ended by SIGKILL; that was failure 3"):
+        run(
+            SERVED + "if index == 0: os.kill(os.getpid(), signal.SIGKILL)\nserve()",
+            parameter_servers=1, max_restarts=2, grace_seconds=1.0,
+        )  # fmt: skip
+    assert len(starts(tmp_path, 0)) == 3 and len(starts(tmp_path, "chief")) == 1
+
+
+def test_a_stop_goes_to_the_chief_alone_and_servers_stay_until_it_is_done(tmp_path):
+    """The chief needs the servers for its last checkpoint."""
+    launcher, _ = start_launcher(
+        tmp_path,
+        SERVED
+        + """
+def stop(*_):
+    time.sleep(1.0)
+    for name in (0, 1, "ps"):
+        os.kill(int(open(f"{folder}/starts-{name}").read()), 0)
+    sys.exit(75)
+if chief:
+    signal.signal(15, stop)
+serve()
+""",
+        "parameter_servers=1, ",
+    )
+    launcher.send_signal(signal.SIGTERM)
+    assert launcher.wait(timeout=20) == RESUME_EXIT_CODE
+    assert not any(alive(pid) for name in ("chief", 0, 1, "ps") for pid in starts(tmp_path, name))
 
 
 def test_a_taken_port_is_named_before_anything_starts(tmp_path):

@@ -199,7 +199,8 @@ class TrainConfig:
     model's memory. 0 holds all of a micro-batch."""
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu", "parameter_server"] = "auto"
     """Where to train: one device, all local devices (mirrored), all processes of the cluster that the environment
-    names (multi_worker), a TPU, or what machine and environment offer (auto)."""
+    names, in step (multi_worker) or each at its own pace (parameter_server), a TPU, or what machine and environment
+    offer (auto)."""
     precision: Precision = "float32"
     """Compute type. mixed_float16 scales the loss dynamically; weights stay float32 in all three."""
     xla: Literal["auto", "on", "off"] = "auto"

@@ -14,7 +14,8 @@ from tfscale.errors import ConfigError
 from tfscale.models.remat import rematerialized
 from tfscale.training import strategy as strategies
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.step import StepOptions, TrainStep
+from tfscale.training.step import TrainStep
+from tfscale.training.step_options import StepOptions
 from tfscale.training.strategy import strategy
 
 

@@ -2,8 +2,8 @@
 
 A worker that is started again alone hangs for ever, because the others have given up their collectives; so the gang
 lives and dies together. What was trained up to the last checkpoint is kept by `train` itself. With parameter servers it
-is otherwise: workers that come and go are what they are made for, so a worker is started again alone; a server takes its
-weights with it, and the chief the course of training, so these two take the gang with them.
+is otherwise: workers that come and go are what they are made for, so a worker is started again alone; a server takes
+its weights with it, and the chief the course of training, so these two take the gang with them.
 """
 
 import contextlib

@@ -40,7 +40,9 @@ class PositionEmbedding(keras.layers.Layer):
         )
 
     def call(self, inputs):
-        return inputs + ops.convert_to_tensor(self.embeddings)[: ops.shape(inputs)[1]]
+        # `ops.slice`, because a table that is cut over parameter servers does not take an index of a tensor.
+        length, width = ops.shape(inputs)[1], self.embeddings.shape[1]
+        return inputs + ops.slice(ops.convert_to_tensor(self.embeddings), (0, 0), (length, width))
 
     def get_config(self):
         initializer = keras.initializers.serialize(self.initializer)

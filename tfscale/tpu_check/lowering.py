@@ -11,7 +11,7 @@ from tfscale.config import ModelConfig, TrainConfig
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.schedule import build_optimizer
-from tfscale.training.step import options_from
+from tfscale.training.step_options import options_from
 from tfscale.training.validation import EvaluationStep
 
 _DYNAMIC = re.compile(r"tensor<[^>]*\?|bounds<|set_dimension_size|dynamic_reshape|real_dynamic")

@@ -23,7 +23,8 @@ from tfscale.errors import ConfigError
 from tfscale.training.checkpoint import network_state
 from tfscale.training.parameter_server import worker_iterators
 from tfscale.training.row_tables import RowTables, shards
-from tfscale.training.step import BlockResult, StepOptions, TrainStep
+from tfscale.training.step import TrainStep
+from tfscale.training.step_options import BlockResult, StepOptions
 from tfscale.training.workers import lost_workers
 
 
@@ -52,7 +53,7 @@ class AsynchronousStep(TrainStep):
     ):
         if strategy.num_replicas_in_sync > 1:
             raise ConfigError(
-                f"under parameter servers a worker has one device, and these have {strategy.num_replicas_in_sync} GPUs; "
+                f"under parameter servers a worker has one GPU, and these have {strategy.num_replicas_in_sync} each; "
                 "start a worker for each and show it one of them by CUDA_VISIBLE_DEVICES"
             )
         if optimizer.built:
@@ -74,7 +75,7 @@ class AsynchronousStep(TrainStep):
     def run(self, iterator: Any, count: int) -> BlockResult:
         """Takes `count` steps, each on whichever worker is free, and waits for all of them."""
         start, updates = int(self.step.numpy()), int(self.optimizer.iterations.numpy())
-        with lost_workers("a parameter server or worker"):
+        with lost_workers("a parameter server"):
             scheduled = [
                 self.coordinator.schedule(self._worker_step, args=(iterator, tf.constant(start + index, tf.int64)))
                 for index in range(count)
@@ -172,7 +173,9 @@ class AsynchronousStep(TrainStep):
             if weight in self.tables:
                 parts += self.tables.slices(weight, gradient, rows)
             else:
-                parts += tf.split(gradient, [shard.shape[0] for shard in shards(weight)]) if weight.shape else [gradient]
+                parts += (
+                    tf.split(gradient, [shard.shape[0] for shard in shards(weight)]) if weight.shape else [gradient]
+                )
         return parts
 
     def _update_averages(self):

@@ -16,8 +16,10 @@ import tensorflow as tf
 from tfscale.errors import ConfigError, DataError, TrainingError
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.batches import as_batches, check_divisible, distribute, worker_share
+from tfscale.training.feeding import count_batches, input_contexts, training_iterator
 from tfscale.training.parameter_server import is_asynchronous
-from tfscale.training.step import StepOptions, TrainStep
+from tfscale.training.step import TrainStep
+from tfscale.training.step_options import StepOptions
 from tfscale.training.validation import EvaluationStep
 from tfscale.training.workers import Workers, lost_workers
 
@@ -148,7 +150,7 @@ class LanguageModel(keras.Model):
         """
         step, workers = self._compiled_step(), self.workers
         is_share = callable(x)
-        given = [x(context) for context in self._input_contexts()] if is_share else [x]
+        given = [x(context) for context in input_contexts(workers)] if is_share else [x]
         datasets = [
             as_batches(part, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed)
             for part in given
@@ -156,7 +158,7 @@ class LanguageModel(keras.Model):
         rows = datasets[0].element_spec[0].shape[0] * (workers.count if is_share else 1)
         check_divisible(rows, step.replicas, step.options.micro_batches)
         if steps_per_epoch is None:
-            steps_per_epoch = sum(map(_count, datasets))
+            steps_per_epoch = sum(map(count_batches, datasets))
             datasets = [dataset.repeat() for dataset in datasets]
         validation = None if validation_data is None else self._validation_batches(validation_data, batch_size)
         bar = verbose not in (0, "0", 2)
@@ -164,35 +166,23 @@ class LanguageModel(keras.Model):
             list(callbacks or []), add_history=True, add_progbar=bar or verbose == 2, model=self,
             epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=steps_per_epoch,
         )  # fmt: skip
-        iterator = self._iterator(datasets, is_share, steps_per_call)
+        iterator = training_iterator(step, workers, datasets, is_share, steps_per_call)
         self.stop_training = False
         callback_list.on_train_begin()
         logs: dict[str, float] = {}
-        for epoch in range(initial_epoch, epochs):
-            callback_list.on_epoch_begin(epoch)
-            logs = self._run_epoch(iterator, steps_per_epoch, steps_per_call, stop_at_multiples_of, callback_list)
-            if validation is not None and not self.stop_training:
-                logs |= self._validate(validation, validation_steps, callback_list)
-            callback_list.on_epoch_end(epoch, logs)
-            if self.stop_training:
-                break
+        with self._lost_servers():
+            for epoch in range(initial_epoch, epochs):
+                callback_list.on_epoch_begin(epoch)
+                logs = self._run_epoch(iterator, steps_per_epoch, steps_per_call, stop_at_multiples_of, callback_list)
+                if validation is not None and not self.stop_training:
+                    logs |= self._validate(validation, validation_steps, callback_list)
+                callback_list.on_epoch_end(epoch, logs)
+                if self.stop_training:
+                    break
         callback_list.on_train_end(logs)
         history = self.history
         assert isinstance(history, keras.callbacks.History)
         return history
-
-    def _iterator(self, datasets: list[tf.data.Dataset], is_share: bool, ahead: int) -> Any:
-        """What the step takes its batches from; those of a whole call are ready before it begins, if there is time."""
-        step, workers = self._compiled_step(), self.workers
-        if isinstance(step, AsynchronousStep):
-            if not is_share:
-                datasets = [datasets[0].shard(workers.readers, index) for index in range(workers.readers)]
-            return step.iterator([dataset.prefetch(ahead) for dataset in datasets])
-        share = datasets[0] if is_share else worker_share(datasets[0], workers)
-        if workers.count > 1:
-            # Told that there is no end, TensorFlow does not ask all workers before each step whether there is one.
-            share = share.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-        return iter(distribute(share.prefetch(ahead), workers))
 
     def _run_epoch(self, iterator, steps, steps_per_call, multiples, callbacks) -> dict[str, float]:
         step, workers = self._compiled_step(), self.workers
@@ -318,16 +308,9 @@ class LanguageModel(keras.Model):
             batches = as_batches(batches.unbatch().batch(math.ceil(rows / replicas) * replicas))
         return batches.prefetch(tf.data.AUTOTUNE)
 
-    def _input_contexts(self) -> list[tf.distribute.InputContext]:
-        """Of the readers that this process gives their data: itself, or the workers that it drives."""
-        workers = self.workers
-        return [
-            tf.distribute.InputContext(
-                num_input_pipelines=workers.readers, input_pipeline_id=index,
-                num_replicas_in_sync=self.strategy.num_replicas_in_sync,
-            )
-            for index in (range(workers.readers) if is_asynchronous(self.strategy) else [workers.index])
-        ]  # fmt: skip
+    def _lost_servers(self) -> contextlib.AbstractContextManager[None]:
+        # Whatever reads a weight, be it a checkpoint or a validation, finds out when a server is gone.
+        return lost_workers("a parameter server") if is_asynchronous(self.strategy) else contextlib.nullcontext()
 
     def _compiled_step(self) -> TrainStep:
         if self.train_step_runner is None:
@@ -351,13 +334,3 @@ def _loss_logs(nll: float, tokens: float) -> dict[str, float]:
 def _local(variable: tf.Variable) -> tf.Tensor:
     values = getattr(variable, "values", None)
     return (values[0] if values else variable).read_value()
-
-
-def _count(dataset: tf.data.Dataset) -> int:
-    """Batches of one pass; where the dataset does not know, they are counted by reading it once."""
-    count = int(dataset.cardinality())
-    if count == tf.data.INFINITE_CARDINALITY:
-        raise ConfigError("the dataset repeats for ever: give steps_per_epoch")
-    if count == tf.data.UNKNOWN_CARDINALITY:
-        count = int(dataset.reduce(tf.constant(0, tf.int64), lambda n, *_: n + 1))
-    return count

@@ -20,8 +20,9 @@ from tfscale.errors import ConfigError
 from tfscale.heartbeat import NO_STEPS, beat
 from tfscale.training.cluster import Cluster, answers, meet
 
-MIN_SHARD_BYTES = 256 << 10
-"""Variables of twice this size and more are cut into shards, as many as there are servers at most."""
+MIN_SHARD_BYTES = 4 << 20
+"""Variables of twice this size and more are cut into shards, as many as there are servers at most. What is smaller is
+spread over the servers whole, since a sharded variable is no ordinary one: a layer cannot take a slice of it, say."""
 POLL_SECONDS = 1.0
 CHIEF_GONE_SECONDS = 30.0
 """How long workers and servers wait for a chief that has gone away to come back."""

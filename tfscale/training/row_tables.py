@@ -1,4 +1,4 @@
-"""Embedding tables that stay on the parameter servers: a worker fetches the rows of its batch and returns their gradient.
+"""Embedding tables that stay on the parameter servers: a worker gets the rows of its batch and returns their gradient.
 
 A table qualifies if nothing but looking up the network's own input ids reads it. Tied embeddings do not: their table is
 also the output projection, which needs all of it.

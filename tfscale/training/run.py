@@ -23,8 +23,8 @@ from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints, assign_arrays, network_state, read_arrays
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.recorder import RunRecorder
 from tfscale.training.parameter_server import is_asynchronous
+from tfscale.training.recorder import RunRecorder
 from tfscale.training.run_folder import (
     check_same_run,
     describe_run,
@@ -34,7 +34,7 @@ from tfscale.training.run_folder import (
     write_run_files,
 )
 from tfscale.training.schedule import build_optimizer
-from tfscale.training.step import options_from
+from tfscale.training.step_options import options_from
 from tfscale.training.strategy import describe, serves_only, strategy
 
 

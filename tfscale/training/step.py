@@ -11,9 +11,7 @@ Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, V vocabul
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -22,38 +20,13 @@ import tensorflow as tf
 from tfscale.errors import ConfigError
 from tfscale.training.checkpoint import network_state
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss_and_gradients, token_losses
+from tfscale.training.step_options import BlockResult, StepOptions, check_optimizer
 from tfscale.training.workers import lost_workers
 
 SCALE_GROWTH_STEPS = 2000
 """Steps without overflow after which the loss scale doubles (Micikevicius et al. 2018)."""
 INITIAL_LOSS_SCALE = 2.0**15
 SEED_STATE_NAME = "seed_generator_state"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepOptions:
-    """What the step does besides the gradient; see `TrainConfig` for the meaning of each field."""
-
-    micro_batches: int = 1
-    remat: bool = False
-    loss_chunk_tokens: int = 0
-    clip_norm: float = 0.0
-    label_smoothing: float = 0.0
-    ema_decay: float = 0.0
-    xla: bool = True
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class BlockResult:
-    """Sums over a block of steps: loss in nats without label smoothing, target tokens, and what the last step saw."""
-
-    nll: float
-    tokens: float
-    gradient_norm: float
-    input_seconds: float
-    overflows: int
-    first_bad_step: int
 
 
 class TrainStep:
@@ -300,31 +273,3 @@ class TrainStep:
 
 def _counter(value: Any, dtype: tf.DType) -> tf.Variable:
     return tf.Variable(value, dtype=dtype, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-
-
-def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
-    """Refuses an optimizer that clips, averages, accumulates or scales: the step does these after the all-reduce.
-
-    Raises:
-        ConfigError: names the optimizer's setting and what to use instead.
-    """
-    instead = {
-        "clipnorm": "clip_norm", "clipvalue": "clip_norm", "global_clipnorm": "clip_norm", "use_ema": "ema_decay",
-        "gradient_accumulation_steps": "micro_batches",
-    }  # fmt: skip
-    for name, ours in instead.items():
-        if getattr(optimizer, name, None):
-            raise ConfigError(
-                f"optimizer {optimizer.name!r} sets {name}; on several replicas Keras does it before the all-reduce. "
-                f"Leave it out and give compile({ours}=...)"
-            )
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        raise ConfigError(
-            "give the inner optimizer in the place of LossScaleOptimizer; the step scales the loss itself"
-        )
-
-
-def options_from(config: Any, xla: bool) -> StepOptions:
-    """The step's part of a `TrainConfig`."""
-    names = {field.name for field in dataclasses.fields(StepOptions)} - {"xla"}
-    return StepOptions(xla=xla, **{name: getattr(config, name) for name in names})

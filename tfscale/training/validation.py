@@ -57,7 +57,8 @@ class EvaluationStep:
 
     def _run(self, batch, values):
         if values:
-            return self._sums(*batch, values=values)
+            ids, targets, *weights = batch
+            return self._sums(ids, targets, weights[0] if weights else None, values)
         # A plain function: MirroredStrategy would compile a tf.function over all replicas at once, which XLA cannot do.
         sums = self.strategy.run(lambda *args: self._sums(*args), args=batch)
         return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in sums]

@@ -1,0 +1,220 @@
+"""A process with a whole cluster inside: a coordinator, workers and parameter servers, in the place of a test.
+
+A process can have one such cluster and no other strategy that communicates, so the tests run this file by itself:
+
+    python tests/training/in_process_cluster.py SCENE RESULT.json
+"""
+
+import json
+import os
+import socket
+import sys
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.equivalence_worker import LENGTH, VOCABULARY, Losses, make_windows
+from tfscale import models
+from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
+from tfscale.errors import TfscaleError
+from tfscale.training.checkpoint import Checkpoints
+from tfscale.training.language_model import LanguageModel
+from tfscale.training.row_tables import shards
+from tfscale.training.schedule import build_optimizer
+
+ROWS, STEPS = 16, 40
+SMALL_SHARDS = 512  # bytes, so that all but the smallest variables are cut
+LSTM = LSTMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16, dropout=0.1)
+TRANSFORMER = TransformerConfig(
+    vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2, tie_embeddings=False
+)
+TIED = TransformerConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2)
+MEMORY = {"micro_batches": 4, "remat": True, "loss_chunk_tokens": 10, "ema_decay": 0.9, "xla": True}
+EXACT = {
+    "lstm": (LSTM, "float32", {"xla": False}),
+    "lstm, XLA": (LSTM, "float32", {"xla": True}),
+    "untied transformer, all memory options": (TRANSFORMER, "float32", MEMORY),
+    "tied transformer, no clipping": (TIED, "float32", {"clip_norm": 0.0, "ema_decay": 0.9, "xla": False}),
+    "tied transformer, bfloat16": (TIED, "mixed_bfloat16", {"xla": False}),
+    "lstm, float16": (LSTM, "mixed_float16", {"xla": False}),
+}
+
+
+def start_cluster(workers, servers):
+    """A strategy over workers and servers that live in this process, each with a port of its own."""
+    holders = [socket.socket() for _ in range(1 + workers + servers)]
+    for holder in holders:
+        holder.bind(("", 0))
+    addresses = iter([f"localhost:{holder.getsockname()[1]}" for holder in holders])
+    for holder in holders:
+        holder.close()
+    sizes = {"chief": 1, "worker": workers, "ps": servers}
+    spec = tf.train.ClusterSpec({task: [next(addresses) for _ in range(count)] for task, count in sizes.items()})
+    # Tasks wait for each other in threads that they all share here.
+    config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=8)
+    running = [
+        tf.distribute.Server(spec, job_name=task, task_index=index, protocol="grpc", config=config)
+        for task in ("worker", "ps")
+        for index in range(sizes[task])
+    ]
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        spec, task_type="chief", task_id=0, rpc_layer="grpc"
+    )
+    partitioner = tf.distribute.experimental.partitioners.MinSizePartitioner(SMALL_SHARDS, max_shards=servers)
+    return tf.distribute.ParameterServerStrategy(resolver, variable_partitioner=partitioner), running
+
+
+def build(strategy, config, precision="float32", optimizer=None, **options):
+    with strategy.scope():
+        network = models.build_network(config, precision, seed=1)
+        model = LanguageModel(network)
+        chosen = TrainConfig(steps=STEPS, learning_rate=1e-2, warmup_steps=5, weight_decay=0.1)
+        model.compile(optimizer or build_optimizer(chosen, network), **{"clip_norm": 0.5, **options})
+    return model
+
+
+def batches():
+    return tf.data.Dataset.from_tensor_slices(make_windows(5 * ROWS)).batch(ROWS).repeat()
+
+
+def fit(model, steps=STEPS, steps_per_call=1):
+    losses = Losses()
+    model.fit(
+        batches(), steps_per_epoch=steps, steps_per_call=steps_per_call, verbose=0, callbacks=[losses],
+        validation_data=make_windows(21, seed=5),
+    )  # fmt: skip
+    return losses.values, model.evaluate(*make_windows(21, seed=5))["loss"]
+
+
+def arrays(model):
+    return {name: np.asarray(v.numpy(), float) for name, v in model.train_step_runner.state().items()}
+
+
+def difference(one, other):
+    return max(float(np.abs(one[name] - other[name]).max()) for name in other)
+
+
+def one_worker(strategy):
+    """With one worker the steps come one after the other, so the answer must be that of a single device."""
+    results = {}
+    single = tf.distribute.get_strategy()
+    for name, (config, precision, options) in EXACT.items():
+        served, alone = (build(where, config, precision, **options) for where in (strategy, single))
+        (losses, validation), (expected, expected_validation) = fit(served), fit(alone)
+        step, state, reference = served.train_step_runner, arrays(served), arrays(alone)
+        plain = served.plain_network()
+        with tempfile.TemporaryDirectory() as folder:
+            Checkpoints(folder).save(STEPS, step.state(), {})
+            moved = build(single, config, precision, **options)
+            Checkpoints(folder).restore_latest(moved.train_step_runner.state())
+            back = build(strategy, config, precision, **options)
+            Checkpoints(folder).restore_latest(back.train_step_runner.state())
+        results[name] = {
+            "names": list(state) == list(reference),
+            "loss": float(np.abs(np.subtract(losses, expected)).max()),
+            "validation": abs(validation - expected_validation),
+            "state": difference(state, reference),
+            "restored alone": difference(arrays(moved), state),
+            "restored on servers": difference(arrays(back), state),
+            "plain": max(
+                float(np.abs(a.numpy() - b.numpy()).max())
+                for a, b in zip(plain.weights, served.network.weights, strict=True)
+            ),
+            "plain is local": all(type(v.value) is type(tf.Variable(0.0)) for v in plain.weights),
+            "tables": [w.path for w in served.network.trainable_variables if w in step.tables],
+            "sharded": [w.path for w in served.network.trainable_variables if len(shards(w)) > 1],
+            "slots beside their weights": slots_beside_weights(step),
+            "reads of tables": reads_of_tables(step),
+            "learning rate": [model.current_learning_rate() for model in (served, alone)],
+            "repeated": step.repeated,
+        }
+    return results
+
+
+def slots_beside_weights(step):
+    """Whether Adam's two variables of each weight or shard live where it lives."""
+    slots = [v.value for v in step.optimizer.variables[-2 * len(step.variables) :]]
+    return all(
+        slots[2 * i + k].device == variable.device and slots[2 * i + k].shape == variable.shape
+        for i, variable in enumerate(step.variables)
+        for k in (0, 1)
+    )
+
+
+def reads_of_tables(step):
+    """Operations of the workers' program, outside of the optimizer's branch, that take a shard of a table."""
+    (program,) = step._worker_step._list_all_concrete_functions()
+    tables = [shard for w in step.network.trainable_variables if w in step.tables for shard in shards(w)]
+    names = [
+        inside.name for outside, inside in program.graph.captures if any(outside is shard.handle for shard in tables)
+    ]
+    assert len(names) == len(tables)
+    return sorted({op.type for op in program.graph.get_operations() for x in op.inputs if x.name in names} - {"If"})
+
+
+def two_workers(strategy):
+    """Asynchronous runs beside a synchronous one on as many tokens, and what is refused."""
+    results = {"runs": [], "errors": {}}
+    single = tf.distribute.get_strategy()
+    for config in (LSTM, TRANSFORMER):
+        _, expected = fit(build(single, config), 2 * STEPS)
+        for _ in range(3):
+            model = build(strategy, config)
+            step = model.train_step_runner
+            _, validation = fit(model, 2 * STEPS, steps_per_call=STEPS)
+            results["runs"].append(
+                {
+                    "loss": validation,
+                    "synchronous": expected,
+                    "repeated": step.repeated,
+                    "steps": int(step.step.numpy()),
+                    "updates": int(step.optimizer.iterations.numpy()),
+                }  # fmt: skip
+            )
+
+    def refused(name, function):
+        try:
+            function()
+        except TfscaleError as error:
+            results["errors"][name] = str(error)
+
+    def generator():
+        yield from zip(*make_windows(ROWS), strict=True)
+
+    python = tf.data.Dataset.from_generator(
+        generator, output_signature=(tf.TensorSpec((LENGTH,), tf.int32), tf.TensorSpec((LENGTH,), tf.int32))
+    ).batch(ROWS, drop_remainder=True)
+    model = build(strategy, LSTM)
+    refused("python", lambda: model.fit(python, steps_per_epoch=2, verbose=0))
+    refused("end", lambda: model.fit(batches().take(3), steps_per_epoch=9, verbose=0))
+    built = keras.optimizers.AdamW(1e-2)
+    built.build([keras.Variable([1.0])])
+    refused("built", lambda: build(strategy, LSTM, optimizer=built))
+    wild = build(strategy, LSTM)
+    wild.network.trainable_variables[-1].assign(np.full(VOCABULARY, np.nan))
+    refused("not finite", lambda: fit(wild))
+    shares = []
+
+    def share(context):
+        shares.append((context.num_input_pipelines, context.input_pipeline_id))
+        return batches()
+
+    build(strategy, LSTM).fit(share, steps_per_epoch=4, verbose=0)
+    return {**results, "shares": shares}
+
+
+def main():
+    scene, path = sys.argv[1:]
+    strategy, running = start_cluster({"one_worker": 1, "two_workers": 2}[scene], 2)
+    results = {"one_worker": one_worker, "two_workers": two_workers}[scene](strategy)
+    with open(path, "w") as file:
+        json.dump(results, file)
+    sys.stdout.flush()
+    # TensorFlow's servers have no way to be stopped, and do not survive the end of Python's threads.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""Training with parameter servers: the answer of one worker, the loss and the counts of two, processes that die."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks.soak import cluster_processes, last_step, prepare_data, train_words
+from tests.training.in_process_cluster import EXACT
+from tfscale.errors import ConfigError
+from tfscale.training.cluster import Cluster, read_cluster
+from tfscale.training.parameter_server import parameter_server_strategy
+from tfscale.training.strategy import _make, serves_only
+
+HERE = os.path.dirname(__file__)
+
+
+def play(scene, folder):
+    result = folder / f"{scene}.json"
+    program = os.path.join(HERE, "in_process_cluster.py")
+    environ = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(HERE))}
+    done = subprocess.run([sys.executable, program, scene, result], env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(result.read_text())
+
+
+@pytest.fixture(scope="module")
+def one_worker(tmp_path_factory):
+    return play("one_worker", tmp_path_factory.mktemp("one_worker"))
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory):
+    return play("two_workers", tmp_path_factory.mktemp("two_workers"))
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_with_one_worker_the_answer_is_that_of_a_single_device(one_worker, case):
+    result = one_worker[case]
+    assert result["names"] and result["repeated"] == 0
+    # bfloat16 and float16 round alike here: the same operations in the same order, without XLA.
+    assert result["loss"] < 2e-6 and result["validation"] < 2e-6 and result["state"] < 2e-6
+    assert result["learning rate"][0] == result["learning rate"][1]
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_checkpoints_go_from_servers_to_a_single_device_and_back(one_worker, case):
+    result = one_worker[case]
+    assert result["restored alone"] == result["restored on servers"] == result["plain"] == 0
+    assert result["plain is local"]
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_what_is_cut_and_where_it_lives(one_worker, case):
+    result = one_worker[case]
+    assert "token_embedding/embeddings" in result["sharded"] and len(result["sharded"]) > 3
+    assert result["slots beside their weights"]
+    # Of a table that is only looked up a worker gets rows; a tied one is the output projection too.
+    tied = case.startswith("tied")
+    assert result["tables"] == ([] if tied else ["token_embedding/embeddings"])
+    assert result["reads of tables"] == ([] if tied else ["ResourceGather"])
+
+
+def test_two_workers_count_every_step_and_reach_the_synchronous_loss(two_workers):
+    assert len(two_workers["runs"]) == 6
+    for run in two_workers["runs"]:
+        assert run["steps"] == run["updates"] == 80 and run["repeated"] == 0
+        assert run["loss"] == pytest.approx(run["synchronous"], rel=0.05)
+        assert run["synchronous"] < 3.6  # from 3.9 at the start
+
+
+def test_each_worker_has_its_own_part_of_the_data(two_workers):
+    assert two_workers["shares"] == [[2, 0], [2, 1]]
+
+
+@pytest.mark.parametrize(
+    "case,message",
+    [
+        ("python", "this one runs Python code (from_generator or py_function)"),
+        ("end", "the dataset ended before 9 steps were taken"),
+        ("built", "is built already"),
+        ("not finite", "not finite at step 1"),
+    ],
+)
+def test_what_cannot_be_is_told(two_workers, case, message):
+    assert message in two_workers["errors"][case]
+
+
+ADDRESSES = {"chief": ["a:1"], "worker": ["b:2", "c:3"], "ps": ["d:4", "e:5"]}
+
+
+def tf_config(monkeypatch, cluster, task, index=0):
+    config = {"cluster": cluster, "task": {"type": task, "index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    return read_cluster()
+
+
+def test_the_tasks_of_a_cluster(monkeypatch):
+    cluster = tf_config(monkeypatch, ADDRESSES, "worker", 1)
+    assert cluster == Cluster(("a:1", "b:2", "c:3"), 2, "worker", ("d:4", "e:5"), has_chief=True)
+    assert (cluster.address, cluster.is_chief, serves_only()) == ("c:3", False, True)
+    assert list(cluster.tasks) == ["chief", "worker 0", "worker 1", "ps 0", "ps 1"]
+    server = tf_config(monkeypatch, ADDRESSES, "ps", 0)
+    assert (server.address, server.is_chief, serves_only()) == ("d:4", False, True)
+    chief = tf_config(monkeypatch, ADDRESSES, "chief")
+    assert (chief.address, chief.is_chief, serves_only()) == ("a:1", True, False)
+
+
+@pytest.mark.parametrize(
+    "cluster,task,message",
+    [
+        ({"chief": ["a:1"], "worker": ["b:2"]}, "chief", "needs ps tasks in TF_CONFIG"),
+        ({"worker": ["b:2", "c:3"], "ps": ["d:4"]}, "worker", "needs a chief and a worker"),
+        ({"chief": ["a:1"], "ps": ["d:4"]}, "chief", "needs a chief and a worker"),
+        ({"chief": ["a:1"], "worker": ["b:2"], "ps": ["b:2"]}, "chief", "b:2 is named twice"),
+    ],
+)
+def test_an_unsound_cluster_is_refused(monkeypatch, cluster, task, message):
+    with pytest.raises(ConfigError, match=message):
+        parameter_server_strategy(tf_config(monkeypatch, cluster, task), 1.0)
+
+
+def test_other_strategies_have_no_servers(monkeypatch):
+    tf_config(monkeypatch, ADDRESSES, "chief")
+    with pytest.raises(ConfigError, match="multi_worker has no parameter servers, and TF_CONFIG names 2"):
+        _make("multi_worker")
+    monkeypatch.delenv("TF_CONFIG")
+    with pytest.raises(ConfigError, match="parameter_server needs a cluster.*--parameter-servers 1 -- train"):
+        _make("parameter_server")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return prepare_data(str(tmp_path_factory.mktemp("served")))
+
+
+def test_a_killed_worker_does_not_stop_the_run_and_a_killed_server_starts_it_again(data, tmp_path):
+    output = str(tmp_path / "run")
+    words = ["launch", "--workers", "2", "--parameter-servers", "2", "--max-restarts", "2", "--"]
+    words += [*train_words(data, output, 1200), "--model.tie_embeddings=false"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tfscale.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as launcher:
+        chiefs = []
+        for task, step in (("worker 1", 200), ("ps 0", 600)):
+            while last_step(output) < step:
+                assert launcher.poll() is None
+                time.sleep(0.05)
+            processes = cluster_processes(output, launcher.pid)
+            chiefs.append(processes["chief"])
+            os.kill(processes[task], signal.SIGKILL)
+        out, err = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, err[-3000:]
+    assert chiefs[0] == chiefs[1]  # the worker's death went by the chief
+    assert "launch: worker 1 was ended by SIGKILL; starting it again" in err
+    assert "launch: ps 0 was ended by SIGKILL; starting all again" in err
+    assert "the workers were started again 2 times" in out
+    with open(f"{output}/summary.json") as file:
+        summary = json.load(file)
+    assert summary["completed"] and summary["steps"] == 1200
+    with open(f"{output}/history.jsonl") as file:
+        steps = [json.loads(line)["step"] for line in file]
+    assert steps == sorted(steps) and steps[-1] == 1200
+    assert summary["loss"] < 2.2  # from log(259) = 5.6
+    evaluated = subprocess.run(
+        [sys.executable, "-m", "tfscale.cli", "evaluate", output, "--json"], capture_output=True, text=True
+    )
+    found = json.loads(evaluated.stdout)
+    assert found["nll_per_token"] == pytest.approx(summary["validation"]["nll_per_token"], abs=1e-5)
+
+
+def test_a_server_whose_chief_never_comes_says_so(data, tmp_path):
+    cluster = {task: [f"localhost:{port}"] for task, port in free_ports()} | {"chief": ["localhost:1"]}
+    environ = {
+        "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "ps", "index": 0}}),
+        "TFSCALE_STARTUP_SECONDS": "1",
+    }
+    words = train_words("/nowhere", str(tmp_path / "run"), 10)  # A server needs no data.
+    done = subprocess.run(
+        [sys.executable, "-m", "tfscale.cli", *words], env={**os.environ, **environ}, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if line.startswith("error")] == [
+        "error: the chief at localhost:1 did not come within 1 s; start it"
+    ]
+
+
+def free_ports():
+    holders = [socket.socket() for _ in range(3)]
+    for holder in holders:
+        holder.bind(("", 0))
+    ports = [holder.getsockname()[1] for holder in holders]
+    for holder in holders:
+        holder.close()
+    return zip(("chief", "worker", "ps"), ports, strict=True)
