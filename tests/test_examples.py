@@ -27,7 +27,7 @@ def commands_of(script):
     return [shlex.split(match[1]) for match in re.finditer(r"(tfscale train [^;&|\n]*)", text)]
 
 
-@pytest.mark.parametrize("name", ["two_machines.sh", "slurm.sbatch"])
+@pytest.mark.parametrize("name", ["two_machines.sh", "slurm.sbatch", "tpu_vm_pod.sh"])
 def test_scripts_are_sound_shell_with_real_commands(name):
     subprocess.run(["bash", "-n", CLUSTERS / name], check=True)
     found = [words for words in commands_of(CLUSTERS / name)]
@@ -94,11 +94,27 @@ def test_vertex():
     assert read_cluster({"TF_CONFIG": config}).index == 3
 
 
+def test_tpu_vm_pod():
+    """Installed as the notebook does it, and started with the name by which `tpu_strategy` connects."""
+    text = (CLUSTERS / "tpu_vm_pod.sh").read_text()
+    notebook = json.loads(Path("notebooks/tpu_colab.ipynb").read_text())
+    source = "".join(line for cell in notebook["cells"] for line in cell["source"])
+    packages = [set(shlex.split(line)) for line in re.findall(r"%pip install (.*)", source)]
+    for line in re.findall(r"^  pip install (.*)$", text, re.MULTILINE):
+        wanted = set(shlex.split(line)) - {"./tfscale"}
+        assert any(wanted <= line for line in packages), wanted
+    assert re.search(r"export TPU_NAME=\$NAME TPU_LOAD_LIBRARY=0\n\s+tfscale train", text)
+    (command,) = commands_of(CLUSTERS / "tpu_vm_pod.sh")
+    assert check_command(command).train.strategy == "tpu"
+
+
 def test_the_documentation_names_every_example_and_its_commands_parse():
     text = Path("docs/clusters.md").read_text()
     for path in CLUSTERS.iterdir():
         assert f"examples/clusters/{path.name}" in text
     from tfscale.commands import launch
 
-    (command,) = re.findall(r"^    tfscale launch (.*)$", text, re.MULTILINE)
-    assert launch.parse(shlex.split(command)).workers == 2
+    commands = [
+        launch.parse(shlex.split(words)) for words in re.findall(r"^    tfscale launch (.*)$", text, re.MULTILINE)
+    ]
+    assert [(c.workers, c.parameter_servers) for c in commands] == [(2, 0), (2, 2)]

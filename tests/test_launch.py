@@ -242,8 +242,13 @@ def test_a_server_or_the_chief_takes_all_with_it(run, tmp_path, capfd, dies):
     result = run(
         SERVED
         + f"""
+def begun(name):
+    path = f"{{folder}}/starts-{{name}}"
+    return os.path.exists(path) and len(open(path).read().split()) >= attempt
+beat(-1)
+while not all(begun(name) for name in ("chief", 0, 1, "ps")):
+    time.sleep(0.05)
 if index == {dies!r} and attempt == 1:
-    beat(-1)
     os.kill(os.getpid(), signal.SIGKILL)
 if chief and attempt == 2:
     sys.exit(0)
