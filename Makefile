@@ -11,6 +11,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 
 .DEFAULT_GOAL := help
 TPU_COMPILER := .venv-tpu-check
+TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
 .PHONY: help install quickstart test test-tpu test-tf220 equivalence soak memory lint format benchmark clean
 
@@ -59,8 +60,21 @@ $(TPU_COMPILER)/installed: $(STAMP) tfscale/tpu_check/compiler.py
 		$$($(BIN)/python -c 'from tfscale.tpu_check.compiler import REQUIREMENTS; print(*REQUIREMENTS)')
 	@touch $@
 
-test-tpu: $(TPU_COMPILER)/installed  ## every family's steps through the real TPU compiler (no TPU needed)
-	@TFSCALE_TPU_COMPILER=$(CURDIR)/$(TPU_COMPILER)/bin/python $(BIN)/python -m pytest -m tpu tests/tpu_check $(ARGS)
+# In this order, and the packages that ask for `tensorflow` without what they ask for: it would overwrite the TPU kernels.
+$(TENSORFLOW_TPU)/installed: setup.cfg
+	@echo "Installing TensorFlow with TPU kernels into $(TENSORFLOW_TPU) (about 3 GB) ..."
+	@$(PYTHON) -m venv $(TENSORFLOW_TPU)
+	@$(TENSORFLOW_TPU)/bin/python -m pip install -qq --disable-pip-version-check \
+		tensorflow-tpu==2.20.0 'libtpu>=0.0.14,<0.0.32' keras==3.15.1
+	@$(TENSORFLOW_TPU)/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
+		tensorflow-text==2.20.1 keras-hub==0.32.0 keras-nlp==0.32.0 tf_keras==2.20.1 tensorflow-model-optimization==0.8.1
+	@$(TENSORFLOW_TPU)/bin/python -m pip install -qq --disable-pip-version-check ai-edge-litert litert-quantizer \
+		sentencepiece tokenizers 'jsonargparse[signatures]' PyYAML rich matplotlib jinja2 tensorboard regex 'kagglehub!=1.0.1'
+	@touch $@
+
+test-tpu: $(TPU_COMPILER)/installed $(TENSORFLOW_TPU)/installed  ## every family's steps through the real TPU compiler (no TPU needed)
+	@TFSCALE_TPU_COMPILER=$(CURDIR)/$(TPU_COMPILER)/bin/python TFSCALE_TENSORFLOW_TPU=$(CURDIR)/$(TENSORFLOW_TPU)/bin/python \
+		$(BIN)/python -m pytest -m tpu tests/tpu_check $(ARGS)
 
 $(TF220)/installed: setup.cfg
 	@echo "Installing TensorFlow 2.20 into $(TF220) (about 4 GB) ..."
@@ -82,5 +96,5 @@ memory: $(STAMP)  ## peak memory of a train step beside stock Keras's fit (ARGS=
 	@$(BIN)/python -m benchmarks.memory $(ARGS)
 
 clean:  ## remove .venv, caches and build output; savedmodels/ stays
-	@rm -rf .venv $(TPU_COMPILER) $(TF220) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv $(TPU_COMPILER) $(TENSORFLOW_TPU) $(TF220) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

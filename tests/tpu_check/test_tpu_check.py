@@ -6,6 +6,7 @@ The compiler itself is a script that pretends, except under the marker `tpu` (`m
 import json
 import os
 import stat
+import subprocess
 import sys
 
 import keras
@@ -15,7 +16,7 @@ import tensorflow as tf
 from tfscale import cli
 from tfscale.config import MODEL_CONFIGS, TrainConfig
 from tfscale.errors import ConfigError, TfscaleError
-from tfscale.tpu_check import check
+from tfscale.tpu_check import check, compiler
 from tfscale.tpu_check.check import run_compiler, tpu_check
 from tfscale.tpu_check.lowering import Findings, find, lower, lower_steps
 
@@ -167,6 +168,31 @@ def test_the_tpu_compiler_takes_the_steps_of_every_family(family):
     assert chip["compiled"], chip
     # Weights and state are updated in place; what is left is small for such a model.
     assert all(0 <= step["temporaries"] < 2**24 for step in chip["steps"])
+
+
+@pytest.fixture(scope="module")
+def lowered_by_tpu_kernels(tmp_path_factory):
+    """A folder with the train step of each family, lowered by tensorflow-tpu's own kernels for 4 replicas."""
+    folder = tmp_path_factory.mktemp("lowered")
+    program = os.path.join(os.path.dirname(__file__), "lower_by_tpu_kernels.py")
+    environ = {**os.environ, "TPU_SKIP_MDS_QUERY": "1", "PYTHONPATH": os.getcwd(), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    python = os.environ["TFSCALE_TENSORFLOW_TPU"]
+    done = subprocess.run([python, program, folder, "4"], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.tpu
+@pytest.mark.parametrize("family", MODEL_CONFIGS)
+def test_the_tpu_compiler_takes_what_tpu_kernels_make_of_every_family(family, lowered_by_tpu_kernels):
+    """As a TPU would see it: TFSCALE_TENSORFLOW_TPU names a Python with the wheel tensorflow-tpu."""
+    program = [os.environ["TFSCALE_TPU_COMPILER"], compiler.__file__, "v5e:2x2", "--replicas=4"]
+    done = subprocess.run([*program, lowered_by_tpu_kernels / f"{family}.hlo.pb"], capture_output=True, text=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["compiled"], result
+    # The gradients, the loss and the token count of a step are summed over the replicas.
+    assert result["all_reduces"] >= 1
+    assert 0 < result["temporaries"] < 2**24
 
 
 @pytest.mark.tpu

@@ -1,16 +1,18 @@
 """Compiles programs for a TPU that is not there. Runs by itself in a Python that has jax and libtpu, nothing of ours.
 
     python compiler.py v5e:2x2 train.hlo.pb evaluation.hlo.pb
+    python compiler.py v5e:2x2 --replicas=4 train.hlo.pb
 
 Each line of stdout is a JSON object about one file: {"file", "compiled", "error", "arguments", "aliased",
-"temporaries", "output", "code", "flops"}, sizes in bytes. The compiler may abort the process; what was printed before
-stays true.
+"temporaries", "output", "code", "flops", "all_reduces"}, sizes in bytes. A program for several replicas runs on as many
+chips, and its collective operations span them. The compiler may abort the process; what was printed before stays true.
 
 It uses private interfaces of jax, so the version is pinned (see REQUIREMENTS).
 """
 
 import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -46,8 +48,8 @@ def load(path: str) -> Any:
     return module
 
 
-def main(topology: str, paths: list[str]) -> None:
-    """Compiles each file for one chip of a topology such as "v5e:2x2"."""
+def main(topology: str, paths: list[str], replicas: int = 1) -> None:
+    """Compiles each file for one chip, or as many as replicas, of a topology such as "v5e:2x2"."""
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
     import numpy as np
     from jax._src import compiler
@@ -56,17 +58,18 @@ def main(topology: str, paths: list[str]) -> None:
     from jax.experimental import topologies
     from jaxlib.mlir import ir
 
-    chip = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0]
+    chips = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[:replicas]
     options = compiler.get_compile_options(
-        num_replicas=1, num_partitions=1, device_assignment=np.array([[chip.id]]), backend=chip.client
-    )
+        num_replicas=replicas, num_partitions=1, device_assignment=np.array([[chip.id] for chip in chips]),
+        backend=chips[0].client,
+    )  # fmt: skip
     for path in paths:
         result: dict[str, Any] = {"file": os.path.basename(path), "compiled": False, "error": None}
         try:
             context = mlir.make_ir_context()
             with context, ir.Location.unknown(context):
-                compiled = chip.client.compile(
-                    load(path), executable_devices=_jax.DeviceList((chip,)), compile_options=options
+                compiled = chips[0].client.compile(
+                    load(path), executable_devices=_jax.DeviceList(tuple(chips)), compile_options=options
                 )
             sizes = compiled.get_compiled_memory_stats()
             costs = compiled.cost_analysis()
@@ -79,11 +82,19 @@ def main(topology: str, paths: list[str]) -> None:
                 "output": sizes.output_size_in_bytes,
                 "code": sizes.generated_code_size_in_bytes,
                 "flops": costs.get("flops"),
+                "all_reduces": all_reduces(compiled) if replicas > 1 else 0,
             }
         except Exception as error:  # noqa: BLE001 - whatever the compiler says is the result
             result["error"] = str(error)
         print(json.dumps(result), flush=True)
 
 
+def all_reduces(compiled: Any) -> int:
+    """All-reduce operations of a compiled program."""
+    return len(re.findall(r" all-reduce(?:-start)?\(", compiled.hlo_modules()[0].to_string()))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    counts = [int(word.removeprefix("--replicas=")) for word in sys.argv[2:] if word.startswith("--replicas=")]
+    files = [word for word in sys.argv[2:] if not word.startswith("--")]
+    main(sys.argv[1], files, *counts)
