@@ -30,7 +30,7 @@ def test_workers_by_hand():
 def test_a_chief_is_worker_zero():
     vertex = {"chief": ["c:1"], "worker": ["a:1", "b:2"], "evaluator": []}
     assert read_cluster(tf_config(vertex, "chief")) == Cluster(("c:1", "a:1", "b:2"), 0, "chief", has_chief=True)
-    assert read_cluster(tf_config(vertex, "worker", 1)) == Cluster(("c:1", "a:1", "b:2"), 2)
+    assert read_cluster(tf_config(vertex, "worker", 1)) == Cluster(("c:1", "a:1", "b:2"), 2, has_chief=True)
 
 
 def test_parameter_servers():
