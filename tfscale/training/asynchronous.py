@@ -12,6 +12,7 @@ a worker and so forgets steps of others.
 Shapes: B rows of a batch, T tokens, V vocabulary, D width of a table, N = B x T.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ from tfscale.training.row_tables import RowTables, shards
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import BlockResult, StepOptions
 from tfscale.training.workers import lost_workers
+
+_SHARD_OF = re.compile(r"\.of-\d+")
+"""Stands in the names of the optimizer's variables for the shards of a weight."""
 
 
 class AsynchronousStep(TrainStep):
@@ -99,11 +103,14 @@ class AsynchronousStep(TrainStep):
     def state(self) -> dict[str, Any]:
         """As `TrainStep.state`, with the same names and whole arrays, so that a run can go on without servers."""
         named: dict[str, Any] = dict(network_state(self.network))
-        # The optimizer's variables of the shards of one weight have one name.
-        parts: dict[str, list[tf.Variable]] = {}
-        for variable in self.optimizer.variables:
-            parts.setdefault(variable.name, []).append(variable.value)
-        named |= {f"optimizer/{index}/{name}": _joined(parts[name]) for index, name in enumerate(parts)}
+        # The optimizer's variables of the shards of one weight have one name, which no others have.
+        parts: dict[tuple[str, int], list[tf.Variable]] = {}
+        for place, variable in enumerate(self.optimizer.variables):
+            parts.setdefault((variable.name, -1 if _SHARD_OF.search(variable.name) else place), []).append(
+                variable.value
+            )
+        for index, ((name, _), variables) in enumerate(parts.items()):
+            named[f"optimizer/{index}/{_SHARD_OF.sub('', name)}"] = _joined(variables)
         averages = iter(self.averages)
         for index, weight in enumerate(self.network.trainable_variables if self.averages else []):
             named[f"average/{index}"] = _joined([next(averages) for _ in shards(weight)])
@@ -114,14 +121,14 @@ class AsynchronousStep(TrainStep):
         """The trainable weights, with each shard of a sharded one as a weight of its own."""
         weights, undecayed = [], []
         use_decay = getattr(self.optimizer, "_use_weight_decay", lambda weight: True)
-        for weight in self.network.trainable_variables:
+        for place, weight in enumerate(self.network.trainable_variables):
             own = [weight]
             if len(shards(weight)) > 1:
                 if weight.constraint is not None:
                     raise ConfigError(f"weight {weight.path} has a constraint, which cannot be kept over its shards")
                 own = [keras.Variable(shard, name=weight.name) for shard in shards(weight)]
                 for part in own:
-                    part._path = weight.path  # The optimizer's variables are named after it.
+                    part._path = f"{weight.path}.of-{place}"  # The optimizer's variables are named after it.
             weights += own
             undecayed += [] if use_decay(weight) else own
         if undecayed:
