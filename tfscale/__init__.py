@@ -41,12 +41,14 @@ _HOME = {
     "generate": "tfscale.api",
 }
 
-__all__ = ["__version__", "export", *sorted(_HOME)]
+__all__ = ["__version__", "compress", "export", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("device", "export"):  # Rooms; that with the name of its command can itself be called.
         return importlib.import_module(f"tfscale.{name}")
+    if name == "compress":
+        return importlib.import_module("tfscale.compression")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'tfscale' has no attribute {name!r}")

@@ -46,6 +46,7 @@ class LanguageModel(keras.Model):
         self.strategy = tf.distribute.get_strategy()
         self.workers = Workers(self.strategy)
         self.train_step_runner: TrainStep | None = None
+        self.pruner: Any = None
         self._evaluation_step: EvaluationStep | None = None
         self.built = True
 
@@ -95,8 +96,10 @@ class LanguageModel(keras.Model):
         )  # fmt: skip
         with self.strategy.scope():
             super().compile(optimizer=optimizer, loss=None, jit_compile=False, auto_scale_loss=False)
-            kind = AsynchronousStep if is_asynchronous(self.strategy) else TrainStep
-            self.train_step_runner = kind(self.network, self.optimizer, options, self.strategy)
+            if is_asynchronous(self.strategy):
+                self.train_step_runner = AsynchronousStep(self.network, self.optimizer, options, self.strategy)
+            else:
+                self.train_step_runner = TrainStep(self.network, self.optimizer, options, self.strategy, self.pruner)
         self._evaluation_step = EvaluationStep(self.network, self.strategy, xla, loss_chunk_tokens)
 
     def fit(  # noqa: PLR0913 - the arguments are Keras's own

@@ -37,6 +37,7 @@ class TrainStep:
         optimizer: a Keras optimizer without clipping, EMA, accumulation or loss scaling of its own.
         options: see `StepOptions`.
         strategy: the strategy whose scope the network was made in.
+        pruner: keeps weights sparse, see `tfscale.compress.prune`; None leaves them dense.
 
     Raises:
         ConfigError: the optimizer does one of the things that the step does itself, the network keeps state
@@ -53,6 +54,7 @@ class TrainStep:
         optimizer: keras.optimizers.Optimizer,
         options: StepOptions,
         strategy: tf.distribute.Strategy,
+        pruner: Any = None,
     ):
         check_optimizer(optimizer)
         self.network, self.optimizer, self.options, self.strategy = network, optimizer, options, strategy
@@ -81,6 +83,9 @@ class TrainStep:
         self.overflows = _counter(0, tf.int64)
         self.first_bad_step = _counter(-1, tf.int64)
         self.averages = [self._new_average(v) for v in self.variables] if options.ema_decay else []
+        self.pruner = pruner
+        if pruner is not None:
+            pruner.build(network, self)
 
         def compiled(function: Callable, on: bool = True) -> Callable:
             return tf.function(function, jit_compile=True) if options.xla and on else function
@@ -104,6 +109,7 @@ class TrainStep:
         named = network_state(self.network)
         named |= {f"optimizer/{i}/{v.name}": v.value for i, v in enumerate(self.optimizer.variables)}
         named |= {f"average/{i}": v for i, v in enumerate(self.averages)}
+        named |= self.pruner.state() if self.pruner else {}
         names = ("step", "loss_scale", "steps_since_overflow", "overflows")
         return named | {name: getattr(self, name) for name in names}
 
@@ -233,7 +239,7 @@ class TrainStep:
         upstream, of_output = None, {}
         if options.loss_chunk_tokens:
             outputs = [of_weight[id(v)] for v in network.output_variables if v.trainable]
-            with keras.StatelessScope() if stand_ins else contextlib.nullcontext(scope) as scope:
+            with keras.StatelessScope() as scope:
                 scope.state_mapping |= stand_ins
                 nll, upstream, sums = chunked_loss_and_gradients(
                     network, result, targets, weights, scale, outputs,
@@ -264,6 +270,8 @@ class TrainStep:
         self.optimizer.apply(gradients, self.weights)
         if self.averages:
             self._update_averages()
+        if self.pruner is not None:
+            self.pruner.after_update()
 
     def _update_averages(self):
         decay = self.options.ema_decay

@@ -1,0 +1,6 @@
+"""Smaller models: pruning. `tfscale.compress` is this room."""
+
+from tfscale.compression.pruning import Pruner, Sparsity, measure_sparsity, prune, strip
+from tfscale.compression.tfmot import ConstantSparsity, PolynomialDecay
+
+__all__ = ["ConstantSparsity", "PolynomialDecay", "Pruner", "Sparsity", "measure_sparsity", "prune", "strip"]
