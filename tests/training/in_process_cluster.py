@@ -7,7 +7,6 @@ A process can have one such cluster and no other strategy that communicates, so 
 
 import json
 import os
-import socket
 import sys
 import tempfile
 
@@ -16,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.equivalence_worker import LENGTH, VOCABULARY, Losses, make_windows
+from tests.training.addresses import free_addresses
 from tfscale import models
 from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
 from tfscale.errors import TfscaleError
@@ -44,12 +44,7 @@ EXACT = {
 
 def start_cluster(workers, servers):
     """A strategy over workers and servers that live in this process, each with a port of its own."""
-    holders = [socket.socket() for _ in range(1 + workers + servers)]
-    for holder in holders:
-        holder.bind(("", 0))
-    addresses = iter([f"localhost:{holder.getsockname()[1]}" for holder in holders])
-    for holder in holders:
-        holder.close()
+    addresses = iter(free_addresses(1 + workers + servers))
     sizes = {"chief": 1, "worker": workers, "ps": servers}
     spec = tf.train.ClusterSpec({task: [next(addresses) for _ in range(count)] for task, count in sizes.items()})
     # Tasks wait for each other in threads that they all share here.

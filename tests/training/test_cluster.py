@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from tests.training.addresses import free_addresses
 from tfscale.errors import ConfigError
 from tfscale.training.cluster import Cluster, meet, read_cluster
 
@@ -86,18 +87,8 @@ def test_slurm_keeps_the_order_of_its_nodes():
     assert read_cluster({**environ, "TFSCALE_PORT": "7000"}).address == "login:7000"
 
 
-def two_ports():
-    holders = [socket.socket() for _ in range(2)]
-    for holder in holders:
-        holder.bind(("", 0))
-    ports = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
-    return tuple(f"localhost:{port}" for port in ports)
-
-
 def test_workers_meet():
-    addresses = two_ports()
+    addresses = tuple(free_addresses(2))
     other = threading.Thread(target=meet, args=(Cluster(addresses, 1), 10.0))
     other.start()
     meet(Cluster(addresses, 0), 10.0)
@@ -107,7 +98,7 @@ def test_workers_meet():
 
 
 def test_a_worker_that_does_not_come_is_named():
-    addresses = two_ports()
+    addresses = tuple(free_addresses(2))
     with pytest.raises(ConfigError, match=f"within 0.1 s; missing: worker 1 at {addresses[1]}"):
         meet(Cluster(addresses, 0), 0.1)
 

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from benchmarks.soak import (
     train_once,
     train_words,
 )
+from tests.training.addresses import free_addresses
 
 STEPS = 800
 
@@ -85,12 +85,7 @@ def test_a_full_disk_ends_the_run_and_space_lets_it_go_on(data, tmp_path):
 
 def start_by_hand(command_of, environ=None):
     """Two workers with TF_CONFIG, each with its own command; None is a worker that never comes."""
-    holders = [socket.socket() for _ in range(2)]
-    for holder in holders:
-        holder.bind(("", 0))
-    addresses = [f"localhost:{holder.getsockname()[1]}" for holder in holders]
-    for holder in holders:
-        holder.close()
+    addresses = free_addresses(2)
     processes = []
     for index in range(2):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import time
 import pytest
 
 from benchmarks.soak import cluster_processes, last_step, prepare_data, train_words
+from tests.training.addresses import free_addresses
 from tests.training.in_process_cluster import EXACT
 from tfscale.errors import ConfigError
 from tfscale.training.cluster import Cluster, read_cluster
@@ -175,7 +175,8 @@ def test_a_killed_worker_does_not_stop_the_run_and_a_killed_server_starts_it_aga
 
 
 def test_a_server_whose_chief_never_comes_says_so(data, tmp_path):
-    cluster = {task: [f"localhost:{port}"] for task, port in free_ports()} | {"chief": ["localhost:1"]}
+    worker, server = free_addresses(2)
+    cluster = {"chief": ["localhost:1"], "worker": [worker], "ps": [server]}
     environ = {
         "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "ps", "index": 0}}),
         "TFSCALE_STARTUP_SECONDS": "1",
@@ -188,13 +189,3 @@ def test_a_server_whose_chief_never_comes_says_so(data, tmp_path):
     assert [line for line in done.stderr.splitlines() if line.startswith("error")] == [
         "error: the chief at localhost:1 did not come within 1 s; start it"
     ]
-
-
-def free_ports():
-    holders = [socket.socket() for _ in range(3)]
-    for holder in holders:
-        holder.bind(("", 0))
-    ports = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
-    return zip(("chief", "worker", "ps"), ports, strict=True)
