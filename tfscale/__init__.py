@@ -18,10 +18,12 @@ __version__ = "0.1.0"
 
 _HOME = {
     "TfscaleError": "tfscale.errors",
+    "CompressConfig": "tfscale.compress_config",
     "ExportConfig": "tfscale.config",
     "LaunchConfig": "tfscale.config",
     "LSTMConfig": "tfscale.config",
     "PrepareConfig": "tfscale.config",
+    "PruneConfig": "tfscale.compress_config",
     "SamplingConfig": "tfscale.config",
     "TrainConfig": "tfscale.config",
     "TransformerConfig": "tfscale.config",

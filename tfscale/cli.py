@@ -12,7 +12,19 @@ from collections.abc import Sequence
 
 from tfscale import __version__
 from tfscale.arguments import closest
-from tfscale.commands import benchmark, evaluate, export, generate, launch, plan, prepare, quickstart, tpu_check, train
+from tfscale.commands import (
+    benchmark,
+    compress,
+    evaluate,
+    export,
+    generate,
+    launch,
+    plan,
+    prepare,
+    quickstart,
+    tpu_check,
+    train,
+)
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.launching.lifeline import follow_launcher
 
@@ -22,6 +34,7 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "generate": generate,
+    "compress": compress,
     "export": export,
     "benchmark": benchmark,
     "launch": launch,

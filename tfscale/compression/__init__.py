@@ -1,6 +1,16 @@
 """Smaller models: pruning. `tfscale.compress` is this room."""
 
+from tfscale.compression.compress import compress_run
 from tfscale.compression.pruning import Pruner, Sparsity, measure_sparsity, prune, strip
 from tfscale.compression.tfmot import ConstantSparsity, PolynomialDecay
 
-__all__ = ["ConstantSparsity", "PolynomialDecay", "Pruner", "Sparsity", "measure_sparsity", "prune", "strip"]
+__all__ = [
+    "ConstantSparsity",
+    "PolynomialDecay",
+    "Pruner",
+    "Sparsity",
+    "compress_run",
+    "measure_sparsity",
+    "prune",
+    "strip",
+]

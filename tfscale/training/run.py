@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -26,6 +27,7 @@ from tfscale.training.language_model import LanguageModel
 from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.recorder import RunRecorder
 from tfscale.training.run_folder import (
+    OPTIONAL_SECTIONS,
     check_same_run,
     describe_run,
     named,
@@ -45,6 +47,9 @@ def train(
     data: str,
     output: str,
     progress: bool = True,
+    begin: Callable[[LanguageModel], None] | None = None,
+    finish: Callable[[LanguageModel], dict[str, Any]] | None = None,
+    described: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains a model on a data folder; goes on where it stopped if the run folder has a checkpoint.
 
@@ -54,6 +59,10 @@ def train(
         data: DATA_DIR of `tfscale prepare`.
         output: RUN_DIR to write; absent, empty, or an earlier state of the same run.
         progress: show progress on stderr.
+        begin: called with the model before it is compiled, in the strategy's scope: to set its weights, say.
+        finish: called with the trained model; what it returns is added to the summary.
+        described: what `begin` depends on, as JSON knows it; it is part of config.yaml, and a resumed run must bring
+            the same.
 
     Returns:
         The summary that is also written to RUN_DIR/summary.json: steps, tokens, loss, tokens_per_second,
@@ -76,7 +85,7 @@ def train(
     tokenizer = load_tokenizer(data)
     model_config = fit_to_data(model_config, manifest)
     epoch_steps = steps_per_epoch(manifest, model_config.sequence_length, train_config.global_batch_size)
-    described = describe_run(model_config, train_config, data, manifest)
+    described = describe_run(model_config, train_config, data, manifest) | (described or {})
     claim_directory(output, "config.yaml", "a run folder")
     check_same_run(output, described)
     chosen = strategy(train_config.strategy)
@@ -85,6 +94,8 @@ def train(
     with chosen.scope():
         network = models.build_network(model_config, train_config.precision, train_config.seed)
         model = LanguageModel(network)
+        if begin is not None:
+            begin(model)
         options = dataclasses.asdict(options_from(train_config, use_xla(train_config, model_config)))
         model.compile(build_optimizer(train_config, network), **options)
     step, workers = model.train_step_runner, model.workers
@@ -148,7 +159,7 @@ def train(
                     stop_at_multiples_of=(train_config.validate_every, train_config.checkpoint_every),
                 )  # fmt: skip
             seconds = time.perf_counter() - began
-        return _finish(output, recorder, train_config, validation, manifest, seconds)
+        return _finish(output, recorder, train_config, validation, manifest, seconds, finish)
 
 
 def _finish(
@@ -158,6 +169,7 @@ def _finish(
     validation: tf.data.Dataset | None,
     manifest: Manifest,
     seconds: float,
+    finish: Callable[[LanguageModel], dict[str, Any]] | None,
 ) -> dict[str, Any]:
     """Chooses the run's weights, writes model.keras and summary.json, and validates on the whole split."""
     model = recorder.model
@@ -192,6 +204,7 @@ def _finish(
             nll, tokens = model.summed_loss(validation, averaged=False)
             score = Score(nll, round(tokens), manifest.splits["validation"].utf8_bytes)
             summary["validation"] = score.to_dict()
+        summary |= finish(model) if finish else {}
     if model.workers.is_chief:
         write_json(os.path.join(output, "summary.json"), summary)
     return summary
@@ -214,6 +227,7 @@ def _must_be_alike(described: dict[str, Any]) -> dict[str, Any]:
     options = {
         f"{section}.{name}": value for section in ("model", "train") for name, value in described[section].items()
     }
+    options |= {name: described[name] for name in OPTIONAL_SECTIONS if name in described}
     return options | {
         "data (its shards' digests)": described["data_digest"],
         "tokenizer": described["tokenizer_digest"],

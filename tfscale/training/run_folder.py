@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import yaml
 
@@ -16,12 +17,18 @@ from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError
 from tfscale.files import atomic_write, open_file, read_json
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+from tfscale.training.checkpoint import array_digest, network_state
 
 MAY_CHANGE = {
     "strategy", "xla", "validate_every", "validation_batches", "checkpoint_every", "log_every", "result", "tensorboard",
     "micro_batches", "remat", "loss_chunk_tokens",
 }  # fmt: skip
 """Training options that a resumed run may set anew: they do not change what the steps compute beyond rounding."""
+
+
+OPTIONAL_SECTIONS = ("prune", "started_from")
+"""What the config.yaml of a run has besides, where it did not begin with random weights: how it was pruned, and the
+digest of the weights that it began with."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,11 @@ class Run:
     train_config: TrainConfig
     data_dir: str | None
     summary: dict[str, Any]
+
+    @property
+    def weights_digest(self) -> str:
+        """BLAKE2b of the network's weights, in hexadecimal."""
+        return array_digest({name: np.asarray(v.numpy()) for name, v in network_state(self.network).items()})
 
 
 def load_run(directory: str) -> Run:
@@ -106,6 +118,13 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
                     "give the same value to resume, or another --output"
                 )
+    for name in OPTIONAL_SECTIONS:
+        before, after = earlier.get(name), now.get(name)
+        if before != after:
+            raise ConfigError(
+                f"run {output} was begun with {name}={before!r}, now it is {after!r}; give the same to resume, or "
+                "another --output"
+            )
     if earlier["data_digest"] != now["data_digest"]:
         raise DataError(f"run {output} was begun on other data than {now['data']}; give that data, or another --output")
 

@@ -1,0 +1,142 @@
+"""`tfscale compress`: a run becomes a sparse run that goes on, evaluates and exports like any other."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from tfscale import cli
+from tfscale.compress_config import CompressConfig, PruneConfig
+from tfscale.compression.compress import compress_run, schedule_of
+from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig
+from tfscale.data.prepare import prepare
+from tfscale.errors import ConfigError, TokenizerError
+from tfscale.training.run import train
+from tfscale.training.run_folder import load_run
+
+PRUNE = PruneConfig(sparsity=0.75, frequency=2, exclude="output")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with data/ and a trained run/."""
+    root = tmp_path_factory.mktemp("compress")
+    words = "the red cat ran and the old dog sat under a big blue mat".split()
+    rng = np.random.default_rng(0)
+    (root / "text.txt").write_text("".join(" ".join(rng.choice(words, 9)) + ".\n" for _ in range(600)))
+    prepare(
+        PrepareConfig(
+            text=[str(root / "text.txt")], documents="line", tokenizer="byte", output=str(root / "data"), shards=2
+        ),
+        progress=False,
+    )
+    model = LSTMConfig(sequence_length=16, embedding_dim=8, hidden_dim=16, num_layers=1)
+    config = TrainConfig(
+        steps=60, global_batch_size=8, learning_rate=1e-2, warmup_steps=5, log_every=10, validate_every=30,
+        checkpoint_every=10, tensorboard=False, xla="off",
+    )  # fmt: skip
+    train(model, config, data=str(root / "data"), output=str(root / "run"), progress=False)
+    return root
+
+
+def compressed(folder, name, steps=30, **options):
+    config = CompressConfig(output=str(folder / name), steps=steps, learning_rate=3e-3)
+    return compress_run(str(folder / "run"), config, dataclasses.replace(PRUNE, **options), progress=False)
+
+
+def test_the_new_run_is_sparse_and_begins_where_the_old_one_ended(folder):
+    summary = compressed(folder, "pruned")
+    kernels = ["lstm_0/lstm_cell/kernel", "lstm_0/lstm_cell/recurrent_kernel"]
+    assert list(summary["sparsity"]) == kernels
+    assert all(value == pytest.approx(0.75, abs=0.005) for value in summary["sparsity"].values())
+    assert summary["sparsity_of_pruned"] == pytest.approx(0.75, abs=0.005)
+    old, new = load_run(str(folder / "run")), load_run(str(folder / "pruned"))
+    assert summary["validation_before"] == old.summary["validation"] != summary["validation"]
+    # Not from random weights: those have 5.5 nats here.
+    assert summary["validation"]["nll_per_token"] < 1.1 * old.summary["validation"]["nll_per_token"]
+    for weight in new.network.weights:
+        zeros = float((weight.numpy() == 0).mean())
+        assert zeros == pytest.approx(summary["sparsity"].get(weight.path, 0.0), abs=1e-9) or "bias" in weight.path
+    config = yaml.safe_load((folder / "pruned" / "config.yaml").read_text())
+    assert config["prune"]["sparsity"] == 0.75 and config["started_from"] == old.weights_digest
+    assert config["train"]["steps"] == 30 and config["train"]["global_batch_size"] == 8
+    assert config["train"]["warmup_steps"] == 3
+
+
+def test_a_stopped_one_goes_on_to_the_same_weights(folder, monkeypatch):
+    import tfscale.training.recorder as recorder
+
+    whole = compressed(folder, "whole")
+    original = recorder.RunRecorder.on_train_batch_end
+
+    def stop_at_20(self, batch, logs=None):
+        if int(self.runner.step.numpy()) >= 20:
+            self.interrupted = "SIGTERM"
+        original(self, batch, logs)
+
+    monkeypatch.setattr(recorder.RunRecorder, "on_train_batch_end", stop_at_20)
+    assert compressed(folder, "stopped")["steps"] == 20
+    monkeypatch.undo()
+    again = compressed(folder, "stopped")
+    assert again["completed"] and again["sparsity"] == whole["sparsity"]
+    for a, b in zip(
+        load_run(str(folder / "whole")).network.weights, load_run(str(folder / "stopped")).network.weights, strict=True
+    ):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    with pytest.raises(ConfigError, match="was begun with prune=.*give the same to resume"):
+        compressed(folder, "stopped", sparsity=0.5)
+
+
+def test_the_command(folder, capsys):
+    output = folder / "by-command"
+    words = [str(folder / "run"), "--output", str(output), "--steps", "20", "--prune.pattern", "2:4"]
+    words += ["--prune.sparsity", "0.5", "--prune.include", "kernel"]
+    assert cli.main(["compress", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "lstm_0/lstm_cell/kernel" in shown and "all of these" in shown and "validation perplexity" in shown
+    assert cli.main(["compress", *words, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["sparsity"]["output/kernel"] == pytest.approx(0.5, abs=0.01)
+    kernel = load_run(str(output)).network.get_layer("output").kernel.numpy()
+    assert ((kernel.T.reshape(-1, 4) == 0).sum(axis=1) >= 2).mean() > 0.95  # 259 outputs of 16 weights, in fours
+
+
+def test_the_schedule_ends_on_a_step_that_prunes():
+    for steps in (30, 100, 1000):
+        schedule = schedule_of(PruneConfig(sparsity=0.8, frequency=7), steps)
+        due, sparsity = schedule(np.int32(schedule.end_step))
+        assert bool(due) and float(sparsity) == pytest.approx(0.8)
+        assert schedule.end_step <= steps
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"sparsity": 1.0}, "sparsity=1.0 is out of range; expected 0 or more and less than 1"),
+        ({"sparsity": -0.1}, "sparsity=-0.1"),
+        ({"pattern": "2:4"}, "expected 0.5, which is what pattern=2:4 makes"),
+        ({"end_step": 31}, "prune.end_step=31 lies behind the last of 30 steps"),
+        ({"begin_step": 5, "end_step": 4}, "end_step=4 is out of range"),
+        ({"frequency": 40}, "leaves no second choice"),
+        ({"include": "no such weight"}, "the policy chooses no weight"),
+        ({"sparsity": 0.0}, "there is nothing to do"),
+    ],
+)
+def test_mistakes_are_named_and_nothing_is_written(folder, options, message):
+    with pytest.raises(ConfigError, match=message):
+        compressed(folder, "mistaken", **options)
+    assert not (folder / "mistaken" / "config.yaml").exists()
+
+
+def test_data_of_another_tokenizer_is_refused(folder):
+    other = folder / "other"
+    prepare(
+        PrepareConfig(text=[str(folder / "text.txt")], documents="line", tokenizer="char", output=str(other)),
+        progress=False,
+    )
+    with pytest.raises(TokenizerError, match="another tokenizer"):
+        compress_run(
+            str(folder / "run"), CompressConfig(output=str(folder / "x"), data=str(other)), PRUNE, progress=False
+        )

@@ -1,0 +1,54 @@
+"""`tfscale compress`: a run to a smaller one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands import train
+from tfscale.commands.display import number, print_table
+from tfscale.commands.quiet import load_tensorflow
+from tfscale.compress_config import CompressConfig, PruneConfig
+
+SUMMARY = "a run -> a run with most of its weights zero, fine-tuned"
+
+
+def build_parser() -> ArgumentParser:
+    """The options of `tfscale compress`."""
+    parser = new_parser(
+        "compress",
+        "Prunes a trained run while it is trained on, and writes it as a new run, which evaluates and exports like any "
+        "other. The same command goes on with a fine-tuning that was stopped.",
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
+    add_config(parser, CompressConfig)
+    add_config(parser, PruneConfig, "prune")
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale compress`."""
+    return parse_words(build_parser(), words)
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Fine-tunes; returns the summary of the new run."""
+    config, prune = build_config(CompressConfig, options), build_config(PruneConfig, options, "prune")
+    load_tensorflow()
+    from tfscale.compression.compress import compress_run
+
+    return compress_run(options.run_dir, config, prune)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints what train prints, what is zero, and the validation before and after."""
+    train.show(result)
+    rows = [[path, number(fraction)] for path, fraction in result["sparsity"].items()]
+    print_table(["weight", "zeros"], [*rows, ["all of these", number(result["sparsity_of_pruned"])]])
+    before, after = result["validation_before"], result["validation"]
+    if before and after:
+        print(f"validation perplexity {number(before['perplexity'])} before, {number(after['perplexity'])} after")
+
+
+exit_code = train.exit_code

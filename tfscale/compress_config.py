@@ -1,0 +1,87 @@
+"""The options of `tfscale compress`, in the manner of `tfscale.config`."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tfscale.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressConfig:
+    """A trained run to a smaller one of the same quality, by fine-tuning."""
+
+    output: str
+    """Run folder to write, or to go on with."""
+    data: str | None = None
+    """Data folder to fine-tune on; the run's own if left out."""
+    steps: int = 1000
+    """Optimizer steps of the fine-tuning."""
+    learning_rate: float = 3e-4
+    """Peak learning rate of the fine-tuning. All other training options are those of the run."""
+
+    def __post_init__(self) -> None:
+        _check(self.steps >= 1, "steps", self.steps, "1 or more")
+        _check(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig:
+    """Weights that are set to zero while the rest is trained on (Zhu and Gupta 2017)."""
+
+    sparsity: float = 0.0
+    """Fraction of each pruned weight that is zero at the end; 0 prunes nothing."""
+    schedule: Literal["polynomial", "constant"] = "polynomial"
+    """How the sparsity gets there: rising by a cubic curve from begin_step to end_step, or at once at begin_step."""
+    begin_step: int = 1
+    """First step of the fine-tuning that prunes."""
+    end_step: int = 0
+    """Last step that changes what is pruned; 0 is three quarters of the steps."""
+    frequency: int = 20
+    """Steps from one choice of what is pruned to the next."""
+    block_rows: int = 1
+    """Rows of the blocks that are zero or not as a whole."""
+    block_columns: int = 1
+    """Columns of these blocks."""
+    pattern: Literal["none", "2:4"] = "none"
+    """2:4 makes two of four consecutive weights zero, with sparsity 0.5 and from begin_step on."""
+    embeddings: bool = False
+    """Prune embedding tables too."""
+    include: str = ""
+    """Regular expression that the path of a weight must contain to be pruned, as in 'block_0|output'."""
+    exclude: str = ""
+    """Regular expression for the paths of weights to leave alone."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.sparsity < 1, "sparsity", self.sparsity, "0 or more and less than 1")
+        for name in ("begin_step", "frequency", "block_rows", "block_columns"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _check(self.end_step == 0 or self.end_step >= self.begin_step, "end_step", self.end_step,
+               f"0 (three quarters of the steps) or begin_step={self.begin_step} or more")  # fmt: skip
+        if self.pattern == "2:4":
+            _check(self.sparsity == 0.5, "sparsity", self.sparsity, "0.5, which is what pattern=2:4 makes")
+            _check(self.block_rows == self.block_columns == 1, "block_rows and block_columns",
+                   (self.block_rows, self.block_columns), "1 and 1 with pattern=2:4")  # fmt: skip
+
+    def last_step(self, steps: int) -> int:
+        """The last step that changes what is pruned, of a fine-tuning of so many steps.
+
+        Raises:
+            ConfigError: it lies behind the end.
+        """
+        last = self.end_step or max(self.begin_step, steps * 3 // 4)
+        if last > steps:
+            raise ConfigError(
+                f"prune.end_step={last} lies behind the last of {steps} steps, so the sparsity is not reached"
+            )
+        return last
+
+
+def describe(config: PruneConfig) -> dict[str, Any]:
+    """The options as plain values, for the config.yaml of a run."""
+    return dataclasses.asdict(config)
+
+
+def _check(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"{name}={value!r} is out of range; expected {expected}")
