@@ -19,6 +19,8 @@ class CompressConfig:
     """Optimizer steps of the fine-tuning."""
     learning_rate: float = 3e-4
     """Peak learning rate of the fine-tuning. All other training options are those of the run."""
+    strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
+    """Where to fine-tune, as in train."""
 
     def __post_init__(self) -> None:
         _check(self.steps >= 1, "steps", self.steps, "1 or more")

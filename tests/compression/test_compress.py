@@ -2,11 +2,15 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import yaml
 
+from tests.training.addresses import free_addresses
 from tfscale import cli
 from tfscale.compress_config import CompressConfig, PruneConfig
 from tfscale.compression.compress import compress_run, schedule_of
@@ -101,6 +105,29 @@ def test_the_command(folder, capsys):
     assert result["sparsity"]["output/kernel"] == pytest.approx(0.5, abs=0.01)
     kernel = load_run(str(output)).network.get_layer("output").kernel.numpy()
     assert ((kernel.T.reshape(-1, 4) == 0).sum(axis=1) >= 2).mean() > 0.95  # 259 outputs of 16 weights, in fours
+
+
+def test_two_workers_choose_the_same_weights_as_one_device(folder):
+    addresses = free_addresses(2)
+    words = ["compress", str(folder / "run"), "--output", str(folder / "two"), "--prune.sparsity", "0.75"]
+    words += ["--prune.frequency", "2", "--prune.exclude", "output", "--steps", "30", "--learning-rate", "0.003"]
+    processes = []
+    for index in range(2):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environ = {**os.environ, "TF_CONFIG": json.dumps(config)}
+        command = [sys.executable, "-m", "tfscale.cli", *words]
+        processes.append(subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    ends = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], ends
+    compressed(folder, "one")
+    name = "checkpoints/step-00000030.npz"
+    with np.load(folder / "two" / name) as two, np.load(folder / "one" / name) as one:
+        masks = [key for key in one.files if key.startswith("mask/")]
+        assert len(masks) == 2
+        for key in masks:
+            np.testing.assert_array_equal(two[key], one[key])
+        for key in set(one.files) - {"meta"}:
+            np.testing.assert_allclose(two[key], one[key], atol=1e-5, err_msg=key)
 
 
 def test_the_schedule_ends_on_a_step_that_prunes():

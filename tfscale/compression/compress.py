@@ -13,6 +13,7 @@ from tfscale.errors import ConfigError, TokenizerError
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.run import train
 from tfscale.training.run_folder import Run, load_run
+from tfscale.training.strategy import strategy
 
 
 def compress_run(
@@ -37,9 +38,10 @@ def compress_run(
     Example:
         compress_run("run", CompressConfig(output="pruned", steps=500), PruneConfig(sparsity=0.8))
     """
-    run = load_run(run) if isinstance(run, str) else run
     if not prune_config.sparsity:
         raise ConfigError("there is nothing to do: give prune.sparsity, such as 0.8")
+    strategy(config.strategy)  # Workers must meet before TensorFlow is used, and a run is loaded by it.
+    run = load_run(run) if isinstance(run, str) else run
     data = config.data or run.data_dir
     if data is None:
         raise ConfigError(f"the data that {run.directory} was trained on is gone; give data to fine-tune on")
@@ -47,7 +49,7 @@ def compress_run(
         raise TokenizerError(f"{data} was tokenized by another tokenizer than that of {run.directory}")
     schedule = schedule_of(prune_config, config.steps)
     train_config = dataclasses.replace(
-        run.train_config, steps=config.steps, learning_rate=config.learning_rate,
+        run.train_config, strategy=config.strategy, steps=config.steps, learning_rate=config.learning_rate,
         warmup_steps=min(run.train_config.warmup_steps, config.steps // 10),
     )  # fmt: skip
 
