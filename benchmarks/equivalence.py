@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.equivalence_worker import Case, cases, controls
-from tfscale.config import LaunchConfig
+from tfscale.launching.config import LaunchConfig
 from tfscale.launching.gang import launch
 
 WORKER = [sys.executable, "-m", "benchmarks.equivalence_worker"]

@@ -12,10 +12,10 @@ import time
 import pytest
 
 from tfscale.commands import launch as command
-from tfscale.config import LaunchConfig
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.heartbeat import RESUME_EXIT_CODE
 from tfscale.launching import gang
+from tfscale.launching.config import LaunchConfig
 from tfscale.launching.gang import LaunchError, launch, member_environments
 
 WORKER = """
@@ -168,7 +168,7 @@ def start_launcher(folder, code, options=""):
     """A launcher in a process of its own, and its workers' process numbers once they have begun."""
     (folder / "worker.py").write_text(WORKER + textwrap.dedent(code))
     program = (
-        "import sys; from tfscale.config import LaunchConfig; from tfscale.launching.gang import launch\n"
+        "import sys; from tfscale.launching.config import LaunchConfig; from tfscale.launching.gang import launch\n"
         f"done = launch([{str(folder)!r}], LaunchConfig({options}grace_seconds=10.0), [sys.executable, {str(folder / 'worker.py')!r}])\n"
         "sys.exit(done.exit_code)"
     )

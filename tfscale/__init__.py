@@ -20,7 +20,7 @@ _HOME = {
     "TfscaleError": "tfscale.errors",
     "CompressConfig": "tfscale.compress_config",
     "ExportConfig": "tfscale.config",
-    "LaunchConfig": "tfscale.config",
+    "LaunchConfig": "tfscale.launching.config",
     "LSTMConfig": "tfscale.config",
     "PrepareConfig": "tfscale.config",
     "PruneConfig": "tfscale.compress_config",

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,8 @@ class CompressConfig:
     """Where to fine-tune, as in train."""
 
     def __post_init__(self) -> None:
-        _check(self.steps >= 1, "steps", self.steps, "1 or more")
-        _check(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        check_range(self.steps >= 1, "steps", self.steps, "1 or more")
+        check_range(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +55,14 @@ class PruneConfig:
     """Regular expression for the paths of weights to leave alone."""
 
     def __post_init__(self) -> None:
-        _check(0 <= self.sparsity < 1, "sparsity", self.sparsity, "0 or more and less than 1")
+        check_range(0 <= self.sparsity < 1, "sparsity", self.sparsity, "0 or more and less than 1")
         for name in ("begin_step", "frequency", "block_rows", "block_columns"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        _check(self.end_step == 0 or self.end_step >= self.begin_step, "end_step", self.end_step,
+            check_range(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        check_range(self.end_step == 0 or self.end_step >= self.begin_step, "end_step", self.end_step,
                f"0 (three quarters of the steps) or begin_step={self.begin_step} or more")  # fmt: skip
         if self.pattern == "2:4":
-            _check(self.sparsity == 0.5, "sparsity", self.sparsity, "0.5, which is what pattern=2:4 makes")
-            _check(self.block_rows == self.block_columns == 1, "block_rows and block_columns",
+            check_range(self.sparsity == 0.5, "sparsity", self.sparsity, "0.5, which is what pattern=2:4 makes")
+            check_range(self.block_rows == self.block_columns == 1, "block_rows and block_columns",
                    (self.block_rows, self.block_columns), "1 and 1 with pattern=2:4")  # fmt: skip
 
     def last_step(self, steps: int) -> int:
@@ -82,8 +82,3 @@ class PruneConfig:
 def describe(config: PruneConfig) -> dict[str, Any]:
     """The options as plain values, for the config.yaml of a run."""
     return dataclasses.asdict(config)
-
-
-def _check(condition: bool, name: str, value: object, expected: str) -> None:
-    if not condition:
-        raise ConfigError(f"{name}={value!r} is out of range; expected {expected}")

@@ -9,16 +9,11 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, check_range
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 TokenizerKind = Literal["sentencepiece", "wordpiece", "word", "char", "byte"]
 Quantization = Literal["none", "float16", "int8"]
-
-
-def _check(condition: bool, name: str, value: object, expected: str) -> None:
-    if not condition:
-        raise ConfigError(f"{name}={value!r} is out of range; expected {expected}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -100,12 +95,12 @@ class PrepareConfig:
                 f"give either text or corpus; received text={self.text!r} and corpus={self.corpus!r} "
                 "(for example --text 'books/*.txt', or --corpus python-stdlib)"
             )
-        _check(0 <= self.validation_fraction <= 0.5, "validation_fraction", self.validation_fraction, "0 to 0.5")
-        _check(0 <= self.test_fraction <= 0.5, "test_fraction", self.test_fraction, "0 to 0.5")
-        _check(self.vocabulary_size >= 4, "vocabulary_size", self.vocabulary_size, "4 or more")
-        _check(self.tokenizer_sample >= 1, "tokenizer_sample", self.tokenizer_sample, "1 or more")
-        _check(self.shards >= 0, "shards", self.shards, "0 (automatic) or more")
-        _check(self.processes >= 0, "processes", self.processes, "0 (one per core) or more")
+        check_range(0 <= self.validation_fraction <= 0.5, "validation_fraction", self.validation_fraction, "0 to 0.5")
+        check_range(0 <= self.test_fraction <= 0.5, "test_fraction", self.test_fraction, "0 to 0.5")
+        check_range(self.vocabulary_size >= 4, "vocabulary_size", self.vocabulary_size, "4 or more")
+        check_range(self.tokenizer_sample >= 1, "tokenizer_sample", self.tokenizer_sample, "1 or more")
+        check_range(self.shards >= 0, "shards", self.shards, "0 (automatic) or more")
+        check_range(self.processes >= 0, "processes", self.processes, "0 (one per core) or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +129,13 @@ class TransformerConfig:
     """Use the token embedding as the output projection (Press and Wolf 2017)."""
 
     def __post_init__(self) -> None:
-        _check(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
         for name in ("sequence_length", "hidden_dim", "num_layers", "num_heads"):
-            _check(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
-        _check(
+            check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        check_range(
             self.feed_forward_dim >= 0, "model.feed_forward_dim", self.feed_forward_dim, "0 (4 x hidden_dim) or more"
         )
-        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+        check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
         if self.hidden_dim % self.num_heads:
             raise ConfigError(
                 f"model.hidden_dim={self.hidden_dim} is not divisible by model.num_heads={self.num_heads}"
@@ -169,10 +164,10 @@ class LSTMConfig:
     """Use the token embedding as the output projection, after a dense layer where hidden_dim is not embedding_dim."""
 
     def __post_init__(self) -> None:
-        _check(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
         for name in ("sequence_length", "embedding_dim", "hidden_dim", "num_layers"):
-            _check(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
-        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+            check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
 
 
 ModelConfig = TransformerConfig | LSTMConfig
@@ -248,53 +243,19 @@ class TrainConfig:
         at_least_one = ("steps", "global_batch_size", "micro_batches", "validate_every", "checkpoint_every",
                         "log_every", "shuffle_windows")  # fmt: skip
         for name in at_least_one:
-            _check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
+            check_range(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
         for name in ("loss_chunk_tokens", "warmup_steps", "validation_batches", "weight_decay", "clip_norm", "seed"):
-            _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
-        _check(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "more than 0")
-        _check(0 <= self.final_learning_rate_fraction <= 1, "train.final_learning_rate_fraction",
+            check_range(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
+        check_range(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "more than 0")
+        check_range(0 <= self.final_learning_rate_fraction <= 1, "train.final_learning_rate_fraction",
                self.final_learning_rate_fraction, "0 to 1")  # fmt: skip
         for name in ("beta_1", "beta_2", "label_smoothing", "ema_decay"):
-            _check(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "0 to below 1")
+            check_range(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "0 to below 1")
         if self.global_batch_size % self.micro_batches:
             raise ConfigError(
                 f"train.global_batch_size={self.global_batch_size} is not divisible by "
                 f"train.micro_batches={self.micro_batches}"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LaunchConfig:
-    """Worker processes on this machine and their supervision."""
-
-    workers: int = 2
-    """Processes of the training; they share its batches. 1 supervises a single process."""
-    parameter_servers: int = 0
-    """Processes that hold the weights; with them the workers train asynchronously, a chief besides them coordinates,
-    and a worker that dies is started again alone."""
-    max_restarts: int = 3
-    """Failures after which what failed is started again; being stopped after a checkpoint does not count as one."""
-    startup_seconds: float = 600.0
-    """Seconds within which every worker must have begun to train."""
-    stall_seconds: float = 600.0
-    """Seconds without a step of some worker (validation and checkpoints included) that count as hanging; 0 is never."""
-    grace_seconds: float = 60.0
-    """Seconds that workers get to write a checkpoint after SIGTERM, before they are killed."""
-    port_base: int = 0
-    """First port; worker i listens on the i-th after it (with servers: chief, workers, servers). 0 finds free ports."""
-    log_dir: str | None = None
-    """Folder that gets the whole output of each process, as worker-0.log and so on."""
-
-    def __post_init__(self) -> None:
-        _check(self.workers >= 1, "workers", self.workers, "1 or more")
-        _check(self.parameter_servers >= 0, "parameter_servers", self.parameter_servers, "0 or more")
-        _check(self.max_restarts >= 0, "max_restarts", self.max_restarts, "0 or more")
-        _check(self.startup_seconds > 0, "startup_seconds", self.startup_seconds, "more than 0")
-        for name in ("stall_seconds", "grace_seconds"):
-            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        ports = self.workers + self.parameter_servers + 1
-        _check(self.port_base == 0 or 1024 <= self.port_base < 65536 - ports, "port_base", self.port_base,
-               "0 (free ports) or 1024 to 65535")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,11 +274,11 @@ class SamplingConfig:
     """Seed of the draws."""
 
     def __post_init__(self) -> None:
-        _check(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
-        _check(self.top_k >= 0, "top_k", self.top_k, "0 (all) or more")
-        _check(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 to 1")
-        _check(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "more than 0")
-        _check(self.seed >= 0, "seed", self.seed, "0 or more")
+        check_range(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
+        check_range(self.top_k >= 0, "top_k", self.top_k, "0 (all) or more")
+        check_range(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 to 1")
+        check_range(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "more than 0")
+        check_range(self.seed >= 0, "seed", self.seed, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,7 +299,7 @@ class ExportConfig:
     """CPU threads of the runtime in the comparison and the timing."""
 
     def __post_init__(self) -> None:
-        _check(bool(self.prefill_lengths) and min(self.prefill_lengths) >= 1,
+        check_range(bool(self.prefill_lengths) and min(self.prefill_lengths) >= 1,
                "prefill_lengths", self.prefill_lengths, "one or more lengths of 1 or more")  # fmt: skip
-        _check(self.parity_tokens >= 16, "parity_tokens", self.parity_tokens, "16 or more")
-        _check(self.threads >= 1, "threads", self.threads, "1 or more")
+        check_range(self.parity_tokens >= 16, "parity_tokens", self.parity_tokens, "16 or more")
+        check_range(self.threads >= 1, "threads", self.threads, "1 or more")

@@ -44,3 +44,13 @@ class PromptError(TfscaleError):
 
 class ExportError(TfscaleError):
     """An export that cannot be made, or a file that fails its parity check."""
+
+
+def check_range(condition: bool, name: str, value: object, expected: str) -> None:
+    """Refuses an option's value.
+
+    Raises:
+        ConfigError: the condition does not hold; it says what was received and what was expected.
+    """
+    if not condition:
+        raise ConfigError(f"{name}={value!r} is out of range; expected {expected}")

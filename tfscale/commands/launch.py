@@ -8,8 +8,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.arguments import add_config, build_config, new_parser, normalize, option_types, parse_normalized
 from tfscale.commands import train
-from tfscale.config import LaunchConfig
 from tfscale.errors import ConfigError
+from tfscale.launching.config import LaunchConfig
 
 SUMMARY = "a training in several processes on this machine, supervised and restarted"
 

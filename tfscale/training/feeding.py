@@ -1,5 +1,6 @@
 """How the batches that `fit` is given reach the step: in one process, in many, or in workers driven by one process."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError
 from tfscale.training.asynchronous import AsynchronousStep
-from tfscale.training.batches import distribute, worker_share
+from tfscale.training.batches import as_batches, distribute, worker_share
 from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.step import TrainStep
 from tfscale.training.workers import Workers
@@ -45,6 +46,22 @@ def training_iterator(
         # Told that there is no end, TensorFlow does not ask all workers before each step whether there is one.
         share = share.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return iter(distribute(share.prefetch(ahead), workers))
+
+
+def validation_batches(data: Any, batch_size: int, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
+    """What may be given as `validation_data`, in batches that can be cut over the replicas.
+
+    Args:
+        data: a dataset, or (x, y[, sample_weight]).
+        batch_size: rows of a batch of arrays.
+        strategy: that of the model.
+    """
+    batches = as_batches(*data, batch_size=batch_size) if isinstance(data, tuple) else as_batches(data)
+    replicas = strategy.num_replicas_in_sync
+    rows = batches.element_spec[0].shape[0]
+    if rows % replicas:
+        batches = as_batches(batches.unbatch().batch(math.ceil(rows / replicas) * replicas))
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def count_batches(dataset: tf.data.Dataset) -> int:

@@ -7,7 +7,7 @@ It wraps any Keras model of token ids (B, T) -> logits (B, T, V), ours or the us
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError, DataError, TrainingError
 from tfscale.training.asynchronous import AsynchronousStep
+from tfscale.training.averages import averages_in_place
 from tfscale.training.batches import as_batches, check_divisible, distribute, worker_share
-from tfscale.training.feeding import count_batches, input_contexts, training_iterator
+from tfscale.training.feeding import count_batches, input_contexts, training_iterator, validation_batches
 from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import StepOptions
@@ -163,7 +164,7 @@ class LanguageModel(keras.Model):
         if steps_per_epoch is None:
             steps_per_epoch = sum(map(count_batches, datasets))
             datasets = [dataset.repeat() for dataset in datasets]
-        validation = None if validation_data is None else self._validation_batches(validation_data, batch_size)
+        validation = None if validation_data is None else validation_batches(validation_data, batch_size, self.strategy)
         bar = verbose not in (0, "0", 2)
         callback_list = keras.callbacks.CallbackList(
             list(callbacks or []), add_history=True, add_progbar=bar or verbose == 2, model=self,
@@ -242,7 +243,7 @@ class LanguageModel(keras.Model):
         if unknown := set(keras_options) - {"verbose", "return_dict"}:
             raise ConfigError(f"evaluate does not take {', '.join(sorted(unknown))}")
         data = (x, y, sample_weight) if y is not None else x
-        nll, tokens = self.summed_loss(self._validation_batches(data, batch_size), steps)
+        nll, tokens = self.summed_loss(validation_batches(data, batch_size, self.strategy), steps)
         return {**_loss_logs(nll, tokens), "tokens": tokens}
 
     def summed_loss(
@@ -262,21 +263,10 @@ class LanguageModel(keras.Model):
         with self.averaged_weights() if averaged else contextlib.nullcontext(), lost_workers():
             return self._evaluation_step(distribute(share, self.workers))
 
-    @contextlib.contextmanager
-    def averaged_weights(self) -> Iterator[None]:
+    def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Puts the averaged weights in the place of the trained ones for the block; no change without `ema_decay`."""
         step = self.train_step_runner
-        if step is None or not step.averages:
-            yield
-            return
-        trained = [tf.identity(_local(v)) for v in step.variables]
-        for variable, average in zip(step.variables, step.averages, strict=True):
-            variable.assign(_local(average))
-        try:
-            yield
-        finally:
-            for variable, value in zip(step.variables, trained, strict=True):
-                variable.assign(value)
+        return contextlib.nullcontext() if step is None else averages_in_place(step.variables, step.averages)
 
     def plain_network(self) -> keras.Model:
         """The network with variables of this process, to be saved or exported: a copy under parameter servers.
@@ -303,14 +293,6 @@ class LanguageModel(keras.Model):
         callbacks.on_test_end(logs)
         return {f"val_{name}": value for name, value in logs.items()}
 
-    def _validation_batches(self, data: Any, batch_size: int) -> tf.data.Dataset:
-        batches = as_batches(*data, batch_size=batch_size) if isinstance(data, tuple) else as_batches(data)
-        replicas = self.strategy.num_replicas_in_sync
-        rows = batches.element_spec[0].shape[0]
-        if rows % replicas:
-            batches = as_batches(batches.unbatch().batch(math.ceil(rows / replicas) * replicas))
-        return batches.prefetch(tf.data.AUTOTUNE)
-
     def _lost_servers(self) -> contextlib.AbstractContextManager[None]:
         # Whatever reads a weight, be it a checkpoint or a validation, finds out when a server is gone.
         return lost_workers("a parameter server") if is_asynchronous(self.strategy) else contextlib.nullcontext()
@@ -332,8 +314,3 @@ class LanguageModel(keras.Model):
 def _loss_logs(nll: float, tokens: float) -> dict[str, float]:
     mean = nll / tokens
     return {"loss": mean, "perplexity": math.exp(mean) if mean < 700 else math.inf}
-
-
-def _local(variable: tf.Variable) -> tf.Tensor:
-    values = getattr(variable, "values", None)
-    return (values[0] if values else variable).read_value()
