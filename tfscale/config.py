@@ -183,7 +183,8 @@ class TrainConfig:
     steps: int = 1000
     """Optimizer steps of the whole run."""
     global_batch_size: int = 32
-    """Windows per optimizer step over all replicas; must be divisible by replicas x micro_batches."""
+    """Windows per optimizer step over all replicas (with parameter servers: of the one worker that takes the step);
+    must be divisible by replicas x micro_batches."""
     micro_batches: int = 1
     """Parts into which each replica cuts its batch, one after the other: less memory, the same answer."""
     remat: bool = False
