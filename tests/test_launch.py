@@ -316,6 +316,24 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path):
         (["--workers", "0", "--", "train", "--data", "d", "--output", "r"], "workers=0 is out of range"),
         (["--worker", "2", "--", "train"], "did you mean --workers"),
         (["--", "train", "--data", "d"], "--output must be given"),
+        (
+            ["--", "train", "--data", "d", "--output", "r", "--train.strategy", "single"],
+            "single does not train in 2 workers and 0 parameter servers together; leave it out, or give multi_worker",
+        ),
+        (
+            [
+                "--parameter-servers",
+                "1",
+                "--",
+                "train",
+                "--data",
+                "d",
+                "--output",
+                "r",
+                "--train.strategy=multi_worker",
+            ],
+            "or give parameter_server",
+        ),
         (["--", "train", "--data", "d", "--output", "r", "--train.step", "3"], "did you mean --train.steps"),
     ],
 )

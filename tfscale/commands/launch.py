@@ -44,6 +44,15 @@ def parse(words: Sequence[str]) -> Namespace:
         received = f"received {command[0]!r}" if command else "nothing stands there"
         raise ConfigError(f"launch runs train: tfscale launch --workers 2 -- train --data ... ({received})")
     checked = train.parse(command[1:])
+    config = build_config(LaunchConfig, options)
+    # With another strategy each process would train the whole model by itself, into the same run folder.
+    fitting = "parameter_server" if config.parameter_servers else "multi_worker"
+    together = config.parameter_servers or config.workers > 1
+    if together and checked.train.strategy not in ("auto", fitting):
+        raise ConfigError(
+            f"--train.strategy {checked.train.strategy} does not train in {config.workers} workers and "
+            f"{config.parameter_servers} parameter servers together; leave it out, or give {fitting}"
+        )
     options.json = bool(options.json or checked.json)
     options.command = [*command, "--json"]
     return options
