@@ -111,6 +111,17 @@ def test_a_layer_called_alone_has_its_own_gradients():
         np.testing.assert_allclose(two, one, rtol=1e-6)
 
 
+def test_a_layer_with_state_between_batches_is_refused():
+    layer = keras.layers.BatchNormalization(name="between_batches")
+    x = tf.zeros((2, 3, 4))
+    layer(x)
+    with pytest.raises(
+        ConfigError, match="'between_batches' updates .*moving_mean in its forward pass, which is taken"
+    ):
+        rematerialized(layer, x, training=True)
+    rematerialized(layer, x)  # nothing is updated outside of training
+
+
 @pytest.fixture
 def two_gpus(monkeypatch):
     gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(2)]

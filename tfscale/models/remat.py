@@ -10,6 +10,11 @@ Shapes: B batch, T tokens, D width.
 import keras
 import tensorflow as tf
 
+from tfscale.errors import ConfigError
+
+SEED_STATE_NAME = "seed_generator_state"
+"""How Keras names the variable of a layer that draws at random."""
+
 
 def rematerialized(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
     """`layer(inputs)` that keeps its inputs for the gradient, not its activations: (B, T, D) -> (B, T, D).
@@ -22,6 +27,9 @@ def rematerialized(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool 
         inputs: what it is called with.
         training: whether dropout is on.
 
+    Raises:
+        ConfigError: the layer keeps other state, such as batch normalization.
+
     Example:
         with tf.GradientTape() as tape:
             y = rematerialized(block, x, training=True)
@@ -30,8 +38,16 @@ def rematerialized(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool 
     others = [(v, tf.convert_to_tensor(v.value)) for v in layer.non_trainable_variables]
 
     def forward(x, values):
-        with keras.StatelessScope(state_mapping=[*zip(weights, values, strict=True), *others]):
-            return layer(x, training=training)
+        with keras.StatelessScope(state_mapping=[*zip(weights, values, strict=True), *others]) as scope:
+            given = dict(scope.state_mapping)
+            outputs = layer(x, training=training)
+        for variable, _ in others:
+            if variable.name != SEED_STATE_NAME and scope.state_mapping[id(variable)] is not given[id(variable)]:
+                raise ConfigError(
+                    f"layer {layer.name!r} updates {variable.path} in its forward pass, which is taken twice when "
+                    "it is rematerialized; use layers whose only state is their weights, such as layer normalization"
+                )
+        return outputs
 
     @tf.custom_gradient
     def call(x, *values):

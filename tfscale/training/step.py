@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
+from tfscale.models.remat import SEED_STATE_NAME
 from tfscale.training.checkpoint import network_state
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss_and_gradients, token_losses
 from tfscale.training.step_options import BlockResult, StepOptions, check_optimizer
@@ -26,7 +27,6 @@ from tfscale.training.workers import lost_workers
 SCALE_GROWTH_STEPS = 2000
 """Steps without overflow after which the loss scale doubles (Micikevicius et al. 2018)."""
 INITIAL_LOSS_SCALE = 2.0**15
-SEED_STATE_NAME = "seed_generator_state"
 
 
 class TrainStep:
