@@ -24,6 +24,7 @@ _HOME = {
     "LSTMConfig": "tfscale.config",
     "PrepareConfig": "tfscale.config",
     "PruneConfig": "tfscale.compress_config",
+    "ShrinkConfig": "tfscale.compress_config",
     "SamplingConfig": "tfscale.config",
     "TrainConfig": "tfscale.config",
     "TransformerConfig": "tfscale.config",

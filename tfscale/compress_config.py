@@ -79,6 +79,20 @@ class PruneConfig:
         return last
 
 
-def describe(config: PruneConfig) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class ShrinkConfig:
+    """Units that leave before the fine-tuning: smaller matrices, a smaller file, and fewer operations a token."""
+
+    feed_forward_dim: int = 0
+    """Feed-forward units of each Transformer block that stay, the strongest by magnitude; 0 keeps all."""
+    lstm_units: int = 0
+    """Units of each LSTM layer that stay, the strongest by magnitude; 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        for name in ("feed_forward_dim", "lstm_units"):
+            check_range(getattr(self, name) >= 0, name, getattr(self, name), "0 (keep all) or more")
+
+
+def describe(config: PruneConfig | ShrinkConfig) -> dict[str, Any]:
     """The options as plain values, for the config.yaml of a run."""
     return dataclasses.asdict(config)

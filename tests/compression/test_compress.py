@@ -12,7 +12,7 @@ import yaml
 
 from tests.training.addresses import free_addresses
 from tfscale import cli
-from tfscale.compress_config import CompressConfig, PruneConfig
+from tfscale.compress_config import CompressConfig, PruneConfig, ShrinkConfig
 from tfscale.compression.compress import compress_run, schedule_of
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig
 from tfscale.data.prepare import prepare
@@ -128,6 +128,23 @@ def test_two_workers_choose_the_same_weights_as_one_device(folder):
             np.testing.assert_array_equal(two[key], one[key])
         for key in set(one.files) - {"meta"}:
             np.testing.assert_allclose(two[key], one[key], atol=1e-5, err_msg=key)
+
+
+def test_units_leave_and_the_rest_is_trained_on(folder):
+    config = CompressConfig(output=str(folder / "narrow"), steps=30, learning_rate=3e-3)
+    summary = compress_run(
+        str(folder / "run"), config, PruneConfig(sparsity=0.5, frequency=5), ShrinkConfig(lstm_units=12), progress=False
+    )
+    old, new = load_run(str(folder / "run")), load_run(str(folder / "narrow"))
+    assert new.model_config.hidden_dim == 12 and old.model_config.hidden_dim == 16
+    assert summary["parameters"] == new.network.count_params() < old.network.count_params()
+    assert summary["parameters_before"] == old.network.count_params()
+    assert set(summary["sparsity"]) == {w.path for w in new.network.weights if "kernel" in w.path}
+    assert summary["validation"]["nll_per_token"] < 1.2 * old.summary["validation"]["nll_per_token"]
+    with pytest.raises(ConfigError, match="was begun with model.hidden_dim=12, now it is 16"):
+        compress_run(
+            str(folder / "run"), config, PruneConfig(sparsity=0.5, frequency=5), ShrinkConfig(), progress=False
+        )
 
 
 def test_the_schedule_ends_on_a_step_that_prunes():

@@ -9,20 +9,22 @@ from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import train
 from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
-from tfscale.compress_config import CompressConfig, PruneConfig
+from tfscale.compress_config import CompressConfig, PruneConfig, ShrinkConfig
 
-SUMMARY = "a run -> a run with most of its weights zero, fine-tuned"
+SUMMARY = "a run -> a smaller one: fewer units, weights that are zero; fine-tuned"
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale compress`."""
     parser = new_parser(
         "compress",
-        "Prunes a trained run while it is trained on, and writes it as a new run, which evaluates and exports like any "
-        "other. The same command goes on with a fine-tuning that was stopped.",
+        "Takes units out of a trained run (shrink) and sets weights to zero (prune) while it is trained on, and writes "
+        "a new run, which evaluates and exports like any other. The same command goes on with a fine-tuning that was "
+        "stopped.",
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
     add_config(parser, CompressConfig)
+    add_config(parser, ShrinkConfig, "shrink")
     add_config(parser, PruneConfig, "prune")
     return parser
 
@@ -34,18 +36,21 @@ def parse(words: Sequence[str]) -> Namespace:
 
 def run(options: Namespace) -> dict[str, Any]:
     """Fine-tunes; returns the summary of the new run."""
-    config, prune = build_config(CompressConfig, options), build_config(PruneConfig, options, "prune")
+    config = build_config(CompressConfig, options)
+    prune, shrink = build_config(PruneConfig, options, "prune"), build_config(ShrinkConfig, options, "shrink")
     load_tensorflow()
     from tfscale.compression.compress import compress_run
 
-    return compress_run(options.run_dir, config, prune)
+    return compress_run(options.run_dir, config, prune, shrink)
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints what train prints, what is zero, and the validation before and after."""
     train.show(result)
     rows = [[path, number(fraction)] for path, fraction in result["sparsity"].items()]
-    print_table(["weight", "zeros"], [*rows, ["all of these", number(result["sparsity_of_pruned"])]])
+    if rows:
+        print_table(["weight", "zeros"], [*rows, ["all of these", number(result["sparsity_of_pruned"])]])
+    print(f"parameters {number(result['parameters_before'])} before, {number(result['parameters'])} after")
     before, after = result["validation_before"], result["validation"]
     if before and after:
         print(f"validation perplexity {number(before['perplexity'])} before, {number(after['perplexity'])} after")

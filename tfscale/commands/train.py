@@ -25,7 +25,7 @@ from tfscale.heartbeat import RESUME_EXIT_CODE
 SUMMARY = "token shards -> a trained model; goes on with a run that was stopped"
 
 
-RECORDED = ("data_digest", "tokenizer_digest", "prune", "started_from")
+RECORDED = ("data_digest", "tokenizer_digest", "prune", "shrink", "started_from")
 """Keys that the config.yaml of a run has besides options: such a file can be given to train another run."""
 
 

@@ -1,12 +1,13 @@
-"""`tfscale compress`: fine-tunes a run under pruning into a new run, which evaluates and exports like any other."""
+"""`tfscale compress`: fine-tunes a run, smaller and sparse, into a new one that evaluates and exports like any."""
 
 import dataclasses
 from typing import Any
 
 import tensorflow as tf
 
-from tfscale.compress_config import CompressConfig, PruneConfig, describe
+from tfscale.compress_config import CompressConfig, PruneConfig, ShrinkConfig, describe
 from tfscale.compression.pruning import Sparsity, measure_sparsity, prune
+from tfscale.compression.structured import shrink_feed_forward, shrink_lstm
 from tfscale.compression.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
 from tfscale.data.manifest import Manifest
 from tfscale.errors import ConfigError, TokenizerError
@@ -17,19 +18,25 @@ from tfscale.training.strategy import strategy
 
 
 def compress_run(
-    run: Run | str, config: CompressConfig, prune_config: PruneConfig, *, progress: bool = True
+    run: Run | str,
+    config: CompressConfig,
+    prune_config: PruneConfig | None = None,
+    shrink_config: ShrinkConfig | None = None,
+    *,
+    progress: bool = True,
 ) -> dict[str, Any]:
-    """Prunes a trained run while it is trained on; goes on where it stopped, like `train`.
+    """Takes units and weights out of a trained run and trains it on; goes on where it stopped, like `train`.
 
     Args:
         run: the run or its folder; it is left as it is.
         config: where to write, and how long to fine-tune.
-        prune_config: how much and what is pruned.
+        prune_config: how many and which weights become zero while it is trained; None for none.
+        shrink_config: which units leave before; None for none.
         progress: show progress on stderr.
 
     Returns:
-        The summary of the new run, with `sparsity`: path of each pruned weight -> the fraction that is zero; and
-        `validation_before`, that of the run.
+        The summary of the new run, with `sparsity`: path of each pruned weight -> the fraction that is zero;
+        `sparsity_of_pruned` over all of them; and `validation_before` and `parameters_before`, those of the run.
 
     Raises:
         ConfigError: nothing to do, or options that contradict each other or the earlier state of the new run.
@@ -38,8 +45,10 @@ def compress_run(
     Example:
         compress_run("run", CompressConfig(output="pruned", steps=500), PruneConfig(sparsity=0.8))
     """
-    if not prune_config.sparsity:
-        raise ConfigError("there is nothing to do: give prune.sparsity, such as 0.8")
+    prune_config, shrink_config = prune_config or PruneConfig(), shrink_config or ShrinkConfig()
+    shrinks = bool(shrink_config.feed_forward_dim or shrink_config.lstm_units)
+    if not prune_config.sparsity and not shrinks:
+        raise ConfigError("there is nothing to do: give prune.sparsity, shrink.feed_forward_dim or shrink.lstm_units")
     strategy(config.strategy)  # Workers must meet before TensorFlow is used, and a run is loaded by it.
     run = load_run(run) if isinstance(run, str) else run
     data = config.data or run.data_dir
@@ -47,15 +56,22 @@ def compress_run(
         raise ConfigError(f"the data that {run.directory} was trained on is gone; give data to fine-tune on")
     if Manifest.load(data, verify="size").tokenizer_digest != run.tokenizer.digest:
         raise TokenizerError(f"{data} was tokenized by another tokenizer than that of {run.directory}")
-    schedule = schedule_of(prune_config, config.steps)
+    schedule = schedule_of(prune_config, config.steps) if prune_config.sparsity else None
+    network = run.network
+    if shrink_config.feed_forward_dim:
+        network = shrink_feed_forward(network, shrink_config.feed_forward_dim)
+    if shrink_config.lstm_units:
+        network = shrink_lstm(network, shrink_config.lstm_units)
     train_config = dataclasses.replace(
         run.train_config, strategy=config.strategy, steps=config.steps, learning_rate=config.learning_rate,
         warmup_steps=min(run.train_config.warmup_steps, config.steps // 10),
     )  # fmt: skip
 
     def begin(model: LanguageModel) -> None:
-        for weight, source in zip(model.network.weights, run.network.weights, strict=True):
+        for weight, source in zip(model.network.weights, network.weights, strict=True):
             weight.assign(tf.convert_to_tensor(source.value))
+        if schedule is None:
+            return
         prune(
             model, schedule, embeddings=prune_config.embeddings, include=prune_config.include,
             exclude=prune_config.exclude, block_size=(prune_config.block_rows, prune_config.block_columns),
@@ -63,17 +79,19 @@ def compress_run(
         )  # fmt: skip
 
     def finish(model: LanguageModel) -> dict[str, Any]:
-        assert model.pruner is not None
-        measured = measure_sparsity(model.pruner.choose(model.network))
+        measured = measure_sparsity(model.pruner.choose(model.network)) if model.pruner else []
         return {
             "sparsity": {entry.path: entry.fraction for entry in measured},
             "sparsity_of_pruned": _overall(measured),
             "validation_before": run.summary.get("validation"),
+            "parameters_before": run.network.count_params(),
         }
 
     return train(
-        run.model_config, train_config, data=data, output=config.output, progress=progress,
-        begin=begin, finish=finish, described={"prune": describe(prune_config), "started_from": run.weights_digest},
+        network.config, train_config, data=data, output=config.output, progress=progress,
+        begin=begin, finish=finish, described={
+            "prune": describe(prune_config), "shrink": describe(shrink_config), "started_from": run.weights_digest,
+        },
     )  # fmt: skip
 
 
@@ -95,4 +113,4 @@ def schedule_of(config: PruneConfig, steps: int) -> PruningSchedule:
 
 
 def _overall(measured: list[Sparsity]) -> float:
-    return sum(entry.zeros for entry in measured) / sum(entry.size for entry in measured)
+    return sum(entry.zeros for entry in measured) / max(1, sum(entry.size for entry in measured))

@@ -26,9 +26,9 @@ MAY_CHANGE = {
 """Training options that a resumed run may set anew: they do not change what the steps compute beyond rounding."""
 
 
-OPTIONAL_SECTIONS = ("prune", "started_from")
-"""What the config.yaml of a run has besides, where it did not begin with random weights: how it was pruned, and the
-digest of the weights that it began with."""
+OPTIONAL_SECTIONS = ("prune", "shrink", "started_from")
+"""What the config.yaml of a run has besides, where it did not begin with random weights: how it was pruned and made
+smaller, and the digest of the weights that it began with."""
 
 
 @dataclass(frozen=True)
