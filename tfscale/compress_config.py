@@ -46,7 +46,8 @@ class PruneConfig:
     block_columns: int = 1
     """Columns of these blocks."""
     pattern: Literal["none", "2:4"] = "none"
-    """2:4 makes two of four consecutive weights zero, with sparsity 0.5 and from begin_step on."""
+    """2:4 makes two of four consecutive weights zero, once, at begin_step, with sparsity 0.5; schedule, end_step and
+    frequency have no effect then."""
     embeddings: bool = False
     """Prune embedding tables too."""
     include: str = ""
@@ -71,6 +72,8 @@ class PruneConfig:
         Raises:
             ConfigError: it lies behind the end.
         """
+        if self.begin_step > steps:
+            raise ConfigError(f"prune.begin_step={self.begin_step} lies behind the last of {steps} steps")
         last = self.end_step or max(self.begin_step, steps * 3 // 4)
         if last > steps:
             raise ConfigError(

@@ -125,6 +125,13 @@ def test_an_unsound_cluster_is_refused(monkeypatch, cluster, task, message):
         parameter_server_strategy(tf_config(monkeypatch, cluster, task), 1.0)
 
 
+def test_a_chief_names_who_did_not_come():
+    chief, worker, server = free_addresses(3)
+    cluster = Cluster((chief, worker), 0, "chief", (server,), has_chief=True)
+    with pytest.raises(ConfigError, match=f"missing: worker 0 at {worker}, ps 0 at {server}"):
+        parameter_server_strategy(cluster, 0.1)
+
+
 def test_other_strategies_have_no_servers(monkeypatch):
     tf_config(monkeypatch, ADDRESSES, "chief")
     with pytest.raises(ConfigError, match="multi_worker has no parameter servers, and TF_CONFIG names 2"):

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfscale.compression.tfmot import Pruning, PruningSchedule
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
+from tfscale.training.parameter_server import is_asynchronous
 
 Policy = Callable[[keras.layers.Layer, keras.Variable], bool]
 """Whether a weight of a layer is pruned."""
@@ -63,7 +64,7 @@ class Pruner:
         """
         chosen = {id(weight) for weight in self.choose(network)}
         averages = step.averages or [None] * len(step.variables)
-        self._strategy, self._iterations = step.strategy, step.optimizer.iterations.value
+        self._iterations = step.optimizer.iterations.value
         for weight, variable, average in zip(step.weights, step.variables, averages, strict=True):
             if id(weight) in chosen:
                 with step.strategy.extended.colocate_vars_with(variable):
@@ -171,7 +172,7 @@ def prune(
     """
     if model.train_step_runner is not None:
         raise ConfigError("prune comes before compile, which builds the train step with the masks in it")
-    if isinstance(model.strategy, tf.distribute.ParameterServerStrategy):
+    if is_asynchronous(model.strategy):
         raise ConfigError(
             "pruning needs all of a weight in one place, which parameter servers do not give; prune the trained run "
             "under another strategy: its checkpoints are the same"
@@ -197,7 +198,7 @@ def prune(
 
 
 def strip(model: LanguageModel) -> list[Sparsity]:
-    """Ends the pruning of a model: its weights keep their zeros, and the masks are gone.
+    """Ends the pruning of a model: its weights keep their zeros, and the masks are gone. Compile it to train on.
 
     Returns:
         Each weight that was pruned with its measured sparsity.
@@ -209,8 +210,7 @@ def strip(model: LanguageModel) -> list[Sparsity]:
     if pruner is None or model.train_step_runner is None:
         raise ConfigError("strip needs a model that was pruned: call prune, compile and fit first")
     chosen = pruner.choose(model.network)
-    model.pruner = model.train_step_runner.pruner = None
-    model.train_step_runner = None
+    model.pruner = model.train_step_runner = None
     return measure_sparsity(chosen)
 
 

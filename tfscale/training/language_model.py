@@ -174,7 +174,8 @@ class LanguageModel(keras.Model):
         self.stop_training = False
         callback_list.on_train_begin()
         logs: dict[str, float] = {}
-        with self._lost_servers():
+        # Whatever reads a weight, be it a checkpoint or a validation, finds out when a server is gone.
+        with self._lost_peers() if is_asynchronous(self.strategy) else contextlib.nullcontext():
             for epoch in range(initial_epoch, epochs):
                 callback_list.on_epoch_begin(epoch)
                 logs = self._run_epoch(iterator, steps_per_epoch, steps_per_call, stop_at_multiples_of, callback_list)
@@ -260,7 +261,7 @@ class LanguageModel(keras.Model):
             self._evaluation_step = EvaluationStep(self.network, self.strategy)
         batches = batches if steps is None else batches.take(steps)
         share = worker_share(batches, self.workers)
-        with self.averaged_weights() if averaged else contextlib.nullcontext(), lost_workers():
+        with self.averaged_weights() if averaged else contextlib.nullcontext(), self._lost_peers():
             return self._evaluation_step(distribute(share, self.workers))
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
@@ -293,9 +294,8 @@ class LanguageModel(keras.Model):
         callbacks.on_test_end(logs)
         return {f"val_{name}": value for name, value in logs.items()}
 
-    def _lost_servers(self) -> contextlib.AbstractContextManager[None]:
-        # Whatever reads a weight, be it a checkpoint or a validation, finds out when a server is gone.
-        return lost_workers("a parameter server") if is_asynchronous(self.strategy) else contextlib.nullcontext()
+    def _lost_peers(self) -> contextlib.AbstractContextManager[None]:
+        return lost_workers("a parameter server" if is_asynchronous(self.strategy) else "another worker")
 
     def _compiled_step(self) -> TrainStep:
         if self.train_step_runner is None:

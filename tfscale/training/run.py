@@ -27,7 +27,7 @@ from tfscale.training.language_model import LanguageModel
 from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.recorder import RunRecorder
 from tfscale.training.run_folder import (
-    OPTIONAL_SECTIONS,
+    SECTIONS,
     check_same_run,
     describe_run,
     named,
@@ -224,13 +224,11 @@ def _best_weights(recorder: RunRecorder) -> tuple[dict[str, Any], dict[str, Any]
 
 def _must_be_alike(described: dict[str, Any]) -> dict[str, Any]:
     """What all workers must be started with alike: every option, the data, the tokenizer, and the program."""
-    options = {
-        f"{section}.{name}": value for section in ("model", "train") for name, value in described[section].items()
-    }
-    options |= {name: described[name] for name in OPTIONAL_SECTIONS if name in described}
+    options = {f"{section}.{name}": value for section in SECTIONS for name, value in described.get(section, {}).items()}
     return options | {
         "data (its shards' digests)": described["data_digest"],
         "tokenizer": described["tokenizer_digest"],
+        "first weights": described.get("started_from"),
         "version of tfscale": tfscale.__version__,
         "version of TensorFlow": tf.__version__,
     }

@@ -26,9 +26,8 @@ MAY_CHANGE = {
 """Training options that a resumed run may set anew: they do not change what the steps compute beyond rounding."""
 
 
-OPTIONAL_SECTIONS = ("prune", "shrink", "started_from")
-"""What the config.yaml of a run has besides, where it did not begin with random weights: how it was pruned and made
-smaller, and the digest of the weights that it began with."""
+SECTIONS = ("model", "train", "prune", "shrink")
+"""The options in the config.yaml of a run; the last two only where it did not begin with random weights."""
 
 
 @dataclass(frozen=True)
@@ -110,21 +109,19 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
         return
     with open_file(path, "r") as file:
         earlier = yaml.safe_load(file)
-    for name in ("model", "train"):
-        for key in sorted(set(now[name]) | set(earlier[name])):
-            before, after = earlier[name].get(key), now[name].get(key)
+    for name in SECTIONS:
+        old, new = earlier.get(name, {}), now.get(name, {})
+        for key in sorted(set(new) | set(old)):
+            before, after = old.get(key), new.get(key)
             if before != after and key not in MAY_CHANGE:
                 raise ConfigError(
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
                     "give the same value to resume, or another --output"
                 )
-    for name in OPTIONAL_SECTIONS:
-        before, after = earlier.get(name), now.get(name)
-        if before != after:
-            raise ConfigError(
-                f"run {output} was begun with {name}={before!r}, now it is {after!r}; give the same to resume, or "
-                "another --output"
-            )
+    if earlier.get("started_from") != now.get("started_from"):
+        raise ConfigError(
+            f"run {output} was begun with other weights; start from the same run, or give another --output"
+        )
     if earlier["data_digest"] != now["data_digest"]:
         raise DataError(f"run {output} was begun on other data than {now['data']}; give that data, or another --output")
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfscale.errors import DataError
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss, token_losses
+from tfscale.training.parameter_server import is_asynchronous
 
 
 class EvaluationStep:
@@ -34,7 +35,7 @@ class EvaluationStep:
         if loss_chunk_tokens:
             check_offers_hidden_states(network, f"loss_chunk_tokens={loss_chunk_tokens}")
         self.network, self.strategy, self.loss_chunk_tokens = network, strategy, loss_chunk_tokens
-        self._remote = network.weights if isinstance(strategy, tf.distribute.ParameterServerStrategy) else []
+        self._remote = network.weights if is_asynchronous(strategy) else []
         self._sums = tf.function(self._replica_sums, jit_compile=True) if xla else self._replica_sums
         self._step = tf.function(self._run)
 

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, WorkerLostError
+from tfscale.training.parameter_server import is_asynchronous
 
 
 class Workers:
@@ -33,7 +34,7 @@ class Workers:
         self.count, self.index = 1, 0
         self.readers = 1
         """How many processes read training data: all of them, or the workers that the one coordinator drives."""
-        if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        if is_asynchronous(strategy):
             self.readers = strategy.extended._num_workers
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
