@@ -13,7 +13,7 @@ from tfscale.errors import ConfigError, check_range
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 TokenizerKind = Literal["sentencepiece", "wordpiece", "word", "char", "byte"]
-Quantization = Literal["none", "float16", "int8"]
+Quantization = Literal["none", "float16", "int8", "int4", "int4_all"]
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -291,7 +291,8 @@ class ExportConfig:
     format: Literal["tflite"] = "tflite"
     """File format."""
     quantize: Quantization = "none"
-    """Weights in the file: float32 (none), float16, or int8 (computed in int8 where the runtime can)."""
+    """Weights in the file: float32 (none), float16, int8 (computed in int8 where the runtime can), int4 (matrices in
+    blocks of 32 weights with embedding tables in int8; the tables too with int4_all)."""
     prefill_lengths: list[int] = field(default_factory=lambda: [8, 64])
     """Tokens per call of the prompt signatures of a Transformer; those above the context are left out."""
     parity_tokens: int = 512

@@ -12,14 +12,14 @@ from tfscale.errors import ExportError
 from tfscale.export.flatbuffer import operations
 from tfscale.export.tflite import (
     check_weights_present,
-    expected_bytes,
     export_tflite,
     silence,
     usable_prefill_lengths,
 )
 from tfscale.models import parameter_count
+from tfscale.models.weight_formats import stored_bytes
 
-RECIPES = ["none", "float16", "int8"]
+RECIPES = ["none", "float16", "int8", "int4", "int4_all"]
 CACHE = (1, 16, 2, 16)
 
 
@@ -73,24 +73,24 @@ def test_only_builtin_operations_without_loops(family, quantize):
     names = {name for counts in operations(make_file(family, quantize)).values() for name in counts}
     assert not {name for name in names if name.startswith("Flex")}
     assert "WHILE" not in names and "FULLY_CONNECTED" in names
-    assert ("EMBEDDING_LOOKUP" in names) == (quantize == "int8")
+    assert ("EMBEDDING_LOOKUP" in names) == quantize.startswith("int")
 
 
 def test_decode_is_the_first_subgraph():
     assert list(operations(make_file("transformer", "int8")))[0] == "decode"
 
 
-def test_expected_bytes_by_hand():
+def test_stored_bytes_by_hand():
     # Embedding 257 x 24, kernels 24 x 128 and 32 x 128, projection 32 x 24; the bias has 128.
     matrices = 257 * 24 + 24 * 128 + 32 * 128 + 32 * 24
     network = make_network("lstm")
     assert parameter_count(network.config) == matrices + 128
-    assert expected_bytes(network, "none") == 4 * (matrices + 128)
-    assert expected_bytes(network, "float16") == 2 * (matrices + 128)
-    assert expected_bytes(network, "int8") == matrices + 4 * 128
+    assert stored_bytes(network, "none") == 4 * (matrices + 128)
+    assert stored_bytes(network, "float16") == 2 * (matrices + 128)
+    assert stored_bytes(network, "int8") == matrices + 4 * 128
 
 
-@pytest.mark.parametrize("quantize, bytes_per_weight", [("none", 4), ("float16", 2), ("int8", 1)])
+@pytest.mark.parametrize("quantize, bytes_per_weight", [("none", 4), ("float16", 2), ("int8", 1), ("int4", 1)])
 @pytest.mark.parametrize("family, table", [("transformer", 257 * 32), ("lstm", 257 * 24)])
 def test_tied_table_is_stored_once(family, table, quantize, bytes_per_weight):
     # The converter would multiply the last normalization's scale into a second copy of the table, and the quantizer
@@ -98,7 +98,7 @@ def test_tied_table_is_stored_once(family, table, quantize, bytes_per_weight):
     sizes = constants(make_file(family, quantize))
     largest = table * bytes_per_weight
     assert [size for size in sizes if size % table == 0] == [largest]
-    weights = expected_bytes(make_network(family), quantize)
+    weights = stored_bytes(make_network(family), quantize)
     assert weights <= sum(sizes) < 1.15 * weights + 1500
 
 
@@ -116,8 +116,8 @@ def test_lost_weights_are_refused():
     with silence():
         content = tf.lite.TFLiteConverter.from_concrete_functions([function], network).convert()
     with pytest.raises(ExportError, match="the converter lost weights"):
-        check_weights_present(content, expected_bytes(network, "none"))
-    check_weights_present(make_file("lstm", "none"), expected_bytes(network, "none"))
+        check_weights_present(content, stored_bytes(network, "none"))
+    check_weights_present(make_file("lstm", "none"), stored_bytes(network, "none"))
 
 
 def test_operation_without_builtin_is_named(monkeypatch):

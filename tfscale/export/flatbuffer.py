@@ -7,10 +7,12 @@ from collections import Counter
 from typing import Any
 
 import flatbuffers
-from ai_edge_litert.schema_py_generated import BuiltinOperator, Model, ModelT, OperatorCodeT
+import numpy as np
+from ai_edge_litert.schema_py_generated import BlockwiseQuantizationT, BuiltinOperator, Model, ModelT, OperatorCodeT
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.errors import ExportError
+from tfscale.models.weight_formats import INT4_LARGEST, SMALLEST_SCALE
 
 _ALIGNMENT = 16
 _OUTSIDE = 1024
@@ -79,6 +81,41 @@ def look_up_embeddings(content: bytes) -> bytes:
     return _write(model)
 
 
+def mark_products(content: bytes, block: int) -> bytes:
+    """Names the result of each product with a constant matrix by how the matrix may be quantized.
+
+    The quantizer chooses by the names of results. Those of lookups and products of a table become `table/...`,
+    or `blocks/table/...` where its rows are whole blocks; products of other matrices `blocks/matrix/...`, or `matrix/`
+    where a sum is not over whole blocks. Callers go by the names of signatures, which stay.
+
+    Blocks too weak for int4 become zero.
+
+    Args:
+        content: a float file out of `look_up_embeddings`.
+        block: weights of a block.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    for subgraph in model.subgraphs:
+        weights = []
+        for operator in subgraph.operators:
+            if _operation_name(model, operator.opcodeIndex) in ("EMBEDDING_LOOKUP", "FULLY_CONNECTED"):
+                weight = subgraph.tensors[operator.inputs[1]]
+                if model.buffers[weight.buffer].data is not None:
+                    weights.append((operator, weight))
+        looked_up = {
+            weight.buffer for operator, weight in weights
+            if _operation_name(model, operator.opcodeIndex) == "EMBEDDING_LOOKUP"
+        }  # fmt: skip
+        for operator, weight in weights:
+            if weight.shape[-1] % block == 0:
+                _clear_weak_blocks(model.buffers[weight.buffer], block)
+            kind = "table/" if weight.buffer in looked_up else "matrix/"
+            whole = "blocks/" if weight.shape[-1] % block == 0 else ""
+            result = subgraph.tensors[operator.outputs[0]]
+            result.name = f"{whole}{kind}{result.name.decode()}".encode()
+    return _write(model)
+
+
 def share_quantization_parameters(content: bytes) -> bytes:
     """Stores the scales of a weight once, where each signature holds its own copy of the same numbers.
 
@@ -94,6 +131,27 @@ def share_quantization_parameters(content: bytes) -> bytes:
                 continue
             key = tuple(_hashable(value) for _, value in sorted(vars(parameters).items()))
             tensor.quantization = shared.setdefault(key, _PackedOnce(parameters))
+    return _write(model)
+
+
+def _clear_weak_blocks(buffer: Any, block: int) -> None:
+    """Makes blocks zero whose scale in int4 would not be a normal float16: the runtime refuses the whole file."""
+    blocks = np.frombuffer(buffer.data, np.float32).reshape(-1, block)
+    weak = np.abs(blocks).max(axis=1) / INT4_LARGEST < SMALLEST_SCALE
+    if weak.any():
+        buffer.data = np.where(weak[:, None], np.float32(0), blocks).reshape(-1).view(np.uint8)
+
+
+def raise_zero_scales(content: bytes) -> bytes:
+    """Gives blocks that are all zero the smallest scale that the runtime takes; the quantizer writes 0."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            details = getattr(tensor.quantization, "details", None)
+            if isinstance(details, BlockwiseQuantizationT):
+                buffer = model.buffers[subgraph.tensors[details.scales].buffer]
+                scales = np.frombuffer(buffer.data, np.float16)
+                buffer.data = np.maximum(scales, np.float16(SMALLEST_SCALE)).view(np.uint8)
     return _write(model)
 
 

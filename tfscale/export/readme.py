@@ -111,6 +111,8 @@ _WEIGHTS = {
     "none": "float32",
     "float16": "float16 (computed in float32)",
     "int8": "int8 (matrix products computed in int8)",
+    "int4": "int4 in blocks of 32, embedding tables int8",
+    "int4_all": "int4 in blocks of 32",
 }
 
 

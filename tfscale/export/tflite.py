@@ -18,9 +18,22 @@ import tensorflow as tf
 
 from tfscale.config import Quantization
 from tfscale.errors import ExportError
-from tfscale.export.flatbuffer import look_up_embeddings, refuse_custom_operations, share_quantization_parameters
+from tfscale.export.flatbuffer import (
+    look_up_embeddings,
+    mark_products,
+    raise_zero_scales,
+    refuse_custom_operations,
+    share_quantization_parameters,
+)
 from tfscale.models import Network
+from tfscale.models.weight_formats import BLOCK, stored_bytes
 
+_RECIPES: dict[Quantization, list[tuple[str, str]]] = {
+    "int8": [],
+    "int4": [("^blocks/matrix/", "FULLY_CONNECTED")],
+    "int4_all": [("^blocks/", "FULLY_CONNECTED"), ("^blocks/", "EMBEDDING_LOOKUP")],
+}
+"""The recipes of litert-quantizer: what is in int4, by the names of `mark_products`; the rest is int8."""
 _SMALLEST = 0.9
 """A file below this fraction of its weights' bytes has lost some of them; what quantizes better does not exist."""
 
@@ -30,8 +43,10 @@ def export_tflite(network: Network, quantize: Quantization = "none", prefill_len
 
     Args:
         network: a network of `tfscale.models`; weights of any precision are exported as float32 before `quantize`.
-        quantize: "none" (float32), "float16" (stored; computed in float32) or "int8" (one scale per row of each matrix,
-            activations quantized on the fly, so that the products run in int8).
+        quantize: "none" (float32); "float16" (stored; computed in float32); "int8" (a scale per output of each matrix
+            and per row of each table, activations quantized on the fly, so that the products run in int8); "int4"
+            (matrices in blocks of 32 weights, tables int8); or "int4_all" (tables in blocks of int4 too). A matrix
+            whose sums are not over whole blocks is int8 in the last two.
         prefill_lengths: tokens per call of the prompt signatures; no effect on an LSTM, whose prompt is read by
             `decode`. Those above the context are left out.
 
@@ -52,10 +67,10 @@ def export_tflite(network: Network, quantize: Quantization = "none", prefill_len
     with silence():
         content = _convert(network, signatures(network, prefill_lengths), float16=quantize == "float16")
         refuse_custom_operations(content)
-        check_weights_present(content, expected_bytes(network, "float16" if quantize == "float16" else "none"))
-        if quantize == "int8":
-            content = _quantize_int8(content)
-            check_weights_present(content, expected_bytes(network, "int8"))
+        check_weights_present(content, stored_bytes(network, "float16" if quantize == "float16" else "none"))
+        if quantize in _RECIPES:
+            content = _quantize(content, quantize)
+            check_weights_present(content, stored_bytes(network, quantize))
     return content
 
 
@@ -71,13 +86,6 @@ def signatures(network: Network, prefill_lengths: Sequence[int]) -> dict[str, tf
     names = {"decode": (1, True)}
     names |= {f"prefill_{n}": (n, False) for n in usable_prefill_lengths(network, prefill_lengths)}
     return {name: _signature(network, length, with_logits) for name, (length, with_logits) in names.items()}
-
-
-def expected_bytes(network: Network, quantize: Quantization) -> int:
-    """Bytes that the weights take in a file: 4 or 2 each, or 1 in matrices and 4 in vectors for int8."""
-    matrices = sum(int(np.prod(weight.shape)) for weight in network.weights if len(weight.shape) >= 2)
-    vectors = sum(int(np.prod(weight.shape)) for weight in network.weights if len(weight.shape) < 2)
-    return {"none": 4, "float16": 2, "int8": 1}[quantize] * matrices + (2 if quantize == "float16" else 4) * vectors
 
 
 def check_weights_present(content: bytes, expected: int) -> None:
@@ -141,13 +149,21 @@ def _reason(message: str) -> str:
     return "; ".join(named) or (lines[0] if lines else "no reason given")
 
 
-def _quantize_int8(content: bytes) -> bytes:
+def _quantize(content: bytes, quantize: Quantization) -> bytes:
     from litert_quantizer import quantizer, recipe
+    from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
-    worker = quantizer.Quantizer(look_up_embeddings(content))
+    worker = quantizer.Quantizer(mark_products(look_up_embeddings(content), BLOCK))
     worker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-    result = worker.quantize(enable_progress_bar=False, enable_progress_report=False)
-    return share_quantization_parameters(bytes(result.quantized_model))
+    for names, operation in _RECIPES[quantize]:
+        worker.add_dynamic_config(
+            regex=names, operation_name=TFLOperationName(operation), num_bits=4,
+            granularity=QuantGranularity.BLOCKWISE_32,
+        )  # fmt: skip
+    with np.errstate(invalid="ignore"):  # Blocks of zeros are divided by their scale of zero.
+        result = worker.quantize(enable_progress_bar=False, enable_progress_report=False)
+    content = bytes(result.quantized_model)
+    return share_quantization_parameters(content if quantize == "int8" else raise_zero_scales(content))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,115 @@
+"""How each weight of a network is stored in a file of each recipe; the exporter writes it, fine-tuning imitates it.
+
+Matrices of dense and recurrent layers have a scale per output (int8) or per block of 32 weights of an output (int4).
+Embedding tables have a scale per row. Vectors stay float32. A table that is also the output projection is one table.
+
+Shapes: D inputs of a matrix, F outputs, V rows of a table.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfscale.config import Quantization
+
+BLOCK = 32
+"""Weights that share a scale in int4: the smallest block of LiteRT's kernels, and the most accurate."""
+INT4_LARGEST = 7
+SMALLEST_SCALE = 2.0**-14
+"""The smallest normal float16: XNNPACK takes no smaller scale, and a block that would need one is zero."""
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """How the numbers of a weight are stored.
+
+    `bits` are 32, 16, 8 or 4. `block` is the number of weights that share a scale, along `axis`; 0 for all along it.
+    `axis` is the one over which a product sums: 0 of a kernel (D, F), 1 of a table (V, D).
+    """
+
+    bits: Literal[32, 16, 8, 4]
+    axis: int = 0
+    block: int = 0
+
+    def bytes_of(self, shape: tuple[int, ...]) -> int:
+        """Bytes of the numbers and of int4's scales (float16); int8's scales count with the graph."""
+        size = int(np.prod(shape))
+        scales = 2 * (size // self.block) if self.block else 0
+        return size * self.bits // 8 + scales
+
+
+def weight_formats(network: keras.Model, quantize: Quantization) -> dict[str, WeightFormat]:
+    """The format of each weight that a recipe stores, by the weight's path.
+
+    Args:
+        network: any Keras model; weights of layers other than dense, recurrent and embedding layers stay float.
+        quantize: the recipe; see `tfscale.ExportConfig`.
+    """
+    return {weight.path: _format(layer, weight, quantize) for layer, weight in _weights(network)}
+
+
+def stored_bytes(network: keras.Model, quantize: Quantization) -> int:
+    """Bytes that the weights of a network take in a file, without the scales of int8 rows and the graph."""
+    formats = weight_formats(network, quantize)
+    return sum(formats[weight.path].bytes_of(tuple(weight.shape)) for weight in network.weights)
+
+
+def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
+    """What a weight is after it was stored; the gradient passes through unchanged (Bengio et al. 2013).
+
+    The rounding is that of litert-quantizer: symmetric, scale = largest magnitude / (2^(bits - 1) - 1), ties to even,
+    and scales of blocks rounded to bfloat16.
+
+    Args:
+        weight: a matrix or table, float32.
+        form: 8 or 4 bits.
+
+    Example:
+        fake_quantize(tf.constant([[0.5, -1.0]]), WeightFormat(bits=8, axis=1))   # [[64 / 127, -1]]
+    """
+    largest = 2.0 ** (form.bits - 1) - 1
+    values = tf.stop_gradient(weight)
+    if form.block:
+        rows, columns = weight.shape
+        cut = (rows // form.block, form.block, columns) if form.axis == 0 else (rows, columns // form.block, form.block)
+        values = tf.reshape(values, cut)
+    axis = form.axis + bool(form.block)
+    bound = tf.maximum(tf.reduce_max(tf.abs(values), axis=axis, keepdims=True), 1e-9)
+    scale = bound / largest
+    if form.block:
+        values = tf.where(scale < SMALLEST_SCALE, 0.0, values)
+        scale = tf.cast(tf.cast(tf.maximum(scale, SMALLEST_SCALE), tf.bfloat16), tf.float32)
+    lowest = -largest if form.bits == 8 else -largest - 1
+    rounded = tf.clip_by_value(tf.round(values / scale), lowest, largest) * scale
+    return weight + tf.stop_gradient(tf.reshape(rounded, weight.shape) - weight)
+
+
+def store(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
+    """What a weight of any format is after it was stored."""
+    if form.bits == 32:
+        return weight
+    return tf.cast(tf.cast(weight, tf.float16), weight.dtype) if form.bits == 16 else fake_quantize(weight, form)
+
+
+def _weights(network: keras.Model) -> list[tuple[Any, keras.Variable]]:
+    found: dict[int, tuple[Any, keras.Variable]] = {}
+    for layer in network._flatten_layers():
+        for weight in [*layer._trainable_variables, *layer._non_trainable_variables]:
+            found.setdefault(id(weight), (layer, weight))
+    return [found[id(weight)] for weight in network.weights if id(weight) in found]
+
+
+def _format(layer: Any, weight: keras.Variable, quantize: Quantization) -> WeightFormat:
+    if quantize in ("none", "float16"):
+        return WeightFormat(bits=32 if quantize == "none" else 16)
+    if len(weight.shape) != 2:
+        return WeightFormat(bits=32)
+    # Kernels (D, F) sum over D; so does the output half of an untied reversible embedding, (D, V).
+    is_table = weight.name == "embeddings"
+    axis = 1 if is_table else 0
+    if quantize == "int8" or (is_table and quantize == "int4") or weight.shape[axis] % BLOCK:
+        return WeightFormat(bits=8, axis=axis)
+    return WeightFormat(bits=4, axis=axis, block=BLOCK)
