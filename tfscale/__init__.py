@@ -22,6 +22,7 @@ _HOME = {
     "ExportConfig": "tfscale.config",
     "LaunchConfig": "tfscale.launching.config",
     "LSTMConfig": "tfscale.config",
+    "DistillConfig": "tfscale.compress_config",
     "PrepareConfig": "tfscale.config",
     "PruneConfig": "tfscale.compress_config",
     "ShrinkConfig": "tfscale.compress_config",

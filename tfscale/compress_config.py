@@ -19,6 +19,8 @@ class CompressConfig:
     """Optimizer steps of the fine-tuning."""
     learning_rate: float = 3e-4
     """Peak learning rate of the fine-tuning. All other training options are those of the run."""
+    quantize: Literal["none", "int8", "int4", "int4_all"] = "none"
+    """Recipe of export to fine-tune for: in the forward pass the weights are rounded as its file stores them."""
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
     """Where to fine-tune, as in train."""
 
@@ -96,6 +98,24 @@ class ShrinkConfig:
             check_range(getattr(self, name) >= 0, name, getattr(self, name), "0 (keep all) or more")
 
 
-def describe(config: PruneConfig | ShrinkConfig) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """A teacher whose predictions are learned besides the text (Hinton et al. 2015)."""
+
+    teacher: str | None = None
+    """Run folder of the teacher; compress takes the run itself if it is left out."""
+    weight: float = 0.0
+    """The teacher's part of the loss, 0 (no teacher) to 1; the rest is cross-entropy with the text."""
+    temperature: float = 2.0
+    """Divides the logits of teacher and student in the comparison: the higher, the more the unlikely tokens count."""
+
+    def __post_init__(self) -> None:
+        check_range(0 <= self.weight <= 1, "distill.weight", self.weight, "0 to 1")
+        check_range(self.temperature > 0, "distill.temperature", self.temperature, "more than 0")
+        if self.teacher and not self.weight:
+            raise ConfigError("distill.teacher has no effect with distill.weight=0; give a weight such as 0.5")
+
+
+def describe(config: PruneConfig | ShrinkConfig | DistillConfig) -> dict[str, Any]:
     """The options as plain values, for the config.yaml of a run."""
     return dataclasses.asdict(config)

@@ -9,23 +9,25 @@ from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import train
 from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
-from tfscale.compress_config import CompressConfig, PruneConfig, ShrinkConfig
+from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, ShrinkConfig
 
-SUMMARY = "a run -> a smaller one: fewer units, weights that are zero; fine-tuned"
+SUMMARY = "a run -> a smaller one: fewer units, zeros, weights for int8 or int4; fine-tuned"
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale compress`."""
     parser = new_parser(
         "compress",
-        "Takes units out of a trained run (shrink) and sets weights to zero (prune) while it is trained on, and writes "
-        "a new run, which evaluates and exports like any other. The same command goes on with a fine-tuning that was "
-        "stopped.",
+        "Takes units out of a trained run (shrink), sets weights to zero (prune) and rounds them for a recipe of "
+        "export (quantize) while it is trained on, with its own earlier predictions as a guide if wanted (distill). "
+        "Writes a new run, which evaluates and exports like any other. The same command goes on with a fine-tuning "
+        "that was stopped.",
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
     add_config(parser, CompressConfig)
     add_config(parser, ShrinkConfig, "shrink")
     add_config(parser, PruneConfig, "prune")
+    add_config(parser, DistillConfig, "distill")
     return parser
 
 
@@ -38,10 +40,11 @@ def run(options: Namespace) -> dict[str, Any]:
     """Fine-tunes; returns the summary of the new run."""
     config = build_config(CompressConfig, options)
     prune, shrink = build_config(PruneConfig, options, "prune"), build_config(ShrinkConfig, options, "shrink")
+    distill = build_config(DistillConfig, options, "distill")
     load_tensorflow()
     from tfscale.compression.compress import compress_run
 
-    return compress_run(options.run_dir, config, prune, shrink)
+    return compress_run(options.run_dir, config, prune, shrink, distill)
 
 
 def show(result: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ SUMMARY = "memory, time and cost of a training on paper, for any number of devic
 
 def build_parser(family: str = "transformer") -> ArgumentParser:
     """The options of `tfscale train` and those of the plan."""
-    parser = train.build_parser(family)
+    parser = train.model_parser(family)
     parser.prog = "tfscale plan"
     parser.description = "Says what a training would need: memory, communication, time. Nothing is trained or read."
     parser.add_argument("--devices", type=int, default=1, help="Devices that share each batch.")

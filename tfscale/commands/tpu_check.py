@@ -16,7 +16,7 @@ SUMMARY = "compile a config's steps for TPUs with the real TPU compiler, without
 
 def build_parser(family: str = "transformer") -> ArgumentParser:
     """The options of `tfscale train` and those of the check."""
-    parser = train.build_parser(family)
+    parser = train.model_parser(family)
     parser.prog = "tfscale tpu-check"
     parser.description = (
         "Compiles the training and evaluation step of a config with the compiler that TPUs use, on a machine without "

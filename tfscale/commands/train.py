@@ -18,6 +18,7 @@ from tfscale.arguments import (
 )
 from tfscale.commands.display import print_figures
 from tfscale.commands.quiet import load_tensorflow
+from tfscale.compress_config import DistillConfig
 from tfscale.config import MODEL_CONFIGS, TrainConfig
 from tfscale.errors import ConfigError
 from tfscale.heartbeat import RESUME_EXIT_CODE
@@ -25,12 +26,19 @@ from tfscale.heartbeat import RESUME_EXIT_CODE
 SUMMARY = "token shards -> a trained model; goes on with a run that was stopped"
 
 
-RECORDED = ("data_digest", "tokenizer_digest", "prune", "shrink", "started_from")
+RECORDED = ("data_digest", "tokenizer_digest", "prune", "shrink", "quantize", "started_from", "teacher_digest")
 """Keys that the config.yaml of a run has besides options: such a file can be given to train another run."""
 
 
 def build_parser(family: str = "transformer") -> ArgumentParser:
     """The parser for one model family; its help lists the options of the others at the end."""
+    parser = model_parser(family)
+    add_config(parser, DistillConfig, "distill")
+    return parser
+
+
+def model_parser(family: str) -> ArgumentParser:
+    """The same without a teacher: what decides about a model and its train step."""
     parser = new_parser(
         "train",
         "Trains a language model. The same command goes on from the last checkpoint of its run folder.",
@@ -106,7 +114,14 @@ def run(options: Namespace) -> dict[str, Any]:
     """Trains; returns the summary of the run."""
     model_config = build_config(MODEL_CONFIGS[options.model.family], options, "model")
     train_config = build_config(TrainConfig, options, "train")
+    distill = build_config(DistillConfig, options, "distill")
+    if distill.weight and not distill.teacher:
+        raise ConfigError(f"--distill.weight {distill.weight} needs --distill.teacher, a run folder")
     load_tensorflow()
+    if distill.teacher:
+        from tfscale.compression.tuning import distill_run
+
+        return distill_run(model_config, train_config, distill, data=options.data, output=options.output)
     from tfscale.training.run import train
 
     return train(model_config, train_config, data=options.data, output=options.output, progress=True)

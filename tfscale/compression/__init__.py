@@ -1,9 +1,10 @@
-"""Smaller models: pruning, of weights and of units. `tfscale.compress` is this room."""
+"""Smaller models: fewer units, zeros, low precision, and learning from a teacher. `tfscale.compress` is this room."""
 
 from tfscale.compression.compress import compress_run
 from tfscale.compression.pruning import Pruner, Sparsity, measure_sparsity, prune, strip
 from tfscale.compression.structured import shrink_feed_forward, shrink_lstm
 from tfscale.compression.tfmot import ConstantSparsity, PolynomialDecay
+from tfscale.compression.tuning import distill, distill_run, quantize_aware
 
 __all__ = [
     "ConstantSparsity",
@@ -11,8 +12,11 @@ __all__ = [
     "Pruner",
     "Sparsity",
     "compress_run",
+    "distill",
+    "distill_run",
     "measure_sparsity",
     "prune",
+    "quantize_aware",
     "shrink_feed_forward",
     "shrink_lstm",
     "strip",

@@ -5,11 +5,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfscale.compress_config import CompressConfig, PruneConfig, ShrinkConfig, describe
+from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, ShrinkConfig, describe
 from tfscale.compression.pruning import Sparsity, measure_sparsity, prune
 from tfscale.compression.structured import shrink_feed_forward, shrink_lstm
 from tfscale.compression.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
-from tfscale.data.manifest import Manifest
+from tfscale.compression.tuning import check_teacher, copy_in_scope, data_tokenizer_digest, distill, quantize_aware
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.run import train
@@ -22,6 +22,7 @@ def compress_run(
     config: CompressConfig,
     prune_config: PruneConfig | None = None,
     shrink_config: ShrinkConfig | None = None,
+    distill_config: DistillConfig | None = None,
     *,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def compress_run(
         config: where to write, and how long to fine-tune.
         prune_config: how many and which weights become zero while it is trained; None for none.
         shrink_config: which units leave before; None for none.
+        distill_config: whose predictions are learned besides the text; None for nobody's.
         progress: show progress on stderr.
 
     Returns:
@@ -46,16 +48,23 @@ def compress_run(
         compress_run("run", CompressConfig(output="pruned", steps=500), PruneConfig(sparsity=0.8))
     """
     prune_config, shrink_config = prune_config or PruneConfig(), shrink_config or ShrinkConfig()
+    distill_config = distill_config or DistillConfig()
     shrinks = bool(shrink_config.feed_forward_dim or shrink_config.lstm_units)
-    if not prune_config.sparsity and not shrinks:
-        raise ConfigError("there is nothing to do: give prune.sparsity, shrink.feed_forward_dim or shrink.lstm_units")
+    if not prune_config.sparsity and not shrinks and config.quantize == "none":
+        raise ConfigError(
+            "there is nothing to do: give prune.sparsity, quantize, shrink.feed_forward_dim or shrink.lstm_units"
+        )
     strategy(config.strategy)  # Workers must meet before TensorFlow is used, and a run is loaded by it.
     run = load_run(run) if isinstance(run, str) else run
     data = config.data or run.data_dir
     if data is None:
         raise ConfigError(f"the data that {run.directory} was trained on is gone; give data to fine-tune on")
-    if Manifest.load(data, verify="size").tokenizer_digest != run.tokenizer.digest:
+    digest = data_tokenizer_digest(data)
+    if digest != run.tokenizer.digest:
         raise TokenizerError(f"{data} was tokenized by another tokenizer than that of {run.directory}")
+    teacher = load_run(distill_config.teacher) if distill_config.teacher else run
+    if distill_config.weight:
+        check_teacher(teacher, digest, run.model_config.sequence_length, data)
     schedule = schedule_of(prune_config, config.steps) if prune_config.sparsity else None
     network = run.network
     if shrink_config.feed_forward_dim:
@@ -70,13 +79,17 @@ def compress_run(
     def begin(model: LanguageModel) -> None:
         for weight, source in zip(model.network.weights, network.weights, strict=True):
             weight.assign(tf.convert_to_tensor(source.value))
-        if schedule is None:
-            return
-        prune(
-            model, schedule, embeddings=prune_config.embeddings, include=prune_config.include,
-            exclude=prune_config.exclude, block_size=(prune_config.block_rows, prune_config.block_columns),
-            m_by_n=(2, 4) if prune_config.pattern == "2:4" else None,
-        )  # fmt: skip
+        if schedule is not None:
+            prune(
+                model, schedule, embeddings=prune_config.embeddings, include=prune_config.include,
+                exclude=prune_config.exclude, block_size=(prune_config.block_rows, prune_config.block_columns),
+                m_by_n=(2, 4) if prune_config.pattern == "2:4" else None,
+            )  # fmt: skip
+        if config.quantize != "none":
+            quantize_aware(model, config.quantize)
+        if distill_config.weight:
+            lesson = copy_in_scope(teacher.network, train_config)
+            distill(model, lesson, distill_config.weight, distill_config.temperature)
 
     def finish(model: LanguageModel) -> dict[str, Any]:
         measured = measure_sparsity(model.pruner.choose(model.network)) if model.pruner else []
@@ -90,7 +103,9 @@ def compress_run(
     return train(
         network.config, train_config, data=data, output=config.output, progress=progress,
         begin=begin, finish=finish, described={
-            "prune": describe(prune_config), "shrink": describe(shrink_config), "started_from": run.weights_digest,
+            "prune": describe(prune_config), "shrink": describe(shrink_config), "quantize": {"recipe": config.quantize},
+            "distill": describe(distill_config), "started_from": run.weights_digest,
+            "teacher_digest": teacher.weights_digest if distill_config.weight else None,
         },
     )  # fmt: skip
 

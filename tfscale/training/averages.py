@@ -1,4 +1,4 @@
-"""Averages of the weights over the steps, in the place of the weights (Polyak and Juditsky 1992)."""
+"""Other values in the place of the weights: averages over the steps (Polyak and Juditsky 1992), rounded weights."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -7,19 +7,19 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def averages_in_place(variables: Sequence[tf.Variable], averages: Sequence[tf.Variable]) -> Iterator[None]:
-    """Gives variables the values of their averages for the block, and their own back after it.
+def values_in_place(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> Iterator[None]:
+    """Gives variables other values for the block, and their own back after it.
 
     Args:
         variables: what is trained.
-        averages: one for each, or none at all: then nothing changes.
+        values: one for each, or none at all: then nothing changes.
     """
-    if not averages:
+    if not values:
         yield
         return
-    trained = [tf.identity(_local(variable)) for variable in variables]
-    for variable, average in zip(variables, averages, strict=True):
-        variable.assign(_local(average))
+    trained = [tf.identity(local_value(variable)) for variable in variables]
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
     try:
         yield
     finally:
@@ -27,6 +27,7 @@ def averages_in_place(variables: Sequence[tf.Variable], averages: Sequence[tf.Va
             variable.assign(value)
 
 
-def _local(variable: tf.Variable) -> tf.Tensor:
+def local_value(variable: tf.Variable) -> tf.Tensor:
+    """What a variable is on this process's first replica."""
     values = getattr(variable, "values", None)
     return (values[0] if values else variable).read_value()

@@ -14,9 +14,11 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, DataError, TrainingError
+from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.asynchronous import AsynchronousStep
-from tfscale.training.averages import averages_in_place
+from tfscale.training.averages import values_in_place
 from tfscale.training.batches import as_batches, check_divisible, distribute, worker_share
+from tfscale.training.distillation import Teacher
 from tfscale.training.feeding import count_batches, input_contexts, training_iterator, validation_batches
 from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.step import TrainStep
@@ -48,6 +50,8 @@ class LanguageModel(keras.Model):
         self.workers = Workers(self.strategy)
         self.train_step_runner: TrainStep | None = None
         self.pruner: Any = None
+        self.formats: dict[str, WeightFormat] = {}
+        self.teacher: Teacher | None = None
         self._evaluation_step: EvaluationStep | None = None
         self.built = True
 
@@ -100,7 +104,9 @@ class LanguageModel(keras.Model):
             if is_asynchronous(self.strategy):
                 self.train_step_runner = AsynchronousStep(self.network, self.optimizer, options, self.strategy)
             else:
-                self.train_step_runner = TrainStep(self.network, self.optimizer, options, self.strategy, self.pruner)
+                self.train_step_runner = TrainStep(
+                    self.network, self.optimizer, options, self.strategy, self.pruner, self.formats, self.teacher
+                )
         self._evaluation_step = EvaluationStep(self.network, self.strategy, xla, loss_chunk_tokens)
 
     def fit(  # noqa: PLR0913 - the arguments are Keras's own
@@ -265,9 +271,12 @@ class LanguageModel(keras.Model):
             return self._evaluation_step(distribute(share, self.workers))
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
-        """Puts the averaged weights in the place of the trained ones for the block; no change without `ema_decay`."""
+        """Puts the weights as they are meant to be used in the place of the trained ones for the block.
+
+        They are the averages with `ema_decay`, rounded where the model is trained for a recipe of quantization.
+        """
         step = self.train_step_runner
-        return contextlib.nullcontext() if step is None else averages_in_place(step.variables, step.averages)
+        return contextlib.nullcontext() if step is None else values_in_place(step.variables, step.final_values())
 
     def plain_network(self) -> keras.Model:
         """The network with variables of this process, to be saved or exported: a copy under parameter servers.

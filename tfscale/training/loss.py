@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
+from tfscale.training.distillation import Teacher
 
 NEEDED = ("hidden_states", "project", "output_variables")
 """What a network must offer besides `network(ids)`; see `tfscale.models.TransformerLM`."""
@@ -92,6 +93,8 @@ def chunked_loss_and_gradients(
     *,
     chunk_tokens: int,
     label_smoothing: float = 0.0,
+    teacher: Teacher | None = None,
+    taught: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """The loss, and the gradient of `scale` x its weighted sum with respect to hidden states and output weights.
 
@@ -104,6 +107,8 @@ def chunked_loss_and_gradients(
         variables: those that `project` reads and whose gradient is wanted, or tensors that stand in for them.
         chunk_tokens: the most tokens whose logits are held at once.
         label_smoothing: as in `token_losses`.
+        teacher: what the student learns from besides the targets.
+        taught: the teacher's hidden states (B, T, ...).
 
     Returns:
         Weighted sum of the losses in nats without label smoothing; the gradient (B, T, D) of the hidden states; and
@@ -118,7 +123,8 @@ def chunked_loss_and_gradients(
         )
         below = tape.gradient(hidden, variables, output_gradients=upstream)
     """
-    states, targets, weights = _cut((hidden, targets, weights), chunk_tokens)
+    whole = (hidden, targets, weights) if taught is None else (hidden, targets, weights, taught)
+    states, targets, weights, *taught_states = _cut(whole, chunk_tokens)
     count, size, width = states.shape
     upstream = tf.TensorArray(hidden.dtype, count, element_shape=(size, width))
     total = tf.zeros(())
@@ -126,17 +132,21 @@ def chunked_loss_and_gradients(
     for index in tf.range(count):
         tf.autograph.experimental.set_loop_options(parallel_iterations=1)
         state = states[index]
+        lesson = teacher.network.project(taught_states[0][index]) if teacher is not None else None
         with tf.GradientTape() as tape:
             tape.watch([state, *(v for v in variables if not isinstance(v, tf.Variable))])
-            loss, nll = token_losses(network.project(state), targets[index], label_smoothing)
+            logits = network.project(state)
+            loss, nll = token_losses(logits, targets[index], label_smoothing)
+            if teacher is not None:
+                loss = teacher.blend(loss, logits, lesson)
             scaled = tf.reduce_sum(loss * weights[index]) * scale
         of_state, *of_variables = tape.gradient(scaled, [state, *variables])
         upstream = upstream.write(index, of_state)
         sums = [a + tf.convert_to_tensor(b) for a, b in zip(sums, of_variables, strict=True)]
         total += tf.reduce_sum(nll * weights[index])
     rows, length = hidden.shape[:2]
-    whole = tf.reshape(upstream.stack(), (count * size, width))[: rows * length]
-    return total, tf.reshape(whole, (rows, length, width)), sums
+    flat = tf.reshape(upstream.stack(), (count * size, width))[: rows * length]
+    return total, tf.reshape(flat, (rows, length, width)), sums
 
 
 def _cut(tensors: Sequence[tf.Tensor], chunk_tokens: int) -> list[tf.Tensor]:

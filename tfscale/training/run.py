@@ -229,6 +229,7 @@ def _must_be_alike(described: dict[str, Any]) -> dict[str, Any]:
         "data (its shards' digests)": described["data_digest"],
         "tokenizer": described["tokenizer_digest"],
         "first weights": described.get("started_from"),
+        "teacher": described.get("teacher_digest"),
         "version of tfscale": tfscale.__version__,
         "version of TensorFlow": tf.__version__,
     }

@@ -21,13 +21,13 @@ from tfscale.training.checkpoint import array_digest, network_state
 
 MAY_CHANGE = {
     "strategy", "xla", "validate_every", "validation_batches", "checkpoint_every", "log_every", "result", "tensorboard",
-    "micro_batches", "remat", "loss_chunk_tokens",
+    "micro_batches", "remat", "loss_chunk_tokens", "teacher",
 }  # fmt: skip
 """Training options that a resumed run may set anew: they do not change what the steps compute beyond rounding."""
 
 
-SECTIONS = ("model", "train", "prune", "shrink")
-"""The options in the config.yaml of a run; the last two only where it did not begin with random weights."""
+SECTIONS = ("model", "train", "prune", "shrink", "quantize", "distill")
+"""The options in the config.yaml of a run; all but the first two only where it is more than a training from scratch."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,11 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
                     "give the same value to resume, or another --output"
                 )
-    if earlier.get("started_from") != now.get("started_from"):
-        raise ConfigError(
-            f"run {output} was begun with other weights; start from the same run, or give another --output"
-        )
+    for key, what in (("started_from", "weights"), ("teacher_digest", "weights of the teacher")):
+        if earlier.get(key) != now.get(key):
+            raise ConfigError(
+                f"run {output} was begun with other {what}; start from the same run, or give another --output"
+            )
     if earlier["data_digest"] != now["data_digest"]:
         raise DataError(f"run {output} was begun on other data than {now['data']}; give that data, or another --output")
 

@@ -11,7 +11,7 @@ Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, V vocabul
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -19,7 +19,10 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError
 from tfscale.models.remat import SEED_STATE_NAME
+from tfscale.models.weight_formats import WeightFormat, fake_quantize
+from tfscale.training.averages import local_value
 from tfscale.training.checkpoint import network_state
+from tfscale.training.distillation import Teacher
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss_and_gradients, token_losses
 from tfscale.training.step_options import BlockResult, StepOptions, check_optimizer
 from tfscale.training.workers import lost_workers
@@ -38,6 +41,9 @@ class TrainStep:
         options: see `StepOptions`.
         strategy: the strategy whose scope the network was made in.
         pruner: keeps weights sparse, see `tfscale.compress.prune`; None leaves them dense.
+        formats: the formats that weights are rounded to in the forward pass, by path; weights without one, or with one
+            of 16 or 32 bits, are taken as they are. See `tfscale.compress.quantize_aware`.
+        teacher: what the network learns from besides the targets, see `tfscale.compress.distill`.
 
     Raises:
         ConfigError: the optimizer does one of the things that the step does itself, the network keeps state
@@ -55,6 +61,8 @@ class TrainStep:
         options: StepOptions,
         strategy: tf.distribute.Strategy,
         pruner: Any = None,
+        formats: Mapping[str, WeightFormat] | None = None,
+        teacher: Teacher | None = None,
     ):
         check_optimizer(optimizer)
         self.network, self.optimizer, self.options, self.strategy = network, optimizer, options, strategy
@@ -64,9 +72,15 @@ class TrainStep:
         # What the optimizer updates, and the variables behind it.
         self.weights = self._optimized_weights()
         self.variables = [w.value for w in self.weights]
+        self.formats = [(formats or {}).get(weight.path) for weight in self.weights]
+        self.teacher = teacher
         for option in ("remat", "loss_chunk_tokens"):
             if getattr(options, option):
                 check_offers_hidden_states(network, f"{option}={getattr(options, option)}")
+        if teacher is not None:
+            teacher.check_fits(network)
+            if options.loss_chunk_tokens:
+                check_offers_hidden_states(teacher.network, f"loss_chunk_tokens={options.loss_chunk_tokens}")
         self.seed_states = [v for v in network.variables if v.name == SEED_STATE_NAME]
         self.frozen = [v for v in network.non_trainable_variables if v.name != SEED_STATE_NAME]
         if not optimizer.built:
@@ -103,6 +117,13 @@ class TrainStep:
 
     def _new_average(self, variable: tf.Variable) -> tf.Variable:
         return _counter(tf.convert_to_tensor(variable), variable.dtype)
+
+    def final_values(self) -> list[tf.Tensor]:
+        """The weights as they are meant to be used: averaged, and rounded to their formats; none if they are as is."""
+        values = [tf.convert_to_tensor(local_value(v)) for v in self.averages or self.variables]
+        if any(self.formats):
+            return [_rounded(value, form) for value, form in zip(values, self.formats, strict=True)]
+        return values if self.averages else []
 
     def state(self) -> dict[str, tf.Variable]:
         """All that a checkpoint must hold so that a resumed run goes on bit for bit."""
@@ -215,8 +236,17 @@ class TrainStep:
         of_weight = {id(weight): source for weight, source in zip(trained, sources, strict=True)}
         base = options.seed * 1009
         seeds = [(state, tf.stack([tf.constant(base + i, tf.int64), draw])) for i, state in enumerate(self.seed_states)]
+        teacher, taught = self.teacher, None
+        if teacher is not None:
+            chunked = options.loss_chunk_tokens
+            taught = teacher.network.hidden_states(ids) if chunked else teacher.network(ids, training=False)
         with tf.GradientTape() as tape:
             tape.watch(values)
+            if any(self.formats):
+                rounded = [
+                    _rounded(tf.convert_to_tensor(v), form) for v, form in zip(sources, self.formats, strict=True)
+                ]
+                stand_ins |= {id(w): v for w, v in zip(trained, rounded, strict=True)}
             with keras.StatelessScope(state_mapping=seeds) as scope:
                 scope.state_mapping |= stand_ins
                 given = dict(scope.state_mapping)
@@ -234,16 +264,22 @@ class TrainStep:
                 )
             if not options.loss_chunk_tokens:
                 loss, nll = token_losses(result, targets, options.label_smoothing)
+                if teacher is not None:
+                    loss = teacher.blend(loss, result, taught)
                 result = tf.reduce_sum(loss * weights) * scale
                 nll = tf.reduce_sum(nll * weights)
         upstream, of_output = None, {}
         if options.loss_chunk_tokens:
-            outputs = [of_weight[id(v)] for v in network.output_variables if v.trainable]
+            trained_outputs = [v for v in network.output_variables if v.trainable]
+            outputs = [of_weight[id(v)] for v in trained_outputs]
+            # Of a weight that is rounded, the gradient is that of the rounded one.
+            read = [stand_ins.get(id(v), of_weight[id(v)]) for v in trained_outputs]
             with keras.StatelessScope() as scope:
                 scope.state_mapping |= stand_ins
                 nll, upstream, sums = chunked_loss_and_gradients(
-                    network, result, targets, weights, scale, outputs,
+                    network, result, targets, weights, scale, read,
                     chunk_tokens=options.loss_chunk_tokens, label_smoothing=options.label_smoothing,
+                    teacher=teacher, taught=taught,
                 )  # fmt: skip
             of_output = {id(v): value for v, value in zip(outputs, sums, strict=True)}
         gradients = tape.gradient(result, sources, output_gradients=upstream)
@@ -277,6 +313,10 @@ class TrainStep:
         decay = self.options.ema_decay
         for average, variable in zip(self.averages, self.variables, strict=True):
             average.assign(decay * average + (1 - decay) * variable)
+
+
+def _rounded(value: tf.Tensor, form: WeightFormat | None) -> tf.Tensor:
+    return value if form is None or form.bits > 8 else fake_quantize(value, form)
 
 
 def _counter(value: Any, dtype: tf.DType) -> tf.Variable:

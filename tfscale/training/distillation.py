@@ -1,0 +1,59 @@
+"""Distillation: a student learns from the probabilities of a teacher besides the text (Hinton et al. 2015).
+
+Shapes: B rows, T tokens, V vocabulary, N tokens in any arrangement.
+"""
+
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from tfscale.errors import ConfigError, check_range
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network whose predictions a student imitates.
+
+    Args:
+        network: ids (B, T) int32 -> logits (B, T, V), made in the scope of the student's strategy; it is not trained.
+        weight: part of the loss that is the divergence from the teacher, 0 to 1; the rest is cross-entropy.
+        temperature: divides both networks' logits in the divergence, which is multiplied by its square.
+
+    Raises:
+        ConfigError: a weight or a temperature out of range.
+    """
+
+    network: keras.Model
+    weight: float = 0.5
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_range(0 < self.weight <= 1, "distill.weight", self.weight, "above 0 to 1")
+        check_range(self.temperature > 0, "distill.temperature", self.temperature, "more than 0")
+
+    def check_fits(self, student: keras.Model) -> None:
+        """Refuses a student of another vocabulary.
+
+        Raises:
+            ConfigError: names both sizes.
+        """
+        ours, theirs = (network.output_shape[-1] for network in (student, self.network))
+        if ours != theirs:
+            raise ConfigError(
+                f"the student predicts {ours} tokens and its teacher {theirs}; distillation compares them one by one, "
+                "so both need the same tokenizer"
+            )
+
+    def blend(self, loss: tf.Tensor, logits: tf.Tensor, taught: tf.Tensor) -> tf.Tensor:
+        """The loss of each token with the teacher's part.
+
+        Args:
+            loss: the student's own (N,), in nats.
+            logits: the student's (N, V) float32.
+            taught: the teacher's (N, V).
+        """
+        student = tf.nn.log_softmax(logits / self.temperature)
+        teacher = tf.nn.log_softmax(tf.cast(taught, tf.float32) / self.temperature)
+        divergence = tf.reduce_sum(tf.exp(teacher) * (teacher - student), axis=-1)
+        return (1 - self.weight) * loss + self.weight * self.temperature**2 * divergence
