@@ -12,6 +12,7 @@ from tfscale.config import PrepareConfig, SamplingConfig, make_config
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.evaluation.generation import Generation
+from tfscale.files import is_exported
 
 
 def prepare(*, progress: bool = True, **options: Any) -> Manifest:
@@ -49,6 +50,8 @@ def evaluate(
     kind, opened = open_target(target, threads)
     from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
 
+    if kind == "bundle":
+        raise ConfigError(f"{target} is a bundle, which LiteRT-LM does not score; give the .tflite file or the run")
     score = evaluate_run if kind == "run" else evaluate_file
     return score(opened, data_dir=data, split=split, text_files=list(text) or None)
 
@@ -81,20 +84,23 @@ def generate(
     kind, opened = open_target(target, threads)
     from tfscale.evaluation.generation import generate as complete
 
+    if kind == "bundle":
+        return opened.generate(prompt, max_tokens, config, list(stop), on_text)
     decoder = opened.decoder() if kind == "file" else _keras_decoder(opened.network)
     return complete(decoder, opened.tokenizer, prompt, max_tokens, config, list(stop), on_text)
 
 
-def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file"], Any]:
-    """Opens a run folder as a `Run`, or an exported file or its folder as a `DeviceModel`.
+def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bundle"], Any]:
+    """Opens a run folder as a `Run`, an exported file or its folder as a `DeviceModel`, a bundle as a `BundleModel`.
 
     Raises:
         CheckpointError: the path is neither.
     """
-    if path.endswith(".tflite") or os.path.isfile(os.path.join(path, "model.tflite")):
+    if is_exported(path):
         from tfscale.device import load
 
-        return "file", load(path, threads=threads)
+        model = load(path, threads=threads)
+        return ("bundle" if getattr(model, "is_bundle", False) else "file"), model
     if "://" not in path and not os.path.exists(path):
         raise CheckpointError(f"{path} does not exist; give a run folder or a .tflite file")
     from tfscale.training.run_folder import load_run

@@ -7,9 +7,10 @@ keyword-only; a value that is out of range is refused when the object is made.
 import dataclasses
 import difflib
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 from tfscale.errors import ConfigError, check_range
+from tfscale.refused import explain_refusal
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 TokenizerKind = Literal["sentencepiece", "wordpiece", "word", "char", "byte"]
@@ -288,11 +289,12 @@ class ExportConfig:
 
     output: str
     """Export folder to write. It must be absent, empty, or an earlier export (which is replaced)."""
-    format: Literal["tflite"] = "tflite"
-    """File format."""
+    format: Literal["tflite", "litertlm", "saved_model"] = "tflite"
+    """tflite is a file for LiteRT; litertlm is that file with its tokenizer in a bundle for LiteRT-LM (Transformers);
+    saved_model is a folder for TensorFlow and TensorFlow Serving, in float32."""
     quantize: Quantization = "none"
     """Weights in the file: float32 (none), float16, int8 (computed in int8 where the runtime can), int4 (matrices in
-    blocks of 32 weights with embedding tables in int8; the tables too with int4_all)."""
+    blocks of 64 or 32 weights, with embedding tables in int8; the tables too with int4_all)."""
     prefill_lengths: list[int] = field(default_factory=lambda: [8, 64])
     """Tokens per call of the prompt signatures of a Transformer; those above the context are left out."""
     parity_tokens: int = 512
@@ -303,5 +305,13 @@ class ExportConfig:
     def __post_init__(self) -> None:
         check_range(bool(self.prefill_lengths) and min(self.prefill_lengths) >= 1,
                "prefill_lengths", self.prefill_lengths, "one or more lengths of 1 or more")  # fmt: skip
+        for name in ("format", "quantize"):
+            known = get_args(get_type_hints(type(self))[name])
+            explain_refusal(getattr(self, name))
+            check_range(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")
         check_range(self.parity_tokens >= 16, "parity_tokens", self.parity_tokens, "16 or more")
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")
+        if self.format == "saved_model" and self.quantize != "none":
+            raise ConfigError(
+                f"quantize={self.quantize!r} is for format=tflite and litertlm; a saved_model holds float32 weights"
+            )

@@ -151,3 +151,9 @@ def atomic_directory(path: str) -> Iterator[str]:
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
             raise TfscaleError(f"cannot write {path}: {error.strerror}") from error
         raise
+
+
+def is_exported(path: str) -> bool:
+    """Whether a path is an exported file or its folder, which need no TensorFlow."""
+    files = [os.path.join(path, name) for name in ("model.tflite", "model.litertlm")]
+    return path.endswith((".tflite", ".litertlm")) or any(map(os.path.isfile, files))

@@ -63,6 +63,7 @@ def test_model_json(exported):
         "tokenizer": "tokenizer",
         "tokenizer_digest": run.tokenizer.digest,
         "quantize": "int8",
+        "format": "tflite",
         "file": "model.tflite",
         "prefill_lengths": PREFILL_LENGTHS if transformer else [],
         "tfscale_version": tfscale.__version__,

@@ -9,13 +9,13 @@ from litert_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor
 
 from tfscale.config import LSTMConfig, TransformerConfig
 from tfscale.models import build_network
-from tfscale.models.weight_formats import WeightFormat, fake_quantize, store, stored_bytes, weight_formats
+from tfscale.models.weight_formats import WeightFormat, block_of, fake_quantize, store, stored_bytes, weight_formats
 
 
 def by_the_library(weight, bits, block):
     """Rows of `weight` (outputs, inputs), as litert-quantizer stores and reads them."""
     cut = weight.reshape(len(weight), -1, block or weight.shape[1])
-    granularity = qtyping.QuantGranularity.BLOCKWISE_32 if block else qtyping.QuantGranularity.CHANNELWISE
+    granularity = qtyping.QuantGranularity(f"BLOCKWISE_{block}") if block else qtyping.QuantGranularity.CHANNELWISE
     zero, scale = reference.tensor_zp_scale_from_min_max(
         cut.min(-1, keepdims=True), cut.max(-1, keepdims=True), bits, True, granularity
     )
@@ -27,10 +27,10 @@ def by_the_library(weight, bits, block):
     return (numbers * scale).reshape(weight.shape)
 
 
-@pytest.mark.parametrize("bits, block", [(8, 0), (4, 32)])
+@pytest.mark.parametrize("bits, block", [(8, 0), (4, 32), (4, 64)])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_rounding_is_that_of_the_files_writer(bits, block, axis):
-    rows = np.random.default_rng(0).normal(size=(24, 96)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(size=(24, 128)).astype(np.float32)
     rows[3] = 0.0
     expected = by_the_library(rows, bits, block)
     given = rows if axis == 1 else rows.T
@@ -93,6 +93,10 @@ def test_formats_of_an_lstm_and_of_a_users_model():
     assert sorted(bits.values()) == [4, 4, 4, 8, 32, 32]
     own = keras.Sequential([keras.Input((8, 4)), keras.layers.Conv1D(3, 2), keras.layers.Dense(5)])
     assert {form.bits for form in weight_formats(own, "int8").values()} == {8, 32}
+
+
+def test_block_sizes():
+    assert [block_of(length) for length in (256, 128, 96, 32, 48)] == [64, 64, 32, 32, 0]
 
 
 def test_float16():

@@ -10,13 +10,16 @@ from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.config import ExportConfig
+from tfscale.refused import explain_refusal
 
-SUMMARY = "a run -> a .tflite file, with proof that it computes the same"
+SUMMARY = "a run -> a file for the device, with proof that it computes the same"
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale export`."""
-    parser = new_parser("export", "A trained run to a .tflite file that is proven to compute the same.")
+    parser = new_parser(
+        "export", "A trained run to a file for LiteRT, LiteRT-LM or TensorFlow that is proven to compute the same."
+    )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
     add_config(parser, ExportConfig)
     return parser
@@ -24,6 +27,9 @@ def build_parser() -> ArgumentParser:
 
 def parse(words: Sequence[str]) -> Namespace:
     """Parses the words after `tfscale export`."""
+    for option, value in zip(words, [*words[1:], ""], strict=True):
+        if option.partition("=")[0] == "--quantize":
+            explain_refusal(option.partition("=")[2] or value)
     return parse_words(build_parser(), words)
 
 

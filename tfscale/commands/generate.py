@@ -10,13 +10,13 @@ from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import target
 from tfscale.config import SamplingConfig, to_dict
 
-SUMMARY = "complete a prompt with a run or a .tflite file"
+SUMMARY = "complete a prompt with a run or an exported file"
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale generate`."""
     parser = new_parser("generate", "Completes a prompt, token by token.")
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
+    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite|FILE.litertlm", help=target.HELP)
     parser.add_argument("--prompt", type=str, default="", help="Text to complete; empty begins a document.")
     parser.add_argument("--max_tokens", type=int, default=64, help="Most tokens to draw.")
     parser.add_argument("--stop", type=list[str], default=[], help="Texts that end the completion.")

@@ -1,5 +1,6 @@
 """Runs an exported file with NumPy, ai-edge-litert and the tokenizer's library: no TensorFlow, no Keras."""
 
+from tfscale.device.bundle import BundleModel
 from tfscale.device.runner import DeviceModel, load
 
-__all__ = ["DeviceModel", "load"]
+__all__ = ["BundleModel", "DeviceModel", "load"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from tfscale.config import SamplingConfig
 from tfscale.device.bench import peak_rss_bytes, time_decoder
+from tfscale.device.bundle import BundleModel
 from tfscale.device.decoder import LiteRTDecoder
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
 from tfscale.evaluation.generation import Generation, generate
@@ -128,13 +129,16 @@ class DeviceModel:
         }
 
 
-def load(path: str, threads: int = 1, xnnpack: bool = True) -> DeviceModel:
+def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
     """Loads an exported model, after it has been checked to be whole and to belong to its tokenizer.
 
     Args:
-        path: an export folder, or the .tflite file in it.
+        path: an export folder, or the .tflite or .litertlm file in it.
         threads: CPU threads; for small models one is usually the fastest.
-        xnnpack: whether to use the XNNPACK kernels.
+        xnnpack: whether to use the XNNPACK kernels; no effect on a .litertlm bundle.
+
+    Returns:
+        A `DeviceModel`; a `tfscale.device.bundle.BundleModel`, which can generate only, for a .litertlm bundle.
 
     Raises:
         ExportError: the file is missing, damaged, not TFLite, or not a language model of tfscale.
@@ -151,6 +155,9 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> DeviceModel:
     metadata = _read_metadata(os.path.join(folder, METADATA_FILE))
     if os.path.isdir(path):
         path = os.path.join(folder, metadata.get("file", "model.tflite"))
+    if path.endswith(".litertlm"):
+        check_digest(path, metadata)
+        return BundleModel(path, threads)
     _check_file(path, metadata)
     tokenizer = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer", "tokenizer")), metadata)
     decoder = LiteRTDecoder(path, threads, xnnpack)
@@ -184,6 +191,15 @@ def _check_file(path: str, metadata: dict[str, Any]) -> None:
         raise ExportError(f"cannot read {path}: {error.strerror}; name an export folder or a .tflite file") from error
     if head[4:8] != b"TFL3":
         raise ExportError(f"{path} is not a TFLite file: bytes 4 to 8 are {head[4:8]!r}, not b'TFL3'")
+    check_digest(path, metadata)
+
+
+def check_digest(path: str, metadata: dict[str, Any]) -> None:
+    """Refuses a file that is not the one that its description was written for."""
+    if metadata.get("file") != os.path.basename(path):
+        return
+    if not os.path.exists(path):
+        raise ExportError(f"{path} is missing; keep the export folder together")
     if "sha256" in metadata and (digest := sha256_file(path)) != metadata["sha256"]:
         raise ExportError(
             f"{path} is damaged or was replaced: its SHA-256 is {digest[:12]}..., "

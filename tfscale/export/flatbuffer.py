@@ -12,7 +12,7 @@ from ai_edge_litert.schema_py_generated import BlockwiseQuantizationT, BuiltinOp
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.errors import ExportError
-from tfscale.models.weight_formats import INT4_LARGEST, SMALLEST_SCALE
+from tfscale.models.weight_formats import INT4_LARGEST, SMALLEST_SCALE, block_of
 
 _ALIGNMENT = 16
 _OUTSIDE = 1024
@@ -81,18 +81,15 @@ def look_up_embeddings(content: bytes) -> bytes:
     return _write(model)
 
 
-def mark_products(content: bytes, block: int) -> bytes:
+def mark_products(content: bytes) -> bytes:
     """Names the result of each product with a constant matrix by how the matrix may be quantized.
 
-    The quantizer chooses by the names of results. Those of lookups and products of a table become `table/...`,
-    or `blocks/table/...` where its rows are whole blocks; products of other matrices `blocks/matrix/...`, or `matrix/`
-    where a sum is not over whole blocks. Callers go by the names of signatures, which stay.
-
-    Blocks too weak for int4 become zero.
+    The quantizer chooses by the names of results. Those of lookups and products of a table become `blocks64/table/...`,
+    those of products of other matrices `blocks64/matrix/...`; with the block size that the rows are whole multiples
+    of, or `blocks0`. Callers go by the names of signatures, which stay. Blocks too weak for int4 become zero.
 
     Args:
         content: a float file out of `look_up_embeddings`.
-        block: weights of a block.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
     for subgraph in model.subgraphs:
@@ -107,12 +104,12 @@ def mark_products(content: bytes, block: int) -> bytes:
             if _operation_name(model, operator.opcodeIndex) == "EMBEDDING_LOOKUP"
         }  # fmt: skip
         for operator, weight in weights:
-            if weight.shape[-1] % block == 0:
+            block = block_of(int(weight.shape[-1]))
+            if block:
                 _clear_weak_blocks(model.buffers[weight.buffer], block)
-            kind = "table/" if weight.buffer in looked_up else "matrix/"
-            whole = "blocks/" if weight.shape[-1] % block == 0 else ""
+            kind = "table" if weight.buffer in looked_up else "matrix"
             result = subgraph.tensors[operator.outputs[0]]
-            result.name = f"{whole}{kind}{result.name.decode()}".encode()
+            result.name = f"blocks{block}/{kind}/{result.name.decode()}".encode()
     return _write(model)
 
 

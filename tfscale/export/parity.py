@@ -64,8 +64,8 @@ def check_parity(
         ExportError: the runtime refuses the file.
     """
     stream = np.asarray(held_out, np.int32)
-    exact = _Windows(float32_copy(network), stream, tokenizer.end_id)
-    windows = exact if quantize == "none" else _Windows(rounded_copy(network, quantize), stream, tokenizer.end_id)
+    exact = Windows(float32_copy(network), stream, tokenizer.end_id)
+    windows = exact if quantize == "none" else Windows(rounded_copy(network, quantize), stream, tokenizer.end_id)
     checks = Checks()
     limits = LIMITS[quantize]
     speed: dict[str, Any] = {}
@@ -151,8 +151,14 @@ def rounded_copy(network: Network, quantize: Quantization) -> Network:
     return copy
 
 
-class _Windows:
-    """The held-out tokens, cut as training cuts them, with the network's logits for each window."""
+class Windows:
+    """The held-out tokens, cut as training cuts them, with the network's logits for each window.
+
+    Args:
+        reference: a network that computes in float32.
+        stream: ids (N,).
+        end_id: the token that comes before the first.
+    """
 
     def __init__(self, reference: Network, stream: np.ndarray, end_id: int):
         self.reference = reference
@@ -167,6 +173,7 @@ class _Windows:
         return np.asarray(self.reference(ids[None], training=False), np.float32)[0]
 
     def score(self) -> Score:
+        """How likely the network finds the tokens."""
         nll = sum(float(token_nll(logits, row).sum()) for logits, row in zip(self.logits, self.targets, strict=True))
         return Score(nll, sum(map(len, self.targets)))
 
@@ -176,7 +183,7 @@ class _Windows:
         return max(float(np.sqrt(np.concatenate(squares).mean())), 1e-12)
 
 
-def _compare_logits(checks: Checks, kernels: str, windows: _Windows, model: DeviceModel, limits: Limits) -> float:
+def _compare_logits(checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits) -> float:
     """Reads each window token by token; returns the file's perplexity."""
     decoder = model.decoder()
     total, squares, same, nll = 0.0, 0.0, 0, 0.0
@@ -207,7 +214,7 @@ def _compare_logits(checks: Checks, kernels: str, windows: _Windows, model: Devi
     return perplexity
 
 
-def _compare_prompts(checks: Checks, kernels: str, windows: _Windows, model: DeviceModel, limits: Limits) -> None:
+def _compare_prompts(checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits) -> None:
     """Reads prompts of lengths that fill a prefill call, that leave pads in it, and that fill the context."""
     decoder = model.decoder()
     lengths = getattr(decoder, "prefill_lengths", [])
@@ -229,7 +236,7 @@ def _compare_prompts(checks: Checks, kernels: str, windows: _Windows, model: Dev
 
 
 def _compare_greedy(
-    checks: Checks, kernels: str, windows: _Windows, model: DeviceModel, limits: Limits
+    checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
 ) -> tuple[list[int], list[int], list[int]]:
     """Completes the beginning of the first window by both; returns the prompt and the two completions."""
     ids = windows.inputs[0].tolist()

@@ -111,9 +111,61 @@ _WEIGHTS = {
     "none": "float32",
     "float16": "float16 (computed in float32)",
     "int8": "int8 (matrix products computed in int8)",
-    "int4": "int4 in blocks of 32, embedding tables int8",
-    "int4_all": "int4 in blocks of 32",
+    "int4": "int4 in blocks, embedding tables int8",
+    "int4_all": "int4 in blocks",
 }
+
+
+_BUNDLE = """# {name}
+
+A language model for LiteRT-LM, made by tfscale {version}: `{file}` holds the network and its tokenizer.
+
+| | |
+|---|---|
+| Model | {family}, {parameters:,} parameters, weights {weights} |
+| File | `{file}`, {bundle_bytes:,} bytes |
+| Context | {context} |
+| Vocabulary | {vocabulary:,} tokens ({tokenizer_kind}) |
+| Perplexity | {perplexity_file:.4g} here, {perplexity_keras:.4g} in Keras ({held_out}) |
+
+`parity.json` and `report.html` say how it was compared with the network it was made from.
+
+```python
+import litert_lm  # pip install litert-lm-api
+
+engine = litert_lm.Engine({file!r}, backend=litert_lm.Backend.CPU(), cache_dir=":nocache")
+session = engine.create_session(apply_prompt_template=False)
+session.run_prefill([{prompt!r}])
+print(session.run_decode().texts[0])
+```
+
+It continues text and knows no roles: in LiteRT-LM's other languages, too, use a session without a prompt template.
+"""
+
+_SAVED_MODEL = """# {name} as a SavedModel
+
+Made by tfscale {version}. It loads in TensorFlow 2.20 or later, without tfscale and Keras, and in TensorFlow Serving.
+
+| | |
+|---|---|
+| Model | {family}, {parameters:,} parameters, float32 |
+| Context | {context} |
+| Vocabulary | {vocabulary:,} tokens ({tokenizer_kind}, in `tokenizer/`); {end} ends a document and begins a prompt |
+| Perplexity | {perplexity_file:.4g} here, {perplexity_keras:.4g} in Keras ({held_out}) |
+
+`score` (also the default signature) takes `tokens` int32 (B, T) and returns `logits` (B, T, {vocabulary}) and
+`nll` (B, T - 1): the nats of each token but the first, given those before it.
+The other signatures, {signatures}, read one sequence with a cache: `model.json` holds the caches' shapes. They are
+zeros at the start, and each call returns those for the next one.
+
+```python
+import tensorflow as tf
+
+model = tf.saved_model.load("saved_model")
+ids = {ids}  # the end token, then {prompt!r}
+print(model.signatures["score"](tokens=tf.constant([ids]))["nll"])
+```
+"""
 
 
 def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int, tokenizer_kind: str,
@@ -137,7 +189,7 @@ def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int,
         "weights": _WEIGHTS[metadata["quantize"]],
         "file": metadata["file"],
         "file_bytes": parity["sizes"]["file_bytes"],
-        "gzip_bytes": parity["sizes"]["gzip_bytes"],
+        "gzip_bytes": parity["sizes"].get("gzip_bytes", 0),
         "context": f"{context:,} tokens" if context else "without bound (carried state)",
         "vocabulary": metadata["vocabulary_size"],
         "tokenizer_kind": tokenizer_kind,
@@ -152,5 +204,10 @@ def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int,
         "length": context,
         "last": (context or 1) - 1,
     }
+    if metadata["format"] == "saved_model":
+        values["signatures"] = ", ".join(f"`{name}`" for name in sorted(parity["signatures"]) if "s" != name[0])
+        return _SAVED_MODEL.format(**values)
+    if metadata["format"] == "litertlm":
+        return _BUNDLE.format(**values, bundle_bytes=parity["sizes"]["bundle_bytes"])
     body = _HEAD + (_TRANSFORMER if metadata["family"] == "transformer" else _LSTM)
     return body.format(**values)

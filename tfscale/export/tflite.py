@@ -26,14 +26,14 @@ from tfscale.export.flatbuffer import (
     share_quantization_parameters,
 )
 from tfscale.models import Network
-from tfscale.models.weight_formats import BLOCK, stored_bytes
+from tfscale.models.weight_formats import BLOCKS, stored_bytes
 
-_RECIPES: dict[Quantization, list[tuple[str, str]]] = {
-    "int8": [],
-    "int4": [("^blocks/matrix/", "FULLY_CONNECTED")],
-    "int4_all": [("^blocks/", "FULLY_CONNECTED"), ("^blocks/", "EMBEDDING_LOOKUP")],
+_IN_INT4: dict[Quantization, dict[str, str]] = {
+    "int8": {},
+    "int4": {"FULLY_CONNECTED": "matrix/"},
+    "int4_all": {"FULLY_CONNECTED": "", "EMBEDDING_LOOKUP": ""},
 }
-"""The recipes of litert-quantizer: what is in int4, by the names of `mark_products`; the rest is int8."""
+"""Which operations' weights are in int4, and how the names that `mark_products` gave go on; the rest is int8."""
 _SMALLEST = 0.9
 """A file below this fraction of its weights' bytes has lost some of them; what quantizes better does not exist."""
 
@@ -45,8 +45,8 @@ def export_tflite(network: Network, quantize: Quantization = "none", prefill_len
         network: a network of `tfscale.models`; weights of any precision are exported as float32 before `quantize`.
         quantize: "none" (float32); "float16" (stored; computed in float32); "int8" (a scale per output of each matrix
             and per row of each table, activations quantized on the fly, so that the products run in int8); "int4"
-            (matrices in blocks of 32 weights, tables int8); or "int4_all" (tables in blocks of int4 too). A matrix
-            whose sums are not over whole blocks is int8 in the last two.
+            (matrices in blocks of 64 or 32 weights, tables int8); or "int4_all" (tables in blocks of int4 too). A
+            matrix whose sums are not over whole blocks is int8 in the last two.
         prefill_lengths: tokens per call of the prompt signatures; no effect on an LSTM, whose prompt is read by
             `decode`. Those above the context are left out.
 
@@ -68,7 +68,7 @@ def export_tflite(network: Network, quantize: Quantization = "none", prefill_len
         content = _convert(network, signatures(network, prefill_lengths), float16=quantize == "float16")
         refuse_custom_operations(content)
         check_weights_present(content, stored_bytes(network, "float16" if quantize == "float16" else "none"))
-        if quantize in _RECIPES:
+        if quantize in _IN_INT4:
             content = _quantize(content, quantize)
             check_weights_present(content, stored_bytes(network, quantize))
     return content
@@ -153,13 +153,14 @@ def _quantize(content: bytes, quantize: Quantization) -> bytes:
     from litert_quantizer import quantizer, recipe
     from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
-    worker = quantizer.Quantizer(mark_products(look_up_embeddings(content), BLOCK))
+    worker = quantizer.Quantizer(mark_products(look_up_embeddings(content)))
     worker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-    for names, operation in _RECIPES[quantize]:
-        worker.add_dynamic_config(
-            regex=names, operation_name=TFLOperationName(operation), num_bits=4,
-            granularity=QuantGranularity.BLOCKWISE_32,
-        )  # fmt: skip
+    for block in BLOCKS:
+        for operation, names in _IN_INT4[quantize].items():
+            worker.add_dynamic_config(
+                regex=f"^blocks{block}/{names}", operation_name=TFLOperationName(operation), num_bits=4,
+                granularity=QuantGranularity(f"BLOCKWISE_{block}"),
+            )  # fmt: skip
     with np.errstate(invalid="ignore"):  # Blocks of zeros are divided by their scale of zero.
         result = worker.quantize(enable_progress_bar=False, enable_progress_report=False)
     content = bytes(result.quantized_model)

@@ -1,6 +1,6 @@
 """How each weight of a network is stored in a file of each recipe; the exporter writes it, fine-tuning imitates it.
 
-Matrices of dense and recurrent layers have a scale per output (int8) or per block of 32 weights of an output (int4).
+Matrices of dense and recurrent layers have a scale per output (int8) or per block of 64 or 32 weights of it (int4).
 Embedding tables have a scale per row. Vectors stay float32. A table that is also the output projection is one table.
 
 Shapes: D inputs of a matrix, F outputs, V rows of a table.
@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from tfscale.config import Quantization
 
-BLOCK = 32
-"""Weights that share a scale in int4: the smallest block of LiteRT's kernels, and the most accurate."""
+BLOCKS = (64, 32)
+"""Weights that share a scale in int4; the first of which a sum is made of whole blocks is taken."""
 INT4_LARGEST = 7
 SMALLEST_SCALE = 2.0**-14
 """The smallest normal float16: XNNPACK takes no smaller scale, and a block that would need one is zero."""
@@ -55,6 +55,11 @@ def stored_bytes(network: keras.Model, quantize: Quantization) -> int:
     """Bytes that the weights of a network take in a file, without the scales of int8 rows and the graph."""
     formats = weight_formats(network, quantize)
     return sum(formats[weight.path].bytes_of(tuple(weight.shape)) for weight in network.weights)
+
+
+def block_of(length: int) -> int:
+    """The block size of a matrix whose products sum over `length` weights; 0 where no block fits."""
+    return next((block for block in BLOCKS if length % block == 0), 0)
 
 
 def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
@@ -110,6 +115,7 @@ def _format(layer: Any, weight: keras.Variable, quantize: Quantization) -> Weigh
     # Kernels (D, F) sum over D; so does the output half of an untied reversible embedding, (D, V).
     is_table = weight.name == "embeddings"
     axis = 1 if is_table else 0
-    if quantize == "int8" or (is_table and quantize == "int4") or weight.shape[axis] % BLOCK:
+    block = block_of(weight.shape[axis])
+    if quantize == "int8" or (is_table and quantize == "int4") or not block:
         return WeightFormat(bits=8, axis=axis)
-    return WeightFormat(bits=4, axis=axis, block=BLOCK)
+    return WeightFormat(bits=4, axis=axis, block=block)

@@ -1,0 +1,143 @@
+"""Runs a `.litertlm` bundle by LiteRT-LM's own runtime, `litert-lm-api`."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tfscale.config import SamplingConfig
+from tfscale.errors import ConfigError, ExportError, PromptError
+from tfscale.evaluation.generation import Generation
+
+MAGIC = b"LITERTLM"
+
+
+class BundleModel:
+    """A bundle with its engine; made by `tfscale.device.load`.
+
+    Args:
+        path: the .litertlm file.
+        threads: CPU threads.
+
+    Raises:
+        ExportError: the file is missing or no bundle, it cannot be run, or `litert-lm-api` is not installed.
+    """
+
+    is_bundle = True
+
+    def __init__(self, path: str, threads: int = 1):
+        self.context_length = read_bundle(path).max_num_tokens
+        """Tokens of prompt and completion together."""
+        try:
+            import litert_lm
+        except ImportError as error:
+            raise ExportError(f"{path} runs by LiteRT-LM: pip install litert-lm-api") from error
+        self.path, self._api = path, litert_lm
+        litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
+        try:
+            # Without ":nocache" a cache file would appear beside the bundle.
+            backend = litert_lm.Backend.CPU(thread_count=threads)
+            self._engine = litert_lm.Engine(os.fspath(path), backend=backend, cache_dir=":nocache")
+        except (RuntimeError, ValueError) as error:
+            raise ExportError(f"{path} cannot be run by LiteRT-LM: {str(error).splitlines()[0]}") from error
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids of a text by the bundle's own tokenizer, without the start token."""
+        return list(self._engine.tokenize(text))
+
+    def generate(
+        self,
+        prompt: str,
+        max_tokens: int = 64,
+        sampling: SamplingConfig | None = None,
+        stop: Sequence[str] = (),
+        on_text: Callable[[str], None] | None = None,
+    ) -> Generation:
+        """Completes `prompt`; as `tfscale.evaluation.generation.generate`, as far as LiteRT-LM has it.
+
+        Raises:
+            ConfigError: a repetition penalty or stop strings, which this runtime is not given.
+            PromptError: the prompt does not fit into the context.
+        """
+        sampling = sampling or SamplingConfig()
+        if max_tokens < 1:
+            raise ConfigError(f"max_tokens={max_tokens!r} is out of range; expected 1 or more")
+        if sampling.repetition_penalty != 1 or stop:
+            raise ConfigError("stop and repetition_penalty are not for a .litertlm bundle; give the .tflite file")
+        greedy = sampling.temperature == 0
+        config = self._api.SamplerConfig(
+            top_k=1 if greedy else sampling.top_k or 1_000_000, top_p=0.0 if greedy else sampling.top_p,
+            temperature=1.0 if greedy else sampling.temperature, seed=sampling.seed,
+        )  # fmt: skip
+        prompt_tokens = len(self.tokenize(prompt)) + 1
+        if prompt_tokens >= self.context_length:
+            raise PromptError(
+                f"the prompt has {prompt_tokens - 1} tokens; the model's context of {self.context_length} takes at "
+                f"most {self.context_length - 2} here"
+            )
+        session = self._engine.create_session(
+            apply_prompt_template=False, sampler_config=config, max_output_tokens=max_tokens
+        )
+        pieces: list[str] = []
+        try:
+            session.run_prefill([prompt])
+            began = time.perf_counter()
+            for response in session.run_decode_async():
+                pieces += response.texts[:1]
+                if on_text is not None and response.texts:
+                    on_text(response.texts[0])
+            seconds = time.perf_counter() - began
+        except RuntimeError as error:
+            raise PromptError(f"LiteRT-LM refuses the prompt: {str(error).splitlines()[0]}") from error
+        finally:
+            session.close()
+        text = "".join(pieces)
+        tokens = self.tokenize(text)
+        rate = len(tokens) / seconds if tokens else None
+        ended = "length" if len(tokens) >= max_tokens else "end"
+        return Generation(text, prompt_tokens, tokens, rate, ended)
+
+
+def read_bundle(path: str) -> Any:
+    """The description of the model in a bundle; refuses what is no whole bundle before the runtime sees it.
+
+    Returns:
+        LiteRT-LM's `LlmMetadata`.
+
+    Raises:
+        ExportError: the file is missing, is no bundle, is truncated, or lacks its model or its tokenizer; or
+            `litert-lm-builder`, which reads its header, is not installed.
+    """
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            head = file.read(32)
+            if head[:8] != MAGIC:
+                raise ExportError(f"{path} is not a .litertlm bundle: it begins with {head[:8]!r}, not {MAGIC!r}")
+            end = int.from_bytes(head[24:32], "little")
+            header = file.read(end - 32) if 32 < end <= size else b""
+    except OSError as error:
+        raise ExportError(f"cannot read {path}: {error.strerror}; name a .litertlm file") from error
+    try:
+        from litert_lm_builder import litertlm_header_schema_py_generated as schema
+        from litert_lm_builder.runtime.proto import llm_metadata_pb2
+    except ImportError as error:
+        raise ExportError(f"{path} needs LiteRT-LM: pip install litert-lm-api litert-lm-builder") from error
+    kinds = schema.AnySectionDataType
+    try:
+        found = schema.LiteRTLMMetaData.GetRootAs(header, 0).SectionMetadata()
+        sections = [found.Objects(index) for index in range(found.ObjectsLength())]
+        places = {section.DataType(): (section.BeginOffset(), section.EndOffset()) for section in sections}
+    except Exception as error:  # Whatever reading beyond a buffer's end raises.
+        raise ExportError(f"{path} is truncated or damaged: its header cannot be read") from error
+    last = max((end for _, end in places.values()), default=0)
+    if size < last:
+        raise ExportError(f"{path} is truncated: it has {size:,} of {last:,} bytes")
+    if kinds.TFLiteModel not in places or kinds.LlmMetadataProto not in places:
+        raise ExportError(f"{path} has no language model in it")
+    if not {kinds.SP_Tokenizer, kinds.HF_Tokenizer_Zlib} & set(places):
+        raise ExportError(f"{path} has no tokenizer in it; export the run again")
+    begin, end = places[kinds.LlmMetadataProto]
+    with open(path, "rb") as file:
+        file.seek(begin)
+        return llm_metadata_pb2.LlmMetadata.FromString(file.read(end - begin))

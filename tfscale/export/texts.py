@@ -1,0 +1,77 @@
+"""What a person reads of an export: README.md and report.html."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfscale.export.readme import readme
+from tfscale.files import atomic_write
+from tfscale.report import read_history, render_report
+
+if TYPE_CHECKING:
+    from tfscale.training.run_folder import Run
+
+
+def write_texts(folder: str, run: "Run", report: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Writes README.md and report.html.
+
+    Args:
+        folder: the export folder.
+        run: where the network comes from.
+        report: the content of parity.json.
+        metadata: that of model.json.
+    """
+    parameters = sum(int(np.prod(weight.shape)) for weight in run.network.trainable_weights)
+    greedy = report.get("greedy", {"prompt": "", "file": ""})
+    prompt = greedy["prompt"]
+    short = prompt.splitlines()[0][:40] if prompt.strip() else ""
+    text = readme(
+        metadata, report, parameters=parameters, tokenizer_kind=run.tokenizer.kind, prompt=short,
+        prompt_ids=[run.tokenizer.end_id, *run.tokenizer.encode(short)],
+    )  # fmt: skip
+    with atomic_write(os.path.join(folder, "README.md"), "w") as file:
+        file.write(text)
+    totals: dict[str, int] = {}
+    for names in report.get("operations", {}).values():
+        for name, number in names.items():
+            totals[name] = totals.get(name, 0) + number
+    kind = {"tflite": "LiteRT", "litertlm": "LiteRT-LM", "saved_model": "TensorFlow"}[metadata["format"]]
+    sections: list[tuple[str, tuple[str, str], Any]] = [
+        ("Export", ("", ""), _rows(report, metadata, parameters)),
+        ("Operations", ("operation", "count"), sorted(totals.items(), key=lambda item: -item[1])),
+        ("Made with", ("package", "version"), list(report["versions"].items())),
+    ]
+    render_report(
+        os.path.join(folder, "report.html"),
+        f"{metadata['family'].capitalize()} for {kind}, {metadata['quantize']} weights",
+        [section for section in sections if section[2]],
+        history=read_history(os.path.join(run.directory, "history.jsonl")),
+        samples=[(prompt, greedy["file"])] if prompt else [],
+        checks=report["checks"],
+    )
+
+
+def _rows(report: dict[str, Any], metadata: dict[str, Any], parameters: int) -> list[tuple[str, str]]:
+    sizes, perplexity = report["sizes"], report["perplexity"]
+    rows = [("Parameters", f"{parameters:,}"), ("Weights in the file", metadata["quantize"])]
+    if "float32_weight_bytes" in sizes:
+        fraction = sizes["file_bytes"] / sizes["float32_weight_bytes"]
+        rows += [
+            ("File", f"{sizes['file_bytes']:,} bytes ({fraction:.3f} of the weights in float32)"),
+            ("File, gzip", f"{sizes['gzip_bytes']:,} bytes"),
+        ]
+    if "bundle_bytes" in sizes:
+        rows.append(("Bundle", f"{sizes['bundle_bytes']:,} bytes"))
+    rows += [
+        ("Perplexity in Keras", f"{perplexity['keras']:.4f}"),
+        ("Perplexity of the file", f"{perplexity['file']:.4f}"),
+        ("Held-out tokens", f"{report['held_out']['tokens']:,}, {report['held_out']['source']}"),
+    ]
+    if speed := report.get("speed"):
+        rows += [
+            ("Decode on this machine", f"{speed['decode_tokens_per_second']:,.0f} tokens/s, "
+                                       f"{speed['threads']} thread(s)"),
+            ("Prompt on this machine", f"{speed['prefill_tokens_per_second']:,.0f} tokens/s"),
+        ]  # fmt: skip
+    return rows
