@@ -86,16 +86,38 @@ class PruneConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ShrinkConfig:
-    """Units that leave before the fine-tuning: smaller matrices, a smaller file, and fewer operations a token."""
+    """Smaller matrices before the fine-tuning: a smaller file, and fewer operations a token. 0 leaves a size alone."""
 
     feed_forward_dim: int = 0
-    """Feed-forward units of each Transformer block that stay, the strongest by magnitude; 0 keeps all."""
+    """Feed-forward units of each Transformer block that stay, the strongest."""
+    num_heads: int = 0
+    """Attention heads of each Transformer block that stay, the strongest."""
     lstm_units: int = 0
-    """Units of each LSTM layer that stay, the strongest by magnitude; 0 keeps all."""
+    """Units of each LSTM layer that stay, the strongest."""
+    by: Literal["magnitude", "saliency"] = "magnitude"
+    """What makes a unit strong: its weights, or the change of the loss to first order without it (on training data)."""
+    saliency_batches: int = 16
+    """Batches of the run's own size from which saliency is taken."""
+    feed_forward_rank: int = 0
+    """Rank of a Transformer's feed-forward matrices."""
+    embedding_rank: int = 0
+    """Width of the embedding table, by its largest singular values."""
+    output_rank: int = 0
+    """Rank of an LSTM's output projection."""
 
     def __post_init__(self) -> None:
-        for name in ("feed_forward_dim", "lstm_units"):
+        for name in SHRINK_SIZES:
             check_range(getattr(self, name) >= 0, name, getattr(self, name), "0 (keep all) or more")
+        check_range(self.saliency_batches >= 1, "saliency_batches", self.saliency_batches, "1 or more")
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether anything becomes smaller."""
+        return any(getattr(self, name) for name in SHRINK_SIZES)
+
+
+SHRINK_SIZES = ("feed_forward_dim", "num_heads", "lstm_units", "feed_forward_rank", "embedding_rank", "output_rank")
+"""The sizes, in the order in which they are made smaller: factors are taken of what is left."""
 
 
 @dataclass(frozen=True, kw_only=True)

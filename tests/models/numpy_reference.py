@@ -25,8 +25,8 @@ def transformer(weights, ids, num_layers, num_heads):
         w = {name.removeprefix(f"{i}."): value for name, value in weights.items() if name.startswith(f"{i}.")}
         rows = layer_norm(x, w["norm1"], w["norm1_shift"]) @ w["qkv"] + w["qkv_bias"]
         query, key, value = np.split(rows, 3, axis=-1)
-        width = x.shape[-1] // num_heads
-        attended = np.zeros_like(x)
+        width = query.shape[-1] // num_heads
+        attended = np.zeros_like(query)
         for head in range(num_heads):
             part = slice(head * width, (head + 1) * width)
             for t in range(len(ids)):

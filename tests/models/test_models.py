@@ -20,7 +20,12 @@ CONFIGS = {
         vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=2, feed_forward_dim=24,
         use_bias=True, tie_embeddings=False,
     ),
+    "transformer_heads_and_ranks": TransformerConfig(
+        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=3, head_dim=6, use_bias=True,
+        feed_forward_dim=24, feed_forward_rank=7, embedding_rank=5,
+    ),
     "lstm": LSTMConfig(vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=12, num_layers=2, dropout=0.1),
+    "lstm_rank": LSTMConfig(vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=12, output_rank=5),
     "lstm_tied_projected": LSTMConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, tie_embeddings=True),
     "lstm_tied": LSTMConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=8, tie_embeddings=True),
 }  # fmt: skip
@@ -39,7 +44,13 @@ def ids(rows=2, length=12):
     return np.random.default_rng(1).integers(0, 29, (rows, length)).astype("int32")
 
 
-@pytest.mark.parametrize("name", ["transformer", "transformer_untied_bias"])
+def product(before, layer):
+    """The matrix that two dense layers, the first perhaps missing, are together."""
+    kernel = np.asarray(layer.kernel, np.float64)
+    return kernel if before is None else np.asarray(before.kernel, np.float64) @ kernel
+
+
+@pytest.mark.parametrize("name", ["transformer", "transformer_untied_bias", "transformer_heads_and_ranks"])
 def test_transformer_equals_numpy_reference(name):
     config = CONFIGS[name]
     network = randomized(config)
@@ -50,7 +61,8 @@ def test_transformer_equals_numpy_reference(name):
         w |= {
             f"{i}.norm1": block.attention_norm.gamma, f"{i}.norm2": block.feed_forward_norm.gamma,
             f"{i}.qkv": attention.query_key_value.kernel, f"{i}.out": attention.output_projection.kernel,
-            f"{i}.expand": block.expand.kernel, f"{i}.contract": block.contract.kernel,
+            f"{i}.expand": product(block.before_expand, block.expand),
+            f"{i}.contract": product(block.before_contract, block.contract),
             f"{i}.norm1_shift": block.attention_norm.beta if config.use_bias else zero,
             f"{i}.norm2_shift": block.feed_forward_norm.beta if config.use_bias else zero,
             f"{i}.qkv_bias": attention.query_key_value.bias if config.use_bias else zero,
@@ -61,12 +73,15 @@ def test_transformer_equals_numpy_reference(name):
     w |= {"norm": network.final_norm.gamma, "norm_shift": network.final_norm.beta if config.use_bias else zero}
     tied = np.asarray(network.token_embedding.embeddings).T
     w["softmax"] = tied if config.tie_embeddings else network.token_embedding.reverse_embeddings
+    if config.embedding_rank:
+        w["tokens"] = np.asarray(network.token_embedding.embeddings, np.float64) @ np.asarray(network.widen.kernel)
+        w["softmax"] = np.asarray(network.narrow.kernel, np.float64) @ tied
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
     expected = np.stack([transformer(w, row, config.num_layers, config.num_heads) for row in ids()])
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["lstm", "lstm_tied_projected", "lstm_tied"])
+@pytest.mark.parametrize("name", ["lstm", "lstm_rank", "lstm_tied_projected", "lstm_tied"])
 def test_lstm_equals_numpy_reference(name):
     network = randomized(CONFIGS[name])
     w = {"tokens": network.token_embedding.embeddings}
@@ -75,7 +90,8 @@ def test_lstm_equals_numpy_reference(name):
         w[f"{i}.bias"] = layer.cell.bias
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
     if network.output_layer is not None:
-        w |= {"softmax": np.asarray(network.output_layer.kernel), "softmax_bias": np.asarray(network.output_layer.bias)}
+        kernel = product(network.projection, network.output_layer)
+        w |= {"softmax": kernel, "softmax_bias": np.asarray(network.output_layer.bias)}
     else:
         projection = np.eye(8) if network.projection is None else np.asarray(network.projection.kernel)
         w |= {"softmax": projection @ w["tokens"].T, "softmax_bias": np.zeros(())}

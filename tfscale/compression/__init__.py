@@ -1,8 +1,9 @@
 """Smaller models: fewer units, zeros, low precision, and learning from a teacher. `tfscale.compress` is this room."""
 
 from tfscale.compression.compress import compress_run
+from tfscale.compression.factorize import factorize_embedding, factorize_feed_forward, factorize_output
 from tfscale.compression.pruning import Pruner, Sparsity, measure_sparsity, prune, strip
-from tfscale.compression.structured import shrink_feed_forward, shrink_lstm
+from tfscale.compression.structured import shrink_feed_forward, shrink_heads, shrink_lstm
 from tfscale.compression.tfmot import ConstantSparsity, PolynomialDecay
 from tfscale.compression.tuning import distill, distill_run, quantize_aware
 
@@ -14,10 +15,14 @@ __all__ = [
     "compress_run",
     "distill",
     "distill_run",
+    "factorize_embedding",
+    "factorize_feed_forward",
+    "factorize_output",
     "measure_sparsity",
     "prune",
     "quantize_aware",
     "shrink_feed_forward",
+    "shrink_heads",
     "shrink_lstm",
     "strip",
 ]

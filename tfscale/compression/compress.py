@@ -5,12 +5,22 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, ShrinkConfig, describe
+from tfscale.compress_config import (
+    SHRINK_SIZES,
+    CompressConfig,
+    DistillConfig,
+    PruneConfig,
+    ShrinkConfig,
+    describe,
+)
+from tfscale.compression.factorize import factorize_embedding, factorize_feed_forward, factorize_output
 from tfscale.compression.pruning import Sparsity, measure_sparsity, prune
-from tfscale.compression.structured import shrink_feed_forward, shrink_lstm
+from tfscale.compression.structured import shrink_feed_forward, shrink_heads, shrink_lstm
 from tfscale.compression.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
 from tfscale.compression.tuning import check_teacher, copy_in_scope, data_tokenizer_digest, distill, quantize_aware
+from tfscale.data.pipeline import training_dataset
 from tfscale.errors import ConfigError, TokenizerError
+from tfscale.models import Network
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.run import train
 from tfscale.training.run_folder import Run, load_run
@@ -49,11 +59,8 @@ def compress_run(
     """
     prune_config, shrink_config = prune_config or PruneConfig(), shrink_config or ShrinkConfig()
     distill_config = distill_config or DistillConfig()
-    shrinks = bool(shrink_config.feed_forward_dim or shrink_config.lstm_units)
-    if not prune_config.sparsity and not shrinks and config.quantize == "none":
-        raise ConfigError(
-            "there is nothing to do: give prune.sparsity, quantize, shrink.feed_forward_dim or shrink.lstm_units"
-        )
+    if not prune_config.sparsity and not shrink_config.shrinks and config.quantize == "none":
+        raise ConfigError("there is nothing to do: give prune.sparsity, quantize, or a size such as shrink.num_heads")
     strategy(config.strategy)  # Workers must meet before TensorFlow is used, and a run is loaded by it.
     run = load_run(run) if isinstance(run, str) else run
     data = config.data or run.data_dir
@@ -66,11 +73,7 @@ def compress_run(
     if distill_config.weight:
         check_teacher(teacher, digest, run.model_config.sequence_length, data)
     schedule = schedule_of(prune_config, config.steps) if prune_config.sparsity else None
-    network = run.network
-    if shrink_config.feed_forward_dim:
-        network = shrink_feed_forward(network, shrink_config.feed_forward_dim)
-    if shrink_config.lstm_units:
-        network = shrink_lstm(network, shrink_config.lstm_units)
+    network = shrink(run, shrink_config, data)
     train_config = dataclasses.replace(
         run.train_config, strategy=config.strategy, steps=config.steps, learning_rate=config.learning_rate,
         warmup_steps=min(run.train_config.warmup_steps, config.steps // 10),
@@ -108,6 +111,36 @@ def compress_run(
             "teacher_digest": teacher.weights_digest if distill_config.weight else None,
         },
     )  # fmt: skip
+
+
+def shrink(run: Run, config: ShrinkConfig, data: str) -> Network:
+    """The network of a run with the sizes of `config`, and the run's own where nothing is asked for.
+
+    Args:
+        run: it is left as it is.
+        config: the sizes.
+        data: data folder, from whose training split saliency is taken.
+    """
+    network, batches = run.network, []
+    if config.by == "saliency":
+        rows = run.train_config.global_batch_size
+        batches = list(
+            training_dataset(data, sequence_length=run.model_config.sequence_length, global_batch_size=rows, seed=0)
+            .take(config.saliency_batches)
+        )  # fmt: skip
+    ranked: dict[str, Any] = {
+        "feed_forward_dim": shrink_feed_forward,
+        "num_heads": shrink_heads,
+        "lstm_units": shrink_lstm,
+    }
+    factored: dict[str, Any] = {
+        "feed_forward_rank": factorize_feed_forward, "embedding_rank": factorize_embedding,
+        "output_rank": factorize_output,
+    }  # fmt: skip
+    for name in SHRINK_SIZES:
+        if size := getattr(config, name):
+            network = ranked[name](network, size, batches) if name in ranked else factored[name](network, size)
+    return network
 
 
 def schedule_of(config: PruneConfig, steps: int) -> PruningSchedule:

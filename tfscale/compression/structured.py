@@ -1,26 +1,42 @@
 """Structured pruning: whole units leave, so the weights become smaller matrices and each token costs less time.
 
-Units are ranked by magnitude: the product of the norms of what a unit reads and of what reads it (Li et al. 2017 rank
-filters by their norms). Fine-tuning is to follow.
+Units are ranked by magnitude, the product of the norms of what a unit reads and of what reads it (Li et al. 2017 rank
+filters by their norms); or by saliency, how much the loss would change to first order without it (Molchanov et al.
+2017). Fine-tuning is to follow.
 
-Shapes: D hidden_dim, F feed_forward_dim, U units of an LSTM layer, I its inputs.
+Shapes: D hidden_dim, F feed_forward_dim, H heads, K width of a head, U units of an LSTM layer, I its inputs.
 """
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfscale.errors import ConfigError
 from tfscale.models import LSTMLM, Network, TransformerLM, build_network
+from tfscale.training.loss import token_losses
+
+Arrays = dict[str, np.ndarray]
+"""Weights, or products of weights and gradients, by the weights' paths."""
 
 
-def shrink_feed_forward(network: Network, width: int) -> TransformerLM:
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """The units of one layer: functions of all arrays to (n, units), what each reads and what reads it."""
+
+    reads: Callable[[Arrays], np.ndarray]
+    is_read: Callable[[Arrays], np.ndarray]
+
+
+def shrink_feed_forward(network: Network, width: int, batches: Iterable[Any] = ()) -> TransformerLM:
     """A Transformer with the `width` strongest feed-forward units of each block.
 
     Args:
         network: a Transformer of `build_network`; it is left as it is.
         width: F of the new network, less than before.
+        batches: (ids, targets[, weights]), each (B, T), to rank by saliency; without any the rank is by magnitude.
 
     Raises:
         ConfigError: another family, or a width that is not smaller.
@@ -28,29 +44,65 @@ def shrink_feed_forward(network: Network, width: int) -> TransformerLM:
     Example:
         half = shrink_feed_forward(load_run("run").network, 512)
     """
-    if not isinstance(network, TransformerLM):
-        raise ConfigError(f"shrink.feed_forward_dim is for a Transformer, and this is {type(network).__name__}")
-    before = network.config.feed_forward_dim or 4 * network.config.hidden_dim
-    _check_smaller("feed_forward_dim", width, before)
+    _check_transformer(network, "feed_forward_dim")
+    assert isinstance(network, TransformerLM)
+    _check_smaller("feed_forward_dim", width, network.config.feed_forward_width)
+    groups = [_feed_forward_units(block) for block in network.blocks]
     small = build_network(dataclasses.replace(network.config, feed_forward_dim=width), network.precision, network.seed)
     chosen: dict[str, tuple[Any, ...]] = {}
-    for block in network.blocks:
-        reads, is_read = _array(block.expand.kernel), _array(block.contract.kernel)  # (D, F), (F, D)
-        keep = _strongest(np.linalg.norm(reads, axis=0) * np.linalg.norm(is_read, axis=1), width)
+    for block, scores in zip(network.blocks, rank(network, groups, batches), strict=True):
+        keep = _strongest(scores, width)
+        reader = block.before_contract or block.contract
         chosen[block.expand.kernel.path] = (slice(None), keep)
-        chosen[block.contract.kernel.path] = (keep, slice(None))
+        chosen[reader.kernel.path] = (keep, slice(None))
         if block.expand.use_bias:
             chosen[block.expand.bias.path] = (keep,)
-    _copy(network, small, chosen)
+    copy_weights(network, small, chosen)
     return small
 
 
-def shrink_lstm(network: Network, units: int) -> LSTMLM:
+def shrink_heads(network: Network, heads: int, batches: Iterable[Any] = ()) -> TransformerLM:
+    """A Transformer with the `heads` strongest attention heads of each block (Michel et al. 2019).
+
+    Args:
+        network: a Transformer of `build_network`; it is left as it is.
+        heads: H of the new network, less than before; the width of a head stays.
+        batches: as in `shrink_feed_forward`.
+
+    Raises:
+        ConfigError: another family, or a number that is not smaller.
+
+    Example:
+        small = shrink_heads(load_run("run").network, 3)
+    """
+    _check_transformer(network, "num_heads")
+    assert isinstance(network, TransformerLM)
+    config = network.config
+    _check_smaller("num_heads", heads, config.num_heads)
+    before, width = config.num_heads, config.head_width
+    groups = [_head_units(block.attention, before) for block in network.blocks]
+    small = build_network(dataclasses.replace(config, num_heads=heads, head_dim=width), network.precision, network.seed)
+    chosen: dict[str, tuple[Any, ...]] = {}
+    for block, scores in zip(network.blocks, rank(network, groups, batches), strict=True):
+        attention, keep = block.attention, _strongest(scores, heads)
+        # Query, key and value are each H x K columns.
+        rows = (keep[:, None] * width + np.arange(width)).reshape(-1)
+        columns = np.concatenate([rows + part * before * width for part in range(3)])
+        chosen[attention.query_key_value.kernel.path] = (slice(None), columns)
+        chosen[attention.output_projection.kernel.path] = (rows, slice(None))
+        if attention.use_bias:
+            chosen[attention.query_key_value.bias.path] = (columns,)
+    copy_weights(network, small, chosen)
+    return small
+
+
+def shrink_lstm(network: Network, units: int, batches: Iterable[Any] = ()) -> LSTMLM:
     """An LSTM with the `units` strongest units of each layer.
 
     Args:
         network: an LSTM of `build_network`; it is left as it is.
         units: U of the new network, less than before.
+        batches: as in `shrink_feed_forward`.
 
     Raises:
         ConfigError: another family, a number that is not smaller, or tied embeddings without a projection, before or
@@ -74,27 +126,73 @@ def shrink_lstm(network: Network, units: int) -> LSTMLM:
             f"units and embeddings, and this one has; {units - 1} or {units + 1} would do"
         )
     small = build_network(dataclasses.replace(config, hidden_dim=units), network.precision, network.seed)
-    readers = [layer.cell.kernel for layer in network.lstm_layers[1:]]
     last = network.output_layer if network.projection is None else network.projection
     assert last is not None
-    readers.append(last.kernel)
+    readers = [*(layer.cell.kernel for layer in network.lstm_layers[1:]), last.kernel]
+    groups = [_lstm_units(layer.cell, reader) for layer, reader in zip(network.lstm_layers, readers, strict=True)]
     chosen: dict[str, tuple[Any, ...]] = {}
     below: Any = slice(None)
-    for layer, reader in zip(network.lstm_layers, readers, strict=True):
-        cell = layer.cell
-        # Both (rows, 4 U): the four gates of unit u are the columns u, U + u, 2 U + u, 3 U + u.
-        reads = np.concatenate([_array(cell.kernel), _array(cell.recurrent_kernel)])
-        by_gate = np.linalg.norm(reads.reshape(len(reads), 4, -1), axis=(0, 1))
-        is_read = np.concatenate([_array(reader), _array(cell.recurrent_kernel)], axis=1)
-        keep = _strongest(by_gate * np.linalg.norm(is_read, axis=1), units)
+    for layer, scores in zip(network.lstm_layers, rank(network, groups, batches), strict=True):
+        keep = _strongest(scores, units)
+        # Kernels are (rows, 4 U): the four gates of unit u are the columns u, U + u, 2 U + u, 3 U + u.
         gates = np.concatenate([keep + gate * config.hidden_dim for gate in range(4)])
-        chosen[cell.kernel.path] = (below, gates)
-        chosen[cell.recurrent_kernel.path] = (keep, gates)
-        chosen[cell.bias.path] = (gates,)
+        chosen[layer.cell.kernel.path] = (below, gates)
+        chosen[layer.cell.recurrent_kernel.path] = (keep, gates)
+        chosen[layer.cell.bias.path] = (gates,)
         below = keep
     chosen[last.kernel.path] = (below, slice(None))
-    _copy(network, small, chosen)
+    copy_weights(network, small, chosen)
     return small
+
+
+def rank(network: Network, groups: list[Units], batches: Iterable[Any] = ()) -> list[np.ndarray]:
+    """Scores of the units of each group, the more the stronger; see the module's first lines."""
+    weights = {weight.path: weight for weight in network.trainable_weights}
+    batches = list(batches)
+    if not batches:
+        arrays = {path: np.asarray(weight.numpy(), np.float64) for path, weight in weights.items()}
+        return [np.linalg.norm(g.reads(arrays), axis=0) * np.linalg.norm(g.is_read(arrays), axis=0) for g in groups]
+    totals: list[Any] = [0.0] * len(groups)
+    variables = [weight.value for weight in weights.values()]
+    for ids, targets, *rest in batches:
+        with tf.GradientTape() as tape:
+            _, nll = token_losses(tf.cast(network(ids, training=False), tf.float32), targets)
+            loss = tf.reduce_mean(nll * rest[0] if rest else nll)
+        gradients = tape.gradient(loss, variables)
+        products = {
+            path: np.asarray(tf.convert_to_tensor(gradient) * tf.convert_to_tensor(variable), np.float64)
+            for path, variable, gradient in zip(weights, variables, gradients, strict=True)
+        }
+        for index, group in enumerate(groups):
+            totals[index] = totals[index] + np.abs(group.reads(products).sum(0) + group.is_read(products).sum(0))
+    return totals
+
+
+def _feed_forward_units(block: Any) -> Units:
+    reads, reader = block.expand.kernel.path, (block.before_contract or block.contract).kernel.path
+    return Units(lambda a: a[reads], lambda a: a[reader].T)
+
+
+def _head_units(attention: Any, heads: int) -> Units:
+    reads, reader = attention.query_key_value.kernel.path, attention.output_projection.kernel.path
+    return Units(
+        # (D, 3, H, K) and (H, K, D), each to one column per head.
+        lambda a: np.moveaxis(a[reads].reshape(a[reads].shape[0], 3, heads, -1), 2, -1).reshape(-1, heads),
+        lambda a: a[reader].reshape(heads, -1).T,
+    )
+
+
+def _lstm_units(cell: Any, reader: Any) -> Units:
+    kernel, recurrent, reader = cell.kernel.path, cell.recurrent_kernel.path, reader.path
+    return Units(
+        lambda a: np.concatenate([a[kernel], a[recurrent]]).reshape(-1, a[recurrent].shape[0]),
+        lambda a: np.concatenate([a[reader], a[recurrent]], axis=1).T,
+    )
+
+
+def _check_transformer(network: Network, name: str) -> None:
+    if not isinstance(network, TransformerLM):
+        raise ConfigError(f"shrink.{name} is for a Transformer, and this is {type(network).__name__}")
 
 
 def _check_smaller(name: str, value: int, before: int) -> None:
@@ -102,16 +200,13 @@ def _check_smaller(name: str, value: int, before: int) -> None:
         raise ConfigError(f"shrink.{name}={value} is out of range; expected 1 to {before - 1}, less than the model has")
 
 
-def _array(weight: Any) -> np.ndarray:
-    return np.asarray(weight.numpy(), np.float64)
-
-
 def _strongest(scores: np.ndarray, count: int) -> np.ndarray:
     """Places of the `count` largest scores, in their order; of equal ones the first."""
     return np.sort(np.argsort(-scores, kind="stable")[:count])
 
 
-def _copy(network: Network, small: Network, chosen: dict[str, tuple[Any, ...]]) -> None:
+def copy_weights(network: Network, small: Network, chosen: dict[str, tuple[Any, ...]]) -> None:
+    """Gives a network the weights of a larger one, of each weight the chosen places along its axes."""
     for source, target in zip(network.weights, small.weights, strict=True):
         value = source.numpy()
         places = chosen.get(source.path, ())

@@ -1,13 +1,14 @@
 """The parts that language models are built of: initial weights, positions, causal attention, the Transformer block.
 
-Shapes: B batch, T tokens of a window, D hidden_dim, H heads, K = D / H width of a head, C context, S tokens of one
-cached call. The `cached` methods are the same maths for one sequence with a key-value cache; they are plain
-TensorFlow, in float32, so that they also convert to TFLite builtins.
+Shapes: B batch, T tokens of a window, D hidden_dim, H heads, K width of a head, C context, S tokens of one cached call.
+The `cached` methods are the same maths for one sequence with a key-value cache; they are plain TensorFlow, in float32,
+so that they also convert to TFLite builtins.
 """
 
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -58,15 +59,15 @@ class CausalSelfAttention(keras.layers.Layer):
     """
 
     def __init__(self, hidden_dim, num_heads, dropout, use_bias, query_key_value_initializer="glorot_uniform",
-                 output_initializer="glorot_uniform", **kwargs):  # fmt: skip
+                 output_initializer="glorot_uniform", head_dim=0, **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
-        self.head_dim = hidden_dim // num_heads
+        self.head_dim = head_dim or hidden_dim // num_heads
         self.dropout = dropout
         self.use_bias = use_bias
         self.query_key_value = keras.layers.Dense(
-            3 * hidden_dim, use_bias=use_bias, kernel_initializer=query_key_value_initializer,
+            3 * num_heads * self.head_dim, use_bias=use_bias, kernel_initializer=query_key_value_initializer,
             dtype=self.dtype_policy, name="query_key_value",
         )  # fmt: skip
         self.output_projection = keras.layers.Dense(
@@ -77,7 +78,7 @@ class CausalSelfAttention(keras.layers.Layer):
 
     def build(self, input_shape):
         self.query_key_value.build(input_shape)
-        self.output_projection.build(input_shape)
+        self.output_projection.build((*input_shape[:-1], self.num_heads * self.head_dim))
 
     def call(self, inputs, training=False):
         length = ops.shape(inputs)[1]
@@ -91,7 +92,7 @@ class CausalSelfAttention(keras.layers.Layer):
         weights = ops.softmax(ops.cast(scores, "float32") + hidden * MASKED, axis=-1)
         weights = self.attention_dropout(ops.cast(weights, self.compute_dtype), training=training)
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
-        return self.output_projection(ops.reshape(mixed, (-1, length, self.hidden_dim)))
+        return self.output_projection(ops.reshape(mixed, (-1, length, self.num_heads * self.head_dim)))
 
     def cached(self, x, key_cache, value_cache, input_pos, mask):
         """One sequence: x (1, S, D), caches (1, C, H, K), mask (1, 1, S, C) -> output (1, S, D) and the new caches."""
@@ -106,11 +107,11 @@ class CausalSelfAttention(keras.layers.Layer):
         query = tf.transpose(query * self.head_dim**-0.5, (0, 2, 1, 3))
         scores = tf.matmul(query, tf.transpose(key_cache, (0, 2, 1, 3)), transpose_b=True) + mask
         mixed = tf.matmul(tf.nn.softmax(scores), tf.transpose(value_cache, (0, 2, 1, 3)))
-        mixed = tf.reshape(tf.transpose(mixed, (0, 2, 1, 3)), (1, length, self.hidden_dim))
+        mixed = tf.reshape(tf.transpose(mixed, (0, 2, 1, 3)), (1, length, self.num_heads * self.head_dim))
         return cached_dense(self.output_projection, mixed), key_cache, value_cache
 
     def get_config(self):
-        names = ("hidden_dim", "num_heads", "dropout", "use_bias")
+        names = ("hidden_dim", "num_heads", "dropout", "use_bias", "head_dim")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
@@ -119,11 +120,12 @@ class TransformerBlock(keras.layers.Layer):
     """Pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); (B, T, D) -> (B, T, D)."""
 
     def __init__(self, hidden_dim, num_heads, feed_forward_dim, dropout=0.0, use_bias=False, num_layers=1, seed=0,
-                 **kwargs):  # fmt: skip
+                 head_dim=0, feed_forward_rank=0, **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         self.options = {
             "hidden_dim": hidden_dim, "num_heads": num_heads, "feed_forward_dim": feed_forward_dim,
-            "dropout": dropout, "use_bias": use_bias, "num_layers": num_layers, "seed": seed,
+            "dropout": dropout, "use_bias": use_bias, "num_layers": num_layers, "seed": seed, "head_dim": head_dim,
+            "feed_forward_rank": feed_forward_rank,
         }  # fmt: skip
         initial = normal_initializers(seed)
         # GPT-2: what is added to the residual stream starts smaller by the square root of the number of additions.
@@ -131,8 +133,9 @@ class TransformerBlock(keras.layers.Layer):
         policy = self.dtype_policy
         self.attention_norm = layer_norm(use_bias, policy, "attention_norm")
         self.attention = CausalSelfAttention(
-            hidden_dim, num_heads, dropout, use_bias, next(initial), next(residual), dtype=policy, name="attention"
-        )
+            hidden_dim, num_heads, dropout, use_bias, next(initial), next(residual), head_dim,
+            dtype=policy, name="attention",
+        )  # fmt: skip
         self.feed_forward_norm = layer_norm(use_bias, policy, "feed_forward_norm")
         self.expand = keras.layers.Dense(
             feed_forward_dim, activation="gelu", use_bias=use_bias, kernel_initializer=next(initial),
@@ -142,17 +145,41 @@ class TransformerBlock(keras.layers.Layer):
             hidden_dim, use_bias=use_bias, kernel_initializer=next(residual), dtype=policy, name="contract"
         )
         self.residual_dropout = keras.layers.Dropout(dropout, dtype=policy)
+        # Of low rank, each matrix of the feed-forward layer is a narrow one before a wide one.
+        self.before_expand: Any = None
+        self.before_contract: Any = None
+        if feed_forward_rank:
+            self.before_expand, self.before_contract = (
+                keras.layers.Dense(
+                    feed_forward_rank, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name
+                )
+                for name in ("before_expand", "before_contract")
+            )
 
     def build(self, input_shape):
-        for layer in (self.attention_norm, self.attention, self.feed_forward_norm, self.expand):
+        for layer in (self.attention_norm, self.attention, self.feed_forward_norm):
             layer.build(input_shape)
-        self.contract.build((*input_shape[:-1], self.options["feed_forward_dim"]))
+        inner = (*input_shape[:-1], self.options["feed_forward_dim"])
+        narrow = (*input_shape[:-1], self.options["feed_forward_rank"])
+        if self.before_expand is not None:
+            self.before_expand.build(input_shape)
+            self.before_contract.build(inner)
+        self.expand.build(input_shape if self.before_expand is None else narrow)
+        self.contract.build(inner if self.before_contract is None else narrow)
 
     def call(self, x, training=False):
         attended = self.attention(self.attention_norm(x), training=training)
         x = x + self.residual_dropout(attended, training=training)
-        forwarded = self.contract(self.expand(self.feed_forward_norm(x)))
+        forwarded = self.feed_forward_norm(x)
+        for layer in self.feed_forward_layers:
+            forwarded = layer(forwarded)
         return x + self.residual_dropout(forwarded, training=training)
+
+    @property
+    def feed_forward_layers(self):
+        """The dense layers of the feed-forward part, in order."""
+        layers = (self.before_expand, self.expand, self.before_contract, self.contract)
+        return [layer for layer in layers if layer is not None]
 
     def cached(self, x, key_cache, value_cache, input_pos, mask):
         """The block for one sequence with its caches; see `CausalSelfAttention.cached`."""
@@ -160,8 +187,12 @@ class TransformerBlock(keras.layers.Layer):
             cached_layer_norm(self.attention_norm, x), key_cache, value_cache, input_pos, mask
         )
         x = x + attended
-        expanded = tf.nn.gelu(cached_dense(self.expand, cached_layer_norm(self.feed_forward_norm, x)))
-        return x + cached_dense(self.contract, expanded), key_cache, value_cache
+        forwarded = cached_layer_norm(self.feed_forward_norm, x)
+        for layer in self.feed_forward_layers:
+            forwarded = cached_dense(layer, forwarded)
+            if layer is self.expand:
+                forwarded = tf.nn.gelu(forwarded)
+        return x + forwarded, key_cache, value_cache
 
     def get_config(self):
         return {**super().get_config(), **self.options}

@@ -55,7 +55,7 @@ class LSTMLM(keras.Model):
         for i, layer in enumerate(layers):
             x = layer(x)
             x = keras.layers.Dropout(config.dropout, dtype=policy, name=f"dropout_{i}")(x)
-        projection = output = None
+        projection = before_output = output = None
         if config.tie_embeddings:
             if config.hidden_dim != width:
                 projection = keras.layers.Dense(
@@ -64,6 +64,12 @@ class LSTMLM(keras.Model):
                 x = projection(x)
             logits = token_embedding(x, reverse=True)
         else:
+            if config.output_rank:
+                before_output = keras.layers.Dense(
+                    config.output_rank, use_bias=False, kernel_initializer=glorot(102), dtype=policy,
+                    name="before_output",
+                )  # fmt: skip
+                x = before_output(x)
             output = keras.layers.Dense(
                 config.vocabulary_size, kernel_initializer=glorot(101), dtype=policy, name="output"
             )
@@ -75,11 +81,11 @@ class LSTMLM(keras.Model):
         self.seed = seed
         self.token_embedding = token_embedding
         self.lstm_layers = layers
-        self.projection = projection
+        self.projection = before_output if projection is None else projection
         self.output_layer = output
 
     def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, U), or (B, T, E) with tied embeddings.
+        """What the output projection reads: ids (B, T) int32 -> (B, T, U), (B, T, E) if tied, or of low rank.
 
         Args:
             ids: token ids.
@@ -114,7 +120,8 @@ class LSTMLM(keras.Model):
         embedding = config.vocabulary_size * width
         if config.tie_embeddings:
             return embedding + recurrent + (units * width if units != width else 0)
-        return embedding + recurrent + (units + 1) * config.vocabulary_size
+        rank = config.output_rank
+        return embedding + recurrent + units * rank + ((rank or units) + 1) * config.vocabulary_size
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes (1, U) of the state of each layer; all float32, zeros at the start."""
@@ -154,11 +161,11 @@ class LSTMLM(keras.Model):
             new[f"state_h_{i}"], new[f"state_c_{i}"] = x, c
         if not with_logits:
             return None, new
+        if self.projection is not None:
+            x = tf.matmul(x, variable(self.projection.kernel))
         if self.output_layer is not None:
             logits = tf.matmul(x, variable(self.output_layer.kernel)) + variable(self.output_layer.bias)
         else:
-            if self.projection is not None:
-                x = tf.matmul(x, variable(self.projection.kernel))
             logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
         return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), new
 

@@ -13,6 +13,7 @@ from tfscale.errors import ConfigError
 from tfscale.models.layers import (
     PositionEmbedding,
     TransformerBlock,
+    cached_dense,
     cached_layer_norm,
     layer_norm,
     normal_initializers,
@@ -43,7 +44,7 @@ class TransformerLM(keras.Model):
         policy = keras.dtype_policies.DTypePolicy(precision)
         initial = normal_initializers(seed)
         token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocabulary_size, config.hidden_dim, tie_weights=config.tie_embeddings,
+            config.vocabulary_size, config.embedding_rank or config.hidden_dim, tie_weights=config.tie_embeddings,
             embeddings_initializer=next(initial), dtype=policy, name="token_embedding",
         )  # fmt: skip
         position_embedding = PositionEmbedding(
@@ -51,22 +52,32 @@ class TransformerLM(keras.Model):
         )
         blocks = [
             TransformerBlock(
-                config.hidden_dim, config.num_heads, config.feed_forward_dim or 4 * config.hidden_dim,
+                config.hidden_dim, config.num_heads, config.feed_forward_width,
                 config.dropout, config.use_bias, config.num_layers, seed=seed + 1000 * (index + 1),
+                head_dim=config.head_dim, feed_forward_rank=config.feed_forward_rank,
                 dtype=policy, name=f"block_{index}",
             )
             for index in range(config.num_layers)
         ]  # fmt: skip
         final_norm = layer_norm(config.use_bias, policy, "final_norm")
+        widen: Any = None
+        narrow: Any = None
+        if config.embedding_rank:
+            widen, narrow = (
+                keras.layers.Dense(width, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name)
+                for width, name in ((config.hidden_dim, "widen"), (config.embedding_rank, "narrow"))
+            )
 
         embedding_dropout = keras.layers.Dropout(config.dropout, dtype=policy, name="embedding_dropout")
         logits_layer = keras.layers.Activation("linear", dtype="float32", name="logits")
 
         inputs = keras.Input((None,), dtype="int32", name="tokens")
-        x = embedding_dropout(position_embedding(token_embedding(inputs)))
+        x = token_embedding(inputs)
+        x = embedding_dropout(position_embedding(x if widen is None else widen(x)))
         for block in blocks:
             x = block(x)
-        logits = logits_layer(token_embedding(final_norm(x), reverse=True))
+        x = final_norm(x)
+        logits = logits_layer(token_embedding(x if narrow is None else narrow(x), reverse=True))
         super().__init__(inputs=inputs, outputs=logits, name=name)
         self.config = config
         self.precision = precision
@@ -75,20 +86,23 @@ class TransformerLM(keras.Model):
         self.position_embedding = position_embedding
         self.blocks = blocks
         self.final_norm = final_norm
+        self.widen, self.narrow = widen, narrow
 
     def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, D) in the compute type.
+        """What the output projection reads: ids (B, T) int32 -> (B, T, width of the embedding) in the compute type.
 
         Args:
             ids: token ids.
             training: whether dropout is on.
             remat: compute the blocks' activations again in the backward pass; see `tfscale.models.remat`.
         """
-        x = self.position_embedding(self.token_embedding(ids))
+        x = self.token_embedding(ids)
+        x = self.position_embedding(x if self.widen is None else self.widen(x))
         x = self.get_layer("embedding_dropout")(x, training=training)
         for block in self.blocks:
             x = rematerialized(block, x, training) if remat else block(x, training=training)
-        return self.final_norm(x)
+        x = self.final_norm(x)
+        return x if self.narrow is None else self.narrow(x)
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
         """Hidden states (..., D) -> logits (..., V) float32, so that project(hidden_states(ids)) is network(ids)."""
@@ -103,17 +117,19 @@ class TransformerLM(keras.Model):
     @staticmethod
     def parameter_count(config: TransformerConfig) -> int:
         """Trainable weights of a model with this config."""
-        d, f, bias = config.hidden_dim, config.feed_forward_dim or 4 * config.hidden_dim, config.use_bias
+        d, f, bias = config.hidden_dim, config.feed_forward_width, config.use_bias
+        inner, rank, width = config.num_heads * config.head_width, config.feed_forward_rank, config.embedding_rank
         norm = d * (1 + bias)
-        attention = 3 * d * d + d * d + bias * (3 * d + d)
-        feed_forward = 2 * d * f + bias * (f + d)
-        embeddings = config.vocabulary_size * d * (1 if config.tie_embeddings else 2) + config.sequence_length * d
+        attention = 4 * d * inner + bias * (3 * inner + d)
+        feed_forward = 2 * (rank * (d + f) if rank else d * f) + bias * (f + d)
+        tables = config.vocabulary_size * (width or d) * (1 if config.tie_embeddings else 2)
+        embeddings = tables + 2 * width * d + config.sequence_length * d
         return embeddings + config.num_layers * (attention + feed_forward + 2 * norm) + norm
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at the start."""
         c = self.config
-        shape = (1, c.sequence_length, c.num_heads, c.hidden_dim // c.num_heads)
+        shape = (1, c.sequence_length, c.num_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
 
     def cached_step(
@@ -140,6 +156,8 @@ class TransformerLM(keras.Model):
         length = tokens.shape[1]
         width = self.config.hidden_dim
         embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,)))
+        if self.widen is not None:
+            embedded = cached_dense(self.widen, embedded)
         positions = tf.gather(variable(self.position_embedding.embeddings), input_pos)
         x = tf.reshape(embedded + positions, (1, length, width))
         cache = dict(cache)
@@ -149,6 +167,8 @@ class TransformerLM(keras.Model):
         if not with_logits:
             return None, cache
         x = tf.reshape(cached_layer_norm(self.final_norm, x), (length, width))
+        if self.narrow is not None:
+            x = cached_dense(self.narrow, x)
         if self.config.tie_embeddings:
             logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
         else:

@@ -48,10 +48,15 @@ def model_costs(config: ModelConfig) -> Costs:
 def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, int]]:
     """(m, k, n) of the forward matrix products with weights, for `tokens` tokens at once."""
     if isinstance(config, TransformerConfig):
-        d, f = config.hidden_dim, config.feed_forward_dim or 4 * config.hidden_dim
+        d, f, rank = config.hidden_dim, config.feed_forward_width, config.feed_forward_rank
+        inner, width = config.num_heads * config.head_width, config.embedding_rank
+        forward = [(d, rank), (rank, f), (f, rank), (rank, d)] if rank else [(d, f), (f, d)]
+        if width:
+            yield from ((tokens, width, d), (tokens, d, width))
         for _ in range(config.num_layers):
-            yield from ((tokens, d, 3 * d), (tokens, d, d), (tokens, d, f), (tokens, f, d))
-        yield tokens, d, config.vocabulary_size
+            yield from ((tokens, d, 3 * inner), (tokens, inner, d))
+            yield from ((tokens, k, n) for k, n in forward)
+        yield tokens, width or d, config.vocabulary_size
         return
     # A recurrent layer multiplies one time step at once.
     rows = max(1, tokens // config.sequence_length)
@@ -61,7 +66,9 @@ def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, 
         yield rows, units, 4 * units
     if config.tie_embeddings and units != width:
         yield tokens, units, width
-    yield tokens, (width if config.tie_embeddings else units), config.vocabulary_size
+    if not config.tie_embeddings and config.output_rank:
+        yield tokens, units, config.output_rank
+    yield tokens, (width if config.tie_embeddings else config.output_rank or units), config.vocabulary_size
 
 
 def _product_flops(config: ModelConfig) -> float:
@@ -75,20 +82,23 @@ def _product_flops(config: ModelConfig) -> float:
 
 
 def _transformer(config: TransformerConfig) -> Costs:
-    t, d, f = config.sequence_length, config.hidden_dim, config.feed_forward_dim or 4 * config.hidden_dim
-    bias, v = config.use_bias, config.vocabulary_size
+    t, d, f = config.sequence_length, config.hidden_dim, config.feed_forward_width
+    bias, v, rank, width = config.use_bias, config.vocabulary_size, config.feed_forward_rank, config.embedding_rank
+    inner = config.num_heads * config.head_width
     norm = d * (1 + bias)
-    block = 4 * d * d + bias * 4 * d + 2 * d * f + bias * (f + d) + 2 * norm
-    parameters = v * d * (1 if config.tie_embeddings else 2) + t * d + config.num_layers * block + norm
+    feed_forward = 2 * (rank * (d + f) if rank else d * f) + bias * (f + d)
+    block = 4 * d * inner + bias * (3 * inner + d) + feed_forward + 2 * norm
+    tables = v * (width or d) * (1 if config.tie_embeddings else 2) + 2 * width * d + t * d
+    parameters = tables + config.num_layers * block + norm
     # Scores and their use: two products of T x K by T per head, for each of T queries; nothing is saved by the mask.
-    attention = config.num_layers * 2 * 2.0 * t * d
+    attention = config.num_layers * 2 * 2.0 * t * inner
     return Costs(
         parameters=parameters,
         forward_flops=_product_flops(config) + attention,
         layers=config.num_layers,
         # Input, two norms, query, key and value, mixed values and the sum after attention; of the feed-forward layer
         # its input to GELU, the two factors of GELU's derivative, and GELU's output.
-        block_values=8 * d + 4 * f,
+        block_values=4 * d + 4 * inner + 4 * f + 2 * rank,
         # The attention weights, T per head.
         block_float32=float(config.num_heads * t),
         kept_values=d,
@@ -106,7 +116,8 @@ def _lstm(config: LSTMConfig) -> Costs:
     if config.tie_embeddings:
         parameters += units * width if units != width else 0
     else:
-        parameters += (units + 1) * v
+        rank = config.output_rank
+        parameters += units * rank + ((rank or units) + 1) * v
     return Costs(
         parameters=parameters,
         forward_flops=_product_flops(config),
