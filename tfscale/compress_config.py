@@ -1,6 +1,7 @@
 """The options of `tfscale compress`, in the manner of `tfscale.config`."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ class CompressConfig:
     data: str | None = None
     """Data folder to fine-tune on; the run's own if left out."""
     steps: int = 1000
-    """Optimizer steps of the fine-tuning."""
+    """Optimizer steps of the fine-tuning; of all candidates together where there are bounds."""
     learning_rate: float = 3e-4
     """Peak learning rate of the fine-tuning. All other training options are those of the run."""
     quantize: Literal["none", "int8", "int4", "int4_all"] = "none"
@@ -27,6 +28,60 @@ class CompressConfig:
     def __post_init__(self) -> None:
         check_range(self.steps >= 1, "steps", self.steps, "1 or more")
         check_range(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Bounds for the smallest model that is good enough: with one of them, compress tries what it can do by itself."""
+
+    target_size: str = ""
+    """Most bytes of the file, as in 4MB, 900kB or 4000000 (1 MB is 1,000,000 bytes)."""
+    max_perplexity_increase: str = ""
+    """Most that the file's perplexity may be above that of the run in float32, as in 2% or 0.02."""
+    target_tokens_per_second: float = 0.0
+    """Least tokens per second that the file decodes on this machine, one thread; 0 asks for none."""
+    gzip: bool = False
+    """Take the size that gzip makes of the file, which is what a store sends; tries pruned candidates too."""
+    candidate_steps: int = 0
+    """Fine-tuning steps of each candidate; 0 is a quarter of --steps, which is what all together may take."""
+    evaluation_tokens: int = 10_000
+    """Tokens of the validation split on which each file is scored."""
+    distill_weight: float = 0.5
+    """Part of the candidates' loss that is the run's own predictions, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        self.size_bytes, self.increase  # noqa: B018 - raise where they cannot be read
+        check_range(self.target_tokens_per_second >= 0, "target_tokens_per_second", self.target_tokens_per_second,
+               "more than 0 (0 asks for none)")  # fmt: skip
+        check_range(self.candidate_steps >= 0, "candidate_steps", self.candidate_steps, "0 (automatic) or more")
+        check_range(self.evaluation_tokens >= 100, "evaluation_tokens", self.evaluation_tokens, "100 or more")
+        check_range(0 <= self.distill_weight <= 1, "distill_weight", self.distill_weight, "0 to 1")
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is any bound."""
+        return bool(self.target_size or self.max_perplexity_increase or self.target_tokens_per_second)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """`target_size` in bytes."""
+        if not self.target_size:
+            return None
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([kKMG]?)B?", self.target_size.strip())
+        size = round(float(match[1]) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}[match[2]]) if match else 0
+        check_range(size > 0, "target_size", self.target_size, "a size such as 4MB, 900kB or 4000000")
+        return size
+
+    @property
+    def increase(self) -> float | None:
+        """`max_perplexity_increase` as a fraction."""
+        if not self.max_perplexity_increase:
+            return None
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *(%?)", self.max_perplexity_increase.strip())
+        check_range(bool(match), "max_perplexity_increase", self.max_perplexity_increase,
+               "a fraction of 0 or more, such as 2% or 0.02")  # fmt: skip
+        assert match
+        return float(match[1]) / (100 if match[2] else 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ def render_report(
     history: Sequence[Mapping[str, Any]] | None = None,
     samples: Iterable[tuple[str, str]] = (),
     checks: Iterable[Mapping[str, Any]] = (),
+    figure: tuple[str, str] = ("", ""),
 ) -> None:
     """Writes a self-contained HTML report.
 
@@ -40,6 +41,7 @@ def render_report(
         history: lines of a run's history.jsonl: `loss` and `val_loss` (nats per token) are drawn over `step`.
         samples: prompts and what a model wrote after them.
         checks: rows with `name`, `value`, `rule`, `limit` and `passed`; a row without limit is shown as measured.
+        figure: caption and inline SVG of a picture that comes before the tables, as `themed` makes it.
 
     Example:
         render_report("report.html", "A run", [("Sizes", ("file", "bytes"), [("model.tflite", 5_580_800)])],
@@ -61,6 +63,7 @@ def render_report(
         curve=loss_curve(history or ()),
         legend=[(label, _COLOURS[colour], losses[-1]) for label, colour, _, losses in _series(history or ())],
         samples=list(samples),
+        figure=figure,
         checks=check_rows,
         failed=sum(not row["passed"] for row in check_rows),
         limited=sum(row.get("limit") is not None for row in check_rows),
@@ -140,7 +143,7 @@ def loss_curve(history: Iterable[Mapping[str, Any]]) -> str:
             side.set_visible(False)
         drawing = io.StringIO()
         figure.savefig(drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _themed(drawing.getvalue())
+    return themed(drawing.getvalue(), "Training and validation loss over optimizer steps")
 
 
 def _series(history: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, list[float], list[float]]]:
@@ -158,14 +161,14 @@ def _series(history: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, list[f
     return series
 
 
-def _themed(svg: str) -> str:
-    """The SVG without its XML head, with the page's colours and width."""
+def themed(svg: str, label: str) -> str:
+    """A drawing of matplotlib without its XML head, with the page's colours and width, and a label for who reads it."""
     svg = svg[svg.index("<svg") :]
     for drawn, shown in _COLOURS.items():
         svg = svg.replace(drawn, shown)
     head, body = svg.split(">", 1)
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
-    return f'{head} role="img" aria-label="Training and validation loss over optimizer steps">{body}'
+    return f'{head} role="img" aria-label="{label}">{body}'
 
 
 _TEMPLATE = """<!doctype html>
@@ -241,6 +244,12 @@ pre .prompt { background: var(--prompt); border-radius: 3px; } pre .completion {
 {% for table in tables[:1] %}
 {{ table_section(*table) }}
 {% endfor %}
+{% if figure[1] %}
+<section>
+<h2>{{ figure[0] }}</h2>
+{{ figure[1] | safe }}
+</section>
+{% endif %}
 {% if curve %}
 <section>
 <h2>Loss</h2>

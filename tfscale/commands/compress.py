@@ -1,5 +1,6 @@
 """`tfscale compress`: a run to a smaller one."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import train
 from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
-from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, ShrinkConfig
+from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, SearchConfig, ShrinkConfig
+from tfscale.errors import ConfigError
 
 SUMMARY = "a run -> a smaller one: fewer units, zeros, weights for int8 or int4; fine-tuned"
 
@@ -20,11 +22,13 @@ def build_parser() -> ArgumentParser:
         "compress",
         "Takes units out of a trained run (shrink), sets weights to zero (prune) and rounds them for a recipe of "
         "export (quantize) while it is trained on, with its own earlier predictions as a guide if wanted (distill). "
-        "Writes a new run, which evaluates and exports like any other. The same command goes on with a fine-tuning "
-        "that was stopped.",
+        "Writes a new run, which evaluates and exports like any other. With a bound (target-size, "
+        "max-perplexity-increase, target-tokens-per-second) it finds out by itself what to do, and writes the exported "
+        "file and a table of all that it tried. The same command goes on with what was stopped.",
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
     add_config(parser, CompressConfig)
+    add_config(parser, SearchConfig)
     add_config(parser, ShrinkConfig, "shrink")
     add_config(parser, PruneConfig, "prune")
     add_config(parser, DistillConfig, "distill")
@@ -33,7 +37,18 @@ def build_parser() -> ArgumentParser:
 
 def parse(words: Sequence[str]) -> Namespace:
     """Parses the words after `tfscale compress`."""
-    return parse_words(build_parser(), words)
+    options = parse_words(build_parser(), words)
+    if build_config(SearchConfig, options).asked:
+        plain = parse_words(build_parser(), [options.run_dir, "--output", options.output])
+        for section in ("shrink", "prune", "distill"):
+            if vars(options[section]) != vars(plain[section]):
+                raise ConfigError(
+                    f"--{section}.* says what to do, and a bound such as --target-size asks compress to find out; "
+                    "give one of them"
+                )
+        if options.quantize != plain.quantize:
+            raise ConfigError("--quantize is one recipe, and with a bound compress tries all; give one of them")
+    return options
 
 
 def run(options: Namespace) -> dict[str, Any]:
@@ -41,14 +56,26 @@ def run(options: Namespace) -> dict[str, Any]:
     config = build_config(CompressConfig, options)
     prune, shrink = build_config(PruneConfig, options, "prune"), build_config(ShrinkConfig, options, "shrink")
     distill = build_config(DistillConfig, options, "distill")
+    bounds = build_config(SearchConfig, options)
     load_tensorflow()
+    if bounds.asked:
+        from tfscale.search import search_run
+
+        return search_run(options.run_dir, config, bounds, lambda text: print(text, file=sys.stderr))
     from tfscale.compression.compress import compress_run
 
     return compress_run(options.run_dir, config, prune, shrink, distill)
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints what train prints, what is zero, and the validation before and after."""
+    """Prints what train prints, what is zero, and the validation before and after; of a search, all that it tried."""
+    if "candidates" in result:
+        from tfscale.search.outcome import HEAD, table_rows, verdict
+
+        print_table(list(HEAD), [[value if isinstance(value, str) else number(value) for value in row]
+                                 for row in table_rows(result)])  # fmt: skip
+        print(f"{verdict(result)}; {result['steps']:,} steps; {result['export']}")
+        return
     train.show(result)
     rows = [[path, number(fraction)] for path, fraction in result["sparsity"].items()]
     if rows:
@@ -59,4 +86,6 @@ def show(result: dict[str, Any]) -> None:
         print(f"validation perplexity {number(before['perplexity'])} before, {number(after['perplexity'])} after")
 
 
-exit_code = train.exit_code
+def exit_code(result: dict[str, Any]) -> int:
+    """As train's; 1 for a search whose bounds are not met."""
+    return (0 if result["met"] else 1) if "candidates" in result else train.exit_code(result)

@@ -1,0 +1,143 @@
+"""What a search may try, and how large each file will be, known before anything is trained.
+
+A candidate is a recipe of export with a set of sizes and, if gzip counts, a sparsity. The order in which candidates are
+tried is that of what they keep: the one that changes least among those that fit is expected to lose least.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tfscale.compress_config import ShrinkConfig
+from tfscale.config import LSTMConfig, ModelConfig, TransformerConfig
+from tfscale.models import build_network, parameter_count
+from tfscale.models.weight_formats import stored_bytes
+
+Recipe = Literal["int8", "int4", "int4_all"]
+RECIPES: tuple[Recipe, ...] = ("int8", "int4", "int4_all")
+WORTH = {"int8": 1.0, "int4": 0.98, "int4_all": 0.94}
+"""What a weight of each recipe is worth, relative to each other: trained for it, int4 loses far less than its bits."""
+MULTIPLE = 32
+"""Sizes are multiples of int4's smallest block."""
+# Fractions of feed-forward width, heads and embedding width that stay; each keeps less than the one before.
+TRANSFORMER_SIZES = [
+    (1.0, 1.0, 1.0), (0.75, 1.0, 1.0), (0.5, 1.0, 1.0), (0.5, 0.75, 1.0), (0.375, 0.75, 1.0), (0.25, 0.75, 1.0),
+    (0.25, 0.5, 1.0), (0.25, 0.5, 0.5), (0.125, 0.5, 0.25),
+]  # fmt: skip
+# Fractions of units and of the widths of both tables.
+LSTM_SIZES = [(1.0, 1.0), (0.75, 1.0), (1.0, 0.5), (0.75, 0.5), (0.5, 0.5), (0.5, 0.25), (0.25, 0.25)]
+SPARSITIES = (0.5, 0.7, 0.8)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One thing to try.
+
+    `tuned` is whether it is trained on. `bytes` is the expected size of its file (of a pruned one, compressed).
+    `kept` is what its weights are worth together, by which candidates are ordered.
+    """
+
+    name: str
+    quantize: Recipe
+    shrink: ShrinkConfig
+    sparsity: float
+    tuned: bool
+    bytes: int
+    kept: float
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON knows it."""
+        sizes = {name: value for name, value in dataclasses.asdict(self.shrink).items() if value and name != "by"}
+        sizes.pop("saliency_batches", None)
+        return {"quantize": self.quantize, "sparsity": self.sparsity, "tuned": self.tuned, "sizes": sizes}
+
+
+def candidates(config: ModelConfig, overhead: int, compressed: bool) -> list[Candidate]:
+    """Everything that may be tried, that which keeps most first; what is not trained comes before what is.
+
+    Args:
+        config: the model to make smaller.
+        overhead: bytes of a file besides its weights, as measured on a file of this model.
+        compressed: whether the size after gzip counts, which makes room for pruned ones.
+    """
+    found = []
+    for shrink in sizes_of(config):
+        small = shrunken(config, shrink)
+        network = build_network(small)
+        for quantize in RECIPES:
+            stored = stored_bytes(network, quantize)
+            sparsities = (0.0, *SPARSITIES) if compressed and quantize == "int8" else (0.0,)
+            for sparsity in sparsities:
+                tuned_only = shrink.shrinks or bool(sparsity)
+                # int8 codes of trained weights have 7 of 8 bits of entropy, of sparse ones about what is not zero.
+                packed = (0.89 if quantize == "int8" else 0.97) * (1 - 0.72 * sparsity) if compressed else 1.0
+                size = round(stored * packed + overhead * (0.35 if compressed else 1.0))
+                kept = parameter_count(small) * WORTH[quantize] * (1 - sparsity / 2)
+                for tuned in (True,) if tuned_only else (False, True):
+                    if tuned and not tuned_only and quantize == "int8":
+                        continue  # int8 loses nothing that training could bring back.
+                    name = _name(quantize, shrink, sparsity, tuned)
+                    found.append(Candidate(name, quantize, shrink, sparsity, tuned, size, kept))
+    return sorted(found, key=lambda candidate: (candidate.tuned, -candidate.kept))
+
+
+def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
+    """The sets of sizes for a model, the largest first; each set once."""
+    found: list[ShrinkConfig] = []
+    if isinstance(config, TransformerConfig):
+        for forward, heads, table in TRANSFORMER_SIZES:
+            width = config.embedding_rank or config.hidden_dim
+            can_narrow = config.tie_embeddings and table < 1
+            found.append(ShrinkConfig(
+                feed_forward_dim=_part(config.feed_forward_width, forward),
+                num_heads=0 if heads == 1 else _less(config.num_heads, round(config.num_heads * heads)),
+                embedding_rank=_part(width, table) if can_narrow else 0,
+            ))  # fmt: skip
+    else:
+        for units, table in LSTM_SIZES:
+            rank = _part(min(config.hidden_dim, config.embedding_dim), table)
+            found.append(ShrinkConfig(
+                lstm_units=_part(config.hidden_dim, units) if _may_lose_units(config) else 0,
+                embedding_rank=_part(config.embedding_dim, table),
+                output_rank=0 if config.tie_embeddings or config.output_rank else rank,
+            ))  # fmt: skip
+    return list(dict.fromkeys(found))
+
+
+def shrunken(config: ModelConfig, shrink: ShrinkConfig) -> ModelConfig:
+    """The config of the model after it was shrunk."""
+    if isinstance(config, TransformerConfig):
+        return dataclasses.replace(
+            config, feed_forward_dim=shrink.feed_forward_dim or config.feed_forward_dim,
+            num_heads=shrink.num_heads or config.num_heads,
+            head_dim=config.head_width if shrink.num_heads else config.head_dim,
+            embedding_rank=shrink.embedding_rank or config.embedding_rank,
+        )  # fmt: skip
+    return dataclasses.replace(
+        config, hidden_dim=shrink.lstm_units or config.hidden_dim,
+        embedding_dim=shrink.embedding_rank or config.embedding_dim,
+        output_rank=shrink.output_rank or config.output_rank,
+    )  # fmt: skip
+
+
+def _may_lose_units(config: LSTMConfig) -> bool:
+    return not (config.tie_embeddings and config.hidden_dim == config.embedding_dim)
+
+
+def _part(size: int, fraction: float) -> int:
+    """A fraction of a size, in whole blocks where it has some; 0 where nothing would leave."""
+    part = round(size * fraction)
+    part = max(MULTIPLE, part // MULTIPLE * MULTIPLE) if size > MULTIPLE else max(1, part)
+    return _less(size, part)
+
+
+def _less(size: int, part: int) -> int:
+    return part if 0 < part < size else 0
+
+
+def _name(quantize: str, shrink: ShrinkConfig, sparsity: float, tuned: bool) -> str:
+    short = {"feed_forward_dim": "ff", "num_heads": "heads", "lstm_units": "units", "embedding_rank": "embedding",
+             "output_rank": "output", "feed_forward_rank": "ffrank"}  # fmt: skip
+    sizes = [f"{short[name]}{getattr(shrink, name)}" for name in short if getattr(shrink, name)]
+    sparse = [f"sparse{round(100 * sparsity)}"] if sparsity else []
+    return "-".join([quantize, *sizes, *sparse, *(["tuned"] if tuned else [])])

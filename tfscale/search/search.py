@@ -1,0 +1,205 @@
+"""`tfscale compress` with bounds: finds a file that is small, good and fast enough, or says by how much none is.
+
+Candidates that are not trained come first; then those that are expected to fit, the one that keeps most of the model
+first, each fine-tuned for its own recipe with the run as its teacher. Every figure is taken from the exported file.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, SearchConfig
+from tfscale.compression.compress import compress_run
+from tfscale.compression.tuning import data_tokenizer_digest
+from tfscale.config import ExportConfig, to_dict
+from tfscale.data.manifest import Manifest
+from tfscale.errors import ConfigError, ExportError, TokenizerError
+from tfscale.evaluation.evaluate import split_stream
+from tfscale.export.export import export_run
+from tfscale.files import atomic_directory, claim_directory, read_json, write_json
+from tfscale.models.weight_formats import stored_bytes
+from tfscale.search.candidates import Candidate, candidates
+from tfscale.search.measure import measure
+from tfscale.search.outcome import choose, meets, pareto, shortfalls, write_report
+from tfscale.training.run_folder import Run, load_run
+
+STATE = "search.json"
+FORMAT_VERSION = 1
+
+
+def search_run(
+    run: Run | str, config: CompressConfig, bounds: SearchConfig, note: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Tries what makes a run smaller until its file meets the bounds; goes on where it stopped.
+
+    Args:
+        run: a trained run or its folder; it is left as it is.
+        config: `output` is the folder to write, `steps` the fine-tuning steps of all candidates together.
+        bounds: at least one.
+        note: is called with a line for each stage.
+
+    Returns:
+        The content of search.json: `met`, `shortfalls` (bound -> by how much the best misses it), `best` (a name),
+        `baseline` and `candidates` (name -> figures), `pareto` (names), `steps` that were spent, `export` and `run`,
+        the folders of the best one.
+
+    Raises:
+        ConfigError: no bound, bounds that contradict each other or what any candidate can be, or other ones than the
+            earlier state of the folder was begun with.
+        TokenizerError: the data was tokenized by another tokenizer than the run's.
+
+    Example:
+        search_run("run", CompressConfig(output="small", steps=2000),
+                   SearchConfig(target_size="4MB", max_perplexity_increase="2%"))
+    """
+    if not bounds.asked:
+        raise ConfigError("give a bound: target_size, max_perplexity_increase or target_tokens_per_second")
+    run = load_run(run) if isinstance(run, str) else run
+    data = config.data or run.data_dir
+    if data is None:
+        raise ConfigError(f"the data that {run.directory} was trained on is gone; give data to fine-tune on")
+    if data_tokenizer_digest(data) != run.tokenizer.digest:
+        raise TokenizerError(f"{data} was tokenized by another tokenizer than that of {run.directory}")
+    share = bounds.candidate_steps or max(1, config.steps // 4)
+    if share > config.steps:
+        raise ConfigError(f"candidate_steps={share} is more than steps={config.steps}, which all candidates share")
+    _check_reachable(bounds, candidates(run.model_config, 0, bounds.gzip))
+    manifest = Manifest.load(data, verify="size")
+    split = manifest.split("validation")
+    claim_directory(config.output, STATE, "the folder of a search")
+    state = _begin(run, config, bounds, data)
+    tokens = split_stream(data, "validation")[: bounds.evaluation_tokens].tolist()
+    utf8_bytes = round(split.utf8_bytes * len(tokens) / split.tokens)
+
+    def try_out(name: str, source: Run, candidate: Candidate | None) -> dict[str, Any]:
+        folder = os.path.join(config.output, "candidates", name, "export")
+        quantize = candidate.quantize if candidate else "none"
+        report = export_run(source, ExportConfig(output=folder, quantize=quantize), held_out=tokens[:512])
+        return measure(folder, tokens, utf8_bytes, report)
+
+    if "baseline" not in state:
+        note("the run in float32")
+        state["baseline"] = try_out("float32", run, None)
+        _save(config.output, state)
+    overhead = max(0, state["baseline"]["bytes"] - stored_bytes(run.network, "none"))
+    # The scales of int8 rows, which a float file has not.
+    rows = sum(int(weight.shape[0]) for weight in run.network.weights if weight.name == "embeddings")
+    todo = candidates(run.model_config, overhead + 12 * rows + 20_000, bounds.gzip)
+    # Where none will fit, the smallest shows by how much.
+    todo = [c for c in todo if _worth_trying(c, bounds)] or [min(todo, key=lambda candidate: candidate.bytes)]
+    failures = 0
+    for candidate in todo:
+        if candidate.name in state["candidates"]:
+            figures = state["candidates"][candidate.name]
+        elif candidate.tuned and state["steps"] + share > config.steps:
+            continue
+        else:
+            note(f"{candidate.name}, expected {candidate.bytes / 1e6:.2f} MB")
+            figures = _figures(run, config, bounds, data, candidate, share, try_out, state["baseline"])
+            state["candidates"][candidate.name] = figures
+            state["steps"] += share if candidate.tuned else 0
+            _save(config.output, state)
+            note(_line(figures, state["baseline"]))
+        good = meets(figures, bounds, state["baseline"])
+        failures = 0 if good or not candidate.tuned else failures + 1
+        # With a size to reach, the first that is good enough is the one that keeps most. Without one, smaller ones are
+        # tried until two in a row are too bad.
+        if (good and bounds.size_bytes) or (not bounds.size_bytes and failures == 2):
+            break
+    return _finish(run, config, bounds, state)
+
+
+def _figures(
+    run: Run, config: CompressConfig, bounds: SearchConfig, data: str, candidate: Candidate, steps: int,
+    try_out: Callable[[str, Run, Candidate | None], dict[str, Any]], baseline: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Makes and measures a candidate; one whose file the gate refuses has only `failed`."""
+    source = run
+    if candidate.tuned:
+        folder = os.path.join(config.output, "candidates", candidate.name, "run")
+        compress_run(
+            run,
+            CompressConfig(output=folder, data=data, steps=steps, learning_rate=config.learning_rate,
+                           quantize=candidate.quantize, strategy=config.strategy),
+            PruneConfig(sparsity=candidate.sparsity, frequency=max(1, min(20, steps // 20)))
+            if candidate.sparsity else None,
+            candidate.shrink if candidate.shrink.shrinks else None,
+            DistillConfig(weight=bounds.distill_weight),
+        )  # fmt: skip
+        source = load_run(folder)
+    try:
+        figures = try_out(candidate.name, source, candidate)
+    except ExportError as error:
+        return candidate.describe() | {"failed": str(error)}
+    return candidate.describe() | figures | {"increase": figures["perplexity"] / baseline["perplexity"] - 1}
+
+
+def _worth_trying(candidate: Candidate, bounds: SearchConfig) -> bool:
+    # The estimate of a compressed size is rough; that of a file is within a per cent.
+    slack = 1.1 if bounds.gzip else 1.01
+    return bounds.size_bytes is None or candidate.bytes <= bounds.size_bytes * slack
+
+
+def _check_reachable(bounds: SearchConfig, todo: list[Candidate]) -> None:
+    smallest = min(candidate.bytes for candidate in todo)
+    if bounds.size_bytes is not None and not any(_worth_trying(candidate, bounds) for candidate in todo):
+        raise ConfigError(
+            f"target_size={bounds.target_size} is out of reach: the smallest file that compress can make of this model "
+            f"has about {smallest:,} bytes; begin with a smaller model"
+        )
+
+
+def _begin(run: Run, config: CompressConfig, bounds: SearchConfig, data: str) -> dict[str, Any]:
+    """The earlier state of the folder, or a new one."""
+    now = {
+        "run": run.weights_digest, "bounds": to_dict(bounds), "steps": config.steps,
+        "learning_rate": config.learning_rate, "data": os.path.abspath(data) if "://" not in data else data,
+    }  # fmt: skip
+    path = os.path.join(config.output, STATE)
+    if not os.path.exists(path):
+        os.makedirs(config.output, exist_ok=True)
+        return {"format_version": FORMAT_VERSION, "asked": now, "steps": 0, "candidates": {}}
+    state = read_json(path, "the state of a search")
+    for name, value in now.items():
+        if state["asked"][name] != value:
+            raise ConfigError(
+                f"the search in {config.output} was begun with {name}={state['asked'][name]!r}, now it is {value!r}; "
+                "give the same to go on, or another --output"
+            )
+    return state
+
+
+def _save(output: str, state: dict[str, Any]) -> None:
+    write_json(os.path.join(output, STATE), state)
+
+
+def _line(figures: dict[str, Any], baseline: dict[str, Any]) -> str:
+    if "failed" in figures:
+        return figures["failed"]
+    return (
+        f"  {figures['bytes']:,} bytes ({figures['bytes'] / baseline['bytes']:.3f} of float32), "
+        f"perplexity {figures['perplexity']:.4g} ({100 * figures['increase']:+.2f} %), "
+        f"{figures['tokens_per_second']:,.0f} tokens/s"
+    )
+
+
+def _finish(run: Run, config: CompressConfig, bounds: SearchConfig, state: dict[str, Any]) -> dict[str, Any]:
+    tried = {name: figures for name, figures in state["candidates"].items() if "failed" not in figures}
+    if not tried:
+        raise ExportError(f"every candidate failed its parity check; {config.output}/{STATE} says how")
+    best = choose(tried, bounds, state["baseline"])
+    folder = os.path.join(config.output, "candidates", best)
+    export = os.path.join(config.output, "export")
+    claim_directory(export, "model.json", "an export folder")
+    with atomic_directory(export) as temporary:
+        shutil.copytree(os.path.join(folder, "export"), temporary, dirs_exist_ok=True)
+    trained = os.path.join(folder, "run")
+    missing = shortfalls(tried[best], bounds, state["baseline"])
+    result = state | {
+        "met": not missing, "shortfalls": missing, "best": best, "pareto": pareto(tried, bounds), "export": export,
+        "run": trained if os.path.isdir(trained) else run.directory,
+    }  # fmt: skip
+    _save(config.output, result)
+    write_report(os.path.join(config.output, "report.html"), result, bounds)
+    return result
