@@ -52,12 +52,23 @@ __all__ = ["__version__", "compress", "export", *sorted(_HOME)]
 
 def __getattr__(name: str) -> Any:
     if name in ("device", "export"):  # Rooms; that with the name of its command can itself be called.
-        return importlib.import_module(f"tfscale.{name}")
+        return _imported(f"tfscale.{name}")
     if name == "compress":
-        return importlib.import_module("tfscale.compression")
+        return _imported("tfscale.compression")
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        return getattr(_imported(_HOME[name]), name)
     raise AttributeError(f"module 'tfscale' has no attribute {name!r}")
+
+
+def _imported(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("tensorflow", "keras", "litert_quantizer"):
+            raise
+        from tfscale.errors import NEEDS_TRAIN
+
+        raise ImportError(NEEDS_TRAIN) from error
 
 
 def __dir__() -> list[str]:

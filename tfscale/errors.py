@@ -54,3 +54,9 @@ def check_range(condition: bool, name: str, value: object, expected: str) -> Non
     """
     if not condition:
         raise ConfigError(f"{name}={value!r} is out of range; expected {expected}")
+
+
+NEEDS_TRAIN = (
+    "this needs TensorFlow and Keras, which the base of tfscale leaves out: pip install 'tfscale[train]' "
+    "(the base runs exported models: generate, benchmark, tfscale.device)"
+)

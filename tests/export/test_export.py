@@ -66,6 +66,7 @@ def test_model_json(exported):
         "format": "tflite",
         "file": "model.tflite",
         "prefill_lengths": PREFILL_LENGTHS if transformer else [],
+        "bytes_per_token": metadata["bytes_per_token"],
         "tfscale_version": tfscale.__version__,
     }
 

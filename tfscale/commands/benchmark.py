@@ -6,7 +6,8 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.arguments import new_parser, parse_words
-from tfscale.commands.display import print_figures
+from tfscale.commands.display import number, print_figures, print_table
+from tfscale.errors import ConfigError
 
 SUMMARY = "time a .tflite file on this machine"
 
@@ -18,7 +19,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--tokens", type=int, default=128, help="Tokens to decode.")
     parser.add_argument("--prompt_tokens", type=int, default=64, help="Tokens of the prompt.")
     parser.add_argument("--repeats", type=int, default=3, help="Timed repetitions; medians are shown.")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads.")
+    parser.add_argument("--threads", type=list[int], default=[1], help="Numbers of CPU threads to time.")
     return parser
 
 
@@ -28,13 +29,27 @@ def parse(words: Sequence[str]) -> Namespace:
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """Returns tokens per second of the prompt and of decoding, seconds to the first token, size and memory."""
+    """Returns tokens per second of the prompt and of decoding, seconds to the first token, size and memory.
+
+    With several numbers of threads the figures are those of the first, and `by_threads` has all.
+    """
     from tfscale.device import load
 
-    model = load(options.target, threads=options.threads)
-    return model.benchmark(options.tokens, options.repeats, options.prompt_tokens)
+    if not options.threads:
+        raise ConfigError("--threads needs one number or more")
+    found = []
+    for threads in options.threads:
+        model = load(options.target, threads=threads)
+        if getattr(model, "is_bundle", False):
+            raise ConfigError(f"{options.target} is a bundle, which LiteRT-LM times itself; give the .tflite file")
+        found.append(model.benchmark(options.tokens, options.repeats, options.prompt_tokens))
+    names = ("threads", "prefill_tokens_per_second", "decode_tokens_per_second", "first_token_seconds")
+    return found[0] | ({"by_threads": [{name: one[name] for name in names} for one in found]} if found[1:] else {})
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints the figures."""
+    rows = result.pop("by_threads", [])
     print_figures({name.replace("_", " "): value for name, value in result.items()})
+    if rows:
+        print_table([name.replace("_", " ") for name in rows[0]], [[number(v) for v in row.values()] for row in rows])

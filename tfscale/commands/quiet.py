@@ -1,8 +1,11 @@
 """TensorFlow's start-up without its log."""
 
+import importlib.util
 import os
 import sys
 import tempfile
+
+from tfscale.errors import NEEDS_TRAIN, ConfigError
 
 
 def load_tensorflow() -> None:
@@ -10,7 +13,12 @@ def load_tensorflow() -> None:
 
     Its first lines ("All log messages before absl::InitializeLog() ...") come before it reads TF_CPP_MIN_LOG_LEVEL, so
     that only the process's standard error itself can be turned away. Whoever sets the variable below 3 sees them.
+
+    Raises:
+        ConfigError: TensorFlow is not installed.
     """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ConfigError(NEEDS_TRAIN)
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") != "3" or "tensorflow" in sys.modules:
         return
     sys.stderr.flush()

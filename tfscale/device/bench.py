@@ -63,3 +63,20 @@ def time_decoder(
         "prefill_tokens_per_second": prompt_tokens / first_token_seconds,
         "decode_tokens_per_second": tokens / statistics.median(rest[1:]) if tokens else None,
     }
+
+
+def read_bandwidth(size: int, repeats: int = 7) -> float:
+    """Bytes per second that one core of this machine reads from an array of `size` bytes, the fastest of `repeats`.
+
+    A small model lies in the processor's cache, a large one in memory; the array lies where the model would. It is
+    read by NumPy's maximum of 64-bit integers, which does one comparison in vector registers per 8 bytes.
+    """
+    array = np.ones(max(1, size // 8), np.int64)
+    times = max(1, 20_000_000 // max(1, array.nbytes))
+    best = float("inf")
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        for _ in range(times):
+            array.max()
+        best = min(best, time.perf_counter() - started)
+    return array.nbytes * times / best

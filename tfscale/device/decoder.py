@@ -8,6 +8,7 @@ file has `decode` with the state in the place of the caches and neither position
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -114,6 +115,22 @@ class LiteRTDecoder:
             self._inputs[name]()[...] = 0
         if self.context_length is not None:
             self._inputs["mask"]()[...] = MASKED
+
+    def mark(self) -> Any:
+        """The place reached, for `back_to`. Of a Transformer it is the position, of an LSTM a copy of the state."""
+        if self.context_length is not None:
+            return self._position, None
+        return self._position, {name: np.array(self._inputs[name]()) for name in self.cache_shapes}
+
+    def back_to(self, mark: Any) -> None:
+        """Forgets what was read since a mark that was taken after the last reset."""
+        self._position, state = mark
+        if state is None:
+            # What the cache holds beyond is hidden by the mask, and overwritten by what is read next.
+            self._inputs["mask"]()[..., self._position :] = MASKED
+        else:
+            for name, value in state.items():
+                self._inputs[name]()[...] = value
 
     def feed(self, ids: Sequence[int]) -> np.ndarray:
         """Reads `ids` (one or more) after those read before: the last by `decode`, those before it by prefill calls.

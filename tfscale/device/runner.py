@@ -5,17 +5,18 @@ another platform does by hand: the file's signatures are described in `tfscale.d
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfscale.config import SamplingConfig
-from tfscale.device.bench import peak_rss_bytes, time_decoder
+from tfscale.device.bench import peak_rss_bytes, read_bandwidth, time_decoder
 from tfscale.device.bundle import BundleModel
 from tfscale.device.decoder import LiteRTDecoder
+from tfscale.device.suggest import Suggestion, suggest
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
-from tfscale.evaluation.generation import Generation, generate
+from tfscale.evaluation.generation import Generation, generate, stream
 from tfscale.files import read_json, sha256_file
 from tfscale.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
@@ -58,6 +59,25 @@ class DeviceModel:
     ) -> Generation:
         """Completes `prompt`; see `tfscale.evaluation.generation.generate`."""
         return generate(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, on_text)
+
+    def stream(
+        self,
+        prompt: str,
+        max_tokens: int = 64,
+        sampling: SamplingConfig | None = None,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Completes `prompt` piece by piece; see `tfscale.evaluation.generation.stream`.
+
+        Example:
+            for piece in model.stream("def main("):
+                print(piece, end="", flush=True)
+        """
+        return stream(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop)
+
+    def suggest(self, text: str, count: int = 3) -> list[Suggestion]:
+        """The most likely next words, or endings of the word that the text stops in; see `tfscale.device.suggest`."""
+        return suggest(self.decoder(), self.tokenizer, text, count)
 
     def score(
         self,
@@ -108,6 +128,13 @@ class DeviceModel:
         self._decoder.reset()
         return Score(nll, len(stream), utf8_bytes)
 
+    def bytes_per_token(self) -> int | None:
+        """Bytes of weights and caches that a decode step reads; None where model.json does not tell."""
+        weights = self.metadata.get("bytes_per_token")
+        if weights is None:
+            return None
+        return weights + 4 * sum(int(np.prod(shape)) for shape in self._decoder.cache_shapes.values())
+
     def benchmark(self, tokens: int = 128, repeats: int = 3, prompt_tokens: int = 64) -> dict[str, Any]:
         """Times the model on this machine.
 
@@ -117,12 +144,19 @@ class DeviceModel:
             prompt_tokens: tokens of the prompt.
 
         Returns:
-            What `tfscale.device.bench.time_decoder` returns, and `threads`, `file_bytes` and `peak_rss_bytes` (of this
-            process; None where the system does not tell).
+            What `tfscale.device.bench.time_decoder` returns, and `threads`, `file_bytes`, `peak_rss_bytes` (of this
+            process; None where the system does not tell), `bytes_per_token`, and with it `bandwidth_bytes_per_second`,
+            that of reading as many bytes on this machine with one thread, and `bandwidth_bound_tokens_per_second`: no
+            decoder that reads every weight for every token is faster on one core.
         """
         timing = time_decoder(self._decoder, self._decoder.vocabulary_size, tokens, repeats, prompt_tokens)
+        read = self.bytes_per_token()
+        bandwidth = None if read is None else read_bandwidth(read)
         return {
             **timing,
+            "bytes_per_token": read,
+            "bandwidth_bytes_per_second": bandwidth,
+            "bandwidth_bound_tokens_per_second": None if bandwidth is None or read is None else bandwidth / read,
             "threads": self.threads,
             "file_bytes": os.path.getsize(self.path),
             "peak_rss_bytes": peak_rss_bytes(),

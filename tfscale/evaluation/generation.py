@@ -1,7 +1,7 @@
 """Completes a prompt token by token, from any decoder; NumPy only, so that it also runs on the device."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -139,6 +139,44 @@ def generate(
         model = tfscale.device.load("export")
         generate(model.decoder(), model.tokenizer, "def main(", max_tokens=40, stop=["\\n\\n"]).text
     """
+    pieces = stream(decoder, tokenizer, prompt, max_tokens, sampling, stop)
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration as end:
+            return end.value
+        if on_text is not None:
+            on_text(piece)
+
+
+def stream(
+    decoder: Decoder,
+    tokenizer: Any,
+    prompt: str,
+    max_tokens: int,
+    sampling: SamplingConfig | None = None,
+    stop: Sequence[str] = (),
+) -> Generator[str, None, Generation]:
+    """Completes `prompt` piece by piece.
+
+    Args:
+        decoder: the model; it is reset first.
+        tokenizer: the model's tokenizer.
+        prompt: any text.
+        max_tokens: most tokens to draw.
+        sampling: how tokens are drawn; greedy if it is left out.
+        stop: strings that end the completion.
+
+    Yields:
+        Each new piece of text, as soon as it is certain; the iterator's return value is the `Generation`.
+
+    Raises:
+        PromptError, ConfigError: as `generate`, when the first piece is asked for.
+
+    Example:
+        for piece in stream(model.decoder(), model.tokenizer, "def main(", max_tokens=40):
+            print(piece, end="", flush=True)
+    """
     if max_tokens < 1:
         raise ConfigError(f"max_tokens={max_tokens!r} is out of range; expected 1 or more")
     if any(not text for text in stop):
@@ -156,13 +194,12 @@ def generate(
     seen = set(prompt_ids)
     tokens: list[int] = []
     pieces: list[str] = []
-    stream, stops = StreamDecoder(tokenizer), _StopStrings(stop)
+    spelled, stops = StreamDecoder(tokenizer), _StopStrings(stop)
 
-    def emit(text: str) -> None:
+    def emit(text: str) -> Generator[str, None, None]:
         if text:
             pieces.append(text)
-            if on_text is not None:
-                on_text(text)
+            yield text
 
     decoder.reset()
     logits = decoder.feed([tokenizer.end_id, *prompt_ids])
@@ -176,7 +213,7 @@ def generate(
             break
         tokens.append(token)
         seen.add(token)
-        emit(stops.push(stream.push(token)))
+        yield from emit(stops.push(spelled.push(token)))
         if stops.found:
             stopped_by = "stop"
         elif len(tokens) == max_tokens:
@@ -190,9 +227,9 @@ def generate(
             position += 1
             decoded += 1
     if not stops.found:
-        emit(stops.push(stream.flush()))
+        yield from emit(stops.push(spelled.flush()))
         if stops.found:
             stopped_by = "stop"
-        emit(stops.held)
+        yield from emit(stops.held)
     rate = decoded / seconds if decoded else None
     return Generation("".join(pieces), position - decoded, tokens, rate, stopped_by)

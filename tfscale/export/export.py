@@ -16,6 +16,7 @@ from tfscale.export.texts import write_texts
 from tfscale.export.tflite import export_tflite, usable_prefill_lengths
 from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
 from tfscale.models import Network
+from tfscale.models.weight_formats import weight_formats
 
 if TYPE_CHECKING:
     from tfscale.training.run_folder import Run
@@ -142,9 +143,21 @@ def describe(network: Network, tokenizer: Any, config: ExportConfig, path: str) 
         "file": os.path.basename(path),
         "sha256": sha256_file(path),
         "cache": {name: list(shape) for name, shape in network.cache_spec().items()},
+        "bytes_per_token": _bytes_per_token(network, config),
         "prefill_lengths": usable_prefill_lengths(network, config.prefill_lengths),
         "tfscale_version": _version("tfscale"),
     }
+
+
+def _bytes_per_token(network: Network, config: ExportConfig) -> int:
+    """Bytes of weights that decoding a token reads: all but those of tables of which it looks up one row."""
+    formats = weight_formats(network, config.quantize)
+    read = {id(weight) for weight in network.output_variables}
+    return sum(
+        formats[weight.path].bytes_of(tuple(weight.shape))
+        for weight in network.weights
+        if weight.name != "embeddings" or id(weight) in read
+    )
 
 
 def _versions() -> dict[str, str]:
