@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
-.PHONY: help install quickstart test test-tpu test-tf220 equivalence soak memory lint format benchmark clean
+.PHONY: help install quickstart test test-tpu test-web test-tf220 equivalence soak memory lint format benchmark clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -75,6 +75,14 @@ $(TENSORFLOW_TPU)/installed: setup.cfg
 test-tpu: $(TPU_COMPILER)/installed $(TENSORFLOW_TPU)/installed  ## every family's steps through the real TPU compiler (no TPU needed)
 	@TFSCALE_TPU_COMPILER=$(CURDIR)/$(TPU_COMPILER)/bin/python TFSCALE_TENSORFLOW_TPU=$(CURDIR)/$(TENSORFLOW_TPU)/bin/python \
 		$(BIN)/python -m pytest -m tpu tests/tpu_check $(ARGS)
+
+WEB_STAMP := .venv/installed-web
+$(WEB_STAMP): $(STAMP)
+	@$(INSTALL) --editable '.[train,litertlm,test,web]'
+	@touch $@
+
+test-web: $(WEB_STAMP)  ## the exported page in headless Chromium (CHROMIUM and CHROMEDRIVER name others than /usr/bin's)
+	@$(BIN)/python -m pytest -m web tests/export $(ARGS)
 
 $(TF220)/installed: setup.cfg
 	@echo "Installing TensorFlow 2.20 into $(TF220) (about 4 GB) ..."

@@ -173,7 +173,8 @@ def test_a_whole_search_by_the_command_and_again(folder, capsys, monkeypatch):
     assert "was begun with bounds=" in capsys.readouterr().err
 
 
-def test_bounds_that_cannot_be_met_are_told_by_how_much(folder, capsys):
+def test_bounds_that_cannot_be_met_are_told_by_how_much(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     words = ["compress", str(folder / "run"), "--output", str(folder / "never"), "--max-perplexity-increase", "0",
              "--target-tokens-per-second", "1e9", "--steps", "1", "--evaluation-tokens", "300"]  # fmt: skip
     assert cli.main(words) == 1

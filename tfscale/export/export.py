@@ -14,6 +14,7 @@ from tfscale.export.saved_model import FOLDER as SAVED_MODEL
 from tfscale.export.saved_model import check_saved_model, write_saved_model
 from tfscale.export.texts import write_texts
 from tfscale.export.tflite import export_tflite, usable_prefill_lengths
+from tfscale.export.web import check_web, write_page
 from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
 from tfscale.models import Network
 from tfscale.models.weight_formats import weight_formats
@@ -68,6 +69,8 @@ def export_run(
         tokens, source = held_out_tokens(run, config.parity_tokens)
     if config.format == "litertlm":
         check_bundle(network, tokenizer)
+    if config.format == "web":
+        check_web(tokenizer)
     with atomic_directory(config.output) as folder:
         tokenizer.save(os.path.join(folder, "tokenizer"))
         write = _write_saved_model if config.format == "saved_model" else _write_file
@@ -98,6 +101,9 @@ def _write_file(run: "Run", config: ExportConfig, folder: str, tokens: list[int]
     note("compare with Keras")
     report = check_parity(network, tokenizer, folder, tokens, quantize=config.quantize, threads=config.threads)
     require(report)
+    if config.format == "web":
+        note("page")
+        write_page(folder, tokenizer)
     if config.format == "litertlm":
         note("bundle, and compare with the file")
         bundle = os.path.join(folder, "model.litertlm")

@@ -168,6 +168,17 @@ print(model.signatures["score"](tokens=tf.constant([ids]))["nll"])
 """
 
 
+_WEB = """
+## Run it in the browser
+
+`index.html` completes what is typed into it; serve this folder, which needs nothing from elsewhere:
+
+```sh
+python -m http.server --directory .
+```
+"""
+
+
 def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int, tokenizer_kind: str,
            prompt: str, prompt_ids: list[int]) -> str:  # fmt: skip
     """The text of README.md.
@@ -209,5 +220,6 @@ def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int,
         return _SAVED_MODEL.format(**values)
     if metadata["format"] == "litertlm":
         return _BUNDLE.format(**values, bundle_bytes=parity["sizes"]["bundle_bytes"])
-    body = _HEAD + (_TRANSFORMER if metadata["family"] == "transformer" else _LSTM)
+    page = _WEB if metadata["format"] == "web" else ""
+    body = _HEAD + page + (_TRANSFORMER if metadata["family"] == "transformer" else _LSTM)
     return body.format(**values)

@@ -33,10 +33,10 @@ def write_texts(folder: str, run: "Run", report: dict[str, Any], metadata: dict[
     with atomic_write(os.path.join(folder, "README.md"), "w") as file:
         file.write(text)
     totals: dict[str, int] = {}
-    for names in report.get("operations", {}).values():
-        for name, number in names.items():
+    for counts in report.get("operations", {}).values():
+        for name, number in counts.items():
             totals[name] = totals.get(name, 0) + number
-    kind = {"tflite": "LiteRT", "litertlm": "LiteRT-LM", "saved_model": "TensorFlow"}[metadata["format"]]
+    names = {"tflite": "LiteRT", "litertlm": "LiteRT-LM", "saved_model": "TensorFlow", "web": "the browser"}
     sections: list[tuple[str, tuple[str, str], Any]] = [
         ("Export", ("", ""), _rows(report, metadata, parameters)),
         ("Operations", ("operation", "count"), sorted(totals.items(), key=lambda item: -item[1])),
@@ -44,7 +44,7 @@ def write_texts(folder: str, run: "Run", report: dict[str, Any], metadata: dict[
     ]
     render_report(
         os.path.join(folder, "report.html"),
-        f"{metadata['family'].capitalize()} for {kind}, {metadata['quantize']} weights",
+        f"{metadata['family'].capitalize()} for {names[metadata['format']]}, {metadata['quantize']} weights",
         [section for section in sections if section[2]],
         history=read_history(os.path.join(run.directory, "history.jsonl")),
         samples=[(prompt, greedy["file"])] if prompt else [],

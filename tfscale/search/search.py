@@ -86,9 +86,13 @@ def search_run(
     # The scales of int8 rows, which a float file has not.
     rows = sum(int(weight.shape[0]) for weight in run.network.weights if weight.name == "embeddings")
     todo = candidates(run.model_config, overhead + 12 * rows + 20_000, bounds.gzip)
-    # Where none will fit, the smallest shows by how much.
-    todo = [c for c in todo if _worth_trying(c, bounds)] or [min(todo, key=lambda candidate: candidate.bytes)]
-    failures = 0
+    # What needs no training takes seconds, and belongs into the table. Where nothing will fit, the smallest shows by
+    # how much.
+    fitting = [candidate for candidate in todo if _worth_trying(candidate, bounds)]
+    untrained = [candidate for candidate in todo if not candidate.tuned]
+    smallest = min(todo, key=lambda candidate: candidate.bytes)
+    todo = [*untrained, *([c for c in fitting if c.tuned] or ([] if fitting else [smallest]))]
+    found, failures = False, 0
     for candidate in todo:
         if candidate.name in state["candidates"]:
             figures = state["candidates"][candidate.name]
@@ -102,10 +106,12 @@ def search_run(
             _save(config.output, state)
             note(_line(figures, state["baseline"]))
         good = meets(figures, bounds, state["baseline"])
-        failures = 0 if good or not candidate.tuned else failures + 1
+        found = found or good
+        failures = failures + 1 if candidate.tuned and not good else 0
         # With a size to reach, the first that is good enough is the one that keeps most. Without one, smaller ones are
         # tried until two in a row are too bad.
-        if (good and bounds.size_bytes) or (not bounds.size_bytes and failures == 2):
+        enough = found if bounds.size_bytes is not None else failures == 2
+        if enough and candidate not in untrained[:-1]:
             break
     return _finish(run, config, bounds, state)
 

@@ -1,0 +1,88 @@
+// The tokenizers that the page knows: bytes, characters, and SentencePiece's unigram and BPE with byte fallback.
+const MARK = '\u2581';  // SentencePiece's sign for a space
+
+export class Tokenizer {
+  constructor(vocabulary) {
+    this.kind = vocabulary.kind;
+    this.endId = vocabulary.end_id;
+    this.unknownId = vocabulary.unknown_id;
+    this.pieces = vocabulary.pieces;
+    this.scores = vocabulary.scores;
+    this.byteIds = vocabulary.byte_ids;
+    this.ids = new Map();
+    const special = new Set([this.endId, this.unknownId, ...(this.byteIds || [])]);
+    (this.pieces || []).forEach((piece, id) => { if (!special.has(id)) this.ids.set(piece, id); });
+    this.longest = Math.max(1, ...[...this.ids.keys()].map((piece) => [...piece].length));
+    this.fromByteId = new Map((this.byteIds || []).map((id, byte) => [id, byte]));
+    if (this.scores) {
+      this.lowest = Math.min(...[...this.ids.values()].map((id) => this.scores[id]));
+    }
+  }
+
+  encode(text) {
+    if (this.kind === 'byte') return [...new TextEncoder().encode(text)];
+    if (this.kind === 'char') return [...text].map((c) => this.ids.get(c) ?? this.unknownId);
+    // The sign itself stands for spaces inside, so it is spelled in bytes.
+    const parts = text.split(MARK).map((part) => (
+      this.kind === 'unigram' ? this.unigram(part.replaceAll(' ', MARK)) : this.bpe(part.replaceAll(' ', MARK))));
+    return parts.reduce((all, part) => [...all, ...this.spelled(MARK), ...part]);
+  }
+
+  spelled(character) {
+    return [...new TextEncoder().encode(character)].map((byte) => this.byteIds[byte]);
+  }
+
+  /** The path of the highest sum of scores, summed in float32 as SentencePiece does. */
+  unigram(text) {
+    const characters = [...text];
+    const best = [{score: 0, from: 0, id: -1}];
+    const unknown = Math.fround(this.lowest - 10);
+    for (let end = 1; end <= characters.length; end++) best.push({score: -Infinity, from: 0, id: -1});
+    for (let start = 0; start < characters.length; start++) {
+      let piece = '';
+      let single = false;
+      for (let end = start + 1; end <= Math.min(characters.length, start + this.longest); end++) {
+        piece += characters[end - 1];
+        const id = this.ids.get(piece);
+        if (id === undefined) continue;
+        single ||= end === start + 1;
+        const score = Math.fround(best[start].score + this.scores[id]);
+        if (score > best[end].score) best[end] = {score, from: start, id};
+      }
+      if (!single) {
+        const score = Math.fround(best[start].score + unknown);
+        if (score > best[start + 1].score) best[start + 1] = {score, from: start, id: -1};
+      }
+    }
+    const parts = [];
+    for (let end = characters.length; end > 0; end = best[end].from) {
+      const {id, from} = best[end];
+      parts.push(id >= 0 ? [id] : this.spelled(characters.slice(from, end).join('')));
+    }
+    return parts.reverse().flat();
+  }
+
+  /** Merges the pair of the highest score, the leftmost of equal ones, until none is left. */
+  bpe(text) {
+    const parts = [...text];
+    for (;;) {
+      let best = -1;
+      let score = -Infinity;
+      for (let i = 0; i + 1 < parts.length; i++) {
+        const id = this.ids.get(parts[i] + parts[i + 1]);
+        if (id !== undefined && this.scores[id] > score) [best, score] = [i, this.scores[id]];
+      }
+      if (best < 0) break;
+      parts.splice(best, 2, parts[best] + parts[best + 1]);
+    }
+    return parts.flatMap((part) => (this.ids.has(part) ? [this.ids.get(part)] : this.spelled(part)));
+  }
+
+  /** The UTF-8 bytes that a token adds to a text. */
+  bytes(id) {
+    if (this.kind === 'byte') return Uint8Array.of(id);
+    if (this.fromByteId.has(id)) return Uint8Array.of(this.fromByteId.get(id));
+    const piece = id === this.unknownId ? '\ufffd' : this.pieces[id];
+    return new TextEncoder().encode(this.kind === 'char' ? piece : piece.replaceAll(MARK, ' '));
+  }
+}
