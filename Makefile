@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
-.PHONY: help install quickstart test test-tpu test-web test-tf220 equivalence soak memory lint format benchmark clean
+.PHONY: help install quickstart test test-tpu test-web test-tf220 equivalence soak memory lint format benchmark benchmark-device clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -45,12 +45,15 @@ format: $(STAMP)  ## put the code into the project's format
 	@$(BIN)/ruff format .
 
 $(BENCHMARK_STAMP): $(STAMP)
-	@echo "Installing what the benchmark compares with (PyTorch) into .venv ..."
+	@echo "Installing what the benchmark compares with (PyTorch, ONNX Runtime) into .venv ..."
 	@$(INSTALL) --editable '.[train,benchmark]'
 	@touch $@
 
 benchmark: $(BENCHMARK_STAMP)  ## tfscale beside PyTorch and stock Keras, in one run
 	@$(BIN)/python -m benchmarks $(if $(TEXT),--text '$(TEXT)') $(ARGS)
+
+benchmark-device: $(BENCHMARK_STAMP)  ## recipes, searches and other runtimes' speed on trained models (an hour; see --help for less)
+	@$(BIN)/python -m benchmarks.on_device $(ARGS)
 
 # The TPU compiler's packages do not belong to tfscale's environment: jax and libtpu, pinned in tfscale/tpu_check.
 $(TPU_COMPILER)/installed: $(STAMP) tfscale/tpu_check/compiler.py
