@@ -1,7 +1,8 @@
 """The same Transformer decoded token by token by other runtimes: PyTorch, ONNX Runtime, LiteRT-LM; one thread each.
 
     python -m benchmarks.device_peers onnx-files --run RUN --output DIR
-    python -m benchmarks.device_peers ours --export DIR        (and torch --run RUN, onnx --file FILE, litert-lm --export DIR)
+    python -m benchmarks.device_peers ours --export DIR      (also: torch --run RUN; onnx --file FILE;
+                                                              bundle --export DIR --tflite DIR)
 
 Each prints its decode tokens per second, and the greedy ids, which show that the weights are the same. PyTorch and ONNX
 Runtime get a cache that grows by a row each step, as their users write it.

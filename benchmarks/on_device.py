@@ -154,8 +154,8 @@ def search(models: Models) -> Iterator[Row]:
         best = found["candidates"][found["best"]]
         yield Row("search", f"size for 1/{part}: {found['best']}", "bytes", best["bytes"], whole, "float32",
                   Wanted("<=", 1 / part))  # fmt: skip
-        yield Row("search", f"perplexity at 1/{part}", "1", best["perplexity"], found["baseline"]["perplexity"], "float32",
-                  Wanted("<=", 1 + percent / 100))  # fmt: skip
+        yield Row("search", f"perplexity at 1/{part}", "1", best["perplexity"], found["baseline"]["perplexity"],
+                  "float32", Wanted("<=", 1 + percent / 100))  # fmt: skip
 
 
 def peers(models: Models) -> Iterator[Row]:

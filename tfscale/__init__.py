@@ -35,6 +35,7 @@ _HOME = {
     "parameter_count": "tfscale.models",
     "LanguageModel": "tfscale.training.language_model",
     "strategy": "tfscale.training.strategy",
+    "export_keras": "tfscale.export.scoring",
     "train": "tfscale.training.run",
     "plan": "tfscale.planning",
     "load_run": "tfscale.training.run_folder",

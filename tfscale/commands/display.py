@@ -31,4 +31,6 @@ def print_table(columns: list[str], rows: list[list[str]], title: str | None = N
         table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    # In a pipe or a notebook nobody knows the width, and 80 columns would break words.
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)

@@ -20,7 +20,7 @@ _PREFILL = "prefill_"
 
 
 @contextlib.contextmanager
-def _without_log_lines() -> Iterator[None]:
+def without_log_lines() -> Iterator[None]:
     """Keeps what the runtime's C++ code writes to stderr while it loads a file off the terminal; it has no option."""
     saved = os.dup(2)
     try:
@@ -51,7 +51,7 @@ class LiteRTDecoder:
     def __init__(self, path: str, threads: int = 1, xnnpack: bool = True):
         resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            with _without_log_lines():
+            with without_log_lines():
                 self._interpreter = Interpreter(
                     model_path=os.fspath(path), num_threads=threads, experimental_op_resolver_type=resolver
                 )

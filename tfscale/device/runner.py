@@ -14,6 +14,7 @@ from tfscale.config import SamplingConfig
 from tfscale.device.bench import peak_rss_bytes, read_bandwidth, time_decoder
 from tfscale.device.bundle import BundleModel
 from tfscale.device.decoder import LiteRTDecoder
+from tfscale.device.scorer import ScoringModel
 from tfscale.device.suggest import Suggestion, suggest
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
 from tfscale.evaluation.generation import Generation, generate, stream
@@ -172,7 +173,8 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         xnnpack: whether to use the XNNPACK kernels; no effect on a .litertlm bundle.
 
     Returns:
-        A `DeviceModel`; a `tfscale.device.bundle.BundleModel`, which can generate only, for a .litertlm bundle.
+        A `DeviceModel`; a `tfscale.device.bundle.BundleModel`, which can generate only, for a .litertlm bundle; a
+        `tfscale.device.scorer.ScoringModel`, which can score only, for a file of `tfscale.export_keras`.
 
     Raises:
         ExportError: the file is missing, damaged, not TFLite, or not a language model of tfscale.
@@ -193,6 +195,10 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         check_digest(path, metadata)
         return BundleModel(path, threads)
     _check_file(path, metadata)
+    if metadata.get("format") == "scoring":
+        named = metadata.get("tokenizer")
+        beside = _load_tokenizer(os.path.join(folder, named), metadata) if named else None
+        return ScoringModel(path, beside, metadata, threads, xnnpack)
     tokenizer = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer", "tokenizer")), metadata)
     decoder = LiteRTDecoder(path, threads, xnnpack)
     if tokenizer.vocabulary_size > decoder.vocabulary_size:

@@ -139,11 +139,11 @@ def _convert(network: Network, functions: dict, float16: bool) -> bytes:
             # The converter's own error class is private to TensorFlow.
             if type(error).__name__ != "ConverterError":
                 raise
-            raise ExportError(f"TFLite cannot express this network: {_reason(str(error))}") from error
+            raise ExportError(f"TFLite cannot express this network: {reason(str(error))}") from error
 
 
-def _reason(message: str) -> str:
-    """The operations that the converter names, or else its first line."""
+def reason(message: str) -> str:
+    """What the converter's message names: the operations that it lacks, or else its first line."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     named = [line for line in lines if line.startswith(("TF Select ops:", "Custom ops:", "Flex ops:"))]
     return "; ".join(named) or (lines[0] if lines else "no reason given")

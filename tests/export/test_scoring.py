@@ -1,0 +1,166 @@
+"""Keras models of a user's own as scoring files: what converts, what is fused, and what is refused."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfscale.device
+import tfscale.export.scoring as scoring
+from tfscale.errors import ConfigError, DataError, ExportError
+from tfscale.export.flatbuffer import operations
+from tfscale.export.scoring import export_keras, fused_lstm, scoring_file
+from tfscale.text.tokenizers import train_tokenizer
+
+T, V = 12, 257
+
+
+def attention(x):
+    mixed = keras.layers.MultiHeadAttention(2, 16)(x, x, use_causal_mask=True)
+    return keras.layers.LayerNormalization()(x + mixed)
+
+
+KINDS = {
+    "lstm": lambda x: keras.layers.LSTM(48, return_sequences=True)(x),
+    "two lstms": lambda x: keras.layers.LSTM(32, return_sequences=True)(
+        keras.layers.LSTM(40, return_sequences=True)(x)
+    ),
+    "bilstm": lambda x: keras.layers.Bidirectional(keras.layers.LSTM(24, return_sequences=True))(x),
+    "gru": lambda x: keras.layers.GRU(40, return_sequences=True)(x),
+    "rnn": lambda x: keras.layers.SimpleRNN(40, return_sequences=True)(x),
+    "attention": attention,
+}
+FUSED = {"lstm": 1, "two lstms": 2, "bilstm": 2, "gru": 0, "rnn": 0, "attention": 0}
+
+
+def network_of(kind):
+    keras.utils.set_random_seed(3)
+    ids = keras.Input((T,), dtype="int32")
+    x = KINDS[kind](keras.layers.Embedding(V, 32)(ids))
+    network = keras.Model(ids, keras.layers.Dense(V)(x))
+    network.set_weights([weight * 3 for weight in network.get_weights()])
+    return network
+
+
+@pytest.fixture(scope="module")
+def text():
+    return train_tokenizer("byte", [], 257), "The quick brown fox jumps over the lazy dog. " * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_ones_own(tmp_path, kind, text):
+    tokenizer, words = text
+    network = network_of(kind)
+    stream = [*tokenizer.encode(words), tokenizer.end_id]
+    report = export_keras(
+        network, output=str(tmp_path / "export"), sequence_length=T, held_out=stream, tokenizer=tokenizer
+    )
+    assert report["passed"]
+    names = [name for counts in report["operations"].values() for name in counts]
+    found = sum(counts.get("UNIDIRECTIONAL_SEQUENCE_LSTM", 0) for counts in report["operations"].values())
+    assert found == FUSED[kind] and not any(name.startswith("Flex") for name in names)
+    assert ("WHILE" in names) == (kind in ("gru", "rnn"))
+    model = tfscale.device.load(str(tmp_path / "export"))
+    inputs = np.array([tokenizer.end_id, *stream[: T - 1]])
+    expected = np.asarray(network(inputs[None]))[0]
+    np.testing.assert_allclose(model.logits(inputs), expected, atol=1e-4)
+    np.testing.assert_allclose(model.logits(inputs), expected, atol=1e-4)  # nothing is kept between calls
+    if kind != "bilstm":  # a backward layer sees what fills the window up
+        np.testing.assert_allclose(model.logits(inputs[:5]), expected[:5], atol=1e-4)
+    by_hand = 0.0
+    for start in range(0, len(stream), T):
+        targets = np.array(stream[start : start + T])
+        before = np.array([([tokenizer.end_id, *stream])[start : start + len(targets)]])
+        padded = np.pad(before, [(0, 0), (0, T - before.shape[1])])
+        logits = np.asarray(network(padded), np.float64)[0, : before.shape[1]]
+        by_hand += float((np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(targets)), targets]).sum())
+    score = model.score(words)
+    assert score.tokens == len(stream) and score.nll == pytest.approx(by_hand, rel=1e-5)
+    # The layers compute by themselves again.
+    np.testing.assert_allclose(np.asarray(network(inputs[None]))[0], expected, atol=1e-6)
+
+
+def test_the_fused_operation_keeps_state_which_the_runner_resets(text):
+    content = scoring_file(network_of("lstm"), T, "none")
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content)
+    runner = interpreter.get_signature_runner("score")
+    ids = np.arange(T, dtype=np.int32)[None] + 65
+    first, second = (runner(tokens=ids)["logits"] for _ in range(2))
+    assert np.abs(first - second).max() > 0.1
+    interpreter.reset_all_variables()
+    np.testing.assert_array_equal(runner(tokens=ids)["logits"], first)
+
+
+@pytest.mark.parametrize("quantize, largest", [("float16", 0.55), ("int8", 0.4)])
+def test_smaller_files(tmp_path, text, quantize, largest):
+    tokenizer, words = text
+    network = network_of("lstm")
+    stream = tokenizer.encode(words)
+    whole = len(scoring_file(network, T, "none"))
+    report = export_keras(network, output=str(tmp_path / "x"), sequence_length=T, held_out=stream, tokenizer=tokenizer,
+                          quantize=quantize)  # fmt: skip
+    assert report["sizes"]["file_bytes"] < largest * whole
+    assert report["perplexity"]["file"] != report["perplexity"]["keras"]
+
+
+def test_layers_that_cannot_be_fused_keep_their_loop():
+    for options in ({"recurrent_activation": "hard_sigmoid"}, {"use_bias": False}, {"activation": "relu"}):
+        ids = keras.Input((T,), dtype="int32")
+        x = keras.layers.LSTM(16, return_sequences=True, **options)(keras.layers.Embedding(V, 16)(ids))
+        network = keras.Model(ids, keras.layers.Dense(V)(x))
+        with fused_lstm(network, tf.Module()) as count:
+            assert count == 0
+
+
+def test_a_masked_layer_keeps_its_loop(text):
+    ids = keras.Input((T,), dtype="int32")
+    x = keras.layers.Embedding(V, 16, mask_zero=True)(ids)
+    network = keras.Model(ids, keras.layers.Dense(V)(keras.layers.LSTM(16, return_sequences=True)(x)))
+    names = [name for counts in operations(scoring_file(network, T, "none")).values() for name in counts]
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM" not in names and "WHILE" in names
+
+
+def test_a_file_that_computes_something_else_is_not_written(tmp_path, text, monkeypatch):
+    tokenizer, words = text
+    other = network_of("gru")
+    other.set_weights([weight + 0.3 for weight in other.get_weights()])
+    original = scoring.scoring_file
+    monkeypatch.setattr(scoring, "scoring_file", lambda network, length, quantize: original(other, length, quantize))
+    with pytest.raises(ExportError, match="fails its parity check: max_logit_difference"):
+        export_keras(network_of("gru"), output=str(tmp_path / "x"), sequence_length=T,
+                     held_out=tokenizer.encode(words), tokenizer=tokenizer)  # fmt: skip
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_operation_that_tflite_lacks(text):
+    ids = keras.Input((T,), dtype="int32")
+
+    @keras.saving.register_keras_serializable("tests")
+    class Inverse(keras.layers.Layer):
+        def call(self, x):
+            return x + tf.reduce_sum(tf.linalg.inv(tf.eye(3) * (2 + x[0, 0, 0])))
+
+    network = keras.Model(ids, keras.layers.Dense(V)(Inverse()(keras.layers.Embedding(V, 16)(ids))))
+    with pytest.raises(ExportError, match="TFLite cannot express this network: .*MatrixInverse"):
+        scoring_file(network, T, "none")
+
+
+def test_mistakes(tmp_path, text):
+    tokenizer, words = text
+    network, stream = network_of("gru"), text[0].encode(text[1])
+    common = {"output": str(tmp_path / "x"), "held_out": stream}
+    with pytest.raises(ConfigError, match="quantize='int4' is for language models of tfscale"):
+        export_keras(network, sequence_length=T, tokenizer=tokenizer, quantize="int4", **common)
+    with pytest.raises(ConfigError, match="sequence_length=1 is out of range"):
+        export_keras(network, sequence_length=1, tokenizer=tokenizer, **common)
+    with pytest.raises(ConfigError, match="give a tokenizer, or the end_id"):
+        export_keras(network, sequence_length=T, **common)
+    export_keras(network, sequence_length=T, end_id=256, **common)
+    model = tfscale.device.load(str(tmp_path / "x"))
+    assert model.score(stream).tokens == len(stream)
+    with pytest.raises(ConfigError, match="has no tokenizer beside it; give ids"):
+        model.score("text")
+    with pytest.raises(DataError, match="a window has 1 to 12 tokens; received 13"):
+        model.logits(range(13))

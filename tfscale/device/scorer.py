@@ -1,0 +1,90 @@
+"""Scores windows of tokens with a file whose one signature is `score`; what `tfscale.export_keras` writes.
+
+Shapes: T tokens of a window, V vocabulary.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from tfscale.device.decoder import without_log_lines
+from tfscale.errors import ConfigError, DataError, ExportError
+from tfscale.score import Score, token_nll
+from tfscale.text.tokenizers import Tokenizer
+
+
+class ScoringModel:
+    """A file that reads whole windows; made by `tfscale.device.load`.
+
+    Args:
+        path: the .tflite file.
+        tokenizer: the model's; None if the caller has one of their own, and scores ids.
+        metadata: the content of model.json.
+        threads: CPU threads.
+        xnnpack: whether to use the XNNPACK kernels.
+
+    Raises:
+        ExportError: the file cannot be run, or has other signatures.
+    """
+
+    def __init__(
+        self, path: str, tokenizer: Tokenizer | None, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
+    ):
+        resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        try:
+            with without_log_lines():
+                self._interpreter = Interpreter(
+                    model_path=os.fspath(path), num_threads=threads, experimental_op_resolver_type=resolver
+                )
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ExportError(f"{path} cannot be run by LiteRT: {str(error).strip().splitlines()[0]}") from error
+        signatures = self._interpreter.get_signature_list()
+        if list(signatures) != ["score"] or signatures["score"]["inputs"] != ["tokens"]:
+            raise ExportError(
+                f"{path} does not score: its signatures are {signatures}, expected score(tokens) -> logits"
+            )
+        self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
+        detail = self._interpreter.get_signature_runner("score").get_input_details()["tokens"]
+        self.sequence_length = int(detail["shape"][1])
+        output = self._interpreter.get_signature_runner("score").get_output_details()["logits"]
+        self.vocabulary_size = int(output["shape"][-1])
+
+    def logits(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Logits (n, V) float32 after each of n ids, 1 <= n <= T; what follows them is filled up and cut off."""
+        count = len(ids)
+        if not 1 <= count <= self.sequence_length:
+            raise DataError(f"a window has 1 to {self.sequence_length} tokens; received {count}")
+        tokens = np.zeros((1, self.sequence_length), np.int32)
+        tokens[0, :count] = ids
+        # A fused LSTM keeps its state in the file's variables from one call to the next.
+        self._interpreter.reset_all_variables()
+        return self._interpreter.get_signature_runner("score")(tokens=tokens)["logits"][0, :count]
+
+    def score(
+        self, text: str | Sequence[int], utf8_bytes: int = 0, progress: Callable[[int, int], None] | None = None
+    ) -> Score:
+        """The likelihood of a text or of ids, in windows of T; as `tfscale.device.DeviceModel.score`."""
+        if isinstance(text, str):
+            if self.tokenizer is None:
+                raise ConfigError(f"{self.path} has no tokenizer beside it; give ids in the place of text")
+            stream = [*self.tokenizer.encode(text), self.tokenizer.end_id]
+            utf8_bytes = len(text.encode("utf-8"))
+        else:
+            stream = [int(token) for token in text]
+        if not stream:
+            raise DataError("nothing to score: the text has 0 tokens; give 1 or more")
+        if min(stream) < 0 or max(stream) >= self.vocabulary_size:
+            raise DataError(
+                f"token ids to score must be 0 to {self.vocabulary_size - 1}; received {min(stream)} to {max(stream)}"
+            )
+        inputs, nll = [self.metadata["end_id"], *stream[:-1]], 0.0
+        for start in range(0, len(stream), self.sequence_length):
+            end = min(start + self.sequence_length, len(stream))
+            nll += float(token_nll(self.logits(inputs[start:end]), np.array(stream[start:end])).sum())
+            if progress is not None:
+                progress(end, len(stream))
+        return Score(nll, len(stream), utf8_bytes)
