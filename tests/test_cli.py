@@ -448,6 +448,6 @@ def test_every_command_module_is_complete():
         assert callable(module.parse) and callable(module.run) and callable(module.show)
     assert set(cli.COMMANDS) == {
         "quickstart", "prepare", "train", "evaluate", "generate", "export", "benchmark", "launch", "plan",
-        "tpu-check", "compress",
+        "tpu-check", "compress", "trim",
     }  # fmt: skip
     assert evaluate.parse(["run"]).split == "validation"

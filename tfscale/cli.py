@@ -24,6 +24,7 @@ from tfscale.commands import (
     quickstart,
     tpu_check,
     train,
+    trim,
 )
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.launching.lifeline import follow_launcher
@@ -35,6 +36,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "generate": generate,
     "compress": compress,
+    "trim": trim,
     "export": export,
     "benchmark": benchmark,
     "launch": launch,

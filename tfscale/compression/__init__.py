@@ -6,6 +6,7 @@ from tfscale.compression.pruning import Pruner, Sparsity, measure_sparsity, prun
 from tfscale.compression.structured import shrink_feed_forward, shrink_heads, shrink_lstm
 from tfscale.compression.tfmot import ConstantSparsity, PolynomialDecay
 from tfscale.compression.tuning import distill, distill_run, quantize_aware
+from tfscale.compression.vocabulary import trim_run
 
 __all__ = [
     "ConstantSparsity",
@@ -25,4 +26,5 @@ __all__ = [
     "shrink_heads",
     "shrink_lstm",
     "strip",
+    "trim_run",
 ]

@@ -1,0 +1,127 @@
+"""Fewer tokens: those that a sample of the text in question never has leave the tokenizer and the tables.
+
+What was a token of its own and is not any more is spelled by shorter pieces or by its bytes, so every text still has
+ids and comes back exactly.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.config import to_dict
+from tfscale.errors import ConfigError, TokenizerError
+from tfscale.evaluation.evaluate import text_stream
+from tfscale.files import atomic_directory, claim_directory, write_json
+from tfscale.models import LSTMLM, Network, build_network
+from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
+from tfscale.training.run_folder import Run, load_run, named, save_network, write_run_files
+
+
+def trim_run(run: Run | str, text: Sequence[str], output: str, min_count: int = 1) -> dict[str, Any]:
+    """Writes a run with a smaller vocabulary. It evaluates and exports as it is; to train on, prepare data anew.
+
+    Args:
+        run: a run, or its folder, with a SentencePiece unigram tokenizer; it is left as it is.
+        text: files, folders or globs of the text that the model is for.
+        output: run folder to write.
+        min_count: tokens that occur less often than this in `text` leave.
+
+    Returns:
+        `vocabulary_before` and `vocabulary`, `parameters_before` and `parameters`, `sample_tokens` before and after.
+
+    Raises:
+        TokenizerError: another kind of tokenizer.
+        DataError: the text is missing or empty.
+        ConfigError: every token occurs, or `min_count` is below 1.
+
+    Example:
+        trim_run("run", ["messages/*.txt"], "small")
+    """
+    if min_count < 1:
+        raise ConfigError(f"min_count={min_count!r} is out of range; expected 1 or more")
+    claim_directory(output, "config.yaml", "a run folder")
+    run = load_run(run) if isinstance(run, str) else run
+    stream, _ = text_stream(run.tokenizer, text)
+    counts = np.bincount(stream, minlength=run.tokenizer.vocabulary_size)
+    tokenizer, kept = trim_tokenizer(run.tokenizer, np.flatnonzero(counts >= min_count).tolist())
+    network = trim_network(run.network, kept)
+    after, _ = text_stream(tokenizer, text)
+    summary = {
+        "vocabulary_before": run.tokenizer.vocabulary_size, "vocabulary": tokenizer.vocabulary_size,
+        "parameters_before": run.network.count_params(), "parameters": network.count_params(),
+        "sample_tokens_before": len(stream), "sample_tokens": len(after),
+        # Of the run as it was: by other tokens, perplexities do not compare.
+        "steps": run.summary.get("steps"), "validation": None,
+    }  # fmt: skip
+    described = {
+        "model": named(network.config), "train": to_dict(run.train_config), "data": None, "data_digest": None,
+        "tokenizer_digest": tokenizer.digest, "started_from": run.weights_digest,
+    }  # fmt: skip
+    with atomic_directory(output) as folder:
+        write_run_files(folder, described, tokenizer)
+        save_network(network, os.path.join(folder, "model.keras"))
+        write_json(os.path.join(folder, "summary.json"), summary)
+    return summary
+
+
+def trim_tokenizer(
+    tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray
+) -> tuple[SentencePieceTokenizer, list[int]]:
+    """A SentencePiece tokenizer of the wanted pieces, and the old ids of its pieces in their order.
+
+    The special tokens, the 256 bytes, the space, and the piece of the lowest score, from which that of unknown
+    characters is counted, stay in any case; so a text whose tokens are all wanted is cut as before.
+
+    Raises:
+        TokenizerError: another kind of tokenizer, or BPE, whose longer pieces are merged from shorter ones.
+        ConfigError: nothing leaves.
+    """
+    if not isinstance(tokenizer, SentencePieceTokenizer):
+        raise TokenizerError(f"the vocabulary of a {tokenizer.kind} tokenizer cannot be trimmed; sentencepiece can")
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.model)
+    if model.trainer_spec.model_type != model.trainer_spec.UNIGRAM:
+        raise TokenizerError("only SentencePiece's unigram can be trimmed: BPE builds its pieces from shorter ones")
+    normal = [index for index, piece in enumerate(model.pieces) if piece.type == piece.NORMAL]
+    lowest = min(normal, key=lambda index: model.pieces[index].score)
+    # Spelled in bytes, the sign for a space would come back as the sign.
+    spaces = {index for index in normal if model.pieces[index].piece == SPACE_MARK}
+    leaves = set(normal) - {int(index) for index in wanted} - {lowest} - spaces
+    if not leaves:
+        raise ConfigError("every token of the vocabulary occurs in the text; give another text, or a higher min_count")
+    kept = [index for index in range(len(model.pieces)) if index not in leaves]
+    pieces = [model.pieces[index] for index in kept]
+    trimmed = sentencepiece_model_pb2.ModelProto()
+    trimmed.CopyFrom(model)
+    del trimmed.pieces[:]
+    trimmed.pieces.extend(pieces)
+    trimmed.trainer_spec.vocab_size = len(pieces)
+    return SentencePieceTokenizer(trimmed.SerializeToString()), kept
+
+
+def trim_network(network: Network, kept: Sequence[int]) -> Network:
+    """The network with the rows of `kept` tokens, in their order; its other logits are what they were."""
+    config = network.config
+    small = build_network(
+        type(config)(**{**to_dict(config), "vocabulary_size": len(kept)}), network.precision, network.seed
+    )
+    columns = [network.output_layer.kernel, network.output_layer.bias] if (
+        isinstance(network, LSTMLM) and network.output_layer is not None
+    ) else []  # fmt: skip
+    by_column = {weight.path for weight in columns} | {
+        weight.path for weight in network.weights if weight.name == "reverse_embeddings"
+    }
+    table = network.token_embedding.embeddings.path
+    for source, target in zip(network.weights, small.weights, strict=True):
+        value = source.numpy()
+        if source.path == table:
+            value = value[list(kept)]
+        elif source.path in by_column:
+            value = value[..., list(kept)]
+        target.assign(tf.convert_to_tensor(value))
+    return small
