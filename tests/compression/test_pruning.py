@@ -240,3 +240,13 @@ def test_importing_it_leaves_keras_and_the_environment_as_they_were(legacy):
         environ["TF_USE_LEGACY_KERAS"] = legacy
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True)
     assert done.stdout.split() == [str(legacy), "tf_keras" if legacy == "1" else "keras"], done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("schedule, message", [
+    (lambda: ConstantSparsity(1.5, 0), r"pruning schedule: target_sparsity must be in range \[0,1\)"),
+    (lambda: PolynomialDecay(0.0, -0.1, 0, 10), r"pruning schedule: final_sparsity must be in range"),
+    (lambda: PolynomialDecay(0.0, 0.5, 10, 5), "pruning schedule: begin_step should be <= end_step"),
+])  # fmt: skip
+def test_schedules_out_of_range(schedule, message):
+    with pytest.raises(ConfigError, match=message):
+        schedule()

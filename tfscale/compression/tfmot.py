@@ -5,10 +5,15 @@ If that is the first look at it in the process, `tf.keras` is Keras 2 from then 
 and the variable is put back.
 """
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
+
+from tfscale.errors import ConfigError
 
 _VARIABLE = "TF_USE_LEGACY_KERAS"
 
@@ -28,7 +33,42 @@ def _import_engine():
     return pruning_impl.Pruning, pruning_schedule
 
 
+@contextlib.contextmanager
+def _mistakes_named() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"pruning schedule: {error}") from error
+
+
 Pruning, _schedules = _import_engine()
-ConstantSparsity = _schedules.ConstantSparsity
-PolynomialDecay = _schedules.PolynomialDecay
 PruningSchedule = _schedules.PruningSchedule
+_Constant: Any = _schedules.ConstantSparsity
+_Polynomial: Any = _schedules.PolynomialDecay
+
+
+class ConstantSparsity(_Constant):
+    """TF-MOT's schedule of one sparsity from `begin_step` to `end_step`, every `frequency` steps.
+
+    Raises:
+        ConfigError: a sparsity outside 0 to 1, or steps that contradict each other.
+    """
+
+    def __init__(self, target_sparsity: float, begin_step: int, end_step: int = -1, frequency: int = 100):
+        with _mistakes_named():
+            super().__init__(target_sparsity, begin_step, end_step, frequency)
+
+
+class PolynomialDecay(_Polynomial):
+    """TF-MOT's schedule that rises from `initial_sparsity` to `final_sparsity` by a power (Zhu and Gupta 2017).
+
+    Raises:
+        ConfigError: as `ConstantSparsity`.
+    """
+
+    def __init__(
+        self, initial_sparsity: float, final_sparsity: float, begin_step: int, end_step: int, power: int = 3,
+        frequency: int = 100,
+    ):  # fmt: skip
+        with _mistakes_named():
+            super().__init__(initial_sparsity, final_sparsity, begin_step, end_step, power, frequency)
