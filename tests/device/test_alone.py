@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +17,12 @@ def alone(tmp_path_factory):
     """The interpreter of a virtual environment that has the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("alone")
     # Built from a copy: setuptools leaves its build folder beside the sources.
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    for name in listed:
-        if name.startswith("tfscale/") or name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
+    source = folder / "source"
+    shutil.copytree(ROOT / "tfscale", source / "tfscale", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(folder / "source")]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = folder.glob("tfscale-*.whl")
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)

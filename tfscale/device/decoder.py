@@ -20,7 +20,7 @@ _PREFILL = "prefill_"
 
 
 @contextlib.contextmanager
-def without_log_lines() -> Iterator[None]:
+def _without_log_lines() -> Iterator[None]:
     """Keeps what the runtime's C++ code writes to stderr while it loads a file off the terminal; it has no option."""
     saved = os.dup(2)
     try:
@@ -30,6 +30,24 @@ def without_log_lines() -> Iterator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def open_interpreter(path: str, threads: int, xnnpack: bool) -> Interpreter:
+    """An interpreter of a file, with its tensors allocated.
+
+    Raises:
+        ExportError: LiteRT refuses the file.
+    """
+    resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        with _without_log_lines():
+            interpreter = Interpreter(
+                model_path=os.fspath(path), num_threads=threads, experimental_op_resolver_type=resolver
+            )
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(f"{path} cannot be run by LiteRT: {str(error).strip().splitlines()[0]}") from error
+    return interpreter
 
 
 class LiteRTDecoder:
@@ -49,15 +67,7 @@ class LiteRTDecoder:
     """
 
     def __init__(self, path: str, threads: int = 1, xnnpack: bool = True):
-        resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        try:
-            with without_log_lines():
-                self._interpreter = Interpreter(
-                    model_path=os.fspath(path), num_threads=threads, experimental_op_resolver_type=resolver
-                )
-                self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ExportError(f"{path} cannot be run by LiteRT: {str(error).strip().splitlines()[0]}") from error
+        self._interpreter = open_interpreter(path, threads, xnnpack)
         signatures = self._interpreter.get_signature_list()
         self._check_signatures(path, signatures)
         decode = self._interpreter.get_signature_runner("decode")

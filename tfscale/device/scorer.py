@@ -3,14 +3,12 @@
 Shapes: T tokens of a window, V vocabulary.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from tfscale.device.decoder import without_log_lines
+from tfscale.device.decoder import open_interpreter
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
@@ -33,15 +31,7 @@ class ScoringModel:
     def __init__(
         self, path: str, tokenizer: Tokenizer | None, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
     ):
-        resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        try:
-            with without_log_lines():
-                self._interpreter = Interpreter(
-                    model_path=os.fspath(path), num_threads=threads, experimental_op_resolver_type=resolver
-                )
-                self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ExportError(f"{path} cannot be run by LiteRT: {str(error).strip().splitlines()[0]}") from error
+        self._interpreter = open_interpreter(path, threads, xnnpack)
         signatures = self._interpreter.get_signature_list()
         if list(signatures) != ["score"] or signatures["score"]["inputs"] != ["tokens"]:
             raise ExportError(

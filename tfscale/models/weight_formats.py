@@ -92,6 +92,11 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     return weight + tf.stop_gradient(tf.reshape(rounded, weight.shape) - weight)
 
 
+def rounded(weight: tf.Tensor, form: WeightFormat | None) -> tf.Tensor:
+    """`fake_quantize` of a weight of 8 or 4 bits; any other as it is."""
+    return weight if form is None or form.bits > 8 else fake_quantize(weight, form)
+
+
 def store(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     """What a weight of any format is after it was stored."""
     if form.bits == 32:

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError
 from tfscale.models.remat import SEED_STATE_NAME
-from tfscale.models.weight_formats import WeightFormat, fake_quantize
+from tfscale.models.weight_formats import WeightFormat, rounded
 from tfscale.training.averages import local_value
 from tfscale.training.checkpoint import network_state
 from tfscale.training.distillation import Teacher
@@ -122,7 +122,7 @@ class TrainStep:
         """The weights as they are meant to be used: averaged, and rounded to their formats; none if they are as is."""
         values = [tf.convert_to_tensor(local_value(v)) for v in self.averages or self.variables]
         if any(self.formats):
-            return [_rounded(value, form) for value, form in zip(values, self.formats, strict=True)]
+            return [rounded(value, form) for value, form in zip(values, self.formats, strict=True)]
         return values if self.averages else []
 
     def state(self) -> dict[str, tf.Variable]:
@@ -244,7 +244,7 @@ class TrainStep:
             tape.watch(values)
             if any(self.formats):
                 rounded = [
-                    _rounded(tf.convert_to_tensor(v), form) for v, form in zip(sources, self.formats, strict=True)
+                    rounded(tf.convert_to_tensor(v), form) for v, form in zip(sources, self.formats, strict=True)
                 ]
                 stand_ins |= {id(w): v for w, v in zip(trained, rounded, strict=True)}
             with keras.StatelessScope(state_mapping=seeds) as scope:
@@ -313,10 +313,6 @@ class TrainStep:
         decay = self.options.ema_decay
         for average, variable in zip(self.averages, self.variables, strict=True):
             average.assign(decay * average + (1 - decay) * variable)
-
-
-def _rounded(value: tf.Tensor, form: WeightFormat | None) -> tf.Tensor:
-    return value if form is None or form.bits > 8 else fake_quantize(value, form)
 
 
 def _counter(value: Any, dtype: tf.DType) -> tf.Variable:

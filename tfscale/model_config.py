@@ -1,0 +1,100 @@
+"""The options of each model family, in the manner of `tfscale.config`, which hands them on."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tfscale.errors import ConfigError, check_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Decoder-only Transformer: pre-norm, learned positions, GELU (Radford et al. 2019, "GPT-2")."""
+
+    family: ClassVar[str] = "transformer"
+
+    vocabulary_size: int = 0
+    """Entries of the vocabulary; 0 takes the tokenizer's."""
+    sequence_length: int = 128
+    """Context in tokens: the length of a training window and the most that the model can look back."""
+    hidden_dim: int = 128
+    """Width of the residual stream."""
+    num_layers: int = 4
+    """Transformer blocks."""
+    num_heads: int = 4
+    """Attention heads; must divide hidden_dim where head_dim is 0."""
+    head_dim: int = 0
+    """Width of a head; 0 takes hidden_dim / num_heads."""
+    feed_forward_dim: int = 0
+    """Width of the feed-forward layer; 0 takes 4 x hidden_dim."""
+    feed_forward_rank: int = 0
+    """Rank of the two matrices of the feed-forward layer, each a product of two smaller ones; 0 is full rank."""
+    embedding_rank: int = 0
+    """Width of the token embedding, with a matrix between it and hidden_dim (Lan et al. 2020); 0 takes hidden_dim."""
+    dropout: float = 0.0
+    """Dropout rate after the embedding, attention and feed-forward layers, 0 to below 1."""
+    use_bias: bool = False
+    """Biases in the dense and normalization layers (GPT-2 has them)."""
+    tie_embeddings: bool = True
+    """Use the token embedding as the output projection (Press and Wolf 2017)."""
+
+    def __post_init__(self) -> None:
+        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        for name in ("sequence_length", "hidden_dim", "num_layers", "num_heads"):
+            check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        check_range(
+            self.feed_forward_dim >= 0, "model.feed_forward_dim", self.feed_forward_dim, "0 (4 x hidden_dim) or more"
+        )
+        for name in ("head_dim", "feed_forward_rank", "embedding_rank"):
+            check_range(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "0 (its default) or more")
+        check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+        if not self.head_dim and self.hidden_dim % self.num_heads:
+            raise ConfigError(
+                f"model.hidden_dim={self.hidden_dim} is not divisible by model.num_heads={self.num_heads}"
+            )
+
+    @property
+    def feed_forward_width(self) -> int:
+        """Width of the feed-forward layer."""
+        return self.feed_forward_dim or 4 * self.hidden_dim
+
+    @property
+    def head_width(self) -> int:
+        """Width of a head."""
+        return self.head_dim or self.hidden_dim // self.num_heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSTMConfig:
+    """Embedding, LSTM layers and a softmax (Mikolov et al. 2010; Zaremba et al. 2014)."""
+
+    family: ClassVar[str] = "lstm"
+
+    vocabulary_size: int = 0
+    """Entries of the vocabulary; 0 takes the tokenizer's."""
+    sequence_length: int = 128
+    """Length of a training window in tokens; the state starts at zero in each."""
+    embedding_dim: int = 128
+    """Width of the token embedding."""
+    hidden_dim: int = 256
+    """Units of each LSTM layer."""
+    num_layers: int = 1
+    """LSTM layers."""
+    dropout: float = 0.0
+    """Dropout rate on the embedding and on each LSTM layer's output, 0 to below 1."""
+    tie_embeddings: bool = False
+    """Use the token embedding as the output projection, after a dense layer where hidden_dim is not embedding_dim."""
+    output_rank: int = 0
+    """Rank of the output projection, a product of two smaller matrices; 0 is full rank. No effect if it is tied."""
+
+    def __post_init__(self) -> None:
+        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        for name in ("sequence_length", "embedding_dim", "hidden_dim", "num_layers"):
+            check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        check_range(self.output_rank >= 0, "model.output_rank", self.output_rank, "0 (full rank) or more")
+        check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+
+
+ModelConfig = TransformerConfig | LSTMConfig
+MODEL_CONFIGS: dict[str, type[TransformerConfig] | type[LSTMConfig]] = {
+    config.family: config for config in (TransformerConfig, LSTMConfig)
+}
