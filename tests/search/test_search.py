@@ -8,7 +8,8 @@ import pytest
 
 import tfscale.search.search as search_module
 from tfscale import cli
-from tfscale.compress_config import CompressConfig, SearchConfig
+from tfscale.compress_config import SHRINK_SIZES, CompressConfig, SearchConfig
+from tfscale.compression.compress import SHRINKERS
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.data.prepare import prepare
 from tfscale.device import load
@@ -60,6 +61,13 @@ def test_sizes_become_smaller_and_are_what_the_files_have(config):
     found = candidates(config, 0, compressed=False)
     assert len({candidate.name for candidate in found}) == len(found)
     assert [c.tuned for c in found] == sorted(c.tuned for c in found)
+    for shrink in sizes:
+        # Whatever is proposed can be made.
+        network = build_network(config)
+        for name in SHRINK_SIZES:
+            if size := getattr(shrink, name):
+                network = SHRINKERS[name](network, size)
+        assert network.config == shrunken(config, shrink)
     for candidate in found[:: len(found) // 4]:
         network = build_network(shrunken(config, candidate.shrink))
         assert candidate.bytes == stored_bytes(network, candidate.quantize)

@@ -26,6 +26,15 @@ from tfscale.training.run import train
 from tfscale.training.run_folder import Run, load_run
 from tfscale.training.strategy import strategy
 
+RANKED: dict[str, Any] = {
+    "feed_forward_dim": shrink_feed_forward, "num_heads": shrink_heads, "lstm_units": shrink_lstm,
+}  # fmt: skip
+"""What takes units out, by the size of `ShrinkConfig`; each also takes batches to rank them on."""
+SHRINKERS: dict[str, Any] = RANKED | {
+    "feed_forward_rank": factorize_feed_forward, "embedding_rank": factorize_embedding, "output_rank": factorize_output,
+}  # fmt: skip
+"""What makes each size smaller."""
+
 
 def compress_run(
     run: Run | str,
@@ -128,18 +137,9 @@ def shrink(run: Run, config: ShrinkConfig, data: str) -> Network:
             training_dataset(data, sequence_length=run.model_config.sequence_length, global_batch_size=rows, seed=0)
             .take(config.saliency_batches)
         )  # fmt: skip
-    ranked: dict[str, Any] = {
-        "feed_forward_dim": shrink_feed_forward,
-        "num_heads": shrink_heads,
-        "lstm_units": shrink_lstm,
-    }
-    factored: dict[str, Any] = {
-        "feed_forward_rank": factorize_feed_forward, "embedding_rank": factorize_embedding,
-        "output_rank": factorize_output,
-    }  # fmt: skip
     for name in SHRINK_SIZES:
         if size := getattr(config, name):
-            network = ranked[name](network, size, batches) if name in ranked else factored[name](network, size)
+            network = SHRINKERS[name](network, size, *([batches] if name in RANKED else []))
     return network
 
 

@@ -24,8 +24,11 @@ TRANSFORMER_SIZES = [
     (1.0, 1.0, 1.0), (0.75, 1.0, 1.0), (0.5, 1.0, 1.0), (0.5, 0.75, 1.0), (0.375, 0.75, 1.0), (0.25, 0.75, 1.0),
     (0.25, 0.5, 1.0), (0.25, 0.5, 0.5), (0.125, 0.5, 0.25),
 ]  # fmt: skip
-# Fractions of units and of the widths of both tables.
-LSTM_SIZES = [(1.0, 1.0), (0.75, 1.0), (1.0, 0.5), (0.75, 0.5), (0.5, 0.5), (0.5, 0.25), (0.25, 0.25)]
+# Fractions of units, of the embedding's width, and of the remaining units as rank of the output projection.
+LSTM_SIZES = [
+    (1.0, 1.0, 1.0), (1.0, 1.0, 0.75), (1.0, 1.0, 0.5), (0.75, 1.0, 0.5), (1.0, 0.5, 0.5), (0.75, 0.5, 0.5),
+    (0.5, 0.5, 0.5), (0.5, 0.25, 0.5), (0.25, 0.25, 0.5),
+]  # fmt: skip
 SPARSITIES = (0.5, 0.7, 0.8)
 
 
@@ -94,13 +97,15 @@ def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
                 embedding_rank=_part(width, table) if can_narrow else 0,
             ))  # fmt: skip
     else:
-        for units, table in LSTM_SIZES:
-            rank = _part(min(config.hidden_dim, config.embedding_dim), table)
-            found.append(ShrinkConfig(
-                lstm_units=_part(config.hidden_dim, units) if _may_lose_units(config) else 0,
-                embedding_rank=_part(config.embedding_dim, table),
-                output_rank=0 if config.tie_embeddings or config.output_rank else rank,
-            ))  # fmt: skip
+        for units, table, output in LSTM_SIZES:
+            left = _part(config.hidden_dim, units) if _may_lose_units(config) else 0
+            kept = left or config.hidden_dim
+            rank = 0 if config.tie_embeddings or config.output_rank else _part(kept, output)
+            if rank * (kept + config.vocabulary_size) >= kept * config.vocabulary_size:
+                rank = 0  # It would save nothing.
+            found.append(
+                ShrinkConfig(lstm_units=left, embedding_rank=_part(config.embedding_dim, table), output_rank=rank)
+            )
     return list(dict.fromkeys(found))
 
 

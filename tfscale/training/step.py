@@ -243,10 +243,8 @@ class TrainStep:
         with tf.GradientTape() as tape:
             tape.watch(values)
             if any(self.formats):
-                rounded = [
-                    rounded(tf.convert_to_tensor(v), form) for v, form in zip(sources, self.formats, strict=True)
-                ]
-                stand_ins |= {id(w): v for w, v in zip(trained, rounded, strict=True)}
+                stored = [rounded(tf.convert_to_tensor(v), form) for v, form in zip(sources, self.formats, strict=True)]
+                stand_ins |= {id(w): v for w, v in zip(trained, stored, strict=True)}
             with keras.StatelessScope(state_mapping=seeds) as scope:
                 scope.state_mapping |= stand_ins
                 given = dict(scope.state_mapping)
