@@ -181,6 +181,31 @@ def test_a_whole_search_by_the_command_and_again(folder, capsys, monkeypatch):
     assert "was begun with bounds=" in capsys.readouterr().err
 
 
+def test_a_candidate_that_was_stopped_is_not_measured_and_goes_on(folder, capsys, monkeypatch):
+    import tfscale.training.recorder as recorder
+
+    bound = stored_bytes(load_run(str(folder / "run")).network, "int4_all") - 3_000
+    words = ["compress", str(folder / "run"), "--output", str(folder / "stopped"), "--target-size", str(bound + 30_000),
+             "--max-perplexity-increase", "0", *WORDS, "--json"]  # fmt: skip
+    original = recorder.RunRecorder.on_train_batch_end
+
+    def stop_at_10(self, batch, logs=None):
+        if int(self.runner.step.numpy()) >= 10:
+            self.interrupted = "SIGTERM"
+            self.model.stop_training = True
+        original(self, batch, logs)
+
+    monkeypatch.setattr(recorder.RunRecorder, "on_train_batch_end", stop_at_10)
+    assert cli.main(words) == 75
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    name, step = result["stopped_at"]
+    assert step == 10 and name not in result["candidates"] and result["steps"] == 0
+    monkeypatch.setattr(recorder.RunRecorder, "on_train_batch_end", original)
+    assert cli.main(words) in (0, 1)
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert name in result["candidates"] and "stopped_at" not in result
+
+
 def test_bounds_that_cannot_be_met_are_told_by_how_much(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     words = ["compress", str(folder / "run"), "--output", str(folder / "never"), "--max-perplexity-increase", "0",

@@ -69,6 +69,10 @@ def run(options: Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """Prints what train prints, what is zero, and the validation before and after; of a search, all that it tried."""
+    if "stopped_at" in result:
+        name, step = result["stopped_at"]
+        print(f"stopped by {result['interrupted']} at step {step:,} of {name}; the same command goes on from there")
+        return
     if "candidates" in result:
         from tfscale.search.outcome import HEAD, table_rows, verdict
 
@@ -88,4 +92,4 @@ def show(result: dict[str, Any]) -> None:
 
 def exit_code(result: dict[str, Any]) -> int:
     """As train's; 1 for a search whose bounds are not met."""
-    return (0 if result["met"] else 1) if "candidates" in result else train.exit_code(result)
+    return (0 if result["met"] else 1) if "met" in result else train.exit_code(result)

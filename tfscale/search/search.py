@@ -42,7 +42,7 @@ def search_run(
     Returns:
         The content of search.json: `met`, `shortfalls` (bound -> by how much the best misses it), `best` (a name),
         `baseline` and `candidates` (name -> figures), `pareto` (names), `steps` that were spent, `export` and `run`,
-        the folders of the best one.
+        the folders of the best one. If a signal stopped it: `interrupted` in the place of what comes at the end.
 
     Raises:
         ConfigError: no bound, bounds that contradict each other or what any candidate can be, or other ones than the
@@ -101,6 +101,8 @@ def search_run(
         else:
             note(f"{candidate.name}, expected {candidate.bytes / 1e6:.2f} MB")
             figures = _figures(run, config, bounds, data, candidate, share, try_out, state["baseline"])
+            if "interrupted" in figures:
+                return state | figures
             state["candidates"][candidate.name] = figures
             state["steps"] += share if candidate.tuned else 0
             _save(config.output, state)
@@ -120,11 +122,15 @@ def _figures(
     run: Run, config: CompressConfig, bounds: SearchConfig, data: str, candidate: Candidate, steps: int,
     try_out: Callable[[str, Run, Candidate | None], dict[str, Any]], baseline: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Makes and measures a candidate; one whose file the gate refuses has only `failed`."""
+    """Makes and measures a candidate.
+
+    One whose file the gate refuses has `failed` in the place of figures; one whose training a signal stopped has only
+    `interrupted`, by what, and `stopped_at`, its name and step.
+    """
     source = run
     if candidate.tuned:
         folder = os.path.join(config.output, "candidates", candidate.name, "run")
-        compress_run(
+        summary = compress_run(
             run,
             CompressConfig(output=folder, data=data, steps=steps, learning_rate=config.learning_rate,
                            quantize=candidate.quantize, strategy=config.strategy),
@@ -133,6 +139,8 @@ def _figures(
             candidate.shrink if candidate.shrink.shrinks else None,
             DistillConfig(weight=bounds.distill_weight),
         )  # fmt: skip
+        if not summary["completed"]:
+            return {"interrupted": summary["interrupted"], "stopped_at": [candidate.name, summary["steps"]]}
         source = load_run(folder)
     try:
         figures = try_out(candidate.name, source, candidate)
