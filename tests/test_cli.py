@@ -398,6 +398,10 @@ def test_help_has_a_line_for_every_field(command, config, capsys):
         assert f"--{field.name.replace('_', '-')} " in text
 
 
+def test_help_shows_a_sign_for_percent_as_it_is(capsys):
+    assert "as in 2% or 0.02." in help_text(["compress"], capsys)
+
+
 def test_overview(capsys):
     assert cli.main([]) == 0
     text = capsys.readouterr().out

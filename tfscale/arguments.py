@@ -83,8 +83,7 @@ class HelpFormatter(DefaultHelpFormatter):
         elif action.default not in (None, "", [], argparse.SUPPRESS) and action.nargs != 0:
             value = action.default
             notes.append(f"default: {str(value).lower() if isinstance(value, bool) else value}")
-        text = (action.help or "").replace("%", "%%")
-        return text + (f" ({'; '.join(notes)})" if notes else "")
+        return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def new_parser(command: str, description: str, epilog: str | None = None) -> ArgumentParser:
