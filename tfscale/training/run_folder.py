@@ -1,6 +1,7 @@
 """What a run keeps in its folder besides checkpoints: config.yaml, the tokenizer, model.keras and summary.json."""
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import tensorflow as tf
 import yaml
 
 import tfscale.models as models
-from tfscale.config import ModelConfig, TrainConfig, to_dict
+from tfscale.compress_config import DistillConfig, PruneConfig, ShrinkConfig
+from tfscale.config import MODEL_CONFIGS, ModelConfig, TrainConfig, to_dict
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError
 from tfscale.files import atomic_write, open_file, read_json
@@ -110,7 +112,9 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
     with open_file(path, "r") as file:
         earlier = yaml.safe_load(file)
     for name in SECTIONS:
-        old, new = earlier.get(name, {}), now.get(name, {})
+        # An option that came after the run was begun had the meaning of its default.
+        old = _defaults(name, now) | earlier.get(name, {})
+        new = _defaults(name, now) | now.get(name, {})
         for key in sorted(set(new) | set(old)):
             before, after = old.get(key), new.get(key)
             if before != after and key not in MAY_CHANGE:
@@ -125,6 +129,15 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
             )
     if earlier["data_digest"] != now["data_digest"]:
         raise DataError(f"run {output} was begun on other data than {now['data']}; give that data, or another --output")
+
+
+def _defaults(section: str, described: dict[str, Any]) -> dict[str, Any]:
+    """The defaults of a section's options."""
+    if section == "quantize":
+        return {"recipe": "none"}
+    kinds = {"train": TrainConfig, "prune": PruneConfig, "shrink": ShrinkConfig, "distill": DistillConfig}
+    kind: Any = MODEL_CONFIGS.get(described["model"]["family"]) if section == "model" else kinds[section]
+    return {field.name: field.default for field in dataclasses.fields(kind)} if kind else {}
 
 
 def write_run_files(output: str, described: dict[str, Any], tokenizer: Tokenizer) -> None:
