@@ -56,6 +56,12 @@ class SearchConfig:
         check_range(self.candidate_steps >= 0, "candidate_steps", self.candidate_steps, "0 (automatic) or more")
         check_range(self.evaluation_tokens >= 100, "evaluation_tokens", self.evaluation_tokens, "100 or more")
         check_range(0 <= self.distill_weight <= 1, "distill_weight", self.distill_weight, "0 to 1")
+        for field in dataclasses.fields(self):
+            if not self.asked and getattr(self, field.name) != field.default:
+                raise ConfigError(
+                    f"{field.name} has no effect without a bound; give target_size, max_perplexity_increase or "
+                    "target_tokens_per_second"
+                )
 
     @property
     def asked(self) -> bool:

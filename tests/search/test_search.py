@@ -42,6 +42,8 @@ def test_increases_are_read(text, fraction):
     ({"target_size": "4 lightyears"}, "target_size='4 lightyears' is out of range; expected a size such as 4MB"),
     ({"target_size": "0MB"}, "target_size='0MB' is out of range"),
     ({"max_perplexity_increase": "-2%"}, "expected a fraction of 0 or more, such as 2% or 0.02"),
+    ({"gzip": True}, "gzip has no effect without a bound; give target_size, max_perplexity_increase"),
+    ({"distill_weight": 0.4}, "distill_weight has no effect without a bound"),
     ({"target_tokens_per_second": -1.0}, "target_tokens_per_second=-1.0 is out of range"),
 ])  # fmt: skip
 def test_bounds_that_are_none(options, message):
@@ -117,7 +119,9 @@ def test_the_best_of_figures_by_hand(bounds, best, missing):
 
 def test_the_front_and_gzip_sizes():
     assert pareto(TRIED, SearchConfig(target_size="1")) == ["tiny", "small", "big"]
-    assert pareto({**TRIED, "sparse": figures(500, 10.05, gzip=90)}, SearchConfig(gzip=True)) == ["sparse"]
+    assert pareto({**TRIED, "sparse": figures(500, 10.05, gzip=90)}, SearchConfig(gzip=True, target_size="1")) == [
+        "sparse"
+    ]
 
 
 @pytest.fixture(scope="module")
