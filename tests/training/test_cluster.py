@@ -89,12 +89,19 @@ def test_slurm_keeps_the_order_of_its_nodes():
 
 def test_workers_meet():
     addresses = tuple(free_addresses(2))
-    other = threading.Thread(target=meet, args=(Cluster(addresses, 1), 10.0))
+    both_met = threading.Barrier(2, timeout=20)
+
+    def worker(index):
+        meet(Cluster(addresses, index), 10.0)
+        # What comes after the meeting, TensorFlow's server, answers in its place: the other may not have looked yet.
+        with socket.create_server(("", int(addresses[index].rpartition(":")[2]))):
+            both_met.wait()
+
+    other = threading.Thread(target=worker, args=(1,))
     other.start()
-    meet(Cluster(addresses, 0), 10.0)
-    # What comes after the meeting, TensorFlow's server, answers in its place.
-    with socket.create_server(("", int(addresses[0].rpartition(":")[2]))):
-        other.join()
+    worker(0)
+    other.join()
+    assert not both_met.broken
 
 
 def test_a_worker_that_does_not_come_is_named():
