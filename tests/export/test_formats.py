@@ -70,6 +70,8 @@ def test_generate_by_the_command(bundle, capsys):
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     direct = tfscale.device.load(str(folder)).generate("the quick", 6)
     assert result["text"] == direct.text and result["prompt_tokens"] > 1
+    # The count is of tokens drawn, not of the text cut anew, which may have fewer.
+    assert (result["tokens"], result["stopped_by"]) == (6, "length") and result["tokens_per_second"] > 0
     drawn = [tfscale.device.load(str(folder)).generate("the", 12, SamplingConfig(temperature=2.0, seed=s)).text
              for s in (1, 1, 2)]  # fmt: skip
     assert drawn[0] == drawn[1] != drawn[2]

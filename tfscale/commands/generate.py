@@ -58,7 +58,7 @@ def run(options: Namespace) -> dict[str, Any]:
         "prompt": options.prompt,
         "text": done.text,
         "prompt_tokens": done.prompt_tokens,
-        "tokens": len(done.tokens),
+        "tokens": done.token_count,
         "tokens_per_second": done.tokens_per_second,
         "stopped_by": done.stopped_by,
     }

@@ -37,6 +37,7 @@ class Generation:
     `prompt_tokens` counts the end token that stands before every prompt. `tokens_per_second` is that of drawing and
     decoding, without the prompt; None where a single token, which comes out of the prompt, was drawn.
     `stopped_by` is "length", "stop" (a stop string), "end" (the end token) or "context" (no room for another token).
+    `drawn` is the number of tokens where a runtime does not tell which they are, and `tokens` is empty.
     """
 
     text: str
@@ -44,6 +45,12 @@ class Generation:
     tokens: list[int]
     tokens_per_second: float | None
     stopped_by: str
+    drawn: int | None = None
+
+    @property
+    def token_count(self) -> int:
+        """Tokens that were drawn, without the end token."""
+        return len(self.tokens) if self.drawn is None else self.drawn
 
 
 class _StopStrings:

@@ -59,7 +59,8 @@ def check_saved_model(network: Network, directory: str, held_out: Sequence[int],
         end_id: the end token.
 
     Returns:
-        `passed`, `checks`, `perplexity` of `keras` and `file`, `greedy` tokens, `sizes`; as for a .tflite file.
+        `passed`, `checks`, `perplexity` of `keras` and `file` and `sizes` as for a .tflite file; `signatures`, with the
+        names of their inputs.
     """
     reference, limits, checks = float32_copy(network), LIMITS["none"], Checks()
     windows = Windows(reference, np.asarray(held_out, np.int32), end_id)
