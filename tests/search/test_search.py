@@ -14,6 +14,7 @@ from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerCo
 from tfscale.data.prepare import prepare
 from tfscale.device import load
 from tfscale.errors import ConfigError
+from tfscale.evaluation.evaluate import split_stream
 from tfscale.export.tflite import export_tflite
 from tfscale.models import build_network, parameter_count
 from tfscale.models.weight_formats import stored_bytes
@@ -173,6 +174,12 @@ def test_a_whole_search_by_the_command_and_again(folder, capsys, monkeypatch):
     best = result["candidates"][result["best"]]
     assert result["met"] and best["bytes"] <= bound and best["increase"] <= 0.3
     model = load(str(output / "export"))
+    # Bits per byte by hand: bytes are tokens here, but for the end tokens.
+    tokens = split_stream(str(folder / "data"), "validation")[:300].tolist()
+    nll = model.score(tokens).nll
+    counted = sum(token != model.tokenizer.end_id for token in tokens)
+    assert best["bits_per_byte"] == pytest.approx(nll / np.log(2) / counted, rel=1e-6)
+    assert best["perplexity"] == pytest.approx(np.exp(nll / 300), rel=1e-6)
     assert os.path.getsize(output / "export" / "model.tflite") == best["bytes"]
     assert model.metadata["quantize"] == best["quantize"]
     assert result["baseline"]["bytes"] > best["bytes"] and result["baseline"]["peak_rss_bytes"] > 1e6

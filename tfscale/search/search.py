@@ -70,7 +70,11 @@ def search_run(
     claim_directory(config.output, STATE, "the folder of a search")
     state = _begin(run, config, bounds, data)
     tokens = split_stream(data, "validation")[: bounds.evaluation_tokens].tolist()
-    utf8_bytes = round(split.utf8_bytes * len(tokens) / split.tokens)
+    # The bytes of these tokens; those of a tokenizer that loses characters are known for the whole split only.
+    lossless = run.tokenizer.lossless
+    utf8_bytes = (
+        len(run.tokenizer.decode(tokens).encode()) if lossless else round(split.utf8_bytes * len(tokens) / split.tokens)
+    )
 
     def try_out(name: str, source: Run, candidate: Candidate | None) -> dict[str, Any]:
         folder = os.path.join(config.output, "candidates", name, "export")
