@@ -22,6 +22,8 @@ _HOME = {
     "ExportConfig": "tfscale.config",
     "LaunchConfig": "tfscale.launching.config",
     "LSTMConfig": "tfscale.config",
+    "GRUConfig": "tfscale.config",
+    "RNNConfig": "tfscale.config",
     "DistillConfig": "tfscale.compress_config",
     "PrepareConfig": "tfscale.config",
     "PruneConfig": "tfscale.compress_config",

@@ -154,7 +154,7 @@ class ShrinkConfig:
     num_heads: int = 0
     """Attention heads of each Transformer block that stay, the strongest."""
     lstm_units: int = 0
-    """Units of each LSTM layer that stay, the strongest."""
+    """Units of each recurrent layer that stay, the strongest."""
     by: Literal["magnitude", "saliency"] = "magnitude"
     """What makes a unit strong: its weights, or the change of the loss to first order without it (on training data)."""
     saliency_batches: int = 16
@@ -164,7 +164,7 @@ class ShrinkConfig:
     embedding_rank: int = 0
     """Width of the embedding table, by its largest singular values."""
     output_rank: int = 0
-    """Rank of an LSTM's output projection."""
+    """Rank of a recurrent model's output projection."""
 
     def __post_init__(self) -> None:
         for name in SHRINK_SIZES:

@@ -10,17 +10,28 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
 from tfscale.errors import ConfigError, check_range
-from tfscale.model_config import MODEL_CONFIGS, LSTMConfig, ModelConfig, TransformerConfig
+from tfscale.model_config import (
+    MODEL_CONFIGS,
+    GRUConfig,
+    LSTMConfig,
+    ModelConfig,
+    RecurrentConfig,
+    RNNConfig,
+    TransformerConfig,
+)
 from tfscale.refused import explain_refusal
 
 __all__ = [
     "MODEL_CONFIGS",
     "ExportConfig",
+    "GRUConfig",
     "LSTMConfig",
     "ModelConfig",
     "Precision",
     "PrepareConfig",
     "Quantization",
+    "RNNConfig",
+    "RecurrentConfig",
     "SamplingConfig",
     "TokenizerKind",
     "TrainConfig",

@@ -1,7 +1,7 @@
 """The options of each model family, in the manner of `tfscale.config`, which hands them on."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tfscale.errors import ConfigError, check_range
 
@@ -64,10 +64,11 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSTMConfig:
-    """Embedding, LSTM layers and a softmax (Mikolov et al. 2010; Zaremba et al. 2014)."""
+class RecurrentConfig:
+    """What the recurrent families have in common: embedding, recurrent layers and a softmax."""
 
-    family: ClassVar[str] = "lstm"
+    family: ClassVar[str]
+    gates: ClassVar[int]
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
@@ -76,11 +77,23 @@ class LSTMConfig:
     embedding_dim: int = 128
     """Width of the token embedding."""
     hidden_dim: int = 256
-    """Units of each LSTM layer."""
+    """Units of each recurrent layer."""
     num_layers: int = 1
-    """LSTM layers."""
+    """Recurrent layers."""
     dropout: float = 0.0
-    """Dropout rate on the embedding and on each LSTM layer's output, 0 to below 1."""
+    """Dropout rate on the embedding and on each recurrent layer's output, 0 to below 1."""
+    variational_dropout: bool = False
+    """One dropout mask for all tokens of a window, in the place of one per token (Gal and Ghahramani 2016)."""
+    embedding_dropout: float = 0.0
+    """Rate at which whole words are dropped from the embedding table (Gal and Ghahramani 2016)."""
+    recurrent_dropout: float = 0.0
+    """Dropout rate on the state before it enters the next step, one mask per window (Gal and Ghahramani 2016)."""
+    weight_drop: float = 0.0
+    """Dropout rate on the recurrent kernel, drawn once per window batch (Merity et al. 2018, "AWD-LSTM")."""
+    activation_regularization: float = 0.0
+    """Weight of the mean square of the last layer's dropped output, added to the training loss (Merity et al. 2018)."""
+    temporal_activation_regularization: float = 0.0
+    """Weight of the mean square of that output's change from token to token, added likewise."""
     tie_embeddings: bool = False
     """Use the token embedding as the output projection, after a dense layer where hidden_dim is not embedding_dim."""
     output_rank: int = 0
@@ -91,10 +104,37 @@ class LSTMConfig:
         for name in ("sequence_length", "embedding_dim", "hidden_dim", "num_layers"):
             check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
         check_range(self.output_rank >= 0, "model.output_rank", self.output_rank, "0 (full rank) or more")
-        check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+        for name in ("dropout", "embedding_dropout", "recurrent_dropout", "weight_drop"):
+            check_range(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "0 to below 1")
+        for name in ("activation_regularization", "temporal_activation_regularization"):
+            check_range(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "0 or more")
 
 
-ModelConfig = TransformerConfig | LSTMConfig
-MODEL_CONFIGS: dict[str, type[TransformerConfig] | type[LSTMConfig]] = {
-    config.family: config for config in (TransformerConfig, LSTMConfig)
+@dataclass(frozen=True, kw_only=True)
+class LSTMConfig(RecurrentConfig):
+    """Embedding, LSTM layers and a softmax (Mikolov et al. 2010; Zaremba et al. 2014; Merity et al. 2018)."""
+
+    family: ClassVar[str] = "lstm"
+    gates: ClassVar[int] = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRUConfig(RecurrentConfig):
+    """Embedding, GRU layers and a softmax (Cho et al. 2014)."""
+
+    family: ClassVar[str] = "gru"
+    gates: ClassVar[int] = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RNNConfig(RecurrentConfig):
+    """Embedding, simple recurrent layers and a softmax (Elman 1990; Mikolov et al. 2010)."""
+
+    family: ClassVar[str] = "rnn"
+    gates: ClassVar[int] = 1
+
+
+ModelConfig = TransformerConfig | RecurrentConfig
+MODEL_CONFIGS: dict[str, Any] = {
+    config.family: config for config in (TransformerConfig, LSTMConfig, GRUConfig, RNNConfig)
 }

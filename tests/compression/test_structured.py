@@ -64,8 +64,8 @@ def test_lstm_units_that_nobody_reads_leave_without_a_trace(tied):
     network = random_weights(models.build_network(LSTMConfig(**{**vars(LSTM), "tie_embeddings": tied}), seed=1))
     dead = np.array([0, 3, 4, 9])
     last = network.projection if tied else network.output_layer
-    readers = [network.lstm_layers[1].cell.kernel, last.kernel]
-    for layer, reader in zip(network.lstm_layers, readers, strict=True):
+    readers = [network.recurrent_layers[1].cell.kernel, last.kernel]
+    for layer, reader in zip(network.recurrent_layers, readers, strict=True):
         for weight in (layer.cell.recurrent_kernel, reader):
             rows = weight.numpy()
             rows[dead] = 0
@@ -111,7 +111,7 @@ def test_saliency_is_the_change_of_the_loss_to_first_order(kind):
     ids, targets, *_ = make_windows(4)
     batch = (ids, targets, np.ones(ids.shape, np.float32))
     if kind == "lstm":
-        cell, reader = network.lstm_layers[0].cell, network.lstm_layers[1].cell.kernel
+        cell, reader = network.recurrent_layers[0].cell, network.recurrent_layers[1].cell.kernel
         gates = np.arange(4) * 10 + 3
         # The recurrent kernel has both what unit 3 reads and its being read: the gates of unit 3 twice.
         parts = [(cell.kernel, np.s_[:, gates]), (cell.recurrent_kernel, np.s_[:, gates]),
@@ -217,7 +217,7 @@ def test_ranks_that_save_nothing(function, config, value, message):
     "shrink,config,value,message",
     [
         (shrink_feed_forward, LSTM, 4, "feed_forward_dim is for a Transformer, and this is LSTMLM"),
-        (shrink_lstm, TRANSFORMER, 4, "lstm_units is for an LSTM, and this is TransformerLM"),
+        (shrink_lstm, TRANSFORMER, 4, "lstm_units is for a recurrent model, and this is TransformerLM"),
         (shrink_feed_forward, TRANSFORMER, 32, "feed_forward_dim=32 is out of range; expected 1 to 31"),
         (shrink_lstm, LSTM, 10, "lstm_units=10 is out of range; expected 1 to 9"),
         (

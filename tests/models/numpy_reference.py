@@ -58,3 +58,33 @@ def lstm(weights, ids, num_layers):
             out.append(h)
         rows = np.stack(out)
     return rows @ weights["softmax"] + weights["softmax_bias"]
+
+
+def gru(weights, ids, num_layers):
+    """Gates in the order update, reset, candidate (Cho et al. 2014), the reset gate after the product with the state."""
+    rows = weights["tokens"][ids]
+    for i in range(num_layers):
+        kernel, recurrent, bias = weights[f"{i}.kernel"], weights[f"{i}.recurrent"], weights[f"{i}.bias"]
+        units = recurrent.shape[0]
+        h, out = np.zeros(units), []
+        for x in rows:
+            of_input, of_state = x @ kernel + bias[0], h @ recurrent + bias[1]
+            update = sigmoid(of_input[:units] + of_state[:units])
+            reset = sigmoid(of_input[units : 2 * units] + of_state[units : 2 * units])
+            candidate = np.tanh(of_input[2 * units :] + reset * of_state[2 * units :])
+            h = update * h + (1 - update) * candidate
+            out.append(h)
+        rows = np.stack(out)
+    return rows @ weights["softmax"] + weights["softmax_bias"]
+
+
+def rnn(weights, ids, num_layers):
+    """h = tanh(W x + U h + b) (Elman 1990)."""
+    rows = weights["tokens"][ids]
+    for i in range(num_layers):
+        h, out = np.zeros(weights[f"{i}.recurrent"].shape[0]), []
+        for x in rows:
+            h = np.tanh(x @ weights[f"{i}.kernel"] + h @ weights[f"{i}.recurrent"] + weights[f"{i}.bias"])
+            out.append(h)
+        rows = np.stack(out)
+    return rows @ weights["softmax"] + weights["softmax_bias"]

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from models.numpy_reference import lstm, transformer
+from models import numpy_reference
+from models.numpy_reference import transformer
 
 from tfscale import models
-from tfscale.config import LSTMConfig, TransformerConfig
+from tfscale.config import GRUConfig, LSTMConfig, RNNConfig, TransformerConfig
 from tfscale.errors import ConfigError
 
 CONFIGS = {
@@ -28,6 +29,14 @@ CONFIGS = {
     "lstm_rank": LSTMConfig(vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=12, output_rank=5),
     "lstm_tied_projected": LSTMConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, tie_embeddings=True),
     "lstm_tied": LSTMConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=8, tie_embeddings=True),
+    "lstm_awd": LSTMConfig(
+        vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2, dropout=0.3, variational_dropout=True,
+        embedding_dropout=0.2, recurrent_dropout=0.1, weight_drop=0.4, activation_regularization=2.0,
+        temporal_activation_regularization=1.0, tie_embeddings=True,
+    ),
+    "gru": GRUConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2),
+    "gru_tied": GRUConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, weight_drop=0.3, tie_embeddings=True),
+    "rnn": RNNConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2, recurrent_dropout=0.2),
 }  # fmt: skip
 
 
@@ -81,11 +90,12 @@ def test_transformer_equals_numpy_reference(name):
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["lstm", "lstm_rank", "lstm_tied_projected", "lstm_tied"])
-def test_lstm_equals_numpy_reference(name):
+@pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("transformer")])
+def test_recurrent_network_equals_numpy_reference(name):
     network = randomized(CONFIGS[name])
+    reference = getattr(numpy_reference, CONFIGS[name].family)
     w = {"tokens": network.token_embedding.embeddings}
-    for i, layer in enumerate(network.lstm_layers):
+    for i, layer in enumerate(network.recurrent_layers):
         w |= {f"{i}.kernel": layer.cell.kernel, f"{i}.recurrent": layer.cell.recurrent_kernel}
         w[f"{i}.bias"] = layer.cell.bias
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
@@ -95,7 +105,7 @@ def test_lstm_equals_numpy_reference(name):
     else:
         projection = np.eye(8) if network.projection is None else np.asarray(network.projection.kernel)
         w |= {"softmax": projection @ w["tokens"].T, "softmax_bias": np.zeros(())}
-    expected = np.stack([lstm(w, row, len(network.lstm_layers)) for row in ids()])
+    expected = np.stack([reference(w, row, len(network.recurrent_layers)) for row in ids()])
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -122,6 +132,9 @@ def test_parameter_count_by_hand():
     assert models.parameter_count(CONFIGS["transformer"]) == 464 + 192 + 2 * (1024 + 2048 + 32) + 16
     # 29 x 8 tokens + 4 x 12 x (8 + 12 + 1) + 4 x 12 x (12 + 12 + 1) + 29 x (12 + 1) softmax
     assert models.parameter_count(CONFIGS["lstm"]) == 232 + 1008 + 1200 + 377
+    # 3 x 12 x (8 + 12 + 2) + 3 x 12 x (12 + 12 + 2), and 12 x (8 + 12 + 1) + 12 x (12 + 12 + 1)
+    assert models.parameter_count(CONFIGS["gru"]) == 232 + 792 + 936 + 377
+    assert models.parameter_count(CONFIGS["rnn"]) == 232 + 252 + 300 + 377
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -105,6 +105,35 @@ def test_gradient_and_clipping_by_hand():
     np.testing.assert_allclose(table.embeddings.numpy(), -gradient * 0.1 / np.linalg.norm(gradient), atol=1e-7)
 
 
+PENALIZED = {"activation_regularization": 3.0, "temporal_activation_regularization": 2.0}
+
+
+def test_what_layers_add_to_the_loss_counts_as_in_stock_keras(windows):
+    """`add_loss` and the regularizers of weights, whole and in chunks, micro-batches and replicas."""
+
+    def build():
+        network = models.build_network(dataclasses.replace(CONFIGS["lstm"], **PENALIZED))
+        network.output_layer.kernel.regularizer = keras.regularizers.L2(0.5)
+        return network
+
+    network = build()
+    network.compile(
+        keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False
+    )
+    network.fit(*windows, batch_size=16, epochs=2, shuffle=False, verbose=0)
+    plain = fit(windows, "lstm", optimizer=lambda: keras.optimizers.SGD(0.1), clip_norm=0.0, epochs=2)
+    assert gap(plain[1], network.get_weights()) > 1e-2
+    for name, options in (
+        ("single", {}), ("single", {"micro_batches": 2}), ("mirrored", {}),
+        ("single", {"loss_chunk_tokens": 40, "remat": True}),
+    ):  # fmt: skip
+        with strategy(name).scope():
+            model = LanguageModel(build())
+            model.compile(keras.optimizers.SGD(0.1), xla=False, clip_norm=0.0, **options)
+        model.fit(*windows, batch_size=16, epochs=2, verbose=0, shuffle=False)
+        assert gap(model.network.get_weights(), network.get_weights()) < 2e-6
+
+
 def test_label_smoothing_gradient_equals_keras_loss(windows):
     _, ours, _ = fit(windows, label_smoothing=0.2, clip_norm=0.0, epochs=1)
     network = models.build_network(CONFIGS["transformer"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfscale.errors import ConfigError
-from tfscale.models import LSTMLM, Network, TransformerLM, build_network
+from tfscale.models import Network, RecurrentLM, TransformerLM, build_network
 
 
 def factorize(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +38,7 @@ def factorize_embedding(network: Network, rank: int) -> Network:
     Raises:
         ConfigError: a rank that is not smaller, or a Transformer with separate tables.
     """
-    before = network.config.embedding_dim if isinstance(network, LSTMLM) else (
+    before = network.config.embedding_dim if isinstance(network, RecurrentLM) else (
         network.config.embedding_rank or network.config.hidden_dim
     )  # fmt: skip
     _check_rank("embedding_rank", rank, before)
@@ -62,7 +62,7 @@ def factorize_embedding(network: Network, rank: int) -> Network:
     else:
         config = network.config
         small = build_network(dataclasses.replace(config, embedding_dim=rank), network.precision, network.seed)
-        first = network.lstm_layers[0].cell.kernel
+        first = network.recurrent_layers[0].cell.kernel
         new = {"token_embedding/embeddings": narrow_table, first.path: basis @ first.numpy()}
         if config.tie_embeddings:
             kernel = np.eye(before) if network.projection is None else network.projection.kernel.numpy()
@@ -98,7 +98,7 @@ def factorize_feed_forward(network: Network, rank: int) -> TransformerLM:
     return small
 
 
-def factorize_output(network: Network, rank: int) -> LSTMLM:
+def factorize_output(network: Network, rank: int) -> RecurrentLM:
     """An LSTM whose output projection has rank `rank`.
 
     Args:
@@ -108,7 +108,7 @@ def factorize_output(network: Network, rank: int) -> LSTMLM:
     Raises:
         ConfigError: another family, tied embeddings, or a rank that saves nothing.
     """
-    if not isinstance(network, LSTMLM) or network.output_layer is None or network.projection is not None:
+    if not isinstance(network, RecurrentLM) or network.output_layer is None or network.projection is not None:
         raise ConfigError("shrink.output_rank is for an LSTM with an output projection of its own and of full rank")
     config = network.config
     u, v = config.hidden_dim, config.vocabulary_size

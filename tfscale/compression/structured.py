@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
-from tfscale.models import LSTMLM, Network, TransformerLM, build_network
+from tfscale.models import Network, RecurrentLM, TransformerLM, build_network
 from tfscale.training.loss import token_losses
 
 Arrays = dict[str, np.ndarray]
@@ -96,11 +96,11 @@ def shrink_heads(network: Network, heads: int, batches: Iterable[Any] = ()) -> T
     return small
 
 
-def shrink_lstm(network: Network, units: int, batches: Iterable[Any] = ()) -> LSTMLM:
-    """An LSTM with the `units` strongest units of each layer.
+def shrink_lstm(network: Network, units: int, batches: Iterable[Any] = ()) -> RecurrentLM:
+    """A recurrent network with the `units` strongest units of each layer.
 
     Args:
-        network: an LSTM of `build_network`; it is left as it is.
+        network: an LSTM, GRU or simple recurrent network of `build_network`; it is left as it is.
         units: U of the new network, less than before.
         batches: as in `shrink_feed_forward`.
 
@@ -111,8 +111,8 @@ def shrink_lstm(network: Network, units: int, batches: Iterable[Any] = ()) -> LS
     Example:
         half = shrink_lstm(load_run("run").network, 128)
     """
-    if not isinstance(network, LSTMLM):
-        raise ConfigError(f"shrink.lstm_units is for an LSTM, and this is {type(network).__name__}")
+    if not isinstance(network, RecurrentLM):
+        raise ConfigError(f"shrink.lstm_units is for a recurrent model, and this is {type(network).__name__}")
     config = network.config
     _check_smaller("lstm_units", units, config.hidden_dim)
     if config.tie_embeddings and network.projection is None:
@@ -128,17 +128,17 @@ def shrink_lstm(network: Network, units: int, batches: Iterable[Any] = ()) -> LS
     small = build_network(dataclasses.replace(config, hidden_dim=units), network.precision, network.seed)
     last = network.output_layer if network.projection is None else network.projection
     assert last is not None
-    readers = [*(layer.cell.kernel for layer in network.lstm_layers[1:]), last.kernel]
-    groups = [_lstm_units(layer.cell, reader) for layer, reader in zip(network.lstm_layers, readers, strict=True)]
+    readers = [*(layer.cell.kernel for layer in network.recurrent_layers[1:]), last.kernel]
+    groups = [_lstm_units(layer.cell, reader) for layer, reader in zip(network.recurrent_layers, readers, strict=True)]
     chosen: dict[str, tuple[Any, ...]] = {}
     below: Any = slice(None)
-    for layer, scores in zip(network.lstm_layers, rank(network, groups, batches), strict=True):
+    for layer, scores in zip(network.recurrent_layers, rank(network, groups, batches), strict=True):
         keep = _strongest(scores, units)
-        # Kernels are (rows, 4 U): the four gates of unit u are the columns u, U + u, 2 U + u, 3 U + u.
-        gates = np.concatenate([keep + gate * config.hidden_dim for gate in range(4)])
+        # Kernels are (rows, G U): the gates of unit u are the columns u, U + u, 2 U + u and so on.
+        gates = np.concatenate([keep + gate * config.hidden_dim for gate in range(config.gates)])
         chosen[layer.cell.kernel.path] = (below, gates)
         chosen[layer.cell.recurrent_kernel.path] = (keep, gates)
-        chosen[layer.cell.bias.path] = (gates,)
+        chosen[layer.cell.bias.path] = (slice(None),) * (len(layer.cell.bias.shape) - 1) + (gates,)
         below = keep
     chosen[last.kernel.path] = (below, slice(None))
     copy_weights(network, small, chosen)

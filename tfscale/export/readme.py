@@ -77,11 +77,11 @@ print(ids)
 ```
 """
 
-_LSTM = """
+_RECURRENT = """
 ## Run it with ai-edge-litert alone, or from an app
 
-The one signature is `decode`: `tokens` int32 (1, 1) and the state `state_h_0`, `state_c_0` ... float32 {cache}, zeros
-at the start; it returns the new state and `logits` float32 (1, 1, {vocabulary}). The file keeps nothing between calls:
+The one signature is `decode`: `tokens` int32 (1, 1) and the state, float32 {cache} each, zeros at the start:
+{states}; it returns the new state and `logits` float32 (1, 1, {vocabulary}). The file keeps nothing between calls:
 hand the returned state to the next call, and zeros to begin anew.
 
 ```python
@@ -211,6 +211,7 @@ def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int,
         "prompt": prompt,
         "ids": prompt_ids,
         "cache": tuple(next(iter(metadata["cache"].values()))),
+        "states": ", ".join(f"`{name}`" for name in metadata["cache"]),
         "prefills": ", ".join(f"`prefill_{n}`" for n in metadata["prefill_lengths"]) or "no other",
         "length": context,
         "last": (context or 1) - 1,
@@ -221,5 +222,5 @@ def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int,
     if metadata["format"] == "litertlm":
         return _BUNDLE.format(**values, bundle_bytes=parity["sizes"]["bundle_bytes"])
     page = _WEB if metadata["format"] == "web" else ""
-    body = _HEAD + page + (_TRANSFORMER if metadata["family"] == "transformer" else _LSTM)
+    body = _HEAD + page + (_TRANSFORMER if metadata["family"] == "transformer" else _RECURRENT)
     return body.format(**values)

@@ -2,21 +2,21 @@
 
 from typing import Any
 
-from tfscale.config import LSTMConfig, ModelConfig, Precision, TransformerConfig
+from tfscale.config import GRUConfig, LSTMConfig, ModelConfig, Precision, RNNConfig, TransformerConfig
 from tfscale.errors import ConfigError
-from tfscale.models.lstm import LSTMLM
+from tfscale.models.recurrent import GRULM, LSTMLM, RNNLM, RecurrentLM
 from tfscale.models.transformer import TransformerLM
 
-Network = TransformerLM | LSTMLM
+Network = TransformerLM | RecurrentLM
 
-_FAMILIES: dict[Any, Any] = {TransformerConfig: TransformerLM, LSTMConfig: LSTMLM}
+_FAMILIES: dict[Any, Any] = {TransformerConfig: TransformerLM, LSTMConfig: LSTMLM, GRUConfig: GRULM, RNNConfig: RNNLM}
 
 
 def build_network(config: ModelConfig, precision: Precision = "float32", seed: int = 0) -> Network:
     """Builds the Keras model of a config: token ids (B, T) int32 -> logits (B, T, V) float32.
 
     Args:
-        config: `TransformerConfig` or `LSTMConfig`, with its vocabulary size.
+        config: one of `tfscale.config.MODEL_CONFIGS`, with its vocabulary size.
         precision: "float32", "mixed_float16" or "mixed_bfloat16".
         seed: seed of the initial weights.
 
@@ -41,4 +41,14 @@ def families() -> list[str]:
     return [config.family for config in _FAMILIES]
 
 
-__all__ = ["LSTMLM", "Network", "TransformerLM", "build_network", "families", "parameter_count"]
+__all__ = [
+    "GRULM",
+    "LSTMLM",
+    "Network",
+    "RNNLM",
+    "RecurrentLM",
+    "TransformerLM",
+    "build_network",
+    "families",
+    "parameter_count",
+]

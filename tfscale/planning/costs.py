@@ -7,7 +7,7 @@ Operations count a multiplication and an addition as two, as is usual, and matri
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tfscale.config import LSTMConfig, ModelConfig, TransformerConfig
+from tfscale.config import ModelConfig, RecurrentConfig, TransformerConfig
 
 HEAD_FLOATS = 2
 """float32 values per logit that live at the same time: the logits and their gradient."""
@@ -42,7 +42,7 @@ def model_costs(config: ModelConfig) -> Costs:
     """
     if isinstance(config, TransformerConfig):
         return _transformer(config)
-    return _lstm(config)
+    return _recurrent(config)
 
 
 def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, int]]:
@@ -62,8 +62,8 @@ def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, 
     rows = max(1, tokens // config.sequence_length)
     units, width = config.hidden_dim, config.embedding_dim
     for layer in range(config.num_layers):
-        yield rows, (units if layer else width), 4 * units
-        yield rows, units, 4 * units
+        yield rows, (units if layer else width), config.gates * units
+        yield rows, units, config.gates * units
     if config.tie_embeddings and units != width:
         yield tokens, units, width
     if not config.tie_embeddings and config.output_rank:
@@ -76,7 +76,7 @@ def _product_flops(config: ModelConfig) -> float:
     t = config.sequence_length
     once = 0.0
     for m, k, n in matmul_shapes(config, t):
-        times = t if isinstance(config, LSTMConfig) and m == 1 and t > 1 else 1
+        times = t if isinstance(config, RecurrentConfig) and m == 1 and t > 1 else 1
         once += 2.0 * m * k * n * times
     return once / t
 
@@ -108,10 +108,11 @@ def _transformer(config: TransformerConfig) -> Costs:
     )
 
 
-def _lstm(config: LSTMConfig) -> Costs:
+def _recurrent(config: RecurrentConfig) -> Costs:
     units, width, v = config.hidden_dim, config.embedding_dim, config.vocabulary_size
     inputs = [width] + [units] * (config.num_layers - 1)
-    recurrent = sum(4 * units * (size + units + 1) for size in inputs)
+    is_lstm, biases = config.family == "lstm", 2 if config.family == "gru" else 1
+    recurrent = sum(config.gates * units * (size + units + biases) for size in inputs)
     parameters = v * width + recurrent
     if config.tie_embeddings:
         parameters += units * width if units != width else 0
@@ -122,12 +123,13 @@ def _lstm(config: LSTMConfig) -> Costs:
         parameters=parameters,
         forward_flops=_product_flops(config),
         layers=config.num_layers,
-        # Gates before and after their activation, state, its tanh, and output.
-        block_values=9 * units,
+        # Gates before and after their activation, and output; of an LSTM also its cell state.
+        block_values=(2 * config.gates + 1 + is_lstm) * units,
         block_float32=0.0,
         kept_values=units,
         edge_values=3 * width,
-        # TensorFlow's loop over time stacks the kernels, which do not change, once per time step for the backward pass.
-        loop_bytes=4.0 * config.sequence_length * sum(4 * units * (size + units) for size in inputs),
+        # TensorFlow's gradient of a loop over time stacks the recurrent kernel, which does not change, once per time
+        # step. The LSTM has a backward pass of its own.
+        loop_bytes=0.0 if is_lstm else 4.0 * config.sequence_length * config.num_layers * config.gates * units**2,
         vocabulary_size=v,
     )

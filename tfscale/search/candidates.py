@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfscale.compress_config import ShrinkConfig
-from tfscale.config import LSTMConfig, ModelConfig, TransformerConfig
+from tfscale.config import ModelConfig, RecurrentConfig, TransformerConfig
 from tfscale.models import build_network, parameter_count
 from tfscale.models.weight_formats import stored_bytes
 
@@ -25,7 +25,7 @@ TRANSFORMER_SIZES = [
     (0.25, 0.5, 1.0), (0.25, 0.5, 0.5), (0.125, 0.5, 0.25),
 ]  # fmt: skip
 # Fractions of units, of the embedding's width, and of the remaining units as rank of the output projection.
-LSTM_SIZES = [
+RECURRENT_SIZES = [
     (1.0, 1.0, 1.0), (1.0, 1.0, 0.75), (1.0, 1.0, 0.5), (0.75, 1.0, 0.5), (1.0, 0.5, 0.5), (0.75, 0.5, 0.5),
     (0.5, 0.5, 0.5), (0.5, 0.25, 0.5), (0.25, 0.25, 0.5),
 ]  # fmt: skip
@@ -97,7 +97,7 @@ def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
                 embedding_rank=_part(width, table) if can_narrow else 0,
             ))  # fmt: skip
     else:
-        for units, table, output in LSTM_SIZES:
+        for units, table, output in RECURRENT_SIZES:
             left = _part(config.hidden_dim, units) if _may_lose_units(config) else 0
             kept = left or config.hidden_dim
             rank = 0 if config.tie_embeddings or config.output_rank else _part(kept, output)
@@ -125,7 +125,7 @@ def shrunken(config: ModelConfig, shrink: ShrinkConfig) -> ModelConfig:
     )  # fmt: skip
 
 
-def _may_lose_units(config: LSTMConfig) -> bool:
+def _may_lose_units(config: RecurrentConfig) -> bool:
     return not (config.tie_embeddings and config.hidden_dim == config.embedding_dim)
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import tfscale
 import tfscale.models as models
-from tfscale.config import ModelConfig, TrainConfig
+from tfscale.config import ModelConfig, RecurrentConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors, evaluation_dataset, steps_per_epoch, training_dataset
 from tfscale.data.sharding import describe_plan
@@ -250,7 +250,7 @@ def use_xla(config: TrainConfig, model: ModelConfig) -> bool:
     if tf.config.list_logical_devices("TPU"):  # TPUStrategy compiles all that its replicas run.
         return False
     if config.xla == "auto":
-        return not (model.family == "lstm" and tf.config.list_logical_devices("GPU"))
+        return not (isinstance(model, RecurrentConfig) and tf.config.list_logical_devices("GPU"))
     return config.xla == "on"
 
 

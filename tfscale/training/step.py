@@ -245,7 +245,7 @@ class TrainStep:
             if any(self.formats):
                 stored = [rounded(tf.convert_to_tensor(v), form) for v, form in zip(sources, self.formats, strict=True)]
                 stand_ins |= {id(w): v for w, v in zip(trained, stored, strict=True)}
-            with keras.StatelessScope(state_mapping=seeds) as scope:
+            with keras.StatelessScope(state_mapping=seeds, collect_losses=True) as scope:
                 scope.state_mapping |= stand_ins
                 given = dict(scope.state_mapping)
                 if options.remat or options.loss_chunk_tokens:
@@ -254,6 +254,7 @@ class TrainStep:
                     result = tf.cast(network(ids, training=True), tf.float32)
                 if options.remat and not options.loss_chunk_tokens:
                     result = network.project(result)
+                penalties = _penalties(network, scope)
             drawn = {id(state) for state in self.seed_states}
             if any(v is not given.get(key) for key, v in scope.state_mapping.items() if key not in drawn):
                 raise ConfigError(
@@ -266,6 +267,8 @@ class TrainStep:
                     loss = teacher.blend(loss, result, taught)
                 result = tf.reduce_sum(loss * weights) * scale
                 nll = tf.reduce_sum(nll * weights)
+            # What layers add to the loss are means, so each token has its part.
+            added = [penalty * (tf.reduce_sum(weights) * scale) for penalty in penalties]
         upstream, of_output = None, {}
         if options.loss_chunk_tokens:
             trained_outputs = [v for v in network.output_variables if v.trainable]
@@ -280,7 +283,8 @@ class TrainStep:
                     teacher=teacher, taught=taught,
                 )  # fmt: skip
             of_output = {id(v): value for v, value in zip(outputs, sums, strict=True)}
-        gradients = tape.gradient(result, sources, output_gradients=upstream)
+        upstreams = [tf.ones_like(result) if upstream is None else upstream, *map(tf.ones_like, added)]
+        gradients = tape.gradient([result, *added], sources, output_gradients=upstreams)
         # Tied embeddings have a part from either end.
         parts = [
             [tf.convert_to_tensor(x) for x in (below, of_output.get(id(source))) if x is not None]
@@ -311,6 +315,13 @@ class TrainStep:
         decay = self.options.ema_decay
         for average, variable in zip(self.averages, self.variables, strict=True):
             average.assign(decay * average + (1 - decay) * variable)
+
+
+def _penalties(network: keras.Model, scope: keras.StatelessScope) -> list[tf.Tensor]:
+    """What layers add to the loss by `add_loss` in the forward pass, and by the regularizers of their weights."""
+    weights = [weight for weight in network.trainable_variables if weight.regularizer is not None]
+    penalties = [*scope.losses, *(weight.regularizer(weight) for weight in weights)]
+    return [tf.cast(penalty, tf.float32) for penalty in penalties]
 
 
 def _counter(value: Any, dtype: tf.DType) -> tf.Variable:

@@ -1,0 +1,130 @@
+"""Our recurrent layers beside Keras's own, and what is dropped, against masks that are drawn by hand."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfscale.models import recurrent_layers
+from tfscale.models.recurrent import ActivationRegularization, WordDropout
+
+KINDS = ["LSTM", "GRU", "SimpleRNN"]
+
+
+def pair(kind, **options):
+    """Keras's layer and ours with the same weights, all drawn anew."""
+    layers = [getattr(module, kind)(7, return_sequences=True, return_state=True, **options)
+              for module in (keras.layers, recurrent_layers)]  # fmt: skip
+    rng = np.random.default_rng(0)
+    for layer in layers:
+        layer.build((3, 5, 4))
+    weights = [rng.normal(0, 0.5, v.shape) for v in layers[0].weights]
+    for layer in layers:
+        layer.set_weights(weights)
+    return layers
+
+
+def outputs_and_gradients(layer, x, states, how):
+    def run(x, states):
+        with tf.GradientTape() as tape:
+            tape.watch([x, states])
+            outputs = layer(x, initial_state=states, training=True)
+            loss = tf.reduce_sum(tf.sin(outputs[0])) + sum(tf.reduce_sum(tf.cos(state)) for state in outputs[1:])
+        return outputs, tape.gradient(loss, [x, *states, *(w.value for w in layer.trainable_weights)])
+
+    function = run if how == "eager" else tf.function(run, jit_compile=how == "xla")
+    return tf.nest.flatten(function(x, states))
+
+
+@pytest.mark.parametrize("how", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_states_and_gradients_equal_keras(kind, how):
+    rng = np.random.default_rng(1)
+    x = tf.constant(rng.normal(size=(3, 5, 4)).astype("float32"))
+    states = [tf.constant(rng.normal(size=(3, 7)).astype("float32")) for _ in range(2 if kind == "LSTM" else 1)]
+    found = [outputs_and_gradients(layer, x, states, how) for layer in pair(kind)]
+    assert len(found[0]) == len(found[1]) > 6
+    for theirs, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"go_backwards": True}, {"activation": "relu"}, {"use_bias": False}, {"unroll": True}]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_only_keras_can_do_is_done_by_keras(kind, options):
+    x = tf.constant(np.random.default_rng(1).normal(size=(3, 5, 4)).astype("float32"))
+    theirs, ours = (layer(x) for layer in pair(kind, **options))
+    for a, b in zip(theirs, ours, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_masked_step_leaves_the_state(kind):
+    x = tf.constant(np.random.default_rng(1).normal(size=(2, 4, 4)).astype("float32"))
+    _, ours = pair(kind)
+    mask = tf.constant([[True, True, False, False], [True, True, True, True]])
+    after_two = ours(x[:, :2])[1]
+    np.testing.assert_allclose(ours(x, mask=mask)[1][0], after_two[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weight_drop_is_one_mask_on_the_kernel_for_all_steps(kind):
+    x = tf.constant(np.random.default_rng(1).normal(size=(3, 5, 4)).astype("float32"))
+    theirs, ours = pair(kind)
+    ours.weight_drop = 0.5
+    state = ours.cell.seed_generator.state
+    with keras.StatelessScope(state_mapping=[(state, tf.constant([3, 4], state.dtype))]):
+        dropped = ours(x, training=True)[0]
+    recurrent = theirs.cell.recurrent_kernel
+    with keras.StatelessScope(state_mapping=[(state, tf.constant([3, 4], state.dtype))]):
+        mask = keras.random.dropout(tf.ones(recurrent.shape), 0.5, seed=ours.cell.seed_generator)
+    assert 0.2 < float(tf.reduce_mean(tf.cast(mask == 0, tf.float32))) < 0.8
+    recurrent.assign(recurrent.value * mask)
+    np.testing.assert_allclose(dropped, theirs(x)[0], atol=1e-5)
+    np.testing.assert_array_equal(ours(x)[0], ours(x, training=False)[0])
+
+
+def test_recurrent_dropout_of_an_lstm_is_one_mask_on_the_state_with_its_gradient():
+    rng = np.random.default_rng(2)
+    projected, recurrent = (tf.constant(rng.normal(size=s).astype("float32")) for s in ((5, 2, 12), (3, 12)))
+    mask = tf.constant([[0.0, 2.0, 2.0], [2.0, 0.0, 2.0]])
+    zeros = tf.zeros((2, 3))
+
+    def by_hand(projected, recurrent):
+        h, c, out = zeros, zeros, []
+        for t in range(5):
+            h, c, _ = recurrent_layers.lstm_step(projected[t] + (h * mask) @ recurrent, c)
+            out.append(h)
+        return tf.stack(out)
+
+    results = []
+    for function in (by_hand, lambda p, r: recurrent_layers.lstm_sequence(p, r, zeros, zeros, mask)[0]):
+        with tf.GradientTape() as tape:
+            tape.watch([projected, recurrent])
+            outputs = function(projected, recurrent)
+            loss = tf.reduce_sum(tf.sin(outputs))
+        results.append([outputs, *tape.gradient(loss, [projected, recurrent])])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_word_dropout_drops_all_occurrences_of_a_word():
+    layer = WordDropout(50, 0.5)
+    ids = np.random.default_rng(0).integers(0, 50, (4, 30))
+    dropped = layer(tf.ones((4, 30, 3)), ids, training=True).numpy()
+    assert set(np.unique(dropped)) == {0.0, 2.0}
+    for word in np.unique(ids):
+        assert len(np.unique(dropped[ids == word])) == 1
+    np.testing.assert_array_equal(layer(tf.ones((4, 30, 3)), ids), 1.0)
+
+
+def test_activation_regularization_by_hand():
+    layer = ActivationRegularization(2.0, 3.0)
+    dropped = tf.constant([[[1.0, 0.0], [2.0, 0.0]]])
+    whole = tf.constant([[[1.0, 1.0], [2.0, 3.0]]])
+    assert layer(dropped, whole, training=True) is not None
+    # 2 x (1 + 0 + 4 + 0) / 4 + 3 x (1 + 4) / 2
+    assert [float(loss) for loss in layer.losses] == [2 * 5 / 4 + 3 * 5 / 2]
+    layer(dropped, whole)
+    assert layer.losses == []

@@ -1,0 +1,294 @@
+"""Recurrent language models: embedding, LSTM, GRU or simple recurrent layers, softmax (Mikolov et al. 2010).
+
+Shapes: B batch, T tokens, E embedding_dim, U hidden_dim (units), G gates, V vocabulary.
+"""
+
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RNNConfig, to_dict
+from tfscale.errors import ConfigError
+from tfscale.models.layers import normal_initializers, variable
+from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN, gru_step, lstm_step
+from tfscale.models.remat import rematerialized
+
+
+class RecurrentLM(keras.Model):
+    """Token ids (B, T) int32 -> logits (B, T, V) float32; the state starts at zero in each window.
+
+    Its subclasses are the families. Regularization is that of AWD-LSTM (Merity et al. 2018), each part by itself.
+
+    Args:
+        config: the architecture; `vocabulary_size` must be set.
+        precision: compute type of the layers; weights and logits are float32.
+        seed: seed of the initial weights and of dropout.
+
+    Example:
+        network = LSTMLM(LSTMConfig(vocabulary_size=256, hidden_dim=128))
+        logits = network(tf.zeros((8, 64), tf.int32))  # (8, 64, 256)
+    """
+
+    config_class: ClassVar[Any]
+    layer_class: ClassVar[Any]
+    states: ClassVar[str]
+    """A letter for each state of a layer; the first is its output."""
+
+    def __init__(self, config: Any, precision: Precision = "float32", seed: int = 0, name: str = ""):
+        if config.vocabulary_size < 1:
+            raise ConfigError("model.vocabulary_size is 0; give the tokenizer's vocabulary size")
+        name = name or config.family
+        body = _Body(self.layer_class, config, precision, seed)
+        inputs = keras.Input((None,), dtype="int32", name="tokens")
+        super().__init__(inputs=inputs, outputs=body.project(body.hidden_states(inputs)), name=name)
+        self.config = config
+        self.precision = precision
+        self.seed = seed
+        self.body = body
+        self.token_embedding = body.token_embedding
+        self.recurrent_layers = body.recurrent_layers
+        self.projection = body.projection
+        self.output_layer = body.output_layer
+
+    def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
+        """What the output projection reads: ids (B, T) int32 -> (B, T, U), (B, T, E) if tied, or of low rank.
+
+        Args:
+            ids: token ids.
+            training: whether dropout is on.
+            remat: compute the gates of the recurrent layers again in the backward pass; see `tfscale.models.remat`.
+        """
+        return self.body.hidden_states(ids, training, remat)
+
+    def project(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Hidden states (..., U or E) -> logits (..., V) float32: project(hidden_states(ids)) is network(ids)."""
+        return self.body.project(hidden)
+
+    @property
+    def output_variables(self) -> list[keras.Variable]:
+        """The weights that `project` reads."""
+        if self.output_layer is None:
+            return [self.token_embedding.embeddings]
+        return [self.output_layer.kernel, self.output_layer.bias]
+
+    @classmethod
+    def parameter_count(cls, config: Any) -> int:
+        """Trainable weights of a model with this config."""
+        units, width = config.hidden_dim, config.embedding_dim
+        inputs = [width] + [units] * (config.num_layers - 1)
+        # A GRU's products of input and of state have a bias each, because its reset gate comes between them.
+        biases = 2 if config.family == "gru" else 1
+        recurrent = sum(config.gates * units * (size + units + biases) for size in inputs)
+        embedding = config.vocabulary_size * width
+        if config.tie_embeddings:
+            return embedding + recurrent + (units * width if units != width else 0)
+        rank = config.output_rank
+        return embedding + recurrent + units * rank + ((rank or units) + 1) * config.vocabulary_size
+
+    def cache_spec(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes (1, U) of the states of each layer; all float32, zeros at the start."""
+        shape = (1, self.config.hidden_dim)
+        return {f"state_{kind}_{i}": shape for i in range(self.config.num_layers) for kind in self.states}
+
+    def cached_step(
+        self,
+        tokens: tf.Tensor,
+        cache: dict[str, tf.Tensor],
+        *,
+        input_pos: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        with_logits: bool = True,
+    ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
+        """Reads one token into the state, in float32.
+
+        Args:
+            tokens: id (1, 1) int32.
+            cache: tensors as in `cache_spec`.
+            input_pos: has no meaning here; accepted so that every family is called alike.
+            mask: the same.
+            with_logits: whether to compute the logits.
+
+        Returns:
+            Logits (1, 1, V), or None, and the new state.
+        """
+        x = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (1,)))
+        new: dict[str, tf.Tensor] = {}
+        for i, layer in enumerate(self.recurrent_layers):
+            names = [f"state_{kind}_{i}" for kind in self.states]
+            states = self.cell_step(layer.cell, x, [cache[name] for name in names])
+            new |= dict(zip(names, states, strict=True))
+            x = states[0]
+        if not with_logits:
+            return None, new
+        if self.projection is not None:
+            x = tf.matmul(x, variable(self.projection.kernel))
+        if self.output_layer is not None:
+            logits = tf.matmul(x, variable(self.output_layer.kernel)) + variable(self.output_layer.bias)
+        else:
+            logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
+        return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), new
+
+    @staticmethod
+    def cell_step(cell: Any, x: tf.Tensor, states: list[tf.Tensor]) -> list[tf.Tensor]:
+        """One step of a layer in float32: x (1, D) and its states -> the new states."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {"config": to_dict(self.config), "precision": self.precision, "seed": self.seed, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "RecurrentLM":
+        return cls(cls.config_class(**config.pop("config")), **config)
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class LSTMLM(RecurrentLM):
+    """The family "lstm"; see `RecurrentLM`."""
+
+    config_class, layer_class, states = LSTMConfig, LSTM, "hc"
+
+    @staticmethod
+    def cell_step(cell, x, states):
+        h, c = states
+        gates = (
+            tf.matmul(x, variable(cell.kernel)) + variable(cell.bias) + tf.matmul(h, variable(cell.recurrent_kernel))
+        )
+        return list(lstm_step(gates, c)[:2])
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class GRULM(RecurrentLM):
+    """The family "gru"; see `RecurrentLM`."""
+
+    config_class, layer_class, states = GRUConfig, GRU, "h"
+
+    @staticmethod
+    def cell_step(cell, x, states):
+        bias = variable(cell.bias)
+        projected = tf.matmul(x, variable(cell.kernel)) + bias[0]
+        recurrent = tf.matmul(states[0], variable(cell.recurrent_kernel)) + bias[1]
+        return [gru_step(projected, recurrent, states[0])]
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class RNNLM(RecurrentLM):
+    """The family "rnn"; see `RecurrentLM`."""
+
+    config_class, layer_class, states = RNNConfig, SimpleRNN, "h"
+
+    @staticmethod
+    def cell_step(cell, x, states):
+        projected = tf.matmul(x, variable(cell.kernel)) + variable(cell.bias)
+        return [tf.tanh(projected + tf.matmul(states[0], variable(cell.recurrent_kernel)))]
+
+
+class _Body:
+    """The layers of a recurrent model and the way through them, for the functional model and for the train step."""
+
+    def __init__(self, layer_class: Any, config: RecurrentConfig, precision: Precision, seed: int):
+        policy = keras.dtype_policies.DTypePolicy(precision)
+        width = config.embedding_dim
+
+        def glorot(offset: int) -> keras.initializers.Initializer:
+            return keras.initializers.GlorotUniform(seed=seed * 100_003 + 500 + offset)
+
+        def dense(units: int, name: str, offset: int, use_bias: bool = False) -> keras.layers.Dense:
+            return keras.layers.Dense(
+                units, use_bias=use_bias, kernel_initializer=glorot(offset), dtype=policy, name=name
+            )
+
+        def dropout(name: str) -> keras.layers.Dropout:
+            shape = (None, 1, None) if config.variational_dropout else None
+            return keras.layers.Dropout(config.dropout, noise_shape=shape, dtype=policy, name=name)
+
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            config.vocabulary_size, width, embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
+            dtype=policy, name="token_embedding",
+        )  # fmt: skip
+        self.word_dropout: Any = None
+        if config.embedding_dropout:
+            self.word_dropout = WordDropout(
+                config.vocabulary_size, config.embedding_dropout, dtype=policy, name="word_dropout"
+            )
+        self.embedding_dropout = dropout("embedding_dropout")
+        self.recurrent_layers = [
+            layer_class(
+                config.hidden_dim, return_sequences=True, kernel_initializer=glorot(i),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=seed * 100_003 + 700 + i),
+                recurrent_dropout=config.recurrent_dropout, weight_drop=config.weight_drop,
+                dtype=policy, name=f"{config.family}_{i}",
+            )
+            for i in range(config.num_layers)
+        ]  # fmt: skip
+        self.dropouts = [dropout(f"dropout_{i}") for i in range(config.num_layers)]
+        self.regularization: Any = None
+        weights = (config.activation_regularization, config.temporal_activation_regularization)
+        if any(weights):
+            self.regularization = ActivationRegularization(*weights, dtype=policy, name="activation_regularization")
+        self.projection = self.output_layer = None
+        if not config.tie_embeddings:
+            self.projection = dense(config.output_rank, "before_output", 102) if config.output_rank else None
+            self.output_layer = dense(config.vocabulary_size, "output", 101, use_bias=True)
+        elif config.hidden_dim != width:
+            self.projection = dense(width, "projection", 100)
+        self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
+
+    def hidden_states(self, ids, training=None, remat=False):
+        x = self.token_embedding(ids)
+        if self.word_dropout is not None:
+            x = self.word_dropout(x, ids, training=training)
+        x = self.embedding_dropout(x, training=training)
+        for layer, dropout in zip(self.recurrent_layers, self.dropouts, strict=True):
+            whole = rematerialized(layer, x, training) if remat else layer(x, training=training)
+            x = dropout(whole, training=training)
+        if self.regularization is not None:
+            x = self.regularization(x, whole, training=training)
+        return x if self.projection is None else self.projection(x)
+
+    def project(self, hidden):
+        if self.output_layer is None:
+            return self.logits(self.token_embedding(hidden, reverse=True))
+        return self.logits(self.output_layer(hidden))
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class WordDropout(keras.layers.Layer):
+    """Drops the vectors of words, all occurrences in a batch at once: (B, T, E) and ids (B, T) -> (B, T, E)."""
+
+    def __init__(self, vocabulary_size: int, rate: float, **kwargs):
+        super().__init__(**kwargs)
+        self.vocabulary_size, self.rate = vocabulary_size, rate
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, x, ids, training=False):
+        if not training:
+            return x
+        ones = ops.ones((self.vocabulary_size, 1), dtype=self.compute_dtype)
+        return x * ops.take(keras.random.dropout(ones, self.rate, seed=self.seed_generator), ids, axis=0)
+
+    def get_config(self):
+        return {**super().get_config(), "vocabulary_size": self.vocabulary_size, "rate": self.rate}
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class ActivationRegularization(keras.layers.Layer):
+    """Adds a mean square of the dropped output, and one of the whole output's change, to the training loss.
+
+    Both outputs are (B, T, U); the first comes back unchanged (Merity et al. 2018, section 4.5).
+    """
+
+    def __init__(self, activation: float, temporal: float, **kwargs):
+        super().__init__(**kwargs)
+        self.activation, self.temporal = activation, temporal
+
+    def call(self, dropped, whole, training=False):
+        if training:
+            dropped32, whole32 = ops.cast(dropped, "float32"), ops.cast(whole, "float32")
+            loss = self.activation * ops.mean(ops.square(dropped32))
+            self.add_loss(loss + self.temporal * ops.mean(ops.square(whole32[:, 1:] - whole32[:, :-1])))
+        return dropped
+
+    def get_config(self):
+        return {**super().get_config(), "activation": self.activation, "temporal": self.temporal}

@@ -1,0 +1,262 @@
+"""Recurrent layers that take the place of Keras's, with the same weights, and train faster on a CPU.
+
+Keras runs one step of time after the other, forward and backward. Here, what does not wait for the step before is one
+matrix product over all steps: the input projection, and in an LSTM's backward pass the gradients of both kernels, which
+a loop would add up step by step. On a GPU the layers call Keras, which calls cuDNN.
+
+`weight_drop` is dropout on the recurrent kernel, drawn once a call (Merity et al. 2018, "AWD-LSTM"); Keras's own
+`recurrent_dropout` is one mask on the state for all steps of a call (Gal and Ghahramani 2016).
+
+Shapes: B batch, T time, D inputs, U units, G gates (4 of an LSTM, 3 of a GRU, 1 of a simple layer).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+States = tuple[tf.Tensor, ...]
+
+
+class _Sequence:
+    """What the three layers share; comes before the Keras layer in the order of classes."""
+
+    cell: Any
+    state_count: int
+    go_backwards: bool
+    stateful: bool
+    unroll: bool
+    return_sequences: bool
+    return_state: bool
+
+    def __init__(self, units: int, weight_drop: float = 0.0, **kwargs: Any):
+        super().__init__(units, **kwargs)  # type: ignore[call-arg]
+        self.weight_drop = weight_drop
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        """As Keras's layer: (B, T, D) -> (B, T, U), or the last step, and the states if they are asked for."""
+        if self._left_to_keras(mask, training):
+            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)  # type: ignore[misc]
+        outputs, states = self.run(sequences, initial_state, training)
+        outputs = outputs if self.return_sequences else outputs[:, -1]
+        return (outputs, *states) if self.return_state else outputs
+
+    def run(self, sequences, initial_state=None, training=False) -> tuple[tf.Tensor, States]:
+        """(B, T, D) -> outputs (B, T, U) and the states after the last step, each (B, U)."""
+        cell = self.cell
+        x = tf.transpose(sequences, (1, 0, 2))
+        time, batch, width = _dimensions(x)
+        recurrent = tf.cast(tf.convert_to_tensor(cell.recurrent_kernel), x.dtype)
+        masks = None
+        if training and self.weight_drop:
+            recurrent = keras.random.dropout(recurrent, self.weight_drop, seed=cell.seed_generator)
+        if training and cell.recurrent_dropout:
+            ones = tf.ones((batch, cell.units), x.dtype)
+            masks = keras.random.dropout(ones, cell.recurrent_dropout, seed=cell.seed_generator)
+        projected = tf.matmul(tf.reshape(x, (-1, width)), tf.cast(tf.convert_to_tensor(cell.kernel), x.dtype))
+        projected += tf.cast(self._input_bias(), x.dtype)
+        projected = tf.reshape(projected, (time, batch, projected.shape[-1]))
+        if initial_state is None:
+            # The first state of a cell is the output; an LSTM's second one stays float32.
+            dtypes = [x.dtype, tf.float32][: self.state_count]
+            initial_state = [tf.zeros((batch, cell.units), dtype) for dtype in dtypes]
+        elif not isinstance(initial_state, list | tuple):
+            initial_state = [initial_state]
+        initial_state = [tf.cast(s, d) for s, d in zip(initial_state, (x.dtype, tf.float32), strict=False)]
+        outputs, states = self._steps(projected, recurrent, initial_state, masks)
+        return tf.transpose(outputs, (1, 0, 2)), states
+
+    def _input_bias(self) -> tf.Tensor:
+        raise NotImplementedError
+
+    def _steps(self, projected: tf.Tensor, recurrent: tf.Tensor, states: Any, mask: Any) -> tuple[tf.Tensor, States]:
+        raise NotImplementedError
+
+    def _left_to_keras(self, mask, training) -> bool:
+        cell = self.cell
+        usual = cell.activation is keras.activations.tanh and cell.use_bias
+        usual = usual and getattr(cell, "recurrent_activation", None) in (None, keras.activations.sigmoid)
+        usual = usual and getattr(cell, "reset_after", True)
+        special = self.go_backwards or self.stateful or self.unroll or mask is not None or (training and cell.dropout)
+        drops = training and (self.weight_drop or cell.recurrent_dropout)
+        on_gpu = bool(tf.config.list_logical_devices("GPU")) and not drops
+        return bool(special or on_gpu or not usual)
+
+    def get_config(self):
+        return {**super().get_config(), "weight_drop": self.weight_drop}  # type: ignore[misc]
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class LSTM(_Sequence, keras.layers.LSTM):
+    """`keras.layers.LSTM` with `weight_drop` (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
+
+    Example:
+        LSTM(256, return_sequences=True, weight_drop=0.5)(x)   # (B, T, D) -> (B, T, 256)
+    """
+
+    state_count = 2
+
+    def _input_bias(self):
+        return tf.convert_to_tensor(self.cell.bias)
+
+    def _steps(self, projected, recurrent, states, mask):
+        h, c = states
+        outputs, h, c = lstm_sequence(projected, recurrent, h, c, mask)
+        return outputs, (h, c)
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class GRU(_Sequence, keras.layers.GRU):
+    """`keras.layers.GRU` with `weight_drop` (Cho et al. 2014, with the reset gate after the product, as in cuDNN)."""
+
+    state_count = 1
+
+    def _input_bias(self):
+        return tf.convert_to_tensor(self.cell.bias)[0]
+
+    def _steps(self, projected, recurrent, states, mask):
+        bias = tf.cast(tf.convert_to_tensor(self.cell.bias)[1], projected.dtype)
+
+        def step(x, h):
+            seen = h if mask is None else h * mask
+            return gru_step(x, tf.matmul(seen, recurrent) + bias, h)
+
+        return _loop(step, projected, states[0])
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class SimpleRNN(_Sequence, keras.layers.SimpleRNN):
+    """`keras.layers.SimpleRNN` with `weight_drop` (Elman 1990)."""
+
+    state_count = 1
+
+    def _input_bias(self):
+        return tf.convert_to_tensor(self.cell.bias)
+
+    def _steps(self, projected, recurrent, states, mask):
+        def step(x, h):
+            return tf.tanh(x + tf.matmul(h if mask is None else h * mask, recurrent))
+
+        return _loop(step, projected, states[0])
+
+
+def lstm_step(gates: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """One step of an LSTM in float32: gates (B, 4 U) before their activation and c (B, U) -> h, c, gates after it.
+
+    The order of the gates is Keras's: input, forget, candidate, output.
+    """
+    take, keep, candidate, show = tf.split(gates, 4, axis=-1)
+    take, keep, candidate, show = tf.sigmoid(take), tf.sigmoid(keep), tf.tanh(candidate), tf.sigmoid(show)
+    c = keep * c + take * candidate
+    return show * tf.tanh(c), c, tf.concat([take, keep, candidate, show], -1)
+
+
+def gru_step(x: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
+    """One step of a GRU: input and state after their products, each (B, 3 U), and h (B, U) -> h.
+
+    The order of the gates is Keras's: update, reset, candidate.
+    """
+    x_update, x_reset, x_candidate = tf.split(x, 3, axis=-1)
+    h_update, h_reset, h_candidate = tf.split(recurrent, 3, axis=-1)
+    update, reset = tf.sigmoid(x_update + h_update), tf.sigmoid(x_reset + h_reset)
+    return update * h + (1 - update) * tf.tanh(x_candidate + reset * h_candidate)
+
+
+def lstm_sequence(
+    projected: tf.Tensor, recurrent: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor, mask: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """An LSTM over time with a backward pass of its own; activations and cell state are float32 in every precision.
+
+    Args:
+        projected: inputs after their product with the kernel, plus bias: (T, B, 4 U).
+        recurrent: recurrent kernel (U, 4 U), of the type of `projected`.
+        h0: first output (B, U), of that type too.
+        c0: first cell state (B, U) float32.
+        mask: (B, U), multiplied into the output before it is seen by the next step; None for ones.
+
+    Returns:
+        Outputs (T, B, U), the last output and the last cell state.
+    """
+    dtype = projected.dtype
+    time, batch, _ = _dimensions(projected)
+    units = recurrent.shape[0]
+
+    @tf.custom_gradient
+    def run(projected, recurrent, h0, c0):
+        arrays = [_array(time, dtype, (h0.shape[0], units)), _array(time, tf.float32, (h0.shape[0], units)),
+                  _array(time, dtype, (h0.shape[0], 4 * units))]  # fmt: skip
+
+        def forward(t, h, c, outputs, cells, activations):
+            seen = h if mask is None else h * mask
+            gates = tf.cast(projected[t] + tf.matmul(seen, recurrent), tf.float32)
+            h, c, gates = lstm_step(gates, c)
+            h = tf.cast(h, dtype)
+            return t + 1, h, c, outputs.write(t, h), cells.write(t, c), activations.write(t, tf.cast(gates, dtype))
+
+        _, h, c, *arrays = _while(time, forward, (0, h0, c0, *arrays))
+        outputs, cells, activations = (array.stack() for array in arrays)
+
+        def gradient(d_outputs, d_h, d_c):
+            take, keep, candidate, show = tf.split(tf.cast(activations, tf.float32), 4, axis=-1)
+            before = tf.concat([c0[None], cells[:-1]], 0)
+            tanh = tf.tanh(cells)
+            # All factors that do not wait for the gradient of the step after, for all steps at once.
+            of_c = show * (1 - tanh * tanh)
+            of_gates = tf.concat(
+                [candidate * take * (1 - take), before * keep * (1 - keep), take * (1 - candidate * candidate)], -1
+            )
+            of_show = tanh * show * (1 - show)
+            turned = tf.transpose(recurrent)
+
+            def backward(t, d_h, d_c, d_gates):
+                at = time - 1 - t
+                d_h = tf.cast(d_h + d_outputs[at], tf.float32)
+                d_c = d_c + d_h * of_c[at]
+                d = tf.concat([tf.tile(d_c, (1, 3)) * of_gates[at], d_h * of_show[at]], -1)
+                d = tf.cast(d, dtype)
+                d_h = tf.matmul(d, turned)
+                return t + 1, d_h if mask is None else d_h * mask, d_c * keep[at], d_gates.write(at, d)
+
+            array = _array(time, dtype, (h0.shape[0], 4 * units))
+            _, d_h, d_c, array = _while(time, backward, (0, d_h, d_c, array))
+            d_gates = array.stack()
+            seen = tf.concat([h0[None], outputs[:-1]], 0)
+            seen = seen if mask is None else seen * mask
+            # Sums over all steps and rows: one product, in place of one a step.
+            d_recurrent = tf.matmul(
+                tf.reshape(seen, (-1, units)), tf.reshape(d_gates, (-1, 4 * units)), transpose_a=True
+            )
+            return d_gates, d_recurrent, d_h, d_c
+
+        return (outputs, h, c), gradient
+
+    return run(projected, recurrent, h0, c0)
+
+
+def _loop(step: Callable, projected: tf.Tensor, h0: tf.Tensor) -> tuple[tf.Tensor, States]:
+    """Steps with one state, which is the output: (T, B, G U) -> (T, B, U) and the last state."""
+    time, _, _ = _dimensions(projected)
+
+    def turn(t, h, outputs):
+        h = step(projected[t], h)
+        return t + 1, h, outputs.write(t, h)
+
+    _, h, array = _while(time, turn, (0, h0, _array(time, projected.dtype, h0.shape)))
+    return array.stack(), (h,)
+
+
+def _while(time: Any, body: Callable, start: Sequence[Any]) -> Sequence[Any]:
+    # XLA must know a bound to take gradients through a loop; it does where the length is known.
+    bound = time if isinstance(time, int) else None
+    return tf.while_loop(lambda t, *_: t < time, body, start, parallel_iterations=1, maximum_iterations=bound)
+
+
+def _array(time: Any, dtype: tf.DType, shape: Any) -> tf.TensorArray:
+    return tf.TensorArray(dtype, time, element_shape=shape)
+
+
+def _dimensions(x: tf.Tensor) -> list[Any]:
+    """The sizes of a tensor, as integers where they are known."""
+    dynamic = tf.shape(x)
+    return [size if size is not None else dynamic[axis] for axis, size in enumerate(x.shape)]
