@@ -74,7 +74,9 @@ def replace_module(monkeypatch):
         ([*TRAIN, "--train.stpes", "3"], "unknown option --train.stpes; did you mean --train.steps?"),
         ([*TRAIN, "--train.steps", "0"], "train.steps=0 is out of range; expected 1 or more"),
         ([*TRAIN, "--train", "file"], "unknown option --train; did you mean --train.steps?"),
-        ([*TRAIN, "--model.family", "rnn"], "--model.family: expected one of transformer, lstm; received 'rnn'"),
+        ([*TRAIN, "--model.family", "cnn"],
+         "--model.family: expected one of transformer, lstm, gru, rnn, nnlm; received 'cnn'"),
+        ([*TRAIN, "--model.preset", "lama-nano"], "no preset 'lama-nano'; did you mean llama-nano?"),
         ([*TRAIN, "--model.family", "lstm", "--model.num_heads", "2"],
          "unknown option --model.num_heads; it belongs to --model.family transformer"),
         (["evaluate"], "RUN_DIR|FILE.tflite must be given (see tfscale evaluate --help)"),
@@ -192,6 +194,13 @@ def test_the_config_of_a_run_trains_another(write_yaml):
     )
     options = train.parse([path, "--output", "another"])
     assert (options.model.num_heads, options.data, options.output) == (2, "d", "another")
+
+
+def test_a_preset_gives_values_and_yaml_and_options_go_before_them(write_yaml):
+    options = train.parse([*TRAIN[1:], "--model.preset", "llama-nano", "--model.num_layers", "2"])
+    assert (options.model.positions, options.model.num_kv_heads, options.model.num_layers) == ("rope", 2, 2)
+    options = train.parse([write_yaml("model:\n  preset: llama-nano\n  num_kv_heads: 4\n"), *TRAIN[1:]])
+    assert (options.model.positions, options.model.num_kv_heads, options.model.num_layers) == ("rope", 4, 4)
 
 
 def test_an_option_chooses_the_family_over_yaml(write_yaml):

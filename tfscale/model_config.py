@@ -1,14 +1,14 @@
 """The options of each model family, in the manner of `tfscale.config`, which hands them on."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 from tfscale.errors import ConfigError, check_range
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """Decoder-only Transformer: pre-norm, learned positions, GELU (Radford et al. 2019, "GPT-2")."""
+    """Decoder-only Transformer: as it is in the manner of GPT-2 (Radford et al. 2019); Llama's parts are options."""
 
     family: ClassVar[str] = "transformer"
 
@@ -26,6 +26,19 @@ class TransformerConfig:
     """Width of a head; 0 takes hidden_dim / num_heads."""
     feed_forward_dim: int = 0
     """Width of the feed-forward layer; 0 takes 4 x hidden_dim."""
+    positions: Literal["learned", "rope"] = "learned"
+    """A vector per position, or rotary positions in each attention layer (Su et al. 2021)."""
+    rope_base: float = 10_000.0
+    """Base of the rotary positions. No effect with positions=learned."""
+    normalization: Literal["layer", "rms"] = "layer"
+    """Layer normalization, or RMS normalization (Zhang and Sennrich 2019)."""
+    activation: Literal["gelu", "swiglu"] = "gelu"
+    """Of the feed-forward layer: GELU, or SiLU with a gate per unit (Shazeer 2020), which has half as many weights
+    more."""
+    num_kv_heads: int = 0
+    """Heads of keys and values, each read by several query heads (Ainslie et al. 2023); 0 takes num_heads."""
+    attention_window: int = 0
+    """Tokens that a token sees in each layer, itself included (Beltagy et al. 2020); 0 is all."""
     feed_forward_rank: int = 0
     """Rank of the two matrices of the feed-forward layer, each a product of two smaller ones; 0 is full rank."""
     embedding_rank: int = 0
@@ -46,16 +59,33 @@ class TransformerConfig:
         )
         for name in ("head_dim", "feed_forward_rank", "embedding_rank"):
             check_range(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "0 (its default) or more")
+        for name in ("num_kv_heads", "attention_window"):
+            check_range(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "0 (its default) or more")
+        for name in ("positions", "normalization", "activation"):
+            known = get_args(get_type_hints(type(self))[name])
+            check_range(getattr(self, name) in known, f"model.{name}", getattr(self, name), " or ".join(known))
+        check_range(self.rope_base > 1, "model.rope_base", self.rope_base, "more than 1")
         check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+        if self.num_heads % self.kv_heads:
+            raise ConfigError(
+                f"model.num_heads={self.num_heads} is not divisible by model.num_kv_heads={self.num_kv_heads}"
+            )
         if not self.head_dim and self.hidden_dim % self.num_heads:
             raise ConfigError(
                 f"model.hidden_dim={self.hidden_dim} is not divisible by model.num_heads={self.num_heads}"
             )
+        if self.positions == "rope" and self.head_width % 2:
+            raise ConfigError(f"rotary positions turn pairs of numbers, and a head has {self.head_width} of them")
 
     @property
     def feed_forward_width(self) -> int:
         """Width of the feed-forward layer."""
         return self.feed_forward_dim or 4 * self.hidden_dim
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.num_kv_heads or self.num_heads
 
     @property
     def head_width(self) -> int:
@@ -134,7 +164,36 @@ class RNNConfig(RecurrentConfig):
     gates: ClassVar[int] = 1
 
 
-ModelConfig = TransformerConfig | RecurrentConfig
+@dataclass(frozen=True, kw_only=True)
+class NNLMConfig:
+    """Feed-forward model over a fixed number of tokens (Bengio et al. 2003)."""
+
+    family: ClassVar[str] = "nnlm"
+
+    vocabulary_size: int = 0
+    """Entries of the vocabulary; 0 takes the tokenizer's."""
+    sequence_length: int = 128
+    """Length of a training window in tokens; before its first token stand zeros."""
+    context_tokens: int = 5
+    """Tokens that the model sees, the last one included."""
+    embedding_dim: int = 64
+    """Width of the token embedding."""
+    hidden_dim: int = 256
+    """Units of the hidden layer."""
+    direct_connections: bool = False
+    """The output also reads the embedded tokens themselves, not through the hidden layer alone."""
+    dropout: float = 0.0
+    """Dropout rate on what the output layer reads, 0 to below 1."""
+
+    def __post_init__(self) -> None:
+        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        for name in ("sequence_length", "embedding_dim", "hidden_dim"):
+            check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        check_range(self.context_tokens >= 2, "model.context_tokens", self.context_tokens, "2 or more")
+        check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+
+
+ModelConfig = TransformerConfig | RecurrentConfig | NNLMConfig
 MODEL_CONFIGS: dict[str, Any] = {
-    config.family: config for config in (TransformerConfig, LSTMConfig, GRUConfig, RNNConfig)
+    config.family: config for config in (TransformerConfig, LSTMConfig, GRUConfig, RNNConfig, NNLMConfig)
 }

@@ -1,5 +1,7 @@
 """Units that leave: those that nobody reads leave without a trace, and the rest is what was asked for."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -134,6 +136,21 @@ def test_saliency_is_the_change_of_the_loss_to_first_order(kind):
     below = loss_of(network, batch)
     assert scores[unit] == pytest.approx(abs(above - below) / (2 * small), rel=0.03)
     assert len(scores) == {"lstm": 10, "heads": 2, "feed_forward": 32}[kind]
+
+
+def test_units_of_a_gated_layer_leave_with_their_gates():
+    """The weak half of the units, spread at random, is multiplied by next to nothing: they are what leaves."""
+    config = dataclasses.replace(TRANSFORMER, activation="swiglu", use_bias=True)
+    network = random_weights(models.build_network(config))
+    rng = np.random.default_rng(3)
+    for block in network.blocks:
+        weak = rng.permutation(32)[:16]
+        kernel = block.contract.kernel.numpy()
+        kernel[weak] *= 1e-7
+        block.contract.kernel.assign(kernel)
+    small = shrink_feed_forward(network, 16)
+    assert small.blocks[0].expand.kernel.shape == (TRANSFORMER.hidden_dim, 32)
+    np.testing.assert_allclose(small(IDS), network(IDS), atol=1e-4)
 
 
 def test_saliency_keeps_what_the_loss_needs():

@@ -39,6 +39,45 @@ def transformer(weights, ids, num_layers, num_heads):
     return layer_norm(x, weights["norm"], weights["norm_shift"]) @ weights["softmax"]
 
 
+def rotated(x, position, base):
+    """Pairs (i, i + K / 2) of x (K,) turned by position / base^(2 i / K) (Su et al. 2021)."""
+    half = len(x) // 2
+    out = np.empty(len(x))
+    for i in range(half):
+        angle = position / base ** (2 * i / len(x))
+        out[i] = x[i] * np.cos(angle) - x[i + half] * np.sin(angle)
+        out[i + half] = x[i] * np.sin(angle) + x[i + half] * np.cos(angle)
+    return out
+
+
+def rms_norm(x, scale):
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * scale
+
+
+def llama(weights, ids, num_layers, num_heads, num_kv_heads, width, base, window):
+    """RMS norms, rotary positions, grouped queries, a window, SwiGLU; loops over heads and positions."""
+    x = weights["tokens"][ids]
+    for i in range(num_layers):
+        w = {name.removeprefix(f"{i}."): value for name, value in weights.items() if name.startswith(f"{i}.")}
+        rows = rms_norm(x, w["norm1"]) @ w["qkv"]
+        attended = np.zeros((len(ids), num_heads * width))
+        for head in range(num_heads):
+            group = head // (num_heads // num_kv_heads)
+            query = rows[:, head * width : (head + 1) * width]
+            key_at = (num_heads + group) * width
+            value_at = (num_heads + num_kv_heads + group) * width
+            keys = [rotated(row[key_at : key_at + width], p, base) for p, row in enumerate(rows)]
+            for t in range(len(ids)):
+                seen = range(max(0, t - window + 1) if window else 0, t + 1)
+                scores = np.array([keys[s] @ rotated(query[t], t, base) for s in seen]) / np.sqrt(width)
+                values = rows[seen.start : t + 1, value_at : value_at + width]
+                attended[t, head * width : (head + 1) * width] = softmax(scores) @ values
+        x = x + attended @ w["out"]
+        gate, up = np.split(rms_norm(x, w["norm2"]) @ w["expand"], 2, axis=-1)
+        x = x + (gate * sigmoid(gate) * up) @ w["contract"]
+    return rms_norm(x, weights["norm"]) @ weights["softmax"]
+
+
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
@@ -88,3 +127,18 @@ def rnn(weights, ids, num_layers):
             out.append(h)
         rows = np.stack(out)
     return rows @ weights["softmax"] + weights["softmax_bias"]
+
+
+def nnlm(weights, ids, count, direct):
+    """y = b + W x + U tanh(d + H x), x the last `count` embedded tokens side by side (Bengio et al. 2003, eq. 1)."""
+    width = weights["tokens"].shape[1]
+    out = []
+    for t in range(len(ids)):
+        x = np.concatenate(
+            [weights["tokens"][ids[s]] if s >= 0 else np.zeros(width) for s in range(t - count + 1, t + 1)]
+        )
+        hidden = np.tanh(x @ weights["hidden"] + weights["hidden_bias"])
+        units = len(hidden)
+        y = hidden @ weights["softmax"][:units] + weights["softmax_bias"]
+        out.append(y + x @ weights["softmax"][units:] if direct else y)
+    return np.stack(out)

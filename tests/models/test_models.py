@@ -10,8 +10,9 @@ from models import numpy_reference
 from models.numpy_reference import transformer
 
 from tfscale import models
-from tfscale.config import GRUConfig, LSTMConfig, RNNConfig, TransformerConfig
+from tfscale.config import GRUConfig, LSTMConfig, NNLMConfig, RecurrentConfig, RNNConfig, TransformerConfig
 from tfscale.errors import ConfigError
+from tfscale.presets import PRESETS, preset
 
 CONFIGS = {
     "transformer": TransformerConfig(
@@ -25,6 +26,19 @@ CONFIGS = {
         vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=3, head_dim=6, use_bias=True,
         feed_forward_dim=24, feed_forward_rank=7, embedding_rank=5,
     ),
+    "llama": TransformerConfig(
+        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=6,
+        feed_forward_dim=10, positions="rope", rope_base=50.0, normalization="rms", activation="swiglu", dropout=0.1,
+    ),
+    "llama_window": TransformerConfig(
+        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, num_kv_heads=2,
+        feed_forward_dim=10, positions="rope", normalization="rms", activation="swiglu", attention_window=3,
+    ),
+    "llama_uneven_window": TransformerConfig(
+        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=1, num_heads=2, num_kv_heads=1,
+        feed_forward_dim=10, positions="rope", normalization="rms", activation="swiglu", attention_window=5,
+        tie_embeddings=False,
+    ),
     "lstm": LSTMConfig(vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=12, num_layers=2, dropout=0.1),
     "lstm_rank": LSTMConfig(vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=12, output_rank=5),
     "lstm_tied_projected": LSTMConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, tie_embeddings=True),
@@ -36,6 +50,11 @@ CONFIGS = {
     ),
     "gru": GRUConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2),
     "gru_tied": GRUConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, weight_drop=0.3, tie_embeddings=True),
+    "nnlm": NNLMConfig(vocabulary_size=29, sequence_length=12, context_tokens=3, embedding_dim=8, hidden_dim=12),
+    "nnlm_direct": NNLMConfig(
+        vocabulary_size=29, sequence_length=12, context_tokens=4, embedding_dim=6, hidden_dim=10, dropout=0.2,
+        direct_connections=True,
+    ),
     "rnn": RNNConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2, recurrent_dropout=0.2),
 }  # fmt: skip
 
@@ -90,7 +109,33 @@ def test_transformer_equals_numpy_reference(name):
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("transformer")])
+@pytest.mark.parametrize("name", ["llama", "llama_window", "llama_uneven_window"])
+def test_llama_equals_numpy_reference(name):
+    config = CONFIGS[name]
+    network = randomized(config)
+    w = {"tokens": network.token_embedding.embeddings, "norm": network.final_norm.scale}
+    for i, block in enumerate(network.blocks):
+        attention = block.attention
+        w |= {
+            f"{i}.norm1": block.attention_norm.scale, f"{i}.norm2": block.feed_forward_norm.scale,
+            f"{i}.qkv": attention.query_key_value.kernel, f"{i}.out": attention.output_projection.kernel,
+            f"{i}.expand": block.expand.kernel, f"{i}.contract": block.contract.kernel,
+        }  # fmt: skip
+    tied = np.asarray(network.token_embedding.embeddings).T
+    w["softmax"] = tied if config.tie_embeddings else network.token_embedding.reverse_embeddings
+    w = {key: np.asarray(value, np.float64) for key, value in w.items()}
+    expected = np.stack([
+        numpy_reference.llama(w, row, config.num_layers, config.num_heads, config.kv_heads, config.head_width,
+                              config.rope_base, config.attention_window)
+        for row in ids()
+    ])  # fmt: skip
+    np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
+    # Without a known length a window is not computed in blocks.
+    any_length = tf.function(network, input_signature=[tf.TensorSpec((None, None), tf.int32)])
+    np.testing.assert_allclose(any_length(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if isinstance(CONFIGS[name], RecurrentConfig)])
 def test_recurrent_network_equals_numpy_reference(name):
     network = randomized(CONFIGS[name])
     reference = getattr(numpy_reference, CONFIGS[name].family)
@@ -106,6 +151,20 @@ def test_recurrent_network_equals_numpy_reference(name):
         projection = np.eye(8) if network.projection is None else np.asarray(network.projection.kernel)
         w |= {"softmax": projection @ w["tokens"].T, "softmax_bias": np.zeros(())}
     expected = np.stack([reference(w, row, len(network.recurrent_layers)) for row in ids()])
+    np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["nnlm", "nnlm_direct"])
+def test_nnlm_equals_numpy_reference(name):
+    config, network = CONFIGS[name], randomized(CONFIGS[name])
+    w = {
+        "tokens": network.token_embedding.embeddings, "hidden": network.hidden_layer.kernel,
+        "hidden_bias": network.hidden_layer.bias, "softmax": network.output_layer.kernel,
+        "softmax_bias": network.output_layer.bias,
+    }  # fmt: skip
+    w = {key: np.asarray(value, np.float64) for key, value in w.items()}
+    reference = numpy_reference.nnlm
+    expected = np.stack([reference(w, row, config.context_tokens, config.direct_connections) for row in ids()])
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -127,6 +186,18 @@ def test_parameter_count_formula(name):
     assert models.parameter_count(CONFIGS[name]) == models.build_network(CONFIGS[name]).count_params()
 
 
+def test_presets_have_the_sizes_of_their_models():
+    # 124.4 M of GPT-2 without its key and value biases' twins; SmolLM-135M 134.5 M; Llama 3.2 1B 1,235.8 M.
+    sizes = {"gpt2-small": (50_257, 124_439_808), "llama-135m": (49_152, 134_515_008),
+             "llama-1b": (128_256, 1_235_814_400)}  # fmt: skip
+    for name, (vocabulary, parameters) in sizes.items():
+        assert models.parameter_count(preset(name, vocabulary_size=vocabulary)) == parameters
+    for name in PRESETS:
+        preset(name)
+    with pytest.raises(ConfigError, match="no preset 'gpt2-smal'; did you mean gpt2-small?"):
+        preset("gpt2-smal")
+
+
 def test_parameter_count_by_hand():
     # 29 x 16 tokens + 12 x 16 positions + 2 x (4 x 16 x 16 attention + 2 x 16 x 64 feed-forward + 2 norms) + a norm
     assert models.parameter_count(CONFIGS["transformer"]) == 464 + 192 + 2 * (1024 + 2048 + 32) + 16
@@ -134,6 +205,8 @@ def test_parameter_count_by_hand():
     assert models.parameter_count(CONFIGS["lstm"]) == 232 + 1008 + 1200 + 377
     # 3 x 12 x (8 + 12 + 2) + 3 x 12 x (12 + 12 + 2), and 12 x (8 + 12 + 1) + 12 x (12 + 12 + 1)
     assert models.parameter_count(CONFIGS["gru"]) == 232 + 792 + 936 + 377
+    # (3 x 8 + 1) x 12 hidden + (12 + 1) x 29
+    assert models.parameter_count(CONFIGS["nnlm"]) == 232 + 300 + 377
     assert models.parameter_count(CONFIGS["rnn"]) == 232 + 252 + 300 + 377
 
 

@@ -19,9 +19,10 @@ from tfscale.arguments import (
 from tfscale.commands.display import print_figures
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.compress_config import DistillConfig
-from tfscale.config import MODEL_CONFIGS, TrainConfig
+from tfscale.config import MODEL_CONFIGS, TrainConfig, TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.heartbeat import RESUME_EXIT_CODE
+from tfscale.presets import PRESETS, preset_options
 
 SUMMARY = "token shards -> a trained model; goes on with a run that was stopped"
 
@@ -51,6 +52,11 @@ def model_parser(family: str) -> ArgumentParser:
     parser.add_argument("--output", type=str, help="Run folder to write, or to go on with.")
     families = " or ".join(MODEL_CONFIGS)
     parser.add_argument("--model.family", type=str, default=family, help=f"Kind of model: {families}.")
+    if family == TransformerConfig.family:
+        parser.add_argument(
+            "--model.preset", type=str, default="",
+            help=f"Sizes and options of a known model, before those that are given: {', '.join(PRESETS)}.",
+        )  # fmt: skip
     add_config(parser, MODEL_CONFIGS[family], "model")
     add_config(parser, TrainConfig, "train")
     return parser
@@ -93,6 +99,8 @@ def parse(
         name = word.partition("=")[0]
         if name.startswith("--") and name != "--help" and name[2:] not in option_types(parser):
             raise ConfigError(unknown_option(name, option_types(parser)))
+    if name := _preset(words, document):
+        apply_yaml(parser, {"model": preset_options(name)}, f"preset {name}")
     if path:
         apply_yaml(parser, document, path)
     options = parse_normalized(parser, words)
@@ -108,6 +116,12 @@ def _family(words: Sequence[str], document: dict[str, Any]) -> Any:
     if named:
         return named[-1]
     return section.get("family", "transformer") if isinstance(section, dict) else "transformer"
+
+
+def _preset(words: Sequence[str], document: dict[str, Any]) -> str:
+    named = [word.partition("=")[2] for word in words if word.startswith("--model.preset=")]
+    section = document.get("model")
+    return named[-1] if named else str(section.get("preset", "")) if isinstance(section, dict) else ""
 
 
 def run(options: Namespace) -> dict[str, Any]:

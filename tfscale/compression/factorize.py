@@ -38,6 +38,10 @@ def factorize_embedding(network: Network, rank: int) -> Network:
     Raises:
         ConfigError: a rank that is not smaller, or a Transformer with separate tables.
     """
+    if not isinstance(network, TransformerLM | RecurrentLM):
+        raise ConfigError(
+            f"shrink.embedding_rank is for Transformers and recurrent models, not {type(network).__name__}"
+        )
     before = network.config.embedding_dim if isinstance(network, RecurrentLM) else (
         network.config.embedding_rank or network.config.hidden_dim
     )  # fmt: skip

@@ -53,10 +53,13 @@ def shrink_feed_forward(network: Network, width: int, batches: Iterable[Any] = (
     for block, scores in zip(network.blocks, rank(network, groups, batches), strict=True):
         keep = _strongest(scores, width)
         reader = block.before_contract or block.contract
-        chosen[block.expand.kernel.path] = (slice(None), keep)
+        columns = keep
+        if network.config.activation == "swiglu":  # Gates, then units.
+            columns = np.concatenate([keep, keep + network.config.feed_forward_width])
+        chosen[block.expand.kernel.path] = (slice(None), columns)
         chosen[reader.kernel.path] = (keep, slice(None))
         if block.expand.use_bias:
-            chosen[block.expand.bias.path] = (keep,)
+            chosen[block.expand.bias.path] = (columns,)
     copy_weights(network, small, chosen)
     return small
 
@@ -78,6 +81,11 @@ def shrink_heads(network: Network, heads: int, batches: Iterable[Any] = ()) -> T
     _check_transformer(network, "num_heads")
     assert isinstance(network, TransformerLM)
     config = network.config
+    if config.kv_heads != config.num_heads:
+        raise ConfigError(
+            f"shrink.num_heads is for a model with as many key-value heads as heads; this one has {config.kv_heads} "
+            f"for {config.num_heads}"
+        )
     _check_smaller("num_heads", heads, config.num_heads)
     before, width = config.num_heads, config.head_width
     groups = [_head_units(block.attention, before) for block in network.blocks]
@@ -170,7 +178,9 @@ def rank(network: Network, groups: list[Units], batches: Iterable[Any] = ()) -> 
 
 def _feed_forward_units(block: Any) -> Units:
     reads, reader = block.expand.kernel.path, (block.before_contract or block.contract).kernel.path
-    return Units(lambda a: a[reads], lambda a: a[reader].T)
+    units = block.options["feed_forward_dim"]
+    # With SwiGLU a unit reads by two columns, of gate and value.
+    return Units(lambda a: a[reads].reshape(-1, units), lambda a: a[reader].T)
 
 
 def _head_units(attention: Any, heads: int) -> Units:

@@ -15,7 +15,7 @@ from tfscale.config import to_dict
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import text_stream
 from tfscale.files import atomic_directory, claim_directory, write_json
-from tfscale.models import Network, RecurrentLM, build_network
+from tfscale.models import Network, TransformerLM, build_network
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
 from tfscale.training.run_folder import Run, load_run, named, save_network, write_run_files
@@ -111,7 +111,7 @@ def trim_network(network: Network, kept: Sequence[int]) -> Network:
         type(config)(**{**to_dict(config), "vocabulary_size": len(kept)}), network.precision, network.seed
     )
     columns = [network.output_layer.kernel, network.output_layer.bias] if (
-        isinstance(network, RecurrentLM) and network.output_layer is not None
+        not isinstance(network, TransformerLM) and network.output_layer is not None
     ) else []  # fmt: skip
     by_column = {weight.path for weight in columns} | {
         weight.path for weight in network.weights if weight.name == "reverse_embeddings"

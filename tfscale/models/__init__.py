@@ -2,14 +2,17 @@
 
 from typing import Any
 
-from tfscale.config import GRUConfig, LSTMConfig, ModelConfig, Precision, RNNConfig, TransformerConfig
+from tfscale.config import GRUConfig, LSTMConfig, ModelConfig, NNLMConfig, Precision, RNNConfig, TransformerConfig
 from tfscale.errors import ConfigError
+from tfscale.models.nnlm import NNLM
 from tfscale.models.recurrent import GRULM, LSTMLM, RNNLM, RecurrentLM
 from tfscale.models.transformer import TransformerLM
 
-Network = TransformerLM | RecurrentLM
+Network = TransformerLM | RecurrentLM | NNLM
 
-_FAMILIES: dict[Any, Any] = {TransformerConfig: TransformerLM, LSTMConfig: LSTMLM, GRUConfig: GRULM, RNNConfig: RNNLM}
+_FAMILIES: dict[Any, Any] = {
+    TransformerConfig: TransformerLM, LSTMConfig: LSTMLM, GRUConfig: GRULM, RNNConfig: RNNLM, NNLMConfig: NNLM,
+}  # fmt: skip
 
 
 def build_network(config: ModelConfig, precision: Precision = "float32", seed: int = 0) -> Network:

@@ -11,7 +11,8 @@ from keras import ops
 
 from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RNNConfig, to_dict
 from tfscale.errors import ConfigError
-from tfscale.models.layers import normal_initializers, variable
+from tfscale.models.cached import variable
+from tfscale.models.layers import normal_initializers
 from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN, gru_step, lstm_step
 from tfscale.models.remat import rematerialized
 

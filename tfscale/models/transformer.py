@@ -1,6 +1,7 @@
-"""Decoder-only Transformer language model (Radford et al. 2019): pre-norm, learned positions, GELU, tied softmax.
+"""Decoder-only Transformer, in the manner of GPT-2 (Radford et al. 2019) or of Llama (Touvron et al. 2023).
 
-Shapes: B batch, T tokens, D hidden_dim, V vocabulary, C context (`sequence_length`), H heads, K width of a head.
+Shapes: B batch, T tokens, D hidden_dim, V vocabulary, C context (`sequence_length`), G key-value heads, K width of a
+head.
 """
 
 from typing import Any
@@ -10,15 +11,8 @@ import tensorflow as tf
 
 from tfscale.config import Precision, TransformerConfig, to_dict
 from tfscale.errors import ConfigError
-from tfscale.models.layers import (
-    PositionEmbedding,
-    TransformerBlock,
-    cached_dense,
-    cached_layer_norm,
-    layer_norm,
-    normal_initializers,
-    variable,
-)
+from tfscale.models.cached import cached_dense, cached_norm, variable
+from tfscale.models.layers import PositionEmbedding, TransformerBlock, norm_layer, normal_initializers
 from tfscale.models.remat import rematerialized
 
 
@@ -47,19 +41,25 @@ class TransformerLM(keras.Model):
             config.vocabulary_size, config.embedding_rank or config.hidden_dim, tie_weights=config.tie_embeddings,
             embeddings_initializer=next(initial), dtype=policy, name="token_embedding",
         )  # fmt: skip
-        position_embedding = PositionEmbedding(
-            config.sequence_length, next(initial), dtype=policy, name="position_embedding"
-        )
+        position_initializer = next(initial)
+        position_embedding: Any = None
+        if config.positions == "learned":
+            position_embedding = PositionEmbedding(
+                config.sequence_length, position_initializer, dtype=policy, name="position_embedding"
+            )
         blocks = [
             TransformerBlock(
                 config.hidden_dim, config.num_heads, config.feed_forward_width,
                 config.dropout, config.use_bias, config.num_layers, seed=seed + 1000 * (index + 1),
                 head_dim=config.head_dim, feed_forward_rank=config.feed_forward_rank,
+                num_kv_heads=config.num_kv_heads, window=config.attention_window,
+                rope_base=config.rope_base if config.positions == "rope" else 0.0,
+                normalization=config.normalization, activation=config.activation,
                 dtype=policy, name=f"block_{index}",
             )
             for index in range(config.num_layers)
         ]  # fmt: skip
-        final_norm = layer_norm(config.use_bias, policy, "final_norm")
+        final_norm = norm_layer(config.normalization, config.use_bias, policy, "final_norm")
         widen: Any = None
         narrow: Any = None
         if config.embedding_rank:
@@ -73,7 +73,8 @@ class TransformerLM(keras.Model):
 
         inputs = keras.Input((None,), dtype="int32", name="tokens")
         x = token_embedding(inputs)
-        x = embedding_dropout(position_embedding(x if widen is None else widen(x)))
+        x = x if widen is None else widen(x)
+        x = embedding_dropout(x if position_embedding is None else position_embedding(x))
         for block in blocks:
             x = block(x)
         x = final_norm(x)
@@ -97,7 +98,8 @@ class TransformerLM(keras.Model):
             remat: compute the blocks' activations again in the backward pass; see `tfscale.models.remat`.
         """
         x = self.token_embedding(ids)
-        x = self.position_embedding(x if self.widen is None else self.widen(x))
+        x = x if self.widen is None else self.widen(x)
+        x = x if self.position_embedding is None else self.position_embedding(x)
         x = self.get_layer("embedding_dropout")(x, training=training)
         for block in self.blocks:
             x = rematerialized(block, x, training) if remat else block(x, training=training)
@@ -119,17 +121,20 @@ class TransformerLM(keras.Model):
         """Trainable weights of a model with this config."""
         d, f, bias = config.hidden_dim, config.feed_forward_width, config.use_bias
         inner, rank, width = config.num_heads * config.head_width, config.feed_forward_rank, config.embedding_rank
-        norm = d * (1 + bias)
-        attention = 4 * d * inner + bias * (3 * inner + d)
-        feed_forward = 2 * (rank * (d + f) if rank else d * f) + bias * (f + d)
+        norm = d if config.normalization == "rms" else d * (1 + bias)
+        keys = config.kv_heads * config.head_width
+        attention = 2 * d * (inner + keys) + bias * (inner + 2 * keys + d)
+        # What the first matrix of the feed-forward layer gives: with SwiGLU also a gate for each unit.
+        wide = 2 * f if config.activation == "swiglu" else f
+        feed_forward = (rank * (2 * d + wide + f) if rank else d * (wide + f)) + bias * (wide + d)
         tables = config.vocabulary_size * (width or d) * (1 if config.tie_embeddings else 2)
-        embeddings = tables + 2 * width * d + config.sequence_length * d
+        embeddings = tables + 2 * width * d + (config.sequence_length * d if config.positions == "learned" else 0)
         return embeddings + config.num_layers * (attention + feed_forward + 2 * norm) + norm
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at the start."""
+        """Names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at the start."""
         c = self.config
-        shape = (1, c.sequence_length, c.num_heads, c.head_width)
+        shape = (1, c.sequence_length, c.kv_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
 
     def cached_step(
@@ -158,15 +163,16 @@ class TransformerLM(keras.Model):
         embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,)))
         if self.widen is not None:
             embedded = cached_dense(self.widen, embedded)
-        positions = tf.gather(variable(self.position_embedding.embeddings), input_pos)
-        x = tf.reshape(embedded + positions, (1, length, width))
+        if self.position_embedding is not None:
+            embedded += tf.gather(variable(self.position_embedding.embeddings), input_pos)
+        x = tf.reshape(embedded, (1, length, width))
         cache = dict(cache)
         for i, block in enumerate(self.blocks):
             key, value = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
             x, cache[key], cache[value] = block.cached(x, cache[key], cache[value], input_pos, mask)
         if not with_logits:
             return None, cache
-        x = tf.reshape(cached_layer_norm(self.final_norm, x), (length, width))
+        x = tf.reshape(cached_norm(self.final_norm, x), (length, width))
         if self.narrow is not None:
             x = cached_dense(self.narrow, x)
         if self.config.tie_embeddings:

@@ -7,7 +7,7 @@ Operations count a multiplication and an addition as two, as is usual, and matri
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tfscale.config import ModelConfig, RecurrentConfig, TransformerConfig
+from tfscale.config import ModelConfig, NNLMConfig, RecurrentConfig, TransformerConfig
 
 HEAD_FLOATS = 2
 """float32 values per logit that live at the same time: the logits and their gradient."""
@@ -42,6 +42,8 @@ def model_costs(config: ModelConfig) -> Costs:
     """
     if isinstance(config, TransformerConfig):
         return _transformer(config)
+    if isinstance(config, NNLMConfig):
+        return _nnlm(config)
     return _recurrent(config)
 
 
@@ -50,13 +52,19 @@ def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, 
     if isinstance(config, TransformerConfig):
         d, f, rank = config.hidden_dim, config.feed_forward_width, config.feed_forward_rank
         inner, width = config.num_heads * config.head_width, config.embedding_rank
-        forward = [(d, rank), (rank, f), (f, rank), (rank, d)] if rank else [(d, f), (f, d)]
+        keys, wide = config.kv_heads * config.head_width, f * (2 if config.activation == "swiglu" else 1)
+        forward = [(d, rank), (rank, wide), (f, rank), (rank, d)] if rank else [(d, wide), (f, d)]
         if width:
             yield from ((tokens, width, d), (tokens, d, width))
         for _ in range(config.num_layers):
-            yield from ((tokens, d, 3 * inner), (tokens, inner, d))
+            yield from ((tokens, d, inner + 2 * keys), (tokens, inner, d))
             yield from ((tokens, k, n) for k, n in forward)
         yield tokens, width or d, config.vocabulary_size
+        return
+    if isinstance(config, NNLMConfig):
+        window = config.context_tokens * config.embedding_dim
+        yield tokens, window, config.hidden_dim
+        yield tokens, config.hidden_dim + window * config.direct_connections, config.vocabulary_size
         return
     # A recurrent layer multiplies one time step at once.
     rows = max(1, tokens // config.sequence_length)
@@ -85,22 +93,27 @@ def _transformer(config: TransformerConfig) -> Costs:
     t, d, f = config.sequence_length, config.hidden_dim, config.feed_forward_width
     bias, v, rank, width = config.use_bias, config.vocabulary_size, config.feed_forward_rank, config.embedding_rank
     inner = config.num_heads * config.head_width
-    norm = d * (1 + bias)
-    feed_forward = 2 * (rank * (d + f) if rank else d * f) + bias * (f + d)
-    block = 4 * d * inner + bias * (3 * inner + d) + feed_forward + 2 * norm
-    tables = v * (width or d) * (1 if config.tie_embeddings else 2) + 2 * width * d + t * d
+    keys, wide = config.kv_heads * config.head_width, f * (2 if config.activation == "swiglu" else 1)
+    norm = d * (1 + (bias and config.normalization == "layer"))
+    feed_forward = (rank * (2 * d + wide + f) if rank else d * (wide + f)) + bias * (wide + d)
+    block = 2 * d * (inner + keys) + bias * (inner + 2 * keys + d) + feed_forward + 2 * norm
+    tables = v * (width or d) * (1 if config.tie_embeddings else 2) + 2 * width * d
+    tables += t * d if config.positions == "learned" else 0
     parameters = tables + config.num_layers * block + norm
     # Scores and their use: two products of T x K by T per head, for each of T queries; nothing is saved by the mask.
-    attention = config.num_layers * 2 * 2.0 * t * inner
+    # With a window that cuts the context, a query meets two windows of keys.
+    window = config.attention_window
+    seen = 2 * window if window and t % window == 0 and t > 2 * window else t
+    attention = config.num_layers * 2 * 2.0 * seen * inner
     return Costs(
         parameters=parameters,
         forward_flops=_product_flops(config) + attention,
         layers=config.num_layers,
         # Input, two norms, query, key and value, mixed values and the sum after attention; of the feed-forward layer
         # its input to GELU, the two factors of GELU's derivative, and GELU's output.
-        block_values=4 * d + 4 * inner + 4 * f + 2 * rank,
-        # The attention weights, T per head.
-        block_float32=float(config.num_heads * t),
+        block_values=4 * d + 2 * inner + 2 * keys + 2 * f + 2 * wide + 2 * rank,
+        # The attention weights: of each head one per key that is looked at.
+        block_float32=float(config.num_heads * seen),
         kept_values=d,
         edge_values=3 * d,
         loop_bytes=0.0,
@@ -131,5 +144,23 @@ def _recurrent(config: RecurrentConfig) -> Costs:
         # TensorFlow's gradient of a loop over time stacks the recurrent kernel, which does not change, once per time
         # step. The LSTM has a backward pass of its own.
         loop_bytes=0.0 if is_lstm else 4.0 * config.sequence_length * config.num_layers * config.gates * units**2,
+        vocabulary_size=v,
+    )
+
+
+def _nnlm(config: NNLMConfig) -> Costs:
+    units, width, v = config.hidden_dim, config.embedding_dim, config.vocabulary_size
+    window = config.context_tokens * width
+    read = units + window * config.direct_connections
+    return Costs(
+        parameters=v * width + (window + 1) * units + (read + 1) * v,
+        forward_flops=_product_flops(config),
+        layers=1,
+        block_values=units,
+        block_float32=0.0,
+        kept_values=window,
+        # The embedded tokens side by side, their gradient, and what the output reads.
+        edge_values=2 * window + read,
+        loop_bytes=0.0,
         vocabulary_size=v,
     )

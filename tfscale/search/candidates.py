@@ -90,13 +90,14 @@ def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
     if isinstance(config, TransformerConfig):
         for forward, heads, table in TRANSFORMER_SIZES:
             width = config.embedding_rank or config.hidden_dim
+            keep_heads = heads == 1 or config.kv_heads != config.num_heads
             can_narrow = config.tie_embeddings and table < 1
             found.append(ShrinkConfig(
                 feed_forward_dim=_part(config.feed_forward_width, forward),
-                num_heads=0 if heads == 1 else _less(config.num_heads, round(config.num_heads * heads)),
+                num_heads=0 if keep_heads else _less(config.num_heads, round(config.num_heads * heads)),
                 embedding_rank=_part(width, table) if can_narrow else 0,
             ))  # fmt: skip
-    else:
+    elif isinstance(config, RecurrentConfig):
         for units, table, output in RECURRENT_SIZES:
             left = _part(config.hidden_dim, units) if _may_lose_units(config) else 0
             kept = left or config.hidden_dim
@@ -106,7 +107,8 @@ def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
             found.append(
                 ShrinkConfig(lstm_units=left, embedding_rank=_part(config.embedding_dim, table), output_rank=rank)
             )
-    return list(dict.fromkeys(found))
+    # Of a feed-forward model over a few tokens, precision and sparsity are searched alone.
+    return list(dict.fromkeys(found)) or [ShrinkConfig()]
 
 
 def shrunken(config: ModelConfig, shrink: ShrinkConfig) -> ModelConfig:
@@ -118,6 +120,8 @@ def shrunken(config: ModelConfig, shrink: ShrinkConfig) -> ModelConfig:
             head_dim=config.head_width if shrink.num_heads else config.head_dim,
             embedding_rank=shrink.embedding_rank or config.embedding_rank,
         )  # fmt: skip
+    if not isinstance(config, RecurrentConfig):
+        return config
     return dataclasses.replace(
         config, hidden_dim=shrink.lstm_units or config.hidden_dim,
         embedding_dim=shrink.embedding_rank or config.embedding_dim,

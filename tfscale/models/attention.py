@@ -1,0 +1,167 @@
+"""Causal self-attention: many heads or few key-value heads, learned or rotary positions, all of the past or a window.
+
+Shapes: B batch, T tokens, D hidden_dim, H query heads, G key-value heads, R = H / G, K width of a head, C context,
+S tokens of one cached call, W attention window, N = T / W.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice
+
+from tfscale.models.cached import cached_dense
+
+MASKED = -1e9
+"""Added to attention scores of tokens that must not be seen; float32 softmax gives them exactly 0."""
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class CausalSelfAttention(keras.layers.Layer):
+    """Attention of each token to itself and those before it: (B, T, D) -> (B, T, D) (Vaswani et al. 2017).
+
+    Query, key and value come from one matrix product, which is what makes the step fast on small models.
+    Scores and softmax are computed in float32 under every precision.
+
+    Args:
+        hidden_dim: D.
+        num_heads: H.
+        num_kv_heads: G, heads of key and value, each read by R query heads (Ainslie et al. 2023); 0 takes H.
+        head_dim: K; 0 takes D / H.
+        rope_base: base of the rotary positions (Su et al. 2021), in the order of the two halves; 0 has none.
+        window: W, tokens that a token sees, itself included (Beltagy et al. 2020); 0 is all.
+        dropout: rate on the attention weights.
+        use_bias: biases in the two dense layers.
+    """
+
+    def __init__(self, hidden_dim, num_heads, dropout, use_bias, query_key_value_initializer="glorot_uniform",
+                 output_initializer="glorot_uniform", head_dim=0, num_kv_heads=0, rope_base=0.0, window=0,
+                 **kwargs):  # fmt: skip
+        super().__init__(**kwargs)
+        self.hidden_dim = hidden_dim
+        self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads or num_heads
+        self.head_dim = head_dim or hidden_dim // num_heads
+        self.rope_base = rope_base
+        self.window = window
+        self.dropout = dropout
+        self.use_bias = use_bias
+        self.query_key_value = keras.layers.Dense(
+            (num_heads + 2 * self.num_kv_heads) * self.head_dim, use_bias=use_bias,
+            kernel_initializer=query_key_value_initializer, dtype=self.dtype_policy, name="query_key_value",
+        )  # fmt: skip
+        self.output_projection = keras.layers.Dense(
+            hidden_dim, use_bias=use_bias, kernel_initializer=output_initializer,
+            dtype=self.dtype_policy, name="output_projection",
+        )  # fmt: skip
+        self.attention_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        self.query_key_value.build(input_shape)
+        self.output_projection.build((*input_shape[:-1], self.num_heads * self.head_dim))
+
+    def call(self, inputs, training=False):
+        length = ops.shape(inputs)[1]
+        query, key, value = self._split(self.query_key_value(inputs), length, ops)
+        if self.rope_base:
+            angles = self._angles(ops.arange(length, dtype="float32"), ops)
+            query, key = (self._rotate(x, angles, ops) for x in (query, key))
+        query = query * self.head_dim**-0.5
+        if self.window and isinstance(length, int) and length % self.window == 0 and length > 2 * self.window:
+            mixed = self._attend_in_blocks(query, key, value, length, training)
+        else:
+            mixed = self._attend(query, key, value, length, training)
+        return self.output_projection(ops.reshape(mixed, (-1, length, self.num_heads * self.head_dim)))
+
+    def _split(self, rows, length, np_):
+        """(B, T, (H + 2 G) K) -> query (B, T, H, K), key and value (B, T, G, K)."""
+        heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
+        ends = [heads * width, (heads + groups) * width]
+        parts = (rows[..., : ends[0]], rows[..., ends[0] : ends[1]], rows[..., ends[1] :])
+        counts = (heads, groups, groups)
+        return [np_.reshape(part, (-1, length, n, width)) for part, n in zip(parts, counts, strict=True)]
+
+    def _angles(self, positions, np_):
+        """Cosine and sine (T, 1, K / 2) of positions (T,) float32."""
+        half = self.head_dim // 2
+        frequencies = (self.rope_base ** (-np.arange(half) / half)).astype("float32")
+        angles = np_.reshape(positions, (-1, 1, 1)) * frequencies
+        return np_.cos(angles), np_.sin(angles)
+
+    def _rotate(self, x, angles, np_):
+        cosine, sine = (np_.cast(part, x.dtype) for part in angles)
+        half = self.head_dim // 2
+        first, second = x[..., :half], x[..., half:]
+        join: Any = np_.concatenate if np_ is ops else np_.concat
+        return join([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+
+    def _weights(self, scores, mask, training):
+        weights = ops.softmax(ops.cast(scores, "float32") + mask * MASKED, axis=-1)
+        return self.attention_dropout(ops.cast(weights, self.compute_dtype), training=training)
+
+    def _attend(self, query, key, value, length, training):
+        """All scores at once, R query heads of a key head as rows of one product."""
+        groups, width = self.num_kv_heads, self.head_dim
+        repeats = self.num_heads // groups
+        query = ops.reshape(ops.transpose(query, (0, 2, 1, 3)), (-1, groups, repeats * length, width))
+        scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
+        hidden = 1.0 - ops.tril(ops.ones((length, length), dtype="float32"))
+        if self.window:
+            hidden = hidden + ops.tril(ops.ones((length, length), dtype="float32"), -self.window)
+        if repeats > 1:
+            hidden = ops.tile(hidden, (repeats, 1))
+        mixed = ops.matmul(self._weights(scores, hidden, training), ops.transpose(value, (0, 2, 1, 3)))
+        mixed = ops.reshape(mixed, (-1, self.num_heads, length, width))
+        return ops.transpose(mixed, (0, 2, 1, 3))
+
+    def _attend_in_blocks(self, query, key, value, length, training):
+        """With a window of W, each block of W queries sees its own block of keys and the one before: T x 2 W scores."""
+        groups, width, window = self.num_kv_heads, self.head_dim, self.window
+        repeats, blocks = self.num_heads // groups, length // window
+
+        def with_the_block_before(x):  # (B, T, G, K) -> (B, G, N, 2 W, K)
+            x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, groups, blocks, window, width))
+            before = ops.pad(x[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0], [0, 0]])
+            return ops.concatenate([before, x], axis=3)
+
+        query = ops.reshape(query, (-1, blocks, window, groups, repeats, width))
+        query = ops.reshape(ops.transpose(query, (0, 3, 1, 4, 2, 5)), (-1, groups, blocks, repeats * window, width))
+        scores = ops.matmul(query, ops.transpose(with_the_block_before(key), (0, 1, 2, 4, 3)))
+        own, other = np.arange(window)[:, None], np.arange(2 * window)[None]
+        hidden = np.tile((other <= own) | (other > own + window), (repeats, 1))
+        # Before the first block there is nothing.
+        hidden = np.stack([hidden | (other < window), *[hidden] * (blocks - 1)]).astype("float32")
+        mixed = ops.matmul(self._weights(scores, hidden, training), with_the_block_before(value))
+        mixed = ops.reshape(mixed, (-1, groups, blocks, repeats, window, width))
+        return ops.transpose(mixed, (0, 2, 4, 1, 3, 5))
+
+    def cached(self, x, key_cache, value_cache, input_pos, mask):
+        """One sequence: x (1, S, D), caches (1, C, G, K), mask (1, 1, S, C) -> output (1, S, D) and the new caches."""
+        length, context = x.shape[1], key_cache.shape[1]
+        heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
+        query, key, value = self._split(cached_dense(self.query_key_value, x), length, tf)
+        if self.rope_base:
+            angles = self._angles(tf.cast(input_pos, tf.float32), tf)
+            query, key = (self._rotate(part, angles, tf) for part in (query, key))
+        start = [tf.constant(0), input_pos[0], tf.constant(0), tf.constant(0)]
+        key_cache = dynamic_update_slice(key_cache, key, start)
+        value_cache = dynamic_update_slice(value_cache, value, start)
+        query = tf.transpose(query * width**-0.5, (0, 2, 1, 3))
+        query = tf.reshape(query, (1, groups, heads // groups * length, width))
+        scores = tf.matmul(query, tf.transpose(key_cache, (0, 2, 1, 3)), transpose_b=True)
+        scores = tf.reshape(scores, (1, heads, length, context)) + mask
+        if self.window:
+            # A key as far back as the window, or further, is out of sight.
+            distance = tf.reshape(input_pos, (length, 1)) - tf.range(context)
+            scores += tf.cast(distance >= self.window, tf.float32) * MASKED
+        weights = tf.reshape(tf.nn.softmax(scores), (1, groups, heads // groups * length, context))
+        mixed = tf.matmul(weights, tf.transpose(value_cache, (0, 2, 1, 3)))
+        mixed = tf.transpose(tf.reshape(mixed, (1, heads, length, width)), (0, 2, 1, 3))
+        mixed = tf.reshape(mixed, (1, length, heads * width))
+        return cached_dense(self.output_projection, mixed), key_cache, value_cache
+
+    def get_config(self):
+        names = ("hidden_dim", "num_heads", "dropout", "use_bias", "head_dim", "num_kv_heads", "rope_base", "window")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

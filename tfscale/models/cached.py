@@ -1,0 +1,30 @@
+"""Dense and normalization layers on one sequence, in plain TensorFlow and float32, so that they convert to TFLite."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def variable(keras_variable: keras.Variable) -> tf.Variable:
+    """The TensorFlow variable behind a Keras one: converters track these, and lose the weights of Keras's own."""
+    return keras_variable.value
+
+
+def cached_dense(layer: keras.layers.Dense, x: tf.Tensor) -> tf.Tensor:
+    """`layer` without its activation on x (1, S, D), as one flat float32 matrix product."""
+    flat = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), variable(layer.kernel))
+    if layer.use_bias:
+        flat = flat + variable(layer.bias)
+    return tf.reshape(flat, (*x.shape[:-1], flat.shape[-1]))
+
+
+def cached_norm(layer: Any, x: tf.Tensor) -> tf.Tensor:
+    """A layer or RMS normalization on x (1, S, D) in float32."""
+    if isinstance(layer, keras.layers.RMSNormalization):
+        square = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
+        return x * tf.math.rsqrt(square + layer.epsilon) * variable(layer.scale)
+    centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+    normed = centred * tf.math.rsqrt(variance + layer.epsilon) * variable(layer.gamma)
+    return normed + variable(layer.beta) if layer.center else normed
