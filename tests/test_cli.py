@@ -75,7 +75,7 @@ def replace_module(monkeypatch):
         ([*TRAIN, "--train.steps", "0"], "train.steps=0 is out of range; expected 1 or more"),
         ([*TRAIN, "--train", "file"], "unknown option --train; did you mean --train.steps?"),
         ([*TRAIN, "--model.family", "cnn"],
-         "--model.family: expected one of transformer, lstm, gru, rnn, nnlm; received 'cnn'"),
+         "--model.family: expected one of transformer, lstm, gru, rnn, nnlm, ngram; received 'cnn'"),
         ([*TRAIN, "--model.preset", "lama-nano"], "no preset 'lama-nano'; did you mean llama-nano?"),
         ([*TRAIN, "--model.family", "lstm", "--model.num_heads", "2"],
          "unknown option --model.num_heads; it belongs to --model.family transformer"),

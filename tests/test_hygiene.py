@@ -168,6 +168,7 @@ def test_options_are_the_listed_ones():
     """A new, renamed or re-defaulted option is a change that users see: it is made on purpose, and in this file too."""
     parsers = {name: command.build_parser() for name, command in cli.COMMANDS.items() if name != "train"}
     parsers |= {f"train --model.family {family}": train.build_parser(family) for family in MODEL_CONFIGS}
+    parsers["train --model.family ngram"] = train.ngram_parser()
     lines = []
     for title, parser in sorted(parsers.items()):
         lines.append(title)

@@ -12,7 +12,7 @@ from tfscale.config import PrepareConfig, SamplingConfig, make_config
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.evaluation.generation import Generation
-from tfscale.files import is_exported
+from tfscale.files import is_exported, run_data
 
 
 def prepare(*, progress: bool = True, **options: Any) -> Manifest:
@@ -52,6 +52,9 @@ def evaluate(
 
     if kind == "bundle":
         raise ConfigError(f"{target} is a bundle, which LiteRT-LM does not score; give the .tflite file or the run")
+    if kind == "file" and not text and not data:
+        # Of an n-gram model the run folder and the export folder are opened alike.
+        data = run_data(target)
     score = evaluate_run if kind == "run" else evaluate_file
     return score(opened, data_dir=data, split=split, text_files=list(text) or None)
 

@@ -15,6 +15,7 @@ from tfscale.model_config import (
     GRUConfig,
     LSTMConfig,
     ModelConfig,
+    NGramConfig,
     NNLMConfig,
     RecurrentConfig,
     RNNConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "GRUConfig",
     "LSTMConfig",
     "ModelConfig",
+    "NGramConfig",
     "NNLMConfig",
     "Precision",
     "PrepareConfig",
@@ -246,10 +248,10 @@ class ExportConfig:
 
     output: str
     """Export folder to write. It must be absent, empty, or an earlier export (which is replaced)."""
-    format: Literal["tflite", "litertlm", "saved_model", "web"] = "tflite"
+    format: Literal["tflite", "litertlm", "saved_model", "web", "ngram", "arpa"] = "tflite"
     """tflite is a file for LiteRT; litertlm is that file with its tokenizer in a bundle for LiteRT-LM (Transformers);
     saved_model is a folder for TensorFlow and TensorFlow Serving, in float32; web is the .tflite file with a page that
-    runs it in the browser."""
+    runs it in the browser. An n-gram model goes to ngram, a compact file, or arpa, which other programs read."""
     quantize: Quantization = "none"
     """Weights in the file: float32 (none), float16, int8 (computed in int8 where the runtime can), int4 (matrices in
     blocks of 64 or 32 weights, with embedding tables in int8; the tables too with int4_all)."""

@@ -14,6 +14,8 @@ import shutil
 from collections.abc import Iterator
 from typing import IO, Any
 
+import yaml
+
 from tfscale.errors import DataError, TfscaleError
 
 
@@ -155,5 +157,15 @@ def atomic_directory(path: str) -> Iterator[str]:
 
 def is_exported(path: str) -> bool:
     """Whether a path is an exported file or its folder, which need no TensorFlow."""
-    files = [os.path.join(path, name) for name in ("model.tflite", "model.litertlm")]
-    return path.endswith((".tflite", ".litertlm")) or any(map(os.path.isfile, files))
+    files = [os.path.join(path, name) for name in ("model.tflite", "model.litertlm", "model.ngram")]
+    return path.endswith((".tflite", ".litertlm", ".ngram")) or any(map(os.path.isfile, files))
+
+
+def run_data(directory: str) -> str | None:
+    """The data folder that the config.yaml of a run names, if both are there."""
+    path = os.path.join(directory, "config.yaml")
+    if not os.path.isfile(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        data = (yaml.safe_load(file) or {}).get("data")
+    return data if data and os.path.isfile(os.path.join(data, "manifest.json")) else None

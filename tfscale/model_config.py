@@ -1,6 +1,6 @@
 """The options of each model family, in the manner of `tfscale.config`, which hands them on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 from tfscale.errors import ConfigError, check_range
@@ -191,6 +191,29 @@ class NNLMConfig:
             check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
         check_range(self.context_tokens >= 2, "model.context_tokens", self.context_tokens, "2 or more")
         check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NGramConfig:
+    """Counts of n-grams, smoothed by interpolated modified Kneser-Ney (Chen and Goodman 1998)."""
+
+    family: ClassVar[str] = "ngram"
+
+    vocabulary_size: int = 0
+    """Entries of the vocabulary; 0 takes the tokenizer's."""
+    order: int = 5
+    """Tokens of the longest n-grams, 1 to 10."""
+    min_counts: list[int] = field(default_factory=lambda: [1])
+    """Least count of the n-grams that are kept, from order 1 up; the last number holds for the orders above it."""
+    arpa: str = ""
+    """An ARPA file to take the model from, in the place of counting; its words must be tokens of the data's."""
+
+    def __post_init__(self) -> None:
+        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        check_range(1 <= self.order <= 10, "model.order", self.order, "1 to 10")
+        counts = self.min_counts
+        rising = bool(counts) and counts[0] == 1 and all(a <= b for a, b in zip(counts, counts[1:], strict=False))
+        check_range(rising, "model.min_counts", counts, "1 and then numbers that do not fall, such as 1 1 2")
 
 
 ModelConfig = TransformerConfig | RecurrentConfig | NNLMConfig

@@ -1,5 +1,6 @@
 """`tfscale export`: a run to a file for the device."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -36,11 +37,20 @@ def parse(words: Sequence[str]) -> Namespace:
 def run(options: Namespace) -> dict[str, Any]:
     """Writes the export folder; returns its parity report."""
     config = build_config(ExportConfig, options)
+
+    def note(stage: str) -> None:
+        print(stage, file=sys.stderr)
+
     load_tensorflow()
+    if os.path.isfile(os.path.join(options.run_dir, "model.ngram")):
+        from tfscale.device import load
+        from tfscale.export.ngram import export_ngram
+
+        return export_ngram(load(options.run_dir), config, note)
     from tfscale.export.export import export_run
     from tfscale.training.run_folder import load_run
 
-    return export_run(load_run(options.run_dir), config, progress=lambda stage: print(stage, file=sys.stderr))
+    return export_run(load_run(options.run_dir), config, progress=note)
 
 
 def show(result: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from tfscale.arguments import (
 from tfscale.commands.display import print_figures
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.compress_config import DistillConfig
-from tfscale.config import MODEL_CONFIGS, TrainConfig, TransformerConfig
+from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig, TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.heartbeat import RESUME_EXIT_CODE
 from tfscale.presets import PRESETS, preset_options
@@ -43,14 +43,14 @@ def model_parser(family: str) -> ArgumentParser:
     parser = new_parser(
         "train",
         "Trains a language model. The same command goes on from the last checkpoint of its run folder.",
-        "\n\n".join(_family_help(name) for name in MODEL_CONFIGS if name != family),
+        "\n\n".join(_family_help(name) for name in [*MODEL_CONFIGS, NGramConfig.family] if name != family),
     )
     parser.add_argument(
         "config", nargs="?", metavar="CONFIG.yaml", help="Options in the sections model: and train:, data: and output:."
     )
     parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
     parser.add_argument("--output", type=str, help="Run folder to write, or to go on with.")
-    families = " or ".join(MODEL_CONFIGS)
+    families = ", ".join([*MODEL_CONFIGS, NGramConfig.family])
     parser.add_argument("--model.family", type=str, default=family, help=f"Kind of model: {families}.")
     if family == TransformerConfig.family:
         parser.add_argument(
@@ -62,9 +62,20 @@ def model_parser(family: str) -> ArgumentParser:
     return parser
 
 
+def ngram_parser() -> ArgumentParser:
+    """The parser for n-gram models, which take no steps and have no train options."""
+    parser = new_parser("train", "Counts n-grams and smooths them.")
+    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="Options in the section model:.")
+    parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
+    parser.add_argument("--output", type=str, help="Run folder to write.")
+    parser.add_argument("--model.family", type=str, default=NGramConfig.family, help="ngram.")
+    add_config(parser, NGramConfig, "model")
+    return parser
+
+
 def _family_help(family: str) -> str:
     parser = new_parser("train", "")
-    add_config(parser, MODEL_CONFIGS[family], "model")
+    add_config(parser, (MODEL_CONFIGS | {NGramConfig.family: NGramConfig})[family], "model")
     lines = parser.format_help().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
     return "\n".join([f"With --model.family {family} ({lines[start - 1].removesuffix(':')}):", *lines[start:]])
@@ -86,6 +97,8 @@ def parse(
         needed: options that must be given, and what they are.
     """
     parsers = {family: builder(family) for family in MODEL_CONFIGS}
+    if builder is build_parser:
+        parsers[NGramConfig.family] = ngram_parser()
     known = {key: typehint for parser in parsers.values() for key, typehint in option_types(parser).items()}
     words = normalize(words, known)
     path = next((word for word in words if not word.startswith("-")), None)
@@ -93,7 +106,7 @@ def parse(
     document = {key: value for key, value in document.items() if key not in RECORDED}
     family = _family(words, document)
     if family not in parsers:
-        raise ConfigError(f"--model.family: expected one of {', '.join(MODEL_CONFIGS)}; received {family!r}")
+        raise ConfigError(f"--model.family: expected one of {', '.join(parsers)}; received {family!r}")
     parser = parsers[family]
     for word in words:
         name = word.partition("=")[0]
@@ -126,6 +139,10 @@ def _preset(words: Sequence[str], document: dict[str, Any]) -> str:
 
 def run(options: Namespace) -> dict[str, Any]:
     """Trains; returns the summary of the run."""
+    if options.model.family == NGramConfig.family:
+        from tfscale.training.ngram_run import train_ngram
+
+        return train_ngram(build_config(NGramConfig, options, "model"), data=options.data, output=options.output)
     model_config = build_config(MODEL_CONFIGS[options.model.family], options, "model")
     train_config = build_config(TrainConfig, options, "train")
     distill = build_config(DistillConfig, options, "distill")
@@ -151,6 +168,10 @@ def show(result: dict[str, Any]) -> None:
         "training loss": result["loss"],
         "tokens per second": result["tokens_per_second"],
     }
+    if "ngrams" in result:
+        figures = {f"{order}-grams": size for order, size in enumerate(result["ngrams"], 1)} | {
+            "training loss": result["loss"], "tokens per second": result["tokens_per_second"],
+        }  # fmt: skip
     validation = result.get("validation") or {}
     print_figures(figures | {f"validation {name.replace('_', ' ')}": value for name, value in validation.items()})
 

@@ -29,9 +29,9 @@ FORMAT_VERSION = 1
 class DeviceModel:
     """An exported model with its tokenizer; made by `load`."""
 
-    def __init__(self, path: str, decoder: LiteRTDecoder, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int):
+    def __init__(self, path: str, decoder: Any, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int):
         self.path = path
-        """The .tflite file."""
+        """The model's file."""
         self.tokenizer = tokenizer
         """The tokenizer that lies beside the file."""
         self.metadata = metadata
@@ -45,7 +45,7 @@ class DeviceModel:
         """Tokens of a scoring window: the length of the training windows; None if model.json does not tell."""
         return self.metadata.get("model", {}).get("sequence_length") or self._decoder.context_length
 
-    def decoder(self) -> LiteRTDecoder:
+    def decoder(self) -> Any:
         """The decoder, reset. There is one per loaded model: it holds one sequence at a time."""
         self._decoder.reset()
         return self._decoder
@@ -168,7 +168,7 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
     """Loads an exported model, after it has been checked to be whole and to belong to its tokenizer.
 
     Args:
-        path: an export folder, or the .tflite or .litertlm file in it.
+        path: an export folder, or the .tflite, .litertlm or .ngram file in it; the run folder of an n-gram model.
         threads: CPU threads; for small models one is usually the fastest.
         xnnpack: whether to use the XNNPACK kernels; no effect on a .litertlm bundle.
 
@@ -194,6 +194,12 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
     if path.endswith(".litertlm"):
         check_digest(path, metadata)
         return BundleModel(path, threads)
+    if path.endswith(".ngram"):
+        from tfscale.device.ngram import NGramDeviceModel
+
+        check_digest(path, metadata)
+        own = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer", "tokenizer")), metadata)
+        return NGramDeviceModel(path, own, metadata, threads)
     _check_file(path, metadata)
     if metadata.get("format") == "scoring":
         named = metadata.get("tokenizer")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfscale.config import ExportConfig, to_dict
-from tfscale.errors import DataError, TokenizerError
+from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.export.held_out import held_out_tokens
 from tfscale.export.litertlm import build_bundle, check_bundle, check_bundle_text
 from tfscale.export.parity import check_parity, require
@@ -51,6 +51,8 @@ def export_run(
         export_run(load_run("run"), ExportConfig(output="export", quantize="int8"))
     """
     note = progress or (lambda stage: None)
+    if config.format in ("ngram", "arpa"):
+        raise ConfigError(f"format={config.format!r} is for n-gram models; this is a network: give --format tflite")
     claim_directory(config.output, "model.json", "an export folder")
     network, tokenizer = run.network, run.tokenizer
     if tokenizer.vocabulary_size != network.config.vocabulary_size:

@@ -224,3 +224,50 @@ def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int,
     page = _WEB if metadata["format"] == "web" else ""
     body = _HEAD + page + (_TRANSFORMER if metadata["family"] == "transformer" else _RECURRENT)
     return body.format(**values)
+
+
+_NGRAM = """# N-gram language model
+
+Made by tfscale {version}: `{file}` holds {ngrams} n-grams of orders 1 to {order}, `tokenizer/` cuts its text.
+
+| | |
+|---|---|
+| N-grams | {by_order} |
+| Vocabulary | {vocabulary:,} tokens |
+| File | {bytes:,} bytes, weights {quantize} |
+| Perplexity of the file | {perplexity:.2f} on {held_out} |
+
+{use}
+"""
+
+_NGRAM_USE = """## Run it
+
+    pip install tfscale
+    tfscale generate . --prompt "" --max-tokens 50 --temperature 0.8
+
+or in Python, with NumPy alone:
+
+```python
+import tfscale.device
+
+model = tfscale.device.load(".")
+print(model.generate("", max_tokens=50).text)
+print(model.score("some text").bits_per_byte)
+```"""
+
+_ARPA_USE = """## Use it
+
+Any program for ARPA files reads it, such as KenLM: `kenlm.Model("model.arpa").score("words of a document")`. Its words
+are the tokens of `tokenizer/` as `tfscale.ngram.arpa.token_names` spells them."""
+
+
+def ngram_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
+    """README.md of an exported n-gram model."""
+    sizes = metadata["model"]["ngrams"]
+    return _NGRAM.format(
+        version=metadata["tfscale_version"], file=metadata["file"], ngrams=f"{sum(sizes):,}",
+        order=metadata["model"]["order"], by_order=", ".join(f"{size:,}" for size in sizes),
+        vocabulary=metadata["vocabulary_size"], bytes=report["sizes"]["file_bytes"], quantize=metadata["quantize"],
+        perplexity=report["perplexity"]["file"], held_out=report["held_out"]["source"],
+        use=_ARPA_USE if metadata["format"] == "arpa" else _NGRAM_USE,
+    )  # fmt: skip

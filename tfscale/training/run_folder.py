@@ -68,6 +68,10 @@ def load_run(directory: str) -> Run:
         raise CheckpointError(f"{directory} is not a run folder: it has no config.yaml")
     with open_file(path, "r") as file:
         config = yaml.safe_load(file)
+    if config.get("model", {}).get("family") == "ngram":
+        raise CheckpointError(
+            f"{directory} holds n-grams, not a network; evaluate, generate and export take it"
+        )
     model_path = os.path.join(directory, "model.keras")
     if not tf.io.gfile.exists(model_path):
         raise CheckpointError(f"{directory} has no model.keras yet: run the same train command until it ends")

@@ -1,0 +1,48 @@
+"""An n-gram model on the device: NumPy is all it needs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tfscale.device.runner import DeviceModel
+from tfscale.errors import DataError, TokenizerError
+from tfscale.ngram.model import NGramDecoder, NGramModel
+from tfscale.score import Score
+from tfscale.text.tokenizers import Tokenizer
+
+
+class NGramDeviceModel(DeviceModel):
+    """A `model.ngram` with its tokenizer; made by `tfscale.device.load`, and used like any other model."""
+
+    def __init__(self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int):
+        self.ngrams = NGramModel.load(path)
+        """The model itself."""
+        if tokenizer.vocabulary_size != self.ngrams.vocabulary_size:
+            raise TokenizerError(
+                f"{path} knows {self.ngrams.vocabulary_size} tokens and the tokenizer beside it has "
+                f"{tokenizer.vocabulary_size}; they do not belong together"
+            )
+        super().__init__(path, NGramDecoder(self.ngrams), tokenizer, metadata, threads)
+
+    def score(
+        self,
+        text: str | Sequence[int],
+        utf8_bytes: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Score:
+        """The likelihood of a text: one document, whose end token is scored too, or the ids of a stream as they are.
+
+        Each token is predicted from those before it in its document; there are no windows.
+
+        Raises:
+            DataError: there is no token, or an id that the model does not have.
+        """
+        if isinstance(text, str):
+            utf8_bytes = len(text.encode("utf-8"))
+            text = [*self.tokenizer.encode(text), self.tokenizer.end_id]
+        if not len(text):
+            raise DataError("nothing to score: the text has 0 tokens; give 1 or more")
+        return self.ngrams.score(text, utf8_bytes, progress)
+
+    def bytes_per_token(self) -> None:
+        """None: a search reads a few bytes here and there."""
+        return None

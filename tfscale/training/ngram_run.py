@@ -1,0 +1,95 @@
+"""A run of the family "ngram": counts and smoothing in the place of steps, and a folder like that of any other run."""
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+import yaml
+
+from tfscale.config import NGramConfig, to_dict
+from tfscale.data.manifest import Manifest
+from tfscale.data.tokens import token_blocks
+from tfscale.errors import ConfigError
+from tfscale.files import atomic_write, claim_directory, write_json
+from tfscale.ngram import NGramModel, count_ngrams, estimate, read_arpa
+from tfscale.ngram.files import MODEL_FILE, describe, write_model
+from tfscale.progress import ProgressLine
+from tfscale.text.tokenizers import load_tokenizer
+
+
+def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool = True) -> dict[str, Any]:
+    """Estimates an n-gram model on the training split of a data folder, or reads one from an ARPA file.
+
+    Args:
+        config: the order, what is kept, or the ARPA file.
+        data: DATA_DIR of `tfscale prepare`.
+        output: RUN_DIR to write: model.ngram, its tokenizer, config.yaml and summary.json.
+        progress: show progress on stderr.
+
+    Returns:
+        The summary that is also written: `tokens`, `loss` (nats per token of the training split), `tokens_per_second`,
+        `ngrams` by order, `parameters`, `seconds`, `validation` (as `evaluate` gives it) and `steps`, which is 0.
+
+    Raises:
+        ConfigError: another vocabulary size than the data's.
+        DataError: the data folder or the ARPA file is missing, damaged, or does not fit.
+
+    Example:
+        train_ngram(NGramConfig(order=5), data="data", output="run")
+    """
+    manifest = Manifest.load(data, verify="sha256")
+    tokenizer = load_tokenizer(data)
+    size = manifest.vocabulary_size
+    if config.vocabulary_size not in (0, size):
+        raise ConfigError(
+            f"model.vocabulary_size={config.vocabulary_size}, but the data was tokenized with {size} entries; "
+            "leave the option out to take the data's"
+        )
+    claim_directory(output, "config.yaml", "a run folder")
+    began = time.perf_counter()
+    with ProgressLine("train", None, enabled=progress) as line:
+        if config.arpa:
+            line.note(f"read {config.arpa}")
+            model = read_arpa(config.arpa, tokenizer)
+        else:
+            blocks = token_blocks(data, manifest, "train")
+            with count_ngrams(
+                blocks, order=config.order, vocabulary_size=size, end_id=manifest.end_id, progress=line.note
+            ) as counts:
+                model = estimate(counts, vocabulary_size=size, end_id=manifest.end_id, min_counts=config.min_counts)
+        seconds = time.perf_counter() - began
+        line.note(f"{sum(model.sizes):,} n-grams in {seconds:.1f} s")
+        tokens = manifest.split("train").tokens
+        summary: dict[str, Any] = {
+            "steps": 0,
+            "tokens": 0 if config.arpa else tokens,
+            "loss": _score(model, data, manifest, "train").nll_per_token,
+            "tokens_per_second": None if config.arpa else tokens / seconds,
+            "seconds": seconds,
+            "ngrams": model.sizes,
+            # A probability each, and a back-off weight of all but the longest.
+            "parameters": 2 * sum(model.sizes) - model.sizes[-1],
+            "completed": True,
+            "validation": None,
+        }
+        if "validation" in manifest.splits:
+            summary["validation"] = _score(model, data, manifest, "validation").to_dict()
+    described = {
+        "model": {"family": config.family, **to_dict(config), "vocabulary_size": size, "order": model.order},
+        "data": data if "://" in data else os.path.abspath(data),
+        "tokenizer_digest": manifest.tokenizer_digest,
+    }
+    os.makedirs(output, exist_ok=True)
+    tokenizer.save(os.path.join(output, "tokenizer"))
+    write_model(model, os.path.join(output, MODEL_FILE))
+    write_json(os.path.join(output, "model.json"), describe(model, tokenizer, os.path.join(output, MODEL_FILE), "none"))
+    write_json(os.path.join(output, "summary.json"), summary)
+    with atomic_write(os.path.join(output, "config.yaml"), "w") as file:
+        yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
+    return summary
+
+
+def _score(model: NGramModel, data: str, manifest: Manifest, split: str) -> Any:
+    stream = np.concatenate(list(token_blocks(data, manifest, split)))
+    return model.score(stream, manifest.split(split).utf8_bytes)
