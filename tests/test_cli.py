@@ -75,7 +75,7 @@ def replace_module(monkeypatch):
         ([*TRAIN, "--train.steps", "0"], "train.steps=0 is out of range; expected 1 or more"),
         ([*TRAIN, "--train", "file"], "unknown option --train; did you mean --train.steps?"),
         ([*TRAIN, "--model.family", "cnn"],
-         "--model.family: expected one of transformer, lstm, gru, rnn, nnlm, ngram; received 'cnn'"),
+         "--model.family: expected one of transformer, lstm, gru, rnn, nnlm, bilstm, ngram; received 'cnn'"),
         ([*TRAIN, "--model.preset", "lama-nano"], "no preset 'lama-nano'; did you mean llama-nano?"),
         ([*TRAIN, "--model.family", "lstm", "--model.num_heads", "2"],
          "unknown option --model.num_heads; it belongs to --model.family transformer"),
@@ -461,6 +461,6 @@ def test_every_command_module_is_complete():
         assert callable(module.parse) and callable(module.run) and callable(module.show)
     assert set(cli.COMMANDS) == {
         "quickstart", "prepare", "train", "evaluate", "generate", "export", "benchmark", "launch", "plan",
-        "tpu-check", "compress", "trim",
+        "tpu-check", "compress", "trim", "fill", "correct",
     }  # fmt: skip
     assert evaluate.parse(["run"]).split == "validation"

@@ -25,6 +25,7 @@ _HOME = {
     "GRUConfig": "tfscale.config",
     "RNNConfig": "tfscale.config",
     "NNLMConfig": "tfscale.config",
+    "BiLSTMConfig": "tfscale.config",
     "NGramConfig": "tfscale.config",
     "DistillConfig": "tfscale.compress_config",
     "PrepareConfig": "tfscale.config",
@@ -52,6 +53,8 @@ _HOME = {
     "prepare": "tfscale.api",
     "evaluate": "tfscale.api",
     "generate": "tfscale.api",
+    "fill": "tfscale.api",
+    "correct": "tfscale.api",
 }
 
 __all__ = ["__version__", "compress", "export", *sorted(_HOME)]

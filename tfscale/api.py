@@ -1,4 +1,4 @@
-"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`.
+"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`, `.fill`, `.correct`.
 
 They take the options of the command line as keyword arguments and raise `TfscaleError` where it prints `error: ...`.
 `tfscale.train` and `tfscale.export` are in their rooms.
@@ -6,13 +6,16 @@ They take the options of the command line as keyword arguments and raise `Tfscal
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from tfscale.config import PrepareConfig, SamplingConfig, make_config
+from tfscale.config import EDIT_COST, PrepareConfig, SamplingConfig, make_config
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.evaluation.generation import Generation
 from tfscale.files import is_exported, run_data
+
+if TYPE_CHECKING:
+    from tfscale.evaluation.cloze import Correction, Filling
 
 
 def prepare(*, progress: bool = True, **options: Any) -> Manifest:
@@ -89,8 +92,52 @@ def generate(
 
     if kind == "bundle":
         return opened.generate(prompt, max_tokens, config, list(stop), on_text)
+    if kind == "file" and not hasattr(opened, "decoder"):
+        raise ConfigError(f"{target} scores texts and does not write them; give a file of a model of the next token")
     decoder = opened.decoder() if kind == "file" else _keras_decoder(opened.network)
     return complete(decoder, opened.tokenizer, prompt, max_tokens, config, list(stop), on_text)
+
+
+def fill(target: str, *, text: str, count: int = 5, threads: int = 1) -> "list[Filling]":
+    """The most likely tokens for the gap `___` in a text; see `tfscale.evaluation.cloze.fill`.
+
+    Args:
+        target: RUN_DIR of the family bilstm, or its exported file or folder.
+        text: holds `___` once.
+        count: how many to give.
+        threads: CPU threads; no effect on a run.
+
+    Example:
+        tfscale.fill("run", text="the cat___ on the mat")[0].text
+    """
+    from tfscale.evaluation import cloze
+
+    return cloze.fill(*_cloze(target, threads, text), count)
+
+
+def correct(target: str, *, text: str, edit_cost: float = EDIT_COST, threads: int = 1) -> "list[Correction]":
+    """Words of a text that are probably misspelt; see `tfscale.evaluation.cloze.correct`.
+
+    Args:
+        target: RUN_DIR of the family bilstm, or its exported file or folder.
+        text: a sentence or two.
+        edit_cost: nats by which the text must become more likely.
+        threads: CPU threads; no effect on a run.
+    """
+    from tfscale.evaluation import cloze
+
+    return cloze.correct(*_cloze(target, threads, text), edit_cost)
+
+
+def _cloze(target: str, threads: int, text: str) -> tuple[Any, Any, str, int]:
+    """Logits, tokenizer, the text, and the length that a cloze model reads."""
+    kind, opened = open_target(target, threads)
+    network = opened.network if kind == "run" else None
+    if kind == "bundle" or not (getattr(network, "cloze", False) or getattr(opened, "metadata", {}).get("cloze")):
+        raise ConfigError(f"{target} does not read both sides of a gap; give a run of --model.family bilstm")
+    if network is None:
+        return opened.logits, opened.tokenizer, text, opened.sequence_length
+    return lambda ids: network(ids[None])[0], opened.tokenizer, text, network.config.sequence_length
 
 
 def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bundle"], Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from tfscale.errors import ConfigError, check_range
 from tfscale.model_config import (
     MODEL_CONFIGS,
+    BiLSTMConfig,
     GRUConfig,
     LSTMConfig,
     ModelConfig,
@@ -24,7 +25,9 @@ from tfscale.model_config import (
 from tfscale.refused import explain_refusal
 
 __all__ = [
+    "EDIT_COST",
     "MODEL_CONFIGS",
+    "BiLSTMConfig",
     "ExportConfig",
     "GRUConfig",
     "LSTMConfig",
@@ -47,6 +50,10 @@ __all__ = [
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 TokenizerKind = Literal["sentencepiece", "wordpiece", "word", "char", "byte"]
 Quantization = Literal["none", "float16", "int8", "int4", "int4_all"]
+
+
+EDIT_COST = 8.0
+"""Nats by which a text must become more likely for `correct` to change one letter."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -165,6 +165,35 @@ class RNNConfig(RecurrentConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BiLSTMConfig:
+    """Two stacks of LSTM layers, one from each end, that predict the token between them: a cloze, no language model."""
+
+    family: ClassVar[str] = "bilstm"
+
+    vocabulary_size: int = 0
+    """Entries of the vocabulary; 0 takes the tokenizer's."""
+    sequence_length: int = 128
+    """Length of a training window in tokens; both states start at zero at its ends."""
+    embedding_dim: int = 128
+    """Width of the token embedding, and of the layer that joins the two directions."""
+    hidden_dim: int = 256
+    """Units of each LSTM layer of a direction."""
+    num_layers: int = 1
+    """LSTM layers of a direction."""
+    dropout: float = 0.0
+    """Dropout rate on the embedding and on each LSTM layer's output, 0 to below 1."""
+    tie_embeddings: bool = True
+    """Use the token embedding as the output projection (Press and Wolf 2017)."""
+
+    def __post_init__(self) -> None:
+        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        check_range(self.sequence_length >= 3, "model.sequence_length", self.sequence_length, "3 or more")
+        for name in ("embedding_dim", "hidden_dim", "num_layers"):
+            check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class NNLMConfig:
     """Feed-forward model over a fixed number of tokens (Bengio et al. 2003)."""
 
@@ -216,7 +245,7 @@ class NGramConfig:
         check_range(rising, "model.min_counts", counts, "1 and then numbers that do not fall, such as 1 1 2")
 
 
-ModelConfig = TransformerConfig | RecurrentConfig | NNLMConfig
+ModelConfig = TransformerConfig | RecurrentConfig | NNLMConfig | BiLSTMConfig
 MODEL_CONFIGS: dict[str, Any] = {
-    config.family: config for config in (TransformerConfig, LSTMConfig, GRUConfig, RNNConfig, NNLMConfig)
+    config.family: config for config in (TransformerConfig, LSTMConfig, GRUConfig, RNNConfig, NNLMConfig, BiLSTMConfig)
 }

@@ -19,6 +19,8 @@ class Score:
         nll: summed over the tokens, in nats.
         tokens: tokens that were predicted, the end token of each document included.
         utf8_bytes: bytes of the text that these tokens stand for; 0 where it is not known (a part of a split).
+        cloze: each token was predicted from both sides. Such likelihoods do not multiply to that of the text: they are
+            no perplexity and no compression, and are reported under names of their own.
 
     Example:
         whole = Score(nll=70.0, tokens=20, utf8_bytes=64) + Score(nll=12.5, tokens=5, utf8_bytes=16)
@@ -28,6 +30,7 @@ class Score:
     nll: float
     tokens: int
     utf8_bytes: int = 0
+    cloze: bool = False
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
@@ -52,11 +55,19 @@ class Score:
         """The score of both texts; its bytes are known only if those of both are."""
         known = self.utf8_bytes and other.utf8_bytes
         return Score(
-            self.nll + other.nll, self.tokens + other.tokens, self.utf8_bytes + other.utf8_bytes if known else 0
-        )
+            self.nll + other.nll, self.tokens + other.tokens, self.utf8_bytes + other.utf8_bytes if known else 0,
+            self.cloze,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, float | int | None]:
         """The figures that every command prints."""
+        if self.cloze:
+            return {
+                "cloze_nll_per_token": self.nll_per_token,
+                "pseudo_perplexity": self.perplexity,
+                "tokens": self.tokens,
+                "bytes": self.utf8_bytes or None,
+            }
         return {
             "nll_per_token": self.nll_per_token,
             "perplexity": self.perplexity,

@@ -10,9 +10,18 @@ from models import numpy_reference
 from models.numpy_reference import transformer
 
 from tfscale import models
-from tfscale.config import GRUConfig, LSTMConfig, NNLMConfig, RecurrentConfig, RNNConfig, TransformerConfig
+from tfscale.config import (
+    BiLSTMConfig,
+    GRUConfig,
+    LSTMConfig,
+    NNLMConfig,
+    RecurrentConfig,
+    RNNConfig,
+    TransformerConfig,
+)
 from tfscale.errors import ConfigError
 from tfscale.presets import PRESETS, preset
+from tfscale.training.language_model import LanguageModel
 
 CONFIGS = {
     "transformer": TransformerConfig(
@@ -50,6 +59,10 @@ CONFIGS = {
     ),
     "gru": GRUConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2),
     "gru_tied": GRUConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, weight_drop=0.3, tie_embeddings=True),
+    "bilstm": BiLSTMConfig(vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=10, dropout=0.1),
+    "bilstm_untied": BiLSTMConfig(
+        vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=10, num_layers=2, tie_embeddings=False
+    ),
     "nnlm": NNLMConfig(vocabulary_size=29, sequence_length=12, context_tokens=3, embedding_dim=8, hidden_dim=12),
     "nnlm_direct": NNLMConfig(
         vocabulary_size=29, sequence_length=12, context_tokens=4, embedding_dim=6, hidden_dim=10, dropout=0.2,
@@ -57,6 +70,8 @@ CONFIGS = {
     ),
     "rnn": RNNConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2, recurrent_dropout=0.2),
 }  # fmt: skip
+
+CAUSAL = [name for name in CONFIGS if not name.startswith("bilstm")]
 
 
 def randomized(config, seed=0):
@@ -168,7 +183,65 @@ def test_nnlm_equals_numpy_reference(name):
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["bilstm", "bilstm_untied"])
+def test_bilstm_equals_numpy_reference(name):
+    """Each prediction by itself: an LSTM over what is before it, another one over what is after it, backwards."""
+    config, network = CONFIGS[name], randomized(CONFIGS[name])
+    body = network.body
+    parts = {}
+    for direction, layers in body.stacks.items():
+        parts[direction] = {"tokens": network.token_embedding.embeddings, "softmax": np.eye(10), "softmax_bias": 0.0}
+        for i, layer in enumerate(layers):
+            parts[direction] |= {f"{i}.kernel": layer.cell.kernel, f"{i}.recurrent": layer.cell.recurrent_kernel,
+                                 f"{i}.bias": layer.cell.bias}  # fmt: skip
+        parts[direction] = {key: np.asarray(value, np.float64) for key, value in parts[direction].items()}
+    join, join_bias = (np.asarray(x, np.float64) for x in (body.join.kernel, body.join.bias))
+    table = np.asarray(network.token_embedding.embeddings, np.float64)
+    softmax = table.T if config.tie_embeddings else np.asarray(body.output_layer.kernel, np.float64)
+    bias = 0.0 if config.tie_embeddings else np.asarray(body.output_layer.bias, np.float64)
+    row = ids(1)[0]
+    expected = []
+    for t in range(12):
+        before = numpy_reference.lstm(parts["forward"], row[: t + 1], config.num_layers)[-1]
+        rest = row[t + 2 :][::-1]
+        after = numpy_reference.lstm(parts["backward"], rest, config.num_layers)[-1] if len(rest) else np.zeros(10)
+        expected.append((np.concatenate([before, after]) @ join + join_bias) @ softmax + bias)
+    np.testing.assert_allclose(network(row[None])[0], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bilstm", "bilstm_untied"])
+def test_a_cloze_depends_on_every_token_but_its_own(name):
+    network = randomized(CONFIGS[name])
+    first = ids(1)
+    before = network(first).numpy()[0]
+    for token in range(12):
+        changed = first.copy()
+        changed[0, token] = (changed[0, token] + 7) % 29
+        moved = np.abs(network(changed).numpy()[0] - before).max(-1)
+        # Logits at t are for the token at t + 1.
+        assert (moved == 0).tolist() == [t + 1 == token for t in range(12)]
+
+
+def test_the_naive_bidirectional_recipe_leaks_and_ours_does_not():
+    """Of random tokens nothing can be predicted: a loss below that of a uniform guess is read off the target."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 10, (64, 13)).astype("int32")
+    inputs = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(10, 16)(inputs)
+    x = keras.layers.Bidirectional(keras.layers.LSTM(16, return_sequences=True))(x)
+    naive = keras.Model(inputs, keras.layers.Dense(10)(x))
+    ours = models.build_network(BiLSTMConfig(vocabulary_size=10, sequence_length=12, embedding_dim=16, hidden_dim=16))
+    losses = []
+    for network in (naive, ours):
+        model = LanguageModel(network)
+        model.compile(keras.optimizers.Adam(0.02), xla=False)
+        model.fit(tokens[:, :-1], tokens[:, 1:], batch_size=16, epochs=25, verbose=0)
+        fresh = rng.integers(0, 10, (64, 13)).astype("int32")
+        losses.append(model.evaluate(fresh[:, :-1], fresh[:, 1:])["loss"])
+    assert losses[0] < 0.5 * np.log(10) < 0.95 * np.log(10) < losses[1]
+
+
+@pytest.mark.parametrize("name", CAUSAL)
 def test_logits_do_not_depend_on_later_tokens(name):
     network = randomized(CONFIGS[name])
     first = ids(1)
@@ -207,10 +280,12 @@ def test_parameter_count_by_hand():
     assert models.parameter_count(CONFIGS["gru"]) == 232 + 792 + 936 + 377
     # (3 x 8 + 1) x 12 hidden + (12 + 1) x 29
     assert models.parameter_count(CONFIGS["nnlm"]) == 232 + 300 + 377
+    # twice 4 x 10 x (8 + 10 + 1), then (2 x 10 + 1) x 8
+    assert models.parameter_count(CONFIGS["bilstm"]) == 232 + 1520 + 168
     assert models.parameter_count(CONFIGS["rnn"]) == 232 + 252 + 300 + 377
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", CAUSAL)
 def test_cached_steps_equal_the_full_forward_pass(name):
     config, network = CONFIGS[name], randomized(CONFIGS[name])
     tokens = ids(1, 10)

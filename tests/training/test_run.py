@@ -203,7 +203,7 @@ def test_the_result_has_the_lowest_validation_loss(data, tmp_path, monkeypatch):
         (dataclasses.replace(MODEL, hidden_dim=32), {}, "model.hidden_dim=16, now it is 32"),
         (MODEL, {"learning_rate": 0.5}, "train.learning_rate=0.01, now it is 0.5"),
         (MODEL, {"steps": 20}, "train.steps=12, now it is 20"),
-        (LSTMConfig(sequence_length=16), {}, "model.dropout=0.1, now it is 0.0"),
+        (LSTMConfig(sequence_length=16), {}, "model.family='transformer', now it is 'lstm'"),
     ],
 )
 def test_a_run_is_not_resumed_as_another_one(finished, data, model, changes, message):

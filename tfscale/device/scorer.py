@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tfscale.config import EDIT_COST
 from tfscale.device.decoder import open_interpreter
 from tfscale.errors import ConfigError, DataError, ExportError
+from tfscale.evaluation.cloze import Correction, Filling, correct, fill
 from tfscale.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
@@ -54,6 +56,21 @@ class ScoringModel:
         self._interpreter.reset_all_variables()
         return self._interpreter.get_signature_runner("score")(tokens=tokens)["logits"][0, :count]
 
+    def fill(self, text: str, count: int = 5) -> list[Filling]:
+        """The most likely tokens for the gap `___` in a text; see `tfscale.evaluation.cloze.fill`."""
+        return fill(self.logits, self._cloze_tokenizer(), text, self.sequence_length, count)
+
+    def correct(self, text: str, edit_cost: float = EDIT_COST) -> list[Correction]:
+        """Words that are probably misspelt; see `tfscale.evaluation.cloze.correct`."""
+        return correct(self.logits, self._cloze_tokenizer(), text, self.sequence_length, edit_cost)
+
+    def _cloze_tokenizer(self) -> Tokenizer:
+        if not self.metadata.get("cloze"):
+            raise ConfigError(f"{self.path} predicts the next token and does not fill gaps; a bilstm does")
+        if self.tokenizer is None:
+            raise ConfigError(f"{self.path} has no tokenizer beside it; keep the export folder together")
+        return self.tokenizer
+
     def score(
         self, text: str | Sequence[int], utf8_bytes: int = 0, progress: Callable[[int, int], None] | None = None
     ) -> Score:
@@ -77,4 +94,4 @@ class ScoringModel:
             nll += float(token_nll(self.logits(inputs[start:end]), np.array(stream[start:end])).sum())
             if progress is not None:
                 progress(end, len(stream))
-        return Score(nll, len(stream), utf8_bytes)
+        return Score(nll, len(stream), utf8_bytes, bool(self.metadata.get("cloze")))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfscale.errors import PromptError
+from tfscale.errors import ConfigError, PromptError
 from tfscale.evaluation.generation import causal_mask, prefill_chunk
 from tfscale.models import Network
 
@@ -21,11 +21,18 @@ class KerasDecoder:
         network: a network with `cached_step`.
         prefill_lengths: tokens per call of a prompt, for a Transformer; those above the context are left out.
 
+    Raises:
+        ConfigError: the network does not decode token by token.
+
     Example:
         generate(KerasDecoder(run.network), run.tokenizer, "def main(", max_tokens=40).text
     """
 
     def __init__(self, network: Network, prefill_lengths: Sequence[int] = (8, 64)):
+        if not hasattr(network, "cached_step"):
+            raise ConfigError(
+                f"{type(network).__name__} does not write text: it fills gaps (tfscale fill), or has no cached_step"
+            )
         self.network = network
         self._spec = network.cache_spec()
         self.context_length = network.config.sequence_length if network.config.family == "transformer" else None

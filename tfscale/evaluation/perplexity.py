@@ -39,4 +39,4 @@ def evaluate_network(
     workers = Workers(strategy or tf.distribute.get_strategy())
     share = worker_share(as_batches(dataset), workers)
     nll, tokens = EvaluationStep(network, workers.strategy, xla)(distribute(share, workers))
-    return Score(nll, round(tokens), utf8_bytes)
+    return Score(nll, round(tokens), utf8_bytes, getattr(network, "cloze", False))

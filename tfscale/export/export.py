@@ -12,6 +12,7 @@ from tfscale.export.litertlm import build_bundle, check_bundle, check_bundle_tex
 from tfscale.export.parity import check_parity, require
 from tfscale.export.saved_model import FOLDER as SAVED_MODEL
 from tfscale.export.saved_model import check_saved_model, write_saved_model
+from tfscale.export.scoring import export_keras
 from tfscale.export.texts import write_texts
 from tfscale.export.tflite import export_tflite, usable_prefill_lengths
 from tfscale.export.web import check_web, write_page
@@ -54,6 +55,8 @@ def export_run(
     if config.format in ("ngram", "arpa"):
         raise ConfigError(f"format={config.format!r} is for n-gram models; this is a network: give --format tflite")
     claim_directory(config.output, "model.json", "an export folder")
+    if getattr(run.network, "cloze", False):
+        return _export_cloze(run, config, held_out)
     network, tokenizer = run.network, run.tokenizer
     if tokenizer.vocabulary_size != network.config.vocabulary_size:
         raise TokenizerError(
@@ -88,6 +91,17 @@ def export_run(
         write_json(os.path.join(folder, "parity.json"), report)
         write_texts(folder, run, report, metadata)
     return report
+
+
+def _export_cloze(run: "Run", config: ExportConfig, held_out: Sequence[int] | None) -> dict[str, Any]:
+    """A model that reads both sides does not decode token by token: it becomes a file that scores windows."""
+    if config.format != "tflite":
+        raise ConfigError(f"format={config.format!r} is for models that write text; give --format tflite for a bilstm")
+    tokens = held_out if held_out is not None else held_out_tokens(run, config.parity_tokens)[0]
+    return export_keras(
+        run.network, output=config.output, sequence_length=run.model_config.sequence_length, held_out=tokens,
+        tokenizer=run.tokenizer, quantize=config.quantize,
+    )  # fmt: skip
 
 
 def _write_file(run: "Run", config: ExportConfig, folder: str, tokens: list[int], note: Callable[[str], None]) -> Any:

@@ -271,3 +271,41 @@ def ngram_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
         perplexity=report["perplexity"]["file"], held_out=report["held_out"]["source"],
         use=_ARPA_USE if metadata["format"] == "arpa" else _NGRAM_USE,
     )  # fmt: skip
+
+
+_SCORING = """# {title}
+
+Made by tfscale {version}: `model.tflite` reads windows of {length} tokens{tokenizer}.
+
+| | |
+|---|---|
+| File | {bytes:,} bytes, weights {quantize} |
+| {name} of the file | {score:.2f} (Keras {keras:.2f}) |
+
+The one signature is `score`: `tokens` int32 (1, {length}) -> `logits` float32 (1, {length}, {vocabulary}). {meaning}
+
+    pip install tfscale
+{commands}
+"""
+
+
+def scoring_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
+    """README.md of a file that scores windows."""
+    cloze = metadata["cloze"]
+    name = "pseudo_perplexity" if cloze else "perplexity"
+    meaning = (
+        "Logits at t are for the token at t + 1, from all tokens of the window but that one."
+        if cloze else "Logits at t are for the token after it."
+    )  # fmt: skip
+    commands = ["tfscale evaluate . --text FILE.txt"]
+    commands += (
+        ['tfscale fill . --text "a text with a ___ in it"', 'tfscale correct . --text "a tezt"'] if cloze else []
+    )
+    return _SCORING.format(
+        title="Cloze model" if cloze else "Language model that scores", version=metadata["tfscale_version"],
+        length=metadata["model"]["sequence_length"], bytes=report["sizes"]["file_bytes"],
+        tokenizer=", `tokenizer/` cuts its text" if metadata["tokenizer"] else "", quantize=metadata["quantize"],
+        name=name.replace("_", "-").capitalize(), score=report[name]["file"], keras=report[name]["keras"],
+        vocabulary=report["vocabulary_size"], meaning=meaning,
+        commands="\n".join(f"    {command}" for command in commands),
+    )  # fmt: skip

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale import __version__
 from tfscale.config import Quantization
 from tfscale.data.pipeline import text_windows
 from tfscale.device.scorer import ScoringModel
@@ -24,8 +25,9 @@ from tfscale.errors import ConfigError, ExportError
 from tfscale.export.flatbuffer import operations, refuse_custom_operations
 from tfscale.export.limits import LIMITS, Checks
 from tfscale.export.parity import require
+from tfscale.export.readme import scoring_readme
 from tfscale.export.tflite import check_weights_present, reason, silence
-from tfscale.files import atomic_directory, claim_directory, sha256_file, write_json
+from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
 from tfscale.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
@@ -88,12 +90,16 @@ def export_keras(
             "format_version": FORMAT_VERSION, "family": "keras", "format": "scoring", "file": "model.tflite",
             "sha256": sha256_file(path), "model": {"sequence_length": sequence_length}, "end_id": end_id,
             "tokenizer": "tokenizer" if tokenizer else None, "quantize": quantize,
-            "tokenizer_digest": tokenizer.digest if tokenizer else None,
+            "tokenizer_digest": tokenizer.digest if tokenizer else None, "cloze": getattr(network, "cloze", False),
+            "tfscale_version": __version__,
         }  # fmt: skip
         write_json(os.path.join(folder, "model.json"), metadata)
         report = check_scoring(network, path, held_out, sequence_length, end_id, quantize)
         require(report)
+        report |= {"format": "tflite", "output": output}
         write_json(os.path.join(folder, "parity.json"), report)
+        with atomic_write(os.path.join(folder, "README.md"), "w") as readme:
+            readme.write(scoring_readme(metadata, report))
     return report
 
 
@@ -191,6 +197,7 @@ def check_scoring(
         ExportError: the runtime refuses the file.
     """
     limits, checks = LIMITS[quantize], Checks()
+    name = "pseudo_perplexity" if getattr(network, "cloze", False) else "perplexity"
     inputs, targets, weights = text_windows(np.asarray(held_out, np.int32), length, end_id)
     counts = (weights > 0).sum(axis=1)
     expected = [np.asarray(network(row[None], training=False), np.float32)[0] for row in inputs]
@@ -215,17 +222,16 @@ def check_scoring(
         agreement = {"none": limits.top1_agreement, "float16": 0.98, "int8": 0.9}[quantize]
         checks.add(f"top1_agreement ({kernels})", float(same), ">=", agreement)
         change = abs(np.exp((nll[kernels] - nll["keras"]) / counts.sum()) - 1)
-        checks.add(f"perplexity_change ({kernels})", float(change), "<=", limits.perplexity_change)
+        checks.add(f"{name}_change ({kernels})", float(change), "<=", limits.perplexity_change)
         checks.add(f"second_run_difference ({kernels})", float(np.abs(again - found[0]).max()), "==", 0.0)
     tokens = int(counts.sum())
     with open(path, "rb") as file:
         content = file.read()
     return {
         "passed": checks.passed, "quantize": quantize, "checks": checks.rows,
-        "perplexity": {
-            "keras": Score(nll["keras"], tokens).perplexity, "file": Score(nll["xnnpack"], tokens).perplexity,
-        },
-        "sizes": {"file_bytes": len(content)}, "operations": operations(content),
+        name: {"keras": Score(nll["keras"], tokens).perplexity, "file": Score(nll["xnnpack"], tokens).perplexity},
+        "sizes": {"file_bytes": len(content)}, "vocabulary_size": expected[0].shape[-1],
+        "operations": operations(content),
     }  # fmt: skip
 
 

@@ -2,16 +2,28 @@
 
 from typing import Any
 
-from tfscale.config import GRUConfig, LSTMConfig, ModelConfig, NNLMConfig, Precision, RNNConfig, TransformerConfig
+from tfscale.config import (
+    BiLSTMConfig,
+    GRUConfig,
+    LSTMConfig,
+    ModelConfig,
+    NNLMConfig,
+    Precision,
+    RNNConfig,
+    TransformerConfig,
+)
 from tfscale.errors import ConfigError
+from tfscale.models.bilstm import BiLSTMLM
 from tfscale.models.nnlm import NNLM
 from tfscale.models.recurrent import GRULM, LSTMLM, RNNLM, RecurrentLM
 from tfscale.models.transformer import TransformerLM
 
 Network = TransformerLM | RecurrentLM | NNLM
+"""Networks that predict the next token and decode token by token; `BiLSTMLM` does neither."""
 
 _FAMILIES: dict[Any, Any] = {
     TransformerConfig: TransformerLM, LSTMConfig: LSTMLM, GRUConfig: GRULM, RNNConfig: RNNLM, NNLMConfig: NNLM,
+    BiLSTMConfig: BiLSTMLM,
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ Operations count a multiplication and an addition as two, as is usual, and matri
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tfscale.config import ModelConfig, NNLMConfig, RecurrentConfig, TransformerConfig
+from tfscale.config import BiLSTMConfig, ModelConfig, NNLMConfig, RecurrentConfig, TransformerConfig
 
 HEAD_FLOATS = 2
 """float32 values per logit that live at the same time: the logits and their gradient."""
@@ -44,6 +44,8 @@ def model_costs(config: ModelConfig) -> Costs:
         return _transformer(config)
     if isinstance(config, NNLMConfig):
         return _nnlm(config)
+    if isinstance(config, BiLSTMConfig):
+        return _bilstm(config)
     return _recurrent(config)
 
 
@@ -69,9 +71,14 @@ def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, 
     # A recurrent layer multiplies one time step at once.
     rows = max(1, tokens // config.sequence_length)
     units, width = config.hidden_dim, config.embedding_dim
+    gates = 2 * 4 if isinstance(config, BiLSTMConfig) else config.gates
     for layer in range(config.num_layers):
-        yield rows, (units if layer else width), config.gates * units
-        yield rows, units, config.gates * units
+        yield rows, (units if layer else width), gates * units
+        yield rows, units, gates * units
+    if isinstance(config, BiLSTMConfig):
+        yield tokens, 2 * units, width
+        yield tokens, width, config.vocabulary_size
+        return
     if config.tie_embeddings and units != width:
         yield tokens, units, width
     if not config.tie_embeddings and config.output_rank:
@@ -84,7 +91,7 @@ def _product_flops(config: ModelConfig) -> float:
     t = config.sequence_length
     once = 0.0
     for m, k, n in matmul_shapes(config, t):
-        times = t if isinstance(config, RecurrentConfig) and m == 1 and t > 1 else 1
+        times = t if isinstance(config, RecurrentConfig | BiLSTMConfig) and m == 1 and t > 1 else 1
         once += 2.0 * m * k * n * times
     return once / t
 
@@ -161,6 +168,25 @@ def _nnlm(config: NNLMConfig) -> Costs:
         kept_values=window,
         # The embedded tokens side by side, their gradient, and what the output reads.
         edge_values=2 * window + read,
+        loop_bytes=0.0,
+        vocabulary_size=v,
+    )
+
+
+def _bilstm(config: BiLSTMConfig) -> Costs:
+    units, width, v = config.hidden_dim, config.embedding_dim, config.vocabulary_size
+    inputs = [width] + [units] * (config.num_layers - 1)
+    recurrent = 2 * sum(4 * units * (size + units + 1) for size in inputs)
+    output = 0 if config.tie_embeddings else (width + 1) * v
+    return Costs(
+        parameters=v * width + recurrent + (2 * units + 1) * width + output,
+        forward_flops=_product_flops(config),
+        layers=config.num_layers,
+        # Of each direction what an LSTM keeps, and its output once more where it is turned round.
+        block_values=2 * 11 * units,
+        block_float32=0.0,
+        kept_values=2 * units,
+        edge_values=4 * width,
         loop_bytes=0.0,
         vocabulary_size=v,
     )

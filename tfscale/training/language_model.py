@@ -216,7 +216,7 @@ class LanguageModel(keras.Model):
                 )
             done, nll, tokens = done + count, nll + result.nll, tokens + result.tokens
             logs = {
-                **_loss_logs(result.nll, result.tokens),
+                **self._loss_logs(result.nll, result.tokens),
                 "learning_rate": self.current_learning_rate(),
                 "gradient_norm": result.gradient_norm,
                 "tokens": result.tokens,
@@ -229,13 +229,13 @@ class LanguageModel(keras.Model):
             callbacks.on_train_batch_end(done - 1, logs)
             self.stop_training = workers.any(self.stop_training)
         rate = tokens / (time.perf_counter() - began)
-        return {**_loss_logs(nll, tokens), "tokens_per_second": rate} if tokens else {}
+        return {**self._loss_logs(nll, tokens), "tokens_per_second": rate} if tokens else {}
 
     def evaluate(
         self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None, steps: int | None = None,
         **keras_options: Any,
     ) -> dict[str, float]:  # fmt: skip
-        """Loss in nats per token and perplexity over a dataset, tails included.
+        """Loss in nats per token and perplexity (of a cloze, pseudo_perplexity) over a dataset, tails included.
 
         Args:
             x: as in `fit`.
@@ -251,7 +251,7 @@ class LanguageModel(keras.Model):
             raise ConfigError(f"evaluate does not take {', '.join(sorted(unknown))}")
         data = (x, y, sample_weight) if y is not None else x
         nll, tokens = self.summed_loss(validation_batches(data, batch_size, self.strategy), steps)
-        return {**_loss_logs(nll, tokens), "tokens": tokens}
+        return {**self._loss_logs(nll, tokens), "tokens": tokens}
 
     def summed_loss(
         self, batches: tf.data.Dataset, steps: int | None = None, averaged: bool = True
@@ -297,9 +297,18 @@ class LanguageModel(keras.Model):
             return float(schedule(max(0, int(self.optimizer.iterations.numpy()) - 1)))
         return float(self.optimizer.learning_rate.numpy())
 
+    @property
+    def score_name(self) -> str:
+        """What exp of the loss is called: of a network that reads both sides of a token it is no perplexity."""
+        return "pseudo_perplexity" if getattr(self.network, "cloze", False) else "perplexity"
+
+    def _loss_logs(self, nll: float, tokens: float) -> dict[str, float]:
+        mean = nll / tokens
+        return {"loss": mean, self.score_name: math.exp(mean) if mean < 700 else math.inf}
+
     def _validate(self, batches, steps, callbacks) -> dict[str, float]:
         callbacks.on_test_begin()
-        logs = _loss_logs(*self.summed_loss(batches, steps))
+        logs = self._loss_logs(*self.summed_loss(batches, steps))
         callbacks.on_test_end(logs)
         return {f"val_{name}": value for name, value in logs.items()}
 
@@ -318,8 +327,3 @@ class LanguageModel(keras.Model):
     def from_config(cls, config, custom_objects=None):
         network = keras.saving.deserialize_keras_object(config["network"], custom_objects=custom_objects)
         return cls(network, name=config["name"])
-
-
-def _loss_logs(nll: float, tokens: float) -> dict[str, float]:
-    mean = nll / tokens
-    return {"loss": mean, "perplexity": math.exp(mean) if mean < 700 else math.inf}

@@ -119,7 +119,8 @@ class RunRecorder(keras.callbacks.Callback):
         self._record(step, {**logs, "tokens": self.tokens})
         self.progress.update(
             step,
-            f"loss {logs['loss']:.4f}, perplexity {logs['perplexity']:,.1f}, {logs['tokens_per_second']:,.0f} tokens/s",
+            f"loss {logs['loss']:.4f}, {self._name} {logs[self.model.score_name]:,.1f}, "
+            f"{logs['tokens_per_second']:,.0f} tokens/s",
         )
         last = step >= self.config.steps
         if self.validate and not self.interrupted and (last or step % self.config.validate_every == 0):
@@ -139,13 +140,17 @@ class RunRecorder(keras.callbacks.Callback):
         nll, tokens = validate()
         loss = nll / tokens
         perplexity = math.exp(loss) if loss < 700 else math.inf
-        self._record(step, {"val_loss": loss, "val_perplexity": perplexity, "val_tokens": tokens})
-        self.progress.note(f"step {step:,}: validation loss {loss:.4f}, perplexity {perplexity:,.2f}")
+        self._record(step, {"val_loss": loss, f"val_{self.model.score_name}": perplexity, "val_tokens": tokens})
+        self.progress.note(f"step {step:,}: validation loss {loss:.4f}, {self._name} {perplexity:,.2f}")
         if self.writes and loss < self.best_loss:
             self.best_loss = loss
             with self.model.averaged_weights():
                 meta = {**self.meta, "step": step, "val_loss": loss}
                 write_arrays(self.checkpoints.best_path, network_state(self.model.network), meta)
+
+    @property
+    def _name(self) -> str:
+        return self.model.score_name.replace("_", "-")
 
     def _record(self, step: int, values: dict[str, float]) -> None:
         if not self.writes:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import tfscale
 import tfscale.models as models
-from tfscale.config import ModelConfig, RecurrentConfig, TrainConfig
+from tfscale.config import BiLSTMConfig, ModelConfig, RecurrentConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors, evaluation_dataset, steps_per_epoch, training_dataset
 from tfscale.data.sharding import describe_plan
@@ -202,7 +202,8 @@ def _finish(
             save_network(model.plain_network(), os.path.join(output, "model.keras"))
         if validation is not None and summary["completed"]:
             nll, tokens = model.summed_loss(validation, averaged=False)
-            score = Score(nll, round(tokens), manifest.splits["validation"].utf8_bytes)
+            score = Score(nll, round(tokens), manifest.splits["validation"].utf8_bytes,
+                          getattr(model.network, "cloze", False))  # fmt: skip
             summary["validation"] = score.to_dict()
         summary |= finish(model) if finish else {}
     if model.workers.is_chief:
@@ -250,7 +251,7 @@ def use_xla(config: TrainConfig, model: ModelConfig) -> bool:
     if tf.config.list_logical_devices("TPU"):  # TPUStrategy compiles all that its replicas run.
         return False
     if config.xla == "auto":
-        return not (isinstance(model, RecurrentConfig) and tf.config.list_logical_devices("GPU"))
+        return not (isinstance(model, RecurrentConfig | BiLSTMConfig) and tf.config.list_logical_devices("GPU"))
     return config.xla == "on"
 
 

@@ -69,9 +69,7 @@ def load_run(directory: str) -> Run:
     with open_file(path, "r") as file:
         config = yaml.safe_load(file)
     if config.get("model", {}).get("family") == "ngram":
-        raise CheckpointError(
-            f"{directory} holds n-grams, not a network; evaluate, generate and export take it"
-        )
+        raise CheckpointError(f"{directory} holds n-grams, not a network; evaluate, generate and export take it")
     model_path = os.path.join(directory, "model.keras")
     if not tf.io.gfile.exists(model_path):
         raise CheckpointError(f"{directory} has no model.keras yet: run the same train command until it ends")
@@ -119,7 +117,8 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
         new = _defaults(name, now) | now.get(name, {})
-        for key in sorted(set(new) | set(old)):
+        # Of another family, every option differs: that it is one comes first.
+        for key in sorted(set(new) | set(old), key=lambda name: (name != "family", name)):
             before, after = old.get(key), new.get(key)
             if before != after and key not in MAY_CHANGE:
                 raise ConfigError(

@@ -1,0 +1,155 @@
+"""A bidirectional LSTM that predicts each token from those on both sides of it, without reading the token itself.
+
+The common recipe, predict token t + 1 from a `Bidirectional` output at t, reads its own target: the backward layer has
+seen it, and the loss goes to 0. Here two stacks of LSTM layers run apart, one from each end (Peters et al. 2018), and
+the state before a token is joined with the one after it: a cloze (Taylor 1953).
+
+Shapes: B batch, T tokens, E embedding_dim, U hidden_dim (units of a direction), V vocabulary.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tfscale.config import BiLSTMConfig, Precision, to_dict
+from tfscale.errors import ConfigError
+from tfscale.models.layers import normal_initializers
+from tfscale.models.recurrent_layers import LSTM
+from tfscale.models.remat import rematerialized
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class BiLSTMLM(keras.Model):
+    """Token ids (B, T) int32 -> logits (B, T, V) float32; those at t are for id t + 1, from all ids but that one.
+
+    So it is trained on the same batches as a model of the next token. Of the last two targets of a window there is
+    nothing to the right. Its loss is that of a cloze, and no perplexity: `cloze` says so to what reports it.
+
+    Args:
+        config: the architecture; `vocabulary_size` must be set.
+        precision: compute type of the layers; weights and logits are float32.
+        seed: seed of the initial weights.
+
+    Example:
+        network = BiLSTMLM(BiLSTMConfig(vocabulary_size=256, hidden_dim=128))
+        logits = network(tf.zeros((8, 64), tf.int32))  # (8, 64, 256)
+    """
+
+    cloze = True
+
+    def __init__(self, config: BiLSTMConfig, precision: Precision = "float32", seed: int = 0, name: str = "bilstm"):
+        if config.vocabulary_size < 1:
+            raise ConfigError("model.vocabulary_size is 0; give the tokenizer's vocabulary size")
+        body = _Body(config, precision, seed)
+        inputs = keras.Input((None,), dtype="int32", name="tokens")
+        super().__init__(inputs=inputs, outputs=body.project(body.hidden_states(inputs)), name=name)
+        self.config = config
+        self.precision = precision
+        self.seed = seed
+        self.body = body
+        self.token_embedding = body.token_embedding
+
+    def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
+        """What the output projection reads: ids (B, T) int32 -> (B, T, E).
+
+        Args:
+            ids: token ids.
+            training: whether dropout is on.
+            remat: compute the LSTM layers again in the backward pass; see `tfscale.models.remat`.
+        """
+        return self.body.hidden_states(ids, training, remat)
+
+    def encode(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Both states at each token, which have read it: ids (B, T) int32 -> (B, T, 2 U), for tasks that see all."""
+        return ops.concatenate(self.body.states(ids, training), axis=-1)
+
+    def project(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Hidden states (..., E) -> logits (..., V) float32, so that project(hidden_states(ids)) is network(ids)."""
+        return self.body.project(hidden)
+
+    @property
+    def output_variables(self) -> list[keras.Variable]:
+        """The weights that `project` reads."""
+        output = self.body.output_layer
+        return [self.token_embedding.embeddings] if output is None else [output.kernel, output.bias]
+
+    @staticmethod
+    def parameter_count(config: BiLSTMConfig) -> int:
+        """Trainable weights of a model with this config."""
+        units, width = config.hidden_dim, config.embedding_dim
+        inputs = [width] + [units] * (config.num_layers - 1)
+        recurrent = 2 * sum(4 * units * (size + units + 1) for size in inputs)
+        output = 0 if config.tie_embeddings else (width + 1) * config.vocabulary_size
+        return config.vocabulary_size * width + recurrent + (2 * units + 1) * width + output
+
+    def get_config(self) -> dict[str, Any]:
+        return {"config": to_dict(self.config), "precision": self.precision, "seed": self.seed, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "BiLSTMLM":
+        return cls(BiLSTMConfig(**config.pop("config")), **config)
+
+
+class _Body:
+    """The layers and the way through them, for the functional model and for the train step."""
+
+    def __init__(self, config: BiLSTMConfig, precision: Precision, seed: int):
+        policy = keras.dtype_policies.DTypePolicy(precision)
+
+        def glorot(offset: int) -> keras.initializers.Initializer:
+            return keras.initializers.GlorotUniform(seed=seed * 100_003 + 500 + offset)
+
+        def stack(direction: str, offset: int) -> list[Any]:
+            return [
+                LSTM(
+                    config.hidden_dim, return_sequences=True, kernel_initializer=glorot(offset + i),
+                    recurrent_initializer=keras.initializers.Orthogonal(seed=seed * 100_003 + 700 + offset + i),
+                    dtype=policy, name=f"{direction}_{i}",
+                )
+                for i in range(config.num_layers)
+            ]  # fmt: skip
+
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            config.vocabulary_size, config.embedding_dim, dtype=policy, name="token_embedding",
+            embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
+        )  # fmt: skip
+        self.embedding_dropout = keras.layers.Dropout(config.dropout, dtype=policy, name="embedding_dropout")
+        self.stacks = {"forward": stack("forward", 0), "backward": stack("backward", 50)}
+        self.dropouts = {
+            name: [keras.layers.Dropout(config.dropout, dtype=policy, name=f"{name}_dropout_{i}")
+                   for i in range(config.num_layers)]
+            for name in self.stacks
+        }  # fmt: skip
+        self.join = keras.layers.Dense(config.embedding_dim, kernel_initializer=glorot(100), dtype=policy, name="join")
+        self.output_layer: Any = None
+        if not config.tie_embeddings:
+            self.output_layer = keras.layers.Dense(
+                config.vocabulary_size, kernel_initializer=glorot(101), dtype=policy, name="output"
+            )
+        self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
+
+    def states(self, ids, training=None, remat=False):
+        """Forward states that have read up to each token, backward states that have read from it: (B, T, U) twice."""
+        embedded = self.embedding_dropout(self.token_embedding(ids), training=training)
+        found = []
+        for name, layers in self.stacks.items():
+            x = embedded if name == "forward" else ops.flip(embedded, axis=1)
+            for layer, dropout in zip(layers, self.dropouts[name], strict=True):
+                x = rematerialized(layer, x, training) if remat else layer(x, training=training)
+                x = dropout(x, training=training)
+            found.append(x if name == "forward" else ops.flip(x, axis=1))
+        return found
+
+    def hidden_states(self, ids, training=None, remat=False):
+        forward, backward = self.states(ids, training, remat)
+        # The target of t is id t + 1: before it is t, after it t + 2.
+        after = ops.pad(backward[:, 2:], [[0, 0], [0, 2], [0, 0]])
+        length = ops.shape(forward)[1]
+        return self.join(ops.concatenate([forward, after[:, :length]], axis=-1))
+
+    def project(self, hidden):
+        if self.output_layer is None:
+            return self.logits(self.token_embedding(hidden, reverse=True))
+        return self.logits(self.output_layer(hidden))
