@@ -9,6 +9,7 @@ import pytest
 
 from tfscale import quickstart
 from tfscale.errors import DataError
+from tfscale.training import timing
 
 
 class Bytes:
@@ -56,7 +57,7 @@ def test_gzip_by_hand():
     [(300, 0.1, 3000), (299, 0.1, 2900), (30, 0.1, 300), (5, 0.1, 100), (-20, 0.1, 100)],
 )
 def test_steps_fill_the_time_in_hundreds(seconds, per_step, steps):
-    assert quickstart.steps_within(seconds, per_step) == steps
+    assert timing.steps_within(seconds, per_step) == steps
 
 
 RESULT = {

@@ -18,6 +18,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "TfscaleError": "tfscale.errors",
+    "CompareConfig": "tfscale.compare_config",
+    "compare": "tfscale.comparison",
     "CompressConfig": "tfscale.compress_config",
     "ExportConfig": "tfscale.config",
     "LaunchConfig": "tfscale.launching.config",

@@ -14,6 +14,7 @@ from tfscale import __version__
 from tfscale.arguments import closest
 from tfscale.commands import (
     benchmark,
+    compare,
     compress,
     correct,
     evaluate,
@@ -35,6 +36,7 @@ COMMANDS = {
     "quickstart": quickstart,
     "prepare": prepare,
     "train": train,
+    "compare": compare,
     "evaluate": evaluate,
     "generate": generate,
     "fill": fill,

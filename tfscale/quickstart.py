@@ -18,7 +18,6 @@ import numpy as np
 
 from tfscale.config import (
     ExportConfig,
-    ModelConfig,
     PrepareConfig,
     Quantization,
     SamplingConfig,
@@ -26,22 +25,19 @@ from tfscale.config import (
     TransformerConfig,
 )
 from tfscale.data.manifest import Manifest
-from tfscale.data.pipeline import steps_per_epoch, training_dataset
+from tfscale.data.pipeline import steps_per_epoch
 from tfscale.data.prepare import prepare
 from tfscale.device import load
 from tfscale.errors import DataError
 from tfscale.evaluation.evaluate import split_stream
 from tfscale.export.export import export_run
 from tfscale.files import claim_directory, write_json
-from tfscale.models import build_network
 from tfscale.report import read_history, render_report
 from tfscale.score import Score
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
-from tfscale.training.language_model import LanguageModel
 from tfscale.training.run import fit_to_data, train
 from tfscale.training.run_folder import load_run
-from tfscale.training.schedule import build_optimizer
-from tfscale.training.strategy import strategy
+from tfscale.training.timing import seconds_per_step, steps_within
 
 MODEL = TransformerConfig(sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4)
 TRAIN = TrainConfig(global_batch_size=16, learning_rate=3e-3, log_every=20, tensorboard=False)
@@ -58,8 +54,6 @@ COMPLETION_TOKENS = 60
 
 AFTER_TRAINING_SECONDS = 110.0
 """Kept back for the validations, two exports with their proofs, and the completions; measured on two cores."""
-MINIMUM_STEPS = 100
-"""Steps that are trained even where `minutes` leaves no time for them."""
 RESULT_FILE = "quickstart.json"
 
 
@@ -187,27 +181,6 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
     )
     write_json(os.path.join(output, RESULT_FILE), result)
     return {**result, "output": output}
-
-
-def steps_within(seconds: float, seconds_per_step: float) -> int:
-    """The most optimizer steps that fit into the time, in whole hundreds; `MINIMUM_STEPS` where fewer do."""
-    return max(MINIMUM_STEPS, int(seconds / seconds_per_step) // 100 * 100)
-
-
-def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainConfig, steps: int = 40) -> float:
-    """Measures the train step, without its compilation, on a model that is thrown away."""
-    with strategy(train_config.strategy).scope():
-        network = build_network(model_config, train_config.precision, train_config.seed)
-        model = LanguageModel(network)
-        model.compile(build_optimizer(train_config, network), clip_norm=train_config.clip_norm)
-    dataset = training_dataset(
-        data, sequence_length=model_config.sequence_length, global_batch_size=train_config.global_batch_size,
-        seed=train_config.seed, shuffle_windows=1,
-    )  # fmt: skip
-    model.fit(dataset, steps_per_epoch=train_config.log_every, steps_per_call=train_config.log_every, verbose=0)
-    began = time.perf_counter()
-    model.fit(dataset, steps_per_epoch=steps, steps_per_call=train_config.log_every, verbose=0)
-    return (time.perf_counter() - began) / steps
 
 
 def unigram_score(data: str, manifest: Manifest) -> Score:

@@ -1,0 +1,82 @@
+"""`tfscale compare`: several models on one text, side by side."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands import train
+from tfscale.commands.display import number, print_table
+from tfscale.commands.quiet import load_tensorflow
+from tfscale.compare_config import CompareConfig
+from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig
+from tfscale.errors import ConfigError
+
+SUMMARY = "several families on the same data and budget: quality, size and speed in one table"
+
+
+def build_parser() -> ArgumentParser:
+    """The options of `tfscale compare`."""
+    parser = new_parser(
+        "compare",
+        "Trains models with the same budget, scores, exports and times them, and prints one table. A second call goes "
+        "on where the first one stopped.",
+    )
+    parser.add_argument(
+        "--families", type=list[str], default=["ngram", "lstm", "transformer"],
+        help="Families (ngram, lstm, gru, rnn, nnlm, transformer), presets, or YAML files with model: and train:.",
+    )  # fmt: skip
+    add_config(parser, CompareConfig)
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale compare`; `--families ngram,lstm` is `--families ngram lstm`."""
+    options = parse_words(build_parser(), words)
+    options.families = [name for word in options.families for name in word.split(",") if name]
+    return options
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Returns the content of compare.json."""
+    config = build_config(CompareConfig, options)
+    files = {name: _from_file(name) for name in options.families if name.endswith((".yaml", ".yml"))}
+    load_tensorflow()
+    from tfscale.comparison import compare, entry
+
+    entries = {_name(name): files[name] if name in files else entry(name) for name in options.families}
+    if len(entries) < len(options.families):
+        raise ConfigError(f"--families names a model twice: {' '.join(options.families)}")
+    return compare(entries, config, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def _name(word: str) -> str:
+    return os.path.splitext(os.path.basename(word))[0] if word.endswith((".yaml", ".yml")) else word
+
+
+def _from_file(path: str) -> Any:
+    """The model and training options of a YAML file; its steps do not count, the budget decides them."""
+    options = train.parse([path], needed={})
+    family = options.model.family
+    if family == NGramConfig.family:
+        return build_config(NGramConfig, options, "model"), TrainConfig()
+    return build_config(MODEL_CONFIGS[family], options, "model"), build_config(TrainConfig, options, "train")
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the table."""
+    if "interrupted" in result:
+        print(f"stopped by {result['interrupted']}; the same command goes on from there")
+        return
+    from tfscale.comparison import HEAD, table_rows
+
+    rows = [[str(cell) if place == 0 else number(cell) for place, cell in enumerate(row)]
+            for row in table_rows(result["models"])]  # fmt: skip
+    print_table(list(HEAD), rows)
+    print(f"{os.path.join(result['output'], 'report.html')} has the picture")
+
+
+exit_code = train.exit_code

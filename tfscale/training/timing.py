@@ -1,0 +1,45 @@
+"""How long a step takes on this machine, and how many fit into a time."""
+
+import dataclasses
+import time
+
+from tfscale.config import ModelConfig, TrainConfig
+from tfscale.data.pipeline import training_dataset
+from tfscale.models import build_network
+from tfscale.training.language_model import LanguageModel
+from tfscale.training.run import use_xla
+from tfscale.training.schedule import build_optimizer
+from tfscale.training.step_options import options_from
+from tfscale.training.strategy import strategy
+
+MINIMUM_STEPS = 100
+"""Steps that are trained even where the time leaves none."""
+
+
+def steps_within(seconds: float, seconds_per_step: float) -> int:
+    """The most optimizer steps that fit into the time, in whole hundreds; `MINIMUM_STEPS` where fewer do."""
+    return max(MINIMUM_STEPS, int(seconds / seconds_per_step) // 100 * 100)
+
+
+def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainConfig, steps: int = 40) -> float:
+    """Measures the train step, without its compilation, on a model that is thrown away.
+
+    Args:
+        data: DATA_DIR.
+        model_config: the model, with its vocabulary size.
+        train_config: batch, precision and the rest of the step.
+        steps: how many to time.
+    """
+    with strategy(train_config.strategy).scope():
+        network = build_network(model_config, train_config.precision, train_config.seed)
+        model = LanguageModel(network)
+        options = options_from(train_config, use_xla(train_config, model_config))
+        model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
+    dataset = training_dataset(
+        data, sequence_length=model_config.sequence_length, global_batch_size=train_config.global_batch_size,
+        seed=train_config.seed, shuffle_windows=1,
+    )  # fmt: skip
+    model.fit(dataset, steps_per_epoch=train_config.log_every, steps_per_call=train_config.log_every, verbose=0)
+    began = time.perf_counter()
+    model.fit(dataset, steps_per_epoch=steps, steps_per_call=train_config.log_every, verbose=0)
+    return (time.perf_counter() - began) / steps
