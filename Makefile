@@ -23,7 +23,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "error: tfscale needs Python 3.11, 3.12 or 3.13; this is %d.%d. Name another one: make PYTHON=python3.11" % v)'
 	@echo "Installing tfscale with the tested versions into .venv (a few minutes, about 4 GB) ..."
 	@$(PYTHON) -m venv .venv
-	@$(INSTALL) --editable '.[train,litertlm,test,notebooks,dev]'
+	@$(INSTALL) --editable '.[train,tasks,litertlm,test,notebooks,dev]'
 	@touch $@
 
 install: $(STAMP)  ## make .venv with the tested versions of everything

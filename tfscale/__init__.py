@@ -55,7 +55,11 @@ _HOME = {
     "prepare": "tfscale.api",
     "evaluate": "tfscale.api",
     "generate": "tfscale.api",
+    "predict": "tfscale.api",
     "fill": "tfscale.api",
+    "TaskConfig": "tfscale.task_config",
+    "finetune": "tfscale.tasks.finetune",
+    "load_task": "tfscale.tasks.model",
     "correct": "tfscale.api",
 }
 

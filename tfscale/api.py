@@ -46,11 +46,16 @@ def evaluate(
         threads: CPU threads; no effect on a run.
 
     Returns:
-        nll_per_token (nats), perplexity, bits_per_byte, tokens, bytes.
+        nll_per_token (nats), perplexity, bits_per_byte, tokens, bytes; of a task its metrics on the labelled examples
+        that `text` names.
     """
     if text and data:
         raise ConfigError("give either text or data, not both")
     kind, opened = open_target(target, threads)
+    if kind == "task":
+        if not text or data:
+            raise ConfigError(f"{target} is a task: give files of labelled examples to score, --text FILE.jsonl")
+        return opened.score(opened.read(list(text)))
     from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
 
     if kind == "bundle":
@@ -92,7 +97,7 @@ def generate(
 
     if kind == "bundle":
         return opened.generate(prompt, max_tokens, config, list(stop), on_text)
-    if kind == "file" and not hasattr(opened, "decoder"):
+    if kind == "task" or (kind == "file" and not hasattr(opened, "decoder")):
         raise ConfigError(f"{target} scores texts and does not write them; give a file of a model of the next token")
     decoder = opened.decoder() if kind == "file" else _keras_decoder(opened.network)
     return complete(decoder, opened.tokenizer, prompt, max_tokens, config, list(stop), on_text)
@@ -140,8 +145,31 @@ def _cloze(target: str, threads: int, text: str) -> tuple[Any, Any, str, int]:
     return lambda ids: network(ids[None])[0], opened.tokenizer, text, network.config.sequence_length
 
 
-def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bundle"], Any]:
+def predict(
+    target: str, *, text: str = "", question: str = "", file: str = "", threads: int = 1
+) -> list[dict[str, Any]]:
+    """Labels, tags or answers by a fine-tuned task or its exported file.
+
+    Args:
+        target: a folder of `tfscale finetune`, or an exported file or its folder.
+        text: one text to predict for.
+        question: the question to it, for the task answer.
+        file: examples in the place of a text, as for `finetune`; their labels are not needed.
+        threads: CPU threads; no effect on a folder of `finetune`.
+
+    Returns:
+        A prediction for each example; see `tfscale.tasks.encoding.TaskEncoder.decode`.
+    """
+    _, opened = open_target(target, threads)
+    if not hasattr(opened, "predict_text"):
+        raise ConfigError(f"{target} is a language model; predict needs what tfscale finetune wrote, or its export")
+    return opened.predict(opened.read([file], labelled=False)) if file else [opened.predict_text(text, question)]
+
+
+def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bundle", "task"], Any]:
     """Opens a run folder as a `Run`, an exported file or its folder as a `DeviceModel`, a bundle as a `BundleModel`.
+
+    A folder of `finetune` is opened as a `TaskModel`, its export as a `DeviceTask`.
 
     Raises:
         CheckpointError: the path is neither.
@@ -150,9 +178,15 @@ def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bu
         from tfscale.device import load
 
         model = load(path, threads=threads)
+        if hasattr(model, "predict_text"):
+            return "task", model
         return ("bundle" if getattr(model, "is_bundle", False) else "file"), model
     if "://" not in path and not os.path.exists(path):
         raise CheckpointError(f"{path} does not exist; give a run folder or a .tflite file")
+    if os.path.isfile(os.path.join(path, "task.json")):
+        from tfscale.tasks.model import load_task
+
+        return "task", load_task(path)
     from tfscale.training.run_folder import load_run
 
     return "run", load_run(path)

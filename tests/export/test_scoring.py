@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfscale.device
 import tfscale.export.scoring as scoring
+from tfscale.device.scorer import ScoringModel
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.export.flatbuffer import operations
 from tfscale.export.scoring import export_keras, fused_lstm, scoring_file
@@ -91,6 +92,23 @@ def test_the_fused_operation_keeps_state_which_the_runner_resets(text):
     assert np.abs(first - second).max() > 0.1
     interpreter.reset_all_variables()
     np.testing.assert_array_equal(runner(tokens=ids)["logits"], first)
+
+
+def test_the_cell_state_grows_as_in_keras(tmp_path):
+    """Over equal tokens the state of this layer grows by almost 1 a step; the converter would stop it at 10."""
+    ids = keras.Input((30,), dtype="int32")
+    layer = keras.layers.LSTM(4, return_sequences=True)
+    network = keras.Model(ids, keras.layers.Dense(5)(layer(keras.layers.Embedding(5, 3)(ids))))
+    bias = np.repeat([6.0, 6.0, 3.0, 0.0], 4)
+    layer.set_weights([np.zeros((3, 16)), np.zeros((4, 16)), bias])
+    content = scoring_file(network, 30, "none")
+    (tmp_path / "model.tflite").write_bytes(content)
+    model = ScoringModel(str(tmp_path / "model.tflite"), None, {"end_id": 0}, 1)
+    model.logits(np.zeros(30, np.int32))
+    interpreter = model._interpreter
+    largest = max(float(np.abs(interpreter.get_tensor(t["index"])).max()) for t in interpreter.get_tensor_details()
+                  if tuple(t["shape"]) == (1, 4))  # fmt: skip
+    assert largest > 25
 
 
 @pytest.mark.parametrize("quantize, largest", [("float16", 0.55), ("int8", 0.4)])

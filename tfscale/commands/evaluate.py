@@ -18,7 +18,12 @@ def build_parser() -> ArgumentParser:
     """The options of `tfscale evaluate`."""
     parser = new_parser("evaluate", "Perplexity and bits per byte of a run or of an exported file.")
     parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
-    parser.add_argument("--text", type=list[str], default=[], help="Text files to score, each one document.")
+    parser.add_argument(
+        "--text",
+        type=list[str],
+        default=[],
+        help="Text files to score, each one document; labelled examples for a task.",
+    )
     parser.add_argument("--data", type=str, help="Data folder to score a split of; a run's own if left out.")
     parser.add_argument("--split", type=str, default="validation", help="Split of the data folder.")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
@@ -45,4 +50,5 @@ def run(options: Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """Prints the figures."""
-    print_figures({name.replace("_", " "): value for name, value in result.items()})
+    figures = {name.replace("_", " "): value for name, value in result.items() if not isinstance(value, dict)}
+    print_figures(figures)

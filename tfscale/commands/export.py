@@ -21,7 +21,7 @@ def build_parser() -> ArgumentParser:
     parser = new_parser(
         "export", "A trained run to a file for LiteRT, LiteRT-LM or TensorFlow that is proven to compute the same."
     )
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="Folder that tfscale train or finetune wrote.")
     add_config(parser, ExportConfig)
     return parser
 
@@ -47,6 +47,11 @@ def run(options: Namespace) -> dict[str, Any]:
         from tfscale.export.ngram import export_ngram
 
         return export_ngram(load(options.run_dir), config, note)
+    if os.path.isfile(os.path.join(options.run_dir, "task.json")):
+        from tfscale.export.task import export_task
+        from tfscale.tasks.model import load_task
+
+        return export_task(load_task(options.run_dir), config, note)
     from tfscale.export.export import export_run
     from tfscale.training.run_folder import load_run
 

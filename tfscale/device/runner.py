@@ -16,6 +16,7 @@ from tfscale.device.bundle import BundleModel
 from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.scorer import ScoringModel
 from tfscale.device.suggest import Suggestion, suggest
+from tfscale.device.task import DeviceTask
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
 from tfscale.evaluation.generation import Generation, generate, stream
 from tfscale.files import read_json, sha256_file
@@ -174,7 +175,8 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
 
     Returns:
         A `DeviceModel`; a `tfscale.device.bundle.BundleModel`, which can generate only, for a .litertlm bundle; a
-        `tfscale.device.scorer.ScoringModel`, which can score only, for a file of `tfscale.export_keras`.
+        `tfscale.device.scorer.ScoringModel`, which can score only, for a file of `tfscale.export_keras`; a
+        `tfscale.device.task.DeviceTask`, which predicts labels, tags or answers, for a fine-tuned task.
 
     Raises:
         ExportError: the file is missing, damaged, not TFLite, or not a language model of tfscale.
@@ -206,6 +208,8 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         beside = _load_tokenizer(os.path.join(folder, named), metadata) if named else None
         return ScoringModel(path, beside, metadata, threads, xnnpack)
     tokenizer = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer", "tokenizer")), metadata)
+    if metadata.get("format") == "task":
+        return DeviceTask(path, tokenizer, metadata, threads, xnnpack)
     decoder = LiteRTDecoder(path, threads, xnnpack)
     if tokenizer.vocabulary_size > decoder.vocabulary_size:
         raise TokenizerError(

@@ -54,6 +54,22 @@ def refuse_custom_operations(content: bytes) -> None:
         )
 
 
+def unclip_lstm(content: bytes) -> bytes:
+    """Takes the bounds off the cell state of fused LSTM operations.
+
+    The converter writes -10 to 10 into each, and says nothing: over a long run of equal tokens, such as padding, the
+    state of the Keras layer grows beyond that and the file's does not.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    found = False
+    for subgraph in model.subgraphs:
+        for operator in subgraph.operators:
+            options = operator.builtinOptions
+            if getattr(options, "cellClip", 0):
+                options.cellClip, found = 0.0, True
+    return _write(model) if found else content
+
+
 def look_up_embeddings(content: bytes) -> bytes:
     """Makes each GATHER of rows of a constant table an EMBEDDING_LOOKUP.
 

@@ -309,3 +309,44 @@ def scoring_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
         vocabulary=report["vocabulary_size"], meaning=meaning,
         commands="\n".join(f"    {command}" for command in commands),
     )  # fmt: skip
+
+
+_TASK = """# {task}
+
+Made by tfscale {version}: `model.tflite` reads {length} tokens, `tokenizer/` cuts the text.
+
+| | |
+|---|---|
+| Labels | {labels} |
+| File | {bytes:,} bytes, weights {quantize} |
+
+The one signature is `score`: `tokens` int32 (1, {length}) -> `logits` float32 (1, {shape}). The tokens are the end
+token, the text, the end token, and end tokens up to {length}.
+
+    pip install tfscale
+    tfscale predict . --text "some words"{question}
+
+or in Python, without TensorFlow:
+
+```python
+import tfscale.device
+
+print(tfscale.device.load(".").predict_text("some words"{argument}))
+```
+"""
+
+
+def task_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
+    """README.md of an exported task."""
+    config, labels = metadata["config"], metadata["labels"]
+    task = config["task"]
+    shape = {"classify": f"1, {len(labels)}"}.get(task, f"{metadata['sequence_length']}, {len(labels)}")
+    if config["labels_separator"]:
+        shape = f"{len(labels)}, 2"
+    title = {"classify": "Labels of texts", "tag": "Tags of words", "answer": "Answers in a text"}[task]
+    return _TASK.format(
+        task=title, version=metadata["tfscale_version"], length=metadata["sequence_length"], shape=shape,
+        labels=", ".join(labels[:40]) + (" ..." if len(labels) > 40 else ""), quantize=metadata["quantize"],
+        bytes=report["sizes"]["file_bytes"], question=' --question "what?"' if task == "answer" else "",
+        argument=', question="what?"' if task == "answer" else "",
+    )  # fmt: skip

@@ -22,7 +22,7 @@ from tfscale.config import Quantization
 from tfscale.data.pipeline import text_windows
 from tfscale.device.scorer import ScoringModel
 from tfscale.errors import ConfigError, ExportError
-from tfscale.export.flatbuffer import operations, refuse_custom_operations
+from tfscale.export.flatbuffer import operations, refuse_custom_operations, unclip_lstm
 from tfscale.export.limits import LIMITS, Checks
 from tfscale.export.parity import require
 from tfscale.export.readme import scoring_readme
@@ -132,9 +132,10 @@ def scoring_file(network: keras.Model, length: int, quantize: Quantization) -> b
                 raise
             raise ExportError(f"TFLite cannot express this network: {reason(str(error))}") from error
     refuse_custom_operations(content)
+    content = unclip_lstm(content)
     bits = {"none": 32, "float16": 16, "int8": 8}[quantize]
     # The converter leaves matrices below 1,024 weights in float32; nothing is ever smaller than this.
-    sizes = [int(np.prod(weight.shape)) for weight in network.weights]
+    sizes = [int(np.prod(weight.shape)) for weight in getattr(network, "read_weights", network.weights)]
     check_weights_present(content, sum(size * bits // 8 for size in sizes))
     return content
 

@@ -51,6 +51,11 @@ def parameter_count(config: ModelConfig) -> int:
     return _FAMILIES[type(config)].parameter_count(config)
 
 
+def network_classes() -> list[type]:
+    """The classes that `build_network` makes, for Keras to find them when it loads a file."""
+    return list(_FAMILIES.values())
+
+
 def families() -> list[str]:
     """Names of the model families."""
     return [config.family for config in _FAMILIES]
@@ -65,5 +70,6 @@ __all__ = [
     "TransformerLM",
     "build_network",
     "families",
+    "network_classes",
     "parameter_count",
 ]

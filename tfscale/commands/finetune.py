@@ -1,0 +1,50 @@
+"""`tfscale finetune`: a trained run and labelled examples to a model of a task."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands.display import number, print_table
+from tfscale.commands.quiet import load_tensorflow
+from tfscale.task_config import TaskConfig
+
+SUMMARY = "a run and labelled examples -> a model that classifies, tags or answers"
+
+
+def build_parser() -> ArgumentParser:
+    """The options of `tfscale finetune`."""
+    parser = new_parser(
+        "finetune",
+        "Puts a head on a trained run and trains it on labelled examples; scores it beside a baseline.",
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
+    add_config(parser, TaskConfig)
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale finetune`."""
+    return parse_words(build_parser(), words)
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Fine-tunes; returns the summary with the metrics of each split."""
+    config = build_config(TaskConfig, options)
+    load_tensorflow()
+    from tfscale.tasks.finetune import finetune
+
+    return finetune(options.run_dir, config, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the metrics of each split beside those of the baseline."""
+    rows = []
+    for split in ("validation", "test"):
+        for name, value in result.get(split, {}).items():
+            if isinstance(value, float):
+                base = result[split]["baseline"][name]
+                rows.append([f"{split} {name.replace('_', ' ')}", number(value), number(base)])
+    print_table(["", "model", "baseline"], rows)

@@ -1,0 +1,115 @@
+"""A fine-tuned task to a .tflite file, compared with its Keras network before it is kept."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfscale import __version__
+from tfscale.config import ExportConfig, to_dict
+from tfscale.device import load
+from tfscale.errors import ConfigError, DataError
+from tfscale.export.limits import Checks
+from tfscale.export.parity import require
+from tfscale.export.readme import task_readme
+from tfscale.export.scoring import FORMAT_VERSION, Recipe, scoring_file
+from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
+from tfscale.tasks.model import TaskModel
+
+COMPARED = 64
+"""Examples that file and network are compared on."""
+_LIMITS = {"none": (1e-4, 0.998), "float16": (5e-3, 0.98), "int8": (0.05, 0.9)}
+"""Largest relative error of the logits, and least part of equal decisions, by recipe."""
+
+
+def export_task(
+    model: TaskModel, config: ExportConfig, progress: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Writes the export folder of a fine-tuned task.
+
+    Args:
+        model: as `tfscale.tasks.model.load_task` gives it.
+        config: output, and quantize ("none", "float16" or "int8").
+        progress: is called with the name of each stage.
+
+    Returns:
+        The parity report: `passed`, `checks`, `sizes`, `compared_on`.
+
+    Raises:
+        ConfigError: another format or recipe.
+        ExportError: TFLite cannot express the network, or the file computes something else; nothing was written.
+
+    Example:
+        export_task(load_task("task"), ExportConfig(output="export", quantize="int8"))
+    """
+    note = progress or (lambda stage: None)
+    if config.format != "tflite" or config.quantize not in Recipe:
+        raise ConfigError(
+            f"a task is exported with --format tflite and --quantize {', '.join(Recipe)}; received "
+            f"{config.format} and {config.quantize}"
+        )
+    claim_directory(config.output, "model.json", "an export folder")
+    length = model.encoder.sequence_length
+    note("convert")
+    content = scoring_file(model.network, length, config.quantize)
+    with atomic_directory(config.output) as folder:
+        path = os.path.join(folder, "model.tflite")
+        with open(path, "wb") as file:
+            file.write(content)
+        model.encoder.tokenizer.save(os.path.join(folder, "tokenizer"))
+        # Where the examples lay on this machine is nobody's business on the device.
+        unknown = {"train": ["-"], "validation": [], "test": [], "output": "-"}
+        metadata = {
+            "format_version": FORMAT_VERSION, "family": "task", "format": "task", "file": "model.tflite",
+            "sha256": sha256_file(path), "config": to_dict(model.config) | unknown, "labels": model.encoder.labels,
+            "sequence_length": length, "end_id": model.encoder.tokenizer.end_id, "tokenizer": "tokenizer",
+            "tokenizer_digest": model.encoder.tokenizer.digest, "quantize": config.quantize,
+            "tfscale_version": __version__,
+        }  # fmt: skip
+        write_json(os.path.join(folder, "model.json"), metadata)
+        note("compare with Keras")
+        ids, source = _examples(model)
+        report = _compare(model, folder, ids, config)
+        require(report)
+        report |= {
+            "format": "tflite", "output": config.output, "sizes": {"file_bytes": len(content)},
+            "compared_on": {"source": source, "examples": len(ids)},
+        }  # fmt: skip
+        write_json(os.path.join(folder, "parity.json"), report)
+        with atomic_write(os.path.join(folder, "README.md"), "w") as readme:
+            readme.write(task_readme(metadata, report))
+    return report
+
+
+def _compare(model: TaskModel, folder: str, ids: np.ndarray, config: ExportConfig) -> dict[str, Any]:
+    error, agreement = _LIMITS[config.quantize]
+    checks = Checks()
+    expected = model.logits(ids)
+    spread = float(np.sqrt(np.square(expected - expected.mean(-1, keepdims=True)).mean())) or 1e-12
+    for kernels in ("xnnpack", "plain"):
+        file = load(folder, threads=config.threads, xnnpack=kernels == "xnnpack")
+        found = file.logits(ids)
+        relative = float(np.sqrt(np.square(found - expected).mean())) / spread
+        checks.add(f"relative_logit_error ({kernels})", relative, "<=", error)
+        same = float(np.mean(found.argmax(-1) == expected.argmax(-1)))
+        checks.add(f"equal_decisions ({kernels})", same, ">=", agreement)
+        checks.add(
+            f"second_run_difference ({kernels})", float(np.abs(file.logits(ids[:1]) - found[:1]).max()), "==", 0.0
+        )
+    return {"passed": checks.passed, "quantize": config.quantize, "checks": checks.rows}
+
+
+def _examples(model: TaskModel) -> tuple[np.ndarray, str]:
+    """Encoded examples of the files that the model was validated or trained on; random ids where they are gone."""
+    for name in ("test", "validation", "train"):
+        paths = getattr(model.config, name)
+        if paths and all(os.path.isfile(path) for path in paths):
+            try:
+                examples = model.read(paths)[:COMPARED]
+            except DataError:
+                continue
+            return np.stack([model.encoder.encode(example).ids for example in examples]), f"{name} examples"
+    size = (COMPARED, model.encoder.sequence_length)
+    ids = np.random.default_rng(0).integers(0, model.encoder.tokenizer.vocabulary_size, size).astype(np.int32)
+    return ids, "random tokens, because the examples are gone"

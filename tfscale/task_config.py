@@ -1,0 +1,76 @@
+"""The options of `tfscale finetune`, in the manner of `tfscale.config`."""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args, get_type_hints
+
+from tfscale.errors import ConfigError, check_range
+
+Task = Literal["classify", "tag", "answer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """A trained run and labelled examples to a model of a task."""
+
+    task: Task
+    """classify: one or several labels of a text; tag: a label of each word (BIO); answer: the part of a text that
+    answers a question."""
+    output: str
+    """Folder to write; it must be absent, empty, or an earlier one of this command (which is replaced)."""
+    train: list[str] = field(default_factory=list)
+    """Files of training examples: .jsonl, .csv or .tsv with a head, or .conll (a word and its tag a line)."""
+    validation: list[str] = field(default_factory=list)
+    """Files of validation examples, which decide when to stop; without them a tenth of the training examples."""
+    test: list[str] = field(default_factory=list)
+    """Files of test examples, scored at the end."""
+    text_field: str = "text"
+    """Column or key of the text (of the context, for answer)."""
+    label_field: str = "label"
+    """Column or key of the label (of the answer, for answer)."""
+    labels_separator: str = ""
+    """What stands between the labels of a text that may have several or none; empty: each text has one label."""
+    sequence_length: int = 0
+    """Most tokens of an example, longer ones are cut; 0 takes the run's."""
+    epochs: int = 10
+    """Most passes over the training examples."""
+    patience: int = 2
+    """Passes without a lower validation loss after which training stops; the best weights are kept."""
+    global_batch_size: int = 16
+    """Examples per optimizer step."""
+    learning_rate: float = 1e-3
+    """Peak learning rate, after a warm-up of a tenth of the steps."""
+    dropout: float = 0.1
+    """Dropout rate before the head."""
+    freeze: bool = False
+    """Train the head alone; the run's weights stay."""
+    lora_rank: int = 0
+    """Train, besides the head, a low-rank addition to each dense layer of the run (Hu et al. 2022); 0 trains all."""
+    balance: Literal["none", "weights", "resample"] = "none"
+    """For labels of unequal frequency: weigh each example by the inverse of its label's, or draw the rare ones as often
+    as the frequent ones. For classify with one label."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Compute type, as in train."""
+    strategy: Literal["auto", "single", "mirrored"] = "auto"
+    """Where to train, as in train."""
+    seed: int = 0
+    """Seed of the head, of the order, and of the examples held out."""
+
+    def __post_init__(self) -> None:
+        known = get_args(get_type_hints(type(self))["task"])
+        check_range(self.task in known, "task", self.task, f"one of {', '.join(known)}")
+        if not self.train:
+            raise ConfigError("give the files of the training examples: --train FILE.jsonl")
+        for name in ("epochs", "global_batch_size", "patience"):
+            check_range(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        check_range(self.sequence_length == 0 or self.sequence_length >= 4, "sequence_length", self.sequence_length,
+                    "0 (the run's), or 4 or more")  # fmt: skip
+        check_range(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        check_range(0 <= self.dropout < 1, "dropout", self.dropout, "0 to below 1")
+        check_range(self.lora_rank >= 0, "lora_rank", self.lora_rank, "0 (train all weights) or more")
+        check_range(self.seed >= 0, "seed", self.seed, "0 or more")
+        if self.freeze and self.lora_rank:
+            raise ConfigError("freeze trains the head alone, lora_rank an addition to the layers; give one of them")
+        if self.balance != "none" and (self.task != "classify" or self.labels_separator):
+            raise ConfigError(f"balance={self.balance!r} is for classify with one label per text")
+        if self.labels_separator and self.task != "classify":
+            raise ConfigError("labels_separator is for classify: tags and answers have their own form")

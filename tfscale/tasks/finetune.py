@@ -1,0 +1,197 @@
+"""`tfscale finetune`: labelled examples and a trained run to a model of a task, by the one train step."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfscale.config import TrainConfig, to_dict
+from tfscale.errors import ConfigError, DataError
+from tfscale.files import atomic_directory, claim_directory, write_json
+from tfscale.models import build_network
+from tfscale.task_config import TaskConfig
+from tfscale.tasks.encoding import ANSWER_TAGS, TaskEncoder
+from tfscale.tasks.examples import OUTSIDE, Example, read_examples
+from tfscale.tasks.metrics import baseline, task_metrics
+from tfscale.tasks.model import TASK_FILE, TaskModel
+from tfscale.tasks.network import TaskNetwork, train_only
+from tfscale.training.language_model import LanguageModel
+from tfscale.training.run_folder import Run, load_run, save_network
+from tfscale.training.schedule import build_optimizer
+from tfscale.training.strategy import strategy
+
+HELD_OUT = 0.1
+"""Part of the training examples that validates where there are no validation files."""
+
+
+def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Fine-tunes a run for a task.
+
+    Args:
+        run: a trained run or its folder; it is left as it is.
+        config: the task, its files, and how it is trained.
+        note: is called with a line for each stage and pass.
+
+    Returns:
+        What is also written to OUTPUT/summary.json: `task`, `labels`, `examples` (of each split), `epochs`,
+        `parameters`, `trained_parameters`, `seconds`, and `validation` and `test`, each with the task's metrics and
+        those of `baseline`.
+
+    Raises:
+        DataError: files that do not fit the task; the message names the line.
+        ConfigError: options that do not fit the run.
+
+    Example:
+        finetune("run", TaskConfig(task="classify", output="task", train=["train.csv"]))["validation"]["f1"]
+    """
+    claim_directory(config.output, TASK_FILE, "a folder of tfscale finetune")
+    splits = _read(config)
+    run = load_run(run) if isinstance(run, str) else run
+    labels = _labels(config, splits["train"])
+    length = config.sequence_length or run.model_config.sequence_length
+    if run.model_config.family == "transformer" and length > run.model_config.sequence_length:
+        raise ConfigError(
+            f"sequence_length={length}, and the run's context is {run.model_config.sequence_length} tokens"
+        )
+    several = bool(config.labels_separator)
+    encoder = TaskEncoder(config.task, run.tokenizer, labels, length, several)
+    arrays = {name: _encode(encoder, examples) for name, examples in splits.items()}
+    chosen = strategy(config.strategy)
+    replicas = chosen.num_replicas_in_sync
+    batch = math.ceil(config.global_batch_size / replicas) * replicas
+    train_arrays = _balanced(arrays["train"], splits["train"], config)
+    steps = math.ceil(len(train_arrays[0]) / batch)
+    began = time.perf_counter()
+    with chosen.scope():
+        base = build_network(run.model_config, config.precision, config.seed)
+        base.set_weights(run.network.get_weights())
+        network = TaskNetwork(
+            base, task=config.task, num_labels=len(labels), end_id=run.tokenizer.end_id, several=several,
+            dropout=config.dropout, seed=config.seed,
+        )  # fmt: skip
+        train_only(network, config.freeze, config.lora_rank)
+        model = LanguageModel(network)
+        options = TrainConfig(
+            steps=steps * config.epochs, warmup_steps=max(1, steps * config.epochs // 10), weight_decay=0.01,
+            learning_rate=config.learning_rate,
+        )  # fmt: skip
+        model.compile(build_optimizer(options, network), seed=config.seed)
+    trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+    note(f"{config.task}: {len(splits['train']):,} examples, {len(labels)} labels, {trained:,} weights to train")
+    stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.patience, restore_best_weights=True)
+    history = model.fit(
+        _dataset(train_arrays, batch, config.seed), epochs=config.epochs, steps_per_epoch=steps, verbose=0,
+        validation_data=_dataset(arrays["validation"], batch), callbacks=[stop, _Notes(note)], steps_per_call=steps,
+    )  # fmt: skip
+    found = TaskModel(config.output, network, encoder, config)
+    summary: dict[str, Any] = {
+        "task": config.task, "labels": labels, "examples": {name: len(rows) for name, rows in splits.items()},
+        "epochs": len(history.history["loss"]), "parameters": network.count_params(), "trained_parameters": trained,
+        "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+    guess = baseline(config.task, splits["train"], labels, several)
+    for name in ("validation", "test"):
+        if name in splits:
+            rows = splits[name]
+            summary[name] = found.score(rows) | {
+                "baseline": task_metrics(config.task, rows, guess(rows), labels, several)
+            }
+    _write(found, run, summary, length)
+    return {**summary, "output": config.output}
+
+
+class _Notes(keras.callbacks.Callback):
+    def __init__(self, note: Callable[[str], None]):
+        super().__init__()
+        self.note = note
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        self.note(f"pass {epoch + 1}: loss {logs['loss']:.4f}, validation loss {logs['val_loss']:.4f}")
+
+
+def _read(config: TaskConfig) -> dict[str, list[Example]]:
+    splits = {"train": read_examples(config.train, config)}
+    for name in ("validation", "test"):
+        if paths := getattr(config, name):
+            splits[name] = read_examples(paths, config)
+    if "validation" not in splits:
+        rows = splits["train"]
+        if len(rows) < 10:
+            raise DataError(f"{len(rows)} training examples are too few to hold some out; give validation files")
+        order = np.random.default_rng(config.seed).permutation(len(rows))
+        count = max(1, int(len(rows) * HELD_OUT))
+        splits["validation"] = [rows[at] for at in sorted(order[:count])]
+        splits["train"] = [rows[at] for at in sorted(order[count:])]
+    return splits
+
+
+def _labels(config: TaskConfig, train: Sequence[Example]) -> list[str]:
+    if config.task == "answer":
+        return list(ANSWER_TAGS)
+    found = {label for example in train for label in example.labels}
+    if config.task == "tag":
+        # What a later word of an entity is called, must be there where its first one is.
+        found |= {OUTSIDE} | {f"I-{tag[2:]}" for tag in found if tag.startswith("B-")}
+    elif len(found) < (1 if config.labels_separator else 2):
+        raise DataError(
+            f"the training examples have {len(found)} label(s) ({', '.join(found)}); a task needs 2 or more"
+        )
+    return sorted(found)
+
+
+def _encode(encoder: TaskEncoder, examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
+    encoded = [encoder.encode(example) for example in examples]
+    targets = [encoder.targets(*pair) for pair in zip(examples, encoded, strict=True)]
+    ids = np.stack([one.ids for one in encoded])
+    return ids, np.stack([target for target, _ in targets]), np.stack([weights for _, weights in targets])
+
+
+def _balanced(
+    arrays: tuple[np.ndarray, ...], examples: Sequence[Example], config: TaskConfig
+) -> tuple[np.ndarray, ...]:
+    if config.balance == "none":
+        return arrays
+    ids, targets, weights = arrays
+    numbers = targets[:, 0]
+    counts = np.bincount(numbers)
+    if config.balance == "weights":
+        # Every label weighs the same, and the mean weight is 1.
+        each = len(numbers) / ((counts > 0).sum() * np.maximum(counts, 1))
+        return ids, targets, weights * each[numbers][:, None].astype(np.float32)
+    rng = np.random.default_rng(config.seed)
+    chosen = []
+    for number in np.flatnonzero(counts):
+        places = np.flatnonzero(numbers == number)
+        chosen.append(np.concatenate([places, rng.choice(places, counts.max() - len(places))]))
+    order = np.concatenate(chosen)
+    return ids[order], targets[order], weights[order]
+
+
+def _dataset(arrays: tuple[np.ndarray, ...], batch: int, seed: int | None = None) -> tf.data.Dataset:
+    """Batches of one shape; rows of weight 0 fill the last one."""
+    missing = -len(arrays[0]) % batch
+    padded = tuple(np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) for part in arrays)
+    dataset = tf.data.Dataset.from_tensor_slices(padded)
+    if seed is not None:
+        dataset = dataset.shuffle(len(padded[0]), seed=seed, reshuffle_each_iteration=True)
+        return dataset.batch(batch, drop_remainder=True).repeat()
+    return dataset.batch(batch, drop_remainder=True)
+
+
+def _write(model: TaskModel, run: Run, summary: dict[str, Any], length: int) -> None:
+    described = {
+        "config": to_dict(model.config), "labels": model.encoder.labels, "sequence_length": length,
+        "run": os.path.basename(os.path.normpath(run.directory)), "tokenizer_digest": run.tokenizer.digest,
+    }  # fmt: skip
+    with atomic_directory(model.config.output) as folder:
+        run.tokenizer.save(os.path.join(folder, "tokenizer"))
+        write_json(os.path.join(folder, TASK_FILE), described)
+        write_json(os.path.join(folder, "summary.json"), summary)
+        # Keras adds the low-rank parts to the kernels when it saves.
+        save_network(model.network, os.path.join(folder, "model.keras"))

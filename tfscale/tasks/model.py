@@ -1,0 +1,60 @@
+"""A fine-tuned model of a task: its folder, its predictions and its scores."""
+
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfscale.models as models
+from tfscale.errors import CheckpointError
+from tfscale.files import read_json
+from tfscale.task_config import TaskConfig
+from tfscale.tasks.encoding import TaskEncoder
+from tfscale.tasks.network import TaskNetwork
+from tfscale.tasks.predictor import TaskPredictor
+from tfscale.text.tokenizers import load_tokenizer
+
+TASK_FILE = "task.json"
+_BATCH = 32
+
+
+class TaskModel(TaskPredictor):
+    """A Keras network with what belongs to it; made by `finetune` and `load_task`."""
+
+    def __init__(self, directory: str, network: keras.Model, encoder: TaskEncoder, config: TaskConfig):
+        super().__init__(encoder, config)
+        self.directory, self.network = directory, network
+        self._function = tf.function(network, reduce_retracing=True)
+
+    def logits(self, ids: np.ndarray) -> np.ndarray:
+        """Logits (N, P, C) float32 of ids (N, T), a batch at a time."""
+        parts = [self._function(ids[at : at + _BATCH], training=False) for at in range(0, len(ids), _BATCH)]
+        return np.concatenate([np.asarray(part) for part in parts]).astype(np.float32)
+
+
+def load_task(directory: str) -> TaskModel:
+    """Reads the folder that `tfscale finetune` wrote.
+
+    Raises:
+        CheckpointError: the folder is none, or is damaged.
+
+    Example:
+        load_task("task").predict_text("a fine film")["label"]
+    """
+    path = os.path.join(directory, TASK_FILE)
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{directory} is not a folder of tfscale finetune: it has no {TASK_FILE}")
+    # Keras finds the classes of networks that are imported.
+    classes = {"TaskNetwork": TaskNetwork, **{kind.__name__: kind for kind in models.network_classes()}}
+    described = read_json(path, "the description of the task")
+    try:
+        network = keras.saving.load_model(os.path.join(directory, "model.keras"), compile=False, custom_objects=classes)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{directory}/model.keras is damaged ({str(error).splitlines()[0]})") from error
+    config = TaskConfig(**described["config"])
+    encoder = TaskEncoder(
+        config.task, load_tokenizer(directory), described["labels"], described["sequence_length"],
+        bool(config.labels_separator),
+    )  # fmt: skip
+    return TaskModel(directory, network, encoder, config)

@@ -1,0 +1,64 @@
+"""What a model of a task does, whatever computes its logits: Keras, or a file on a device. NumPy only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfscale.errors import ConfigError
+from tfscale.task_config import TaskConfig
+from tfscale.tasks.encoding import TaskEncoder
+from tfscale.tasks.examples import Example, read_examples
+
+
+class TaskPredictor:
+    """Predictions and scores of a task.
+
+    Args:
+        encoder: examples to ids, and logits to predictions.
+        config: the options that the model was trained with, which name the fields of files.
+    """
+
+    def __init__(self, encoder: TaskEncoder, config: TaskConfig):
+        self.encoder = encoder
+        self.config = config
+
+    def logits(self, ids: np.ndarray) -> np.ndarray:
+        """Logits (N, P, C) float32 of ids (N, T)."""
+        raise NotImplementedError
+
+    def predict(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
+        """Predictions of examples, as `TaskEncoder.decode` gives them."""
+        encoded = [self.encoder.encode(example) for example in examples]
+        rows = self.logits(np.stack([one.ids for one in encoded]))
+        return [self.encoder.decode(*triple) for triple in zip(rows, examples, encoded, strict=True)]
+
+    def predict_text(self, text: str, question: str = "") -> dict[str, Any]:
+        """The prediction of one text; its words are what white space parts, and `answer` needs a question.
+
+        Raises:
+            ConfigError: an empty text, or a question that is missing or too much.
+
+        Example:
+            model.predict_text("a fine film")["label"]
+        """
+        if not text.strip():
+            raise ConfigError("the text is empty; give one of a word or more")
+        if (self.encoder.task == "answer") != bool(question.strip()):
+            needed = "needs a question" if self.encoder.task == "answer" else "takes no question"
+            raise ConfigError(f"the task {self.encoder.task} {needed}")
+        words = tuple(text.split())
+        text = " ".join(words) if self.encoder.task == "tag" else text
+        return self.predict([Example("the text", text, words=words, question=question)])[0]
+
+    def read(self, paths: Sequence[str], labelled: bool = True) -> list[Example]:
+        """Examples of files, read by the field names that the model was trained with."""
+        return read_examples(paths, self.config, labelled)
+
+    def score(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """The task's metrics on labelled examples; see `tfscale.tasks.metrics.task_metrics`."""
+        # scikit-learn belongs to the training installation.
+        from tfscale.tasks.metrics import task_metrics
+
+        encoder = self.encoder
+        return task_metrics(encoder.task, examples, self.predict(examples), encoder.labels, encoder.several)
