@@ -81,7 +81,7 @@ test-tpu: $(TPU_COMPILER)/installed $(TENSORFLOW_TPU)/installed  ## every family
 
 WEB_STAMP := .venv/installed-web
 $(WEB_STAMP): $(STAMP)
-	@$(INSTALL) --editable '.[train,litertlm,test,web]'
+	@$(INSTALL) --editable '.[train,tasks,litertlm,test,web]'
 	@touch $@
 
 test-web: $(WEB_STAMP)  ## the exported page in headless Chromium (CHROMIUM and CHROMEDRIVER name others than /usr/bin's)
@@ -90,7 +90,7 @@ test-web: $(WEB_STAMP)  ## the exported page in headless Chromium (CHROMIUM and 
 $(TF220)/installed: setup.cfg
 	@echo "Installing TensorFlow 2.20 into $(TF220) (about 4 GB) ..."
 	@$(PYTHON) -m venv $(TF220)
-	@$(TF220)/bin/python -m pip install -qq --disable-pip-version-check --editable '.[train,litertlm,test]' \
+	@$(TF220)/bin/python -m pip install -qq --disable-pip-version-check --editable '.[train,tasks,litertlm,test]' \
 		tensorflow==2.20.0 tensorflow-text==2.20.1 tf_keras==2.20.1 keras==3.15.1
 	@touch $@
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale import models
-from tfscale.config import MODEL_CONFIGS, LSTMConfig, TransformerConfig
+from tfscale.config import BiLSTMConfig, GRUConfig, LSTMConfig, NNLMConfig, RNNConfig, TransformerConfig
 from tfscale.heartbeat import beat
 from tfscale.launching.lifeline import follow_launcher
 from tfscale.training.language_model import LanguageModel
@@ -29,7 +29,13 @@ SMALL = {
         vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2
     ),
     "lstm": LSTMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
+    "gru": GRUConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
+    "rnn": RNNConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
+    "nnlm": NNLMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
+    "bilstm": BiLSTMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
 }
+QUICK = ("transformer", "lstm")
+"""Families of the short form: a block with residual sums, and a loop."""
 OPTIMIZERS = {"adamw": lambda: keras.optimizers.AdamW(1e-2), "sgd": lambda: keras.optimizers.SGD(0.1)}
 
 
@@ -51,8 +57,9 @@ class Case:
 def cases(quick: bool = False) -> list[Case]:
     """All cases, or a few of each kind."""
     micros = (1, 2) if quick else (1, 2, 4)
-    full = list(itertools.product(MODEL_CONFIGS, ("float32",), OPTIMIZERS, micros))
-    low = itertools.product(MODEL_CONFIGS, ("mixed_bfloat16", "mixed_float16"), ("sgd",), micros)
+    families = QUICK if quick else SMALL
+    full = list(itertools.product(families, ("float32",), OPTIMIZERS, micros))
+    low = itertools.product(families, ("mixed_bfloat16", "mixed_float16"), ("sgd",), micros)
     return [Case(*values) for values in ([c for c in full if c[2] == "sgd"] if quick else [*full, *low])]
 
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfscale.models import recurrent_layers
+from tfscale.models.dropout import Dropout, dropped, keep_mask
 from tfscale.models.recurrent import ActivationRegularization, WordDropout
 
 KINDS = ["LSTM", "GRU", "SimpleRNN"]
@@ -75,13 +76,13 @@ def test_weight_drop_is_one_mask_on_the_kernel_for_all_steps(kind):
     ours.weight_drop = 0.5
     state = ours.cell.seed_generator.state
     with keras.StatelessScope(state_mapping=[(state, tf.constant([3, 4], state.dtype))]):
-        dropped = ours(x, training=True)[0]
+        found = ours(x, training=True)[0]
     recurrent = theirs.cell.recurrent_kernel
     with keras.StatelessScope(state_mapping=[(state, tf.constant([3, 4], state.dtype))]):
-        mask = keras.random.dropout(tf.ones(recurrent.shape), 0.5, seed=ours.cell.seed_generator)
+        mask = dropped(tf.ones(recurrent.shape), 0.5, ours.cell.seed_generator.next())
     assert 0.2 < float(tf.reduce_mean(tf.cast(mask == 0, tf.float32))) < 0.8
     recurrent.assign(recurrent.value * mask)
-    np.testing.assert_allclose(dropped, theirs(x)[0], atol=1e-5)
+    np.testing.assert_allclose(found, theirs(x)[0], atol=1e-5)
     np.testing.assert_array_equal(ours(x)[0], ours(x, training=False)[0])
 
 
@@ -128,3 +129,30 @@ def test_activation_regularization_by_hand():
     assert [float(loss) for loss in layer.losses] == [2 * 5 / 4 + 3 * 5 / 2]
     layer(dropped, whole)
     assert layer.losses == []
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_dropout_masks_are_fair_and_independent(xla):
+    """Of 50 masks: their means, the means of each place, neighbours, and one mask beside the next seed's."""
+    function = tf.function(lambda seed: keep_mask((40, 500), 0.2, seed), jit_compile=xla)
+    masks = np.stack([function(tf.constant([7, seed])) for seed in range(50)]).reshape(50, -1).astype(float)
+    # Standard errors of independent draws, with room for 4 of them.
+    assert masks.mean() == pytest.approx(0.8, abs=4 * (0.16 / masks.size) ** 0.5)
+    assert masks.mean(1).std() == pytest.approx((0.16 / 20_000) ** 0.5, rel=0.4)
+    assert masks.mean(0).std() == pytest.approx((0.16 / 50) ** 0.5, rel=0.02)
+    for one, other in ((masks[:, 1:], masks[:, :-1]), (masks[1:], masks[:-1])):
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 4 / one.size**0.5
+    other = tf.function(lambda seed: keep_mask((40, 500), 0.2, seed))(tf.constant([7, 3]))
+    np.testing.assert_array_equal(masks[3], np.ravel(other))
+    assert not np.array_equal(masks[3], np.ravel(function(tf.constant([8, 3]))))
+
+
+def test_dropout_scales_what_it_keeps_and_repeats_its_mask_where_it_is_told():
+    x = tf.constant(np.random.default_rng(0).normal(size=(3, 50, 4)).astype("float32"))
+    found = Dropout(0.4, seed=1)(x, training=True).numpy()
+    kept = found != 0
+    np.testing.assert_allclose(found[kept], x.numpy()[kept] / 0.6, rtol=1e-6)
+    assert 0.5 < kept.mean() < 0.7
+    repeated = Dropout(0.4, noise_shape=(None, 1, None), seed=1)(tf.ones((3, 50, 4)), training=True).numpy()
+    assert (repeated == repeated[:, :1]).all() and len(np.unique(repeated)) == 2
+    np.testing.assert_array_equal(Dropout(0.4)(x), x)

@@ -51,7 +51,7 @@ SAME = {"clip_norm": 0.1, "ema_decay": 0.9, "label_smoothing": 0.1}
 
 @pytest.fixture(scope="module")
 def one_device(windows):
-    return {family: fit(windows, family, **SAME) for family in CONFIGS}
+    return {family: fit(windows, family, **SAME) for family in ("transformer", "lstm")}
 
 
 @pytest.mark.parametrize(

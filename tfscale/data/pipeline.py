@@ -307,4 +307,7 @@ def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options.deterministic = True
     # The pipelines already share the rows; TensorFlow must not deal the files out once more.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+    # There is nothing to tune, and when an iterator ends TensorFlow waits for the tuner to wake up: it sleeps twice as
+    # long each time, 10 seconds after 10 seconds of reading, and up to a minute.
+    options.autotune.enabled = False
+    return dataset.prefetch(2).with_options(options)

@@ -13,6 +13,7 @@ from keras import ops
 from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice
 
 from tfscale.models.cached import cached_dense
+from tfscale.models.dropout import Dropout
 
 MASKED = -1e9
 """Added to attention scores of tokens that must not be seen; float32 softmax gives them exactly 0."""
@@ -56,7 +57,7 @@ class CausalSelfAttention(keras.layers.Layer):
             hidden_dim, use_bias=use_bias, kernel_initializer=output_initializer,
             dtype=self.dtype_policy, name="output_projection",
         )  # fmt: skip
-        self.attention_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.attention_dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape):
         self.query_key_value.build(input_shape)

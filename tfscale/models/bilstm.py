@@ -15,6 +15,7 @@ from keras import ops
 
 from tfscale.config import BiLSTMConfig, Precision, to_dict
 from tfscale.errors import ConfigError
+from tfscale.models.dropout import Dropout
 from tfscale.models.layers import normal_initializers
 from tfscale.models.recurrent_layers import LSTM
 from tfscale.models.remat import rematerialized
@@ -115,10 +116,10 @@ class _Body:
             config.vocabulary_size, config.embedding_dim, dtype=policy, name="token_embedding",
             embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
         )  # fmt: skip
-        self.embedding_dropout = keras.layers.Dropout(config.dropout, dtype=policy, name="embedding_dropout")
+        self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
         self.stacks = {"forward": stack("forward", 0), "backward": stack("backward", 50)}
         self.dropouts = {
-            name: [keras.layers.Dropout(config.dropout, dtype=policy, name=f"{name}_dropout_{i}")
+            name: [Dropout(config.dropout, dtype=policy, name=f"{name}_dropout_{i}")
                    for i in range(config.num_layers)]
             for name in self.stacks
         }  # fmt: skip

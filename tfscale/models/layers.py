@@ -16,6 +16,7 @@ from keras import ops
 
 from tfscale.models.attention import CausalSelfAttention
 from tfscale.models.cached import cached_dense, cached_norm
+from tfscale.models.dropout import Dropout
 
 NORM_EPSILON = 1e-5
 
@@ -86,7 +87,7 @@ class TransformerBlock(keras.layers.Layer):
         self.contract = keras.layers.Dense(
             hidden_dim, use_bias=use_bias, kernel_initializer=next(residual), dtype=policy, name="contract"
         )
-        self.residual_dropout = keras.layers.Dropout(dropout, dtype=policy)
+        self.residual_dropout = Dropout(dropout, dtype=policy)
         # Of low rank, each matrix of the feed-forward layer is a narrow one before a wide one.
         self.before_expand: Any = None
         self.before_contract: Any = None

@@ -12,6 +12,7 @@ from keras import ops
 from tfscale.config import NNLMConfig, Precision, to_dict
 from tfscale.errors import ConfigError
 from tfscale.models.cached import variable
+from tfscale.models.dropout import Dropout
 from tfscale.models.layers import normal_initializers
 from tfscale.models.remat import rematerialized
 
@@ -48,7 +49,7 @@ class NNLM(keras.Model):
         )  # fmt: skip
         windows = LastTokens(config.context_tokens, dtype=policy, name="last_tokens")
         hidden_layer = dense(config.hidden_dim, "hidden", 0, "tanh")
-        dropout = keras.layers.Dropout(config.dropout, dtype=policy, name="dropout")
+        dropout = Dropout(config.dropout, dtype=policy, name="dropout")
         output_layer = dense(config.vocabulary_size, "output", 1)
         inputs = keras.Input((None,), dtype="int32", name="tokens")
         x = windows(token_embedding(inputs))

@@ -12,6 +12,7 @@ from keras import ops
 from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RNNConfig, to_dict
 from tfscale.errors import ConfigError
 from tfscale.models.cached import variable
+from tfscale.models.dropout import Dropout, dropped
 from tfscale.models.layers import normal_initializers
 from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN, gru_step, lstm_step
 from tfscale.models.remat import rematerialized
@@ -200,9 +201,9 @@ class _Body:
                 units, use_bias=use_bias, kernel_initializer=glorot(offset), dtype=policy, name=name
             )
 
-        def dropout(name: str) -> keras.layers.Dropout:
+        def dropout(name: str) -> Dropout:
             shape = (None, 1, None) if config.variational_dropout else None
-            return keras.layers.Dropout(config.dropout, noise_shape=shape, dtype=policy, name=name)
+            return Dropout(config.dropout, noise_shape=shape, dtype=policy, name=name)
 
         self.token_embedding = keras.layers.ReversibleEmbedding(
             config.vocabulary_size, width, embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
@@ -266,8 +267,8 @@ class WordDropout(keras.layers.Layer):
     def call(self, x, ids, training=False):
         if not training:
             return x
-        ones = ops.ones((self.vocabulary_size, 1), dtype=self.compute_dtype)
-        return x * ops.take(keras.random.dropout(ones, self.rate, seed=self.seed_generator), ids, axis=0)
+        ones = tf.ones((self.vocabulary_size, 1), self.compute_dtype)
+        return x * tf.gather(dropped(ones, self.rate, self.seed_generator.next()), ids)
 
     def get_config(self):
         return {**super().get_config(), "vocabulary_size": self.vocabulary_size, "rate": self.rate}

@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.models.dropout import dropped
+
 States = tuple[tf.Tensor, ...]
 
 
@@ -50,10 +52,10 @@ class _Sequence:
         recurrent = tf.cast(tf.convert_to_tensor(cell.recurrent_kernel), x.dtype)
         masks = None
         if training and self.weight_drop:
-            recurrent = keras.random.dropout(recurrent, self.weight_drop, seed=cell.seed_generator)
+            recurrent = dropped(recurrent, self.weight_drop, cell.seed_generator.next())
         if training and cell.recurrent_dropout:
-            ones = tf.ones((batch, cell.units), x.dtype)
-            masks = keras.random.dropout(ones, cell.recurrent_dropout, seed=cell.seed_generator)
+            shape = (batch, cell.units)
+            masks = dropped(tf.ones(shape, x.dtype), cell.recurrent_dropout, cell.seed_generator.next(), shape)
         projected = tf.matmul(tf.reshape(x, (-1, width)), tf.cast(tf.convert_to_tensor(cell.kernel), x.dtype))
         projected += tf.cast(self._input_bias(), x.dtype)
         projected = tf.reshape(projected, (time, batch, projected.shape[-1]))

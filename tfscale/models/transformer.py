@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfscale.config import Precision, TransformerConfig, to_dict
 from tfscale.errors import ConfigError
 from tfscale.models.cached import cached_dense, cached_norm, variable
+from tfscale.models.dropout import Dropout
 from tfscale.models.layers import PositionEmbedding, TransformerBlock, norm_layer, normal_initializers
 from tfscale.models.remat import rematerialized
 
@@ -68,7 +69,7 @@ class TransformerLM(keras.Model):
                 for width, name in ((config.hidden_dim, "widen"), (config.embedding_rank, "narrow"))
             )
 
-        embedding_dropout = keras.layers.Dropout(config.dropout, dtype=policy, name="embedding_dropout")
+        embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
         logits_layer = keras.layers.Activation("linear", dtype="float32", name="logits")
 
         inputs = keras.Input((None,), dtype="int32", name="tokens")

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from tfscale.errors import ConfigError
+from tfscale.models.dropout import Dropout
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -47,7 +48,7 @@ class TaskNetwork(keras.Model):
                    "seed": seed}  # fmt: skip
         initializer = keras.initializers.GlorotUniform(seed=seed * 100_003 + 900)
         features = Features(base, dtype=policy, name="features")
-        head_dropout = keras.layers.Dropout(dropout, dtype=policy, name="head_dropout")
+        head_dropout = Dropout(dropout, dtype=policy, name="head_dropout")
         head = keras.layers.Dense(num_labels, kernel_initializer=initializer, dtype=policy, name="head")
         inputs = keras.Input((None,), dtype="int32", name="tokens")
         x = features(inputs)
