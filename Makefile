@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
-.PHONY: help install quickstart test test-tpu test-web test-tf220 equivalence soak memory lint format benchmark benchmark-device clean
+.PHONY: help install quickstart test test-tpu test-web test-tf220 equivalence soak memory lint format benchmark benchmark-device benchmark-quality clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -23,7 +23,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "error: tfscale needs Python 3.11, 3.12 or 3.13; this is %d.%d. Name another one: make PYTHON=python3.11" % v)'
 	@echo "Installing tfscale with the tested versions into .venv (a few minutes, about 4 GB) ..."
 	@$(PYTHON) -m venv .venv
-	@$(INSTALL) --editable '.[train,tasks,litertlm,test,notebooks,dev]'
+	@$(INSTALL) --editable '.[train,tasks,vectors,litertlm,test,notebooks,dev]'
 	@touch $@
 
 install: $(STAMP)  ## make .venv with the tested versions of everything
@@ -55,6 +55,9 @@ benchmark: $(BENCHMARK_STAMP)  ## tfscale beside PyTorch and stock Keras, in one
 benchmark-device: $(BENCHMARK_STAMP)  ## recipes, searches and other runtimes' speed on trained models (an hour; see --help for less)
 	@$(BIN)/python -m benchmarks.on_device $(ARGS)
 
+benchmark-quality: $(BENCHMARK_STAMP)  ## n-gram, LSTM and Transformer on TEXT at 10 minutes each, and the LSTM's step beside PyTorch
+	@$(BIN)/python -m benchmarks.quality --text '$(TEXT)' $(ARGS)
+
 # The TPU compiler's packages do not belong to tfscale's environment: jax and libtpu, pinned in tfscale/tpu_check.
 $(TPU_COMPILER)/installed: $(STAMP) tfscale/tpu_check/compiler.py
 	@echo "Installing the TPU compiler into $(TPU_COMPILER) (about 1 GB) ..."
@@ -81,7 +84,7 @@ test-tpu: $(TPU_COMPILER)/installed $(TENSORFLOW_TPU)/installed  ## every family
 
 WEB_STAMP := .venv/installed-web
 $(WEB_STAMP): $(STAMP)
-	@$(INSTALL) --editable '.[train,tasks,litertlm,test,web]'
+	@$(INSTALL) --editable '.[train,tasks,vectors,litertlm,test,web]'
 	@touch $@
 
 test-web: $(WEB_STAMP)  ## the exported page in headless Chromium (CHROMIUM and CHROMEDRIVER name others than /usr/bin's)
@@ -90,7 +93,7 @@ test-web: $(WEB_STAMP)  ## the exported page in headless Chromium (CHROMIUM and 
 $(TF220)/installed: setup.cfg
 	@echo "Installing TensorFlow 2.20 into $(TF220) (about 4 GB) ..."
 	@$(PYTHON) -m venv $(TF220)
-	@$(TF220)/bin/python -m pip install -qq --disable-pip-version-check --editable '.[train,tasks,litertlm,test]' \
+	@$(TF220)/bin/python -m pip install -qq --disable-pip-version-check --editable '.[train,tasks,vectors,litertlm,test]' \
 		tensorflow==2.20.0 tensorflow-text==2.20.1 tf_keras==2.20.1 keras==3.15.1
 	@touch $@
 

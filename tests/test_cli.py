@@ -461,6 +461,6 @@ def test_every_command_module_is_complete():
         assert callable(module.parse) and callable(module.run) and callable(module.show)
     assert set(cli.COMMANDS) == {
         "quickstart", "prepare", "train", "evaluate", "generate", "export", "benchmark", "launch", "plan",
-        "tpu-check", "compress", "trim", "fill", "correct", "compare", "finetune", "predict",
+        "tpu-check", "compress", "trim", "fill", "correct", "compare", "finetune", "predict", "vectors",
     }  # fmt: skip
     assert evaluate.parse(["run"]).split == "validation"

@@ -45,6 +45,8 @@ _HOME = {
     "strategy": "tfscale.training.strategy",
     "export_keras": "tfscale.export.scoring",
     "train": "tfscale.training.run",
+    "train_vectors": "tfscale.data.vectors",
+    "train_from_vectors": "tfscale.training.vectors",
     "train_ngram": "tfscale.training.ngram_run",
     "plan": "tfscale.planning",
     "load_run": "tfscale.training.run_folder",

@@ -30,6 +30,7 @@ from tfscale.commands import (
     tpu_check,
     train,
     trim,
+    vectors,
 )
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.launching.lifeline import follow_launcher
@@ -37,6 +38,7 @@ from tfscale.launching.lifeline import follow_launcher
 COMMANDS = {
     "quickstart": quickstart,
     "prepare": prepare,
+    "vectors": vectors,
     "train": train,
     "compare": compare,
     "evaluate": evaluate,

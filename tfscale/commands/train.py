@@ -27,13 +27,20 @@ from tfscale.presets import PRESETS, preset_options
 SUMMARY = "token shards -> a trained model; goes on with a run that was stopped"
 
 
-RECORDED = ("data_digest", "tokenizer_digest", "prune", "shrink", "quantize", "started_from", "teacher_digest")
+RECORDED = ("data_digest", "tokenizer_digest", "prune", "shrink", "quantize", "started_from", "teacher_digest",
+            "vectors_digest")  # fmt: skip
 """Keys that the config.yaml of a run has besides options: such a file can be given to train another run."""
 
 
 def build_parser(family: str = "transformer") -> ArgumentParser:
     """The parser for one model family; its help lists the options of the others at the end."""
     parser = model_parser(family)
+    parser.add_argument(
+        "--vectors",
+        type=str,
+        default="",
+        help="File of word2vec or GloVe: the first embeddings of the tokens it knows.",
+    )
     add_config(parser, DistillConfig, "distill")
     return parser
 
@@ -148,7 +155,13 @@ def run(options: Namespace) -> dict[str, Any]:
     distill = build_config(DistillConfig, options, "distill")
     if distill.weight and not distill.teacher:
         raise ConfigError(f"--distill.weight {distill.weight} needs --distill.teacher, a run folder")
+    if distill.teacher and options.vectors:
+        raise ConfigError("give either --vectors or --distill.teacher")
     load_tensorflow()
+    if options.vectors:
+        from tfscale.training.vectors import train_from_vectors
+
+        return train_from_vectors(model_config, train_config, options.vectors, data=options.data, output=options.output)
     if distill.teacher:
         from tfscale.compression.tuning import distill_run
 

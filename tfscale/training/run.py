@@ -231,6 +231,7 @@ def _must_be_alike(described: dict[str, Any]) -> dict[str, Any]:
         "tokenizer": described["tokenizer_digest"],
         "first weights": described.get("started_from"),
         "teacher": described.get("teacher_digest"),
+        "vectors": described.get("vectors_digest"),
         "version of tfscale": tfscale.__version__,
         "version of TensorFlow": tf.__version__,
     }

@@ -125,7 +125,8 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
                     "give the same value to resume, or another --output"
                 )
-    for key, what in (("started_from", "weights"), ("teacher_digest", "weights of the teacher")):
+    for key, what in (("started_from", "weights"), ("teacher_digest", "weights of the teacher"),
+                      ("vectors_digest", "vectors")):  # fmt: skip
         if earlier.get(key) != now.get(key):
             raise ConfigError(
                 f"run {output} was begun with other {what}; start from the same run, or give another --output"

@@ -1,0 +1,44 @@
+"""`tfscale vectors`: word2vec on the tokens of a data folder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import new_parser, parse_words
+from tfscale.commands.display import print_figures
+
+SUMMARY = "word2vec on a data folder's tokens, for tfscale train --vectors"
+
+
+def build_parser() -> ArgumentParser:
+    """The options of `tfscale vectors`."""
+    parser = new_parser("vectors", "Trains word vectors (skip-gram, by gensim) on the training split of a data folder.")
+    parser.add_argument("--data", type=str, required=True, help="Data folder that tfscale prepare wrote.")
+    parser.add_argument("--output", type=str, required=True, help="File to write, in word2vec's text format.")
+    parser.add_argument("--dim", type=int, default=128, help="Width of the vectors.")
+    parser.add_argument("--window", type=int, default=5, help="Tokens on either side that are predicted.")
+    parser.add_argument("--epochs", type=int, default=5, help="Passes over the text.")
+    parser.add_argument("--min_count", type=int, default=5, help="Tokens that occur less often get no vector.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the first vectors.")
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale vectors`."""
+    return parse_words(build_parser(), words)
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Trains; returns how many tokens have a vector."""
+    from tfscale.data.vectors import train_vectors
+
+    return train_vectors(
+        options.data, options.output, dim=options.dim, window=options.window, epochs=options.epochs,
+        min_count=options.min_count, seed=options.seed,
+    )  # fmt: skip
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the figures."""
+    print_figures(result)
