@@ -46,7 +46,7 @@ def replace_module(monkeypatch):
     [
         (["trian"], "unknown command trian; did you mean train?"),
         (["zzz"], "unknown command zzz (see tfscale --help)"),
-        (["--versoin"], "unknown option --versoin (see tfscale --help)"),
+        (["--versoin"], "unknown option --versoin; did you mean --version?"),
         (["prepare", "--vocab-size", "5"], "unknown option --vocab-size; did you mean --vocabulary-size?"),
         (["prepare", "--vocabulary_sise=5"], "unknown option --vocabulary_sise; did you mean --vocabulary-size?"),
         (["prepare", "--qqqq"], "unknown option --qqqq"),

@@ -88,8 +88,9 @@ def execute(words: Sequence[str]) -> int:
         print(f"tfscale {__version__}")
         return 0
     if words[0] not in COMMANDS:
-        what = "option" if words[0].startswith("-") else "command"
-        raise ConfigError(f"unknown {what} {words[0]}{closest(words[0], COMMANDS) or ' (see tfscale --help)'}")
+        is_option = words[0].startswith("-")
+        near = closest(words[0], ["--help", "--version"] if is_option else COMMANDS)
+        raise ConfigError(f"unknown {'option' if is_option else 'command'} {words[0]}{near or ' (see tfscale --help)'}")
     command = COMMANDS[words[0]]
     options = command.parse(words[1:])
     if options.json:
