@@ -34,7 +34,14 @@ def prepare(*, progress: bool = True, **options: Any) -> Manifest:
 
 
 def evaluate(
-    target: str, *, text: Sequence[str] = (), data: str | None = None, split: str = "validation", threads: int = 1
+    target: str,
+    *,
+    text: Sequence[str] = (),
+    data: str | None = None,
+    split: str = "validation",
+    threads: int = 1,
+    slice_by: str = "",
+    text_field: str = "text",
 ) -> dict[str, Any]:
     """Perplexity and bits per byte of a run or an exported file.
 
@@ -44,14 +51,22 @@ def evaluate(
         data: data folder to score a split of; a run's own if left out.
         split: the split's name.
         threads: CPU threads; no effect on a run.
+        slice_by: a field of the examples that `text` names (JSONL, CSV or TSV): a score for each of its values.
+        text_field: with it, the field that holds the text.
 
     Returns:
         nll_per_token (nats), perplexity, bits_per_byte, tokens, bytes; of a task its metrics on the labelled examples
-        that `text` names.
+        that `text` names; with `slice_by` what `tfscale.tasks.slicing.evaluate_slices` returns.
     """
     if text and data:
         raise ConfigError("give either text or data, not both")
+    if slice_by and not text:
+        raise ConfigError(f"slice_by={slice_by!r} needs files of examples with that field: text, JSONL, CSV or TSV")
     kind, opened = open_target(target, threads)
+    if slice_by:
+        from tfscale.tasks.slicing import evaluate_slices
+
+        return evaluate_slices(kind, opened, text, slice_by, text_field)
     if kind == "task":
         if not text or data:
             raise ConfigError(f"{target} is a task: give files of labelled examples to score, --text FILE.jsonl")

@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.arguments import new_parser, parse_words
 from tfscale.commands import target
-from tfscale.commands.display import print_figures
+from tfscale.commands.display import number, print_figures, print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.errors import ConfigError
 
@@ -26,6 +26,8 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--data", type=str, help="Data folder to score a split of; a run's own if left out.")
     parser.add_argument("--split", type=str, default="validation", help="Split of the data folder.")
+    parser.add_argument("--slice_by", type=str, default="", help="Field of the examples: a score per value.")
+    parser.add_argument("--text_field", type=str, default="text", help="With it, the field that holds the text.")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
     return parser
 
@@ -44,11 +46,22 @@ def run(options: Namespace) -> dict[str, Any]:
     from tfscale import api
 
     return api.evaluate(
-        options.target, text=options.text, data=options.data, split=options.split, threads=options.threads
-    )
+        options.target, text=options.text, data=options.data, split=options.split, threads=options.threads,
+        slice_by=options.slice_by, text_field=options.text_field,
+    )  # fmt: skip
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints the figures."""
+    if "groups" in result:
+        rows = [[name, number(g["examples"]), number(g["value"]), f"{number(g['low'])} to {number(g['high'])}"]
+                for name, g in result["groups"].items()]  # fmt: skip
+        print_table(["group", "examples", result["metric"].replace("_", " "), "95 % of samples"], rows)
+        gap = result["gap"]
+        print(f"largest gap: {number(gap['value'])} ({number(gap['low'])} to {number(gap['high'])}), "
+              f"{gap['highest']} above {gap['lowest']}")  # fmt: skip
+        for label, value in result.get("equalized_odds", {}).items():
+            print(f"equalized odds difference of {label}: {number(value)}")
+        return
     figures = {name.replace("_", " "): value for name, value in result.items() if not isinstance(value, dict)}
     print_figures(figures)

@@ -14,7 +14,7 @@ from tfscale.device.ngram import NGramDeviceModel
 from tfscale.errors import ConfigError, DataError
 from tfscale.export.limits import LIMITS, Checks
 from tfscale.export.parity import require
-from tfscale.export.readme import ngram_readme
+from tfscale.export.short_readme import ngram_readme
 from tfscale.files import atomic_directory, atomic_write, claim_directory, run_data, write_json
 from tfscale.ngram import NGramModel, read_arpa, write_arpa
 from tfscale.ngram.files import MODEL_FILE, describe, write_model

@@ -25,7 +25,7 @@ from tfscale.errors import ConfigError, ExportError
 from tfscale.export.flatbuffer import operations, refuse_custom_operations, unclip_lstm
 from tfscale.export.limits import LIMITS, Checks
 from tfscale.export.parity import require
-from tfscale.export.readme import scoring_readme
+from tfscale.export.short_readme import scoring_readme
 from tfscale.export.tflite import check_weights_present, reason, silence
 from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
 from tfscale.score import Score, token_nll

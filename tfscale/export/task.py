@@ -12,8 +12,8 @@ from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
 from tfscale.export.limits import Checks
 from tfscale.export.parity import require
-from tfscale.export.readme import task_readme
 from tfscale.export.scoring import FORMAT_VERSION, Recipe, scoring_file
+from tfscale.export.short_readme import task_readme
 from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
 from tfscale.tasks.model import TaskModel
 

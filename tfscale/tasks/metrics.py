@@ -62,11 +62,6 @@ def baseline(task: str, train: Sequence[Example], labels: Sequence[str], several
     return lambda examples: [{"answer": ""} for _ in examples]
 
 
-def headline(task: str) -> str:
-    """The figure that stands for a task."""
-    return {"classify": "f1", "tag": "f1", "answer": "f1"}[task]
-
-
 def _of_labels(
     examples: Sequence[Example], predictions: Sequence[dict[str, Any]], labels: Sequence[str], several: bool
 ) -> dict[str, Any]:

@@ -1,0 +1,128 @@
+"""README.md of the exports that are no files of a network that decodes: n-grams, scoring files and tasks."""
+
+from typing import Any
+
+_NGRAM = """# N-gram language model
+
+Made by tfscale {version}: `{file}` holds {ngrams} n-grams of orders 1 to {order}, `tokenizer/` cuts its text.
+
+| | |
+|---|---|
+| N-grams | {by_order} |
+| Vocabulary | {vocabulary:,} tokens |
+| File | {bytes:,} bytes, weights {quantize} |
+| Perplexity of the file | {perplexity:.2f} on {held_out} |
+
+{use}
+"""
+
+_NGRAM_USE = """## Run it
+
+    pip install tfscale
+    tfscale generate . --prompt "" --max-tokens 50 --temperature 0.8
+
+or in Python, with NumPy alone:
+
+```python
+import tfscale.device
+
+model = tfscale.device.load(".")
+print(model.generate("", max_tokens=50).text)
+print(model.score("some text").bits_per_byte)
+```"""
+
+_ARPA_USE = """## Use it
+
+Any program for ARPA files reads it, such as KenLM: `kenlm.Model("model.arpa").score("words of a document")`. Its words
+are the tokens of `tokenizer/` as `tfscale.ngram.arpa.token_names` spells them."""
+
+
+def ngram_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
+    """README.md of an exported n-gram model."""
+    sizes = metadata["model"]["ngrams"]
+    return _NGRAM.format(
+        version=metadata["tfscale_version"], file=metadata["file"], ngrams=f"{sum(sizes):,}",
+        order=metadata["model"]["order"], by_order=", ".join(f"{size:,}" for size in sizes),
+        vocabulary=metadata["vocabulary_size"], bytes=report["sizes"]["file_bytes"], quantize=metadata["quantize"],
+        perplexity=report["perplexity"]["file"], held_out=report["held_out"]["source"],
+        use=_ARPA_USE if metadata["format"] == "arpa" else _NGRAM_USE,
+    )  # fmt: skip
+
+
+_SCORING = """# {title}
+
+Made by tfscale {version}: `model.tflite` reads windows of {length} tokens{tokenizer}.
+
+| | |
+|---|---|
+| File | {bytes:,} bytes, weights {quantize} |
+| {name} of the file | {score:.2f} (Keras {keras:.2f}) |
+
+The one signature is `score`: `tokens` int32 (1, {length}) -> `logits` float32 (1, {length}, {vocabulary}). {meaning}
+
+    pip install tfscale
+{commands}
+"""
+
+
+def scoring_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
+    """README.md of a file that scores windows."""
+    cloze = metadata["cloze"]
+    name = "pseudo_perplexity" if cloze else "perplexity"
+    meaning = (
+        "Logits at t are for the token at t + 1, from all tokens of the window but that one."
+        if cloze else "Logits at t are for the token after it."
+    )  # fmt: skip
+    commands = ["tfscale evaluate . --text FILE.txt"]
+    commands += (
+        ['tfscale fill . --text "a text with a ___ in it"', 'tfscale correct . --text "a tezt"'] if cloze else []
+    )
+    return _SCORING.format(
+        title="Cloze model" if cloze else "Language model that scores", version=metadata["tfscale_version"],
+        length=metadata["model"]["sequence_length"], bytes=report["sizes"]["file_bytes"],
+        tokenizer=", `tokenizer/` cuts its text" if metadata["tokenizer"] else "", quantize=metadata["quantize"],
+        name=name.replace("_", "-").capitalize(), score=report[name]["file"], keras=report[name]["keras"],
+        vocabulary=report["vocabulary_size"], meaning=meaning,
+        commands="\n".join(f"    {command}" for command in commands),
+    )  # fmt: skip
+
+
+_TASK = """# {task}
+
+Made by tfscale {version}: `model.tflite` reads {length} tokens, `tokenizer/` cuts the text.
+
+| | |
+|---|---|
+| Labels | {labels} |
+| File | {bytes:,} bytes, weights {quantize} |
+
+The one signature is `score`: `tokens` int32 (1, {length}) -> `logits` float32 (1, {shape}). The tokens are the end
+token, the text, the end token, and end tokens up to {length}.
+
+    pip install tfscale
+    tfscale predict . --text "some words"{question}
+
+or in Python, without TensorFlow:
+
+```python
+import tfscale.device
+
+print(tfscale.device.load(".").predict_text("some words"{argument}))
+```
+"""
+
+
+def task_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
+    """README.md of an exported task."""
+    config, labels = metadata["config"], metadata["labels"]
+    task = config["task"]
+    shape = {"classify": f"1, {len(labels)}"}.get(task, f"{metadata['sequence_length']}, {len(labels)}")
+    if config["labels_separator"]:
+        shape = f"{len(labels)}, 2"
+    title = {"classify": "Labels of texts", "tag": "Tags of words", "answer": "Answers in a text"}[task]
+    return _TASK.format(
+        task=title, version=metadata["tfscale_version"], length=metadata["sequence_length"], shape=shape,
+        labels=", ".join(labels[:40]) + (" ..." if len(labels) > 40 else ""), quantize=metadata["quantize"],
+        bytes=report["sizes"]["file_bytes"], question=' --question "what?"' if task == "answer" else "",
+        argument=', question="what?"' if task == "answer" else "",
+    )  # fmt: skip

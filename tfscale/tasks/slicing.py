@@ -1,0 +1,122 @@
+"""`tfscale evaluate --slice-by FIELD`: a language model's perplexity, or a task's metric, for each group of texts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfscale.errors import ConfigError, DataError
+from tfscale.evaluation.slices import slices, total_perplexity
+from tfscale.task_config import TaskConfig
+from tfscale.tasks.examples import Example, read_examples
+from tfscale.tasks.metrics import task_metrics
+
+_ROWS = 16
+"""Windows of a batch."""
+_TASK_METRIC = {"classify": "accuracy", "tag": "f1", "answer": "f1"}
+
+
+def evaluate_slices(
+    kind: str, opened: Any, paths: Sequence[str], field: str, text_field: str = "text"
+) -> dict[str, Any]:
+    """Scores examples by the group that a field of theirs names.
+
+    Args:
+        kind: what `tfscale.api.open_target` says that `opened` is: "run", "file" or "task".
+        opened: the model.
+        paths: files of examples, .jsonl, .csv or .tsv; those of a task have labels.
+        field: the field with the group.
+        text_field: the field with the text, for a language model.
+
+    Returns:
+        What `tfscale.evaluation.slices.slices` returns; of a classifier with one label per text also `equalized_odds`:
+        label -> fairlearn's equalized odds difference, the largest gap between groups in how often the label is given
+        to texts that have it, or to texts that do not.
+
+    Raises:
+        DataError: an example without the field, or one group alone.
+
+    Example:
+        evaluate_slices("run", load_run("run"), ["texts.jsonl"], "dialect")["gap"]
+    """
+    if kind == "task":
+        examples = opened.read(paths)
+        groups = _groups(examples, field)
+        encoder, metric = opened.encoder, _TASK_METRIC[opened.encoder.task]
+        pairs = list(zip(examples, opened.predict(examples), strict=True))
+
+        def score(chosen: Sequence[tuple[Example, Any]]) -> float:
+            known, predicted = zip(*chosen, strict=True)
+            return task_metrics(encoder.task, known, predicted, encoder.labels, encoder.several)[metric]
+
+        fast = encoder.task == "classify" and not encoder.several
+        if fast:
+            right = [float(example.labels[0] == found["label"]) for example, found in pairs]
+            result = slices(right, groups, lambda chosen: float(np.mean(chosen)), metric)
+            return result | {"equalized_odds": _equalized_odds(pairs, groups, encoder.labels)}
+        return slices(pairs, groups, score, metric, draws=100)
+    config = TaskConfig(task="classify", output="-", train=list(paths), text_field=text_field)
+    examples = read_examples(paths, config, labelled=False)
+    groups = _groups(examples, field)
+    texts = [example.text for example in examples]
+    if kind == "run":
+        scores = document_scores(opened, texts)
+        cloze = getattr(opened.network, "cloze", False)
+    elif kind == "file" and hasattr(opened, "score"):
+        found = [opened.score(text) for text in texts]
+        scores, cloze = [(one.nll, one.tokens) for one in found], found[0].cloze
+    else:
+        raise ConfigError("--slice-by is for runs, exported files that score, and tasks")
+    return slices(scores, groups, total_perplexity, "pseudo_perplexity" if cloze else "perplexity")
+
+
+def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
+    """Summed nats and tokens of each text by a run, in the windows of `evaluate`, its end token included."""
+    import tensorflow as tf
+
+    from tfscale.data.pipeline import text_windows
+    from tfscale.training.loss import token_losses
+
+    network, tokenizer, length = run.network, run.tokenizer, run.model_config.sequence_length
+
+    @tf.function(input_signature=[tf.TensorSpec((_ROWS, length), dtype) for dtype in (tf.int32, tf.int32, tf.float32)])
+    def nats(ids, targets, weights):
+        _, nll = token_losses(tf.cast(network(ids, training=False), tf.float32), targets)
+        return tf.reduce_sum(nll * weights, axis=1)
+
+    parts, owners, tokens = [], [], []
+    for owner, text in enumerate(texts):
+        ids = [*tokenizer.encode(text), tokenizer.end_id]
+        window = text_windows(np.array(ids), length, tokenizer.end_id)
+        parts.append(window)
+        owners += [owner] * len(window[0])
+        tokens.append(len(ids))
+    arrays = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+    missing = -len(owners) % _ROWS
+    arrays = [np.concatenate([part, np.zeros((missing, length), part.dtype)]) for part in arrays]
+    sums = [nats(*(part[at : at + _ROWS] for part in arrays)).numpy() for at in range(0, len(arrays[0]), _ROWS)]
+    totals = np.bincount(owners, np.concatenate(sums)[: len(owners)].astype(np.float64), len(texts))
+    return list(zip(totals.tolist(), tokens, strict=True))
+
+
+def _groups(examples: Sequence[Example], field: str) -> list[str]:
+    groups = []
+    for example in examples:
+        if not isinstance(example.fields, dict) or example.fields.get(field) in (None, ""):
+            has = ", ".join(example.fields) if isinstance(example.fields, dict) else "no fields"
+            raise DataError(f"{example.where}: there is no {field!r} to slice by; it has {has}")
+        groups.append(str(example.fields[field]))
+    return groups
+
+
+def _equalized_odds(
+    pairs: Sequence[tuple[Example, Any]], groups: Sequence[str], labels: Sequence[str]
+) -> dict[str, float]:
+    from fairlearn.metrics import equalized_odds_difference
+
+    found = {}
+    for label in labels:
+        truth = [int(example.labels[0] == label) for example, _ in pairs]
+        given = [int(prediction["label"] == label) for _, prediction in pairs]
+        found[label] = float(equalized_odds_difference(truth, given, sensitive_features=list(groups)))
+    return found
