@@ -24,7 +24,7 @@ from tfscale.compare_config import CompareConfig
 from tfscale.config import LSTMConfig, NGramConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.errors import ConfigError
 
-VOCABULARY = 1024
+VOCABULARY = 512
 TRAIN = TrainConfig(global_batch_size=16, tensorboard=False, weight_decay=0.1, final_learning_rate_fraction=0.05)
 ENTRIES: dict[str, tuple[Any, TrainConfig]] = {
     "ngram": (NGramConfig(order=5), TRAIN),
@@ -33,7 +33,7 @@ ENTRIES: dict[str, tuple[Any, TrainConfig]] = {
         dataclasses.replace(TRAIN, learning_rate=3e-3, global_batch_size=32),
     ),
     "transformer": (
-        TransformerConfig(sequence_length=128, hidden_dim=192, num_layers=4, num_heads=4, dropout=0.25),
+        TransformerConfig(sequence_length=128, hidden_dim=192, num_layers=4, num_heads=4, dropout=0.2),
         dataclasses.replace(TRAIN, learning_rate=2e-3),
     ),
 }
