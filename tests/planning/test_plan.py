@@ -9,7 +9,15 @@ import pytest
 
 from tfscale import models
 from tfscale.commands import plan as command
-from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
+from tfscale.config import (
+    BiLSTMConfig,
+    GRUConfig,
+    LSTMConfig,
+    NNLMConfig,
+    RNNConfig,
+    TrainConfig,
+    TransformerConfig,
+)
 from tfscale.errors import ConfigError
 from tfscale.planning.chips import CHIPS, Chip
 from tfscale.planning.costs import model_costs
@@ -17,6 +25,14 @@ from tfscale.planning.plan import memory_of, plan
 
 TRANSFORMER = TransformerConfig(vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4)
 LSTM = LSTMConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256)
+LLAMA = TransformerConfig(
+    vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=2, num_heads=4, num_kv_heads=2,
+    feed_forward_dim=300, positions="rope", normalization="rms", activation="swiglu", attention_window=32,
+)  # fmt: skip
+GRU = GRUConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, num_layers=2)
+RNN = RNNConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, tie_embeddings=True)
+NNLM = NNLMConfig(vocabulary_size=1000, sequence_length=64, context_tokens=4, embedding_dim=64, hidden_dim=256)
+BILSTM = BiLSTMConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256)
 TRAIN = TrainConfig(global_batch_size=16)
 SLOW = Chip("slow", 1e12, 1e12, 1e9, 1e10, 8, 1e9, 1e8, 0.5, "made up")
 
@@ -29,8 +45,12 @@ SLOW = Chip("slow", 1e12, 1e12, 1e9, 1e10, 8, 1e9, 1e8, 0.5, "made up")
         LSTM,
         dataclasses.replace(LSTM, tie_embeddings=True, num_layers=3),
         dataclasses.replace(LSTM, tie_embeddings=True, embedding_dim=256),
+        LLAMA, dataclasses.replace(LLAMA, use_bias=True, feed_forward_rank=8, embedding_rank=16),
+        dataclasses.replace(LLAMA, normalization="layer", use_bias=True, activation="gelu"),
+        GRU, RNN, NNLM, dataclasses.replace(NNLM, direct_connections=True),
+        BILSTM, dataclasses.replace(BILSTM, tie_embeddings=False, num_layers=2),
     ],
-)
+)  # fmt: skip
 def test_parameters_are_those_of_the_real_model(config):
     small = dataclasses.replace(config, vocabulary_size=50)
     parameters = model_costs(small).parameters
@@ -43,6 +63,13 @@ def test_forward_operations_by_hand():
     assert model_costs(LSTM).forward_flops == 2 * (4 * 256 * (128 + 256) + 256 * 1000)
     two = dataclasses.replace(LSTM, num_layers=2, tie_embeddings=True)
     assert model_costs(two).forward_flops == 2 * (4 * 256 * (128 + 256 + 256 + 256) + 256 * 128 + 128 * 1000)
+    # Query, key and value of 128 + 2 x 64, gate, value and output of 300; each query meets two windows of 32 keys.
+    block = 128 * (128 + 128) + 128 * 128 + 3 * 128 * 300 + 2 * 64 * 128
+    assert model_costs(LLAMA).forward_flops == 2 * (2 * block + 128 * 1000)
+    assert model_costs(GRU).forward_flops == 2 * (3 * 256 * (128 + 256 + 256 + 256) + 256 * 1000)
+    assert model_costs(RNN).forward_flops == 2 * (256 * (128 + 256) + 256 * 128 + 128 * 1000)
+    assert model_costs(NNLM).forward_flops == 2 * (4 * 64 * 256 + 256 * 1000)
+    assert model_costs(BILSTM).forward_flops == 2 * (2 * 4 * 256 * (128 + 256) + 512 * 128 + 128 * 1000)
 
 
 @pytest.mark.parametrize(
@@ -51,13 +78,13 @@ def test_forward_operations_by_hand():
         (TRANSFORMER, TRAIN),
         (dataclasses.replace(TRANSFORMER, num_heads=8, feed_forward_dim=1024, num_layers=2), TRAIN),
         (dataclasses.replace(TRANSFORMER, vocabulary_size=8000), dataclasses.replace(TRAIN, global_batch_size=8)),
-        (dataclasses.replace(LSTM, num_layers=2), TRAIN),
+        (dataclasses.replace(LSTM, num_layers=2), TRAIN), (LLAMA, TRAIN), (GRU, TRAIN), (NNLM, TRAIN), (BILSTM, TRAIN),
         (
             dataclasses.replace(TRANSFORMER, vocabulary_size=8000, num_layers=6),
             dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=256),
         ),
     ],
-)
+)  # fmt: skip
 def test_memory_is_what_xla_assigns_to_the_real_step(config, train):
     words = json.dumps({"family": config.family, **dataclasses.asdict(config)})
     options = ["--batch", str(train.global_batch_size), "--steps", "1", "--chunk", str(train.loss_chunk_tokens)]

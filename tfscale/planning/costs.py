@@ -20,7 +20,7 @@ class Costs:
     `forward_flops` are operations per token. The backward pass costs twice as much. The other figures say how many
     values live between forward and backward pass: `block_values` in compute precision and `block_float32` in float32,
     per token and layer; `kept_values` per token and layer when the layer is rematerialized; `edge_values` per token
-    outside the layers, without the logits; `loop_bytes` once per micro-batch.
+    outside the layers, without the logits.
     """
 
     parameters: int
@@ -30,7 +30,6 @@ class Costs:
     block_float32: float
     kept_values: float
     edge_values: float
-    loop_bytes: float
     vocabulary_size: int
 
 
@@ -123,15 +122,20 @@ def _transformer(config: TransformerConfig) -> Costs:
         block_float32=float(config.num_heads * seen),
         kept_values=d,
         edge_values=3 * d,
-        loop_bytes=0.0,
         vocabulary_size=v,
     )
+
+
+def _loop_values(gates: int) -> float:
+    """Values per unit and token of a recurrent layer: its output, gates before and after their activation and two
+    factors of their gradient, of which about half of one is gone by then (what XLA assigns)."""
+    return 3.5 * gates + 1
 
 
 def _recurrent(config: RecurrentConfig) -> Costs:
     units, width, v = config.hidden_dim, config.embedding_dim, config.vocabulary_size
     inputs = [width] + [units] * (config.num_layers - 1)
-    is_lstm, biases = config.family == "lstm", 2 if config.family == "gru" else 1
+    biases = 2 if config.family == "gru" else 1
     recurrent = sum(config.gates * units * (size + units + biases) for size in inputs)
     parameters = v * width + recurrent
     if config.tie_embeddings:
@@ -143,14 +147,10 @@ def _recurrent(config: RecurrentConfig) -> Costs:
         parameters=parameters,
         forward_flops=_product_flops(config),
         layers=config.num_layers,
-        # Gates before and after their activation, and output; of an LSTM also its cell state.
-        block_values=(2 * config.gates + 1 + is_lstm) * units,
+        block_values=_loop_values(config.gates) * units,
         block_float32=0.0,
         kept_values=units,
         edge_values=3 * width,
-        # TensorFlow's gradient of a loop over time stacks the recurrent kernel, which does not change, once per time
-        # step. The LSTM has a backward pass of its own.
-        loop_bytes=0.0 if is_lstm else 4.0 * config.sequence_length * config.num_layers * config.gates * units**2,
         vocabulary_size=v,
     )
 
@@ -168,7 +168,6 @@ def _nnlm(config: NNLMConfig) -> Costs:
         kept_values=window,
         # The embedded tokens side by side, their gradient, and what the output reads.
         edge_values=2 * window + read,
-        loop_bytes=0.0,
         vocabulary_size=v,
     )
 
@@ -182,11 +181,9 @@ def _bilstm(config: BiLSTMConfig) -> Costs:
         parameters=v * width + recurrent + (2 * units + 1) * width + output,
         forward_flops=_product_flops(config),
         layers=config.num_layers,
-        # Of each direction what an LSTM keeps, and its output once more where it is turned round.
-        block_values=2 * 11 * units,
+        block_values=2 * _loop_values(4) * units,
         block_float32=0.0,
         kept_values=2 * units,
         edge_values=4 * width,
-        loop_bytes=0.0,
         vocabulary_size=v,
     )

@@ -160,9 +160,7 @@ def memory_of(costs: Costs, model: ModelConfig, train: TrainConfig, devices: int
     value = 2 if mixed else 4
     tokens = train.global_batch_size // (devices * train.micro_batches) * model.sequence_length
     block = costs.block_values * value + costs.block_float32 * (4 + (2 if mixed else 0))
-    loop_bytes = costs.loop_bytes
     if train.remat:
-        loop_bytes /= costs.layers
         layers = costs.layers * costs.kept_values * value + block  # one block at a time is whole
     else:
         layers = costs.layers * block
@@ -175,7 +173,7 @@ def memory_of(costs: Costs, model: ModelConfig, train: TrainConfig, devices: int
         gradients=weights * (2 if train.micro_batches > 1 else 1),
         optimizer=2 * weights,
         averages=weights if train.ema_decay else 0.0,
-        activations=tokens * (layers + costs.edge_values * value) + loop_bytes,
+        activations=tokens * (layers + costs.edge_values * value),
         logits=min(chunk, tokens) * costs.vocabulary_size * (HEAD_FLOATS * 4.0 + (2 if mixed else 0)),
     )
 
