@@ -28,7 +28,7 @@ MODELS: dict[str, ModelConfig] = {
 
 def export(family: str, data_dir: str, steps: int, output: str) -> dict[str, int]:
     """Writes run/, none/, int8/ and tokens.npy (the validation split) to `output`; returns the sizes of the files."""
-    from tfscale.evaluation.evaluate import split_stream
+    from tfscale.data.tokens import split_stream
     from tfscale.export.export import export_run
     from tfscale.training.run import train
     from tfscale.training.run_folder import load_run

@@ -82,8 +82,8 @@ class Models:
     def perplexity(self, export: str, run: str) -> float:
         """Perplexity of a file on the validation split of its run."""
         if export not in self.perplexities:
+            from tfscale.data.tokens import split_stream
             from tfscale.device import load
-            from tfscale.evaluation.evaluate import split_stream
             from tfscale.training.run_folder import load_run
 
             tokens = split_stream(str(load_run(run).data_dir), "validation")[:TOKENS]

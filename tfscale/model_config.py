@@ -6,6 +6,20 @@ from typing import Any, ClassVar, Literal, get_args, get_type_hints
 from tfscale.errors import ConfigError, check_range
 
 
+def _check(config: Any, *, positive: tuple[str, ...] = (), default_0: tuple[str, ...] = (), rates: tuple[str, ...] = (),
+           weights: tuple[str, ...] = ()) -> None:  # fmt: skip
+    """Refuses options out of range; `vocabulary_size` is one of every family."""
+    check_range(config.vocabulary_size >= 0, "vocabulary_size", config.vocabulary_size, "0 (the tokenizer's) or more")
+    for names, holds, expected in (
+        (positive, lambda value: value >= 1, "1 or more"),
+        (default_0, lambda value: value >= 0, "0 (its default) or more"),
+        (rates, lambda value: 0 <= value < 1, "0 to below 1"),
+        (weights, lambda value: value >= 0, "0 or more"),
+    ):
+        for name in names:
+            check_range(holds(getattr(config, name)), f"model.{name}", getattr(config, name), expected)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
     """Decoder-only Transformer: as it is in the manner of GPT-2 (Radford et al. 2019); Llama's parts are options."""
@@ -51,21 +65,15 @@ class TransformerConfig:
     """Use the token embedding as the output projection (Press and Wolf 2017)."""
 
     def __post_init__(self) -> None:
-        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
-        for name in ("sequence_length", "hidden_dim", "num_layers", "num_heads"):
-            check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
-        check_range(
-            self.feed_forward_dim >= 0, "model.feed_forward_dim", self.feed_forward_dim, "0 (4 x hidden_dim) or more"
-        )
-        for name in ("head_dim", "feed_forward_rank", "embedding_rank"):
-            check_range(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "0 (its default) or more")
-        for name in ("num_kv_heads", "attention_window"):
-            check_range(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "0 (its default) or more")
+        _check(
+            self, positive=("sequence_length", "hidden_dim", "num_layers", "num_heads"), rates=("dropout",),
+            default_0=("feed_forward_dim", "head_dim", "feed_forward_rank", "embedding_rank", "num_kv_heads",
+                       "attention_window"),
+        )  # fmt: skip
         for name in ("positions", "normalization", "activation"):
             known = get_args(get_type_hints(type(self))[name])
             check_range(getattr(self, name) in known, f"model.{name}", getattr(self, name), " or ".join(known))
         check_range(self.rope_base > 1, "model.rope_base", self.rope_base, "more than 1")
-        check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
         if self.num_heads % self.kv_heads:
             raise ConfigError(
                 f"model.num_heads={self.num_heads} is not divisible by model.num_kv_heads={self.num_kv_heads}"
@@ -130,14 +138,11 @@ class RecurrentConfig:
     """Rank of the output projection, a product of two smaller matrices; 0 is full rank. No effect if it is tied."""
 
     def __post_init__(self) -> None:
-        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
-        for name in ("sequence_length", "embedding_dim", "hidden_dim", "num_layers"):
-            check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
-        check_range(self.output_rank >= 0, "model.output_rank", self.output_rank, "0 (full rank) or more")
-        for name in ("dropout", "embedding_dropout", "recurrent_dropout", "weight_drop"):
-            check_range(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "0 to below 1")
-        for name in ("activation_regularization", "temporal_activation_regularization"):
-            check_range(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "0 or more")
+        _check(
+            self, positive=("sequence_length", "embedding_dim", "hidden_dim", "num_layers"), default_0=("output_rank",),
+            rates=("dropout", "embedding_dropout", "recurrent_dropout", "weight_drop"),
+            weights=("activation_regularization", "temporal_activation_regularization"),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,11 +191,8 @@ class BiLSTMConfig:
     """Use the token embedding as the output projection (Press and Wolf 2017)."""
 
     def __post_init__(self) -> None:
-        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        _check(self, positive=("embedding_dim", "hidden_dim", "num_layers"), rates=("dropout",))
         check_range(self.sequence_length >= 3, "model.sequence_length", self.sequence_length, "3 or more")
-        for name in ("embedding_dim", "hidden_dim", "num_layers"):
-            check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
-        check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,11 +217,8 @@ class NNLMConfig:
     """Dropout rate on what the output layer reads, 0 to below 1."""
 
     def __post_init__(self) -> None:
-        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
-        for name in ("sequence_length", "embedding_dim", "hidden_dim"):
-            check_range(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        _check(self, positive=("sequence_length", "embedding_dim", "hidden_dim"), rates=("dropout",))
         check_range(self.context_tokens >= 2, "model.context_tokens", self.context_tokens, "2 or more")
-        check_range(0 <= self.dropout < 1, "model.dropout", self.dropout, "0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +237,7 @@ class NGramConfig:
     """An ARPA file to take the model from, in the place of counting; its words must be tokens of the data's."""
 
     def __post_init__(self) -> None:
-        check_range(self.vocabulary_size >= 0, "vocabulary_size", self.vocabulary_size, "0 (the tokenizer's) or more")
+        _check(self)
         check_range(1 <= self.order <= 10, "model.order", self.order, "1 to 10")
         counts = self.min_counts
         rising = bool(counts) and counts[0] == 1 and all(a <= b for a, b in zip(counts, counts[1:], strict=False))

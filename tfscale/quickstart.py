@@ -27,9 +27,9 @@ from tfscale.config import (
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import steps_per_epoch
 from tfscale.data.prepare import prepare
+from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import DataError
-from tfscale.evaluation.evaluate import split_stream
 from tfscale.export.export import export_run
 from tfscale.files import claim_directory, write_json
 from tfscale.report import read_history, render_report

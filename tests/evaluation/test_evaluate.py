@@ -10,9 +10,10 @@ import pytest
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig, to_dict
 from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
+from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError, TokenizerError
-from tfscale.evaluation.evaluate import evaluate_file, evaluate_run, split_stream, text_stream
+from tfscale.evaluation.evaluate import evaluate_file, evaluate_run, text_stream
 from tfscale.export.tflite import export_tflite
 from tfscale.files import write_json
 from tfscale.models import build_network

@@ -105,7 +105,7 @@ def test_the_cell_state_grows_as_in_keras(tmp_path):
     (tmp_path / "model.tflite").write_bytes(content)
     model = ScoringModel(str(tmp_path / "model.tflite"), None, {"end_id": 0}, 1)
     model.logits(np.zeros(30, np.int32))
-    interpreter = model._interpreter
+    interpreter = model._score._interpreter
     largest = max(float(np.abs(interpreter.get_tensor(t["index"])).max()) for t in interpreter.get_tensor_details()
                   if tuple(t["shape"]) == (1, 4))  # fmt: skip
     assert largest > 25

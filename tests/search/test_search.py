@@ -12,9 +12,9 @@ from tfscale.compress_config import SHRINK_SIZES, CompressConfig, SearchConfig
 from tfscale.compression.compress import SHRINKERS
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.data.prepare import prepare
+from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ConfigError
-from tfscale.evaluation.evaluate import split_stream
 from tfscale.export.tflite import export_tflite
 from tfscale.models import build_network, parameter_count
 from tfscale.models.weight_formats import stored_bytes

@@ -8,7 +8,7 @@ import pytest
 from export.exported import make_run
 
 from tfscale import cli
-from tfscale.config import GRUConfig, NGramConfig
+from tfscale.config import GRUConfig
 from tfscale.errors import DataError
 from tfscale.evaluation.slices import slices, total_perplexity
 from tfscale.files import write_json
@@ -93,7 +93,6 @@ def test_from_the_command_line(texts, tmp_path, capsys):
     tokenizer.save(str(folder / "tokenizer"))
     write_model(model, str(folder / "model.ngram"))
     write_json(str(folder / "model.json"), describe(model, tokenizer, str(folder / "model.ngram"), "none"))
-    assert NGramConfig.family == "ngram"
     words = ["evaluate", str(folder), "--text", texts, "--slice-by", "who"]
     assert cli.main(words) == 0
     shown = capsys.readouterr().out

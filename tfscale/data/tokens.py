@@ -11,6 +11,8 @@ from tfscale.data.manifest import Manifest
 from tfscale.errors import DataError
 from tfscale.files import open_file
 
+PART_TOKENS = 1 << 20
+"""Tokens that are handed on at once where a whole split would be too much."""
 _HEADER = struct.Struct("<QI")
 """A TFRecord: the length of its data, a checksum of that, the data, a checksum of it."""
 _CHECKSUM_BYTES = 4
@@ -45,3 +47,44 @@ def token_blocks(data_dir: str, manifest: Manifest, split: str) -> Iterator[np.n
                     yield np.frombuffer(data, dtype)
         except (OSError, EOFError, struct.error, ValueError) as error:
             raise DataError(f"the shard {path} could not be read: {error}") from error
+
+
+def split_stream(data_dir: str, split: str) -> np.ndarray:
+    """All tokens of a split, in order: ids (N,) int32.
+
+    Raises:
+        DataError: the data folder is damaged, or has no such split.
+    """
+    return np.concatenate(list(token_blocks(data_dir, Manifest.load(data_dir), split))).astype(np.int32)
+
+
+def first_tokens(data_dir: str | None, tokenizer_digest: str, count: int) -> tuple[np.ndarray | None, str]:
+    """Up to `count` tokens that no model was trained on: the first of the validation split, or of the test split.
+
+    Args:
+        data_dir: the data folder that a run names; None if it names none, or it is gone.
+        tokenizer_digest: of the run's tokenizer; the data must be of the same.
+        count: how many.
+
+    Returns:
+        ids (n,) int32 and where they are from; or None, and why there are none.
+    """
+    if data_dir is None:
+        return None, "the run names no data folder"
+    # The name alone: where the folder lies on this machine is nobody's business on the device.
+    name = os.path.basename(os.path.normpath(data_dir))
+    try:
+        manifest = Manifest.load(data_dir, verify="size")
+    except DataError:
+        return None, f"its data folder {name} is gone or damaged"
+    if manifest.tokenizer_digest != tokenizer_digest:
+        return None, f"{name} now has another tokenizer"
+    for split in ("validation", "test"):
+        if split in manifest.splits and manifest.splits[split].tokens:
+            found: list[np.ndarray] = []
+            for block in token_blocks(data_dir, manifest, split):
+                found.append(block)
+                if sum(map(len, found)) >= count:
+                    break
+            return np.concatenate(found)[:count].astype(np.int32), f"{split} split of {name}"
+    return None, f"{name} has neither a validation nor a test split"

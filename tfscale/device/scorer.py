@@ -16,6 +16,36 @@ from tfscale.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
 
+class ScoreSignature:
+    """The signature `score` of a file: tokens (1, T) int32 -> logits (1, P, C) float32.
+
+    Args:
+        path: the .tflite file.
+        threads: CPU threads.
+        xnnpack: whether to use the XNNPACK kernels.
+
+    Raises:
+        ExportError: the file cannot be run, or has other signatures.
+    """
+
+    def __init__(self, path: str, threads: int, xnnpack: bool):
+        self._interpreter = open_interpreter(path, threads, xnnpack)
+        signatures = self._interpreter.get_signature_list()
+        if list(signatures) != ["score"] or signatures["score"]["inputs"] != ["tokens"]:
+            raise ExportError(
+                f"{path} does not score: its signatures are {signatures}, expected score(tokens) -> logits"
+            )
+        self._runner = self._interpreter.get_signature_runner("score")
+        self.sequence_length = int(self._runner.get_input_details()["tokens"]["shape"][1])
+        self.classes = int(self._runner.get_output_details()["logits"]["shape"][-1])
+
+    def __call__(self, tokens: np.ndarray) -> np.ndarray:
+        """Logits (P, C) of tokens (T,)."""
+        # A fused LSTM keeps its state in the file's variables from one call to the next.
+        self._interpreter.reset_all_variables()
+        return self._runner(tokens=np.asarray(tokens, np.int32)[None])["logits"][0]
+
+
 class ScoringModel:
     """A file that reads whole windows; made by `tfscale.device.load`.
 
@@ -33,28 +63,18 @@ class ScoringModel:
     def __init__(
         self, path: str, tokenizer: Tokenizer | None, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
     ):
-        self._interpreter = open_interpreter(path, threads, xnnpack)
-        signatures = self._interpreter.get_signature_list()
-        if list(signatures) != ["score"] or signatures["score"]["inputs"] != ["tokens"]:
-            raise ExportError(
-                f"{path} does not score: its signatures are {signatures}, expected score(tokens) -> logits"
-            )
+        self._score = ScoreSignature(path, threads, xnnpack)
         self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
-        detail = self._interpreter.get_signature_runner("score").get_input_details()["tokens"]
-        self.sequence_length = int(detail["shape"][1])
-        output = self._interpreter.get_signature_runner("score").get_output_details()["logits"]
-        self.vocabulary_size = int(output["shape"][-1])
+        self.sequence_length, self.vocabulary_size = self._score.sequence_length, self._score.classes
 
     def logits(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Logits (n, V) float32 after each of n ids, 1 <= n <= T; what follows them is filled up and cut off."""
         count = len(ids)
         if not 1 <= count <= self.sequence_length:
             raise DataError(f"a window has 1 to {self.sequence_length} tokens; received {count}")
-        tokens = np.zeros((1, self.sequence_length), np.int32)
-        tokens[0, :count] = ids
-        # A fused LSTM keeps its state in the file's variables from one call to the next.
-        self._interpreter.reset_all_variables()
-        return self._interpreter.get_signature_runner("score")(tokens=tokens)["logits"][0, :count]
+        tokens = np.zeros(self.sequence_length, np.int32)
+        tokens[:count] = ids
+        return self._score(tokens)[:count]
 
     def fill(self, text: str, count: int = 5) -> list[Filling]:
         """The most likely tokens for the gap `___` in a text; see `tfscale.evaluation.cloze.fill`."""

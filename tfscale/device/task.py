@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tfscale.device.decoder import open_interpreter
-from tfscale.errors import ExportError
+from tfscale.device.scorer import ScoreSignature
 from tfscale.task_config import TaskConfig
 from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.predictor import TaskPredictor
@@ -37,18 +36,9 @@ class DeviceTask(TaskPredictor):
         super().__init__(
             TaskEncoder(config.task, tokenizer, metadata["labels"], metadata["sequence_length"], several), config
         )
-        self._interpreter = open_interpreter(path, threads, xnnpack)
-        signatures = self._interpreter.get_signature_list()
-        if list(signatures) != ["score"] or signatures["score"]["inputs"] != ["tokens"]:
-            raise ExportError(f"{path} is no model of a task: its signatures are {signatures}")
+        self._score = ScoreSignature(path, threads, xnnpack)
         self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, C) float32 of ids (N, T), one example after the other."""
-        rows = []
-        runner = self._interpreter.get_signature_runner("score")
-        for row in np.asarray(ids, np.int32):
-            # A fused LSTM keeps its state in the file's variables from one call to the next.
-            self._interpreter.reset_all_variables()
-            rows.append(runner(tokens=row[None])["logits"][0])
-        return np.stack(rows)
+        return np.stack([self._score(row) for row in ids])

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors, evaluation_dataset, text_windows
+from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.perplexity import evaluate_network
 from tfscale.progress import ProgressLine
@@ -129,13 +130,6 @@ def text_stream(tokenizer: Tokenizer, files: Sequence[str]) -> tuple[np.ndarray,
     utf8_bytes = sum(len(text.encode("utf-8")) for text in texts)
     ids = [token for tokens in tokenizer.encode_batch(texts) for token in [*tokens, tokenizer.end_id]]
     return np.array(ids, np.int32), utf8_bytes
-
-
-def split_stream(data_dir: str, split: str) -> np.ndarray:
-    """All tokens of a split, in order: ids (N,) int32."""
-    dataset = evaluation_dataset(data_dir, split, sequence_length=1024, batch_size=1)
-    with data_errors(data_dir):
-        return np.concatenate([targets[weights > 0] for _, targets, weights in dataset.as_numpy_iterator()])
 
 
 def _check_source(data_dir: str | None, text_files: Sequence[str] | None) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from tfscale.config import ExportConfig
-from tfscale.data.manifest import Manifest
-from tfscale.data.tokens import token_blocks
+from tfscale.data.tokens import first_tokens
 from tfscale.device import load
 from tfscale.device.ngram import NGramDeviceModel
-from tfscale.errors import ConfigError, DataError
+from tfscale.errors import ConfigError
 from tfscale.export.limits import LIMITS, Checks
 from tfscale.export.parity import require
 from tfscale.export.short_readme import ngram_readme
@@ -107,21 +106,12 @@ def _compare(
 
 def _held_out(model: NGramDeviceModel, count: int) -> tuple[np.ndarray, str]:
     """Tokens of the validation or test split where the data is there, else drawn by the model itself."""
-    data = run_data(os.path.dirname(model.path))
-    reason = "the run names no data folder"
-    if data is not None:
-        try:
-            manifest = Manifest.load(data, verify="size")
-            split = next((name for name in ("validation", "test") if name in manifest.splits), None)
-            if split is not None and manifest.tokenizer_digest == model.tokenizer.digest:
-                stream = np.concatenate(list(token_blocks(data, manifest, split)))[: max(count, 16)]
-                return stream, f"{split} split of {os.path.basename(os.path.normpath(data))}"
-            reason = "its data folder has no held-out split of this tokenizer"
-        except DataError:
-            reason = "its data folder is gone or damaged"
+    found, source = first_tokens(run_data(os.path.dirname(model.path)), model.tokenizer.digest, count)
+    if found is not None:
+        return found, source
     rng = np.random.default_rng(0)
     tokens = [model.tokenizer.end_id]
     while len(tokens) <= count:
         weights = np.exp(model.ngrams.next_log_probabilities(tokens).astype(np.float64))
         tokens.append(int(rng.choice(len(weights), p=weights / weights.sum())))
-    return np.array(tokens[1:]), f"drawn by the model, because {reason}"
+    return np.array(tokens[1:]), f"drawn by the model, because {source}"

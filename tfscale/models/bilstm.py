@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tfscale.config import BiLSTMConfig, Precision, to_dict
-from tfscale.errors import ConfigError
+from tfscale.config import BiLSTMConfig, Precision
+from tfscale.models.configured import Configured
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import normal_initializers
 from tfscale.models.recurrent_layers import LSTM
@@ -22,7 +22,7 @@ from tfscale.models.remat import rematerialized
 
 
 @keras.saving.register_keras_serializable("tfscale")
-class BiLSTMLM(keras.Model):
+class BiLSTMLM(Configured, keras.Model):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; those at t are for id t + 1, from all ids but that one.
 
     So it is trained on the same batches as a model of the next token. Of the last two targets of a window there is
@@ -40,9 +40,10 @@ class BiLSTMLM(keras.Model):
 
     cloze = True
 
+    config_class = BiLSTMConfig
+
     def __init__(self, config: BiLSTMConfig, precision: Precision = "float32", seed: int = 0, name: str = "bilstm"):
-        if config.vocabulary_size < 1:
-            raise ConfigError("model.vocabulary_size is 0; give the tokenizer's vocabulary size")
+        self.check_vocabulary(config)
         body = _Body(config, precision, seed)
         inputs = keras.Input((None,), dtype="int32", name="tokens")
         super().__init__(inputs=inputs, outputs=body.project(body.hidden_states(inputs)), name=name)
@@ -84,13 +85,6 @@ class BiLSTMLM(keras.Model):
         recurrent = 2 * sum(4 * units * (size + units + 1) for size in inputs)
         output = 0 if config.tie_embeddings else (width + 1) * config.vocabulary_size
         return config.vocabulary_size * width + recurrent + (2 * units + 1) * width + output
-
-    def get_config(self) -> dict[str, Any]:
-        return {"config": to_dict(self.config), "precision": self.precision, "seed": self.seed, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "BiLSTMLM":
-        return cls(BiLSTMConfig(**config.pop("config")), **config)
 
 
 class _Body:

@@ -3,22 +3,20 @@
 Shapes: B batch, T tokens, N context_tokens, E embedding_dim, U hidden_dim, V vocabulary.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import ops
 
-from tfscale.config import NNLMConfig, Precision, to_dict
-from tfscale.errors import ConfigError
+from tfscale.config import NNLMConfig, Precision
 from tfscale.models.cached import variable
+from tfscale.models.configured import Configured
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import normal_initializers
 from tfscale.models.remat import rematerialized
 
 
 @keras.saving.register_keras_serializable("tfscale")
-class NNLM(keras.Model):
+class NNLM(Configured, keras.Model):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the last N ids up to t.
 
     Before the first token of a window stand vectors of zeros. With direct connections the output layer reads the
@@ -34,9 +32,10 @@ class NNLM(keras.Model):
         logits = network(tf.zeros((8, 64), tf.int32))  # (8, 64, 256)
     """
 
+    config_class = NNLMConfig
+
     def __init__(self, config: NNLMConfig, precision: Precision = "float32", seed: int = 0, name: str = "nnlm"):
-        if config.vocabulary_size < 1:
-            raise ConfigError("model.vocabulary_size is 0; give the tokenizer's vocabulary size")
+        self.check_vocabulary(config)
         policy = keras.dtype_policies.DTypePolicy(precision)
 
         def dense(units: int, name: str, offset: int, activation: str | None = None) -> keras.layers.Dense:
@@ -122,13 +121,6 @@ class NNLM(keras.Model):
         read = tf.concat([hidden, x], axis=-1) if self.config.direct_connections else hidden
         logits = tf.matmul(read, variable(self.output_layer.kernel)) + variable(self.output_layer.bias)
         return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), new
-
-    def get_config(self) -> dict[str, Any]:
-        return {"config": to_dict(self.config), "precision": self.precision, "seed": self.seed, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "NNLM":
-        return cls(NNLMConfig(**config.pop("config")), **config)
 
 
 @keras.saving.register_keras_serializable("tfscale")

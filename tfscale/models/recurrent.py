@@ -9,16 +9,16 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RNNConfig, to_dict
-from tfscale.errors import ConfigError
+from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RNNConfig
 from tfscale.models.cached import variable
+from tfscale.models.configured import Configured
 from tfscale.models.dropout import Dropout, dropped
 from tfscale.models.layers import normal_initializers
 from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN, gru_step, lstm_step
 from tfscale.models.remat import rematerialized
 
 
-class RecurrentLM(keras.Model):
+class RecurrentLM(Configured, keras.Model):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; the state starts at zero in each window.
 
     Its subclasses are the families. Regularization is that of AWD-LSTM (Merity et al. 2018), each part by itself.
@@ -33,14 +33,12 @@ class RecurrentLM(keras.Model):
         logits = network(tf.zeros((8, 64), tf.int32))  # (8, 64, 256)
     """
 
-    config_class: ClassVar[Any]
     layer_class: ClassVar[Any]
     states: ClassVar[str]
     """A letter for each state of a layer; the first is its output."""
 
     def __init__(self, config: Any, precision: Precision = "float32", seed: int = 0, name: str = ""):
-        if config.vocabulary_size < 1:
-            raise ConfigError("model.vocabulary_size is 0; give the tokenizer's vocabulary size")
+        self.check_vocabulary(config)
         name = name or config.family
         body = _Body(self.layer_class, config, precision, seed)
         inputs = keras.Input((None,), dtype="int32", name="tokens")
@@ -132,17 +130,8 @@ class RecurrentLM(keras.Model):
             logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
         return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), new
 
-    @staticmethod
-    def cell_step(cell: Any, x: tf.Tensor, states: list[tf.Tensor]) -> list[tf.Tensor]:
-        """One step of a layer in float32: x (1, D) and its states -> the new states."""
-        raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        return {"config": to_dict(self.config), "precision": self.precision, "seed": self.seed, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "RecurrentLM":
-        return cls(cls.config_class(**config.pop("config")), **config)
+    cell_step: ClassVar[Any]
+    """One step of a layer in float32: its cell, x (1, D) and its states -> the new states."""
 
 
 @keras.saving.register_keras_serializable("tfscale")

@@ -31,6 +31,10 @@ class _Sequence:
     unroll: bool
     return_sequences: bool
     return_state: bool
+    _input_bias: Any
+    """() -> what is added to the projected inputs."""
+    _steps: Any
+    """Projected inputs (T, B, G U), recurrent kernel, first states, mask -> outputs (T, B, U) and last states."""
 
     def __init__(self, units: int, weight_drop: float = 0.0, **kwargs: Any):
         super().__init__(units, **kwargs)  # type: ignore[call-arg]
@@ -68,12 +72,6 @@ class _Sequence:
         initial_state = [tf.cast(s, d) for s, d in zip(initial_state, (x.dtype, tf.float32), strict=False)]
         outputs, states = self._steps(projected, recurrent, initial_state, masks)
         return tf.transpose(outputs, (1, 0, 2)), states
-
-    def _input_bias(self) -> tf.Tensor:
-        raise NotImplementedError
-
-    def _steps(self, projected: tf.Tensor, recurrent: tf.Tensor, states: Any, mask: Any) -> tuple[tf.Tensor, States]:
-        raise NotImplementedError
 
     def _left_to_keras(self, mask, training) -> bool:
         cell = self.cell

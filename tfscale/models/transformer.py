@@ -9,16 +9,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfscale.config import Precision, TransformerConfig, to_dict
-from tfscale.errors import ConfigError
+from tfscale.config import Precision, TransformerConfig
 from tfscale.models.cached import cached_dense, cached_norm, variable
+from tfscale.models.configured import Configured
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import PositionEmbedding, TransformerBlock, norm_layer, normal_initializers
 from tfscale.models.remat import rematerialized
 
 
 @keras.saving.register_keras_serializable("tfscale")
-class TransformerLM(keras.Model):
+class TransformerLM(Configured, keras.Model):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the ids up to t only.
 
     Args:
@@ -31,11 +31,12 @@ class TransformerLM(keras.Model):
         logits = network(tf.zeros((8, 64), tf.int32))  # (8, 64, 256)
     """
 
+    config_class = TransformerConfig
+
     def __init__(
         self, config: TransformerConfig, precision: Precision = "float32", seed: int = 0, name: str = "transformer"
     ):
-        if config.vocabulary_size < 1:
-            raise ConfigError("model.vocabulary_size is 0; give the tokenizer's vocabulary size")
+        self.check_vocabulary(config)
         policy = keras.dtype_policies.DTypePolicy(precision)
         initial = normal_initializers(seed)
         token_embedding = keras.layers.ReversibleEmbedding(
@@ -181,10 +182,3 @@ class TransformerLM(keras.Model):
         else:
             logits = tf.matmul(x, variable(self.token_embedding.reverse_embeddings))
         return tf.reshape(logits, (1, length, self.config.vocabulary_size)), cache
-
-    def get_config(self) -> dict[str, Any]:
-        return {"config": to_dict(self.config), "precision": self.precision, "seed": self.seed, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "TransformerLM":
-        return cls(TransformerConfig(**config.pop("config")), **config)

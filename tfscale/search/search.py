@@ -14,8 +14,8 @@ from tfscale.compression.compress import compress_run
 from tfscale.compression.tuning import data_tokenizer_digest
 from tfscale.config import ExportConfig, to_dict
 from tfscale.data.manifest import Manifest
+from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError, ExportError, TokenizerError
-from tfscale.evaluation.evaluate import split_stream
 from tfscale.export.export import export_run
 from tfscale.files import atomic_directory, claim_directory, read_json, write_json
 from tfscale.models.weight_formats import stored_bytes

@@ -1,5 +1,6 @@
 """What a model of a task does, whatever computes its logits: Keras, or a file on a device. NumPy only."""
 
+import abc
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.examples import Example, read_examples
 
 
-class TaskPredictor:
+class TaskPredictor(abc.ABC):
     """Predictions and scores of a task.
 
     Args:
@@ -23,9 +24,9 @@ class TaskPredictor:
         self.encoder = encoder
         self.config = config
 
+    @abc.abstractmethod
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, C) float32 of ids (N, T)."""
-        raise NotImplementedError
 
     def predict(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
         """Predictions of examples, as `TaskEncoder.decode` gives them."""

@@ -62,6 +62,13 @@ def token_losses(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float =
     return (1 - label_smoothing) * nll + label_smoothing * uniform, nll
 
 
+def penalties(network: keras.Model, scope: keras.StatelessScope) -> list[tf.Tensor]:
+    """What layers add to the loss by `add_loss` in the forward pass, and by the regularizers of their weights."""
+    weights = [weight for weight in network.trainable_variables if weight.regularizer is not None]
+    found = [*scope.losses, *(weight.regularizer(weight) for weight in weights)]
+    return [tf.cast(penalty, tf.float32) for penalty in found]
+
+
 def chunked_loss(
     network: Any, hidden: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, chunk_tokens: int
 ) -> tf.Tensor:

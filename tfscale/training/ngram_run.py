@@ -9,12 +9,13 @@ import yaml
 
 from tfscale.config import NGramConfig, to_dict
 from tfscale.data.manifest import Manifest
-from tfscale.data.tokens import token_blocks
+from tfscale.data.tokens import PART_TOKENS, token_blocks
 from tfscale.errors import ConfigError
 from tfscale.files import atomic_write, claim_directory, write_json
 from tfscale.ngram import NGramModel, count_ngrams, estimate, read_arpa
 from tfscale.ngram.files import MODEL_FILE, describe, write_model
 from tfscale.progress import ProgressLine
+from tfscale.score import Score
 from tfscale.text.tokenizers import load_tokenizer
 
 
@@ -90,6 +91,24 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
     return summary
 
 
-def _score(model: NGramModel, data: str, manifest: Manifest, split: str) -> Any:
-    stream = np.concatenate(list(token_blocks(data, manifest, split)))
-    return model.score(stream, manifest.split(split).utf8_bytes)
+def _score(model: NGramModel, data: str, manifest: Manifest, split: str) -> Score:
+    """The score of a split, a part of it at a time."""
+    nll = 0.0
+    parts: list[np.ndarray] = []
+    before = np.zeros(0, np.int64)
+
+    def add() -> None:
+        nonlocal nll, before
+        # A part is scored after the tokens that its first n-gram needs.
+        stream = np.concatenate([before, *parts])
+        nll -= float(model.log_probabilities(stream)[len(before) :].astype(np.float64).sum())
+        before = stream[len(stream) - model.order + 1 :] if model.order > 1 else before
+        parts.clear()
+
+    for block in token_blocks(data, manifest, split):
+        parts.append(block)
+        if sum(map(len, parts)) >= PART_TOKENS:
+            add()
+    if parts:
+        add()
+    return Score(nll, manifest.split(split).tokens, manifest.split(split).utf8_bytes)

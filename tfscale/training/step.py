@@ -23,7 +23,7 @@ from tfscale.models.weight_formats import WeightFormat, rounded
 from tfscale.training.averages import local_value
 from tfscale.training.checkpoint import network_state
 from tfscale.training.distillation import Teacher
-from tfscale.training.loss import check_offers_hidden_states, chunked_loss_and_gradients, token_losses
+from tfscale.training.loss import check_offers_hidden_states, chunked_loss_and_gradients, penalties, token_losses
 from tfscale.training.step_options import BlockResult, StepOptions, check_optimizer
 from tfscale.training.workers import lost_workers
 
@@ -254,7 +254,7 @@ class TrainStep:
                     result = tf.cast(network(ids, training=True), tf.float32)
                 if options.remat and not options.loss_chunk_tokens:
                     result = network.project(result)
-                penalties = _penalties(network, scope)
+                added = penalties(network, scope)
             drawn = {id(state) for state in self.seed_states}
             if any(v is not given.get(key) for key, v in scope.state_mapping.items() if key not in drawn):
                 raise ConfigError(
@@ -268,7 +268,7 @@ class TrainStep:
                 result = tf.reduce_sum(loss * weights) * scale
                 nll = tf.reduce_sum(nll * weights)
             # What layers add to the loss are means, so each token has its part.
-            added = [penalty * (tf.reduce_sum(weights) * scale) for penalty in penalties]
+            added = [penalty * (tf.reduce_sum(weights) * scale) for penalty in added]
         upstream, of_output = None, {}
         if options.loss_chunk_tokens:
             trained_outputs = [v for v in network.output_variables if v.trainable]
@@ -315,13 +315,6 @@ class TrainStep:
         decay = self.options.ema_decay
         for average, variable in zip(self.averages, self.variables, strict=True):
             average.assign(decay * average + (1 - decay) * variable)
-
-
-def _penalties(network: keras.Model, scope: keras.StatelessScope) -> list[tf.Tensor]:
-    """What layers add to the loss by `add_loss` in the forward pass, and by the regularizers of their weights."""
-    weights = [weight for weight in network.trainable_variables if weight.regularizer is not None]
-    penalties = [*scope.losses, *(weight.regularizer(weight) for weight in weights)]
-    return [tf.cast(penalty, tf.float32) for penalty in penalties]
 
 
 def _counter(value: Any, dtype: tf.DType) -> tf.Variable:
