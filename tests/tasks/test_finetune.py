@@ -184,7 +184,7 @@ def test_frozen_and_low_rank_training_leave_the_weights(runs, tmp_path):
     assert frozen["trained_parameters"] == 2 * 2 * 32 + 2
     np.testing.assert_array_equal(load_task(str(tmp_path / "task")).network.base.weights[0], before[0])
     (tmp_path / "lora").mkdir()
-    lora = fit(runs, "transformer", opinions, tmp_path / "lora", "classify", epochs=6, lora_rank=2, rate=2e-2)
+    lora = fit(runs, "transformer", opinions, tmp_path / "lora", "classify", epochs=10, lora_rank=2, rate=2e-2)
     # Two blocks of four dense layers, D x rank + rank x F each, and the head.
     layers = 2 * 2 * ((32 + 96) + (32 + 32) + (32 + 128) + (128 + 32))
     assert lora["trained_parameters"] == layers + 2 * 2 * 32 + 2
@@ -198,6 +198,17 @@ def test_frozen_and_low_rank_training_leave_the_weights(runs, tmp_path):
     assert saved.score(saved.read([str(tmp_path / "lora" / "test.jsonl")]))["f1"] == pytest.approx(lora["test"]["f1"])
     for weight, value in zip(base.network.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
+
+
+def test_low_rank_training_leaves_out_what_only_predicts_tokens(runs, tmp_path):
+    """The output layer of a feed-forward model is dense too, and no feature is made of it; an LSTM's is its only one."""
+    summary = fit(runs, "nnlm", opinions, tmp_path, "classify", epochs=6, lora_rank=3, rate=2e-2)
+    # One layer of 5 x 24 to 32, without its bias, and the head over mean and last token.
+    assert summary["trained_parameters"] == 3 * (5 * 24 + 32) + 2 * 2 * 32 + 2
+    assert summary["test"]["f1"] > summary["test"]["baseline"]["f1"] + 0.2
+    rows = write(tmp_path / "rows.jsonl", opinions(np.random.default_rng(0), 20))
+    with pytest.raises(ConfigError, match="no feature of LSTMLM is made by a dense layer"):
+        finetune(runs("lstm"), TaskConfig(task="classify", output=str(tmp_path / "x"), train=[rows], lora_rank=3))
 
 
 def test_two_replicas_learn_the_same(runs, tmp_path):

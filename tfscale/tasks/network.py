@@ -141,14 +141,20 @@ def train_only(network: TaskNetwork, freeze: bool, lora_rank: int) -> None:
         network.base.trainable = False
     if not lora_rank:
         return
-    dense = [layer for layer in network.base._flatten_layers() if isinstance(layer, keras.layers.Dense)]
+    unused = {id(variable) for variable in _unused(network.base)}
+    dense = [layer for layer in network.base._flatten_layers()
+             if isinstance(layer, keras.layers.Dense) and id(layer.kernel) not in unused]  # fmt: skip
     if not dense:
         raise ConfigError(
-            f"lora_rank={lora_rank}: {type(network.base).__name__} has no dense layers; freeze it, or train all weights"
+            f"lora_rank={lora_rank}: no feature of {type(network.base).__name__} is made by a dense layer; freeze it, "
+            "or train all weights"
         )
     for layer in network.base._flatten_layers():
         if not layer._layers:
             layer.trainable = False
-    for layer in dense:
+    for number, layer in enumerate(dense):
         layer.trainable = True
-        layer.enable_lora(lora_rank)
+        if layer.use_bias:
+            layer.bias.trainable = False
+        seed = network.options["seed"] * 100_003 + 950 + number
+        layer.enable_lora(lora_rank, a_initializer=keras.initializers.HeUniform(seed=seed))
