@@ -285,6 +285,7 @@ def test_an_arpa_file_of_another_program(tmp_path):
         (("-0.3\ta b", "-0.3\ta <s>"), "line 14: <s> is word 2 of a 2-gram"),
         (("-0.3\ta b", "0.3\ta b"), "line 14: expected a base-10 logarithm, 2 words"),
         (("-0.3\ta b", "x\ta b"), "line 14: expected a base-10 logarithm"),
+        (("-0.3\ta b", "nan\ta b"), "line 14: expected a base-10 logarithm"),
         (("-0.3\ta b", "-0.3\ta"), "line 14: expected a base-10 logarithm"),
         (("ngram 2=2", "ngram 3=2"), "line 3: expected 'ngram 2=COUNT'"),
         (("\\2-grams:", "\\3-grams:"), "line 12: expected \\\\2-grams:"),

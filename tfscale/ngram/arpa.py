@@ -182,7 +182,7 @@ class _Reader:
                 values = float(words[0]), (float(words[k + 1]) if len(words) == k + 2 else 0.0)
             except (ValueError, IndexError):
                 values = None
-            if values is None or len(words) not in ((k + 1,) if last else (k + 1, k + 2)) or values[0] > 1e-6:
+            if values is None or len(words) not in ((k + 1,) if last else (k + 1, k + 2)) or not values[0] <= 1e-6:
                 self._fail(number, f"expected a base-10 logarithm, {k} words and a back-off weight; received {line!r}")
             else:
                 rows.append((number, words[1 : k + 1], *values))

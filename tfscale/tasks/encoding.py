@@ -23,7 +23,12 @@ LONGEST_ANSWER = 40
 
 @dataclass(frozen=True)
 class Encoded:
-    """One example: `ids` (T,), and of the tokens that a label belongs to, their `places`; `cut` words have none."""
+    """One example.
+
+    `ids` (T,); `places` in it of the tokens that have a label of their own: the first ones of words, or those of a
+    context; of a context the byte `offsets` at which its tokens begin, and at which the last one ends. Words and tokens
+    that were cut off have none.
+    """
 
     ids: np.ndarray
     places: list[int]
