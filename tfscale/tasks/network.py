@@ -44,8 +44,10 @@ class TaskNetwork(keras.Model):
         # The loss of a task does not depend on them.
         for variable in _unused(base):
             variable.trainable = False
-        options: dict[str, Any] = {"task": task, "num_labels": num_labels, "end_id": end_id, "several": several, "dropout": dropout,
-                   "seed": seed}  # fmt: skip
+        options: dict[str, Any] = {
+            "task": task, "num_labels": num_labels, "end_id": end_id, "several": several, "dropout": dropout,
+            "seed": seed,
+        }  # fmt: skip
         initializer = keras.initializers.GlorotUniform(seed=seed * 100_003 + 900)
         features = Features(base, dtype=policy, name="features")
         head_dropout = Dropout(dropout, dtype=policy, name="head_dropout")
