@@ -41,6 +41,7 @@ def binary(words):
         ("word2vec.txt", b"2 3\n" + LINES.encode()), ("glove.txt", LINES.encode()), ("word2vec.bin", binary(WORDS)),
         ("glove.txt.gz", gzip.compress(LINES.encode())),
     ],
+    ids=["word2vec-text", "glove-text", "word2vec-binary", "glove-gzip"],
 )  # fmt: skip
 def test_each_format_gives_the_same(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
