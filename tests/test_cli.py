@@ -456,11 +456,13 @@ def test_a_tensorflow_that_does_not_start_says_why(tmp_path):
 
 def test_every_command_module_is_complete():
     for name, module in cli.COMMANDS.items():
-        assert module.__name__ == f"{commands.__name__}.{name.replace('-', '_')}"
+        # A module cannot be called `import`.
+        file = {"import": "import_preset"}.get(name, name.replace("-", "_"))
+        assert module.__name__ == f"{commands.__name__}.{file}"
         assert module.SUMMARY and "\n" not in module.SUMMARY
         assert callable(module.parse) and callable(module.run) and callable(module.show)
     assert set(cli.COMMANDS) == {
         "quickstart", "prepare", "train", "evaluate", "generate", "export", "benchmark", "launch", "plan",
-        "tpu-check", "compress", "trim", "fill", "correct", "compare", "finetune", "predict", "vectors",
+        "tpu-check", "compress", "trim", "fill", "correct", "compare", "finetune", "predict", "vectors", "import",
     }  # fmt: skip
     assert evaluate.parse(["run"]).split == "validation"

@@ -46,9 +46,11 @@ class TransformerConfig:
     """Base of the rotary positions. No effect with positions=learned."""
     normalization: Literal["layer", "rms"] = "layer"
     """Layer normalization, or RMS normalization (Zhang and Sennrich 2019)."""
-    activation: Literal["gelu", "swiglu"] = "gelu"
-    """Of the feed-forward layer: GELU, or SiLU with a gate per unit (Shazeer 2020), which has half as many weights
-    more."""
+    norm_epsilon: float = 1e-5
+    """Added to the variance in every normalization; Llama and Gemma have 1e-6."""
+    activation: Literal["gelu", "gelu_tanh", "swiglu", "geglu"] = "gelu"
+    """Of the feed-forward layer: GELU, its approximation by tanh (GPT-2), or SiLU (swiglu) or that approximation
+    (geglu) with a gate per unit (Shazeer 2020), which has half as many weights more."""
     num_kv_heads: int = 0
     """Heads of keys and values, each read by several query heads (Ainslie et al. 2023); 0 takes num_heads."""
     attention_window: int = 0
@@ -63,6 +65,8 @@ class TransformerConfig:
     """Biases in the dense and normalization layers (GPT-2 has them)."""
     tie_embeddings: bool = True
     """Use the token embedding as the output projection (Press and Wolf 2017)."""
+    scale_embeddings: bool = False
+    """Multiply the token embedding by the square root of hidden_dim before the first block (Vaswani et al. 2017)."""
 
     def __post_init__(self) -> None:
         _check(
@@ -74,6 +78,7 @@ class TransformerConfig:
             known = get_args(get_type_hints(type(self))[name])
             check_range(getattr(self, name) in known, f"model.{name}", getattr(self, name), " or ".join(known))
         check_range(self.rope_base > 1, "model.rope_base", self.rope_base, "more than 1")
+        check_range(self.norm_epsilon > 0, "model.norm_epsilon", self.norm_epsilon, "more than 0")
         if self.num_heads % self.kv_heads:
             raise ConfigError(
                 f"model.num_heads={self.num_heads} is not divisible by model.num_kv_heads={self.num_kv_heads}"
@@ -89,6 +94,11 @@ class TransformerConfig:
     def feed_forward_width(self) -> int:
         """Width of the feed-forward layer."""
         return self.feed_forward_dim or 4 * self.hidden_dim
+
+    @property
+    def gated(self) -> bool:
+        """Whether the feed-forward layer has a gate for each unit."""
+        return self.activation in ("swiglu", "geglu")
 
     @property
     def kv_heads(self) -> int:

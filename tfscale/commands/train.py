@@ -41,6 +41,12 @@ def build_parser(family: str = "transformer") -> ArgumentParser:
         default="",
         help="File of word2vec or GloVe: the first embeddings of the tokens it knows.",
     )
+    parser.add_argument(
+        "--start",
+        type=str,
+        default="",
+        help="Run folder to begin with: its architecture, its weights, no model options.",
+    )
     add_config(parser, DistillConfig, "distill")
     return parser
 
@@ -119,6 +125,8 @@ def parse(
         name = word.partition("=")[0]
         if name.startswith("--") and name != "--help" and name[2:] not in option_types(parser):
             raise ConfigError(unknown_option(name, option_types(parser)))
+    if options_of_model := _given_to_model(words, document) if _starts(words, document) else []:
+        raise ConfigError(f"--start takes the model of that run; leave {', '.join(options_of_model)} out")
     if name := _preset(words, document):
         apply_yaml(parser, {"model": preset_options(name)}, f"preset {name}")
     if path:
@@ -138,6 +146,16 @@ def _family(words: Sequence[str], document: dict[str, Any]) -> Any:
     return section.get("family", "transformer") if isinstance(section, dict) else "transformer"
 
 
+def _starts(words: Sequence[str], document: dict[str, Any]) -> bool:
+    return bool(document.get("start")) or any(word.startswith("--start=") for word in words)
+
+
+def _given_to_model(words: Sequence[str], document: dict[str, Any]) -> list[str]:
+    section = document.get("model")
+    named = [word.partition("=")[0] for word in words if word.startswith("--model.")]
+    return named + [f"model.{key}" for key in (section if isinstance(section, dict) else {})]
+
+
 def _preset(words: Sequence[str], document: dict[str, Any]) -> str:
     named = [word.partition("=")[2] for word in words if word.startswith("--model.preset=")]
     section = document.get("model")
@@ -155,9 +173,15 @@ def run(options: Namespace) -> dict[str, Any]:
     distill = build_config(DistillConfig, options, "distill")
     if distill.weight and not distill.teacher:
         raise ConfigError(f"--distill.weight {distill.weight} needs --distill.teacher, a run folder")
-    if distill.teacher and options.vectors:
-        raise ConfigError("give either --vectors or --distill.teacher")
+    begins = [name for name, value in (("--vectors", options.vectors), ("--distill.teacher", distill.teacher),
+                                       ("--start", options.start)) if value]  # fmt: skip
+    if len(begins) > 1:
+        raise ConfigError(f"give either {' or '.join(begins)}")
     load_tensorflow()
+    if options.start:
+        from tfscale.training.start import train_from_run
+
+        return train_from_run(options.start, train_config, data=options.data, output=options.output)
     if options.vectors:
         from tfscale.training.vectors import train_from_vectors
 

@@ -54,7 +54,7 @@ def shrink_feed_forward(network: Network, width: int, batches: Iterable[Any] = (
         keep = _strongest(scores, width)
         reader = block.before_contract or block.contract
         columns = keep
-        if network.config.activation == "swiglu":  # Gates, then units.
+        if network.config.gated:  # Gates, then units.
             columns = np.concatenate([keep, keep + network.config.feed_forward_width])
         chosen[block.expand.kernel.path] = (slice(None), columns)
         chosen[reader.kernel.path] = (keep, slice(None))

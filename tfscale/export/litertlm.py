@@ -14,6 +14,7 @@ from tfscale.errors import ExportError
 from tfscale.export.limits import Checks
 from tfscale.export.parity import GREEDY_TOKENS
 from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers.bpe import BytePairTokenizer, byte_characters
 from tfscale.text.tokenizers.wordpiece import CONTINUATION, import_tokenizers
 
 TOP_P = 2
@@ -31,9 +32,9 @@ def check_bundle(network: Any, tokenizer: Tokenizer) -> None:
             f"a .litertlm bundle needs a model with key-value caches, and this is an {network.config.family}; "
             "export it with --format tflite"
         )
-    if tokenizer.kind not in ("sentencepiece", "wordpiece", "byte"):
+    if tokenizer.kind not in ("sentencepiece", "wordpiece", "bpe", "byte"):
         raise ExportError(
-            f"LiteRT-LM has no tokenizer of kind {tokenizer.kind}: it takes sentencepiece, wordpiece and byte; "
+            f"LiteRT-LM has no tokenizer of kind {tokenizer.kind}: it takes sentencepiece, wordpiece, bpe and byte; "
             "export with --format tflite, or train on data prepared with one of these"
         )
     try:
@@ -120,17 +121,14 @@ def _hugging_face(tokenizer: Tokenizer) -> str:
         ours = library.Tokenizer.from_str(tokenizer._files()["tokenizer.json"].decode())
         ours.decoder = decoders.Sequence([decoders.Replace(CONTINUATION, ""), decoders.Fuse()])
         return ours.to_str()
-    alphabet = dict(_byte_characters())
+    if isinstance(tokenizer, BytePairTokenizer):
+        ours = library.Tokenizer.from_str(tokenizer.model.decode())
+        ours.add_special_tokens([library.AddedToken(tokenizer.end_token, special=True)])
+        return ours.to_str()
+    alphabet = dict(byte_characters())
     vocabulary = {character: byte for byte, character in alphabet.items()} | {"</s>": tokenizer.end_id}
     ours = library.Tokenizer(library.models.BPE(vocab=vocabulary, merges=[]))
     ours.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     ours.decoder = decoders.ByteLevel()
     ours.add_special_tokens([library.AddedToken("</s>", special=True)])
     return ours.to_str()
-
-
-def _byte_characters() -> list[tuple[int, str]]:
-    """GPT-2's character for each byte: itself where it is printable, or one from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return [(byte, chr(byte if byte in printable else next(others))) for byte in range(256)]

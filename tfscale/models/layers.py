@@ -18,8 +18,6 @@ from tfscale.models.attention import CausalSelfAttention
 from tfscale.models.cached import cached_dense, cached_norm
 from tfscale.models.dropout import Dropout
 
-NORM_EPSILON = 1e-5
-
 
 def normal_initializers(seed: int, stddev: float = 0.02) -> Iterator[keras.initializers.Initializer]:
     """Endless normal initializers, each with a seed of its own, all fixed by `seed` (GPT-2's 0.02)."""
@@ -55,33 +53,35 @@ class PositionEmbedding(keras.layers.Layer):
 class TransformerBlock(keras.layers.Layer):
     """Pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); (B, T, D) -> (B, T, D).
 
-    The feed-forward layer is contract(gelu(expand(x))), or with `swiglu` contract(silu(gate) * up), where gate and up
-    are the two halves of expand(x) (Shazeer 2020).
+    The feed-forward layer is contract(gelu(expand(x))), or with a gate contract(silu(gate) * up) or contract(gelu(gate)
+    * up), where gate and up are the two halves of expand(x) (Shazeer 2020).
     """
 
     def __init__(self, hidden_dim, num_heads, feed_forward_dim, dropout=0.0, use_bias=False, num_layers=1, seed=0,
                  head_dim=0, feed_forward_rank=0, num_kv_heads=0, rope_base=0.0, window=0, normalization="layer",
-                 activation="gelu", **kwargs):  # fmt: skip
+                 activation="gelu", norm_epsilon=1e-5, **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         self.options = {
             "hidden_dim": hidden_dim, "num_heads": num_heads, "feed_forward_dim": feed_forward_dim,
             "dropout": dropout, "use_bias": use_bias, "num_layers": num_layers, "seed": seed, "head_dim": head_dim,
             "feed_forward_rank": feed_forward_rank, "num_kv_heads": num_kv_heads, "rope_base": rope_base,
             "window": window, "normalization": normalization, "activation": activation,
+            "norm_epsilon": norm_epsilon,
         }  # fmt: skip
+        gated = activation in _GATES
         initial = normal_initializers(seed)
         # GPT-2: what is added to the residual stream starts smaller by the square root of the number of additions.
         residual = normal_initializers(seed + 1, 0.02 / math.sqrt(2 * num_layers))
         policy = self.dtype_policy
-        self.attention_norm = norm_layer(normalization, use_bias, policy, "attention_norm")
+        self.attention_norm = norm_layer(normalization, use_bias, policy, "attention_norm", norm_epsilon)
         self.attention = CausalSelfAttention(
             hidden_dim, num_heads, dropout, use_bias, next(initial), next(residual), head_dim,
             num_kv_heads, rope_base, window, dtype=policy, name="attention",
         )  # fmt: skip
-        self.feed_forward_norm = norm_layer(normalization, use_bias, policy, "feed_forward_norm")
+        self.feed_forward_norm = norm_layer(normalization, use_bias, policy, "feed_forward_norm", norm_epsilon)
         self.expand = keras.layers.Dense(
-            feed_forward_dim * (2 if activation == "swiglu" else 1), use_bias=use_bias,
-            activation=None if activation == "swiglu" else "gelu", kernel_initializer=next(initial), dtype=policy,
+            feed_forward_dim * (2 if gated else 1), use_bias=use_bias,
+            activation=None if gated else _ACTIVATIONS[activation], kernel_initializer=next(initial), dtype=policy,
             name="expand",
         )  # fmt: skip
         self.contract = keras.layers.Dense(
@@ -116,9 +116,9 @@ class TransformerBlock(keras.layers.Layer):
         forwarded = self.feed_forward_norm(x)
         for layer in self.feed_forward_layers:
             forwarded = layer(forwarded)
-            if layer is self.expand and self.options["activation"] == "swiglu":
+            if layer is self.expand and self.options["activation"] in _GATES:
                 gate, up = ops.split(forwarded, 2, axis=-1)
-                forwarded = ops.silu(gate) * up
+                forwarded = _GATES[self.options["activation"]](gate) * up
         return x + self.residual_dropout(forwarded, training=training)
 
     @property
@@ -136,19 +136,34 @@ class TransformerBlock(keras.layers.Layer):
         forwarded = cached_norm(self.feed_forward_norm, x)
         for layer in self.feed_forward_layers:
             forwarded = cached_dense(layer, forwarded)
-            if layer is self.expand and self.options["activation"] == "swiglu":
-                gate, up = tf.split(forwarded, 2, axis=-1)
-                forwarded = gate * tf.sigmoid(gate) * up
-            elif layer is self.expand:
-                forwarded = tf.nn.gelu(forwarded)
+            if layer is self.expand:
+                forwarded = _cached_activation(self.options["activation"], forwarded)
         return x + forwarded, key_cache, value_cache
 
     def get_config(self):
         return {**super().get_config(), **self.options}
 
 
-def norm_layer(kind: str, use_bias: bool, policy: Any, name: str) -> keras.layers.Layer:
+def norm_layer(kind: str, use_bias: bool, policy: Any, name: str, epsilon: float = 1e-5) -> keras.layers.Layer:
     """Layer normalization ("layer", Ba et al. 2016), or RMS normalization ("rms", Zhang and Sennrich 2019)."""
     if kind == "rms":
-        return keras.layers.RMSNormalization(epsilon=NORM_EPSILON, dtype=policy, name=name)
-    return keras.layers.LayerNormalization(epsilon=NORM_EPSILON, center=use_bias, dtype=policy, name=name)
+        return keras.layers.RMSNormalization(epsilon=epsilon, dtype=policy, name=name)
+    return keras.layers.LayerNormalization(epsilon=epsilon, center=use_bias, dtype=policy, name=name)
+
+
+@keras.saving.register_keras_serializable("tfscale")
+def gelu_tanh(x):
+    """GELU by its approximation with tanh (Hendrycks and Gimpel 2016), as GPT-2 computes it."""
+    return ops.gelu(x, approximate=True)
+
+
+_ACTIVATIONS: dict[str, Any] = {"gelu": "gelu", "gelu_tanh": gelu_tanh}
+_GATES: dict[str, Any] = {"swiglu": ops.silu, "geglu": gelu_tanh}
+
+
+def _cached_activation(name, x):
+    """The activation in plain TensorFlow, gate and all."""
+    if name not in _GATES:
+        return tf.nn.gelu(x, approximate=name == "gelu_tanh")
+    gate, up = tf.split(x, 2, axis=-1)
+    return (gate * tf.sigmoid(gate) if name == "swiglu" else tf.nn.gelu(gate, approximate=True)) * up

@@ -56,12 +56,12 @@ class TransformerLM(Configured, keras.Model):
                 head_dim=config.head_dim, feed_forward_rank=config.feed_forward_rank,
                 num_kv_heads=config.num_kv_heads, window=config.attention_window,
                 rope_base=config.rope_base if config.positions == "rope" else 0.0,
-                normalization=config.normalization, activation=config.activation,
+                normalization=config.normalization, activation=config.activation, norm_epsilon=config.norm_epsilon,
                 dtype=policy, name=f"block_{index}",
             )
             for index in range(config.num_layers)
         ]  # fmt: skip
-        final_norm = norm_layer(config.normalization, config.use_bias, policy, "final_norm")
+        final_norm = norm_layer(config.normalization, config.use_bias, policy, "final_norm", config.norm_epsilon)
         widen: Any = None
         narrow: Any = None
         if config.embedding_rank:
@@ -75,7 +75,7 @@ class TransformerLM(Configured, keras.Model):
 
         inputs = keras.Input((None,), dtype="int32", name="tokens")
         x = token_embedding(inputs)
-        x = x if widen is None else widen(x)
+        x = _scaled(x if widen is None else widen(x), config)
         x = embedding_dropout(x if position_embedding is None else position_embedding(x))
         for block in blocks:
             x = block(x)
@@ -100,7 +100,7 @@ class TransformerLM(Configured, keras.Model):
             remat: compute the blocks' activations again in the backward pass; see `tfscale.models.remat`.
         """
         x = self.token_embedding(ids)
-        x = x if self.widen is None else self.widen(x)
+        x = _scaled(x if self.widen is None else self.widen(x), self.config)
         x = x if self.position_embedding is None else self.position_embedding(x)
         x = self.get_layer("embedding_dropout")(x, training=training)
         for block in self.blocks:
@@ -127,7 +127,7 @@ class TransformerLM(Configured, keras.Model):
         keys = config.kv_heads * config.head_width
         attention = 2 * d * (inner + keys) + bias * (inner + 2 * keys + d)
         # What the first matrix of the feed-forward layer gives: with SwiGLU also a gate for each unit.
-        wide = 2 * f if config.activation == "swiglu" else f
+        wide = 2 * f if config.gated else f
         feed_forward = (rank * (2 * d + wide + f) if rank else d * (wide + f)) + bias * (wide + d)
         tables = config.vocabulary_size * (width or d) * (1 if config.tie_embeddings else 2)
         embeddings = tables + 2 * width * d + (config.sequence_length * d if config.positions == "learned" else 0)
@@ -165,6 +165,7 @@ class TransformerLM(Configured, keras.Model):
         embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,)))
         if self.widen is not None:
             embedded = cached_dense(self.widen, embedded)
+        embedded = _scaled(embedded, self.config)
         if self.position_embedding is not None:
             embedded += tf.gather(variable(self.position_embedding.embeddings), input_pos)
         x = tf.reshape(embedded, (1, length, width))
@@ -182,3 +183,7 @@ class TransformerLM(Configured, keras.Model):
         else:
             logits = tf.matmul(x, variable(self.token_embedding.reverse_embeddings))
         return tf.reshape(logits, (1, length, self.config.vocabulary_size)), cache
+
+
+def _scaled(embedded: Any, config: TransformerConfig) -> Any:
+    return embedded * config.hidden_dim**0.5 if config.scale_embeddings else embedded

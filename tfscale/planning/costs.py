@@ -53,7 +53,7 @@ def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, 
     if isinstance(config, TransformerConfig):
         d, f, rank = config.hidden_dim, config.feed_forward_width, config.feed_forward_rank
         inner, width = config.num_heads * config.head_width, config.embedding_rank
-        keys, wide = config.kv_heads * config.head_width, f * (2 if config.activation == "swiglu" else 1)
+        keys, wide = config.kv_heads * config.head_width, f * (2 if config.gated else 1)
         forward = [(d, rank), (rank, wide), (f, rank), (rank, d)] if rank else [(d, wide), (f, d)]
         if width:
             yield from ((tokens, width, d), (tokens, d, width))
@@ -99,7 +99,7 @@ def _transformer(config: TransformerConfig) -> Costs:
     t, d, f = config.sequence_length, config.hidden_dim, config.feed_forward_width
     bias, v, rank, width = config.use_bias, config.vocabulary_size, config.feed_forward_rank, config.embedding_rank
     inner = config.num_heads * config.head_width
-    keys, wide = config.kv_heads * config.head_width, f * (2 if config.activation == "swiglu" else 1)
+    keys, wide = config.kv_heads * config.head_width, f * (2 if config.gated else 1)
     norm = d * (1 + (bias and config.normalization == "layer"))
     feed_forward = (rank * (2 * d + wide + f) if rank else d * (wide + f)) + bias * (wide + d)
     block = 2 * d * (inner + keys) + bias * (inner + 2 * keys + d) + feed_forward + 2 * norm

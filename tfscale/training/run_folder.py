@@ -131,7 +131,7 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
             raise ConfigError(
                 f"run {output} was begun with other {what}; start from the same run, or give another --output"
             )
-    if earlier["data_digest"] != now["data_digest"]:
+    if earlier.get("data_digest") != now["data_digest"]:
         raise DataError(f"run {output} was begun on other data than {now['data']}; give that data, or another --output")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from tfscale.errors import DataError, TokenizerError
 from tfscale.files import is_remote, open_file, read_json
 from tfscale.text.tokenizers.base import CONFIG_FILE, FORMAT_VERSION, Tokenizer
+from tfscale.text.tokenizers.bpe import BytePairTokenizer
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.character import CharacterTokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer
@@ -14,8 +15,10 @@ from tfscale.text.tokenizers.wordpiece import WordPieceTokenizer
 
 KINDS: dict[str, type[Tokenizer]] = {
     tokenizer.kind: tokenizer
-    for tokenizer in (SentencePieceTokenizer, WordPieceTokenizer, WordTokenizer, CharacterTokenizer, ByteTokenizer)
-}
+    for tokenizer in (
+        SentencePieceTokenizer, WordPieceTokenizer, BytePairTokenizer, WordTokenizer, CharacterTokenizer, ByteTokenizer,
+    )
+}  # fmt: skip
 
 
 def load_tokenizer(directory: str) -> Tokenizer:

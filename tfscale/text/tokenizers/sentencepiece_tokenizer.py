@@ -102,3 +102,29 @@ class SentencePieceTokenizer(Tokenizer):
     @classmethod
     def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "SentencePieceTokenizer":
         return cls(files["tokenizer.model"])
+
+
+def keeping_text(model: bytes) -> bytes:
+    """A SentencePiece model of somebody else's that reads text as it is.
+
+    Most put a space before the first word, and some join spaces or normalize characters: then a text would not come
+    back. The pieces stay; of a text's first word the tokens may be others than with the space.
+
+    Raises:
+        TokenizerError: the bytes are no SentencePiece model.
+
+    Example:
+        SentencePieceTokenizer(keeping_text(pathlib.Path("llama/tokenizer.model").read_bytes()))
+    """
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
+    try:
+        proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    except DecodeError as error:
+        raise TokenizerError(f"not a SentencePiece model ({error})") from error
+    proto.normalizer_spec.add_dummy_prefix = False
+    proto.normalizer_spec.remove_extra_whitespaces = False
+    proto.normalizer_spec.name = "identity"
+    proto.normalizer_spec.precompiled_charsmap = b""
+    return proto.SerializeToString(deterministic=True)

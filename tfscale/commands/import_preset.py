@@ -1,0 +1,64 @@
+"""`tfscale import`: a preset of keras-hub to a run folder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import new_parser, parse_words
+from tfscale.commands.display import print_figures
+from tfscale.commands.quiet import load_tensorflow
+from tfscale.errors import ConfigError
+
+SUMMARY = "a preset of keras-hub (GPT-2, Llama, Gemma, ...) -> a run folder"
+
+
+def build_parser() -> ArgumentParser:
+    """The options of `tfscale import`."""
+    parser = new_parser(
+        "import",
+        "Takes weights and tokenizer of a keras-hub decoder. The run evaluates, generates and exports as it is; to "
+        "train it on, prepare data with its tokenizer (tfscale prepare --tokenizer-from) and start from it (tfscale "
+        "train --start).",
+    )
+    parser.add_argument("preset", metavar="PRESET", help="Folder of a preset, or a name that keras-hub can fetch.")
+    parser.add_argument("--output", type=str, required=True, help="Run folder to write.")
+    parser.add_argument(
+        "--sequence_length",
+        type=int,
+        default=0,
+        help="Context of the run in tokens; 0 takes all learned positions, or 1,024 with rotary ones.",
+    )
+    parser.add_argument(
+        "--precision",
+        type=str,
+        default="float32",
+        help="Compute type in which it is trained on: float32, mixed_float16 or mixed_bfloat16.",
+    )
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale import`."""
+    options = parse_words(build_parser(), words)
+    if options.sequence_length < 0:
+        raise ConfigError(f"--sequence-length: expected 0 (the model's) or more; received {options.sequence_length}")
+    known = ("float32", "mixed_float16", "mixed_bfloat16")
+    if options.precision not in known:
+        raise ConfigError(f"--precision: expected one of {', '.join(known)}; received {options.precision!r}")
+    return options
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Writes the run; returns what it is."""
+    load_tensorflow()
+    from tfscale.training.hub_run import import_keras_hub
+
+    return import_keras_hub(
+        options.preset, options.output, sequence_length=options.sequence_length, precision=options.precision
+    )
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints what was written."""
+    print_figures({name.replace("_", " "): value for name, value in result.items()})

@@ -1,0 +1,118 @@
+"""Byte-pair encoding over bytes (Sennrich et al. 2016; Radford et al. 2019), as GPT-2, Llama 3 and Qwen have it.
+
+Such tokenizers come with models that others trained; a vocabulary of one's own is rather SentencePiece's.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tfscale.errors import TokenizerError
+from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.wordpiece import import_tokenizers
+
+LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""What Llama 3 and Qwen take for words; GPT-2's is built into the library."""
+
+
+def byte_characters() -> list[tuple[int, str]]:
+    """GPT-2's character for each byte: itself where it is printable, or one from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [(byte, chr(byte if byte in printable else next(others))) for byte in range(256)]
+
+
+class BytePairTokenizer(Tokenizer):
+    """Merges bytes in the order in which the merges were learned, within words.
+
+    Args:
+        model: the content of `tokenizer.json`, which Hugging Face's `tokenizers` can read.
+        end_token: the token that follows every document, as the vocabulary spells it.
+
+    Raises:
+        TokenizerError: `tokenizers` is not installed, the content is not such a file, or it lacks a byte or the end.
+    """
+
+    kind = "bpe"
+    lossless = True
+
+    def __init__(self, model: bytes, end_token: str):
+        self.model, self.end_token = model, end_token
+        try:
+            self._tokenizer = import_tokenizers().Tokenizer.from_str(model.decode())
+        except TokenizerError:
+            raise
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"tokenizer.json is not a tokenizer of Hugging Face's library ({error})") from error
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=False)
+        bytes_of = {character: byte for byte, character in byte_characters()}
+        missing = [character for character in bytes_of if character not in vocabulary]
+        if missing or end_token not in vocabulary:
+            lacking = f"the byte 0x{bytes_of[missing[0]]:02X}" if missing else f"the end token {end_token!r}"
+            raise TokenizerError(f"the vocabulary has no entry for {lacking}")
+        self.vocabulary_size = max(vocabulary.values()) + 1
+        self.end_id = vocabulary[end_token]
+        self.unknown_id = None
+        self._pieces = [""] * self.vocabulary_size
+        self._bytes = [b""] * self.vocabulary_size
+        for piece, id in vocabulary.items():
+            self._pieces[id] = piece
+            # Special tokens are spelled as they are.
+            plain = all(character in bytes_of for character in piece)
+            self._bytes[id] = bytes(bytes_of[character] for character in piece) if plain else piece.encode()
+
+    @classmethod
+    def from_merges(
+        cls, vocabulary: Mapping[str, int], merges: Iterable[str], end_token: str, words: str = ""
+    ) -> "BytePairTokenizer":
+        """A tokenizer of a vocabulary and its merges, `vocab.json` and `merges.txt` of most models.
+
+        Args:
+            vocabulary: token, its bytes written as GPT-2's characters -> id.
+            merges: two tokens and a space between, in their order; a line `#version` is passed over.
+            end_token: the token that follows every document.
+            words: regular expression of what is a word; empty takes GPT-2's.
+
+        Raises:
+            TokenizerError: a merge of tokens that do not exist, and as the class.
+
+        Example:
+            BytePairTokenizer.from_merges(json.load(vocabulary), merges.read().splitlines(), "<|endoftext|>")
+        """
+        library = import_tokenizers()
+        pairs = [tuple(line.split(" ")) for line in merges if line.strip() and not line.startswith("#version")]
+        try:
+            ours = library.Tokenizer(library.models.BPE(vocab=dict(vocabulary), merges=pairs))
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"vocabulary and merges do not belong together ({error})") from error
+        split, by_bytes = library.pre_tokenizers.Split, library.pre_tokenizers.ByteLevel
+        ours.pre_tokenizer = by_bytes(add_prefix_space=False)
+        if words:
+            ours.pre_tokenizer = library.pre_tokenizers.Sequence(
+                [split(library.Regex(words), behavior="isolated"), by_bytes(add_prefix_space=False, use_regex=False)]
+            )
+        ours.decoder = library.decoders.ByteLevel()
+        return cls(json.dumps(json.loads(ours.to_str()), sort_keys=True, ensure_ascii=False).encode(), end_token)
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def piece(self, id: int) -> str:
+        self.check_id(id)
+        return self._pieces[id]
+
+    def token_bytes(self, id: int, previous: int | None) -> bytes:
+        return self._bytes[id]
+
+    def _files(self) -> dict[str, bytes]:
+        return {"tokenizer.json": self.model}
+
+    def _config(self) -> dict[str, Any]:
+        return {**super()._config(), "end_token": self.end_token}
+
+    @classmethod
+    def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "BytePairTokenizer":
+        return cls(files["tokenizer.json"], config["end_token"])
