@@ -27,6 +27,7 @@ _HOME = {
     "GRUConfig": "tfscale.config",
     "RNNConfig": "tfscale.config",
     "NNLMConfig": "tfscale.config",
+    "BERTConfig": "tfscale.config",
     "BiLSTMConfig": "tfscale.config",
     "NGramConfig": "tfscale.config",
     "DistillConfig": "tfscale.compress_config",

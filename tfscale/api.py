@@ -122,7 +122,7 @@ def fill(target: str, *, text: str, count: int = 5, threads: int = 1) -> "list[F
     """The most likely tokens for the gap `___` in a text; see `tfscale.evaluation.cloze.fill`.
 
     Args:
-        target: RUN_DIR of the family bilstm, or its exported file or folder.
+        target: RUN_DIR of the family bilstm or bert, or the exported file or folder of a bilstm.
         text: holds `___` once.
         count: how many to give.
         threads: CPU threads; no effect on a run.
@@ -139,7 +139,7 @@ def correct(target: str, *, text: str, edit_cost: float = EDIT_COST, threads: in
     """Words of a text that are probably misspelt; see `tfscale.evaluation.cloze.correct`.
 
     Args:
-        target: RUN_DIR of the family bilstm, or its exported file or folder.
+        target: RUN_DIR of the family bilstm or bert, or the exported file or folder of a bilstm.
         text: a sentence or two.
         edit_cost: nats by which the text must become more likely.
         threads: CPU threads; no effect on a run.
@@ -154,10 +154,11 @@ def _cloze(target: str, threads: int, text: str) -> tuple[Any, Any, str, int]:
     kind, opened = open_target(target, threads)
     network = opened.network if kind == "run" else None
     if kind == "bundle" or not (getattr(network, "cloze", False) or getattr(opened, "metadata", {}).get("cloze")):
-        raise ConfigError(f"{target} does not read both sides of a gap; give a run of --model.family bilstm")
+        raise ConfigError(f"{target} does not read both sides of a gap; give a run of --model.family bilstm or bert")
     if network is None:
         return opened.logits, opened.tokenizer, text, opened.sequence_length
-    return lambda ids: network(ids[None])[0], opened.tokenizer, text, network.config.sequence_length
+    read = getattr(network, "cloze_logits", None) or (lambda ids: network(ids[None])[0])
+    return read, opened.tokenizer, text, network.config.sequence_length
 
 
 def predict(

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from tfscale.errors import ConfigError, check_range
 from tfscale.model_config import (
     MODEL_CONFIGS,
+    BERTConfig,
     BiLSTMConfig,
     GRUConfig,
     LSTMConfig,
@@ -27,6 +28,7 @@ from tfscale.refused import explain_refusal
 __all__ = [
     "EDIT_COST",
     "MODEL_CONFIGS",
+    "BERTConfig",
     "BiLSTMConfig",
     "ExportConfig",
     "GRUConfig",

@@ -91,6 +91,11 @@ class TransformerConfig:
             raise ConfigError(f"rotary positions turn pairs of numbers, and a head has {self.head_width} of them")
 
     @property
+    def table_rows(self) -> int:
+        """Rows of the token embedding."""
+        return self.vocabulary_size
+
+    @property
     def feed_forward_width(self) -> int:
         """Width of the feed-forward layer."""
         return self.feed_forward_dim or 4 * self.hidden_dim
@@ -109,6 +114,28 @@ class TransformerConfig:
     def head_width(self) -> int:
         """Width of a head."""
         return self.head_dim or self.hidden_dim // self.num_heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class BERTConfig(TransformerConfig):
+    """Transformer whose tokens see both sides, trained to guess hidden tokens (Devlin et al. 2019): what tasks start
+    from. It has one token more, the mask."""
+
+    family: ClassVar[str] = "bert"
+
+    mask_rate: float = 0.15
+    """Part of the tokens of a training window that are to be guessed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(0 < self.mask_rate <= 0.5, "model.mask_rate", self.mask_rate, "above 0 to 0.5")
+        if self.attention_window:
+            raise ConfigError("model.attention_window is for a model that looks back; bert sees all of both sides")
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of the token embedding: the vocabulary, and the mask."""
+        return self.vocabulary_size + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,5 +283,7 @@ class NGramConfig:
 
 ModelConfig = TransformerConfig | RecurrentConfig | NNLMConfig | BiLSTMConfig
 MODEL_CONFIGS: dict[str, Any] = {
-    config.family: config for config in (TransformerConfig, LSTMConfig, GRUConfig, RNNConfig, NNLMConfig, BiLSTMConfig)
-}
+    config.family: config for config in (
+        TransformerConfig, LSTMConfig, GRUConfig, RNNConfig, NNLMConfig, BiLSTMConfig, BERTConfig,
+    )
+}  # fmt: skip

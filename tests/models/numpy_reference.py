@@ -18,8 +18,9 @@ def layer_norm(x, scale, shift):
     return (x - mean) / np.sqrt(variance + 1e-5) * scale + shift
 
 
-def transformer(weights, ids, num_layers, num_heads):
-    """`weights`: name -> array; ids (T,). Attention is a loop over positions and heads: each looks at itself and back."""
+def transformer(weights, ids, num_layers, num_heads, both_sides=False):
+    """`weights`: name -> array; ids (T,). Attention is a loop over positions and heads: each looks at itself and back,
+    or at all."""
     x = weights["tokens"][ids] + weights["positions"][: len(ids)]
     for i in range(num_layers):
         w = {name.removeprefix(f"{i}."): value for name, value in weights.items() if name.startswith(f"{i}.")}
@@ -30,8 +31,9 @@ def transformer(weights, ids, num_layers, num_heads):
         for head in range(num_heads):
             part = slice(head * width, (head + 1) * width)
             for t in range(len(ids)):
-                scores = key[: t + 1, part] @ query[t, part] / np.sqrt(width)
-                attended[t, part] = softmax(scores) @ value[: t + 1, part]
+                seen = len(ids) if both_sides else t + 1
+                scores = key[:seen, part] @ query[t, part] / np.sqrt(width)
+                attended[t, part] = softmax(scores) @ value[:seen, part]
         x = x + attended @ w["out"] + w["out_bias"]
         hidden = layer_norm(x, w["norm2"], w["norm2_shift"]) @ w["expand"] + w["expand_bias"]
         hidden = hidden * 0.5 * (1 + erf_array(hidden / np.sqrt(2)))

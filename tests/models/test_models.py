@@ -11,6 +11,7 @@ from models.numpy_reference import transformer
 
 from tfscale import models
 from tfscale.config import (
+    BERTConfig,
     BiLSTMConfig,
     GRUConfig,
     LSTMConfig,
@@ -34,6 +35,9 @@ CONFIGS = {
     "transformer_heads_and_ranks": TransformerConfig(
         vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=3, head_dim=6, use_bias=True,
         feed_forward_dim=24, feed_forward_rank=7, embedding_rank=5,
+    ),
+    "bert": BERTConfig(
+        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, dropout=0.1, use_bias=True
     ),
     "llama": TransformerConfig(
         vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=6,
@@ -71,7 +75,7 @@ CONFIGS = {
     "rnn": RNNConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2, recurrent_dropout=0.2),
 }  # fmt: skip
 
-CAUSAL = [name for name in CONFIGS if not name.startswith("bilstm")]
+CAUSAL = [name for name in CONFIGS if not name.startswith("b")]
 
 
 def randomized(config, seed=0):
@@ -93,7 +97,7 @@ def product(before, layer):
     return kernel if before is None else np.asarray(before.kernel, np.float64) @ kernel
 
 
-@pytest.mark.parametrize("name", ["transformer", "transformer_untied_bias", "transformer_heads_and_ranks"])
+@pytest.mark.parametrize("name", ["transformer", "transformer_untied_bias", "transformer_heads_and_ranks", "bert"])
 def test_transformer_equals_numpy_reference(name):
     config = CONFIGS[name]
     network = randomized(config)
@@ -115,12 +119,14 @@ def test_transformer_equals_numpy_reference(name):
         }  # fmt: skip
     w |= {"norm": network.final_norm.gamma, "norm_shift": network.final_norm.beta if config.use_bias else zero}
     tied = np.asarray(network.token_embedding.embeddings).T
-    w["softmax"] = tied if config.tie_embeddings else network.token_embedding.reverse_embeddings
+    w["softmax"] = tied[:, :29] if config.tie_embeddings else network.token_embedding.reverse_embeddings
     if config.embedding_rank:
         w["tokens"] = np.asarray(network.token_embedding.embeddings, np.float64) @ np.asarray(network.widen.kernel)
         w["softmax"] = np.asarray(network.narrow.kernel, np.float64) @ tied
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
-    expected = np.stack([transformer(w, row, config.num_layers, config.num_heads) for row in ids()])
+    bert = config.family == "bert"
+    rows = [transformer(w, row, config.num_layers, config.num_heads, both_sides=bert) for row in ids()]
+    expected = np.stack(rows)
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 

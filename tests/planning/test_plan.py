@@ -10,6 +10,7 @@ import pytest
 from tfscale import models
 from tfscale.commands import plan as command
 from tfscale.config import (
+    BERTConfig,
     BiLSTMConfig,
     GRUConfig,
     LSTMConfig,
@@ -32,6 +33,7 @@ LLAMA = TransformerConfig(
 GRU = GRUConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, num_layers=2)
 RNN = RNNConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, tie_embeddings=True)
 NNLM = NNLMConfig(vocabulary_size=1000, sequence_length=64, context_tokens=4, embedding_dim=64, hidden_dim=256)
+BERT = BERTConfig(vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=2, num_heads=4)
 BILSTM = BiLSTMConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256)
 TRAIN = TrainConfig(global_batch_size=16)
 SLOW = Chip("slow", 1e12, 1e12, 1e9, 1e10, 8, 1e9, 1e8, 0.5, "made up")
@@ -45,7 +47,7 @@ SLOW = Chip("slow", 1e12, 1e12, 1e9, 1e10, 8, 1e9, 1e8, 0.5, "made up")
         LSTM,
         dataclasses.replace(LSTM, tie_embeddings=True, num_layers=3),
         dataclasses.replace(LSTM, tie_embeddings=True, embedding_dim=256),
-        LLAMA, dataclasses.replace(LLAMA, use_bias=True, feed_forward_rank=8, embedding_rank=16),
+        BERT, LLAMA, dataclasses.replace(LLAMA, use_bias=True, feed_forward_rank=8, embedding_rank=16),
         dataclasses.replace(LLAMA, normalization="layer", use_bias=True, activation="gelu"),
         GRU, RNN, NNLM, dataclasses.replace(NNLM, direct_connections=True),
         BILSTM, dataclasses.replace(BILSTM, tie_embeddings=False, num_layers=2),

@@ -11,7 +11,7 @@ import pytest
 from export.exported import make_run
 
 from tfscale import cli
-from tfscale.config import BiLSTMConfig, ExportConfig, GRUConfig, LSTMConfig, NNLMConfig, TransformerConfig
+from tfscale.config import BERTConfig, BiLSTMConfig, ExportConfig, GRUConfig, LSTMConfig, NNLMConfig, TransformerConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
 from tfscale.export.task import export_task
@@ -26,6 +26,9 @@ LENGTH = 48
 BASES = {
     "bilstm": BiLSTMConfig(vocabulary_size=257, sequence_length=LENGTH, embedding_dim=24, hidden_dim=32),
     "transformer": TransformerConfig(
+        vocabulary_size=257, sequence_length=LENGTH, hidden_dim=32, num_layers=2, num_heads=4, positions="rope"
+    ),
+    "bert": BERTConfig(
         vocabulary_size=257, sequence_length=LENGTH, hidden_dim=32, num_layers=2, num_heads=4, positions="rope"
     ),
     "lstm": LSTMConfig(vocabulary_size=257, sequence_length=LENGTH, embedding_dim=24, hidden_dim=32),
@@ -97,7 +100,7 @@ def fit(runs, family, rows, tmp_path, task, epochs=12, **options):
     return finetune(runs(family), config)
 
 
-@pytest.mark.parametrize("family", ["transformer", "lstm", "nnlm"])
+@pytest.mark.parametrize("family", ["transformer", "lstm", "bert"])
 def test_classify_learns_and_its_file_does_the_same(family, runs, tmp_path, capsys):
     summary = fit(runs, family, opinions, tmp_path, "classify", epochs=6)
     assert summary["test"]["f1"] > 0.9 > 0.5 > summary["test"]["baseline"]["f1"]

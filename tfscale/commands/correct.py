@@ -16,7 +16,7 @@ SUMMARY = "words that are probably misspelt, by a bidirectional model"
 def build_parser() -> ArgumentParser:
     """The options of `tfscale correct`."""
     parser = new_parser(
-        "correct", "Finds words one letter away from one that makes the text much more likely, by a bilstm."
+        "correct", "Finds words one letter away from one that makes the text much more likely, by a bilstm or bert."
     )
     parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
     parser.add_argument("--text", type=str, required=True, help="A sentence or two.")

@@ -14,7 +14,9 @@ SUMMARY = "the most likely tokens for a gap in a text, by a bidirectional model"
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale fill`."""
-    parser = new_parser("fill", "Fills the gap in a text by a run of the family bilstm, or by its exported file.")
+    parser = new_parser(
+        "fill", "Fills the gap in a text by a run of the family bilstm or bert, or the exported file of a bilstm."
+    )
     parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
     parser.add_argument("--text", type=str, required=True, help="Text with the gap, as ___ (three underscores).")
     parser.add_argument("--count", type=int, default=5, help="How many tokens to show.")

@@ -106,12 +106,12 @@ def trim_tokenizer(
 
 def trim_network(network: Network, kept: Sequence[int]) -> Network:
     """The network with the rows of `kept` tokens, in their order; its other logits are what they were."""
+    if not hasattr(network, "cached_step"):
+        raise ConfigError(f"trim is for models of the next token, and this is {type(network).__name__}")
     config = network.config
     small = build_network(
         type(config)(**{**to_dict(config), "vocabulary_size": len(kept)}), network.precision, network.seed
     )
-    if not hasattr(network, "cached_step"):
-        raise ConfigError(f"trim is for models of the next token, and this is {type(network).__name__}")
     columns = [network.output_layer.kernel, network.output_layer.bias] if (
         not isinstance(network, TransformerLM) and network.output_layer is not None
     ) else []  # fmt: skip

@@ -61,16 +61,21 @@ def evaluate_run(
     if text_files:
         stream, utf8_bytes = text_stream(run.tokenizer, text_files)
         windows = text_windows(stream, length, run.tokenizer.end_id)
-        dataset = tf.data.Dataset.from_tensor_slices(windows).batch(rows)
+        dataset = _for_network(run, tf.data.Dataset.from_tensor_slices(windows).batch(rows))
         return evaluate_network(run.network, dataset, utf8_bytes).to_dict() | {"text": list(text_files)}
     data_dir = data_dir or run.data_dir
     if data_dir is None:
         raise ConfigError(f"the data that {run.directory} was trained on is gone; give text or data to evaluate on")
     manifest = _manifest(data_dir, split, run.tokenizer)
-    dataset = evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows)
+    dataset = _for_network(run, evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows))
     with data_errors(data_dir):
         score = evaluate_network(run.network, dataset, manifest.splits[split].utf8_bytes)
     return score.to_dict() | {"data": data_dir, "split": split}
+
+
+def _for_network(run: Run, dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The batches as the network reads them, which is another way where it guesses hidden tokens."""
+    return run.network.evaluation_batches(dataset) if hasattr(run.network, "evaluation_batches") else dataset
 
 
 def evaluate_file(

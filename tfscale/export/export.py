@@ -95,6 +95,11 @@ def export_run(
 
 def _export_cloze(run: "Run", config: ExportConfig, held_out: Sequence[int] | None) -> dict[str, Any]:
     """A model that reads both sides does not decode token by token: it becomes a file that scores windows."""
+    if hasattr(run.network, "mask_id"):
+        raise ConfigError(
+            "a run of the family bert guesses hidden tokens and is a start for tasks: fine-tune it (tfscale finetune) "
+            "and export what comes out"
+        )
     if config.format != "tflite":
         raise ConfigError(f"format={config.format!r} is for models that write text; give --format tflite for a bilstm")
     tokens = held_out if held_out is not None else held_out_tokens(run, config.parity_tokens)[0]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tfscale.config import (
+    BERTConfig,
     BiLSTMConfig,
     GRUConfig,
     LSTMConfig,
@@ -13,17 +14,18 @@ from tfscale.config import (
     TransformerConfig,
 )
 from tfscale.errors import ConfigError
+from tfscale.models.bert import BERT
 from tfscale.models.bilstm import BiLSTMLM
 from tfscale.models.nnlm import NNLM
 from tfscale.models.recurrent import GRULM, LSTMLM, RNNLM, RecurrentLM
 from tfscale.models.transformer import TransformerLM
 
 Network = TransformerLM | RecurrentLM | NNLM
-"""Networks that predict the next token and decode token by token; `BiLSTMLM` does neither."""
+"""Networks that predict the next token and decode token by token; `BiLSTMLM` and `BERT` do neither."""
 
 _FAMILIES: dict[Any, Any] = {
     TransformerConfig: TransformerLM, LSTMConfig: LSTMLM, GRUConfig: GRULM, RNNConfig: RNNLM, NNLMConfig: NNLM,
-    BiLSTMConfig: BiLSTMLM,
+    BiLSTMConfig: BiLSTMLM, BERTConfig: BERT,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Causal self-attention: many heads or few key-value heads, learned or rotary positions, all of the past or a window.
+"""Self-attention, causal or not: many heads or few key-value heads, learned or rotary positions, all or a window.
 
 Shapes: B batch, T tokens, D hidden_dim, H query heads, G key-value heads, R = H / G, K width of a head, C context,
 S tokens of one cached call, W attention window, N = T / W.
@@ -23,6 +23,8 @@ MASKED = -1e9
 class CausalSelfAttention(keras.layers.Layer):
     """Attention of each token to itself and those before it: (B, T, D) -> (B, T, D) (Vaswani et al. 2017).
 
+    With `causal=False` to those after it too, as in BERT.
+
     Query, key and value come from one matrix product, which is what makes the step fast on small models.
     Scores and softmax are computed in float32 under every precision.
 
@@ -35,11 +37,12 @@ class CausalSelfAttention(keras.layers.Layer):
         window: W, tokens that a token sees, itself included (Beltagy et al. 2020); 0 is all.
         dropout: rate on the attention weights.
         use_bias: biases in the two dense layers.
+        causal: whether a token sees those before it alone.
     """
 
     def __init__(self, hidden_dim, num_heads, dropout, use_bias, query_key_value_initializer="glorot_uniform",
                  output_initializer="glorot_uniform", head_dim=0, num_kv_heads=0, rope_base=0.0, window=0,
-                 **kwargs):  # fmt: skip
+                 causal=True, **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
@@ -47,6 +50,7 @@ class CausalSelfAttention(keras.layers.Layer):
         self.head_dim = head_dim or hidden_dim // num_heads
         self.rope_base = rope_base
         self.window = window
+        self.causal = causal
         self.dropout = dropout
         self.use_bias = use_bias
         self.query_key_value = keras.layers.Dense(
@@ -108,10 +112,10 @@ class CausalSelfAttention(keras.layers.Layer):
         repeats = self.num_heads // groups
         query = ops.reshape(ops.transpose(query, (0, 2, 1, 3)), (-1, groups, repeats * length, width))
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
-        hidden = 1.0 - ops.tril(ops.ones((length, length), dtype="float32"))
+        hidden = 1.0 - ops.tril(ops.ones((length, length), dtype="float32")) if self.causal else 0.0
         if self.window:
             hidden = hidden + ops.tril(ops.ones((length, length), dtype="float32"), -self.window)
-        if repeats > 1:
+        if repeats > 1 and self.causal:
             hidden = ops.tile(hidden, (repeats, 1))
         mixed = ops.matmul(self._weights(scores, hidden, training), ops.transpose(value, (0, 2, 1, 3)))
         mixed = ops.reshape(mixed, (-1, self.num_heads, length, width))
@@ -164,5 +168,6 @@ class CausalSelfAttention(keras.layers.Layer):
         return cached_dense(self.output_projection, mixed), key_cache, value_cache
 
     def get_config(self):
-        names = ("hidden_dim", "num_heads", "dropout", "use_bias", "head_dim", "num_kv_heads", "rope_base", "window")
+        names = ("hidden_dim", "num_heads", "dropout", "use_bias", "head_dim", "num_kv_heads", "rope_base", "window",
+                 "causal")  # fmt: skip
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -8,8 +8,7 @@ the seed: two multiplications and three shifts, which cost next to nothing where
 import keras
 import tensorflow as tf
 
-_ODD = 0x9E3779B9
-"""2^32 over the golden ratio: it spreads neighbours (Knuth, The Art of Computer Programming, 6.4)."""
+from tfscale.data.hashing import seeded, threshold
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -52,23 +51,10 @@ def dropped(x: tf.Tensor, rate: float, seed: tf.Tensor, mask_shape=None) -> tf.T
 def keep_mask(shape, rate: float, seed: tf.Tensor) -> tf.Tensor:
     """Booleans of a shape, each true with probability 1 - rate, that depend on place and seed alone.
 
-    The mixing function is the best of its size in bias that is known (Wellons 2018, "Prospecting for hash functions").
-
     Args:
         shape: sizes, integers or scalar tensors.
         rate: probability of false, 0 to 1.
         seed: (2,) integers.
     """
-    seed = tf.cast(seed, tf.uint32)
     count = tf.reduce_prod(tf.stack([tf.cast(size, tf.int32) for size in shape]))
-    x = tf.cast(tf.range(count), tf.uint32) * tf.constant(_ODD, tf.uint32)
-    for word in (seed[0], seed[1]):
-        x = _mixed(tf.bitwise.bitwise_xor(x, word * tf.constant(_ODD, tf.uint32)))
-    return tf.reshape(x >= tf.constant(min(round(rate * 2**32), 2**32 - 1), tf.uint32), shape)
-
-
-def _mixed(x: tf.Tensor) -> tf.Tensor:
-    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
-        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32)))
-        x = x * tf.constant(factor, tf.uint32)
-    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(15, tf.uint32)))
+    return tf.reshape(seeded(tf.cast(tf.range(count), tf.uint32), seed[0], seed[1]) >= threshold(rate), shape)

@@ -17,19 +17,17 @@ from tfscale.models.layers import PositionEmbedding, TransformerBlock, norm_laye
 from tfscale.models.remat import rematerialized
 
 
-@keras.saving.register_keras_serializable("tfscale")
-class TransformerLM(Configured, keras.Model):
-    """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the ids up to t only.
+class TransformerNetwork(Configured, keras.Model):
+    """Embedding, blocks and output table: what a Transformer is, whichever way its tokens look.
 
     Args:
         config: the architecture; `vocabulary_size` must be set.
         precision: compute type of the layers; weights and logits are float32.
         seed: seed of the initial weights.
-
-    Example:
-        network = TransformerLM(TransformerConfig(vocabulary_size=256, sequence_length=64))
-        logits = network(tf.zeros((8, 64), tf.int32))  # (8, 64, 256)
     """
+
+    causal = True
+    """Whether a token sees those before it alone."""
 
     config_class = TransformerConfig
 
@@ -40,7 +38,7 @@ class TransformerLM(Configured, keras.Model):
         policy = keras.dtype_policies.DTypePolicy(precision)
         initial = normal_initializers(seed)
         token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocabulary_size, config.embedding_rank or config.hidden_dim, tie_weights=config.tie_embeddings,
+            config.table_rows, config.embedding_rank or config.hidden_dim, tie_weights=config.tie_embeddings,
             embeddings_initializer=next(initial), dtype=policy, name="token_embedding",
         )  # fmt: skip
         position_initializer = next(initial)
@@ -57,6 +55,7 @@ class TransformerLM(Configured, keras.Model):
                 num_kv_heads=config.num_kv_heads, window=config.attention_window,
                 rope_base=config.rope_base if config.positions == "rope" else 0.0,
                 normalization=config.normalization, activation=config.activation, norm_epsilon=config.norm_epsilon,
+                causal=self.causal,
                 dtype=policy, name=f"block_{index}",
             )
             for index in range(config.num_layers)
@@ -80,7 +79,8 @@ class TransformerLM(Configured, keras.Model):
         for block in blocks:
             x = block(x)
         x = final_norm(x)
-        logits = logits_layer(token_embedding(x if narrow is None else narrow(x), reverse=True))
+        logits = token_embedding(x if narrow is None else narrow(x), reverse=True)
+        logits = logits_layer(_of_vocabulary(logits, config))
         super().__init__(inputs=inputs, outputs=logits, name=name)
         self.config = config
         self.precision = precision
@@ -110,7 +110,7 @@ class TransformerLM(Configured, keras.Model):
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
         """Hidden states (..., D) -> logits (..., V) float32, so that project(hidden_states(ids)) is network(ids)."""
-        return self.get_layer("logits")(self.token_embedding(hidden, reverse=True))
+        return self.get_layer("logits")(_of_vocabulary(self.token_embedding(hidden, reverse=True), self.config))
 
     @property
     def output_variables(self) -> list[keras.Variable]:
@@ -129,9 +129,26 @@ class TransformerLM(Configured, keras.Model):
         # What the first matrix of the feed-forward layer gives: with SwiGLU also a gate for each unit.
         wide = 2 * f if config.gated else f
         feed_forward = (rank * (2 * d + wide + f) if rank else d * (wide + f)) + bias * (wide + d)
-        tables = config.vocabulary_size * (width or d) * (1 if config.tie_embeddings else 2)
+        tables = config.table_rows * (width or d) * (1 if config.tie_embeddings else 2)
         embeddings = tables + 2 * width * d + (config.sequence_length * d if config.positions == "learned" else 0)
         return embeddings + config.num_layers * (attention + feed_forward + 2 * norm) + norm
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class TransformerLM(TransformerNetwork):
+    """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the ids up to t only.
+
+    Args:
+        config: the architecture; `vocabulary_size` must be set.
+        precision: compute type of the layers; weights and logits are float32.
+        seed: seed of the initial weights.
+
+    Example:
+        network = TransformerLM(TransformerConfig(vocabulary_size=256, sequence_length=64))
+        logits = network(tf.zeros((8, 64), tf.int32))  # (8, 64, 256)
+    """
+
+    config_class = TransformerConfig
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at the start."""
@@ -183,6 +200,11 @@ class TransformerLM(Configured, keras.Model):
         else:
             logits = tf.matmul(x, variable(self.token_embedding.reverse_embeddings))
         return tf.reshape(logits, (1, length, self.config.vocabulary_size)), cache
+
+
+def _of_vocabulary(logits: Any, config: TransformerConfig) -> Any:
+    """Logits of tokens: what the table has besides is never predicted."""
+    return logits if config.table_rows == config.vocabulary_size else logits[..., : config.vocabulary_size]
 
 
 def _scaled(embedded: Any, config: TransformerConfig) -> Any:

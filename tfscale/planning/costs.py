@@ -60,7 +60,7 @@ def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, 
         for _ in range(config.num_layers):
             yield from ((tokens, d, inner + 2 * keys), (tokens, inner, d))
             yield from ((tokens, k, n) for k, n in forward)
-        yield tokens, width or d, config.vocabulary_size
+        yield tokens, width or d, config.table_rows
         return
     if isinstance(config, NNLMConfig):
         window = config.context_tokens * config.embedding_dim
@@ -97,7 +97,7 @@ def _product_flops(config: ModelConfig) -> float:
 
 def _transformer(config: TransformerConfig) -> Costs:
     t, d, f = config.sequence_length, config.hidden_dim, config.feed_forward_width
-    bias, v, rank, width = config.use_bias, config.vocabulary_size, config.feed_forward_rank, config.embedding_rank
+    bias, v, rank, width = config.use_bias, config.table_rows, config.feed_forward_rank, config.embedding_rank
     inner = config.num_heads * config.head_width
     keys, wide = config.kv_heads * config.head_width, f * (2 if config.gated else 1)
     norm = d * (1 + (bias and config.normalization == "layer"))

@@ -56,6 +56,8 @@ def search_run(
     if not bounds.asked:
         raise ConfigError("give a bound: target_size, max_perplexity_increase or target_tokens_per_second")
     run = load_run(run) if isinstance(run, str) else run
+    if not hasattr(run.network, "cached_step"):
+        raise ConfigError(f"a search is for models of the next token, and {run.directory} holds a {run.network.name}")
     data = config.data or run.data_dir
     if data is None:
         raise ConfigError(f"the data that {run.directory} was trained on is gone; give data to fine-tune on")

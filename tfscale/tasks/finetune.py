@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.config import TrainConfig, to_dict
+from tfscale.config import TrainConfig, TransformerConfig, to_dict
 from tfscale.errors import ConfigError, DataError
 from tfscale.files import atomic_directory, claim_directory, write_json
 from tfscale.models import build_network
@@ -54,7 +54,7 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
     run = load_run(run) if isinstance(run, str) else run
     labels = _labels(config, splits["train"])
     length = config.sequence_length or run.model_config.sequence_length
-    if run.model_config.family == "transformer" and length > run.model_config.sequence_length:
+    if isinstance(run.model_config, TransformerConfig) and length > run.model_config.sequence_length:
         raise ConfigError(
             f"sequence_length={length}, and the run's context is {run.model_config.sequence_length} tokens"
         )

@@ -74,6 +74,7 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
     """Summed nats and tokens of each text by a run, in the windows of `evaluate`, its end token included."""
     import tensorflow as tf
 
+    from tfscale.data.masking import hidden_in_turn
     from tfscale.data.pipeline import text_windows
     from tfscale.training.loss import token_losses
 
@@ -81,8 +82,14 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
 
     @tf.function(input_signature=[tf.TensorSpec((_ROWS, length), dtype) for dtype in (tf.int32, tf.int32, tf.float32)])
     def nats(ids, targets, weights):
-        _, nll = token_losses(tf.cast(network(ids, training=False), tf.float32), targets)
-        return tf.reduce_sum(nll * weights, axis=1)
+        views: Any = [(ids, 1.0)]
+        if hasattr(network, "mask_id"):
+            views = hidden_in_turn(targets, network.mask_id, network.parts)
+        sums = []
+        for read, guessed in views:
+            _, nll = token_losses(tf.cast(network(read, training=False), tf.float32), targets)
+            sums.append(tf.reduce_sum(nll * weights * guessed, axis=1))
+        return tf.add_n(sums)
 
     parts, owners, tokens = [], [], []
     for owner, text in enumerate(texts):

@@ -33,10 +33,10 @@ class Teacher:
         check_range(self.temperature > 0, "distill.temperature", self.temperature, "more than 0")
 
     def check_fits(self, student: keras.Model) -> None:
-        """Refuses a student of another vocabulary.
+        """Refuses a student of another vocabulary, or one that predicts another token than its teacher does.
 
         Raises:
-            ConfigError: names both sizes.
+            ConfigError: names both.
         """
         ours, theirs = (network.output_shape[-1] for network in (student, self.network))
         if ours != theirs:
@@ -44,6 +44,10 @@ class Teacher:
                 f"the student predicts {ours} tokens and its teacher {theirs}; distillation compares them one by one, "
                 "so both need the same tokenizer"
             )
+
+        if _guesses(student) != _guesses(self.network):
+            names = [type(network).__name__ for network in (student, self.network)]
+            raise ConfigError(f"a {names[0]} and a {names[1]} predict other tokens; take a teacher of the same kind")
 
     def blend(self, loss: tf.Tensor, logits: tf.Tensor, taught: tf.Tensor) -> tf.Tensor:
         """The loss of each token with the teacher's part.
@@ -57,3 +61,8 @@ class Teacher:
         teacher = tf.nn.log_softmax(tf.cast(taught, tf.float32) / self.temperature)
         divergence = tf.reduce_sum(tf.exp(teacher) * (teacher - student), axis=-1)
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * divergence
+
+
+def _guesses(network: keras.Model) -> tuple[bool, bool]:
+    """Whether a token is predicted from both sides, and whether it is a hidden one."""
+    return getattr(network, "cloze", False), hasattr(network, "mask_id")

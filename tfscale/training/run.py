@@ -129,6 +129,8 @@ def train(
                 # What is cut for memory in training is as small in validation.
                 batch_size=train_config.global_batch_size // train_config.micro_batches,
             )  # fmt: skip
+            if hasattr(network, "evaluation_batches"):
+                validation = network.evaluation_batches(validation)
         partly = train_config.validation_batches or None
         recorder = RunRecorder(
             output, train_config, None if validation is None else lambda: model.summed_loss(validation, partly),
@@ -142,13 +144,16 @@ def train(
         if done < train_config.steps:
 
             def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
-                return training_dataset(
+                dataset = training_dataset(
                     data, sequence_length=model_config.sequence_length,
                     global_batch_size=train_config.global_batch_size * batches, seed=train_config.seed,
                     start_step=done // batches,
                     num_input_pipelines=context.num_input_pipelines, input_pipeline_id=context.input_pipeline_id,
                     shuffle_windows=train_config.shuffle_windows, verify="size",
                 )  # fmt: skip
+                if hasattr(network, "training_batches"):
+                    return network.training_batches(dataset, train_config.seed, done // batches)
+                return dataset
 
             began = time.perf_counter()
             beat(done)

@@ -1,0 +1,88 @@
+"""Tokens to guess: hidden at random for training (Devlin et al. 2019), each of them once for a score.
+
+What is hidden depends on the window's tokens, the step and the seed alone, so every number of readers hides the same.
+
+Shapes: B rows, T tokens.
+"""
+
+import tensorflow as tf
+
+from tfscale.data.hashing import seeded, threshold
+
+_CHOICE, _KIND, _OTHER = range(3)
+MASKED, RANDOM = 0.8, 0.1
+"""Of the chosen tokens, those that become the mask, and those that become any token; the others stay."""
+
+
+def mask_tokens(
+    ids: tf.Tensor, step: tf.Tensor | int, *, mask_id: int, vocabulary_size: int, rate: float, seed: int = 0
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Hides some tokens of each window.
+
+    Args:
+        ids: windows (B, T) int32.
+        step: the optimizer step that they are for: another step hides others.
+        mask_id: what stands for a hidden token.
+        vocabulary_size: tokens that may take the place of one.
+        rate: part of the tokens that are to be guessed.
+        seed: of the choice.
+
+    Returns:
+        The windows with 80 % of the chosen tokens masked, 10 % replaced by a random one and 10 % as they were; and 1
+        where a token was chosen, 0 elsewhere, (B, T) float32.
+
+    Example:
+        hidden, chosen = mask_tokens(ids, step=0, mask_id=8192, vocabulary_size=8192, rate=0.15)
+    """
+    places = tf.cast(tf.range(tf.shape(ids)[1]), tf.uint32)
+    of_token = seeded(tf.cast(ids, tf.uint32), 1)
+    # The row's key: a sum of hashes of each token and its place, so that the order counts.
+    key = tf.reduce_sum(seeded(of_token + places, 2), axis=1, keepdims=True)
+    draws = [seeded(key + places, seed, tf.cast(step, tf.int64) & 0x7FFFFFFF, purpose) for purpose in range(3)]
+    chosen = draws[_CHOICE] < threshold(rate)
+    masked = chosen & (draws[_KIND] < threshold(MASKED))
+    random = chosen & ~masked & (draws[_KIND] < threshold(MASKED + RANDOM))
+    other = tf.cast(draws[_OTHER] % tf.constant(vocabulary_size, tf.uint32), tf.int32)
+    hidden = tf.where(masked, mask_id, tf.where(random, other, ids))
+    return hidden, tf.cast(chosen, tf.float32)
+
+
+def masked_batches(
+    dataset: tf.data.Dataset, *, mask_id: int, vocabulary_size: int, rate: float, seed: int, start_step: int = 0
+) -> tf.data.Dataset:
+    """Training batches (inputs, targets) as (hidden tokens, tokens, 1 where they are to be guessed), each (B, T)."""
+
+    def hide(step, batch):
+        hidden, chosen = mask_tokens(
+            batch[1], step, mask_id=mask_id, vocabulary_size=vocabulary_size, rate=rate, seed=seed
+        )
+        return hidden, batch[1], chosen
+
+    return dataset.enumerate(start_step).map(hide)
+
+
+def hidden_in_turn(ids: tf.Tensor, mask_id: int, parts: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Views (B, T) of the same windows, in which every `parts`-th token is masked, and 1 at the masked ones.
+
+    Every token is masked in one of them.
+    """
+    number = tf.range(tf.shape(ids)[1]) % parts
+    views = []
+    for part in range(parts):
+        chosen = tf.broadcast_to(number == part, tf.shape(ids))
+        views.append((tf.where(chosen, mask_id, ids), tf.cast(chosen, tf.float32)))
+    return views
+
+
+def scored_batches(dataset: tf.data.Dataset, *, mask_id: int, parts: int) -> tf.data.Dataset:
+    """Evaluation batches (inputs, targets, weights) as `parts` batches each, in which every target is guessed once."""
+
+    def views(_, targets, weights):
+        hidden, chosen = zip(*hidden_in_turn(targets, mask_id, parts), strict=True)
+        return tf.data.Dataset.from_tensor_slices(
+            (tf.stack(hidden), tf.stack([targets] * parts), tf.stack([weights * one for one in chosen]))
+        )
+
+    expanded = dataset.flat_map(views)
+    cardinality = dataset.cardinality()
+    return expanded.apply(tf.data.experimental.assert_cardinality(cardinality * parts)) if cardinality > 0 else expanded

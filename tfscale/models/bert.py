@@ -1,0 +1,73 @@
+"""A Transformer that reads both sides and is trained to guess hidden tokens: BERT, as a start for tasks.
+
+What it guesses is the token at the same place, not the next one. Every token is guessed once for a score, with every
+seventh token (of `mask_rate` 0.15) hidden at a time: a pseudo-perplexity that costs seven passes over the text.
+
+Shapes: B batch, T tokens, V vocabulary.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfscale.config import BERTConfig, Precision
+from tfscale.data.masking import masked_batches, scored_batches
+from tfscale.models.transformer import TransformerNetwork
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class BERT(TransformerNetwork):
+    """Token ids (B, T) int32, V for the mask -> logits (B, T, V) float32 of the tokens at the same places.
+
+    Pre-norm and without segments or a pooled first token; otherwise that of Devlin et al. (2019).
+
+    Args:
+        config: the architecture; `vocabulary_size` must be set.
+        precision: compute type of the layers; weights and logits are float32.
+        seed: seed of the initial weights.
+
+    Example:
+        network = BERT(BERTConfig(vocabulary_size=256, sequence_length=64))
+        logits = network(tf.fill((8, 64), network.mask_id))  # (8, 64, 256)
+    """
+
+    config_class = BERTConfig
+    causal = False
+    cloze = True
+
+    def __init__(self, config: BERTConfig, precision: Precision = "float32", seed: int = 0, name: str = "bert"):
+        super().__init__(config, precision, seed, name)
+
+    @property
+    def mask_id(self) -> int:
+        """The token that stands for a hidden one."""
+        return self.config.vocabulary_size
+
+    @property
+    def parts(self) -> int:
+        """Passes in which every token is hidden once, as many at a time as in training."""
+        return round(1 / self.config.mask_rate)
+
+    def training_batches(self, dataset: tf.data.Dataset, seed: int, start_step: int = 0) -> tf.data.Dataset:
+        """Batches (inputs, targets) of a language model as (hidden tokens, tokens, weights) for this one."""
+        config = self.config
+        return masked_batches(
+            dataset, mask_id=self.mask_id, vocabulary_size=config.vocabulary_size, rate=config.mask_rate, seed=seed,
+            start_step=start_step,
+        )  # fmt: skip
+
+    def evaluation_batches(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches (inputs, targets, weights) of a language model as those in which this one guesses every target."""
+        return scored_batches(dataset, mask_id=self.mask_id, parts=self.parts)
+
+    def cloze_logits(self, ids: np.ndarray) -> np.ndarray:
+        """Ids (T,) -> logits (T, V): those at t are for id t + 1, from all ids but that one (Salazar et al. 2020).
+
+        Each row is a pass of its own; the last, for which there is no id, is zero.
+        """
+        length = len(ids)
+        rows = np.tile(np.asarray(ids, np.int32), (length - 1, 1))
+        places = np.arange(length - 1)
+        rows[places, places + 1] = self.mask_id
+        logits = np.asarray(self(rows, training=False), np.float32)[places, places + 1]
+        return np.concatenate([logits, np.zeros((1, logits.shape[-1]), np.float32)])
