@@ -1,4 +1,4 @@
-"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`, `.fill`, `.correct`.
+"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`, `.fill`, `.correct`, `.explain`.
 
 They take the options of the command line as keyword arguments and raise `TfscaleError` where it prints `error: ...`.
 `tfscale.train` and `tfscale.export` are in their rooms.
@@ -13,6 +13,7 @@ from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.evaluation.generation import Generation
 from tfscale.files import is_exported, run_data
+from tfscale.task_config import ExplainConfig
 
 if TYPE_CHECKING:
     from tfscale.evaluation.cloze import Correction, Filling
@@ -179,6 +180,31 @@ def predict(
     if not hasattr(opened, "predict_text"):
         raise ConfigError(f"{target} is a language model; predict needs what tfscale finetune wrote, or its export")
     return opened.predict(opened.read([file], labelled=False)) if file else [opened.predict_text(text, question)]
+
+
+def explain(target: str, **options: Any) -> dict[str, Any]:
+    """Why a classifier gives a label to a text, or a language model its last token.
+
+    Args:
+        target: a folder of `tfscale finetune` for classify, or a run folder.
+        **options: the fields of `ExplainConfig`.
+
+    Returns:
+        What `tfscale.tasks.explaining.explain` returns; `output`, if it is given, is the same as a page.
+
+    Example:
+        tfscale.explain("task", text="a fine film")["parts"]
+    """
+    config = make_config(ExplainConfig, options)
+    kind, opened = open_target(target)
+    from tfscale.tasks import explaining
+
+    result = explaining.explain(kind, opened, config)
+    if config.output:
+        from tfscale.pages.explanation import write_explanation
+
+        write_explanation(config.output, result)
+    return result
 
 
 def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bundle", "task"], Any]:
