@@ -1,4 +1,4 @@
-"""The options of `tfscale finetune` and `tfscale explain`, in the manner of `tfscale.config`."""
+"""The options of `tfscale finetune`, `tfscale explain` and `tfscale swap`, in the manner of `tfscale.config`."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args, get_type_hints
@@ -103,6 +103,32 @@ class ExplainConfig:
             raise ConfigError("the text is empty; give one of a word or more")
         check_range(self.steps >= 1, "steps", self.steps, "1 or more")
         check_range(self.samples >= 10, "samples", self.samples, "10 or more")
+        check_range(self.seed >= 0, "seed", self.seed, "0 or more")
+        if self.output:
+            claim_page(self.output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapConfig:
+    """Texts, and pairs of words that take each other's places in them."""
+
+    text: list[str]
+    """Files of texts: .jsonl, .csv or .tsv with a head, or .txt with a text on each line."""
+    pairs: str
+    """File with a pair of words a line, such as he and she, with a tab, a comma or white space between."""
+    text_field: str = "text"
+    """Column or key of the text. No effect on .txt."""
+    threads: int = 1
+    """CPU threads; no effect on a run."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+    output: str = ""
+    """HTML file to write, with the table and a picture of the intervals."""
+
+    def __post_init__(self) -> None:
+        if not self.text:
+            raise ConfigError("give the files of the texts: --text FILE.txt")
+        check_range(self.threads >= 1, "threads", self.threads, "1 or more")
         check_range(self.seed >= 0, "seed", self.seed, "0 or more")
         if self.output:
             claim_page(self.output)
