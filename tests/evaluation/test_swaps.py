@@ -91,6 +91,11 @@ def test_pairs_are_read_line_by_line(tmp_path):
         read_pairs(str(tmp_path / "none"))
 
 
+def test_texts_of_another_kind_are_refused(files):
+    with pytest.raises(DataError, match=r"a\.pdf: texts are read from \.jsonl, \.csv, \.tsv and \.txt files"):
+        swap("run", None, SwapConfig(text=["a.pdf"], pairs=files["pairs"]))
+
+
 def test_no_word_in_any_text_is_refused():
     with pytest.raises(DataError, match=r"none of the 1 texts holds a word of a pair \(he/she\)"):
         swap_ratios(["nobody"], [("he", "she")], lambda texts: [])

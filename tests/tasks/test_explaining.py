@@ -139,6 +139,21 @@ def folder(tmp_path_factory):
     return str(path / "task")
 
 
+def test_lime_leaves_out_chinese_words():
+    tokenizer = WordTokenizer(["今天", "天气", "很", "好", "坏"], "jieba")
+    network = TaskNetwork(Linear(), task="classify", num_labels=2, end_id=tokenizer.end_id)
+    good = tokenizer.encode("好")[0]
+    for weight in network.weights:
+        weight.assign(np.zeros(weight.shape))
+    network.base.token_embedding.embeddings.assign(np.eye(257, 4, -good))
+    network.head.kernel.assign(np.eye(8, 2)[:, ::-1] * 9)
+    config = TaskConfig(task="classify", output="-", train=["-"])
+    model = TaskModel("-", network, TaskEncoder("classify", tokenizer, ["other", "good"], 12), config)
+    found = explain("task", model, ExplainConfig(text="今天，天气好。", method="lime", samples=50))
+    assert [part["text"] for part in found["parts"]] == ["今天", "，天气", "好。"]
+    assert max(found["parts"], key=lambda part: part["weight"])["text"] == "好。"
+
+
 @pytest.mark.parametrize("method", ["integrated_gradients", "lime"])
 def test_the_word_that_decides_weighs_most(method, folder):
     model = load_task(folder)

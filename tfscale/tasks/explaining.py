@@ -17,6 +17,7 @@ from tfscale.errors import ConfigError
 from tfscale.task_config import ExplainConfig
 from tfscale.tasks.attribution import Attribution, embedded_as, integrated_gradients, token_parts
 from tfscale.tasks.examples import Example
+from tfscale.text.tokenizers.segmenting import jieba_words
 
 
 def explain(kind: str, opened: Any, config: ExplainConfig) -> dict[str, Any]:
@@ -140,8 +141,9 @@ def _lime(model: Any, config: ExplainConfig) -> dict[str, Any]:
 
     # A weight for each place, because the networks read the order; a word that is left out leaves nothing.
     explainer = LimeTextExplainer(
-        class_names=labels, feature_selection="none", bow=False, mask_string="", random_state=config.seed
-    )
+        class_names=labels, feature_selection="none", bow=False, mask_string="", random_state=config.seed,
+        split_expression=_jieba_split if getattr(model.encoder.tokenizer, "segmenter", "") == "jieba" else r"\W+",
+    )  # fmt: skip
     number = labels.index(label)
     found = explainer.explain_instance(config.text, probabilities, (number,), num_samples=config.samples)
     words = found.domain_mapper.indexed_string
@@ -150,6 +152,10 @@ def _lime(model: Any, config: ExplainConfig) -> dict[str, Any]:
         "method": config.method, "label": label, "probability": chances[label],
         "parts": _word_parts(words.as_list, weights), "fit": float(found.score),
     }  # fmt: skip
+
+
+def _jieba_split(text: str) -> list[str]:
+    return [word for word in jieba_words()(text) if re.search(r"\w", word)]
 
 
 def _word_parts(pieces: Sequence[str], weights: dict[int, float]) -> list[dict[str, Any]]:

@@ -56,9 +56,11 @@ def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
     options = TaskConfig(task="classify", output="-", train=["-"], text_field=config.text_field)
     texts: list[str] = []
     for path in config.text:
-        if not path.lower().endswith(".txt"):
+        if path.lower().endswith((".jsonl", ".csv", ".tsv")):
             texts += [example.text for example in read_examples([path], options, labelled=False)]
             continue
+        if not path.lower().endswith(".txt"):
+            raise DataError(f"{path}: texts are read from .jsonl, .csv, .tsv and .txt files")
         try:
             with open_file(path, "r") as file:
                 lines = [line.strip() for line in file.read().splitlines()]
