@@ -464,5 +464,6 @@ def test_every_command_module_is_complete():
     assert set(cli.COMMANDS) == {
         "quickstart", "prepare", "train", "evaluate", "generate", "export", "benchmark", "launch", "plan",
         "tpu-check", "compress", "trim", "fill", "correct", "compare", "finetune", "predict", "vectors", "import",
+        "explain", "swap",
     }  # fmt: skip
     assert evaluate.parse(["run"]).split == "validation"

@@ -149,7 +149,7 @@ def test_tested_versions_are_in_the_declared_ranges():
     extras = config["options.extras_require"]
     texts = [
         config["options"]["install_requires"],
-        *(extras[name] for name in ("litertlm", "notebooks", "test", "dev")),
+        *(extras[name] for name in ("tasks", "chinese", "litertlm", "notebooks", "test", "dev")),
     ]
     for requirement in requirements("\n".join(texts)):
         pin = pinned[requirement.name.lower().replace("_", "-")]

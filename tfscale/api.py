@@ -1,4 +1,5 @@
-"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`, `.fill`, `.correct`.
+"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`, `.fill`, `.correct`, `.explain`,
+`.swap`.
 
 They take the options of the command line as keyword arguments and raise `TfscaleError` where it prints `error: ...`.
 `tfscale.train` and `tfscale.export` are in their rooms.
@@ -12,7 +13,8 @@ from tfscale.config import EDIT_COST, PrepareConfig, SamplingConfig, make_config
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.evaluation.generation import Generation
-from tfscale.files import is_exported, run_data
+from tfscale.files import claim_page, is_exported, run_data
+from tfscale.task_config import ExplainConfig, SwapConfig
 
 if TYPE_CHECKING:
     from tfscale.evaluation.cloze import Correction, Filling
@@ -42,6 +44,7 @@ def evaluate(
     threads: int = 1,
     slice_by: str = "",
     text_field: str = "text",
+    output: str = "",
 ) -> dict[str, Any]:
     """Perplexity and bits per byte of a run or an exported file.
 
@@ -53,6 +56,7 @@ def evaluate(
         threads: CPU threads; no effect on a run.
         slice_by: a field of the examples that `text` names (JSONL, CSV or TSV): a score for each of its values.
         text_field: with it, the field that holds the text.
+        output: with it, an HTML file to write, with a table and a picture of the intervals.
 
     Returns:
         nll_per_token (nats), perplexity, bits_per_byte, tokens, bytes; of a task its metrics on the labelled examples
@@ -62,11 +66,22 @@ def evaluate(
         raise ConfigError("give either text or data, not both")
     if slice_by and not text:
         raise ConfigError(f"slice_by={slice_by!r} needs files of examples with that field: text, JSONL, CSV or TSV")
+    if output and not slice_by:
+        raise ConfigError(
+            f"output={output!r} is a page of groups; name the field that they are the values of: slice_by"
+        )
+    if output:
+        claim_page(output)
     kind, opened = open_target(target, threads)
     if slice_by:
         from tfscale.tasks.slicing import evaluate_slices
 
-        return evaluate_slices(kind, opened, text, slice_by, text_field)
+        result = evaluate_slices(kind, opened, text, slice_by, text_field)
+        if output:
+            from tfscale.pages.intervals import write_slices
+
+            write_slices(output, result)
+        return result
     if kind == "task":
         if not text or data:
             raise ConfigError(f"{target} is a task: give files of labelled examples to score, --text FILE.jsonl")
@@ -180,6 +195,56 @@ def predict(
     if not hasattr(opened, "predict_text"):
         raise ConfigError(f"{target} is a language model; predict needs what tfscale finetune wrote, or its export")
     return opened.predict(opened.read([file], labelled=False)) if file else [opened.predict_text(text, question)]
+
+
+def explain(target: str, **options: Any) -> dict[str, Any]:
+    """Why a classifier gives a label to a text, or a language model its last token.
+
+    Args:
+        target: a folder of `tfscale finetune` for classify, or a run folder.
+        **options: the fields of `ExplainConfig`.
+
+    Returns:
+        What `tfscale.tasks.explaining.explain` returns; `output`, if it is given, is the same as a page.
+
+    Example:
+        tfscale.explain("task", text="a fine film")["parts"]
+    """
+    config = make_config(ExplainConfig, options)
+    kind, opened = open_target(target)
+    from tfscale.tasks import explaining
+
+    result = explaining.explain(kind, opened, config)
+    if config.output:
+        from tfscale.pages.explanation import write_explanation
+
+        write_explanation(config.output, result)
+    return result
+
+
+def swap(target: str, **options: Any) -> dict[str, Any]:
+    """How much likelier texts become by one word in the place of another; see `tfscale.tasks.swapping.swap`.
+
+    Args:
+        target: a run folder, or an exported file or its folder.
+        **options: the fields of `SwapConfig`.
+
+    Returns:
+        What `tfscale.tasks.swapping.swap` returns; `output`, if it is given, is the same as a page.
+
+    Example:
+        tfscale.swap("run", text=["texts.txt"], pairs="pairs.tsv")["pairs"][0]["mean"]
+    """
+    config = make_config(SwapConfig, options)
+    from tfscale.tasks import swapping
+
+    kind, opened = open_target(target, config.threads)
+    result = swapping.swap(kind, opened, config)
+    if config.output:
+        from tfscale.pages.intervals import write_swaps
+
+        write_swaps(config.output, result)
+    return result
 
 
 def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bundle", "task"], Any]:

@@ -45,12 +45,14 @@ __all__ = [
     "TokenizerKind",
     "TrainConfig",
     "TransformerConfig",
+    "WordSegmenter",
     "make_config",
     "to_dict",
 ]
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 TokenizerKind = Literal["sentencepiece", "wordpiece", "word", "char", "byte"]
+WordSegmenter = Literal["none", "jieba"]
 Quantization = Literal["none", "float16", "int8", "int4", "int4_all"]
 
 
@@ -108,6 +110,8 @@ class PrepareConfig:
     """Folder of a tokenizer (or a data folder, or a run folder) to use in the place of training one."""
     sentencepiece_model: Literal["unigram", "bpe"] = "unigram"
     """SentencePiece algorithm. No effect on the other tokenizers."""
+    word_segmenter: WordSegmenter = "none"
+    """What finds the words of the word tokenizer: white space (none), or jieba, for Chinese."""
     vocabulary_size: int = 8192
     """Entries of the vocabulary, special tokens included. No effect for byte; an upper bound for word and char."""
     tokenizer_sample: int = 10_000_000
@@ -136,6 +140,10 @@ class PrepareConfig:
             raise ConfigError(
                 f"give either text or corpus; received text={self.text!r} and corpus={self.corpus!r} "
                 "(for example --text 'books/*.txt', or --corpus python-stdlib)"
+            )
+        if self.word_segmenter != "none" and (self.tokenizer != "word" or self.tokenizer_from):
+            raise ConfigError(
+                f"word_segmenter={self.word_segmenter!r} is for training a word tokenizer: --tokenizer word"
             )
         check_range(0 <= self.validation_fraction <= 0.5, "validation_fraction", self.validation_fraction, "0 to 0.5")
         check_range(0 <= self.test_fraction <= 0.5, "test_fraction", self.test_fraction, "0 to 0.5")

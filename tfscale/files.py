@@ -129,6 +129,16 @@ def claim_directory(path: str, marker: str, what: str) -> None:
         )
 
 
+def claim_page(path: str) -> None:
+    """Checks that an HTML file may be written to `path`.
+
+    Raises:
+        DataError: it is a folder, or has another ending than .html.
+    """
+    if not path.endswith(".html") or (not is_remote(path) and os.path.isdir(path)):
+        raise DataError(f"output {path} is no HTML file; name one such as report.html")
+
+
 @contextlib.contextmanager
 def atomic_directory(path: str) -> Iterator[str]:
     """Yields a temporary folder beside `path` and puts it in the place of `path` when the block ends without an error.

@@ -1,9 +1,10 @@
-"""The options of `tfscale finetune`, in the manner of `tfscale.config`."""
+"""The options of `tfscale finetune`, `tfscale explain` and `tfscale swap`, in the manner of `tfscale.config`."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args, get_type_hints
 
 from tfscale.errors import ConfigError, check_range
+from tfscale.files import claim_page
 
 Task = Literal["classify", "tag", "answer"]
 
@@ -74,3 +75,60 @@ class TaskConfig:
             raise ConfigError(f"balance={self.balance!r} is for classify with one label per text")
         if self.labels_separator and self.task != "classify":
             raise ConfigError("labels_separator is for classify: tags and answers have their own form")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig:
+    """A text, and how its prediction is explained."""
+
+    text: str
+    """The text; of a language model its last token is the prediction that is explained."""
+    method: Literal["integrated_gradients", "lime"] = "integrated_gradients"
+    """integrated_gradients: a weight for each token, in nats; lime: a weight for each word, of classifiers only."""
+    label: str = ""
+    """The label that is explained, of a classifier; empty takes the most probable one."""
+    steps: int = 50
+    """Points of the integral. No effect on lime."""
+    samples: int = 1000
+    """Texts with words left out that lime fits its weights to. No effect on integrated_gradients."""
+    seed: int = 0
+    """Seed of lime's samples."""
+    output: str = ""
+    """HTML file to write, with the text coloured by weight."""
+
+    def __post_init__(self) -> None:
+        known = get_args(get_type_hints(type(self))["method"])
+        check_range(self.method in known, "method", self.method, f"one of {', '.join(known)}")
+        if not self.text.strip():
+            raise ConfigError("the text is empty; give one of a word or more")
+        check_range(self.steps >= 1, "steps", self.steps, "1 or more")
+        check_range(self.samples >= 10, "samples", self.samples, "10 or more")
+        check_range(self.seed >= 0, "seed", self.seed, "0 or more")
+        if self.output:
+            claim_page(self.output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapConfig:
+    """Texts, and pairs of words that take each other's places in them."""
+
+    text: list[str]
+    """Files of texts: .jsonl, .csv or .tsv with a head, or .txt with a text on each line."""
+    pairs: str
+    """File with a pair of words a line, such as he and she, with a tab, a comma or white space between."""
+    text_field: str = "text"
+    """Column or key of the text. No effect on .txt."""
+    threads: int = 1
+    """CPU threads; no effect on a run."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+    output: str = ""
+    """HTML file to write, with the table and a picture of the intervals."""
+
+    def __post_init__(self) -> None:
+        if not self.text:
+            raise ConfigError("give the files of the texts: --text FILE.txt")
+        check_range(self.threads >= 1, "threads", self.threads, "1 or more")
+        check_range(self.seed >= 0, "seed", self.seed, "0 or more")
+        if self.output:
+            claim_page(self.output)

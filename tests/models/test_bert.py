@@ -111,6 +111,9 @@ def test_gaps_are_filled_from_both_sides(trained):
     for text, letter in (("abc a___g abc", "f"), ("abc a___c abc", "b"), ("abc d___c abc", "e")):
         best = api.fill(run.directory, text=text)[0]
         assert best.text == letter and best.probability > 0.8
+    why = api.explain(run.directory, text="abc dec")
+    assert (why["target_token"], max(why["parts"], key=lambda part: part["weight"])["text"]) == ("c", "e")
+    assert why["probability"] > 0.8
     ids = np.arange(5, 15, dtype=np.int32) % run.tokenizer.vocabulary_size
     logits = run.network.cloze_logits(ids)
     other = ids.copy()

@@ -28,6 +28,12 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--split", type=str, default="validation", help="Split of the data folder.")
     parser.add_argument("--slice_by", type=str, default="", help="Field of the examples: a score per value.")
     parser.add_argument("--text_field", type=str, default="text", help="With it, the field that holds the text.")
+    parser.add_argument(
+        "--output",
+        type=str,
+        default="",
+        help="With --slice-by, an HTML file to write: table and picture of the groups.",
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
     return parser
 
@@ -37,6 +43,8 @@ def parse(words: Sequence[str]) -> Namespace:
     options = parse_words(build_parser(), words)
     if options.text and options.data:
         raise ConfigError("give either --text or --data, not both")
+    if options.output and not options.slice_by:
+        raise ConfigError("--output writes a page of groups; name the field that they are the values of: --slice-by")
     return options
 
 
@@ -47,7 +55,7 @@ def run(options: Namespace) -> dict[str, Any]:
 
     return api.evaluate(
         options.target, text=options.text, data=options.data, split=options.split, threads=options.threads,
-        slice_by=options.slice_by, text_field=options.text_field,
+        slice_by=options.slice_by, text_field=options.text_field, output=options.output,
     )  # fmt: skip
 
 

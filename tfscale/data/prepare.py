@@ -20,6 +20,7 @@ from tfscale.text.cleaning import Cleaner
 from tfscale.text.corpora import ReadCounts, TextFile, find_text, read_documents
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from tfscale.text.tokenizers.base import split_long
+from tfscale.text.tokenizers.segmenting import jieba_words
 
 _SAMPLE_CHARACTERS = 4000
 _NOT_IN_MANIFEST = ("output", "processes")
@@ -53,6 +54,8 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
     claim_directory(config.output, MANIFEST_FILE, "a data folder")
     sources = _sources(config)
     tokenizer = load_tokenizer(config.tokenizer_from) if config.tokenizer_from else None
+    if config.word_segmenter == "jieba":
+        jieba_words()  # Refused before anything is read where it is not installed.
     with atomic_directory(config.output) as directory:
         spool_path = os.path.join(directory, "documents.spool")
         borders, batches, counts = _read(config, sources, spool_path, progress)
@@ -173,6 +176,7 @@ def _train(config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show
         config.vocabulary_size,
         seed=config.seed,
         sentencepiece_model=config.sentencepiece_model,
+        word_segmenter=config.word_segmenter,
     )
 
 

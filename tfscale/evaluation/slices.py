@@ -52,11 +52,11 @@ def slices(
         members = [item for item, group in zip(items, groups, strict=True) if group == name]
         drawn = rng.integers(0, len(members), (draws, len(members)))
         samples[name] = np.array([score([members[at] for at in row]) for row in drawn])
-        low, high = _interval(samples[name])
+        low, high = interval(samples[name])
         found[name] = {"examples": len(members), "value": score(members), "low": low, "high": high}
     highest = max(names, key=lambda name: found[name]["value"])
     lowest = min(names, key=lambda name: found[name]["value"])
-    low, high = _interval(samples[highest] - samples[lowest])
+    low, high = interval(samples[highest] - samples[lowest])
     gap = {"value": found[highest]["value"] - found[lowest]["value"], "highest": highest, "lowest": lowest,
            "low": low, "high": high}  # fmt: skip
     return {"metric": metric, "confidence": CONFIDENCE, "groups": found, "gap": gap}
@@ -68,7 +68,8 @@ def total_perplexity(scores: Sequence[tuple[float, int]]) -> float:
     return math.exp(nll) if nll < 709 else math.inf
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Where the middle `CONFIDENCE` of a bootstrap's values lies."""
     rest = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [rest, 1 - rest])
     return float(low), float(high)

@@ -58,16 +58,22 @@ def evaluate_slices(
     config = TaskConfig(task="classify", output="-", train=list(paths), text_field=text_field)
     examples = read_examples(paths, config, labelled=False)
     groups = _groups(examples, field)
-    texts = [example.text for example in examples]
-    if kind == "run":
-        scores = document_scores(opened, texts)
-        cloze = getattr(opened.network, "cloze", False)
-    elif kind == "file" and hasattr(opened, "score"):
-        found = [opened.score(text) for text in texts]
-        scores, cloze = [(one.nll, one.tokens) for one in found], found[0].cloze
-    else:
-        raise ConfigError("--slice-by is for runs, exported files that score, and tasks")
+    scores, cloze = text_scores(kind, opened, [example.text for example in examples])
     return slices(scores, groups, total_perplexity, "pseudo_perplexity" if cloze else "perplexity")
+
+
+def text_scores(kind: str, opened: Any, texts: Sequence[str]) -> tuple[list[tuple[float, int]], bool]:
+    """Summed nats and tokens of each text by a language model, and whether it is a cloze.
+
+    Raises:
+        ConfigError: a bundle, or another target that scores no text.
+    """
+    if kind == "run":
+        return document_scores(opened, texts), getattr(opened.network, "cloze", False)
+    if kind != "file" or not hasattr(opened, "score"):
+        raise ConfigError("texts are scored one by one by runs and by exported files that score; this one does not")
+    found = [opened.score(text) for text in texts]
+    return [(one.nll, one.tokens) for one in found], found[0].cloze
 
 
 def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from tfscale.config import TokenizerKind
+from tfscale.config import TokenizerKind, WordSegmenter
 from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers.base import Tokenizer, split_long
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.character import CharacterTokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
-from tfscale.text.tokenizers.word import WordTokenizer
+from tfscale.text.tokenizers.word import WordTokenizer, split_words
 from tfscale.text.tokenizers.wordpiece import (
     CONTINUATION,
     END,
@@ -43,6 +43,7 @@ def train_tokenizer(
     *,
     seed: int = 0,
     sentencepiece_model: Literal["unigram", "bpe"] = "unigram",
+    word_segmenter: WordSegmenter = "none",
 ) -> Tokenizer:
     """Trains a tokenizer.
 
@@ -53,6 +54,7 @@ def train_tokenizer(
             and char, without effect for byte.
         seed: seed of SentencePiece's random numbers. The others draw none.
         sentencepiece_model: SentencePiece's algorithm, "unigram" or "bpe".
+        word_segmenter: what finds the words of a word tokenizer: "none" (white space) or "jieba".
 
     Returns:
         The tokenizer.
@@ -71,7 +73,9 @@ def train_tokenizer(
     if kind == "wordpiece":
         return _train_wordpiece(documents, vocabulary_size)
     if kind == "word":
-        return WordTokenizer(_most_frequent((text.split() for text in documents), vocabulary_size - 3, "word"))
+        lines = (line for text in documents for line in text.split("\n"))
+        words = (split_words(line, word_segmenter) for line in lines)
+        return WordTokenizer(_most_frequent(words, vocabulary_size - 3, "word"), word_segmenter)
     if kind == "char":
         return CharacterTokenizer(_most_frequent(documents, vocabulary_size - 2, "char"))
     raise TokenizerError(f"unknown tokenizer {kind!r}; expected sentencepiece, wordpiece, word, char or byte")

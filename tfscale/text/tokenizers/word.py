@@ -1,12 +1,30 @@
 """Words as tokens, with a closed vocabulary: how the Penn Treebank and WikiText are scored."""
 
 import json
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
+from tfscale.config import WordSegmenter
 from tfscale.text.tokenizers.base import Tokenizer, special_first
+from tfscale.text.tokenizers.segmenting import jieba_words
 
 _UNKNOWN, _LINE_END = 0, 2
+_BLANKS = re.compile(r"\s+")
+
+
+def split_words(line: str, segmenter: WordSegmenter) -> list[str]:
+    """The words of a line.
+
+    Args:
+        line: text without line ends.
+        segmenter: "none" splits at white space; "jieba" finds words that stand side by side, and makes a word of each
+            punctuation mark and of each run of white space, a single space.
+
+    Example:
+        split_words("我来到北京 2024", "jieba")    # ["我", "来到", "北京", " ", "2024"]
+    """
+    return line.split() if segmenter == "none" else jieba_words()(_BLANKS.sub(" ", line))
 
 
 class WordTokenizer(Tokenizer):
@@ -16,8 +34,15 @@ class WordTokenizer(Tokenizer):
     not lossless. A literal `<unk>` in the text, as those two corpora have it, is the unknown token. Literal `</s>` and
     `<eos>` are unknown words: a text cannot spell the end token.
 
+    With jieba the space is a word like others, and decoding puts none in: the amount of white space is what is lost
+    here, too, besides words outside the vocabulary.
+
     Args:
         words: the vocabulary without the special entries `<unk>` (0), `</s>` (1, the end token) and `<eos>` (2).
+        segmenter: what finds the words, "none" (white space) or "jieba".
+
+    Raises:
+        TokenizerError: jieba is wanted and is not installed.
 
     Example:
         tokenizer = WordTokenizer(["the", "cat"])
@@ -28,8 +53,10 @@ class WordTokenizer(Tokenizer):
     kind = "word"
     lossless = False
 
-    def __init__(self, words: Sequence[str]):
-        self.words = list(words)
+    def __init__(self, words: Sequence[str], segmenter: WordSegmenter = "none"):
+        if segmenter == "jieba":
+            jieba_words()
+        self.words, self.segmenter = list(words), segmenter
         self.unknown_id, self.end_id = _UNKNOWN, 1
         self.vocabulary_size = len(self.words) + 3
         self._pieces = list(special_first(("<unk>", "</s>", "<eos>"), self.words))
@@ -44,7 +71,7 @@ class WordTokenizer(Tokenizer):
         for number, line in enumerate(text.split("\n")):
             if number:
                 result.append(_LINE_END)
-            result.extend([ids.get(word, _UNKNOWN) for word in line.split()])
+            result.extend([ids.get(word, _UNKNOWN) for word in split_words(line, self.segmenter)])
         return result
 
     def piece(self, id: int) -> str:
@@ -54,12 +81,19 @@ class WordTokenizer(Tokenizer):
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         if id == _LINE_END:
             return b"\n"
-        space = "" if previous is None or previous == _LINE_END else " "
+        space = "" if self.segmenter != "none" or previous is None or previous == _LINE_END else " "
         return (space + self._pieces[id]).encode()
+
+    def _config(self) -> dict[str, Any]:
+        # Left out where there is none, so that the digests of earlier tokenizers stay.
+        return super()._config() | ({} if self.segmenter == "none" else {"segmenter": self.segmenter})
 
     def _files(self) -> dict[str, bytes]:
         return {"vocabulary.json": json.dumps(self.words, ensure_ascii=False, indent=0).encode()}
 
     @classmethod
     def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "WordTokenizer":
-        return cls(json.loads(files["vocabulary.json"]))
+        segmenter = config.get("segmenter", "none")
+        if segmenter not in get_args(WordSegmenter):
+            raise ValueError(f"unknown segmenter {segmenter!r}")
+        return cls(json.loads(files["vocabulary.json"]), segmenter)

@@ -1,0 +1,61 @@
+"""`tfscale explain`: why a model predicts what it does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands.display import number, print_table
+from tfscale.commands.quiet import load_tensorflow
+from tfscale.config import to_dict
+from tfscale.task_config import ExplainConfig
+
+SUMMARY = "what each token or word of a text adds to a label, or to the next token"
+_BAR = 20
+
+
+def build_parser() -> ArgumentParser:
+    """The options of `tfscale explain`."""
+    parser = new_parser(
+        "explain",
+        "Explains the label of a text by a folder of tfscale finetune, or the last token of a text by a run.",
+    )
+    parser.add_argument("target", metavar="TASK_DIR|RUN_DIR", help="A folder of tfscale finetune, or a run folder.")
+    add_config(parser, ExplainConfig)
+    return parser
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parses the words after `tfscale explain`."""
+    return parse_words(build_parser(), words)
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    """Returns the parts of the text with their weights, and how far they can be trusted."""
+    config = build_config(ExplainConfig, options)
+    load_tensorflow()
+    from tfscale import api
+
+    return api.explain(options.target, **to_dict(config))
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints a row for each part, in the order of the text, and the figures of the whole."""
+    strongest = max(abs(part["weight"]) for part in result["parts"])
+    rows = []
+    for part in result["parts"]:
+        weight = part["weight"]
+        bar = ("+" if weight > 0 else "-") * round(_BAR * abs(weight) / (strongest or 1.0))
+        rows.append([repr(part["text"]), number(weight), bar, "strongest" if abs(weight) == strongest else ""])
+    lime = result["method"] == "lime"
+    print_table(["word" if lime else "token", "probability" if lime else "nats", "", ""], rows)
+    what = f"label {result['label']}" if "label" in result else f"token {result['target_token']!r}"
+    print(f"{what}: probability {number(result['probability'])}")
+    if lime:
+        print(f"R2 of the linear model: {number(result['fit'])}")
+        return
+    print(f"the weights add up to {number(result['above_baseline'])} nats above zero vectors, "
+          f"within {number(result['completeness_error'])}")  # fmt: skip
+    if result["unread_tokens"]:
+        print(f"tokens outside of the model's window, which weigh nothing: {number(result['unread_tokens'])}")
