@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
-.PHONY: help install quickstart test test-tpu test-web test-tf220 equivalence soak memory lint format benchmark benchmark-device benchmark-quality clean
+.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 equivalence soak memory lint format benchmark benchmark-device benchmark-quality clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -33,6 +33,9 @@ quickstart: $(STAMP)  ## the whole road on the Python standard library, at most 
 
 test: $(STAMP)  ## all tests
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 $(ARGS)
+
+test-slow: $(STAMP)  ## the tests that take a minute or more each, which `make test` leaves out
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: $(STAMP)  ## style, types and the one-way rule between the rooms
 	@$(BIN)/ruff check .

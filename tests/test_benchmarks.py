@@ -244,6 +244,7 @@ def test_peak_memory_is_that_of_the_call():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.slow
 def test_memory_benchmark_runs_and_saves(tmp_path, capsys):
     assert memory.main(["--quick", "--json", str(tmp_path / "memory.json")]) == 0
     rows = {row["name"]: row for row in json.loads((tmp_path / "memory.json").read_text())["rows"]}
