@@ -1,4 +1,4 @@
-"""`tfscale predict`: labels, tags or answers by a fine-tuned task or its exported file."""
+"""`tfscale predict`: labels, tags, answers or texts by a fine-tuned task or its exported file."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from tfscale.commands import target
 from tfscale.commands.display import number
 from tfscale.errors import ConfigError
 
-SUMMARY = "labels, tags or answers of a text or a file, by a fine-tuned model"
+SUMMARY = "labels, tags, answers or a new text of a text or a file, by a fine-tuned model"
 
 
 def build_parser() -> ArgumentParser:
@@ -56,6 +56,8 @@ def show(result: dict[str, Any]) -> None:
                     f"{word}/{tag}" if tag != "O" else word for word, tag in zip(one["words"], one["tags"], strict=True)
                 )
             )
+        elif "text" in one:
+            print(one["text"])
         elif "answer" in one:
             print(one["answer"] or "(no answer)")
         elif "labels" in one:

@@ -1,4 +1,4 @@
-"""A model of a task on the device: labels, tags and answers by an exported file."""
+"""A model of a task on the device: labels, tags, answers and texts by an exported file."""
 
 from typing import Any
 
@@ -6,8 +6,7 @@ import numpy as np
 
 from tfscale.device.scorer import ScoreSignature
 from tfscale.task_config import TaskConfig
-from tfscale.tasks.encoding import TaskEncoder
-from tfscale.tasks.predictor import TaskPredictor
+from tfscale.tasks.predictor import TaskPredictor, build_encoder
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -32,10 +31,7 @@ class DeviceTask(TaskPredictor):
         self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
     ):
         config = TaskConfig(**metadata["config"])
-        several = bool(config.labels_separator)
-        super().__init__(
-            TaskEncoder(config.task, tokenizer, metadata["labels"], metadata["sequence_length"], several), config
-        )
+        super().__init__(build_encoder(config, tokenizer, metadata), config)
         self._score = ScoreSignature(path, threads, xnnpack)
         self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
 

@@ -24,7 +24,8 @@ class CausalSelfAttention(keras.layers.Layer):
     """Attention of each token to itself and those before it: (B, T, D) -> (B, T, D) (Vaswani et al. 2017).
 
     Query, key and value come from one matrix product, which is what makes the step fast on small models.
-    Scores and softmax are computed in float32 under every precision.
+    Scores and softmax are computed in float32 under every precision. Who sees whom can be said by each call: `visible`
+    (B, T or 1, T) float32, 1 where a token (second axis) sees another (third), is in the place of past and window.
 
     Args:
         hidden_dim: D.
@@ -63,17 +64,18 @@ class CausalSelfAttention(keras.layers.Layer):
         self.query_key_value.build(input_shape)
         self.output_projection.build((*input_shape[:-1], self.num_heads * self.head_dim))
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=False, visible=None):
         length = ops.shape(inputs)[1]
         query, key, value = self._split(self.query_key_value(inputs), length, ops)
         if self.rope_base:
             angles = self._angles(ops.arange(length, dtype="float32"), ops)
             query, key = (self._rotate(x, angles, ops) for x in (query, key))
         query = query * self.head_dim**-0.5
-        if self.window and isinstance(length, int) and length % self.window == 0 and length > 2 * self.window:
+        in_blocks = self.window and isinstance(length, int) and length % self.window == 0 and length > 2 * self.window
+        if in_blocks and visible is None:
             mixed = self._attend_in_blocks(query, key, value, length, training)
         else:
-            mixed = self._attend(query, key, value, length, training)
+            mixed = self._attend(query, key, value, length, training, visible)
         return self.output_projection(ops.reshape(mixed, (-1, length, self.num_heads * self.head_dim)))
 
     def _split(self, rows, length, np_):
@@ -102,17 +104,22 @@ class CausalSelfAttention(keras.layers.Layer):
         weights = ops.softmax(ops.cast(scores, "float32") + mask * MASKED, axis=-1)
         return self.attention_dropout(ops.cast(weights, self.compute_dtype), training=training)
 
-    def _attend(self, query, key, value, length, training):
+    def _attend(self, query, key, value, length, training, visible=None):
         """All scores at once, R query heads of a key head as rows of one product."""
         groups, width = self.num_kv_heads, self.head_dim
         repeats = self.num_heads // groups
         query = ops.reshape(ops.transpose(query, (0, 2, 1, 3)), (-1, groups, repeats * length, width))
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
-        hidden = 1.0 - ops.tril(ops.ones((length, length), dtype="float32"))
-        if self.window:
-            hidden = hidden + ops.tril(ops.ones((length, length), dtype="float32"), -self.window)
-        if repeats > 1:
-            hidden = ops.tile(hidden, (repeats, 1))
+        if visible is None:
+            hidden = 1.0 - ops.tril(ops.ones((length, length), dtype="float32"))
+            if self.window:
+                hidden = hidden + ops.tril(ops.ones((length, length), dtype="float32"), -self.window)
+            if repeats > 1:
+                hidden = ops.tile(hidden, (repeats, 1))
+        else:
+            hidden = 1.0 - visible[:, None]
+            if repeats > 1 and visible.shape[1] != 1:
+                hidden = ops.tile(hidden, (1, 1, repeats, 1))
         mixed = ops.matmul(self._weights(scores, hidden, training), ops.transpose(value, (0, 2, 1, 3)))
         mixed = ops.reshape(mixed, (-1, self.num_heads, length, width))
         return ops.transpose(mixed, (0, 2, 1, 3))

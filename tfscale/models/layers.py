@@ -110,9 +110,16 @@ class TransformerBlock(keras.layers.Layer):
         self.expand.build(input_shape if self.before_expand is None else narrow)
         self.contract.build(inner if self.before_contract is None else narrow)
 
-    def call(self, x, training=False):
-        attended = self.attention(self.attention_norm(x), training=training)
-        x = x + self.residual_dropout(attended, training=training)
+    def call(self, x, training=False, visible=None):
+        return self.fed_forward(self.attended(x, training, visible), training)
+
+    def attended(self, x, training=False, visible=None):
+        """x + attention(norm(x)); `visible` as in `CausalSelfAttention`."""
+        attended = self.attention(self.attention_norm(x), training=training, visible=visible)
+        return x + self.residual_dropout(attended, training=training)
+
+    def fed_forward(self, x, training=False):
+        """x + feed_forward(norm(x))."""
         forwarded = self.feed_forward_norm(x)
         for layer in self.feed_forward_layers:
             forwarded = layer(forwarded)

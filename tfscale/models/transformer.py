@@ -91,20 +91,23 @@ class TransformerLM(Configured, keras.Model):
         self.final_norm = final_norm
         self.widen, self.narrow = widen, narrow
 
-    def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
+    def hidden_states(
+        self, ids: tf.Tensor, training: bool = False, remat: bool = False, visible: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """What the output projection reads: ids (B, T) int32 -> (B, T, width of the embedding) in the compute type.
 
         Args:
             ids: token ids.
             training: whether dropout is on.
             remat: compute the blocks' activations again in the backward pass; see `tfscale.models.remat`.
+            visible: who sees whom, in the place of the past alone; see `CausalSelfAttention`. Not with `remat`.
         """
         x = self.token_embedding(ids)
         x = x if self.widen is None else self.widen(x)
         x = x if self.position_embedding is None else self.position_embedding(x)
         x = self.get_layer("embedding_dropout")(x, training=training)
         for block in self.blocks:
-            x = rematerialized(block, x, training) if remat else block(x, training=training)
+            x = rematerialized(block, x, training) if remat else block(x, training=training, visible=visible)
         x = self.final_norm(x)
         return x if self.narrow is None else self.narrow(x)
 

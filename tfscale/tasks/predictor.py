@@ -1,26 +1,54 @@
 """What a model of a task does, whatever computes its logits: Keras, or a file on a device. NumPy only."""
 
 import abc
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tfscale.errors import ConfigError
-from tfscale.task_config import TaskConfig
+from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.examples import Example, read_examples
+from tfscale.tasks.sequences import SequenceEncoder, write_greedily
+from tfscale.text.tokenizers import Tokenizer
+
+Encoder = TaskEncoder | SequenceEncoder
+
+
+def build_encoder(config: TaskConfig, tokenizer: Tokenizer, described: dict[str, Any]) -> Encoder:
+    """The encoder of a task.
+
+    Args:
+        config: its options.
+        tokenizer: the model's.
+        described: `labels` and `sequence_length`; of a task that writes texts `source_length` and `target_length`.
+    """
+    if config.task in WRITTEN:
+        lengths = described["source_length"], described["target_length"]
+        return SequenceEncoder(config.task, tokenizer, config.architecture or "prefix", *lengths)
+    several = bool(config.labels_separator)
+    return TaskEncoder(config.task, tokenizer, described["labels"], described["sequence_length"], several)
+
+
+def describe_encoder(encoder: Encoder) -> dict[str, Any]:
+    """What `build_encoder` needs besides options and tokenizer."""
+    described: dict[str, Any] = {"labels": list(encoder.labels), "sequence_length": encoder.sequence_length}
+    if isinstance(encoder, SequenceEncoder):
+        described |= {"source_length": encoder.source_length, "target_length": encoder.target_length}
+    return described
 
 
 class TaskPredictor(abc.ABC):
     """Predictions and scores of a task.
 
     Args:
-        encoder: examples to ids, and logits to predictions.
+        encoder: examples to ids, and logits or tokens to predictions.
         config: the options that the model was trained with, which name the fields of files.
     """
 
-    def __init__(self, encoder: TaskEncoder, config: TaskConfig):
+    def __init__(self, encoder: Encoder, config: TaskConfig):
         self.encoder = encoder
         self.config = config
 
@@ -29,10 +57,21 @@ class TaskPredictor(abc.ABC):
         """Logits (N, P, C) float32 of ids (N, T)."""
 
     def predict(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
-        """Predictions of examples, as `TaskEncoder.decode` gives them."""
-        encoded = [self.encoder.encode(example) for example in examples]
+        """Predictions of examples, as the encoder's `decode` gives them."""
+        encoder = self.encoder
+        if isinstance(encoder, SequenceEncoder):
+            # What is to be written must not be read.
+            sources = [encoder.encode(dataclasses.replace(example, target="")) for example in examples]
+            starts = np.array([row.start for row in sources])
+            return [encoder.decode(tokens) for tokens in self.write(np.stack([row.ids for row in sources]), starts)]
+        encoded = [encoder.encode(example) for example in examples]
         rows = self.logits(np.stack([one.ids for one in encoded]))
-        return [self.encoder.decode(*triple) for triple in zip(rows, examples, encoded, strict=True)]
+        return [encoder.decode(*triple) for triple in zip(rows, examples, encoded, strict=True)]
+
+    def write(self, ids: np.ndarray, starts: np.ndarray) -> list[list[int]]:
+        """The tokens that follow in rows (N, T) after the places (N,); see `write_greedily`."""
+        assert isinstance(self.encoder, SequenceEncoder)
+        return write_greedily(self.encoder, ids, starts, self.logits)
 
     def predict_text(self, text: str, question: str = "") -> dict[str, Any]:
         """The prediction of one text; its words are what white space parts, and `answer` needs a question.
