@@ -3,18 +3,20 @@
 Embeddings, self-attention, feed-forward layers and norms of both stacks start from the run's weights, cross-attention
 is new (Rothe et al. 2020). Blocks are pre-norm, like the run's. Cross-attention has no positions of its own.
 
-Shapes: B batch, S tokens of the source part, U of the target part, D hidden_dim, H query heads, G key-value heads,
-R = H / G, K width of a head, V vocabulary.
+Shapes: B batch, S tokens of the source part, U of the target part, D hidden_dim, G key-value heads, K width of a head,
+V vocabulary.
 """
 
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from tfscale.config import Precision, TransformerConfig, to_dict
 from tfscale.models.attention import MASKED
+from tfscale.models.cached import cached_dense, cached_norm, variable
+from tfscale.models.cross_attention import DecoderBlock
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import PositionEmbedding, TransformerBlock, norm_layer, normal_initializers
 from tfscale.models.prefix import check_base, up_to_end
@@ -22,85 +24,6 @@ from tfscale.models.transformer import TransformerLM
 
 _SHARED = ("attention_norm", "attention", "feed_forward_norm", "before_expand", "expand", "before_contract", "contract")
 """Layers of a block that start from the run's."""
-
-
-@keras.saving.register_keras_serializable("tfscale")
-class CrossAttention(keras.layers.Layer):
-    """Attention of each token of the target to the source: (B, U, D) and memory (B, S, D) -> (B, U, D).
-
-    Args:
-        hidden_dim: D.
-        num_heads: H.
-        num_kv_heads: G.
-        head_dim: K.
-        dropout: rate on the attention weights.
-        use_bias: biases in the dense layers.
-        seed: seed of the initial weights.
-        num_layers: blocks of the stack.
-    """
-
-    def __init__(self, hidden_dim, num_heads, num_kv_heads, head_dim, dropout, use_bias, seed, num_layers, **kwargs):
-        super().__init__(**kwargs)
-        self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, head_dim
-        initial = normal_initializers(seed)
-        residual = normal_initializers(seed + 1, 0.02 / (2 * num_layers) ** 0.5)
-        self.query, self.key_value, self.output_projection = (
-            keras.layers.Dense(
-                width, use_bias=use_bias, kernel_initializer=next(source), dtype=self.dtype_policy, name=name
-            )
-            for width, source, name in (
-                (num_heads * head_dim, initial, "query"), (2 * num_kv_heads * head_dim, initial, "key_value"),
-                (hidden_dim, residual, "output_projection"),
-            )
-        )  # fmt: skip
-        self.attention_dropout = Dropout(dropout, dtype=self.dtype_policy)
-
-    def build(self, input_shape):
-        self.query.build(input_shape)
-        self.key_value.build(input_shape)
-        self.output_projection.build((*input_shape[:-1], self.num_heads * self.head_dim))
-
-    def call(self, inputs, memory, visible, training=False):
-        """`visible` (B, S) float32 is 1 where there is a token of the source and 0 where there is padding."""
-        heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
-        length, source = ops.shape(inputs)[1], ops.shape(memory)[1]
-        query = ops.reshape(self.query(inputs) * width**-0.5, (-1, length, heads, width))
-        # R query heads of a key head are rows of one product.
-        query = ops.reshape(ops.transpose(query, (0, 2, 1, 3)), (-1, groups, heads // groups * length, width))
-        key_value = ops.reshape(self.key_value(memory), (-1, source, 2 * groups, width))
-        key, value = key_value[:, :, :groups], key_value[:, :, groups:]
-        scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
-        hidden = (1.0 - visible)[:, None, None]
-        weights = ops.softmax(ops.cast(scores, "float32") + hidden * MASKED, axis=-1)
-        weights = self.attention_dropout(ops.cast(weights, self.compute_dtype), training=training)
-        mixed = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
-        mixed = ops.transpose(ops.reshape(mixed, (-1, heads, length, width)), (0, 2, 1, 3))
-        return self.output_projection(ops.reshape(mixed, (-1, length, heads * width)))
-
-
-@keras.saving.register_keras_serializable("tfscale")
-class DecoderBlock(TransformerBlock):
-    """A block with attention to the source between its own and the feed-forward layer; (B, U, D) -> (B, U, D)."""
-
-    def __init__(self, hidden_dim, num_heads, feed_forward_dim, **kwargs):
-        super().__init__(hidden_dim, num_heads, feed_forward_dim, **kwargs)
-        options = self.options
-        self.cross_norm = norm_layer(options["normalization"], options["use_bias"], self.dtype_policy, "cross_norm")
-        self.cross_attention = CrossAttention(
-            hidden_dim, num_heads, self.attention.num_kv_heads, self.attention.head_dim, options["dropout"],
-            options["use_bias"], options["seed"] + 500, options["num_layers"], dtype=self.dtype_policy,
-            name="cross_attention",
-        )  # fmt: skip
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        self.cross_norm.build(input_shape)
-        self.cross_attention.build(input_shape)
-
-    def call(self, x, memory, source_visible, training=False):  # type: ignore[override]
-        x = self.attended(x, training)
-        crossed = self.cross_attention(self.cross_norm(x), memory, source_visible, training=training)
-        return self.fed_forward(x + self.residual_dropout(crossed, training=training), training)
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -113,21 +36,23 @@ class EncoderDecoder(keras.Model):
     Args:
         config: the sizes of both stacks, without a sliding window.
         source_length: S.
+        target_length: U.
         end_id: the end token.
         precision: compute type of the layers; weights and logits are float32.
         seed: seed of the initial weights.
 
     Example:
-        network = EncoderDecoder(run.model_config, source_length=64, end_id=run.tokenizer.end_id)
+        network = EncoderDecoder(run.model_config, source_length=64, target_length=32, end_id=0)
         network.start_from(run.network)
     """
 
     def __init__(
-        self, config: TransformerConfig, *, source_length: int, end_id: int, precision: Precision = "float32",
-        seed: int = 0, name: str = "encoder_decoder",
+        self, config: TransformerConfig, *, source_length: int, target_length: int, end_id: int,
+        precision: Precision = "float32", seed: int = 0, name: str = "encoder_decoder",
     ):  # fmt: skip
         super().__init__(name=name)
-        self.config, self.source_length, self.end_id = config, source_length, end_id
+        self.config, self.end_id = config, end_id
+        self.source_length, self.target_length = source_length, target_length
         self.precision, self.seed = precision, seed
         policy = keras.dtype_policies.DTypePolicy(precision)
         initial = normal_initializers(seed)
@@ -145,8 +70,8 @@ class EncoderDecoder(keras.Model):
             )
         # Each stack has positions of its own, which begin at 0.
         self.positions: list[Any] = [
-            PositionEmbedding(config.sequence_length, next(initial), dtype=policy, name=f"{stack}_positions")
-            for stack in ("encoder", "decoder")
+            PositionEmbedding(length, next(initial), dtype=policy, name=f"{stack}_positions")
+            for stack, length in (("encoder", source_length), ("decoder", target_length))
             if config.positions == "learned"
         ]
         self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
@@ -230,7 +155,6 @@ class EncoderDecoder(keras.Model):
         check_base(base, "encoder_decoder")
         pairs: list[tuple[Any, Any]] = [(self.token_embedding, base.token_embedding), (self.widen, base.widen),
                                         (self.narrow, base.narrow)]  # fmt: skip
-        pairs += [(positions, base.position_embedding) for positions in self.positions]
         pairs += [(norm, base.final_norm) for norm in (self.encoder_norm, self.decoder_norm)]
         for stack in (self.encoder_blocks, self.decoder_blocks):
             for block, theirs in zip(stack, base.blocks, strict=True):
@@ -238,11 +162,81 @@ class EncoderDecoder(keras.Model):
         for ours, its in pairs:
             if ours is not None:
                 ours.set_weights(its.get_weights())
+        for positions in self.positions:
+            table = np.asarray(base.position_embedding.embeddings)
+            positions.embeddings.assign(table[: positions.context_length])
+
+    def encode_cached(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One source part (1, S) int32 -> what `cached_step` needs to know of it, in float32.
+
+        Returns:
+            `memory_k_0`, `memory_v_0` and so on (1, S, G, K), and `source_mask` (1, 1, 1, S).
+        """
+        length, c = self.source_length, self.config
+        source_mask = tf.reshape(1.0 - up_to_end(tokens, self.end_id), (1, 1, 1, length)) * MASKED
+        positions = tf.range(length)
+        x = self._embedded_cached(tokens, 0, positions)
+        for block in self.encoder_blocks:
+            empty = tf.zeros((1, length, c.kv_heads, c.head_width))
+            x, _, _ = block.cached(x, empty, empty, positions, source_mask)
+        x = cached_norm(self.encoder_norm, x)
+        found = {"source_mask": source_mask}
+        for i, block in enumerate(self.decoder_blocks):
+            found[f"memory_k_{i}"], found[f"memory_v_{i}"] = block.cross_attention.memory(x)
+        return found
+
+    def cache_spec(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes (1, U, G, K) of the key and value caches; all float32, zeros at the start."""
+        c = self.config
+        shape = (1, self.target_length, c.kv_heads, c.head_width)
+        return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
+
+    def cached_step(
+        self, tokens: tf.Tensor, cache: dict[str, tf.Tensor], memory: dict[str, tf.Tensor], *, input_pos: tf.Tensor,
+        mask: tf.Tensor,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:  # fmt: skip
+        """Reads one token of a target, in float32.
+
+        Args:
+            tokens: the id (1, 1) int32.
+            cache: tensors as in `cache_spec`.
+            memory: what `encode_cached` gave.
+            input_pos: its position (1,) int32.
+            mask: (1, 1, 1, U) float32, added to the scores: 0 where a position may be seen, very negative elsewhere.
+
+        Returns:
+            Logits (1, 1, V), and the new cache.
+        """
+        x = self._embedded_cached(tokens, 1, input_pos)
+        cache = dict(cache)
+        for i, block in enumerate(self.decoder_blocks):
+            key, value = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
+            x, cache[key], cache[value] = block.cached_with_source(
+                x, cache[key], cache[value], input_pos, mask, memory[f"memory_k_{i}"], memory[f"memory_v_{i}"],
+                memory["source_mask"],
+            )  # fmt: skip
+        x = tf.reshape(cached_norm(self.decoder_norm, x), (1, self.config.hidden_dim))
+        if self.narrow is not None:
+            x = cached_dense(self.narrow, x)
+        if self.config.tie_embeddings:
+            logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
+        else:
+            logits = tf.matmul(x, variable(self.token_embedding.reverse_embeddings))
+        return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), cache
+
+    def _embedded_cached(self, tokens: tf.Tensor, stack: int, positions: tf.Tensor) -> tf.Tensor:
+        length = tokens.shape[1]
+        embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,)))
+        if self.widen is not None:
+            embedded = cached_dense(self.widen, embedded)
+        if self.positions:
+            embedded += tf.gather(variable(self.positions[stack].embeddings), positions)
+        return tf.reshape(embedded, (1, length, self.config.hidden_dim))
 
     def get_config(self) -> dict[str, Any]:
         return {
-            "config": to_dict(self.config), "source_length": self.source_length, "end_id": self.end_id,
-            "precision": self.precision, "seed": self.seed, "name": self.name,
+            "config": to_dict(self.config), "source_length": self.source_length, "target_length": self.target_length,
+            "end_id": self.end_id, "precision": self.precision, "seed": self.seed, "name": self.name,
         }  # fmt: skip
 
     @classmethod

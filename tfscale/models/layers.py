@@ -136,10 +136,17 @@ class TransformerBlock(keras.layers.Layer):
 
     def cached(self, x, key_cache, value_cache, input_pos, mask):
         """The block for one sequence with its caches; see `CausalSelfAttention.cached`."""
-        attended, key_cache, value_cache = self.attention.cached(
-            cached_norm(self.attention_norm, x), key_cache, value_cache, input_pos, mask
-        )
-        x = x + attended
+        x, key_cache, value_cache = self.cached_attended(x, key_cache, value_cache, input_pos, mask)
+        return self.cached_fed_forward(x), key_cache, value_cache
+
+    def cached_attended(self, x, key_cache, value_cache, input_pos, mask):
+        """`attended` with caches; returns them too."""
+        normed = cached_norm(self.attention_norm, x)
+        attended, key_cache, value_cache = self.attention.cached(normed, key_cache, value_cache, input_pos, mask)
+        return x + attended, key_cache, value_cache
+
+    def cached_fed_forward(self, x):
+        """`fed_forward` of one sequence."""
         forwarded = cached_norm(self.feed_forward_norm, x)
         for layer in self.feed_forward_layers:
             forwarded = cached_dense(layer, forwarded)
@@ -148,7 +155,7 @@ class TransformerBlock(keras.layers.Layer):
                 forwarded = gate * tf.sigmoid(gate) * up
             elif layer is self.expand:
                 forwarded = tf.nn.gelu(forwarded)
-        return x + forwarded, key_cache, value_cache
+        return x + forwarded
 
     def get_config(self):
         return {**super().get_config(), **self.options}

@@ -11,7 +11,7 @@ from tfscale.errors import ConfigError
 from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.examples import Example, read_examples
-from tfscale.tasks.sequences import SequenceEncoder, write_greedily
+from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.text.tokenizers import Tokenizer
 
 Encoder = TaskEncoder | SequenceEncoder
@@ -69,9 +69,8 @@ class TaskPredictor(abc.ABC):
         return [encoder.decode(*triple) for triple in zip(rows, examples, encoded, strict=True)]
 
     def write(self, ids: np.ndarray, starts: np.ndarray) -> list[list[int]]:
-        """The tokens that follow in rows (N, T) after the places (N,); see `write_greedily`."""
-        assert isinstance(self.encoder, SequenceEncoder)
-        return write_greedily(self.encoder, ids, starts, self.logits)
+        """The likeliest tokens, without the end token, that follow in rows (N, T) after the places (N,)."""
+        raise ConfigError(f"a {type(self).__name__} writes no texts")
 
     def predict_text(self, text: str, question: str = "") -> dict[str, Any]:
         """The prediction of one text; its words are what white space parts, and `answer` needs a question.

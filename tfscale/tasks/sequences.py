@@ -1,4 +1,4 @@
-"""Texts for texts as rows of numbers, and rows written token by token. NumPy only: training and device do the same.
+"""Pairs of texts as rows of numbers, and tokens as texts. NumPy only: training and device do the same.
 
 A row has a source part of S and a target part of U tokens. With "prefix" they are packed: the end token, the source,
 the end token, the target, end tokens up to S + U, as a language model has read its documents. With "encoder_decoder"
@@ -8,7 +8,7 @@ S + U.
 Shapes: N examples, T = S + U tokens of a row, P = T (prefix) or U (encoder_decoder) logits of it, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,12 @@ class SequenceEncoder:
         ids[start + 1 : start + 1 + len(written)] = written
         return Row(ids, start, len(kept) < len(source), len(target) > self.target_length)
 
+    def start_of(self, ids: np.ndarray) -> int:
+        """`Row.start` of ids (T,)."""
+        if self.architecture != "prefix":
+            return self.source_length
+        return 1 + int(np.argmax(ids[1:] == self.tokenizer.end_id))
+
     def targets(self, example: Example, row: Row) -> tuple[np.ndarray, np.ndarray]:
         """The tokens that are to be written and their weights, both (P,): the target and its end token, else 0.
 
@@ -85,32 +91,3 @@ class SequenceEncoder:
     def decode(self, tokens: Sequence[int]) -> dict[str, Any]:
         """The prediction that written tokens stand for: `text`, without white space around it."""
         return {"text": self.tokenizer.decode([int(token) for token in tokens]).strip()}
-
-
-def write_greedily(
-    encoder: SequenceEncoder, ids: np.ndarray, starts: np.ndarray, logits: Callable[[np.ndarray], np.ndarray]
-) -> list[list[int]]:
-    """Writes the likeliest token after the other, for each row until its end token or U tokens.
-
-    Args:
-        encoder: of the rows.
-        ids: rows (N, T) with empty target parts.
-        starts: `Row.start` of each, (N,).
-        logits: rows (n, T) -> (n, P, V).
-
-    Returns:
-        The tokens of each row, without the end token.
-    """
-    ids, active = np.array(ids), np.arange(len(ids))
-    written: list[list[int]] = [[] for _ in ids]
-    for step in range(encoder.target_length):
-        places = starts[active] + step
-        found = logits(ids[active])[np.arange(len(active)), places - encoder.first_logit].argmax(-1)
-        goes_on = found != encoder.tokenizer.end_id
-        active, found, places = active[goes_on], found[goes_on], places[goes_on]
-        for row, token in zip(active, found, strict=True):
-            written[row].append(int(token))
-        if step + 1 == encoder.target_length or not len(active):
-            break
-        ids[active, places + 1] = found
-    return written

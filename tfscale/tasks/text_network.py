@@ -50,16 +50,19 @@ def text_network(run: Any, config: TaskConfig, encoder: Any) -> keras.Model:
         config: the task's options.
         encoder: its `SequenceEncoder`.
     """
-    sizes = dataclasses.replace(run.model_config, dropout=config.dropout)
+    sizes = dataclasses.replace(run.model_config, dropout=config.dropout, sequence_length=encoder.sequence_length)
     end = run.tokenizer.end_id
     if encoder.architecture == "encoder_decoder":
         network = EncoderDecoder(
-            sizes, source_length=encoder.source_length, end_id=end, precision=config.precision, seed=config.seed
-        )
+            sizes, source_length=encoder.source_length, target_length=encoder.target_length, end_id=end,
+            precision=config.precision, seed=config.seed,
+        )  # fmt: skip
         network.start_from(run.network)
         return network
     base = build_network(sizes, config.precision, config.seed)
-    base.set_weights(run.network.get_weights())
+    # Of learned positions those are left out that no row has.
+    values = zip(base.weights, run.network.get_weights(), strict=True)
+    base.set_weights([value[: weight.shape[0]] for weight, value in values])
     if config.lora_rank:
         add_low_rank(base, config.lora_rank, config.seed)
     return PrefixLM(base, end_id=end)

@@ -13,7 +13,7 @@ _BATCH = 32
 
 
 class GreedyWriter:
-    """`tfscale.tasks.sequences.write_greedily` in one compiled loop, which ends when all rows have.
+    """Writes the likeliest token after the other, in one compiled loop that ends when all rows have.
 
     Each turn computes the hidden states of the whole target part (of a prefix LM of the whole row), and the logits of
     one token of each row.
