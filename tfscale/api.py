@@ -161,24 +161,28 @@ def _cloze(target: str, threads: int, text: str) -> tuple[Any, Any, str, int]:
 
 
 def predict(
-    target: str, *, text: str = "", question: str = "", file: str = "", threads: int = 1
+    target: str, *, text: str = "", question: str = "", file: str = "", beams: int = 1, threads: int = 1
 ) -> list[dict[str, Any]]:
-    """Labels, tags or answers by a fine-tuned task or its exported file.
+    """Labels, tags, answers or texts by a fine-tuned task or its exported file.
 
     Args:
         target: a folder of `tfscale finetune`, or an exported file or its folder.
         text: one text to predict for.
         question: the question to it, for the task answer.
         file: examples in the place of a text, as for `finetune`; their labels are not needed.
+        beams: hypotheses of a beam search, for translate and summarize; 1 takes the likeliest token each time.
         threads: CPU threads; no effect on a folder of `finetune`.
 
     Returns:
-        A prediction for each example; see `tfscale.tasks.encoding.TaskEncoder.decode`.
+        A prediction for each example; see `tfscale.tasks.encoding.TaskEncoder.decode` and, for texts,
+        `tfscale.tasks.sequences.SequenceEncoder.decode`.
     """
     _, opened = open_target(target, threads)
     if not hasattr(opened, "predict_text"):
         raise ConfigError(f"{target} is a language model; predict needs what tfscale finetune wrote, or its export")
-    return opened.predict(opened.read([file], labelled=False)) if file else [opened.predict_text(text, question)]
+    if file:
+        return opened.predict(opened.read([file], labelled=False), beams)
+    return [opened.predict_text(text, question, beams)]
 
 
 def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bundle", "task"], Any]:

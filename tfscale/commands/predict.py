@@ -22,6 +22,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--file", type=str, default="", help="A file of examples, as for finetune; labels are not needed."
     )
+    parser.add_argument(
+        "--beams", type=int, default=1, help="Hypotheses of a beam search, for translate and summarize; 1 is greedy."
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a folder of finetune.")
     return parser
 
@@ -42,8 +45,9 @@ def run(options: Namespace) -> dict[str, Any]:
     from tfscale import api
 
     found = api.predict(
-        options.target, text=options.text, question=options.question, file=options.file, threads=options.threads
-    )
+        options.target, text=options.text, question=options.question, file=options.file, beams=options.beams,
+        threads=options.threads,
+    )  # fmt: skip
     return {"predictions": found}
 
 

@@ -147,6 +147,20 @@ class LiteRTDecoder:
             for name, value in state.items():
                 self._inputs[name]()[...] = value
 
+    def state(self) -> Any:
+        """A copy of what was read, for `restore`, which may come after other tokens were read in its place."""
+        position = self._position if self.context_length is not None else None
+        return self._position, {name: np.array(self._inputs[name]()[:, :position]) for name in self.cache_shapes}
+
+    def restore(self, state: Any) -> None:
+        """Puts the decoder where `state` was taken; the source, if there was one, must be the same."""
+        self._position, cache = state
+        for name, value in cache.items():
+            self._inputs[name]()[:, : value.shape[1]] = value
+        if self.context_length is not None:
+            self._inputs["mask"]()[..., : self._position] = 0
+            self._inputs["mask"]()[..., self._position :] = MASKED
+
     def feed(self, ids: Sequence[int]) -> np.ndarray:
         """Reads `ids` (one or more) after those read before: the last by `decode`, those before it by prefill calls.
 

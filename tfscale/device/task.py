@@ -1,5 +1,6 @@
 """A model of a task on the device: labels, tags, answers and texts by an exported file."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.scorer import ScoreSignature
 from tfscale.task_config import TaskConfig
+from tfscale.tasks.beams import beam_search
 from tfscale.tasks.predictor import TaskPredictor, build_encoder
 from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.text.tokenizers import Tokenizer
@@ -81,18 +83,31 @@ class DeviceWriter(TaskPredictor):
             rows.append(found)
         return np.stack(rows)
 
-    def write(self, ids: np.ndarray, starts: np.ndarray) -> list[list[int]]:
-        """The likeliest tokens after the places (N,) of rows (N, T), one row after the other."""
-        end, written = self.tokenizer.end_id, []
+    def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
+        """The tokens after the places (N,) of rows (N, T), one row after the other."""
+        written = []
         for row, start in zip(ids, starts, strict=True):
             self._read(row, start)
-            tokens = [end]
-            while len(tokens) <= self.encoder.target_length:
-                tokens.append(int(self._decoder.feed(tokens[-1:]).argmax()))
-                if tokens[-1] == end:
-                    break
-            written.append([token for token in tokens[1:] if token != end])
+            written.append(beam_search(self._step(beams), beams, self.encoder.target_length, self.tokenizer.end_id))
         return written
+
+    def _step(self, beams: int) -> Any:
+        """The function that `beam_search` asks; a single hypothesis goes on where the decoder stands."""
+        decoder, states = self._decoder, [self._decoder.state()]
+
+        def step(tokens: Sequence[int], parents: Sequence[int]) -> np.ndarray:
+            nonlocal states
+            found, now = [], []
+            for token, parent in zip(tokens, parents, strict=True):
+                if beams > 1:
+                    decoder.restore(states[parent])
+                found.append(decoder.feed([token]))
+                if beams > 1:
+                    now.append(decoder.state())
+            states = now
+            return np.stack(found)
+
+        return step
 
     def _read(self, row: np.ndarray, start: int) -> None:
         # What a prefix LM reads ends with the token that the target follows.

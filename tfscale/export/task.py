@@ -20,6 +20,7 @@ from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
 from tfscale.tasks.predictor import describe_encoder
 from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.tasks.text_network import in_float32
 
 COMPARED = 64
 """Examples that file and network are compared on."""
@@ -28,7 +29,7 @@ COMPARED_TEXTS = 16
 _LIMITS = {"none": (1e-4, 0.998), "float16": (5e-3, 0.98), "int8": (0.05, 0.9)}
 """Largest relative error of the logits, and least part of equal decisions, by recipe."""
 _EQUAL_TEXTS = {"none": 0.9, "float16": None, "int8": None}
-"""Least part of equal texts. Of two tokens that are nearly as likely, rounding may take the other one, which changes all
+"""Least part of equal texts. Of two tokens that are nearly as likely rounding may take the other one, which changes all
 that follow; so that is told and not judged."""
 
 
@@ -62,6 +63,7 @@ def export_task(
     encoder = model.encoder
     note("convert")
     if isinstance(encoder, SequenceEncoder):
+        model = TaskModel(model.directory, in_float32(model.network), encoder, model.config)
         content = writing_file(model.network, encoder.source_length, config.quantize)
     else:
         content = scoring_file(model.network, encoder.sequence_length, config.quantize)

@@ -15,7 +15,7 @@ from tfscale.task_config import TaskConfig
 from tfscale.tasks.network import TaskNetwork
 from tfscale.tasks.predictor import Encoder, TaskPredictor, build_encoder
 from tfscale.tasks.sequences import SequenceEncoder
-from tfscale.tasks.writing import GreedyWriter
+from tfscale.tasks.writing import BeamWriter, GreedyWriter
 from tfscale.text.tokenizers import load_tokenizer
 
 TASK_FILE = "task.json"
@@ -29,17 +29,17 @@ class TaskModel(TaskPredictor):
         super().__init__(encoder, config)
         self.directory, self.network = directory, network
         self._function = tf.function(network, reduce_retracing=True)
-        self._writer = GreedyWriter(network, encoder) if isinstance(encoder, SequenceEncoder) else None
+        if isinstance(encoder, SequenceEncoder):
+            self._greedy, self._by_beams = GreedyWriter(network, encoder), BeamWriter(network, encoder)
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, C) float32 of ids (N, T), a batch at a time."""
         parts = [self._function(ids[at : at + _BATCH], training=False) for at in range(0, len(ids), _BATCH)]
         return np.concatenate([np.asarray(part) for part in parts]).astype(np.float32)
 
-    def write(self, ids: np.ndarray, starts: np.ndarray) -> list[list[int]]:
-        """The tokens that follow in rows (N, T) after the places (N,), a batch at a time."""
-        assert self._writer is not None
-        return self._writer(ids, starts)
+    def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
+        """The tokens that follow in rows (N, T) after the places (N,); without beams a batch at a time."""
+        return self._greedy(ids, starts) if beams == 1 else self._by_beams(ids, starts, beams)
 
 
 def load_task(directory: str) -> TaskModel:

@@ -42,6 +42,17 @@ def text_lengths(run: Any, config: TaskConfig) -> dict[str, int]:
     return {"source_length": source, "target_length": target}
 
 
+def in_float32(network: Any) -> Any:
+    """A network of `text_network` that computes in float32, as an exported file does; itself if it does already."""
+    base = getattr(network, "base", network)
+    if base.precision == "float32":
+        return network
+    copy = type(base).from_config(base.get_config() | {"precision": "float32"})
+    copy = copy if network is base else PrefixLM(copy, end_id=network.end_id)
+    copy.set_weights(network.get_weights())
+    return copy
+
+
 def text_network(run: Any, config: TaskConfig, encoder: Any) -> keras.Model:
     """The network of a task that writes texts, with the run's weights as its first ones.
 

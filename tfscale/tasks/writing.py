@@ -1,5 +1,6 @@
 """Texts by a Keras network: a source is encoded once, then all rows of a batch are written side by side."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.models.encoder_decoder import EncoderDecoder
+from tfscale.tasks.beams import beam_search
 from tfscale.tasks.sequences import SequenceEncoder
 
 _BATCH = 32
@@ -70,3 +72,47 @@ class GreedyWriter:
             return network.hidden_states
         memory, visible = network.encode(ids[:, : network.source_length])
         return lambda rows: network.decode(rows[:, network.source_length :], memory, visible)
+
+
+class BeamWriter:
+    """Writes by `beam_search`: one row after the other, its hypotheses side by side.
+
+    Args:
+        network: a `PrefixLM` or an `EncoderDecoder`.
+        encoder: of its rows.
+
+    Example:
+        BeamWriter(network, encoder)(ids, starts, beams=4)   # [[12, 7], [4], ...]
+    """
+
+    def __init__(self, network: keras.Model, encoder: SequenceEncoder):
+        self.network, self.encoder = network, encoder
+        self._begin = tf.function(lambda row: network.encode(row[:, : encoder.first_logit]), reduce_retracing=True)
+        self._follow = tf.function(self._next_logits, reduce_retracing=True)
+
+    def __call__(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
+        """Tokens of each row without the end token: rows (N, T) with empty target parts, their `Row.start` (N,)."""
+        length, end = self.encoder.target_length, self.encoder.tokenizer.end_id
+        steps = (self._step(row, int(start), beams) for row, start in zip(ids, starts, strict=True))
+        return [beam_search(step, beams, length, end) for step in steps]
+
+    def _next_logits(self, rows: tf.Tensor, place: tf.Tensor, read: Sequence[tf.Tensor]) -> tf.Tensor:
+        network, split = self.network, self.encoder.first_logit
+        hidden = network.decode(rows[:, split:], *read) if read else network.hidden_states(rows)
+        return network.project(hidden[:, place - split])
+
+    def _step(self, row: np.ndarray, place: int, beams: int) -> Any:
+        """The function that `beam_search` asks for the hypotheses of a row."""
+        rows, read = np.repeat(row[None], beams, axis=0), []
+        if isinstance(self.network, EncoderDecoder):
+            read = [tf.repeat(part, beams, axis=0) for part in self._begin(row[None])]
+
+        def step(tokens: Sequence[int], parents: Sequence[int]) -> np.ndarray:
+            nonlocal place
+            count = len(parents)
+            rows[:count] = rows[list(parents)]
+            rows[:count, place] = tokens
+            place += 1
+            return self._follow(rows, tf.constant(place - 1), read).numpy()[:count]
+
+        return step
