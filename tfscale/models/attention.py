@@ -25,7 +25,7 @@ class CausalSelfAttention(keras.layers.Layer):
 
     Query, key and value come from one matrix product, which is what makes the step fast on small models.
     Scores and softmax are computed in float32 under every precision. Who sees whom can be said by each call: `visible`
-    (B, T or 1, T) float32, 1 where a token (second axis) sees another (third), is in the place of past and window.
+    (B, T or 1, T) bool, true where a token (second axis) sees another (third), is in the place of past and window.
 
     Args:
         hidden_dim: D.
@@ -117,7 +117,7 @@ class CausalSelfAttention(keras.layers.Layer):
             if repeats > 1:
                 hidden = ops.tile(hidden, (repeats, 1))
         else:
-            hidden = 1.0 - visible[:, None]
+            hidden = 1.0 - ops.cast(visible[:, None], "float32")
             if repeats > 1 and visible.shape[1] != 1:
                 hidden = ops.tile(hidden, (1, 1, repeats, 1))
         mixed = ops.matmul(self._weights(scores, hidden, training), ops.transpose(value, (0, 2, 1, 3)))

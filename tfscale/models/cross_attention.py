@@ -51,7 +51,7 @@ class CrossAttention(keras.layers.Layer):
         self.output_projection.build((*input_shape[:-1], self.num_heads * self.head_dim))
 
     def call(self, inputs, memory, visible, training=False):
-        """`visible` (B, S) float32 is 1 where there is a token of the source and 0 where there is padding."""
+        """`visible` (B, S) bool is true where there is a token of the source and false where there is padding."""
         heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
         length, source = ops.shape(inputs)[1], ops.shape(memory)[1]
         query = ops.reshape(self.query(inputs) * width**-0.5, (-1, length, heads, width))
@@ -60,7 +60,7 @@ class CrossAttention(keras.layers.Layer):
         parts = ops.split(self.key_value(memory), 2, axis=-1)
         key, value = (ops.reshape(part, (-1, source, groups, width)) for part in parts)
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
-        hidden = (1.0 - visible)[:, None, None]
+        hidden = 1.0 - ops.cast(visible[:, None, None], "float32")
         weights = ops.softmax(ops.cast(scores, "float32") + hidden * MASKED, axis=-1)
         weights = self.attention_dropout(ops.cast(weights, self.compute_dtype), training=training)
         mixed = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))

@@ -173,7 +173,8 @@ class EncoderDecoder(keras.Model):
             `memory_k_0`, `memory_v_0` and so on (1, S, G, K), and `source_mask` (1, 1, 1, S).
         """
         length, c = self.source_length, self.config
-        source_mask = tf.reshape(1.0 - up_to_end(tokens, self.end_id), (1, 1, 1, length)) * MASKED
+        visible = tf.cast(up_to_end(tokens, self.end_id), tf.float32)
+        source_mask = tf.reshape(1.0 - visible, (1, 1, 1, length)) * MASKED
         positions = tf.range(length)
         x = self._embedded_cached(tokens, 0, positions)
         for block in self.encoder_blocks:

@@ -78,14 +78,14 @@ def check_base(base: Any, architecture: str) -> None:
 
 
 def up_to_end(ids: tf.Tensor, end_id: int) -> tf.Tensor:
-    """1 up to and with the first end token after position 0, 0 after it: ids (B, T) int32 -> (B, T) float32."""
-    not_first = ops.cast(ops.arange(ops.shape(ids)[1]) > 0, "float32")
-    ends = ops.cast(ops.equal(ids, end_id), "float32") * not_first
-    return ops.cast(ops.equal(ops.cumsum(ends, axis=1) - ends, 0.0), "float32")
+    """True up to and with the first end token after position 0, false after it: ids (B, T) int32 -> (B, T) bool."""
+    not_first = ops.cast(ops.arange(ops.shape(ids)[1]) > 0, "int32")
+    ends = ops.cast(ops.equal(ids, end_id), "int32") * not_first
+    return ops.equal(ops.cumsum(ends, axis=1) - ends, 0)
 
 
 def prefix_visible(ids: tf.Tensor, end_id: int) -> tf.Tensor:
-    """Who sees whom: all see the source and its end token, and what is before them; ids (B, T) -> (B, T, T) float32."""
-    length = ops.shape(ids)[1]
-    past = ops.tril(ops.ones((length, length), dtype="float32"))
-    return ops.maximum(past[None], up_to_end(ids, end_id)[:, None, :])
+    """Who sees whom: all see the source and its end token, and what is before them; ids (B, T) -> (B, T, T) bool."""
+    places = ops.arange(ops.shape(ids)[1])
+    past = ops.expand_dims(places, 1) >= ops.expand_dims(places, 0)
+    return ops.logical_or(past[None], up_to_end(ids, end_id)[:, None, :])
