@@ -146,8 +146,11 @@ class CausalSelfAttention(keras.layers.Layer):
         return ops.transpose(mixed, (0, 2, 4, 1, 3, 5))
 
     def cached(self, x, key_cache, value_cache, input_pos, mask):
-        """One sequence: x (1, S, D), caches (1, C, G, K), mask (1, 1, S, C) -> output (1, S, D) and the new caches."""
-        length, context = x.shape[1], key_cache.shape[1]
+        """Tokens x (B, S, D), caches (B, C, G, K), mask (B, 1, S, C) -> output (B, S, D) and the new caches.
+
+        B is known, and 1 in the files of a device; all rows have the same `input_pos` (S,), their places in the caches.
+        """
+        rows, length, context = x.shape[0], x.shape[1], key_cache.shape[1]
         heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
         query, key, value = self._split(cached_dense(self.query_key_value, x), length, tf)
         if self.rope_base:
@@ -157,17 +160,17 @@ class CausalSelfAttention(keras.layers.Layer):
         key_cache = dynamic_update_slice(key_cache, key, start)
         value_cache = dynamic_update_slice(value_cache, value, start)
         query = tf.transpose(query * width**-0.5, (0, 2, 1, 3))
-        query = tf.reshape(query, (1, groups, heads // groups * length, width))
+        query = tf.reshape(query, (rows, groups, heads // groups * length, width))
         scores = tf.matmul(query, tf.transpose(key_cache, (0, 2, 1, 3)), transpose_b=True)
-        scores = tf.reshape(scores, (1, heads, length, context)) + mask
+        scores = tf.reshape(scores, (rows, heads, length, context)) + mask
         if self.window:
             # A key as far back as the window, or further, is out of sight.
             distance = tf.reshape(input_pos, (length, 1)) - tf.range(context)
             scores += tf.cast(distance >= self.window, tf.float32) * MASKED
-        weights = tf.reshape(tf.nn.softmax(scores), (1, groups, heads // groups * length, context))
+        weights = tf.reshape(tf.nn.softmax(scores), (rows, groups, heads // groups * length, context))
         mixed = tf.matmul(weights, tf.transpose(value_cache, (0, 2, 1, 3)))
-        mixed = tf.transpose(tf.reshape(mixed, (1, heads, length, width)), (0, 2, 1, 3))
-        mixed = tf.reshape(mixed, (1, length, heads * width))
+        mixed = tf.transpose(tf.reshape(mixed, (rows, heads, length, width)), (0, 2, 1, 3))
+        mixed = tf.reshape(mixed, (rows, length, heads * width))
         return cached_dense(self.output_projection, mixed), key_cache, value_cache
 
     def get_config(self):

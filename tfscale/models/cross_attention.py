@@ -68,18 +68,18 @@ class CrossAttention(keras.layers.Layer):
         return self.output_projection(ops.reshape(mixed, (-1, length, heads * width)))
 
     def memory(self, encoded):
-        """Keys and values of one source, (1, S, G, K) each: encoded (1, S, D), in float32."""
-        shape = (1, encoded.shape[1], self.num_kv_heads, self.head_dim)
+        """Keys and values of a source, (B, S, G, K) each: encoded (B, S, D), in float32; B is known."""
+        shape = (*encoded.shape[:2], self.num_kv_heads, self.head_dim)
         key, value = tf.split(cached_dense(self.key_value, encoded), 2, axis=-1)
         return tf.reshape(key, shape), tf.reshape(value, shape)
 
     def cached(self, x, memory_key, memory_value, source_mask):
-        """One token x (1, 1, D) with what `memory` gave; `source_mask` (1, 1, 1, S) is added to the scores."""
-        heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
-        query = tf.reshape(cached_dense(self.query, x) * width**-0.5, (1, groups, heads // groups, width))
+        """One token x (B, 1, D) with what `memory` gave; `source_mask` (B, 1, 1, S) is added to the scores."""
+        rows, heads, groups, width = x.shape[0], self.num_heads, self.num_kv_heads, self.head_dim
+        query = tf.reshape(cached_dense(self.query, x) * width**-0.5, (rows, groups, heads // groups, width))
         scores = tf.matmul(query, tf.transpose(memory_key, (0, 2, 1, 3)), transpose_b=True) + source_mask
         mixed = tf.matmul(tf.nn.softmax(scores), tf.transpose(memory_value, (0, 2, 1, 3)))
-        return cached_dense(self.output_projection, tf.reshape(mixed, (1, 1, heads * width)))
+        return cached_dense(self.output_projection, tf.reshape(mixed, (rows, 1, heads * width)))
 
 
 @keras.saving.register_keras_serializable("tfscale")

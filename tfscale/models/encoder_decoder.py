@@ -167,18 +167,18 @@ class EncoderDecoder(keras.Model):
             positions.embeddings.assign(table[: positions.context_length])
 
     def encode_cached(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One source part (1, S) int32 -> what `cached_step` needs to know of it, in float32.
+        """Source parts (B, S) int32 -> what `cached_step` needs to know of them, in float32; B is known.
 
         Returns:
-            `memory_k_0`, `memory_v_0` and so on (1, S, G, K), and `source_mask` (1, 1, 1, S).
+            `memory_k_0`, `memory_v_0` and so on (B, S, G, K), and `source_mask` (B, 1, 1, S).
         """
-        length, c = self.source_length, self.config
+        (rows, length), c = tokens.shape, self.config
         visible = tf.cast(up_to_end(tokens, self.end_id), tf.float32)
-        source_mask = tf.reshape(1.0 - visible, (1, 1, 1, length)) * MASKED
+        source_mask = tf.reshape(1.0 - visible, (rows, 1, 1, length)) * MASKED
         positions = tf.range(length)
         x = self._embedded_cached(tokens, 0, positions)
         for block in self.encoder_blocks:
-            empty = tf.zeros((1, length, c.kv_heads, c.head_width))
+            empty = tf.zeros((rows, length, c.kv_heads, c.head_width))
             x, _, _ = block.cached(x, empty, empty, positions, source_mask)
         x = cached_norm(self.encoder_norm, x)
         found = {"source_mask": source_mask}
@@ -186,27 +186,27 @@ class EncoderDecoder(keras.Model):
             found[f"memory_k_{i}"], found[f"memory_v_{i}"] = block.cross_attention.memory(x)
         return found
 
-    def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, U, G, K) of the key and value caches; all float32, zeros at the start."""
+    def cache_spec(self, rows: int = 1) -> dict[str, tuple[int, ...]]:
+        """Names and shapes (B, U, G, K) of the key and value caches; all float32, zeros at the start."""
         c = self.config
-        shape = (1, self.target_length, c.kv_heads, c.head_width)
+        shape = (rows, self.target_length, c.kv_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
 
     def cached_step(
         self, tokens: tf.Tensor, cache: dict[str, tf.Tensor], memory: dict[str, tf.Tensor], *, input_pos: tf.Tensor,
         mask: tf.Tensor,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:  # fmt: skip
-        """Reads one token of a target, in float32.
+        """Reads one token of each target, in float32.
 
         Args:
-            tokens: the id (1, 1) int32.
+            tokens: ids (B, 1) int32; B is known.
             cache: tensors as in `cache_spec`.
             memory: what `encode_cached` gave.
-            input_pos: its position (1,) int32.
+            input_pos: their position (1,) int32.
             mask: (1, 1, 1, U) float32, added to the scores: 0 where a position may be seen, very negative elsewhere.
 
         Returns:
-            Logits (1, 1, V), and the new cache.
+            Logits (B, 1, V), and the new cache.
         """
         x = self._embedded_cached(tokens, 1, input_pos)
         cache = dict(cache)
@@ -216,23 +216,24 @@ class EncoderDecoder(keras.Model):
                 x, cache[key], cache[value], input_pos, mask, memory[f"memory_k_{i}"], memory[f"memory_v_{i}"],
                 memory["source_mask"],
             )  # fmt: skip
-        x = tf.reshape(cached_norm(self.decoder_norm, x), (1, self.config.hidden_dim))
+        x = tf.reshape(cached_norm(self.decoder_norm, x), (tokens.shape[0], self.config.hidden_dim))
         if self.narrow is not None:
             x = cached_dense(self.narrow, x)
         if self.config.tie_embeddings:
             logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
         else:
             logits = tf.matmul(x, variable(self.token_embedding.reverse_embeddings))
-        return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), cache
+        return tf.reshape(logits, (tokens.shape[0], 1, self.config.vocabulary_size)), cache
 
     def _embedded_cached(self, tokens: tf.Tensor, stack: int, positions: tf.Tensor) -> tf.Tensor:
-        length = tokens.shape[1]
-        embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,)))
+        rows, length = tokens.shape
+        embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (rows * length,)))
         if self.widen is not None:
             embedded = cached_dense(self.widen, embedded)
+        embedded = tf.reshape(embedded, (rows, length, self.config.hidden_dim))
         if self.positions:
             embedded += tf.gather(variable(self.positions[stack].embeddings), positions)
-        return tf.reshape(embedded, (1, length, self.config.hidden_dim))
+        return embedded
 
     def get_config(self) -> dict[str, Any]:
         return {

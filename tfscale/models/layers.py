@@ -135,7 +135,7 @@ class TransformerBlock(keras.layers.Layer):
         return [layer for layer in layers if layer is not None]
 
     def cached(self, x, key_cache, value_cache, input_pos, mask):
-        """The block for one sequence with its caches; see `CausalSelfAttention.cached`."""
+        """The block with its caches; see `CausalSelfAttention.cached`."""
         x, key_cache, value_cache = self.cached_attended(x, key_cache, value_cache, input_pos, mask)
         return self.cached_fed_forward(x), key_cache, value_cache
 
@@ -146,7 +146,7 @@ class TransformerBlock(keras.layers.Layer):
         return x + attended, key_cache, value_cache
 
     def cached_fed_forward(self, x):
-        """`fed_forward` of one sequence."""
+        """`fed_forward` in float32."""
         forwarded = cached_norm(self.feed_forward_norm, x)
         for layer in self.feed_forward_layers:
             forwarded = cached_dense(layer, forwarded)

@@ -1,4 +1,4 @@
-"""Texts by a Keras network: a source is encoded once, then all rows of a batch are written side by side."""
+"""Texts by a Keras network: sources are read once, then all rows of a batch are written side by side."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.tasks.beams import beam_search
+from tfscale.tasks.decoding import State, batch_decoder
 from tfscale.tasks.sequences import SequenceEncoder
 
 _BATCH = 32
@@ -16,9 +16,6 @@ _BATCH = 32
 
 class GreedyWriter:
     """Writes the likeliest token after the other, in one compiled loop that ends when all rows have.
-
-    Each turn computes the hidden states of the whole target part (of a prefix LM of the whole row), and the logits of
-    one token of each row.
 
     Args:
         network: a `PrefixLM` or an `EncoderDecoder`.
@@ -29,49 +26,37 @@ class GreedyWriter:
     """
 
     def __init__(self, network: keras.Model, encoder: SequenceEncoder):
-        self.network, self.encoder = network, encoder
-        specs = [tf.TensorSpec((_BATCH, encoder.sequence_length), tf.int32), tf.TensorSpec((_BATCH,), tf.int32)]
-        self._loop = tf.function(self._write, input_signature=specs)
+        self.encoder, self._decoder = encoder, batch_decoder(network, encoder)
+        self._loop = tf.function(self._write)
 
     def __call__(self, ids: np.ndarray, starts: np.ndarray) -> list[list[int]]:
         """Tokens of each row without the end token: rows (N, T) with empty target parts, their `Row.start` (N,)."""
         end, written = self.encoder.tokenizer.end_id, []
-        for at in range(0, len(ids), _BATCH):
-            rows, places = ids[at : at + _BATCH], starts[at : at + _BATCH]
-            missing = _BATCH - len(rows)
-            tokens = self._loop(np.pad(rows, [(0, missing), (0, 0)], "edge"), np.pad(places, (0, missing), "edge"))
-            for row in tokens.numpy()[: len(rows)].tolist():
+        # One row is not filled up to a batch.
+        size = _BATCH if len(ids) > 1 else 1
+        for at in range(0, len(ids), size):
+            rows, places = ids[at : at + size], np.asarray(starts[at : at + size], np.int32)
+            missing = size - len(rows)
+            full = np.pad(rows, [(0, missing), (0, 0)], "edge"), np.pad(places, (0, missing), "edge")
+            for row in self._loop(*full).numpy()[: len(rows)].tolist():
                 written.append(row[: row.index(end)] if end in row else row)
         return written
 
     def _write(self, ids: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        encoder, end = self.encoder, self.encoder.tokenizer.end_id
-        read = self._reader(ids)
-        rows, length = tf.range(_BATCH), encoder.target_length
+        rows, end, length = ids.shape[0], self.encoder.tokenizer.end_id, self.encoder.target_length
 
-        def step(turn, tokens, ended):
-            # The target part of a row, with what has been written so far.
-            places = starts[:, None] + 1 + tf.range(length - 1)[None]
-            filled = tf.tensor_scatter_nd_update(
-                ids, tf.stack([tf.repeat(rows, length - 1), tf.reshape(places, (-1,))], 1),
-                tf.reshape(tokens[:, : length - 1], (-1,)),
-            )  # fmt: skip
-            hidden = tf.gather(read(filled), starts + turn - encoder.first_logit, axis=1, batch_dims=1)
-            found = tf.argmax(self.network.project(hidden), axis=-1, output_type=tf.int32)
-            found = tf.where(ended, end, found)
-            tokens = tf.tensor_scatter_nd_update(tokens, tf.stack([rows, tf.fill((_BATCH,), turn)], 1), found)
-            return turn + 1, tokens, ended | (found == end)
+        def step(turn, last, tokens, ended, state):
+            logits, state = self._decoder.step(last, state, turn)
+            found = tf.where(ended, end, tf.argmax(logits, axis=-1, output_type=tf.int32))
+            tokens = tf.tensor_scatter_nd_update(tokens, tf.stack([tf.range(rows), tf.fill((rows,), turn)], 1), found)
+            return turn + 1, found, tokens, ended | (found == end), state
 
-        start = (tf.constant(0), tf.fill((_BATCH, length), end), tf.zeros((_BATCH,), tf.bool))
-        return tf.while_loop(lambda turn, _, ended: (turn < length) & ~tf.reduce_all(ended), step, start)[1]
-
-    def _reader(self, ids: tf.Tensor) -> Any:
-        """A function from rows to the hidden states of what has logits."""
-        network = self.network
-        if not isinstance(network, EncoderDecoder):
-            return network.hidden_states
-        memory, visible = network.encode(ids[:, : network.source_length])
-        return lambda rows: network.decode(rows[:, network.source_length :], memory, visible)
+        begun = (
+            tf.constant(0), tf.fill((rows,), end), tf.fill((rows, length), end), tf.zeros((rows,), tf.bool),
+            self._decoder.begin(ids, starts),
+        )  # fmt: skip
+        goes_on = lambda turn, last, tokens, ended, state: (turn < length) & ~tf.reduce_all(ended)  # noqa: E731
+        return tf.while_loop(goes_on, step, begun)[2]
 
 
 class BeamWriter:
@@ -86,9 +71,13 @@ class BeamWriter:
     """
 
     def __init__(self, network: keras.Model, encoder: SequenceEncoder):
-        self.network, self.encoder = network, encoder
-        self._begin = tf.function(lambda row: network.encode(row[:, : encoder.first_logit]), reduce_retracing=True)
-        self._follow = tf.function(self._next_logits, reduce_retracing=True)
+        self.encoder, decoder = encoder, batch_decoder(network, encoder)
+        self._begin = tf.function(decoder.begin)
+
+        def follow(tokens: tf.Tensor, parents: tf.Tensor, state: State, turn: tf.Tensor) -> Any:
+            return decoder.step(tokens, {name: tf.gather(value, parents) for name, value in state.items()}, turn)
+
+        self._follow = tf.function(follow)
 
     def __call__(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
         """Tokens of each row without the end token: rows (N, T) with empty target parts, their `Row.start` (N,)."""
@@ -96,23 +85,16 @@ class BeamWriter:
         steps = (self._step(row, int(start), beams) for row, start in zip(ids, starts, strict=True))
         return [beam_search(step, beams, length, end) for step in steps]
 
-    def _next_logits(self, rows: tf.Tensor, place: tf.Tensor, read: Sequence[tf.Tensor]) -> tf.Tensor:
-        network, split = self.network, self.encoder.first_logit
-        hidden = network.decode(rows[:, split:], *read) if read else network.hidden_states(rows)
-        return network.project(hidden[:, place - split])
-
-    def _step(self, row: np.ndarray, place: int, beams: int) -> Any:
+    def _step(self, row: np.ndarray, start: int, beams: int) -> Any:
         """The function that `beam_search` asks for the hypotheses of a row."""
-        rows, read = np.repeat(row[None], beams, axis=0), []
-        if isinstance(self.network, EncoderDecoder):
-            read = [tf.repeat(part, beams, axis=0) for part in self._begin(row[None])]
+        state, turn = self._begin(np.repeat(row[None], beams, axis=0), np.full(beams, start, np.int32)), 0
 
         def step(tokens: Sequence[int], parents: Sequence[int]) -> np.ndarray:
-            nonlocal place
-            count = len(parents)
-            rows[:count] = rows[list(parents)]
-            rows[:count, place] = tokens
-            place += 1
-            return self._follow(rows, tf.constant(place - 1), read).numpy()[:count]
+            nonlocal state, turn
+            # Fewer hypotheses than beams are filled up, so that the function is compiled once.
+            full = [np.pad(np.asarray(x, np.int32), (0, beams - len(tokens)), "edge") for x in (tokens, parents)]
+            logits, state = self._follow(*full, state, tf.constant(turn))
+            turn += 1
+            return logits.numpy()[: len(tokens)]
 
         return step
