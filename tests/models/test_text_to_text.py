@@ -13,6 +13,9 @@ from tfscale.errors import ConfigError
 from tfscale.models import build_network
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM, up_to_end
+from tfscale.tasks.decoding import batch_decoder
+from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.text.tokenizers.byte import ByteTokenizer
 
 END, SOURCE, TARGET = 0, 6, 5
 GPT = TransformerConfig(
@@ -154,21 +157,21 @@ def test_prefix_lm_equals_numpy_reference():
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
 
 
+@BOTH
 @NAMES
-def test_cached_steps_equal_the_full_forward_pass(name):
-    network = made("encoder_decoder", name)
-    ids, _ = row("encoder_decoder", [5, 9, 3], [7, 8, 2, 4])
-    memory = network.encode_cached(tf.constant(ids[None, :SOURCE]))
-    cache = {key: tf.zeros(shape) for key, shape in network.cache_spec().items()}
-    found = []
-    for place in range(TARGET):
-        mask = np.where(np.arange(TARGET) <= place, 0, -1e9).astype(np.float32)[None, None, None]
-        step, cache = network.cached_step(
-            tf.constant(ids[None, SOURCE + place : SOURCE + place + 1]), cache, memory,
-            input_pos=tf.constant([place]), mask=mask,
-        )  # fmt: skip
-        found.append(step.numpy()[0, 0])
-    np.testing.assert_allclose(np.stack(found), network(ids[None]).numpy()[0], atol=1e-5, rtol=1e-5)
+def test_tokens_read_one_by_one_by_a_batch_give_the_logits_of_the_whole_rows(architecture, name):
+    network = made(architecture, name)
+    encoder = SequenceEncoder("translate", ByteTokenizer(), architecture, SOURCE, TARGET)
+    pairs = [([5, 9, 3], [7, 8, 2, 4]), ([4], [28, 1, 1, 3]), ([6, 6, 2, 8], [2, 9, 5, 7])]
+    ids, starts = zip(*(row(architecture, *pair) for pair in pairs), strict=True)
+    decoder = batch_decoder(network, encoder)
+    state, found = decoder.begin(tf.constant(np.stack(ids)), tf.constant(starts)), []
+    for turn in range(TARGET):
+        tokens = np.array([one[start + turn] for one, start in zip(ids, starts, strict=True)], np.int32)
+        step, state = decoder.step(tf.constant(tokens), state, tf.constant(turn))
+        found.append(step.numpy())
+    expected = np.stack(logits(network, architecture, *pairs))
+    np.testing.assert_allclose(np.stack(found, 1), expected, atol=2e-5, rtol=1e-5)
 
 
 @NAMES
