@@ -112,7 +112,9 @@ def generate(
 
     if kind == "bundle":
         return opened.generate(prompt, max_tokens, config, list(stop), on_text)
-    if kind == "task" or (kind == "file" and not hasattr(opened, "decoder")):
+    if kind == "task":
+        raise ConfigError(f"{target} is a model of the task {opened.encoder.task}; tfscale predict asks it")
+    if kind == "file" and not hasattr(opened, "decoder"):
         raise ConfigError(f"{target} scores texts and does not write them; give a file of a model of the next token")
     decoder = opened.decoder() if kind == "file" else _keras_decoder(opened.network)
     return complete(decoder, opened.tokenizer, prompt, max_tokens, config, list(stop), on_text)

@@ -176,7 +176,7 @@ def test_tokens_read_one_by_one_by_a_batch_give_the_logits_of_the_whole_rows(arc
 
 @NAMES
 def test_both_stacks_start_from_the_language_model(name):
-    base = build_network(CONFIGS[name], seed=3)
+    base = made("prefix", name).base
     network = EncoderDecoder(CONFIGS[name], source_length=SOURCE, target_length=TARGET, end_id=END)
     network.start_from(base)
     ids, _ = row("encoder_decoder", [5, 9, 3, 2], [7, 8, 2, 4])

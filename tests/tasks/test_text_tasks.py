@@ -133,6 +133,9 @@ def test_its_file_translates_by_the_language_models_signatures(translated, capsy
     capsys.readouterr()
     assert cli.main(["predict", str(folder / "int8"), "--text", "ba be do", "--beams", "2"]) == 0
     assert capsys.readouterr().out == "no me ma\n"
+    for command in (["generate", "--prompt", "a"], ["benchmark"]):
+        assert cli.main([command[0], str(folder / "int8"), *command[1:]]) == 2
+    assert "is no file of a model of the next token" in capsys.readouterr().err
     assert cli.main(["evaluate", str(folder / "int8"), "--text", str(folder / "test.jsonl"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["exact_match"] > 0.8
     with open(folder / "int8" / "README.md") as file:
@@ -295,6 +298,14 @@ def test_what_does_not_fit(tmp_path, capsys):
     for row, message in (({"text": "a"}, "there is no 'target'"), ({"text": "a", "target": " "}, "target is empty")):
         with pytest.raises(DataError, match=f"line 1: {message}"):
             read_examples([write(tmp_path / "b.jsonl", [row])], TaskConfig(task="translate", **options))
+    row = {"source": "a", "target": "b", "text": "c", "label": "d"}
+    paths = [write(tmp_path / "c.jsonl", [row])]
+    [found] = read_examples(paths, TaskConfig(task="translate", text_field="source", label_field="target", **options))
+    assert (found.text, found.target) == ("a", "b")
+    [found] = read_examples(paths, TaskConfig(task="translate", **options))
+    assert (found.text, found.target) == ("c", "d")
+    with pytest.raises(DataError, match="there is no 'src'"):
+        read_examples(paths, TaskConfig(task="translate", text_field="src", **options))
 
 
 def test_beams_are_for_texts_alone(translated, capsys):

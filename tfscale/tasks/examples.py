@@ -175,10 +175,12 @@ def _answer(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool)
 
 
 def _written(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool) -> Example:
-    text = _text(row, config.text_field if config.text_field in row else "source", where)
+    # The usual names stand in for the defaults, not for a name that was asked for.
+    source = "source" if config.text_field == "text" and "text" not in row else config.text_field
+    text = _text(row, source, where)
     if not labelled:
         return Example(where, text, fields=row)
-    target = _text(row, config.label_field if config.label_field in row else "target", where)
+    target = _text(row, "target" if config.label_field == "label" and "label" not in row else config.label_field, where)
     return Example(where, text, target=target, fields=row)
 
 
