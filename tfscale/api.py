@@ -127,7 +127,9 @@ def generate(
 
     if kind == "bundle":
         return opened.generate(prompt, max_tokens, config, list(stop), on_text)
-    if kind == "task" or (kind == "file" and not hasattr(opened, "decoder")):
+    if kind == "task":
+        raise ConfigError(f"{target} is a model of the task {opened.encoder.task}; tfscale predict asks it")
+    if kind == "file" and not hasattr(opened, "decoder"):
         raise ConfigError(f"{target} scores texts and does not write them; give a file of a model of the next token")
     decoder = opened.decoder() if kind == "file" else _keras_decoder(opened.network)
     return complete(decoder, opened.tokenizer, prompt, max_tokens, config, list(stop), on_text)
@@ -177,24 +179,28 @@ def _cloze(target: str, threads: int, text: str) -> tuple[Any, Any, str, int]:
 
 
 def predict(
-    target: str, *, text: str = "", question: str = "", file: str = "", threads: int = 1
+    target: str, *, text: str = "", question: str = "", file: str = "", beams: int = 1, threads: int = 1
 ) -> list[dict[str, Any]]:
-    """Labels, tags or answers by a fine-tuned task or its exported file.
+    """Labels, tags, answers or texts by a fine-tuned task or its exported file.
 
     Args:
         target: a folder of `tfscale finetune`, or an exported file or its folder.
         text: one text to predict for.
         question: the question to it, for the task answer.
         file: examples in the place of a text, as for `finetune`; their labels are not needed.
+        beams: hypotheses of a beam search, for translate and summarize; 1 takes the likeliest token each time.
         threads: CPU threads; no effect on a folder of `finetune`.
 
     Returns:
-        A prediction for each example; see `tfscale.tasks.encoding.TaskEncoder.decode`.
+        A prediction for each example; see `tfscale.tasks.encoding.TaskEncoder.decode` and, for texts,
+        `tfscale.tasks.sequences.SequenceEncoder.decode`.
     """
     _, opened = open_target(target, threads)
     if not hasattr(opened, "predict_text"):
         raise ConfigError(f"{target} is a language model; predict needs what tfscale finetune wrote, or its export")
-    return opened.predict(opened.read([file], labelled=False)) if file else [opened.predict_text(text, question)]
+    if file:
+        return opened.predict(opened.read([file], labelled=False), beams)
+    return [opened.predict_text(text, question, beams)]
 
 
 def explain(target: str, **options: Any) -> dict[str, Any]:

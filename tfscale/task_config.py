@@ -6,7 +6,9 @@ from typing import Literal, get_args, get_type_hints
 from tfscale.errors import ConfigError, check_range
 from tfscale.files import claim_page
 
-Task = Literal["classify", "tag", "answer"]
+Task = Literal["classify", "tag", "answer", "translate", "summarize"]
+WRITTEN = ("translate", "summarize")
+"""Tasks whose result is a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +17,7 @@ class TaskConfig:
 
     task: Task
     """classify: one or several labels of a text; tag: a label of each word (BIO); answer: the part of a text that
-    answers a question."""
+    answers a question; translate and summarize: a text for a text, which differ in metrics and baseline."""
     output: str
     """Folder to write; it must be absent, empty, or an earlier one of this command (which is replaced)."""
     train: list[str] = field(default_factory=list)
@@ -25,13 +27,20 @@ class TaskConfig:
     test: list[str] = field(default_factory=list)
     """Files of test examples, scored at the end."""
     text_field: str = "text"
-    """Column or key of the text (of the context, for answer)."""
+    """Column or key of the text (for answer `context`, for translate and summarize `source` is also found)."""
     label_field: str = "label"
-    """Column or key of the label (of the answer, for answer)."""
+    """Column or key of the label (for answer `answer`, for translate and summarize `target` is also found)."""
     labels_separator: str = ""
     """What stands between the labels of a text that may have several or none; empty: each text has one label."""
     sequence_length: int = 0
-    """Most tokens of an example, longer ones are cut; 0 takes the run's."""
+    """Most tokens of an example, longer ones are cut; 0 takes the run's. For translate and summarize see below."""
+    architecture: Literal["prefix", "encoder_decoder"] | None = None
+    """For translate and summarize. prefix (if left out): the run itself, which sees the source in both directions;
+    encoder_decoder: two stacks that start from the run's weights, and attention between them that is new."""
+    source_length: int = 0
+    """For translate and summarize: most tokens of the source and its two ends; 0 takes half of the run's context."""
+    target_length: int = 0
+    """For translate and summarize: most tokens of what is written; 0 takes half of the run's context."""
     epochs: int = 10
     """Most passes over the training examples."""
     patience: int = 2
@@ -41,11 +50,12 @@ class TaskConfig:
     learning_rate: float = 1e-3
     """Peak learning rate, after a warm-up of a tenth of the steps."""
     dropout: float = 0.1
-    """Dropout rate before the head."""
+    """Dropout rate before the head; for translate and summarize in all layers, in the place of the run's."""
     freeze: bool = False
-    """Train the head alone; the run's weights stay."""
+    """Train the head alone; the run's weights stay. Not for translate and summarize, which have none."""
     lora_rank: int = 0
-    """Train, besides the head, a low-rank addition to each dense layer of the run (Hu et al. 2022); 0 trains all."""
+    """Train, besides the head, a low-rank addition to each dense layer of the run (Hu et al. 2022); 0 trains all. Not
+    for an encoder_decoder."""
     balance: Literal["none", "weights", "resample"] = "none"
     """For labels of unequal frequency: weigh each example by the inverse of its label's, or draw the rare ones as often
     as the frequent ones. For classify with one label."""
@@ -74,7 +84,26 @@ class TaskConfig:
         if self.balance != "none" and (self.task != "classify" or self.labels_separator):
             raise ConfigError(f"balance={self.balance!r} is for classify with one label per text")
         if self.labels_separator and self.task != "classify":
-            raise ConfigError("labels_separator is for classify: tags and answers have their own form")
+            raise ConfigError("labels_separator is for classify: the other tasks have their own form")
+        self._check_written()
+
+    def _check_written(self) -> None:
+        check_range(self.architecture in (None, "prefix", "encoder_decoder"), "architecture", self.architecture,
+                    "prefix or encoder_decoder")  # fmt: skip
+        for name, least in (("source_length", 3), ("target_length", 2)):
+            check_range(getattr(self, name) == 0 or getattr(self, name) >= least, name, getattr(self, name),
+                        f"0 (half of the run's context), or {least} or more")  # fmt: skip
+        if self.task not in WRITTEN:
+            for name in ("architecture", "source_length", "target_length"):
+                if getattr(self, name):
+                    raise ConfigError(f"{name} is for translate and summarize; task={self.task!r} has no use for it")
+            return
+        if self.sequence_length:
+            raise ConfigError(f"task={self.task!r} takes source_length and target_length, not sequence_length")
+        if self.freeze:
+            raise ConfigError(f"freeze trains the head alone, and task={self.task!r} has none; take lora_rank")
+        if self.lora_rank and self.architecture == "encoder_decoder":
+            raise ConfigError("the attention between the stacks is new and needs more than lora_rank; take prefix")
 
 
 @dataclass(frozen=True, kw_only=True)

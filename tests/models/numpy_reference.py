@@ -41,6 +41,44 @@ def transformer(weights, ids, num_layers, num_heads, both_sides=False):
     return layer_norm(x, weights["norm"], weights["norm_shift"]) @ weights["softmax"]
 
 
+def attend(query, key, value, num_heads, seen):
+    """A loop over positions and heads: query t looks at the positions `seen(t)` of key and value."""
+    width = query.shape[-1] // num_heads
+    attended = np.zeros_like(query)
+    for head in range(num_heads):
+        part = slice(head * width, (head + 1) * width)
+        for t in range(len(query)):
+            at = seen(t)
+            attended[t, part] = softmax(key[at, part] @ query[t, part] / np.sqrt(width)) @ value[at, part]
+    return attended
+
+
+def stack(weights, ids, kind, num_layers, num_heads, seen, memory=None):
+    """One stack of an encoder-decoder (Vaswani et al. 2017, with the norm first); the decoder also reads `memory`."""
+    x = weights["tokens"][ids] + weights[f"{kind}.positions"][: len(ids)]
+    for i in range(num_layers):
+        start = f"{kind}.{i}."
+        w = {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
+        rows = layer_norm(x, w["norm1"], w["norm1_shift"]) @ w["qkv"] + w["qkv_bias"]
+        x = x + attend(*np.split(rows, 3, axis=-1), num_heads, seen) @ w["out"] + w["out_bias"]
+        if memory is not None:
+            query = layer_norm(x, w["norm3"], w["norm3_shift"]) @ w["cross_q"] + w["cross_q_bias"]
+            key, value = np.split(memory @ w["cross_kv"] + w["cross_kv_bias"], 2, axis=-1)
+            crossed = attend(query, key, value, num_heads, lambda t: list(range(len(memory))))
+            x = x + crossed @ w["cross_out"] + w["cross_out_bias"]
+        hidden = layer_norm(x, w["norm2"], w["norm2_shift"]) @ w["expand"] + w["expand_bias"]
+        hidden = hidden * 0.5 * (1 + erf_array(hidden / np.sqrt(2)))
+        x = x + hidden @ w["contract"] + w["contract_bias"]
+    return layer_norm(x, weights[f"{kind}.norm"], weights[f"{kind}.norm_shift"])
+
+
+def encoder_decoder(weights, source, target, num_layers, num_heads):
+    """`source` and `target` without padding; each source token sees all of them, each target token itself and back."""
+    memory = stack(weights, source, "encoder", num_layers, num_heads, lambda t: list(range(len(source))))
+    x = stack(weights, target, "decoder", num_layers, num_heads, lambda t: list(range(t + 1)), memory)
+    return x @ weights["softmax"]
+
+
 def rotated(x, position, base):
     """Pairs (i, i + K / 2) of x (K,) turned by position / base^(2 i / K) (Su et al. 2021)."""
     half = len(x) // 2

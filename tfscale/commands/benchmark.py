@@ -42,6 +42,8 @@ def run(options: Namespace) -> dict[str, Any]:
         model = load(options.target, threads=threads)
         if getattr(model, "is_bundle", False):
             raise ConfigError(f"{options.target} is a bundle, which LiteRT-LM times itself; give the .tflite file")
+        if not hasattr(model, "benchmark"):
+            raise ConfigError(f"{options.target} is no file of a model of the next token, which alone is timed")
         found.append(model.benchmark(options.tokens, options.repeats, options.prompt_tokens))
     names = ("threads", "prefill_tokens_per_second", "decode_tokens_per_second", "first_token_seconds")
     return found[0] | ({"by_threads": [{name: one[name] for name in names} for one in found]} if found[1:] else {})

@@ -11,14 +11,14 @@ from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.task_config import TaskConfig
 
-SUMMARY = "a run and labelled examples -> a model that classifies, tags or answers"
+SUMMARY = "a run and labelled examples -> a model that classifies, tags, answers, translates or summarizes"
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale finetune`."""
     parser = new_parser(
         "finetune",
-        "Puts a head on a trained run and trains it on labelled examples; scores it beside a baseline.",
+        "Trains a run on labelled examples of a task, with a head where it needs one; scores it beside a baseline.",
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
     add_config(parser, TaskConfig)

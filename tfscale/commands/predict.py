@@ -1,4 +1,4 @@
-"""`tfscale predict`: labels, tags or answers by a fine-tuned task or its exported file."""
+"""`tfscale predict`: labels, tags, answers or texts by a fine-tuned task or its exported file."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from tfscale.commands import target
 from tfscale.commands.display import number
 from tfscale.errors import ConfigError
 
-SUMMARY = "labels, tags or answers of a text or a file, by a fine-tuned model"
+SUMMARY = "labels, tags, answers or a new text of a text or a file, by a fine-tuned model"
 
 
 def build_parser() -> ArgumentParser:
@@ -21,6 +21,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--question", type=str, default="", help="The question, for the task answer.")
     parser.add_argument(
         "--file", type=str, default="", help="A file of examples, as for finetune; labels are not needed."
+    )
+    parser.add_argument(
+        "--beams", type=int, default=1, help="Hypotheses of a beam search, for translate and summarize; 1 is greedy."
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a folder of finetune.")
     return parser
@@ -42,8 +45,9 @@ def run(options: Namespace) -> dict[str, Any]:
     from tfscale import api
 
     found = api.predict(
-        options.target, text=options.text, question=options.question, file=options.file, threads=options.threads
-    )
+        options.target, text=options.text, question=options.question, file=options.file, beams=options.beams,
+        threads=options.threads,
+    )  # fmt: skip
     return {"predictions": found}
 
 
@@ -56,6 +60,8 @@ def show(result: dict[str, Any]) -> None:
                     f"{word}/{tag}" if tag != "O" else word for word, tag in zip(one["words"], one["tags"], strict=True)
                 )
             )
+        elif "text" in one:
+            print(one["text"])
         elif "answer" in one:
             print(one["answer"] or "(no answer)")
         elif "labels" in one:

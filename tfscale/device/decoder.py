@@ -2,7 +2,8 @@
 
 Shapes: S tokens of a call, C context, V vocabulary. A Transformer's file has `prefill_S` (tokens (1, S), input_pos
 (S,), mask (1, 1, S, C), caches -> caches) for one or more S, and `decode` (S = 1, also -> logits (1, 1, V)); an LSTM's
-file has `decode` with the state in the place of the caches and neither position nor mask.
+file has `decode` with the state in the place of the caches and neither position nor mask. An encoder-decoder's file has
+`encode` (tokens (1, S) -> what is known of a source) and `decode`, which also takes that.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tfscale.errors import ExportError, PromptError
 from tfscale.evaluation.generation import MASKED, causal_mask, prefill_chunk
 
-_PREFILL = "prefill_"
+_PREFILL, _ENCODE = "prefill_", "encode"
 
 
 @contextlib.contextmanager
@@ -79,10 +80,11 @@ class LiteRTDecoder:
             raise ExportError(f"{path}: `decode` is not the file's first signature; export the run again")
         self._inputs = {name: self._interpreter.tensor(int(detail["index"])) for name, detail in inputs.items()}
         self._outputs = {name: self._interpreter.tensor(int(detail["index"])) for name, detail in outputs.items()}
+        self._memory = set(signatures[_ENCODE]["outputs"]) if _ENCODE in signatures else set()
         self.cache_shapes = {
             name: tuple(int(size) for size in detail["shape"])
             for name, detail in sorted(inputs.items())
-            if name not in ("tokens", "input_pos", "mask")
+            if name not in {"tokens", "input_pos", "mask"} | self._memory
         }
         for name, shape in self.cache_shapes.items():
             if tuple(outputs[name]["shape"]) != shape:
@@ -99,9 +101,12 @@ class LiteRTDecoder:
                 f"{path} is not a language model of tfscale: its signatures are {sorted(signatures) or 'none'}, "
                 "and `decode` is not among them"
             )
+        memory = set(signatures[_ENCODE]["outputs"]) if _ENCODE in signatures else set()
         for name, signature in signatures.items():
             inputs, outputs = set(signature["inputs"]), set(signature["outputs"])
-            cache = inputs - {"tokens", "input_pos", "mask"}
+            if name == _ENCODE and inputs == {"tokens"} and outputs <= set(signatures["decode"]["inputs"]):
+                continue
+            cache = inputs - {"tokens", "input_pos", "mask"} - memory
             length = name[len(_PREFILL) :]
             known = name == "decode" or (name.startswith(_PREFILL) and length.isdecimal() and "mask" in inputs)
             if not known:
@@ -142,6 +147,20 @@ class LiteRTDecoder:
             for name, value in state.items():
                 self._inputs[name]()[...] = value
 
+    def state(self) -> Any:
+        """A copy of what was read, for `restore`, which may come after other tokens were read in its place."""
+        position = self._position if self.context_length is not None else None
+        return self._position, {name: np.array(self._inputs[name]()[:, :position]) for name in self.cache_shapes}
+
+    def restore(self, state: Any) -> None:
+        """Puts the decoder where `state` was taken; the source, if there was one, must be the same."""
+        self._position, cache = state
+        for name, value in cache.items():
+            self._inputs[name]()[:, : value.shape[1]] = value
+        if self.context_length is not None:
+            self._inputs["mask"]()[..., : self._position] = 0
+            self._inputs["mask"]()[..., self._position :] = MASKED
+
     def feed(self, ids: Sequence[int]) -> np.ndarray:
         """Reads `ids` (one or more) after those read before: the last by `decode`, those before it by prefill calls.
 
@@ -172,7 +191,30 @@ class LiteRTDecoder:
         self._decode(ids[-1])
         return np.array(self._outputs["logits"]()).reshape(-1)
 
-    def _prefill(self, ids: list[int], length: int) -> None:
+    def read_source(self, ids: Sequence[int] | np.ndarray) -> None:
+        """Forgets all tokens, and reads a source whose tokens all see each other; the target is then fed.
+
+        A file with `encode` reads it there, and the target begins at position 0. Any other reads it by one prefill
+        call, as what the target follows; its last token is given again by the first `feed`, which has the logits.
+
+        Raises:
+            PromptError: the file has no call that takes as many tokens.
+        """
+        self.reset()
+        if self._memory:
+            found = self._interpreter.get_signature_runner(_ENCODE)(tokens=np.asarray(ids, np.int32)[None])
+            for name, value in found.items():
+                self._inputs[name]()[...] = value
+            return
+        if self.context_length is None or len(ids) > max(self.prefill_lengths, default=0):
+            raise PromptError(f"a source of {len(ids)} tokens fits into no call of the file: {self.prefill_lengths}")
+        length = min(length for length in self.prefill_lengths if length >= len(ids))
+        mask = np.full((1, 1, length, self.context_length), MASKED, np.float32)
+        mask[..., : len(ids)] = 0
+        self._prefill([int(token) for token in ids], length, mask)
+        self.back_to((len(ids) - 1, None))
+
+    def _prefill(self, ids: list[int], length: int, mask: np.ndarray | None = None) -> None:
         assert self.context_length is not None
         first, end = self._position, self._position + len(ids)
         tokens = np.zeros((1, length), np.int32)
@@ -180,7 +222,7 @@ class LiteRTDecoder:
         output = self._interpreter.get_signature_runner(f"{_PREFILL}{length}")(
             tokens=tokens,
             input_pos=np.arange(first, first + length, dtype=np.int32),
-            mask=causal_mask(first, length, self.context_length),
+            mask=causal_mask(first, length, self.context_length) if mask is None else mask,
             **{name: np.array(self._inputs[name]()) for name in self.cache_shapes},
         )
         for name in self.cache_shapes:

@@ -16,11 +16,12 @@ from tfscale.device.bundle import BundleModel
 from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.scorer import ScoringModel
 from tfscale.device.suggest import Suggestion, suggest
-from tfscale.device.task import DeviceTask
+from tfscale.device.task import DeviceTask, DeviceWriter
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
 from tfscale.evaluation.generation import Generation, generate, stream
 from tfscale.files import read_json, sha256_file
 from tfscale.score import Score, token_nll
+from tfscale.task_config import WRITTEN
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 METADATA_FILE = "model.json"
@@ -176,7 +177,8 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
     Returns:
         A `DeviceModel`; a `tfscale.device.bundle.BundleModel`, which can generate only, for a .litertlm bundle; a
         `tfscale.device.scorer.ScoringModel`, which can score only, for a file of `tfscale.export_keras`; a
-        `tfscale.device.task.DeviceTask`, which predicts labels, tags or answers, for a fine-tuned task.
+        `tfscale.device.task.DeviceTask`, which predicts labels, tags or answers, or a `DeviceWriter`, which writes a
+        text for a text, for a fine-tuned task.
 
     Raises:
         ExportError: the file is missing, damaged, not TFLite, or not a language model of tfscale.
@@ -209,7 +211,8 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         return ScoringModel(path, beside, metadata, threads, xnnpack)
     tokenizer = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer", "tokenizer")), metadata)
     if metadata.get("format") == "task":
-        return DeviceTask(path, tokenizer, metadata, threads, xnnpack)
+        kind = DeviceWriter if metadata["config"]["task"] in WRITTEN else DeviceTask
+        return kind(path, tokenizer, metadata, threads, xnnpack)
     decoder = LiteRTDecoder(path, threads, xnnpack)
     if tokenizer.vocabulary_size > decoder.vocabulary_size:
         raise TokenizerError(

@@ -1,13 +1,16 @@
-"""A model of a task on the device: labels, tags and answers by an exported file."""
+"""A model of a task on the device: labels, tags, answers and texts by an exported file."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.scorer import ScoreSignature
 from tfscale.task_config import TaskConfig
-from tfscale.tasks.encoding import TaskEncoder
-from tfscale.tasks.predictor import TaskPredictor
+from tfscale.tasks.beams import beam_search
+from tfscale.tasks.predictor import TaskPredictor, build_encoder
+from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -32,13 +35,80 @@ class DeviceTask(TaskPredictor):
         self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
     ):
         config = TaskConfig(**metadata["config"])
-        several = bool(config.labels_separator)
-        super().__init__(
-            TaskEncoder(config.task, tokenizer, metadata["labels"], metadata["sequence_length"], several), config
-        )
+        super().__init__(build_encoder(config, tokenizer, metadata), config)
         self._score = ScoreSignature(path, threads, xnnpack)
         self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, C) float32 of ids (N, T), one example after the other."""
         return np.stack([self._score(row) for row in ids])
+
+
+class DeviceWriter(TaskPredictor):
+    """A file of a model that writes a text for a text: it reads the source once, then writes token by token.
+
+    Args:
+        path: the .tflite file.
+        tokenizer: the model's.
+        metadata: the content of model.json.
+        threads: CPU threads.
+        xnnpack: whether to use the XNNPACK kernels.
+
+    Raises:
+        ExportError: the file cannot be run, or has other signatures.
+
+    Example:
+        tfscale.device.load("export").predict_text("a long text")["text"]
+    """
+
+    encoder: SequenceEncoder
+
+    def __init__(
+        self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
+    ):
+        config = TaskConfig(**metadata["config"])
+        super().__init__(build_encoder(config, tokenizer, metadata), config)
+        self._decoder = LiteRTDecoder(path, threads, xnnpack)
+        self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
+
+    def logits(self, ids: np.ndarray) -> np.ndarray:
+        """Logits (N, P, V) float32 of rows (N, T) with their targets; 0 where a prefix LM's row has no target."""
+        encoder, rows = self.encoder, []
+        for row in ids:
+            start = encoder.start_of(row)
+            self._read(row, start)
+            found = np.zeros((encoder.sequence_length - encoder.first_logit, self._decoder.vocabulary_size), np.float32)
+            for place in range(start, start + encoder.target_length):
+                found[place - encoder.first_logit] = self._decoder.feed([row[place]])
+            rows.append(found)
+        return np.stack(rows)
+
+    def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
+        """The tokens after the places (N,) of rows (N, T), one row after the other."""
+        written = []
+        for row, start in zip(ids, starts, strict=True):
+            self._read(row, start)
+            written.append(beam_search(self._step(beams), beams, self.encoder.target_length, self.tokenizer.end_id))
+        return written
+
+    def _step(self, beams: int) -> Any:
+        """The function that `beam_search` asks; a single hypothesis goes on where the decoder stands."""
+        decoder, states = self._decoder, [self._decoder.state()]
+
+        def step(tokens: Sequence[int], parents: Sequence[int]) -> np.ndarray:
+            nonlocal states
+            found, now = [], []
+            for token, parent in zip(tokens, parents, strict=True):
+                if beams > 1:
+                    decoder.restore(states[parent])
+                found.append(decoder.feed([token]))
+                if beams > 1:
+                    now.append(decoder.state())
+            states = now
+            return np.stack(found)
+
+        return step
+
+    def _read(self, row: np.ndarray, start: int) -> None:
+        # What a prefix LM reads ends with the token that the target follows.
+        self._decoder.read_source(row[: start + 1 if self.encoder.architecture == "prefix" else start])

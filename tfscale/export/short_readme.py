@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tfscale.task_config import WRITTEN
+
 _NGRAM = """# N-gram language model
 
 Made by tfscale {version}: `{file}` holds {ngrams} n-grams of orders 1 to {order}, `tokenizer/` cuts its text.
@@ -112,10 +114,49 @@ print(tfscale.device.load(".").predict_text("some words"{argument}))
 """
 
 
+_WRITER = """# {task}
+
+Made by tfscale {version}: `model.tflite` reads sources of up to {source} tokens, two of them end tokens, and writes up
+to {target} tokens; `tokenizer/` cuts the text.
+
+| | |
+|---|---|
+| Architecture | {architecture} |
+| File | {bytes:,} bytes, weights {quantize} |
+| Equal texts of Keras and file | {equal} |
+
+{signatures}
+
+    pip install tfscale
+    tfscale predict . --text "some words"
+
+or in Python, without TensorFlow:
+
+```python
+import tfscale.device
+
+print(tfscale.device.load(".").predict_text("some words")["text"])
+```
+"""
+_SIGNATURES = {
+    "prefix": (
+        "It has the signatures of a language model: `prefill_{source}` reads the end token, the source and the end\n"
+        "token, with a mask that hides nothing of them; `decode` is given the last of them again, and then each token\n"
+        "that was written."
+    ),
+    "encoder_decoder": (
+        "`encode` reads the end token, the source and end tokens up to {source}; what it gives, `decode` takes beside\n"
+        "the end token, and then each token that was written."
+    ),
+}
+
+
 def task_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
     """README.md of an exported task."""
     config, labels = metadata["config"], metadata["labels"]
     task = config["task"]
+    if task in WRITTEN:
+        return _writer_readme(metadata, report)
     shape = {"classify": f"1, {len(labels)}"}.get(task, f"{metadata['sequence_length']}, {len(labels)}")
     if config["labels_separator"]:
         shape = f"{len(labels)}, 2"
@@ -125,4 +166,17 @@ def task_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
         labels=", ".join(labels[:40]) + (" ..." if len(labels) > 40 else ""), quantize=metadata["quantize"],
         bytes=report["sizes"]["file_bytes"], question=' --question "what?"' if task == "answer" else "",
         argument=', question="what?"' if task == "answer" else "",
+    )  # fmt: skip
+
+
+def _writer_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
+    config, source = metadata["config"], metadata["source_length"]
+    architecture = config["architecture"] or "prefix"
+    equal = [row["value"] for row in report["checks"] if row["name"].startswith("equal_texts")]
+    return _WRITER.format(
+        task={"translate": "Translation", "summarize": "Summaries"}[config["task"]], source=source,
+        target=metadata["target_length"], version=metadata["tfscale_version"], bytes=report["sizes"]["file_bytes"],
+        architecture={"prefix": "prefix LM", "encoder_decoder": "encoder-decoder"}[architecture],
+        quantize=metadata["quantize"], signatures=_SIGNATURES[architecture].format(source=source),
+        equal=f"{min(equal):.0%} of {report['compared_on']['examples']}" if equal else "not compared, without examples",
     )  # fmt: skip

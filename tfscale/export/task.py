@@ -14,13 +14,23 @@ from tfscale.export.limits import Checks
 from tfscale.export.parity import require
 from tfscale.export.scoring import FORMAT_VERSION, Recipe, scoring_file
 from tfscale.export.short_readme import task_readme
+from tfscale.export.writing import writing_file
 from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
+from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
+from tfscale.tasks.predictor import describe_encoder
+from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.tasks.text_network import in_float32
 
 COMPARED = 64
 """Examples that file and network are compared on."""
+COMPARED_TEXTS = 16
+"""The same where texts are written, by both."""
 _LIMITS = {"none": (1e-4, 0.998), "float16": (5e-3, 0.98), "int8": (0.05, 0.9)}
 """Largest relative error of the logits, and least part of equal decisions, by recipe."""
+_EQUAL_TEXTS = {"none": 0.9, "float16": None, "int8": None}
+"""Least part of equal texts. Of two tokens that are nearly as likely rounding may take the other one, which changes all
+that follow; so that is told and not judged."""
 
 
 def export_task(
@@ -50,27 +60,31 @@ def export_task(
             f"{config.format} and {config.quantize}"
         )
     claim_directory(config.output, "model.json", "an export folder")
-    length = model.encoder.sequence_length
+    encoder = model.encoder
     note("convert")
-    content = scoring_file(model.network, length, config.quantize)
+    if isinstance(encoder, SequenceEncoder):
+        model = TaskModel(model.directory, in_float32(model.network), encoder, model.config)
+        content = writing_file(model.network, encoder.source_length, config.quantize)
+    else:
+        content = scoring_file(model.network, encoder.sequence_length, config.quantize)
     with atomic_directory(config.output) as folder:
         path = os.path.join(folder, "model.tflite")
         with open(path, "wb") as file:
             file.write(content)
-        model.encoder.tokenizer.save(os.path.join(folder, "tokenizer"))
+        encoder.tokenizer.save(os.path.join(folder, "tokenizer"))
         # Where the examples lay on this machine is nobody's business on the device.
         unknown = {"train": ["-"], "validation": [], "test": [], "output": "-"}
         metadata = {
             "format_version": FORMAT_VERSION, "family": "task", "format": "task", "file": "model.tflite",
-            "sha256": sha256_file(path), "config": to_dict(model.config) | unknown, "labels": model.encoder.labels,
-            "sequence_length": length, "end_id": model.encoder.tokenizer.end_id, "tokenizer": "tokenizer",
-            "tokenizer_digest": model.encoder.tokenizer.digest, "quantize": config.quantize,
+            "sha256": sha256_file(path), "config": to_dict(model.config) | unknown, **describe_encoder(encoder),
+            "end_id": encoder.tokenizer.end_id, "tokenizer": "tokenizer",
+            "tokenizer_digest": encoder.tokenizer.digest, "quantize": config.quantize,
             "tfscale_version": __version__,
         }  # fmt: skip
         write_json(os.path.join(folder, "model.json"), metadata)
         note("compare with Keras")
-        ids, source = _examples(model)
-        report = _compare(model, folder, ids, config)
+        examples, ids, counted, source = _examples(model)
+        report = _compare(model, folder, ids, counted, examples, config)
         require(report)
         report |= {
             "format": "tflite", "output": config.output, "sizes": {"file_bytes": len(content)},
@@ -82,34 +96,59 @@ def export_task(
     return report
 
 
-def _compare(model: TaskModel, folder: str, ids: np.ndarray, config: ExportConfig) -> dict[str, Any]:
+def _compare(
+    model: TaskModel, folder: str, ids: np.ndarray, counted: Any, examples: list[Example], config: ExportConfig
+) -> dict[str, Any]:
     error, agreement = _LIMITS[config.quantize]
     checks = Checks()
-    expected = model.logits(ids)
+    expected = model.logits(ids)[counted]
+    texts = model.predict(examples) if isinstance(model.encoder, SequenceEncoder) and examples else []
     spread = float(np.sqrt(np.square(expected - expected.mean(-1, keepdims=True)).mean())) or 1e-12
     for kernels in ("xnnpack", "plain"):
         file = load(folder, threads=config.threads, xnnpack=kernels == "xnnpack")
-        found = file.logits(ids)
+        first = file.logits(ids)
+        found = first[counted]
         relative = float(np.sqrt(np.square(found - expected).mean())) / spread
         checks.add(f"relative_logit_error ({kernels})", relative, "<=", error)
         same = float(np.mean(found.argmax(-1) == expected.argmax(-1)))
         checks.add(f"equal_decisions ({kernels})", same, ">=", agreement)
         checks.add(
-            f"second_run_difference ({kernels})", float(np.abs(file.logits(ids[:1]) - found[:1]).max()), "==", 0.0
+            f"second_run_difference ({kernels})", float(np.abs(file.logits(ids[:1]) - first[:1]).max()), "==", 0.0
         )
+        if texts:
+            equal = np.mean([a == b for a, b in zip(texts, file.predict(examples), strict=True)])
+            checks.add(f"equal_texts ({kernels})", float(equal), ">=", _EQUAL_TEXTS[config.quantize])
     return {"passed": checks.passed, "quantize": config.quantize, "checks": checks.rows}
 
 
-def _examples(model: TaskModel) -> tuple[np.ndarray, str]:
-    """Encoded examples of the files that the model was validated or trained on; random ids where they are gone."""
+def _examples(model: TaskModel) -> tuple[list[Example], np.ndarray, Any, str]:
+    """Examples of the files that the model was validated or trained on, their ids (N, T), which logits count, a name.
+
+    Where the files are gone the ids are random. Of a text that is written, the logits of its own tokens count.
+    """
+    encoder: Any = model.encoder
+    writes = isinstance(encoder, SequenceEncoder)
+    count = COMPARED_TEXTS if writes else COMPARED
     for name in ("test", "validation", "train"):
         paths = getattr(model.config, name)
         if paths and all(os.path.isfile(path) for path in paths):
             try:
-                examples = model.read(paths)[:COMPARED]
+                examples = model.read(paths)[:count]
             except DataError:
                 continue
-            return np.stack([model.encoder.encode(example).ids for example in examples]), f"{name} examples"
-    size = (COMPARED, model.encoder.sequence_length)
-    ids = np.random.default_rng(0).integers(0, model.encoder.tokenizer.vocabulary_size, size).astype(np.int32)
-    return ids, "random tokens, because the examples are gone"
+            encoded = [encoder.encode(example) for example in examples]
+            ids = np.stack([one.ids for one in encoded])
+            if not writes:
+                return examples, ids, np.s_[:], f"{name} examples"
+            weights = np.stack([encoder.targets(*pair)[1] for pair in zip(examples, encoded, strict=True)])
+            return examples, ids, weights > 0, f"{name} examples"
+    size, source = (count, encoder.sequence_length), "random tokens, because the examples are gone"
+    ids = np.random.default_rng(0).integers(0, encoder.tokenizer.vocabulary_size, size).astype(np.int32)
+    if not writes:
+        return [], ids, np.s_[:], source
+    # Whole sources and targets, without an end token inside.
+    end, start = encoder.tokenizer.end_id, encoder.source_length - (encoder.architecture == "prefix")
+    ids[ids == end] = (end + 1) % encoder.tokenizer.vocabulary_size
+    ids[:, [0, encoder.source_length - 1, start]] = end
+    first = start - encoder.first_logit
+    return [], ids, np.s_[:, first : first + encoder.target_length], source

@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -64,8 +65,22 @@ def export_tflite(network: Network, quantize: Quantization = "none", prefill_len
             f"a {type(network).__name__} cannot be exported: it has no cached_step; "
             "build the network by tfscale.models.build_network, or give it config, cache_spec and cached_step"
         )
+    return convert(network, signatures(network, prefill_lengths), quantize)
+
+
+def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> bytes:
+    """The file of some functions of a network, `decode` first.
+
+    Args:
+        network: has all weights that the functions read, each in a layer.
+        functions: concrete functions by the name of their signature.
+        quantize: as for `export_tflite`.
+
+    Raises:
+        ExportError: TFLite has no built-in operation for a part of the network, or the file lacks weights.
+    """
     with silence():
-        content = _convert(network, signatures(network, prefill_lengths), float16=quantize == "float16")
+        content = _convert(network, functions, float16=quantize == "float16")
         refuse_custom_operations(content)
         check_weights_present(content, stored_bytes(network, "float16" if quantize == "float16" else "none"))
         if quantize in _IN_INT4:
@@ -119,7 +134,7 @@ def _signature(network: Network, length: int, with_logits: bool) -> tf.types.exp
     return tf.function(step).get_concrete_function(**spec)
 
 
-def _convert(network: Network, functions: dict, float16: bool) -> bytes:
+def _convert(network: Any, functions: dict, float16: bool) -> bytes:
     module = tf.Module()
     # The converter finds variables through the module; it does not see those inside Keras's own variables.
     module.weights = [weight.value for weight in network.weights]

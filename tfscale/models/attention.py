@@ -26,7 +26,8 @@ class CausalSelfAttention(keras.layers.Layer):
     With `causal=False` to those after it too, as in BERT.
 
     Query, key and value come from one matrix product, which is what makes the step fast on small models.
-    Scores and softmax are computed in float32 under every precision.
+    Scores and softmax are computed in float32 under every precision. Who sees whom can be said by each call: `visible`
+    (B, T or 1, T) bool, true where a token (second axis) sees another (third), is in the place of past and window.
 
     Args:
         hidden_dim: D.
@@ -67,17 +68,18 @@ class CausalSelfAttention(keras.layers.Layer):
         self.query_key_value.build(input_shape)
         self.output_projection.build((*input_shape[:-1], self.num_heads * self.head_dim))
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=False, visible=None):
         length = ops.shape(inputs)[1]
         query, key, value = self._split(self.query_key_value(inputs), length, ops)
         if self.rope_base:
             angles = self._angles(ops.arange(length, dtype="float32"), ops)
             query, key = (self._rotate(x, angles, ops) for x in (query, key))
         query = query * self.head_dim**-0.5
-        if self.window and isinstance(length, int) and length % self.window == 0 and length > 2 * self.window:
+        in_blocks = self.window and isinstance(length, int) and length % self.window == 0 and length > 2 * self.window
+        if in_blocks and visible is None:
             mixed = self._attend_in_blocks(query, key, value, length, training)
         else:
-            mixed = self._attend(query, key, value, length, training)
+            mixed = self._attend(query, key, value, length, training, visible)
         return self.output_projection(ops.reshape(mixed, (-1, length, self.num_heads * self.head_dim)))
 
     def _split(self, rows, length, np_):
@@ -106,17 +108,22 @@ class CausalSelfAttention(keras.layers.Layer):
         weights = ops.softmax(ops.cast(scores, "float32") + mask * MASKED, axis=-1)
         return self.attention_dropout(ops.cast(weights, self.compute_dtype), training=training)
 
-    def _attend(self, query, key, value, length, training):
+    def _attend(self, query, key, value, length, training, visible=None):
         """All scores at once, R query heads of a key head as rows of one product."""
         groups, width = self.num_kv_heads, self.head_dim
         repeats = self.num_heads // groups
         query = ops.reshape(ops.transpose(query, (0, 2, 1, 3)), (-1, groups, repeats * length, width))
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
-        hidden = 1.0 - ops.tril(ops.ones((length, length), dtype="float32")) if self.causal else 0.0
-        if self.window:
-            hidden = hidden + ops.tril(ops.ones((length, length), dtype="float32"), -self.window)
-        if repeats > 1 and self.causal:
-            hidden = ops.tile(hidden, (repeats, 1))
+        if visible is None:
+            hidden = 1.0 - ops.tril(ops.ones((length, length), dtype="float32")) if self.causal else 0.0
+            if self.window:
+                hidden = hidden + ops.tril(ops.ones((length, length), dtype="float32"), -self.window)
+            if repeats > 1 and self.causal:
+                hidden = ops.tile(hidden, (repeats, 1))
+        else:
+            hidden = 1.0 - ops.cast(visible[:, None], "float32")
+            if repeats > 1 and visible.shape[1] != 1:
+                hidden = ops.tile(hidden, (1, 1, repeats, 1))
         mixed = ops.matmul(self._weights(scores, hidden, training), ops.transpose(value, (0, 2, 1, 3)))
         mixed = ops.reshape(mixed, (-1, self.num_heads, length, width))
         return ops.transpose(mixed, (0, 2, 1, 3))
@@ -143,8 +150,11 @@ class CausalSelfAttention(keras.layers.Layer):
         return ops.transpose(mixed, (0, 2, 4, 1, 3, 5))
 
     def cached(self, x, key_cache, value_cache, input_pos, mask):
-        """One sequence: x (1, S, D), caches (1, C, G, K), mask (1, 1, S, C) -> output (1, S, D) and the new caches."""
-        length, context = x.shape[1], key_cache.shape[1]
+        """Tokens x (B, S, D), caches (B, C, G, K), mask (B, 1, S, C) -> output (B, S, D) and the new caches.
+
+        B is known, and 1 in the files of a device; all rows have the same `input_pos` (S,), their places in the caches.
+        """
+        rows, length, context = x.shape[0], x.shape[1], key_cache.shape[1]
         heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
         query, key, value = self._split(cached_dense(self.query_key_value, x), length, tf)
         if self.rope_base:
@@ -154,17 +164,17 @@ class CausalSelfAttention(keras.layers.Layer):
         key_cache = dynamic_update_slice(key_cache, key, start)
         value_cache = dynamic_update_slice(value_cache, value, start)
         query = tf.transpose(query * width**-0.5, (0, 2, 1, 3))
-        query = tf.reshape(query, (1, groups, heads // groups * length, width))
+        query = tf.reshape(query, (rows, groups, heads // groups * length, width))
         scores = tf.matmul(query, tf.transpose(key_cache, (0, 2, 1, 3)), transpose_b=True)
-        scores = tf.reshape(scores, (1, heads, length, context)) + mask
+        scores = tf.reshape(scores, (rows, heads, length, context)) + mask
         if self.window:
             # A key as far back as the window, or further, is out of sight.
             distance = tf.reshape(input_pos, (length, 1)) - tf.range(context)
             scores += tf.cast(distance >= self.window, tf.float32) * MASKED
-        weights = tf.reshape(tf.nn.softmax(scores), (1, groups, heads // groups * length, context))
+        weights = tf.reshape(tf.nn.softmax(scores), (rows, groups, heads // groups * length, context))
         mixed = tf.matmul(weights, tf.transpose(value_cache, (0, 2, 1, 3)))
-        mixed = tf.transpose(tf.reshape(mixed, (1, heads, length, width)), (0, 2, 1, 3))
-        mixed = tf.reshape(mixed, (1, length, heads * width))
+        mixed = tf.transpose(tf.reshape(mixed, (rows, heads, length, width)), (0, 2, 1, 3))
+        mixed = tf.reshape(mixed, (rows, length, heads * width))
         return cached_dense(self.output_projection, mixed), key_cache, value_cache
 
     def get_config(self):

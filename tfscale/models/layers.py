@@ -110,9 +110,16 @@ class TransformerBlock(keras.layers.Layer):
         self.expand.build(input_shape if self.before_expand is None else narrow)
         self.contract.build(inner if self.before_contract is None else narrow)
 
-    def call(self, x, training=False):
-        attended = self.attention(self.attention_norm(x), training=training)
-        x = x + self.residual_dropout(attended, training=training)
+    def call(self, x, training=False, visible=None):
+        return self.fed_forward(self.attended(x, training, visible), training)
+
+    def attended(self, x, training=False, visible=None):
+        """x + attention(norm(x)); `visible` as in `CausalSelfAttention`."""
+        attended = self.attention(self.attention_norm(x), training=training, visible=visible)
+        return x + self.residual_dropout(attended, training=training)
+
+    def fed_forward(self, x, training=False):
+        """x + feed_forward(norm(x))."""
         forwarded = self.feed_forward_norm(x)
         for layer in self.feed_forward_layers:
             forwarded = layer(forwarded)
@@ -128,17 +135,24 @@ class TransformerBlock(keras.layers.Layer):
         return [layer for layer in layers if layer is not None]
 
     def cached(self, x, key_cache, value_cache, input_pos, mask):
-        """The block for one sequence with its caches; see `CausalSelfAttention.cached`."""
-        attended, key_cache, value_cache = self.attention.cached(
-            cached_norm(self.attention_norm, x), key_cache, value_cache, input_pos, mask
-        )
-        x = x + attended
+        """The block with its caches; see `CausalSelfAttention.cached`."""
+        x, key_cache, value_cache = self.cached_attended(x, key_cache, value_cache, input_pos, mask)
+        return self.cached_fed_forward(x), key_cache, value_cache
+
+    def cached_attended(self, x, key_cache, value_cache, input_pos, mask):
+        """`attended` with caches; returns them too."""
+        normed = cached_norm(self.attention_norm, x)
+        attended, key_cache, value_cache = self.attention.cached(normed, key_cache, value_cache, input_pos, mask)
+        return x + attended, key_cache, value_cache
+
+    def cached_fed_forward(self, x):
+        """`fed_forward` in float32."""
         forwarded = cached_norm(self.feed_forward_norm, x)
         for layer in self.feed_forward_layers:
             forwarded = cached_dense(layer, forwarded)
             if layer is self.expand:
                 forwarded = _cached_activation(self.options["activation"], forwarded)
-        return x + forwarded, key_cache, value_cache
+        return x + forwarded
 
     def get_config(self):
         return {**super().get_config(), **self.options}

@@ -74,7 +74,7 @@ class TransformerNetwork(Configured, keras.Model):
 
         inputs = keras.Input((None,), dtype="int32", name="tokens")
         x = token_embedding(inputs)
-        x = _scaled(x if widen is None else widen(x), config)
+        x = scaled(x if widen is None else widen(x), config)
         x = embedding_dropout(x if position_embedding is None else position_embedding(x))
         for block in blocks:
             x = block(x)
@@ -91,20 +91,23 @@ class TransformerNetwork(Configured, keras.Model):
         self.final_norm = final_norm
         self.widen, self.narrow = widen, narrow
 
-    def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
+    def hidden_states(
+        self, ids: tf.Tensor, training: bool = False, remat: bool = False, visible: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """What the output projection reads: ids (B, T) int32 -> (B, T, width of the embedding) in the compute type.
 
         Args:
             ids: token ids.
             training: whether dropout is on.
             remat: compute the blocks' activations again in the backward pass; see `tfscale.models.remat`.
+            visible: who sees whom, in the place of the past alone; see `CausalSelfAttention`. Not with `remat`.
         """
         x = self.token_embedding(ids)
-        x = _scaled(x if self.widen is None else self.widen(x), self.config)
+        x = scaled(x if self.widen is None else self.widen(x), self.config)
         x = x if self.position_embedding is None else self.position_embedding(x)
         x = self.get_layer("embedding_dropout")(x, training=training)
         for block in self.blocks:
-            x = rematerialized(block, x, training) if remat else block(x, training=training)
+            x = rematerialized(block, x, training) if remat else block(x, training=training, visible=visible)
         x = self.final_norm(x)
         return x if self.narrow is None else self.narrow(x)
 
@@ -182,7 +185,7 @@ class TransformerLM(TransformerNetwork):
         embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,)))
         if self.widen is not None:
             embedded = cached_dense(self.widen, embedded)
-        embedded = _scaled(embedded, self.config)
+        embedded = scaled(embedded, self.config)
         if self.position_embedding is not None:
             embedded += tf.gather(variable(self.position_embedding.embeddings), input_pos)
         x = tf.reshape(embedded, (1, length, width))
@@ -207,5 +210,6 @@ def _of_vocabulary(logits: Any, config: TransformerConfig) -> Any:
     return logits if config.table_rows == config.vocabulary_size else logits[..., : config.vocabulary_size]
 
 
-def _scaled(embedded: Any, config: TransformerConfig) -> Any:
+def scaled(embedded: Any, config: TransformerConfig) -> Any:
+    """Embedded tokens as the first block reads them, before positions are added."""
     return embedded * config.hidden_dim**0.5 if config.scale_embeddings else embedded

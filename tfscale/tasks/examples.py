@@ -8,7 +8,7 @@ from typing import Any
 
 from tfscale.errors import DataError
 from tfscale.files import open_file
-from tfscale.task_config import TaskConfig
+from tfscale.task_config import WRITTEN, TaskConfig
 
 OUTSIDE = "O"
 
@@ -18,7 +18,8 @@ class Example:
     """One labelled text.
 
     `labels` are its labels (classify), the tags of its `words` (tag), or nothing (answer, whose `answer` begins at
-    character `start` of `text`; -1 where the text has none). `fields` is all that the file says about it.
+    character `start` of `text`; -1 where the text has none). `target` is what is to be written for `text` (translate,
+    summarize). `fields` is all that the file says about it.
     """
 
     where: str
@@ -28,6 +29,7 @@ class Example:
     question: str = ""
     answer: str = ""
     start: int = -1
+    target: str = ""
     fields: Any = None
 
 
@@ -62,7 +64,7 @@ def _read(path: str, config: TaskConfig, labelled: bool) -> Iterator[Example]:
     rows = {"jsonl": _jsonl, "csv": _table, "tsv": _table}.get(kind)
     if rows is None:
         raise DataError(f"{path}: examples are read from .jsonl, .csv, .tsv and .conll files")
-    make = {"classify": _classify, "tag": _tag, "answer": _answer}[config.task]
+    make = _written if config.task in WRITTEN else {"classify": _classify, "tag": _tag, "answer": _answer}[config.task]
     for line, row in rows(path):
         yield make(row, f"{path}, line {line}", config, labelled)
 
@@ -170,6 +172,16 @@ def _answer(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool)
             f"{where}: the text does not hold the answer {answer!r}" + (f" at {start}" if start >= 0 else "")
         )
     return Example(where, text, question=question, answer=answer, start=start, fields=row)
+
+
+def _written(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool) -> Example:
+    # The usual names stand in for the defaults, not for a name that was asked for.
+    source = "source" if config.text_field == "text" and "text" not in row else config.text_field
+    text = _text(row, source, where)
+    if not labelled:
+        return Example(where, text, fields=row)
+    target = _text(row, "target" if config.label_field == "label" and "label" not in row else config.label_field, where)
+    return Example(where, text, target=target, fields=row)
 
 
 def check_bio(tags: Sequence[str], where: str) -> None:

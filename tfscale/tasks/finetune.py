@@ -13,13 +13,15 @@ import tensorflow as tf
 from tfscale.config import TrainConfig, TransformerConfig, to_dict
 from tfscale.errors import ConfigError, DataError
 from tfscale.files import atomic_directory, claim_directory, write_json
-from tfscale.models import build_network
-from tfscale.task_config import TaskConfig
-from tfscale.tasks.encoding import ANSWER_TAGS, TaskEncoder
+from tfscale.task_config import WRITTEN, TaskConfig
+from tfscale.tasks.encoding import ANSWER_TAGS
 from tfscale.tasks.examples import OUTSIDE, Example, read_examples
 from tfscale.tasks.metrics import baseline, task_metrics
 from tfscale.tasks.model import TASK_FILE, TaskModel
-from tfscale.tasks.network import TaskNetwork, train_only
+from tfscale.tasks.network import task_network
+from tfscale.tasks.predictor import Encoder, build_encoder, describe_encoder
+from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.tasks.text_network import text_lengths, text_network
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.run_folder import Run, load_run, save_network
 from tfscale.training.schedule import build_optimizer
@@ -40,7 +42,8 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
     Returns:
         What is also written to OUTPUT/summary.json: `task`, `labels`, `examples` (of each split), `epochs`,
         `parameters`, `trained_parameters`, `seconds`, and `validation` and `test`, each with the task's metrics and
-        those of `baseline`.
+        those of `baseline`; of a task that writes texts also `architecture`, and `cut`, of each split how many sources
+        and targets were too long.
 
     Raises:
         DataError: files that do not fit the task; the message names the line.
@@ -53,13 +56,10 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
     splits = _read(config)
     run = load_run(run) if isinstance(run, str) else run
     labels = _labels(config, splits["train"])
-    length = config.sequence_length or run.model_config.sequence_length
-    if isinstance(run.model_config, TransformerConfig) and length > run.model_config.sequence_length:
-        raise ConfigError(
-            f"sequence_length={length}, and the run's context is {run.model_config.sequence_length} tokens"
-        )
     several = bool(config.labels_separator)
-    encoder = TaskEncoder(config.task, run.tokenizer, labels, length, several)
+    writes = config.task in WRITTEN
+    lengths = text_lengths(run, config) if writes else {"sequence_length": _length(run, config)}
+    encoder = build_encoder(config, run.tokenizer, {"labels": labels, **lengths})
     arrays = {name: _encode(encoder, examples) for name, examples in splits.items()}
     chosen = strategy(config.strategy)
     replicas = chosen.num_replicas_in_sync
@@ -68,13 +68,7 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
     steps = math.ceil(len(train_arrays[0]) / batch)
     began = time.perf_counter()
     with chosen.scope():
-        base = build_network(run.model_config, config.precision, config.seed)
-        base.set_weights(run.network.get_weights())
-        network = TaskNetwork(
-            base, task=config.task, num_labels=len(labels), end_id=run.tokenizer.end_id, several=several,
-            dropout=config.dropout, seed=config.seed,
-        )  # fmt: skip
-        train_only(network, config.freeze, config.lora_rank)
+        network = (text_network if writes else task_network)(run, config, encoder)
         model = LanguageModel(network)
         options = TrainConfig(
             steps=steps * config.epochs, warmup_steps=max(1, steps * config.epochs // 10), weight_decay=0.01,
@@ -82,7 +76,9 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
         )  # fmt: skip
         model.compile(build_optimizer(options, network), seed=config.seed)
     trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-    note(f"{config.task}: {len(splits['train']):,} examples, {len(labels)} labels, {trained:,} weights to train")
+    kind = encoder.architecture if isinstance(encoder, SequenceEncoder) else f"{len(labels)} labels"
+    note(f"{config.task}: {len(splits['train']):,} examples, {kind}, {trained:,} weights to train")
+    cut = _cut(encoder, splits, note)
     stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.patience, restore_best_weights=True)
     history = model.fit(
         _dataset(train_arrays, batch, config.seed), epochs=config.epochs, steps_per_epoch=steps, verbose=0,
@@ -94,6 +90,8 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
         "epochs": len(history.history["loss"]), "parameters": network.count_params(), "trained_parameters": trained,
         "seconds": time.perf_counter() - began,
     }  # fmt: skip
+    if cut:
+        summary |= {"architecture": kind, "cut": cut}
     guess = baseline(config.task, splits["train"], labels, several)
     for name in ("validation", "test"):
         if name in splits:
@@ -101,7 +99,7 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
             summary[name] = found.score(rows) | {
                 "baseline": task_metrics(config.task, rows, guess(rows), labels, several)
             }
-    _write(found, run, summary, length)
+    _write(found, run, summary)
     return {**summary, "output": config.output}
 
 
@@ -131,7 +129,18 @@ def _read(config: TaskConfig) -> dict[str, list[Example]]:
     return splits
 
 
+def _length(run: Run, config: TaskConfig) -> int:
+    length = config.sequence_length or run.model_config.sequence_length
+    if isinstance(run.model_config, TransformerConfig) and length > run.model_config.sequence_length:
+        raise ConfigError(
+            f"sequence_length={length}, and the run's context is {run.model_config.sequence_length} tokens"
+        )
+    return length
+
+
 def _labels(config: TaskConfig, train: Sequence[Example]) -> list[str]:
+    if config.task in WRITTEN:
+        return []
     if config.task == "answer":
         return list(ANSWER_TAGS)
     found = {label for example in train for label in example.labels}
@@ -145,8 +154,21 @@ def _labels(config: TaskConfig, train: Sequence[Example]) -> list[str]:
     return sorted(found)
 
 
-def _encode(encoder: TaskEncoder, examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
-    encoded = [encoder.encode(example) for example in examples]
+def _cut(encoder: Encoder, splits: dict[str, list[Example]], note: Callable[[str], None]) -> dict[str, dict[str, int]]:
+    """Of each split how many sources and targets were too long; of a task that writes no text nothing."""
+    found: dict[str, dict[str, int]] = {}
+    if isinstance(encoder, SequenceEncoder):
+        for name, examples in splits.items():
+            rows = [encoder.encode(example) for example in examples]
+            sources, targets = sum(row.source_cut for row in rows), sum(row.target_cut for row in rows)
+            found[name] = {"sources": sources, "targets": targets}
+            if sources or targets:
+                note(f"{name}: {sources:,} sources and {targets:,} targets are too long and were cut")
+    return found
+
+
+def _encode(encoder: Encoder, examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
+    encoded: list[Any] = [encoder.encode(example) for example in examples]
     targets = [encoder.targets(*pair) for pair in zip(examples, encoded, strict=True)]
     ids = np.stack([one.ids for one in encoded])
     return ids, np.stack([target for target, _ in targets]), np.stack([weights for _, weights in targets])
@@ -184,9 +206,9 @@ def _dataset(arrays: tuple[np.ndarray, ...], batch: int, seed: int | None = None
     return dataset.batch(batch, drop_remainder=True)
 
 
-def _write(model: TaskModel, run: Run, summary: dict[str, Any], length: int) -> None:
+def _write(model: TaskModel, run: Run, summary: dict[str, Any]) -> None:
     described = {
-        "config": to_dict(model.config), "labels": model.encoder.labels, "sequence_length": length,
+        "config": to_dict(model.config), **describe_encoder(model.encoder),
         "run": os.path.basename(os.path.normpath(run.directory)), "tokenizer_digest": run.tokenizer.digest,
     }  # fmt: skip
     with atomic_directory(model.config.output) as folder:

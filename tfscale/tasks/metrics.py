@@ -1,14 +1,16 @@
 """How well a task is done, by scikit-learn and nervaluate, beside what it costs nothing to reach.
 
 The baselines: the most frequent label of the training examples; for tags each word's most frequent tag there, O for
-others; for answers none at all.
+others; for answers none at all; for texts see `tfscale.tasks.text_metrics`.
 """
 
 import collections
 from collections.abc import Sequence
 from typing import Any
 
+from tfscale.task_config import WRITTEN
 from tfscale.tasks.examples import OUTSIDE, Example
+from tfscale.tasks.text_metrics import text_baseline, text_metrics
 
 
 def task_metrics(
@@ -17,20 +19,23 @@ def task_metrics(
     """Scores of predictions.
 
     Args:
-        task: "classify", "tag" or "answer".
+        task: one of `TaskConfig`.
         examples: with their labels.
-        predictions: as `TaskEncoder.decode` gives them, one for each.
+        predictions: as the encoder's `decode` gives them, one for each.
         labels: names of all labels.
         several: whether a text may have several labels or none.
 
     Returns:
         classify: `accuracy`, `precision`, `recall` and `f1` (means over the labels), `f1_weighted`, `by_label`; of
         several labels also `f1_micro`, and accuracy means that all are right. tag: `accuracy` of tags, `precision`,
-        `recall` and `f1` of whole entities, `by_type`. answer: `exact_match` and `f1` of words.
+        `recall` and `f1` of whole entities, `by_type`. answer: `exact_match` and `f1` of words. translate and
+        summarize: see `tfscale.tasks.text_metrics`.
 
     Example:
         task_metrics("classify", examples, model.predict(examples), ["bad", "good"], several=False)["f1"]
     """
+    if task in WRITTEN:
+        return text_metrics(task, examples, predictions)
     if task == "classify":
         return _of_labels(examples, predictions, labels, several)
     if task == "tag":
@@ -45,6 +50,8 @@ def task_metrics(
 
 def baseline(task: str, train: Sequence[Example], labels: Sequence[str], several: bool) -> Any:
     """A function from examples to the predictions that need no model; see the module's first lines."""
+    if task in WRITTEN:
+        return text_baseline(task, train)
     if task == "classify" and several:
         frequent = [label for label in labels if 2 * sum(label in e.labels for e in train) > len(train)]
         return lambda examples: [{"labels": frequent} for _ in examples]

@@ -9,10 +9,13 @@ import tensorflow as tf
 import tfscale.models as models
 from tfscale.errors import CheckpointError
 from tfscale.files import read_json
+from tfscale.models.encoder_decoder import EncoderDecoder
+from tfscale.models.prefix import PrefixLM
 from tfscale.task_config import TaskConfig
-from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.network import TaskNetwork
-from tfscale.tasks.predictor import TaskPredictor
+from tfscale.tasks.predictor import Encoder, TaskPredictor, build_encoder
+from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.tasks.writing import BeamWriter, GreedyWriter
 from tfscale.text.tokenizers import load_tokenizer
 
 TASK_FILE = "task.json"
@@ -22,15 +25,21 @@ _BATCH = 32
 class TaskModel(TaskPredictor):
     """A Keras network with what belongs to it; made by `finetune` and `load_task`."""
 
-    def __init__(self, directory: str, network: keras.Model, encoder: TaskEncoder, config: TaskConfig):
+    def __init__(self, directory: str, network: keras.Model, encoder: Encoder, config: TaskConfig):
         super().__init__(encoder, config)
         self.directory, self.network = directory, network
         self._function = tf.function(network, reduce_retracing=True)
+        if isinstance(encoder, SequenceEncoder):
+            self._greedy, self._by_beams = GreedyWriter(network, encoder), BeamWriter(network, encoder)
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, C) float32 of ids (N, T), a batch at a time."""
         parts = [self._function(ids[at : at + _BATCH], training=False) for at in range(0, len(ids), _BATCH)]
         return np.concatenate([np.asarray(part) for part in parts]).astype(np.float32)
+
+    def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
+        """The tokens that follow in rows (N, T) after the places (N,); without beams a batch at a time."""
+        return self._greedy(ids, starts) if beams == 1 else self._by_beams(ids, starts, beams)
 
 
 def load_task(directory: str) -> TaskModel:
@@ -46,15 +55,12 @@ def load_task(directory: str) -> TaskModel:
     if not os.path.isfile(path):
         raise CheckpointError(f"{directory} is not a folder of tfscale finetune: it has no {TASK_FILE}")
     # Keras finds the classes of networks that are imported.
-    classes = {"TaskNetwork": TaskNetwork, **{kind.__name__: kind for kind in models.network_classes()}}
+    own = {kind.__name__: kind for kind in (TaskNetwork, PrefixLM, EncoderDecoder)}
+    classes = {**own, **{kind.__name__: kind for kind in models.network_classes()}}
     described = read_json(path, "the description of the task")
     try:
         network = keras.saving.load_model(os.path.join(directory, "model.keras"), compile=False, custom_objects=classes)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{directory}/model.keras is damaged ({str(error).splitlines()[0]})") from error
     config = TaskConfig(**described["config"])
-    encoder = TaskEncoder(
-        config.task, load_tokenizer(directory), described["labels"], described["sequence_length"],
-        bool(config.labels_separator),
-    )  # fmt: skip
-    return TaskModel(directory, network, encoder, config)
+    return TaskModel(directory, network, build_encoder(config, load_tokenizer(directory), described), config)

@@ -4,13 +4,16 @@ Shapes: B batch, T tokens, D width of the features, C labels, P predictions of a
 label, C of several labels.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from tfscale.errors import ConfigError
+from tfscale.models import build_network
 from tfscale.models.dropout import Dropout
+from tfscale.task_config import TaskConfig
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -133,30 +136,56 @@ def _unused(base: keras.Model) -> list[keras.Variable]:
     return unused
 
 
-def train_only(network: TaskNetwork, freeze: bool, lora_rank: int) -> None:
-    """Freezes the base, or gives each of its dense layers a trainable addition of low rank (Hu et al. 2022).
+def task_network(run: Any, config: TaskConfig, encoder: Any) -> TaskNetwork:
+    """The network of a task on a run's weights, with what is not to be trained frozen.
+
+    Args:
+        run: a `Run`.
+        config: the task's options.
+        encoder: its `TaskEncoder`.
+
+    Raises:
+        ConfigError: `lora_rank`, and the base has no dense layer that could take an addition.
+    """
+    base = build_network(run.model_config, config.precision, config.seed)
+    base.set_weights(run.network.get_weights())
+    network = TaskNetwork(
+        base, task=config.task, num_labels=len(encoder.labels), end_id=run.tokenizer.end_id, several=encoder.several,
+        dropout=config.dropout, seed=config.seed,
+    )  # fmt: skip
+    if config.freeze:
+        base.trainable = False
+    if config.lora_rank:
+        add_low_rank(base, config.lora_rank, config.seed, _unused(base))
+    return network
+
+
+def add_low_rank(base: keras.Model, lora_rank: int, seed: int, without: Sequence[keras.Variable] = ()) -> None:
+    """Gives each dense layer of a network an addition of low rank, and freezes all else (Hu et al. 2022).
+
+    Args:
+        base: a network.
+        lora_rank: of the additions.
+        seed: of their first values.
+        without: kernels that get none.
 
     Raises:
         ConfigError: the base has no dense layer that could take one.
     """
-    if freeze:
-        network.base.trainable = False
-    if not lora_rank:
-        return
-    unused = {id(variable) for variable in _unused(network.base)}
-    dense = [layer for layer in network.base._flatten_layers()
+    unused = {id(variable) for variable in without}
+    dense = [layer for layer in base._flatten_layers()
              if isinstance(layer, keras.layers.Dense) and id(layer.kernel) not in unused]  # fmt: skip
     if not dense:
         raise ConfigError(
-            f"lora_rank={lora_rank}: no feature of {type(network.base).__name__} is made by a dense layer; freeze it, "
+            f"lora_rank={lora_rank}: no feature of {type(base).__name__} is made by a dense layer; freeze it, "
             "or train all weights"
         )
-    for layer in network.base._flatten_layers():
+    for layer in base._flatten_layers():
         if not layer._layers:
             layer.trainable = False
     for number, layer in enumerate(dense):
         layer.trainable = True
         if layer.use_bias:
             layer.bias.trainable = False
-        seed = network.options["seed"] * 100_003 + 950 + number
-        layer.enable_lora(lora_rank, a_initializer=keras.initializers.HeUniform(seed=seed))
+        initializer = keras.initializers.HeUniform(seed=seed * 100_003 + 950 + number)
+        layer.enable_lora(lora_rank, a_initializer=initializer)

@@ -7,9 +7,10 @@ import numpy as np
 
 from tfscale.errors import ConfigError, DataError
 from tfscale.evaluation.slices import slices, total_perplexity
-from tfscale.task_config import TaskConfig
+from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.examples import Example, read_examples
 from tfscale.tasks.metrics import task_metrics
+from tfscale.tasks.text_metrics import chrf, rouge
 
 _ROWS = 16
 """Windows of a batch."""
@@ -42,13 +43,15 @@ def evaluate_slices(
     if kind == "task":
         examples = opened.read(paths)
         groups = _groups(examples, field)
-        encoder, metric = opened.encoder, _TASK_METRIC[opened.encoder.task]
+        encoder, metric = opened.encoder, _TASK_METRIC.get(opened.encoder.task, "")
         pairs = list(zip(examples, opened.predict(examples), strict=True))
 
         def score(chosen: Sequence[tuple[Example, Any]]) -> float:
             known, predicted = zip(*chosen, strict=True)
             return task_metrics(encoder.task, known, predicted, encoder.labels, encoder.several)[metric]
 
+        if encoder.task in WRITTEN:
+            return _slices_of_texts(encoder.task, pairs, groups)
         fast = encoder.task == "classify" and not encoder.several
         if fast:
             right = [float(example.labels[0] == found["label"]) for example, found in pairs]
@@ -110,6 +113,15 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
     sums = [nats(*(part[at : at + _ROWS] for part in arrays)).numpy() for at in range(0, len(arrays[0]), _ROWS)]
     totals = np.bincount(owners, np.concatenate(sums)[: len(owners)].astype(np.float64), len(texts))
     return list(zip(totals.tolist(), tokens, strict=True))
+
+
+def _slices_of_texts(task: str, pairs: Sequence[tuple[Example, Any]], groups: Sequence[str]) -> dict[str, Any]:
+    texts = [(example.target, found["text"]) for example, found in pairs]
+    if task == "translate":
+        # It is of a set, not a mean: each sample is scored anew.
+        return slices(texts, groups, chrf, "chrf", draws=100)
+    scores = [one["rougeL"] for one in rouge(texts)]
+    return slices(scores, groups, lambda chosen: float(np.mean(chosen)), "rougeL")
 
 
 def _groups(examples: Sequence[Example], field: str) -> list[str]:

@@ -1,0 +1,248 @@
+"""Encoder-decoder Transformer (Vaswani et al. 2017) whose stacks begin as those of a language model.
+
+Embeddings, self-attention, feed-forward layers and norms of both stacks start from the run's weights, cross-attention
+is new (Rothe et al. 2020). Blocks are pre-norm, like the run's. Cross-attention has no positions of its own.
+
+Shapes: B batch, S tokens of the source part, U of the target part, D hidden_dim, G key-value heads, K width of a head,
+V vocabulary.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfscale.config import Precision, TransformerConfig, to_dict
+from tfscale.models.attention import MASKED
+from tfscale.models.cached import cached_dense, cached_norm, variable
+from tfscale.models.cross_attention import DecoderBlock
+from tfscale.models.dropout import Dropout
+from tfscale.models.layers import PositionEmbedding, TransformerBlock, norm_layer, normal_initializers
+from tfscale.models.prefix import check_base, up_to_end
+from tfscale.models.transformer import TransformerLM, scaled
+
+_SHARED = ("attention_norm", "attention", "feed_forward_norm", "before_expand", "expand", "before_contract", "contract")
+"""Layers of a block that start from the run's."""
+
+
+@keras.saving.register_keras_serializable("tfscale")
+class EncoderDecoder(keras.Model):
+    """Token ids (B, S + U) int32 -> logits (B, U, V) float32 of the token after each of the target part.
+
+    The source part is the end token, the source, and end tokens up to S; those after the first are not seen. The target
+    part is the end token, the target, and end tokens up to U.
+
+    Args:
+        config: the sizes of both stacks, without a sliding window.
+        source_length: S.
+        target_length: U.
+        end_id: the end token.
+        precision: compute type of the layers; weights and logits are float32.
+        seed: seed of the initial weights.
+
+    Example:
+        network = EncoderDecoder(run.model_config, source_length=64, target_length=32, end_id=0)
+        network.start_from(run.network)
+    """
+
+    def __init__(
+        self, config: TransformerConfig, *, source_length: int, target_length: int, end_id: int,
+        precision: Precision = "float32", seed: int = 0, name: str = "encoder_decoder",
+    ):  # fmt: skip
+        super().__init__(name=name)
+        self.config, self.end_id = config, end_id
+        self.source_length, self.target_length = source_length, target_length
+        self.precision, self.seed = precision, seed
+        policy = keras.dtype_policies.DTypePolicy(precision)
+        initial = normal_initializers(seed)
+        width = config.embedding_rank or config.hidden_dim
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            config.vocabulary_size, width, tie_weights=config.tie_embeddings, embeddings_initializer=next(initial),
+            dtype=policy, name="token_embedding",
+        )  # fmt: skip
+        self.widen: Any = None
+        self.narrow: Any = None
+        if config.embedding_rank:
+            self.widen, self.narrow = (
+                keras.layers.Dense(units, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name)
+                for units, name in ((config.hidden_dim, "widen"), (width, "narrow"))
+            )
+        # Each stack has positions of its own, which begin at 0.
+        self.positions: list[Any] = [
+            PositionEmbedding(length, next(initial), dtype=policy, name=f"{stack}_positions")
+            for stack, length in (("encoder", source_length), ("decoder", target_length))
+            if config.positions == "learned"
+        ]
+        self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
+        options = {
+            "dropout": config.dropout, "use_bias": config.use_bias, "num_layers": config.num_layers,
+            "head_dim": config.head_dim, "feed_forward_rank": config.feed_forward_rank,
+            "num_kv_heads": config.num_kv_heads, "normalization": config.normalization,
+            "rope_base": config.rope_base if config.positions == "rope" else 0.0, "activation": config.activation,
+            "norm_epsilon": config.norm_epsilon,
+            "dtype": policy,
+        }  # fmt: skip
+        sizes = (config.hidden_dim, config.num_heads, config.feed_forward_width)
+        self.encoder_blocks, self.decoder_blocks = (
+            [
+                kind(*sizes, seed=seed + 1000 * (first + index), name=f"{stack}_{index}", **options)
+                for index in range(config.num_layers)
+            ]
+            for kind, stack, first in (
+                (TransformerBlock, "encoder", 1), (DecoderBlock, "decoder", 1 + config.num_layers)
+            )
+        )  # fmt: skip
+        self.encoder_norm, self.decoder_norm = (
+            norm_layer(config.normalization, config.use_bias, policy, name, config.norm_epsilon)
+            for name in ("encoder_norm", "decoder_norm")
+        )
+        self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
+        self._build_layers(width)
+
+    def _build_layers(self, width: int) -> None:
+        wide = (None, None, self.config.hidden_dim)
+        self.token_embedding.build((None, None))
+        if self.widen is not None:
+            self.widen.build((None, None, width))
+            self.narrow.build(wide)
+        blocks = [*self.encoder_blocks, *self.decoder_blocks]
+        for layer in (*self.positions, *blocks, self.encoder_norm, self.decoder_norm):
+            layer.build(wide)
+        self.built = True
+
+    def call(self, ids, training=False):
+        return self.project(self.hidden_states(ids, training))
+
+    def hidden_states(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """What `project` reads: ids (B, S + U) int32 -> (B, U, width) in the compute type."""
+        source, target = ids[:, : self.source_length], ids[:, self.source_length :]
+        return self.decode(target, *self.encode(source, training), training)
+
+    def encode(self, source: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """Source part (B, S) int32 -> what the decoder attends to (B, S, D), and where it is no padding (B, S)."""
+        visible = up_to_end(source, self.end_id)
+        x = self._embedded(source, 0, training)
+        for block in self.encoder_blocks:
+            x = block(x, training=training, visible=visible[:, None, :])
+        return self.encoder_norm(x), visible
+
+    def decode(self, target: tf.Tensor, memory: tf.Tensor, visible: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Target part (B, U) int32 and what `encode` gives -> hidden states (B, U, width)."""
+        x = self._embedded(target, 1, training)
+        for block in self.decoder_blocks:
+            x = block(x, memory, visible, training=training)
+        x = self.decoder_norm(x)
+        return x if self.narrow is None else self.narrow(x)
+
+    def project(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Hidden states (..., width) -> logits (..., V) float32."""
+        return self.logits(self.token_embedding(hidden, reverse=True))
+
+    def _embedded(self, ids, stack, training):
+        x = self.token_embedding(ids)
+        x = scaled(x if self.widen is None else self.widen(x), self.config)
+        x = self.positions[stack](x) if self.positions else x
+        return self.embedding_dropout(x, training=training)
+
+    def start_from(self, base: TransformerLM) -> None:
+        """Takes a language model's weights for all but the cross-attention.
+
+        Args:
+            base: a network of the same sizes.
+
+        Raises:
+            ConfigError: it is no Transformer, or has a window.
+        """
+        check_base(base, "encoder_decoder")
+        pairs: list[tuple[Any, Any]] = [(self.token_embedding, base.token_embedding), (self.widen, base.widen),
+                                        (self.narrow, base.narrow)]  # fmt: skip
+        pairs += [(norm, base.final_norm) for norm in (self.encoder_norm, self.decoder_norm)]
+        for stack in (self.encoder_blocks, self.decoder_blocks):
+            for block, theirs in zip(stack, base.blocks, strict=True):
+                pairs += [(getattr(block, name), getattr(theirs, name)) for name in _SHARED]
+        for ours, its in pairs:
+            if ours is not None:
+                ours.set_weights(its.get_weights())
+        for positions in self.positions:
+            table = np.asarray(base.position_embedding.embeddings)
+            positions.embeddings.assign(table[: positions.context_length])
+
+    def encode_cached(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Source parts (B, S) int32 -> what `cached_step` needs to know of them, in float32; B is known.
+
+        Returns:
+            `memory_k_0`, `memory_v_0` and so on (B, S, G, K), and `source_mask` (B, 1, 1, S).
+        """
+        (rows, length), c = tokens.shape, self.config
+        visible = tf.cast(up_to_end(tokens, self.end_id), tf.float32)
+        source_mask = tf.reshape(1.0 - visible, (rows, 1, 1, length)) * MASKED
+        positions = tf.range(length)
+        x = self._embedded_cached(tokens, 0, positions)
+        for block in self.encoder_blocks:
+            empty = tf.zeros((rows, length, c.kv_heads, c.head_width))
+            x, _, _ = block.cached(x, empty, empty, positions, source_mask)
+        x = cached_norm(self.encoder_norm, x)
+        found = {"source_mask": source_mask}
+        for i, block in enumerate(self.decoder_blocks):
+            found[f"memory_k_{i}"], found[f"memory_v_{i}"] = block.cross_attention.memory(x)
+        return found
+
+    def cache_spec(self, rows: int = 1) -> dict[str, tuple[int, ...]]:
+        """Names and shapes (B, U, G, K) of the key and value caches; all float32, zeros at the start."""
+        c = self.config
+        shape = (rows, self.target_length, c.kv_heads, c.head_width)
+        return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
+
+    def cached_step(
+        self, tokens: tf.Tensor, cache: dict[str, tf.Tensor], memory: dict[str, tf.Tensor], *, input_pos: tf.Tensor,
+        mask: tf.Tensor,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:  # fmt: skip
+        """Reads one token of each target, in float32.
+
+        Args:
+            tokens: ids (B, 1) int32; B is known.
+            cache: tensors as in `cache_spec`.
+            memory: what `encode_cached` gave.
+            input_pos: their position (1,) int32.
+            mask: (1, 1, 1, U) float32, added to the scores: 0 where a position may be seen, very negative elsewhere.
+
+        Returns:
+            Logits (B, 1, V), and the new cache.
+        """
+        x = self._embedded_cached(tokens, 1, input_pos)
+        cache = dict(cache)
+        for i, block in enumerate(self.decoder_blocks):
+            key, value = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
+            x, cache[key], cache[value] = block.cached_with_source(
+                x, cache[key], cache[value], input_pos, mask, memory[f"memory_k_{i}"], memory[f"memory_v_{i}"],
+                memory["source_mask"],
+            )  # fmt: skip
+        x = tf.reshape(cached_norm(self.decoder_norm, x), (tokens.shape[0], self.config.hidden_dim))
+        if self.narrow is not None:
+            x = cached_dense(self.narrow, x)
+        if self.config.tie_embeddings:
+            logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
+        else:
+            logits = tf.matmul(x, variable(self.token_embedding.reverse_embeddings))
+        return tf.reshape(logits, (tokens.shape[0], 1, self.config.vocabulary_size)), cache
+
+    def _embedded_cached(self, tokens: tf.Tensor, stack: int, positions: tf.Tensor) -> tf.Tensor:
+        rows, length = tokens.shape
+        embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (rows * length,)))
+        if self.widen is not None:
+            embedded = cached_dense(self.widen, embedded)
+        embedded = scaled(tf.reshape(embedded, (rows, length, self.config.hidden_dim)), self.config)
+        if self.positions:
+            embedded += tf.gather(variable(self.positions[stack].embeddings), positions)
+        return embedded
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "config": to_dict(self.config), "source_length": self.source_length, "target_length": self.target_length,
+            "end_id": self.end_id, "precision": self.precision, "seed": self.seed, "name": self.name,
+        }  # fmt: skip
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "EncoderDecoder":
+        return cls(TransformerConfig(**config.pop("config")), **config)
