@@ -26,7 +26,8 @@ LLAMA = TransformerConfig(
     vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=6,
     feed_forward_dim=10, positions="rope", normalization="rms", activation="swiglu", embedding_rank=5, dropout=0.1,
 )  # fmt: skip
-CONFIGS = {"gpt": GPT, "llama": LLAMA}
+GEMMA = dataclasses.replace(LLAMA, activation="geglu", scale_embeddings=True, norm_epsilon=1e-3, embedding_rank=0)
+CONFIGS = {"gpt": GPT, "llama": LLAMA, "gemma": GEMMA}
 
 
 def made(architecture, name):

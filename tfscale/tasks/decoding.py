@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfscale.models.attention import MASKED
 from tfscale.models.cached import cached_dense, cached_norm, variable
 from tfscale.models.encoder_decoder import EncoderDecoder
-from tfscale.models.transformer import TransformerLM
+from tfscale.models.transformer import TransformerLM, scaled
 from tfscale.tasks.sequences import SequenceEncoder
 
 State = dict[str, tf.Tensor]
@@ -98,12 +98,10 @@ class _OfPrefix:
     def _embedded(self, tokens: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         base: Any = self.base
         x = tf.gather(variable(base.token_embedding.embeddings), tokens)
-        x = x if base.widen is None else cached_dense(base.widen, x)
-        return (
-            x
-            if base.position_embedding is None
-            else x + tf.gather(variable(base.position_embedding.embeddings), positions)
-        )
+        x = scaled(x if base.widen is None else cached_dense(base.widen, x), base.config)
+        if base.position_embedding is None:
+            return x
+        return x + tf.gather(variable(base.position_embedding.embeddings), positions)
 
 
 def _past(place: tf.Tensor, context: int) -> tf.Tensor:
