@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors, evaluation_dataset, text_windows
+from tfscale.data.streams import evaluation_streams, split_tokens
 from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.perplexity import evaluate_network
@@ -17,6 +18,7 @@ from tfscale.score import Score
 from tfscale.text.corpora import ReadCounts, find_text, read_documents
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.training.run_folder import Run
+from tfscale.training.stateful import is_stateful
 
 TOKENS_PER_BATCH = 2048
 """Bounds the logits of a batch: 2048 x V float32."""
@@ -37,6 +39,9 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Scores the Keras network of a run.
 
+    Each window starts from nothing but the token before it. The state of a stateful run is carried over the whole split
+    or text instead, in streams as `tfscale.score.stream_starts` cuts them, as in the validation of its training.
+
     Args:
         run: from `load_run(RUN_DIR)`.
         data_dir: data folder; without it (and without text) the one that the run was trained on.
@@ -56,18 +61,24 @@ def evaluate_run(
         evaluate_run(load_run("run"), split="test")["bits_per_byte"]
     """
     _check_source(data_dir, text_files)
-    length = run.model_config.sequence_length
+    length, end_id = run.model_config.sequence_length, run.tokenizer.end_id
     rows = max(1, TOKENS_PER_BATCH // length)
     if text_files:
         stream, utf8_bytes = text_stream(run.tokenizer, text_files)
-        windows = text_windows(stream, length, run.tokenizer.end_id)
-        dataset = tf.data.Dataset.from_tensor_slices(windows).batch(rows)
+        if is_stateful(run.network):
+            dataset = evaluation_streams(stream, sequence_length=length, end_id=end_id)
+        else:
+            dataset = tf.data.Dataset.from_tensor_slices(text_windows(stream, length, end_id)).batch(rows)
         return evaluate_network(run.network, dataset, utf8_bytes).to_dict() | {"text": list(text_files)}
     data_dir = data_dir or run.data_dir
     if data_dir is None:
         raise ConfigError(f"the data that {run.directory} was trained on is gone; give text or data to evaluate on")
     manifest = _manifest(data_dir, split, run.tokenizer)
-    dataset = evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows)
+    if is_stateful(run.network):
+        tokens = split_tokens(data_dir, manifest, split)
+        dataset = evaluation_streams(tokens, sequence_length=length, end_id=end_id)
+    else:
+        dataset = evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows)
     with data_errors(data_dir):
         score = evaluate_network(run.network, dataset, manifest.splits[split].utf8_bytes)
     return score.to_dict() | {"data": data_dir, "split": split}
