@@ -202,14 +202,15 @@ class TrainConfig:
     validate_every: int = 250
     """Optimizer steps between validations (and at the last step)."""
     validation_batches: int = 0
-    """Batches (of global_batch_size / micro_batches) per validation during training; 0 takes the whole split, as the
-    validation at the end always does."""
+    """Batches (of global_batch_size / micro_batches; of a stateful model of a window from each of 8 streams) per
+    validation during training; 0 takes the whole split, as the validation at the end always does."""
     checkpoint_every: int = 250
     """Optimizer steps between checkpoints (and at the last step)."""
     log_every: int = 20
     """Optimizer steps per line of history.jsonl, and per call of the compiled training loop."""
     shuffle_windows: int = 65_536
-    """Windows in the shuffle buffers, over all of them; 1 reads in order."""
+    """Windows in the shuffle buffers, over all of them; 1 reads in order. A stateful model always reads in order, and
+    takes the default or 1."""
     result: Literal["best", "last"] = "best"
     """Weights that become the run's model: of the lowest validation loss, or the last. Without validation: the last."""
     tensorboard: bool = True

@@ -137,6 +137,16 @@ class BERTConfig(TransformerConfig):
         """Rows of the token embedding: the vocabulary, and the mask."""
         return self.vocabulary_size + 1
 
+    @property
+    def mask_id(self) -> int:
+        """The token that stands for a hidden one."""
+        return self.vocabulary_size
+
+    @property
+    def parts(self) -> int:
+        """Passes in which every token is hidden once, as many at a time as in training."""
+        return round(1 / self.mask_rate)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentConfig:
@@ -148,7 +158,11 @@ class RecurrentConfig:
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
     sequence_length: int = 128
-    """Length of a training window in tokens; the state starts at zero in each."""
+    """Length of a training window in tokens; the state starts at zero in each, unless the model is stateful."""
+    stateful: bool = False
+    """Carry the state from each window to the next, in training and in evaluation (Mikolov et al. 2010; Zaremba et al.
+    2014): the training split is read in order as train.global_batch_size streams, and gradients stop at a window's
+    edge."""
     embedding_dim: int = 128
     """Width of the token embedding."""
     hidden_dim: int = 256

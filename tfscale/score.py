@@ -10,6 +10,11 @@ import numpy as np
 
 from tfscale.errors import DataError
 
+STREAMS = 8
+"""Most streams that a text is cut into for a model that carries its state; read side by side, they take less time."""
+STREAM_TOKENS = 4096
+"""Least tokens of such a stream where there are several, so that the few states that begin at zero hardly count."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -75,6 +80,20 @@ class Score:
             "tokens": self.tokens,
             "bytes": self.utf8_bytes or None,
         }
+
+
+def stream_starts(tokens: int) -> list[int]:
+    """Where the state of a model that carries it begins at zero, in a text that is scored.
+
+    A text of up to 8,191 tokens is one stream; a longer one is cut into as many streams of equal length (the last one
+    may be shorter) as have 4,096 tokens each, 8 at most. The first input of a stream is the token before it.
+
+    Example:
+        stream_starts(10_000)    # [0, 5000]
+    """
+    count = min(STREAMS, max(1, tokens // STREAM_TOKENS))
+    length = -(-tokens // count)
+    return [index * length for index in range(count)]
 
 
 def token_nll(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:

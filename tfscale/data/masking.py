@@ -5,8 +5,11 @@ What is hidden depends on the window's tokens, the step and the seed alone, so e
 Shapes: B rows, T tokens.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
+from tfscale.config import BERTConfig
 from tfscale.data.hashing import seeded, threshold
 
 _CHOICE, _KIND, _OTHER = range(3)
@@ -47,15 +50,21 @@ def mask_tokens(
     return hidden, tf.cast(chosen, tf.float32)
 
 
-def masked_batches(
-    dataset: tf.data.Dataset, *, mask_id: int, vocabulary_size: int, rate: float, seed: int, start_step: int = 0
-) -> tf.data.Dataset:
-    """Training batches (inputs, targets) as (hidden tokens, tokens, 1 where they are to be guessed), each (B, T)."""
+def masked_batches(dataset: tf.data.Dataset, config: BERTConfig, seed: int, start_step: int = 0) -> tf.data.Dataset:
+    """Training batches (inputs, targets) as (hidden tokens, tokens, 1 where they are to be guessed), each (B, T).
+
+    Args:
+        dataset: batches of a model of the next token.
+        config: the model, with its vocabulary size.
+        seed: of what is hidden.
+        start_step: the step that the first batch is for.
+    """
 
     def hide(step, batch):
         hidden, chosen = mask_tokens(
-            batch[1], step, mask_id=mask_id, vocabulary_size=vocabulary_size, rate=rate, seed=seed
-        )
+            batch[1], step, mask_id=config.mask_id, vocabulary_size=config.vocabulary_size, rate=config.mask_rate,
+            seed=seed,
+        )  # fmt: skip
         return hidden, batch[1], chosen
 
     return dataset.enumerate(start_step).map(hide)
@@ -74,11 +83,18 @@ def hidden_in_turn(ids: tf.Tensor, mask_id: int, parts: int) -> list[tuple[tf.Te
     return views
 
 
-def scored_batches(dataset: tf.data.Dataset, *, mask_id: int, parts: int) -> tf.data.Dataset:
-    """Evaluation batches (inputs, targets, weights) as `parts` batches each, in which every target is guessed once."""
+def as_read(dataset: tf.data.Dataset, config: Any) -> tf.data.Dataset:
+    """Evaluation batches (inputs, targets, weights) as the model reads them.
+
+    For one that guesses hidden tokens each is as many batches as its config has `parts`, in which every target is
+    guessed once; for any other they stay.
+    """
+    if not isinstance(config, BERTConfig):
+        return dataset
+    parts = config.parts
 
     def views(_, targets, weights):
-        hidden, chosen = zip(*hidden_in_turn(targets, mask_id, parts), strict=True)
+        hidden, chosen = zip(*hidden_in_turn(targets, config.mask_id, parts), strict=True)
         return tf.data.Dataset.from_tensor_slices(
             (tf.stack(hidden), tf.stack([targets] * parts), tf.stack([weights * one for one in chosen]))
         )

@@ -93,7 +93,7 @@ def training_dataset(
         windows = tf.cast(windows, tf.int32)
         return windows[:, :-1], windows[:, 1:]
 
-    return _with_options(batches.map(finish))
+    return in_order(batches.map(finish))
 
 
 class _GroupStreams:
@@ -216,7 +216,7 @@ def evaluation_dataset(
         return inputs, batch[:, 1:], tf.cast(real, tf.float32)
 
     dataset = windows.batch(batch_size, drop_remainder=True).enumerate().map(finish)
-    return _with_options(dataset.apply(tf.data.experimental.assert_cardinality(batches)))
+    return in_order(dataset.apply(tf.data.experimental.assert_cardinality(batches)))
 
 
 def text_windows(
@@ -302,7 +302,8 @@ def _windows(
     return blocks.scan(start, cut).unbatch()
 
 
-def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def in_order(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset with the options that all of tfscale's have: one order, whoever reads it, and nothing tuned."""
     options = tf.data.Options()
     options.deterministic = True
     # The pipelines already share the rows; TensorFlow must not deal the files out once more.

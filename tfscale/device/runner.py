@@ -20,7 +20,7 @@ from tfscale.device.task import DeviceTask, DeviceWriter
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
 from tfscale.evaluation.generation import Generation, generate, stream
 from tfscale.files import read_json, sha256_file
-from tfscale.score import Score, token_nll
+from tfscale.score import Score, stream_starts, token_nll
 from tfscale.task_config import WRITTEN
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
@@ -88,10 +88,11 @@ class DeviceModel:
         utf8_bytes: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Score:
-        """The likelihood of a text, in the windows that training and Keras evaluation use, one decode step per token.
+        """The likelihood of a text, as training and Keras evaluation compute it, one decode step per token.
 
         The tokens are cut into windows of `sequence_length`; each starts from nothing but the token before it (the end
-        token before the first), and every token is predicted once.
+        token before the first), and every token is predicted once. A stateful model carries its state over the whole
+        text, cut where `tfscale.score.stream_starts` says.
 
         Args:
             text: one document, whose end token is scored too; or the ids of a stream as they are.
@@ -120,14 +121,15 @@ class DeviceModel:
                 f"{self.path} cannot be scored: {METADATA_FILE}, which names the window, is not beside it"
             )
         inputs = [end_id, *stream[:-1]]
+        carries = self.metadata.get("model", {}).get("stateful", False)
+        begins = set(stream_starts(len(stream)) if carries else range(0, len(stream), length))
         nll = 0.0
-        for start in range(0, len(stream), length):
-            end = min(start + length, len(stream))
-            self._decoder.reset()
-            for token, target in zip(inputs[start:end], stream[start:end], strict=True):
-                nll += float(token_nll(self._decoder.feed([token]), np.array(target)))
-            if progress is not None:
-                progress(end, len(stream))
+        for place, (token, target) in enumerate(zip(inputs, stream, strict=True)):
+            if place in begins:
+                self._decoder.reset()
+            nll += float(token_nll(self._decoder.feed([token]), np.array(target)))
+            if progress is not None and ((place + 1) % length == 0 or place + 1 == len(stream)):
+                progress(place + 1, len(stream))
         self._decoder.reset()
         return Score(nll, len(stream), utf8_bytes)
 

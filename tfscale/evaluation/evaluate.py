@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.data.manifest import Manifest
+from tfscale.data.masking import as_read
 from tfscale.data.pipeline import data_errors, evaluation_dataset, text_windows
+from tfscale.data.streams import evaluation_streams, split_tokens
 from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.perplexity import evaluate_network
@@ -17,6 +19,7 @@ from tfscale.score import Score
 from tfscale.text.corpora import ReadCounts, find_text, read_documents
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.training.run_folder import Run
+from tfscale.training.stateful import is_stateful
 
 TOKENS_PER_BATCH = 2048
 """Bounds the logits of a batch: 2048 x V float32."""
@@ -37,6 +40,9 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Scores the Keras network of a run.
 
+    Each window starts from nothing but the token before it. The state of a stateful run is carried over the whole split
+    or text instead, in streams as `tfscale.score.stream_starts` cuts them, as in the validation of its training.
+
     Args:
         run: from `load_run(RUN_DIR)`.
         data_dir: data folder; without it (and without text) the one that the run was trained on.
@@ -56,26 +62,29 @@ def evaluate_run(
         evaluate_run(load_run("run"), split="test")["bits_per_byte"]
     """
     _check_source(data_dir, text_files)
-    length = run.model_config.sequence_length
+    length, end_id = run.model_config.sequence_length, run.tokenizer.end_id
     rows = max(1, TOKENS_PER_BATCH // length)
     if text_files:
         stream, utf8_bytes = text_stream(run.tokenizer, text_files)
-        windows = text_windows(stream, length, run.tokenizer.end_id)
-        dataset = _for_network(run, tf.data.Dataset.from_tensor_slices(windows).batch(rows))
+        if is_stateful(run.network):
+            dataset = evaluation_streams(stream, sequence_length=length, end_id=end_id)
+        else:
+            dataset = tf.data.Dataset.from_tensor_slices(text_windows(stream, length, end_id)).batch(rows)
+            dataset = as_read(dataset, run.model_config)
         return evaluate_network(run.network, dataset, utf8_bytes).to_dict() | {"text": list(text_files)}
     data_dir = data_dir or run.data_dir
     if data_dir is None:
         raise ConfigError(f"the data that {run.directory} was trained on is gone; give text or data to evaluate on")
     manifest = _manifest(data_dir, split, run.tokenizer)
-    dataset = _for_network(run, evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows))
+    if is_stateful(run.network):
+        tokens = split_tokens(data_dir, manifest, split)
+        dataset = evaluation_streams(tokens, sequence_length=length, end_id=end_id)
+    else:
+        dataset = evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows)
+        dataset = as_read(dataset, run.model_config)
     with data_errors(data_dir):
         score = evaluate_network(run.network, dataset, manifest.splits[split].utf8_bytes)
     return score.to_dict() | {"data": data_dir, "split": split}
-
-
-def _for_network(run: Run, dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The batches as the network reads them, which is another way where it guesses hidden tokens."""
-    return run.network.evaluation_batches(dataset) if hasattr(run.network, "evaluation_batches") else dataset
 
 
 def evaluate_file(

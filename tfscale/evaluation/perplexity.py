@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tfscale.score import Score
 from tfscale.training.batches import as_batches, distribute, worker_share
-from tfscale.training.validation import EvaluationStep
+from tfscale.training.stateful import evaluation_step
 from tfscale.training.workers import Workers
 
 
@@ -21,7 +21,8 @@ def evaluate_network(
     Args:
         network: Keras model, ids (B, T) int32 -> logits (B, T, V).
         dataset: batches of (inputs, targets, weights), each (B, T); weight 0 leaves a target out, so that the tail of
-            a text can be padded. The last batch may be smaller.
+            a text can be padded. The last batch may be smaller. Of a stateful network each row goes on where that of
+            the batch before stopped, as `tfscale.data.streams.evaluation_streams` gives them.
         utf8_bytes: bytes of the text that the targets stand for; 0 if that is not known.
         strategy: the strategy whose scope the network was made in; by default the current one.
         xla: compile by XLA, which pays off from a few hundred batches on.
@@ -38,5 +39,5 @@ def evaluate_network(
     """
     workers = Workers(strategy or tf.distribute.get_strategy())
     share = worker_share(as_batches(dataset), workers)
-    nll, tokens = EvaluationStep(network, workers.strategy, xla)(distribute(share, workers))
+    nll, tokens = evaluation_step(network, workers.strategy, xla)(distribute(share, workers))
     return Score(nll, round(tokens), utf8_bytes, getattr(network, "cloze", False))

@@ -8,10 +8,8 @@ Shapes: B batch, T tokens, V vocabulary.
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfscale.config import BERTConfig, Precision
-from tfscale.data.masking import masked_batches, scored_batches
 from tfscale.models.transformer import TransformerNetwork
 
 
@@ -41,24 +39,7 @@ class BERT(TransformerNetwork):
     @property
     def mask_id(self) -> int:
         """The token that stands for a hidden one."""
-        return self.config.vocabulary_size
-
-    @property
-    def parts(self) -> int:
-        """Passes in which every token is hidden once, as many at a time as in training."""
-        return round(1 / self.config.mask_rate)
-
-    def training_batches(self, dataset: tf.data.Dataset, seed: int, start_step: int = 0) -> tf.data.Dataset:
-        """Batches (inputs, targets) of a language model as (hidden tokens, tokens, weights) for this one."""
-        config = self.config
-        return masked_batches(
-            dataset, mask_id=self.mask_id, vocabulary_size=config.vocabulary_size, rate=config.mask_rate, seed=seed,
-            start_step=start_step,
-        )  # fmt: skip
-
-    def evaluation_batches(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches (inputs, targets, weights) of a language model as those in which this one guesses every target."""
-        return scored_batches(dataset, mask_id=self.mask_id, parts=self.parts)
+        return self.config.mask_id
 
     def cloze_logits(self, ids: np.ndarray) -> np.ndarray:
         """Ids (T,) -> logits (T, V): those at t are for id t + 1, from all ids but that one (Salazar et al. 2020).

@@ -3,6 +3,7 @@
 Shapes: B batch, T tokens, E embedding_dim, U hidden_dim (units), G gates, V vocabulary.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -21,7 +22,8 @@ from tfscale.models.remat import rematerialized
 class RecurrentLM(Configured, keras.Model):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; the state starts at zero in each window.
 
-    Its subclasses are the families. Regularization is that of AWD-LSTM (Merity et al. 2018), each part by itself.
+    With `config.stateful`, training and evaluation carry the state from window to window by `carry`. Subclasses are the
+    families. Regularization is that of AWD-LSTM (Merity et al. 2018), each part by itself.
 
     Args:
         config: the architecture; `vocabulary_size` must be set.
@@ -61,6 +63,27 @@ class RecurrentLM(Configured, keras.Model):
             remat: compute the gates of the recurrent layers again in the backward pass; see `tfscale.models.remat`.
         """
         return self.body.hidden_states(ids, training, remat)
+
+    def carry(
+        self, ids: tf.Tensor, states: Sequence[tf.Tensor], training: bool = False, remat: bool = False
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The same from given first states on: `hidden_states` of a window that follows another.
+
+        Args:
+            ids: token ids (B, T).
+            states: one (B, U) float32 for each name of `cache_spec`, such as `first_states` gives; constants, to which
+                no gradient goes.
+            training: whether dropout is on.
+            remat: as in `hidden_states`.
+
+        Returns:
+            Hidden states, and the states after the last token, for the next window.
+        """
+        return self.body.through(ids, [tf.stop_gradient(state) for state in states], training, remat)
+
+    def first_states(self, rows: int) -> list[tf.Tensor]:
+        """The states at the beginning of a text: zeros (B, U) float32 for each name of `cache_spec`."""
+        return [tf.zeros((rows, self.config.hidden_dim)) for _ in self.cache_spec()]
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
         """Hidden states (..., U or E) -> logits (..., V) float32: project(hidden_states(ids)) is network(ids)."""
@@ -227,16 +250,28 @@ class _Body:
         self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
 
     def hidden_states(self, ids, training=None, remat=False):
+        return self.through(ids, None, training, remat)[0]
+
+    def through(self, ids, states, training=None, remat=False):
+        """Hidden states and the last states of all layers; the latter only where first ones are given."""
+        last: list[tf.Tensor] = []
         x = self.token_embedding(ids)
         if self.word_dropout is not None:
             x = self.word_dropout(x, ids, training=training)
         x = self.embedding_dropout(x, training=training)
         for layer, dropout in zip(self.recurrent_layers, self.dropouts, strict=True):
-            whole = rematerialized(layer, x, training) if remat else layer(x, training=training)
+            if states is None:
+                whole = rematerialized(layer, x, training) if remat else layer(x, training=training)
+            else:
+                first = states[len(last) : len(last) + layer.state_count]
+                whole, *after = (
+                    rematerialized(layer, x, training, first) if remat else layer.with_state(x, first, training)
+                )
+                last += after
             x = dropout(whole, training=training)
         if self.regularization is not None:
             x = self.regularization(x, whole, training=training)
-        return x if self.projection is None else self.projection(x)
+        return (x if self.projection is None else self.projection(x)), last
 
     def project(self, hidden):
         if self.output_layer is None:

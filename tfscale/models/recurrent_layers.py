@@ -73,6 +73,21 @@ class _Sequence:
         outputs, states = self._steps(projected, recurrent, initial_state, masks)
         return tf.transpose(outputs, (1, 0, 2)), states
 
+    def with_state(self, sequences, states, training=False) -> tuple[tf.Tensor, ...]:
+        """(B, T, D) and the first states, each (B, U) float32 -> outputs (B, T, U) and each last state, likewise.
+
+        `__call__` would round an LSTM's cell state to the compute type; that is done only where cuDNN demands it.
+        """
+        if not self._left_to_keras(None, training):
+            outputs, last = self.run(sequences, list(states), training)
+        else:
+            asked, self.return_state = self.return_state, True
+            try:
+                outputs, *last = self(sequences, initial_state=list(states), training=training)  # type: ignore[operator]
+            finally:
+                self.return_state = asked
+        return outputs, *(tf.cast(state, tf.float32) for state in last)
+
     def _left_to_keras(self, mask, training) -> bool:
         cell = self.cell
         usual = cell.activation is keras.activations.tanh and cell.use_bias

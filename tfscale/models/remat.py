@@ -7,6 +7,8 @@ in the backward pass, so that the gradient belongs to another mask; and XLA take
 Shapes: B batch, T tokens, D width.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -16,7 +18,7 @@ SEED_STATE_NAME = "seed_generator_state"
 """How Keras names the variable of a layer that draws at random."""
 
 
-def rematerialized(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+def rematerialized(layer: Any, inputs: tf.Tensor, training: bool = False, states: Any = None) -> Any:
     """`layer(inputs)` that keeps its inputs for the gradient, not its activations: (B, T, D) -> (B, T, D).
 
     The weights and the state of dropout go in as tensors. So the second forward pass sees the very values of the first,
@@ -26,6 +28,7 @@ def rematerialized(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool 
         layer: a built layer of one input and one output, whose only state is weights and seeds of dropout.
         inputs: what it is called with.
         training: whether dropout is on.
+        states: first states of a recurrent layer, which get no gradient; then it is `layer.with_state(...)`.
 
     Raises:
         ConfigError: the layer keeps other state, such as batch normalization.
@@ -40,7 +43,7 @@ def rematerialized(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool 
     def forward(x, values):
         with keras.StatelessScope(state_mapping=[*zip(weights, values, strict=True), *others]) as scope:
             given = dict(scope.state_mapping)
-            outputs = layer(x, training=training)
+            outputs = layer(x, training=training) if states is None else layer.with_state(x, states, training)
         for variable, _ in others:
             if variable.name != SEED_STATE_NAME and scope.state_mapping[id(variable)] is not given[id(variable)]:
                 raise ConfigError(
@@ -51,11 +54,12 @@ def rematerialized(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool 
 
     @tf.custom_gradient
     def call(x, *values):
-        def gradient(upstream):
+        def gradient(upstream, *_):  # Nobody asks for the gradient of the last states.
             def again(turn, x, *_):
                 with tf.GradientTape() as tape:
                     tape.watch([x, *values])
                     outputs = forward(x, values)
+                    outputs = outputs if states is None else outputs[0]
                 found = tape.gradient(outputs, [x, *values], output_gradients=upstream, unconnected_gradients="zero")
                 return turn + _one_or_more(x), *map(tf.convert_to_tensor, found)
 

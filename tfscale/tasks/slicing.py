@@ -85,15 +85,22 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
 
     from tfscale.data.masking import hidden_in_turn
     from tfscale.data.pipeline import text_windows
+    from tfscale.data.streams import evaluation_streams
     from tfscale.training.loss import token_losses
+    from tfscale.training.stateful import StatefulEvaluation, is_stateful
 
     network, tokenizer, length = run.network, run.tokenizer, run.model_config.sequence_length
+    if is_stateful(network):
+        score = StatefulEvaluation(network, tf.distribute.get_strategy(), xla=False)
+        streams = [np.array([*tokenizer.encode(text), tokenizer.end_id], np.int32) for text in texts]
+        batches = [evaluation_streams(ids, sequence_length=length, end_id=tokenizer.end_id) for ids in streams]
+        return [(score(one)[0], len(ids)) for one, ids in zip(batches, streams, strict=True)]
 
     @tf.function(input_signature=[tf.TensorSpec((_ROWS, length), dtype) for dtype in (tf.int32, tf.int32, tf.float32)])
     def nats(ids, targets, weights):
         views: Any = [(ids, 1.0)]
         if hasattr(network, "mask_id"):
-            views = hidden_in_turn(targets, network.mask_id, network.parts)
+            views = hidden_in_turn(targets, network.mask_id, network.config.parts)
         sums = []
         for read, guessed in views:
             _, nll = token_losses(tf.cast(network(read, training=False), tf.float32), targets)

@@ -88,6 +88,8 @@ def tpu_check(
     """
     if model.vocabulary_size < 1:
         raise ConfigError("tpu-check needs a vocabulary size: give --model.vocabulary_size N")
+    if getattr(model, "stateful", False):
+        raise ConfigError("model.stateful=True is not trained on a TPU: its state is carried on devices of one machine")
     counts = {topology: _chips(topology) for topology in topologies}
     for count in counts.values():
         check_divisible(train.global_batch_size, count, train.micro_batches)

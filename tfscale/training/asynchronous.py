@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
-from tfscale.training.checkpoint import network_state
+from tfscale.training.checkpoint import joined, network_state
 from tfscale.training.parameter_server import worker_iterators
 from tfscale.training.row_tables import RowTables, shards
 from tfscale.training.step import TrainStep
@@ -110,10 +110,10 @@ class AsynchronousStep(TrainStep):
                 variable.value
             )
         for index, ((name, _), variables) in enumerate(parts.items()):
-            named[f"optimizer/{index}/{_SHARD_OF.sub('', name)}"] = _joined(variables)
+            named[f"optimizer/{index}/{_SHARD_OF.sub('', name)}"] = joined(variables)
         averages = iter(self.averages)
         for index, weight in enumerate(self.network.trainable_variables if self.averages else []):
-            named[f"average/{index}"] = _joined([next(averages) for _ in shards(weight)])
+            named[f"average/{index}"] = joined([next(averages) for _ in shards(weight)])
         names = ("step", "loss_scale", "steps_since_overflow", "overflows")
         return named | {name: getattr(self, name) for name in names}
 
@@ -189,23 +189,3 @@ class AsynchronousStep(TrainStep):
         for average, variable in zip(self.averages, self.variables, strict=True):
             with tf.device(average.device):
                 average.assign_sub((1 - self.options.ema_decay) * (average - variable))
-
-
-class _Joined:
-    """Variables that are the parts of one array along its first axis, with what a checkpoint asks of a variable."""
-
-    def __init__(self, parts: Sequence[tf.Variable]):
-        self.parts = parts
-        self.shape = tf.TensorShape([sum(part.shape[0] for part in parts), *parts[0].shape[1:]])
-
-    def numpy(self) -> np.ndarray:
-        return np.concatenate([part.numpy() for part in self.parts])
-
-    def assign(self, value: np.ndarray) -> None:
-        ends = np.cumsum([part.shape[0] for part in self.parts])[:-1]
-        for part, piece in zip(self.parts, np.split(value, ends), strict=True):
-            part.assign(piece)
-
-
-def _joined(parts: Sequence[tf.Variable]) -> Any:
-    return parts[0] if len(parts) == 1 else _Joined(parts)

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -84,6 +85,29 @@ class Checkpoints:
         if steps:
             raise CheckpointError(f"no checkpoint in {self.directory} is whole: {'; '.join(damaged)}")
         return 0, []
+
+
+class Joined:
+    """Variables that are the parts of one array along its first axis, with what a checkpoint asks of a variable."""
+
+    def __init__(self, parts: Sequence[tf.Variable]):
+        self.parts = parts
+        self.shape = tf.TensorShape([sum(part.shape[0] for part in parts), *parts[0].shape[1:]])
+
+    def numpy(self) -> np.ndarray:
+        """The whole array."""
+        return np.concatenate([part.numpy() for part in self.parts])
+
+    def assign(self, value: np.ndarray) -> None:
+        """Gives each variable its part."""
+        ends = np.cumsum([part.shape[0] for part in self.parts])[:-1]
+        for part, piece in zip(self.parts, np.split(value, ends), strict=True):
+            part.assign(piece)
+
+
+def joined(parts: Sequence[tf.Variable]) -> Any:
+    """A variable, or what stands for several that are the parts of one array."""
+    return parts[0] if len(parts) == 1 else Joined(parts)
 
 
 def network_state(network: keras.Model) -> dict[str, tf.Variable]:

@@ -21,6 +21,7 @@ from tfscale.training.batches import as_batches, check_divisible, distribute, wo
 from tfscale.training.distillation import Teacher
 from tfscale.training.feeding import count_batches, input_contexts, training_iterator, validation_batches
 from tfscale.training.parameter_server import is_asynchronous
+from tfscale.training.stateful import StatefulStep, check_batches, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import StepOptions
 from tfscale.training.validation import EvaluationStep
@@ -70,6 +71,8 @@ class LanguageModel(keras.Model):
         ema_decay: float = 0.0,
         xla: bool = True,
         seed: int = 0,
+        streams: int = 0,
+        pass_steps: int = 0,
         **keras_options: Any,
     ) -> None:
         """Sets the optimizer and what the step does; the loss is cross-entropy of the next token, summed over tokens.
@@ -85,10 +88,13 @@ class LanguageModel(keras.Model):
             ema_decay: decay per step of an average of the weights, which is what gets validated; 0 keeps none.
             xla: compile forward and backward by XLA.
             seed: seed of the dropout draws.
+            streams: rows of every batch, each of which goes on where that of the batch before stopped: for a network
+                whose config is stateful, and for no other one.
+            pass_steps: with them, the steps after which the carried state is zero again; 0 for never.
 
         Raises:
             ConfigError: an argument of Keras's `compile` that has no meaning here, an unsuited optimizer, or a network
-                that does not offer what `remat` and `loss_chunk_tokens` need.
+                that does not offer what `remat` and `loss_chunk_tokens` need, or does not fit `streams`.
         """
         if keras_options:
             raise ConfigError(
@@ -97,17 +103,19 @@ class LanguageModel(keras.Model):
             )
         options = StepOptions(
             micro_batches=micro_batches, remat=remat, loss_chunk_tokens=loss_chunk_tokens, clip_norm=clip_norm,
-            label_smoothing=label_smoothing, ema_decay=ema_decay, xla=xla, seed=seed,
+            label_smoothing=label_smoothing, ema_decay=ema_decay, xla=xla, seed=seed, streams=streams,
+            pass_steps=pass_steps,
         )  # fmt: skip
+        step_class: Any = StatefulStep if check_streams(self.network, options, self.strategy) else TrainStep
         with self.strategy.scope():
             super().compile(optimizer=optimizer, loss=None, jit_compile=False, auto_scale_loss=False)
             if is_asynchronous(self.strategy):
                 self.train_step_runner = AsynchronousStep(self.network, self.optimizer, options, self.strategy)
             else:
-                self.train_step_runner = TrainStep(
+                self.train_step_runner = step_class(
                     self.network, self.optimizer, options, self.strategy, self.pruner, self.formats, self.teacher
                 )
-        self._evaluation_step = EvaluationStep(self.network, self.strategy, xla, loss_chunk_tokens)
+        self._evaluation_step = evaluation_step(self.network, self.strategy, xla, loss_chunk_tokens)
 
     def fit(  # noqa: PLR0913 - the arguments are Keras's own
         self,
@@ -167,6 +175,7 @@ class LanguageModel(keras.Model):
         ]
         rows = datasets[0].element_spec[0].shape[0] * (workers.count if is_share else 1)
         check_divisible(rows, step.replicas, step.options.micro_batches)
+        check_batches(step.options, rows, shuffle and y is not None)
         if steps_per_epoch is None:
             steps_per_epoch = sum(map(count_batches, datasets))
             datasets = [dataset.repeat() for dataset in datasets]
@@ -264,7 +273,7 @@ class LanguageModel(keras.Model):
             averaged: use the averaged weights where there are any; False takes the weights as they are.
         """
         if self._evaluation_step is None:
-            self._evaluation_step = EvaluationStep(self.network, self.strategy)
+            self._evaluation_step = evaluation_step(self.network, self.strategy)
         batches = batches if steps is None else batches.take(steps)
         share = worker_share(batches, self.workers)
         with self.averaged_weights() if averaged else contextlib.nullcontext(), self._lost_peers():

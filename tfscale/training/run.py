@@ -13,8 +13,7 @@ import tfscale
 import tfscale.models as models
 from tfscale.config import BiLSTMConfig, ModelConfig, RecurrentConfig, TrainConfig
 from tfscale.data.manifest import Manifest
-from tfscale.data.pipeline import data_errors, evaluation_dataset, steps_per_epoch, training_dataset
-from tfscale.data.sharding import describe_plan
+from tfscale.data.pipeline import data_errors
 from tfscale.errors import CheckpointError, ConfigError, TrainingError
 from tfscale.files import claim_directory, write_json
 from tfscale.heartbeat import beat
@@ -25,6 +24,7 @@ from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints, assign_arrays, network_state, read_arrays
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.parameter_server import is_asynchronous
+from tfscale.training.reading import Reading
 from tfscale.training.recorder import RunRecorder
 from tfscale.training.run_folder import (
     SECTIONS,
@@ -36,6 +36,7 @@ from tfscale.training.run_folder import (
     write_run_files,
 )
 from tfscale.training.schedule import build_optimizer
+from tfscale.training.stateful import check_carries
 from tfscale.training.step_options import options_from
 from tfscale.training.strategy import describe, serves_only, strategy
 
@@ -84,11 +85,13 @@ def train(
     manifest = Manifest.load(data, verify="sha256")
     tokenizer = load_tokenizer(data)
     model_config = fit_to_data(model_config, manifest)
-    epoch_steps = steps_per_epoch(manifest, model_config.sequence_length, train_config.global_batch_size)
+    reading = Reading(data, manifest, model_config, train_config)
     described = describe_run(model_config, train_config, data, manifest) | (described or {})
     claim_directory(output, "config.yaml", "a run folder")
     check_same_run(output, described)
     chosen = strategy(train_config.strategy)
+    if reading.streams:
+        check_carries(chosen)
     check_divisible(train_config.global_batch_size, chosen.num_replicas_in_sync, train_config.micro_batches)
 
     with chosen.scope():
@@ -96,8 +99,9 @@ def train(
         model = LanguageModel(network)
         if begin is not None:
             begin(model)
-        options = dataclasses.asdict(options_from(train_config, use_xla(train_config, model_config)))
-        model.compile(build_optimizer(train_config, network), **options)
+        xla = use_xla(train_config, model_config)
+        options = options_from(train_config, xla, reading.streams, reading.pass_steps)
+        model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
     step, workers = model.train_step_runner, model.workers
     assert step is not None
     workers.check_alike(_must_be_alike(described))
@@ -109,12 +113,11 @@ def train(
             f"{model_config.family} of {models.parameter_count(model_config):,} parameters on "
             f"{describe(chosen, train_config.strategy)}; "
             f"{train_config.global_batch_size * model_config.sequence_length:,} tokens a step, "
-            f"{epoch_steps:,} steps a pass over the data"
+            f"{reading.epoch_steps:,} steps a pass over the data"
         )
-        shards = len(manifest.split("train").shards)
         # Without an order of steps over all workers, each takes whole batches: `readers` of them are a round.
         batches = workers.readers if is_asynchronous(chosen) else 1
-        line.note(describe_plan(train_config.global_batch_size * batches, shards, workers.readers))
+        line.note(reading.describe(workers.readers, batches))
         checkpoints = Checkpoints(os.path.join(output, "checkpoints"))
         if workers.is_chief:
             for text in checkpoints.restore_latest(step.state())[1]:
@@ -122,15 +125,7 @@ def train(
         workers.from_chief(step.state())
         done = int(step.step.numpy())
         line.start = done
-        validation = None
-        if "validation" in manifest.splits:
-            validation = evaluation_dataset(
-                data, "validation", sequence_length=model_config.sequence_length,
-                # What is cut for memory in training is as small in validation.
-                batch_size=train_config.global_batch_size // train_config.micro_batches,
-            )  # fmt: skip
-            if hasattr(network, "evaluation_batches"):
-                validation = network.evaluation_batches(validation)
+        validation = reading.validation(chosen.num_replicas_in_sync)
         partly = train_config.validation_batches or None
         recorder = RunRecorder(
             output, train_config, None if validation is None else lambda: model.summed_loss(validation, partly),
@@ -144,16 +139,7 @@ def train(
         if done < train_config.steps:
 
             def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
-                dataset = training_dataset(
-                    data, sequence_length=model_config.sequence_length,
-                    global_batch_size=train_config.global_batch_size * batches, seed=train_config.seed,
-                    start_step=done // batches,
-                    num_input_pipelines=context.num_input_pipelines, input_pipeline_id=context.input_pipeline_id,
-                    shuffle_windows=train_config.shuffle_windows, verify="size",
-                )  # fmt: skip
-                if hasattr(network, "training_batches"):
-                    return network.training_batches(dataset, train_config.seed, done // batches)
-                return dataset
+                return reading.training(done, batches, context.num_input_pipelines, context.input_pipeline_id)
 
             began = time.perf_counter()
             beat(done)

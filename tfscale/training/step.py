@@ -236,10 +236,8 @@ class TrainStep:
         of_weight = {id(weight): source for weight, source in zip(trained, sources, strict=True)}
         base = options.seed * 1009
         seeds = [(state, tf.stack([tf.constant(base + i, tf.int64), draw])) for i, state in enumerate(self.seed_states)]
-        teacher, taught = self.teacher, None
-        if teacher is not None:
-            chunked = options.loss_chunk_tokens
-            taught = teacher.network.hidden_states(ids) if chunked else teacher.network(ids, training=False)
+        teacher = self.teacher
+        taught = None if teacher is None else self._taught(teacher.network, ids)
         with tf.GradientTape() as tape:
             tape.watch(values)
             if any(self.formats):
@@ -248,12 +246,7 @@ class TrainStep:
             with keras.StatelessScope(state_mapping=seeds, collect_losses=True) as scope:
                 scope.state_mapping |= stand_ins
                 given = dict(scope.state_mapping)
-                if options.remat or options.loss_chunk_tokens:
-                    result = network.hidden_states(ids, training=True, remat=options.remat)
-                else:
-                    result = tf.cast(network(ids, training=True), tf.float32)
-                if options.remat and not options.loss_chunk_tokens:
-                    result = network.project(result)
+                result = self._forward(ids)
                 added = penalties(network, scope)
             drawn = {id(state) for state in self.seed_states}
             if any(v is not given.get(key) for key, v in scope.state_mapping.items() if key not in drawn):
@@ -294,6 +287,18 @@ class TrainStep:
         if missing:
             raise ConfigError(f"the loss does not depend on the weights {', '.join(missing)}; freeze or remove them")
         return [*map(tf.add_n, parts), nll, tf.reduce_sum(weights)]
+
+    def _forward(self, ids):
+        """(b, T) -> logits (b, T, V) float32, or hidden states where the loss is taken in chunks."""
+        network, options = self.network, self.options
+        if not options.remat and not options.loss_chunk_tokens:
+            return tf.cast(network(ids, training=True), tf.float32)
+        hidden = network.hidden_states(ids, training=True, remat=options.remat)
+        return hidden if options.loss_chunk_tokens else network.project(hidden)
+
+    def _taught(self, network, ids):
+        """The same of the teacher's network."""
+        return network.hidden_states(ids) if self.options.loss_chunk_tokens else network(ids, training=False)
 
     def _mean_gradients(self, gradients, nll, tokens, scale):
         gradients = [g / (tf.maximum(tokens, 1.0) * scale) for g in gradients]

@@ -11,7 +11,11 @@ from tfscale.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions:
-    """What the step does besides the gradient; see `TrainConfig` for the meaning of each field."""
+    """What the step does besides the gradient; see `TrainConfig` for the meaning of each field.
+
+    `streams` are the rows whose state a stateful network carries from step to step (0: none), and after `pass_steps`
+    steps it is zero again (0: never).
+    """
 
     micro_batches: int = 1
     remat: bool = False
@@ -21,6 +25,8 @@ class StepOptions:
     ema_decay: float = 0.0
     xla: bool = True
     seed: int = 0
+    streams: int = 0
+    pass_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
         )
 
 
-def options_from(config: Any, xla: bool) -> StepOptions:
-    """The step's part of a `TrainConfig`."""
-    names = {field.name for field in dataclasses.fields(StepOptions)} - {"xla"}
-    return StepOptions(xla=xla, **{name: getattr(config, name) for name in names})
+def options_from(config: Any, xla: bool, streams: int = 0, pass_steps: int = 0) -> StepOptions:
+    """The step's part of a `TrainConfig`, and what is not part of it."""
+    names = {field.name for field in dataclasses.fields(StepOptions)} - {"xla", "streams", "pass_steps"}
+    shared = {name: getattr(config, name) for name in names}
+    return StepOptions(xla=xla, streams=streams, pass_steps=pass_steps, **shared)

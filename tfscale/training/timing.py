@@ -4,9 +4,10 @@ import dataclasses
 import time
 
 from tfscale.config import ModelConfig, TrainConfig
-from tfscale.data.pipeline import training_dataset
+from tfscale.data.manifest import Manifest
 from tfscale.models import build_network
 from tfscale.training.language_model import LanguageModel
+from tfscale.training.reading import Reading
 from tfscale.training.run import use_xla
 from tfscale.training.schedule import build_optimizer
 from tfscale.training.step_options import options_from
@@ -30,15 +31,15 @@ def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainCo
         train_config: batch, precision and the rest of the step.
         steps: how many to time.
     """
+    in_order = dataclasses.replace(train_config, shuffle_windows=1)
+    reading = Reading(data, Manifest.load(data), model_config, in_order)
     with strategy(train_config.strategy).scope():
         network = build_network(model_config, train_config.precision, train_config.seed)
         model = LanguageModel(network)
-        options = options_from(train_config, use_xla(train_config, model_config))
+        xla = use_xla(train_config, model_config)
+        options = options_from(train_config, xla, reading.streams, reading.pass_steps)
         model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
-    dataset = training_dataset(
-        data, sequence_length=model_config.sequence_length, global_batch_size=train_config.global_batch_size,
-        seed=train_config.seed, shuffle_windows=1,
-    )  # fmt: skip
+    dataset = reading.training()
     model.fit(dataset, steps_per_epoch=train_config.log_every, steps_per_call=train_config.log_every, verbose=0)
     began = time.perf_counter()
     model.fit(dataset, steps_per_epoch=steps, steps_per_call=train_config.log_every, verbose=0)

@@ -1,0 +1,110 @@
+"""What a run reads of its data folder: shuffled windows, with hidden tokens for a model that guesses them; or, for a
+model that carries its state, streams in order.
+"""
+
+import tensorflow as tf
+
+from tfscale.config import BERTConfig, ModelConfig, TrainConfig
+from tfscale.data.manifest import Manifest
+from tfscale.data.masking import as_read, masked_batches
+from tfscale.data.pipeline import evaluation_dataset, steps_per_epoch, training_dataset
+from tfscale.data.sharding import describe_plan
+from tfscale.data.streams import evaluation_streams, split_tokens, stream_dataset, stream_steps
+from tfscale.errors import ConfigError
+
+
+class Reading:
+    """The training and validation batches of a run.
+
+    Args:
+        data: DATA_DIR.
+        manifest: its manifest, verified by digest.
+        model_config: the architecture, with its vocabulary size.
+        train_config: batch, seed and so on.
+
+    Raises:
+        DataError: the data is too small for a window or a batch.
+        ConfigError: streams are read in order, and the options ask for another one.
+
+    Example:
+        reading = Reading("data", Manifest.load("data"), LSTMConfig(stateful=True, ...), TrainConfig())
+        model.compile(optimizer, streams=reading.streams, pass_steps=reading.pass_steps)
+        model.fit(reading.training(), steps_per_epoch=reading.epoch_steps)
+    """
+
+    def __init__(self, data: str, manifest: Manifest, model_config: ModelConfig, train_config: TrainConfig):
+        self.data, self.manifest, self.config = data, manifest, train_config
+        self.model_config = model_config
+        self.length, self.rows = model_config.sequence_length, train_config.global_batch_size
+        self.streams = self.rows if getattr(model_config, "stateful", False) else 0
+        """Streams whose state is carried; 0 where windows are shuffled."""
+        if self.streams and train_config.shuffle_windows not in (1, TrainConfig.shuffle_windows):
+            raise ConfigError(
+                f"train.shuffle_windows={train_config.shuffle_windows}, but model.stateful=True carries its state from "
+                "each window to the next one of the text; leave the option out"
+            )
+        self.epoch_steps = (stream_steps if self.streams else steps_per_epoch)(manifest, self.length, self.rows)
+        """Steps of a pass over the training split."""
+
+    @property
+    def pass_steps(self) -> int:
+        """Steps after which the carried state is zero again; 0 where none is carried."""
+        return self.epoch_steps if self.streams else 0
+
+    def describe(self, readers: int, batches: int = 1) -> str:
+        """What is read how, in one line for the log.
+
+        Args:
+            readers: processes that read.
+            batches: global batches that they take at once.
+        """
+        split = self.manifest.split("train")
+        if not self.streams:
+            return describe_plan(self.rows * batches, len(split.shards), readers)
+        return (
+            f"input: {self.streams} streams of {split.tokens // self.streams:,} tokens, read side by side, each in "
+            "order; the state is carried from window to window"
+        )
+
+    def training(self, start_step: int = 0, batches: int = 1, pipelines: int = 1, pipeline: int = 0) -> tf.data.Dataset:
+        """The training batches of one reader, without end.
+
+        Args:
+            start_step: the first batch.
+            batches: global batches that all readers take at once.
+            pipelines: readers.
+            pipeline: which of them this is.
+        """
+        if self.streams:
+            return stream_dataset(
+                self.data, sequence_length=self.length, global_batch_size=self.rows, start_step=start_step,
+                verify="size",
+            )  # fmt: skip
+        dataset = training_dataset(
+            self.data, sequence_length=self.length, global_batch_size=self.rows * batches, seed=self.config.seed,
+            start_step=start_step // batches, num_input_pipelines=pipelines, input_pipeline_id=pipeline,
+            shuffle_windows=self.config.shuffle_windows, verify="size",
+        )  # fmt: skip
+        if isinstance(self.model_config, BERTConfig):
+            return masked_batches(dataset, self.model_config, self.config.seed, start_step // batches)
+        return dataset
+
+    def validation(self, replicas: int) -> tf.data.Dataset | None:
+        """The batches of the validation split; None where there is none.
+
+        Args:
+            replicas: among which each batch is cut.
+        """
+        if "validation" not in self.manifest.splits:
+            return None
+        if self.streams:
+            tokens = split_tokens(self.data, self.manifest, "validation")
+            return evaluation_streams(
+                tokens, sequence_length=self.length, end_id=self.manifest.end_id, multiple_of=replicas
+            )
+        dataset = evaluation_dataset(
+            self.data, "validation", sequence_length=self.length,
+            # What is cut for memory in training is as small in validation.
+            batch_size=self.rows // self.config.micro_batches,
+        )  # fmt: skip
+        return as_read(dataset, self.model_config)

@@ -1,0 +1,202 @@
+"""Truncated backpropagation through time whose state is carried from window to window (Mikolov et al. 2010).
+
+Row b of a batch goes on where row b of the batch before stopped. The state after a window is the first state of the
+next: it is carried in the forward pass, gradients stop at the window's edge, and at the beginning of each pass over the
+data it is zero. What keeps it between steps are variables, one per state of a layer, on each replica for its own rows;
+they are part of a checkpoint, joined over the replicas.
+
+Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, U units, R replicas, M micro-batches.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfscale.errors import ConfigError, DataError
+from tfscale.models.weight_formats import WeightFormat
+from tfscale.training.batches import check_divisible
+from tfscale.training.checkpoint import joined
+from tfscale.training.distillation import Teacher
+from tfscale.training.loss import chunked_loss, token_losses
+from tfscale.training.parameter_server import is_asynchronous
+from tfscale.training.step import TrainStep
+from tfscale.training.step_options import StepOptions
+from tfscale.training.validation import EvaluationStep
+
+
+def is_stateful(network: Any) -> bool:
+    """Whether a network's config asks for its state to be carried from window to window."""
+    return bool(getattr(getattr(network, "config", None), "stateful", False))
+
+
+def check_carries(strategy: tf.distribute.Strategy) -> None:
+    """Refuses a strategy under which no state is carried.
+
+    Raises:
+        ConfigError: a TPU, parameter servers or several workers.
+    """
+    spread = (tf.distribute.TPUStrategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if is_asynchronous(strategy) or isinstance(strategy, spread):
+        raise ConfigError(
+            f"model.stateful=True carries its state on one device or on those of one machine, not under "
+            f"{type(strategy).__name__}; give --train.strategy single or mirrored"
+        )
+
+
+def check_streams(network: keras.Model, options: StepOptions, strategy: tf.distribute.Strategy) -> bool:
+    """Whether a step carries state, after checking that network, options and strategy agree about it.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if is_stateful(network) != bool(options.streams):
+        raise ConfigError(
+            f"compile(streams={options.streams}) and the network's config (stateful={is_stateful(network)}) do not "
+            "agree: a recurrent network of a config with stateful=True is trained with streams, the rows of its "
+            "batches; any other one without"
+        )
+    if options.streams:
+        check_carries(strategy)
+        check_divisible(options.streams, strategy.num_replicas_in_sync, options.micro_batches)
+    return bool(options.streams)
+
+
+def check_batches(options: StepOptions, rows: int, shuffled: bool) -> None:
+    """Refuses batches whose rows are not the streams.
+
+    Raises:
+        ConfigError: another number of rows, or rows in random order.
+    """
+    if options.streams and rows != options.streams:
+        raise ConfigError(
+            f"compile(streams={options.streams}) carries the state of {options.streams} rows; the batches have {rows}"
+        )
+    if options.streams and shuffled:
+        raise ConfigError("row b of a batch must go on where row b of the one before stopped; give shuffle=False")
+
+
+class StatefulStep(TrainStep):
+    """The train step of a network that carries its state; see `TrainStep` for arguments and errors.
+
+    A teacher that is stateful itself reads the same streams and carries its state as well. Dropout masks are drawn for
+    each window.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        options: StepOptions,
+        strategy: tf.distribute.Strategy,
+        pruner: Any = None,
+        formats: Mapping[str, WeightFormat] | None = None,
+        teacher: Teacher | None = None,
+    ):
+        rows = options.streams // strategy.num_replicas_in_sync
+        carriers = {"state": network}
+        if teacher is not None and is_stateful(teacher.network):
+            carriers["teacher_state"] = teacher.network
+        self._carried = {
+            kind: {name: _kept(zeros) for name, zeros in zip(one.cache_spec(), one.first_states(rows), strict=True)}
+            for kind, one in carriers.items()
+        }
+        # Of the micro-batch that is being traced: first states, and where the forward pass leaves the last ones.
+        self._first: dict[str, list[tf.Tensor]] = {}
+        self._last: dict[str, list[tf.Tensor]] = {}
+        super().__init__(network, optimizer, options, strategy, pruner, formats, teacher)
+
+    def state(self) -> dict[str, Any]:
+        """As `TrainStep.state`, with the carried states as whole arrays (B, U), whatever the number of replicas."""
+        return super().state() | {
+            f"{kind}/{name}": joined(list(getattr(variable, "values", [variable])))
+            for kind, variables in self._carried.items()
+            for name, variable in variables.items()
+        }
+
+    def _micro_batch(self, ids, targets, weights, scale, draw, values=()):
+        micro, rows = self.options.micro_batches, ids.shape[0]
+        # The draws of a step count on over its replicas and their micro-batches.
+        place = tf.cast(draw % micro, tf.int32) * rows + tf.range(rows)
+        step = draw // (micro * self.replicas)
+        begins = step % self.options.pass_steps == 0 if self.options.pass_steps else step == 0
+        for kind, variables in self._carried.items():
+            kept = [tf.gather(variable, place) for variable in variables.values()]
+            self._first[kind] = [tf.where(begins, tf.zeros_like(state), state) for state in kept]
+        sums = super()._micro_batch(ids, targets, weights, scale, draw, values)
+        for kind, variables in self._carried.items():
+            for variable, state in zip(variables.values(), self._last[kind], strict=True):
+                if self.scales_loss:
+                    # The step after one that overflowed must not begin with what overflowed.
+                    state = tf.where(tf.math.is_finite(state), state, tf.zeros_like(state))
+                variable.assign(tf.tensor_scatter_nd_update(variable, place[:, None], state))
+        return sums
+
+    def _forward(self, ids):
+        hidden, self._last["state"] = self.network.carry(
+            ids, self._first["state"], training=True, remat=self.options.remat
+        )
+        return hidden if self.options.loss_chunk_tokens else tf.cast(self.network.project(hidden), tf.float32)
+
+    def _taught(self, network, ids):
+        if "teacher_state" not in self._carried:
+            return super()._taught(network, ids)
+        hidden, self._last["teacher_state"] = network.carry(ids, self._first["teacher_state"])
+        return hidden if self.options.loss_chunk_tokens else network.project(hidden)
+
+
+def _kept(zeros: tf.Tensor) -> tf.Variable:
+    """A variable that is another one on each replica."""
+    return tf.Variable(
+        zeros, trainable=False, synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )  # fmt: skip
+
+
+def evaluation_step(
+    network: keras.Model, strategy: tf.distribute.Strategy, xla: bool = True, loss_chunk_tokens: int = 0
+) -> EvaluationStep:
+    """The evaluation step of a network: the one that carries state, where the network does. See `EvaluationStep`."""
+    kind = StatefulEvaluation if is_stateful(network) else EvaluationStep
+    return kind(network, strategy, xla, loss_chunk_tokens)
+
+
+class StatefulEvaluation(EvaluationStep):
+    """Sums the loss of batches of which each row goes on where that of the batch before stopped, from zero states on.
+
+    See `EvaluationStep` for arguments and errors, and `tfscale.data.streams.evaluation_streams` for such batches.
+    """
+
+    def __call__(self, batches: Iterable[Any]) -> tuple[float, float]:
+        """As `EvaluationStep`; each call begins with states of zero."""
+        nll = tokens = 0.0
+        states: Any = None
+        for batch in batches:
+            states = self._begin(batch) if states is None else states
+            batch_nll, batch_tokens, states = self._step(batch, states)
+            nll, tokens = nll + float(batch_nll), tokens + float(batch_tokens)
+        if tokens == 0:
+            raise DataError("there are no tokens to evaluate")
+        return nll, tokens
+
+    def _begin(self, batch):
+        return self.strategy.run(lambda ids, *_: self.network.first_states(ids.shape[0]), args=tuple(batch))
+
+    def _run(self, batch, states):
+        def replica(states, ids, targets, weights=None):
+            return self._sums(ids, targets, weights, states)
+
+        nll, tokens, states = self.strategy.run(replica, args=(states, *batch))
+        return *(self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in (nll, tokens)), states
+
+    def _replica_sums(self, ids, targets, weights=None, values=()):
+        """Sums over one replica's rows and the states after them; `values` are the states before."""
+        weights = tf.ones(ids.shape) if weights is None else weights
+        hidden, states = self.network.carry(ids, values)
+        if self.loss_chunk_tokens:
+            nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)
+        else:
+            _, each = token_losses(tf.cast(self.network.project(hidden), tf.float32), targets)
+            nll = tf.reduce_sum(each * weights)
+        return nll, tf.reduce_sum(weights), states
