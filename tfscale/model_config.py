@@ -55,6 +55,9 @@ class TransformerConfig:
     """Heads of keys and values, each read by several query heads (Ainslie et al. 2023); 0 takes num_heads."""
     attention_window: int = 0
     """Tokens that a token sees in each layer, itself included (Beltagy et al. 2020); 0 is all."""
+    global_tokens: int = 0
+    """With attention_window: first tokens of the context that every token sees besides (Zaheer et al. 2020; Xiao et al.
+    2024), so that the attention is block-sparse."""
     feed_forward_rank: int = 0
     """Rank of the two matrices of the feed-forward layer, each a product of two smaller ones; 0 is full rank."""
     embedding_rank: int = 0
@@ -72,13 +75,18 @@ class TransformerConfig:
         _check(
             self, positive=("sequence_length", "hidden_dim", "num_layers", "num_heads"), rates=("dropout",),
             default_0=("feed_forward_dim", "head_dim", "feed_forward_rank", "embedding_rank", "num_kv_heads",
-                       "attention_window"),
+                       "attention_window", "global_tokens"),
         )  # fmt: skip
         for name in ("positions", "normalization", "activation"):
             known = get_args(get_type_hints(type(self))[name])
             check_range(getattr(self, name) in known, f"model.{name}", getattr(self, name), " or ".join(known))
         check_range(self.rope_base > 1, "model.rope_base", self.rope_base, "more than 1")
         check_range(self.norm_epsilon > 0, "model.norm_epsilon", self.norm_epsilon, "more than 0")
+        if self.global_tokens and not 0 < self.global_tokens <= self.attention_window:
+            raise ConfigError(
+                f"model.global_tokens={self.global_tokens} goes with a model.attention_window of as many tokens or "
+                f"more; it is {self.attention_window}"
+            )
         if self.num_heads % self.kv_heads:
             raise ConfigError(
                 f"model.num_heads={self.num_heads} is not divisible by model.num_kv_heads={self.num_kv_heads}"

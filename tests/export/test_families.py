@@ -17,7 +17,7 @@ FAMILIES = {
     ),
     "llama_window": TransformerConfig(
         vocabulary_size=257, sequence_length=24, hidden_dim=64, num_layers=2, num_heads=4, feed_forward_dim=96,
-        attention_window=8, **LLAMA,
+        attention_window=8, global_tokens=2, **LLAMA,
     ),
     "gru": GRUConfig(vocabulary_size=257, sequence_length=16, embedding_dim=32, hidden_dim=64, num_layers=2),
     "rnn": RNNConfig(vocabulary_size=257, sequence_length=16, embedding_dim=32, hidden_dim=64, tie_embeddings=True),

@@ -94,8 +94,9 @@ def rms_norm(x, scale):
     return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * scale
 
 
-def llama(weights, ids, num_layers, num_heads, num_kv_heads, width, base, window):
-    """RMS norms, rotary positions, grouped queries, a window, SwiGLU; loops over heads and positions."""
+def llama(weights, ids, num_layers, num_heads, num_kv_heads, width, base, window, everywhere=0):
+    """RMS norms, rotary positions, grouped queries, a window and first tokens seen everywhere, SwiGLU; loops over heads
+    and positions."""
     x = weights["tokens"][ids]
     for i in range(num_layers):
         w = {name.removeprefix(f"{i}."): value for name, value in weights.items() if name.startswith(f"{i}.")}
@@ -108,9 +109,9 @@ def llama(weights, ids, num_layers, num_heads, num_kv_heads, width, base, window
             value_at = (num_heads + num_kv_heads + group) * width
             keys = [rotated(row[key_at : key_at + width], p, base) for p, row in enumerate(rows)]
             for t in range(len(ids)):
-                seen = range(max(0, t - window + 1) if window else 0, t + 1)
+                seen = [s for s in range(t + 1) if not window or s > t - window or s < everywhere]
                 scores = np.array([keys[s] @ rotated(query[t], t, base) for s in seen]) / np.sqrt(width)
-                values = rows[seen.start : t + 1, value_at : value_at + width]
+                values = rows[seen, value_at : value_at + width]
                 attended[t, head * width : (head + 1) * width] = softmax(scores) @ values
         x = x + attended @ w["out"]
         gate, up = np.split(rms_norm(x, w["norm2"]) @ w["expand"], 2, axis=-1)

@@ -47,6 +47,11 @@ CONFIGS = {
         vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, num_kv_heads=2,
         feed_forward_dim=10, positions="rope", normalization="rms", activation="swiglu", attention_window=3,
     ),
+    "llama_global": TransformerConfig(
+        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, num_kv_heads=2,
+        feed_forward_dim=10, positions="rope", normalization="rms", activation="swiglu", attention_window=3,
+        global_tokens=2,
+    ),
     "llama_uneven_window": TransformerConfig(
         vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=1, num_heads=2, num_kv_heads=1,
         feed_forward_dim=10, positions="rope", normalization="rms", activation="swiglu", attention_window=5,
@@ -130,7 +135,7 @@ def test_transformer_equals_numpy_reference(name):
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["llama", "llama_window", "llama_uneven_window"])
+@pytest.mark.parametrize("name", ["llama", "llama_window", "llama_uneven_window", "llama_global"])
 def test_llama_equals_numpy_reference(name):
     config = CONFIGS[name]
     network = randomized(config)
@@ -147,7 +152,7 @@ def test_llama_equals_numpy_reference(name):
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
     expected = np.stack([
         numpy_reference.llama(w, row, config.num_layers, config.num_heads, config.kv_heads, config.head_width,
-                              config.rope_base, config.attention_window)
+                              config.rope_base, config.attention_window, config.global_tokens)
         for row in ids()
     ])  # fmt: skip
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)

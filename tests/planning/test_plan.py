@@ -29,6 +29,7 @@ LSTM = LSTMConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, h
 LLAMA = TransformerConfig(
     vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=2, num_heads=4, num_kv_heads=2,
     feed_forward_dim=300, positions="rope", normalization="rms", activation="swiglu", attention_window=32,
+    global_tokens=4,
 )  # fmt: skip
 GRU = GRUConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, num_layers=2)
 RNN = RNNConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, tie_embeddings=True)
@@ -65,8 +66,9 @@ def test_forward_operations_by_hand():
     assert model_costs(LSTM).forward_flops == 2 * (4 * 256 * (128 + 256) + 256 * 1000)
     two = dataclasses.replace(LSTM, num_layers=2, tie_embeddings=True)
     assert model_costs(two).forward_flops == 2 * (4 * 256 * (128 + 256 + 256 + 256) + 256 * 128 + 128 * 1000)
-    # Query, key and value of 128 + 2 x 64, gate, value and output of 300; each query meets two windows of 32 keys.
-    block = 128 * (128 + 128) + 128 * 128 + 3 * 128 * 300 + 2 * 64 * 128
+    # Query, key and value of 128 + 2 x 64, gate, value and output of 300; each query meets two windows of 32 keys and
+    # 4 that all meet.
+    block = 128 * (128 + 128) + 128 * 128 + 3 * 128 * 300 + 2 * 68 * 128
     assert model_costs(LLAMA).forward_flops == 2 * (2 * block + 128 * 1000)
     assert model_costs(GRU).forward_flops == 2 * (3 * 256 * (128 + 256 + 256 + 256) + 256 * 1000)
     assert model_costs(RNN).forward_flops == 2 * (256 * (128 + 256) + 256 * 128 + 128 * 1000)

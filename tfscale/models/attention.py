@@ -36,6 +36,7 @@ class CausalSelfAttention(keras.layers.Layer):
         head_dim: K; 0 takes D / H.
         rope_base: base of the rotary positions (Su et al. 2021), in the order of the two halves; 0 has none.
         window: W, tokens that a token sees, itself included (Beltagy et al. 2020); 0 is all.
+        global_tokens: A, at most W: first tokens that every later one sees besides its window (Zaheer et al. 2020).
         dropout: rate on the attention weights.
         use_bias: biases in the two dense layers.
         causal: whether a token sees those before it alone.
@@ -43,7 +44,7 @@ class CausalSelfAttention(keras.layers.Layer):
 
     def __init__(self, hidden_dim, num_heads, dropout, use_bias, query_key_value_initializer="glorot_uniform",
                  output_initializer="glorot_uniform", head_dim=0, num_kv_heads=0, rope_base=0.0, window=0,
-                 causal=True, **kwargs):  # fmt: skip
+                 causal=True, global_tokens=0, **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
@@ -52,6 +53,7 @@ class CausalSelfAttention(keras.layers.Layer):
         self.rope_base = rope_base
         self.window = window
         self.causal = causal
+        self.global_tokens = global_tokens
         self.dropout = dropout
         self.use_bias = use_bias
         self.query_key_value = keras.layers.Dense(
@@ -117,7 +119,8 @@ class CausalSelfAttention(keras.layers.Layer):
         if visible is None:
             hidden = 1.0 - ops.tril(ops.ones((length, length), dtype="float32")) if self.causal else 0.0
             if self.window:
-                hidden = hidden + ops.tril(ops.ones((length, length), dtype="float32"), -self.window)
+                beyond = ops.tril(ops.ones((length, length), dtype="float32"), -self.window)
+                hidden = hidden + beyond * ops.cast(ops.arange(length) >= self.global_tokens, "float32")
             if repeats > 1 and self.causal:
                 hidden = ops.tile(hidden, (repeats, 1))
         else:
@@ -129,23 +132,33 @@ class CausalSelfAttention(keras.layers.Layer):
         return ops.transpose(mixed, (0, 2, 1, 3))
 
     def _attend_in_blocks(self, query, key, value, length, training):
-        """With a window of W, each block of W queries sees its own block of keys and the one before: T x 2 W scores."""
+        """With a window of W, each block of W queries sees its own block of keys, the one before, and the first A keys:
+        T x (2 W + A) scores.
+        """
         groups, width, window = self.num_kv_heads, self.head_dim, self.window
         repeats, blocks = self.num_heads // groups, length // window
 
-        def with_the_block_before(x):  # (B, T, G, K) -> (B, G, N, 2 W, K)
+        def looked_at(x):  # (B, T, G, K) -> (B, G, N, 2 W + A, K)
             x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, groups, blocks, window, width))
             before = ops.pad(x[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0], [0, 0]])
-            return ops.concatenate([before, x], axis=3)
+            if not self.global_tokens:
+                return ops.concatenate([before, x], axis=3)
+            first = ops.tile(x[:, :, :1, : self.global_tokens], (1, 1, blocks, 1, 1))
+            return ops.concatenate([before, x, first], axis=3)
 
         query = ops.reshape(query, (-1, blocks, window, groups, repeats, width))
         query = ops.reshape(ops.transpose(query, (0, 3, 1, 4, 2, 5)), (-1, groups, blocks, repeats * window, width))
-        scores = ops.matmul(query, ops.transpose(with_the_block_before(key), (0, 1, 2, 4, 3)))
+        scores = ops.matmul(query, ops.transpose(looked_at(key), (0, 1, 2, 4, 3)))
         own, other = np.arange(window)[:, None], np.arange(2 * window)[None]
         hidden = np.tile((other <= own) | (other > own + window), (repeats, 1))
         # Before the first block there is nothing.
-        hidden = np.stack([hidden | (other < window), *[hidden] * (blocks - 1)]).astype("float32")
-        mixed = ops.matmul(self._weights(scores, hidden, training), with_the_block_before(value))
+        hidden = np.stack([hidden | (other < window), *[hidden] * (blocks - 1)])
+        if self.global_tokens:
+            # Those within the window are among its keys already.
+            place = np.arange(length).reshape(blocks, window, 1)
+            near = np.tile(np.arange(self.global_tokens) > place - window, (1, repeats, 1))
+            hidden = np.concatenate([hidden, near], axis=-1)
+        mixed = ops.matmul(self._weights(scores, hidden.astype("float32"), training), looked_at(value))
         mixed = ops.reshape(mixed, (-1, groups, blocks, repeats, window, width))
         return ops.transpose(mixed, (0, 2, 4, 1, 3, 5))
 
@@ -170,7 +183,8 @@ class CausalSelfAttention(keras.layers.Layer):
         if self.window:
             # A key as far back as the window, or further, is out of sight.
             distance = tf.reshape(input_pos, (length, 1)) - tf.range(context)
-            scores += tf.cast(distance >= self.window, tf.float32) * MASKED
+            beyond = (distance >= self.window) & (tf.range(context) >= self.global_tokens)
+            scores += tf.cast(beyond, tf.float32) * MASKED
         weights = tf.reshape(tf.nn.softmax(scores), (rows, groups, heads // groups * length, context))
         mixed = tf.matmul(weights, tf.transpose(value_cache, (0, 2, 1, 3)))
         mixed = tf.transpose(tf.reshape(mixed, (rows, heads, length, width)), (0, 2, 1, 3))
@@ -179,5 +193,5 @@ class CausalSelfAttention(keras.layers.Layer):
 
     def get_config(self):
         names = ("hidden_dim", "num_heads", "dropout", "use_bias", "head_dim", "num_kv_heads", "rope_base", "window",
-                 "causal")  # fmt: skip
+                 "causal", "global_tokens")  # fmt: skip
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -59,7 +59,7 @@ class TransformerBlock(keras.layers.Layer):
 
     def __init__(self, hidden_dim, num_heads, feed_forward_dim, dropout=0.0, use_bias=False, num_layers=1, seed=0,
                  head_dim=0, feed_forward_rank=0, num_kv_heads=0, rope_base=0.0, window=0, normalization="layer",
-                 activation="gelu", norm_epsilon=1e-5, causal=True, **kwargs):  # fmt: skip
+                 activation="gelu", norm_epsilon=1e-5, causal=True, global_tokens=0, **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         self.options = {
             "hidden_dim": hidden_dim, "num_heads": num_heads, "feed_forward_dim": feed_forward_dim,
@@ -67,6 +67,7 @@ class TransformerBlock(keras.layers.Layer):
             "feed_forward_rank": feed_forward_rank, "num_kv_heads": num_kv_heads, "rope_base": rope_base,
             "window": window, "normalization": normalization, "activation": activation,
             "norm_epsilon": norm_epsilon, "causal": causal,
+            "global_tokens": global_tokens,
         }  # fmt: skip
         gated = activation in _GATES
         initial = normal_initializers(seed)
@@ -76,7 +77,7 @@ class TransformerBlock(keras.layers.Layer):
         self.attention_norm = norm_layer(normalization, use_bias, policy, "attention_norm", norm_epsilon)
         self.attention = CausalSelfAttention(
             hidden_dim, num_heads, dropout, use_bias, next(initial), next(residual), head_dim,
-            num_kv_heads, rope_base, window, causal, dtype=policy, name="attention",
+            num_kv_heads, rope_base, window, causal, global_tokens, dtype=policy, name="attention",
         )  # fmt: skip
         self.feed_forward_norm = norm_layer(normalization, use_bias, policy, "feed_forward_norm", norm_epsilon)
         self.expand = keras.layers.Dense(

@@ -55,7 +55,7 @@ class TransformerNetwork(Configured, keras.Model):
                 num_kv_heads=config.num_kv_heads, window=config.attention_window,
                 rope_base=config.rope_base if config.positions == "rope" else 0.0,
                 normalization=config.normalization, activation=config.activation, norm_epsilon=config.norm_epsilon,
-                causal=self.causal,
+                causal=self.causal, global_tokens=config.global_tokens,
                 dtype=policy, name=f"block_{index}",
             )
             for index in range(config.num_layers)

@@ -107,9 +107,9 @@ def _transformer(config: TransformerConfig) -> Costs:
     tables += t * d if config.positions == "learned" else 0
     parameters = tables + config.num_layers * block + norm
     # Scores and their use: two products of T x K by T per head, for each of T queries; nothing is saved by the mask.
-    # With a window that cuts the context, a query meets two windows of keys.
+    # With a window that cuts the context, a query meets two windows of keys and the global ones.
     window = config.attention_window
-    seen = 2 * window if window and t % window == 0 and t > 2 * window else t
+    seen = 2 * window + config.global_tokens if window and t % window == 0 and t > 2 * window else t
     attention = config.num_layers * 2 * 2.0 * seen * inner
     return Costs(
         parameters=parameters,
