@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 from tfscale.errors import ConfigError, check_range
@@ -48,6 +48,9 @@ class SearchConfig:
     """Tokens of the validation split on which each file is scored."""
     distill_weight: float = 0.5
     """Part of the candidates' loss that is the run's own predictions, 0 to 1."""
+    target_text: list[str] = field(default_factory=list)
+    """Files, folders or globs with a sample of the text that the model is for: tries files without the tokens that it
+    never has, too (of a SentencePiece unigram tokenizer)."""
 
     def __post_init__(self) -> None:
         self.size_bytes, self.increase  # noqa: B018 - raise where they cannot be read
@@ -56,10 +59,11 @@ class SearchConfig:
         check_range(self.candidate_steps >= 0, "candidate_steps", self.candidate_steps, "0 (automatic) or more")
         check_range(self.evaluation_tokens >= 100, "evaluation_tokens", self.evaluation_tokens, "100 or more")
         check_range(0 <= self.distill_weight <= 1, "distill_weight", self.distill_weight, "0 to 1")
-        for field in dataclasses.fields(self):
-            if not self.asked and getattr(self, field.name) != field.default:
+        for option in dataclasses.fields(self):
+            default = option.default if option.default_factory is MISSING else option.default_factory()
+            if not self.asked and getattr(self, option.name) != default:
                 raise ConfigError(
-                    f"{field.name} has no effect without a bound; give target_size, max_perplexity_increase or "
+                    f"{option.name} has no effect without a bound; give target_size, max_perplexity_increase or "
                     "target_tokens_per_second"
                 )
 

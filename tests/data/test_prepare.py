@@ -12,6 +12,7 @@ import pytest
 from tfscale.config import PrepareConfig
 from tfscale.data import prepare as prepare_module
 from tfscale.data import tokenizing
+from tfscale.data import writing as writing_module
 from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
 from tfscale.data.shards import RECORD_TOKENS, shard_count, write_shards
@@ -315,7 +316,7 @@ def test_an_interruption_leaves_nothing_behind(text, tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare_module, "write_shards", interrupted)
+    monkeypatch.setattr(writing_module, "write_shards", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(text, tmp_path / "data")
     assert os.listdir(tmp_path) == ["text.txt"]

@@ -24,7 +24,8 @@ def build_parser() -> ArgumentParser:
         "export (quantize) while it is trained on, with its own earlier predictions as a guide if wanted (distill). "
         "Writes a new run, which evaluates and exports like any other. With a bound (target-size, "
         "max-perplexity-increase, target-tokens-per-second) it finds out by itself what to do, and writes the exported "
-        "file and a table of all that it tried. The same command goes on with what was stopped.",
+        "file and a table of all that it tried; with target-text it tries smaller vocabularies, too. The same command "
+        "goes on with what was stopped.",
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
     add_config(parser, CompressConfig)
@@ -74,10 +75,12 @@ def show(result: dict[str, Any]) -> None:
         print(f"stopped by {result['interrupted']} at step {step:,} of {name}; the same command goes on from there")
         return
     if "candidates" in result:
-        from tfscale.search.outcome import HEAD, table_rows, verdict
+        from tfscale.search.outcome import head, legend, table_rows, verdict
 
-        print_table(list(HEAD), [[value if isinstance(value, str) else number(value) for value in row]
-                                 for row in table_rows(result)])  # fmt: skip
+        print_table(head(result), [[value if isinstance(value, str) else number(value) for value in row]
+                                   for row in table_rows(result)])  # fmt: skip
+        for name, meaning in legend(result):
+            print(f"{name}: {meaning}")
         print(f"{verdict(result)}; {result['steps']:,} steps; {result['export']}")
         return
     train.show(result)

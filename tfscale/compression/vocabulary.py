@@ -48,12 +48,30 @@ def trim_run(run: Run | str, text: Sequence[str], output: str, min_count: int = 
     stream, _ = text_stream(run.tokenizer, text)
     counts = np.bincount(stream, minlength=run.tokenizer.vocabulary_size)
     tokenizer, kept = trim_tokenizer(run.tokenizer, np.flatnonzero(counts >= min_count).tolist())
-    network = trim_network(run.network, kept)
     after, _ = text_stream(tokenizer, text)
+    return write_trimmed(run, tokenizer, kept, output, (len(stream), len(after)))
+
+
+def write_trimmed(
+    run: Run, tokenizer: Tokenizer, kept: Sequence[int], output: str, sample_tokens: tuple[int, int]
+) -> dict[str, Any]:
+    """Writes a run with the tokens that `trim_tokenizer` kept.
+
+    Args:
+        run: it is left as it is.
+        tokenizer: of the kept tokens.
+        kept: their old ids.
+        output: run folder to write.
+        sample_tokens: of the text that they were chosen by, before and after.
+
+    Returns:
+        As `trim_run`.
+    """
+    network = trim_network(run.network, kept)
     summary = {
         "vocabulary_before": run.tokenizer.vocabulary_size, "vocabulary": tokenizer.vocabulary_size,
         "parameters_before": run.network.count_params(), "parameters": network.count_params(),
-        "sample_tokens_before": len(stream), "sample_tokens": len(after),
+        "sample_tokens_before": sample_tokens[0], "sample_tokens": sample_tokens[1],
         # Of the run as it was: by other tokens, perplexities do not compare.
         "steps": run.summary.get("steps"), "validation": None,
     }  # fmt: skip
@@ -77,8 +95,31 @@ def trim_tokenizer(
     characters is counted, stay in any case; so a text whose tokens are all wanted is cut as before.
 
     Raises:
-        TokenizerError: another kind of tokenizer, or BPE, whose longer pieces are merged from shorter ones.
+        TokenizerError: as `tokens_that_leave`.
         ConfigError: nothing leaves.
+    """
+    leaves = tokens_that_leave(tokenizer, wanted)
+    if not leaves:
+        raise ConfigError("every token of the vocabulary occurs in the text; give another text, or a higher min_count")
+    from sentencepiece import sentencepiece_model_pb2
+
+    assert isinstance(tokenizer, SentencePieceTokenizer)
+    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.model)
+    kept = [index for index in range(len(model.pieces)) if index not in leaves]
+    pieces = [model.pieces[index] for index in kept]
+    trimmed = sentencepiece_model_pb2.ModelProto()
+    trimmed.CopyFrom(model)
+    del trimmed.pieces[:]
+    trimmed.pieces.extend(pieces)
+    trimmed.trainer_spec.vocab_size = len(pieces)
+    return SentencePieceTokenizer(trimmed.SerializeToString()), kept
+
+
+def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> set[int]:
+    """The ids that `trim_tokenizer` takes out for the wanted ones; none where every token is wanted.
+
+    Raises:
+        TokenizerError: another kind of tokenizer, or BPE, whose longer pieces are merged from shorter ones.
     """
     if not isinstance(tokenizer, SentencePieceTokenizer):
         raise TokenizerError(f"the vocabulary of a {tokenizer.kind} tokenizer cannot be trimmed; sentencepiece can")
@@ -91,17 +132,7 @@ def trim_tokenizer(
     lowest = min(normal, key=lambda index: model.pieces[index].score)
     # Spelled in bytes, the sign for a space would come back as the sign.
     spaces = {index for index in normal if model.pieces[index].piece == SPACE_MARK}
-    leaves = set(normal) - {int(index) for index in wanted} - {lowest} - spaces
-    if not leaves:
-        raise ConfigError("every token of the vocabulary occurs in the text; give another text, or a higher min_count")
-    kept = [index for index in range(len(model.pieces)) if index not in leaves]
-    pieces = [model.pieces[index] for index in kept]
-    trimmed = sentencepiece_model_pb2.ModelProto()
-    trimmed.CopyFrom(model)
-    del trimmed.pieces[:]
-    trimmed.pieces.extend(pieces)
-    trimmed.trainer_spec.vocab_size = len(pieces)
-    return SentencePieceTokenizer(trimmed.SerializeToString()), kept
+    return set(normal) - {int(index) for index in wanted} - {lowest} - spaces
 
 
 def trim_network(network: Network, kept: Sequence[int]) -> Network:

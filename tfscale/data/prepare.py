@@ -1,18 +1,17 @@
 """From raw text to a data folder: read, clean, split, train a tokenizer, tokenize, write shards and the manifest."""
 
-import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from tfscale.config import PrepareConfig, to_dict
-from tfscale.data.manifest import MANIFEST_FILE, Manifest, Split
+from tfscale.data.manifest import MANIFEST_FILE, Manifest
 from tfscale.data.progress import Progress
-from tfscale.data.shards import shard_count, write_shards
-from tfscale.data.splits import SPLITS, TEST, TRAIN, VALIDATION, Borders, HoldOut, document_digest, split_hash
+from tfscale.data.splits import TEST, TRAIN, VALIDATION, Borders, HoldOut, document_digest, split_hash
 from tfscale.data.spool import Batch, SpoolReader, SpoolWriter
 from tfscale.data.tokenizing import Encoded, encode_batches, token_dtype
+from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import DataError
 from tfscale.files import atomic_directory, claim_directory, is_remote
 from tfscale.text.builtin import builtin_corpus
@@ -64,9 +63,9 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
         tokenizer_dir = os.path.join(directory, "tokenizer")
         tokenizer.save(tokenizer_dir)
 
-        processes = config.processes or _cores()
+        processes = config.processes or cores()
         results = encode_batches(tokenizer, tokenizer_dir, spool_path, borders, batches, processes)
-        totals = _spool_tokens(directory, results, batches, progress)
+        totals = write_tokens(directory, results, batches, progress)
         os.remove(spool_path)
         _check_splits(config, totals)
         manifest = Manifest(
@@ -75,21 +74,14 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
             vocabulary_size=tokenizer.vocabulary_size,
             end_id=tokenizer.end_id,
             token_dtype=token_dtype(tokenizer.vocabulary_size),  # type: ignore[arg-type]
-            splits=_write_splits(
-                config, directory, totals, token_dtype(tokenizer.vocabulary_size), processes, progress
+            splits=write_splits(
+                directory, totals, token_dtype(tokenizer.vocabulary_size), config.shards, processes, progress
             ),
             how={name: value for name, value in to_dict(config).items() if name not in _NOT_IN_MANIFEST},
             counts=counts,
         )
         manifest.save(directory)
     return manifest
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
@@ -193,53 +185,9 @@ def _sample(spool: SpoolReader, batches: list[Batch], share: float) -> Iterator[
                         yield part
 
 
-def _tokens_path(directory: str, split: str) -> str:
-    return os.path.join(directory, f"{split}.tokens")
-
-
-def _spool_tokens(
-    directory: str, results: Iterable[dict[str, Encoded]], batches: list[Batch], show: bool
-) -> dict[str, Encoded]:
-    """Appends the tokens of each split to a file of its own; returns the totals, without content."""
-    totals: dict[str, Encoded] = {}
-    with contextlib.ExitStack() as stack:
-        files = {split: stack.enter_context(open(_tokens_path(directory, split), "wb")) for split in SPLITS}
-        progress = stack.enter_context(Progress("tokenizing", sum(batch.text_bytes for batch in batches), show))
-        for batch, result in zip(batches, results, strict=True):
-            for split, encoded in result.items():
-                total = totals.setdefault(split, Encoded())
-                total.documents += encoded.documents
-                total.tokens += encoded.tokens
-                total.utf8_bytes += encoded.utf8_bytes
-                files[split].write(encoded.content)
-            progress.add(
-                documents=sum(encoded.documents for encoded in result.values()),
-                tokens=sum(encoded.tokens for encoded in result.values()),
-                size=batch.text_bytes,
-            )
-    return totals
-
-
 def _check_splits(config: PrepareConfig, totals: dict[str, Encoded]) -> None:
     for split, fraction in ((VALIDATION, config.validation_fraction), (TEST, config.test_fraction), (TRAIN, 1)):
         if fraction and split not in totals:
             raise DataError(
                 f"the {split} split got no document by {split}_fraction={fraction}; choose a larger fraction"
             )
-
-
-def _write_splits(
-    config: PrepareConfig, directory: str, totals: dict[str, Encoded], dtype: str, processes: int, show: bool
-) -> dict[str, Split]:
-    splits = {}
-    with Progress("writing", sum(total.utf8_bytes for total in totals.values()), show) as progress:
-        for split in SPLITS:
-            path = _tokens_path(directory, split)
-            if split in totals:
-                total = totals[split]
-                num_shards = shard_count(total.tokens, config.shards if split == TRAIN else 0)
-                shards = write_shards(directory, split, path, 2 if dtype == "uint16" else 4, num_shards, processes)
-                splits[split] = Split(total.documents, total.tokens, total.utf8_bytes, shards)
-                progress.add(documents=total.documents, tokens=total.tokens, size=total.utf8_bytes)
-            os.remove(path)
-    return splits

@@ -33,11 +33,20 @@ SPARSITIES = (0.5, 0.7, 0.8)
 
 
 @dataclass(frozen=True)
+class Trimming:
+    """A smaller vocabulary: its size, and what a weight is worth that predicts in it, relative to the run's own."""
+
+    vocabulary_size: int
+    worth: float
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One thing to try.
 
     `tuned` is whether it is trained on. `bytes` is the expected size of its file (of a pruned one, compressed).
-    `kept` is what its weights are worth together, by which candidates are ordered.
+    `kept` is what its weights are worth together, by which candidates are ordered. `vocabulary_size` is that of a
+    trimmed vocabulary, 0 for the run's own.
     """
 
     name: str
@@ -47,26 +56,47 @@ class Candidate:
     tuned: bool
     bytes: int
     kept: float
+    vocabulary_size: int = 0
 
     def describe(self) -> dict[str, Any]:
         """As JSON knows it."""
         sizes = {name: value for name, value in dataclasses.asdict(self.shrink).items() if value and name != "by"}
         sizes.pop("saliency_batches", None)
+        if self.vocabulary_size:
+            sizes["vocabulary_size"] = self.vocabulary_size
         return {"quantize": self.quantize, "sparsity": self.sparsity, "tuned": self.tuned, "sizes": sizes}
 
 
-def candidates(config: ModelConfig, overhead: int, compressed: bool) -> list[Candidate]:
+def candidates(
+    config: ModelConfig, overhead: int, compressed: bool, row_bytes: int = 0, trimming: Trimming | None = None
+) -> list[Candidate]:
     """Everything that may be tried, that which keeps most first; what is not trained comes before what is.
 
     Args:
         config: the model to make smaller.
         overhead: bytes of a file besides its weights, as measured on a file of this model.
         compressed: whether the size after gzip counts, which makes room for pruned ones.
+        row_bytes: bytes of a file for each row of its tables, besides the row's weights.
+        trimming: a smaller vocabulary; all is tried with it, too. The rows that leave count in what is kept, at the
+            worth of this vocabulary, since the target text never has them.
     """
+    found = _candidates(config, overhead, compressed, row_bytes, None)
+    if trimming:
+        found += _candidates(config, overhead, compressed, row_bytes, trimming)
+    return sorted(found, key=lambda candidate: (candidate.tuned, -candidate.kept))
+
+
+def _candidates(
+    config: ModelConfig, overhead: int, compressed: bool, row_bytes: int, trimming: Trimming | None
+) -> list[Candidate]:
     found = []
-    for shrink in sizes_of(config):
-        small = shrunken(config, shrink)
-        network = build_network(small)
+    tokens = trimming.vocabulary_size if trimming else 0
+    small_config = dataclasses.replace(config, vocabulary_size=tokens) if tokens else config
+    for shrink in sizes_of(small_config):
+        network = build_network(shrunken(small_config, shrink))
+        parameters = parameter_count(shrunken(config, shrink))
+        rows = sum(int(weight.shape[0]) for weight in network.weights if weight.name == "embeddings")
+        around = overhead + row_bytes * rows
         for quantize in RECIPES:
             stored = stored_bytes(network, quantize)
             sparsities = (0.0, *SPARSITIES) if compressed and quantize == "int8" else (0.0,)
@@ -74,14 +104,14 @@ def candidates(config: ModelConfig, overhead: int, compressed: bool) -> list[Can
                 tuned_only = shrink.shrinks or bool(sparsity)
                 # int8 codes of trained weights have 7 of 8 bits of entropy, of sparse ones about what is not zero.
                 packed = (0.89 if quantize == "int8" else 0.97) * (1 - 0.72 * sparsity) if compressed else 1.0
-                size = round(stored * packed + overhead * (0.35 if compressed else 1.0))
-                kept = parameter_count(small) * WORTH[quantize] * (1 - sparsity / 2)
+                size = round(stored * packed + around * (0.35 if compressed else 1.0))
+                kept = parameters * WORTH[quantize] * (1 - sparsity / 2) * (trimming.worth if trimming else 1.0)
                 for tuned in (True,) if tuned_only else (False, True):
-                    if tuned and not tuned_only and quantize == "int8":
+                    if tuned and not tuned_only and quantize == "int8" and not trimming:
                         continue  # int8 loses nothing that training could bring back.
-                    name = _name(quantize, shrink, sparsity, tuned)
-                    found.append(Candidate(name, quantize, shrink, sparsity, tuned, size, kept))
-    return sorted(found, key=lambda candidate: (candidate.tuned, -candidate.kept))
+                    name = _name(quantize, shrink, sparsity, tuned, tokens)
+                    found.append(Candidate(name, quantize, shrink, sparsity, tuned, size, kept, tokens))
+    return found
 
 
 def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
@@ -144,9 +174,10 @@ def _less(size: int, part: int) -> int:
     return part if 0 < part < size else 0
 
 
-def _name(quantize: str, shrink: ShrinkConfig, sparsity: float, tuned: bool) -> str:
+def _name(quantize: str, shrink: ShrinkConfig, sparsity: float, tuned: bool, tokens: int) -> str:
     short = {"feed_forward_dim": "ff", "num_heads": "heads", "lstm_units": "units", "embedding_rank": "embedding",
              "output_rank": "output", "feed_forward_rank": "ffrank"}  # fmt: skip
     sizes = [f"{short[name]}{getattr(shrink, name)}" for name in short if getattr(shrink, name)]
     sparse = [f"sparse{round(100 * sparsity)}"] if sparsity else []
-    return "-".join([quantize, *sizes, *sparse, *(["tuned"] if tuned else [])])
+    vocabulary = [f"vocab{tokens}"] if tokens else []
+    return "-".join([quantize, *vocabulary, *sizes, *sparse, *(["tuned"] if tuned else [])])

@@ -1,43 +1,90 @@
 """What a search knows of a file: size, perplexity, speed and memory, all through the runtime of the device."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from tfscale.data.retokenize import encode_anew
 from tfscale.device import load
 from tfscale.errors import ExportError
+from tfscale.text.tokenizers import Tokenizer
 
 
-def measure(folder: str, tokens: Sequence[int], utf8_bytes: int, report: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Sample:
+    """A text to score files on.
+
+    Attributes:
+        tokens: its ids by the file's own tokenizer.
+        utf8_bytes: its bytes.
+        counted: its tokens by the run's tokenizer. The nats of the text are divided by these, whatever tokens the file
+            has: so the perplexity of a file with fewer tokens in its vocabulary, which needs more of them for the text,
+            compares with that of the others.
+    """
+
+    tokens: list[int]
+    utf8_bytes: int
+    counted: int
+
+    def cut_by(self, own: Tokenizer, other: Tokenizer) -> "Sample":
+        """The same text for a file of another tokenizer than `own`, the run's."""
+        return dataclasses.replace(self, tokens=encode_anew(self.tokens, own, other))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What files are scored on: text that no model was trained on and, where one was given, the target text."""
+
+    held_out: Sample
+    target: Sample | None = None
+
+    def cut_by(self, own: Tokenizer, other: Tokenizer) -> "Samples":
+        """The same texts for a file of another tokenizer than `own`, the run's."""
+        target = self.target.cut_by(own, other) if self.target else None
+        return Samples(self.held_out.cut_by(own, other), target)
+
+
+def measure(folder: str, samples: Samples, report: dict[str, Any]) -> dict[str, Any]:
     """Measures an exported file.
 
     Args:
         folder: the export folder.
-        tokens: ids to score.
-        utf8_bytes: bytes that they stand for.
+        samples: the texts to score, in the tokens of this file.
         report: the parity report of the export.
 
     Returns:
-        `bytes`, `gzip_bytes`, `perplexity`, `bits_per_byte`, `tokens_per_second` (decoding, one thread) and
-        `peak_rss_bytes` of a process that does nothing but run the file.
+        `bytes`, `gzip_bytes`, `perplexity` (exp of the nats of the held-out text divided by its tokens by the run's
+        tokenizer; see `Sample`), `bits_per_byte`, `tokens_per_second` (decoding, one thread, the file's own tokens) and
+        `peak_rss_bytes` of a process that does nothing but run the file. With a target text also `target_perplexity`
+        and `target_bits_per_byte`, taken in the same way.
 
     Raises:
         ExportError: the process fails.
     """
-    score = load(folder).score(list(tokens), utf8_bytes)
+    model = load(folder)
+    scored = {"": samples.held_out} | ({"target_": samples.target} if samples.target else {})
+    figures: dict[str, Any] = {}
+    for prefix, sample in scored.items():
+        score = dataclasses.replace(model.score(sample.tokens, sample.utf8_bytes), tokens=sample.counted)
+        figures |= {f"{prefix}perplexity": score.perplexity, f"{prefix}bits_per_byte": score.bits_per_byte}
+    timing = _timing(folder)
+    return {
+        "bytes": report["sizes"]["file_bytes"],
+        "gzip_bytes": report["sizes"]["gzip_bytes"],
+        **figures,
+        "tokens_per_second": timing["decode_tokens_per_second"],
+        "peak_rss_bytes": timing["peak_rss_bytes"],
+    }
+
+
+def _timing(folder: str) -> dict[str, Any]:
+    """What `tfscale benchmark` says in a process of its own."""
     words = [sys.executable, "-m", "tfscale.cli", "benchmark", folder, "--json", "--repeats", "5"]
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     if done.returncode:
         raise ExportError(f"{folder} cannot be timed: {done.stderr.strip().splitlines()[-1:]}")
-    timing = json.loads(done.stdout.splitlines()[-1])
-    return {
-        "bytes": report["sizes"]["file_bytes"],
-        "gzip_bytes": report["sizes"]["gzip_bytes"],
-        "perplexity": score.perplexity,
-        "bits_per_byte": score.bits_per_byte,
-        "tokens_per_second": timing["decode_tokens_per_second"],
-        "peak_rss_bytes": timing["peak_rss_bytes"],
-    }
+    return json.loads(done.stdout.splitlines()[-1])

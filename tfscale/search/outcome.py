@@ -7,6 +7,8 @@ from tfscale.compress_config import SearchConfig
 from tfscale.report import render_report, themed
 
 Figures = dict[str, Any]
+LARGE_INCREASE = 200
+"""Per cent of perplexity above which the picture's axis is logarithmic."""
 
 
 def size_of(figures: Figures, bounds: SearchConfig) -> int:
@@ -61,12 +63,12 @@ def pareto(tried: dict[str, Figures], bounds: SearchConfig) -> list[str]:
 
 
 def table_rows(result: dict[str, Any]) -> list[list[Any]]:
-    """The table of all that was tried: one row a file, float32 first, a star at what was trained on; see `HEAD`."""
+    """The table of all that was tried: one row a file, float32 first, a star at what was trained on; see `head`."""
     baseline = result["baseline"]
     found = [_row("float32", baseline, baseline, "")]
     for name, figures in result["candidates"].items():
         if "failed" in figures:
-            found.append([name.removesuffix("-tuned"), *[None] * 8, "refused"])
+            found.append([name.removesuffix("-tuned"), *[None] * (len(found[0]) - 2), "refused"])
             continue
         mark = "best" if name == result["best"] else "front" if name in result["pareto"] else ""
         mark += " *" if figures["tuned"] else ""
@@ -74,16 +76,33 @@ def table_rows(result: dict[str, Any]) -> list[list[Any]]:
     return found
 
 
-HEAD = ("file", "MB", "of float", "gzip MB", "perplexity", "change %", "bits/byte", "tokens/s", "peak MB", "")
-"""Peak MB is the memory of a process that runs the file and does nothing else."""
+def head(result: dict[str, Any]) -> list[str]:
+    """The names of the columns. Peak MB is the memory of a process that runs the file and does nothing else."""
+    target = ["target %"] if "target_perplexity" in result["baseline"] else []
+    return ["file", "MB", "of float", "gzip MB", "perplexity", "change %", "bits/byte", *target, "tokens/s", "peak MB",
+            ""]  # fmt: skip
+
+
+def legend(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What columns say that compare files of different vocabularies: pairs of names and meanings, none without."""
+    if "target_perplexity" not in result["baseline"]:
+        return []
+    return [
+        ("perplexity", "per token of the run's own tokenizer, whatever tokens the file has, on the same held-out text"),
+        ("target %", "change of perplexity on the target text, of which the smaller vocabulary was made"),
+        ("tokens/s", "of the file's own tokens"),
+    ]
 
 
 def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Any]:
     change = 100 * (figures["perplexity"] / baseline["perplexity"] - 1)
+    target = []
+    if "target_perplexity" in baseline:
+        target = [round(100 * (figures["target_perplexity"] / baseline["target_perplexity"] - 1), 2)]
     return [
         name.removesuffix("-tuned"), round(figures["bytes"] / 1e6, 3), round(figures["bytes"] / baseline["bytes"], 3),
         round(figures["gzip_bytes"] / 1e6, 3), figures["perplexity"], round(change, 2), figures["bits_per_byte"],
-        round(figures["tokens_per_second"]), round((figures["peak_rss_bytes"] or 0) / 1e6), mark,
+        *target, round(figures["tokens_per_second"]), round((figures["peak_rss_bytes"] or 0) / 1e6), mark,
     ]  # fmt: skip
 
 
@@ -102,7 +121,8 @@ def write_report(path: str, result: dict[str, Any], bounds: SearchConfig) -> Non
     """Writes the page with the picture and the table."""
     render_report(
         path, f"Smaller: {verdict(result)}",
-        [("All that was tried (* trained on for its recipe)", HEAD, table_rows(result))],
+        [("All that was tried (* trained on for its recipe)", head(result), table_rows(result)),
+         *([("Columns", ("", ""), legend(result))] if legend(result) else [])],
         figure=("Size and perplexity", plot(result, bounds)),
     )  # fmt: skip
 
@@ -135,6 +155,10 @@ def plot(result: dict[str, Any], bounds: SearchConfig) -> str:
             axes.axvline(bounds.size_bytes / 1e6, color="#505050", linewidth=0.9, linestyle="--")
         if bounds.increase is not None:
             axes.axhline(100 * bounds.increase, color="#505050", linewidth=0.9, linestyle="--")
+        if max(place(figures)[1] for figures in tried.values()) > LARGE_INCREASE:
+            # Untrained, a vocabulary that leaves out much may be off by a thousand: the others stay apart.
+            axes.set_yscale("symlog", linthresh=10)
+            axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("MB, gzip" if bounds.gzip else "MB", color="#202020")
         axes.set_ylabel("perplexity above float32, %", color="#202020")
         axes.grid(axis="y", color="#303030", linewidth=0.7)

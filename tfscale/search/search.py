@@ -2,6 +2,7 @@
 
 Candidates that are not trained come first; then those that are expected to fit, the one that keeps most of the model
 first, each fine-tuned for its own recipe with the run as its teacher. Every figure is taken from the exported file.
+With a text that the model is for, candidates without the tokens that it never has are tried among the others.
 """
 
 import os
@@ -13,15 +14,17 @@ from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, 
 from tfscale.compression.compress import compress_run
 from tfscale.compression.tuning import data_tokenizer_digest
 from tfscale.config import ExportConfig, to_dict
-from tfscale.data.manifest import Manifest
+from tfscale.data.manifest import Manifest, Split
+from tfscale.data.retokenize import whole_characters
 from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError, ExportError, TokenizerError
 from tfscale.export.export import export_run
 from tfscale.files import atomic_directory, claim_directory, read_json, write_json
 from tfscale.models.weight_formats import stored_bytes
 from tfscale.search.candidates import Candidate, candidates
-from tfscale.search.measure import measure
+from tfscale.search.measure import Sample, Samples, measure
 from tfscale.search.outcome import choose, meets, pareto, shortfalls, write_report
+from tfscale.search.target import Target, read_target, run_folder, trimmed_data, trimmed_run
 from tfscale.training.run_folder import Run, load_run
 
 STATE = "search.json"
@@ -36,7 +39,8 @@ def search_run(
     Args:
         run: a trained run or its folder; it is left as it is.
         config: `output` is the folder to write, `steps` the fine-tuning steps of all candidates together.
-        bounds: at least one.
+        bounds: at least one. Perplexities are per token of the run's own tokenizer, those of files with a smaller
+            vocabulary too, on the beginning of the data's validation split; see `tfscale.search.measure.Sample`.
         note: is called with a line for each stage.
 
     Returns:
@@ -47,7 +51,9 @@ def search_run(
     Raises:
         ConfigError: no bound, bounds that contradict each other or what any candidate can be, or other ones than the
             earlier state of the folder was begun with.
-        TokenizerError: the data was tokenized by another tokenizer than the run's.
+        TokenizerError: the data was tokenized by another tokenizer than the run's, or there is a target text and no
+            tokens can leave this kind of tokenizer.
+        DataError: the target text is missing, empty or not UTF-8, or the data has no validation split.
 
     Example:
         search_run("run", CompressConfig(output="small", steps=2000),
@@ -66,32 +72,38 @@ def search_run(
     share = bounds.candidate_steps or max(1, config.steps // 4)
     if share > config.steps:
         raise ConfigError(f"candidate_steps={share} is more than steps={config.steps}, which all candidates share")
-    _check_reachable(bounds, candidates(run.model_config, 0, bounds.gzip))
     manifest = Manifest.load(data, verify="size")
     split = manifest.split("validation")
+    target = None
+    if bounds.target_text:
+        documents = manifest.how.get("documents", "file")
+        target = read_target(bounds.target_text, documents, run.tokenizer, bounds.evaluation_tokens)
+    own = Samples(_held_out(run, data, split, bounds), target.sample if target else None)
+    trimming, anew = None, own
+    if target and target.tokenizer:
+        trimming, anew = target.trimming(run.tokenizer, own)
+        note(f"the target text has {trimming.vocabulary_size:,} of {run.tokenizer.vocabulary_size:,} tokens")
+    elif target:
+        note("every token of the vocabulary occurs in the target text: there are no candidates without any")
+    _check_reachable(bounds, candidates(run.model_config, 0, bounds.gzip, trimming=trimming))
     claim_directory(config.output, STATE, "the folder of a search")
-    state = _begin(run, config, bounds, data)
-    tokens = split_stream(data, "validation")[: bounds.evaluation_tokens].tolist()
-    # The bytes of these tokens; those of a tokenizer that loses characters are known for the whole split only.
-    lossless = run.tokenizer.lossless
-    utf8_bytes = (
-        len(run.tokenizer.decode(tokens).encode()) if lossless else round(split.utf8_bytes * len(tokens) / split.tokens)
-    )
+    state = _begin(run, config, bounds, data, target)
 
     def try_out(name: str, source: Run, candidate: Candidate | None) -> dict[str, Any]:
         folder = os.path.join(config.output, "candidates", name, "export")
         quantize = candidate.quantize if candidate else "none"
-        report = export_run(source, ExportConfig(output=folder, quantize=quantize), held_out=tokens[:512])
-        return measure(folder, tokens, utf8_bytes, report)
+        samples = anew if candidate and candidate.vocabulary_size else own
+        tokens = samples.held_out.tokens[:512]
+        report = export_run(source, ExportConfig(output=folder, quantize=quantize), held_out=tokens)
+        return measure(folder, samples, report)
 
     if "baseline" not in state:
         note("the run in float32")
         state["baseline"] = try_out("float32", run, None)
         _save(config.output, state)
     overhead = max(0, state["baseline"]["bytes"] - stored_bytes(run.network, "none"))
-    # The scales of int8 rows, which a float file has not.
-    rows = sum(int(weight.shape[0]) for weight in run.network.weights if weight.name == "embeddings")
-    todo = candidates(run.model_config, overhead + 12 * rows + 20_000, bounds.gzip)
+    # The scales of int8 rows, which a float file has not, are 12 bytes each.
+    todo = candidates(run.model_config, overhead + 20_000, bounds.gzip, 12, trimming)
     # What needs no training takes seconds, and belongs into the table. Where nothing will fit, the smallest shows by
     # how much.
     fitting = [candidate for candidate in todo if _worth_trying(candidate, bounds)]
@@ -106,7 +118,11 @@ def search_run(
             continue
         else:
             note(f"{candidate.name}, expected {candidate.bytes / 1e6:.2f} MB")
-            figures = _figures(run, config, bounds, data, candidate, share, try_out, state["baseline"])
+            source, text = run, data
+            if target and candidate.vocabulary_size:
+                source = trimmed_run(run, target, config.output)
+                text = trimmed_data(data, target, config.output) if candidate.tuned else data
+            figures = _figures(source, config, bounds, text, candidate, share, try_out, state["baseline"])
             if "interrupted" in figures:
                 return state | figures
             state["candidates"][candidate.name] = figures
@@ -114,7 +130,8 @@ def search_run(
             _save(config.output, state)
             note(_line(figures, state["baseline"]))
         good = meets(figures, bounds, state["baseline"])
-        found = found or good
+        # Where nothing bounds the loss, that of a smaller vocabulary which nothing was trained on may be any.
+        found = found or good and not (candidate.vocabulary_size and not candidate.tuned and bounds.increase is None)
         failures = failures + 1 if candidate.tuned and not good else 0
         # With a size to reach, the first that is good enough is the one that keeps most. Without one, smaller ones are
         # tried until two in a row are too bad.
@@ -122,6 +139,17 @@ def search_run(
         if enough and candidate not in untrained[:-1]:
             break
     return _finish(run, config, bounds, state)
+
+
+def _held_out(run: Run, data: str, split: Split, bounds: SearchConfig) -> Sample:
+    """The text that decides: the first tokens of the validation split."""
+    tokens = split_stream(data, "validation")[: bounds.evaluation_tokens].tolist()
+    if not run.tokenizer.lossless:
+        # The bytes of a tokenizer that loses characters are known for the whole split only.
+        return Sample(tokens, round(split.utf8_bytes * len(tokens) / split.tokens), len(tokens))
+    if bounds.target_text:
+        tokens = whole_characters(tokens, run.tokenizer)
+    return Sample(tokens, len(run.tokenizer.decode(tokens).encode()), len(tokens))
 
 
 def _figures(
@@ -152,7 +180,10 @@ def _figures(
         figures = try_out(candidate.name, source, candidate)
     except ExportError as error:
         return candidate.describe() | {"failed": str(error)}
-    return candidate.describe() | figures | {"increase": figures["perplexity"] / baseline["perplexity"] - 1}
+    found = candidate.describe() | figures
+    for prefix in ("", "target_") if "target_perplexity" in figures else ("",):
+        found[f"{prefix}increase"] = figures[f"{prefix}perplexity"] / baseline[f"{prefix}perplexity"] - 1
+    return found
 
 
 def _worth_trying(candidate: Candidate, bounds: SearchConfig) -> bool:
@@ -170,10 +201,12 @@ def _check_reachable(bounds: SearchConfig, todo: list[Candidate]) -> None:
         )
 
 
-def _begin(run: Run, config: CompressConfig, bounds: SearchConfig, data: str) -> dict[str, Any]:
+def _begin(run: Run, config: CompressConfig, bounds: SearchConfig, data: str, target: Target | None) -> dict[str, Any]:
     """The earlier state of the folder, or a new one."""
+    asked = to_dict(bounds)
+    del asked["target_text"]  # Where the text lies may change, and what it says may not.
     now = {
-        "run": run.weights_digest, "bounds": to_dict(bounds), "steps": config.steps,
+        "run": run.weights_digest, "bounds": asked, "target_text": target and target.digest, "steps": config.steps,
         "learning_rate": config.learning_rate, "data": os.path.abspath(data) if "://" not in data else data,
     }  # fmt: skip
     path = os.path.join(config.output, STATE)
@@ -182,9 +215,10 @@ def _begin(run: Run, config: CompressConfig, bounds: SearchConfig, data: str) ->
         return {"format_version": FORMAT_VERSION, "asked": now, "steps": 0, "candidates": {}}
     state = read_json(path, "the state of a search")
     for name, value in now.items():
-        if state["asked"][name] != value:
+        # A search that was begun before there were target texts names none.
+        if (before := state["asked"].get(name)) != value:
             raise ConfigError(
-                f"the search in {config.output} was begun with {name}={state['asked'][name]!r}, now it is {value!r}; "
+                f"the search in {config.output} was begun with {name}={before!r}, now it is {value!r}; "
                 "give the same to go on, or another --output"
             )
     return state
@@ -197,9 +231,10 @@ def _save(output: str, state: dict[str, Any]) -> None:
 def _line(figures: dict[str, Any], baseline: dict[str, Any]) -> str:
     if "failed" in figures:
         return figures["failed"]
+    target = f"{100 * figures['target_increase']:+.2f} % on the target text, " if "target_increase" in figures else ""
     return (
         f"  {figures['bytes']:,} bytes ({figures['bytes'] / baseline['bytes']:.3f} of float32), "
-        f"perplexity {figures['perplexity']:.4g} ({100 * figures['increase']:+.2f} %), "
+        f"perplexity {figures['perplexity']:.4g} ({100 * figures['increase']:+.2f} %), {target}"
         f"{figures['tokens_per_second']:,.0f} tokens/s"
     )
 
@@ -215,10 +250,11 @@ def _finish(run: Run, config: CompressConfig, bounds: SearchConfig, state: dict[
     with atomic_directory(export) as temporary:
         shutil.copytree(os.path.join(folder, "export"), temporary, dirs_exist_ok=True)
     trained = os.path.join(folder, "run")
+    source = run_folder(config.output) if "vocabulary_size" in tried[best]["sizes"] else run.directory
     missing = shortfalls(tried[best], bounds, state["baseline"])
     result = state | {
         "met": not missing, "shortfalls": missing, "best": best, "pareto": pareto(tried, bounds), "export": export,
-        "run": trained if os.path.isdir(trained) else run.directory,
+        "run": trained if os.path.isdir(trained) else source,
     }  # fmt: skip
     _save(config.output, result)
     write_report(os.path.join(config.output, "report.html"), result, bounds)

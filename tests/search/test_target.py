@@ -1,0 +1,214 @@
+"""A smaller vocabulary as a step of the search: figures that compare, sizes before training, whole searches, refusals."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+import tfscale.search.candidates as candidates_module
+import tfscale.search.measure as measure_module
+import tfscale.search.search as search_module
+from tfscale import cli
+from tfscale.compress_config import CompressConfig, SearchConfig
+from tfscale.config import ExportConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.data.prepare import prepare
+from tfscale.data.tokens import split_stream
+from tfscale.device import load
+from tfscale.errors import ConfigError, TokenizerError
+from tfscale.export.tflite import export_tflite
+from tfscale.models import build_network
+from tfscale.models.weight_formats import stored_bytes
+from tfscale.score import Score
+from tfscale.search.candidates import Trimming, candidates
+from tfscale.search.measure import Sample, Samples, measure
+from tfscale.search.search import search_run
+from tfscale.search.target import read_target
+from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
+from tfscale.training.run import train
+from tfscale.training.run_folder import load_run
+
+WORDS = "the red cat ran and the old dog sat under a big blue mat while seven grey birds watched quietly".split()
+CONFIG = TransformerConfig(vocabulary_size=300, sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2)
+SIZES = [(1.0, 1.0, 1.0), (0.5, 1.0, 1.0)]
+TIMING = {"decode_tokens_per_second": 1000.0, "peak_rss_bytes": 1_000_000}
+
+
+def sentences(seed, words, count):
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(words, 7)) + ".\n" for _ in range(count)]
+
+
+def test_candidates_of_a_smaller_vocabulary(monkeypatch):
+    monkeypatch.setattr(candidates_module, "TRANSFORMER_SIZES", SIZES)
+    found = {c.name: c for c in candidates(CONFIG, 1000, False, row_bytes=12, trimming=Trimming(200, 0.9))}
+    plain = candidates(CONFIG, 1000, False, row_bytes=12)
+    assert [c for c in found.values() if not c.vocabulary_size] == plain
+    for quantize in ("int8", "int4", "int4_all"):
+        # Rows are those of the tokens and of the 16 positions.
+        whole, small = found[quantize], found[f"{quantize}-vocab200"]
+        network = build_network(TransformerConfig(**{**vars(CONFIG), "vocabulary_size": 200}))
+        assert small.bytes == stored_bytes(network, quantize) + 1000 + 12 * (200 + 16) < whole.bytes
+        assert small.kept == pytest.approx(0.9 * whole.kept) and not small.tuned
+        assert small.describe()["sizes"] == {"vocabulary_size": 200} and whole.describe()["sizes"] == {}
+    # What its tokens lost, training may bring back, unlike what int8 loses.
+    assert "int8-vocab200-tuned" in found and "int8-tuned" not in found
+
+
+class Uniform:
+    """A file to which all of its tokens are equally likely."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def score(self, tokens, utf8_bytes):
+        return Score(len(tokens) * np.log(self.size), len(tokens), utf8_bytes)
+
+
+def test_perplexities_of_other_tokens_compare_by_hand(monkeypatch):
+    monkeypatch.setattr(measure_module, "_timing", lambda folder: TIMING)
+    monkeypatch.setattr(measure_module, "load", lambda folder: Uniform(4))
+    # 6 tokens of 2 bits for a text of 4 tokens and 8 bytes: 12 bits, 3 a token of the run's own, 1.5 a byte.
+    sample = Sample(tokens=[0, 1, 2, 3, 0, 1], utf8_bytes=8, counted=4)
+    report = {"sizes": {"file_bytes": 1, "gzip_bytes": 1}}
+    found = measure("", Samples(sample, Sample([3, 3], 1, 2)), report)
+    assert found["perplexity"] == pytest.approx(2**3) and found["bits_per_byte"] == pytest.approx(1.5)
+    assert found["target_perplexity"] == pytest.approx(4) and found["target_bits_per_byte"] == pytest.approx(4)
+    assert "target_perplexity" not in measure("", Samples(sample), report)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with data/, a trained Transformer in run/, and mine.txt, which has a few of its words."""
+    root = tmp_path_factory.mktemp("target")
+    (root / "text.txt").write_text("".join(sentences(0, WORDS, 400)))
+    (root / "mine.txt").write_text("".join(sentences(1, WORDS[:8], 60)))
+    (root / "empty.txt").write_text("")
+    config = PrepareConfig(
+        text=[str(root / "text.txt")], documents="line", vocabulary_size=315, output=str(root / "data")
+    )
+    prepare(config, progress=False)
+    options = TrainConfig(steps=30, global_batch_size=8, warmup_steps=2, learning_rate=1e-2, tensorboard=False,
+                          xla="off")  # fmt: skip
+    model = TransformerConfig(sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2)
+    train(model, options, data=str(root / "data"), output=str(root / "run"), progress=False)
+    return root
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """One recipe, two sizes, and no process that takes the time: all of them are tested with the search itself."""
+    monkeypatch.setattr(candidates_module, "RECIPES", ("int8",))
+    monkeypatch.setattr(candidates_module, "TRANSFORMER_SIZES", SIZES)
+    monkeypatch.setattr(measure_module, "_timing", lambda folder: TIMING)
+
+
+def words_of(folder, output, *more, text="mine.txt"):
+    return ["compress", str(folder / "run"), "--output", str(folder / output), "--target-text", str(folder / text),
+            "--steps", "5", "--candidate-steps", "5", "--evaluation-tokens", "250", "--json", *more]  # fmt: skip
+
+
+def test_a_whole_search_where_only_the_smaller_vocabulary_fits(folder, quick, capsys, monkeypatch):
+    run = load_run(str(folder / "run"))
+    own = run.tokenizer
+    # Without rows of the table the file is smaller by 40 bytes a row and more, and nothing else is trained.
+    bound = len(export_tflite(run.network, "int8", ExportConfig(output="").prefill_lengths)) - 500
+    words = words_of(folder, "small", "--target-size", str(bound))
+    made = []
+    export = search_module.export_run
+    monkeypatch.setattr(search_module, "export_run", lambda *a, **k: made.append(a[1].output) or export(*a, **k))
+    original = search_module.measure
+
+    def die(output, *rest):
+        if "vocab" in output:
+            raise KeyboardInterrupt
+        return original(output, *rest)
+
+    # Stopped at the first file of the smaller vocabulary, the same command goes on.
+    monkeypatch.setattr(search_module, "measure", die)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        raise SystemExit(cli.main(words))
+    monkeypatch.setattr(search_module, "measure", original)
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    tokenizer = load_tokenizer(str(folder / "small" / "trimmed" / "run"))
+    size = tokenizer.vocabulary_size
+    plain, tuned = f"int8-vocab{size}", f"int8-vocab{size}-ff64-tuned"
+    tried = result["candidates"]
+    # That the trimmed file fits is not enough where nothing bounds its loss.
+    assert list(tried) == ["int8", plain, tuned] and size < 315
+    assert tried[plain]["bytes"] <= bound < tried["int8"]["bytes"]
+    # On the target text, whose tokens are all there, nothing is lost; on the other text much is, and learned again.
+    assert tried[plain]["target_increase"] < 0 < tried[tuned]["increase"] < tried[plain]["increase"]
+    assert result["best"] == tuned and result["met"] and tuned in result["pareto"]
+    config = yaml.safe_load((folder / "small" / "candidates" / tuned / "run" / "config.yaml").read_text())
+    assert config["model"]["vocabulary_size"] == size and config["data"] == str(folder / "small" / "trimmed" / "data")
+
+    # The figures by hand: the lines of the split, encoded one by one, over the tokens of the run's own tokenizer.
+    model = load(str(folder / "small" / "export"))
+    assert model.tokenizer.digest == tokenizer.digest
+    stream = split_stream(str(folder / "data"), "validation")[:250].tolist()
+    lines, rest, ids = [], [], []
+    for token in stream:
+        rest.append(token)
+        if token == own.end_id:
+            lines, rest = [*lines, rest], []
+    for line in lines:
+        ids += [*tokenizer.encode(own.decode(line)), tokenizer.end_id]
+    ids += tokenizer.encode(own.decode(rest))
+    nll = model.score(ids).nll
+    best = tried[tuned]
+    assert len(ids) > len(stream) and best["perplexity"] == pytest.approx(np.exp(nll / len(stream)))
+    assert best["bits_per_byte"] == pytest.approx(nll / np.log(2) / len(own.decode(stream).encode()))
+    assert cli.main(["evaluate", str(folder / "small" / "export"), "--text", str(folder / "mine.txt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["tokens"] > 0
+    page = (folder / "small" / "report.html").read_text()
+    assert "target %" in page and plain in page and "per token of the run" in page
+
+    # The text may lie elsewhere, and says the same: nothing is done twice. Of a file without training the run is the
+    # trimmed one.
+    shutil.copy(folder / "mine.txt", folder / "moved.txt")
+    count = len(made)
+    moved = [word.replace("mine.txt", "moved.txt") for word in words]
+    monkeypatch.setattr(search_module, "choose", lambda *_: plain)
+    assert cli.main(moved) == 0 and len(made) == count
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["run"] == str(folder / "small" / "trimmed" / "run")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main([word for word in moved if word != "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert "target %" in printed and f"all bounds are met by {plain}" in printed
+    assert cli.main([word.replace("mine.txt", "text.txt") for word in words]) == 2
+    assert "was begun with target_text=" in capsys.readouterr().err
+    assert cli.main([word for word in words if word != "--target-text" and "mine.txt" not in word]) == 2
+    assert "now it is None" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text, message", [
+    ("none.txt", "text file or folder does not exist: "), ("empty.txt", "the target text is empty: "),
+], ids=["missing", "empty"])  # fmt: skip
+def test_texts_that_are_refused(folder, text, message, capsys):
+    assert cli.main(words_of(folder, "never", "--target-size", "50kB", text=text)) == 2
+    assert message in capsys.readouterr().err and not os.path.exists(folder / "never")
+
+
+def test_tokenizers_that_keep_all_their_tokens(folder):
+    byte = train_tokenizer("byte", [], 257)
+    with pytest.raises(TokenizerError, match="the vocabulary of a byte tokenizer cannot be trimmed"):
+        read_target([str(folder / "none.txt")], "line", byte, 100)
+    # Each token on a line of its own, and no candidates without any.
+    tokenizer = load_tokenizer(str(folder / "run"))
+    pieces = [tokenizer.decode([id]) for id in range(tokenizer.vocabulary_size)]
+    (folder / "every.txt").write_text("\n".join(pieces))
+    notes = []
+    bounds = SearchConfig(target_size="1kB", target_text=[str(folder / "every.txt")])
+    with pytest.raises(ConfigError, match="is out of reach"):
+        search_run(str(folder / "run"), CompressConfig(output=str(folder / "never")), bounds, notes.append)
+    assert notes == ["every token of the vocabulary occurs in the target text: there are no candidates without any"]
+
+
+def test_a_target_text_without_a_bound():
+    with pytest.raises(ConfigError, match="target_text has no effect without a bound"):
+        SearchConfig(target_text=["mine.txt"])

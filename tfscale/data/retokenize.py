@@ -1,0 +1,110 @@
+"""The same text in the tokens of another tokenizer: a tokenizer that loses nothing gives the documents back."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from tfscale.data.manifest import MANIFEST_FILE, Manifest
+from tfscale.data.splits import Borders
+from tfscale.data.spool import SpoolWriter
+from tfscale.data.tokenizing import encode_batches, token_dtype
+from tfscale.data.tokens import token_blocks
+from tfscale.data.writing import cores, write_splits, write_tokens
+from tfscale.errors import TokenizerError
+from tfscale.files import atomic_directory, claim_directory
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+
+
+def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool = True) -> Manifest:
+    """Writes a data folder of the same documents, in the same splits and order, by another tokenizer.
+
+    Args:
+        data_dir: folder that `tfscale prepare` wrote.
+        tokenizer: what to encode by.
+        output: the folder to write.
+        progress: show progress on stderr.
+
+    Returns:
+        The manifest of the new folder; its `how` is that of the old one, with `retokenized_from`, the digest of the
+        tokenizer by which the documents were decoded.
+
+    Raises:
+        TokenizerError: the folder's own tokenizer loses characters, so that its documents are gone.
+        DataError: the data folder is damaged, or the output folder is something else.
+
+    Example:
+        retokenize("data", load_tokenizer("small"), "data_small").splits["train"].tokens
+    """
+    manifest = Manifest.load(data_dir, verify="sha256")
+    own = load_tokenizer(os.path.join(data_dir, "tokenizer"))
+    if not own.lossless:
+        raise TokenizerError(f"the {own.kind} tokenizer of {data_dir} loses characters; prepare the text itself anew")
+    claim_directory(output, MANIFEST_FILE, "a data folder")
+    with atomic_directory(output) as directory:
+        spool_path = os.path.join(directory, "documents.spool")
+        with SpoolWriter(spool_path) as spool:
+            for split in manifest.splits:
+                for text in documents(token_blocks(data_dir, manifest, split), own):
+                    spool.add(text, 0, split)
+        tokenizer_dir = os.path.join(directory, "tokenizer")
+        tokenizer.save(tokenizer_dir)
+        # Borders at 0 leave every document that is not held out already in the training split.
+        results = encode_batches(tokenizer, tokenizer_dir, spool_path, Borders(0, 0), spool.batches, cores())
+        totals = write_tokens(directory, results, spool.batches, progress)
+        os.remove(spool_path)
+        dtype = token_dtype(tokenizer.vocabulary_size)
+        new = Manifest(
+            tokenizer_kind=tokenizer.kind,
+            tokenizer_digest=tokenizer.digest,
+            vocabulary_size=tokenizer.vocabulary_size,
+            end_id=tokenizer.end_id,
+            token_dtype=dtype,  # type: ignore[arg-type]
+            splits=write_splits(directory, totals, dtype, 0, cores(), progress),
+            how=manifest.how | {"retokenized_from": own.digest},
+            counts=manifest.counts,
+        )
+        new.save(directory)
+    return new
+
+
+def documents(blocks: Iterable[np.ndarray], tokenizer: Tokenizer) -> Iterator[str]:
+    """The texts between the end tokens of a stream; at its end what comes after the last one, if anything does."""
+    parts: list[np.ndarray] = []
+    for block in blocks:
+        start = 0
+        for end in np.flatnonzero(block == tokenizer.end_id):
+            parts.append(block[start:end])
+            yield tokenizer.decode(np.concatenate(parts).tolist())
+            parts, start = [], int(end) + 1
+        parts.append(block[start:])
+    rest = np.concatenate(parts).tolist() if parts else []
+    if rest:
+        yield tokenizer.decode(rest)
+
+
+def encode_anew(tokens: Sequence[int], own: Tokenizer, other: Tokenizer) -> list[int]:
+    """The text of `tokens` in those of another tokenizer, an end token wherever there was one.
+
+    Args:
+        tokens: a stream that ends with a whole character; see `whole_characters`.
+        own: the tokenizer that made it.
+        other: the one to encode by.
+    """
+    texts = list(documents([np.array(tokens, np.int64)], own))
+    ids = [id for part in other.encode_batch(texts) for id in [*part, other.end_id]]
+    return ids if tokens[-1] == own.end_id else ids[:-1]
+
+
+def whole_characters(tokens: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """The tokens without the last ones, if these are a part of a character that was cut off."""
+    kept = list(tokens)
+    content = [b"" if id == tokenizer.end_id else tokenizer.token_bytes(id, None) for id in kept]
+    while kept:
+        try:
+            b"".join(content).decode("utf-8")
+        except UnicodeDecodeError:
+            del kept[-1], content[-1]
+        else:
+            break
+    return kept

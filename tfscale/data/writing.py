@@ -1,0 +1,83 @@
+"""Tokens of the spooled documents to the shards of each split."""
+
+import contextlib
+import os
+from collections.abc import Iterable
+
+from tfscale.data.manifest import Split
+from tfscale.data.progress import Progress
+from tfscale.data.shards import shard_count, write_shards
+from tfscale.data.splits import SPLITS, TRAIN
+from tfscale.data.spool import Batch
+from tfscale.data.tokenizing import Encoded
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def write_tokens(
+    directory: str, results: Iterable[dict[str, Encoded]], batches: list[Batch], show: bool
+) -> dict[str, Encoded]:
+    """Appends the tokens of each split to a file of its own, which `write_splits` cuts.
+
+    Args:
+        directory: the data folder.
+        results: the tokens of each batch, as `encode_batches` gives them.
+        batches: what was tokenized.
+        show: show progress on stderr.
+
+    Returns:
+        The totals of each split that has documents, without content.
+    """
+    totals: dict[str, Encoded] = {}
+    with contextlib.ExitStack() as stack:
+        files = {split: stack.enter_context(open(_tokens_path(directory, split), "wb")) for split in SPLITS}
+        progress = stack.enter_context(Progress("tokenizing", sum(batch.text_bytes for batch in batches), show))
+        for batch, result in zip(batches, results, strict=True):
+            for split, encoded in result.items():
+                total = totals.setdefault(split, Encoded())
+                total.documents += encoded.documents
+                total.tokens += encoded.tokens
+                total.utf8_bytes += encoded.utf8_bytes
+                files[split].write(encoded.content)
+            progress.add(
+                documents=sum(encoded.documents for encoded in result.values()),
+                tokens=sum(encoded.tokens for encoded in result.values()),
+                size=batch.text_bytes,
+            )
+    return totals
+
+
+def write_splits(
+    directory: str, totals: dict[str, Encoded], dtype: str, shards: int, processes: int, show: bool
+) -> dict[str, Split]:
+    """Cuts what `write_tokens` wrote into shards, and removes it.
+
+    Args:
+        directory: the data folder.
+        totals: what `write_tokens` returned.
+        dtype: how tokens are stored, "uint16" or "uint32".
+        shards: of the training split; 0 for as many as `shard_count` takes.
+        processes: how many shards to write at the same time.
+        show: show progress on stderr.
+    """
+    splits = {}
+    with Progress("writing", sum(total.utf8_bytes for total in totals.values()), show) as progress:
+        for split in SPLITS:
+            path = _tokens_path(directory, split)
+            if split in totals:
+                total = totals[split]
+                num_shards = shard_count(total.tokens, shards if split == TRAIN else 0)
+                written = write_shards(directory, split, path, 2 if dtype == "uint16" else 4, num_shards, processes)
+                splits[split] = Split(total.documents, total.tokens, total.utf8_bytes, written)
+                progress.add(documents=total.documents, tokens=total.tokens, size=total.utf8_bytes)
+            os.remove(path)
+    return splits
+
+
+def _tokens_path(directory: str, split: str) -> str:
+    return os.path.join(directory, f"{split}.tokens")
