@@ -1,7 +1,11 @@
+import json
+
 import pytest
+import tokenizers as library
 
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.tokenizers import train_tokenizer
+from tfscale.text.tokenizers.bpe import LLAMA_3, BytePairTokenizer
 
 SIZES = {"sentencepiece": 700, "sentencepiece-bpe": 700, "wordpiece": 700, "word": 300, "char": 90, "byte": 257}
 
@@ -24,6 +28,24 @@ def tokenizers(sample_documents):
             sentencepiece_model="bpe" if name.endswith("bpe") else "unigram",
         )
         for name, size in SIZES.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def byte_pairs(sample_documents):
+    """Byte-pair tokenizers of 400 tokens, with the words of GPT-2 and with those of Llama 3, by name."""
+    model = library.Tokenizer(library.models.BPE())
+    model.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(), special_tokens=["</s>"],
+        show_progress=False,
+    )  # fmt: skip
+    model.train_from_iterator(sample_documents, trainer)
+    saved = json.loads(model.to_str())["model"]
+    merges = [" ".join(pair) for pair in saved["merges"]]
+    return {
+        name: BytePairTokenizer.from_merges(saved["vocab"], merges, "</s>", words)
+        for name, words in (("bpe", ""), ("bpe-llama", LLAMA_3))
     }
 
 

@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfscale.errors import TokenizerError
-from tfscale.text.tokenizers import StreamDecoder, sentencepiece_tokenizer
+from tfscale.text.tokenizers import StreamDecoder, load_tokenizer, sentencepiece_tokenizer
 from tfscale.text.tokenizers.base import split_long
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.character import CharacterTokenizer
 from tfscale.text.tokenizers.word import WordTokenizer
 
+LOSSLESS = ("sentencepiece", "sentencepiece-bpe", "byte")
 HARD_TEXTS = [
     "",
     " ",
@@ -53,17 +54,34 @@ PROPERTY = settings(
 
 
 @pytest.mark.parametrize("text", HARD_TEXTS)
-def test_lossless_tokenizers_bring_hard_texts_back(tokenizers, text):
-    for name in ("sentencepiece", "sentencepiece-bpe", "byte"):
-        assert tokenizers[name].lossless
-        assert tokenizers[name].decode(tokenizers[name].encode(text)) == text, name
+def test_lossless_tokenizers_bring_hard_texts_back(tokenizers, byte_pairs, text):
+    for tokenizer in (*(tokenizers[name] for name in LOSSLESS), *byte_pairs.values()):
+        assert tokenizer.lossless
+        assert tokenizer.decode(tokenizer.encode(text)) == text, tokenizer.kind
+        assert tokenizer.end_id not in tokenizer.encode(text)
 
 
 @PROPERTY
 @given(text=ANY_TEXT)
-def test_lossless_tokenizers_bring_every_text_back(tokenizers, text):
-    for name in ("sentencepiece", "sentencepiece-bpe", "byte"):
-        assert tokenizers[name].decode(tokenizers[name].encode(text)) == text
+def test_lossless_tokenizers_bring_every_text_back(tokenizers, byte_pairs, text):
+    for tokenizer in (*(tokenizers[name] for name in LOSSLESS), *byte_pairs.values()):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@PROPERTY
+@given(text=ANY_TEXT)
+def test_long_texts_of_byte_pairs_may_be_cut_before_a_space(byte_pairs, text):
+    for tokenizer in byte_pairs.values():
+        parts = tokenizer.encode_batch(list(split_long(text, 8)))
+        assert [id for part in parts for id in part] == tokenizer.encode(text)
+
+
+def test_saved_byte_pairs_are_the_same(byte_pairs, tmp_path):
+    for name, tokenizer in byte_pairs.items():
+        tokenizer.save(str(tmp_path / name))
+        loaded = load_tokenizer(str(tmp_path / name))
+        assert (loaded.digest, loaded.end_id) == (tokenizer.digest, tokenizer.end_id)
+        assert loaded.encode(HARD_TEXTS[5]) == tokenizer.encode(HARD_TEXTS[5])
 
 
 @PROPERTY

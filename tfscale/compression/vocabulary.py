@@ -4,7 +4,6 @@ What was a token of its own and is not any more is spelled by shorter pieces or 
 ids and comes back exactly.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +13,11 @@ import tensorflow as tf
 from tfscale.config import to_dict
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import text_stream
-from tfscale.files import atomic_directory, claim_directory, write_json
+from tfscale.files import claim_directory
 from tfscale.models import Network, TransformerLM, build_network
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
-from tfscale.training.run_folder import Run, load_run, named, save_network, write_run_files
+from tfscale.training.run_folder import Run, load_run, write_untrained_run
 
 
 def trim_run(run: Run | str, text: Sequence[str], output: str, min_count: int = 1) -> dict[str, Any]:
@@ -75,14 +74,7 @@ def write_trimmed(
         # Of the run as it was: by other tokens, perplexities do not compare.
         "steps": run.summary.get("steps"), "validation": None,
     }  # fmt: skip
-    described = {
-        "model": named(network.config), "train": to_dict(run.train_config), "data": None, "data_digest": None,
-        "tokenizer_digest": tokenizer.digest, "started_from": run.weights_digest,
-    }  # fmt: skip
-    with atomic_directory(output) as folder:
-        write_run_files(folder, described, tokenizer)
-        save_network(network, os.path.join(folder, "model.keras"))
-        write_json(os.path.join(folder, "summary.json"), summary)
+    write_untrained_run(output, network, tokenizer, run.train_config, summary, run.weights_digest)
     return summary
 
 

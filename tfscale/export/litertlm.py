@@ -15,7 +15,8 @@ from tfscale.export.limits import Checks
 from tfscale.export.parity import GREEDY_TOKENS
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.bpe import BytePairTokenizer, byte_characters
-from tfscale.text.tokenizers.wordpiece import CONTINUATION, import_tokenizers
+from tfscale.text.tokenizers.hugging_face import import_tokenizers
+from tfscale.text.tokenizers.wordpiece import CONTINUATION
 
 TOP_P = 2
 """The sampler that every version of LiteRT-LM has on CPUs; with k = 1 it is greedy."""

@@ -1,16 +1,15 @@
 """A keras-hub preset as a run folder, so that every command takes it: evaluate, generate, train, compress, export."""
 
-import os
 from typing import Any
 
-from tfscale.config import Precision, TrainConfig, to_dict
+from tfscale.config import Precision, TrainConfig
 from tfscale.errors import ConfigError, TokenizerError
-from tfscale.files import atomic_directory, claim_directory, write_json
+from tfscale.files import claim_directory
 from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.bpe import LLAMA_3, BytePairTokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer, keeping_text
-from tfscale.training.run_folder import named, save_network, write_run_files
+from tfscale.training.run_folder import write_untrained_run
 
 
 def import_keras_hub(
@@ -44,18 +43,11 @@ def import_keras_hub(
     ours = tokenizer_of(_their_tokenizer(source) if tokenizer is None else tokenizer)
     network = from_keras_hub(backbone, sequence_length, precision, ours.vocabulary_size)
     name = type(backbone).__name__.removesuffix("Backbone")
-    described = {
-        "model": named(network.config), "train": to_dict(TrainConfig(precision=precision)), "data": None,
-        "data_digest": None, "tokenizer_digest": ours.digest,
-    }  # fmt: skip
     summary = {
         "architecture": name, "parameters": network.count_params(), "vocabulary_size": ours.vocabulary_size,
         "context": network.config.sequence_length, "tokenizer": ours.kind,
     }  # fmt: skip
-    with atomic_directory(output) as folder:
-        write_run_files(folder, described, ours)
-        save_network(network, os.path.join(folder, "model.keras"))
-        write_json(os.path.join(folder, "summary.json"), summary)
+    write_untrained_run(output, network, ours, TrainConfig(precision=precision), summary)
     return summary
 
 

@@ -17,7 +17,7 @@ from tfscale.compress_config import DistillConfig, PruneConfig, ShrinkConfig
 from tfscale.config import MODEL_CONFIGS, ModelConfig, TrainConfig, to_dict
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError
-from tfscale.files import atomic_write, open_file, read_json
+from tfscale.files import atomic_directory, atomic_write, open_file, read_json, write_json
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
 
@@ -149,6 +149,30 @@ def write_run_files(output: str, described: dict[str, Any], tokenizer: Tokenizer
     tokenizer.save(os.path.join(output, "tokenizer"))
     with atomic_write(os.path.join(output, "config.yaml"), "w") as file:
         yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
+
+
+def write_untrained_run(
+    output: str, network: models.Network, tokenizer: Tokenizer, train_config: TrainConfig, summary: dict[str, Any],
+    started_from: str | None = None,
+) -> None:  # fmt: skip
+    """Writes a whole run folder of a network that no training of tfscale made as it is.
+
+    Args:
+        output: the folder, put in place when all is written.
+        network: of `build_network`.
+        tokenizer: its tokenizer.
+        train_config: how it would be trained on.
+        summary: the content of summary.json.
+        started_from: digest of the weights that it was made of.
+    """
+    described = {
+        "model": named(network.config), "train": to_dict(train_config), "data": None, "data_digest": None,
+        "tokenizer_digest": tokenizer.digest, "started_from": started_from,
+    }  # fmt: skip
+    with atomic_directory(output) as folder:
+        write_run_files(folder, described, tokenizer)
+        save_network(network, os.path.join(folder, "model.keras"))
+        write_json(os.path.join(folder, "summary.json"), summary)
 
 
 def save_network(network: keras.Model, path: str) -> None:

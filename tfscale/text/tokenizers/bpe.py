@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfscale.errors import TokenizerError
-from tfscale.text.tokenizers.base import Tokenizer
-from tfscale.text.tokenizers.wordpiece import import_tokenizers
+from tfscale.text.tokenizers.hugging_face import HuggingFaceTokenizer, import_tokenizers
 
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -25,7 +24,7 @@ def byte_characters() -> list[tuple[int, str]]:
     return [(byte, chr(byte if byte in printable else next(others))) for byte in range(256)]
 
 
-class BytePairTokenizer(Tokenizer):
+class BytePairTokenizer(HuggingFaceTokenizer):
     """Merges bytes in the order in which the merges were learned, within words.
 
     Args:
@@ -40,13 +39,8 @@ class BytePairTokenizer(Tokenizer):
     lossless = True
 
     def __init__(self, model: bytes, end_token: str):
-        self.model, self.end_token = model, end_token
-        try:
-            self._tokenizer = import_tokenizers().Tokenizer.from_str(model.decode())
-        except TokenizerError:
-            raise
-        except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(f"tokenizer.json is not a tokenizer of Hugging Face's library ({error})") from error
+        super().__init__(model)
+        self.end_token = end_token
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=False)
         bytes_of = {character: byte for byte, character in byte_characters()}
         missing = [character for character in bytes_of if character not in vocabulary]
@@ -97,18 +91,8 @@ class BytePairTokenizer(Tokenizer):
         ours.decoder = library.decoders.ByteLevel()
         return cls(json.dumps(json.loads(ours.to_str()), sort_keys=True, ensure_ascii=False).encode(), end_token)
 
-    def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-
-    def piece(self, id: int) -> str:
-        self.check_id(id)
-        return self._pieces[id]
-
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         return self._bytes[id]
-
-    def _files(self) -> dict[str, bytes]:
-        return {"tokenizer.json": self.model}
 
     def _config(self) -> dict[str, Any]:
         return {**super()._config(), "end_token": self.end_token}

@@ -11,16 +11,10 @@ from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers.base import Tokenizer, split_long
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.character import CharacterTokenizer
+from tfscale.text.tokenizers.hugging_face import import_tokenizers
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
 from tfscale.text.tokenizers.word import WordTokenizer, split_words
-from tfscale.text.tokenizers.wordpiece import (
-    CONTINUATION,
-    END,
-    UNKNOWN,
-    WordPieceTokenizer,
-    import_tokenizers,
-    untrained,
-)
+from tfscale.text.tokenizers.wordpiece import CONTINUATION, END, UNKNOWN, WordPieceTokenizer, untrained
 
 PIECE_CHARACTERS = 4000
 """Characters per training sentence: SentencePiece passes over sentences that are much longer."""

@@ -3,7 +3,8 @@
 from typing import Any
 
 from tfscale.errors import TokenizerError
-from tfscale.text.tokenizers.base import UNKNOWN_TEXT, Tokenizer
+from tfscale.text.tokenizers.base import UNKNOWN_TEXT
+from tfscale.text.tokenizers.hugging_face import HuggingFaceTokenizer, import_tokenizers
 
 UNKNOWN, END = "[UNK]", "</s>"
 CONTINUATION = "##"
@@ -12,15 +13,6 @@ LONGEST_WORD = 64
 
 # A word takes the space before it; punctuation stands alone, so that a literal "##" can't be read as a continuation.
 WORDS = rf" ?\w{{1,{LONGEST_WORD}}}| ?[^\w\s]|\s{{1,{LONGEST_WORD}}}(?!\S)|\s{{1,{LONGEST_WORD}}}"
-
-
-def import_tokenizers() -> Any:
-    """Hugging Face's `tokenizers`, or a TokenizerError that says how to install it."""
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise TokenizerError("a WordPiece tokenizer needs Hugging Face's library: pip install tokenizers") from error
-    return tokenizers
 
 
 def untrained(vocabulary: dict[str, int]) -> Any:
@@ -39,7 +31,7 @@ def untrained(vocabulary: dict[str, int]) -> Any:
     return tokenizer
 
 
-class WordPieceTokenizer(Tokenizer):
+class WordPieceTokenizer(HuggingFaceTokenizer):
     """Longest match first within words; text comes back exactly if all of its characters are in the vocabulary.
 
     A word with a character outside the alphabet becomes the unknown token, U+FFFD when decoded.
@@ -55,13 +47,7 @@ class WordPieceTokenizer(Tokenizer):
     lossless = False
 
     def __init__(self, model: bytes):
-        self.model = model
-        try:
-            self._tokenizer = import_tokenizers().Tokenizer.from_str(model.decode())
-        except TokenizerError:
-            raise
-        except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(f"tokenizer.json is not a tokenizer of Hugging Face's library ({error})") from error
+        super().__init__(model)
         vocabulary: dict[str, int] = self._tokenizer.get_vocab()
         if UNKNOWN not in vocabulary or END not in vocabulary:
             raise TokenizerError(f"tokenizer.json has no {UNKNOWN} or no {END} in its vocabulary")
@@ -70,20 +56,10 @@ class WordPieceTokenizer(Tokenizer):
         self.unknown_id = vocabulary[UNKNOWN]
         self._pieces = sorted(vocabulary, key=vocabulary.__getitem__)
 
-    def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-
-    def piece(self, id: int) -> str:
-        self.check_id(id)
-        return self._pieces[id]
-
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         if id == self.unknown_id:
             return UNKNOWN_TEXT.encode()
         return self._pieces[id].removeprefix(CONTINUATION).encode()
-
-    def _files(self) -> dict[str, bytes]:
-        return {"tokenizer.json": self.model}
 
     @classmethod
     def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "WordPieceTokenizer":
