@@ -33,8 +33,19 @@ ENTRIES: dict[str, tuple[Any, TrainConfig]] = {
         dataclasses.replace(TRAIN, learning_rate=3e-3, global_batch_size=32),
     ),
     "transformer": (
-        TransformerConfig(sequence_length=128, hidden_dim=192, num_layers=4, num_heads=4, dropout=0.2),
-        dataclasses.replace(TRAIN, learning_rate=2e-3),
+        # Llama's parts: after 600 steps 2.39 bits per byte, with learned positions, GELU and layer norms 2.77.
+        TransformerConfig(
+            sequence_length=128,
+            hidden_dim=192,
+            num_layers=4,
+            num_heads=4,
+            dropout=0.2,
+            positions="rope",
+            normalization="rms",
+            activation="swiglu",
+            feed_forward_dim=512,
+        ),
+        dataclasses.replace(TRAIN, learning_rate=3e-3),
     ),
 }
 WANTED = {"transformer": 2.35, "lstm": 2.4}
