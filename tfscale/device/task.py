@@ -14,8 +14,8 @@ from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.text.tokenizers import Tokenizer
 
 
-class DeviceTask(TaskPredictor):
-    """A file that `tfscale export` made of a fine-tuned task; made by `tfscale.device.load`.
+class _TaskFile(TaskPredictor):
+    """An exported task.
 
     Args:
         path: the .tflite file.
@@ -26,50 +26,43 @@ class DeviceTask(TaskPredictor):
 
     Raises:
         ExportError: the file cannot be run, or has other signatures.
+    """
+
+    runner: Any
+    """What runs the file: path, threads, xnnpack -> its signatures as a call or a decoder."""
+
+    def __init__(
+        self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
+    ):
+        config = TaskConfig(**metadata["config"])
+        super().__init__(build_encoder(config, tokenizer, metadata), config)
+        self._file = self.runner(path, threads, xnnpack)
+        self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
+
+
+class DeviceTask(_TaskFile):
+    """A file that `tfscale export` made of a fine-tuned task; made by `tfscale.device.load`.
 
     Example:
         tfscale.device.load("export").predict_text("a fine film")["label"]
     """
 
-    def __init__(
-        self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
-    ):
-        config = TaskConfig(**metadata["config"])
-        super().__init__(build_encoder(config, tokenizer, metadata), config)
-        self._score = ScoreSignature(path, threads, xnnpack)
-        self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
+    runner = ScoreSignature
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, C) float32 of ids (N, T), one example after the other."""
-        return np.stack([self._score(row) for row in ids])
+        return np.stack([self._file(row) for row in ids])
 
 
-class DeviceWriter(TaskPredictor):
+class DeviceWriter(_TaskFile):
     """A file of a model that writes a text for a text: it reads the source once, then writes token by token.
-
-    Args:
-        path: the .tflite file.
-        tokenizer: the model's.
-        metadata: the content of model.json.
-        threads: CPU threads.
-        xnnpack: whether to use the XNNPACK kernels.
-
-    Raises:
-        ExportError: the file cannot be run, or has other signatures.
 
     Example:
         tfscale.device.load("export").predict_text("a long text")["text"]
     """
 
+    runner = LiteRTDecoder
     encoder: SequenceEncoder
-
-    def __init__(
-        self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
-    ):
-        config = TaskConfig(**metadata["config"])
-        super().__init__(build_encoder(config, tokenizer, metadata), config)
-        self._decoder = LiteRTDecoder(path, threads, xnnpack)
-        self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, V) float32 of rows (N, T) with their targets; 0 where a prefix LM's row has no target."""
@@ -77,9 +70,9 @@ class DeviceWriter(TaskPredictor):
         for row in ids:
             start = encoder.start_of(row)
             self._read(row, start)
-            found = np.zeros((encoder.sequence_length - encoder.first_logit, self._decoder.vocabulary_size), np.float32)
+            found = np.zeros((encoder.sequence_length - encoder.first_logit, self._file.vocabulary_size), np.float32)
             for place in range(start, start + encoder.target_length):
-                found[place - encoder.first_logit] = self._decoder.feed([row[place]])
+                found[place - encoder.first_logit] = self._file.feed([row[place]])
             rows.append(found)
         return np.stack(rows)
 
@@ -93,7 +86,7 @@ class DeviceWriter(TaskPredictor):
 
     def _step(self, beams: int) -> Any:
         """The function that `beam_search` asks; a single hypothesis goes on where the decoder stands."""
-        decoder, states = self._decoder, [self._decoder.state()]
+        decoder, states = self._file, [self._file.state()]
 
         def step(tokens: Sequence[int], parents: Sequence[int]) -> np.ndarray:
             nonlocal states
@@ -111,4 +104,4 @@ class DeviceWriter(TaskPredictor):
 
     def _read(self, row: np.ndarray, start: int) -> None:
         # What a prefix LM reads ends with the token that the target follows.
-        self._decoder.read_source(row[: start + 1 if self.encoder.architecture == "prefix" else start])
+        self._file.read_source(row[: start + 1 if self.encoder.architecture == "prefix" else start])
