@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -223,7 +224,9 @@ def test_bounds_that_cannot_be_met_are_told_by_how_much(folder, capsys, monkeypa
              "--target-tokens-per-second", "1e9", "--steps", "1", "--evaluation-tokens", "300"]  # fmt: skip
     assert cli.main(words) == 1
     printed = capsys.readouterr().out
-    assert "the bounds are not met: the closest" in printed and "target_tokens_per_second by 99.9" in printed
+    assert "the bounds are not met: the closest" in printed
+    # How much of 1e9 is missed is the machine's affair.
+    assert re.search(r"target_tokens_per_second by (99\.9\d|100\.00) %", printed)
     assert "float32" in printed and "int4_all" in printed
     assert os.path.exists(folder / "never" / "export" / "model.tflite")
 
