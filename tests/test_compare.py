@@ -78,6 +78,13 @@ def test_it_goes_on_where_it_stopped_and_shows_the_table(compared, monkeypatch, 
     assert all(name in captured.out for name in ("ngram", "small", "attention", "bits/byte"))
 
 
+def test_a_file_of_a_cloze_model_is_refused_too(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("model:\n  family: bert\n")
+    words = ["--data", "d", "--output", str(tmp_path / "o"), "--budget-tokens", "2000"]
+    assert cli.main(["compare", "--families", str(tmp_path / "mine.yaml"), *words]) == 2
+    assert "bert reads both sides of a token: its score is no perplexity" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -47,6 +47,8 @@ def run(options: Namespace) -> dict[str, Any]:
     load_tensorflow()
     from tfscale.comparison import compare, entry
 
+    for model_config, _ in files.values():
+        entry(model_config.family)  # Refuses a family whose score is no perplexity.
     entries = {_name(name): files[name] if name in files else entry(name) for name in options.families}
     if len(entries) < len(options.families):
         raise ConfigError(f"--families names a model twice: {' '.join(options.families)}")

@@ -28,3 +28,11 @@ def cached_norm(layer: Any, x: tf.Tensor) -> tf.Tensor:
     variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
     normed = centred * tf.math.rsqrt(variance + layer.epsilon) * variable(layer.gamma)
     return normed + variable(layer.beta) if layer.center else normed
+
+
+def cached_logits(embedding: Any, narrow: Any, x: tf.Tensor) -> tf.Tensor:
+    """Logits (N, V) of x (N, D) by a reversible token embedding, after the matrix that narrows x to it, if any."""
+    x = x if narrow is None else cached_dense(narrow, x)
+    if embedding.tie_weights:
+        return tf.matmul(x, variable(embedding.embeddings), transpose_b=True)
+    return tf.matmul(x, variable(embedding.reverse_embeddings))

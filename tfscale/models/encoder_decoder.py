@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfscale.config import Precision, TransformerConfig, to_dict
 from tfscale.models.attention import MASKED
-from tfscale.models.cached import cached_dense, cached_norm, variable
+from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
 from tfscale.models.cross_attention import DecoderBlock
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import PositionEmbedding, TransformerBlock, norm_layer, normal_initializers
@@ -219,12 +219,7 @@ class EncoderDecoder(keras.Model):
                 memory["source_mask"],
             )  # fmt: skip
         x = tf.reshape(cached_norm(self.decoder_norm, x), (tokens.shape[0], self.config.hidden_dim))
-        if self.narrow is not None:
-            x = cached_dense(self.narrow, x)
-        if self.config.tie_embeddings:
-            logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
-        else:
-            logits = tf.matmul(x, variable(self.token_embedding.reverse_embeddings))
+        logits = cached_logits(self.token_embedding, self.narrow, x)
         return tf.reshape(logits, (tokens.shape[0], 1, self.config.vocabulary_size)), cache
 
     def _embedded_cached(self, tokens: tf.Tensor, stack: int, positions: tf.Tensor) -> tf.Tensor:

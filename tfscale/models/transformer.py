@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.config import Precision, TransformerConfig
-from tfscale.models.cached import cached_dense, cached_norm, variable
+from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
 from tfscale.models.configured import Configured
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import PositionEmbedding, TransformerBlock, norm_layer, normal_initializers
@@ -196,12 +196,7 @@ class TransformerLM(TransformerNetwork):
         if not with_logits:
             return None, cache
         x = tf.reshape(cached_norm(self.final_norm, x), (length, width))
-        if self.narrow is not None:
-            x = cached_dense(self.narrow, x)
-        if self.config.tie_embeddings:
-            logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
-        else:
-            logits = tf.matmul(x, variable(self.token_embedding.reverse_embeddings))
+        logits = cached_logits(self.token_embedding, self.narrow, x)
         return tf.reshape(logits, (1, length, self.config.vocabulary_size)), cache
 
 

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.models.attention import MASKED
-from tfscale.models.cached import cached_dense, cached_norm, variable
+from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.transformer import TransformerLM, scaled
 from tfscale.tasks.sequences import SequenceEncoder
@@ -90,10 +90,7 @@ class _OfPrefix:
         for i, block in enumerate(base.blocks):
             x, state[f"k_{i}"], state[f"v_{i}"] = block.cached(x, state[f"k_{i}"], state[f"v_{i}"], place[None], mask)
         x = tf.reshape(cached_norm(base.final_norm, x), (tokens.shape[0], base.config.hidden_dim))
-        x = x if base.narrow is None else cached_dense(base.narrow, x)
-        if base.config.tie_embeddings:
-            return tf.matmul(x, variable(base.token_embedding.embeddings), transpose_b=True), state
-        return tf.matmul(x, variable(base.token_embedding.reverse_embeddings)), state
+        return cached_logits(base.token_embedding, base.narrow, x), state
 
     def _embedded(self, tokens: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         base: Any = self.base
