@@ -95,7 +95,7 @@ def test_recurrent_dropout_of_an_lstm_is_one_mask_on_the_state_with_its_gradient
     def by_hand(projected, recurrent):
         h, c, out = zeros, zeros, []
         for t in range(5):
-            h, c, _ = recurrent_layers.lstm_step(projected[t] + (h * mask) @ recurrent, c)
+            h, c = recurrent_layers.lstm_step(projected[t] + (h * mask) @ recurrent, c)
             out.append(h)
         return tf.stack(out)
 

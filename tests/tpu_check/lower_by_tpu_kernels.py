@@ -58,7 +58,8 @@ def train_step(config, replicas):
         if replicas > 1:
             sums = [tpu_ops.cross_replica_sum(x, [list(range(replicas))]) for x in sums]
         *gradients, nll, tokens = sums
-        gradients, nll, *rest = step._mean_gradients(gradients, nll, tokens, tf.constant(scale))
+        factor, nll, *rest = step._mean_factor(gradients, nll, tokens, tf.constant(scale))
+        gradients = [gradient * factor for gradient in gradients]
         new_weights, new_state = optimizer.stateless_apply(list(state), gradients, list(weights))
         return [nll, *rest, *map(tf.convert_to_tensor, [*new_weights, *new_state])]
 

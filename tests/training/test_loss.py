@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from training.conftest import CONFIGS, LENGTH, VOCABULARY
+from training.conftest import CONFIGS, LENGTH, VOCABULARY, compiled_program
 
 from tfscale import models
 from tfscale.training.language_model import LanguageModel
@@ -75,6 +75,27 @@ def test_chunks_equal_the_whole(name, chunk_tokens, smoothing, xla):
     assert float(got_nll) == pytest.approx(float(nll), rel=1e-6)
     for got, expected in zip([got_hidden, *got_variables], [of_hidden, *of_variables], strict=True):
         assert np.abs(got - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_loss_for_xla_is_that_of_tensorflow(compiled, smoothing):
+    """Also where logits are far apart, and in their gradient."""
+    rng = np.random.default_rng(5)
+    logits = np.concatenate([rng.normal(0, 2, (2, 3, 11)), rng.normal(0, 3e4, (2, 3, 11))], 1).astype("float32")
+    targets, weights = rng.integers(0, 11, (2, 6)).astype("int32"), rng.random((2, 6)).astype("float32")
+
+    def losses(logits, xla):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss, nll = token_losses(logits, targets, smoothing, xla)
+            total = tf.reduce_sum(loss * weights)
+        return loss, nll, tape.gradient(total, logits)
+
+    expected = losses(tf.constant(logits), False)
+    found = tf.function(lambda x: losses(x, True), jit_compile=compiled)(tf.constant(logits))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-6, atol=2e-6)
 
 
 def test_gradients_by_hand():
@@ -158,10 +179,8 @@ def test_no_program_holds_the_logits(windows):
     for chunk_tokens, there in ((0, True), (32, False)):
         model = LanguageModel(models.build_network(CONFIGS["transformer"]))
         model.compile(keras.optimizers.SGD(0.1), loss_chunk_tokens=chunk_tokens)
-        step = model.train_step_runner
         ids, targets = (tf.constant(x[:16]) for x in windows)
-        ones = tf.ones(ids.shape)
-        program = step._step_alone.experimental_get_compiler_ir(ids, targets, ones)(stage="optimized_hlo")
+        program = compiled_program(model.train_step_runner, ids, targets)
         sizes = (f"[16,{LENGTH},{VOCABULARY}]", f"[{16 * LENGTH},{VOCABULARY}]")
         assert any(size in program for size in sizes) is there
         assert f"[32,{VOCABULARY}]" in program or there

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from training.conftest import CONFIGS, LENGTH, VOCABULARY
+from training.conftest import CONFIGS, LENGTH, VOCABULARY, compiled_program
 
 from tfscale import models
 from tfscale.errors import ConfigError
@@ -81,8 +81,7 @@ def test_xla_keeps_the_second_computation_of_each_block(windows):
     for remat in (False, True):
         model = LanguageModel(models.build_network(CONFIGS["transformer"]))
         model.compile(keras.optimizers.SGD(0.1), remat=remat)
-        compiled = model.train_step_runner._step_alone.experimental_get_compiler_ir(ids, targets, tf.ones(ids.shape))
-        program = compiled(stage="optimized_hlo")
+        program = compiled_program(model.train_step_runner, ids, targets)
         found[remat] = [len(re.findall(rf" {operation}\(", program)) for operation in ("while", "dot")]
     assert found[False][0] == 0
     assert found[True] == [2, found[False][1] + 2 * 5]

@@ -169,7 +169,7 @@ class LSTMLM(RecurrentLM):
         gates = (
             tf.matmul(x, variable(cell.kernel)) + variable(cell.bias) + tf.matmul(h, variable(cell.recurrent_kernel))
         )
-        return list(lstm_step(gates, c)[:2])
+        return list(lstm_step(gates, c))
 
 
 @keras.saving.register_keras_serializable("tfscale")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfscale.models.dropout import dropped
@@ -53,15 +54,15 @@ class _Sequence:
         cell = self.cell
         x = tf.transpose(sequences, (1, 0, 2))
         time, batch, width = _dimensions(x)
-        recurrent = tf.cast(tf.convert_to_tensor(cell.recurrent_kernel), x.dtype)
+        recurrent = _tensor(cell.recurrent_kernel, x.dtype)
         masks = None
         if training and self.weight_drop:
             recurrent = dropped(recurrent, self.weight_drop, cell.seed_generator.next())
         if training and cell.recurrent_dropout:
             shape = (batch, cell.units)
             masks = dropped(tf.ones(shape, x.dtype), cell.recurrent_dropout, cell.seed_generator.next(), shape)
-        projected = tf.matmul(tf.reshape(x, (-1, width)), tf.cast(tf.convert_to_tensor(cell.kernel), x.dtype))
-        projected += tf.cast(self._input_bias(), x.dtype)
+        projected = tf.matmul(tf.reshape(x, (-1, width)), _tensor(cell.kernel, x.dtype))
+        projected += _tensor(self._input_bias(), x.dtype)
         projected = tf.reshape(projected, (time, batch, projected.shape[-1]))
         if initial_state is None:
             # The first state of a cell is the output; an LSTM's second one stays float32.
@@ -113,7 +114,7 @@ class LSTM(_Sequence, keras.layers.LSTM):
     state_count = 2
 
     def _input_bias(self):
-        return tf.convert_to_tensor(self.cell.bias)
+        return self.cell.bias
 
     def _steps(self, projected, recurrent, states, mask):
         h, c = states
@@ -128,10 +129,10 @@ class GRU(_Sequence, keras.layers.GRU):
     state_count = 1
 
     def _input_bias(self):
-        return tf.convert_to_tensor(self.cell.bias)[0]
+        return self.cell.bias[0]
 
     def _steps(self, projected, recurrent, states, mask):
-        bias = tf.cast(tf.convert_to_tensor(self.cell.bias)[1], projected.dtype)
+        bias = _tensor(self.cell.bias[1], projected.dtype)
 
         def step(x, h):
             seen = h if mask is None else h * mask
@@ -147,7 +148,7 @@ class SimpleRNN(_Sequence, keras.layers.SimpleRNN):
     state_count = 1
 
     def _input_bias(self):
-        return tf.convert_to_tensor(self.cell.bias)
+        return self.cell.bias
 
     def _steps(self, projected, recurrent, states, mask):
         def step(x, h):
@@ -156,15 +157,14 @@ class SimpleRNN(_Sequence, keras.layers.SimpleRNN):
         return _loop(step, projected, states[0])
 
 
-def lstm_step(gates: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """One step of an LSTM in float32: gates (B, 4 U) before their activation and c (B, U) -> h, c, gates after it.
+def lstm_step(gates: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """One step of an LSTM in float32: gates (B, 4 U) before their activation and c (B, U) -> h, c.
 
     The order of the gates is Keras's: input, forget, candidate, output.
     """
     take, keep, candidate, show = tf.split(gates, 4, axis=-1)
-    take, keep, candidate, show = tf.sigmoid(take), tf.sigmoid(keep), tf.tanh(candidate), tf.sigmoid(show)
-    c = keep * c + take * candidate
-    return show * tf.tanh(c), c, tf.concat([take, keep, candidate, show], -1)
+    c = tf.sigmoid(keep) * c + tf.sigmoid(take) * tf.tanh(candidate)
+    return tf.sigmoid(show) * tf.tanh(c), c
 
 
 def gru_step(x: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
@@ -196,39 +196,46 @@ def lstm_sequence(
     dtype = projected.dtype
     time, batch, _ = _dimensions(projected)
     units = recurrent.shape[0]
+    # sigmoid(z) = (1 + tanh(z / 2)) / 2. Of one function for all four gates XLA makes one loop, of vector instructions.
+    halved = tf.constant(np.repeat([0.5, 0.5, 1.0, 0.5], units), tf.float32)
 
     @tf.custom_gradient
     def run(projected, recurrent, h0, c0):
         arrays = [_array(time, dtype, (h0.shape[0], units)), _array(time, tf.float32, (h0.shape[0], units)),
                   _array(time, dtype, (h0.shape[0], 4 * units))]  # fmt: skip
 
-        def forward(t, h, c, outputs, cells, activations):
-            seen = h if mask is None else h * mask
-            gates = tf.cast(projected[t] + tf.matmul(seen, recurrent), tf.float32)
-            h, c, gates = lstm_step(gates, c)
-            h = tf.cast(h, dtype)
-            return t + 1, h, c, outputs.write(t, h), cells.write(t, c), activations.write(t, tf.cast(gates, dtype))
+        def forward(t, h, c, outputs, cells, gates):
+            z = projected[t] + tf.matmul(h if mask is None else h * mask, recurrent)
+            activations = tf.tanh(tf.cast(z, tf.float32) * halved)
+            take, keep, candidate, show = tf.split(activations, 4, axis=-1)
+            c = 0.5 * ((1 + keep) * c + (1 + take) * candidate)
+            h = tf.cast(0.5 * (1 + show) * tf.tanh(c), dtype)
+            # In half precision an activation near 1 or -1 would lose what its gradient is made of; z does not.
+            kept = activations if dtype == tf.float32 else z
+            return t + 1, h, c, outputs.write(t, h), cells.write(t, c), gates.write(t, kept)
 
         _, h, c, *arrays = _while(time, forward, (0, h0, c0, *arrays))
-        outputs, cells, activations = (array.stack() for array in arrays)
+        outputs, cells, gates = (array.stack() for array in arrays)
 
         def gradient(d_outputs, d_h, d_c):
-            take, keep, candidate, show = tf.split(tf.cast(activations, tf.float32), 4, axis=-1)
+            activations = gates if dtype == tf.float32 else tf.tanh(tf.cast(gates, tf.float32) * halved)
+            take, keep, candidate, show = tf.split(activations, 4, axis=-1)
             before = tf.concat([c0[None], cells[:-1]], 0)
             tanh = tf.tanh(cells)
             # All factors that do not wait for the gradient of the step after, for all steps at once.
-            of_c = show * (1 - tanh * tanh)
-            of_gates = tf.concat(
-                [candidate * take * (1 - take), before * keep * (1 - keep), take * (1 - candidate * candidate)], -1
-            )
-            of_show = tanh * show * (1 - show)
+            of_c = 0.5 * (1 + show) * (1 - tanh * tanh)
+            of_take = 0.25 * candidate * (1 - take * take)
+            of_keep = 0.25 * before * (1 - keep * keep)
+            of_candidate = 0.5 * (1 + take) * (1 - candidate * candidate)
+            of_show = 0.25 * tanh * (1 - show * show)
+            keep = 0.5 * (1 + keep)
             turned = tf.transpose(recurrent)
 
             def backward(t, d_h, d_c, d_gates):
                 at = time - 1 - t
                 d_h = tf.cast(d_h + d_outputs[at], tf.float32)
                 d_c = d_c + d_h * of_c[at]
-                d = tf.concat([tf.tile(d_c, (1, 3)) * of_gates[at], d_h * of_show[at]], -1)
+                d = tf.concat([d_c * of_take[at], d_c * of_keep[at], d_c * of_candidate[at], d_h * of_show[at]], 1)
                 d = tf.cast(d, dtype)
                 d_h = tf.matmul(d, turned)
                 return t + 1, d_h if mask is None else d_h * mask, d_c * keep[at], d_gates.write(at, d)
@@ -269,6 +276,10 @@ def _while(time: Any, body: Callable, start: Sequence[Any]) -> Sequence[Any]:
 
 def _array(time: Any, dtype: tf.DType, shape: Any) -> tf.TensorArray:
     return tf.TensorArray(dtype, time, element_shape=shape)
+
+
+def _tensor(weight: Any, dtype: tf.DType) -> tf.Tensor:
+    return tf.cast(tf.convert_to_tensor(weight), dtype)
 
 
 def _dimensions(x: tf.Tensor) -> list[Any]:

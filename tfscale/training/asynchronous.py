@@ -157,11 +157,11 @@ class AsynchronousStep(TrainStep):
             self.tables.read(weight, rows) if weight in self.tables else tf.convert_to_tensor(weight.value)
             for weight in [*self.network.trainable_variables, *self.frozen]
         ]
-        gradients, nll, tokens, norm, finite = self._replica_gradients(
+        sums, factor, nll, tokens, norm, finite = self._replica_gradients(
             ids, targets, weights, draw=number, values=[*read, rows.ids]
         )
         if finite:
-            self._update_variables(self._per_shard(gradients, rows))
+            self._update_variables(self._per_shard([gradient * factor for gradient in sums], rows))
         if self.scales_loss:
             self._adjust_loss_scale(finite)
         if not finite:

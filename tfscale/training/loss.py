@@ -41,13 +41,16 @@ def check_offers_hidden_states(network: keras.Model, option: str) -> None:
         )
 
 
-def token_losses(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0) -> tuple[tf.Tensor, tf.Tensor]:
+def token_losses(
+    logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0, xla: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Loss to minimize and loss to report of each token, in nats.
 
     Args:
         logits: (..., V) float32.
         targets: ids (...) int32.
         label_smoothing: probability mass spread over the vocabulary (Szegedy et al. 2016).
+        xla: whether XLA compiles it: what is best for one is not for the other.
 
     Returns:
         Cross-entropy (...) with label smoothing, and without.
@@ -55,11 +58,36 @@ def token_losses(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float =
     Example:
         loss, nll = token_losses(network(ids), targets, 0.1)
     """
-    nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+    if xla:
+        nll = _cross_entropy(logits, targets)
+    else:
+        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
     if not label_smoothing:
         return nll, nll
     uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
     return (1 - label_smoothing) * nll + label_smoothing * uniform, nll
+
+
+@tf.custom_gradient
+def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> Any:
+    """The cross-entropy of each token, (..., V) and (...) -> (...).
+
+    XLA makes two passes over all logits of TensorFlow's own, on one core of a CPU, to find those of the targets. Here
+    they are gathered. Without XLA TensorFlow's own needs half of the memory.
+    """
+    width = logits.shape[-1]
+    rows, at = tf.reshape(logits, (-1, width)), tf.reshape(targets, (-1,))
+    highest = tf.reduce_max(rows, axis=-1, keepdims=True)
+    exponentials = tf.exp(rows - highest)
+    sums = tf.reduce_sum(exponentials, axis=-1, keepdims=True)
+    nll = (highest + tf.math.log(sums))[:, 0] - tf.gather(rows, at, batch_dims=1)
+
+    def gradient(upstream):
+        there = tf.cast(tf.range(width, dtype=at.dtype)[None] == at[:, None], rows.dtype)
+        of_rows = (exponentials * (1 / sums) - there) * tf.reshape(upstream, (-1, 1))
+        return tf.reshape(of_rows, tf.shape(logits)), None
+
+    return tf.reshape(nll, tf.shape(targets)), gradient
 
 
 def penalties(network: keras.Model, scope: keras.StatelessScope) -> list[tf.Tensor]:
@@ -102,6 +130,7 @@ def chunked_loss_and_gradients(
     label_smoothing: float = 0.0,
     teacher: Teacher | None = None,
     taught: tf.Tensor | None = None,
+    xla: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """The loss, and the gradient of `scale` x its weighted sum with respect to hidden states and output weights.
 
@@ -116,6 +145,7 @@ def chunked_loss_and_gradients(
         label_smoothing: as in `token_losses`.
         teacher: what the student learns from besides the targets.
         taught: the teacher's hidden states (B, T, ...).
+        xla: as in `token_losses`.
 
     Returns:
         Weighted sum of the losses in nats without label smoothing; the gradient (B, T, D) of the hidden states; and
@@ -143,7 +173,7 @@ def chunked_loss_and_gradients(
         with tf.GradientTape() as tape:
             tape.watch([state, *(v for v in variables if not isinstance(v, tf.Variable))])
             logits = network.project(state)
-            loss, nll = token_losses(logits, targets[index], label_smoothing)
+            loss, nll = token_losses(logits, targets[index], label_smoothing, xla)
             if teacher is not None:
                 loss = teacher.blend(loss, logits, lesson)
             scaled = tf.reduce_sum(loss * weights[index]) * scale

@@ -23,6 +23,7 @@ from tfscale.models.weight_formats import WeightFormat, rounded
 from tfscale.training.averages import local_value
 from tfscale.training.checkpoint import network_state
 from tfscale.training.distillation import Teacher
+from tfscale.training.gradients import global_norm
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss_and_gradients, penalties, token_losses
 from tfscale.training.step_options import BlockResult, StepOptions, check_optimizer
 from tfscale.training.workers import lost_workers
@@ -104,12 +105,14 @@ class TrainStep:
         def compiled(function: Callable, on: bool = True) -> Callable:
             return tf.function(function, jit_compile=True) if options.xla and on else function
 
-        # On one device a step is one XLA program. Several replicas communicate between its parts, and their optimizer
-        # writes through the strategy, which XLA cannot compile: there the parts are compiled each by itself.
+        # On one device a step is two XLA programs, gradients and update, because a condition around the update would
+        # have XLA compute both outcomes and copy the optimizer's state. Several replicas communicate between the parts
+        # of the first, and write through the strategy in the second, which XLA cannot compile.
         in_parts = self.replicas > 1 or self.in_parts
         self._forward_backward = compiled(self._micro_batch, in_parts)
-        self._scale_and_clip = compiled(self._mean_gradients, in_parts)
-        self._step_alone = compiled(self._gradients_and_update)
+        self._factor = compiled(self._mean_factor, in_parts)
+        self._gradients_alone = compiled(self._replica_gradients)
+        self._update_alone = compiled(self._scale_and_update)
         self._block = tf.function(self._run_block)
 
     def _optimized_weights(self) -> list[keras.Variable]:
@@ -164,12 +167,14 @@ class TrainStep:
             numbers = self.strategy.run(self._gradients_and_update, args=batch)
             nll, tokens, norm, finite = (first(x)[0] for x in numbers)
         elif self.replicas == 1:
-            nll, tokens, norm, finite = self._step_alone(*batch)
+            sums, factor, nll, tokens, norm, finite = self._gradients_alone(*batch)
+            if finite:
+                self._update_alone(sums, factor)
         else:
-            gradients, *numbers = self.strategy.run(self._replica_gradients, args=batch)
+            sums, factor, *numbers = self.strategy.run(self._replica_gradients, args=batch)
             nll, tokens, norm, finite = (first(x)[0] for x in numbers)
             if finite:
-                self.strategy.run(self._update_variables, args=(gradients,))
+                self.strategy.run(self._scale_and_update, args=(sums, factor))
         if self.scales_loss:
             self._adjust_loss_scale(finite)
         if not finite:
@@ -187,14 +192,16 @@ class TrainStep:
         self.steps_since_overflow.assign(tf.where(grow, tf.zeros((), tf.int64), since))
 
     def _gradients_and_update(self, ids, targets, weights=None):
-        """The step of the only replica: (B, T) -> loss sum, token count, gradient norm, all finite."""
-        gradients, nll, tokens, norm, finite = self._replica_gradients(ids, targets, weights)
+        """A replica's whole step as one program: (B / R, T) -> loss sum, token count, gradient norm, all finite."""
+        sums, factor, nll, tokens, norm, finite = self._replica_gradients(ids, targets, weights)
         if finite:
-            self._update_variables(gradients)
+            self._scale_and_update(sums, factor)
         return nll, tokens, norm, finite
 
     def _replica_gradients(self, ids, targets, weights=None, draw=None, values=()):
-        """One replica's share (B / R, T) -> global mean gradients, loss sum, token count, gradient norm, all finite."""
+        """One replica's share (B / R, T) -> global sums of the gradients of the scaled loss, the factor that makes them
+        the clipped mean gradients, loss sum, token count, norm of the mean gradients, all finite.
+        """
         weights = tf.ones(ids.shape) if weights is None else weights
         micro = self.options.micro_batches
         context = tf.distribute.get_replica_context()
@@ -221,7 +228,7 @@ class TrainStep:
         if self.replicas > 1:
             sums = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
         *gradients, nll, tokens = sums
-        return self._scale_and_clip(gradients, nll, tokens, scale)
+        return gradients, *self._factor(gradients, nll, tokens, scale)
 
     def _micro_batch(self, ids, targets, weights, scale, draw, values=()):
         """(b, T) -> gradients of the scaled loss sum, then the loss sum in nats and the token count.
@@ -255,7 +262,7 @@ class TrainStep:
                     "use layers whose only state is their weights, such as layer normalization"
                 )
             if not options.loss_chunk_tokens:
-                loss, nll = token_losses(result, targets, options.label_smoothing)
+                loss, nll = token_losses(result, targets, options.label_smoothing, options.xla)
                 if teacher is not None:
                     loss = teacher.blend(loss, result, taught)
                 result = tf.reduce_sum(loss * weights) * scale
@@ -273,7 +280,7 @@ class TrainStep:
                 nll, upstream, sums = chunked_loss_and_gradients(
                     network, result, targets, weights, scale, read,
                     chunk_tokens=options.loss_chunk_tokens, label_smoothing=options.label_smoothing,
-                    teacher=teacher, taught=taught,
+                    teacher=teacher, taught=taught, xla=options.xla,
                 )  # fmt: skip
             of_output = {id(v): value for v, value in zip(outputs, sums, strict=True)}
         upstreams = [tf.ones_like(result) if upstream is None else upstream, *map(tf.ones_like, added)]
@@ -300,14 +307,17 @@ class TrainStep:
         """The same of the teacher's network."""
         return network.hidden_states(ids) if self.options.loss_chunk_tokens else network(ids, training=False)
 
-    def _mean_gradients(self, gradients, nll, tokens, scale):
-        gradients = [g / (tf.maximum(tokens, 1.0) * scale) for g in gradients]
-        norm = tf.linalg.global_norm(gradients)
+    def _mean_factor(self, gradients, nll, tokens, scale):
+        # The gradients themselves are multiplied by it in the update, where that costs no pass over memory.
+        mean = 1 / (tf.maximum(tokens, 1.0) * scale)
+        norm = global_norm(gradients) * mean
         finite = tf.math.is_finite(norm) & tf.math.is_finite(nll)
         if self.options.clip_norm:
-            factor = self.options.clip_norm / tf.maximum(norm, self.options.clip_norm)
-            gradients = [g * factor for g in gradients]
-        return gradients, nll, tokens, norm, finite
+            mean *= self.options.clip_norm / tf.maximum(norm, self.options.clip_norm)
+        return mean, nll, tokens, norm, finite
+
+    def _scale_and_update(self, sums, factor):
+        self._update_variables([gradient * factor for gradient in sums])
 
     def _update_variables(self, gradients):
         self.optimizer.apply(gradients, self.weights)
