@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfscale.errors import ConfigError, PromptError
 from tfscale.evaluation.generation import causal_mask, prefill_chunk
 from tfscale.models import Network
+from tfscale.models.decoding import CachedModel
 
 
 class KerasDecoder:
@@ -28,12 +29,12 @@ class KerasDecoder:
         generate(KerasDecoder(run.network), run.tokenizer, "def main(", max_tokens=40).text
     """
 
-    def __init__(self, network: Network, prefill_lengths: Sequence[int] = (8, 64)):
+    def __init__(self, network: Network | CachedModel, prefill_lengths: Sequence[int] = (8, 64)):
         if not hasattr(network, "cached_step"):
             raise ConfigError(
                 f"{type(network).__name__} does not write text: it fills gaps (tfscale fill), or has no cached_step"
             )
-        self.network = network
+        self.network: Any = network
         self._spec = network.cache_spec()
         self.context_length = network.config.sequence_length if network.config.family == "transformer" else None
         self.prefill_lengths = [n for n in prefill_lengths if n <= (self.context_length or 0)]

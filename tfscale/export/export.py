@@ -1,12 +1,12 @@
 """A trained run to a folder for the device: the file, its tokenizer, a description, and the proof that it is right."""
 
-import importlib.metadata
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfscale.config import ExportConfig, to_dict
+from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, DataError, TokenizerError
+from tfscale.export.folder import describe, versions
 from tfscale.export.held_out import held_out_tokens
 from tfscale.export.litertlm import build_bundle, check_bundle, check_bundle_text
 from tfscale.export.parity import check_parity, require
@@ -14,16 +14,12 @@ from tfscale.export.saved_model import FOLDER as SAVED_MODEL
 from tfscale.export.saved_model import check_saved_model, write_saved_model
 from tfscale.export.scoring import export_keras
 from tfscale.export.texts import write_texts
-from tfscale.export.tflite import export_tflite, usable_prefill_lengths
+from tfscale.export.tflite import export_tflite
 from tfscale.export.web import check_web, write_page
-from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
-from tfscale.models import Network
-from tfscale.models.weight_formats import weight_formats
+from tfscale.files import atomic_directory, atomic_write, claim_directory, write_json
 
 if TYPE_CHECKING:
     from tfscale.training.run_folder import Run
-
-FORMAT_VERSION = 1
 
 
 def export_run(
@@ -85,11 +81,11 @@ def export_run(
         if os.path.exists(keras_file):
             report["sizes"]["keras_bytes"] = os.path.getsize(keras_file)
         report |= {
-            "format": config.format, "held_out": {"source": source, "tokens": len(tokens)}, "versions": _versions(),
+            "format": config.format, "held_out": {"source": source, "tokens": len(tokens)}, "versions": versions(),
             "output": config.output,
         }  # fmt: skip
         write_json(os.path.join(folder, "parity.json"), report)
-        write_texts(folder, run, report, metadata)
+        write_texts(folder, network, tokenizer, report, metadata, os.path.join(run.directory, "history.jsonl"))
     return report
 
 
@@ -151,50 +147,3 @@ def _write_saved_model(
     report = check_saved_model(run.network, directory, tokens, run.tokenizer.end_id)
     require(report)
     return report, metadata
-
-
-def describe(network: Network, tokenizer: Any, config: ExportConfig, path: str) -> dict[str, Any]:
-    """The content of model.json: what a program must know to run the file at `path`."""
-    transformer = network.config.family == "transformer"
-    return {
-        "format_version": FORMAT_VERSION,
-        "family": network.config.family,
-        "model": to_dict(network.config),
-        "context_length": network.config.sequence_length if transformer else None,
-        "end_id": tokenizer.end_id,
-        "vocabulary_size": network.config.vocabulary_size,
-        "tokenizer": "tokenizer",
-        "tokenizer_digest": tokenizer.digest,
-        "quantize": config.quantize,
-        "format": config.format,
-        "file": os.path.basename(path),
-        "sha256": sha256_file(path),
-        "cache": {name: list(shape) for name, shape in network.cache_spec().items()},
-        "bytes_per_token": _bytes_per_token(network, config),
-        "prefill_lengths": usable_prefill_lengths(network, config.prefill_lengths),
-        "tfscale_version": _version("tfscale"),
-    }
-
-
-def _bytes_per_token(network: Network, config: ExportConfig) -> int:
-    """Bytes of weights that decoding a token reads: all but those of tables of which it looks up one row."""
-    formats = weight_formats(network, config.quantize)
-    read = {id(weight) for weight in network.output_variables}
-    return sum(
-        formats[weight.path].bytes_of(tuple(weight.shape))
-        for weight in network.weights
-        if weight.name != "embeddings" or id(weight) in read
-    )
-
-
-def _versions() -> dict[str, str]:
-    packages = ("tfscale", "tensorflow", "keras", "ai-edge-litert", "litert-quantizer")
-    return {package: _version(package) for package in packages}
-
-
-def _version(package: str) -> str:
-    if package == "tfscale":
-        from tfscale import __version__
-
-        return __version__
-    return importlib.metadata.version(package)

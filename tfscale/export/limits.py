@@ -43,6 +43,13 @@ LIMITS: dict[Quantization, Limits] = {
     "int4_all": Limits(None, 0.03, 0.9, 0.1, 0.1),
 }
 
+UNROUNDED: dict[Quantization, Limits] = {
+    # Where the converter chooses what it rounds, the network's own weights are the reference.
+    "none": LIMITS["none"],
+    "float16": Limits(None, 5e-3, 0.98, 1e-3, 0.02),
+    "int8": Limits(None, 0.05, 0.9, 1e-2, 0.2),
+}
+
 
 class Checks:
     """Collects measured values with their limits."""

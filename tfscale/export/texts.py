@@ -1,34 +1,36 @@
 """What a person reads of an export: README.md and report.html."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tfscale.export.readme import readme
 from tfscale.files import atomic_write
 from tfscale.report import read_history, render_report
-
-if TYPE_CHECKING:
-    from tfscale.training.run_folder import Run
+from tfscale.text.tokenizers import Tokenizer
 
 
-def write_texts(folder: str, run: "Run", report: dict[str, Any], metadata: dict[str, Any]) -> None:
+def write_texts(
+    folder: str, network: Any, tokenizer: Tokenizer, report: dict[str, Any], metadata: dict[str, Any], history: str = ""
+) -> None:
     """Writes README.md and report.html.
 
     Args:
         folder: the export folder.
-        run: where the network comes from.
+        network: what was exported.
+        tokenizer: its tokenizer.
         report: the content of parity.json.
         metadata: that of model.json.
+        history: history.jsonl of its run, where there is one.
     """
-    parameters = sum(int(np.prod(weight.shape)) for weight in run.network.trainable_weights)
+    parameters = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
     greedy = report.get("greedy", {"prompt": "", "file": ""})
     prompt = greedy["prompt"]
     short = prompt.splitlines()[0][:40] if prompt.strip() else ""
     text = readme(
-        metadata, report, parameters=parameters, tokenizer_kind=run.tokenizer.kind, prompt=short,
-        prompt_ids=[run.tokenizer.end_id, *run.tokenizer.encode(short)],
+        metadata, report, parameters=parameters, tokenizer_kind=tokenizer.kind, prompt=short,
+        prompt_ids=[tokenizer.end_id, *tokenizer.encode(short)],
     )  # fmt: skip
     with atomic_write(os.path.join(folder, "README.md"), "w") as file:
         file.write(text)
@@ -46,7 +48,7 @@ def write_texts(folder: str, run: "Run", report: dict[str, Any], metadata: dict[
         os.path.join(folder, "report.html"),
         f"{metadata['family'].capitalize()} for {names[metadata['format']]}, {metadata['quantize']} weights",
         [section for section in sections if section[2]],
-        history=read_history(os.path.join(run.directory, "history.jsonl")),
+        history=read_history(history) if history else [],
         samples=[(prompt, greedy["file"])] if prompt else [],
         checks=report["checks"],
     )

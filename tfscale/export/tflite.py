@@ -27,6 +27,7 @@ from tfscale.export.flatbuffer import (
     share_quantization_parameters,
 )
 from tfscale.models import Network
+from tfscale.models.decoding import CachedModel
 from tfscale.models.weight_formats import BLOCKS, stored_bytes
 
 _IN_INT4: dict[Quantization, dict[str, str]] = {
@@ -68,19 +69,25 @@ def export_tflite(network: Network, quantize: Quantization = "none", prefill_len
     return convert(network, signatures(network, prefill_lengths), quantize)
 
 
-def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> bytes:
+def convert(network: Any, functions: dict[str, Any], quantize: Quantization, by_converter: bool = False) -> bytes:
     """The file of some functions of a network, `decode` first.
 
     Args:
         network: has all weights that the functions read, each in a layer.
         functions: concrete functions by the name of their signature.
         quantize: as for `export_tflite`.
+        by_converter: int8 is the converter's dynamic range, for networks whose products are not those of `cached_step`.
 
     Raises:
         ExportError: TFLite has no built-in operation for a part of the network, or the file lacks weights.
     """
     with silence():
-        content = _convert(network, functions, float16=quantize == "float16")
+        if by_converter:
+            content = to_tflite(network, functions, quantize)
+            refuse_custom_operations(content)
+            check_weights_present(content, smallest_bytes(network.weights, quantize))
+            return content
+        content = to_tflite(network, functions, "float16" if quantize == "float16" else "none")
         refuse_custom_operations(content)
         check_weights_present(content, stored_bytes(network, "float16" if quantize == "float16" else "none"))
         if quantize in _IN_INT4:
@@ -89,14 +96,16 @@ def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> 
     return content
 
 
-def usable_prefill_lengths(network: Network, prefill_lengths: Sequence[int]) -> list[int]:
+def usable_prefill_lengths(network: Network | CachedModel, prefill_lengths: Sequence[int]) -> list[int]:
     """The prompt lengths that the file of this network gets: sorted, once each, none above the context."""
     if network.config.family != "transformer":
         return []
     return sorted({length for length in prefill_lengths if length <= network.config.sequence_length})
 
 
-def signatures(network: Network, prefill_lengths: Sequence[int]) -> dict[str, tf.types.experimental.ConcreteFunction]:
+def signatures(
+    network: Network | CachedModel, prefill_lengths: Sequence[int]
+) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """The functions of the file by name, `decode` first."""
     names = {"decode": (1, True)}
     names |= {f"prefill_{n}": (n, False) for n in usable_prefill_lengths(network, prefill_lengths)}
@@ -118,7 +127,7 @@ def check_weights_present(content: bytes, expected: int) -> None:
         )
 
 
-def _signature(network: Network, length: int, with_logits: bool) -> tf.types.experimental.ConcreteFunction:
+def _signature(network: Any, length: int, with_logits: bool) -> tf.types.experimental.ConcreteFunction:
     spec = {"tokens": tf.TensorSpec((1, length), tf.int32, name="tokens")}
     if network.config.family == "transformer":
         context = network.config.sequence_length
@@ -134,8 +143,28 @@ def _signature(network: Network, length: int, with_logits: bool) -> tf.types.exp
     return tf.function(step).get_concrete_function(**spec)
 
 
-def _convert(network: Any, functions: dict, float16: bool) -> bytes:
-    module = tf.Module()
+def smallest_bytes(weights: Sequence[Any], quantize: Quantization) -> int:
+    """Bytes of weights of which the converter stores all in the recipe's type, "none", "float16" or "int8".
+
+    It leaves matrices below 1,024 weights in float32; nothing is ever smaller than this.
+    """
+    bits = {"none": 32, "float16": 16, "int8": 8}[quantize]
+    return sum(int(np.prod(weight.shape)) * bits // 8 for weight in weights)
+
+
+def to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None) -> bytes:
+    """What TensorFlow's converter makes of the functions of a network.
+
+    Args:
+        network: has the weights.
+        functions: concrete functions by the name of their signature.
+        quantize: "none", "float16" or "int8", the converter's dynamic range.
+        module: has other variables that the functions read.
+
+    Raises:
+        ExportError: TFLite has no built-in operation for a part of the network.
+    """
+    module = module or tf.Module()
     # The converter finds variables through the module; it does not see those inside Keras's own variables.
     module.weights = [weight.value for weight in network.weights]
     with tempfile.TemporaryDirectory(prefix="tfscale-export-") as directory:
@@ -145,8 +174,9 @@ def _convert(network: Any, functions: dict, float16: bool) -> bytes:
         # Otherwise the scale of the last normalization is multiplied into the output projection, and a table that is
         # also the embedding is stored twice.
         converter._experimental_disable_fuse_mul_and_fc = True
-        if float16:
+        if quantize != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
         try:
             return converter.convert()

@@ -51,8 +51,8 @@ def from_keras_hub(
     if name is None:
         known = ", ".join(kind.removesuffix("Backbone") for kind in _READERS)
         raise ConfigError(
-            f"{type(backbone).__name__} is not an architecture that tfscale knows: {known}. As it is, it can be "
-            "trained by LanguageModel, and exported by export_keras to a file that scores"
+            f"{type(backbone).__name__} is not an architecture that tfscale knows: {known}. As it is, its CausalLM is "
+            "exported by tfscale.export_keras to a file that generates"
         )
     options, read = _READERS[name](backbone)
     learned = options.pop("positions_of", None)

@@ -1,0 +1,60 @@
+"""model.json of an export: what a program must know to run its file."""
+
+import importlib.metadata
+import os
+from typing import Any
+
+from tfscale.config import ExportConfig, to_dict
+from tfscale.export.tflite import usable_prefill_lengths
+from tfscale.files import sha256_file
+from tfscale.models.weight_formats import weight_formats
+
+FORMAT_VERSION = 1
+
+
+def describe(network: Any, tokenizer: Any, config: ExportConfig, path: str) -> dict[str, Any]:
+    """The content of model.json: what a program must know to run the file at `path`."""
+    transformer = network.config.family == "transformer"
+    return {
+        "format_version": FORMAT_VERSION,
+        "family": network.config.family,
+        "model": to_dict(network.config),
+        "context_length": network.config.sequence_length if transformer else None,
+        "end_id": tokenizer.end_id,
+        "vocabulary_size": network.config.vocabulary_size,
+        "tokenizer": "tokenizer",
+        "tokenizer_digest": tokenizer.digest,
+        "quantize": config.quantize,
+        "format": config.format,
+        "file": os.path.basename(path),
+        "sha256": sha256_file(path),
+        "cache": {name: list(shape) for name, shape in network.cache_spec().items()},
+        "bytes_per_token": _bytes_per_token(network, config),
+        "prefill_lengths": usable_prefill_lengths(network, config.prefill_lengths),
+        "tfscale_version": _version("tfscale"),
+    }
+
+
+def _bytes_per_token(network: Any, config: ExportConfig) -> int:
+    """Bytes of weights that decoding a token reads: all but those of tables of which it looks up one row."""
+    formats = weight_formats(network, config.quantize)
+    read = {id(weight) for weight in network.output_variables}
+    return sum(
+        formats[weight.path].bytes_of(tuple(weight.shape))
+        for weight in network.weights
+        if weight.name != "embeddings" or id(weight) in read
+    )
+
+
+def versions() -> dict[str, str]:
+    """What an export was made with."""
+    packages = ("tfscale", "tensorflow", "keras", "ai-edge-litert", "litert-quantizer")
+    return {package: _version(package) for package in packages}
+
+
+def _version(package: str) -> str:
+    if package == "tfscale":
+        from tfscale import __version__
+
+        return __version__
+    return importlib.metadata.version(package)

@@ -1,0 +1,246 @@
+"""Keras models that a user built of layers with a key-value cache, as networks that decode token by token.
+
+A `CausalLM` of keras-hub has `call_with_cache`. In any other model, the layers that look at other tokens are known by
+their class: `CausalSelfAttention` here, `TransformerDecoder` and the position embeddings of keras-hub. While a step is
+traced, each of them is called with its cache and its place, and all else as the model calls it, so that the model's own
+code, functional or subclassed, says how they are joined. A layer that looks at other tokens and is not known would see
+the one token alone: the comparison of a file with the model's whole forward pass shows it.
+
+Shapes: B rows, S tokens of a call, C context, H heads of keys and values, K their width, V vocabulary.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfscale.errors import ConfigError
+from tfscale.models.attention import CausalSelfAttention
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """What is known of a model of somebody's own: `sequence_length` is its context in tokens."""
+
+    vocabulary_size: int
+    sequence_length: int
+    family: str = "transformer"
+
+
+class CachedModel:
+    """A Keras model with the interface of `TransformerLM` that export needs; see `cached_model`.
+
+    Args:
+        model: ids -> logits (B, T, V), in float32.
+        config: vocabulary and context; logits of ids above the vocabulary are left out.
+        cache_shapes: (1, C, H, K) of each layer's keys, and of its values.
+    """
+
+    precision = "float32"
+
+    def __init__(self, model: keras.Model, config: DecoderConfig, cache_shapes: list[tuple[int, ...]]):
+        self.model, self.config, self.cache_shapes = model, config, cache_shapes
+        self.weights, self.trainable_weights = model.weights, model.trainable_weights
+        tables = [layer for layer in model._flatten_layers() if getattr(layer, "tie_weights", False)]
+        self.output_variables = [layer.embeddings for layer in tables]
+
+    def __call__(self, ids: Any, training: bool = False) -> tf.Tensor:
+        """Ids (B, T) int32 -> logits (B, T, V) float32, by the model's own forward pass."""
+        return self._cut(self._forward(tf.convert_to_tensor(ids), training))
+
+    def cache_spec(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at the start."""
+        return {f"kv_cache_{kind}_{i}": shape for i, shape in enumerate(self.cache_shapes) for kind in "kv"}
+
+    def cached_step(
+        self,
+        tokens: tf.Tensor,
+        cache: dict[str, tf.Tensor],
+        *,
+        input_pos: tf.Tensor,
+        mask: tf.Tensor,
+        with_logits: bool = True,
+    ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
+        """As `TransformerLM.cached_step`; of the mask, keras-hub's layers make their own from the position."""
+        pairs = [(cache[f"kv_cache_k_{i}"], cache[f"kv_cache_v_{i}"]) for i in range(len(self.cache_shapes))]
+        logits, pairs = self._step(tokens, pairs, input_pos, mask)
+        new = {
+            f"kv_cache_{kind}_{i}": value
+            for i, pair in enumerate(pairs)
+            for kind, value in zip("kv", pair, strict=True)
+        }
+        return (self._cut(logits) if with_logits else None), new
+
+    def _cut(self, logits: tf.Tensor) -> tf.Tensor:
+        return tf.cast(logits, tf.float32)[..., : self.config.vocabulary_size]
+
+    def _flatten_layers(self) -> Any:
+        return self.model._flatten_layers()
+
+    def _forward(self, ids, training):
+        raise NotImplementedError
+
+    def _step(self, tokens, pairs, input_pos, mask):
+        raise NotImplementedError
+
+
+class _HubCausalLM(CachedModel):
+    """By `call_with_cache`. Its cache is one tensor (1, layers, 2, C, H, K), or a pair (1, C, H, K) for each layer."""
+
+    def __init__(self, model: Any, config: DecoderConfig):
+        shapes, self.in_pairs = _hub_cache(model, config.sequence_length)
+        super().__init__(model, config, shapes)
+
+    def _forward(self, ids, training):
+        return self.model({"token_ids": ids, "padding_mask": tf.ones_like(ids)}, training=training)
+
+    def _step(self, tokens, pairs, input_pos, mask):
+        if self.in_pairs:
+            logits, _, cache = self.model.call_with_cache(tokens, tuple(pairs), input_pos[0])
+            return logits, list(cache)
+        cache = tf.stack([tf.stack(pair, axis=1) for pair in pairs], axis=1)
+        logits, _, cache = self.model.call_with_cache(tokens, cache, input_pos[0])
+        return logits, [(cache[:, i, 0], cache[:, i, 1]) for i in range(len(pairs))]
+
+
+class _OfLayers(CachedModel):
+    """By the layers that are known, each with its cache."""
+
+    def _forward(self, ids, training):
+        return self.model(ids, training=training)
+
+    def _step(self, tokens, pairs, input_pos, mask):
+        with _layers_with_caches(self.model, pairs, input_pos, mask) as new:
+            logits = self.model(tokens, training=False)
+        return logits, new
+
+
+def cached_model(model: keras.Model, sequence_length: int, vocabulary_size: int) -> CachedModel | None:
+    """A model as one that decodes token by token; None where it has no layers with a cache.
+
+    Args:
+        model: a `CausalLM` of keras-hub, or a Keras model of ids (B, T) int32 -> logits (B, T, V) whose attention is
+            `tfscale.models.attention.CausalSelfAttention` or `keras_hub.layers.TransformerDecoder`.
+        sequence_length: C, the context to decode in.
+        vocabulary_size: V of the tokenizer, at most that of the model.
+
+    Raises:
+        ConfigError: the model computes in another type than float32, has positions for fewer tokens or fewer ids, or
+            keeps another cache than one of keys and values.
+    """
+    config = DecoderConfig(vocabulary_size, sequence_length)
+    made: CachedModel
+    if hasattr(model, "call_with_cache"):
+        made = _HubCausalLM(model, config)
+    elif shapes := _layer_shapes(model, sequence_length):
+        made = _OfLayers(model, config, shapes)
+    else:
+        return None
+    for layer in model._flatten_layers():
+        if getattr(layer, "compute_dtype", "float32") not in ("float32", None):
+            raise ConfigError(
+                f"layer {layer.name!r} computes in {layer.compute_dtype}; files are made of models in float32: build "
+                'or load it with dtype="float32" and the same weights'
+            )
+        positions = getattr(layer, "sequence_length", None) if "PositionEmbedding" in type(layer).__name__ else None
+        if positions is not None and positions < sequence_length:
+            raise ConfigError(f"sequence_length={sequence_length}, and {layer.name!r} has positions for {positions}")
+    found = made._forward(tf.zeros((1, sequence_length), tf.int32), False).shape[-1]
+    if found < vocabulary_size:
+        raise ConfigError(f"the tokenizer has {vocabulary_size} tokens and the model logits for {found}")
+    return made
+
+
+def _hub_cache(model: Any, context: int) -> tuple[list[tuple[int, ...]], bool]:
+    """The shape of each layer's keys in what `_build_cache` makes, and whether it is made of pairs.
+
+    Models that see pictures too are told that there are none.
+    """
+    ids = tf.zeros((1, context), tf.int32)
+    if not hasattr(model, "_build_cache"):
+        raise ConfigError(f"{type(model).__name__} has no _build_cache, from which the shape of its cache is known")
+    named = list(inspect.signature(model._build_cache).parameters)[1:]
+    cache = model._build_cache(ids, **{name: tf.ones_like(ids) if name == "padding_mask" else None for name in named})[
+        1
+    ]
+    shapes = [tuple(part.shape) for part in tf.nest.flatten(cache)]
+    if len(shapes) == 1 and len(shapes[0]) == 6 and (shapes[0][0], *shapes[0][2:4]) == (1, 2, context):
+        return [(1, context, *shapes[0][4:])] * shapes[0][1], False
+    pairs = isinstance(cache, tuple | list) and all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in cache)
+    if pairs and shapes[::2] == shapes[1::2] and all(len(shape) == 4 and shape[:2] == (1, context) for shape in shapes):
+        return shapes[::2], True
+    raise ConfigError(
+        f"the cache of {type(model).__name__} does not hold keys and values of {context} tokens for each layer, but "
+        f"{', '.join(map(str, shapes[:4]))}; give cached=False for a file that scores"
+    )
+
+
+def _attention_layers(model: keras.Model) -> list[Any]:
+    import keras_hub
+
+    kinds = (CausalSelfAttention, keras_hub.layers.TransformerDecoder)
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
+
+
+def _layer_shapes(model: keras.Model, context: int) -> list[tuple[int, ...]]:
+    shapes: list[tuple[int, ...]] = []
+    for layer in _attention_layers(model):
+        if isinstance(layer, CausalSelfAttention):
+            if not layer.causal:
+                return []
+            shapes.append((1, context, layer.num_kv_heads, layer.head_dim))
+        else:
+            inner = layer._self_attention_layer
+            shapes.append((1, context, inner.num_heads, inner.key_dim))
+    return shapes
+
+
+@contextlib.contextmanager
+def _layers_with_caches(model: keras.Model, pairs: list[Any], input_pos: Any, mask: Any) -> Iterator[list[Any]]:
+    """Has each known layer compute with its cache for the block; yields the caches after it, in the order of layers."""
+    import keras_hub
+
+    layers = _attention_layers(model)
+    after: list[Any] = list(pairs)
+    calls: list[tuple[Any, Callable]] = []
+
+    def own(place: int, layer: Any) -> Callable:
+        def call(inputs, training=False, visible=None):
+            output, *after[place] = layer.cached(inputs, *after[place], input_pos, mask)
+            return output
+
+        return call
+
+    def theirs(place: int, original: Callable) -> Callable:
+        def call(decoder_sequence, **options):
+            output, cache = original(
+                decoder_sequence, self_attention_cache=tf.stack(after[place], axis=1),
+                self_attention_cache_update_index=input_pos[0], **options,
+            )  # fmt: skip
+            after[place] = (cache[:, 0], cache[:, 1])
+            return output
+
+        return call
+
+    for place, layer in enumerate(layers):
+        is_own = isinstance(layer, CausalSelfAttention)
+        calls.append((layer, own(place, layer) if is_own else theirs(place, layer.call)))
+    hub = keras_hub.layers
+    with_start = (hub.PositionEmbedding, hub.TokenAndPositionEmbedding, hub.SinePositionEncoding, hub.RotaryEmbedding)
+    inner = {id(layer.position_embedding) for layer in model._flatten_layers()
+             if isinstance(layer, hub.TokenAndPositionEmbedding)}  # fmt: skip
+    for layer in model._flatten_layers():
+        if isinstance(layer, with_start) and id(layer) not in inner:
+            original = layer.call
+            calls.append((layer, lambda x, original=original, **_: original(x, start_index=input_pos[0])))
+    try:
+        for layer, call in calls:
+            object.__setattr__(layer, "call", call)
+        yield after
+    finally:
+        for layer, _ in calls:
+            object.__delattr__(layer, "call")
