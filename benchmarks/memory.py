@@ -4,7 +4,7 @@ Each row is a process of its own that takes two steps (forward, backward, AdamW)
 shown is the memory of a step beyond weights, optimizer state and program: activations, gradients and scratch space.
 
 - "resident": peak resident memory during the second step, less the resident memory right before that step.
-- "XLA": the temporary buffers of the step's program, from XLA's buffer assignment; none where XLA is off.
+- "XLA": temporary buffers and results of the step's largest program, by XLA's buffer assignment; none where XLA is off.
 
 Ratios are resident memory of the better of Keras's two fits (with and without XLA) over that of the row. Both losses of
 every row must equal Keras's to 1e-5. The exit code is 0 when all is well, 1 when losses differ or everything together

@@ -8,8 +8,8 @@ state and program, that is, activations, gradients and scratch space:
 
 - `rss_bytes`: peak resident memory of the process in its second step, less its resident memory right before that
   step. Linux resets the peak for it. The first step compiles, which takes memory of its own.
-- `xla_bytes`: the temporary buffers of the largest XLA program of the process, as XLA's buffer assignment has them;
-  null where nothing is compiled.
+- `xla_bytes`: the temporary buffers and the results, such as gradients, of the largest XLA program of the process, as
+  XLA's buffer assignment has them; null where nothing is compiled.
 """
 
 import argparse
@@ -56,9 +56,16 @@ def peak_bytes(function: Any) -> tuple[Any, int]:
 
 
 def temporary_bytes(dump: str) -> int | None:
-    """Temporary buffers of the largest program in XLA's dump, from "allocation 5: size 1234, preallocated-temp:"."""
+    """Temporary buffers and results of the largest program in XLA's dump.
+
+    They are lines like "allocation 5: size 1234, preallocated-temp:" or "..., maybe-live-out:"; where a result takes
+    the place of a parameter, the line names the parameter first and is not counted.
+    """
+    buffers = re.compile(
+        r"^allocation \d+: size (\d+), (?:preallocated-temp|maybe-live-out|output shape)", re.MULTILINE
+    )
     programs = [
-        sum(int(size) for size in re.findall(r"^allocation \d+: size (\d+), preallocated-temp", path.read_text(), re.M))
+        sum(int(size) for size in buffers.findall(path.read_text()))
         for path in Path(dump).glob("*-buffer-assignment.txt")
     ]
     return max(programs, default=None)

@@ -2,26 +2,17 @@
 
     python -m benchmarks.plan_side '{"family": "transformer", "vocabulary_size": 1000, ...}' --batch 8 --steps 20
 
-The last line is JSON: `seconds` of a step (the best of three rounds), `temp_bytes` of the step's XLA program (gradients
-and everything that lives between forward and backward), `state_bytes` of all that a checkpoint holds.
+The last line is JSON: `seconds` of a step (the best of three rounds), `temp_bytes` of the step's largest XLA program
+(gradients and everything that lives between forward and backward), `state_bytes` of all that a checkpoint holds.
 """
 
 import argparse
 import json
 import os
-import re
 import tempfile
 import time
-from pathlib import Path
 
-
-def temporary_bytes(folder: str) -> int:
-    """Temporaries of the largest program in XLA's dump: "allocation 5: size 1234, preallocated-temp:"."""
-    pattern = re.compile(r"allocation \d+: size (\d+), preallocated-temp")
-    return max(
-        sum(int(size) for size in pattern.findall(path.read_text()))
-        for path in Path(folder).glob("*-buffer-assignment.txt")
-    )
+from benchmarks.memory_side import temporary_bytes
 
 
 def main() -> None:

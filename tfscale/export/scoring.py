@@ -21,7 +21,7 @@ from tfscale import __version__
 from tfscale.config import Quantization
 from tfscale.data.pipeline import text_windows
 from tfscale.device.scorer import ScoringModel
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, ExportError
 from tfscale.export.decoding import write_decoder
 from tfscale.export.flatbuffer import operations, refuse_custom_operations, unclip_lstm
 from tfscale.export.limits import UNROUNDED, Checks
@@ -88,8 +88,11 @@ def export_keras(
     decoder = _decoder(network, sequence_length, tokenizer, cached)
     if decoder is not None:
         assert tokenizer is not None
-        with atomic_directory(output) as folder:
-            report = write_decoder(decoder, folder, held_out=held_out, tokenizer=tokenizer, quantize=quantize)
+        try:
+            with atomic_directory(output) as folder:
+                report = write_decoder(decoder, folder, held_out=held_out, tokenizer=tokenizer, quantize=quantize)
+        except ExportError as error:
+            raise ExportError(f"{error}; with cached=False it becomes a file that scores") from error
         return report | {"output": output, "decodes": True}
     if hasattr(network, "call_with_cache"):
         ids = keras.Input((None,), dtype="int32")
