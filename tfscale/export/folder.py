@@ -35,8 +35,13 @@ def describe(network: Any, tokenizer: Any, config: ExportConfig, path: str) -> d
     }
 
 
-def _bytes_per_token(network: Any, config: ExportConfig) -> int:
-    """Bytes of weights that decoding a token reads: all but those of tables of which it looks up one row."""
+def _bytes_per_token(network: Any, config: ExportConfig) -> int | None:
+    """Bytes of weights that decoding a token reads: all but those of tables of which it looks up one row.
+
+    None of a model of somebody's own, which does not say what its logits are made of.
+    """
+    if not hasattr(network, "output_variables"):
+        return None
     formats = weight_formats(network, config.quantize)
     read = {id(weight) for weight in network.output_variables}
     return sum(

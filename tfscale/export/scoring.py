@@ -23,11 +23,11 @@ from tfscale.data.pipeline import text_windows
 from tfscale.device.scorer import ScoringModel
 from tfscale.errors import ConfigError, ExportError
 from tfscale.export.decoding import write_decoder
-from tfscale.export.flatbuffer import operations, refuse_custom_operations, unclip_lstm
+from tfscale.export.flatbuffer import operations, unclip_lstm
 from tfscale.export.limits import UNROUNDED, Checks
 from tfscale.export.parity import require
 from tfscale.export.short_readme import scoring_readme
-from tfscale.export.tflite import check_weights_present, silence, smallest_bytes, to_tflite
+from tfscale.export.tflite import convert_other, silence
 from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
 from tfscale.models.decoding import CachedModel, cached_model
 from tfscale.score import Score, token_nll
@@ -86,8 +86,11 @@ def export_keras(
     if sequence_length < 2:
         raise ConfigError(f"sequence_length={sequence_length} is out of range; expected 2 or more")
     decoder = _decoder(network, sequence_length, tokenizer, cached)
-    if decoder is not None:
-        assert tokenizer is not None
+    if decoder is not None and tokenizer is not None:
+        if end_id not in (None, tokenizer.end_id):
+            raise ConfigError(
+                f"end_id={end_id}, and the tokenizer's is {tokenizer.end_id}, with which a file that generates begins"
+            )
         try:
             with atomic_directory(output) as folder:
                 report = write_decoder(decoder, folder, held_out=held_out, tokenizer=tokenizer, quantize=quantize)
@@ -134,7 +137,8 @@ def _decoder(
         return None
     if tokenizer is None:
         raise ConfigError(
-            "a file that generates needs a tokenizer; tfscale.training.hub_run.tokenizer_of makes one of keras-hub's"
+            "a file that generates needs a tokenizer: tfscale.training.hub_run.tokenizer_of makes one of keras-hub's; "
+            "cached=False gives a file that scores"
         )
     fixed = getattr(network, "inputs", None) and not is_hub and network.inputs[0].shape[1] is not None
     found = None if fixed else cached_model(network, context, tokenizer.vocabulary_size)
@@ -156,12 +160,7 @@ def scoring_file(network: keras.Model, length: int, quantize: Quantization) -> b
         spec = tf.TensorSpec((1, length), tf.int32, name="tokens")
         with silence():
             traced = function.get_concrete_function(tokens=spec)
-    with silence():
-        content = to_tflite(network, {"score": traced}, quantize, module)
-    refuse_custom_operations(content)
-    content = unclip_lstm(content)
-    check_weights_present(content, smallest_bytes(getattr(network, "read_weights", network.weights), quantize))
-    return content
+    return unclip_lstm(convert_other(network, {"score": traced}, quantize, module))
 
 
 @contextlib.contextmanager

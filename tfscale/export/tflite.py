@@ -69,25 +69,19 @@ def export_tflite(network: Network, quantize: Quantization = "none", prefill_len
     return convert(network, signatures(network, prefill_lengths), quantize)
 
 
-def convert(network: Any, functions: dict[str, Any], quantize: Quantization, by_converter: bool = False) -> bytes:
+def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> bytes:
     """The file of some functions of a network, `decode` first.
 
     Args:
         network: has all weights that the functions read, each in a layer.
         functions: concrete functions by the name of their signature.
         quantize: as for `export_tflite`.
-        by_converter: int8 is the converter's dynamic range, for networks whose products are not those of `cached_step`.
 
     Raises:
         ExportError: TFLite has no built-in operation for a part of the network, or the file lacks weights.
     """
     with silence():
-        if by_converter:
-            content = to_tflite(network, functions, quantize)
-            refuse_custom_operations(content)
-            check_weights_present(content, smallest_bytes(network.weights, quantize))
-            return content
-        content = to_tflite(network, functions, "float16" if quantize == "float16" else "none")
+        content = _to_tflite(network, functions, "float16" if quantize == "float16" else "none")
         refuse_custom_operations(content)
         check_weights_present(content, stored_bytes(network, "float16" if quantize == "float16" else "none"))
         if quantize in _IN_INT4:
@@ -152,18 +146,26 @@ def smallest_bytes(weights: Sequence[Any], quantize: Quantization) -> int:
     return sum(int(np.prod(weight.shape)) * bits // 8 for weight in weights)
 
 
-def to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None) -> bytes:
-    """What TensorFlow's converter makes of the functions of a network.
+def convert_other(network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None) -> bytes:
+    """The file of a network that is not of `tfscale.models`, quantized by TensorFlow's converter.
 
     Args:
-        network: has the weights.
+        network: has the weights; `read_weights` are those that the functions read, if they are not all.
         functions: concrete functions by the name of their signature.
         quantize: "none", "float16" or "int8", the converter's dynamic range.
         module: has other variables that the functions read.
 
     Raises:
-        ExportError: TFLite has no built-in operation for a part of the network.
+        ExportError: TFLite has no built-in operation for a part of the network, or the file lacks weights.
     """
+    with silence():
+        content = _to_tflite(network, functions, quantize, module)
+    refuse_custom_operations(content)
+    check_weights_present(content, smallest_bytes(getattr(network, "read_weights", network.weights), quantize))
+    return content
+
+
+def _to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None) -> bytes:
     module = module or tf.Module()
     # The converter finds variables through the module; it does not see those inside Keras's own variables.
     module.weights = [weight.value for weight in network.weights]

@@ -9,6 +9,7 @@ the one token alone: the comparison of a file with the model's whole forward pas
 Shapes: B rows, S tokens of a call, C context, H heads of keys and values, K their width, V vocabulary.
 """
 
+import abc
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
@@ -31,22 +32,25 @@ class DecoderConfig:
     family: str = "transformer"
 
 
-class CachedModel:
+class CachedModel(abc.ABC):
     """A Keras model with the interface of `TransformerLM` that export needs; see `cached_model`.
 
     Args:
         model: ids -> logits (B, T, V), in float32.
         config: vocabulary and context; logits of ids above the vocabulary are left out.
-        cache_shapes: (1, C, H, K) of each layer's keys, and of its values.
     """
 
     precision = "float32"
+    cache_shapes: list[tuple[int, ...]]
+    """(1, C, H, K) of each layer's keys, and of its values."""
 
-    def __init__(self, model: keras.Model, config: DecoderConfig, cache_shapes: list[tuple[int, ...]]):
-        self.model, self.config, self.cache_shapes = model, config, cache_shapes
+    def __init__(self, model: keras.Model, config: DecoderConfig):
+        self.model, self.config = model, config
+        # The whole forward pass, which also builds the layers of a subclassed model.
+        found = self._forward(tf.zeros((1, config.sequence_length), tf.int32), False).shape[-1]
+        if found < config.vocabulary_size:
+            raise ConfigError(f"the tokenizer has {config.vocabulary_size} tokens and the model logits for {found}")
         self.weights, self.trainable_weights = model.weights, model.trainable_weights
-        tables = [layer for layer in model._flatten_layers() if getattr(layer, "tie_weights", False)]
-        self.output_variables = [layer.embeddings for layer in tables]
 
     def __call__(self, ids: Any, training: bool = False) -> tf.Tensor:
         """Ids (B, T) int32 -> logits (B, T, V) float32, by the model's own forward pass."""
@@ -56,23 +60,11 @@ class CachedModel:
         """Names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at the start."""
         return {f"kv_cache_{kind}_{i}": shape for i, shape in enumerate(self.cache_shapes) for kind in "kv"}
 
-    def cached_step(
-        self,
-        tokens: tf.Tensor,
-        cache: dict[str, tf.Tensor],
-        *,
-        input_pos: tf.Tensor,
-        mask: tf.Tensor,
-        with_logits: bool = True,
-    ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
+    def cached_step(self, tokens: Any, cache: Any, *, input_pos: Any, mask: Any, with_logits: bool = True) -> Any:
         """As `TransformerLM.cached_step`; of the mask, keras-hub's layers make their own from the position."""
         pairs = [(cache[f"kv_cache_k_{i}"], cache[f"kv_cache_v_{i}"]) for i in range(len(self.cache_shapes))]
         logits, pairs = self._step(tokens, pairs, input_pos, mask)
-        new = {
-            f"kv_cache_{kind}_{i}": value
-            for i, pair in enumerate(pairs)
-            for kind, value in zip("kv", pair, strict=True)
-        }
+        new = dict(zip(self.cache_spec(), (part for pair in pairs for part in pair), strict=True))
         return (self._cut(logits) if with_logits else None), new
 
     def _cut(self, logits: tf.Tensor) -> tf.Tensor:
@@ -81,19 +73,23 @@ class CachedModel:
     def _flatten_layers(self) -> Any:
         return self.model._flatten_layers()
 
-    def _forward(self, ids, training):
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _forward(self, ids: tf.Tensor, training: bool) -> tf.Tensor:
+        """Ids (B, T) -> logits, those above the vocabulary too."""
 
-    def _step(self, tokens, pairs, input_pos, mask):
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _step(
+        self, tokens: tf.Tensor, pairs: list[Any], input_pos: tf.Tensor, mask: tf.Tensor
+    ) -> tuple[Any, list[Any]]:
+        """Tokens (1, S) and each layer's keys and values -> logits (1, S, ...), and keys and values after them."""
 
 
 class _HubCausalLM(CachedModel):
     """By `call_with_cache`. Its cache is one tensor (1, layers, 2, C, H, K), or a pair (1, C, H, K) for each layer."""
 
     def __init__(self, model: Any, config: DecoderConfig):
-        shapes, self.in_pairs = _hub_cache(model, config.sequence_length)
-        super().__init__(model, config, shapes)
+        super().__init__(model, config)
+        self.cache_shapes, self.in_pairs = _hub_cache(model, config.sequence_length)
 
     def _forward(self, ids, training):
         return self.model({"token_ids": ids, "padding_mask": tf.ones_like(ids)}, training=training)
@@ -109,6 +105,10 @@ class _HubCausalLM(CachedModel):
 
 class _OfLayers(CachedModel):
     """By the layers that are known, each with its cache."""
+
+    def __init__(self, model: keras.Model, config: DecoderConfig):
+        super().__init__(model, config)
+        self.cache_shapes = [_layer_shape(layer, config.sequence_length) for layer in _attention_layers(model)]
 
     def _forward(self, ids, training):
         return self.model(ids, training=training)
@@ -132,13 +132,8 @@ def cached_model(model: keras.Model, sequence_length: int, vocabulary_size: int)
         ConfigError: the model computes in another type than float32, has positions for fewer tokens or fewer ids, or
             keeps another cache than one of keys and values.
     """
-    config = DecoderConfig(vocabulary_size, sequence_length)
-    made: CachedModel
-    if hasattr(model, "call_with_cache"):
-        made = _HubCausalLM(model, config)
-    elif shapes := _layer_shapes(model, sequence_length):
-        made = _OfLayers(model, config, shapes)
-    else:
+    kind = _HubCausalLM if hasattr(model, "call_with_cache") else _OfLayers
+    if kind is _OfLayers and not _attention_layers(model):
         return None
     for layer in model._flatten_layers():
         if getattr(layer, "compute_dtype", "float32") not in ("float32", None):
@@ -149,10 +144,7 @@ def cached_model(model: keras.Model, sequence_length: int, vocabulary_size: int)
         positions = getattr(layer, "sequence_length", None) if "PositionEmbedding" in type(layer).__name__ else None
         if positions is not None and positions < sequence_length:
             raise ConfigError(f"sequence_length={sequence_length}, and {layer.name!r} has positions for {positions}")
-    found = made._forward(tf.zeros((1, sequence_length), tf.int32), False).shape[-1]
-    if found < vocabulary_size:
-        raise ConfigError(f"the tokenizer has {vocabulary_size} tokens and the model logits for {found}")
-    return made
+    return kind(model, DecoderConfig(vocabulary_size, sequence_length))
 
 
 def _hub_cache(model: Any, context: int) -> tuple[list[tuple[int, ...]], bool]:
@@ -164,9 +156,8 @@ def _hub_cache(model: Any, context: int) -> tuple[list[tuple[int, ...]], bool]:
     if not hasattr(model, "_build_cache"):
         raise ConfigError(f"{type(model).__name__} has no _build_cache, from which the shape of its cache is known")
     named = list(inspect.signature(model._build_cache).parameters)[1:]
-    cache = model._build_cache(ids, **{name: tf.ones_like(ids) if name == "padding_mask" else None for name in named})[
-        1
-    ]
+    given = {name: tf.ones_like(ids) if name == "padding_mask" else None for name in named}
+    cache = model._build_cache(ids, **given)[1]
     shapes = [tuple(part.shape) for part in tf.nest.flatten(cache)]
     if len(shapes) == 1 and len(shapes[0]) == 6 and (shapes[0][0], *shapes[0][2:4]) == (1, 2, context):
         return [(1, context, *shapes[0][4:])] * shapes[0][1], False
@@ -182,21 +173,17 @@ def _hub_cache(model: Any, context: int) -> tuple[list[tuple[int, ...]], bool]:
 def _attention_layers(model: keras.Model) -> list[Any]:
     import keras_hub
 
-    kinds = (CausalSelfAttention, keras_hub.layers.TransformerDecoder)
-    return [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
+    decoders = keras_hub.layers.TransformerDecoder
+    return [
+        layer for layer in model._flatten_layers()
+        if isinstance(layer, decoders) or (isinstance(layer, CausalSelfAttention) and layer.causal)
+    ]  # fmt: skip
 
 
-def _layer_shapes(model: keras.Model, context: int) -> list[tuple[int, ...]]:
-    shapes: list[tuple[int, ...]] = []
-    for layer in _attention_layers(model):
-        if isinstance(layer, CausalSelfAttention):
-            if not layer.causal:
-                return []
-            shapes.append((1, context, layer.num_kv_heads, layer.head_dim))
-        else:
-            inner = layer._self_attention_layer
-            shapes.append((1, context, inner.num_heads, inner.key_dim))
-    return shapes
+def _layer_shape(layer: Any, context: int) -> tuple[int, ...]:
+    if isinstance(layer, CausalSelfAttention):
+        return 1, context, layer.num_kv_heads, layer.head_dim
+    return 1, context, layer.num_heads, layer._self_attention_layer.key_dim
 
 
 @contextlib.contextmanager
