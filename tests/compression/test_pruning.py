@@ -160,7 +160,7 @@ def test_mixed_precision_and_an_overflow_leave_the_masks_alone():
     model = trained(lambda: models.build_network(CONFIGS["lstm"], "mixed_float16", seed=1), PolynomialDecay(**DECAY), 4)
     step = model.train_step_runner
     before = masks(model)
-    step.loss_scale.assign(1e38)  # every step overflows and is skipped
+    step.loss_scale.value.assign(1e38)  # every step overflows and is skipped
     model.fit(batches(), steps_per_epoch=3, verbose=0)
     assert int(step.overflows.numpy()) == 3 and int(step.optimizer.iterations.numpy()) == 4
     for a, b in zip(before, masks(model), strict=True):

@@ -15,9 +15,10 @@ from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
 from tfscale.device.runner import DeviceModel
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, DataError
 from tfscale.evaluation.evaluate import evaluate_file, evaluate_run, text_stream
 from tfscale.evaluation.keras_decoder import KerasDecoder
+from tfscale.evaluation.perplexity import evaluate_network
 from tfscale.models import build_network
 from tfscale.score import stream_starts
 from tfscale.tasks.slicing import document_scores
@@ -35,7 +36,8 @@ from tfscale.training.timing import seconds_per_step
 SIZES = {"vocabulary_size": 20, "sequence_length": 5, "embedding_dim": 5, "hidden_dim": 6, "stateful": True}
 RNG = np.random.default_rng(0)
 # Four batches of four rows, each of which goes on in the next batch.
-IDS, TARGETS = (RNG.integers(0, 20, (16, 5)).astype("int32") for _ in range(2))
+STREAMS = RNG.integers(0, 20, (4, 21)).astype("int32")
+IDS, TARGETS = (np.concatenate([STREAMS[:, i + shift : i + shift + 5] for i in range(0, 20, 5)]) for shift in (0, 1))
 
 
 def build(config, name="single", optimizer=None, teacher=None, **options):
@@ -327,6 +329,26 @@ def test_batches_must_be_the_streams():
         model.fit(IDS, TARGETS, batch_size=8, shuffle=False, verbose=0)
     with pytest.raises(ConfigError, match="give shuffle=False"):
         model.fit(IDS, TARGETS, batch_size=4, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["single", "mirrored"])
+def test_an_evaluation_of_windows_that_do_not_go_on_is_refused(name):
+    """Of a stateful network it would be a number that nothing else gives."""
+    model = build(RNNConfig(**SIZES), name)
+    weights = np.ones(TARGETS.shape, "float32")
+    expected = model.evaluate(IDS, TARGETS, batch_size=4)
+    assert expected["tokens"] == 80
+    # A row that has ended may hold anything, and after it another stream may begin.
+    ids = IDS.copy()
+    ids[8 + 1], weights[8 + 1] = 7, 0
+    assert model.evaluate(ids, TARGETS, batch_size=4, sample_weight=weights)["tokens"] == 75
+    ids[8 + 2, 0] = (ids[8 + 2, 0] + 1) % 20
+    with pytest.raises(DataError, match="batch 3 does not go on where batch 2 stopped: in 1 of its rows"):
+        model.evaluate(ids, TARGETS, batch_size=4, sample_weight=weights)
+    windows = np.lib.stride_tricks.sliding_window_view(STREAMS[0], 5)
+    dataset = tf.data.Dataset.from_tensor_slices((windows[:8:2], windows[1:9:2])).batch(2)
+    with pytest.raises(DataError, match="in 2 of its rows .* reads the streams of tfscale.data.streams"):
+        evaluate_network(model.network, dataset, strategy=model.strategy)
 
 
 @pytest.mark.parametrize("name", ["TPUStrategy", "MultiWorkerMirroredStrategy", "ParameterServerStrategy"])

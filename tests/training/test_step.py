@@ -9,6 +9,7 @@ import tensorflow as tf
 from training.conftest import CONFIGS, LENGTH, VOCABULARY, make_windows
 
 from tfscale import models
+from tfscale.config import LSTMConfig
 from tfscale.errors import ConfigError, TrainingError
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.strategy import strategy
@@ -106,6 +107,14 @@ def test_gradient_and_clipping_by_hand():
 
 
 PENALIZED = {"activation_regularization": 3.0, "temporal_activation_regularization": 2.0}
+
+
+def test_a_window_of_one_token_has_no_change_to_penalize():
+    config = LSTMConfig(vocabulary_size=9, sequence_length=1, embedding_dim=4, hidden_dim=4, **PENALIZED)
+    model = LanguageModel(models.build_network(config))
+    model.compile(keras.optimizers.SGD(0.1), xla=False)
+    history = model.fit(np.arange(8)[:, None], np.arange(1, 9)[:, None], batch_size=8, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
 
 
 def test_what_layers_add_to_the_loss_counts_as_in_stock_keras(windows):
@@ -208,7 +217,7 @@ def test_float16_overflow_on_one_replica_skips_the_step_on_all_and_halves_the_sc
         weights[replica * 8 : replica * 8 + 8] = 3e38  # the scaled loss of this replica alone is infinite
         model.fit(*(x[:16] for x in windows), sample_weight=weights, batch_size=16, verbose=0, shuffle=False)
         assert gap(before, model.network.get_weights()) == 0
-        assert float(step.loss_scale.numpy()) == 2.0**14
+        assert float(step.loss_scale.value.numpy()) == 2.0**14
         assert int(step.overflows.numpy()) == 1
         model.fit(*(x[:16] for x in windows), batch_size=16, verbose=0, shuffle=False)
         assert gap(before, model.network.get_weights()) > 0
@@ -221,10 +230,10 @@ def test_float16_scale_grows_after_enough_good_steps(windows):
     model = LanguageModel(models.build_network(CONFIGS["transformer"], "mixed_float16"))
     model.compile(keras.optimizers.SGD(0.1), xla=False)
     step = model.train_step_runner
-    step.steps_since_overflow.assign(1998)
+    step.loss_scale.steps_since_overflow.assign(1998)
     model.fit(*(x[:32] for x in windows), batch_size=16, verbose=0)
-    assert float(step.loss_scale.numpy()) == 2.0**16
-    assert int(step.steps_since_overflow.numpy()) == 0
+    assert float(step.loss_scale.value.numpy()) == 2.0**16
+    assert int(step.loss_scale.steps_since_overflow.numpy()) == 0
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])

@@ -31,7 +31,7 @@ def evaluate_network(
         The score; batches are added up in float64.
 
     Raises:
-        DataError: no target has a weight.
+        DataError: no target has a weight, or of a stateful network a row does not go on.
 
     Example:
         dataset = evaluation_dataset("data", "validation", sequence_length=128, batch_size=32)

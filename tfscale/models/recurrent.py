@@ -313,7 +313,9 @@ class ActivationRegularization(keras.layers.Layer):
         if training:
             dropped32, whole32 = ops.cast(dropped, "float32"), ops.cast(whole, "float32")
             loss = self.activation * ops.mean(ops.square(dropped32))
-            self.add_loss(loss + self.temporal * ops.mean(ops.square(whole32[:, 1:] - whole32[:, :-1])))
+            if whole.shape[1] != 1:  # Of one token there is no change, and the mean of nothing is not a number.
+                loss += self.temporal * ops.mean(ops.square(whole32[:, 1:] - whole32[:, :-1]))
+            self.add_loss(loss)
         return dropped
 
     def get_config(self):

@@ -114,8 +114,7 @@ class AsynchronousStep(TrainStep):
         averages = iter(self.averages)
         for index, weight in enumerate(self.network.trainable_variables if self.averages else []):
             named[f"average/{index}"] = joined([next(averages) for _ in shards(weight)])
-        names = ("step", "loss_scale", "steps_since_overflow", "overflows")
-        return named | {name: getattr(self, name) for name in names}
+        return named | self.loss_scale.state() | {"step": self.step, "overflows": self.overflows}
 
     def _optimized_weights(self) -> list[keras.Variable]:
         """The trainable weights, with each shard of a sharded one as a weight of its own."""
@@ -162,8 +161,7 @@ class AsynchronousStep(TrainStep):
         )
         if finite:
             self._update_variables(self._per_shard([gradient * factor for gradient in sums], rows))
-        if self.scales_loss:
-            self._adjust_loss_scale(finite)
+        self.loss_scale.adjust(finite)
         if not finite:
             self.overflows.assign_add(1)
         self.step.assign_add(1)

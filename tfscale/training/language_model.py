@@ -218,7 +218,7 @@ class LanguageModel(keras.Model):
             except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
                 raise DataError(f"the dataset ended before {steps} steps were taken; give dataset.repeat()") from error
             seconds = time.perf_counter() - start
-            if result.first_bad_step >= 0 and not step.scales_loss:
+            if result.first_bad_step >= 0 and not step.loss_scale.on:
                 raise TrainingError(
                     f"the loss or a gradient is not finite at step {result.first_bad_step}; the weights are those "
                     "before it. Lower the learning rate or the clip norm, or look at the data"
@@ -233,8 +233,8 @@ class LanguageModel(keras.Model):
                 "input_wait": result.input_seconds,
                 "seconds": seconds,
             }
-            if step.scales_loss:
-                logs |= {"loss_scale": float(step.loss_scale.numpy()), "overflows": result.overflows - overflows}
+            if step.loss_scale.on:
+                logs |= {"loss_scale": float(step.loss_scale.value.numpy()), "overflows": result.overflows - overflows}
             callbacks.on_train_batch_end(done - 1, logs)
             self.stop_training = workers.any(self.stop_training)
         rate = tokens / (time.perf_counter() - began)

@@ -25,6 +25,9 @@ from tfscale.training.step import TrainStep
 from tfscale.training.step_options import StepOptions
 from tfscale.training.validation import EvaluationStep
 
+ANY = -1
+"""In the place of a token that is not known."""
+
 
 def is_stateful(network: Any) -> bool:
     """Whether a network's config asks for its state to be carried from window to window."""
@@ -127,7 +130,7 @@ class StatefulStep(TrainStep):
         sums = super()._micro_batch(ids, targets, weights, scale, draw, values)
         for kind, variables in self._carried.items():
             for variable, state in zip(variables.values(), self._last[kind], strict=True):
-                if self.scales_loss:
+                if self.loss_scale.on:
                     # The step after one that overflowed must not begin with what overflowed.
                     state = tf.where(tf.math.is_finite(state), state, tf.zeros_like(state))
                 variable.assign(tf.tensor_scatter_nd_update(variable, place[:, None], state))
@@ -169,30 +172,47 @@ class StatefulEvaluation(EvaluationStep):
     """
 
     def __call__(self, batches: Iterable[Any]) -> tuple[float, float]:
-        """As `EvaluationStep`; each call begins with states of zero."""
+        """As `EvaluationStep`; each call begins with states of zero.
+
+        Raises:
+            DataError: no token has a weight, or a row does not go on where that of the batch before stopped.
+        """
         nll = tokens = 0.0
         states: Any = None
-        for batch in batches:
+        for number, batch in enumerate(batches, 1):
             states = self._begin(batch) if states is None else states
-            batch_nll, batch_tokens, states = self._step(batch, states)
+            batch_nll, batch_tokens, astray, states = self._step(batch, states)
+            if astray:
+                raise DataError(
+                    f"batch {number} does not go on where batch {number - 1} stopped: in {int(astray)} of its rows the "
+                    "first input is not the last target of the batch before. A stateful network reads the streams of "
+                    "tfscale.data.streams.evaluation_streams, not any windows"
+                )
             nll, tokens = nll + float(batch_nll), tokens + float(batch_tokens)
         if tokens == 0:
             raise DataError("there are no tokens to evaluate")
         return nll, tokens
 
     def _begin(self, batch):
-        return self.strategy.run(lambda ids, *_: self.network.first_states(ids.shape[0]), args=tuple(batch))
+        def replica(ids, *_):
+            return tf.fill((ids.shape[0],), tf.constant(ANY, ids.dtype)), self.network.first_states(ids.shape[0])
 
-    def _run(self, batch, states):
-        def replica(states, ids, targets, weights=None):
-            return self._sums(ids, targets, weights, states)
+        return self.strategy.run(replica, args=tuple(batch))
 
-        nll, tokens, states = self.strategy.run(replica, args=(states, *batch))
-        return *(self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in (nll, tokens)), states
+    def _run(self, batch, carried):
+        def replica(carried, ids, targets, weights=None):
+            (expected, states), weights = carried, tf.ones(ids.shape) if weights is None else weights
+            # Of a row that has ended, what stands in for tokens has no weight.
+            astray = (expected != ANY) & (ids[:, 0] != expected) & (weights[:, 0] > 0)
+            nll, tokens, states = self._sums(ids, targets, weights, states)
+            last = tf.where(weights[:, -1] > 0, tf.cast(targets[:, -1], ids.dtype), tf.constant(ANY, ids.dtype))
+            return nll, tokens, tf.reduce_sum(tf.cast(astray, tf.float32)), (last, states)
+
+        *numbers, carried = self.strategy.run(replica, args=(carried, *batch))
+        return *(self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in numbers), carried
 
     def _replica_sums(self, ids, targets, weights=None, values=()):
         """Sums over one replica's rows and the states after them; `values` are the states before."""
-        weights = tf.ones(ids.shape) if weights is None else weights
         hidden, states = self.network.carry(ids, values)
         if self.loss_chunk_tokens:
             nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)

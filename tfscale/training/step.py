@@ -25,12 +25,9 @@ from tfscale.training.checkpoint import network_state
 from tfscale.training.distillation import Teacher
 from tfscale.training.gradients import global_norm
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss_and_gradients, penalties, token_losses
+from tfscale.training.loss_scale import LossScale, replicated
 from tfscale.training.step_options import BlockResult, StepOptions, check_optimizer
 from tfscale.training.workers import lost_workers
-
-SCALE_GROWTH_STEPS = 2000
-"""Steps without overflow after which the loss scale doubles (Micikevicius et al. 2018)."""
-INITIAL_LOSS_SCALE = 2.0**15
 
 
 class TrainStep:
@@ -88,15 +85,11 @@ class TrainStep:
             optimizer.build(self.weights)
         # The gradients reach the optimizer reduced; Keras would add them up over the replicas once more.
         optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
-        self.scales_loss = any(
-            getattr(layer.dtype_policy, "compute_dtype", None) == "float16" for layer in network._flatten_layers()
-        )
 
-        self.step = _counter(0, tf.int64)
-        self.loss_scale = _counter(INITIAL_LOSS_SCALE if self.scales_loss else 1.0, tf.float32)
-        self.steps_since_overflow = _counter(0, tf.int64)
-        self.overflows = _counter(0, tf.int64)
-        self.first_bad_step = _counter(-1, tf.int64)
+        self.step = replicated(0, tf.int64)
+        self.loss_scale = LossScale(network)
+        self.overflows = replicated(0, tf.int64)
+        self.first_bad_step = replicated(-1, tf.int64)
         self.averages = [self._new_average(v) for v in self.variables] if options.ema_decay else []
         self.pruner = pruner
         if pruner is not None:
@@ -119,7 +112,7 @@ class TrainStep:
         return self.network.trainable_variables
 
     def _new_average(self, variable: tf.Variable) -> tf.Variable:
-        return _counter(tf.convert_to_tensor(variable), variable.dtype)
+        return replicated(tf.convert_to_tensor(variable), variable.dtype)
 
     def final_values(self) -> list[tf.Tensor]:
         """The weights as they are meant to be used: averaged, and rounded to their formats; none if they are as is."""
@@ -134,8 +127,7 @@ class TrainStep:
         named |= {f"optimizer/{i}/{v.name}": v.value for i, v in enumerate(self.optimizer.variables)}
         named |= {f"average/{i}": v for i, v in enumerate(self.averages)}
         named |= self.pruner.state() if self.pruner else {}
-        names = ("step", "loss_scale", "steps_since_overflow", "overflows")
-        return named | {name: getattr(self, name) for name in names}
+        return named | self.loss_scale.state() | {"step": self.step, "overflows": self.overflows}
 
     def run(self, iterator: Any, count: int) -> BlockResult:
         """Takes `count` steps on the next `count` batches of a (distributed) iterator of (ids, targets[, weights])."""
@@ -175,21 +167,13 @@ class TrainStep:
             nll, tokens, norm, finite = (first(x)[0] for x in numbers)
             if finite:
                 self.strategy.run(self._scale_and_update, args=(sums, factor))
-        if self.scales_loss:
-            self._adjust_loss_scale(finite)
+        self.loss_scale.adjust(finite)
         if not finite:
             self.overflows.assign_add(1)
             if self.first_bad_step < 0:
                 self.first_bad_step.assign(self.step + 1)
         self.step.assign_add(1)
         return nll, tokens, norm
-
-    def _adjust_loss_scale(self, finite):
-        since = tf.where(finite, self.steps_since_overflow + 1, tf.zeros((), tf.int64))
-        grow = since >= SCALE_GROWTH_STEPS
-        factor = tf.where(finite, tf.where(grow, 2.0, 1.0), 0.5)
-        self.loss_scale.assign(tf.maximum(self.loss_scale * factor, 1.0))
-        self.steps_since_overflow.assign(tf.where(grow, tf.zeros((), tf.int64), since))
 
     def _gradients_and_update(self, ids, targets, weights=None):
         """A replica's whole step as one program: (B / R, T) -> loss sum, token count, gradient norm, all finite."""
@@ -207,7 +191,7 @@ class TrainStep:
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
         # The sum is cut down to about a mean before it is scaled, or float16 gradients of many tokens would overflow.
-        scale = tf.identity(self.loss_scale) / float(ids.shape[0] * ids.shape[1] * self.replicas)
+        scale = tf.identity(self.loss_scale.value) / float(ids.shape[0] * ids.shape[1] * self.replicas)
         sources = values[: len(self.network.trainable_variables)] or self.variables
         # Draw number d is unique to (step, replica, micro-batch).
         draw = (tf.identity(self.step) * self.replicas + replica if draw is None else draw) * micro
@@ -330,7 +314,3 @@ class TrainStep:
         decay = self.options.ema_decay
         for average, variable in zip(self.averages, self.variables, strict=True):
             average.assign(decay * average + (1 - decay) * variable)
-
-
-def _counter(value: Any, dtype: tf.DType) -> tf.Variable:
-    return tf.Variable(value, dtype=dtype, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)

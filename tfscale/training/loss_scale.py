@@ -1,0 +1,54 @@
+"""The dynamic loss scale of float16 training (Micikevicius et al. 2018, "Mixed Precision Training").
+
+Gradients of float16 layers would vanish below 6e-8; they are taken of the loss times a scale and divided by it after
+the all-reduce. A step whose gradients overflow is skipped and halves the scale; after enough steps without one it
+doubles. All replicas are asked at once: one replica's overflow is everybody's.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+GROWTH_STEPS = 2000
+"""Steps without overflow after which the scale doubles."""
+FIRST_SCALE = 2.0**15
+
+
+class LossScale:
+    """What the loss is multiplied by before its gradient is taken. Make it inside `strategy.scope()`.
+
+    Args:
+        network: the model that is trained; without a layer that computes in float16 the scale is 1 and stays 1.
+
+    Example:
+        scale = LossScale(network)
+        gradients = tape.gradient(loss * scale.value, weights)
+        scale.adjust(finite)
+    """
+
+    def __init__(self, network: keras.Model):
+        self.on = any(
+            getattr(layer.dtype_policy, "compute_dtype", None) == "float16" for layer in network._flatten_layers()
+        )
+        self.value = replicated(FIRST_SCALE if self.on else 1.0, tf.float32)
+        self.steps_since_overflow = replicated(0, tf.int64)
+
+    def adjust(self, finite: tf.Tensor) -> None:
+        """Takes note of a step: halves the scale if its gradients were not finite, doubles it when it is time."""
+        if not self.on:
+            return
+        since = tf.where(finite, self.steps_since_overflow + 1, tf.zeros((), tf.int64))
+        grow = since >= GROWTH_STEPS
+        factor = tf.where(finite, tf.where(grow, 2.0, 1.0), 0.5)
+        self.value.assign(tf.maximum(self.value * factor, 1.0))
+        self.steps_since_overflow.assign(tf.where(grow, tf.zeros((), tf.int64), since))
+
+    def state(self) -> dict[str, tf.Variable]:
+        """What a checkpoint must hold of it."""
+        return {"loss_scale": self.value, "steps_since_overflow": self.steps_since_overflow}
+
+
+def replicated(value: Any, dtype: tf.DType) -> tf.Variable:
+    """A variable that is not trained and is the same on every replica."""
+    return tf.Variable(value, dtype=dtype, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
