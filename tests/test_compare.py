@@ -78,6 +78,17 @@ def test_it_goes_on_where_it_stopped_and_shows_the_table(compared, monkeypatch, 
     assert all(name in captured.out for name in ("ngram", "small", "attention", "bits/byte"))
 
 
+def test_other_data_is_another_comparison(compared, data, tmp_path, capsys):
+    """The same tokenizer does not make it the same text."""
+    words, _ = compared
+    (tmp_path / "text.txt").write_text("".join(f"ann eats {'the cake ' * count}here\n" for count in range(40)))
+    other = str(tmp_path / "data")
+    assert cli.main(["prepare", "--text", str(tmp_path / "text.txt"), "--documents", "line", "--tokenizer-from", data,
+                     "--validation-fraction", "0.2", "--test-fraction", "0.2", "--output", other]) == 0  # fmt: skip
+    assert cli.main([other if word == data else word for word in words]) == 2
+    assert "was begun with data_digest=" in capsys.readouterr().err
+
+
 def test_a_file_of_a_cloze_model_is_refused_too(tmp_path, capsys):
     (tmp_path / "mine.yaml").write_text("model:\n  family: bert\n")
     words = ["--data", "d", "--output", str(tmp_path / "o"), "--budget-tokens", "2000"]

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from tfscale.errors import DataError
-from tfscale.report import format_cell, loss_curve, read_history, render_report
+from tfscale.files import read_json_lines
+from tfscale.report import format_cell, loss_curve, render_report
 
 HISTORY = [{"step": 20, "loss": 5.0}, {"step": 40, "loss": 4.0}, {"step": 40, "val_loss": 4.25, "val_tokens": 100}]
 CHECKS = [
@@ -92,11 +93,11 @@ def test_report_is_the_same_file_each_time(tmp_path):
 
 def test_history_is_read_line_by_line(tmp_path):
     path = tmp_path / "history.jsonl"
-    assert read_history(str(path)) == []
+    assert read_json_lines(str(path)) == []
     path.write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "lo')
-    assert read_history(str(path)) == [{"step": 1, "loss": 2.5}]
+    assert read_json_lines(str(path)) == [{"step": 1, "loss": 2.5}]
     path.write_text('{"step": 1}\n{"step": 2}')
-    assert read_history(str(path)) == [{"step": 1}, {"step": 2}]
+    assert read_json_lines(str(path)) == [{"step": 1}, {"step": 2}]
     path.write_text('{"step": 1}\n{"step": \n{"step": 3}\n')
     with pytest.raises(DataError, match=r"history.jsonl, line 2, is not JSON"):
-        read_history(str(path))
+        read_json_lines(str(path))

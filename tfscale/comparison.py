@@ -26,7 +26,7 @@ from tfscale.presets import PRESETS, preset
 from tfscale.report import render_report, themed
 from tfscale.training.ngram_run import train_ngram
 from tfscale.training.run import fit_to_data, train
-from tfscale.training.run_folder import load_run
+from tfscale.training.run_folder import data_digest, load_run
 from tfscale.training.timing import seconds_per_step, steps_within
 
 STATE = "compare.json"
@@ -103,7 +103,8 @@ def compare(
     claim_directory(config.output, STATE, "a comparison")
     path = os.path.join(config.output, STATE)
     options = {"budget_minutes": config.budget_minutes, "budget_tokens": config.budget_tokens, "seed": config.seed,
-               "tokenizer_digest": manifest.tokenizer_digest, "split": split}  # fmt: skip
+               "tokenizer_digest": manifest.tokenizer_digest, "data_digest": data_digest(manifest),
+               "split": split}  # fmt: skip
     state: dict[str, Any] = {"format_version": RESULT_FORMAT, **options, "models": {}}
     if os.path.exists(path):
         earlier = read_json(path, "the comparison")
@@ -138,6 +139,7 @@ def _measure(
     run_dir, export_dir = (os.path.join(config.output, name, part) for part in ("run", "export"))
     if isinstance(model_config, NGramConfig):
         note(f"{name}: count")
+        shutil.rmtree(run_dir, ignore_errors=True)  # What an interrupted count may have left is no run.
         summary = train_ngram(model_config, data=config.data, output=run_dir, progress=False)
         model = load(run_dir)
         score = evaluate_file(model, data_dir=config.data, split=split, progress=False)

@@ -11,17 +11,29 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import yaml
 
 from tfscale.errors import DataError, TfscaleError
 
+TRAINED_FILES = ("checkpoints", "history.jsonl")
+"""What only training leaves in a run folder."""
+
 
 def is_remote(path: str) -> bool:
     """Whether `path` names a remote file system (`gs://bucket/file`)."""
     return "://" in path
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or folder, local or remote."""
+    if is_remote(path):
+        import tensorflow as tf
+
+        return bool(tf.io.gfile.exists(path))
+    return os.path.exists(path)
 
 
 def open_file(path: str, mode: str = "rb") -> IO[Any]:
@@ -93,10 +105,46 @@ def read_json(path: str, what: str) -> Any:
     try:
         with open_file(path, "r") as file:
             return json.load(file)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{what} is missing: {path}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{what} is not valid JSON: {path} ({error})") from error
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of a UTF-8 text, without their ends (LF, CRLF or CR) and without a byte-order mark before the first.
+
+    Other characters that separate lines for Python, such as U+2028, are part of a line.
+    """
+    with open_file(path, "r") as file:
+        text = file.read()
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def read_json_lines(path: str) -> list[dict[str, Any]]:
+    """The lines of a file such as history.jsonl; none where there is no such file.
+
+    A last line that was cut short by a crash is left out.
+
+    Raises:
+        DataError: another line is not JSON.
+    """
+    if not exists(path):
+        return []
+    with open_file(path, "r") as file:
+        lines = file.read().split("\n")
+    complete, rest = lines[:-1], lines[-1]
+    records = []
+    for number, line in enumerate(complete, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number}, is not JSON: {line[:60]!r}") from error
+    if rest:
+        with contextlib.suppress(json.JSONDecodeError):
+            records.append(json.loads(rest))
+    return records
 
 
 def sha256_file(path: str) -> str:
@@ -108,25 +156,50 @@ def sha256_file(path: str) -> str:
     return digest.hexdigest()
 
 
-def claim_directory(path: str, marker: str, what: str) -> None:
+def claim_directory(
+    path: str, marker: str, what: str, *, key: str = "", without: Sequence[str] = (), remote: bool = False
+) -> None:
     """Checks that output may be written to `path`: it is absent, empty, or holds `marker` (it is ours).
 
     Args:
         path: the output folder.
         marker: a file that shows the folder was made by the same command, such as "manifest.json".
         what: the name of such a folder for the error, such as "a data folder".
+        key: what a marker of ours has among its keys, where others have files of that name too; it is JSON then.
+        without: names that show that there is more in the folder than the command writes, which would be lost.
+        remote: whether the command can write to a remote file system.
+
+    Raises:
+        DataError: the folder holds something else, is a file, or is remote.
+    """
+    if is_remote(path):
+        if remote:
+            return
+        raise DataError(f"output {path} is remote; write to a local folder and copy it")
+    if os.path.isfile(path):
+        raise DataError(f"output {path} is a file; name a folder")
+    if not os.path.isdir(path) or not os.listdir(path):
+        return
+    reason = "" if os.path.exists(os.path.join(path, marker)) else f"it has no {marker}"
+    if not reason and key:
+        content = read_json(os.path.join(path, marker), f"what would show that output folder {path} is {what}")
+        reason = "" if isinstance(content, dict) and key in content else f"its {marker} is another program's"
+    if reason:
+        raise DataError(f"output folder {path} exists and is not {what} ({reason}); name a new or empty folder")
+    for name in without:
+        if os.path.exists(os.path.join(path, name)):
+            raise DataError(
+                f"output folder {path} holds {name}, which would be lost; name a new or empty folder, or remove it"
+            )
+
+
+def claim_export(path: str) -> None:
+    """Checks that an export may be written to `path`: as `claim_directory`, and it is no run, of n-grams say.
 
     Raises:
         DataError: the folder holds something else, or is a file.
     """
-    if is_remote(path):
-        return
-    if os.path.isfile(path):
-        raise DataError(f"output {path} is a file; name a folder")
-    if os.path.isdir(path) and os.listdir(path) and not os.path.exists(os.path.join(path, marker)):
-        raise DataError(
-            f"output folder {path} exists and is not {what} (it has no {marker}); name a new or empty folder"
-        )
+    claim_directory(path, "model.json", "an export folder", key="tfscale_version", without=("config.yaml",))
 
 
 def claim_page(path: str) -> None:
@@ -144,8 +217,13 @@ def atomic_directory(path: str) -> Iterator[str]:
     """Yields a temporary folder beside `path` and puts it in the place of `path` when the block ends without an error.
 
     An earlier folder at `path` is replaced only then; on an error the temporary folder is removed and `path` is
-    left as it was. Local paths only.
+    left as it was.
+
+    Raises:
+        DataError: the path is remote; see `claim_directory`, which says so before anything is done.
     """
+    if is_remote(path):
+        raise DataError(f"output {path} is remote; write to a local folder and copy it")
     target = os.path.abspath(path)
     temporary = f"{target}.tmp-{os.getpid()}"
     try:

@@ -31,8 +31,8 @@ from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import DataError
 from tfscale.export.export import export_run
-from tfscale.files import claim_directory, write_json
-from tfscale.report import read_history, render_report
+from tfscale.files import claim_directory, read_json_lines, write_json
+from tfscale.report import render_report
 from tfscale.score import Score
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.run import fit_to_data, train
@@ -175,7 +175,7 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
         os.path.join(output, "report.html"),
         "tfscale quickstart: a small model of Python source",
         [("Result", ("", ""), table_rows(result))],
-        history=read_history(os.path.join(run_folder, "history.jsonl")),
+        history=read_json_lines(os.path.join(run_folder, "history.jsonl")),
         samples=samples,
         checks=reports["int8"]["checks"],
     )

@@ -4,15 +4,12 @@ Nothing is loaded from elsewhere: the style and the curve (SVG) are inside the f
 """
 
 import io
-import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tfscale.errors import DataError
-from tfscale.files import atomic_write, open_file
+from tfscale.files import atomic_write
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[Any]]]
 """Caption, column names, rows."""
@@ -45,7 +42,7 @@ def render_report(
 
     Example:
         render_report("report.html", "A run", [("Sizes", ("file", "bytes"), [("model.tflite", 5_580_800)])],
-                      history=read_history("run/history.jsonl"), samples=[("def main(", "self):")])
+                      history=read_json_lines("run/history.jsonl"), samples=[("def main(", "self):")])
     """
     import jinja2
 
@@ -70,31 +67,6 @@ def render_report(
     )
     with atomic_write(path, "w") as file:
         file.write(page)
-
-
-def read_history(path: str) -> list[dict[str, Any]]:
-    """The lines of a history.jsonl; none where there is no such file. A last line cut short by a crash is left out.
-
-    Raises:
-        DataError: another line is not JSON.
-    """
-    if not os.path.exists(path):
-        return []
-    with open_file(path, "r") as file:
-        lines = file.read().split("\n")
-    complete, rest = lines[:-1], lines[-1]
-    records = []
-    for number, line in enumerate(complete, start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}, is not JSON: {line[:60]!r}") from error
-    if rest:
-        try:
-            records.append(json.loads(rest))
-        except json.JSONDecodeError:
-            return records
-    return records
 
 
 def format_cell(value: Any) -> str:

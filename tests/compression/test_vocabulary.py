@@ -1,6 +1,7 @@
 """Fewer tokens: a text that only has kept ones is cut and predicted as before, and every other text comes back."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -100,6 +101,18 @@ def test_by_the_command_and_then_trained_on(folder, capsys):
                      str(folder / "tuned"), "--steps", "5", "--quantize", "int8"]) == 0  # fmt: skip
     recorded = yaml.safe_load((folder / "tuned" / "config.yaml").read_text())
     assert recorded["model"]["vocabulary_size"] == result["vocabulary"]
+
+
+def test_a_trained_run_is_not_replaced(folder, capsys):
+    words = ["trim", str(folder / "run"), "--text", str(folder / "mine.txt"), "--output"]
+    before = sorted(path.name for path in (folder / "run").iterdir())
+    assert cli.main([*words, str(folder / "run")]) == 2
+    assert "is the run itself, which is left as it is" in capsys.readouterr().err
+    shutil.copytree(folder / "run", folder / "another")
+    assert cli.main([*words, str(folder / "another")]) == 2
+    assert "holds checkpoints, which would be lost" in capsys.readouterr().err
+    for name in ("run", "another"):
+        assert sorted(path.name for path in (folder / name).iterdir()) == before
 
 
 def test_mistakes(folder, tokenizer, capsys):

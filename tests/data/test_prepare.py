@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import resource
+import shutil
 import signal
 
 import numpy as np
@@ -269,6 +270,24 @@ def test_output_that_is_not_ours_is_left_alone(text, tmp_path):
     with pytest.raises(DataError, match="output gs://bucket/data is remote"):
         run(text, "gs://bucket/data")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+    # Other programs have a file of that name too.
+    (tmp_path / "mine" / "manifest.json").write_text('{"name": "app", "icons": []}')
+    with pytest.raises(DataError, match=r"is not a data folder \(its manifest\.json is another program's\)"):
+        run(text, tmp_path / "mine")
+    (tmp_path / "mine" / "manifest.json").write_text("[")
+    with pytest.raises(DataError, match="is not valid JSON"):
+        run(text, tmp_path / "mine")
+    assert sorted(os.listdir(tmp_path / "mine")) == ["manifest.json", "thesis.txt"]
+
+
+def test_the_text_is_not_replaced_by_what_is_made_of_it(text, tmp_path):
+    run(text, tmp_path / "data")
+    inside = tmp_path / "data" / "text.txt"
+    shutil.copy(text, inside)
+    for path in (inside, tmp_path / "data" / "*.txt"):
+        with pytest.raises(DataError, match=r"text\.txt lies in the output folder .*data, which is replaced"):
+            run(str(path), tmp_path / "data")
+    assert inside.exists()
 
 
 def test_an_earlier_data_folder_is_replaced_only_when_all_is_done(text, tmp_path):

@@ -109,6 +109,8 @@ def test_exports_are_proven_and_run(format, quantize, run_dir, data, tmp_path, c
     ("words", "message"),
     [
         (["export", "RUN", "--output", "OUT"], "give --format ngram or arpa for an n-gram model"),
+        (["export", "RUN", "--output", "RUN", "--format", "ngram"], "holds config.yaml, which would be lost"),
+        (["export", "RUN", "--output", "gs://b/x", "--format", "ngram"], "output gs://b/x is remote; write to a local"),
         (["export", "RUN", "--output", "OUT", "--format", "arpa", "--quantize", "int8"], "expected none"),
         (["export", "RUN", "--output", "OUT", "--format", "ngram", "--quantize", "int4"], "expected none or int8"),
         (["compress", "RUN", "--output", "OUT", "--prune.sparsity", "0.5"], "holds n-grams, not a network"),

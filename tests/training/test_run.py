@@ -5,16 +5,20 @@ import json
 import math
 import os
 import signal
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 
+from tfscale import cli
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.data.pipeline import evaluation_dataset
 from tfscale.data.prepare import prepare
 from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
+from tfscale.files import read_json_lines
 from tfscale.training import recorder as recorder_module
 from tfscale.training.checkpoint import read_arrays
 from tfscale.training.recorder import RunRecorder
@@ -176,6 +180,23 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(finished, dat
         np.testing.assert_array_equal(final_state(output)[name], value, err_msg=name)
 
 
+def test_a_history_that_was_cut_short_goes_on(finished, tmp_path):
+    """Its last line is half one after a crash; the run may be on a remote file system."""
+    with open(os.path.join(finished[0], "history.jsonl")) as file:
+        whole = file.read()
+    before = [entry for entry in map(json.loads, whole.splitlines()) if entry["step"] <= 6]
+    for path in (str(tmp_path / "history.jsonl"), f"ram://{tmp_path.name}/history.jsonl"):
+        with tf.io.gfile.GFile(path, "w") as file:
+            file.write(whole + '{"step": 13, "lo')
+        recorder = RunRecorder.__new__(RunRecorder)
+        recorder._model = types.SimpleNamespace(workers=types.SimpleNamespace(is_chief=True))
+        recorder.history_path = path
+        recorder.resume(6)
+        assert read_json_lines(path) == before
+        assert recorder.best_loss == min(entry["val_loss"] for entry in before if "val_loss" in entry)
+        assert recorder.tokens == max(entry["tokens"] for entry in before if "tokens" in entry) > 0
+
+
 def test_a_finished_run_is_left_as_it_is(finished, data):
     output, summary = finished
     weights = load_run(output).network.get_weights()
@@ -229,12 +250,23 @@ def test_bad_input_is_refused_before_the_first_step(data, tmp_path):
     with pytest.raises(DataError, match="photos exists and is not a run folder"):
         run(output="photos")
     assert sorted(os.listdir(tmp_path)) == ["photos"]
+    (tmp_path / "corpus.txt").write_text("no folder")
+    with pytest.raises(DataError, match=r"the manifest of the data folder is missing: .*corpus\.txt"):
+        run(folder=str(tmp_path / "corpus.txt"))
 
 
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(data, tmp_path):
     config = dataclasses.replace(TRAIN, learning_rate=1e38, warmup_steps=0, schedule="constant", clip_norm=0.0, steps=9)
     with pytest.raises(TrainingError, match="not finite at step .* Last good checkpoint: "):
         train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
+
+
+def test_n_grams_do_not_take_the_place_of_a_network(finished, data, capsys):
+    before = sorted(os.listdir(finished[0]))
+    words = ["train", "--model.family", "ngram", "--data", data, "--output", finished[0]]
+    assert cli.main(words) == 2
+    assert "holds model.keras, which would be lost" in capsys.readouterr().err
+    assert sorted(os.listdir(finished[0])) == before
 
 
 def test_folders_that_are_no_runs(tmp_path, finished, data):

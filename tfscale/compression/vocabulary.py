@@ -4,6 +4,7 @@ What was a token of its own and is not any more is spelled by shorter pieces or 
 ids and comes back exactly.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import tensorflow as tf
 from tfscale.config import to_dict
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import text_stream
-from tfscale.files import claim_directory
+from tfscale.files import TRAINED_FILES, claim_directory
 from tfscale.models import Network, TransformerLM, build_network
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
@@ -42,7 +43,10 @@ def trim_run(run: Run | str, text: Sequence[str], output: str, min_count: int = 
     """
     if min_count < 1:
         raise ConfigError(f"min_count={min_count!r} is out of range; expected 1 or more")
-    claim_directory(output, "config.yaml", "a run folder")
+    source = run if isinstance(run, str) else run.directory
+    if os.path.realpath(output) == os.path.realpath(source):
+        raise ConfigError(f"output={output!r} is the run itself, which is left as it is; name another folder")
+    claim_directory(output, "config.yaml", "a run folder", without=TRAINED_FILES)
     run = load_run(run) if isinstance(run, str) else run
     stream, _ = text_stream(run.tokenizer, text)
     counts = np.bincount(stream, minlength=run.tokenizer.vocabulary_size)

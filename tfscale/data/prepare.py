@@ -48,9 +48,7 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
         manifest = prepare(PrepareConfig(text=["books/"], vocabulary_size=8192, output="data"))
         manifest.splits["train"].tokens
     """
-    if is_remote(config.output):
-        raise DataError(f"output {config.output} is remote; write to a local folder and copy it")
-    claim_directory(config.output, MANIFEST_FILE, "a data folder")
+    claim_directory(config.output, MANIFEST_FILE, "a data folder", key="tokenizer_digest")
     sources = _sources(config)
     tokenizer = load_tokenizer(config.tokenizer_from) if config.tokenizer_from else None
     if config.word_segmenter == "jieba":
@@ -91,9 +89,14 @@ def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
         if paths:
             sources[split] = find_text(paths)
     seen: dict[str, str] = {}
+    output = os.path.realpath(config.output)
     for split, files in sources.items():
         for file in (file for file in files if file.text is None):
             path = file.name if is_remote(file.name) else os.path.realpath(file.name)
+            if not is_remote(path) and os.path.commonpath([path, output]) == output:
+                raise DataError(
+                    f"{file.name} lies in the output folder {config.output}, which is replaced; name another"
+                )
             if seen.setdefault(path, split) != split:
                 raise DataError(f"{file.name} is in the {seen[path]} text and in the {split} text; leave it out of one")
     return sources

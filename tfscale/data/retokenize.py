@@ -40,7 +40,7 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
     own = load_tokenizer(os.path.join(data_dir, "tokenizer"))
     if not own.lossless:
         raise TokenizerError(f"the {own.kind} tokenizer of {data_dir} loses characters; prepare the text itself anew")
-    claim_directory(output, MANIFEST_FILE, "a data folder")
+    claim_directory(output, MANIFEST_FILE, "a data folder", key="tokenizer_digest")
     with atomic_directory(output) as directory:
         spool_path = os.path.join(directory, "documents.spool")
         with SpoolWriter(spool_path) as spool:

@@ -16,7 +16,7 @@ from tfscale.export.scoring import export_keras
 from tfscale.export.texts import write_texts
 from tfscale.export.tflite import export_tflite
 from tfscale.export.web import check_web, write_page
-from tfscale.files import atomic_directory, atomic_write, claim_directory, write_json
+from tfscale.files import atomic_directory, atomic_write, claim_export, write_json
 
 if TYPE_CHECKING:
     from tfscale.training.run_folder import Run
@@ -50,7 +50,7 @@ def export_run(
     note = progress or (lambda stage: None)
     if config.format in ("ngram", "arpa"):
         raise ConfigError(f"format={config.format!r} is for n-gram models; this is a network: give --format tflite")
-    claim_directory(config.output, "model.json", "an export folder")
+    claim_export(config.output)
     if getattr(run.network, "cloze", False):
         return _export_cloze(run, config, held_out)
     network, tokenizer = run.network, run.tokenizer

@@ -14,7 +14,7 @@ from tfscale.errors import ConfigError
 from tfscale.export.limits import LIMITS, Checks
 from tfscale.export.parity import require
 from tfscale.export.short_readme import ngram_readme
-from tfscale.files import atomic_directory, atomic_write, claim_directory, run_data, write_json
+from tfscale.files import atomic_directory, atomic_write, claim_export, run_data, write_json
 from tfscale.ngram import NGramModel, read_arpa, write_arpa
 from tfscale.ngram.files import MODEL_FILE, describe, write_model
 
@@ -49,7 +49,7 @@ def export_ngram(
         what = "an ARPA file" if config.format == "arpa" else "an n-gram model"
         allowed = "none" if config.format == "arpa" else "none or int8"
         raise ConfigError(f"quantize={config.quantize!r} is not for {what}; expected {allowed}")
-    claim_directory(config.output, "model.json", "an export folder")
+    claim_export(config.output)
     held_out, source = _held_out(model, config.parity_tokens)
     with atomic_directory(config.output) as folder:
         model.tokenizer.save(os.path.join(folder, "tokenizer"))

@@ -15,7 +15,7 @@ from tfscale.export.parity import require
 from tfscale.export.scoring import FORMAT_VERSION, Recipe, scoring_file
 from tfscale.export.short_readme import task_readme
 from tfscale.export.writing import writing_file
-from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
+from tfscale.files import atomic_directory, atomic_write, claim_export, sha256_file, write_json
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
 from tfscale.tasks.predictor import describe_encoder
@@ -59,7 +59,7 @@ def export_task(
             f"a task is exported with --format tflite and --quantize {', '.join(Recipe)}; received "
             f"{config.format} and {config.quantize}"
         )
-    claim_directory(config.output, "model.json", "an export folder")
+    claim_export(config.output)
     encoder = model.encoder
     note("convert")
     if isinstance(encoder, SequenceEncoder):

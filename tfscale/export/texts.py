@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tfscale.export.readme import readme
-from tfscale.files import atomic_write
-from tfscale.report import read_history, render_report
+from tfscale.files import atomic_write, read_json_lines
+from tfscale.report import render_report
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -48,7 +48,7 @@ def write_texts(
         os.path.join(folder, "report.html"),
         f"{metadata['family'].capitalize()} for {names[metadata['format']]}, {metadata['quantize']} weights",
         [section for section in sections if section[2]],
-        history=read_history(history) if history else [],
+        history=read_json_lines(history) if history else [],
         samples=[(prompt, greedy["file"])] if prompt else [],
         checks=report["checks"],
     )

@@ -19,7 +19,7 @@ from tfscale.data.retokenize import whole_characters
 from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError, ExportError, TokenizerError
 from tfscale.export.export import export_run
-from tfscale.files import atomic_directory, claim_directory, read_json, write_json
+from tfscale.files import atomic_directory, claim_directory, claim_export, read_json, write_json
 from tfscale.models.weight_formats import stored_bytes
 from tfscale.search.candidates import Candidate, candidates
 from tfscale.search.measure import Sample, Samples, measure
@@ -246,7 +246,7 @@ def _finish(run: Run, config: CompressConfig, bounds: SearchConfig, state: dict[
     best = choose(tried, bounds, state["baseline"])
     folder = os.path.join(config.output, "candidates", best)
     export = os.path.join(config.output, "export")
-    claim_directory(export, "model.json", "an export folder")
+    claim_export(export)
     with atomic_directory(export) as temporary:
         shutil.copytree(os.path.join(folder, "export"), temporary, dirs_exist_ok=True)
     trained = os.path.join(folder, "run")

@@ -4,7 +4,7 @@ from typing import Any
 
 from tfscale.config import Precision, TrainConfig
 from tfscale.errors import ConfigError, TokenizerError
-from tfscale.files import claim_directory
+from tfscale.files import TRAINED_FILES, claim_directory
 from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.bpe import LLAMA_3, BytePairTokenizer
@@ -38,7 +38,7 @@ def import_keras_hub(
     Example:
         import_keras_hub("presets/gpt2_base_en", "gpt2", sequence_length=256)
     """
-    claim_directory(output, "config.yaml", "a run folder")
+    claim_directory(output, "config.yaml", "a run folder", without=TRAINED_FILES)
     backbone = backbone_of(source)
     ours = tokenizer_of(_their_tokenizer(source) if tokenizer is None else tokenizer)
     network = from_keras_hub(backbone, sequence_length, precision, ours.vocabulary_size)

@@ -11,7 +11,7 @@ from tfscale.config import NGramConfig, to_dict
 from tfscale.data.manifest import Manifest
 from tfscale.data.tokens import PART_TOKENS, token_blocks
 from tfscale.errors import ConfigError
-from tfscale.files import atomic_write, claim_directory, write_json
+from tfscale.files import TRAINED_FILES, atomic_write, claim_directory, write_json
 from tfscale.ngram import NGramModel, count_ngrams, estimate, read_arpa
 from tfscale.ngram.files import MODEL_FILE, describe, write_model
 from tfscale.progress import ProgressLine
@@ -47,7 +47,7 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
             f"model.vocabulary_size={config.vocabulary_size}, but the data was tokenized with {size} entries; "
             "leave the option out to take the data's"
         )
-    claim_directory(output, "config.yaml", "a run folder")
+    claim_directory(output, "config.yaml", "a run folder", without=("model.keras", *TRAINED_FILES), remote=True)
     began = time.perf_counter()
     with ProgressLine("train", None, enabled=progress) as line:
         if config.arpa:

@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.config import TrainConfig
-from tfscale.files import atomic_write, open_file
+from tfscale.files import atomic_write, open_file, read_json_lines
 from tfscale.heartbeat import beat
 from tfscale.progress import ProgressLine
 from tfscale.training.checkpoint import Checkpoints, network_state, write_arrays
@@ -74,14 +74,11 @@ class RunRecorder(keras.callbacks.Callback):
         """Cuts the history back to a step and takes the token count and the best loss from what is left."""
         if not self.writes:
             return
-        lines = []
-        if os.path.exists(self.history_path):
-            with open_file(self.history_path, "r") as file:
-                lines = [entry for entry in map(json.loads, filter(str.strip, file)) if entry["step"] <= step]
+        lines = [entry for entry in read_json_lines(self.history_path) if entry["step"] <= step]
         self.tokens = max((entry["tokens"] for entry in lines if "tokens" in entry), default=0)
         self.best_loss = min((entry["val_loss"] for entry in lines if "val_loss" in entry), default=math.inf)
         with atomic_write(self.history_path, "w") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in lines)
+            file.write("".join(json.dumps(entry) + "\n" for entry in lines))
 
     def rates(self) -> tuple[float, float]:
         """Tokens per second of training, and the fraction of that time in which the steps waited for input."""

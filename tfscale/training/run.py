@@ -87,7 +87,7 @@ def train(
     model_config = fit_to_data(model_config, manifest)
     reading = Reading(data, manifest, model_config, train_config)
     described = describe_run(model_config, train_config, data, manifest) | (described or {})
-    claim_directory(output, "config.yaml", "a run folder")
+    claim_directory(output, "config.yaml", "a run folder", remote=True)
     check_same_run(output, described)
     chosen = strategy(train_config.strategy)
     if reading.streams:

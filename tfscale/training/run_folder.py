@@ -96,7 +96,7 @@ def describe_run(model_config: ModelConfig, train_config: TrainConfig, data: str
         "model": named(model_config),
         "train": to_dict(train_config),
         "data": data if "://" in data else os.path.abspath(data),
-        "data_digest": _data_digest(manifest),
+        "data_digest": data_digest(manifest),
         "tokenizer_digest": manifest.tokenizer_digest,
     }
 
@@ -194,7 +194,7 @@ def named(config: ModelConfig) -> dict[str, Any]:
     return {"family": config.family, **to_dict(config)}
 
 
-def _data_digest(manifest: Manifest) -> str:
+def data_digest(manifest: Manifest) -> str:
     """One digest over every shard of the data."""
     digests = [shard.sha256 for _, split in sorted(manifest.splits.items()) for shard in split.shards]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
