@@ -215,8 +215,7 @@ def test_evaluation_has_every_token_once_as_a_target(tiny_data_dir, split, lengt
     assert weights.sum() == len(stream) == Manifest.load(tiny_data_dir).splits[split].tokens
     assert np.array_equal(targets[weights == 1], stream)
     assert np.array_equal(inputs[weights == 1], np.concatenate([[END], stream[:-1]]))
-    assert not inputs[weights == 0].any()
-    assert not targets[weights == 0].any()
+    assert (inputs[weights == 0] == END).all() and (targets[weights == 0] == END).all()
     assert len(dataset) == -(-len(stream) // (batch_size * length))
     expected = text_windows(stream, length, END)
     rows = len(expected[0])
@@ -226,8 +225,8 @@ def test_evaluation_has_every_token_once_as_a_target(tiny_data_dir, split, lengt
 
 def test_windows_of_any_stream():
     inputs, targets, weights = text_windows(np.array([5, 6, 7, 1, 8]), 2, end_id=1)
-    assert inputs.tolist() == [[1, 5], [6, 7], [1, 0]]
-    assert targets.tolist() == [[5, 6], [7, 1], [8, 0]]
+    assert inputs.tolist() == [[1, 5], [6, 7], [1, 1]]
+    assert targets.tolist() == [[5, 6], [7, 1], [8, 1]]
     assert weights.tolist() == [[1, 1], [1, 1], [1, 0]]
     assert (inputs.dtype, targets.dtype, weights.dtype) == (np.int32, np.int32, np.float32)
     assert [part.shape for part in text_windows(np.array([5, 6]), 2, end_id=1)] == [(1, 2)] * 3

@@ -9,6 +9,7 @@ import tfscale.device
 import tfscale.export.scoring as scoring
 from tfscale.device.scorer import ScoringModel
 from tfscale.errors import ConfigError, DataError, ExportError
+from tfscale.evaluation.evaluate import evaluate_file
 from tfscale.export.flatbuffer import operations
 from tfscale.export.scoring import export_keras, fused_lstm, scoring_file
 from tfscale.text.tokenizers import train_tokenizer
@@ -72,7 +73,7 @@ def test_a_model_of_ones_own(tmp_path, kind, text):
     for start in range(0, len(stream), T):
         targets = np.array(stream[start : start + T])
         before = np.array([([tokenizer.end_id, *stream])[start : start + len(targets)]])
-        padded = np.pad(before, [(0, 0), (0, T - before.shape[1])])
+        padded = np.pad(before, [(0, 0), (0, T - before.shape[1])], constant_values=tokenizer.end_id)
         logits = np.asarray(network(padded), np.float64)[0, : before.shape[1]]
         by_hand += float((np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(targets)), targets]).sum())
     score = model.score(words)
@@ -180,5 +181,7 @@ def test_mistakes(tmp_path, text):
     assert model.score(stream).tokens == len(stream)
     with pytest.raises(ConfigError, match="has no tokenizer beside it; give ids"):
         model.score("text")
+    with pytest.raises(ConfigError, match="has no tokenizer beside it and scores ids alone"):
+        evaluate_file(model, text_files=[__file__])
     with pytest.raises(DataError, match="a window has 1 to 12 tokens; received 13"):
         model.logits(range(13))

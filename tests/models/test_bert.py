@@ -54,9 +54,12 @@ def test_what_is_hidden_depends_on_window_step_and_seed_alone():
 
 def test_every_token_is_guessed_once_in_a_score():
     ids = tf.reshape(tf.range(30), (2, 15))
-    views = hidden_in_turn(ids, MASK, 7)
+    # The last three tokens of a row are padding.
+    weights = np.ones((2, 15), np.float32)
+    weights[1, 12:] = 0
+    views = hidden_in_turn(ids, weights, MASK, 7)
     assert len(views) == 7
-    np.testing.assert_array_equal(sum(chosen for _, chosen in views), np.ones((2, 15)))
+    np.testing.assert_array_equal(sum(chosen for _, chosen in views), weights)
     for hidden, chosen in views:
         np.testing.assert_array_equal(hidden, np.where(chosen == 1, MASK, ids))
 
@@ -89,7 +92,7 @@ def test_it_learns_and_its_score_is_the_sum_over_all_tokens(trained):
     assert found["tokens"] == weights.sum() == len(stream)
     nats = 0.0
     for part in range(7):
-        hidden = np.where(np.arange(16) % 7 == part, run.network.mask_id, targets)
+        hidden = np.where((np.arange(16) % 7 == part) & (weights > 0), run.network.mask_id, targets)
         chances = softmax(np.asarray(run.network(hidden), np.float64))
         likely = np.take_along_axis(chances, targets[..., None], -1)[..., 0]
         nats -= (np.log(likely) * weights)[:, np.arange(16) % 7 == part].sum()
@@ -104,6 +107,21 @@ def test_the_score_of_a_text_is_that_of_the_split(trained, tmp_path):
     whole = api.evaluate(run.directory, text=[str(tmp_path / "one.txt")])
     [(nll, tokens)] = document_scores(run, ["abc dec afg dhg abc"])
     assert (nll, tokens) == (pytest.approx(whole["cloze_nll_per_token"] * whole["tokens"], rel=1e-5), whole["tokens"])
+
+
+def test_a_short_text_is_scored_as_long_as_it_is(trained, tmp_path):
+    """What fills a window up to the context would be attended to."""
+    _, run = trained
+    (tmp_path / "one.txt").write_text("abc dec")
+    ids = np.array([[*run.tokenizer.encode("abc dec"), run.tokenizer.end_id]])
+    nats = 0.0
+    for part in range(7):
+        chosen = np.arange(8) % 7 == part
+        chances = softmax(np.asarray(run.network(np.where(chosen, run.network.mask_id, ids)), np.float64))
+        nats -= np.log(chances[0, np.arange(8), ids[0]])[chosen].sum()
+    assert document_scores(run, ["abc dec"]) == [(pytest.approx(nats, rel=1e-4), 8)]
+    found = api.evaluate(run.directory, text=[str(tmp_path / "one.txt")])
+    assert found["cloze_nll_per_token"] == pytest.approx(nats / 8, rel=1e-4)
 
 
 def test_gaps_are_filled_from_both_sides(trained):

@@ -70,15 +70,15 @@ def masked_batches(dataset: tf.data.Dataset, config: BERTConfig, seed: int, star
     return dataset.enumerate(start_step).map(hide)
 
 
-def hidden_in_turn(ids: tf.Tensor, mask_id: int, parts: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
+def hidden_in_turn(ids: tf.Tensor, weights: tf.Tensor, mask_id: int, parts: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Views (B, T) of the same windows, in which every `parts`-th token is masked, and 1 at the masked ones.
 
-    Every token is masked in one of them.
+    Every token is masked in one of them, but for padding (weight 0), which stays.
     """
     number = tf.range(tf.shape(ids)[1]) % parts
     views = []
     for part in range(parts):
-        chosen = tf.broadcast_to(number == part, tf.shape(ids))
+        chosen = (number == part) & (weights > 0)
         views.append((tf.where(chosen, mask_id, ids), tf.cast(chosen, tf.float32)))
     return views
 
@@ -94,7 +94,7 @@ def as_read(dataset: tf.data.Dataset, config: Any) -> tf.data.Dataset:
     parts = config.parts
 
     def views(_, targets, weights):
-        hidden, chosen = zip(*hidden_in_turn(targets, config.mask_id, parts), strict=True)
+        hidden, chosen = zip(*hidden_in_turn(targets, weights, config.mask_id, parts), strict=True)
         return tf.data.Dataset.from_tensor_slices(
             (tf.stack(hidden), tf.stack([targets] * parts), tf.stack([weights * one for one in chosen]))
         )

@@ -193,7 +193,7 @@ def evaluation_dataset(
 
     Returns:
         A dataset of (inputs (B, T) int32, targets (B, T) int32, weights (B, T) float32); weights are 1 at tokens of the
-        split and 0 at padding, where inputs and targets are 0. It is finite and its cardinality is known.
+        split and 0 at padding, where inputs and targets are the end token. It is finite and its cardinality is known.
 
     Raises:
         DataError: there is no such split, or a shard is missing or damaged.
@@ -204,16 +204,15 @@ def evaluation_dataset(
     batches = -(-part.tokens // (sequence_length * batch_size))
     padding = batches * batch_size * sequence_length - part.tokens
     tokens = _token_blocks([os.path.join(data_dir, shard.file) for shard in part.shards], dtype)
-    tokens = tokens.concatenate(tf.data.Dataset.from_tensors(tf.zeros((padding,), dtype)))
+    tokens = tokens.concatenate(tf.data.Dataset.from_tensors(tf.fill((padding,), tf.cast(manifest.end_id, dtype))))
     windows = _windows(tokens, sequence_length, manifest.end_id, dtype, tf.constant(0, tf.int64))
     shape = (batch_size, sequence_length)
     offsets = tf.reshape(tf.range(batch_size * sequence_length, dtype=tf.int64), shape)
 
     def finish(number: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         real = number * (batch_size * sequence_length) + offsets < part.tokens
-        batch = tf.cast(batch, tf.int32) * tf.cast(tf.concat([real[:, :1], real], 1), tf.int32)
-        inputs = batch[:, :-1] * tf.cast(real, tf.int32)
-        return inputs, batch[:, 1:], tf.cast(real, tf.float32)
+        batch = tf.cast(batch, tf.int32)
+        return tf.where(real, batch[:, :-1], manifest.end_id), batch[:, 1:], tf.cast(real, tf.float32)
 
     dataset = windows.batch(batch_size, drop_remainder=True).enumerate().map(finish)
     return in_order(dataset.apply(tf.data.experimental.assert_cardinality(batches)))
@@ -230,19 +229,20 @@ def text_windows(
         end_id: the token that is thought to stand before the first.
 
     Returns:
-        inputs, targets (W, T) int32 and weights (W, T) float32, with W = N / T rounded up; as `evaluation_dataset`.
+        inputs, targets (W, T) int32 and weights (W, T) float32, with W = N / T rounded up; as `evaluation_dataset`,
+        with end tokens as padding, which a network that reads both sides sees as the end of a document.
 
     Example:
         text_windows(np.array([5, 6, 7]), 2, end_id=1)
-        # inputs [[1, 5], [6, 0]], targets [[5, 6], [7, 0]], weights [[1, 1], [1, 0]]
+        # inputs [[1, 5], [6, 1]], targets [[5, 6], [7, 1]], weights [[1, 1], [1, 0]]
     """
     stream = np.asarray(token_stream, np.int32)
     padding = -len(stream) % sequence_length
     inputs = np.concatenate([[end_id], stream[:-1]])[: len(stream)]
     shape = (-1, sequence_length)
     return (
-        np.pad(inputs, (0, padding)).astype(np.int32).reshape(shape),
-        np.pad(stream, (0, padding)).reshape(shape),
+        np.pad(inputs, (0, padding), constant_values=end_id).astype(np.int32).reshape(shape),
+        np.pad(stream, (0, padding), constant_values=end_id).reshape(shape),
         np.pad(np.ones(len(stream), np.float32), (0, padding)).reshape(shape),
     )
 

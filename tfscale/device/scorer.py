@@ -68,11 +68,11 @@ class ScoringModel:
         self.sequence_length, self.vocabulary_size = self._score.sequence_length, self._score.classes
 
     def logits(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Logits (n, V) float32 after each of n ids, 1 <= n <= T; what follows them is filled up and cut off."""
+        """Logits (n, V) float32 after each of n ids, 1 <= n <= T; end tokens fill the window up."""
         count = len(ids)
         if not 1 <= count <= self.sequence_length:
             raise DataError(f"a window has 1 to {self.sequence_length} tokens; received {count}")
-        tokens = np.zeros(self.sequence_length, np.int32)
+        tokens = np.full(self.sequence_length, self.metadata.get("end_id") or 0, np.int32)
         tokens[:count] = ids
         return self._score(tokens)[:count]
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tfscale.config import BERTConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.masking import as_read
 from tfscale.data.pipeline import data_errors, evaluation_dataset, text_windows
@@ -28,7 +29,7 @@ TOKENS_PER_BATCH = 2048
 class ExportedModel(Protocol):
     """What `tfscale.device.load` returns, as far as it is needed here."""
 
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     metadata: dict[str, Any]
 
     def score(self, text: Sequence[int], utf8_bytes: int, progress: Callable[[int, int], None] | None) -> Score:
@@ -67,11 +68,18 @@ def evaluate_run(
     if text_files:
         stream, utf8_bytes = text_stream(run.tokenizer, text_files)
         if is_stateful(run.network):
-            dataset = evaluation_streams(stream, sequence_length=length, end_id=end_id)
+            datasets = [evaluation_streams(stream, sequence_length=length, end_id=end_id)]
         else:
-            dataset = tf.data.Dataset.from_tensor_slices(text_windows(stream, length, end_id)).batch(rows)
-            dataset = as_read(dataset, run.model_config)
-        return evaluate_network(run.network, dataset, utf8_bytes).to_dict() | {"text": list(text_files)}
+            # A bert would attend to what fills a window up: its last one is as long as the text is.
+            cut = len(stream) // length * length if isinstance(run.model_config, BERTConfig) else len(stream)
+            windows = [text_windows(part, min(length, len(part)), end_id) for part in (stream[:cut], stream[cut:])
+                       if len(part)]  # fmt: skip
+            datasets = [
+                as_read(tf.data.Dataset.from_tensor_slices(one).batch(rows), run.model_config) for one in windows
+            ]
+        scores = [evaluate_network(run.network, dataset) for dataset in datasets]
+        nll, tokens = (sum(getattr(score, name) for score in scores) for name in ("nll", "tokens"))
+        return Score(nll, tokens, utf8_bytes, scores[0].cloze).to_dict() | {"text": list(text_files)}
     data_dir = data_dir or run.data_dir
     if data_dir is None:
         raise ConfigError(f"the data that {run.directory} was trained on is gone; give text or data to evaluate on")
@@ -110,6 +118,10 @@ def evaluate_file(
         ConfigError, DataError, TokenizerError: as `evaluate_run`.
     """
     _check_source(data_dir, text_files)
+    if model.tokenizer is None:
+        raise ConfigError(
+            "the file has no tokenizer beside it and scores ids alone: tfscale.device.load(...).score(ids)"
+        )
     if text_files:
         stream, utf8_bytes = text_stream(model.tokenizer, text_files)
         source: dict[str, Any] = {"text": list(text_files)}
