@@ -317,6 +317,10 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path):
         (["--worker", "2", "--", "train"], "did you mean --workers"),
         (["--", "train", "--data", "d"], "--output must be given"),
         (
+            ["--", "train", "--model.family", "ngram", "--data", "d", "--output", "r"],
+            "n-grams are counted by one process",
+        ),
+        (
             ["--", "train", "--data", "d", "--output", "r", "--train.strategy", "single"],
             "single does not train in 2 workers and 0 parameter servers together; leave it out, or give multi_worker",
         ),

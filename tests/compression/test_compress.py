@@ -17,6 +17,7 @@ from tfscale.compression.compress import compress_run, schedule_of
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig
 from tfscale.data.prepare import prepare
 from tfscale.errors import ConfigError, TokenizerError
+from tfscale.files import read_json_lines
 from tfscale.training.run import train
 from tfscale.training.run_folder import load_run
 
@@ -67,6 +68,23 @@ def test_the_new_run_is_sparse_and_begins_where_the_old_one_ended(folder):
     assert config["prune"]["sparsity"] == 0.75 and config["started_from"] == old.weights_digest
     assert config["train"]["steps"] == 30 and config["train"]["global_batch_size"] == 8
     assert config["train"]["warmup_steps"] == 3
+
+
+def test_zeros_that_come_last_are_in_the_result(folder, capsys):
+    """Of two validations the first has the lower loss, before most of the zeros: the result is not that one."""
+    summary = compressed(folder, "late", steps=60, sparsity=0.97)
+    assert (summary["result"], summary["result_step"]) == ("last", 60)
+    assert summary["sparsity_of_pruned"] == pytest.approx(0.97, abs=0.01)
+    history = read_json_lines(str(folder / "late" / "history.jsonl"))
+    losses = [entry["val_loss"] for entry in history if "val_loss" in entry]
+    assert losses[0] < losses[-1]
+    words = ["--model.family", "bilstm", "--model.sequence_length", "16", "--model.hidden_dim", "8"]
+    assert cli.main(["train", *words, "--model.embedding_dim", "8", "--train.steps", "4", "--train.global_batch_size",
+                     "8", "--train.xla", "off", "--train.warmup_steps", "1", "--data", str(folder / "data"),
+                     "--output", str(folder / "bilstm")]) == 0  # fmt: skip
+    assert cli.main(["compress", str(folder / "bilstm"), "--quantize", "int8", "--steps", "2", "--output",
+                     str(folder / "bilstm8")]) == 0  # fmt: skip
+    assert "validation pseudo-perplexity" in capsys.readouterr().out
 
 
 def test_a_stopped_one_goes_on_to_the_same_weights(folder, monkeypatch):

@@ -61,6 +61,12 @@ def test_heads_that_nobody_reads_leave_without_a_trace(use_bias):
     assert small.cache_spec()["kv_cache_k_0"] == (1, 12, 2, 2)
 
 
+def test_heads_leave_where_their_number_was_said_twice():
+    twice = dataclasses.replace(TRANSFORMER, num_kv_heads=TRANSFORMER.num_heads)
+    small = shrink_heads(random_weights(models.build_network(twice)), 1)
+    assert (small.config.num_heads, small.config.kv_heads) == (1, 1)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_lstm_units_that_nobody_reads_leave_without_a_trace(tied):
     network = random_weights(models.build_network(LSTMConfig(**{**vars(LSTM), "tie_embeddings": tied}), seed=1))
@@ -224,6 +230,8 @@ def test_an_lstm_output_of_low_rank():
     (factorize_output, TRANSFORMER, 3, "output_rank is for an LSTM"),
     (factorize_feed_forward, LSTM, 3, "feed_forward_rank is for a Transformer, and this is LSTMLM"),
     (shrink_heads, TRANSFORMER, 2, "num_heads=2 is out of range; expected 1 to 1"),
+    (factorize_embedding, LSTMConfig(**{**vars(LSTM), "embedding_dim": 12, "tie_embeddings": True}), 10,
+     "embedding_rank=10 is the number of units"),
 ])  # fmt: skip
 def test_ranks_that_save_nothing(function, config, value, message):
     with pytest.raises(ConfigError, match=message):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from litert_quantizer import qtyping
 from litert_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor as reference
 
-from tfscale.config import LSTMConfig, TransformerConfig
+from tfscale.config import GRUConfig, LSTMConfig, TransformerConfig
 from tfscale.models import build_network
 from tfscale.models.weight_formats import WeightFormat, block_of, fake_quantize, store, stored_bytes, weight_formats
 
@@ -97,6 +97,14 @@ def test_formats_of_an_lstm_and_of_a_users_model():
 
 def test_block_sizes():
     assert [block_of(length) for length in (256, 128, 96, 32, 48)] == [64, 64, 32, 32, 0]
+
+
+def test_biases_stay_float32_whatever_their_shape():
+    """A GRU's bias has two rows, which the writer of files does not take for a matrix either."""
+    formats = weight_formats(build_network(GRUConfig(vocabulary_size=9, embedding_dim=4, hidden_dim=4)), "int8")
+    assert {path.rsplit("/", 1)[1]: form.bits for path, form in formats.items()} == {
+        "embeddings": 8, "kernel": 8, "recurrent_kernel": 8, "bias": 32
+    }  # fmt: skip
 
 
 def test_float16():

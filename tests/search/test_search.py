@@ -1,5 +1,6 @@
 """The search: bounds are read, sizes are known before training, the best is chosen by hand-made figures, and a whole one."""
 
+import dataclasses
 import json
 import os
 import re
@@ -56,6 +57,8 @@ def test_bounds_that_are_none(options, message):
 @pytest.mark.parametrize("config", [
     CONFIG, LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128),
     LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=128, tie_embeddings=True),
+    LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=64, tie_embeddings=True),
+    dataclasses.replace(CONFIG, num_kv_heads=CONFIG.num_heads),
 ])  # fmt: skip
 def test_sizes_become_smaller_and_are_what_the_files_have(config):
     sizes = sizes_of(config)

@@ -4,7 +4,7 @@ import pytest
 from training.conftest import CONFIGS
 
 from tfscale import models
-from tfscale.config import TrainConfig, TransformerConfig
+from tfscale.config import GRUConfig, TrainConfig, TransformerConfig
 from tfscale.training.schedule import WarmupSchedule, build_optimizer, build_schedule, undecayed_variables
 
 
@@ -42,6 +42,9 @@ def test_schedule_survives_serialization():
         (TransformerConfig(vocabulary_size=9, hidden_dim=8, num_layers=1, num_heads=2, use_bias=True),
          {"query_key_value/kernel", "output_projection/kernel", "expand/kernel", "contract/kernel"}),
         (CONFIGS["lstm"], {"lstm_cell/kernel", "lstm_cell/recurrent_kernel", "output/kernel"}),
+        # The bias of a GRU has two rows, and is a bias.
+        (GRUConfig(vocabulary_size=9, embedding_dim=4, hidden_dim=4, num_layers=1),
+         {"gru_cell/kernel", "gru_cell/recurrent_kernel", "output/kernel"}),
     ],
 )  # fmt: skip
 def test_weight_decay_spares_norms_biases_and_embeddings(config, expected):

@@ -90,7 +90,8 @@ def show(result: dict[str, Any]) -> None:
     print(f"parameters {number(result['parameters_before'])} before, {number(result['parameters'])} after")
     before, after = result["validation_before"], result["validation"]
     if before and after:
-        print(f"validation perplexity {number(before['perplexity'])} before, {number(after['perplexity'])} after")
+        name = "pseudo_perplexity" if "pseudo_perplexity" in before else "perplexity"
+        print(f"validation {name.replace('_', '-')} {number(before[name])} before, {number(after[name])} after")
 
 
 def exit_code(result: dict[str, Any]) -> int:

@@ -44,6 +44,10 @@ def parse(words: Sequence[str]) -> Namespace:
         received = f"received {command[0]!r}" if command else "nothing stands there"
         raise ConfigError(f"launch runs train: tfscale launch --workers 2 -- train --data ... ({received})")
     checked = train.parse(command[1:])
+    if not hasattr(checked, "train"):
+        raise ConfigError(
+            "n-grams are counted by one process, which needs no launch: tfscale train --model.family ngram"
+        )
     config = build_config(LaunchConfig, options)
     # With another strategy each process would train the whole model by itself, into the same run folder.
     fitting = "parameter_server" if config.parameter_servers else "multi_worker"

@@ -86,6 +86,8 @@ def compress_run(
     train_config = dataclasses.replace(
         run.train_config, strategy=config.strategy, steps=config.steps, learning_rate=config.learning_rate,
         warmup_steps=min(run.train_config.warmup_steps, config.steps // 10),
+        # The state of lowest loss is often one before the last zeros came.
+        result="last" if schedule is not None else run.train_config.result,
     )  # fmt: skip
 
     def begin(model: LanguageModel) -> None:

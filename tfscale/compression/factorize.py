@@ -65,6 +65,11 @@ def factorize_embedding(network: Network, rank: int) -> Network:
         }
     else:
         config = network.config
+        if config.tie_embeddings and rank == config.hidden_dim:
+            raise ConfigError(
+                f"shrink.embedding_rank={rank} is the number of units: with tied embeddings such a model has no "
+                "projection to keep what the output has learned; give another rank"
+            )
         small = build_network(dataclasses.replace(config, embedding_dim=rank), network.precision, network.seed)
         first = network.recurrent_layers[0].cell.kernel
         new = {"token_embedding/embeddings": narrow_table, first.path: basis @ first.numpy()}
@@ -130,5 +135,7 @@ def _check_rank(name: str, rank: int, limit: int) -> None:
 
 def _copy_by_path(network: Network, small: Network, new: dict[str, Any]) -> None:
     old = {weight.path: weight for weight in network.weights}
+    unused = set(new) - {weight.path for weight in small.weights}
+    assert not unused, f"the small network has no {', '.join(sorted(unused))}"
     for weight in small.weights:
         weight.assign(new[weight.path] if weight.path in new else old[weight.path].numpy())

@@ -89,7 +89,8 @@ def shrink_heads(network: Network, heads: int, batches: Iterable[Any] = ()) -> T
     _check_smaller("num_heads", heads, config.num_heads)
     before, width = config.num_heads, config.head_width
     groups = [_head_units(block.attention, before) for block in network.blocks]
-    small = build_network(dataclasses.replace(config, num_heads=heads, head_dim=width), network.precision, network.seed)
+    fewer = dataclasses.replace(config, num_heads=heads, num_kv_heads=0, head_dim=width)
+    small = build_network(fewer, network.precision, network.seed)
     chosen: dict[str, tuple[Any, ...]] = {}
     for block, scores in zip(network.blocks, rank(network, groups, batches), strict=True):
         attention, keep = block.attention, _strongest(scores, heads)

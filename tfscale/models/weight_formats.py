@@ -115,7 +115,8 @@ def _weights(network: keras.Model) -> list[tuple[Any, keras.Variable]]:
 def _format(layer: Any, weight: keras.Variable, quantize: Quantization) -> WeightFormat:
     if quantize in ("none", "float16"):
         return WeightFormat(bits=32 if quantize == "none" else 16)
-    if len(weight.shape) != 2:
+    # A GRU's bias has two rows, and stays float32 like any other.
+    if len(weight.shape) != 2 or weight.name == "bias":
         return WeightFormat(bits=32)
     # Kernels (D, F) sum over D; so does the output half of an untied reversible embedding, (D, V).
     is_table = weight.name == "embeddings"

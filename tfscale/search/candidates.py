@@ -134,9 +134,10 @@ def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
             rank = 0 if config.tie_embeddings or config.output_rank else _part(kept, output)
             if rank * (kept + config.vocabulary_size) >= kept * config.vocabulary_size:
                 rank = 0  # It would save nothing.
-            found.append(
-                ShrinkConfig(lstm_units=left, embedding_rank=_part(config.embedding_dim, table), output_rank=rank)
-            )
+            width = _part(config.embedding_dim, table)
+            if config.tie_embeddings and width == kept:
+                continue  # There would be no projection to keep what the output has learned.
+            found.append(ShrinkConfig(lstm_units=left, embedding_rank=width, output_rank=rank))
     # Of a feed-forward model over a few tokens, precision and sparsity are searched alone.
     return list(dict.fromkeys(found)) or [ShrinkConfig()]
 
@@ -147,6 +148,7 @@ def shrunken(config: ModelConfig, shrink: ShrinkConfig) -> ModelConfig:
         return dataclasses.replace(
             config, feed_forward_dim=shrink.feed_forward_dim or config.feed_forward_dim,
             num_heads=shrink.num_heads or config.num_heads,
+            num_kv_heads=0 if shrink.num_heads else config.num_kv_heads,
             head_dim=config.head_width if shrink.num_heads else config.head_dim,
             embedding_rank=shrink.embedding_rank or config.embedding_rank,
         )  # fmt: skip

@@ -54,11 +54,12 @@ def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimize
 
 
 def undecayed_variables(network: keras.Model) -> list[keras.Variable]:
-    """The trainable variables without weight decay: vectors (norms, biases) and those of embedding layers."""
+    """The trainable variables without weight decay: norms, biases and those of embedding layers."""
     embeddings = {
         id(variable)
         for layer in network._flatten_layers()
         if isinstance(layer, keras.layers.Embedding) or "Embedding" in type(layer).__name__
         for variable in layer.trainable_variables
     }
-    return [v for v in network.trainable_variables if len(v.shape) < 2 or id(v) in embeddings]
+    # A GRU's bias has two rows, one for the input and one for the state.
+    return [v for v in network.trainable_variables if len(v.shape) < 2 or v.name == "bias" or id(v) in embeddings]
