@@ -207,7 +207,7 @@ def explain(target: str, **options: Any) -> dict[str, Any]:
     """Why a classifier gives a label to a text, or a language model its last token.
 
     Args:
-        target: a folder of `tfscale finetune` for classify, or a run folder.
+        target: a folder of `tfscale finetune` for classify, a run folder, or for LIME a classifier's export.
         **options: the fields of `ExplainConfig`.
 
     Returns:

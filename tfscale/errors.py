@@ -4,6 +4,8 @@ Each message says what was received, where, and what would be right. The command
 and exits with the class's code; anything that is not a `TfscaleError` is a bug and keeps its traceback.
 """
 
+import importlib.util
+
 
 class TfscaleError(Exception):
     """A mistake that the user can mend: bad input, a damaged file, options that contradict each other."""
@@ -56,7 +58,25 @@ def check_range(condition: bool, name: str, value: object, expected: str) -> Non
         raise ConfigError(f"{name}={value!r} is out of range; expected {expected}")
 
 
+def check_installed(extra: str, *modules: str) -> None:
+    """Refuses what needs packages that are not installed, before anything is done for it.
+
+    Args:
+        extra: the extra of tfscale that brings them.
+        modules: names to import.
+
+    Raises:
+        ConfigError: names the first that is missing and how to get it.
+
+    Example:
+        check_installed("vectors", "gensim")
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise ConfigError(f"this needs {module}, which is not installed: pip install 'tfscale[{extra}]'")
+
+
 NEEDS_TRAIN = (
     "this needs TensorFlow and Keras, which the base of tfscale leaves out: pip install 'tfscale[train]' "
-    "(the base runs exported models: generate, benchmark, tfscale.device)"
+    "(the base runs exported models: generate, fill, correct, predict, swap, benchmark, tfscale.device)"
 )

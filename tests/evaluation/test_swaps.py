@@ -74,7 +74,7 @@ def test_the_interval_is_that_of_the_mean():
 
 def test_pairs_are_read_line_by_line(tmp_path):
     path = tmp_path / "pairs.txt"
-    path.write_text("he she\n\nhis,her\nan old man\ta young woman\n")
+    path.write_text("\ufeffhe she\n\nhis,her\nan old man\ta young woman\n")
     assert read_pairs(str(path)) == [("he", "she"), ("his", "her"), ("an old man", "a young woman")]
     for text, message in (
         ("he she\nhe\n", "line 2: expected two words, such as he and she; received 'he'"),

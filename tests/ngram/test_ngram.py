@@ -14,6 +14,7 @@ from tfscale.evaluation.generation import generate
 from tfscale.ngram import NGramModel, count, count_ngrams, estimate, model, read_arpa, write_arpa
 from tfscale.ngram.arpa import token_names
 from tfscale.ngram.model import NGramDecoder
+from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.byte import ByteTokenizer
 
 # The package has a function of the module's name.
@@ -270,6 +271,26 @@ def test_an_arpa_file_of_another_program(tmp_path):
     np.testing.assert_allclose(found.log_probabilities([a, a]) / np.log(10), [-0.1, -0.2 - 0.6], rtol=1e-6)
     # What the file does not know shares the probability of <unk>: 257 bytes and the end token without a, b, the end.
     assert found.log_probabilities([ord("c")])[0] / np.log(10) == pytest.approx(-0.5 - 1 - np.log10(254))
+
+
+def test_tokens_that_an_arpa_file_lacks_share_its_unknown_token(tmp_path):
+    """Whether or not the tokenizer has one of its own; to score them as impossible would be 228 nats each."""
+    path = tmp_path / "model.arpa"
+    path.write_text(FOREIGN)
+    tokenizer = train_tokenizer("char", ["abcd"], 300)
+    found = read_arpa(str(path), tokenizer)
+    chances = np.exp([found.log_probabilities([token])[0] for token in range(tokenizer.vocabulary_size)])
+    (c, d), unknown = tokenizer.encode("cd"), tokenizer.unknown_id
+    # At the beginning of a text, after <s> and its back-off; <unk> itself and two letters share its part.
+    assert chances[[c, d, unknown]] == pytest.approx([10**-1.5 / 3] * 3)
+
+
+def test_an_arpa_file_of_single_tokens_has_no_back_off(tmp_path):
+    tokenizer, found, ids = byte_model(order=1)
+    write_arpa(found, tokenizer, str(tmp_path / "model.arpa"))
+    read = read_arpa(str(tmp_path / "model.arpa"), tokenizer)
+    tokens = np.concatenate(ids)
+    np.testing.assert_allclose(read.log_probabilities(tokens), found.log_probabilities(tokens), atol=2e-6)
 
 
 @pytest.mark.parametrize(

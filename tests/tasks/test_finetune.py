@@ -3,6 +3,7 @@
 The runs beneath are small networks that have read nothing: what is learned is learned here.
 """
 
+import importlib.util
 import json
 import os
 
@@ -17,7 +18,8 @@ from tfscale.errors import ConfigError, DataError
 from tfscale.export.task import export_task
 from tfscale.models import build_network
 from tfscale.task_config import TaskConfig
-from tfscale.tasks.finetune import finetune
+from tfscale.tasks.examples import Example
+from tfscale.tasks.finetune import _balanced, _held_out, finetune
 from tfscale.tasks.model import load_task
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.training.run_folder import save_network
@@ -94,7 +96,7 @@ def fit(runs, family, rows, tmp_path, task, epochs=12, **options):
     files = {name: [write(tmp_path / f"{name}.jsonl", rows(rng, count))]
              for name, count in (("train", 300), ("validation", 60), ("test", 60))}  # fmt: skip
     config = TaskConfig(
-        task=task, output=str(tmp_path / "task"), epochs=epochs, patience=4, learning_rate=options.pop("rate", 1e-2),
+        task=task, output=str(tmp_path / "task"), epochs=epochs, patience=options.pop("patience", 4), learning_rate=options.pop("rate", 1e-2),
         dropout=0.0, **files, **options,
     )  # fmt: skip
     return finetune(runs(family), config)
@@ -102,7 +104,7 @@ def fit(runs, family, rows, tmp_path, task, epochs=12, **options):
 
 @pytest.mark.parametrize("family", ["transformer", "lstm", "bert"])
 def test_classify_learns_and_its_file_does_the_same(family, runs, tmp_path, capsys):
-    summary = fit(runs, family, opinions, tmp_path, "classify", epochs=12 if family == "bert" else 6)
+    summary = fit(runs, family, opinions, tmp_path, "classify", epochs=12 if family == "bert" else 6, patience=12)
     assert summary["test"]["f1"] > 0.9 > 0.5 > summary["test"]["baseline"]["f1"]
     assert summary["labels"] == ["bad", "good"] and summary["examples"] == {"train": 300, "validation": 60, "test": 60}
     folder = str(tmp_path / "task")
@@ -165,11 +167,28 @@ def test_several_labels_are_told_apart(runs, tmp_path):
     assert load(str(tmp_path / "export")).predict_text("abc sun rain def")["labels"] == ["rain", "sun"]
 
 
+def test_one_label_that_a_text_has_or_has_not(runs, tmp_path):
+    def rows(rng, count):
+        return [{"text": f"{word(rng)} {'offer' if spam else 'lunch'} {word(rng)}", "label": "spam" if spam else ""}
+                for spam in rng.random(count) < 0.5]  # fmt: skip
+
+    summary = fit(runs, "lstm", rows, tmp_path, "classify", labels_separator=",", epochs=4)
+    test = summary["test"]
+    assert list(test["by_label"]) == ["spam"] and test["f1"] == test["by_label"]["spam"]["f1"] > 0.9
+    assert test["by_label"]["spam"]["examples"] < test["examples"] == 60
+
+
+def test_a_label_is_not_held_out_whole():
+    examples = [Example("", "t", ("often",)) for _ in range(80)] + [Example("", "t", (f"rare {i}",)) for i in range(20)]
+    for seed in range(5):
+        held_out = _held_out(examples, np.random.default_rng(seed))
+        assert len(held_out) == 10 and max(held_out) < 80
+    with pytest.raises(DataError, match="every training example has a label that no other one has"):
+        _held_out(examples[80:], np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("balance", ["weights", "resample"])
 def test_balance_makes_rare_labels_as_heavy_as_frequent_ones(balance):
-    from tfscale.tasks.examples import Example
-    from tfscale.tasks.finetune import _balanced
-
     numbers = np.array([0] * 6 + [1] * 2)
     arrays = (np.arange(8)[:, None], numbers[:, None], np.ones((8, 1), np.float32))
     config = TaskConfig(task="classify", output="o", train=["a.csv"], balance=balance)
@@ -243,6 +262,10 @@ def test_a_run_folder_from_the_command_line(runs, tmp_path, capsys):
         assert cli.main([*words, "--test", wrong, "--output", str(tmp_path / "other")]) == 2
         assert not (tmp_path / "other").exists()
     assert "text is empty" in capsys.readouterr().err
+    wrong = str(tmp_path / "label.jsonl")
+    for more in ([], ["--slice-by", "text"]):
+        assert cli.main(["evaluate", str(tmp_path / "task"), "--text", wrong, *more]) == 2
+        assert "label 'fair' does not occur in the training examples" in capsys.readouterr().err
     assert cli.main(["predict", str(tmp_path / "task")]) == 2
     assert cli.main(["predict", str(folder), "--text", "a"]) == 2
     assert "is a language model; predict needs" in capsys.readouterr().err
@@ -250,6 +273,19 @@ def test_a_run_folder_from_the_command_line(runs, tmp_path, capsys):
     assert cli.main(["export", str(tmp_path / "task"), "--output", str(tmp_path / "x"), "--quantize", "int4"]) == 2
     assert cli.main(["evaluate", str(tmp_path / "task")]) == 2
     assert "give files of labelled examples to score" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "task,module",
+    [("classify", "sklearn"), ("tag", "nervaluate"), ("translate", "sacrebleu"), ("summarize", "rouge_score")],
+)
+def test_a_package_that_is_missing_is_told_before_the_training(task, module, tmp_path, monkeypatch):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else there(name))
+    config = TaskConfig(task=task, output=str(tmp_path / "task"), train=["missing.jsonl"])
+    with pytest.raises(ConfigError, match=rf"needs {module}, which is not installed: pip install 'tfscale\[tasks\]'"):
+        finetune("missing", config)
+    assert not (tmp_path / "task").exists()
 
 
 def test_what_a_run_cannot_do(runs, tmp_path):

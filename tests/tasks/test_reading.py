@@ -91,12 +91,41 @@ def test_answers(tmp_path):
         ("a.jsonl", '{"question": "q", "context": "a b", "answer": "c"}', "answer", "does not hold the answer 'c'"),
         ("a.jsonl", '{"question": "q", "context": "a b", "answer": "b", "answer_start": 0}', "answer", "'b' at 0"),
         ("a.jsonl", '{"question": " ", "context": "a b", "answer": "b"}', "answer", "question is empty"),
+        (
+            "a.jsonl",
+            '{"question": "q", "context": "a b", "answer": "b", "answer_start": [2]}',
+            "answer",
+            "answer_start is [2]; expected the number of characters before it",
+        ),
+        ("a.csv", 'text,label\n"Great film,good\ndull,bad\n', "classify", "unexpected end of data"),
+        ("a.csv", 'text,label\n"Great" film,good\n', "classify", "line 2: ',' expected after '\"'"),
+        ("a.tsv", 'label\ttext\ngood\t"Great film\nbad\tso "bad"\n', "classify", "line 3: "),
+        (
+            "a.tsv",
+            'text\tlabel\n"Great film\tgood\nthe "\tbad\n',
+            "classify",
+            'line 3: a quote (") that begins a field is not closed before it',
+        ),
     ],
 )
 def test_broken_files_are_named_with_their_line(name, content, task, message, tmp_path):
     with pytest.raises(DataError) as caught:
         read(tmp_path, name, content, task)
     assert message in str(caught.value) and name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_lines_and_fields_are_what_their_formats_say(tmp_path):
+    """A byte-order mark is no letter, U+2028 ends no line, and a field may be long, quoted and of several lines."""
+    (found,) = read(tmp_path, "a.jsonl", "\ufeff" + json.dumps({"text": "a\u2028b", "label": "x"}, ensure_ascii=False))
+    assert found.text == "a\u2028b"
+    long = "word " * 40_000
+    content = f'\ufefftext,label\r\n"one, ""two""\r\nthree",x\r\nc\u2028d,y\r\n{long},x\r\n'
+    (tmp_path / "a.csv").write_bytes(content.encode())
+    examples = read_examples([str(tmp_path / "a.csv")], config())
+    assert [(e.text, e.labels) for e in examples] == [
+        ('one, "two"\nthree', ("x",)), ("c\u2028d", ("y",)), (long, ("x",))
+    ]  # fmt: skip
+    assert [e.where.rpartition(" ")[2] for e in examples] == ["3", "4", "5"]
 
 
 def test_legal_tags_pass():

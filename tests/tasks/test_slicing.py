@@ -124,3 +124,19 @@ def test_a_classifier_is_sliced_with_equalized_odds(tmp_path):
     assert (found["gap"]["value"], found["gap"]["highest"], found["gap"]["lowest"]) == (0.5, "x", "y")
     # Of good texts 2 of 2 and 1 of 2 are called good; of bad ones 0 of 2 and 1 of 2.
     assert found["equalized_odds"] == {"bad": 0.5, "good": 0.5}
+    # A group whose texts all have a label has no false positives to compare, and one without it no true ones.
+    (tmp_path / "c.csv").write_text("text,label,who\ne,good,x\nb,bad,x\nb,bad,y\ne,bad,z\n")
+    found = evaluate_slices("task", model, [str(tmp_path / "c.csv")], "who")
+    # Called good of the bad texts: 0 of x and y, all of z. No other group but x has good texts.
+    assert found["equalized_odds"] == {"bad": 1.0, "good": 1.0}
+    (tmp_path / "c.csv").write_text("text,label,who\ne,good,x\nb,bad,y\n")
+    found = evaluate_slices("task", model, [str(tmp_path / "c.csv")], "who")
+    assert found["equalized_odds"] == {"bad": None, "good": None}
+    # A label that the model does not have is none that it could get right.
+    several = Guess(TaskEncoder("classify", ByteTokenizer(), ["bad"], 8, several=True), config)
+    for one in (several, model):
+        (tmp_path / "b.csv").write_text("text,label,who\ne,bad,x\nb,fair,y\n")
+        with pytest.raises(
+            DataError, match="b.csv, line 3: label 'fair' does not occur in the training examples; they have"
+        ):
+            evaluate_slices("task", one, [str(tmp_path / "b.csv")], "who")

@@ -159,7 +159,10 @@ def _greedy(original, tokenizer, ids, count):
 def test_mistakes_are_told_in_one_line(preset, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for words, message in (
-        (["import", str(tmp_path / "empty"), "--output", str(tmp_path / "o")], "is not a preset of keras-hub"),
+        (["import", str(tmp_path / "empty"), "--output", str(tmp_path / "o")], "is not a preset of keras-hub on this disk"),
+        (["import", "gpt2_base_on", "--output", str(tmp_path / "o")],
+         "on this disk (Unknown preset identifier); give the folder of one. Where there is a network: keras_hub.models."
+         'CausalLM.from_preset("gpt2_base_en").save_to_preset("FOLDER")'),
         (["import", "a", "--output", "o", "--precision", "float16"], "--precision: expected one of float32"),
         (["import", "a", "--output", "o", "--sequence-length", "-1"], "--sequence-length: expected 0"),
         (["train", "--start", "r", "--model.hidden_dim", "8", "--data", "d", "--output", "o"],

@@ -69,7 +69,8 @@ def show(result: dict[str, Any]) -> None:
         print(f"largest gap: {number(gap['value'])} ({number(gap['low'])} to {number(gap['high'])}), "
               f"{gap['highest']} above {gap['lowest']}")  # fmt: skip
         for label, value in result.get("equalized_odds", {}).items():
-            print(f"equalized odds difference of {label}: {number(value)}")
+            shown = "no two groups have its rates" if value is None else number(value)
+            print(f"equalized odds difference of {label}: {shown}")
         return
     figures = {name.replace("_", " "): value for name, value in result.items() if not isinstance(value, dict)}
     print_figures(figures)

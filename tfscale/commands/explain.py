@@ -21,7 +21,11 @@ def build_parser() -> ArgumentParser:
         "explain",
         "Explains the label of a text by a folder of tfscale finetune, or the last token of a text by a run.",
     )
-    parser.add_argument("target", metavar="TASK_DIR|RUN_DIR", help="A folder of tfscale finetune, or a run folder.")
+    parser.add_argument(
+        "target",
+        metavar="TASK_DIR|RUN_DIR",
+        help="A folder of tfscale finetune, a run folder, or for lime a classifier's export.",
+    )
     add_config(parser, ExplainConfig)
     return parser
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfscale.data.manifest import Manifest
 from tfscale.data.tokens import token_blocks
-from tfscale.errors import ConfigError, DataError
+from tfscale.errors import ConfigError, DataError, check_installed
 from tfscale.files import atomic_write
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
@@ -39,12 +39,13 @@ def train_vectors(
         `tokens` of the vocabulary with a vector, `dim`, `output`.
 
     Raises:
-        ConfigError: a number out of range.
+        ConfigError: a number out of range, or gensim is not installed.
         DataError: the data folder is damaged, or no token occurs often enough.
 
     Example:
         train_vectors("data", "vectors.txt", dim=100)
     """
+    check_installed("vectors", "gensim")
     from gensim.models import Word2Vec
 
     numbers = {"dim": dim, "window": window, "epochs": epochs, "min_count": min_count}
@@ -79,6 +80,7 @@ def read_vectors(path: str) -> tuple[dict[str, int], np.ndarray]:
     Example:
         words, vectors = read_vectors("glove.6B.100d.txt")
     """
+    check_installed("vectors", "gensim")
     from gensim.models import KeyedVectors
 
     if not os.path.isfile(path):

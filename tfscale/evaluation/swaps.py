@@ -12,7 +12,7 @@ import numpy as np
 
 from tfscale.errors import DataError
 from tfscale.evaluation.slices import CONFIDENCE, DRAWS, interval
-from tfscale.files import open_file
+from tfscale.files import read_lines
 
 Pair = tuple[str, str]
 LARGEST = 3
@@ -26,8 +26,7 @@ def read_pairs(path: str) -> list[Pair]:
         DataError: no file, a line that is no pair of two words, a pair that comes twice; the message names the line.
     """
     try:
-        with open_file(path, "r") as file:
-            lines = file.read().splitlines()
+        lines = read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the pairs {path}: {error}") from error
     pairs: list[Pair] = []

@@ -28,7 +28,7 @@ from tfscale.export.limits import UNROUNDED, Checks
 from tfscale.export.parity import require
 from tfscale.export.short_readme import scoring_readme
 from tfscale.export.tflite import convert_other, silence
-from tfscale.files import atomic_directory, atomic_write, claim_directory, sha256_file, write_json
+from tfscale.files import atomic_directory, atomic_write, claim_export, sha256_file, write_json
 from tfscale.models.decoding import CachedModel, cached_model
 from tfscale.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
@@ -78,7 +78,7 @@ def export_keras(
         tfscale.export_keras(my_network, output="export", sequence_length=128, held_out=ids, tokenizer=tokenizer)
         tfscale.device.load("export").score("some text").perplexity
     """
-    claim_directory(output, "model.json", "an export folder")
+    claim_export(output)
     if quantize not in Recipe:
         raise ConfigError(
             f"quantize={quantize!r} is for language models of tfscale; expected one of {', '.join(Recipe)}"

@@ -62,7 +62,7 @@ Made by tfscale {version}: `model.tflite` reads windows of {length} tokens{token
 
 The one signature is `score`: `tokens` int32 (1, {length}) -> `logits` float32 (1, {length}, {vocabulary}). {meaning}
 
-    pip install tfscale
+    pip install 'tfscale[train]'    # evaluate reads it with TensorFlow; `pip install tfscale` does for the rest
 {commands}
 """
 

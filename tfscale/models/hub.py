@@ -82,7 +82,18 @@ def backbone_of(source: Any) -> Any:
     try:
         return keras_hub.models.Backbone.from_preset(source)
     except Exception as error:  # keras-hub lets through what its loaders raise, of many kinds
-        raise ConfigError(f"{source} is not a preset of keras-hub: {str(error).strip().splitlines()[0]}") from error
+        raise ConfigError(preset_message(source, error)) from error
+
+
+def preset_message(source: str, error: Exception) -> str:
+    """What keras-hub found wrong with a preset, in one line, and how to get one onto this disk."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # Its list of what would be right begins below the line.
+    reason = reason.rsplit(". ", 1)[0] if reason.endswith(":") else reason.rstrip(".")
+    return (
+        f"{source} is not a preset of keras-hub on this disk ({reason}); give the folder of one. Where there is a "
+        'network: keras_hub.models.CausalLM.from_preset("gpt2_base_en").save_to_preset("FOLDER")'
+    )
 
 
 Reader = tuple[dict[str, Any], Callable[[TransformerLM], None]]

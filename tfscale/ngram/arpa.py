@@ -63,7 +63,8 @@ def write_arpa(model: NGramModel, tokenizer: Tokenizer, path: str) -> None:
                 text = " ".join(words)
                 # The end token has the probability of </s>, and the back-off weight of <s>.
                 if k == 1 and words[0] == END:
-                    file.write(f"{logs[number]:.7f}\t{END}\t0\n{_NEVER:.0f}\t{BEGIN}\t{backoffs[number]:.7f}\n")
+                    weights = ("", "") if last else ("\t0", f"\t{backoffs[number]:.7f}")
+                    file.write(f"{logs[number]:.7f}\t{END}{weights[0]}\n{_NEVER:.0f}\t{BEGIN}{weights[1]}\n")
                 elif last or words[-1] == END:
                     file.write(f"{logs[number]:.7f}\t{text}{'' if last else chr(9) + '0'}\n")
                 else:
@@ -207,9 +208,10 @@ class _Reader:
                 logs[token] = log * _LN10
                 if word != END:
                     backoffs[token] = backoff * _LN10
-        if unknown == _NEVER and UNKNOWN in self.ids and np.isfinite(logs[self.ids[UNKNOWN]]):
-            return Level(np.arange(self.size, dtype=np.uint64), np.maximum(logs, _NEVER * _LN10), backoffs)
         missing = ~np.isfinite(logs)
+        if UNKNOWN in self.ids and not missing[self.ids[UNKNOWN]]:
+            unknown = logs[self.ids[UNKNOWN]] / _LN10
+            missing[self.ids[UNKNOWN]] = missing.any()
         logs[missing] = unknown * _LN10 - np.log(max(1, missing.sum()))
         return Level(np.arange(self.size, dtype=np.uint64), logs, backoffs)
 

@@ -33,7 +33,13 @@ def write_slices(path: str, result: Mapping[str, Any]) -> None:
          [(gap["highest"], gap["lowest"], gap["value"], gap["low"], gap["high"])]),
     ]  # fmt: skip
     if "equalized_odds" in result:
-        tables.append(("Equalized odds difference", ("label", "difference"), list(result["equalized_odds"].items())))
+        tables.append(
+            (
+                "Equalized odds difference",
+                ("label", "difference"),
+                [(label, "none" if value is None else value) for label, value in result["equalized_odds"].items()],
+            )
+        )
     picture = (f"{metric.capitalize()} of each group", interval_plot(groups, metric))
     above = f": {gap['highest']} is above {gap['lowest']}" if gap["value"] > 0 else ""
     render_report(path, f"{metric.capitalize()} by group{above}", tables, figure=picture)

@@ -125,6 +125,17 @@ class TaskEncoder:
         cut = encoded.offsets[len(encoded.places)] < end
         return (None, None) if cut or not holding else (holding[0], holding[-1])
 
+    def check_labels(self, examples: Sequence[Example]) -> None:
+        """Refuses examples that are labelled otherwise than those of the training.
+
+        Raises:
+            DataError: names the first example and its label.
+        """
+        if self.task in ("classify", "tag"):
+            for example in examples:
+                for label in example.labels:
+                    self._number(label, example)
+
     def _number(self, label: str, example: Example) -> int:
         if label not in self._numbers:
             raise DataError(

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfscale.errors import DataError
-from tfscale.files import open_file
+from tfscale.files import read_lines
 from tfscale.task_config import WRITTEN, TaskConfig
 
 OUTSIDE = "O"
+_LONGEST_FIELD = 2**30
+"""Characters of a field of a table; csv's own limit is 131,072, which an article passes."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,18 @@ def _jsonl(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _table(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(_lines(path), delimiter="\t" if path.lower().endswith("tsv") else ",")
+    """Rows by the names of their columns, with the line each ends at.
+
+    Fields may be quoted. A quote that is not closed would take the rows after it into its field: csv finds most of
+    them, and in a table parted by tabs a field of several lines with a tab in it is taken for one.
+    """
+    tabs = path.lower().endswith("tsv")
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    reader = csv.reader(_lines(path), delimiter="\t" if tabs else ",", strict=True)
     head: list[str] = []
-    for row in reader:
+    for row in _rows(reader, path):
+        if tabs and any("\t" in field and "\n" in field for field in row):
+            raise DataError(f'{path}, line {reader.line_num}: a quote (") that begins a field is not closed before it')
         if not head:
             head = [name.strip() for name in row]
             if len(set(head)) < len(head):
@@ -98,6 +109,16 @@ def _table(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
                     f"({', '.join(head)})"
                 )
             yield reader.line_num, dict(zip(head, row, strict=True))
+
+
+def _rows(reader: Any, path: str) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise DataError(
+            f'{path}, line {reader.line_num}: {error}; a field that begins with a quote (") ends with one, and a quote '
+            "within it is doubled"
+        ) from error
 
 
 def _conll(path: str, labelled: bool) -> Iterator[Example]:
@@ -166,7 +187,10 @@ def _answer(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool)
     start = row.get("answer_start")
     if not answer:
         return Example(where, text, question=question, fields=row)
-    start = text.find(answer) if start in (None, "") else int(start)
+    try:
+        start = text.find(answer) if start in (None, "") else int(start)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: answer_start is {start!r}; expected the number of characters before it") from error
     if start < 0 or text[start : start + len(answer)] != answer:
         raise DataError(
             f"{where}: the text does not hold the answer {answer!r}" + (f" at {start}" if start >= 0 else "")
@@ -217,7 +241,6 @@ def _field(row: dict[str, Any], name: str, where: str) -> Any:
 
 def _lines(path: str) -> list[str]:
     try:
-        with open_file(path, "r") as file:
-            return file.read().splitlines(keepends=True)
+        return [f"{line}\n" for line in read_lines(path)]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the examples {path}: {error}") from error

@@ -1,5 +1,6 @@
 """`tfscale finetune`: labelled examples and a trained run to a model of a task, by the one train step."""
 
+import collections
 import math
 import os
 import time
@@ -16,7 +17,7 @@ from tfscale.files import atomic_directory, claim_directory, write_json
 from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.encoding import ANSWER_TAGS
 from tfscale.tasks.examples import OUTSIDE, Example, read_examples
-from tfscale.tasks.metrics import baseline, task_metrics
+from tfscale.tasks.metrics import baseline, check_metrics, task_metrics
 from tfscale.tasks.model import TASK_FILE, TaskModel
 from tfscale.tasks.network import task_network
 from tfscale.tasks.predictor import Encoder, build_encoder, describe_encoder
@@ -47,11 +48,12 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
 
     Raises:
         DataError: files that do not fit the task; the message names the line.
-        ConfigError: options that do not fit the run.
+        ConfigError: options that do not fit the run, or a package that its metrics need is not installed.
 
     Example:
         finetune("run", TaskConfig(task="classify", output="task", train=["train.csv"]))["validation"]["f1"]
     """
+    check_metrics(config.task)
     claim_directory(config.output, TASK_FILE, "a folder of tfscale finetune")
     splits = _read(config)
     run = load_run(run) if isinstance(run, str) else run
@@ -122,11 +124,24 @@ def _read(config: TaskConfig) -> dict[str, list[Example]]:
         rows = splits["train"]
         if len(rows) < 10:
             raise DataError(f"{len(rows)} training examples are too few to hold some out; give validation files")
-        order = np.random.default_rng(config.seed).permutation(len(rows))
-        count = max(1, int(len(rows) * HELD_OUT))
-        splits["validation"] = [rows[at] for at in sorted(order[:count])]
-        splits["train"] = [rows[at] for at in sorted(order[count:])]
+        held_out = _held_out(rows, np.random.default_rng(config.seed))
+        splits["validation"] = [rows[at] for at in sorted(held_out)]
+        splits["train"] = [row for at, row in enumerate(rows) if at not in held_out]
     return splits
+
+
+def _held_out(rows: Sequence[Example], rng: np.random.Generator) -> set[int]:
+    """Places of the examples that validate: at random, but of no label all that there are."""
+    left = collections.Counter(label for row in rows for label in set(row.labels))
+    chosen: set[int] = set()
+    for at in rng.permutation(len(rows)).tolist():
+        labels = set(rows[at].labels)
+        if len(chosen) < max(1, int(len(rows) * HELD_OUT)) and all(left[label] > 1 for label in labels):
+            chosen.add(at)
+            left.subtract(labels)
+    if not chosen:
+        raise DataError("every training example has a label that no other one has; give validation files")
+    return chosen
 
 
 def _length(run: Run, config: TaskConfig) -> int:

@@ -8,9 +8,22 @@ import collections
 from collections.abc import Sequence
 from typing import Any
 
+from tfscale.errors import check_installed
 from tfscale.task_config import WRITTEN
 from tfscale.tasks.examples import OUTSIDE, Example
 from tfscale.tasks.text_metrics import text_baseline, text_metrics
+
+_NEEDED = {"classify": "sklearn", "tag": "nervaluate", "translate": "sacrebleu", "summarize": "rouge_score"}
+
+
+def check_metrics(task: str) -> None:
+    """Refuses a task whose metrics cannot be computed for want of a package, before it is trained or predicted.
+
+    Raises:
+        ConfigError: names the package and how to get it.
+    """
+    if task in _NEEDED:
+        check_installed("tasks", _NEEDED[task])
 
 
 def task_metrics(
@@ -78,6 +91,8 @@ def _of_labels(
         truth: Any = [[int(label in e.labels) for label in labels] for e in examples]
         found: Any = [[int(label in p["labels"]) for label in labels] for p in predictions]
         options: dict[str, Any] = {"zero_division": 0.0}
+        if len(labels) == 1:
+            options["labels"] = [1]  # One column is taken for two classes, of which only one is a label.
     else:
         truth, found = [e.labels[0] for e in examples], [p["label"] for p in predictions]
         options = {"labels": list(labels), "zero_division": 0.0}

@@ -106,10 +106,24 @@ class TaskPredictor(abc.ABC):
         """Examples of files, read by the field names that the model was trained with."""
         return read_examples(paths, self.config, labelled)
 
+    def check(self, examples: Sequence[Example]) -> None:
+        """Refuses examples that cannot be scored, before any is predicted.
+
+        Raises:
+            DataError: a label that the training examples do not have.
+            ConfigError: a package that the metrics need is not installed.
+        """
+        from tfscale.tasks.metrics import check_metrics
+
+        check_metrics(self.encoder.task)
+        if isinstance(self.encoder, TaskEncoder):
+            self.encoder.check_labels(examples)
+
     def score(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """The task's metrics on labelled examples; see `tfscale.tasks.metrics.task_metrics`."""
-        # scikit-learn belongs to the training installation.
+        """The task's metrics on labelled examples; see `tfscale.tasks.metrics.task_metrics`, and `check` for errors."""
+        # scikit-learn and its like belong to the training installation.
         from tfscale.tasks.metrics import task_metrics
 
         encoder = self.encoder
+        self.check(examples)
         return task_metrics(encoder.task, examples, self.predict(examples), encoder.labels, encoder.several)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfscale.errors import ConfigError, DataError
+from tfscale.errors import ConfigError, DataError, check_installed
 from tfscale.evaluation.slices import slices, total_perplexity
 from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.examples import Example, read_examples
@@ -35,7 +35,8 @@ def evaluate_slices(
         to texts that have it, or to texts that do not.
 
     Raises:
-        DataError: an example without the field, or one group alone.
+        DataError: an example without the field, one group alone, or a label that the training examples do not have.
+        ConfigError: a package that the metrics need is not installed.
 
     Example:
         evaluate_slices("run", load_run("run"), ["texts.jsonl"], "dialect")["gap"]
@@ -44,6 +45,10 @@ def evaluate_slices(
         examples = opened.read(paths)
         groups = _groups(examples, field)
         encoder, metric = opened.encoder, _TASK_METRIC.get(opened.encoder.task, "")
+        opened.check(examples)
+        fast = encoder.task == "classify" and not encoder.several
+        if fast:
+            check_installed("tasks", "fairlearn")
         pairs = list(zip(examples, opened.predict(examples), strict=True))
 
         def score(chosen: Sequence[tuple[Example, Any]]) -> float:
@@ -52,7 +57,6 @@ def evaluate_slices(
 
         if encoder.task in WRITTEN:
             return _slices_of_texts(encoder.task, pairs, groups)
-        fast = encoder.task == "classify" and not encoder.several
         if fast:
             right = [float(example.labels[0] == found["label"]) for example, found in pairs]
             result = slices(right, groups, lambda chosen: float(np.mean(chosen)), metric)
@@ -96,11 +100,14 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
         batches = [evaluation_streams(ids, sequence_length=length, end_id=tokenizer.end_id) for ids in streams]
         return [(score(one)[0], len(ids)) for one, ids in zip(batches, streams, strict=True)]
 
-    @tf.function(input_signature=[tf.TensorSpec((_ROWS, length), dtype) for dtype in (tf.int32, tf.int32, tf.float32)])
+    hides = hasattr(network, "mask_id")
+    shape = (1, None) if hides else (_ROWS, length)
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, dtype) for dtype in (tf.int32, tf.int32, tf.float32)])
     def nats(ids, targets, weights):
         views: Any = [(ids, 1.0)]
-        if hasattr(network, "mask_id"):
-            views = hidden_in_turn(targets, network.mask_id, network.config.parts)
+        if hides:
+            views = hidden_in_turn(targets, weights, network.mask_id, network.config.parts)
         sums = []
         for read, guessed in views:
             _, nll = token_losses(tf.cast(network(read, training=False), tf.float32), targets)
@@ -115,6 +122,11 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
         owners += [owner] * len(window[0])
         tokens.append(len(ids))
     arrays = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+    if hides:
+        # It would attend to what fills a window up, so each is read by itself and as long as it is.
+        lengths = arrays[2].sum(axis=1).astype(int)
+        sums = [nats(*(part[at : at + 1, :end] for part in arrays)).numpy() for at, end in enumerate(lengths)]
+        return list(zip(np.bincount(owners, np.concatenate(sums), len(texts)).tolist(), tokens, strict=True))
     missing = -len(owners) % _ROWS
     arrays = [np.concatenate([part, np.zeros((missing, length), part.dtype)]) for part in arrays]
     sums = [nats(*(part[at : at + _ROWS] for part in arrays)).numpy() for at in range(0, len(arrays[0]), _ROWS)]
@@ -143,12 +155,24 @@ def _groups(examples: Sequence[Example], field: str) -> list[str]:
 
 def _equalized_odds(
     pairs: Sequence[tuple[Example, Any]], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float]:
-    from fairlearn.metrics import equalized_odds_difference
+) -> dict[str, float | None]:
+    """Of each label the larger of the differences of true and of false positive rates between groups.
 
-    found = {}
+    A group without a text that has the label has no true positive rate, and one whose texts all have it no false one:
+    fairlearn's own `equalized_odds_difference` would take 0 for them.
+    """
+    from fairlearn.metrics import false_positive_rate_difference, true_positive_rate_difference
+
+    names = np.array(groups)
+    found: dict[str, float | None] = {}
     for label in labels:
-        truth = [int(example.labels[0] == label) for example, _ in pairs]
-        given = [int(prediction["label"] == label) for _, prediction in pairs]
-        found[label] = float(equalized_odds_difference(truth, given, sensitive_features=list(groups)))
+        truth = np.array([example.labels[0] == label for example, _ in pairs], int)
+        given = np.array([prediction["label"] == label for _, prediction in pairs], int)
+        differences = []
+        for value, difference in ((1, true_positive_rate_difference), (0, false_positive_rate_difference)):
+            having = np.unique(names[truth == value])
+            rows = np.isin(names, having)
+            if len(having) > 1:
+                differences.append(float(difference(truth[rows], given[rows], sensitive_features=names[rows])))
+        found[label] = max(differences, default=None)
     return found

@@ -4,7 +4,7 @@ from typing import Any
 
 from tfscale.errors import ConfigError, DataError
 from tfscale.evaluation.swaps import Pair, read_pairs, swap_ratios
-from tfscale.files import open_file
+from tfscale.files import read_lines
 from tfscale.task_config import SwapConfig, TaskConfig
 from tfscale.tasks.examples import read_examples
 from tfscale.tasks.slicing import text_scores
@@ -62,8 +62,7 @@ def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
         if not path.lower().endswith(".txt"):
             raise DataError(f"{path}: texts are read from .jsonl, .csv, .tsv and .txt files")
         try:
-            with open_file(path, "r") as file:
-                lines = [line.strip() for line in file.read().splitlines()]
+            lines = [line.strip() for line in read_lines(path)]
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read the texts {path}: {error}") from error
         if not any(lines):
