@@ -103,10 +103,10 @@ $(TF220)/installed: setup.cfg
 test-tf220: $(TF220)/installed  ## the core of the tests on TensorFlow 2.20, the newest that has a TPU wheel
 	@$(TF220)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/training tests/models tests/data $(ARGS)
 
-equivalence: $(STAMP)  ## every family x strategy x precision x micro-batches beside one device
+equivalence: $(STAMP)  ## six families x strategy x precision x micro-batches beside one device
 	@$(BIN)/python -m benchmarks.equivalence $(ARGS)
 
-soak: $(STAMP)  ## 20 kills of two workers, 20 of one, and a full disk: the weights must come out the same
+soak: $(STAMP)  ## 20 kills of two workers, 20 of one, a full disk, parameter servers: the weights must come out the same
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 memory: $(STAMP)  ## peak memory of a train step beside stock Keras's fit (ARGS="--json memory.json" keeps the figures)

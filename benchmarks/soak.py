@@ -1,7 +1,7 @@
 """Kills training processes at random and shows that the run ends with the weights of one that was never touched.
 
     make soak
-    python -m benchmarks.soak [--kills 20] [--steps 2000] [--seed 0]
+    python -m benchmarks.soak [--kills 20] [--steps 4000] [--seed 0]
 
 Four scenes: a gang of two workers under `tfscale launch`, a single process under it, a disk that is full in the middle
 of a run, and parameter servers. Half of the kills of the first two wait for the moment in which a checkpoint is being
