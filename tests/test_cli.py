@@ -335,7 +335,7 @@ def letters(replace_module, tmp_path):
 
 def test_generate_streams_prompt_and_completion(letters, monkeypatch, capsys):
     class Stream:
-        def __init__(self, tokenizer):
+        def __init__(self, tokenizer, previous):
             self.tokenizer = tokenizer
 
         def push(self, token):
@@ -467,3 +467,13 @@ def test_every_command_module_is_complete():
         "explain", "swap",
     }  # fmt: skip
     assert evaluate.parse(["run"]).split == "validation"
+
+
+def test_lists_take_any_text():
+    words = ["🙂", "𠮷", "a, b", "]", '"', "yes", "1e3", "1", "é\n", "it's"]
+    assert generate.parse(["run", "--prompt", "x", "--stop", *words]).stop == words
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "tfscale", "trai"], capture_output=True, text=True)
+    assert done.returncode == 2 and "did you mean" in done.stderr and "train" in done.stderr

@@ -78,6 +78,21 @@ def test_it_goes_on_where_it_stopped_and_shows_the_table(compared, monkeypatch, 
     assert all(name in captured.out for name in ("ngram", "small", "attention", "bits/byte"))
 
 
+def test_it_goes_on_after_a_stop_during_the_first_model(compared, files, data, tmp_path, monkeypatch, capsys):
+    output = str(tmp_path / "stopped")
+    words = ["compare", "--families", "ngram", "--data", data, "--output", output, "--budget-tokens", "2000"]
+
+    def stopped(model_config, data, output, progress):
+        os.makedirs(os.path.join(output, "tokenizer"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tfscale.comparison.train_ngram", stopped)
+        assert cli.main(words) == 130
+    assert cli.main(words) == 0
+    assert "ngram" in capsys.readouterr().out
+
+
 def test_other_data_is_another_comparison(compared, data, tmp_path, capsys):
     """The same tokenizer does not make it the same text."""
     words, _ = compared

@@ -8,7 +8,6 @@ switches without a value, one line for a mistake with the closest name, and YAML
 import argparse
 import dataclasses
 import difflib
-import json
 import re
 import types
 import typing
@@ -171,9 +170,14 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
             hint = f" (for one that starts with --, write {shown(key)}={words[0]})" if words else ""
             raise ConfigError(f"{shown(key)} needs a value: {describe(known[key])}{hint}")
     for key, values in lists.items():
-        items = f"[{', '.join(values)}]" if known[key] == list[int] else json.dumps(values)
+        items = f"[{', '.join(values)}]" if known[key] == list[int] else _yaml_list(values)
         result.append(f"--{key}={items}")
     return result
+
+
+def _yaml_list(values: list[str]) -> str:
+    # Not JSON, whose pairs of surrogates for what is beyond 16 bits are none of YAML's.
+    return str(yaml.safe_dump(values, default_flow_style=True, default_style='"', width=float("inf"))).strip()
 
 
 def unknown_option(name: str, known: Iterable[str]) -> str:

@@ -109,12 +109,14 @@ def compare(
     if os.path.exists(path):
         earlier = read_json(path, "the comparison")
         for key, value in options.items():
-            if earlier.get(key) != value:
+            if earlier.get(key, value) != value:
                 raise ConfigError(
-                    f"{config.output} was begun with {key}={earlier.get(key)!r}, now it is {value!r}; "
+                    f"{config.output} was begun with {key}={earlier[key]!r}, now it is {value!r}; "
                     "give the same, or another --output"
                 )
-        state = earlier
+        state = earlier | options
+    else:
+        write_json(path, state)  # What shows that the folder is a comparison, should the first model be stopped.
     for name, (model_config, train_config) in entries.items():
         described = {"family": model_config.family, "model": to_dict(model_config), "train": to_dict(train_config)}
         if name in state["models"]:

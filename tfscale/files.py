@@ -46,6 +46,26 @@ def open_file(path: str, mode: str = "rb") -> IO[Any]:
 
 
 @contextlib.contextmanager
+def remote_errors(path: str, what: str) -> Iterator[None]:
+    """Turns what TensorFlow raises of a remote file that cannot be read into a DataError; local paths pass.
+
+    Args:
+        path: the file.
+        what: its role, such as "the manifest".
+    """
+    if not is_remote(path):
+        yield
+        return
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = (error.message or type(error).__name__).splitlines()[0]
+        raise DataError(f"{what} cannot be read: {path} ({reason})") from error
+
+
+@contextlib.contextmanager
 def atomic_write(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
     """Opens `path` for writing under a temporary name and renames it when the block ends without an error.
 
@@ -103,7 +123,7 @@ def read_json(path: str, what: str) -> Any:
         DataError: the file is missing or is not JSON.
     """
     try:
-        with open_file(path, "r") as file:
+        with remote_errors(path, what), open_file(path, "r") as file:
             return json.load(file)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{what} is missing: {path}") from error

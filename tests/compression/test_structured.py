@@ -229,6 +229,8 @@ def test_an_lstm_output_of_low_rank():
     (factorize_output, LSTM, 9, r"output_rank=9 saves nothing here; expected 1 to 8"),
     (factorize_output, TRANSFORMER, 3, "output_rank is for an LSTM"),
     (factorize_feed_forward, LSTM, 3, "feed_forward_rank is for a Transformer, and this is LSTMLM"),
+    (factorize_embedding, TransformerConfig(**{**vars(TRANSFORMER), "vocabulary_size": 5}), 6,
+     r"embedding_rank=6 saves nothing here; expected 1 to 5"),
     (shrink_heads, TRANSFORMER, 2, "num_heads=2 is out of range; expected 1 to 1"),
     (factorize_embedding, LSTMConfig(**{**vars(LSTM), "embedding_dim": 12, "tie_embeddings": True}), 10,
      "embedding_rank=10 is the number of units"),

@@ -112,3 +112,10 @@ def test_numbers_out_of_range(data, tmp_path):
         train_vectors(data, str(tmp_path / "v.txt"), dim=0)
     with pytest.raises(DataError, match="occurs 9999999 times"):
         train_vectors(data, str(tmp_path / "v.txt"), min_count=9_999_999)
+
+
+def test_words_of_glove_may_hold_spaces(tmp_path):
+    (tmp_path / "glove.txt").write_text("the 0.5 -1\n. . 0.25 2\nat name@domain.com 1 3\n")
+    words, vectors = read_vectors(str(tmp_path / "glove.txt"))
+    assert words == {"the": 0, ". .": 1, "at name@domain.com": 2}
+    np.testing.assert_array_equal(vectors, [[0.5, -1], [0.25, 2], [1, 3]])

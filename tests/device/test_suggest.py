@@ -1,5 +1,8 @@
 """Suggested words: their probability by hand from the Keras network, unfinished words, and streaming."""
 
+import concurrent.futures
+import os
+
 import numpy as np
 import pytest
 
@@ -73,6 +76,16 @@ def test_subwords_and_unfinished_words(make_export):
     assert model.suggest("the ", 2) != model.suggest("the", 2)
 
 
+def test_words_of_a_word_tokenizer_and_nothing_unknown(make_export):
+    text = "the quick brown fox jumps over the lazy dog and the quicker fox"
+    model = load(make_export("lstm", train_tokenizer("word", [text], 40)).directory)
+    for typed, beginning in (("br", "br"), (" qui", "qui"), ("the qui", "qui"), ("", ""), ("the ", "")):
+        words = [s.word for s in model.suggest(typed, 40)]
+        assert words and all(word.startswith(beginning) and word in text.split() for word in words), typed
+    letters = load(make_export("lstm", train_tokenizer("char", [text], 60)).directory)
+    assert not any("\ufffd" in s.word for s in letters.suggest("", 40))
+
+
 def test_limits(exported):
     model = load(exported.directory)
     with pytest.raises(ConfigError, match="count=0 is out of range"):
@@ -80,7 +93,8 @@ def test_limits(exported):
     if model.decoder().context_length:
         with pytest.raises(PromptError, match="leaves no room for a word"):
             model.suggest("." * 18 + " ")
-        assert isinstance(model.suggest("." * 16 + " "), list)
+        # With one token left, words of one token are found whole.
+        assert model.suggest("." * 17) and all(len(s.word) == 1 for s in model.suggest("." * 17))
     assert suggest(model.decoder(), model.tokenizer, "xy zzz") == model.suggest("xy zzz")
 
 
@@ -108,3 +122,10 @@ def test_going_back_to_a_mark(exported):
 
 def test_bandwidth_is_that_of_a_machine():
     assert 1e8 < read_bandwidth(1_000_000, repeats=1) < 1e12
+
+
+def test_loading_in_threads_leaves_stderr_as_it_was(exported):
+    before = os.fstat(2)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: load(exported.directory).decoder().feed([1]), range(12)))
+    assert os.path.samestat(os.fstat(2), before)

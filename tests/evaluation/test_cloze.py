@@ -15,6 +15,7 @@ from tfscale.evaluation.evaluate import evaluate_run
 from tfscale.export.export import export_run
 from tfscale.models import build_network
 from tfscale.score import Score
+from tfscale.tasks.slicing import document_scores
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.training import train_tokenizer
 
@@ -98,12 +99,16 @@ def test_the_file_fills_and_scores_like_the_network(run, quantize, tmp_path, mon
     found = model.fill("the c___t sat")
     tolerance = {"none": 1e-4, "float16": 5e-3, "int8": 0.15}[quantize]
     assert [f.probability for f in found] == pytest.approx([f.probability for f in expected], rel=tolerance)
-    (tmp_path / "text.txt").write_text(TEXT)
-    ours = evaluate_run(run, text_files=[str(tmp_path / "text.txt")])
-    assert cli.main(["evaluate", output, "--text", str(tmp_path / "text.txt"), "--json"]) == 0
-    theirs = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert set(theirs) == {"cloze_nll_per_token", "pseudo_perplexity", "tokens", "bytes", "text"} == set(ours)
-    assert theirs["pseudo_perplexity"] == pytest.approx(ours["pseudo_perplexity"], rel=max(1e-4, tolerance / 10))
+    # The second text is shorter than the context: what stands behind it is read by the backward layers of both.
+    for text in (TEXT, "the cat"):
+        (tmp_path / "text.txt").write_text(text)
+        ours = evaluate_run(run, text_files=[str(tmp_path / "text.txt")])
+        assert cli.main(["evaluate", output, "--text", str(tmp_path / "text.txt"), "--json"]) == 0
+        theirs = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert set(theirs) == {"cloze_nll_per_token", "pseudo_perplexity", "tokens", "bytes", "text"} == set(ours)
+        assert theirs["pseudo_perplexity"] == pytest.approx(ours["pseudo_perplexity"], rel=max(1e-4, tolerance / 10))
+    [(nll, tokens)] = document_scores(run, ["the cat"])
+    assert nll / tokens == pytest.approx(ours["cloze_nll_per_token"], rel=1e-5)
     if quantize == "none":
         monkeypatch.setattr(api, "open_target", lambda target, threads: ("run", run))
         assert cli.main(["fill", "RUN", "--text", "the c___t sat", "--json"]) == 0
@@ -114,6 +119,17 @@ def test_the_file_fills_and_scores_like_the_network(run, quantize, tmp_path, mon
         assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"corrections": [], "corrected": "a b"}
         assert cli.main(["generate", output, "--prompt", "a"]) == 2
         assert "scores texts and does not write them" in capsys.readouterr().err
+
+
+def test_a_network_of_half_precision_is_exported_in_float32(run, tmp_path):
+    half = build_network(run.network.config, "mixed_bfloat16")
+    half.set_weights(run.network.get_weights())
+    other = make_run(tmp_path / "run", half, run.tokenizer)
+    output = str(tmp_path / "export")
+    assert export_run(other, ExportConfig(output=output), run.tokenizer.encode(TEXT))["passed"]
+    ids = run.tokenizer.encode("the cat")
+    window = np.array([[*ids, *[run.tokenizer.end_id] * (24 - len(ids))]])
+    np.testing.assert_allclose(load(output).logits(ids), np.asarray(run.network(window))[0, : len(ids)], atol=1e-4)
 
 
 def test_what_a_cloze_cannot_do_is_said(run, tmp_path):

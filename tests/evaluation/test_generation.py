@@ -42,6 +42,31 @@ def run(text: str, prompt: str = "", max_tokens: int = 1000, context: int | None
     return result
 
 
+def test_a_word_follows_the_prompt_after_a_space():
+    words = train_tokenizer("word", ["the cat sat on"], 20)
+
+    class Next:
+        """The word after the last one of the vocabulary's text."""
+
+        context_length = None
+
+        def reset(self):
+            pass
+
+        def feed(self, ids):
+            order = words.encode("the cat sat on")
+            after = dict(zip(order, [*order[1:], words.end_id], strict=True)).get(ids[-1], order[0])
+            return np.eye(words.vocabulary_size)[after]
+
+    for prompt, text in (
+        ("the", " cat sat on"),
+        ("the ", "cat sat on"),
+        ("the cat\n", "the cat sat on"),
+        ("", "the cat"),
+    ):
+        assert generate(Next(), words, prompt, 9).text.startswith(text), prompt
+
+
 def test_end_token_stops():
     result = run("hello")
     assert (result.text, result.stopped_by, result.prompt_tokens) == ("hello", "end", 1)

@@ -157,6 +157,9 @@ def test_a_saved_model_runs_without_tfscale(tmp_path, tokenizer, held_out, famil
     config = ExportConfig(output=str(tmp_path / "export"), format="saved_model", prefill_lengths=[4, 8])
     report = export_run(run, config, held_out=held_out)
     assert report["passed"] and report["signatures"]["score"] == ["tokens"]
+    compared = {row["name"] for row in report["checks"]}
+    if family == "transformer":
+        assert {"max_logit_difference (prefill_4)", "max_logit_difference (prefill_8)"} <= compared
     program = """
 import json, sys
 import tensorflow as tf

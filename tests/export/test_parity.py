@@ -7,6 +7,7 @@ from exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network, write_fo
 
 import tfscale.device.decoder
 import tfscale.export.parity
+from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
 from tfscale.export.limits import LIMITS, Checks
 from tfscale.export.parity import check_parity, require
@@ -151,6 +152,21 @@ def test_pads_over_earlier_tokens_fail(tmp_path, tokenizer, held_out, monkeypatc
         for name in ("max_logit_difference", "relative_logit_error")
         for kernels in ("xnnpack", "plain")
     }
+
+
+def test_every_prefill_call_is_compared_however_short_the_text(tmp_path, tokenizer, held_out, monkeypatch):
+    called = set()
+    prefill = tfscale.device.decoder.LiteRTDecoder._prefill
+
+    def counted(self, ids, length):
+        called.add(length)
+        return prefill(self, ids, length)
+
+    monkeypatch.setattr(tfscale.device.decoder.LiteRTDecoder, "_prefill", counted)
+    # Timing calls them too.
+    monkeypatch.setattr(DeviceModel, "benchmark", lambda self, tokens: {"threads": 1})
+    assert compare(tmp_path, tokenizer, held_out[:3])["passed"]
+    assert called == set(PREFILL_LENGTHS)
 
 
 def test_prompt_longer_than_every_prefill_call_is_read_in_pieces(tmp_path, tokenizer, held_out, monkeypatch):

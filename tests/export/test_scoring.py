@@ -82,6 +82,18 @@ def test_a_model_of_ones_own(tmp_path, kind, text):
     np.testing.assert_allclose(np.asarray(network(inputs[None]))[0], expected, atol=1e-6)
 
 
+def test_a_layer_that_gives_its_state_keeps_its_loop(tmp_path, text):
+    keras.utils.set_random_seed(3)
+    ids = keras.Input((T,), dtype="int32")
+    x, *state = keras.layers.LSTM(24, return_sequences=True, return_state=True)(keras.layers.Embedding(V, 32)(ids))
+    x = keras.layers.LSTM(24, return_sequences=True)(x, initial_state=state)
+    network = keras.Model(ids, keras.layers.Dense(V)(x))
+    report = export_keras(
+        network, output=str(tmp_path / "x"), sequence_length=T, held_out=text[0].encode(text[1]), tokenizer=text[0]
+    )
+    assert report["passed"]
+
+
 def test_the_fused_operation_keeps_state_which_the_runner_resets(text):
     content = scoring_file(network_of("lstm"), T, "none")
     from ai_edge_litert.interpreter import Interpreter
@@ -174,6 +186,9 @@ def test_mistakes(tmp_path, text):
         export_keras(network, sequence_length=T, tokenizer=tokenizer, quantize="int4", **common)
     with pytest.raises(ConfigError, match="sequence_length=1 is out of range"):
         export_keras(network, sequence_length=1, tokenizer=tokenizer, **common)
+    for wrong, found in (([], "received 0"), ([3, V], f"received 2 from 3 to {V}"), ([-1], "received 1 from -1 to -1")):
+        with pytest.raises(DataError, match=f"held_out must be one or more ids from 0 to {V - 1}; {found}"):
+            export_keras(network, sequence_length=T, tokenizer=tokenizer, **common | {"held_out": wrong})
     with pytest.raises(ConfigError, match="give a tokenizer, or the end_id"):
         export_keras(network, sequence_length=T, **common)
     export_keras(network, sequence_length=T, end_id=256, **common)

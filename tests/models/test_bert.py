@@ -124,7 +124,7 @@ def test_a_short_text_is_scored_as_long_as_it_is(trained, tmp_path):
     assert found["cloze_nll_per_token"] == pytest.approx(nats / 8, rel=1e-4)
 
 
-def test_gaps_are_filled_from_both_sides(trained):
+def test_gaps_are_filled_from_both_sides(trained, monkeypatch):
     _, run = trained
     for text, letter in (("abc a___g abc", "f"), ("abc a___c abc", "b"), ("abc d___c abc", "e")):
         best = api.fill(run.directory, text=text)[0]
@@ -134,6 +134,12 @@ def test_gaps_are_filled_from_both_sides(trained):
     assert why["probability"] > 0.8
     ids = np.arange(5, 15, dtype=np.int32) % run.tokenizer.vocabulary_size
     logits = run.network.cloze_logits(ids)
+    monkeypatch.setattr("tfscale.models.bert._TOKENS_AT_ONCE", 30)
+    np.testing.assert_allclose(run.network.cloze_logits(ids), logits, atol=1e-5)
+    for place in (0, 4, 8):
+        hidden = ids.copy()
+        hidden[place + 1] = run.network.mask_id
+        np.testing.assert_allclose(logits[place], np.asarray(run.network(hidden[None]))[0, place + 1], atol=1e-5)
     other = ids.copy()
     other[4] = (other[4] + 1) % run.tokenizer.vocabulary_size
     # The logits for a token do not depend on it, and those for all others do.

@@ -136,6 +136,18 @@ def test_time_and_communication_by_hand():
     assert over.communication_seconds == pytest.approx(2 * 8 / 9 * 4 * costs.parameters / 8e8)
 
 
+def test_memory_savings_save_no_time():
+    whole, chunks, remat = (
+        plan(TRANSFORMER, dataclasses.replace(TRAIN, **options), chip=SLOW)
+        for options in ({}, {"loss_chunk_tokens": 64}, {"remat": True})
+    )
+    assert chunks.memory.logits < whole.memory.logits and chunks.compute_seconds == whole.compute_seconds
+    costs = model_costs(TRANSFORMER)
+    again = costs.forward_flops * 16 * 128 / 0.5e12 + whole.memory.activations / 1e10
+    assert remat.memory.activations < whole.memory.activations
+    assert remat.compute_seconds == pytest.approx(whole.compute_seconds + again)
+
+
 def test_what_makes_it_fit_is_said_and_true():
     chip = dataclasses.replace(SLOW, memory=60e6 / 0.9)
     made = plan(TRANSFORMER, TRAIN, chip=chip)
@@ -156,6 +168,9 @@ def test_every_published_chip_has_its_source():
     [
         ({}, {"chip": "h10"}, "unknown chip 'h10'; did you mean h100"),
         ({}, {"devices": 0}, "devices=0 is out of range"),
+        ({}, {"utilization": 40.0}, "utilization=40.0 is out of range; expected a share of the peak above 0"),
+        ({}, {"utilization": 0.0}, "utilization=0.0 is out of range"),
+        ({}, {"tokens": 0.0}, "tokens=0.0 is out of range; expected more than 0"),
         ({}, {"devices": 3, "chip": "h100"}, "devices x micro_batches = 3 x 1 = 3; 15 would be"),
         ({"vocabulary_size": 0}, {}, "needs a vocabulary size"),
     ],

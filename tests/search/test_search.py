@@ -58,7 +58,9 @@ def test_bounds_that_are_none(options, message):
     CONFIG, LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128),
     LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=128, tie_embeddings=True),
     LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=64, tie_embeddings=True),
+    LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128, tie_embeddings=True),
     dataclasses.replace(CONFIG, num_kv_heads=CONFIG.num_heads),
+    dataclasses.replace(CONFIG, vocabulary_size=CONFIG.hidden_dim * 3 // 4 - 2),
 ])  # fmt: skip
 def test_sizes_become_smaller_and_are_what_the_files_have(config):
     sizes = sizes_of(config)

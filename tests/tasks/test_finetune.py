@@ -167,6 +167,21 @@ def test_several_labels_are_told_apart(runs, tmp_path):
     assert load(str(tmp_path / "export")).predict_text("abc sun rain def")["labels"] == ["rain", "sun"]
 
 
+def test_a_task_of_half_precision_is_exported_in_float32(tmp_path):
+    base = build_network(BASES["lstm"], "mixed_bfloat16")
+    run = make_run(tmp_path / "run", base, ByteTokenizer())
+    rows = [{"text": text, "label": label} for text, label in (("good", "x"), ("bad", "y"))] * 10
+    config = TaskConfig(
+        task="classify", output=str(tmp_path / "task"), epochs=1, train=[write(tmp_path / "a.jsonl", rows)]
+    )
+    finetune(run, config)
+    model = load_task(config.output)
+    assert model.network.base.precision == "mixed_bfloat16"
+    assert export_task(model, ExportConfig(output=str(tmp_path / "export")))["passed"]
+    ours, theirs = (one.predict_text("good")["probabilities"] for one in (model, load(str(tmp_path / "export"))))
+    assert theirs == pytest.approx(ours, abs=2e-2)
+
+
 def test_one_label_that_a_text_has_or_has_not(runs, tmp_path):
     def rows(rng, count):
         return [{"text": f"{word(rng)} {'offer' if spam else 'lunch'} {word(rng)}", "label": "spam" if spam else ""}

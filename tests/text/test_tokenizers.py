@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfscale.errors import TokenizerError
-from tfscale.text.tokenizers import StreamDecoder, load_tokenizer, sentencepiece_tokenizer
+from tfscale.text.tokenizers import StreamDecoder, load_tokenizer, sentencepiece_tokenizer, train_tokenizer
 from tfscale.text.tokenizers.base import split_long
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.character import CharacterTokenizer
@@ -195,6 +195,9 @@ def test_sums_over_a_long_text_do_not_change_its_tokens(tokenizers, sample_docum
 
 
 def test_the_stream_holds_back_half_of_a_character():
+    words = train_tokenizer("word", ["the cat sat"], 20)
+    the, cat = words.encode("the cat")
+    assert StreamDecoder(words).push(cat) == "cat" and StreamDecoder(words, the).push(cat) == " cat"
     decoder = StreamDecoder(ByteTokenizer())
     assert [decoder.push(byte) for byte in "é!".encode()] == ["", "é", "!"]
     assert decoder.push(0xE2) == ""

@@ -28,6 +28,17 @@ def test_state_comes_back(tmp_path):
     assert read_arrays(checkpoints.path(7))[1]["model"] == {"family": "lstm"}
 
 
+def test_a_remote_file_system_keeps_checkpoints_too(tmp_path):
+    folder = f"ram://{tmp_path.name}/checkpoints"
+    checkpoints = Checkpoints(folder)
+    for step in (5, 10, 15):
+        checkpoints.save(step, state(step, width=30_000), {"model": {"family": "lstm"}})
+    restored = state(width=30_000)
+    assert Checkpoints(folder).restore_latest(restored) == (15, [])
+    assert (restored["network/0/kernel"].numpy() == 15).all()
+    assert sorted(tf.io.gfile.listdir(folder)) == ["step-00000010.npz", "step-00000015.npz"]
+
+
 def test_the_newest_two_are_kept(tmp_path):
     checkpoints = Checkpoints(str(tmp_path))
     for step in (5, 10, 15):

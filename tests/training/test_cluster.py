@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from tests.training.addresses import free_addresses
-from tfscale.errors import ConfigError
-from tfscale.training.cluster import Cluster, meet, read_cluster
+from tfscale.errors import ConfigError, WorkerLostError
+from tfscale.training.cluster import Cluster, _let_in, _listening, answers, meet, read_cluster
 
 TWO = {"worker": ["a:1", "b:2"]}
 
@@ -106,8 +106,18 @@ def test_workers_meet():
 
 def test_a_worker_that_does_not_come_is_named():
     addresses = tuple(free_addresses(2))
-    with pytest.raises(ConfigError, match=f"within 0.1 s; missing: worker 1 at {addresses[1]}"):
+    with pytest.raises(WorkerLostError, match=f"within 0.1 s; missing: worker 1 at {addresses[1]}"):
         meet(Cluster(addresses, 0), 0.1)
+
+
+def test_those_who_knock_often_are_answered_each_time(monkeypatch):
+    """While one worker is late the others knock every second, and the kernel keeps only so many waiting."""
+    monkeypatch.setattr("tfscale.training.cluster._WAITING", 1)
+    cluster = Cluster(tuple(free_addresses(2)), 0)
+    with _listening(cluster) as listener:
+        for _ in range(8):
+            assert answers(cluster.address)
+            _let_in(listener)
 
 
 def test_a_taken_port_is_named():

@@ -24,6 +24,7 @@ from tfscale.training.checkpoint import read_arrays
 from tfscale.training.recorder import RunRecorder
 from tfscale.training.run import train
 from tfscale.training.run_folder import load_run
+from tfscale.training.workers import Workers
 
 MODEL = TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2, dropout=0.1)
 TRAIN = TrainConfig(
@@ -180,6 +181,24 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(finished, dat
         np.testing.assert_array_equal(final_state(output)[name], value, err_msg=name)
 
 
+def test_a_signal_to_another_worker_during_validation_stops_this_one_too(data, tmp_path, monkeypatch):
+    """This worker hears of it after the validation, writes a checkpoint of that very step, and says why it stopped."""
+    signalled = []
+
+    def validate(self, step, validate):
+        signalled.append(step)
+        RunRecorder._validate(self, step, validate)
+
+    kind = type("Validating", (RunRecorder,), {"_validate": validate})
+    monkeypatch.setattr("tfscale.training.run.RunRecorder", kind)
+    monkeypatch.setattr(Workers, "any", lambda self, flag: bool(flag or signalled))
+    config = dataclasses.replace(TRAIN, validate_every=4, checkpoint_every=100)
+    summary = train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
+    assert (summary["steps"], summary["completed"], signalled) == (4, False, [4])
+    assert summary["interrupted"] == "a signal to another worker"
+    assert sorted(os.listdir(tmp_path / "run" / "checkpoints")) == ["best.npz", "step-00000004.npz"]
+
+
 def test_a_history_that_was_cut_short_goes_on(finished, tmp_path):
     """Its last line is half one after a crash; the run may be on a remote file system."""
     with open(os.path.join(finished[0], "history.jsonl")) as file:
@@ -239,6 +258,10 @@ def test_bad_input_is_refused_before_the_first_step(data, tmp_path):
 
     with pytest.raises(DataError, match="manifest"):
         run(folder=str(tmp_path / "nothing"))
+    with pytest.raises(
+        DataError, match=r"the manifest of the data folder cannot be read: ram://nothing/manifest\.json"
+    ):
+        run(folder="ram://nothing")
     with pytest.raises(DataError, match="tokens"):
         run(dataclasses.replace(MODEL, sequence_length=100_000))
     with pytest.raises(ConfigError, match="vocabulary_size=9, but the data was tokenized with 257"):

@@ -33,7 +33,7 @@ def factorize_embedding(network: Network, rank: int) -> Network:
 
     Args:
         network: a network of `build_network`; it is left as it is.
-        rank: R, less than the table's width.
+        rank: R, less than the table's width and at most its tokens.
 
     Raises:
         ConfigError: a rank that is not smaller, or a Transformer with separate tables.
@@ -45,7 +45,8 @@ def factorize_embedding(network: Network, rank: int) -> Network:
     before = network.config.embedding_dim if isinstance(network, RecurrentLM) else (
         network.config.embedding_rank or network.config.hidden_dim
     )  # fmt: skip
-    _check_rank("embedding_rank", rank, before)
+    # A table has no more singular values than tokens.
+    _check_rank("embedding_rank", rank, min(before, network.config.vocabulary_size + 1))
     table = network.token_embedding.embeddings.numpy()
     # The table's factor keeps the singular values, so that its rows are as long as they were.
     left, values, right = np.linalg.svd(np.asarray(table, np.float64), full_matrices=False)

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.compress_config import DistillConfig
-from tfscale.config import ModelConfig, TrainConfig
+from tfscale.config import ModelConfig, TrainConfig, TransformerConfig
 from tfscale.data.manifest import Manifest
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.models import Network, build_network
@@ -126,7 +126,7 @@ def check_teacher(teacher: Run, tokenizer_digest: str, sequence_length: int, dat
     if teacher.tokenizer.digest != tokenizer_digest:
         raise TokenizerError(f"{data} was tokenized by another tokenizer than that of the teacher {teacher.directory}")
     context = teacher.model_config.sequence_length
-    if teacher.model_config.family == "transformer" and context < sequence_length:
+    if isinstance(teacher.model_config, TransformerConfig) and context < sequence_length:
         raise ConfigError(
             f"the teacher {teacher.directory} reads at most {context} tokens, and the student's windows have "
             f"model.sequence_length={sequence_length}; give {context} or less"

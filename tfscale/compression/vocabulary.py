@@ -46,7 +46,7 @@ def trim_run(run: Run | str, text: Sequence[str], output: str, min_count: int = 
     source = run if isinstance(run, str) else run.directory
     if os.path.realpath(output) == os.path.realpath(source):
         raise ConfigError(f"output={output!r} is the run itself, which is left as it is; name another folder")
-    claim_directory(output, "config.yaml", "a run folder", without=TRAINED_FILES)
+    claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
     run = load_run(run) if isinstance(run, str) else run
     stream, _ = text_stream(run.tokenizer, text)
     counts = np.bincount(stream, minlength=run.tokenizer.vocabulary_size)

@@ -165,9 +165,10 @@ def _read_glove(path: str) -> tuple[dict[str, int], np.ndarray]:
     rows: list[np.ndarray] = []
     with _open_text(path) as file:
         for line in file:
-            word, _, numbers = line.rstrip().partition(" ")
+            # The first word says how many numbers there are; later ones may hold spaces, as in glove.840B.300d.txt.
+            word, *numbers = line.rstrip().rsplit(" ", len(rows[0]) if rows else -1)
             words[word] = len(rows)
-            rows.append(np.array(numbers.split(), np.float32))
+            rows.append(np.array(numbers, np.float32))
     if not rows or not len(rows[0]) or any(len(row) != len(rows[0]) for row in rows):
         raise ValueError("expected a word and as many numbers in every line")
     return words, np.stack(rows)

@@ -8,6 +8,7 @@ file has `decode` with the state in the place of the caches and neither position
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,19 +19,26 @@ from tfscale.errors import ExportError, PromptError
 from tfscale.evaluation.generation import MASKED, causal_mask, prefill_chunk
 
 _PREFILL, _ENCODE = "prefill_", "encode"
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
 def _without_log_lines() -> Iterator[None]:
     """Keeps what the runtime's C++ code writes to stderr while it loads a file off the terminal; it has no option."""
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+    # Of two threads the second would take the first one's for the process's own, and put it back for good.
+    with _ONE_AT_A_TIME:
+        try:
+            saved = os.dup(2)
+        except OSError:  # There is no stderr.
+            yield
+            return
+        try:
+            with open(os.devnull, "w") as nothing:
+                os.dup2(nothing.fileno(), 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def open_interpreter(path: str, threads: int, xnnpack: bool) -> Interpreter:

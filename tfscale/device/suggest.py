@@ -60,9 +60,9 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
         raise PromptError(
             f"the text has {len(ids) - 1} tokens, and a context of {decoder.context_length} leaves no room for a word"
         )
-    pieces = [
-        b"" if i == tokenizer.end_id else tokenizer.token_bytes(i, ids[-1]) for i in range(tokenizer.vocabulary_size)
-    ]
+    # A word tokenizer puts a space before every word but the first of a text.
+    pieces = _pieces(tokenizer, tokenizer.vocabulary_size - 1)
+    first = pieces if len(ids) > 1 or typed.startswith(" ") else _pieces(tokenizer, None)
     ends = np.array([not piece or not _goes_on(piece) for piece in pieces])
     decoder.reset()
     logits = decoder.feed(ids)
@@ -70,13 +70,15 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
     required = typed.encode()
     beams: list[tuple[float, list[int], bytes, np.ndarray]] = [(0.0, [], b"", _log_softmax(logits))]
     words: dict[str, float] = {}
-    for _ in range(min(LONGEST, room or LONGEST)):
+    # A word of n tokens is complete in round n + 1.
+    for _ in range(LONGEST if room is None else min(LONGEST, room + 1)):
         grown = []
         for score, tokens, spelled, logs in beams:
             if len(spelled) > len(required) or (spelled == required and required.strip()):
                 _add_word(words, spelled, score + _log_sum(logs[ends]))
-            for token, step in _followers(logs, pieces, ends, spelled, required, BEAMS_PER_WORD * count):
-                grown.append((score + step, [*tokens, token], spelled + pieces[token]))
+            own = pieces if tokens else first
+            for token, step in _followers(logs, own, ends, spelled, required, BEAMS_PER_WORD * count):
+                grown.append((score + step, [*tokens, token], spelled + own[token]))
         grown.sort(key=lambda beam: -beam[0])
         best = sorted(words.values(), reverse=True)[:count]
         limit = best[-1] if len(best) == count else -np.inf
@@ -91,6 +93,12 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
     decoder.reset()
     ranked = sorted(words.items(), key=lambda item: -item[1])[:count]
     return [Suggestion(word, float(np.exp(score))) for word, score in ranked]
+
+
+def _pieces(tokenizer: Tokenizer, previous: int | None) -> list[bytes]:
+    """The bytes of each token after another one; none of the end token, and of what stands for the unknown."""
+    silent = (tokenizer.end_id, tokenizer.unknown_id)
+    return [b"" if i in silent else tokenizer.token_bytes(i, previous) for i in range(tokenizer.vocabulary_size)]
 
 
 def _followers(

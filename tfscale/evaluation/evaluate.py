@@ -72,8 +72,8 @@ def evaluate_run(
         else:
             # A bert would attend to what fills a window up: its last one is as long as the text is.
             cut = len(stream) // length * length if isinstance(run.model_config, BERTConfig) else len(stream)
-            windows = [text_windows(part, min(length, len(part)), end_id) for part in (stream[:cut], stream[cut:])
-                       if len(part)]  # fmt: skip
+            parts = ((stream[:cut], length), (stream[cut:], len(stream) - cut))
+            windows = [text_windows(part, size, end_id) for part, size in parts if len(part)]
             datasets = [
                 as_read(tf.data.Dataset.from_tensor_slices(one).batch(rows), run.model_config) for one in windows
             ]

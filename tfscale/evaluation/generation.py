@@ -201,7 +201,9 @@ def stream(
     seen = set(prompt_ids)
     tokens: list[int] = []
     pieces: list[str] = []
-    spelled, stops = StreamDecoder(tokenizer), _StopStrings(stop)
+    # A word tokenizer puts a space between words, where the prompt does not end in one.
+    previous = prompt_ids[-1] if prompt_ids and not prompt[-1:].isspace() else None
+    spelled, stops = StreamDecoder(tokenizer, previous), _StopStrings(stop)
 
     def emit(text: str) -> Generator[str, None, None]:
         if text:

@@ -9,7 +9,7 @@ from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.export.folder import describe, versions
 from tfscale.export.held_out import held_out_tokens
 from tfscale.export.litertlm import build_bundle, check_bundle, check_bundle_text
-from tfscale.export.parity import check_parity, require
+from tfscale.export.parity import check_parity, float32_copy, require
 from tfscale.export.saved_model import FOLDER as SAVED_MODEL
 from tfscale.export.saved_model import check_saved_model, write_saved_model
 from tfscale.export.scoring import export_keras
@@ -100,8 +100,8 @@ def _export_cloze(run: "Run", config: ExportConfig, held_out: Sequence[int] | No
         raise ConfigError(f"format={config.format!r} is for models that write text; give --format tflite for a bilstm")
     tokens = held_out if held_out is not None else held_out_tokens(run, config.parity_tokens)[0]
     return export_keras(
-        run.network, output=config.output, sequence_length=run.model_config.sequence_length, held_out=tokens,
-        tokenizer=run.tokenizer, quantize=config.quantize,
+        float32_copy(run.network), output=config.output, sequence_length=run.model_config.sequence_length,
+        held_out=tokens, tokenizer=run.tokenizer, quantize=config.quantize,
     )  # fmt: skip
 
 

@@ -179,6 +179,19 @@ class Windows:
     def _forward(self, ids: np.ndarray) -> np.ndarray:
         return np.asarray(self.reference(ids[None], training=False), np.float32)[0]
 
+    def longest_prompt(self, least: int) -> tuple[list[int], np.ndarray]:
+        """The first window, repeated up to `least` tokens as far as the context goes, and the logits after each.
+
+        With fewer held-out tokens the longest calls that read a prompt would not be compared.
+        """
+        ids, length = self.inputs[0], self.reference.config.sequence_length
+        if len(ids) >= min(least, length):
+            return ids.tolist(), self.logits[0]
+        longer = np.resize(ids, min(least, length))
+        window = np.full(length, longer[0], np.int32)
+        window[: len(longer)] = longer
+        return longer.tolist(), self._forward(window)[: len(longer)]
+
     def score(self) -> Score:
         """How likely the network finds the tokens."""
         nll = sum(float(token_nll(logits, row).sum()) for logits, row in zip(self.logits, self.targets, strict=True))
@@ -227,7 +240,7 @@ def _compare_prompts(checks: Checks, kernels: str, windows: Windows, model: Devi
     lengths = getattr(decoder, "prefill_lengths", [])
     if not lengths:
         return
-    ids, expected = windows.inputs[0].tolist(), windows.logits[0]
+    ids, expected = windows.longest_prompt(max(lengths) + 1 + _AFTER_PROMPT)
     differences = []
     for count in sorted({min(n, len(ids)) for length in lengths for n in (length, length + 1)} | {len(ids)}):
         decoder.reset()

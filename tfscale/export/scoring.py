@@ -21,7 +21,7 @@ from tfscale import __version__
 from tfscale.config import Quantization
 from tfscale.data.pipeline import text_windows
 from tfscale.device.scorer import ScoringModel
-from tfscale.errors import ConfigError, ExportError
+from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.export.decoding import write_decoder
 from tfscale.export.flatbuffer import operations, unclip_lstm
 from tfscale.export.limits import UNROUNDED, Checks
@@ -70,6 +70,7 @@ def export_keras(
         it `decodes`.
 
     Raises:
+        DataError: `held_out` is empty or has ids that do not exist, or the output folder is something else.
         ConfigError: an argument out of range, no end token, or a model without a cache where one is asked for.
         ExportError: TFLite has no built-in operation for a part of the model, or the file computes something else;
             nothing was written.
@@ -104,6 +105,7 @@ def export_keras(
         if tokenizer is None:
             raise ConfigError("give a tokenizer, or the end_id that comes before the first token of a text")
         end_id = tokenizer.end_id
+    _check_held_out(held_out, (getattr(network, "output_shape", None) or [None])[-1])
     content = scoring_file(network, sequence_length, quantize)
     with atomic_directory(output) as folder:
         path = os.path.join(folder, "model.tflite")
@@ -163,12 +165,20 @@ def scoring_file(network: keras.Model, length: int, quantize: Quantization) -> b
     return unclip_lstm(convert_other(network, {"score": traced}, quantize, module))
 
 
+def _check_held_out(held_out: Sequence[int], vocabulary: int | None) -> None:
+    ids = [int(token) for token in held_out]
+    if not ids or min(ids) < 0 or (vocabulary is not None and max(ids) >= vocabulary):
+        above = "" if vocabulary is None else f" to {vocabulary - 1}"
+        found = f" from {min(ids)} to {max(ids)}" if ids else ""
+        raise DataError(f"held_out must be one or more ids from 0{above}; received {len(ids)}{found}")
+
+
 @contextlib.contextmanager
 def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
     """Lets each LSTM layer of a network compute by a twin in tf_keras for the block; yields how many do.
 
-    A layer keeps its own loop if it carries state, starts from one, is masked, or has activations of its own: the fused
-    operation knows none of these.
+    A layer keeps its own loop if it carries state, starts from one, gives one, is masked, or has activations of its
+    own: the fused operation knows none of these.
 
     Args:
         network: its LSTM layers, those inside `Bidirectional` too, are left as they are after the block.
@@ -179,6 +189,8 @@ def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
     twins = []
     for layer in network._flatten_layers():
         if not isinstance(layer, keras.layers.LSTM) or layer.stateful or not layer.use_bias or layer.unroll:
+            continue
+        if layer.return_state:
             continue
         cell = layer.cell
         if cell.activation is not keras.activations.tanh or cell.recurrent_activation is not keras.activations.sigmoid:

@@ -62,9 +62,11 @@ Made by tfscale {version}: `model.tflite` reads windows of {length} tokens{token
 
 The one signature is `score`: `tokens` int32 (1, {length}) -> `logits` float32 (1, {length}, {vocabulary}). {meaning}
 
-    pip install 'tfscale[train]'    # evaluate reads it with TensorFlow; `pip install tfscale` does for the rest
 {commands}
 """
+_SCORE_IDS = (
+    "python -c \"import tfscale.device; print(tfscale.device.load('.').score([1, 2, 3]).nll)\"  # ids of your own"
+)
 
 
 def scoring_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
@@ -75,10 +77,12 @@ def scoring_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
         "Logits at t are for the token at t + 1, from all tokens of the window but that one."
         if cloze else "Logits at t are for the token after it."
     )  # fmt: skip
-    commands = ["tfscale evaluate . --text FILE.txt"]
-    commands += (
-        ['tfscale fill . --text "a text with a ___ in it"', 'tfscale correct . --text "a tezt"'] if cloze else []
-    )
+    commands = ["pip install 'tfscale[train]'", "tfscale evaluate . --text FILE.txt"]
+    if cloze:
+        commands += ['tfscale fill . --text "a text with a ___ in it"      # needs `pip install tfscale` alone',
+                     'tfscale correct . --text "a tezt"']  # fmt: skip
+    if not metadata["tokenizer"]:
+        commands = ["pip install tfscale", _SCORE_IDS]
     return _SCORING.format(
         title="Cloze model" if cloze else "Language model that scores", version=metadata["tfscale_version"],
         length=metadata["model"]["sequence_length"], bytes=report["sizes"]["file_bytes"],

@@ -71,9 +71,10 @@ def _rows(report: dict[str, Any], metadata: dict[str, Any], parameters: int) -> 
         ("Held-out tokens", f"{report['held_out']['tokens']:,}, {report['held_out']['source']}"),
     ]
     if speed := report.get("speed"):
+        if speed["decode_tokens_per_second"]:  # A context of one token is the prompt's.
+            rows.append(("Decode on this machine", f"{speed['decode_tokens_per_second']:,.0f} tokens/s, "
+                                                   f"{speed['threads']} thread(s)"))  # fmt: skip
         rows += [
-            ("Decode on this machine", f"{speed['decode_tokens_per_second']:,.0f} tokens/s, "
-                                       f"{speed['threads']} thread(s)"),
             ("Prompt on this machine", f"{speed['prefill_tokens_per_second']:,.0f} tokens/s"),
         ]  # fmt: skip
     return rows

@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -214,9 +215,18 @@ def _quantize(content: bytes, quantize: Quantization) -> bytes:
     return share_quantization_parameters(content if quantize == "int8" else raise_zero_scales(content))
 
 
+_ONE_AT_A_TIME = threading.RLock()
+
+
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Keeps the converter's log lines, many of which come from C++, off the terminal; errors still raise."""
+    # Of two threads the second would take the first one's for the process's own, and put it back for good.
+    with _ONE_AT_A_TIME:
+        yield from _redirected()
+
+
+def _redirected() -> Iterator[None]:
     saved = os.dup(2)
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
     levels = [logger.level for logger in loggers]

@@ -8,9 +8,12 @@ Shapes: B batch, T tokens, V vocabulary.
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfscale.config import BERTConfig, Precision
 from tfscale.models.transformer import TransformerNetwork
+
+_TOKENS_AT_ONCE = 4096
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -47,8 +50,14 @@ class BERT(TransformerNetwork):
         Each row is a pass of its own; the last, for which there is no id, is zero.
         """
         length = len(ids)
-        rows = np.tile(np.asarray(ids, np.int32), (length - 1, 1))
-        places = np.arange(length - 1)
-        rows[places, places + 1] = self.mask_id
-        logits = np.asarray(self(rows, training=False), np.float32)[places, places + 1]
-        return np.concatenate([logits, np.zeros((1, logits.shape[-1]), np.float32)])
+        found = []
+        # Logits of all tokens of all rows would take T x T x V numbers, of which T x V are asked for.
+        block = max(1, _TOKENS_AT_ONCE // length)
+        for start in range(1, length, block):
+            places = np.arange(start, min(start + block, length))
+            rows = np.tile(np.asarray(ids, np.int32), (len(places), 1))
+            rows[np.arange(len(places)), places] = self.mask_id
+            hidden = self.hidden_states(rows)
+            hidden = tf.gather(hidden, places, axis=1, batch_dims=1)
+            found.append(np.asarray(self.project(hidden), np.float32))
+        return np.concatenate([*found, np.zeros((1, self.config.vocabulary_size), np.float32)])

@@ -48,10 +48,11 @@ CHIPS: dict[str, Chip] = {
     chip.name: chip
     for chip in (
         # NVLink 900 GB/s and 600 GB/s count both directions; the network is that of a DGX, one adapter per GPU of 400
-        # Gb/s and 200 Gb/s. A ring over several nodes uses all adapters of a node at once.
-        Chip("h100", 989 * TERA, 67 * TERA, 80 * GB, 3350 * GB, 8, 450 * GB, 50 * GB, UTILIZATION,
+        # Gb/s and 200 Gb/s. A ring over several nodes uses all adapters of a node at once. float32 products are
+        # computed in TF32, which is TensorFlow's default.
+        Chip("h100", 989 * TERA, 494.5 * TERA, 80 * GB, 3350 * GB, 8, 450 * GB, 50 * GB, UTILIZATION,
              "NVIDIA H100 SXM datasheet (dense figures, without sparsity) and DGX H100 user guide, 2023"),
-        Chip("a100", 312 * TERA, 19.5 * TERA, 80 * GB, 2039 * GB, 8, 300 * GB, 25 * GB, UTILIZATION,
+        Chip("a100", 312 * TERA, 156 * TERA, 80 * GB, 2039 * GB, 8, 300 * GB, 25 * GB, UTILIZATION,
              "NVIDIA A100 80 GB SXM datasheet and DGX A100 user guide, 2021"),
         # Inter-chip links are quoted for both directions (400, 1200 and 800 GB/s halved and, for v5e and v6e, equal to
         # the published all-reduce bandwidth of a pod over its 256 chips). float32 runs as several bfloat16 passes.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfscale.config import ModelConfig, TrainConfig
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, check_range
 from tfscale.planning.chips import CHIPS, Chip, measure_cpu
 from tfscale.planning.costs import HEAD_FLOATS, Costs, model_costs
 
@@ -100,7 +100,8 @@ def plan(
         utilization: share of the chip's peak that its matrix products reach; by default the chip's.
 
     Raises:
-        ConfigError: an unknown chip, no vocabulary size, or a batch that cannot be cut over the devices.
+        ConfigError: an unknown chip, a number out of range, no vocabulary size, or a batch that cannot be cut over the
+            devices.
 
     Example:
         plan(TransformerConfig(vocabulary_size=50257), TrainConfig(), devices=64, chip="h100").hours
@@ -109,6 +110,10 @@ def plan(
         raise ConfigError("the plan needs a vocabulary size: give --model.vocabulary_size N")
     if devices < 1:
         raise ConfigError(f"devices={devices} is out of range; expected 1 or more")
+    if utilization is not None:
+        check_range(0 < utilization <= 1, "utilization", utilization, "a share of the peak above 0 and at most 1")
+    if tokens is not None:
+        check_range(tokens > 0, "tokens", tokens, "more than 0")
     unit = devices * train.micro_batches
     if train.global_batch_size % unit:
         nearest = max(1, round(train.global_batch_size / unit)) * unit
@@ -193,9 +198,11 @@ def _seconds(costs: Costs, model: ModelConfig, train: TrainConfig, chip: Chip, d
     tokens = train.global_batch_size // devices * model.sequence_length
     flops = costs.forward_flops * (4 if train.remat else 3) * tokens
     peak = chip.peak_float32 if train.precision == "float32" else chip.peak
-    memory = memory_of(costs, model, train, devices)
     # What is not a matrix product is bound by memory: activations, logits, and the optimizer's pass over its state.
-    moved = TRAFFIC_PASSES * train.micro_batches * (memory.activations + memory.logits)
+    # What is held at once is less with remat and chunks; what is made, and so moved, is not.
+    memory = memory_of(costs, model, dataclasses.replace(train, remat=False, loss_chunk_tokens=0), devices)
+    passes = TRAFFIC_PASSES + (1 if train.remat else 0)
+    moved = train.micro_batches * (passes * memory.activations + TRAFFIC_PASSES * memory.logits)
     moved += 2 * (memory.weights + memory.optimizer + memory.averages) + memory.gradients
     compute = flops / (peak * chip.utilization) + moved / chip.bandwidth
     if devices == 1:

@@ -125,7 +125,7 @@ def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
             found.append(ShrinkConfig(
                 feed_forward_dim=_part(config.feed_forward_width, forward),
                 num_heads=0 if keep_heads else _less(config.num_heads, round(config.num_heads * heads)),
-                embedding_rank=_part(width, table) if can_narrow else 0,
+                embedding_rank=_rank(width, table, config) if can_narrow else 0,
             ))  # fmt: skip
     elif isinstance(config, RecurrentConfig):
         for units, table, output in RECURRENT_SIZES:
@@ -134,9 +134,9 @@ def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
             rank = 0 if config.tie_embeddings or config.output_rank else _part(kept, output)
             if rank * (kept + config.vocabulary_size) >= kept * config.vocabulary_size:
                 rank = 0  # It would save nothing.
-            width = _part(config.embedding_dim, table)
-            if config.tie_embeddings and width == kept:
-                continue  # There would be no projection to keep what the output has learned.
+            width = _rank(config.embedding_dim, table, config)
+            if config.tie_embeddings and (width == kept or left == config.embedding_dim):
+                continue  # There would be no projection, and on the way none, to keep what the output has learned.
             found.append(ShrinkConfig(lstm_units=left, embedding_rank=width, output_rank=rank))
     # Of a feed-forward model over a few tokens, precision and sparsity are searched alone.
     return list(dict.fromkeys(found)) or [ShrinkConfig()]
@@ -159,6 +159,12 @@ def shrunken(config: ModelConfig, shrink: ShrinkConfig) -> ModelConfig:
         embedding_dim=shrink.embedding_rank or config.embedding_dim,
         output_rank=shrink.output_rank or config.output_rank,
     )  # fmt: skip
+
+
+def _rank(width: int, table: float, config: ModelConfig) -> int:
+    """The rank of a table that is cut to a part of its width; 0 leaves one that has fewer tokens."""
+    rank = _part(width, table)
+    return rank if rank <= config.vocabulary_size else 0
 
 
 def _may_lose_units(config: RecurrentConfig) -> bool:

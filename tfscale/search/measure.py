@@ -76,7 +76,7 @@ def measure(folder: str, samples: Samples, report: dict[str, Any]) -> dict[str, 
         "bytes": report["sizes"]["file_bytes"],
         "gzip_bytes": report["sizes"]["gzip_bytes"],
         **figures,
-        "tokens_per_second": timing["decode_tokens_per_second"],
+        "tokens_per_second": timing["decode_tokens_per_second"] or 0.0,
         "peak_rss_bytes": timing["peak_rss_bytes"],
     }
 

@@ -88,6 +88,7 @@ def search_run(
     _check_reachable(bounds, candidates(run.model_config, 0, bounds.gzip, trimming=trimming))
     claim_directory(config.output, STATE, "the folder of a search")
     state = _begin(run, config, bounds, data, target)
+    _save(config.output, state)
 
     def try_out(name: str, source: Run, candidate: Candidate | None) -> dict[str, Any]:
         folder = os.path.join(config.output, "candidates", name, "export")
@@ -104,6 +105,9 @@ def search_run(
     overhead = max(0, state["baseline"]["bytes"] - stored_bytes(run.network, "none"))
     # The scales of int8 rows, which a float file has not, are 12 bytes each.
     todo = candidates(run.model_config, overhead + 20_000, bounds.gzip, 12, trimming)
+    if share < 2:
+        # Zeros are chosen twice.
+        todo = [candidate for candidate in todo if not candidate.sparsity]
     # What needs no training takes seconds, and belongs into the table. Where nothing will fit, the smallest shows by
     # how much.
     fitting = [candidate for candidate in todo if _worth_trying(candidate, bounds)]

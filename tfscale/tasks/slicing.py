@@ -31,8 +31,8 @@ def evaluate_slices(
 
     Returns:
         What `tfscale.evaluation.slices.slices` returns; of a classifier with one label per text also `equalized_odds`:
-        label -> fairlearn's equalized odds difference, the largest gap between groups in how often the label is given
-        to texts that have it, or to texts that do not.
+        label -> equalized odds difference by fairlearn, the largest gap in how often the label is given to texts that
+        have it, or to texts that do not, between the groups that have such texts; None where no two groups have.
 
     Raises:
         DataError: an example without the field, one group alone, or a label that the training examples do not have.

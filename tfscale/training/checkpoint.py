@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import CheckpointError
-from tfscale.files import atomic_write, open_file
+from tfscale.files import atomic_write, is_remote, open_file
 
 FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")
@@ -122,8 +124,17 @@ def write_arrays(path: str, state: dict[str, tf.Variable], meta: dict[str, Any])
     """Writes named variables and a JSON description to one .npz file."""
     arrays = {name: np.asarray(variable.numpy()) for name, variable in state.items()}
     text = json.dumps({**meta, "format_version": FORMAT_VERSION, "digest": array_digest(arrays)}).encode()
-    with atomic_write(path) as file:
-        np.savez(file, meta=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
+    content = {"meta": np.frombuffer(text, np.uint8), **arrays}
+    if not is_remote(path):
+        with atomic_write(path) as file:
+            np.savez(file, **content)  # type: ignore[arg-type]
+        return
+    # An archive is written by going back in it, which a remote file system does not do.
+    with tempfile.TemporaryFile() as local:
+        np.savez(local, **content)  # type: ignore[arg-type]
+        local.seek(0)
+        with atomic_write(path) as file:
+            shutil.copyfileobj(local, file, 1 << 24)
 
 
 def array_digest(arrays: dict[str, np.ndarray]) -> str:

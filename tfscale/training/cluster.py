@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, WorkerLostError
 
 SLURM_PORT = 12345
 """Port of the first task on each Slurm node; the others follow. TFSCALE_PORT sets another."""
+_WAITING = 128
+"""Connections that may wait to be let in."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,20 @@ def meet(cluster: Cluster, seconds: float) -> None:
         seconds: how long to wait.
 
     Raises:
-        ConfigError: the own port is taken, or a worker did not come; the message names it.
+        ConfigError: the own port is taken.
+        WorkerLostError: a worker did not come; the message names it.
     """
     deadline = time.monotonic() + seconds
     missing = {name: address for name, address in cluster.tasks.items() if address != cluster.address}
-    with _listening(cluster):
+    with _listening(cluster) as listener:
         while missing:
+            _let_in(listener)
             for name, address in list(missing.items()):
                 if answers(address):
                     del missing[name]
             if missing and time.monotonic() > deadline:
                 names = ", ".join(f"{name} at {address}" for name, address in missing.items())
-                raise ConfigError(
+                raise WorkerLostError(
                     f"the workers did not come together within {seconds:g} s; missing: {names}. Start every worker of "
                     "the cluster, and let the others reach its port"
                 )
@@ -108,7 +112,7 @@ def meet(cluster: Cluster, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def _listening(cluster: Cluster) -> Iterator[None]:
+def _listening(cluster: Cluster) -> Iterator[socket.socket]:
     port = int(cluster.address.rpartition(":")[2])
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -119,9 +123,17 @@ def _listening(cluster: Cluster) -> Iterator[None]:
                 f"port {port} of {cluster.task} {cluster.index} is taken on this machine ({error.strerror}); end the "
                 f"process that holds it, or name another port in {cluster.source}"
             ) from error
-        # The kernel itself answers those who knock.
-        listener.listen(len(cluster.workers))
-        yield
+        # The kernel itself answers those who knock, until as many wait to be let in.
+        listener.listen(_WAITING)
+        listener.setblocking(False)
+        yield listener
+
+
+def _let_in(listener: socket.socket) -> None:
+    """Takes those who have knocked off the kernel's queue, which is of limited length."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
 
 
 def answers(address: str) -> bool:

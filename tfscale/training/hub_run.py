@@ -38,7 +38,7 @@ def import_keras_hub(
     Example:
         import_keras_hub("presets/gpt2_base_en", "gpt2", sequence_length=256)
     """
-    claim_directory(output, "config.yaml", "a run folder", without=TRAINED_FILES)
+    claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
     backbone = backbone_of(source)
     ours = tokenizer_of(_their_tokenizer(source) if tokenizer is None else tokenizer)
     network = from_keras_hub(backbone, sequence_length, precision, ours.vocabulary_size)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import tensorflow as tf
 from tensorflow.python.distribute.coordinator.values import deserialize_dataset_from_graph, serialize_dataset_to_graph
 
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, WorkerLostError
 from tfscale.heartbeat import NO_STEPS, beat
 from tfscale.training.cluster import Cluster, answers, meet
 
@@ -156,5 +156,5 @@ def _serve(cluster: Cluster, spec: dict[str, list[str]], startup_seconds: float)
         time.sleep(POLL_SECONDS)
     del server
     if not seen and not stopping.is_set():
-        raise ConfigError(f"the chief at {cluster.workers[0]} did not come within {startup_seconds:g} s; start it")
+        raise WorkerLostError(f"the chief at {cluster.workers[0]} did not come within {startup_seconds:g} s; start it")
     raise SystemExit(0)

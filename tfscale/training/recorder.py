@@ -103,9 +103,8 @@ class RunRecorder(keras.callbacks.Callback):
         logs = dict(logs or {})
         step = int(self.runner.step.numpy())
         beat(step)
-        # A signal reaches one worker; all of them must stop after the same step.
-        if self.model.workers.any(self.interrupted is not None) and not self.interrupted:
-            self.interrupted = "a signal to another worker"
+        # A signal reaches one worker, at any moment; all of them must do the same, and stop after the same step.
+        stop = self._agree_to_stop()
         counts = (logs["tokens"], logs["seconds"], logs["input_wait"])
         if self._first is None:
             self._first = counts
@@ -120,12 +119,20 @@ class RunRecorder(keras.callbacks.Callback):
             f"{logs['tokens_per_second']:,.0f} tokens/s",
         )
         last = step >= self.config.steps
-        if self.validate and not self.interrupted and (last or step % self.config.validate_every == 0):
+        if self.validate and not stop and (last or step % self.config.validate_every == 0):
             self._validate(step, self.validate)
-        if last or self.interrupted or step % self.config.checkpoint_every == 0:
+            stop = self._agree_to_stop()
+        if last or stop or step % self.config.checkpoint_every == 0:
             self.save(step)
-        if self.interrupted:
+        if stop:
             self.model.stop_training = True
+
+    def _agree_to_stop(self) -> bool:
+        """Whether a signal has come to any worker by now."""
+        stop = self.model.workers.any(self.interrupted is not None)
+        if stop and not self.interrupted:
+            self.interrupted = "a signal to another worker"
+        return stop
 
     def save(self, step: int) -> None:
         """Writes a checkpoint unless this step's is there already."""

@@ -7,7 +7,7 @@ import warnings
 import keras
 import tensorflow as tf
 
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, check_range
 from tfscale.training.cluster import Cluster, meet, read_cluster
 from tfscale.training.parameter_server import is_asynchronous, parameter_server_strategy
 from tfscale.training.tpu import has_tpu_wheel, tpu_device_files, tpu_strategy
@@ -112,7 +112,7 @@ def _make(name: str) -> tf.distribute.Strategy:
         return tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices(kind)])
     if name == "tpu":
         return tpu_strategy()
-    cluster, seconds = read_cluster(), float(os.environ.get("TFSCALE_STARTUP_SECONDS", STARTUP_SECONDS))
+    cluster, seconds = read_cluster(), _startup_seconds()
     if cluster is None:
         servers = "--parameter-servers 1 " if name == "parameter_server" else ""
         raise ConfigError(
@@ -122,6 +122,16 @@ def _make(name: str) -> tf.distribute.Strategy:
     if name == "parameter_server":
         return parameter_server_strategy(cluster, seconds)
     return _multi_worker(cluster, seconds)
+
+
+def _startup_seconds() -> float:
+    text = os.environ.get("TFSCALE_STARTUP_SECONDS", str(STARTUP_SECONDS))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    check_range(seconds > 0, "TFSCALE_STARTUP_SECONDS", text, "a number of seconds above 0, such as 600")
+    return seconds
 
 
 def _multi_worker(cluster: Cluster, seconds: float) -> tf.distribute.Strategy:

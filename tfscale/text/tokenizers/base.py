@@ -129,7 +129,11 @@ class Tokenizer(abc.ABC):
 class StreamDecoder:
     """Decodes tokens one by one and holds back the bytes of a character that is not yet whole.
 
-    The pieces joined are exactly what `Tokenizer.decode` gives.
+    The pieces joined are exactly what `Tokenizer.decode` gives, after a token `previous` if there is one.
+
+    Args:
+        tokenizer: of the tokens.
+        previous: the token before the first; None at the beginning of a text.
 
     Example:
         decoder = StreamDecoder(tokenizer)
@@ -138,9 +142,9 @@ class StreamDecoder:
         print(decoder.flush())
     """
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer, previous: int | None = None):
         self._tokenizer = tokenizer
-        self._previous: int | None = None
+        self._previous = previous
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, id: int) -> str:
