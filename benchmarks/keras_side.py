@@ -79,13 +79,13 @@ def speed(fit: Any, steps: int, repeats: int) -> dict[str, float]:
 
 
 def run(data_dir: str, steps: int, optimizer: dict[str, Any]) -> dict[str, Any]:
-    """A whole run, as `tfscale train` does it; the weights of its last step are validated, once."""
+    """A whole run, as `tfscale train` does it; `loss` is that of the last step's weights on the validation split."""
     config = recipe.train_config(
         steps, optimizer, result="last", validate_every=steps, checkpoint_every=steps, tensorboard=False
     )
     with tempfile.TemporaryDirectory() as folder:
         summary = train(recipe.model_config(), config, data=data_dir, output=folder, progress=False)
-    return {"loss": summary["validation"]["nll_per_token"], **summary}
+    return {**summary, "loss": summary["validation"]["nll_per_token"]}
 
 
 def main() -> None:

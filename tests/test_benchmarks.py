@@ -112,6 +112,15 @@ def test_the_recipe_is_nanogpts():
     assert recipe.train_config(40, recipe.NANOGPT).warmup_steps == 20
 
 
+def test_the_loss_of_a_run_is_that_of_the_validation_split(monkeypatch):
+    from benchmarks import keras_side
+
+    summary = {"loss": 1.0, "validation": {"nll_per_token": 2.0}, "input_wait_fraction": 0.5}
+    monkeypatch.setattr(keras_side, "train", lambda *_, **__: summary)
+    found = keras_side.run("data", 10, recipe.OURS)
+    assert (found["loss"], found["input_wait_fraction"]) == (2.0, 0.5)
+
+
 @pytest.fixture(scope="module")
 def tokens():
     generator = np.random.default_rng(0)

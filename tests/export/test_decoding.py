@@ -63,9 +63,11 @@ MODELS = {
 def randomized(model):
     if not model.built:
         model(np.zeros((1, 4), "int32"))
+    # Scales and their like are left near one; all else does not depend on what was drawn before.
     rng = np.random.default_rng(3)
     for weight in model.weights:
-        weight.assign(weight + rng.normal(0, 0.2, weight.shape))
+        drawn = rng.normal(0, 0.2, weight.shape)
+        weight.assign(drawn if len(weight.shape) > 1 else weight + drawn)
     return model
 
 

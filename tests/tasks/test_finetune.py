@@ -172,8 +172,9 @@ def test_a_task_of_half_precision_is_exported_in_float32(tmp_path):
     run = make_run(tmp_path / "run", base, ByteTokenizer())
     rows = [{"text": text, "label": label} for text, label in (("good", "x"), ("bad", "y"))] * 10
     config = TaskConfig(
-        task="classify", output=str(tmp_path / "task"), epochs=1, train=[write(tmp_path / "a.jsonl", rows)]
-    )
+        task="classify", output=str(tmp_path / "task"), epochs=1, train=[write(tmp_path / "a.jsonl", rows)],
+        precision="mixed_bfloat16",
+    )  # fmt: skip
     finetune(run, config)
     model = load_task(config.output)
     assert model.network.base.precision == "mixed_bfloat16"

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.soak import cluster_processes, last_step, prepare_data, train_words
 from tests.training.addresses import free_addresses
 from tests.training.in_process_cluster import EXACT
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, WorkerLostError
 from tfscale.training.cluster import Cluster, read_cluster
 from tfscale.training.parameter_server import parameter_server_strategy
 from tfscale.training.strategy import _make, serves_only
@@ -128,7 +128,7 @@ def test_an_unsound_cluster_is_refused(monkeypatch, cluster, task, message):
 def test_a_chief_names_who_did_not_come():
     chief, worker, server = free_addresses(3)
     cluster = Cluster((chief, worker), 0, "chief", (server,), has_chief=True)
-    with pytest.raises(ConfigError, match=f"missing: worker 0 at {worker}, ps 0 at {server}"):
+    with pytest.raises(WorkerLostError, match=f"missing: worker 0 at {worker}, ps 0 at {server}"):
         parameter_server_strategy(cluster, 0.1)
 
 
