@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import pytest
 
 from benchmarks.soak import cluster_processes, last_step, prepare_data, train_words
@@ -15,6 +16,7 @@ from tests.training.in_process_cluster import EXACT
 from tfscale.errors import ConfigError, WorkerLostError
 from tfscale.training.cluster import Cluster, read_cluster
 from tfscale.training.parameter_server import parameter_server_strategy
+from tfscale.training.row_tables import _looked_up_only
 from tfscale.training.strategy import _make, serves_only
 
 HERE = os.path.dirname(__file__)
@@ -123,6 +125,18 @@ def test_the_tasks_of_a_cluster(monkeypatch):
 def test_an_unsound_cluster_is_refused(monkeypatch, cluster, task, message):
     with pytest.raises(ConfigError, match=message):
         parameter_server_strategy(tf_config(monkeypatch, cluster, task), 1.0)
+
+
+def test_a_table_with_a_regularizer_is_read_whole():
+    """Its penalty is that of all rows, not of those that a batch looks up."""
+
+    def found(**options):
+        ids = keras.Input((4,), dtype="int32")
+        table = keras.layers.Embedding(9, 3, **options)
+        network = keras.Model(ids, keras.layers.Dense(9)(table(ids)))
+        return _looked_up_only(network) == [table]
+
+    assert found() and not found(embeddings_regularizer=keras.regularizers.L2(0.1)) and not found(mask_zero=True)
 
 
 def test_a_chief_names_who_did_not_come():

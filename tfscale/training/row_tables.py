@@ -110,7 +110,7 @@ def _looked_up_only(network: keras.Model) -> list[keras.layers.Embedding]:
         if not isinstance(layer, keras.layers.Embedding) or not layer.trainable or not getattr(network, "inputs", None):
             continue
         # Masks are made of the ids, a regularizer is of the whole table, and these two keep something else than it.
-        regularized = layer.embeddings.regularizer is not None
+        regularized = layer._embeddings.regularizer is not None
         if layer.mask_zero or regularized or layer.lora_enabled or layer.quantization_mode:
             continue
         holders = [other for other in layers if any(v is layer._embeddings for v in other._trainable_variables)]
