@@ -50,7 +50,11 @@ def export(family: str, data_dir: str, steps: int, output: str) -> dict[str, int
 
 
 def keras(run_dir: str) -> dict[str, float]:
-    """Times the run's network by its `KerasDecoder`."""
+    """Times the run's network by its `KerasDecoder`, on one thread like the files."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     from tfscale.evaluation.keras_decoder import KerasDecoder
     from tfscale.training.run_folder import load_run
 

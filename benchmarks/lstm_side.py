@@ -8,6 +8,7 @@ tokens per second of the repeats.
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
 
@@ -68,7 +69,7 @@ def stock(steps: int) -> Callable[[], None]:
 
 
 def torch_step(steps: int) -> Callable[[], None]:
-    """`nn.LSTM`, eager, as its users write it."""
+    """`nn.LSTM`, eager, with the optimizer that is fastest on a CPU."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -83,8 +84,9 @@ def torch_step(steps: int) -> Callable[[], None]:
         def forward(self, ids):
             return self.output(self.lstm(self.embedding(ids))[0])
 
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     network = Network()
-    optimizer = torch.optim.Adam(network.parameters(), RATE)
+    optimizer = torch.optim.Adam(network.parameters(), RATE, fused=True)
     data = torch.from_numpy(batches(steps).astype("int64"))
 
     def run() -> None:

@@ -93,14 +93,15 @@ def run_with_kills(command: Sequence[str], output: str, at_steps: Sequence[int],
         time.sleep(POLL_SECONDS)
         if not waiting or last_step(output) < waiting[0]:
             continue
-        wait_for_write = in_write > 0 and len(waiting) % 2 == 0
-        if wait_for_write and not writing(output):
+        wait_for_write = in_write > 0 and (len(waiting) % 2 == 0 or len(waiting) <= in_write)
+        if wait_for_write and not any(writing(output)):
             continue
         workers = worker_processes(output, process.pid)
-        if not workers:
+        if not workers or (wait_for_write and workers[0] not in writing(output)):
             continue
         os.kill(workers[0] if wait_for_write else rng.choice(workers), signal.SIGKILL)
-        if wait_for_write:
+        if wait_for_write and workers[0] in writing(output):
+            # The write did not come to its end before the kill, and left its file behind.
             in_write -= 1
             kills.in_checkpoint += 1
         kills.steps.append(last_step(output))
@@ -135,10 +136,11 @@ def last_step(output: str) -> int:
     return 0
 
 
-def writing(output: str) -> bool:
-    """Whether a checkpoint is being written at this moment."""
+def writing(output: str) -> list[int]:
+    """The processes whose checkpoint is half written: those that write one now, and those that were killed then."""
     folder = os.path.join(output, "checkpoints")
-    return os.path.isdir(folder) and any(".npz.tmp-" in name for name in os.listdir(folder))
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [int(name.rpartition("-")[2]) for name in names if ".npz.tmp-" in name]
 
 
 def worker_processes(output: str, launcher: int) -> list[int]:
@@ -218,7 +220,7 @@ def soak_parameter_servers(data: str, folder: str, kills: int, steps: int, seed:
         f"{losses[0]:.4f}, of a single process {losses[1]:.4f} ({gap:+.1%})",
         flush=True,
     )
-    return process.returncode == 0 and len(set(chiefs)) == 2 and gap < MAX_LOSS_GAP
+    return process.returncode == 0 and len(set(chiefs)) == 2 and abs(gap) < MAX_LOSS_GAP
 
 
 def train_once(words: Sequence[str], largest_file: int | None = None) -> int:

@@ -196,7 +196,7 @@ def _with_budget(
     )  # fmt: skip
 
 
-HEAD = ("model", "parameters", "perplexity", "bits/byte", "trained tokens", "training tokens/s", "int8 MB",
+HEAD = ("model", "parameters", "perplexity", "bits/byte", "trained tokens", "training tokens/s", "minutes", "int8 MB",
         "device tokens/s")  # fmt: skip
 
 
@@ -205,6 +205,7 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
     return [
         [name, m["parameters"], m["perplexity"], m["bits_per_byte"], m["train_tokens"],
          None if m["train_tokens_per_second"] is None else round(m["train_tokens_per_second"]),
+         round(m["train_seconds"] / 60, 1),
          round(m["file_bytes"] / 1e6, 2), round(m["device_tokens_per_second"])]
         for name, m in models.items()
     ]  # fmt: skip

@@ -17,6 +17,7 @@ from tfscale.compression.compress import compress_run, schedule_of
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig
 from tfscale.data.prepare import prepare
 from tfscale.errors import ConfigError, TokenizerError
+from tfscale.evaluation.evaluate import evaluate_run
 from tfscale.files import read_json_lines
 from tfscale.training.run import train
 from tfscale.training.run_folder import load_run
@@ -85,6 +86,22 @@ def test_zeros_that_come_last_are_in_the_result(folder, capsys):
     assert cli.main(["compress", str(folder / "bilstm"), "--quantize", "int8", "--steps", "2", "--output",
                      str(folder / "bilstm8")]) == 0  # fmt: skip
     assert "validation pseudo-perplexity" in capsys.readouterr().out
+
+
+def test_the_figure_before_is_of_the_data_that_the_one_after_is_of(folder):
+    other = folder / "elsewhere"
+    prepare(
+        PrepareConfig(text=[str(folder / "text.txt")], documents="line", tokenizer="byte", output=str(other),
+                      validation_fraction=0.3),
+        progress=False,
+    )  # fmt: skip
+    config = CompressConfig(output=str(folder / "on-other"), steps=5, data=str(other))
+    summary = compress_run(str(folder / "run"), config, dataclasses.replace(PRUNE, frequency=1), progress=False)
+    run = load_run(str(folder / "run"))
+    expected = evaluate_run(run, data_dir=str(other))["nll_per_token"]
+    assert summary["validation_before"]["nll_per_token"] == pytest.approx(expected, rel=1e-6)
+    assert summary["validation_before"]["tokens"] == summary["validation"]["tokens"]
+    assert summary["validation_before"]["tokens"] != run.summary["validation"]["tokens"]
 
 
 def test_a_stopped_one_goes_on_to_the_same_weights(folder, monkeypatch):

@@ -120,6 +120,16 @@ def test_going_back_to_a_mark(exported):
     np.testing.assert_array_equal([decoder.feed([4, 5]), decoder.feed([6])], first)
 
 
+def test_the_peak_of_memory_is_that_of_running_the_file(exported, monkeypatch):
+    """Not of the array that is read to learn the memory's speed, which is as large as the weights."""
+    called = []
+    for name in ("peak_rss_bytes", "read_bandwidth"):
+        monkeypatch.setattr(f"tfscale.device.runner.{name}", lambda *_, name=name: called.append(name) or 1.0)
+    monkeypatch.setattr("tfscale.device.runner.DeviceModel.bytes_per_token", lambda self: 1000)
+    load(exported.directory).benchmark(tokens=2, repeats=1, prompt_tokens=2)
+    assert called == ["peak_rss_bytes", "read_bandwidth"]
+
+
 def test_bandwidth_is_that_of_a_machine():
     assert 1e8 < read_bandwidth(1_000_000, repeats=1) < 1e12
 

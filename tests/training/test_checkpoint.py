@@ -41,6 +41,7 @@ def test_a_remote_file_system_keeps_checkpoints_too(tmp_path):
 
 def test_the_newest_two_are_kept(tmp_path):
     checkpoints = Checkpoints(str(tmp_path))
+    (tmp_path / "step-00000003.npz.tmp-4711").write_text("of a process that was killed while it wrote")
     for step in (5, 10, 15):
         checkpoints.save(step, state(step), {})
     assert checkpoints.steps() == [10, 15]

@@ -199,6 +199,14 @@ def test_a_signal_to_another_worker_during_validation_stops_this_one_too(data, t
     assert sorted(os.listdir(tmp_path / "run" / "checkpoints")) == ["best.npz", "step-00000004.npz"]
 
 
+def test_rates_are_those_of_calls_that_do_not_compile():
+    recorder = RunRecorder.__new__(RunRecorder)
+    recorder._first, recorder._sums = (100.0, 50.0, 5.0), (0.0, 0.0, 0.0)
+    assert recorder.rates() == (2.0, 0.1) and recorder.compiled_only
+    recorder._sums = (300.0, 3.0, 0.3)
+    assert recorder.rates() == (100.0, pytest.approx(0.1)) and not recorder.compiled_only
+
+
 def test_a_history_that_was_cut_short_goes_on(finished, tmp_path):
     """Its last line is half one after a crash; the run may be on a remote file system."""
     with open(os.path.join(finished[0], "history.jsonl")) as file:

@@ -1,6 +1,7 @@
 """`tfscale compress`: fine-tunes a run, smaller and sparse, into a new one that evaluates and exports like any."""
 
 import dataclasses
+import os
 from typing import Any
 
 import tensorflow as tf
@@ -18,8 +19,10 @@ from tfscale.compression.pruning import Sparsity, measure_sparsity, prune
 from tfscale.compression.structured import shrink_feed_forward, shrink_heads, shrink_lstm
 from tfscale.compression.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
 from tfscale.compression.tuning import check_teacher, copy_in_scope, data_tokenizer_digest, distill, quantize_aware
+from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import training_dataset
 from tfscale.errors import ConfigError, TokenizerError
+from tfscale.evaluation.evaluate import evaluate_run
 from tfscale.models import Network
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.run import train
@@ -105,12 +108,18 @@ def compress_run(
             lesson = copy_in_scope(teacher.network, train_config)
             distill(model, lesson, distill_config.weight, distill_config.temperature)
 
+    before = run.summary.get("validation")
+    if run.data_dir is None or os.path.realpath(data) != os.path.realpath(run.data_dir):
+        # The run's own figure is that of its own data.
+        measured = "validation" in Manifest.load(data, verify="size").splits
+        before = evaluate_run(run, data_dir=data) if measured else None
+
     def finish(model: LanguageModel) -> dict[str, Any]:
         measured = measure_sparsity(model.pruner.choose(model.network)) if model.pruner else []
         return {
             "sparsity": {entry.path: entry.fraction for entry in measured},
             "sparsity_of_pruned": _overall(measured),
-            "validation_before": run.summary.get("validation"),
+            "validation_before": before,
             "parameters_before": run.network.count_params(),
         }
 

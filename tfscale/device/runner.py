@@ -155,6 +155,7 @@ class DeviceModel:
             decoder that reads every weight for every token is faster on one core.
         """
         timing = time_decoder(self._decoder, self._decoder.vocabulary_size, tokens, repeats, prompt_tokens)
+        peak = peak_rss_bytes()  # Without what is read below to learn the memory's speed.
         read = self.bytes_per_token()
         bandwidth = None if read is None else read_bandwidth(read)
         return {
@@ -164,7 +165,7 @@ class DeviceModel:
             "bandwidth_bound_tokens_per_second": None if bandwidth is None or read is None else bandwidth / read,
             "threads": self.threads,
             "file_bytes": os.path.getsize(self.path),
-            "peak_rss_bytes": peak_rss_bytes(),
+            "peak_rss_bytes": peak,
         }
 
 

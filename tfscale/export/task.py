@@ -130,7 +130,8 @@ def _compare(
 def _examples(model: TaskModel) -> tuple[list[Example], np.ndarray, Any, str]:
     """Examples of the files that the model was validated or trained on, their ids (N, T), which logits count, a name.
 
-    Where the files are gone the ids are random. Of a text that is written, the logits of its own tokens count.
+    Where the files are gone the ids are random. The logits that count are those of the tokens of a text that is
+    written, and those of the words and tokens that have a label: not of what fills the window up.
     """
     encoder: Any = model.encoder
     writes = isinstance(encoder, SequenceEncoder)
@@ -144,7 +145,7 @@ def _examples(model: TaskModel) -> tuple[list[Example], np.ndarray, Any, str]:
                 continue
             encoded = [encoder.encode(example) for example in examples]
             ids = np.stack([one.ids for one in encoded])
-            if not writes:
+            if encoder.task == "classify":
                 return examples, ids, np.s_[:], f"{name} examples"
             weights = np.stack([encoder.targets(*pair)[1] for pair in zip(examples, encoded, strict=True)])
             return examples, ids, weights > 0, f"{name} examples"

@@ -99,10 +99,11 @@ def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Any]
     target = []
     if "target_perplexity" in baseline:
         target = [round(100 * (figures["target_perplexity"] / baseline["target_perplexity"] - 1), 2)]
+    peak = figures["peak_rss_bytes"]
     return [
         name.removesuffix("-tuned"), round(figures["bytes"] / 1e6, 3), round(figures["bytes"] / baseline["bytes"], 3),
         round(figures["gzip_bytes"] / 1e6, 3), figures["perplexity"], round(change, 2), figures["bits_per_byte"],
-        *target, round(figures["tokens_per_second"]), round((figures["peak_rss_bytes"] or 0) / 1e6), mark,
+        *target, round(figures["tokens_per_second"]), peak and round(peak / 1e6), mark,
     ]  # fmt: skip
 
 

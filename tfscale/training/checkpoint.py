@@ -63,6 +63,11 @@ class Checkpoints:
         write_arrays(self.path(step), state, {**meta, "step": step})
         for old in self.steps()[: -self.keep]:
             tf.io.gfile.remove(self.path(old))
+        if not is_remote(self.directory):
+            # What a process left behind that was killed while it wrote.
+            for name in os.listdir(self.directory):
+                if ".npz.tmp-" in name:
+                    os.remove(os.path.join(self.directory, name))
         return self.path(step)
 
     def restore_latest(self, state: dict[str, tf.Variable]) -> tuple[int, list[str]]:

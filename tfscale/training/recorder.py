@@ -80,6 +80,11 @@ class RunRecorder(keras.callbacks.Callback):
         with atomic_write(self.history_path, "w") as file:
             file.write("".join(json.dumps(entry) + "\n" for entry in lines))
 
+    @property
+    def compiled_only(self) -> bool:
+        """Whether there was one call of the step alone, of whose time compilation is a part."""
+        return not self._sums[1]
+
     def rates(self) -> tuple[float, float]:
         """Tokens per second of training, and the fraction of that time in which the steps waited for input."""
         tokens, seconds, waited = self._sums if self._sums[1] else (self._first or (0.0, 1.0, 0.0))

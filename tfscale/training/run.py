@@ -166,9 +166,9 @@ def _finish(
     model = recorder.model
     step = int(recorder.runner.step.numpy())
     earlier = read_summary(output)
-    rate, waited = (
-        recorder.rates() if seconds else (earlier.get("tokens_per_second"), earlier.get("input_wait_fraction"))
-    )
+    rate, waited = recorder.rates() if seconds else (None, None)
+    if earlier.get("tokens_per_second") and (rate is None or recorder.compiled_only):
+        rate, waited = earlier["tokens_per_second"], earlier["input_wait_fraction"]
     summary: dict[str, Any] = {
         "steps": step,
         "tokens": recorder.tokens,
