@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +65,68 @@ def test_sides_take_turns_and_keep_their_best():
 def test_a_side_that_fails_says_why(tmp_path):
     with pytest.raises(BenchmarkError, match=r"(?s)exit code 1.*tokenizer\.model"):
         measure("prepare_side", "library", "--text", tmp_path / "text.txt", "--tokenizer", tmp_path)
+
+
+class Figures:
+    """Stands in for what a side prints: each of its figures is another number, whose origin is kept."""
+
+    def __init__(self):
+        self.origins = {None: None}
+
+    def number(self, *origin):
+        self.origins[float(len(self.origins))] = origin
+        return float(len(self.origins) - 1)
+
+    def measure(self, module, *arguments):
+        figures, words = self, [str(word) for word in arguments]
+        settings = [words[words.index("--settings") + 1]] if "--settings" in words else []
+        exports = [words[words.index("--export") + 1].split("/")[-1]] if "--export" in words else []
+
+        class Printed(dict):
+            def __missing__(self, key):
+                return figures.number(module, words[0], *settings, *exports, key)
+
+        return Printed()
+
+    def in_turn(self, sides, rounds, key, note):
+        return {name: self.measure(*side)[key] for name, side in sides.items()}
+
+    def rows(self, section, folder):
+        bench = Bench(Path(folder) / "text.txt", recipe.TINYSHAKESPEARE_SHA256, Path(folder), False, lambda text: None)
+        return [(self.origins[row.ours], self.origins.get(row.peer, row.peer)) for row in SECTIONS[section](bench)]
+
+
+def test_each_row_has_the_figures_of_its_sides(tmp_path, monkeypatch):
+    figures = Figures()
+    monkeypatch.setattr("benchmarks.sections.measure", figures.measure)
+    monkeypatch.setattr("benchmarks.sections.in_turn", figures.in_turn)
+    monkeypatch.setattr("benchmarks.sections.has_torch", lambda bench: True)
+    monkeypatch.setattr("benchmarks.sections.shutil.which", lambda name: None)
+    for kind in ("characters", "pieces"):
+        (tmp_path / kind).mkdir()
+    (tmp_path / "text.txt").write_text("text")
+    rate, run = "tokens_per_second", ("keras_side", "run")
+    ours = ("keras_side", "ours", rate)
+    assert figures.rows("training", tmp_path) == [
+        (ours, ("torch_side", "speed", rate)), (ours, ("keras_side", "stock", rate)), (ours, ("keras_side", "stock", rate))
+    ]  # fmt: skip
+    assert figures.rows("quality", tmp_path) == [
+        ((*run, "loss"), ("torch_side", "quality", "nanogpt", "loss")),
+        ((*run, "loss"), ("torch_side", "quality", "ours", "loss")),
+        ((*run, "loss"), recipe.TINYSHAKESPEARE_LOSS),
+    ]
+    assert figures.rows("input", tmp_path) == [((*run, "input_wait_fraction"), None)]
+    library = ("prepare_side", "library", rate)
+    assert figures.rows("prepare", tmp_path) == [
+        (("prepare_side", "stage", rate), library), (("prepare_side", "whole", rate), library)
+    ]  # fmt: skip
+    decode, score = "decode_tokens_per_second", ("device_side", "score")
+    peer = ("device_side", "keras", decode)
+    assert figures.rows("device", tmp_path) == 2 * [
+        (("device_side", "export", "int8"), ("device_side", "export", "none")),
+        ((*score, "int8", "perplexity"), (*score, "none", "perplexity")),
+        (("device_side", "file", "none", decode), peer), (("device_side", "file", "int8", decode), peer),
+    ]  # fmt: skip
 
 
 def test_texts_are_cut_in_ten_and_repeated(tmp_path):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfscale.models import recurrent_layers
 from tfscale.models.dropout import Dropout, dropped, keep_mask
-from tfscale.models.recurrent import ActivationRegularization, WordDropout
+from tfscale.models.regularization import ActivationRegularization, WordDropout
 
 KINDS = ["LSTM", "GRU", "SimpleRNN"]
 

@@ -11,14 +11,13 @@ from tfscale.config import ExportConfig, to_dict
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
 from tfscale.export.limits import Checks
-from tfscale.export.parity import float32_copy, require
+from tfscale.export.parity import require
 from tfscale.export.scoring import FORMAT_VERSION, Recipe, scoring_file
 from tfscale.export.short_readme import task_readme
 from tfscale.export.writing import writing_file
 from tfscale.files import atomic_directory, atomic_write, claim_export, sha256_file, write_json
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
-from tfscale.tasks.network import TaskNetwork
 from tfscale.tasks.predictor import describe_encoder
 from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.tasks.text_network import in_float32
@@ -63,15 +62,10 @@ def export_task(
     claim_export(config.output)
     encoder = model.encoder
     note("convert")
+    model = TaskModel(model.directory, in_float32(model.network), encoder, model.config)
     if isinstance(encoder, SequenceEncoder):
-        model = TaskModel(model.directory, in_float32(model.network), encoder, model.config)
         content = writing_file(model.network, encoder.source_length, config.quantize)
     else:
-        network = model.network
-        if network.base.precision != "float32":
-            network = TaskNetwork(float32_copy(network.base), **network.options)
-            network.set_weights(model.network.get_weights())
-            model = TaskModel(model.directory, network, encoder, model.config)
         content = scoring_file(model.network, encoder.sequence_length, config.quantize)
     with atomic_directory(config.output) as folder:
         path = os.path.join(folder, "model.tflite")

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RNNConfig
 from tfscale.models.cached import variable
 from tfscale.models.configured import Configured
-from tfscale.models.dropout import Dropout, dropped
+from tfscale.models.dropout import Dropout
 from tfscale.models.layers import normal_initializers
 from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN, gru_step, lstm_step
+from tfscale.models.regularization import ActivationRegularization, WordDropout
 from tfscale.models.remat import rematerialized
 
 
@@ -277,46 +277,3 @@ class _Body:
         if self.output_layer is None:
             return self.logits(self.token_embedding(hidden, reverse=True))
         return self.logits(self.output_layer(hidden))
-
-
-@keras.saving.register_keras_serializable("tfscale")
-class WordDropout(keras.layers.Layer):
-    """Drops the vectors of words, all occurrences in a batch at once: (B, T, E) and ids (B, T) -> (B, T, E)."""
-
-    def __init__(self, vocabulary_size: int, rate: float, **kwargs):
-        super().__init__(**kwargs)
-        self.vocabulary_size, self.rate = vocabulary_size, rate
-        self.seed_generator = keras.random.SeedGenerator()
-
-    def call(self, x, ids, training=False):
-        if not training:
-            return x
-        ones = tf.ones((self.vocabulary_size, 1), self.compute_dtype)
-        return x * tf.gather(dropped(ones, self.rate, self.seed_generator.next()), ids)
-
-    def get_config(self):
-        return {**super().get_config(), "vocabulary_size": self.vocabulary_size, "rate": self.rate}
-
-
-@keras.saving.register_keras_serializable("tfscale")
-class ActivationRegularization(keras.layers.Layer):
-    """Adds a mean square of the dropped output, and one of the whole output's change, to the training loss.
-
-    Both outputs are (B, T, U); the first comes back unchanged (Merity et al. 2018, section 4.5).
-    """
-
-    def __init__(self, activation: float, temporal: float, **kwargs):
-        super().__init__(**kwargs)
-        self.activation, self.temporal = activation, temporal
-
-    def call(self, dropped, whole, training=False):
-        if training:
-            dropped32, whole32 = ops.cast(dropped, "float32"), ops.cast(whole, "float32")
-            loss = self.activation * ops.mean(ops.square(dropped32))
-            if whole.shape[1] != 1:  # Of one token there is no change, and the mean of nothing is not a number.
-                loss += self.temporal * ops.mean(ops.square(whole32[:, 1:] - whole32[:, :-1]))
-            self.add_loss(loss)
-        return dropped
-
-    def get_config(self):
-        return {**super().get_config(), "activation": self.activation, "temporal": self.temporal}

@@ -10,7 +10,7 @@ from tfscale.models import build_network
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM, check_base
 from tfscale.task_config import TaskConfig
-from tfscale.tasks.network import add_low_rank
+from tfscale.tasks.network import TaskNetwork, add_low_rank
 
 
 def text_lengths(run: Any, config: TaskConfig) -> dict[str, int]:
@@ -43,12 +43,15 @@ def text_lengths(run: Any, config: TaskConfig) -> dict[str, int]:
 
 
 def in_float32(network: Any) -> Any:
-    """A network of `text_network` that computes in float32, as an exported file does; itself if it does already."""
+    """A task's network that computes in float32, as an exported file does; itself if it does already."""
     base = getattr(network, "base", network)
     if base.precision == "float32":
         return network
     copy = type(base).from_config(base.get_config() | {"precision": "float32"})
-    copy = copy if network is base else PrefixLM(copy, end_id=network.end_id)
+    if isinstance(network, TaskNetwork):
+        copy = TaskNetwork(copy, **network.options)
+    elif network is not base:
+        copy = PrefixLM(copy, end_id=network.end_id)
     copy.set_weights(network.get_weights())
     return copy
 
