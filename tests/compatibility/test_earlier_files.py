@@ -1,0 +1,103 @@
+"""Folders and files that tfscale wrote at commit 961e59d load, and give the numbers they gave then.
+
+`files-961e59d.tar.xz` holds data folders, runs (one of them stopped at step 10 of 20), a task, exports, and files of
+Keras's own `save`; `expected.json` in it says what that version printed of them. `make_files.py` made it.
+"""
+
+import json
+import os
+import tarfile
+
+import pytest
+
+ARCHIVE = os.path.join(os.path.dirname(__file__), "files-961e59d.tar.xz")
+SCORES = ("nll_per_token", "cloze_nll_per_token", "perplexity", "pseudo_perplexity", "tokens", "bytes")
+DATA = {
+    "transformer": "data-sentencepiece",
+    "lstm-stateful": "data-byte",
+    "averaged": "data-byte",
+    "bilstm": "data-word",
+    "ngram": "data-word",
+    "transformer-int8": "data-sentencepiece",
+    "lstm-float": "data-byte",
+    "ngram-export": "data-word",
+}
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("earlier")
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(earlier):
+    return json.loads((earlier / "expected.json").read_text())
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_scores_and_text(name, earlier, expected):
+    import tfscale
+
+    found = tfscale.evaluate(str(earlier / name), data=str(earlier / DATA[name]), split="test")
+    before = expected[name]["evaluate"]
+    assert {key: found[key] for key in SCORES if key in before} == pytest.approx(
+        {key: before[key] for key in SCORES if key in before}, rel=1e-6
+    )
+    if "generate" in expected[name]:
+        text = tfscale.generate(str(earlier / name), prompt="Chapter 1", max_tokens=12).text
+        assert text == expected[name]["generate"]
+
+
+def test_a_gap_is_filled_alike(earlier, expected):
+    import tfscale
+
+    found = tfscale.fill(str(earlier / "bilstm"), text="The ___ of house", count=3)
+    for filling, (text, probability) in zip(found, expected["bilstm"]["fill"], strict=True):
+        assert filling.text == text
+        assert filling.probability == pytest.approx(probability, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["task", "task-export"])
+def test_tasks_predict_alike(name, earlier, expected):
+    import tfscale
+
+    (found,) = tfscale.predict(str(earlier / name), text="a fine day")
+    (before,) = expected[name]["predict"]
+    assert found["label"] == before["label"]
+    assert found["probabilities"] == pytest.approx(before["probabilities"], rel=1e-4)
+    scores = tfscale.evaluate(str(earlier / name), text=[str(earlier / "labels-test.jsonl")])
+    assert scores["accuracy"] == expected[name]["evaluate"]["accuracy"]
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(earlier, expected):
+    import tfscale
+    from tfscale.training.run_folder import load_run
+
+    data, stopped = str(earlier / "data-sentencepiece"), str(earlier / "transformer-stopped")
+    whole = load_run(str(earlier / "transformer"))
+    trained = tfscale.train(whole.model_config, whole.train_config, data=data, output=stopped, progress=False)
+    assert trained["steps"] == 20
+    found = tfscale.evaluate(stopped, data=data, split="test")
+    assert found["nll_per_token"] == pytest.approx(expected["transformer"]["evaluate"]["nll_per_token"], rel=1e-7)
+
+
+@pytest.mark.parametrize("name", ["fitted.keras", "fitted.weights.h5"])
+def test_models_saved_by_keras(name, earlier, expected):
+    import keras
+    import numpy as np
+
+    import tfscale
+
+    model = keras.models.load_model(str(earlier / "fitted.keras"), compile=False)
+    if name.endswith(".h5"):
+        model = tfscale.LanguageModel(keras.models.clone_model(model.network))
+        model.compile(keras.optimizers.Adam(0.1))
+        model.load_weights(str(earlier / name))
+        assert int(model.optimizer.iterations.numpy()) == 6
+    else:
+        model.compile(keras.optimizers.Adam(0.1))
+    ids = np.load(str(earlier / "fitted-ids.npy"))
+    assert model.evaluate(ids[:, :-1], ids[:, 1:]) == pytest.approx(expected["fitted"], rel=1e-6)
