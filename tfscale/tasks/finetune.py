@@ -85,6 +85,7 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
     history = model.fit(
         _dataset(train_arrays, batch, config.seed), epochs=config.epochs, steps_per_epoch=steps, verbose=0,
         validation_data=_dataset(arrays["validation"], batch), callbacks=[stop, _Notes(note)], steps_per_call=steps,
+        checked=True,
     )  # fmt: skip
     found = TaskModel(config.output, network, encoder, config)
     summary: dict[str, Any] = {

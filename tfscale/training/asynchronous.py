@@ -159,7 +159,7 @@ class AsynchronousStep(TrainStep):
         sums, factor, nll, tokens, norm, finite = self._replica_gradients(
             ids, targets, weights, draw=number, values=[*read, rows.ids]
         )
-        if finite:
+        if finite & (tokens > 0):
             self._update_variables(self._per_shard([gradient * factor for gradient in sums], rows))
         self.loss_scale.adjust(finite)
         if not finite:

@@ -1,37 +1,52 @@
 """What a user may give to `fit`, made into batches of one shape: (ids, targets[, weights]), each (B, T).
 
 A last batch that is smaller is padded with rows of weight 0, so that every batch can be cut evenly over replicas and
-micro-batches and compiled once; the loss divides by the tokens that count, so the padding changes nothing.
+micro-batches and compiled once; the loss divides by the tokens that count, so the padding changes nothing. Targets that
+are negative become targets of weight 0 here, so that no step sees an id that does not exist.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, DataError
+from tfscale.models.outputs import Vocabulary
+from tfscale.training.arrays import as_arrays, cleaned_arrays
+from tfscale.training.dataset_checks import check_spec, cleaned, is_fixed, largest_shape
 from tfscale.training.workers import Workers
 
 
 def as_batches(
-    x: Any, y: Any = None, sample_weight: Any = None, *, batch_size: int = 32, shuffle: bool = False, seed: int = 0
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    batch_size: int = 32,
+    shuffle: bool = False,
+    seed: int = 0,
+    vocabulary: Callable[[int], Vocabulary] | None = None,
 ) -> tf.data.Dataset:
     """Makes a dataset of (ids, targets[, weights]) batches of one fixed shape.
 
     Args:
-        x: a batched `tf.data.Dataset` of (ids, targets) or (ids, targets, weights), or ids (N, T).
-        y: targets (N, T) where `x` is an array.
-        sample_weight: weights (N,) or (N, T) where `x` is an array.
+        x: a batched `tf.data.Dataset` of (ids, targets) or (ids, targets, weights), or ids (N, T). Shorter rows of a
+            dataset are padded to its longest; where its length is not known, to those of its first batch.
+        y: targets (N, T) where `x` is an array; a negative one counts as one of weight 0.
+        sample_weight: weights (N,), (N, 1) or (N, T) where `x` is an array.
         batch_size: rows of a batch where `x` is an array.
         shuffle: shuffle the rows of arrays, anew in each pass.
         seed: seed of the shuffle.
+        vocabulary: gives the ids that exist for windows of T tokens, such as those that `check_logits` found; None
+            takes all ids as they are.
 
     Returns:
-        A dataset with fixed shapes (B, T): int32, int32 and, where not every token counts, float32. A dataset that is
-        like this already is returned as it is.
+        A dataset with fixed shapes (B, T): int32, int32 and, where not every token counts, float32. Without a
+        `vocabulary`, a dataset that is like this already is returned as it is.
 
     Raises:
-        DataError: no data, wrong ranks or types, or rows of different lengths.
+        DataError: no data, wrong ranks or types, or rows of different lengths. What is wrong in a dataset's batch is
+            raised when that is read, within `tfscale.training.input_errors.plain_errors`.
 
     Example:
         dataset = as_batches(ids, targets, batch_size=32)
@@ -39,48 +54,27 @@ def as_batches(
     if isinstance(x, tf.data.Dataset):
         if y is not None or sample_weight is not None:
             raise ConfigError("y and sample_weight are part of the dataset: give batches of (ids, targets[, weights])")
-        dataset = x
-    else:
-        if y is None:
-            raise ConfigError("fit needs targets: give a dataset of (ids, targets), or arrays x and y")
-        x, y = np.asarray(x), np.asarray(y)
-        if x.ndim != 2 or x.shape != y.shape:
-            raise DataError(f"ids and targets must be (N, T) alike; received {x.shape} and {y.shape}")
-        parts = (x, y) if sample_weight is None else (x, y, np.asarray(sample_weight, np.float32))
-        dataset = tf.data.Dataset.from_tensor_slices(parts)
-        if shuffle:
-            dataset = dataset.shuffle(len(x), seed=seed)
-        dataset = dataset.batch(min(batch_size, len(x)))
-    spec = dataset.element_spec
-    if not isinstance(spec, tuple | list) or len(spec) not in (2, 3):
-        raise DataError(f"the dataset must give (ids, targets) or (ids, targets, weights); it gives {spec}")
-    wanted = zip(spec, (tf.int32, tf.int32, tf.float32), strict=False)
-    if all(part.shape.rank == 2 and part.shape.is_fully_defined() and part.dtype == dtype for part, dtype in wanted):
+        return _as_fixed(x, vocabulary)
+    arrays = as_arrays(x, y, sample_weight)
+    if vocabulary is not None:
+        arrays = cleaned_arrays(arrays, vocabulary(arrays[0].shape[1]))
+    dataset = tf.data.Dataset.from_tensor_slices(arrays)
+    if shuffle:
+        dataset = dataset.shuffle(len(arrays[0]), seed=seed)
+    return _as_fixed(dataset.batch(min(batch_size, len(arrays[0]))), None)
+
+
+def _as_fixed(dataset: tf.data.Dataset, vocabulary: Callable[[int], Vocabulary] | None) -> tf.data.Dataset:
+    check_spec(dataset.element_spec)
+    if vocabulary is None and is_fixed(dataset.element_spec):
         return dataset
-    rows, length = fixed_shape(dataset)
-    return dataset.map(lambda *batch: _pad(batch, rows, length), num_parallel_calls=tf.data.AUTOTUNE)
+    rows, length, ranks = largest_shape(dataset)
+    found = None if vocabulary is None else vocabulary(length)
 
+    def clean(number: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        return cleaned(number, tuple(batch), (rows, length), ranks, found)
 
-def fixed_shape(dataset: tf.data.Dataset) -> tuple[int, int]:
-    """Rows and length (B, T) of a dataset's batches, from its spec or, where that is open, from its first batch."""
-    shape = dataset.element_spec[0].shape
-    if shape.rank is not None and shape.rank != 2:
-        raise DataError(f"ids must be (B, T); the dataset gives {shape}")
-    if not shape.is_fully_defined():
-        first = next(iter(dataset.take(1)), None)
-        if first is None:
-            raise DataError("the dataset is empty: there is nothing to train on")
-        shape = first[0].shape
-    return int(shape[0]), int(shape[1])
-
-
-def _pad(batch: tuple[tf.Tensor, ...], rows: int, length: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    ids, targets = (tf.cast(tf.convert_to_tensor(x), tf.int32) for x in batch[:2])
-    weights = tf.cast(batch[2], tf.float32) if len(batch) == 3 else tf.ones_like(ids, tf.float32)
-    if weights.shape.rank == 1:
-        weights = tf.broadcast_to(weights[:, tf.newaxis], tf.shape(ids))
-    padding = [[0, rows - tf.shape(ids)[0]], [0, 0]]
-    return tuple(tf.ensure_shape(tf.pad(x, padding), (rows, length)) for x in (ids, targets, weights))
+    return dataset.enumerate(1).map(clean, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def check_divisible(global_batch_size: int, replicas: int, micro_batches: int) -> None:

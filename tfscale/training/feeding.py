@@ -1,14 +1,17 @@
 """How the batches that `fit` is given reach the step: in one process, in many, or in workers driven by one process."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
+from tfscale.models.outputs import Vocabulary
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.batches import as_batches, distribute, worker_share
+from tfscale.training.fit_arguments import as_validation
+from tfscale.training.input_errors import plain_errors
 from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.step import TrainStep
 from tfscale.training.workers import Workers
@@ -48,15 +51,21 @@ def training_iterator(
     return iter(distribute(share.prefetch(ahead), workers))
 
 
-def validation_batches(data: Any, batch_size: int, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
+def validation_batches(
+    data: Any,
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+    vocabulary: Callable[[int], Vocabulary] | None = None,
+) -> tf.data.Dataset:
     """What may be given as `validation_data`, in batches that can be cut over the replicas.
 
     Args:
         data: a dataset, or (x, y[, sample_weight]).
         batch_size: rows of a batch of arrays.
         strategy: that of the model.
+        vocabulary: as in `as_batches`.
     """
-    batches = as_batches(*data, batch_size=batch_size) if isinstance(data, tuple) else as_batches(data)
+    batches = as_batches(*as_validation(data), batch_size=batch_size, vocabulary=vocabulary)
     replicas = strategy.num_replicas_in_sync
     rows = batches.element_spec[0].shape[0]
     if rows % replicas:
@@ -74,5 +83,6 @@ def count_batches(dataset: tf.data.Dataset) -> int:
     if count == tf.data.INFINITE_CARDINALITY:
         raise ConfigError("the dataset repeats for ever: give steps_per_epoch")
     if count == tf.data.UNKNOWN_CARDINALITY:
-        count = int(dataset.reduce(tf.constant(0, tf.int64), lambda n, *_: n + 1))
+        with plain_errors():
+            count = int(dataset.reduce(tf.constant(0, tf.int64), lambda n, *_: n + 1))
     return count

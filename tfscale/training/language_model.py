@@ -14,12 +14,16 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, DataError, TrainingError
+from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.models.weight_formats import WeightFormat
+from tfscale.training import fit_arguments
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.averages import values_in_place
 from tfscale.training.batches import as_batches, check_divisible, distribute, worker_share
 from tfscale.training.distillation import Teacher
 from tfscale.training.feeding import count_batches, input_contexts, training_iterator, validation_batches
+from tfscale.training.fit_arguments import as_callbacks, check_same_weights, check_trainable, refuse
+from tfscale.training.input_errors import plain_errors
 from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.stateful import StatefulStep, check_batches, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
@@ -45,6 +49,7 @@ class LanguageModel(keras.Model):
     """
 
     def __init__(self, network: keras.Model, name: str = "language_model"):
+        check_keras_model(network)
         super().__init__(name=name)
         self.network = network
         self.strategy = tf.distribute.get_strategy()
@@ -54,6 +59,7 @@ class LanguageModel(keras.Model):
         self.formats: dict[str, WeightFormat] = {}
         self.teacher: Teacher | None = None
         self._evaluation_step: EvaluationStep | None = None
+        self._trained: list[int] = []
         self.built = True
 
     def call(self, ids, training=False):
@@ -96,11 +102,8 @@ class LanguageModel(keras.Model):
             ConfigError: an argument of Keras's `compile` that has no meaning here, an unsuited optimizer, or a network
                 that does not offer what `remat` and `loss_chunk_tokens` need, or does not fit `streams`.
         """
-        if keras_options:
-            raise ConfigError(
-                f"compile does not take {', '.join(sorted(keras_options))}: the loss is the next token's "
-                "cross-entropy and the metrics are loss, perplexity and tokens per second"
-            )
+        refuse("compile", keras_options, fit_arguments.COMPILE)
+        check_trainable(self.network, self.strategy)
         options = StepOptions(
             micro_batches=micro_batches, remat=remat, loss_chunk_tokens=loss_chunk_tokens, clip_norm=clip_norm,
             label_smoothing=label_smoothing, ema_decay=ema_decay, xla=xla, seed=seed, streams=streams,
@@ -116,6 +119,7 @@ class LanguageModel(keras.Model):
                     self.network, self.optimizer, options, self.strategy, self.pruner, self.formats, self.teacher
                 )
         self._evaluation_step = evaluation_step(self.network, self.strategy, xla, loss_chunk_tokens)
+        self._trained = [id(weight) for weight in self.network.trainable_variables]
 
     def fit(  # noqa: PLR0913 - the arguments are Keras's own
         self,
@@ -124,7 +128,7 @@ class LanguageModel(keras.Model):
         batch_size: int = 32,
         epochs: int = 1,
         verbose: str | int = "auto",
-        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None = None,
         validation_data: Any = None,
         shuffle: bool = True,
         sample_weight: Any = None,
@@ -134,6 +138,8 @@ class LanguageModel(keras.Model):
         *,
         steps_per_call: int = 20,
         stop_at_multiples_of: Sequence[int] = (),
+        checked: bool = False,
+        **keras_options: Any,
     ) -> keras.callbacks.History:
         """Trains the network.
 
@@ -142,47 +148,64 @@ class LanguageModel(keras.Model):
                 the same order on every worker. Or a function `tf.distribute.InputContext` -> dataset of one worker's
                 rows of every global batch, which spares each worker from reading the others' rows. Under parameter
                 servers each batch is taken by one worker, and the function gives the batches of one worker.
-            y: targets (N, T) where `x` is an array.
+            y: targets (N, T) where `x` is an array. A negative target, such as -100, counts as one of weight 0.
             batch_size: rows of the global batch where `x` is an array.
             epochs: index of the last epoch plus one, as in Keras.
             verbose: 0 silent; "auto" or 1 Keras's progress bar; 2 a line per epoch.
-            callbacks: Keras callbacks; their batch logs hold loss, perplexity, learning_rate, gradient_norm, tokens,
+            callbacks: a Keras callback or several; their batch logs hold loss, perplexity, learning_rate, gradient_norm, tokens,
                 tokens_per_second, input_wait (seconds the steps waited for data) and seconds, of the steps since the
                 last call.
             validation_data: dataset or (x, y[, sample_weight]) to validate on after each epoch.
             shuffle: shuffle the rows of arrays.
-            sample_weight: weights (N,) or (N, T) where `x` is an array.
+            sample_weight: weights (N,) or (N, 1), one a row, or (N, T), one a token, where `x` is an array. A mask
+                that the network gives its logits (`mask_zero`, `Masking`) is multiplied into them.
             initial_epoch: epoch to start at.
-            steps_per_epoch: optimizer steps of an epoch; None takes one pass over the data.
+            steps_per_epoch: optimizer steps of an epoch, for which arrays are repeated; None takes one pass over the
+                data.
             validation_steps: batches of a validation; None takes all.
             steps_per_call: optimizer steps per call of the compiled loop, and so between batch callbacks.
             stop_at_multiples_of: step counts at whose multiples a call ends, so that a callback sees that very step.
+            checked: take ids and targets as they are, and the network's outputs for logits of the next token, without
+                the looks at them that find mistakes: for data and networks that were checked before.
+            **keras_options: Keras's other arguments, which are refused with what to do instead.
 
         Returns:
             Keras's History: one entry per epoch of each logged value.
 
         Raises:
-            ConfigError: not compiled, or a batch that cannot be cut over replicas and micro-batches.
+            ConfigError: not compiled, a batch that cannot be cut over replicas and micro-batches, or a network whose
+                outputs are not the logits of a next token.
+            DataError: ids or targets outside of the network's vocabulary, or shapes that do not belong together.
             TrainingError: the loss or a gradient is no longer finite (in mixed_float16 the step is skipped instead).
             WorkerLostError: another worker of the same training went away.
         """
+        refuse("fit", keras_options, fit_arguments.FIT)
         step, workers = self._compiled_step(), self.workers
+        check_same_weights(step, self._trained)
+        vocabulary = None if checked else self._vocabulary
         is_share = callable(x)
         given = [x(context) for context in input_contexts(workers)] if is_share else [x]
         datasets = [
-            as_batches(part, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed)
+            as_batches(
+                part, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed,
+                vocabulary=vocabulary,
+            )
             for part in given
-        ]
+        ]  # fmt: skip
         rows = datasets[0].element_spec[0].shape[0] * (workers.count if is_share else 1)
         check_divisible(rows, step.replicas, step.options.micro_batches)
         check_batches(step.options, rows, shuffle and y is not None)
         if steps_per_epoch is None:
             steps_per_epoch = sum(map(count_batches, datasets))
             datasets = [dataset.repeat() for dataset in datasets]
-        validation = None if validation_data is None else validation_batches(validation_data, batch_size, self.strategy)
+        elif y is not None:
+            datasets = [dataset.repeat() for dataset in datasets]
+        validation = None
+        if validation_data is not None:
+            validation = validation_batches(validation_data, batch_size, self.strategy, vocabulary)
         bar = verbose not in (0, "0", 2)
         callback_list = keras.callbacks.CallbackList(
-            list(callbacks or []), add_history=True, add_progbar=bar or verbose == 2, model=self,
+            as_callbacks(callbacks), add_history=True, add_progbar=bar or verbose == 2, model=self,
             epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=steps_per_epoch,
         )  # fmt: skip
         iterator = training_iterator(step, workers, datasets, is_share, steps_per_call)
@@ -214,7 +237,8 @@ class LanguageModel(keras.Model):
             start = time.perf_counter()
             overflows = int(step.overflows.numpy())
             try:
-                result = step.run(iterator, count)
+                with plain_errors():
+                    result = step.run(iterator, count)
             except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
                 raise DataError(f"the dataset ended before {steps} steps were taken; give dataset.repeat()") from error
             seconds = time.perf_counter() - start
@@ -259,7 +283,8 @@ class LanguageModel(keras.Model):
         if unknown := set(keras_options) - {"verbose", "return_dict"}:
             raise ConfigError(f"evaluate does not take {', '.join(sorted(unknown))}")
         data = (x, y, sample_weight) if y is not None else x
-        nll, tokens = self.summed_loss(validation_batches(data, batch_size, self.strategy), steps)
+        batches = validation_batches(data, batch_size, self.strategy, self._vocabulary)
+        nll, tokens = self.summed_loss(batches, steps)
         return {**self._loss_logs(nll, tokens), "tokens": tokens}
 
     def summed_loss(
@@ -276,7 +301,8 @@ class LanguageModel(keras.Model):
             self._evaluation_step = evaluation_step(self.network, self.strategy)
         batches = batches if steps is None else batches.take(steps)
         share = worker_share(batches, self.workers)
-        with self.averaged_weights() if averaged else contextlib.nullcontext(), self._lost_peers():
+        averages = self.averaged_weights() if averaged else contextlib.nullcontext()
+        with averages, self._lost_peers(), plain_errors():
             return self._evaluation_step(distribute(share, self.workers))
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
@@ -312,6 +338,8 @@ class LanguageModel(keras.Model):
         return "pseudo_perplexity" if getattr(self.network, "cloze", False) else "perplexity"
 
     def _loss_logs(self, nll: float, tokens: float) -> dict[str, float]:
+        if not tokens:  # There is no mean over no tokens.
+            return {}
         mean = nll / tokens
         return {"loss": mean, self.score_name: math.exp(mean) if mean < 700 else math.inf}
 
@@ -328,6 +356,25 @@ class LanguageModel(keras.Model):
         if self.train_step_runner is None:
             raise ConfigError("call compile(optimizer, ...) before fit")
         return self.train_step_runner
+
+    def _vocabulary(self, length: int) -> Vocabulary:
+        """The ids that the network reads and predicts in windows of `length` tokens, after a look at its outputs."""
+        return check_logits(self.network, probe_ids(self.network, length))
+
+    def train_on_batch(self, *args, **kwargs):
+        """Refused: `fit` drives the train step."""
+        raise ConfigError("train_on_batch is not for a LanguageModel: call fit on the batch, which goes on training")
+
+    def test_on_batch(self, *args, **kwargs):
+        """Refused: `evaluate` sums the loss."""
+        raise ConfigError("test_on_batch is not for a LanguageModel: call evaluate on the batch")
+
+    def export(self, *args, **kwargs):
+        """Refused: what is exported is the network."""
+        raise ConfigError(
+            "export the network of a LanguageModel: tfscale.export_keras(model.network, ...) writes a .tflite file, "
+            "model.network.export(folder) a SavedModel"
+        )
 
     def get_config(self):
         return {"network": keras.saving.serialize_keras_object(self.network), "name": self.name}

@@ -147,7 +147,7 @@ def train(
                 model.fit(
                     share, epochs=1, steps_per_epoch=train_config.steps - done, verbose=0, callbacks=[recorder],
                     steps_per_call=train_config.log_every,
-                    stop_at_multiples_of=(train_config.validate_every, train_config.checkpoint_every),
+                    stop_at_multiples_of=(train_config.validate_every, train_config.checkpoint_every), checked=True,
                 )  # fmt: skip
             seconds = time.perf_counter() - began
         return _finish(output, recorder, train_config, validation, manifest, seconds, finish)

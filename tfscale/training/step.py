@@ -26,6 +26,7 @@ from tfscale.training.distillation import Teacher
 from tfscale.training.gradients import global_norm
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss_and_gradients, penalties, token_losses
 from tfscale.training.loss_scale import LossScale, replicated
+from tfscale.training.masks import as_float32, unmasked
 from tfscale.training.step_options import BlockResult, StepOptions, check_optimizer
 from tfscale.training.workers import lost_workers
 
@@ -153,6 +154,7 @@ class TrainStep:
         return nll, tokens, norm, waited
 
     def _one_step(self, batch):
+        # A batch in which no token counts changes nothing: Adam would move the weights by its moments alone.
         first = self.strategy.experimental_local_results
         if isinstance(self.strategy, tf.distribute.TPUStrategy):
             # A TPU compiles the whole step of a replica, its communication and the condition included.
@@ -160,12 +162,12 @@ class TrainStep:
             nll, tokens, norm, finite = (first(x)[0] for x in numbers)
         elif self.replicas == 1:
             sums, factor, nll, tokens, norm, finite = self._gradients_alone(*batch)
-            if finite:
+            if finite & (tokens > 0):
                 self._update_alone(sums, factor)
         else:
             sums, factor, *numbers = self.strategy.run(self._replica_gradients, args=batch)
             nll, tokens, norm, finite = (first(x)[0] for x in numbers)
-            if finite:
+            if finite & (tokens > 0):
                 self.strategy.run(self._scale_and_update, args=(sums, factor))
         self.loss_scale.adjust(finite)
         if not finite:
@@ -178,7 +180,7 @@ class TrainStep:
     def _gradients_and_update(self, ids, targets, weights=None):
         """A replica's whole step as one program: (B / R, T) -> loss sum, token count, gradient norm, all finite."""
         sums, factor, nll, tokens, norm, finite = self._replica_gradients(ids, targets, weights)
-        if finite:
+        if finite & (tokens > 0):
             self._scale_and_update(sums, factor)
         return nll, tokens, norm, finite
 
@@ -238,6 +240,7 @@ class TrainStep:
                 scope.state_mapping |= stand_ins
                 given = dict(scope.state_mapping)
                 result = self._forward(ids)
+                weights = unmasked(weights, result)
                 added = penalties(network, scope)
             drawn = {id(state) for state in self.seed_states}
             if any(v is not given.get(key) for key, v in scope.state_mapping.items() if key not in drawn):
@@ -283,7 +286,7 @@ class TrainStep:
         """(b, T) -> logits (b, T, V) float32, or hidden states where the loss is taken in chunks."""
         network, options = self.network, self.options
         if not options.remat and not options.loss_chunk_tokens:
-            return tf.cast(network(ids, training=True), tf.float32)
+            return as_float32(network(ids, training=True))
         hidden = network.hidden_states(ids, training=True, remat=options.remat)
         return hidden if options.loss_chunk_tokens else network.project(hidden)
 
@@ -293,7 +296,8 @@ class TrainStep:
 
     def _mean_factor(self, gradients, nll, tokens, scale):
         # The gradients themselves are multiplied by it in the update, where that costs no pass over memory.
-        mean = 1 / (tf.maximum(tokens, 1.0) * scale)
+        # Of a batch in which no token counts, all gradients are 0.
+        mean = 1 / (tf.where(tokens > 0, tokens, 1.0) * scale)
         norm = global_norm(gradients) * mean
         finite = tf.math.is_finite(norm) & tf.math.is_finite(nll)
         if self.options.clip_norm:

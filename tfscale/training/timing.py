@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from typing import Any
 
 from tfscale.config import ModelConfig, TrainConfig
 from tfscale.data.manifest import Manifest
@@ -40,7 +41,8 @@ def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainCo
         options = options_from(train_config, xla, reading.streams, reading.pass_steps)
         model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
     dataset = reading.training()
-    model.fit(dataset, steps_per_epoch=train_config.log_every, steps_per_call=train_config.log_every, verbose=0)
+    calls: dict[str, Any] = {"steps_per_call": train_config.log_every, "verbose": 0, "checked": True}
+    model.fit(dataset, steps_per_epoch=train_config.log_every, **calls)
     began = time.perf_counter()
-    model.fit(dataset, steps_per_epoch=steps, steps_per_call=train_config.log_every, verbose=0)
+    model.fit(dataset, steps_per_epoch=steps, **calls)
     return (time.perf_counter() - began) / steps

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfscale.errors import DataError
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss, token_losses
+from tfscale.training.masks import as_float32, unmasked
 from tfscale.training.parameter_server import is_asynchronous
 
 
@@ -75,8 +76,10 @@ class EvaluationStep:
         weights = tf.ones(ids.shape) if weights is None else weights
         if self.loss_chunk_tokens:
             hidden = self.network.hidden_states(ids, training=False)
+            weights = unmasked(weights, hidden)
             nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)
             return nll, tf.reduce_sum(weights)
-        logits = tf.cast(self.network(ids, training=False), tf.float32)
+        logits = as_float32(self.network(ids, training=False))
+        weights = unmasked(weights, logits)
         _, nll = token_losses(logits, targets)
         return tf.reduce_sum(nll * weights), tf.reduce_sum(weights)

@@ -1,0 +1,116 @@
+"""Arguments of Keras's `compile` and `fit` that have another name here, or none."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfscale.errors import ConfigError
+from tfscale.models.outputs import check_built, check_weight_types
+from tfscale.training.step import TrainStep
+
+_STEP = "the step is always compiled, and xla=False compiles it without XLA"
+_METRICS = "the metrics are loss, perplexity and tokens per second"
+COMPILE: dict[str, tuple[tuple[Any, ...], str]] = {
+    "loss": ((None,), "the loss is the next token's cross-entropy"),
+    "loss_weights": ((None,), "the loss is the next token's cross-entropy"),
+    "metrics": ((None, []), _METRICS),
+    "weighted_metrics": ((None, []), _METRICS),
+    "run_eagerly": ((None, False), _STEP),
+    "jit_compile": ((None, "auto"), "give xla=True or xla=False"),
+    "steps_per_execution": ((None, 1), "give fit(steps_per_call=...)"),
+    "auto_scale_loss": ((None, True), "the step scales the loss itself"),
+}
+"""Keras's arguments: the values that ask for nothing, and what to do instead of any other."""
+FIT: dict[str, tuple[tuple[Any, ...], str]] = {
+    "validation_split": ((None, 0, 0.0), "give validation_data=(x[n:], y[n:]) and train on x[:n], y[:n]"),
+    "class_weight": ((None,), "give sample_weight=class_weight[y], weights (N, T) from an array of V"),
+    "validation_freq": ((None, 1), "validation comes after every epoch; give a larger steps_per_epoch"),
+    "validation_batch_size": ((None,), "give validation_data as a batched tf.data.Dataset"),
+}
+"""As `COMPILE`, for `fit`."""
+
+
+def refuse(name: str, given: dict[str, Any], known: dict[str, tuple[tuple[Any, ...], str]]) -> None:
+    """Refuses arguments that a call does not take.
+
+    Args:
+        name: of the call.
+        given: the arguments that have no parameter.
+        known: Keras's arguments among them, see `COMPILE`.
+
+    Raises:
+        ConfigError: names them, and what to do instead of each.
+    """
+    asked = {key: value for key, value in given.items() if not _asks_nothing(value, known.get(key, ((), ""))[0])}
+    if asked:
+        hints = dict.fromkeys(known[key][1] for key in sorted(asked) if key in known)
+        raise ConfigError(f"{name} does not take {', '.join(sorted(asked))}" + "".join(f"; {hint}" for hint in hints))
+
+
+def _asks_nothing(value: Any, harmless: tuple[Any, ...]) -> bool:
+    return any(value is one or (isinstance(value, type(one)) and value == one) for one in harmless)
+
+
+def as_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Returns a list of what `fit` may be given as callbacks: None, one, or several.
+
+    Raises:
+        ConfigError: names what is no Keras callback.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks = callbacks.callbacks
+    several = isinstance(callbacks, Iterable) and not isinstance(callbacks, str)
+    found = list(callbacks) if several else [] if callbacks is None else [callbacks]
+    for one in found:
+        if not isinstance(one, keras.callbacks.Callback):
+            raise ConfigError(f"callbacks are objects of keras.callbacks.Callback; received {one!r}")
+    return found
+
+
+def as_validation(data: Any) -> Any:
+    """Returns validation data as one dataset, or a tuple (x, y[, sample_weight]).
+
+    Raises:
+        ConfigError: other than two or three arrays.
+    """
+    if not isinstance(data, Sequence) or isinstance(data, str):
+        return (data,)
+    if len(data) not in (2, 3):
+        raise ConfigError(f"validation_data must be a dataset or (x, y[, sample_weight]); received {len(data)} parts")
+    return tuple(data)
+
+
+def check_trainable(network: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Refuses a network that a train step cannot update under a strategy.
+
+    Raises:
+        ConfigError: it is not built, its weights are not float32, or they were made outside of the strategy's scope.
+    """
+    check_built(network)
+    check_weight_types(network)
+    for weight in network.variables:
+        parts = getattr(weight.value, "variables", [weight.value])  # the shards of one on parameter servers
+        if not all(map(strategy.extended.variable_created_in_scope, parts)):
+            raise ConfigError(
+                f"model {network.name!r} and its LanguageModel were not made in the scope of one strategy: make both "
+                "in one `with strategy.scope():`"
+            )
+
+
+def check_same_weights(step: TrainStep, trained: Sequence[int]) -> None:
+    """Refuses a network of which other weights are trainable than when it was compiled.
+
+    Args:
+        step: made at compile.
+        trained: identities of the trainable variables then.
+
+    Raises:
+        ConfigError: asks to compile again.
+    """
+    if [id(weight) for weight in step.network.trainable_variables] != list(trained):
+        raise ConfigError(
+            f"other weights of model {step.network.name!r} are trainable than at compile (a layer's `trainable` was "
+            "set, or layers were exchanged); call compile again"
+        )

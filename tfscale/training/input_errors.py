@@ -1,0 +1,56 @@
+"""Errors that are found inside of compiled code, as one line.
+
+A dataset's map function cannot raise a Python exception when it runs: it fails with a text of ours between two marks,
+which TensorFlow carries, in the midst of its own words, to whoever reads the dataset, on whatever machine that runs.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from tfscale.errors import DataError, TfscaleError
+
+_BEGIN, _END = "<<tfscale: ", " :tfscale>>"
+
+
+def refuse_where(wrong: tf.Tensor, describe: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """Makes a dataset's map function fail; for the reader inside of `plain_errors` that is a DataError.
+
+    Args:
+        wrong: scalar bool.
+        describe: gives the message, a scalar string; it is computed only where something is wrong.
+
+    Returns:
+        A tensor for `tf.control_dependencies`: what would fail by itself with the wrong values comes after it.
+    """
+
+    def fail() -> tf.Tensor:
+        failure = tf.raw_ops.Assert(condition=tf.constant(False), data=[_BEGIN + describe() + _END])
+        with tf.control_dependencies([failure]):
+            return tf.constant(True)
+
+    return tf.cond(wrong, fail, lambda: tf.constant(False))
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Has errors of the data and of the network that are met in compiled code raised as the one line that they are.
+
+    Raises:
+        DataError: what `refuse_where` said.
+        TfscaleError: as it was raised, without AutoGraph's "in user code" and the files that it lists.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", error.message, re.DOTALL)
+        if found is None:
+            raise
+        raise DataError(found[1].replace("\\'", "'")) from None  # TensorFlow escapes what it prints
+    except TfscaleError as error:
+        text, name = str(error), type(error).__name__
+        if not text.startswith("in user code:"):
+            raise
+        raise type(error)(text.rpartition(f"{name}: ")[2].strip()) from None
