@@ -1,6 +1,5 @@
 """One process of a gang: its environment, its output, its end."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -20,8 +19,12 @@ ERROR = "error: "
 
 def report(text: str) -> None:
     """Prints a line on stderr. A closed terminal takes none, which must not end who waits for a checkpoint."""
-    with _OUTPUT_LOCK, contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    with _OUTPUT_LOCK:
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except OSError:
+            # What is left in Python's buffer would make the exit code 120.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 class Member:
