@@ -132,6 +132,27 @@ def test_a_stalled_gang_is_started_again(run, capfd):
     assert "worker 0 (at step 7) gave no sign of life for 1 s" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("jump", [700, -700])
+def test_a_jump_of_the_clock_hangs_nobody_and_hides_nobody(run, monkeypatch, capfd, jump):
+    """Worker 0 beats on while the machine's clock jumps; worker 1 is healthy the second time alone."""
+    began, real = time.monotonic(), time.time
+    monkeypatch.setattr(time, "time", lambda: real() + (jump if time.monotonic() - began > 0.5 else 0))
+    result = run(
+        f"""
+        path = os.environ["TFSCALE_HEARTBEAT"]
+        for step in range(10):
+            beat(step)
+            now = time.time() + ({jump} if step > 2 else 0)
+            os.utime(path, (now, now))
+            time.sleep(60 if attempt == 1 and index == 1 and step == 5 else 0.3)
+        """,
+        stall_seconds=1.5, grace_seconds=1.0, max_restarts=1,
+    )  # fmt: skip
+    assert (result.exit_code, result.restarts) == (0, 1)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("launch:")]
+    assert said == ["launch: worker 1 (at step 5) gave no sign of life for 1.5 s; starting all again"]
+
+
 def test_workers_that_never_begin_are_named(run):
     with pytest.raises(LaunchError, match="worker 1 did not begin to train within 1 s"):
         run("beat(1)\ntime.sleep(60)".replace("beat(1)", "if index == 0: beat(1)"), startup_seconds=1.0, max_restarts=0)
@@ -144,12 +165,36 @@ def test_being_stopped_after_a_checkpoint_is_no_failure_while_there_is_progress(
         run("beat(5)\nsys.exit(75)", max_restarts=0)
 
 
-@pytest.mark.parametrize("number,code", [(signal.SIGTERM, RESUME_EXIT_CODE), (signal.SIGINT, 130)])
-def test_the_launcher_passes_a_stop_on(tmp_path, number, code):
+@pytest.mark.parametrize(
+    "number,code", [(signal.SIGTERM, RESUME_EXIT_CODE), (signal.SIGHUP, RESUME_EXIT_CODE), (signal.SIGINT, 130)]
+)
+def test_the_launcher_passes_a_stop_on(tmp_path, monkeypatch, number, code):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     launcher, _ = start_launcher(tmp_path, "signal.signal(15, lambda *_: sys.exit(75))\nbeat(3)\ntime.sleep(60)")
     launcher.send_signal(number)
     assert launcher.wait(timeout=20) == code
+    assert list((tmp_path / "temporary").iterdir()) == []
     assert not any(alive(pid) for index in (0, 1) for pid in starts(tmp_path, index))
+
+
+def test_a_closed_terminal_does_not_cost_the_checkpoint(tmp_path):
+    """Nobody takes the lines of the workers any more, and they write some before they end."""
+    code = """
+        def stop(*_):
+            for line in range(5000):
+                print("saving", file=sys.stderr)
+            open(f"{folder}/saved-{index}", "w").close()
+            sys.exit(75)
+        signal.signal(15, stop)
+        beat(3)
+        time.sleep(60)
+    """
+    launcher, _ = start_launcher(tmp_path, code, stderr=subprocess.PIPE)
+    launcher.stderr.close()
+    launcher.send_signal(signal.SIGHUP)
+    assert launcher.wait(timeout=20) == RESUME_EXIT_CODE
+    assert all((tmp_path / f"saved-{index}").exists() for index in (0, 1))
 
 
 def test_a_killed_launcher_leaves_no_orphan(tmp_path):
@@ -164,7 +209,7 @@ def test_a_killed_launcher_leaves_no_orphan(tmp_path):
     assert not any(alive(pid) for pid in pids)
 
 
-def start_launcher(folder, code, options=""):
+def start_launcher(folder, code, options="", stderr=None):
     """A launcher in a process of its own, and its workers' process numbers once they have begun."""
     (folder / "worker.py").write_text(WORKER + textwrap.dedent(code))
     program = (
@@ -172,7 +217,7 @@ def start_launcher(folder, code, options=""):
         f"done = launch([{str(folder)!r}], LaunchConfig({options}grace_seconds=10.0), [sys.executable, {str(folder / 'worker.py')!r}])\n"
         "sys.exit(done.exit_code)"
     )
-    launcher = subprocess.Popen([sys.executable, "-c", program])
+    launcher = subprocess.Popen([sys.executable, "-c", program], stderr=stderr)
     for _ in range(200):
         paths = [folder / f"starts-{index}" for index in (0, 1)]
         if all(path.exists() and path.read_text() for path in paths):
@@ -310,6 +355,7 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path):
 @pytest.mark.parametrize(
     "words,message",
     [
+        (["--", "train", "--data", "gs://b/d", "--output", "r"], "gs://b/d is on the network, .*give --allow-network"),
         ([], "launch runs train: .*nothing stands there"),
         (["--", "prepare", "--output", "d"], "launch runs train: .*received 'prepare'"),
         (["train"], "unexpected 'train'; the command of the workers stands after --"),

@@ -20,8 +20,11 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_pa
 from tfscale.config import MODEL_CONFIGS
 from tfscale.errors import ConfigError
 from tfscale.files import open_file
+from tfscale.yaml_text import load_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+_LONGEST_SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
 
 
 def describe(typehint: Any) -> str:
@@ -39,6 +42,12 @@ def describe(typehint: Any) -> str:
 def shown(key: str) -> str:
     """The name of an option as the help shows it: hyphens, except in keys of a section, which are also YAML keys."""
     return "--" + (key if "." in key else key.replace("_", "-"))
+
+
+def brief(value: Any, write: Callable[[Any], str] = repr) -> str:
+    """Returns a value as a message shows it: its beginning, where it is long."""
+    text = write(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 class HelpFormatter(DefaultHelpFormatter):
@@ -133,9 +142,15 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
         Positional words, and one `--key=value` per option; the values of a list option are joined over its uses.
 
     Raises:
-        ConfigError: an option that is not known, or one without its value.
+        ConfigError: an option that is not known, or one without its value; a word that is not UTF-8.
     """
     words = list(arguments)
+    for word in words:
+        if not word.isascii() and word.encode("utf-8", "replace").decode("utf-8") != word:
+            raise ConfigError(
+                f"{word.encode('utf-8', 'surrogateescape')!r} is not UTF-8, which words of the command line must be; "
+                "rename the file, or name the folder that it is in"
+            )
     lists: dict[str, list[str]] = {}
     result: list[str] = []
     while words:
@@ -236,7 +251,7 @@ def read_yaml(path: str) -> dict[str, Any]:
     """
     try:
         with open_file(path, "r") as file:
-            value = yaml.load(file.read(), Loader=_Loader)
+            value = load_yaml(file.read(), _Loader)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -267,7 +282,7 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
     for key, value in document.items():
         section = [option for option in known if option.startswith(f"{key}.")]
         if section and not isinstance(value, dict):
-            raise ConfigError(f"{path}: {key} should hold options such as {section[0]}; received {value!r}")
+            raise ConfigError(f"{path}: {key} should hold options such as {section[0]}; received {brief(value)}")
         flat.update({f"{key}.{name}": inner for name, inner in value.items()} if section else {key: value})
     for key in flat:
         if key not in known:
@@ -279,7 +294,7 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
         try:
             parser.parse_object({key: value}, defaults=False)
         except (argparse.ArgumentError, TypeError) as error:
-            raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received {value!r}") from error
+            raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received {brief(value)}") from error
     parser.set_defaults(flat)
 
 
@@ -287,7 +302,8 @@ def _explain(parser: ArgumentParser, message: str) -> str:
     if match := re.match(r'Parser key "([^"]+)":', message):
         key, known = match[1], option_types(parser)
         received = re.search(r"(?:Got value|Given value): (.*)\Z", message, re.DOTALL)
-        return f"{shown(key)}: expected {describe(known.get(key))}; received {received[1] if received else '?'!r}"
+        value = brief(received[1], str) if received else "'?'"
+        return f"{shown(key)}: expected {describe(known.get(key))}; received {value}"
     if match := re.match(r"the following arguments are required: (.*)", message):
         positional = {action.dest: action.metavar for action in parser._actions if not action.option_strings}
         names = [str(positional[key] or key) if key in positional else shown(key) for key in match[1].split(", ")]

@@ -37,6 +37,7 @@ from tfscale.commands import (
 )
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.launching.lifeline import follow_launcher
+from tfscale.terminal import print
 
 COMMANDS = {
     "quickstart": quickstart,

@@ -14,9 +14,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-import yaml
-
 from tfscale.errors import DataError, TfscaleError
+from tfscale.yaml_text import load_yaml
 
 TRAINED_FILES = ("checkpoints", "history.jsonl")
 """What only training leaves in a run folder."""
@@ -275,5 +274,5 @@ def run_data(directory: str) -> str | None:
     if not os.path.isfile(path):
         return None
     with open(path, encoding="utf-8") as file:
-        data = (yaml.safe_load(file) or {}).get("data")
+        data = (load_yaml(file) or {}).get("data")
     return data if data and os.path.isfile(os.path.join(data, "manifest.json")) else None

@@ -13,10 +13,11 @@ RESUME_EXIT_CODE = 75
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The last sign of a worker: the step it had taken, and when it gave it (seconds since the epoch)."""
+    """The last sign of a worker: the step it had taken, and a mark that differs from sign to sign."""
 
     step: int
-    time: float
+    mark: int
+    """When the file was written, by the machine's clock, which may jump: good to be compared for equality alone."""
 
 
 def beat(step: int) -> None:
@@ -36,6 +37,6 @@ def read_heartbeat(path: str) -> Heartbeat | None:
     """The last sign in a file; None where there was none yet."""
     try:
         with open(path, encoding="utf-8") as file:
-            return Heartbeat(int(file.read()), os.fstat(file.fileno()).st_mtime)
+            return Heartbeat(int(file.read()), os.fstat(file.fileno()).st_mtime_ns)
     except FileNotFoundError:
         return None

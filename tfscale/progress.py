@@ -7,6 +7,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tfscale.terminal import print, visible
+
 PLAIN_SECONDS = 10.0
 """Seconds between plain lines."""
 
@@ -31,8 +33,8 @@ class ProgressLine:
         self._live: Progress | None = None
         if enabled and sys.stderr.isatty():
             self._live = Progress(
-                TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}"), TextColumn("ETA"), TimeRemainingColumn(),
+                TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}", markup=False), TextColumn("ETA"), TimeRemainingColumn(),
                 console=Console(stderr=True),
             )  # fmt: skip
             self._task = self._live.add_task(name, total=total, completed=start, figures="")
@@ -59,7 +61,7 @@ class ProgressLine:
     def note(self, text: str) -> None:
         """Prints a line that stays, above the bar."""
         if self._live:
-            self._live.console.print(f"{self.name}: {text}", highlight=False, markup=False)
+            self._live.console.print(visible(f"{self.name}: {text}"), highlight=False, markup=False)
         elif self.enabled:
             print(f"{self.name}: {text}", file=sys.stderr, flush=True)
 

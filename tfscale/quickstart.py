@@ -34,6 +34,7 @@ from tfscale.export.export import export_run
 from tfscale.files import claim_directory, read_json_lines, write_json
 from tfscale.report import render_report
 from tfscale.score import Score
+from tfscale.terminal import plain, print
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.run import fit_to_data, train
 from tfscale.training.run_folder import load_run
@@ -246,15 +247,16 @@ def show_table(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.rule import Rule
     from rich.table import Table
-    from rich.text import Text
 
     console = Console()
     for sample in result["samples"]:
         console.print(Rule(style="dim"))
-        console.print(Text(sample["prompt"], style="bold") + Text(sample["completion"]))
+        prompt = plain(sample["prompt"])
+        prompt.stylize("bold")
+        console.print(prompt + plain(sample["completion"]))
     table = Table(show_header=False)
     for name, value in table_rows(result):
-        table.add_row(name, value)
+        table.add_row(name, plain(value))
     console.print(Rule(style="dim"))
     console.print(table)
-    console.print(f"Report: {os.path.join(result['output'], 'report.html')}", highlight=False)
+    print(f"Report: {os.path.join(result['output'], 'report.html')}")

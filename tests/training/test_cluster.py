@@ -19,6 +19,7 @@ def tf_config(cluster, kind="worker", index=0):
 
 def test_no_cluster():
     assert read_cluster({}) is None
+    assert read_cluster({"TF_CONFIG": "{}"}) is None
     assert read_cluster({"TF_CONFIG": "", "SLURM_STEP_NUM_TASKS": "1"}) is None
 
 
@@ -26,6 +27,8 @@ def test_workers_by_hand():
     cluster = read_cluster(tf_config(TWO, index=1))
     assert cluster == Cluster(("a:1", "b:2"), 1)
     assert (cluster.is_chief, cluster.address) == (False, "b:2")
+    assert read_cluster(tf_config(TWO, index="1")) == cluster  # as templates write it
+    assert read_cluster(tf_config({"worker": ["grpc://a:1", "grpc://b:2"]}, index=1)) == cluster
 
 
 def test_a_chief_is_worker_zero():
@@ -50,7 +53,11 @@ def test_parameter_servers():
         (tf_config({"ps": ["a:1"]}), "task type 'worker' is not in the cluster, which has ps"),
         (tf_config(TWO, "chief"), "task type 'chief' is not in the cluster, which has worker"),
         (tf_config(TWO, index=2), "task index of worker is 2; expected 0 to 1"),
-        (tf_config(TWO, index="1"), "task index of worker is '1'; expected 0 to 1"),
+        (tf_config(TWO, index="2"), "task index of worker is 2; expected 0 to 1"),
+        (tf_config(TWO, index="first"), "task index of worker is 'first'; expected 0 to 1"),
+        (tf_config({"master": ["m:1"], **TWO}, "master"), "tasks of type master, .*chief is what master is called now"),
+        (tf_config({"master": ["m:1"], **TWO}), "tasks of type master"),
+        (tf_config({"worker": ["http://a:1"]}), "'http://a:1' is not an address"),
         (tf_config(TWO, "evaluator"), "no evaluator tasks"),
         (tf_config({"worker": ["a:1", "a:1"]}), "a:1 is named twice"),
         (tf_config({"worker": ["a:1", "b"]}), "'b' is not an address; expected host:port"),

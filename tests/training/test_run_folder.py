@@ -37,6 +37,20 @@ def test_options_that_came_later_had_their_default(tmp_path):
         check_same_run(str(tmp_path), NOW | {"quantize": {"recipe": "int4"}})
 
 
+def test_a_finished_run_is_trained_further_by_start(tmp_path):
+    begun(tmp_path)
+    later = copy.deepcopy(NOW)
+    later["train"]["steps"] = 2000
+    for files, ending in (
+        ((), ", or another --output$"),
+        (("model.keras",), f"another --output with --start {tmp_path}"),
+    ):
+        for name in files:
+            (tmp_path / name).touch()
+        with pytest.raises(ConfigError, match=f"begun with train.steps=1000, now it is 2000; give the same.*{ending}"):
+            check_same_run(str(tmp_path), later)
+
+
 def test_what_makes_it_another_run(tmp_path):
     begun(tmp_path, started_from="x", teacher_digest="y")
     with pytest.raises(ConfigError, match="was begun with other weights;"):

@@ -5,7 +5,7 @@ from training.conftest import CONFIGS
 
 from tfscale import models
 from tfscale.config import GRUConfig, TrainConfig, TransformerConfig
-from tfscale.training.schedule import WarmupSchedule, build_optimizer, build_schedule, undecayed_variables
+from tfscale.training.schedule import WarmupSchedule, build_optimizer, build_schedule, undecayed_variables, warmup_note
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,13 @@ def test_warmup_and_cosine(step, expected):
 def test_constant_after_the_warmup():
     schedule = build_schedule(TrainConfig(schedule="constant", learning_rate=0.5, warmup_steps=1, steps=9))
     assert [float(schedule(step)) for step in (0, 1, 5, 8)] == [0.25, 0.5, 0.5, 0.5]
+
+
+def test_a_warmup_that_is_not_over_is_said():
+    assert warmup_note(TrainConfig(steps=20, warmup_steps=19)) is None
+    config = TrainConfig(steps=20, warmup_steps=100)
+    assert float(build_schedule(config)(19)) == pytest.approx(0.000198, abs=5e-7)
+    assert "warmup_steps=100 is not over within steps=20: the learning rate ends at 0.000198 and" in warmup_note(config)
 
 
 def test_without_warmup_the_first_step_has_the_peak():

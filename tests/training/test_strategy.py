@@ -52,6 +52,20 @@ def test_a_second_strategy_that_communicates_is_refused(monkeypatch):
         strategy("multi_worker")
 
 
+@pytest.mark.parametrize("launched", [False, True])
+def test_a_process_of_a_cluster_says_who_can_reach_it(monkeypatch, capsys, launched):
+    two_workers(monkeypatch)
+    monkeypatch.setattr(module, "outside_addresses", lambda: ["192.0.2.7"])
+    monkeypatch.setattr("tfscale.launching.network.outside_addresses", lambda: ["192.0.2.7"])
+    monkeypatch.setattr(module, "_multi_worker", lambda cluster, seconds: None)
+    if launched:
+        monkeypatch.setenv("TFSCALE_HEARTBEAT", "somewhere")
+    module._make("multi_worker")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (0 if launched else 1)
+    assert launched or lines[0].startswith("warning: whoever reaches port 2 at 192.0.2.7 can read and write files as ")
+
+
 def test_multi_worker_needs_a_cluster():
     with pytest.raises(ConfigError, match="needs a cluster.*tfscale launch --workers 2"):
         module._make("multi_worker")

@@ -14,6 +14,7 @@ from tfscale.commands.quiet import load_tensorflow
 from tfscale.compare_config import CompareConfig
 from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig
 from tfscale.errors import ConfigError
+from tfscale.terminal import print
 
 SUMMARY = "several families on the same data and budget: quality, size and speed in one table"
 

@@ -12,6 +12,7 @@ from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, SearchConfig, ShrinkConfig
 from tfscale.errors import ConfigError
+from tfscale.terminal import print
 
 SUMMARY = "a run -> a smaller one: fewer units, zeros, weights for int8 or int4; fine-tuned"
 

@@ -9,6 +9,7 @@ from tfscale.arguments import new_parser, parse_words
 from tfscale.commands import target
 from tfscale.commands.display import number, print_table
 from tfscale.config import EDIT_COST
+from tfscale.terminal import print
 
 SUMMARY = "words that are probably misspelt, by a bidirectional model"
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tfscale.terminal import plain, print
+
 
 def number(value: Any) -> str:
     """A value in few characters: 1,234 or 0.1235 or yes."""
@@ -22,15 +24,15 @@ def print_figures(figures: dict[str, Any]) -> None:
 
 
 def print_table(columns: list[str], rows: list[list[str]], title: str | None = None) -> None:
-    """Prints a table; all columns but the first are aligned to the right."""
+    """Prints a table; all columns but the first are aligned to the right. Square brackets in it are text."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title and plain(title), title_justify="left")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
+        table.add_column(plain(column), justify="left" if position == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     # In a pipe or a notebook nobody knows the width, and 80 columns would break words.
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)

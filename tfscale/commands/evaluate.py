@@ -10,6 +10,7 @@ from tfscale.commands import target
 from tfscale.commands.display import number, print_figures, print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.errors import ConfigError
+from tfscale.terminal import print
 
 SUMMARY = "perplexity and bits per byte of a run or a .tflite file"
 

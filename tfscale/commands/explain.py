@@ -10,6 +10,7 @@ from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.config import to_dict
 from tfscale.task_config import ExplainConfig
+from tfscale.terminal import print
 
 SUMMARY = "what each token or word of a text adds to a label, or to the next token"
 _BAR = 20

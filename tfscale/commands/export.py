@@ -12,6 +12,7 @@ from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.config import ExportConfig
 from tfscale.refused import explain_refusal
+from tfscale.terminal import print
 
 SUMMARY = "a run -> a file for the device, with proof that it computes the same"
 

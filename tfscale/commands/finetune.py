@@ -10,6 +10,7 @@ from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.task_config import TaskConfig
+from tfscale.terminal import print
 
 SUMMARY = "a run and labelled examples -> a model that classifies, tags, answers, translates or summarizes"
 

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import target
 from tfscale.config import SamplingConfig, to_dict
+from tfscale.terminal import print
 
 SUMMARY = "complete a prompt with a run or an exported file"
 

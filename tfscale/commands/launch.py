@@ -9,7 +9,9 @@ from jsonargparse import ArgumentParser, Namespace
 from tfscale.arguments import add_config, build_config, new_parser, normalize, option_types, parse_normalized
 from tfscale.commands import train
 from tfscale.errors import ConfigError
+from tfscale.files import is_remote
 from tfscale.launching.config import LaunchConfig
+from tfscale.terminal import print
 
 SUMMARY = "a training in several processes on this machine, supervised and restarted"
 
@@ -56,6 +58,12 @@ def parse(words: Sequence[str]) -> Namespace:
         raise ConfigError(
             f"--train.strategy {checked.train.strategy} does not train in {config.workers} workers and "
             f"{config.parameter_servers} parameter servers together; leave it out, or give {fitting}"
+        )
+    remote = [value for value in vars(checked.as_flat()).values() if isinstance(value, str) and is_remote(value)]
+    if together and remote and not config.allow_network:
+        raise ConfigError(
+            f"{remote[0]} is on the network, and the workers of launch have a network of their own, with loopback "
+            "alone; give --allow-network before -- (docs/security.md says what that opens), or copy it to this machine"
         )
     options.json = bool(options.json or checked.json)
     options.command = [*command, "--json"]

@@ -9,6 +9,7 @@ from tfscale.arguments import build_config
 from tfscale.commands import train
 from tfscale.commands.display import print_figures, print_table
 from tfscale.config import MODEL_CONFIGS, TrainConfig
+from tfscale.terminal import print
 
 SUMMARY = "memory, time and cost of a training on paper, for any number of devices"
 

@@ -9,6 +9,7 @@ from tfscale.arguments import new_parser, parse_words
 from tfscale.commands import target
 from tfscale.commands.display import number
 from tfscale.errors import ConfigError
+from tfscale.terminal import print
 
 SUMMARY = "labels, tags, answers or a new text of a text or a file, by a fine-tuned model"
 

@@ -9,6 +9,7 @@ from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands.display import print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.config import PrepareConfig
+from tfscale.terminal import print
 
 SUMMARY = "text -> tokenizer, token shards, manifest"
 

@@ -10,6 +10,7 @@ from tfscale.commands import target
 from tfscale.commands.display import number, print_table
 from tfscale.config import to_dict
 from tfscale.task_config import SwapConfig
+from tfscale.terminal import print
 
 SUMMARY = "how much likelier a model finds texts with one word than with another, such as he and she"
 

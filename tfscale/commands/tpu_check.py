@@ -10,6 +10,7 @@ from tfscale.commands import train
 from tfscale.commands.display import print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.config import MODEL_CONFIGS, TrainConfig
+from tfscale.terminal import print
 
 SUMMARY = "compile a config's steps for TPUs with the real TPU compiler, without a TPU"
 

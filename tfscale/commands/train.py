@@ -23,6 +23,7 @@ from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig, TransformerC
 from tfscale.errors import ConfigError
 from tfscale.heartbeat import RESUME_EXIT_CODE
 from tfscale.presets import PRESETS, preset_options
+from tfscale.terminal import print
 
 SUMMARY = "token shards -> a trained model; goes on with a run that was stopped"
 

@@ -4,6 +4,8 @@ import sys
 import time
 from typing import Any
 
+from tfscale.terminal import print
+
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_DRAWINGS = 0.1
 
@@ -42,10 +44,10 @@ class Progress:
             from rich.progress import Progress as RichProgress
 
             columns = (
-                TextColumn("{task.description:<12}"),
+                TextColumn("{task.description:<12}", markup=False),
                 BarColumn(),
                 TaskProgressColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
             )
             self._bar = RichProgress(*columns, console=Console(stderr=True))
             self._bar.start()

@@ -174,7 +174,7 @@ _WEB = """
 `index.html` completes what is typed into it; serve this folder, which needs nothing from elsewhere:
 
 ```sh
-python -m http.server --directory .
+python -m http.server --bind 127.0.0.1 --directory .
 ```
 """
 

@@ -1,8 +1,11 @@
 """README.md of the exports that are no files of a network that decodes: n-grams, scoring files and tasks."""
 
+import html
+import re
 from typing import Any
 
 from tfscale.task_config import WRITTEN
+from tfscale.terminal import visible
 
 _NGRAM = """# N-gram language model
 
@@ -155,6 +158,16 @@ _SIGNATURES = {
 }
 
 
+def table_text(text: str) -> str:
+    """Returns a text of somebody else's as a cell of a Markdown table shows it: no markup, no end of the cell.
+
+    Example:
+        table_text("neg|<b>")    # "neg&#124;&lt;b&gt;"
+    """
+    escaped = html.escape(visible(" ".join(text.split("\n"))))
+    return re.sub(r"[|`*_\[\]\\~]", lambda match: f"&#{ord(match[0])};", escaped)
+
+
 def task_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
     """README.md of an exported task."""
     config, labels = metadata["config"], metadata["labels"]
@@ -167,7 +180,8 @@ def task_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
     title = {"classify": "Labels of texts", "tag": "Tags of words", "answer": "Answers in a text"}[task]
     return _TASK.format(
         task=title, version=metadata["tfscale_version"], length=metadata["sequence_length"], shape=shape,
-        labels=", ".join(labels[:40]) + (" ..." if len(labels) > 40 else ""), quantize=metadata["quantize"],
+        labels=", ".join(map(table_text, labels[:40])) + (" ..." if len(labels) > 40 else ""),
+        quantize=metadata["quantize"],
         bytes=report["sizes"]["file_bytes"], question=' --question "what?"' if task == "answer" else "",
         argument=', question="what?"' if task == "answer" else "",
     )  # fmt: skip

@@ -24,6 +24,10 @@ class LaunchConfig:
     """Seconds that workers get to write a checkpoint after SIGTERM, before they are killed."""
     port_base: int = 0
     """First port; worker i listens on the i-th after it (with servers: chief, workers, servers). 0 finds free ports."""
+    allow_network: bool = False
+    """Let the workers use this machine's network (for data on gs://, say), though whoever reaches their ports can then
+    read and write files as you. Without it they have a network of their own, with loopback alone; where the system
+    does not allow that, launch refuses to start."""
     log_dir: str | None = None
     """Folder that gets the whole output of each process, as worker-0.log and so on."""
 

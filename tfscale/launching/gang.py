@@ -22,7 +22,8 @@ from tfscale.errors import ConfigError, TfscaleError
 from tfscale.heartbeat import NO_STEPS, RESUME_EXIT_CODE
 from tfscale.launching import lifeline
 from tfscale.launching.config import LaunchConfig
-from tfscale.launching.member import Member
+from tfscale.launching.member import Member, report
+from tfscale.launching.network import PrivateNetwork, workers_network
 
 MISTAKE_EXIT_CODE = 2
 POLL_SECONDS = 0.1
@@ -57,7 +58,7 @@ def launch(
         The chief's output and the exit code.
 
     Raises:
-        ConfigError: a port is taken.
+        ConfigError: a port is taken; or others could reach the workers' ports (see `workers_network`).
         TfscaleError: a worker ended with a mistake of the user's (exit code 2); its own words.
         LaunchError: more failures than `max_restarts`.
 
@@ -67,10 +68,14 @@ def launch(
     stop = _StopRequest()
     failures = resumes = 0
     reached = -1
-    with tempfile.TemporaryDirectory(prefix="tfscale-launch-") as folder, stop:
+    with (
+        stop,
+        workers_network(config) as network,
+        tempfile.TemporaryDirectory(prefix="tfscale-launch-") as folder,
+    ):
         while True:
             attempt = os.path.join(folder, str(failures + resumes))
-            gang = _Gang([*program, *words], config, attempt, config.max_restarts - failures)
+            gang = _Gang([*program, *words], config, attempt, config.max_restarts - failures, network)
             outcome, reason = gang.watch(stop)
             failures += gang.replaced
             if outcome in ("done", "stopped"):
@@ -88,14 +93,22 @@ def launch(
                     f"{reason}; that was failure {failures}, and --max-restarts is {config.max_restarts}. "
                     "The same command goes on from the last checkpoint"
                 )
-            print(f"launch: {reason}; starting all again", file=sys.stderr, flush=True)
+            report(f"launch: {reason}; starting all again")
 
 
 class _Gang:
     """All processes of one attempt; of its workers, `may_replace` may be started again alone."""
 
-    def __init__(self, command: Sequence[str], config: LaunchConfig, folder: str, may_replace: int):
+    def __init__(
+        self,
+        command: Sequence[str],
+        config: LaunchConfig,
+        folder: str,
+        may_replace: int,
+        network: PrivateNetwork | None,
+    ):
         self.command, self.config, self.folder, self.may_replace = command, config, folder, may_replace
+        self.network = network
         self.replaced = 0
         os.makedirs(folder)
         if config.log_dir:
@@ -105,7 +118,7 @@ class _Gang:
 
     def _start(self, name: str) -> Member:
         log = os.path.join(self.config.log_dir, f"{name.replace(' ', '-')}.log") if self.config.log_dir else None
-        return Member(self.command, name, self.environments[name], self.folder, log)
+        return Member(self.command, name, self.environments[name], self.folder, log, self.network)
 
     @property
     def leaders(self) -> list[Member]:
@@ -146,7 +159,7 @@ class _Gang:
             if not ended or self.members[0].process.poll() is not None or self.replaced >= self.may_replace:
                 continue
             member.collect()
-            print(f"launch: {member.describe_end()}; starting it again", file=sys.stderr, flush=True)
+            report(f"launch: {member.describe_end()}; starting it again")
             self.replaced += 1
             with contextlib.suppress(FileNotFoundError):  # Its last sign of life is not the new one's.
                 os.remove(member.heartbeat_path)
@@ -168,14 +181,15 @@ class _Gang:
         return "failed", first.describe_end()
 
     def _late(self) -> str | None:
-        now = time.time()
+        now = time.monotonic()
         running = [member for member in self.members if member.process.poll() is None]
         signs = [(member, member.heartbeat()) for member in running]
-        silent = [m.name for m, sign in signs if sign is None and now - m.began > self.config.startup_seconds]
+        limit = self.config.startup_seconds
+        silent = [member.name for member, sign in signs if sign is None and now - member.quiet_since > limit]
         if silent:
-            return f"{', '.join(silent)} did not begin to train within {self.config.startup_seconds:g} s"
+            return f"{', '.join(silent)} did not begin to train within {limit:g} s"
         limit = self.config.stall_seconds
-        stalled = [(m.name, sign.step) for m, sign in signs if sign and 0 < limit < now - sign.time]
+        stalled = [(m.name, sign.step) for m, sign in signs if sign and 0 < limit < now - m.quiet_since]
         names = [f"{name} (at step {step:,})" if step > NO_STEPS else name for name, step in stalled]
         return f"{', '.join(names)} gave no sign of life for {limit:g} s" if names else None
 
@@ -183,15 +197,15 @@ class _Gang:
         """Asks all that train to stop, and waits; a second signal, or the end of the grace, kills what is left."""
         for member in self.leaders:
             member.signal(signal.SIGTERM)
-        deadline = time.time() + self.config.grace_seconds
-        while any(m.process.poll() is None for m in self.leaders) and time.time() < deadline and stop.count < 2:
+        deadline = time.monotonic() + self.config.grace_seconds
+        while any(m.process.poll() is None for m in self.leaders) and time.monotonic() < deadline and stop.count < 2:
             time.sleep(POLL_SECONDS)
         codes = [member.process.poll() for member in self.leaders]
         if all(code == 0 for code in codes):
             return "done", ""
         lost = [m.name for m, code in zip(self.leaders, codes, strict=True) if code not in (0, RESUME_EXIT_CODE)]
         if lost:
-            print(f"launch: {', '.join(lost)} did not write a checkpoint", file=sys.stderr, flush=True)
+            report(f"launch: {', '.join(lost)} did not write a checkpoint")
         return "stopped", ""
 
     def _end(self) -> None:
@@ -199,8 +213,8 @@ class _Gang:
         left = [member for member in self.members if member.process.poll() is None]
         for member in left:
             member.signal(signal.SIGTERM)
-        deadline = time.time() + min(self.config.grace_seconds, 5.0)
-        while any(member.process.poll() is None for member in left) and time.time() < deadline:
+        deadline = time.monotonic() + min(self.config.grace_seconds, 5.0)
+        while any(member.process.poll() is None for member in left) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         for member in self.members:
             member.signal(signal.SIGKILL)
@@ -256,7 +270,7 @@ def _ports(base: int, count: int) -> list[int]:
 
 
 class _StopRequest:
-    """Counts SIGTERM and Ctrl-C while the gang runs, in the place of being ended by them."""
+    """Counts SIGTERM, SIGHUP (a closed terminal) and Ctrl-C while the gang runs, instead of being ended by them."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -265,8 +279,9 @@ class _StopRequest:
 
     def __enter__(self) -> "_StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) != signal.SIG_IGN:  # As `nohup` leaves SIGHUP.
+                    self._handlers[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

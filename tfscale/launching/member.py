@@ -10,9 +10,21 @@ from collections.abc import Mapping, Sequence
 from typing import IO
 
 from tfscale.heartbeat import NO_STEPS, VARIABLE, Heartbeat, read_heartbeat
+from tfscale.launching.network import PrivateNetwork
+from tfscale.terminal import print
 
 _OUTPUT_LOCK = threading.Lock()
 ERROR = "error: "
+
+
+def report(text: str) -> None:
+    """Prints a line on stderr. A closed terminal takes none, which must not end who waits for a checkpoint."""
+    with _OUTPUT_LOCK:
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except OSError:
+            # What is left in Python's buffer would make the exit code 120.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 class Member:
@@ -24,20 +36,30 @@ class Member:
         environ: its environment.
         folder: where its heartbeat goes.
         log: file that gets all of its output as it is; None keeps none.
+        network: the network it is started in; None is that of the launcher.
     """
 
     def __init__(
-        self, command: Sequence[str], name: str, environ: Mapping[str, str], folder: str, log: str | None = None
+        self,
+        command: Sequence[str],
+        name: str,
+        environ: Mapping[str, str],
+        folder: str,
+        log: str | None = None,
+        network: PrivateNetwork | None = None,
     ):
         self.name = name
         self.heartbeat_path = os.path.join(folder, name.replace(" ", "-"))
         self.stdout = b""
         self.error: str | None = None
         """The text of its last `error:` line, which the launcher tells once for the whole gang."""
-        self.began = time.time()
+        self.quiet_since = time.monotonic()
+        """When it last gave a sign of life, or began, by a clock that never jumps (seconds)."""
+        self._last_sign: Heartbeat | None = None
         self._log = open(log, "ab") if log else None  # noqa: SIM115 - closed by `collect`
         self.process = subprocess.Popen(
-            command, env={**environ, VARIABLE: self.heartbeat_path}, stdin=subprocess.DEVNULL,
+            network.wrap(command) if network else command, env={**environ, VARIABLE: self.heartbeat_path},
+            pass_fds=network.descriptors if network else (), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         self._readers = [
@@ -48,8 +70,11 @@ class Member:
             reader.start()
 
     def heartbeat(self) -> Heartbeat | None:
-        """Its last sign of life; None before the first."""
-        return read_heartbeat(self.heartbeat_path)
+        """Its last sign of life; None before the first. A new one is noted in `quiet_since`."""
+        sign = read_heartbeat(self.heartbeat_path)
+        if sign != self._last_sign:
+            self._last_sign, self.quiet_since = sign, time.monotonic()
+        return sign
 
     def signal(self, number: int) -> None:
         """Sends a signal to the process and all that it started."""
@@ -88,8 +113,7 @@ class Member:
                 if text.startswith(ERROR):
                     self.error = text.removeprefix(ERROR)
                     continue
-                with _OUTPUT_LOCK:
-                    print(f"[{self.name}] {text}", file=sys.stderr, flush=True)
+                report(f"[{self.name}] {text}")
 
     def _write_log(self, line: bytes) -> None:
         if self._log:

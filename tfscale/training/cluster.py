@@ -17,6 +17,7 @@ from tfscale.errors import ConfigError, WorkerLostError
 
 SLURM_PORT = 12345
 """Port of the first task on each Slurm node; the others follow. TFSCALE_PORT sets another."""
+_TASKS = ("chief", "worker", "ps", "evaluator")
 _WAITING = 128
 """Connections that may wait to be let in."""
 
@@ -70,7 +71,8 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     Example:
         read_cluster({"TFSCALE_WORKERS": "a:2222,b:2222", "TFSCALE_WORKER_INDEX": "1"}).address    # "b:2222"
     """
-    if environ.get("TF_CONFIG"):
+    # TensorFlow itself takes {} for no cluster.
+    if environ.get("TF_CONFIG", "").strip() not in ("", "{}"):
         return _from_tf_config(environ["TF_CONFIG"])
     if environ.get("TFSCALE_WORKERS"):
         return _from_list(environ)
@@ -160,6 +162,9 @@ def _from_tf_config(text: str) -> Cluster:
     for kind, addresses in cluster.items():
         if not isinstance(addresses, list):
             raise ConfigError(f"TF_CONFIG: cluster.{kind} must be a list of addresses; received {addresses!r}")
+        if addresses and kind not in _TASKS:
+            other = "chief is what master is called now" if kind == "master" else f"expected {', '.join(_TASKS)}"
+            raise ConfigError(f"TF_CONFIG: the cluster has tasks of type {kind}, which tfscale does not know; {other}")
     kind, index = task["type"], task["index"]
     if kind == "evaluator":
         raise ConfigError("TF_CONFIG: tfscale has no evaluator tasks, it validates while it trains; use worker tasks")
@@ -167,6 +172,8 @@ def _from_tf_config(text: str) -> Cluster:
         there = ", ".join(name for name, addresses in cluster.items() if addresses)
         raise ConfigError(f"TF_CONFIG: task type {kind!r} is not in the cluster, which has {there or 'no tasks'}")
     chiefs, workers, servers = (cluster.get(name, []) for name in ("chief", "worker", "ps"))
+    if isinstance(index, str) and index.isdecimal():  # As templates of environment variables write it.
+        index = int(index)
     index = _index(index, len(cluster[kind]), f"TF_CONFIG: task index of {kind}")
     if len(chiefs) > 1:
         raise ConfigError(f"TF_CONFIG: a cluster has one chief; received {len(chiefs)}")
@@ -218,11 +225,12 @@ def _from_slurm(environ: Mapping[str, str]) -> Cluster:
 
 
 def _addresses(addresses: Any, source: str) -> tuple[str, ...]:
+    addresses = [str(address).removeprefix("grpc://") for address in addresses]
     for address in addresses:
-        host, colon, port = str(address).rpartition(":")
-        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        host, colon, port = address.rpartition(":")
+        if not colon or not host or "/" in host or not port.isdigit() or not 0 < int(port) < 65536:
             raise ConfigError(f"{source}: {address!r} is not an address; expected host:port, such as host1:2222")
-    twice = {address for address in addresses if list(addresses).count(address) > 1}
+    twice = {address for address in addresses if addresses.count(address) > 1}
     if twice:
         raise ConfigError(f"{source}: {sorted(twice)[0]} is named twice; every process needs an address of its own")
     return tuple(addresses)

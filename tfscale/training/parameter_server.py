@@ -18,6 +18,7 @@ from tensorflow.python.distribute.coordinator.values import deserialize_dataset_
 
 from tfscale.errors import ConfigError, WorkerLostError
 from tfscale.heartbeat import NO_STEPS, beat
+from tfscale.terminal import print
 from tfscale.training.cluster import Cluster, answers, meet
 
 MIN_SHARD_BYTES = 4 << 20

@@ -35,7 +35,7 @@ from tfscale.training.run_folder import (
     save_network,
     write_run_files,
 )
-from tfscale.training.schedule import build_optimizer
+from tfscale.training.schedule import build_optimizer, warmup_note
 from tfscale.training.stateful import check_carries
 from tfscale.training.step_options import options_from
 from tfscale.training.strategy import describe, serves_only, strategy
@@ -115,6 +115,8 @@ def train(
             f"{train_config.global_batch_size * model_config.sequence_length:,} tokens a step, "
             f"{reading.epoch_steps:,} steps a pass over the data"
         )
+        if note := warmup_note(train_config):
+            line.note(note)
         # Without an order of steps over all workers, each takes whole batches: `readers` of them are a round.
         batches = workers.readers if is_asynchronous(chosen) else 1
         line.note(reading.describe(workers.readers, batches))

@@ -20,6 +20,7 @@ from tfscale.errors import CheckpointError, ConfigError, DataError
 from tfscale.files import atomic_directory, atomic_write, open_file, read_json, write_json
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
+from tfscale.yaml_text import load_yaml
 
 MAY_CHANGE = {
     "strategy", "xla", "validate_every", "validation_batches", "checkpoint_every", "log_every", "result", "tensorboard",
@@ -67,7 +68,7 @@ def load_run(directory: str) -> Run:
     if not tf.io.gfile.exists(path):
         raise CheckpointError(f"{directory} is not a run folder: it has no config.yaml")
     with open_file(path, "r") as file:
-        config = yaml.safe_load(file)
+        config = load_yaml(file)
     if config.get("model", {}).get("family") == "ngram":
         raise CheckpointError(f"{directory} holds n-grams, not a network; evaluate, generate and export take it")
     model_path = os.path.join(directory, "model.keras")
@@ -112,7 +113,7 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
     if not tf.io.gfile.exists(path):
         return
     with open_file(path, "r") as file:
-        earlier = yaml.safe_load(file)
+        earlier = load_yaml(file)
     for name in SECTIONS:
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
@@ -121,9 +122,11 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
         for key in sorted(set(new) | set(old), key=lambda name: (name != "family", name)):
             before, after = old.get(key), new.get(key)
             if before != after and key not in MAY_CHANGE:
+                done = key == "steps" and tf.io.gfile.exists(os.path.join(output, "model.keras"))
+                further = f", or another --output with --start {output} to train its model further" if done else ""
                 raise ConfigError(
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
-                    "give the same value to resume, or another --output"
+                    f"give the same value to resume{further or ', or another --output'}"
                 )
     for key, what in (("started_from", "weights"), ("teacher_digest", "weights of the teacher"),
                       ("vectors_digest", "vectors")):  # fmt: skip

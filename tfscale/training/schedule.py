@@ -43,6 +43,17 @@ def build_schedule(config: TrainConfig) -> WarmupSchedule:
     return WarmupSchedule(config.learning_rate, config.warmup_steps, config.steps, config.learning_rate * fraction)
 
 
+def warmup_note(config: TrainConfig) -> str | None:
+    """Returns what to say of a warm-up that the training ends before; None where it does not."""
+    if config.warmup_steps < config.steps:
+        return None
+    reached = config.learning_rate * config.steps / (config.warmup_steps + 1)
+    return (
+        f"warning: warmup_steps={config.warmup_steps} is not over within steps={config.steps}: the learning rate ends "
+        f"at {reached:.3g} and never is {config.learning_rate:g}; give fewer --train.warmup_steps"
+    )
+
+
 def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimizers.Optimizer:
     """AdamW (Loshchilov and Hutter 2019) whose weight decay leaves norms, biases and embeddings alone."""
     optimizer = keras.optimizers.AdamW(

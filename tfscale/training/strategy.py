@@ -2,12 +2,16 @@
 
 import functools
 import os
+import sys
 import warnings
 
 import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, check_range
+from tfscale.heartbeat import VARIABLE as LAUNCHED
+from tfscale.launching.network import outside_addresses, reach_warning
+from tfscale.terminal import print
 from tfscale.training.cluster import Cluster, meet, read_cluster
 from tfscale.training.parameter_server import is_asynchronous, parameter_server_strategy
 from tfscale.training.tpu import has_tpu_wheel, tpu_device_files, tpu_strategy
@@ -119,6 +123,9 @@ def _make(name: str) -> tf.distribute.Strategy:
             f"strategy {name} needs a cluster, and the environment names none (TF_CONFIG, Slurm, or "
             f"TFSCALE_WORKERS); on one machine: tfscale launch --workers 2 {servers}-- train ..."
         )
+    if LAUNCHED not in os.environ and outside_addresses():  # `tfscale launch` has said it, or is apart.
+        port = cluster.address.rpartition(":")[2]
+        print(f"warning: {reach_warning(f'port {port}')}", file=sys.stderr, flush=True)
     if name == "parameter_server":
         return parameter_server_strategy(cluster, seconds)
     return _multi_worker(cluster, seconds)
