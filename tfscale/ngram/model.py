@@ -191,7 +191,7 @@ class NGramModel:
                     arrays[f"{name}_{k}"] = values
         described = {"format_version": FORMAT_VERSION, "order": self.order, "vocabulary_size": self.vocabulary_size,
                      "end_id": self.end_id}  # fmt: skip
-        np.savez(file, description=np.frombuffer(json.dumps(described).encode(), np.uint8), **arrays)
+        np.savez(file, description=np.frombuffer(to_json(described).encode(), np.uint8), **arrays)
 
     @classmethod
     def load(cls, path: str) -> "NGramModel":

@@ -6,7 +6,6 @@ validation loss.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import CheckpointError
-from tfscale.files import atomic_write, is_remote, open_file
+from tfscale.files import atomic_write, is_remote, open_file, remove_leftovers
+from tfscale.json_text import parse_json, to_json
 
 FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")
@@ -64,10 +64,7 @@ class Checkpoints:
         for old in self.steps()[: -self.keep]:
             tf.io.gfile.remove(self.path(old))
         if not is_remote(self.directory):
-            # What a process left behind that was killed while it wrote.
-            for name in os.listdir(self.directory):
-                if ".npz.tmp-" in name:
-                    os.remove(os.path.join(self.directory, name))
+            remove_leftovers(self.directory)
         return self.path(step)
 
     def restore_latest(self, state: dict[str, tf.Variable]) -> tuple[int, list[str]]:
@@ -128,7 +125,7 @@ def network_state(network: keras.Model) -> dict[str, tf.Variable]:
 def write_arrays(path: str, state: dict[str, tf.Variable], meta: dict[str, Any]) -> None:
     """Writes named variables and a JSON description to one .npz file."""
     arrays = {name: np.asarray(variable.numpy()) for name, variable in state.items()}
-    text = json.dumps({**meta, "format_version": FORMAT_VERSION, "digest": array_digest(arrays)}).encode()
+    text = to_json({**meta, "format_version": FORMAT_VERSION, "digest": array_digest(arrays)}).encode()
     content = {"meta": np.frombuffer(text, np.uint8), **arrays}
     if not is_remote(path):
         with atomic_write(path) as file:
@@ -160,7 +157,7 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with open_file(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        meta = json.loads(arrays.pop("meta").tobytes())
+        meta = parse_json(arrays.pop("meta").tobytes())
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged ({error})") from error
     if meta.get("format_version") != FORMAT_VERSION:
