@@ -175,7 +175,7 @@ def read_lines(path: str) -> list[str]:
 
 
 def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """The lines of a log such as history.jsonl, each an object; none where there is no such file.
+    """The lines of a log such as history.jsonl: numbers by name, with a `step`; none where there is no such file.
 
     A log is no reason to stop: lines that are damaged are left out. So is the last one if a crash cut it short.
 
@@ -193,13 +193,18 @@ def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> lis
             record = parse_json(line)
         except ValueError:
             record = None
-        if isinstance(record, dict):
+        if isinstance(record, dict) and isinstance(record.get("step"), int) and all(map(_is_number, record.values())):
             records.append(record)
         elif line is not rest:
             damaged += 1
     if damaged and note is not None:
         note(f"{path}: {damaged} damaged line{'s' if damaged > 1 else ''} left out")
     return records
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number, or the null that stands for one that is not finite."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def sha256_file(path: str) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 ENDING = tuple(number for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None)
@@ -38,6 +38,41 @@ def left_by_signals() -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+class StopRequest:
+    """Notes Ctrl-C, SIGTERM and SIGHUP instead of being ended by them; a second one ends at once. Use as a context.
+
+    Args:
+        note: is called with a line when the first one comes.
+
+    Example:
+        with StopRequest(print) as request:
+            while request.signal is None:
+                work()
+    """
+
+    def __init__(self, note: Callable[[str], None]):
+        self.note = note
+        self.signal: str | None = None
+        """Name of the signal that came."""
+        self._earlier: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in filter(wanted, (signal.SIGINT, *ENDING)):
+                self._earlier[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+        self._earlier = {}
+
+    def _request(self, number: int, frame: Any) -> None:
+        self.signal = signal.Signals(number).name
+        signal.signal(number, self._earlier[number])
+        self.note(f"{self.signal} received: writing a checkpoint after the steps in progress, then stopping")
 
 
 def _leave(number: int, frame: Any) -> None:
