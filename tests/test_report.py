@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from tfscale.errors import DataError
 from tfscale.files import read_json_lines
 from tfscale.report import format_cell, loss_curve, render_report
 
@@ -98,6 +97,14 @@ def test_history_is_read_line_by_line(tmp_path):
     assert read_json_lines(str(path)) == [{"step": 1, "loss": 2.5}]
     path.write_text('{"step": 1}\n{"step": 2}')
     assert read_json_lines(str(path)) == [{"step": 1}, {"step": 2}]
-    path.write_text('{"step": 1}\n{"step": \n{"step": 3}\n')
-    with pytest.raises(DataError, match=r"history.jsonl, line 2, is not JSON"):
-        read_json_lines(str(path))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"step": ', b"\xff", b"[" * 100_000, b'{"loss": 1.0}', b'{"step": "2"}', b'{"step": 2, "loss": "x"}', b"[]"],
+)
+def test_a_damaged_line_of_a_log_is_left_out(tmp_path, line):
+    path, notes = tmp_path / "history.jsonl", []
+    path.write_bytes(b'{"step": 1, "loss": null}\n' + line + b'\n{"step": 3}\n')
+    assert read_json_lines(str(path), notes.append) == [{"step": 1, "loss": None}, {"step": 3}]
+    assert notes == [f"{path}: 1 damaged line left out"]

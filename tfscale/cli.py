@@ -1,11 +1,11 @@
 """The command line `tfscale`: finds the command, prints its result, turns errors into exit codes.
 
 Exit codes: 0 done; 2 a mistake of the user's, told in one `error:` line; 75 stopped by SIGTERM after writing a
-checkpoint, the same command goes on; 130 interrupted by Ctrl-C; 1 anything else.
+checkpoint, the same command goes on; 130 interrupted by Ctrl-C; 143 and 129 ended by SIGTERM and SIGHUP where there is
+no checkpoint to write; 1 anything else.
 """
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -36,6 +36,8 @@ from tfscale.commands import (
     vectors,
 )
 from tfscale.errors import ConfigError, TfscaleError
+from tfscale.interruption import Terminated, left_by_signals
+from tfscale.json_text import to_json
 from tfscale.launching.lifeline import follow_launcher
 from tfscale.terminal import print
 
@@ -103,8 +105,7 @@ def execute(words: Sequence[str]) -> int:
     if options.json:
         with contextlib.redirect_stdout(sys.stderr):
             result = command.run(options)
-        # NumPy's numbers are not JSON's; everything else that JSON does not know is a bug and fails here.
-        print(json.dumps(result, ensure_ascii=False, default=lambda value: value.item()))
+        print(to_json(result))
     else:
         result = command.run(options)
         command.show(result)
@@ -125,13 +126,17 @@ def main(words: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        return execute(sys.argv[1:] if words is None else words)
+        with left_by_signals():
+            return execute(sys.argv[1:] if words is None else words)
     except TfscaleError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Terminated as ending:
+        print(f"ended by {ending}", file=sys.stderr)
+        return ending.exit_code
     except BrokenPipeError:
         # The reader has gone (`| head`); Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,24 +1,30 @@
 """Writing files so that a reader never sees half of one.
 
-A file is written under a temporary name beside its target and renamed at the end: an interrupted write or a full
-disk leaves the earlier file whole. Paths with a scheme (`gs://...`) go through `tf.io.gfile`, all others through the
+A file is written under a temporary name beside its target (`tfscale.temporary`) and renamed at the end: an interrupted
+write or a full disk leaves the earlier file whole. Paths with a scheme (`gs://...`) go through `tf.io.gfile`, all others through the
 operating system, so that nothing here needs TensorFlow for local work.
 """
 
 import contextlib
-import errno
 import hashlib
-import json
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
+import yaml
+
 from tfscale.errors import DataError, TfscaleError
+from tfscale.json_text import parse_json, to_json
+from tfscale.temporary import new_name, open_temporary, put_in_place, remove_leftovers, temporary_folder
+from tfscale.write_errors import REFUSED, write_error, write_errors
 from tfscale.yaml_text import load_yaml
 
 TRAINED_FILES = ("checkpoints", "history.jsonl")
 """What only training leaves in a run folder."""
+
+RUN_LOCK = "trainer.lock"
+"""The lock of whoever trains into a folder; see `tfscale.locks`."""
 
 
 def is_remote(path: str) -> bool:
@@ -77,42 +83,48 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
 
     Example:
         with atomic_write("run/summary.json", "w") as file:
-            json.dump(summary, file)
+            file.write(to_json(summary))
     """
-    remote = is_remote(path)
-    temporary = f"{path}.tmp-{os.getpid()}"
-    try:
-        if remote:
-            import tensorflow as tf
-
-            tf.io.gfile.makedirs(os.path.dirname(path))
-        else:
-            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open_file(temporary, mode) as file:
+    if is_remote(path):
+        with _remote_write(path, mode) as file:
             yield file
-            if not remote:
-                file.flush()
-                os.fsync(file.fileno())
-        if remote:
-            tf.io.gfile.rename(temporary, path, overwrite=True)
-        else:
-            os.replace(temporary, path)
+        return
+    with write_errors(path):
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        file = open_temporary(path, mode)
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            # While it is open it is locked, and nobody takes it for a leftover.
+            os.replace(file.name, path)
     except BaseException as error:
-        if not remote:
-            with contextlib.suppress(OSError):
-                os.remove(temporary)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise TfscaleError(f"no space left while writing {path}; the earlier file, if any, is unchanged") from error
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
-            raise TfscaleError(f"cannot write {path}: {error.strerror}") from error
+        with contextlib.suppress(OSError):
+            os.remove(file.name)
+        if isinstance(error, OSError) and error.errno in REFUSED:
+            raise write_error(path, error, "the earlier file, if any, is unchanged") from error
         raise
 
 
+@contextlib.contextmanager
+def _remote_write(path: str, mode: str) -> Iterator[IO[Any]]:
+    import tensorflow as tf
+
+    temporary = new_name(path)
+    try:
+        tf.io.gfile.makedirs(os.path.dirname(path))
+        with tf.io.gfile.GFile(temporary, mode) as file:
+            yield file
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise TfscaleError(f"cannot write {path}: {(error.message or str(error)).splitlines()[0]}") from error
+
+
 def write_json(path: str, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically."""
+    """Writes `value` as indented JSON, atomically; numbers that are not finite become null."""
     with atomic_write(path, "w") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(to_json(value, indent=2) + "\n")
 
 
 def read_json(path: str, what: str) -> Any:
@@ -122,12 +134,34 @@ def read_json(path: str, what: str) -> Any:
         DataError: the file is missing or is not JSON.
     """
     try:
-        with remote_errors(path, what), open_file(path, "r") as file:
-            return json.load(file)
+        return parse_json(_read_bytes(path, what))
+    except ValueError as error:
+        raise DataError(f"{what} is not valid JSON: {path} ({error})") from error
+
+
+def read_yaml(path: str, what: str) -> dict[str, Any]:
+    """Reads a mapping that this package wrote as YAML, such as the config.yaml of a run; an empty file is an empty one.
+
+    Raises:
+        DataError: the file is missing, is not YAML, or holds something else.
+    """
+    try:
+        value = load_yaml(_read_bytes(path, what).decode("utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError(f"{what} is not valid YAML: {path} ({' '.join(str(error).split())})") from error
+    if not isinstance(value, dict | None):
+        raise DataError(f"{what} should hold names and values: {path} holds a {type(value).__name__}")
+    return value or {}
+
+
+def _read_bytes(path: str, what: str) -> bytes:
+    try:
+        with remote_errors(path, what), open_file(path, "rb") as file:
+            return file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{what} is missing: {path}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{what} is not valid JSON: {path} ({error})") from error
+    except OSError as error:
+        raise DataError(f"{what} cannot be read: {path} ({error.strerror or error})") from error
 
 
 def read_lines(path: str) -> list[str]:
@@ -141,29 +175,37 @@ def read_lines(path: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def read_json_lines(path: str) -> list[dict[str, Any]]:
-    """The lines of a file such as history.jsonl; none where there is no such file.
+def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """The lines of a log such as history.jsonl: numbers by name, with a `step`; none where there is no such file.
 
-    A last line that was cut short by a crash is left out.
+    A log is no reason to stop: lines that are damaged are left out. So is the last one if a crash cut it short.
 
-    Raises:
-        DataError: another line is not JSON.
+    Args:
+        path: the file.
+        note: is called with a line that tells how many were damaged, where there were any.
     """
     if not exists(path):
         return []
-    with open_file(path, "r") as file:
-        lines = file.read().split("\n")
-    complete, rest = lines[:-1], lines[-1]
-    records = []
-    for number, line in enumerate(complete, start=1):
+    with open_file(path, "rb") as file:
+        *complete, rest = file.read().split(b"\n")
+    records, damaged = [], 0
+    for line in [*complete, *([rest] if rest else [])]:
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}, is not JSON: {line[:60]!r}") from error
-    if rest:
-        with contextlib.suppress(json.JSONDecodeError):
-            records.append(json.loads(rest))
+            record = parse_json(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict) and isinstance(record.get("step"), int) and all(map(_is_number, record.values())):
+            records.append(record)
+        elif line is not rest:
+            damaged += 1
+    if damaged and note is not None:
+        note(f"{path}: {damaged} damaged line{'s' if damaged > 1 else ''} left out")
     return records
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number, or the null that stands for one that is not finite."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def sha256_file(path: str) -> str:
@@ -179,6 +221,8 @@ def claim_directory(
     path: str, marker: str, what: str, *, key: str = "", without: Sequence[str] = (), remote: bool = False
 ) -> None:
     """Checks that output may be written to `path`: it is absent, empty, or holds `marker` (it is ours).
+
+    What processes left beside it and in it that were killed while they wrote is removed.
 
     Args:
         path: the output folder.
@@ -197,8 +241,11 @@ def claim_directory(
         raise DataError(f"output {path} is remote; write to a local folder and copy it")
     if os.path.isfile(path):
         raise DataError(f"output {path} is a file; name a folder")
-    if not os.path.isdir(path) or not os.listdir(path):
-        return
+    clean_up(path)
+    with write_errors(path):
+        if not os.path.isdir(path) or set(os.listdir(path)) <= {RUN_LOCK}:
+            return
+    remove_leftovers(path)
     reason = "" if os.path.exists(os.path.join(path, marker)) else f"it has no {marker}"
     if not reason and key:
         content = read_json(os.path.join(path, marker), f"what would show that output folder {path} is {what}")
@@ -235,31 +282,41 @@ def claim_page(path: str) -> None:
 def atomic_directory(path: str) -> Iterator[str]:
     """Yields a temporary folder beside `path` and puts it in the place of `path` when the block ends without an error.
 
-    An earlier folder at `path` is replaced only then; on an error the temporary folder is removed and `path` is
-    left as it was.
+    An earlier folder at `path` is replaced only then, at once where the system can (see
+    `tfscale.temporary.put_in_place`); on an error the temporary folder is removed and `path` is left as it was.
 
     Raises:
         DataError: the path is remote; see `claim_directory`, which says so before anything is done.
+        TfscaleError: the disk is full or the place cannot be written.
     """
     if is_remote(path):
         raise DataError(f"output {path} is remote; write to a local folder and copy it")
     target = os.path.abspath(path)
-    temporary = f"{target}.tmp-{os.getpid()}"
-    try:
-        os.makedirs(temporary)
-        yield temporary
-        earlier = f"{target}.old-{os.getpid()}"
-        if os.path.isdir(target):
-            os.rename(target, earlier)
-        os.rename(temporary, target)
-        shutil.rmtree(earlier, ignore_errors=True)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise TfscaleError(f"no space left while writing {path}; what was there before is unchanged") from error
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
-            raise TfscaleError(f"cannot write {path}: {error.strerror}") from error
-        raise
+    clean_up(target)
+    with contextlib.ExitStack() as stack:
+        with write_errors(path):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            temporary = stack.enter_context(temporary_folder(target))
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno in REFUSED:
+                raise write_error(path, error) from error
+            raise
+        except TfscaleError as error:
+            # The name of a folder that is gone helps nobody.
+            if temporary in str(error):
+                raise type(error)(str(error).replace(temporary, path)) from error
+            raise
+        with write_errors(path):
+            put_in_place(temporary, target)
+
+
+def clean_up(path: str) -> None:
+    """Removes what processes left beside `path` that were killed while they wrote it, and says so."""
+    target = os.path.abspath(path)
+    if found := remove_leftovers(os.path.dirname(target), os.path.basename(target)):
+        print(f"left behind by a process that was killed, removed: {', '.join(found)}", file=sys.stderr, flush=True)
 
 
 def is_exported(path: str) -> bool:
@@ -273,6 +330,5 @@ def run_data(directory: str) -> str | None:
     path = os.path.join(directory, "config.yaml")
     if not os.path.isfile(path):
         return None
-    with open(path, encoding="utf-8") as file:
-        data = (load_yaml(file) or {}).get("data")
-    return data if data and os.path.isfile(os.path.join(data, "manifest.json")) else None
+    data = read_yaml(path, "the configuration of the run").get("data")
+    return data if isinstance(data, str) and os.path.isfile(os.path.join(data, "manifest.json")) else None

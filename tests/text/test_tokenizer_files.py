@@ -82,7 +82,7 @@ def test_a_changed_entry_is_found_by_the_digest(tokenizers, tmp_path):
     [
         ({"kind": "morpheme"}, "kind='morpheme'; expected format_version=1 and one of sentencepiece"),
         ({"format_version": 9}, "format_version=9"),
-        ({"files": None}, "has no 'files'"),
+        ({"files": None}, "not a tokenizer's configuration: files is missing"),
     ],
 )
 def test_a_configuration_of_another_version(tokenizers, tmp_path, change, message):

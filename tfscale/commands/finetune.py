@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands import train
 from tfscale.commands.display import number, print_table
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.task_config import TaskConfig
@@ -42,6 +43,9 @@ def run(options: Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """Prints the metrics of each split beside those of the baseline."""
+    if result.get("interrupted"):
+        print(f"stopped by {result['interrupted']} at step {result['steps']:,}; the same command goes on from there")
+        return
     rows = []
     for split in ("validation", "test"):
         for name, value in result.get(split, {}).items():
@@ -49,3 +53,8 @@ def show(result: dict[str, Any]) -> None:
                 base = result[split]["baseline"][name]
                 rows.append([f"{split} {name.replace('_', ' ')}", number(value), number(base)])
     print_table(["", "model", "baseline"], rows)
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    """As of `tfscale train`: 75 or 130 for what a signal stopped after a checkpoint."""
+    return train.exit_code(result)

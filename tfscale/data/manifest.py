@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfscale.errors import DataError, TokenizerError
-from tfscale.files import is_remote, read_json, sha256_file, write_json
+from tfscale.fields import from_fields
+from tfscale.files import is_remote, read_json, remote_errors, sha256_file, write_json
 from tfscale.text.tokenizers import load_tokenizer
 
 MANIFEST_FILE = "manifest.json"
@@ -91,9 +92,12 @@ class Manifest:
             manifest = Manifest.load("data", verify="sha256")
             manifest.splits["train"].tokens
         """
-        manifest = cls._parse(os.path.join(data_dir, MANIFEST_FILE))
+        path = os.path.join(data_dir, MANIFEST_FILE)
+        manifest = cls._parse(path)
         try:
-            digest = load_tokenizer(os.path.join(data_dir, "tokenizer")).digest
+            with remote_errors(data_dir, "the tokenizer of the data folder"):
+                tokenizer = load_tokenizer(os.path.join(data_dir, "tokenizer"))
+            digest = tokenizer.digest
         except TokenizerError as error:
             raise DataError(f"the data folder {data_dir} has no usable tokenizer: {error}") from error
         if digest != manifest.tokenizer_digest:
@@ -101,9 +105,15 @@ class Manifest:
                 f"{os.path.join(data_dir, 'tokenizer')} is not the tokenizer of these shards: its digest is "
                 f"{digest[:12]}, the manifest says {manifest.tokenizer_digest[:12]}; prepare the data again"
             )
-        for split in manifest.splits.values():
-            for shard in split.shards:
-                _check_shard(os.path.join(data_dir, shard.file), shard, verify)
+        facts = {"tokenizer_kind": tokenizer.kind, "vocabulary_size": tokenizer.vocabulary_size,
+                 "end_id": tokenizer.end_id}  # fmt: skip
+        for name, value in facts.items():
+            if getattr(manifest, name) != value:
+                raise DataError(f"{path} says {name}={getattr(manifest, name)!r}, and its tokenizer {value!r}")
+        with remote_errors(data_dir, "the data folder"):
+            for split in manifest.splits.values():
+                for shard in split.shards:
+                    _check_shard(os.path.join(data_dir, shard.file), shard, verify)
         return manifest
 
     @classmethod
@@ -112,15 +122,13 @@ class Manifest:
         version = content.get("format_version") if isinstance(content, dict) else None
         if version != FORMAT_VERSION:
             raise DataError(f"{path} has format_version={version!r}; this version of tfscale reads {FORMAT_VERSION}")
-        try:
-            splits = {
-                name: Split(**{**split, "shards": [Shard(**shard) for shard in split["shards"]]})
-                for name, split in content["splits"].items()
-            }
-            manifest = cls(**{**content, "splits": splits})
-        except (TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{path} is not a manifest of tfscale ({error})") from error
-        for name, split in splits.items():
+        manifest = from_fields(cls, content, f"{path} is not a manifest of tfscale")
+        for name, split in manifest.splits.items():
+            for shard in split.shards:
+                if os.path.basename(shard.file) != shard.file or min(shard.tokens, shard.size) < 0:
+                    raise DataError(f"{path} has a shard that cannot be: {shard.tokens} tokens in {shard.file!r}")
+            if min(split.documents, split.utf8_bytes) < 0:
+                raise DataError(f"{path} counts less than 0 documents or bytes in {name}")
             if sum(shard.tokens for shard in split.shards) != split.tokens:
                 raise DataError(
                     f"{path} contradicts itself: the shards of {name} do not add up to {split.tokens} tokens"

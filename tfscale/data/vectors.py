@@ -6,6 +6,7 @@ whole words, in any tokenizer.
 
 import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,14 +88,14 @@ def read_vectors(path: str) -> tuple[dict[str, int], np.ndarray]:
         raise DataError(f"cannot read the vectors {path}: there is no such file")
     binary = path.removesuffix(".gz").endswith(".bin")
     try:
+        _check_head(path, binary)
         if not binary and not _has_head(path):
             # Not by gensim, which leaves the file open that it counts.
             return _read_glove(path)
         vectors = KeyedVectors.load_word2vec_format(path, binary=binary)
-    except (ValueError, EOFError, UnicodeDecodeError, IndexError, OSError) as error:
-        raise DataError(
-            f"{path} holds no vectors of word2vec (.txt, .bin) or GloVe: {str(error).splitlines()[0]}"
-        ) from error
+    except (ValueError, EOFError, IndexError, OSError, OverflowError, zlib.error) as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise DataError(f"{path} holds no vectors of word2vec (.txt, .bin) or GloVe: {reason}") from error
     return dict(vectors.key_to_index), np.asarray(vectors.vectors, np.float32)
 
 
@@ -152,6 +153,24 @@ def _sentences(data: str, manifest: Manifest, names: list[str]) -> Iterator[list
 
 def _open_text(path: str) -> Any:
     return gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8")
+
+
+def _check_head(path: str, binary: bool) -> None:
+    """Refuses a file of word2vec whose first line promises more vectors than the file has bytes for.
+
+    A word and its numbers take 4 bytes a number in the binary format, and a digit and a space in text; gzip makes at
+    most a thousandth of it.
+    """
+    if not binary and not _has_head(path):
+        return
+    with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
+        words = file.readline(100).split()
+    if len(words) != 2 or not all(word.isdigit() for word in words):
+        raise ValueError("its first line is not the number of words and of the numbers of each")
+    count, width = map(int, words)
+    largest = os.path.getsize(path) * (1032 if path.endswith(".gz") else 1)
+    if count * width * (4 if binary else 2) > largest:
+        raise ValueError(f"it is too small for the {count:,} x {width:,} numbers that its first line promises")
 
 
 def _has_head(path: str) -> bool:

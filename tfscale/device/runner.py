@@ -4,8 +4,10 @@ Needs NumPy, ai-edge-litert and the library of the tokenizer. This is what runs 
 another platform does by hand: the file's signatures are described in `tfscale.device.decoder`.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from tfscale.device.suggest import Suggestion, suggest
 from tfscale.device.task import DeviceTask, DeviceWriter
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
 from tfscale.evaluation.generation import Generation, generate, stream
+from tfscale.fields import check_fields
 from tfscale.files import read_json, sha256_file
 from tfscale.score import Score, stream_starts, token_nll
 from tfscale.task_config import WRITTEN
@@ -26,6 +29,34 @@ from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 METADATA_FILE = "model.json"
 FORMAT_VERSION = 1
+_LOGGER = logging.getLogger("tfscale")
+
+
+@dataclass(frozen=True)
+class DescribedModel:
+    """What is read of the options of the model in model.json."""
+
+    sequence_length: int | None = None
+    stateful: bool = False
+
+
+@dataclass(frozen=True)
+class Description:
+    """What this module reads of model.json, which holds more. All of it may be missing but the version."""
+
+    format_version: int
+    file: str = ""
+    sha256: str = ""
+    format: str = ""
+    family: str = ""
+    tokenizer: str | None = None
+    tokenizer_digest: str | None = None
+    model: DescribedModel = field(default_factory=DescribedModel)
+    end_id: int | None = None
+    vocabulary_size: int | None = None
+    bytes_per_token: int | None = None
+    cloze: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 class DeviceModel:
@@ -235,6 +266,10 @@ def _read_metadata(path: str) -> dict[str, Any]:
     if not isinstance(metadata, dict) or metadata.get("format_version") != FORMAT_VERSION:
         found = metadata.get("format_version") if isinstance(metadata, dict) else type(metadata).__name__
         raise ExportError(f"{path} has format_version {found!r}; this version of tfscale reads {FORMAT_VERSION}")
+    check_fields(Description, metadata, path, ExportError, others=True)
+    for name in ("file", "tokenizer"):
+        if (named := metadata.get(name)) and os.path.basename(named) != named:
+            raise ExportError(f"{path}: {name} should be a name in the same folder; received {named!r}")
     return metadata
 
 
@@ -251,11 +286,22 @@ def _check_file(path: str, metadata: dict[str, Any]) -> None:
 
 
 def check_digest(path: str, metadata: dict[str, Any]) -> None:
-    """Refuses a file that is not the one that its description was written for."""
-    if metadata.get("file") != os.path.basename(path):
-        return
+    """Refuses a file that is not the one that its description was written for.
+
+    A file that lies beside no description, or beside that of another one, cannot be checked: damage in its weights
+    would go unnoticed. That is said by a warning of the logger `tfscale`. Where the described file is not there, this
+    one is taken for it under another name.
+    """
     if not os.path.exists(path):
         raise ExportError(f"{path} is missing; keep the export folder together")
+    named = metadata.get("file")
+    described = os.path.join(os.path.dirname(path), named) if named else ""
+    if "sha256" not in metadata or (named != os.path.basename(path) and os.path.exists(described)):
+        _LOGGER.warning(
+            "%s cannot be checked for damage: no %s beside it has its SHA-256; keep the export folder together",
+            path, METADATA_FILE,
+        )  # fmt: skip
+        return
     if "sha256" in metadata and (digest := sha256_file(path)) != metadata["sha256"]:
         raise ExportError(
             f"{path} is damaged or was replaced: its SHA-256 is {digest[:12]}..., "

@@ -66,6 +66,11 @@ class ScoringModel:
         self._score = ScoreSignature(path, threads, xnnpack)
         self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
         self.sequence_length, self.vocabulary_size = self._score.sequence_length, self._score.classes
+        if not 0 <= metadata.get("end_id", -1) < self.vocabulary_size:
+            raise ExportError(
+                f"{path} has {self.vocabulary_size} tokens, and the end token in its description is "
+                f"{metadata.get('end_id')!r}"
+            )
 
     def logits(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Logits (n, V) float32 after each of n ids, 1 <= n <= T; end tokens fill the window up."""

@@ -7,9 +7,9 @@ import numpy as np
 
 from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.scorer import ScoreSignature
-from tfscale.task_config import TaskConfig
+from tfscale.errors import ExportError
 from tfscale.tasks.beams import beam_search
-from tfscale.tasks.predictor import TaskPredictor, build_encoder
+from tfscale.tasks.predictor import TaskPredictor, read_task
 from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.text.tokenizers import Tokenizer
 
@@ -34,8 +34,8 @@ class _TaskFile(TaskPredictor):
     def __init__(
         self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
     ):
-        config = TaskConfig(**metadata["config"])
-        super().__init__(build_encoder(config, tokenizer, metadata), config)
+        config, encoder = read_task(metadata, tokenizer, f"the description of {path}", ExportError)
+        super().__init__(encoder, config)
         self._file = self.runner(path, threads, xnnpack)
         self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
 

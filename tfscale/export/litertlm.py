@@ -5,7 +5,6 @@ takes files with key-value caches, so a Transformer of ours; and tokenizers of S
 """
 
 import os
-import tempfile
 from typing import Any
 
 from tfscale.device import load
@@ -13,6 +12,7 @@ from tfscale.device.bundle import BundleModel
 from tfscale.errors import ExportError
 from tfscale.export.limits import Checks
 from tfscale.export.parity import GREEDY_TOKENS
+from tfscale.scratch import scratch_folder
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.bpe import BytePairTokenizer, byte_characters
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
@@ -56,7 +56,7 @@ def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, ou
     """
     from litert_lm_builder import litertlm_builder as builder
 
-    with tempfile.TemporaryDirectory(prefix="tfscale-bundle-") as folder:
+    with scratch_folder("tfscale-bundle-") as folder:
 
         def write(name: str, content: bytes) -> str:
             path = os.path.join(folder, name)

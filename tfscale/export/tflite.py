@@ -30,6 +30,7 @@ from tfscale.export.flatbuffer import (
 from tfscale.models import Network
 from tfscale.models.decoding import CachedModel
 from tfscale.models.weight_formats import BLOCKS, stored_bytes
+from tfscale.scratch import scratch_folder
 
 _IN_INT4: dict[Quantization, dict[str, str]] = {
     "int8": {},
@@ -170,7 +171,7 @@ def _to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf
     module = module or tf.Module()
     # The converter finds variables through the module; it does not see those inside Keras's own variables.
     module.weights = [weight.value for weight in network.weights]
-    with tempfile.TemporaryDirectory(prefix="tfscale-export-") as directory:
+    with scratch_folder("tfscale-export-") as directory:
         tf.saved_model.save(module, directory, signatures=functions)
         converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=list(functions))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

@@ -11,14 +11,15 @@ Shapes: M tokens, U n-grams of an order.
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import IO, Any
 
 import numpy as np
 
 from tfscale.errors import DataError
+from tfscale.scratch import scratch_folder
 
 NOT_COUNTED = np.uint32(0xFFFFFFFF)
 """In the place of a number: the n-gram that ends at this token would begin in another document."""
@@ -55,6 +56,7 @@ def count_ngrams(
     threads: int = 0,
     run_tokens: int = RUN_TOKENS,
     progress: Callable[[str], None] | None = None,
+    beside: str = "",
 ) -> Iterator[list[Counts]]:
     """Counts the n-grams of orders 1 to `order`; the arrays lie in a temporary folder that ends with the block.
 
@@ -66,19 +68,21 @@ def count_ngrams(
         threads: how many sort at the same time; 0 takes one per core. NumPy sorts without Python's lock.
         run_tokens: tokens that a thread sorts at once.
         progress: is called with what is done.
+        beside: a local folder beside which the arrays lie; without it, in the system's temporary folder.
 
     Yields:
         One `Counts` per order.
 
     Raises:
         DataError: no token, or one that is not in the vocabulary.
+        TfscaleError: the disk is full.
 
     Example:
         with count_ngrams([tokens], order=3, vocabulary_size=256, end_id=0) as counts:
             model = estimate(counts, vocabulary_size=256, end_id=0)
     """
     note = progress or (lambda text: None)
-    with tempfile.TemporaryDirectory(prefix="tfscale-ngram-") as folder:
+    with scratch_folder("tfscale-ngram-", beside) as folder:
         tokens = _write_tokens(blocks, os.path.join(folder, "tokens"), vocabulary_size)
         note(f"{len(tokens):,} tokens")
         unigrams = sum(np.bincount(tokens[at : at + run_tokens], minlength=vocabulary_size)
@@ -104,6 +108,22 @@ def count_ngrams(
         levels.clear()
 
 
+def append(file: IO[bytes], values: np.ndarray) -> None:
+    """Writes an array's bytes; `ndarray.tofile` would not say why it could not."""
+    file.write(np.ascontiguousarray(values).data)
+
+
+def new_file(path: str, dtype: Any, size: int) -> np.ndarray:
+    """A new array (size,) in a file that has its room on the disk: a full one would else kill the process on use."""
+    if not size:
+        return np.empty(0, dtype)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size * np.dtype(dtype).itemsize)
+        return np.memmap(path, dtype, "r+", shape=(size,))
+    return np.memmap(path, dtype, "w+", shape=(size,))
+
+
 def _write_tokens(blocks: Iterable[np.ndarray], path: str, vocabulary_size: int) -> np.ndarray:
     dtype = np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
     total = 0
@@ -114,7 +134,7 @@ def _write_tokens(blocks: Iterable[np.ndarray], path: str, vocabulary_size: int)
                 raise DataError(
                     f"token ids must be 0 to {vocabulary_size - 1}; received {block.min()} to {block.max()}"
                 )
-            block.astype(dtype).tofile(file)
+            append(file, block.astype(dtype))
             total += block.size
     if not total:
         raise DataError("there are no tokens to count; give text of 1 token or more")
@@ -151,7 +171,7 @@ class _Level:
         self.k, self.tokens, self.before, self.bits, self.end_id = k, tokens, numbers, bits, end_id
         self.path = os.path.join(folder, f"runs{k}")
         # Of the n-gram that ends at each token: its place in its run, later its number among all of the order.
-        self.numbers = np.memmap(f"{self.path}.numbers", np.uint32, "w+", shape=tokens.shape)
+        self.numbers = new_file(f"{self.path}.numbers", np.uint32, len(tokens))
 
     def count_run(self, start: int, length: int) -> _Run:
         tokens = np.asarray(self.tokens[start : start + length])
@@ -173,8 +193,9 @@ class _Level:
         local[counted] = places
         self.numbers[start : start + len(tokens)] = local
         run = _Run(start, len(tokens), f"{self.path}.{start}", len(unique))
-        unique.tofile(f"{run.path}.keys")
-        counts.astype(np.int64).tofile(f"{run.path}.counts")
+        for name, values in (("keys", unique), ("counts", counts.astype(np.int64))):
+            with open(f"{run.path}.{name}", "wb") as file:
+                append(file, values)
         return run
 
     def number_run(self, run: _Run, keys: np.ndarray) -> None:
@@ -200,8 +221,8 @@ def _merge(runs: list[_Run], path: str) -> Counts:
             order = np.argsort(keys, kind="stable")
             keys, counts = keys[order], counts[order]
             first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.empty(0, int)
-            keys[first].tofile(key_file)
-            (np.add.reduceat(counts, first) if len(first) else counts).astype(np.int64).tofile(count_file)
+            append(key_file, keys[first])
+            append(count_file, (np.add.reduceat(counts, first) if len(first) else counts).astype(np.int64))
             size += len(first)
     if not size:
         return Counts(np.empty(0, np.uint64), np.empty(0, np.int64))

@@ -7,16 +7,15 @@ Shapes: U n-grams of an order.
 """
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tfscale.errors import ConfigError
-from tfscale.ngram.count import Counts, token_bits
+from tfscale.ngram.count import Counts, new_file, token_bits
 from tfscale.ngram.model import Level, NGramModel
+from tfscale.scratch import scratch_folder
 
 FALLBACK = (0.5, 1.0, 1.5)
 """Discounts of n-grams that count 1, 2 and more, where an order has too few n-grams to estimate them."""
@@ -35,7 +34,7 @@ class _Order:
 
 
 def estimate(
-    counts: Sequence[Counts], *, vocabulary_size: int, end_id: int, min_counts: Sequence[int] = ()
+    counts: Sequence[Counts], *, vocabulary_size: int, end_id: int, min_counts: Sequence[int] = (), beside: str = ""
 ) -> NGramModel:
     """A model from the counts of `count_ngrams`.
 
@@ -46,6 +45,8 @@ def estimate(
         min_counts: the least count of the n-grams that are kept, by order; the last one holds for the orders above it.
             The mass of those that are not kept goes to the shorter n-grams. It must not fall from order to order.
 
+        beside: as in `count_ngrams`.
+
     Raises:
         ConfigError: `min_counts` falls, or drops unigrams.
 
@@ -54,7 +55,7 @@ def estimate(
     """
     least = _least_counts(min_counts, len(counts))
     bits = np.uint64(token_bits(vocabulary_size))
-    with tempfile.TemporaryDirectory(prefix="tfscale-estimate-") as folder:
+    with scratch_folder("tfscale-estimate-", beside) as folder:
         orders = _with_suffixes(counts, bits, end_id, folder)
         adjusted = _adjusted(orders[0], orders[1] if len(orders) > 1 else None)
         discounted = adjusted - _discounts(adjusted)[np.minimum(adjusted, 3)]
@@ -92,7 +93,7 @@ def _smooth(
         taken[span] += np.bincount(places - first, discounted * kept[part])
     # A context that nothing follows gives all of its mass to the shorter one.
     backoff = np.where(total > 0, 1 - taken / np.maximum(total, 1), 1.0)
-    probabilities = _in_file(path, np.float64, len(order.keys))
+    probabilities = new_file(path, np.float64, len(order.keys))
     for part in _parts(len(order.keys)):
         places = (order.keys[part] >> bits).astype(np.int64)
         discounted = adjusted[part] - discounts[np.minimum(adjusted[part], 3)]
@@ -117,7 +118,7 @@ def _with_suffixes(counts: Sequence[Counts], bits: np.uint64, end_id: int, folde
     mask = (np.uint64(1) << bits) - np.uint64(1)
     for k, level in enumerate(counts[1:], 2):
         below, size = orders[-1], len(level.keys)
-        suffixes, begins = _in_file(_path(folder, "s", k), np.uint32, size), np.empty(size, bool)
+        suffixes, begins = new_file(_path(folder, "s", k), np.uint32, size), np.empty(size, bool)
         for part in _parts(size):
             keys = level.keys[part]
             contexts, tokens = (keys >> bits).astype(np.int64), keys & mask
@@ -142,10 +143,6 @@ def _adjusted(order: _Order, above: _Order | None) -> np.ndarray:
 
 def _path(folder: str, name: str, k: int) -> str:
     return os.path.join(folder, f"{name}{k}")
-
-
-def _in_file(path: str, dtype: Any, size: int) -> np.ndarray:
-    return np.memmap(path, dtype, "w+", shape=(size,)) if size else np.empty(0, dtype)
 
 
 def _parts(size: int) -> Iterator[slice]:

@@ -6,7 +6,6 @@ to find one is a binary search, for all tokens of a text at once.
 Shapes: V vocabulary, N order, U n-grams of an order, M tokens.
 """
 
-import json
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,7 +16,10 @@ from typing import IO, Any
 import numpy as np
 
 from tfscale.errors import DataError, ExportError, PromptError
+from tfscale.fields import from_fields
+from tfscale.json_text import parse_json, to_json
 from tfscale.ngram.count import token_bits
+from tfscale.npz import read_npz
 from tfscale.score import Score
 
 FORMAT_VERSION = 1
@@ -191,7 +193,7 @@ class NGramModel:
                     arrays[f"{name}_{k}"] = values
         described = {"format_version": FORMAT_VERSION, "order": self.order, "vocabulary_size": self.vocabulary_size,
                      "end_id": self.end_id}  # fmt: skip
-        np.savez(file, description=np.frombuffer(json.dumps(described).encode(), np.uint8), **arrays)
+        np.savez(file, description=np.frombuffer(to_json(described).encode(), np.uint8), **arrays)
 
     @classmethod
     def load(cls, path: str) -> "NGramModel":
@@ -202,28 +204,37 @@ class NGramModel:
         """
         try:
             # Opened here: NumPy leaves a file open that it finds damaged.
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                described = json.loads(arrays["description"].tobytes())
-                if described["format_version"] != FORMAT_VERSION:
-                    raise ExportError(
-                        f"{path} has format_version {described['format_version']}; this version of tfscale reads "
-                        f"{FORMAT_VERSION}"
-                    )
-                size, order = described["vocabulary_size"], described["order"]
-                bits = np.uint64(token_bits(size))
-                levels = []
-                keys = np.arange(size, dtype=np.uint64)
-                for k in range(1, order + 1):
-                    if k > 1:
-                        contexts = np.repeat(np.arange(len(keys), dtype=np.uint64), arrays[f"children_{k}"])
-                        keys = (contexts << bits) | arrays[f"tokens_{k}"].astype(np.uint64)
-                    backoffs = _values(arrays, "backoffs", k) if k < order else np.zeros(len(keys), np.float32)
-                    levels.append(Level(keys, _values(arrays, "probabilities", k), backoffs))
+            with open(path, "rb") as file:
+                arrays = read_npz(file)
+            described = parse_json(arrays["description"].tobytes())
+            version = described.get("format_version") if isinstance(described, dict) else None
+            if version != FORMAT_VERSION:
+                raise ExportError(
+                    f"{path} has format_version {version}; this version of tfscale reads {FORMAT_VERSION}"
+                )
+            found = from_fields(_Description, described, "its description")
+            size, order = found.vocabulary_size, found.order
+            _require(order >= 1 and 0 <= found.end_id < size, "its order, vocabulary and end token")
+            bits = np.uint64(token_bits(size))
+            probabilities = _values(arrays, "probabilities", 1)
+            _require(len(probabilities) == size <= 1 << 32, "its vocabulary")
+            keys = np.arange(size, dtype=np.uint64)
+            levels = []
+            for k in range(1, order + 1):
+                if k > 1:
+                    keys = _keys(arrays, k, len(keys), size, bits)
+                    probabilities = _values(arrays, "probabilities", k)
+                backoffs = _values(arrays, "backoffs", k) if k < order else np.zeros(len(keys), np.float32)
+                _require(len(probabilities) == len(backoffs) == len(keys), f"the {k}-grams")
+                levels.append(Level(keys, probabilities, backoffs))
         except ExportError:
             raise
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ExportError(f"{path} is not an n-gram model, or is damaged ({str(error).splitlines()[0]})") from error
-        return cls(levels, size, described["end_id"])
+        except (
+            OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, DataError,
+        ) as error:  # fmt: skip
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise ExportError(f"{path} is not an n-gram model, or is damaged ({reason})") from error
+        return cls(levels, size, found.end_id)
 
 
 class NGramDecoder:
@@ -265,10 +276,44 @@ def _smallest(values: np.ndarray) -> np.ndarray:
     return values.astype(np.min_scalar_type(int(values.max())) if values.size else np.uint8)
 
 
-def _values(arrays: Any, name: str, k: int) -> np.ndarray:
-    if f"{name}_{k}" in arrays:
-        return arrays[f"{name}_{k}"]
-    return arrays[f"{name}_{k}_values"][arrays[f"{name}_{k}_codes"]]
+@dataclass(frozen=True)
+class _Description:
+    """What a file says of itself."""
+
+    format_version: int
+    order: int
+    vocabulary_size: int
+    end_id: int
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(f"{what} cannot be")
+
+
+def _keys(arrays: dict[str, np.ndarray], k: int, contexts: int, vocabulary_size: int, bits: np.uint64) -> np.ndarray:
+    """The keys (U,) of order k > 1: the number of each n-gram's context, and its last token."""
+    children, tokens = arrays[f"children_{k}"], arrays[f"tokens_{k}"]
+    for values in (children, tokens):
+        _require(values.ndim == 1 and values.dtype.kind == "u", f"the {k}-grams")
+    # Compared one by one first: their sum could overflow.
+    _require(len(children) == contexts and (not contexts or children.max() <= len(tokens)), f"the {k}-grams")
+    _require(int(children.sum(dtype=np.uint64)) == len(tokens), f"the {k}-grams")
+    _require(not len(tokens) or tokens.max() < vocabulary_size, f"the tokens of {k}-grams")
+    keys = (np.repeat(np.arange(contexts, dtype=np.uint64), children) << bits) | tokens.astype(np.uint64)
+    _require(bool((keys[1:] > keys[:-1]).all()), f"the order of the {k}-grams")
+    return keys
+
+
+def _values(arrays: dict[str, np.ndarray], name: str, k: int) -> np.ndarray:
+    """Logarithms (U,) of an order, as they are or by a codebook."""
+    values = arrays.get(f"{name}_{k}")
+    if values is None:
+        book, codes = arrays[f"{name}_{k}_values"], arrays[f"{name}_{k}_codes"]
+        _require(codes.dtype.kind == "u" and (not codes.size or codes.max() < len(book)), f"the codes of {k}-grams")
+        values = book[codes]
+    _require(values.ndim == 1 and values.dtype.kind == "f" and not np.isnan(values).any(), f"the {name} of {k}-grams")
+    return values
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

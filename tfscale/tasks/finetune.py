@@ -7,27 +7,31 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from tfscale import __version__
 from tfscale.config import TrainConfig, TransformerConfig, to_dict
 from tfscale.errors import ConfigError, DataError
 from tfscale.files import atomic_directory, claim_directory, write_json
+from tfscale.run_lock import only_writer
 from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.encoding import ANSWER_TAGS
 from tfscale.tasks.examples import OUTSIDE, Example, read_examples
+from tfscale.tasks.fitting import Task, fit, unfinished_folder
 from tfscale.tasks.metrics import baseline, check_metrics, task_metrics
 from tfscale.tasks.model import TASK_FILE, TaskModel
 from tfscale.tasks.network import task_network
 from tfscale.tasks.predictor import Encoder, build_encoder, describe_encoder
 from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.tasks.text_network import text_lengths, text_network
+from tfscale.temporary import remove_tree
+from tfscale.training.checkpoint import array_digest
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.run_folder import Run, load_run, save_network
 from tfscale.training.schedule import build_optimizer
 from tfscale.training.strategy import strategy
 
+FILES = ("train", "validation", "test")
 HELD_OUT = 0.1
 """Part of the training examples that validates where there are no validation files."""
 
@@ -44,11 +48,13 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
         What is also written to OUTPUT/summary.json: `task`, `labels`, `examples` (of each split), `epochs`,
         `parameters`, `trained_parameters`, `seconds`, and `validation` and `test`, each with the task's metrics and
         those of `baseline`; of a task that writes texts also `architecture`, and `cut`, of each split how many sources
-        and targets were too long.
+        and targets were too long. If a signal stopped it: `task`, `output`, `interrupted`, which names the signal, and
+        `steps`; the same call goes on from there.
 
     Raises:
         DataError: files that do not fit the task; the message names the line.
-        ConfigError: options that do not fit the run, or a package that its metrics need is not installed.
+        ConfigError: options that do not fit the run, a package that its metrics need is not installed, or another
+            process writes to the same folder.
 
     Example:
         finetune("run", TaskConfig(task="classify", output="task", train=["train.csv"]))["validation"]["f1"]
@@ -58,7 +64,6 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
     splits = _read(config)
     run = load_run(run) if isinstance(run, str) else run
     labels = _labels(config, splits["train"])
-    several = bool(config.labels_separator)
     writes = config.task in WRITTEN
     lengths = text_lengths(run, config) if writes else {"sequence_length": _length(run, config)}
     encoder = build_encoder(config, run.tokenizer, {"labels": labels, **lengths})
@@ -66,14 +71,17 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
     chosen = strategy(config.strategy)
     replicas = chosen.num_replicas_in_sync
     batch = math.ceil(config.global_batch_size / replicas) * replicas
-    train_arrays = _balanced(arrays["train"], splits["train"], config)
-    steps = math.ceil(len(train_arrays[0]) / batch)
+    fitted = Task(
+        _balanced(arrays["train"], splits["train"], config), arrays["validation"], batch, config.epochs,
+        config.patience, config.seed,
+    )  # fmt: skip
+    total = fitted.steps * config.epochs
     began = time.perf_counter()
     with chosen.scope():
         network = (text_network if writes else task_network)(run, config, encoder)
         model = LanguageModel(network)
         options = TrainConfig(
-            steps=steps * config.epochs, warmup_steps=max(1, steps * config.epochs // 10), weight_decay=0.01,
+            steps=total, warmup_steps=max(1, total // 10), weight_decay=0.01,
             learning_rate=config.learning_rate,
         )  # fmt: skip
         model.compile(build_optimizer(options, network), seed=config.seed)
@@ -81,39 +89,46 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
     kind = encoder.architecture if isinstance(encoder, SequenceEncoder) else f"{len(labels)} labels"
     note(f"{config.task}: {len(splits['train']):,} examples, {kind}, {trained:,} weights to train")
     cut = _cut(encoder, splits, note)
-    stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.patience, restore_best_weights=True)
-    history = model.fit(
-        _dataset(train_arrays, batch, config.seed), epochs=config.epochs, steps_per_epoch=steps, verbose=0,
-        validation_data=_dataset(arrays["validation"], batch), callbacks=[stop, _Notes(note)], steps_per_call=steps,
-        checked=True,
-    )  # fmt: skip
-    found = TaskModel(config.output, network, encoder, config)
-    summary: dict[str, Any] = {
-        "task": config.task, "labels": labels, "examples": {name: len(rows) for name, rows in splits.items()},
-        "epochs": len(history.history["loss"]), "parameters": network.count_params(), "trained_parameters": trained,
-        "seconds": time.perf_counter() - began,
-    }  # fmt: skip
-    if cut:
-        summary |= {"architecture": kind, "cut": cut}
-    guess = baseline(config.task, splits["train"], labels, several)
-    for name in ("validation", "test"):
-        if name in splits:
-            rows = splits[name]
-            summary[name] = found.score(rows) | {
-                "baseline": task_metrics(config.task, rows, guess(rows), labels, several)
-            }
-    _write(found, run, summary)
+    folder = unfinished_folder(config.output)
+    with only_writer(folder, "written"):
+        done = fit(model, fitted, folder, _begun(config, run, arrays), note)
+        if done.interrupted:
+            return {"task": config.task, "output": config.output, "interrupted": done.interrupted, "steps": done.steps}
+        summary: dict[str, Any] = {
+            "task": config.task, "labels": labels, "examples": {name: len(rows) for name, rows in splits.items()},
+            "epochs": done.epochs, "parameters": network.count_params(), "trained_parameters": trained,
+            "seconds": time.perf_counter() - began,
+        }  # fmt: skip
+        if cut:
+            summary |= {"architecture": kind, "cut": cut}
+        found = TaskModel(config.output, network, encoder, config)
+        summary |= _scores(found, splits)
+        _write(found, run, summary)
+    remove_tree(folder)
     return {**summary, "output": config.output}
 
 
-class _Notes(keras.callbacks.Callback):
-    def __init__(self, note: Callable[[str], None]):
-        super().__init__()
-        self.note = note
+def _begun(config: TaskConfig, run: Run, arrays: dict[str, tuple[np.ndarray, ...]]) -> dict[str, Any]:
+    """What the weights depend on: a state that was begun with anything else is of no use."""
+    examples = {f"{split}/{place}": part for split in ("train", "validation") for place, part in
+                enumerate(arrays[split])}  # fmt: skip
+    options = {name: value for name, value in to_dict(config).items() if name not in ("output", *FILES)}
+    return {
+        "options": options, "run": run.weights_digest, "examples": array_digest(examples),
+        "tfscale_version": __version__,
+    }  # fmt: skip
 
-    def on_epoch_end(self, epoch, logs=None):
-        logs = logs or {}
-        self.note(f"pass {epoch + 1}: loss {logs['loss']:.4f}, validation loss {logs['val_loss']:.4f}")
+
+def _scores(found: TaskModel, splits: dict[str, list[Example]]) -> dict[str, Any]:
+    """The task's metrics on the held-out splits, beside those of the baseline."""
+    task, labels, several = found.config.task, found.encoder.labels, bool(found.config.labels_separator)
+    guess = baseline(task, splits["train"], labels, several)
+    return {
+        name: found.score(splits[name])
+        | {"baseline": task_metrics(task, splits[name], guess(splits[name]), labels, several)}
+        for name in ("validation", "test")
+        if name in splits
+    }
 
 
 def _read(config: TaskConfig) -> dict[str, list[Example]]:
@@ -209,17 +224,6 @@ def _balanced(
         chosen.append(np.concatenate([places, rng.choice(places, counts.max() - len(places))]))
     order = np.concatenate(chosen)
     return ids[order], targets[order], weights[order]
-
-
-def _dataset(arrays: tuple[np.ndarray, ...], batch: int, seed: int | None = None) -> tf.data.Dataset:
-    """Batches of one shape; rows of weight 0 fill the last one."""
-    missing = -len(arrays[0]) % batch
-    padded = tuple(np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) for part in arrays)
-    dataset = tf.data.Dataset.from_tensor_slices(padded)
-    if seed is not None:
-        dataset = dataset.shuffle(len(padded[0]), seed=seed, reshuffle_each_iteration=True)
-        return dataset.batch(batch, drop_remainder=True).repeat()
-    return dataset.batch(batch, drop_remainder=True)
 
 
 def _write(model: TaskModel, run: Run, summary: dict[str, Any]) -> None:

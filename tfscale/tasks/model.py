@@ -7,16 +7,17 @@ import numpy as np
 import tensorflow as tf
 
 import tfscale.models as models
-from tfscale.errors import CheckpointError
+from tfscale.errors import CheckpointError, DataError
 from tfscale.files import read_json
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM
 from tfscale.task_config import TaskConfig
 from tfscale.tasks.network import TaskNetwork
-from tfscale.tasks.predictor import Encoder, TaskPredictor, build_encoder
+from tfscale.tasks.predictor import Encoder, TaskPredictor, read_task
 from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.tasks.writing import BeamWriter, GreedyWriter
 from tfscale.text.tokenizers import load_tokenizer
+from tfscale.training.run_folder import load_network
 
 TASK_FILE = "task.json"
 _BATCH = 32
@@ -57,10 +58,9 @@ def load_task(directory: str) -> TaskModel:
     # Keras finds the classes of networks that are imported.
     own = {kind.__name__: kind for kind in (TaskNetwork, PrefixLM, EncoderDecoder)}
     classes = {**own, **{kind.__name__: kind for kind in models.network_classes()}}
-    described = read_json(path, "the description of the task")
     try:
-        network = keras.saving.load_model(os.path.join(directory, "model.keras"), compile=False, custom_objects=classes)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{directory}/model.keras is damaged ({str(error).splitlines()[0]})") from error
-    config = TaskConfig(**described["config"])
-    return TaskModel(directory, network, build_encoder(config, load_tokenizer(directory), described), config)
+        described = read_json(path, "the description of the task")
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
+    config, encoder = read_task(described, load_tokenizer(directory), path, CheckpointError)
+    return TaskModel(directory, load_network(os.path.join(directory, "model.keras"), classes), encoder, config)

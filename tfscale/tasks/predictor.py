@@ -3,11 +3,13 @@
 import abc
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tfscale.errors import ConfigError, check_range
+from tfscale.errors import ConfigError, TfscaleError, check_range
+from tfscale.fields import check_fields, from_fields
 from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.examples import Example, read_examples
@@ -30,6 +32,39 @@ def build_encoder(config: TaskConfig, tokenizer: Tokenizer, described: dict[str,
         return SequenceEncoder(config.task, tokenizer, config.architecture or "prefix", *lengths)
     several = bool(config.labels_separator)
     return TaskEncoder(config.task, tokenizer, described["labels"], described["sequence_length"], several)
+
+
+@dataclass(frozen=True)
+class TaskDescription:
+    """What a file must say of a model of a task; it may say more."""
+
+    config: dict[str, Any]
+    labels: list[str]
+    sequence_length: int
+    source_length: int | None = None
+    target_length: int | None = None
+
+
+def read_task(
+    described: Any, tokenizer: Tokenizer, where: str, error: type[TfscaleError]
+) -> tuple[TaskConfig, Encoder]:
+    """The options and the encoder of a task, from the description in its folder.
+
+    Args:
+        described: what was read.
+        tokenizer: the model's.
+        where: names the file for the error.
+        error: the class of the error.
+
+    Raises:
+        TfscaleError: of that class: the description is damaged.
+    """
+    check_fields(TaskDescription, described, where, error, others=True)
+    config = from_fields(TaskConfig, described["config"], f"{where}: config", error)
+    for name in ("source_length", "target_length") if config.task in WRITTEN else ("sequence_length",):
+        if (described.get(name) or 0) < 1:
+            raise error(f"{where}: {name} should be 1 or more; received {described.get(name)!r}")
+    return config, build_encoder(config, tokenizer, described)
 
 
 def describe_encoder(encoder: Encoder) -> dict[str, Any]:

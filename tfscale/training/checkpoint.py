@@ -6,7 +6,6 @@ validation loss.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import CheckpointError
-from tfscale.files import atomic_write, is_remote, open_file
+from tfscale.files import atomic_write, is_remote, open_file, remove_leftovers
+from tfscale.json_text import parse_json, to_json
+from tfscale.npz import read_npz
 
 FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")
@@ -41,6 +42,8 @@ class Checkpoints:
 
     def __init__(self, directory: str, keep: int = 2):
         self.directory, self.keep = directory, keep
+        self.restored: dict[str, Any] = {}
+        """The description in the checkpoint that `restore_latest` took; empty before, and where there was none."""
 
     def path(self, step: int) -> str:
         """File of the checkpoint at a step."""
@@ -64,10 +67,7 @@ class Checkpoints:
         for old in self.steps()[: -self.keep]:
             tf.io.gfile.remove(self.path(old))
         if not is_remote(self.directory):
-            # What a process left behind that was killed while it wrote.
-            for name in os.listdir(self.directory):
-                if ".npz.tmp-" in name:
-                    os.remove(os.path.join(self.directory, name))
+            remove_leftovers(self.directory)
         return self.path(step)
 
     def restore_latest(self, state: dict[str, tf.Variable]) -> tuple[int, list[str]]:
@@ -88,6 +88,7 @@ class Checkpoints:
                 damaged.append(str(error))
                 continue
             assign_arrays(self.path(step), arrays, state)
+            self.restored = meta
             return int(meta["step"]), damaged
         if steps:
             raise CheckpointError(f"no checkpoint in {self.directory} is whole: {'; '.join(damaged)}")
@@ -128,7 +129,7 @@ def network_state(network: keras.Model) -> dict[str, tf.Variable]:
 def write_arrays(path: str, state: dict[str, tf.Variable], meta: dict[str, Any]) -> None:
     """Writes named variables and a JSON description to one .npz file."""
     arrays = {name: np.asarray(variable.numpy()) for name, variable in state.items()}
-    text = json.dumps({**meta, "format_version": FORMAT_VERSION, "digest": array_digest(arrays)}).encode()
+    text = to_json({**meta, "format_version": FORMAT_VERSION, "digest": array_digest(arrays)}).encode()
     content = {"meta": np.frombuffer(text, np.uint8), **arrays}
     if not is_remote(path):
         with atomic_write(path) as file:
@@ -158,16 +159,18 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         CheckpointError: the file is damaged, or was written by a newer version.
     """
     try:
-        with open_file(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        meta = json.loads(arrays.pop("meta").tobytes())
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+        with open_file(path, "rb") as file:
+            arrays = read_npz(file)
+        meta = parse_json(arrays.pop("meta").tobytes())
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged ({error})") from error
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"checkpoint {path} is damaged (its description is a {type(meta).__name__})")
     if meta.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"checkpoint {path} has format version {meta.get('format_version')}; this tfscale reads {FORMAT_VERSION}"
         )
-    if meta["digest"] != array_digest(arrays):
+    if meta.get("digest") != array_digest(arrays):
         raise CheckpointError(f"checkpoint {path} is damaged (its arrays do not have the digest written with them)")
     return arrays, meta
 

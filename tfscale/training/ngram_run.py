@@ -11,12 +11,13 @@ from tfscale.config import NGramConfig, to_dict
 from tfscale.data.manifest import Manifest
 from tfscale.data.tokens import PART_TOKENS, token_blocks
 from tfscale.errors import ConfigError
-from tfscale.files import TRAINED_FILES, atomic_write, claim_directory, write_json
+from tfscale.files import TRAINED_FILES, atomic_write, claim_directory, exists, write_json
 from tfscale.ngram import NGramModel, count_ngrams, estimate, read_arpa
 from tfscale.ngram.files import MODEL_FILE, describe, write_model
 from tfscale.progress import ProgressLine
+from tfscale.run_lock import only_writer
 from tfscale.score import Score
-from tfscale.text.tokenizers import load_tokenizer
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 
 def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool = True) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
     Raises:
         ConfigError: another vocabulary size than the data's.
         DataError: the data folder or the ARPA file is missing, damaged, or does not fit.
+        TfscaleError: the disk is full.
 
     Example:
         train_ngram(NGramConfig(order=5), data="data", output="run")
@@ -48,6 +50,14 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
             "leave the option out to take the data's"
         )
     claim_directory(output, "config.yaml", "a run folder", without=("model.keras", *TRAINED_FILES), remote=True)
+    with only_writer(output):
+        return _train(config, manifest, tokenizer, data, output, progress)
+
+
+def _train(
+    config: NGramConfig, manifest: Manifest, tokenizer: Tokenizer, data: str, output: str, progress: bool
+) -> dict[str, Any]:
+    size = manifest.vocabulary_size
     began = time.perf_counter()
     with ProgressLine("train", None, enabled=progress) as line:
         if config.arpa:
@@ -56,9 +66,12 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
         else:
             blocks = token_blocks(data, manifest, "train")
             with count_ngrams(
-                blocks, order=config.order, vocabulary_size=size, end_id=manifest.end_id, progress=line.note
-            ) as counts:
-                model = estimate(counts, vocabulary_size=size, end_id=manifest.end_id, min_counts=config.min_counts)
+                blocks, order=config.order, vocabulary_size=size, end_id=manifest.end_id, progress=line.note,
+                beside=output,
+            ) as counts:  # fmt: skip
+                model = estimate(
+                    counts, vocabulary_size=size, end_id=manifest.end_id, min_counts=config.min_counts, beside=output
+                )
         seconds = time.perf_counter() - began
         line.note(f"{sum(model.sizes):,} n-grams in {seconds:.1f} s")
         tokens = manifest.split("train").tokens
@@ -81,14 +94,22 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
         "data": data if "://" in data else os.path.abspath(data),
         "tokenizer_digest": manifest.tokenizer_digest,
     }
-    os.makedirs(output, exist_ok=True)
+    config_path = os.path.join(output, "config.yaml")
+    if not exists(config_path):
+        # First, because it is what shows that the folder is a run, should the rest find no room. That of an earlier run
+        # stays until its model is replaced.
+        _write_yaml(config_path, described)
     tokenizer.save(os.path.join(output, "tokenizer"))
     write_model(model, os.path.join(output, MODEL_FILE))
     write_json(os.path.join(output, "model.json"), describe(model, tokenizer, os.path.join(output, MODEL_FILE), "none"))
     write_json(os.path.join(output, "summary.json"), summary)
-    with atomic_write(os.path.join(output, "config.yaml"), "w") as file:
-        yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
+    _write_yaml(config_path, described)
     return summary
+
+
+def _write_yaml(path: str, described: dict[str, Any]) -> None:
+    with atomic_write(path, "w") as file:
+        yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
 
 
 def _score(model: NGramModel, data: str, manifest: Manifest, split: str) -> Score:

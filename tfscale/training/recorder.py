@@ -4,11 +4,11 @@ Every worker has a recorder and goes through the same motions, because validatio
 them; the chief alone writes.
 """
 
-import json
 import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,13 +18,22 @@ import tensorflow as tf
 from tfscale.config import TrainConfig
 from tfscale.files import atomic_write, open_file, read_json_lines
 from tfscale.heartbeat import beat
+from tfscale.interruption import ENDING, wanted
+from tfscale.json_text import to_json
 from tfscale.progress import ProgressLine
 from tfscale.training.checkpoint import Checkpoints, network_state, write_arrays
 from tfscale.training.language_model import LanguageModel
 
 
+def figures_of(described: Any) -> dict[str, float]:
+    """The finite numbers of a description, by name; none of anything else."""
+    items = described.items() if isinstance(described, dict) else ()
+    numbers = ((name, value) for name, value in items if isinstance(value, int | float))
+    return {name: value for name, value in numbers if math.isfinite(value)}
+
+
 class RunRecorder(keras.callbacks.Callback):
-    """Keras callback that keeps a run folder up to date and stops it cleanly on Ctrl-C and SIGTERM.
+    """Keras callback that keeps a run folder up to date and stops it cleanly on Ctrl-C, SIGTERM and SIGHUP.
 
     Args:
         directory: the run folder.
@@ -51,6 +60,9 @@ class RunRecorder(keras.callbacks.Callback):
         self.interrupted: str | None = None
         self.last_logs: dict[str, float] = {}
         self.best_loss, self.tokens = math.inf, 0
+        self.earlier: dict[str, float] = {}
+        """The `figures` of the checkpoint that the run goes on from."""
+        self._began: float | None = None
         # The first call compiles and fills the shuffle buffers; rates are of the calls after it where there are any.
         self._first: tuple[float, ...] | None = None
         self._sums = (0.0, 0.0, 0.0)
@@ -71,14 +83,33 @@ class RunRecorder(keras.callbacks.Callback):
         return model.train_step_runner
 
     def resume(self, step: int) -> None:
-        """Cuts the history back to a step and takes the token count and the best loss from what is left."""
+        """Goes on with the figures of the checkpoint at a step, and cuts the history back to that step.
+
+        Checkpoints of earlier versions lack the figures; the history has them, as far as it is whole.
+        """
         if not self.writes:
             return
-        lines = [entry for entry in read_json_lines(self.history_path) if entry["step"] <= step]
-        self.tokens = max((entry["tokens"] for entry in lines if "tokens" in entry), default=0)
-        self.best_loss = min((entry["val_loss"] for entry in lines if "val_loss" in entry), default=math.inf)
+        lines = [entry for entry in read_json_lines(self.history_path, self.progress.note) if entry["step"] <= step]
+        self.earlier = figures_of(self.checkpoints.restored.get("figures"))
+        tokens = [entry["tokens"] for entry in lines if entry.get("tokens") is not None]
+        losses = [entry["val_loss"] for entry in lines if entry.get("val_loss") is not None]
+        self.tokens = int(self.earlier.get("tokens", max(tokens, default=0)))
+        best = math.inf if self.earlier else min(losses, default=math.inf)
+        self.best_loss = self.earlier.get("best_loss", best)
         with atomic_write(self.history_path, "w") as file:
-            file.write("".join(json.dumps(entry) + "\n" for entry in lines))
+            file.write("".join(to_json(entry) + "\n" for entry in lines))
+
+    def figures(self) -> dict[str, float]:
+        """What the summary and a resumed run need to know of the steps so far."""
+        rate, waited = self.rates()
+        if self.compiled_only:
+            rate, waited = self.earlier.get("tokens_per_second", rate), self.earlier.get("input_wait_fraction", waited)
+        spent = time.perf_counter() - self._began if self._began is not None else 0.0
+        return {
+            "tokens": self.tokens, "best_loss": self.best_loss, "loss": self.last_logs.get("loss", math.nan),
+            "tokens_per_second": rate, "input_wait_fraction": waited,
+            "seconds": self.earlier.get("seconds", 0.0) + spent,
+        }  # fmt: skip
 
     @property
     def compiled_only(self) -> bool:
@@ -91,10 +122,11 @@ class RunRecorder(keras.callbacks.Callback):
         return tokens / seconds, waited / seconds
 
     def on_train_begin(self, logs=None):
+        self._began = time.perf_counter()
         if self.config.tensorboard and self.writes:
             self._writer = tf.summary.create_file_writer(os.path.join(self.directory, "tensorboard"))
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in filter(wanted, (signal.SIGINT, *ENDING)):
                 self._handlers[number] = signal.signal(number, self._on_signal)
 
     def on_train_end(self, logs=None):
@@ -142,7 +174,7 @@ class RunRecorder(keras.callbacks.Callback):
     def save(self, step: int) -> None:
         """Writes a checkpoint unless this step's is there already."""
         if self.writes and step != self._saved_step:
-            self.checkpoints.save(step, self.runner.state(), self.meta)
+            self.checkpoints.save(step, self.runner.state(), {**self.meta, "figures": self.figures()})
             self._saved_step = step
 
     def _validate(self, step: int, validate: Callable[[], tuple[float, float]]) -> None:
@@ -165,7 +197,7 @@ class RunRecorder(keras.callbacks.Callback):
         if not self.writes:
             return
         with open_file(self.history_path, "a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+            file.write(to_json({"step": step, **values}) + "\n")
         if self._writer is not None:
             with self._writer.as_default(step=step):
                 for name, value in values.items():

@@ -14,10 +14,11 @@ import tfscale.models as models
 from tfscale.config import BiLSTMConfig, ModelConfig, RecurrentConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors
-from tfscale.errors import CheckpointError, ConfigError, TrainingError
+from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
 from tfscale.files import claim_directory, write_json
 from tfscale.heartbeat import beat
 from tfscale.progress import ProgressLine
+from tfscale.run_lock import only_writer
 from tfscale.score import Score
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
@@ -25,7 +26,7 @@ from tfscale.training.checkpoint import Checkpoints, assign_arrays, network_stat
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.reading import Reading
-from tfscale.training.recorder import RunRecorder
+from tfscale.training.recorder import RunRecorder, figures_of
 from tfscale.training.run_folder import (
     SECTIONS,
     check_same_run,
@@ -70,7 +71,8 @@ def train(
         input_wait_fraction, validation (as `evaluate` gives it), completed, and more.
 
     Raises:
-        ConfigError: configs that contradict the data, the devices, or the earlier state of the run.
+        ConfigError: configs that contradict the data, the devices, or the earlier state of the run; or another process
+            that trains into the folder.
         DataError: the data folder is missing or damaged.
         CheckpointError: no checkpoint is whole, or they are of another model.
         TrainingError: the loss is no longer finite.
@@ -105,10 +107,12 @@ def train(
     step, workers = model.train_step_runner, model.workers
     assert step is not None
     workers.check_alike(_must_be_alike(described))
-    if workers.is_chief:
-        write_run_files(output, described, tokenizer)
-
-    with ProgressLine("train", train_config.steps, enabled=progress and workers.is_chief) as line:
+    with (
+        only_writer(output) if workers.is_chief else contextlib.nullcontext(),
+        ProgressLine("train", train_config.steps, enabled=progress and workers.is_chief) as line,
+    ):
+        if workers.is_chief:
+            write_run_files(output, described, tokenizer)
         line.note(
             f"{model_config.family} of {models.parameter_count(model_config):,} parameters on "
             f"{describe(chosen, train_config.strategy)}; "
@@ -167,10 +171,10 @@ def _finish(
     """Chooses the run's weights, writes model.keras and summary.json, and validates on the whole split."""
     model = recorder.model
     step = int(recorder.runner.step.numpy())
-    earlier = read_summary(output)
+    earlier = _figures_before(output, recorder, step if not seconds else -1)
     rate, waited = recorder.rates() if seconds else (None, None)
     if earlier.get("tokens_per_second") and (rate is None or recorder.compiled_only):
-        rate, waited = earlier["tokens_per_second"], earlier["input_wait_fraction"]
+        rate, waited = earlier["tokens_per_second"], earlier.get("input_wait_fraction")
     summary: dict[str, Any] = {
         "steps": step,
         "tokens": recorder.tokens,
@@ -202,6 +206,21 @@ def _finish(
     if model.workers.is_chief:
         write_json(os.path.join(output, "summary.json"), summary)
     return summary
+
+
+def _figures_before(output: str, recorder: RunRecorder, step: int) -> dict[str, float]:
+    """The figures of the run before it went on: of the summary where nothing was left to do, or of the checkpoint.
+
+    Args:
+        output: the run folder.
+        recorder: of the run, after `resume`.
+        step: where the run stands if it took no step now.
+    """
+    try:
+        summary = figures_of(read_summary(output))
+    except DataError:  # It is written anew, and must not stop a run that has come to its end.
+        summary = {}
+    return recorder.earlier if recorder.earlier and summary.get("steps") != step else summary
 
 
 def _best_weights(recorder: RunRecorder) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,13 @@ import yaml
 
 import tfscale.models as models
 from tfscale.compress_config import DistillConfig, PruneConfig, ShrinkConfig
-from tfscale.config import MODEL_CONFIGS, ModelConfig, TrainConfig, to_dict
+from tfscale.config import MODEL_CONFIGS, ModelConfig, NGramConfig, TrainConfig, to_dict
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError
-from tfscale.files import atomic_directory, atomic_write, open_file, read_json, write_json
+from tfscale.fields import from_fields
+from tfscale.files import atomic_directory, atomic_write, exists, is_remote, read_json, read_yaml, write_json
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
-from tfscale.yaml_text import load_yaml
 
 MAY_CHANGE = {
     "strategy", "xla", "validate_every", "validation_batches", "checkpoint_every", "log_every", "result", "tensorboard",
@@ -65,30 +66,71 @@ def load_run(directory: str) -> Run:
         logits = run.network(ids)
     """
     path = os.path.join(directory, "config.yaml")
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         raise CheckpointError(f"{directory} is not a run folder: it has no config.yaml")
-    with open_file(path, "r") as file:
-        config = load_yaml(file)
-    if config.get("model", {}).get("family") == "ngram":
-        raise CheckpointError(f"{directory} holds n-grams, not a network; evaluate, generate and export take it")
+    config = _read_config(path)
     model_path = os.path.join(directory, "model.keras")
-    if not tf.io.gfile.exists(model_path):
+    if config["model"].get("family") == NGramConfig.family:
+        if not exists(os.path.join(directory, "model.ngram")):
+            raise CheckpointError(f"{directory} has no model.ngram yet: run the same train command until it ends")
+        raise CheckpointError(f"{directory} holds n-grams, not a network; evaluate, generate and export take it")
+    if not exists(model_path):
         raise CheckpointError(f"{directory} has no model.keras yet: run the same train command until it ends")
-    try:
-        network = keras.saving.load_model(model_path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{model_path} is damaged ({str(error).splitlines()[0]})") from error
-    train_config = TrainConfig(**config["train"])
-    data = config.get("data")
+    train_config = from_fields(TrainConfig, config.get("train"), f"{path}: train", CheckpointError)
+    network = load_network(model_path)
+    if not isinstance(network, tuple(models.network_classes())):
+        raise CheckpointError(f"{model_path} holds a {type(network).__name__}, no network of tfscale")
     return Run(
         directory=directory,
         network=network,
         tokenizer=load_tokenizer(directory),
         model_config=network.config,
         train_config=train_config,
-        data_dir=data if data and tf.io.gfile.exists(os.path.join(data, "manifest.json")) else None,
+        data_dir=_data_folder(config.get("data")),
         summary=read_summary(directory),
     )
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    """The content of a run's config.yaml, of which `model` is a mapping."""
+    try:
+        config = read_yaml(path, "the configuration of the run")
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(config.get("model"), dict):
+        raise CheckpointError(f"{path} is not the config.yaml of a run: it has no section model")
+    return config
+
+
+def _data_folder(data: Any) -> str | None:
+    """The data folder that a run names, as far as it can be used.
+
+    A remote one is taken at its word until its data are asked for: a run of somebody else's must not make this machine
+    call any server when it is only loaded.
+    """
+    if not isinstance(data, str) or not data:
+        return None
+    return data if is_remote(data) or os.path.isfile(os.path.join(data, "manifest.json")) else None
+
+
+def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.Model:
+    """Reads a Keras file, without its optimizer.
+
+    Args:
+        path: the file.
+        classes: by name, those that Keras does not know by itself.
+
+    Raises:
+        CheckpointError: the file is damaged, or is no model that this installation can build.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False, custom_objects=classes)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Damage shows wherever Keras, h5py, zipfile or TensorFlow stumble over it, each with errors of its own.
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise CheckpointError(f"{path} is damaged ({reason})") from error
 
 
 def describe_run(model_config: ModelConfig, train_config: TrainConfig, data: str, manifest: Manifest) -> dict[str, Any]:
@@ -110,11 +152,12 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
         DataError: it was begun on other data.
     """
     path = os.path.join(output, "config.yaml")
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         return
-    with open_file(path, "r") as file:
-        earlier = load_yaml(file)
+    earlier = _read_config(path)
     for name in SECTIONS:
+        if not isinstance(earlier.get(name, {}), dict):
+            raise CheckpointError(f"{path} is not the config.yaml of a run: {name} is no section of it")
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
         new = _defaults(name, now) | now.get(name, {})
@@ -148,10 +191,10 @@ def _defaults(section: str, described: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_run_files(output: str, described: dict[str, Any], tokenizer: Tokenizer) -> None:
-    """Writes config.yaml and the tokenizer."""
-    tokenizer.save(os.path.join(output, "tokenizer"))
+    """Writes config.yaml, first of all, since it is what shows that the folder is a run; and the tokenizer."""
     with atomic_write(os.path.join(output, "config.yaml"), "w") as file:
         yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
+    tokenizer.save(os.path.join(output, "tokenizer"))
 
 
 def write_untrained_run(
@@ -206,4 +249,7 @@ def data_digest(manifest: Manifest) -> str:
 def read_summary(directory: str) -> dict[str, Any]:
     """summary.json as it is, empty where there is none yet."""
     path = os.path.join(directory, "summary.json")
-    return read_json(path, "the run's summary") if tf.io.gfile.exists(path) else {}
+    summary = read_json(path, "the run's summary") if exists(path) else {}
+    if not isinstance(summary, dict):
+        raise DataError(f"the run's summary should hold names and values: {path} holds a {type(summary).__name__}")
+    return summary

@@ -14,6 +14,7 @@ import numpy as np
 
 from tfscale.errors import TokenizerError
 from tfscale.files import atomic_write
+from tfscale.json_text import parse_json
 
 CONFIG_FILE = "tokenizer_config.json"
 FORMAT_VERSION = 1
@@ -189,6 +190,26 @@ def split_long(text: str, limit: int = LONG_TEXT) -> Iterator[str]:
     yield text[start:]
 
 
+def read_vocabulary(content: bytes) -> list[str]:
+    """Returns the entries in a file vocabulary.json.
+
+    Raises:
+        ValueError: it is not a JSON list of texts.
+    """
+    entries = parse_json(content)
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise ValueError("vocabulary.json is not a list of texts")
+    return entries
+
+
 def special_first(special: Iterable[str], entries: Iterable[str]) -> dict[str, int]:
-    """Numbers the entries of a vocabulary, special ones first."""
-    return {entry: id for id, entry in enumerate([*special, *entries])}
+    """Numbers the entries of a vocabulary, special ones first.
+
+    Raises:
+        ValueError: an entry is there twice, or is one of the special ones.
+    """
+    together = [*special, *entries]
+    numbers = {entry: id for id, entry in enumerate(together)}
+    if len(numbers) != len(together):
+        raise ValueError("the vocabulary has an entry twice")
+    return numbers

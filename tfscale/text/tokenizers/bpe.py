@@ -50,6 +50,8 @@ class BytePairTokenizer(HuggingFaceTokenizer):
         self.vocabulary_size = max(vocabulary.values()) + 1
         self.end_id = vocabulary[end_token]
         self.unknown_id = None
+        if self.vocabulary_size > 2 * len(vocabulary) + 10_000:  # What it may have of tokens without a text.
+            raise TokenizerError(f"tokenizer.json has an id {self.vocabulary_size - 1} and {len(vocabulary)} tokens")
         self._pieces = [""] * self.vocabulary_size
         self._bytes = [b""] * self.vocabulary_size
         for piece, id in vocabulary.items():

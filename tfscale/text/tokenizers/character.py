@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tfscale.text.tokenizers.base import UNKNOWN_TEXT, Tokenizer, special_first
+from tfscale.text.tokenizers.base import UNKNOWN_TEXT, Tokenizer, read_vocabulary, special_first
 
 
 class CharacterTokenizer(Tokenizer):
@@ -44,4 +44,4 @@ class CharacterTokenizer(Tokenizer):
 
     @classmethod
     def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "CharacterTokenizer":
-        return cls(json.loads(files["vocabulary.json"]))
+        return cls(read_vocabulary(files["vocabulary.json"]))

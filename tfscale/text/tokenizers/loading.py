@@ -1,9 +1,11 @@
 """Reads a saved tokenizer of any kind."""
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from tfscale.errors import DataError, TokenizerError
+from tfscale.fields import check_fields
 from tfscale.files import is_remote, open_file, read_json
 from tfscale.text.tokenizers.base import CONFIG_FILE, FORMAT_VERSION, Tokenizer
 from tfscale.text.tokenizers.bpe import BytePairTokenizer
@@ -19,6 +21,16 @@ KINDS: dict[str, type[Tokenizer]] = {
         SentencePieceTokenizer, WordPieceTokenizer, BytePairTokenizer, WordTokenizer, CharacterTokenizer, ByteTokenizer,
     )
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Configuration:
+    """What the configuration of every tokenizer has; those of some kinds have more."""
+
+    format_version: int
+    kind: str
+    files: list[str]
+    digest: str
 
 
 def load_tokenizer(directory: str) -> Tokenizer:
@@ -47,14 +59,16 @@ def load_tokenizer(directory: str) -> Tokenizer:
         config = read_json(config_path, "the tokenizer's configuration")
     except DataError as error:
         raise TokenizerError(str(error)) from error
-    missing = {"format_version", "kind", "files", "digest"} - set(config if isinstance(config, dict) else ())
-    if missing:
-        raise TokenizerError(f"{config_path} is not a tokenizer's configuration: it has no {sorted(missing)[0]!r}")
+    check_fields(
+        _Configuration, config, f"{config_path} is not a tokenizer's configuration", TokenizerError, others=True
+    )
     if config["format_version"] != FORMAT_VERSION or config["kind"] not in KINDS:
         raise TokenizerError(
             f"{config_path} has format_version={config['format_version']!r} and kind={config['kind']!r}; expected "
             f"format_version={FORMAT_VERSION} and one of {', '.join(KINDS)}"
         )
+    if stray := [name for name in config["files"] if os.path.basename(name) != name]:
+        raise TokenizerError(f"{config_path} names the file {stray[0]!r}, which is not in its folder")
     files = {name: _read(os.path.join(folder, name)) for name in config["files"]}
     return _build(config, files, folder)
 
@@ -62,7 +76,7 @@ def load_tokenizer(directory: str) -> Tokenizer:
 def _build(config: dict[str, Any], files: dict[str, bytes], folder: str) -> Tokenizer:
     try:
         tokenizer = KINDS[config["kind"]]._from_files(config, files)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TokenizerError(f"the tokenizer in {folder} is damaged ({error!r})") from error
     except TokenizerError as error:
         raise TokenizerError(f"the tokenizer in {folder} cannot be loaded: {error}") from error

@@ -54,7 +54,8 @@ class SentencePieceTokenizer(Tokenizer):
     def _piece_bytes(self, id: int, piece: str) -> bytes:
         if self._processor.is_byte(id):
             match = _BYTE_PIECE.fullmatch(piece)
-            assert match, piece
+            if match is None:
+                raise TokenizerError(f"the SentencePiece model has a byte that is spelt {piece!r}, not such as <0x0A>")
             return bytes((int(match[1], 16),))
         if id == self.unknown_id:
             return UNKNOWN_TEXT.encode()

@@ -108,9 +108,15 @@ def _train_sentencepiece(
     if first is None:
         raise TokenizerError("a sentencepiece tokenizer cannot be trained on empty text")
 
+    stopped: list[BaseException] = []
+
     def sentences() -> Iterator[str]:
-        yield first
-        yield from pieces
+        try:
+            yield first
+            yield from pieces
+        except BaseException as error:
+            stopped.append(error)
+            raise
 
     model = io.BytesIO()
     sentencepiece.set_random_generator_seed(seed)
@@ -136,6 +142,8 @@ def _train_sentencepiece(
             minloglevel=2,
         )
     except RuntimeError as error:
+        if stopped:  # The library takes what ends its input, such as Ctrl-C, for a failure of its own.
+            raise stopped[0] from None
         raise TokenizerError(_vocabulary_message(str(error), vocabulary_size)) from error
     return SentencePieceTokenizer(model.getvalue())
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from tfscale.config import WordSegmenter
-from tfscale.text.tokenizers.base import Tokenizer, special_first
+from tfscale.text.tokenizers.base import Tokenizer, read_vocabulary, special_first
 from tfscale.text.tokenizers.segmenting import jieba_words
 
 _UNKNOWN, _LINE_END = 0, 2
@@ -96,4 +96,4 @@ class WordTokenizer(Tokenizer):
         segmenter = config.get("segmenter", "none")
         if segmenter not in get_args(WordSegmenter):
             raise ValueError(f"unknown segmenter {segmenter!r}")
-        return cls(json.loads(files["vocabulary.json"]), segmenter)
+        return cls(read_vocabulary(files["vocabulary.json"]), segmenter)

@@ -55,6 +55,8 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         self.end_id = vocabulary[END]
         self.unknown_id = vocabulary[UNKNOWN]
         self._pieces = sorted(vocabulary, key=vocabulary.__getitem__)
+        if sorted(vocabulary.values()) != list(range(self.vocabulary_size)):
+            raise TokenizerError(f"the ids in tokenizer.json are not 0 to {self.vocabulary_size - 1}")
 
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         if id == self.unknown_id:

@@ -1,0 +1,132 @@
+"""Files of names and values against the dataclass that says what they hold: the one check of JSON and YAML that is read.
+
+What a file holds may be damaged, or be anybody's. A value of the wrong type is told by its place in the file, before
+the program trips over it somewhere.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from tfscale.errors import DataError, TfscaleError
+
+T = TypeVar("T")
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null", dict: "a "
+          "mapping", list: "a list"}  # fmt: skip
+
+
+def from_fields(kind: type[T], content: Any, where: str, error: type[TfscaleError] = DataError) -> T:
+    """Returns an object of a dataclass, and of those that its fields are made of, from what JSON or YAML gave.
+
+    Args:
+        kind: the dataclass; its types may be int, float, str, bool, None, Any, Literal, list, dict, unions of these,
+            and dataclasses.
+        content: what was read.
+        where: the file and the place in it, for the error.
+        error: the class of the error.
+
+    Raises:
+        TfscaleError: of the class `error`: a name that is unknown or missing, a value of the wrong type, or one that
+            the dataclass refuses.
+
+    Example:
+        from_fields(Shard, {"file": "a", "tokens": "9"}, "manifest.json")
+        # DataError: manifest.json: tokens should be a whole number; received '9'
+    """
+    check_fields(kind, content, where, error)
+    hints = typing.get_type_hints(kind)
+    try:
+        return kind(**{name: _made(hints[name], value, error) for name, value in content.items()})
+    except TfscaleError as refused:
+        raise error(f"{where}: {refused}") from refused
+
+
+def check_fields(
+    kind: type, content: Any, where: str, error: type[TfscaleError] = DataError, *, others: bool = False
+) -> None:
+    """Checks names and values as `from_fields` does, without making an object.
+
+    Args:
+        kind: as there.
+        content: as there.
+        where: as there.
+        error: as there.
+        others: whether there may be names that the dataclass does not have.
+    """
+    if not isinstance(content, Mapping):
+        raise error(f"{where} should hold names and values; received {_shown(content)}")
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := [name for name in content if name not in fields]:
+        if not others:
+            raise error(f"{where}: unknown name {_shown(unknown[0])}; there are {', '.join(fields)}")
+    for name, field in fields.items():
+        needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if needed and name not in content:
+            raise error(f"{where}: {name} is missing")
+    for name, hint in typing.get_type_hints(kind).items():
+        if name in content:
+            _check(hint, content[name], f"{where}: {name}", error, others)
+
+
+def _check(hint: Any, value: Any, where: str, error: type[TfscaleError], others: bool) -> None:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        check_fields(hint, value, where, error, others=others)  # type: ignore[arg-type]
+    elif origin is list and isinstance(value, list):
+        for place, item in enumerate(value):
+            _check(arguments[0], item, f"{where}[{place}]", error, others)
+    elif origin is dict and isinstance(value, dict):
+        for name, item in value.items():
+            _check(arguments[1], item, f"{where}.{name}", error, others)
+    elif not _fits(hint, value):
+        raise error(f"{where} should be {_described(hint)}; received {_shown(value)}")
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin is typing.Literal:
+        return any(value == allowed and type(value) is type(allowed) for allowed in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(argument, value) for argument in arguments)
+    if origin in (list, dict):
+        items = value.values() if isinstance(value, dict) else value
+        return isinstance(value, origin) and all(_fits(arguments[-1], item) for item in items)
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _made(hint: Any, value: Any, error: type[TfscaleError]) -> Any:
+    """The value with dataclasses in the place of their mappings; it has been checked."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        return hint(**{name: _made(hints[name], inner, error) for name, inner in value.items()})  # type: ignore[operator]
+    if origin is list and isinstance(value, list):
+        return [_made(arguments[0], item, error) for item in value]
+    if origin is dict and isinstance(value, dict):
+        return {name: _made(arguments[1], item, error) for name, item in value.items()}
+    return value
+
+
+def _described(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_described, arguments))
+    if origin is list:
+        return f"a list, each {_described(arguments[0])}"
+    return _WORDS.get(origin or hint, getattr(hint, "__name__", str(hint)))
+
+
+def _shown(value: Any) -> str:
+    """A value in few characters; what is large is told by its kind."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__}"
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**30 else "a number of many digits"
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,0 +1,81 @@
+"""Signals that end a command: it is left as by Ctrl-C, so that temporary files go and locks are given back."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+ENDING = tuple(number for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None)
+"""Signals by which systems end a process; the second one comes when a terminal is closed."""
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP, raised where the command stands; the shell's exit code for it is 128 + its number."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+def wanted(number: int) -> bool:
+    """Whether a signal is to end a process: `nohup` has SIGHUP ignored."""
+    return signal.getsignal(number) != signal.SIG_IGN
+
+
+@contextlib.contextmanager
+def left_by_signals() -> Iterator[None]:
+    """Raises `Terminated` in the block when SIGTERM or SIGHUP comes; the first one counts.
+
+    As with Ctrl-C, a library that computes without Python is waited for. Training, which writes a checkpoint first, puts handlers of its own in the place of these (`RunRecorder`).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = {number: signal.signal(number, _leave) for number in ENDING if wanted(number)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+class StopRequest:
+    """Notes Ctrl-C, SIGTERM and SIGHUP instead of being ended by them; a second one ends at once. Use as a context.
+
+    Args:
+        note: is called with a line when the first one comes.
+
+    Example:
+        with StopRequest(print) as request:
+            while request.signal is None:
+                work()
+    """
+
+    def __init__(self, note: Callable[[str], None]):
+        self.note = note
+        self.signal: str | None = None
+        """Name of the signal that came."""
+        self._earlier: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in filter(wanted, (signal.SIGINT, *ENDING)):
+                self._earlier[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+        self._earlier = {}
+
+    def _request(self, number: int, frame: Any) -> None:
+        self.signal = signal.Signals(number).name
+        signal.signal(number, self._earlier[number])
+        self.note(f"{self.signal} received: writing a checkpoint after the steps in progress, then stopping")
+
+
+def _leave(number: int, frame: Any) -> None:
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    raise Terminated(number)

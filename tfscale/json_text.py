@@ -1,0 +1,52 @@
+"""JSON as its standard has it: what is written holds no NaN and no Infinity, and what is read fails in one way."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    """Returns `value` as JSON text; numbers that are not finite become null, NumPy's numbers plain ones.
+
+    Raises:
+        TypeError: a value that JSON cannot hold.
+
+    Example:
+        to_json({"loss": float("nan")})  # '{"loss": null}'
+    """
+    options: dict[str, Any] = {
+        "indent": indent, "sort_keys": sort_keys, "ensure_ascii": False, "allow_nan": False, "default": _plain,
+    }  # fmt: skip
+    try:
+        return json.dumps(value, **options)
+    except ValueError:  # Python's word for a number that is not finite.
+        return json.dumps(_finite(value), **options)
+
+
+def _plain(value: Any) -> Any:
+    if not hasattr(value, "item"):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    return value.item()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Returns the value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, not UTF-8, nested too deeply, or holds an integer of thousands of digits.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error

@@ -1,0 +1,216 @@
+"""The steps of a fine-tuning: passes until the validation loss rises, and a state from which the same command goes on.
+
+The state lies in OUTPUT.unfinished, beside the folder that appears when all is done: a checkpoint of the beginning, so
+that a disk without room is found then, one after each pass, one where a signal came, and one whenever ten minutes have
+passed since the last. An unbroken run and one that was stopped and went on have the same weights, bit for bit.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfscale.errors import CheckpointError, DataError
+from tfscale.files import read_json, write_json
+from tfscale.interruption import StopRequest
+from tfscale.temporary import remove_tree
+from tfscale.training.checkpoint import Checkpoints
+from tfscale.training.language_model import LanguageModel
+
+STEPS_PER_CALL = 20
+"""Optimizer steps between two looks at whether a signal came."""
+CHECKPOINT_SECONDS = 600.0
+"""Seconds after which a pass that takes long is interrupted for a checkpoint."""
+_BEGUN = "begun.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is fitted.
+
+    Attributes:
+        train: ids, targets and weights of the examples, each with N rows.
+        validation: those of the validation examples.
+        batch: rows of a batch.
+        epochs: most passes over the training examples.
+        patience: as in Keras's EarlyStopping, of the validation loss.
+        seed: of the order of the examples.
+    """
+
+    train: tuple[np.ndarray, ...]
+    validation: tuple[np.ndarray, ...]
+    batch: int
+    epochs: int
+    patience: int
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a pass."""
+        return math.ceil(len(self.train[0]) / self.batch)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How it ended: passes that were validated, and the signal that stopped it, None if none did."""
+
+    epochs: int
+    steps: int
+    interrupted: str | None
+
+
+def unfinished_folder(output: str) -> str:
+    """The folder with the state of a fine-tuning into `output`."""
+    return f"{output.rstrip(os.sep)}.unfinished"
+
+
+def fit(model: LanguageModel, task: Task, folder: str, begun: dict[str, Any], note: Callable[[str], None]) -> Fitted:
+    """Trains a compiled model, from the state in `folder` if there is one of the same fine-tuning.
+
+    Args:
+        model: afterwards it has the weights with the lowest validation loss.
+        task: what it is trained on.
+        folder: where the state is kept; see `unfinished_folder`.
+        begun: what the result depends on, as JSON knows it; a state that was begun with anything else is given up.
+        note: is called with a line for each pass.
+    """
+    _begin(folder, begun, note)
+    checkpoints = Checkpoints(os.path.join(folder, "checkpoints"))
+    with StopRequest(note) as request:
+        keeper = _Keeper(model, task, checkpoints, request, note)
+        keeper.restore(note)
+        validation = batches(task.validation, task.batch)
+        try:
+            while keeper.step < task.steps * task.epochs and not keeper.finished:
+                epoch, into = divmod(keeper.step, task.steps)
+                # The rest of a pass that was stopped is a short epoch; those after it are whole again.
+                model.fit(
+                    batches(task.train, task.batch, task.seed).skip(keeper.step), verbose=0, validation_data=validation,
+                    initial_epoch=epoch, epochs=epoch + 1 if into else task.epochs, steps_per_epoch=task.steps - into,
+                    steps_per_call=STEPS_PER_CALL, callbacks=[keeper], checked=True,
+                )  # fmt: skip
+        except _Stopped:
+            return Fitted(keeper.epochs, keeper.step, request.signal)
+    keeper.take_best()
+    return Fitted(keeper.epochs, keeper.step, None)
+
+
+def batches(arrays: tuple[np.ndarray, ...], batch: int, seed: int | None = None) -> tf.data.Dataset:
+    """Batches of one shape; rows of weight 0 fill the last one. With a seed they are shuffled, and have no end."""
+    missing = -len(arrays[0]) % batch
+    padded = tuple(np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) for part in arrays)
+    dataset = tf.data.Dataset.from_tensor_slices(padded)
+    if seed is not None:
+        dataset = dataset.shuffle(len(padded[0]), seed=seed, reshuffle_each_iteration=True)
+        return dataset.batch(batch, drop_remainder=True).repeat()
+    return dataset.batch(batch, drop_remainder=True)
+
+
+def _begin(folder: str, begun: dict[str, Any], note: Callable[[str], None]) -> None:
+    path = os.path.join(folder, _BEGUN)
+    if os.path.exists(path):
+        try:
+            earlier = read_json(path, "the state of a fine-tuning")
+        except DataError:
+            earlier = None
+        if earlier == begun:
+            return
+        note(f"{folder} is the state of a fine-tuning with other options, examples or weights; beginning anew")
+        remove_tree(os.path.join(folder, "checkpoints"))
+    write_json(path, begun)
+
+
+class _Stopped(Exception):
+    """Leaves Keras's loop after a checkpoint."""
+
+
+class _Best:
+    """A weight of the best pass, with what a checkpoint asks of a variable."""
+
+    def __init__(self, value: np.ndarray):
+        self.value, self.shape = np.array(value), np.shape(value)
+
+    def numpy(self) -> np.ndarray:
+        return self.value
+
+    def assign(self, value: np.ndarray) -> None:
+        self.value = np.array(value)
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Keeps the state on disk, and the weights of the pass with the lowest validation loss.
+
+    As Keras's EarlyStopping, whose state cannot be saved, nor survive a second `fit`.
+    """
+
+    def __init__(self, model: LanguageModel, task: Task, checkpoints: Checkpoints, request: StopRequest, note: Any):
+        super().__init__()
+        self.set_model(model)
+        assert model.train_step_runner is not None
+        self.runner, self.task, self.checkpoints = model.train_step_runner, task, checkpoints
+        self.request, self.note = request, note
+        self.best = [_Best(value) for value in model.get_weights()]
+        self.lowest, self.wait, self.epochs, self.finished = math.inf, 0, 0, False
+        self._saved = time.monotonic()
+
+    @property
+    def step(self) -> int:
+        return int(self.runner.step.numpy())
+
+    def restore(self, note: Callable[[str], None]) -> None:
+        """Takes up the state on disk, or writes that of the beginning."""
+        try:
+            step, damaged = self.checkpoints.restore_latest(self._state())
+        except CheckpointError as error:
+            step, damaged = 0, [f"{error}; beginning anew"]
+        for line in damaged:
+            note(line)
+        if not self.checkpoints.restored:
+            self._save()
+            return
+        kept = self.checkpoints.restored["passes"]
+        self.lowest = math.inf if kept["lowest"] is None else kept["lowest"]
+        self.wait, self.epochs, self.finished = kept["wait"], kept["epochs"], kept["finished"]
+        note(f"going on at step {step:,} of {self.task.steps * self.task.epochs:,}")
+
+    def take_best(self) -> None:
+        self.model.set_weights([best.value for best in self.best])
+
+    def _state(self) -> dict[str, Any]:
+        return self.runner.state() | {f"best/{place}": best for place, best in enumerate(self.best)}
+
+    def _save(self) -> None:
+        kept = {"lowest": self.lowest, "wait": self.wait, "epochs": self.epochs, "finished": self.finished}
+        self.checkpoints.save(self.step, self._state(), {"passes": kept})
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.step % self.task.steps == 0:  # The pass is over; it is validated first.
+            return
+        if self.request.signal or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self._save()
+        if self.request.signal:
+            raise _Stopped
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        self.note(f"pass {epoch + 1}: loss {logs['loss']:.4f}, validation loss {logs['val_loss']:.4f}")
+        self.epochs, self.wait = epoch + 1, self.wait + 1
+        improved = logs["val_loss"] < self.lowest
+        if improved:
+            self.lowest, self.wait = logs["val_loss"], 0
+        if improved or epoch == 0:
+            self.best = [_Best(value) for value in self.model.get_weights()]
+        # Keras, too, looks at its patience from the second pass on.
+        self.finished = self.wait >= self.task.patience and epoch > 0
+        self.model.stop_training = self.finished
+        self._save()
+        # After the last pass there is nothing left to stop.
+        if self.request.signal and not self.finished and self.epochs < self.task.epochs:
+            raise _Stopped

@@ -1,0 +1,30 @@
+"""What the operating system says against a place to write, as the one line that a user reads."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from tfscale.errors import TfscaleError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (
+    *NO_SPACE, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EIO, errno.ENOTEMPTY, errno.EBUSY, errno.ENXIO, errno.ENODEV,
+)  # fmt: skip
+"""Inside of a block that writes, anything else is a mistake of the program, whose traceback is needed."""
+
+
+def write_error(path: str, error: OSError, kept: str = "what was there before is unchanged") -> TfscaleError:
+    """Returns the error for a file or folder that could not be written; `kept` is said of a full disk."""
+    if error.errno in NO_SPACE:
+        return TfscaleError(f"no space left while writing {path}; {kept}")
+    return TfscaleError(f"cannot write {path}: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def write_errors(path: str) -> Iterator[None]:
+    """Turns any error of the operating system in the block, which only writes `path`, into that of `write_error`."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(path, error) from error
