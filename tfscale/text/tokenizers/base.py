@@ -16,7 +16,7 @@ import numpy as np
 
 from tfscale.errors import TokenizerError
 from tfscale.files import atomic_write
-from tfscale.text.tokenizers.special import SpecialTokens, split_at_special
+from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special
 
 CONFIG_FILE = "tokenizer_config.json"
 FORMAT_VERSION = 1
@@ -94,6 +94,10 @@ class Tokenizer(abc.ABC):
     def prompt_ids(self, ids: Sequence[int]) -> list[int]:
         """What a decoder reads for a prompt of `ids`: never empty."""
         return [*self.prompt_start, *ids] or [self.start_id]
+
+    def as_inputs(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The tokens of a stream as a network reads them; see `tfscale.text.tokenizers.special.as_inputs`."""
+        return as_inputs(ids, self.end_id, self.start_id)
 
     def encode(self, text: str, parse_special: bool = False) -> list[int]:
         """Returns the ids of `text`, without a start or an end token.

@@ -5,9 +5,11 @@ their own before a text (`<bos>`), none at all, or several after it (`<eos>`, `<
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from tfscale.errors import PromptError
 
@@ -61,6 +63,28 @@ class SpecialTokens:
         return cls(start, in_prompts, tuple(stops), space)
 
 
+def as_inputs(ids: Sequence[int] | np.ndarray, end_id: int, start_id: int | None) -> np.ndarray:
+    """The tokens of a stream as a network reads them: every document begins with the start token.
+
+    A stream is d1 END d2 END. As targets its tokens stay what they are; as inputs the END before a document's first
+    token is the start token, so that each document is read as START d and is to be continued by d END, as a model that
+    was trained on single texts knows it. Nothing changes where one token does both.
+
+    Args:
+        ids: tokens of any shape; the token before the first of a stream is END.
+        end_id: the token after each document.
+        start_id: the token before each document; None for the end token.
+
+    Returns:
+        int32, of the same shape.
+
+    Example:
+        as_inputs([1, 5, 1, 6], end_id=1, start_id=2)    # [2, 5, 2, 6]
+    """
+    tokens = np.asarray(ids, np.int32)
+    return tokens if start_id in (None, end_id) else np.where(tokens == end_id, np.int32(start_id), tokens)
+
+
 def split_at_special(text: str, tokens: Mapping[str, int]) -> Iterator[str | int]:
     """Cuts a text at the texts of special tokens, the longest first.
 
@@ -87,11 +111,12 @@ def split_at_special(text: str, tokens: Mapping[str, int]) -> Iterator[str | int
             yield tokens[part]
         elif part:
             if unknown := CHAT_MARK.search(part):
-                raise PromptError(f"the tokenizer has no special token {unknown[0]!r}; it has {_few(tokens)}")
+                raise PromptError(f"the tokenizer has no special token {unknown[0]!r}; it has {few(tokens)}")
             yield part
 
 
-def _few(tokens: Mapping[str, int]) -> str:
+def few(tokens: Mapping[str, int]) -> str:
+    """The texts of special tokens for a message: the first eight, and how many more there are."""
     names = list(tokens)
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return (", ".join(names[:8]) or "none") + more
