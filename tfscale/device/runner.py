@@ -202,7 +202,7 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         path = os.path.join(folder, metadata.get("file", "model.tflite"))
     if path.endswith(".litertlm"):
         check_digest(path, metadata)
-        return BundleModel(path, threads)
+        return BundleModel(path, threads, metadata.get("special_tokens"))
     if path.endswith(".ngram"):
         from tfscale.device.ngram import NGramDeviceModel
 

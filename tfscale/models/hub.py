@@ -47,7 +47,7 @@ def from_keras_hub(
     Example:
         network = from_keras_hub(keras_hub.models.CausalLM.from_preset("gpt2_base_en"), sequence_length=256)
     """
-    backbone = _in_float32(backbone_of(source))
+    backbone = backbone_of(source)
     name = next((name for kind in type(backbone).__mro__ if (name := kind.__name__) in _READERS), None)
     if name is None:
         known = ", ".join(kind.removesuffix("Backbone") for kind in _READERS)
@@ -55,6 +55,7 @@ def from_keras_hub(
             f"{type(backbone).__name__} is not an architecture that tfscale knows: {known}. As it is, its CausalLM is "
             "exported by tfscale.export_keras to a file that generates"
         )
+    backbone = _in_float32(backbone)
     options, read = _READERS[name](backbone)
     learned = options.pop("positions_of", None)
     length = sequence_length or (learned or 1024)

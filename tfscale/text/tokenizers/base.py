@@ -162,7 +162,7 @@ class Tokenizer(abc.ABC):
         """The tokenizer that was saved as `files`."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of `ids`; start and stop tokens give nothing, bytes that are not UTF-8 give U+FFFD."""
+        """Returns the text of `ids`; special tokens give nothing, bytes that are not UTF-8 give U+FFFD."""
         decoder = StreamDecoder(self)
         return "".join([decoder.push(id) for id in ids]) + decoder.flush()
 
@@ -219,7 +219,7 @@ class StreamDecoder:
     def __init__(self, tokenizer: Tokenizer, previous: int | None = None):
         self._tokenizer = tokenizer
         self._previous = previous
-        self._silent = {tokenizer.start_id, *tokenizer.stop_ids}
+        self._silent = set(tokenizer.special_tokens.values())
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, id: int) -> str:
