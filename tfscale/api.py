@@ -105,6 +105,7 @@ def generate(
     stop: Sequence[str] = (),
     threads: int = 1,
     on_text: Callable[[str], None] | None = None,
+    parse_special: bool = False,
     **sampling: Any,
 ) -> Generation:
     """Completes a prompt with a run or an exported file.
@@ -116,6 +117,8 @@ def generate(
         stop: texts that end the completion.
         threads: CPU threads; no effect on a run.
         on_text: receives the text piece by piece as it comes.
+        parse_special: whether the texts of the tokenizer's special tokens in the prompt, such as `<|eot_id|>`, are read
+            as those tokens; they are plain text otherwise.
         **sampling: the fields of `SamplingConfig`; greedy without any.
 
     Example:
@@ -126,13 +129,13 @@ def generate(
     from tfscale.evaluation.generation import generate as complete
 
     if kind == "bundle":
-        return opened.generate(prompt, max_tokens, config, list(stop), on_text)
+        return opened.generate(prompt, max_tokens, config, list(stop), on_text, parse_special)
     if kind == "task":
         raise ConfigError(f"{target} is a model of the task {opened.encoder.task}; tfscale predict asks it")
     if kind == "file" and not hasattr(opened, "decoder"):
         raise ConfigError(f"{target} scores texts and does not write them; give a file of a model of the next token")
     decoder = opened.decoder() if kind == "file" else _keras_decoder(opened.network)
-    return complete(decoder, opened.tokenizer, prompt, max_tokens, config, list(stop), on_text)
+    return complete(decoder, opened.tokenizer, prompt, max_tokens, config, list(stop), on_text, parse_special)
 
 
 def fill(target: str, *, text: str, count: int = 5, threads: int = 1) -> "list[Filling]":
@@ -174,7 +177,7 @@ def _cloze(target: str, threads: int, text: str) -> tuple[Any, Any, str, int]:
         raise ConfigError(f"{target} does not read both sides of a gap; give a run of --model.family bilstm or bert")
     if network is None:
         return opened.logits, opened.tokenizer, text, opened.sequence_length
-    read = getattr(network, "cloze_logits", None) or (lambda ids: network(ids[None])[0])
+    read = getattr(network, "cloze_logits", None) or (lambda ids: network(opened.tokenizer.as_inputs(ids)[None])[0])
     return read, opened.tokenizer, text, network.config.sequence_length
 
 

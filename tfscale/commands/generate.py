@@ -21,6 +21,12 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--prompt", type=str, default="", help="Text to complete; empty begins a document.")
     parser.add_argument("--max_tokens", type=int, default=64, help="Most tokens to draw.")
     parser.add_argument("--stop", type=list[str], default=[], help="Texts that end the completion.")
+    parser.add_argument(
+        "--parse_special",
+        type=bool,
+        default=False,
+        help="Read the texts of special tokens in the prompt, such as <|eot_id|>, as those tokens; else as plain text.",
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
     add_config(parser, SamplingConfig)
     return parser
@@ -50,6 +56,7 @@ def run(options: Namespace) -> dict[str, Any]:
         max_tokens=options.max_tokens,
         stop=options.stop,
         threads=options.threads,
+        parse_special=options.parse_special,
         on_text=None if options.json else write,
         **to_dict(sampling),
     )

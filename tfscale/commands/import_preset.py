@@ -36,6 +36,14 @@ def build_parser() -> ArgumentParser:
         help="Compute type in which it is trained on: float32, mixed_float16 or mixed_bfloat16.",
     )
     return parser
+    parser.add_argument(
+        "--stop_token",
+        type=list[str],
+        default=[],
+        help="Special tokens that end a completion beside the tokenizer's end token, such as <end_of_turn> (a list, or "
+        "the option several times).",
+    )
+    return parser
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -55,10 +63,17 @@ def run(options: Namespace) -> dict[str, Any]:
     from tfscale.training.hub_run import import_keras_hub
 
     return import_keras_hub(
-        options.preset, options.output, sequence_length=options.sequence_length, precision=options.precision
-    )
+        options.preset, options.output, sequence_length=options.sequence_length, precision=options.precision,
+        stop_tokens=options.stop_token,
+    )  # fmt: skip
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints what was written."""
-    print_figures({name.replace("_", " "): value for name, value in result.items()})
+    """Prints what was written, and what is missing for a model that was tuned for chats."""
+    *figures, (_, turns) = result.items()
+    shown = {name.replace("_", " "): ", ".join(value) if isinstance(value, list) else value for name, value in figures}
+    if result["start_token"] is None:
+        shown["start token"] = "none: a prompt is read as it is"
+    print_figures(shown)
+    for text in turns:
+        print(f"If the model was tuned for chats, its answers end with {text}: import it with --stop-token '{text}'.")

@@ -4,6 +4,7 @@ What was a token of its own and is not any more is spelled by shorter pieces or 
 ids and comes back exactly.
 """
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -84,7 +85,7 @@ def write_trimmed(
 
 def trim_tokenizer(
     tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray
-) -> tuple[SentencePieceTokenizer, list[int]]:
+) -> tuple[Tokenizer, list[int]]:
     """A SentencePiece tokenizer of the wanted pieces, and the old ids of its pieces in their order.
 
     The special tokens, the 256 bytes, the space, and the piece of the lowest score, from which that of unknown
@@ -108,7 +109,12 @@ def trim_tokenizer(
     del trimmed.pieces[:]
     trimmed.pieces.extend(pieces)
     trimmed.trainer_spec.vocab_size = len(pieces)
-    return SentencePieceTokenizer(trimmed.SerializeToString()), kept
+    small = SentencePieceTokenizer(trimmed.SerializeToString())
+    # Pieces that are not NORMAL stay, and so do the tokens that begin and end a text, with new ids.
+    special, place = tokenizer.special, {old: new for new, old in enumerate(kept)}
+    start = None if special.start_id is None else place[special.start_id]
+    stops = tuple(place[id] for id in special.stop_ids)
+    return small.with_special(dataclasses.replace(special, start_id=start, stop_ids=stops)), kept
 
 
 def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> set[int]:
@@ -128,7 +134,8 @@ def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) 
     lowest = min(normal, key=lambda index: model.pieces[index].score)
     # Spelled in bytes, the sign for a space would come back as the sign.
     spaces = {index for index in normal if model.pieces[index].piece == SPACE_MARK}
-    return set(normal) - {int(index) for index in wanted} - {lowest} - spaces
+    kept = {lowest, *spaces, tokenizer.start_id, *tokenizer.stop_ids}
+    return set(normal) - {int(index) for index in wanted} - kept
 
 
 def trim_network(network: Network, kept: Sequence[int]) -> Network:

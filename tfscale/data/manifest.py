@@ -63,6 +63,8 @@ class Manifest:
         splits: "train", and "validation" and "test" where they were asked for.
         how: the options that the folder was prepared with.
         counts: what was met while reading, such as empty files and replaced characters.
+        start_id: the token that a model reads before each document, where it is not `end_id`; the shards do not hold
+            it, see `tfscale.text.tokenizers.special.as_inputs`.
         format_version: of the folder's layout.
     """
 
@@ -74,6 +76,7 @@ class Manifest:
     splits: dict[str, Split]
     how: dict[str, Any]
     counts: dict[str, int]
+    start_id: int | None = None
     format_version: int = FORMAT_VERSION
 
     @classmethod
@@ -137,7 +140,10 @@ class Manifest:
 
     def save(self, data_dir: str) -> None:
         """Writes `manifest.json` into `data_dir`."""
-        write_json(os.path.join(data_dir, MANIFEST_FILE), dataclasses.asdict(self))
+        content = dataclasses.asdict(self)
+        if self.start_id is None:
+            del content["start_id"]  # So that earlier versions read it.
+        write_json(os.path.join(data_dir, MANIFEST_FILE), content)
 
     def split(self, name: str) -> Split:
         """Returns a split.

@@ -1,7 +1,7 @@
 """Token shards to `tf.data`: training windows, the same for every number of readers, and evaluation windows.
 
 A split is a stream of tokens d1 END d2 END ..., with a virtual END before the first. A window's targets are T tokens of
-it, its inputs the tokens just before them.
+it, its inputs the tokens just before them. Where a model has a start token of its own, inputs have it where END is.
 
 Shapes: B batch (rows of this input pipeline), T sequence length. Tokens stay in their stored type (2 bytes as a rule)
 up to the last step, so that the shuffle buffers are small.
@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfscale.data.manifest import Manifest, Verification
 from tfscale.data.sharding import RowRange, batches_per_epoch, input_plan, num_groups, windows_per_shard
 from tfscale.errors import ConfigError, DataError
+from tfscale.text.tokenizers.special import as_inputs
 
 _CYCLE = 8
 """Shards of a group that are read in turn."""
@@ -91,7 +92,7 @@ def training_dataset(
 
     def finish(windows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         windows = tf.cast(windows, tf.int32)
-        return windows[:, :-1], windows[:, 1:]
+        return _inputs(windows[:, :-1], manifest), windows[:, 1:]
 
     return in_order(batches.map(finish))
 
@@ -193,7 +194,7 @@ def evaluation_dataset(
 
     Returns:
         A dataset of (inputs (B, T) int32, targets (B, T) int32, weights (B, T) float32); weights are 1 at tokens of the
-        split and 0 at padding, where inputs and targets are the end token. It is finite and its cardinality is known.
+        split and 0 at padding, where targets are the end token and inputs the start token. It is finite and its cardinality is known.
 
     Raises:
         DataError: there is no such split, or a shard is missing or damaged.
@@ -212,14 +213,15 @@ def evaluation_dataset(
     def finish(number: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         real = number * (batch_size * sequence_length) + offsets < part.tokens
         batch = tf.cast(batch, tf.int32)
-        return tf.where(real, batch[:, :-1], manifest.end_id), batch[:, 1:], tf.cast(real, tf.float32)
+        inputs = _inputs(tf.where(real, batch[:, :-1], manifest.end_id), manifest)
+        return inputs, batch[:, 1:], tf.cast(real, tf.float32)
 
     dataset = windows.batch(batch_size, drop_remainder=True).enumerate().map(finish)
     return in_order(dataset.apply(tf.data.experimental.assert_cardinality(batches)))
 
 
 def text_windows(
-    token_stream: np.ndarray, sequence_length: int, end_id: int
+    token_stream: np.ndarray, sequence_length: int, end_id: int, start_id: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The evaluation windows of any stream of tokens.
 
@@ -227,6 +229,7 @@ def text_windows(
         token_stream: (N,) tokens, documents followed by their end tokens.
         sequence_length: T, tokens of a window.
         end_id: the token that is thought to stand before the first.
+        start_id: what a model reads in its place and between documents; None for the end token itself.
 
     Returns:
         inputs, targets (W, T) int32 and weights (W, T) float32, with W = N / T rounded up; as `evaluation_dataset`,
@@ -240,8 +243,9 @@ def text_windows(
     padding = -len(stream) % sequence_length
     inputs = np.concatenate([[end_id], stream[:-1]])[: len(stream)]
     shape = (-1, sequence_length)
+    inputs = as_inputs(np.pad(inputs, (0, padding), constant_values=end_id), end_id, start_id)
     return (
-        np.pad(inputs, (0, padding), constant_values=end_id).astype(np.int32).reshape(shape),
+        inputs.reshape(shape),
         np.pad(stream, (0, padding), constant_values=end_id).reshape(shape),
         np.pad(np.ones(len(stream), np.float32), (0, padding)).reshape(shape),
     )
@@ -265,6 +269,13 @@ def data_errors(data_dir: str | None = None) -> Iterator[None]:
             # TensorFlow does not say which file it was.
             Manifest.load(data_dir, "sha256")
         raise DataError(f"a shard could not be read: {error.message.splitlines()[0]}") from error
+
+
+def _inputs(tokens: tf.Tensor, manifest: Manifest) -> tf.Tensor:
+    """Tokens (B, T) int32 of the stream as a network reads them, as `as_inputs` has them."""
+    if manifest.start_id is None:
+        return tokens
+    return tf.where(tokens == manifest.end_id, manifest.start_id, tokens)
 
 
 def _stored_dtype(manifest: Manifest) -> tf.DType:

@@ -72,6 +72,7 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
             tokenizer_digest=tokenizer.digest,
             vocabulary_size=tokenizer.vocabulary_size,
             end_id=tokenizer.end_id,
+            start_id=tokenizer.special.start_id,
             token_dtype=token_dtype(tokenizer.vocabulary_size),  # type: ignore[arg-type]
             splits=write_splits(
                 directory, totals, token_dtype(tokenizer.vocabulary_size), config.shards, processes, progress

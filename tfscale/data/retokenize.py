@@ -59,6 +59,7 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
             tokenizer_digest=tokenizer.digest,
             vocabulary_size=tokenizer.vocabulary_size,
             end_id=tokenizer.end_id,
+            start_id=tokenizer.special.start_id,
             token_dtype=dtype,  # type: ignore[arg-type]
             splits=write_splits(directory, totals, dtype, 0, cores(), progress),
             how=manifest.how | {"retokenized_from": own.digest},

@@ -16,7 +16,7 @@ from tfscale.text.tokenizers.base import split_long
 
 BATCH_BYTES = 1 << 20
 
-_HEADER = struct.Struct("<BQII?")
+_HEADER = struct.Struct("<BQII??")
 _BY_HASH = 0
 _NAMES = {1: "validation", 2: "test"}
 
@@ -38,12 +38,14 @@ class Piece(NamedTuple):
         content: UTF-8.
         characters: their number.
         last: whether the document ends here.
+        first: whether it begins here.
     """
 
     split: str
     content: bytes
     characters: int
     last: bool
+    first: bool
 
 
 class SpoolWriter:
@@ -74,7 +76,8 @@ class SpoolWriter:
         parts = list(split_long(text))
         for number, part in enumerate(parts):
             content = part.encode("utf-8")
-            self._file.write(_HEADER.pack(source, place, len(content), len(part), number == len(parts) - 1))
+            last, first = number == len(parts) - 1, number == 0
+            self._file.write(_HEADER.pack(source, place, len(content), len(part), last, first))
             self._file.write(content)
             self._end += _HEADER.size + len(content)
             self._text_bytes += len(content)
@@ -106,7 +109,7 @@ class SpoolReader:
         offset, end, header_size = 0, len(content), _HEADER.size
         unpack, split_of = _HEADER.unpack_from, self._borders.split_of
         while offset < end:
-            source, place, size, characters, last = unpack(content, offset)
+            source, place, size, characters, last, first = unpack(content, offset)
             start = offset + header_size
             offset = start + size
-            yield Piece(_NAMES[source] if source else split_of(place), content[start:offset], characters, last)
+            yield Piece(_NAMES[source] if source else split_of(place), content[start:offset], characters, last, first)

@@ -16,6 +16,7 @@ from tfscale.data.pipeline import in_order
 from tfscale.data.tokens import token_blocks
 from tfscale.errors import DataError
 from tfscale.score import stream_starts
+from tfscale.text.tokenizers.special import as_inputs
 
 
 def stream_steps(manifest: Manifest, sequence_length: int, global_batch_size: int) -> int:
@@ -85,13 +86,16 @@ def stream_dataset(
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         windows = tf.numpy_function(window, [step], tf.int32)
         windows = tf.ensure_shape(windows, (global_batch_size, sequence_length + 1))
-        return windows[:, :-1], windows[:, 1:]
+        inputs, targets = windows[:, :-1], windows[:, 1:]
+        if manifest.start_id is not None:
+            inputs = tf.where(inputs == manifest.end_id, manifest.start_id, inputs)
+        return inputs, targets
 
     return in_order(tf.data.Dataset.range(start_step, np.iinfo(np.int64).max).map(batch))
 
 
 def evaluation_streams(
-    tokens: np.ndarray, *, sequence_length: int, end_id: int, multiple_of: int = 1
+    tokens: np.ndarray, *, sequence_length: int, end_id: int, start_id: int | None = None, multiple_of: int = 1
 ) -> tf.data.Dataset:
     """All tokens of a text, each as a target exactly once, for a network that carries its state from batch to batch.
 
@@ -101,6 +105,7 @@ def evaluation_streams(
         tokens: ids (N,), documents followed by their end tokens.
         sequence_length: T, tokens of a window. It bounds the memory and does not change the score.
         end_id: the token that is thought to stand before the first.
+        start_id: what a model reads in its place and between documents; None for the end token itself.
         multiple_of: rows are filled up to a multiple of this, so that they can be cut over as many replicas.
 
     Returns:
@@ -123,7 +128,7 @@ def evaluation_streams(
         places = first + int(number) * sequence_length + np.arange(sequence_length)
         real = places < end
         before = tokens[np.clip(places - 1, 0, len(tokens) - 1)]
-        inputs = np.where(real, np.where(places == 0, end_id, before), 0)
+        inputs = np.where(real, as_inputs(np.where(places == 0, end_id, before), end_id, start_id), 0)
         targets = np.where(real, tokens[np.minimum(places, len(tokens) - 1)], 0)
         return inputs.astype(np.int32), targets.astype(np.int32), real.astype(np.float32)
 

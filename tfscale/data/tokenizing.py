@@ -66,12 +66,17 @@ class BatchEncoder:
         """Returns the tokens of each split that has documents in the batch."""
         pieces = list(self._spool.pieces(batch))
         ids = self._tokenizer.encode_arrays([piece.content.decode("utf-8") for piece in pieces])
+        if self._tokenizer.special.leading_space:
+            for number, piece in enumerate(pieces):
+                if not piece.first:
+                    continued = self._tokenizer.encode_continued(piece.content.decode("utf-8"))
+                    ids[number] = np.array(continued, np.int32)
         end = np.array([self._tokenizer.end_id], np.int32)
         # Documents may be lines of a few tokens: what is done for each of them is kept to the appends.
         arrays: dict[str, list[np.ndarray]] = collections.defaultdict(list)
         documents: Counter[str] = Counter()
         utf8_bytes: Counter[str] = Counter()
-        for (split, content, _, last), piece_ids in zip(pieces, ids, strict=True):
+        for (split, content, _, last, _), piece_ids in zip(pieces, ids, strict=True):
             parts = arrays[split]
             parts.append(piece_ids)
             if last:

@@ -1,12 +1,13 @@
 """Runs a `.litertlm` bundle by LiteRT-LM's own runtime, `litert-lm-api`."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfscale.config import SamplingConfig
 from tfscale.errors import ConfigError, ExportError, PromptError
 from tfscale.evaluation.generation import Generation
+from tfscale.text.tokenizers.special import split_at_special
 
 MAGIC = b"LITERTLM"
 
@@ -17,6 +18,7 @@ class BundleModel:
     Args:
         path: the .litertlm file.
         threads: CPU threads.
+        special_tokens: text -> id of the tokenizer's special tokens, from model.json beside the file.
 
     Raises:
         ExportError: the file is missing or no bundle, it cannot be run, or `litert-lm-api` is not installed.
@@ -24,9 +26,14 @@ class BundleModel:
 
     is_bundle = True
 
-    def __init__(self, path: str, threads: int = 1):
-        self.context_length = read_bundle(path).max_num_tokens
+    def __init__(self, path: str, threads: int = 1, special_tokens: Mapping[str, int] | None = None):
+        description = read_bundle(path)
+        self.context_length = description.max_num_tokens
         """Tokens of prompt and completion together."""
+        self._special = dict(special_tokens or {})
+        self._start = list(description.start_token.token_ids.ids)
+        stops = {id for stop in description.stop_tokens for id in stop.token_ids.ids}
+        self._special_ids = {*self._special.values(), *self._start, *stops}
         try:
             import litert_lm
         except ImportError as error:
@@ -53,11 +60,13 @@ class BundleModel:
         sampling: SamplingConfig | None = None,
         stop: Sequence[str] = (),
         on_text: Callable[[str], None] | None = None,
+        parse_special: bool = False,
     ) -> Generation:
         """Completes `prompt`; as `tfscale.evaluation.generation.generate`, as far as LiteRT-LM has it.
 
         Raises:
-            ConfigError: a repetition penalty or stop strings, which this runtime is not given.
+            ConfigError: a repetition penalty or stop strings, which this runtime is not given; or a prompt with the text
+                of a special token, which this runtime reads otherwise than `parse_special` asks for.
             PromptError: the prompt does not fit into the context.
         """
         sampling = sampling or SamplingConfig()
@@ -70,11 +79,13 @@ class BundleModel:
             top_k=1 if greedy else sampling.top_k or 1_000_000, top_p=0.0 if greedy else sampling.top_p,
             temperature=1.0 if greedy else sampling.temperature, seed=sampling.seed,
         )  # fmt: skip
-        prompt_tokens = len(self.tokenize(prompt)) + 1
+        ids = self.tokenize(prompt)
+        self._check_special(prompt, ids, parse_special)
+        prompt_tokens = len(ids) + len(self._start)
         if prompt_tokens >= self.context_length:
             raise PromptError(
-                f"the prompt has {prompt_tokens - 1} tokens; the model's context of {self.context_length} takes at "
-                f"most {self.context_length - 2} here"
+                f"the prompt has {len(ids)} tokens; the model's context of {self.context_length} takes at "
+                f"most {self.context_length - 1 - len(self._start)} here"
             )
         session = self._engine.create_session(
             apply_prompt_template=False, sampler_config=config, max_output_tokens=max_tokens
@@ -96,6 +107,23 @@ class BundleModel:
         full = prompt_tokens + drawn >= self.context_length
         ended = "length" if drawn >= max_tokens else "context" if full else "end"
         return Generation("".join(pieces), prompt_tokens, [], rate if drawn else None, ended, drawn)
+
+    def _check_special(self, prompt: str, ids: list[int], parse_special: bool) -> None:
+        """Refuses a prompt whose special tokens the bundle's tokenizer does not read as they are meant."""
+        found = [id for id in ids if id in self._special_ids]
+        if not parse_special and found:
+            raise ConfigError(
+                f"a .litertlm bundle reads the text of a special token (id {found[0]}) in the prompt as that token; ask "
+                "for it with parse_special, or give the .tflite file"
+            )
+        if parse_special and self._special:
+            meant = [part for part in split_at_special(prompt, self._special) if isinstance(part, int)]
+            if found != meant:
+                missing = next(text for text, id in self._special.items() if meant.count(id) != found.count(id))
+                raise ConfigError(
+                    f"a .litertlm bundle does not read {missing!r} in a prompt as a token; leave it out (it begins every "
+                    "prompt with its start token by itself), or give the .tflite file"
+                )
 
 
 def read_bundle(path: str) -> Any:

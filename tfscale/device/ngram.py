@@ -21,7 +21,7 @@ class NGramDeviceModel(DeviceModel):
                 f"{path} knows {self.ngrams.vocabulary_size} tokens and the tokenizer beside it has "
                 f"{tokenizer.vocabulary_size}; they do not belong together"
             )
-        super().__init__(path, NGramDecoder(self.ngrams), tokenizer, metadata, threads)
+        super().__init__(path, NGramDecoder(self.ngrams, tokenizer.start_id), tokenizer, metadata, threads)
 
     def score(
         self,

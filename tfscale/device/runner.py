@@ -90,9 +90,10 @@ class DeviceModel:
         sampling: SamplingConfig | None = None,
         stop: Sequence[str] = (),
         on_text: Callable[[str], None] | None = None,
+        parse_special: bool = False,
     ) -> Generation:
         """Completes `prompt`; see `tfscale.evaluation.generation.generate`."""
-        return generate(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, on_text)
+        return generate(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, on_text, parse_special)
 
     def stream(
         self,
@@ -100,6 +101,7 @@ class DeviceModel:
         max_tokens: int = 64,
         sampling: SamplingConfig | None = None,
         stop: Sequence[str] = (),
+        parse_special: bool = False,
     ) -> Iterator[str]:
         """Completes `prompt` piece by piece; see `tfscale.evaluation.generation.stream`.
 
@@ -107,7 +109,7 @@ class DeviceModel:
             for piece in model.stream("def main("):
                 print(piece, end="", flush=True)
         """
-        return stream(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop)
+        return stream(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, parse_special)
 
     def suggest(self, text: str, count: int = 3) -> list[Suggestion]:
         """The most likely next words, or endings of the word that the text stops in; see `tfscale.device.suggest`."""
@@ -121,8 +123,8 @@ class DeviceModel:
     ) -> Score:
         """The likelihood of a text, as training and Keras evaluation compute it, one decode step per token.
 
-        The tokens are cut into windows of `sequence_length`; each starts from nothing but the token before it (the end
-        token before the first), and every token is predicted once. A stateful model carries its state over the whole
+        The tokens are cut into windows of `sequence_length`; each starts from nothing but the token before it (the start
+        token before the first of a document), and every token is predicted once. A stateful model carries its state over the whole
         text, cut where `tfscale.score.stream_starts` says.
 
         Args:
@@ -151,7 +153,7 @@ class DeviceModel:
             raise ExportError(
                 f"{self.path} cannot be scored: {METADATA_FILE}, which names the window, is not beside it"
             )
-        inputs = [end_id, *stream[:-1]]
+        inputs = self.tokenizer.as_inputs([end_id, *stream[:-1]]).tolist()
         carries = self.metadata.get("model", {}).get("stateful", False)
         begins = set(stream_starts(len(stream)) if carries else range(0, len(stream), length))
         nll = 0.0
@@ -231,7 +233,7 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         path = os.path.join(folder, metadata.get("file", "model.tflite"))
     if path.endswith(".litertlm"):
         check_digest(path, metadata)
-        return BundleModel(path, threads)
+        return BundleModel(path, threads, metadata.get("special_tokens"))
     if path.endswith(".ngram"):
         from tfscale.device.ngram import NGramDeviceModel
 

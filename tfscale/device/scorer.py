@@ -14,6 +14,7 @@ from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.evaluation.cloze import Correction, Filling, correct, fill
 from tfscale.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers.special import as_inputs
 
 
 class ScoreSignature:
@@ -73,21 +74,28 @@ class ScoringModel:
             )
 
     def logits(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Logits (n, V) float32 after each of n ids, 1 <= n <= T; end tokens fill the window up."""
+        """Logits (n, V) float32 after each of n ids, 1 <= n <= T; start tokens fill the window up."""
         count = len(ids)
         if not 1 <= count <= self.sequence_length:
             raise DataError(f"a window has 1 to {self.sequence_length} tokens; received {count}")
-        tokens = np.full(self.sequence_length, self.metadata.get("end_id") or 0, np.int32)
+        tokens = np.full(self.sequence_length, self._start_id() or 0, np.int32)
         tokens[:count] = ids
         return self._score(tokens)[:count]
 
     def fill(self, text: str, count: int = 5) -> list[Filling]:
         """The most likely tokens for the gap `___` in a text; see `tfscale.evaluation.cloze.fill`."""
-        return fill(self.logits, self._cloze_tokenizer(), text, self.sequence_length, count)
+        return fill(self._cloze_logits, self._cloze_tokenizer(), text, self.sequence_length, count)
 
     def correct(self, text: str, edit_cost: float = EDIT_COST) -> list[Correction]:
         """Words that are probably misspelt; see `tfscale.evaluation.cloze.correct`."""
-        return correct(self.logits, self._cloze_tokenizer(), text, self.sequence_length, edit_cost)
+        return correct(self._cloze_logits, self._cloze_tokenizer(), text, self.sequence_length, edit_cost)
+
+    def _start_id(self) -> int | None:
+        """The token before a text; files of earlier versions name the end token alone."""
+        return self.metadata.get("start_id", self.metadata.get("end_id"))
+
+    def _cloze_logits(self, ids: np.ndarray) -> np.ndarray:
+        return self.logits(self._cloze_tokenizer().as_inputs(ids))
 
     def _cloze_tokenizer(self) -> Tokenizer:
         if not self.metadata.get("cloze"):
@@ -113,7 +121,8 @@ class ScoringModel:
             raise DataError(
                 f"token ids to score must be 0 to {self.vocabulary_size - 1}; received {min(stream)} to {max(stream)}"
             )
-        inputs, nll = [self.metadata["end_id"], *stream[:-1]], 0.0
+        end_id, nll = self.metadata["end_id"], 0.0
+        inputs = as_inputs([end_id, *stream[:-1]], end_id, self._start_id())
         for start in range(0, len(stream), self.sequence_length):
             end = min(start + self.sequence_length, len(stream))
             nll += float(token_nll(self.logits(inputs[start:end]), np.array(stream[start:end])).sum())

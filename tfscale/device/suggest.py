@@ -54,15 +54,16 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
     # The space before a word is most often part of its first token.
     if context.endswith(" "):
         context, typed = context[:-1], " " + typed
-    ids = [tokenizer.end_id, *tokenizer.encode(context)]
+    read = tokenizer.encode(context)
+    ids = tokenizer.prompt_ids(read)
     room = None if decoder.context_length is None else decoder.context_length - len(ids)
     if room is not None and room < 1:
         raise PromptError(
-            f"the text has {len(ids) - 1} tokens, and a context of {decoder.context_length} leaves no room for a word"
+            f"the text has {len(read)} tokens, and a context of {decoder.context_length} leaves no room for a word"
         )
     # A word tokenizer puts a space before every word but the first of a text.
     pieces = _pieces(tokenizer, tokenizer.vocabulary_size - 1)
-    first = pieces if len(ids) > 1 or typed.startswith(" ") else _pieces(tokenizer, None)
+    first = pieces if read or typed.startswith(" ") else _pieces(tokenizer, None)
     ends = np.array([not piece or not _goes_on(piece) for piece in pieces])
     decoder.reset()
     logits = decoder.feed(ids)

@@ -64,7 +64,7 @@ def fill(logits: Logits, tokenizer: Tokenizer, text: str, sequence_length: int, 
         raise ConfigError(f"count={count} is out of range; expected 1 or more")
     before, after = text.split(GAP)
     left = [tokenizer.end_id, *tokenizer.encode(before)]
-    window = _window([*left, tokenizer.end_id, *tokenizer.encode(after)], sequence_length, tokenizer.end_id)
+    window = _window([*left, tokenizer.end_id, *tokenizer.encode_continued(after)], sequence_length, tokenizer.end_id)
     row = np.asarray(logits(window), np.float64)[len(left) - 1]
     probabilities = np.exp(row - row.max())
     probabilities /= probabilities.sum()

@@ -63,17 +63,17 @@ def evaluate_run(
         evaluate_run(load_run("run"), split="test")["bits_per_byte"]
     """
     _check_source(data_dir, text_files)
-    length, end_id = run.model_config.sequence_length, run.tokenizer.end_id
+    length, end_id, start_id = run.model_config.sequence_length, run.tokenizer.end_id, run.tokenizer.start_id
     rows = max(1, TOKENS_PER_BATCH // length)
     if text_files:
         stream, utf8_bytes = text_stream(run.tokenizer, text_files)
         if is_stateful(run.network):
-            datasets = [evaluation_streams(stream, sequence_length=length, end_id=end_id)]
+            datasets = [evaluation_streams(stream, sequence_length=length, end_id=end_id, start_id=start_id)]
         else:
             # A bert would attend to what fills a window up: its last one is as long as the text is.
             cut = len(stream) // length * length if isinstance(run.model_config, BERTConfig) else len(stream)
             parts = ((stream[:cut], length), (stream[cut:], len(stream) - cut))
-            windows = [text_windows(part, size, end_id) for part, size in parts if len(part)]
+            windows = [text_windows(part, size, end_id, start_id) for part, size in parts if len(part)]
             datasets = [
                 as_read(tf.data.Dataset.from_tensor_slices(one).batch(rows), run.model_config) for one in windows
             ]
@@ -86,7 +86,7 @@ def evaluate_run(
     manifest = _manifest(data_dir, split, run.tokenizer)
     if is_stateful(run.network):
         tokens = split_tokens(data_dir, manifest, split)
-        dataset = evaluation_streams(tokens, sequence_length=length, end_id=end_id)
+        dataset = evaluation_streams(tokens, sequence_length=length, end_id=end_id, start_id=start_id)
     else:
         dataset = evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows)
         dataset = as_read(dataset, run.model_config)

@@ -33,10 +33,10 @@ class Decoder(Protocol):
 class Generation:
     """A completion.
 
-    `text` is what follows the prompt, up to a stop string. `tokens` are all ids drawn, without the end token;
-    `prompt_tokens` counts the end token that stands before every prompt. `tokens_per_second` is that of drawing and
+    `text` is what follows the prompt, up to a stop string. `tokens` are all ids drawn, without the stop token;
+    `prompt_tokens` counts the start token that is read before a prompt. `tokens_per_second` is that of drawing and
     decoding, without the prompt; None where a single token, which comes out of the prompt, was drawn.
-    `stopped_by` is "length", "stop" (a stop string), "end" (the end token) or "context" (no room for another token).
+    `stopped_by` is "length", "stop" (a stop string), "end" (a stop token) or "context" (no room for another token).
     `drawn` is the number of tokens where a runtime does not tell which they are, and `tokens` is empty.
     """
 
@@ -49,7 +49,7 @@ class Generation:
 
     @property
     def token_count(self) -> int:
-        """Tokens that were drawn, without the end token."""
+        """Tokens that were drawn, without the stop token."""
         return len(self.tokens) if self.drawn is None else self.drawn
 
 
@@ -120,10 +120,13 @@ def generate(
     sampling: SamplingConfig | None = None,
     stop: Sequence[str] = (),
     on_text: Callable[[str], None] | None = None,
+    parse_special: bool = False,
 ) -> Generation:
     """Completes `prompt`.
 
-    The model reads the end token (documents follow each other with one between) and then the prompt's tokens.
+    The model reads the tokenizer's start token and then the prompt's tokens. That is the end token for models that
+    tfscale trains from nothing; imported ones may have another, or none. Any of the tokenizer's stop tokens ends the
+    completion and is not part of its text.
 
     Args:
         decoder: the model; it is reset first.
@@ -134,19 +137,22 @@ def generate(
         stop: strings that end the completion; the text is cut before the first that occurs, whichever tokens it is
             spread over.
         on_text: is called with each new piece of text; the pieces joined are the result's text.
+        parse_special: whether the texts of special tokens in the prompt, such as `<|eot_id|>`, are read as those
+            tokens; they are plain text otherwise.
 
     Returns:
         The completion, without the prompt.
 
     Raises:
-        PromptError: the prompt does not fit into the context.
+        PromptError: the prompt does not fit into the context, or `parse_special` finds a mark of a chat format that the
+            tokenizer does not have.
         ConfigError: `max_tokens` is below 1, or a stop string is empty.
 
     Example:
         model = tfscale.device.load("export")
         generate(model.decoder(), model.tokenizer, "def main(", max_tokens=40, stop=["\\n\\n"]).text
     """
-    pieces = stream(decoder, tokenizer, prompt, max_tokens, sampling, stop)
+    pieces = stream(decoder, tokenizer, prompt, max_tokens, sampling, stop, parse_special)
     while True:
         try:
             piece = next(pieces)
@@ -163,6 +169,7 @@ def stream(
     max_tokens: int,
     sampling: SamplingConfig | None = None,
     stop: Sequence[str] = (),
+    parse_special: bool = False,
 ) -> Generator[str, None, Generation]:
     """Completes `prompt` piece by piece.
 
@@ -173,6 +180,7 @@ def stream(
         max_tokens: most tokens to draw.
         sampling: how tokens are drawn; greedy if it is left out.
         stop: strings that end the completion.
+        parse_special: whether the texts of special tokens in the prompt are read as those tokens.
 
     Yields:
         Each new piece of text, as soon as it is certain; the iterator's return value is the `Generation`.
@@ -189,20 +197,23 @@ def stream(
     if any(not text for text in stop):
         raise ConfigError("stop has an empty string; give the text that shall end the completion, such as '\\n\\n'")
     sampling = sampling or SamplingConfig()
-    prompt_ids = tokenizer.encode(prompt)
-    position = len(prompt_ids) + 1
+    prompt_ids = tokenizer.encode(prompt, parse_special)
+    read = tokenizer.prompt_ids(prompt_ids)
+    position = len(read)
     context = decoder.context_length
     if context is not None and position > context:
         raise PromptError(
-            f"the prompt has {len(prompt_ids)} tokens; the model's context of {context} takes at most {context - 1}"
+            f"the prompt has {len(prompt_ids)} tokens; the model's context of {context} takes at most "
+            f"{context - len(tokenizer.prompt_start)}"
         )
     rng = np.random.default_rng(sampling.seed)
-    # The end token in front is no part of the text, and to penalize it would make completions end later.
+    # The start token in front is no part of the text, and to penalize it would make completions end later.
     seen = set(prompt_ids)
     tokens: list[int] = []
     pieces: list[str] = []
     # A word tokenizer puts a space between words, where the prompt does not end in one.
-    previous = prompt_ids[-1] if prompt_ids and not prompt[-1:].isspace() else None
+    spaced = not tokenizer.lossless and prompt[-1:].isspace()
+    previous = prompt_ids[-1] if prompt_ids and not spaced else None
     spelled, stops = StreamDecoder(tokenizer, previous), _StopStrings(stop)
 
     def emit(text: str) -> Generator[str, None, None]:
@@ -211,13 +222,13 @@ def stream(
             yield text
 
     decoder.reset()
-    logits = decoder.feed([tokenizer.end_id, *prompt_ids])
+    logits = decoder.feed(read)
     decoded, seconds, stopped_by = 0, 0.0, ""
     while not stopped_by:
         started = time.perf_counter()
         token = next_token(logits, sampling, seen, rng)
         seconds += time.perf_counter() - started
-        if token == tokenizer.end_id:
+        if token in tokenizer.stop_ids:
             stopped_by = "end"
             break
         tokens.append(token)

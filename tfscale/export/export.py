@@ -144,6 +144,6 @@ def _write_saved_model(
     metadata["file"] = SAVED_MODEL
     write_json(os.path.join(folder, "model.json"), metadata)
     note("compare with Keras")
-    report = check_saved_model(run.network, directory, tokens, run.tokenizer.end_id)
+    report = check_saved_model(run.network, directory, tokens, run.tokenizer.end_id, run.tokenizer.start_id)
     require(report)
     return report, metadata

@@ -21,6 +21,7 @@ def describe(network: Any, tokenizer: Any, config: ExportConfig, path: str) -> d
         "model": to_dict(network.config),
         "context_length": network.config.sequence_length if transformer else None,
         "end_id": tokenizer.end_id,
+        **described_tokens(tokenizer),
         "vocabulary_size": network.config.vocabulary_size,
         "tokenizer": "tokenizer",
         "tokenizer_digest": tokenizer.digest,
@@ -32,6 +33,16 @@ def describe(network: Any, tokenizer: Any, config: ExportConfig, path: str) -> d
         "bytes_per_token": _bytes_per_token(network, config),
         "prefill_lengths": usable_prefill_lengths(network, config.prefill_lengths),
         "tfscale_version": _version("tfscale"),
+    }
+
+
+def described_tokens(tokenizer: Any) -> dict[str, Any]:
+    """What begins and ends a text: the token before it, what is read before a prompt, and what ends a completion."""
+    return {
+        "start_id": tokenizer.start_id,
+        "prompt_start": list(tokenizer.prompt_start),
+        "stop_ids": list(tokenizer.stop_ids),
+        "special_tokens": tokenizer.special_tokens,
     }
 
 

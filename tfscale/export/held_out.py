@@ -28,12 +28,12 @@ def held_out_tokens(run: "Run", count: int) -> tuple[list[int], str]:
 def _sampled_tokens(run: "Run", count: int) -> list[int]:
     decoder = KerasDecoder(float32_copy(run.network), prefill_lengths=[])
     sampling, rng = SamplingConfig(temperature=1.0), np.random.default_rng(0)
-    end_id = run.tokenizer.end_id
+    end_id, start_id = run.tokenizer.end_id, run.tokenizer.start_id
     longest = run.network.config.sequence_length
     tokens: list[int] = []
     while len(tokens) < count:
         decoder.reset()
-        previous = end_id
+        previous = start_id
         for _ in range(min(longest, count - len(tokens))):
             previous = next_token(decoder.feed([previous]), sampling, (), rng)
             tokens.append(previous)

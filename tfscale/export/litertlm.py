@@ -16,6 +16,8 @@ from tfscale.scratch import scratch_folder
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.bpe import BytePairTokenizer, byte_characters
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
+from tfscale.text.tokenizers.sentencepiece_tokenizer import parse_model
+from tfscale.text.tokenizers.special import CHAT_MARK
 from tfscale.text.tokenizers.wordpiece import CONTINUATION
 
 TOP_P = 2
@@ -69,7 +71,7 @@ def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, ou
         bundle.add_llm_metadata(write("metadata.pb", _metadata(tokenizer, context_length)))
         bundle.add_tflite_model(tflite_path, builder.TfLiteModelType.PREFILL_DECODE)
         if tokenizer.kind == "sentencepiece":
-            bundle.add_sentencepiece_tokenizer(write("tokenizer.model", tokenizer._files()["tokenizer.model"]))
+            bundle.add_sentencepiece_tokenizer(write("tokenizer.model", _sentencepiece(tokenizer)))
         else:
             bundle.add_hf_tokenizer(write("tokenizer.json", _hugging_face(tokenizer).encode()))
         with open(output, "wb") as file:
@@ -100,8 +102,10 @@ def _metadata(tokenizer: Tokenizer, context_length: int) -> bytes:
     from litert_lm_builder.runtime.proto import llm_metadata_pb2
 
     metadata = llm_metadata_pb2.LlmMetadata()
-    metadata.start_token.token_ids.ids.append(tokenizer.end_id)
-    metadata.stop_tokens.add().token_ids.ids.append(tokenizer.end_id)
+    if tokenizer.prompt_start:
+        metadata.start_token.token_ids.ids.extend(tokenizer.prompt_start)
+    for stop in tokenizer.stop_ids:
+        metadata.stop_tokens.add().token_ids.ids.append(stop)
     metadata.max_num_tokens = context_length
     metadata.llm_model_type.generic_model.SetInParent()
     metadata.sampler_params.type = TOP_P
@@ -114,6 +118,25 @@ def _metadata(tokenizer: Tokenizer, context_length: int) -> bytes:
     return metadata.SerializeToString()
 
 
+def _sentencepiece(tokenizer: Tokenizer) -> bytes:
+    """The model as LiteRT-LM reads text with it: it knows no option for special tokens, so that it finds those of chat
+    formats wherever they are written, and adds the space before the first word by itself.
+    """
+    content = tokenizer._files()["tokenizer.model"]
+    proto = parse_model(content)
+    ends = {tokenizer.start_id, tokenizer.end_id}
+    marks = [
+        id for text, id in tokenizer.special_tokens.items()
+        if id not in ends and (id in tokenizer.stop_ids or CHAT_MARK.fullmatch(text))
+    ]  # fmt: skip
+    if not marks and not tokenizer.special.leading_space:
+        return content
+    for id in marks:
+        proto.pieces[id].type = proto.pieces[id].USER_DEFINED
+    proto.normalizer_spec.add_dummy_prefix = tokenizer.special.leading_space
+    return proto.SerializeToString(deterministic=True)
+
+
 def _hugging_face(tokenizer: Tokenizer) -> str:
     """tokenizer.json with a decoder that joins pieces as ours does."""
     library = import_tokenizers()
@@ -124,7 +147,7 @@ def _hugging_face(tokenizer: Tokenizer) -> str:
         return ours.to_str()
     if isinstance(tokenizer, BytePairTokenizer):
         ours = library.Tokenizer.from_str(tokenizer.model.decode())
-        ours.add_special_tokens([library.AddedToken(tokenizer.end_token, special=True)])
+        ours.add_special_tokens([library.AddedToken(text, special=True) for text in tokenizer.special_tokens])
         return ours.to_str()
     alphabet = dict(byte_characters())
     vocabulary = {character: byte for byte, character in alphabet.items()} | {"</s>": tokenizer.end_id}

@@ -67,9 +67,11 @@ def check_parity(
         ExportError: the runtime refuses the file.
     """
     stream = np.asarray(held_out, np.int32)
-    exact = Windows(float32_copy(network), stream, tokenizer.end_id)
+    exact = Windows(float32_copy(network), stream, tokenizer.end_id, tokenizer.start_id)
     as_it_is = quantize == "none" or limits is not None
-    windows = exact if as_it_is else Windows(rounded_copy(network, quantize), stream, tokenizer.end_id)
+    windows = exact
+    if not as_it_is:
+        windows = Windows(rounded_copy(network, quantize), stream, tokenizer.end_id, tokenizer.start_id)
     checks = Checks()
     # What the converter rounds, and what it leaves as it is because it is small, is not known beforehand.
     most = stored_bytes(network, quantize if limits is None or quantize == "float16" else "none")
@@ -165,11 +167,14 @@ class Windows:
         reference: a network that computes in float32.
         stream: ids (N,).
         end_id: the token that comes before the first.
+        start_id: what is read in its place; None for the end token itself.
     """
 
-    def __init__(self, reference: Network | CachedModel, stream: np.ndarray, end_id: int):
+    def __init__(
+        self, reference: Network | CachedModel, stream: np.ndarray, end_id: int, start_id: int | None = None
+    ):
         self.reference = reference
-        inputs, targets, weights = text_windows(stream, reference.config.sequence_length, end_id)
+        inputs, targets, weights = text_windows(stream, reference.config.sequence_length, end_id, start_id)
         counts = (weights > 0).sum(axis=1)
         self.inputs = [row[:count] for row, count in zip(inputs, counts, strict=True)]
         self.targets = [row[:count] for row, count in zip(targets, counts, strict=True)]

@@ -11,7 +11,7 @@ A language model for LiteRT (TensorFlow Lite), made by tfscale {version}.
 | Model | {family}, {parameters:,} parameters, weights {weights} |
 | File | `{file}`, {file_bytes:,} bytes ({gzip_bytes:,} compressed by gzip) |
 | Context | {context} |
-| Vocabulary | {vocabulary:,} tokens ({tokenizer_kind}, in `tokenizer/`); {end} ends a document and begins a prompt |
+| Vocabulary | {vocabulary:,} tokens ({tokenizer_kind}, in `tokenizer/`); {ends} |
 | Perplexity | {perplexity_file:.4g} here, {perplexity_keras:.4g} in Keras ({held_out}) |
 
 `parity.json` and `report.html` say how the file was compared with the network it was made from, with the XNNPACK
@@ -61,7 +61,7 @@ with open("model.json") as file:
 decode = Interpreter("model.tflite").get_signature_runner("decode")
 cache = {{name: np.zeros(shape, np.float32) for name, shape in info["cache"].items()}}
 mask = np.full((1, 1, 1, info["context_length"]), -1e4, np.float32)
-ids = {ids}  # the end token, then {prompt!r}
+ids = {ids}  # {begun}
 position = 0
 for step in range(min(len(ids) + 20, info["context_length"])):
     mask[..., position] = 0
@@ -94,7 +94,7 @@ with open("model.json") as file:
     info = json.load(file)
 decode = Interpreter("model.tflite").get_signature_runner("decode")
 state = {{name: np.zeros(shape, np.float32) for name, shape in info["cache"].items()}}
-ids = {ids}  # the end token, then {prompt!r}
+ids = {ids}  # {begun}
 position = 0
 for step in range(len(ids) + 20):
     outputs = decode(tokens=np.array([[ids[position]]], np.int32), **state)
@@ -150,7 +150,7 @@ Made by tfscale {version}. It loads in TensorFlow 2.20 or later, without tfscale
 |---|---|
 | Model | {family}, {parameters:,} parameters, float32 |
 | Context | {context} |
-| Vocabulary | {vocabulary:,} tokens ({tokenizer_kind}, in `tokenizer/`); {end} ends a document and begins a prompt |
+| Vocabulary | {vocabulary:,} tokens ({tokenizer_kind}, in `tokenizer/`); {ends} |
 | Perplexity | {perplexity_file:.4g} here, {perplexity_keras:.4g} in Keras ({held_out}) |
 
 `score` (also the default signature) takes `tokens` int32 (B, T) and returns `logits` (B, T, {vocabulary}) and
@@ -162,7 +162,7 @@ zeros at the start, and each call returns those for the next one.
 import tensorflow as tf
 
 model = tf.saved_model.load("saved_model")
-ids = {ids}  # the end token, then {prompt!r}
+ids = {ids}  # {begun}
 print(model.signatures["score"](tokens=tf.constant([ids]))["nll"])
 ```
 """
@@ -189,7 +189,7 @@ def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int,
         parameters: trainable weights of the network.
         tokenizer_kind: the tokenizer's kind.
         prompt: text of the example.
-        prompt_ids: the end token and the ids of `prompt`.
+        prompt_ids: the start token and the ids of `prompt`.
     """
     context = metadata["context_length"]
     values = {
@@ -204,7 +204,8 @@ def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int,
         "context": f"{context:,} tokens" if context else "without bound (carried state)",
         "vocabulary": metadata["vocabulary_size"],
         "tokenizer_kind": tokenizer_kind,
-        "end": f"id {metadata['end_id']}",
+        "ends": _ends(metadata),
+        "begun": _begun(metadata, prompt),
         "perplexity_file": parity["perplexity"]["file"],
         "perplexity_keras": parity["perplexity"]["keras"],
         "held_out": parity["held_out"]["source"],
@@ -224,3 +225,24 @@ def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int,
     page = _WEB if metadata["format"] == "web" else ""
     body = _HEAD + page + (_TRANSFORMER if metadata["family"] == "transformer" else _RECURRENT)
     return body.format(**values)
+
+
+def _ends(metadata: dict[str, Any]) -> str:
+    """What stands before and after a text, in words."""
+    end, start, stops = metadata["end_id"], metadata["start_id"], metadata["stop_ids"]
+    if not metadata["prompt_start"]:
+        begins = "nothing stands before a prompt"
+    elif start == end:
+        begins = f"id {start} ends a document and begins a prompt"
+    else:
+        begins = f"id {start} begins a prompt, id {end} ends a document"
+    named = [f"id {stop}" for stop in stops if stop != end]
+    if named:
+        return f"{begins}; {', '.join(named)} ends a completion too"
+    return begins if metadata["prompt_start"] else f"{begins}, id {end} ends a document"
+
+
+def _begun(metadata: dict[str, Any], prompt: str) -> str:
+    if not metadata["prompt_start"] and prompt:
+        return repr(prompt)
+    return f"the {'end' if metadata['start_id'] == metadata['end_id'] else 'start'} token, then {prompt!r}"

@@ -49,7 +49,9 @@ def write_saved_model(network: Network, prefill_lengths: Sequence[int], director
         tf.saved_model.save(module, directory, signatures=functions)
 
 
-def check_saved_model(network: Network, directory: str, held_out: Sequence[int], end_id: int) -> dict[str, Any]:
+def check_saved_model(
+    network: Network, directory: str, held_out: Sequence[int], end_id: int, start_id: int | None = None
+) -> dict[str, Any]:
     """Compares a SavedModel, loaded anew, with the network it was made from.
 
     Args:
@@ -57,13 +59,14 @@ def check_saved_model(network: Network, directory: str, held_out: Sequence[int],
         directory: the SavedModel.
         held_out: ids of held-out text.
         end_id: the end token.
+        start_id: the token before a text; None for the end token.
 
     Returns:
         `passed`, `checks`, `perplexity` of `keras` and `file` and `sizes` as for a .tflite file; `signatures`, with the
         names of their inputs.
     """
     reference, limits, checks = float32_copy(network), LIMITS["none"], Checks()
-    windows = Windows(reference, np.asarray(held_out, np.int32), end_id)
+    windows = Windows(reference, np.asarray(held_out, np.int32), end_id, start_id)
     loaded = tf.saved_model.load(directory)
     score, decode = loaded.signatures["score"], loaded.signatures["decode"]
     largest, same, nll = 0.0, 0, 0.0

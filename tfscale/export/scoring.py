@@ -9,6 +9,7 @@ Shapes: T tokens of a window, V vocabulary, U units.
 """
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -45,6 +46,7 @@ def export_keras(
     held_out: Sequence[int],
     tokenizer: Tokenizer | None = None,
     end_id: int | None = None,
+    start_id: int | None = None,
     quantize: Quantization = "none",
     cached: bool | None = None,
 ) -> dict[str, Any]:
@@ -61,7 +63,8 @@ def export_keras(
         sequence_length: T, tokens of a window, or of the context.
         held_out: ids to compare on, of text that the model was not trained on.
         tokenizer: saved beside the file, which then also scores text; None if you bring your own.
-        end_id: the token before the first of a window; the tokenizer's if it is left out.
+        end_id: the token after each document of `held_out`; the tokenizer's if it is left out.
+        start_id: the token that the model reads before a text; the tokenizer's, or `end_id`, if it is left out.
         quantize: "none", "float16" or "int8" (the converter's dynamic range: tables and matrices in 8 bits).
         cached: whether the file generates, with a cache; None where it can and there is a tokenizer.
 
@@ -86,11 +89,14 @@ def export_keras(
         )
     if sequence_length < 2:
         raise ConfigError(f"sequence_length={sequence_length} is out of range; expected 2 or more")
+    if start_id is not None and tokenizer is not None:
+        tokenizer = tokenizer.with_special(dataclasses.replace(tokenizer.special, start_id=start_id, in_prompts=True))
     decoder = _decoder(network, sequence_length, tokenizer, cached)
     if decoder is not None and tokenizer is not None:
         if end_id not in (None, tokenizer.end_id):
             raise ConfigError(
-                f"end_id={end_id}, and the tokenizer's is {tokenizer.end_id}, with which a file that generates begins"
+                f"end_id={end_id}, and the tokenizer's is {tokenizer.end_id}, with which a file that generates ends; "
+                "the token that it begins with is start_id"
             )
         try:
             with atomic_directory(output) as folder:
@@ -105,6 +111,8 @@ def export_keras(
         if tokenizer is None:
             raise ConfigError("give a tokenizer, or the end_id that comes before the first token of a text")
         end_id = tokenizer.end_id
+    if start_id is None:
+        start_id = end_id if tokenizer is None or tokenizer.end_id != end_id else tokenizer.start_id
     _check_held_out(held_out, (getattr(network, "output_shape", None) or [None])[-1])
     content = scoring_file(network, sequence_length, quantize)
     with atomic_directory(output) as folder:
@@ -116,12 +124,12 @@ def export_keras(
         metadata = {
             "format_version": FORMAT_VERSION, "family": "keras", "format": "scoring", "file": "model.tflite",
             "sha256": sha256_file(path), "model": {"sequence_length": sequence_length}, "end_id": end_id,
-            "tokenizer": "tokenizer" if tokenizer else None, "quantize": quantize,
+            "start_id": start_id, "tokenizer": "tokenizer" if tokenizer else None, "quantize": quantize,
             "tokenizer_digest": tokenizer.digest if tokenizer else None, "cloze": getattr(network, "cloze", False),
             "tfscale_version": __version__,
         }  # fmt: skip
         write_json(os.path.join(folder, "model.json"), metadata)
-        report = check_scoring(network, path, held_out, sequence_length, end_id, quantize)
+        report = check_scoring(network, path, held_out, sequence_length, end_id, start_id, quantize)
         require(report)
         report |= {"format": "tflite", "output": output, "decodes": False}
         write_json(os.path.join(folder, "parity.json"), report)
@@ -225,7 +233,8 @@ def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
 
 
 def check_scoring(
-    network: keras.Model, path: str, held_out: Sequence[int], length: int, end_id: int, quantize: Quantization
+    network: keras.Model, path: str, held_out: Sequence[int], length: int, end_id: int, start_id: int,
+    quantize: Quantization,
 ) -> dict[str, Any]:
     """Compares a scoring file with its network, with XNNPACK's kernels and without.
 
@@ -234,7 +243,7 @@ def check_scoring(
     """
     limits, checks = UNROUNDED[quantize], Checks()
     name = "pseudo_perplexity" if getattr(network, "cloze", False) else "perplexity"
-    inputs, targets, weights = text_windows(np.asarray(held_out, np.int32), length, end_id)
+    inputs, targets, weights = text_windows(np.asarray(held_out, np.int32), length, end_id, start_id)
     counts = (weights > 0).sum(axis=1)
     expected = [np.asarray(network(row[None], training=False), np.float32)[0] for row in inputs]
     spread = float(np.sqrt(np.mean([np.square(x - x.mean(-1, keepdims=True)).mean() for x in expected]))) or 1e-12

@@ -105,8 +105,8 @@ Made by tfscale {version}: `model.tflite` reads {length} tokens, `tokenizer/` cu
 | Labels | {labels} |
 | File | {bytes:,} bytes, weights {quantize} |
 
-The one signature is `score`: `tokens` int32 (1, {length}) -> `logits` float32 (1, {shape}). The tokens are the end
-token, the text, the end token, and end tokens up to {length}.
+The one signature is `score`: `tokens` int32 (1, {length}) -> `logits` float32 (1, {shape}). The tokens are {begin},
+the text, the end token ({end}), and end tokens up to {length}.
 
     pip install tfscale
     tfscale predict . --text "some words"{question}
@@ -123,8 +123,8 @@ print(tfscale.device.load(".").predict_text("some words"{argument}))
 
 _WRITER = """# {task}
 
-Made by tfscale {version}: `model.tflite` reads sources of up to {source} tokens, two of them end tokens, and writes up
-to {target} tokens; `tokenizer/` cuts the text.
+Made by tfscale {version}: `model.tflite` reads sources of up to {source} tokens, {begin} and the end token
+({end}) among them, and writes up to {target} tokens; `tokenizer/` cuts the text.
 
 | | |
 |---|---|
@@ -147,12 +147,12 @@ print(tfscale.device.load(".").predict_text("some words")["text"])
 """
 _SIGNATURES = {
     "prefix": (
-        "It has the signatures of a language model: `prefill_{source}` reads the end token, the source and the end\n"
+        "It has the signatures of a language model: `prefill_{source}` reads the first token, the source and the end\n"
         "token, with a mask that hides nothing of them; `decode` is given the last of them again, and then each token\n"
         "that was written."
     ),
     "encoder_decoder": (
-        "`encode` reads the end token, the source and end tokens up to {source}; what it gives, `decode` takes beside\n"
+        "`encode` reads the first token, the source and end tokens up to {source}; what it gives, `decode` takes beside\n"
         "the end token, and then each token that was written."
     ),
 }
@@ -183,7 +183,7 @@ def task_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
         labels=", ".join(map(table_text, labels[:40])) + (" ..." if len(labels) > 40 else ""),
         quantize=metadata["quantize"],
         bytes=report["sizes"]["file_bytes"], question=' --question "what?"' if task == "answer" else "",
-        argument=', question="what?"' if task == "answer" else "",
+        argument=', question="what?"' if task == "answer" else "", end=metadata["end_id"], begin=_begin(metadata),
     )  # fmt: skip
 
 
@@ -195,6 +195,13 @@ def _writer_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
         task={"translate": "Translation", "summarize": "Summaries"}[config["task"]], source=source,
         target=metadata["target_length"], version=metadata["tfscale_version"], bytes=report["sizes"]["file_bytes"],
         architecture={"prefix": "prefix LM", "encoder_decoder": "encoder-decoder"}[architecture],
+        begin=_begin(metadata), end=metadata["end_id"],
         quantize=metadata["quantize"], signatures=_SIGNATURES[architecture].format(source=source),
         equal=f"{min(equal):.0%} of {report['compared_on']['examples']}" if equal else "not compared, without examples",
     )  # fmt: skip
+
+
+def _begin(metadata: dict[str, Any]) -> str:
+    """The token before a text, in words."""
+    same = metadata["start_id"] == metadata["end_id"]
+    return "the end token" if same else f"the start token ({metadata['start_id']})"

@@ -77,7 +77,7 @@ def export_task(
         metadata = {
             "format_version": FORMAT_VERSION, "family": "task", "format": "task", "file": "model.tflite",
             "sha256": sha256_file(path), "config": to_dict(model.config) | unknown, **describe_encoder(encoder),
-            "end_id": encoder.tokenizer.end_id, "tokenizer": "tokenizer",
+            "end_id": encoder.tokenizer.end_id, "start_id": encoder.tokenizer.start_id, "tokenizer": "tokenizer",
             "tokenizer_digest": encoder.tokenizer.digest, "quantize": config.quantize,
             "tfscale_version": __version__,
         }  # fmt: skip
@@ -151,5 +151,6 @@ def _examples(model: TaskModel) -> tuple[list[Example], np.ndarray, Any, str]:
     end, start = encoder.tokenizer.end_id, encoder.source_length - (encoder.architecture == "prefix")
     ids[ids == end] = (end + 1) % encoder.tokenizer.vocabulary_size
     ids[:, [0, encoder.source_length - 1, start]] = end
+    ids[:, 0] = encoder.tokenizer.start_id
     first = start - encoder.first_logit
     return [], ids, np.s_[:, first : first + encoder.target_length], source

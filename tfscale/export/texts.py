@@ -30,7 +30,7 @@ def write_texts(
     short = prompt.splitlines()[0][:40] if prompt.strip() else ""
     text = readme(
         metadata, report, parameters=parameters, tokenizer_kind=tokenizer.kind, prompt=short,
-        prompt_ids=[tokenizer.end_id, *tokenizer.encode(short)],
+        prompt_ids=tokenizer.prompt_ids(tokenizer.encode(short)),
     )  # fmt: skip
     with atomic_write(os.path.join(folder, "README.md"), "w") as file:
         file.write(text)

@@ -19,6 +19,7 @@ from typing import Any
 from tfscale.errors import ExportError
 from tfscale.files import write_json
 from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers.sentencepiece_tokenizer import parse_model
 
 VERSION = "2.5.3"
 _PACKAGES = {
@@ -77,20 +78,25 @@ def write_page(folder: str, tokenizer: Tokenizer) -> None:
 
 def vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
     """What tokenizer.js needs of a tokenizer."""
-    plain = {"kind": tokenizer.kind, "end_id": tokenizer.end_id, "unknown_id": tokenizer.unknown_id}
+    plain = {
+        "kind": tokenizer.kind, "end_id": tokenizer.end_id, "unknown_id": tokenizer.unknown_id,
+        "start_id": tokenizer.start_id, "prompt_start": list(tokenizer.prompt_start),
+        "stop_ids": list(tokenizer.stop_ids),
+    }  # fmt: skip
     if tokenizer.kind == "byte":
         return plain
     pieces = [tokenizer.piece(id) for id in range(tokenizer.vocabulary_size)]
     if tokenizer.kind == "char":
         return plain | {"pieces": pieces}
-    from sentencepiece import sentencepiece_model_pb2
-
-    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer._files()["tokenizer.model"])
+    model = parse_model(tokenizer._files()["tokenizer.model"])
     kinds = {model.trainer_spec.UNIGRAM: "unigram", model.trainer_spec.BPE: "bpe"}
     return plain | {
         "kind": kinds[model.trainer_spec.model_type],
         "pieces": pieces,
         "scores": [piece.score for piece in model.pieces],
+        "leading_space": tokenizer.special.leading_space,
+        "control_ids": [id for id, piece in enumerate(model.pieces) if piece.type == piece.CONTROL],
+        "user_defined_ids": [id for id, piece in enumerate(model.pieces) if piece.type == piece.USER_DEFINED],
         "byte_ids": [pieces.index(f"<0x{byte:02X}>") for byte in range(256)],
     }
 

@@ -20,7 +20,7 @@ from tfscale.models.transformer import TransformerLM
 class PrefixLM(keras.Model):
     """Token ids (B, T) int32 -> logits (B, T, V) float32 of the token after each.
 
-    A row is the end token, the source, the end token, the target, and end tokens up to T. Whatever stands after a token
+    A row is the start token (any token), the source, the end token, the target, and end tokens up to T. Whatever stands after a token
     of the target changes nothing at it; so what fills the row needs no mask.
 
     Args:

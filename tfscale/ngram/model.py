@@ -240,14 +240,18 @@ class NGramModel:
 class NGramDecoder:
     """An n-gram model as a `tfscale.evaluation.generation.Decoder`.
 
+    Args:
+        model: the model; the end token stands before every document that it has counted.
+        start_id: the tokenizer's start token, which is read as the end token.
+
     Example:
         generate(NGramDecoder(model), tokenizer, "def ", max_tokens=40).text
     """
 
     context_length = None
 
-    def __init__(self, model: NGramModel):
-        self.model = model
+    def __init__(self, model: NGramModel, start_id: int | None = None):
+        self.model, self._start_id = model, start_id
         self.vocabulary_size = model.vocabulary_size
         self._context: list[int] = []
 
@@ -259,7 +263,8 @@ class NGramDecoder:
         """Reads `ids` (one or more); returns log-probabilities (V,) float32 after the last one."""
         if len(ids) == 0:
             raise PromptError("no token to read; give one or more")
-        self._context = [*self._context, *(int(i) for i in ids)][-max(1, self.model.order - 1) :]
+        ids = [self.model.end_id if i == self._start_id else int(i) for i in ids]
+        self._context = [*self._context, *ids][-max(1, self.model.order - 1) :]
         return self.model.next_log_probabilities(self._context)
 
     def mark(self) -> list[int]:

@@ -1,6 +1,6 @@
 """Examples as numbers, and a model's numbers as labels. NumPy only: training and device do the same.
 
-An example is the end token, its text, the end token, and end tokens up to the window's length. A text of several parts
+An example is the start token, its text, the end token, and end tokens up to the window's length. A text of several parts
 (question and context) has an end token between them.
 
 Shapes: N examples, T tokens of a window, C labels.
@@ -60,19 +60,19 @@ class TaskEncoder:
 
     def encode(self, example: Example) -> Encoded:
         """The ids of an example, cut at the window's length, and the places of its labels."""
-        end = self.tokenizer.end_id
+        start, end = self.tokenizer.start_id, self.tokenizer.end_id
         places: list[int] = []
         offsets: list[int] = []
         if self.task == "tag":
-            ids = [end]
+            ids = [start]
             for number, word in enumerate(example.words):
-                pieces = self.tokenizer.encode((" " if number else "") + word)
+                pieces = self.tokenizer.encode_continued(" " + word) if number else self.tokenizer.encode(word)
                 # A word is told by its first token.
                 places.append(len(ids))
                 ids += pieces or [end]
         elif self.task == "answer":
             question = self.tokenizer.encode(example.question)[: max(1, self.sequence_length // 2 - 2)]
-            ids = [end, *question, end]
+            ids = [start, *question, end]
             used, context = 0, self.tokenizer.encode(example.text)
             for number, token in enumerate(context):
                 places.append(len(ids) + number)
@@ -81,7 +81,7 @@ class TaskEncoder:
             ids += context
             offsets.append(used)
         else:
-            ids = [end, *self.tokenizer.encode(example.text)]
+            ids = [start, *self.tokenizer.encode(example.text)]
         length = self.sequence_length
         ids = ids[: length - 1]
         window = np.full(length, end, np.int32)

@@ -89,8 +89,8 @@ def _last_token(run: Any, config: ExplainConfig) -> dict[str, Any]:
         raise ConfigError("the text is one token; give one that has others before the last, which they explain")
     # A network that guesses hidden tokens reads the mask in the target's place; of others the last token tells it.
     hidden = [network.mask_id] if hasattr(network, "mask_id") else []
-    ids = np.array([tokenizer.end_id, *tokens, *hidden][-run.model_config.sequence_length :], np.int32)
-    # The end token before the text stays, and so does the mask.
+    ids = np.array([tokenizer.start_id, *tokens, *hidden][-run.model_config.sequence_length :], np.int32)
+    # The start token before the text stays, and so does the mask.
     places = np.arange(len(ids)) + len(hidden)
     moved = (places >= len(ids) - len(tokens)) & (places < len(ids))
     embedding = network.token_embedding

@@ -1,9 +1,9 @@
 """Pairs of texts as rows of numbers, and tokens as texts. NumPy only: training and device do the same.
 
-A row has a source part of S and a target part of U tokens. With "prefix" they are packed: the end token, the source,
+A row has a source part of S and a target part of U tokens. With "prefix" they are packed: the start token, the source,
 the end token, the target, end tokens up to S + U, as a language model has read its documents. With "encoder_decoder"
-each part has its place: the end token, the source, end tokens up to S; the end token, the target, end tokens up to
-S + U.
+each part has its place: the start token, the source, end tokens up to S; the end token, the target, end tokens up to
+S + U. The start token is the end token, but for models that were imported with one of their own.
 
 Shapes: N examples, T = S + U tokens of a row, P = T (prefix) or U (encoder_decoder) logits of it, V vocabulary.
 """
@@ -39,7 +39,7 @@ class SequenceEncoder:
         task: "translate" or "summarize".
         tokenizer: the model's.
         architecture: "prefix" or "encoder_decoder".
-        source_length: S, the source and its two end tokens.
+        source_length: S, the source, the start token and the end token.
         target_length: U, most tokens that are written.
 
     Example:
@@ -63,6 +63,7 @@ class SequenceEncoder:
         target = self.tokenizer.encode(example.target) if example.target else []
         kept = source[: self.source_length - 2]
         ids = np.full(self.sequence_length, end, np.int32)
+        ids[0] = self.tokenizer.start_id
         ids[1 : 1 + len(kept)] = kept
         start = 1 + len(kept) if self.architecture == "prefix" else self.source_length
         written = target[: self.target_length - 1]

@@ -97,7 +97,10 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
     if is_stateful(network):
         score = StatefulEvaluation(network, tf.distribute.get_strategy(), xla=False)
         streams = [np.array([*tokenizer.encode(text), tokenizer.end_id], np.int32) for text in texts]
-        batches = [evaluation_streams(ids, sequence_length=length, end_id=tokenizer.end_id) for ids in streams]
+        batches = [
+            evaluation_streams(ids, sequence_length=length, end_id=tokenizer.end_id, start_id=tokenizer.start_id)
+            for ids in streams
+        ]
         return [(score(one)[0], len(ids)) for one, ids in zip(batches, streams, strict=True)]
 
     hides = hasattr(network, "mask_id")
@@ -117,7 +120,7 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
     parts, owners, tokens = [], [], []
     for owner, text in enumerate(texts):
         ids = [*tokenizer.encode(text), tokenizer.end_id]
-        window = text_windows(np.array(ids), length, tokenizer.end_id)
+        window = text_windows(np.array(ids), length, tokenizer.end_id, tokenizer.start_id)
         parts.append(window)
         owners += [owner] * len(window[0])
         tokens.append(len(ids))

@@ -81,9 +81,9 @@ export function nextToken(logits, temperature) {
 
 /** Completes a prompt, and calls onText with each piece; the whole text, the ids and the tokens per second. */
 export async function complete(decoder, tokenizer, prompt, {maxTokens = 60, temperature = 0, onText = () => {}} = {}) {
-  const ids = [tokenizer.endId, ...tokenizer.encode(prompt)];
+  const ids = tokenizer.promptIds(prompt);
   if (decoder.context && ids.length > decoder.context) {
-    throw new Error(`The prompt has ${ids.length - 1} tokens; the model takes at most ${decoder.context - 1}.`);
+    throw new Error(`The prompt has ${ids.length} tokens; the model takes at most ${decoder.context}.`);
   }
   decoder.reset();
   let logits = await decoder.feed(ids);
@@ -94,9 +94,10 @@ export async function complete(decoder, tokenizer, prompt, {maxTokens = 60, temp
   const began = performance.now();
   while (tokens.length < maxTokens) {
     const token = nextToken(logits, temperature);
-    if (token === tokenizer.endId) break;
+    if (tokenizer.stopIds.has(token)) break;
     tokens.push(token);
-    add(utf8.decode(tokenizer.bytes(token), {stream: true}));
+    const begins = tokens.length === 1 && !prompt;
+    add(utf8.decode(tokenizer.bytes(token, begins), {stream: true}));
     if (tokens.length === maxTokens || (decoder.context && decoder.position === decoder.context)) break;
     logits = await decoder.feed([token]);
     if (tokens.length % 8 === 0) await new Promise((resolve) => setTimeout(resolve));  // lets the page paint

@@ -4,13 +4,23 @@ const MARK = '\u2581';  // SentencePiece's sign for a space
 export class Tokenizer {
   constructor(vocabulary) {
     this.kind = vocabulary.kind;
-    this.endId = vocabulary.end_id;
+    this.startId = vocabulary.start_id;
+    this.promptStart = vocabulary.prompt_start;
+    this.stopIds = new Set(vocabulary.stop_ids);
     this.unknownId = vocabulary.unknown_id;
     this.pieces = vocabulary.pieces;
     this.scores = vocabulary.scores;
     this.byteIds = vocabulary.byte_ids;
+    this.leadingSpace = vocabulary.leading_space;
     this.ids = new Map();
-    const special = new Set([this.endId, this.unknownId, ...(this.byteIds || [])]);
+    // No text spells these; user-defined pieces are found before anything else.
+    const userDefined = vocabulary.user_defined_ids || [];
+    const special = new Set([vocabulary.end_id, this.unknownId, ...(this.byteIds || []),
+      ...(vocabulary.control_ids || []), ...userDefined]);
+    this.userDefined = new Map(userDefined.map((id) => [this.pieces[id], id]));
+    const escaped = [...this.userDefined.keys()].sort((a, b) => b.length - a.length)
+        .map((piece) => piece.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+    this.userPattern = escaped.length ? new RegExp(`(${escaped.join('|')})`) : null;
     (this.pieces || []).forEach((piece, id) => { if (!special.has(id)) this.ids.set(piece, id); });
     this.longest = Math.max(1, ...[...this.ids.keys()].map((piece) => [...piece].length));
     this.fromByteId = new Map((this.byteIds || []).map((id, byte) => [id, byte]));
@@ -23,9 +33,24 @@ export class Tokenizer {
     if (this.kind === 'byte') return [...new TextEncoder().encode(text)];
     if (this.kind === 'char') return [...text].map((c) => this.ids.get(c) ?? this.unknownId);
     // The sign itself stands for spaces inside, so it is spelled in bytes.
-    const parts = text.split(MARK).map((part) => (
-      this.kind === 'unigram' ? this.unigram(part.replaceAll(' ', MARK)) : this.bpe(part.replaceAll(' ', MARK))));
+    const led = this.leadingSpace && text ? ` ${text}` : text;
+    const parts = led.split(MARK).map((part) => this.marked(part.replaceAll(' ', MARK)));
     return parts.reduce((all, part) => [...all, ...this.spelled(MARK), ...part]);
+  }
+
+  /** The ids of a text whose spaces are marks. */
+  marked(text) {
+    const cut = this.userPattern ? text.split(this.userPattern) : [text];
+    return cut.flatMap((part) => {
+      if (this.userDefined.has(part)) return [this.userDefined.get(part)];
+      return this.kind === 'unigram' ? this.unigram(part) : this.bpe(part);
+    });
+  }
+
+  /** What the model reads for a prompt. */
+  promptIds(prompt) {
+    const ids = [...this.promptStart, ...this.encode(prompt)];
+    return ids.length ? ids : [this.startId];
   }
 
   spelled(character) {
@@ -78,11 +103,13 @@ export class Tokenizer {
     return parts.flatMap((part) => (this.ids.has(part) ? [this.ids.get(part)] : this.spelled(part)));
   }
 
-  /** The UTF-8 bytes that a token adds to a text. */
-  bytes(id) {
+  /** The UTF-8 bytes that a token adds to a text; `begins` for the first one of all. */
+  bytes(id, begins = false) {
+    if (id === this.startId) return new Uint8Array();
     if (this.kind === 'byte') return Uint8Array.of(id);
     if (this.fromByteId.has(id)) return Uint8Array.of(this.fromByteId.get(id));
     const piece = id === this.unknownId ? '\ufffd' : this.pieces[id];
-    return new TextEncoder().encode(this.kind === 'char' ? piece : piece.replaceAll(MARK, ' '));
+    const text = this.kind === 'char' ? piece : piece.replaceAll(MARK, ' ');
+    return new TextEncoder().encode(begins && this.leadingSpace && text[0] === ' ' ? text.slice(1) : text);
   }
 }

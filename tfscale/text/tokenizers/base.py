@@ -2,6 +2,8 @@
 
 import abc
 import codecs
+import copy
+import dataclasses
 import functools
 import hashlib
 import json
@@ -15,6 +17,7 @@ import numpy as np
 from tfscale.errors import TokenizerError
 from tfscale.files import atomic_write
 from tfscale.json_text import parse_json
+from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special
 
 CONFIG_FILE = "tokenizer_config.json"
 FORMAT_VERSION = 1
@@ -36,6 +39,7 @@ class Tokenizer(abc.ABC):
         vocabulary_size: ids, special ones included.
         end_id: the token that follows every document. `encode` never gives it, whatever the text.
         unknown_id: the token of what is not in the vocabulary; None where everything is.
+        special: what begins and ends a text, where it is not the end token alone; see `with_special`.
     """
 
     kind: ClassVar[str]
@@ -43,12 +47,70 @@ class Tokenizer(abc.ABC):
     vocabulary_size: int
     end_id: int
     unknown_id: int | None
+    special: SpecialTokens = SpecialTokens()
 
-    def encode(self, text: str) -> list[int]:
-        """Returns the ids of `text`, without an end token.
+    @property
+    def start_id(self) -> int:
+        """The token that stands before the first of every text; the end token, unless the model has another one."""
+        return self.end_id if self.special.start_id is None else self.special.start_id
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The tokens that end a completion; the end token comes first."""
+        return (self.end_id, *self.special.stop_ids)
+
+    @property
+    def prompt_start(self) -> tuple[int, ...]:
+        """What is read before a prompt: the start token, or nothing where the model was trained without one."""
+        return (self.start_id,) if self.special.in_prompts else ()
+
+    @functools.cached_property
+    def special_tokens(self) -> dict[str, int]:
+        """Text -> id of the tokens that no text spells, unless `encode` is asked to parse them."""
+        return {self.piece(id): id for id in sorted({self.start_id, *self.stop_ids, *self._special_ids()})}
+
+    def _special_ids(self) -> Iterable[int]:
+        """Special tokens beside those that begin and end a text."""
+        return ()
+
+    def with_special(self, special: SpecialTokens) -> "Tokenizer":
+        """Returns the same tokenizer with other tokens at the beginning and the end of a text.
+
+        Raises:
+            TokenizerError: a token that is not in the vocabulary.
+
+        Example:
+            tokenizer.with_special(SpecialTokens(start_id=2, stop_ids=(107,))).start_id    # 2
+        """
+        stops = tuple(dict.fromkeys(id for id in special.stop_ids if id != self.end_id))
+        start = None if special.start_id == self.end_id else special.start_id
+        for id in (*stops, *(() if start is None else (start,))):
+            self.check_id(id)
+        other = copy.copy(self)
+        other.special = dataclasses.replace(special, start_id=start, stop_ids=stops)
+        for cached in ("digest", "special_tokens"):
+            other.__dict__.pop(cached, None)
+        return other
+
+    def prompt_ids(self, ids: Sequence[int]) -> list[int]:
+        """What a decoder reads for a prompt of `ids`: never empty."""
+        return [*self.prompt_start, *ids] or [self.start_id]
+
+    def as_inputs(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The tokens of a stream as a network reads them; see `tfscale.text.tokenizers.special.as_inputs`."""
+        return as_inputs(ids, self.end_id, self.start_id)
+
+    def encode(self, text: str, parse_special: bool = False) -> list[int]:
+        """Returns the ids of `text`, without a start or an end token.
+
+        Args:
+            text: a document, or a prompt.
+            parse_special: whether the texts of special tokens, such as `<|eot_id|>`, become those tokens. They are
+                plain text otherwise.
 
         Raises:
             TokenizerError: the text holds a lone surrogate, which is not a character.
+            PromptError: with `parse_special`, a mark of a chat format that is not a token of this tokenizer.
         """
         try:
             text.encode("utf-8")
@@ -57,7 +119,18 @@ class Tokenizer(abc.ABC):
                 f"the text has a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}, "
                 "which no UTF-8 text can hold; decode the text's bytes as UTF-8 first"
             ) from error
+        if not parse_special:
+            return self.encode_batch([text])[0]
+        parts = list(split_at_special(self._lead(text), self.special_tokens))
+        return [id for part in parts for id in ([part] if isinstance(part, int) else self.encode_continued(part))]
+
+    def encode_continued(self, text: str) -> list[int]:
+        """Returns the ids of a text that stands behind another one, so that no space is added before it."""
         return self.encode_batch([text])[0]
+
+    def _lead(self, text: str) -> str:
+        """The text with the space that its first word is read with, where the model was trained so."""
+        return " " + text if self.special.leading_space and text else text
 
     @abc.abstractmethod
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
@@ -90,7 +163,7 @@ class Tokenizer(abc.ABC):
         """The tokenizer that was saved as `files`."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of `ids`; end tokens give nothing, bytes that are not UTF-8 give U+FFFD."""
+        """Returns the text of `ids`; special tokens give nothing, bytes that are not UTF-8 give U+FFFD."""
         decoder = StreamDecoder(self)
         return "".join([decoder.push(id) for id in ids]) + decoder.flush()
 
@@ -115,6 +188,7 @@ class Tokenizer(abc.ABC):
             "end_id": self.end_id,
             "unknown_id": self.unknown_id,
             "files": sorted(self._files()),
+            **self.special.to_config(),
         }
 
     def save(self, directory: str) -> None:
@@ -146,13 +220,14 @@ class StreamDecoder:
     def __init__(self, tokenizer: Tokenizer, previous: int | None = None):
         self._tokenizer = tokenizer
         self._previous = previous
+        self._silent = set(tokenizer.special_tokens.values())
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, id: int) -> str:
         """Returns the text that `id` completes, often none."""
         id = int(id)
         self._tokenizer.check_id(id)
-        if id == self._tokenizer.end_id:
+        if id in self._silent:
             return ""
         new_bytes = self._tokenizer.token_bytes(id, self._previous)
         self._previous = id

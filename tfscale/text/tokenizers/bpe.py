@@ -93,6 +93,13 @@ class BytePairTokenizer(HuggingFaceTokenizer):
         ours.decoder = library.decoders.ByteLevel()
         return cls(json.dumps(json.loads(ours.to_str()), sort_keys=True, ensure_ascii=False).encode(), end_token)
 
+    def _special_ids(self) -> Iterable[int]:
+        # Those that no merge makes and that are not a byte: they were added to the vocabulary, not learned.
+        merges = json.loads(self.model)["model"]["merges"]
+        pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in merges)
+        learned = {"".join(pair) for pair in pairs} | {character for _, character in byte_characters()}
+        return [id for id, piece in enumerate(self._pieces) if piece and piece not in learned]
+
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         return self._bytes[id]
 

@@ -12,6 +12,7 @@ from tfscale.text.tokenizers.bpe import BytePairTokenizer
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.character import CharacterTokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer
+from tfscale.text.tokenizers.special import SpecialTokens
 from tfscale.text.tokenizers.word import WordTokenizer
 from tfscale.text.tokenizers.wordpiece import WordPieceTokenizer
 
@@ -76,6 +77,8 @@ def load_tokenizer(directory: str) -> Tokenizer:
 def _build(config: dict[str, Any], files: dict[str, bytes], folder: str) -> Tokenizer:
     try:
         tokenizer = KINDS[config["kind"]]._from_files(config, files)
+        if (special := SpecialTokens.from_config(config)) != SpecialTokens():
+            tokenizer = tokenizer.with_special(special)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TokenizerError(f"the tokenizer in {folder} is damaged ({error!r})") from error
     except TokenizerError as error:

@@ -1,12 +1,14 @@
 """SentencePiece (Kudo and Richardson 2018), set up so that every text comes back exactly."""
 
 import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
 
 from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers.base import LONG_TEXT, UNKNOWN_TEXT, Tokenizer, split_long
+from tfscale.text.tokenizers.special import CHAT_MARK
 
 SPACE_MARK = "\u2581"
 """How SentencePiece writes a space in its pieces; a text that holds the mark itself is spelt in bytes there."""
@@ -61,7 +63,16 @@ class SentencePieceTokenizer(Tokenizer):
             return UNKNOWN_TEXT.encode()
         return piece.replace(SPACE_MARK, " ").encode()
 
+    def _special_ids(self) -> Iterable[int]:
+        return [id for id in range(self.vocabulary_size) if self._processor.is_control(id)]
+
+    def encode_continued(self, text: str) -> list[int]:
+        return self._encode_long([text])[0]
+
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return self._encode_long([self._lead(text) for text in texts] if self.special.leading_space else texts)
+
+    def _encode_long(self, texts: list[str]) -> list[list[int]]:
         # The scores of unigram are summed over the text in float32: what came long before would decide between almost
         # equal pieces. Cut at fixed places, a long text has the same tokens whoever cuts it.
         if not any(len(text) > LONG_TEXT for text in texts):
@@ -86,6 +97,7 @@ class SentencePieceTokenizer(Tokenizer):
         # Older versions of the library make lists only, which take a fifth of the time. The texts are looked at all at
         # once: a batch holds thousands of short ones.
         plain = hasattr(self._processor, "EncodeAsNumpy") and SPACE_MARK not in "".join(texts)
+        plain = plain and not self.special.leading_space
         if not plain or max(map(len, texts), default=0) > LONG_TEXT:
             return super().encode_arrays(texts)
         return self._processor.encode(texts, num_threads=1, return_type="numpy")
@@ -95,6 +107,8 @@ class SentencePieceTokenizer(Tokenizer):
         return self._processor.id_to_piece(id)
 
     def token_bytes(self, id: int, previous: int | None) -> bytes:
+        if previous is None and self.special.leading_space:
+            return self._bytes[id].removeprefix(b" ")
         return self._bytes[id]
 
     def _files(self) -> dict[str, bytes]:
@@ -105,11 +119,16 @@ class SentencePieceTokenizer(Tokenizer):
         return cls(files["tokenizer.model"])
 
 
-def keeping_text(model: bytes) -> bytes:
+def keeping_text(model: bytes, special: Collection[str] = ()) -> bytes:
     """A SentencePiece model of somebody else's that reads text as it is.
 
-    Most put a space before the first word, and some join spaces or normalize characters: then a text would not come
-    back. The pieces stay; of a text's first word the tokens may be others than with the space.
+    Most put a space before the first word (`SpecialTokens.leading_space` does it for them), and some join spaces or
+    normalize characters: then a text would not come back. The pieces stay. Those of chat formats, which such models
+    find in any text, become control pieces: a text spells them only where `encode` is asked to parse them.
+
+    Args:
+        model: the serialized model.
+        special: pieces that are taken for those of a chat format, whatever they look like.
 
     Raises:
         TokenizerError: the bytes are no SentencePiece model.
@@ -117,15 +136,27 @@ def keeping_text(model: bytes) -> bytes:
     Example:
         SentencePieceTokenizer(keeping_text(pathlib.Path("llama/tokenizer.model").read_bytes()))
     """
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-
-    try:
-        proto = sentencepiece_model_pb2.ModelProto.FromString(model)
-    except DecodeError as error:
-        raise TokenizerError(f"not a SentencePiece model ({error})") from error
+    proto = parse_model(model)
     proto.normalizer_spec.add_dummy_prefix = False
     proto.normalizer_spec.remove_extra_whitespaces = False
     proto.normalizer_spec.name = "identity"
     proto.normalizer_spec.precompiled_charsmap = b""
+    for piece in proto.pieces:
+        if piece.type == piece.USER_DEFINED and (piece.piece in special or CHAT_MARK.fullmatch(piece.piece)):
+            piece.type = piece.CONTROL
     return proto.SerializeToString(deterministic=True)
+
+
+def parse_model(model: bytes) -> Any:
+    """A serialized SentencePiece model as SentencePiece's `ModelProto`.
+
+    Raises:
+        TokenizerError: the bytes are no SentencePiece model.
+    """
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
+    try:
+        return sentencepiece_model_pb2.ModelProto.FromString(model)
+    except DecodeError as error:
+        raise TokenizerError(f"not a SentencePiece model ({error})") from error
