@@ -108,7 +108,9 @@ def trim_tokenizer(
     del trimmed.pieces[:]
     trimmed.pieces.extend(pieces)
     trimmed.trainer_spec.vocab_size = len(pieces)
-    return SentencePieceTokenizer(trimmed.SerializeToString()), kept
+    smaller = SentencePieceTokenizer(trimmed.SerializeToString())
+    smaller.cleaner = tokenizer.cleaner
+    return smaller, kept
 
 
 def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> set[int]:

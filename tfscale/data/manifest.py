@@ -1,12 +1,14 @@
 """What a data folder holds, and the proof that it is whole."""
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfscale.errors import DataError, TokenizerError
 from tfscale.files import is_remote, read_json, sha256_file, write_json
+from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import load_tokenizer
 
 MANIFEST_FILE = "manifest.json"
@@ -41,12 +43,16 @@ class Split:
         tokens: tokens of all shards; the end token that follows each document counts.
         utf8_bytes: bytes of the documents' text (as cleaned), over which bits per byte are taken.
         shards: its files; the split's token stream is theirs, one after the other.
+        unknown_tokens, lost_bits: see `tfscale.score.ScoredText`; None in folders that were written before they were
+            counted.
     """
 
     documents: int
     tokens: int
     utf8_bytes: int
     shards: list[Shard]
+    unknown_tokens: int | None = None
+    lost_bits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,11 @@ class Manifest:
         except (TypeError, KeyError, AttributeError) as error:
             raise DataError(f"{path} is not a manifest of tfscale ({error})") from error
         for name, split in splits.items():
+            if not 0 <= (split.unknown_tokens or 0) <= split.tokens or not 0 <= (split.lost_bits or 0) < math.inf:
+                raise DataError(
+                    f"{path} contradicts itself: {name} has {split.tokens} tokens, unknown_tokens="
+                    f"{split.unknown_tokens!r} and lost_bits={split.lost_bits!r}"
+                )
             if sum(shard.tokens for shard in split.shards) != split.tokens:
                 raise DataError(
                     f"{path} contradicts itself: the shards of {name} do not add up to {split.tokens} tokens"
@@ -130,6 +141,12 @@ class Manifest:
     def save(self, data_dir: str) -> None:
         """Writes `manifest.json` into `data_dir`."""
         write_json(os.path.join(data_dir, MANIFEST_FILE), dataclasses.asdict(self))
+
+    @property
+    def cleaner(self) -> Cleaner:
+        """How the documents were cleaned."""
+        default = Cleaner()
+        return Cleaner(**{name: self.how.get(name, value) for name, value in vars(default).items()})
 
     def split(self, name: str) -> Split:
         """Returns a split.

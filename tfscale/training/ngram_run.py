@@ -9,14 +9,14 @@ import yaml
 
 from tfscale.config import NGramConfig, to_dict
 from tfscale.data.manifest import Manifest
-from tfscale.data.tokens import PART_TOKENS, token_blocks
+from tfscale.data.tokens import PART_TOKENS, split_text, token_blocks
 from tfscale.errors import ConfigError
 from tfscale.files import TRAINED_FILES, atomic_write, claim_directory, write_json
 from tfscale.ngram import NGramModel, count_ngrams, estimate, read_arpa
 from tfscale.ngram.files import MODEL_FILE, describe, write_model
 from tfscale.progress import ProgressLine
 from tfscale.score import Score
-from tfscale.text.tokenizers import load_tokenizer
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 
 def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool = True) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
         summary: dict[str, Any] = {
             "steps": 0,
             "tokens": 0 if config.arpa else tokens,
-            "loss": _score(model, data, manifest, "train").nll_per_token,
+            "loss": _score(model, data, manifest, tokenizer, "train").nll_per_token,
             "tokens_per_second": None if config.arpa else tokens / seconds,
             "seconds": seconds,
             "ngrams": model.sizes,
@@ -75,7 +75,7 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
             "validation": None,
         }
         if "validation" in manifest.splits:
-            summary["validation"] = _score(model, data, manifest, "validation").to_dict()
+            summary["validation"] = _score(model, data, manifest, tokenizer, "validation").to_dict()
     described = {
         "model": {"family": config.family, **to_dict(config), "vocabulary_size": size, "order": model.order},
         "data": data if "://" in data else os.path.abspath(data),
@@ -91,7 +91,7 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
     return summary
 
 
-def _score(model: NGramModel, data: str, manifest: Manifest, split: str) -> Score:
+def _score(model: NGramModel, data: str, manifest: Manifest, tokenizer: Tokenizer, split: str) -> Score:
     """The score of a split, a part of it at a time."""
     nll = 0.0
     parts: list[np.ndarray] = []
@@ -111,4 +111,4 @@ def _score(model: NGramModel, data: str, manifest: Manifest, split: str) -> Scor
             add()
     if parts:
         add()
-    return Score(nll, manifest.split(split).tokens, manifest.split(split).utf8_bytes)
+    return Score(nll, manifest.split(split).tokens).of(split_text(data, manifest, split, tokenizer))

@@ -5,6 +5,7 @@ from typing import Any
 
 from tfscale.errors import DataError, TokenizerError
 from tfscale.files import is_remote, open_file, read_json
+from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.base import CONFIG_FILE, FORMAT_VERSION, Tokenizer
 from tfscale.text.tokenizers.bpe import BytePairTokenizer
 from tfscale.text.tokenizers.byte import ByteTokenizer
@@ -62,6 +63,7 @@ def load_tokenizer(directory: str) -> Tokenizer:
 def _build(config: dict[str, Any], files: dict[str, bytes], folder: str) -> Tokenizer:
     try:
         tokenizer = KINDS[config["kind"]]._from_files(config, files)
+        tokenizer.cleaner = Cleaner.from_dict(config.get("cleaning", {}))
     except (ValueError, KeyError) as error:
         raise TokenizerError(f"the tokenizer in {folder} is damaged ({error!r})") from error
     except TokenizerError as error:
