@@ -77,7 +77,8 @@ def compare(
         note: is called with a line for each stage.
 
     Returns:
-        The content of compare.json: `models` (name -> `parameters`, `perplexity`, `bits_per_byte`, `train_tokens`,
+        The content of compare.json: `models` (name -> `parameters`, `perplexity`, `bits_per_byte`, `unknown_tokens` of
+        the split and their `unknown_share`, `train_tokens`,
         `train_seconds`, `train_tokens_per_second`, `file_bytes` of the int8 file, `device_tokens_per_second`, `steps`),
         `split`, and the options. If a signal stopped it: `interrupted`.
 
@@ -164,6 +165,8 @@ def _measure(
         "parameters": summary["parameters"],
         "perplexity": score["perplexity"],
         "bits_per_byte": score["bits_per_byte"],
+        "unknown_tokens": score["unknown_tokens"],
+        "unknown_share": score["unknown_share"],
         "train_tokens": summary["tokens"],
         "train_seconds": summary["seconds"],
         "train_tokens_per_second": summary["tokens_per_second"],
@@ -196,14 +199,16 @@ def _with_budget(
     )  # fmt: skip
 
 
-HEAD = ("model", "parameters", "perplexity", "bits/byte", "trained tokens", "training tokens/s", "minutes", "int8 MB",
+HEAD = ("model", "parameters", "perplexity", "bits/byte", "unknown %", "trained tokens", "training tokens/s", "minutes", "int8 MB",
         "device tokens/s")  # fmt: skip
 
 
 def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
     """A row for each model; see `HEAD`."""
     return [
-        [name, m["parameters"], m["perplexity"], m["bits_per_byte"], m["train_tokens"],
+        [name, m["parameters"], m["perplexity"], m["bits_per_byte"],
+         # A comparison that was begun earlier has not counted them.
+         None if m.get("unknown_share") is None else round(100 * m["unknown_share"], 2), m["train_tokens"],
          None if m["train_tokens_per_second"] is None else round(m["train_tokens_per_second"]),
          round(m["train_seconds"] / 60, 1),
          round(m["file_bytes"] / 1e6, 2), round(m["device_tokens_per_second"])]
@@ -212,29 +217,38 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
 
 
 def _write_report(path: str, models: Mapping[str, Mapping[str, Any]], split: str) -> None:
-    best = min(models, key=lambda name: models[name]["bits_per_byte"])
+    # All read the same tokens, so their perplexities are in the order of their bits per byte, which may be withheld.
+    best = min(models, key=lambda name: models[name]["perplexity"])
+    figure = "Size of the int8 file and " + _scale(models)[1]
     render_report(
         path, f"{len(models)} models on the {split} split: {best} predicts it best",
         [("Trained with the same budget", HEAD, table_rows(models))],
-        figure=("Size of the int8 file and bits per byte", _plot(models)),
+        figure=(figure, _plot(models)),
     )  # fmt: skip
 
 
+def _scale(models: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    """The figure that the picture shows, and its name: bits per byte, or perplexity where those are not known."""
+    known = all(figures["bits_per_byte"] is not None for figures in models.values())
+    return ("bits_per_byte", "bits per byte") if known else ("perplexity", "perplexity")
+
+
 def _plot(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """Size of the int8 file against bits per byte as an inline SVG."""
+    """Size of the int8 file against how well it predicts as an inline SVG."""
     import matplotlib
     from matplotlib.figure import Figure
 
+    key, label = _scale(models)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
         for name, figures in models.items():
-            x, y = figures["file_bytes"] / 1e6, figures["bits_per_byte"]
+            x, y = figures["file_bytes"] / 1e6, figures[key]
             axes.plot(x, y, "o", color="#404040", markersize=6)
             axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9, color="#202020")
         axes.set_xscale("log")
         axes.set_xlabel("MB of the int8 file", color="#202020")
-        axes.set_ylabel("bits per byte", color="#202020")
+        axes.set_ylabel(label, color="#202020")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.grid(axis="y", color="#303030", linewidth=0.7)
@@ -244,4 +258,4 @@ def _plot(models: Mapping[str, Mapping[str, Any]]) -> str:
             side.set_visible(False)
         drawing = io.StringIO()
         figure.savefig(drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return themed(drawing.getvalue(), "Size of each model's file against its bits per byte")
+    return themed(drawing.getvalue(), f"Size of each model's file against its {label}")

@@ -99,7 +99,8 @@ class PrepareConfig:
     test_text: list[str] = field(default_factory=list)
     """Files of the test split. Without them a fraction of the documents is held out."""
     validation_fraction: float = 0.05
-    """Fraction of the documents held out for validation, 0 to 0.5; chosen by a hash of each document and the seed."""
+    """Fraction of the documents held out for validation, 0 to 0.5; chosen by a hash of each document and the seed. Of a
+    single document it is a part at its end."""
     test_fraction: float = 0.05
     """Fraction of the documents held out for the test split, 0 to 0.5."""
     documents: Literal["file", "paragraph", "line"] = "file"
@@ -112,8 +113,9 @@ class PrepareConfig:
     """SentencePiece algorithm. No effect on the other tokenizers."""
     word_segmenter: WordSegmenter = "none"
     """What finds the words of the word tokenizer: white space (none), or jieba, for Chinese."""
-    vocabulary_size: int = 8192
-    """Entries of the vocabulary, special tokens included. No effect for byte; an upper bound for word and char."""
+    vocabulary_size: int = 0
+    """Entries of the vocabulary, special tokens included; 0 takes 8,192, or what the text supports. No effect for byte;
+    an upper bound for word and char."""
     tokenizer_sample: int = 10_000_000
     """Characters of training text that the tokenizer is trained on, spread evenly over the documents."""
     unicode_normalization: Literal["none", "NFC", "NFKC"] = "none"
@@ -147,7 +149,8 @@ class PrepareConfig:
             )
         check_range(0 <= self.validation_fraction <= 0.5, "validation_fraction", self.validation_fraction, "0 to 0.5")
         check_range(0 <= self.test_fraction <= 0.5, "test_fraction", self.test_fraction, "0 to 0.5")
-        check_range(self.vocabulary_size >= 4, "vocabulary_size", self.vocabulary_size, "4 or more")
+        size = self.vocabulary_size
+        check_range(size == 0 or size >= 4, "vocabulary_size", size, "4 or more, or 0 (automatic)")
         check_range(self.tokenizer_sample >= 1, "tokenizer_sample", self.tokenizer_sample, "1 or more")
         check_range(self.shards >= 0, "shards", self.shards, "0 (automatic) or more")
         check_range(self.processes >= 0, "processes", self.processes, "0 (one per core) or more")

@@ -27,7 +27,7 @@ from tfscale.config import (
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import steps_per_epoch
 from tfscale.data.prepare import prepare
-from tfscale.data.tokens import split_stream
+from tfscale.data.tokens import split_stream, split_text
 from tfscale.device import load
 from tfscale.errors import DataError
 from tfscale.export.export import export_run
@@ -192,7 +192,8 @@ def unigram_score(data: str, manifest: Manifest) -> Score:
     counts = np.bincount(split_stream(data, "train"), minlength=manifest.vocabulary_size) + 1.0
     nll = -np.log(counts / counts.sum())
     tokens = split_stream(data, "validation")
-    return Score(float(nll[tokens].sum()), len(tokens), manifest.splits["validation"].utf8_bytes)
+    text = split_text(data, manifest, "validation", load_tokenizer(data))
+    return Score(float(nll[tokens].sum()), len(tokens)).of(text)
 
 
 def documents(tokenizer: Tokenizer, stream: Sequence[int] | np.ndarray) -> list[bytes]:

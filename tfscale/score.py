@@ -1,8 +1,13 @@
 """Perplexity and bits per byte from summed log-likelihoods; NumPy only, so that the device side scores alike.
 
 A score is a sum over tokens, never a mean of means: scores of unequal batches, windows or files are added.
+
+Bits per byte are those of a code from which the text itself can be read again. Where tokens lose text (an unknown word,
+the amount of white space), the bits that would spell it are added to those of the tokens: see
+`tfscale.text.tokenizers.lost`. Without them a vocabulary would look the better the fewer words it has.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -17,6 +22,21 @@ STREAM_TOKENS = 4096
 
 
 @dataclass(frozen=True)
+class ScoredText:
+    """What is known about a text beside its tokens.
+
+    Args:
+        utf8_bytes: bytes of the text, as cleaned; 0 where they are not known (a part of a split).
+        unknown_tokens: how many of its tokens are the unknown token; None where they were not counted.
+        lost_bits: bits that spell what the tokens lose of the text; None where that is not known.
+    """
+
+    utf8_bytes: int = 0
+    unknown_tokens: int | None = None
+    lost_bits: float | None = None
+
+
+@dataclass(frozen=True)
 class Score:
     """The negative log-likelihood that a model gives to a text.
 
@@ -26,6 +46,7 @@ class Score:
         utf8_bytes: bytes of the text that these tokens stand for; 0 where it is not known (a part of a split).
         cloze: each token was predicted from both sides. Such likelihoods do not multiply to that of the text: they are
             no perplexity and no compression, and are reported under names of their own.
+        unknown_tokens, lost_bits: see `ScoredText`; the default is a text of which nothing is lost.
 
     Example:
         whole = Score(nll=70.0, tokens=20, utf8_bytes=64) + Score(nll=12.5, tokens=5, utf8_bytes=16)
@@ -36,6 +57,8 @@ class Score:
     tokens: int
     utf8_bytes: int = 0
     cloze: bool = False
+    unknown_tokens: int | None = None
+    lost_bits: float | None = 0.0
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
@@ -53,25 +76,51 @@ class Score:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Bits per UTF-8 byte of the text, which compares any two tokenizers; None where the bytes are not known."""
-        return self.nll / math.log(2) / self.utf8_bytes if self.utf8_bytes else None
+        """Bits per UTF-8 byte of the text, those of what the tokens lose included, so that any two tokenizers compare.
+
+        None where the bytes, or what the tokens lose, are not known.
+        """
+        charged = self.charged_bits_per_byte
+        return None if charged is None else self.nll / math.log(2) / self.utf8_bytes + charged
+
+    @property
+    def charged_bits_per_byte(self) -> float | None:
+        """The part of the bits per byte that spells what the tokens lose of the text."""
+        return self.lost_bits / self.utf8_bytes if self.utf8_bytes and self.lost_bits is not None else None
+
+    @property
+    def unknown_share(self) -> float | None:
+        """The unknown tokens as a share of all; None where they were not counted."""
+        return None if self.unknown_tokens is None else self.unknown_tokens / self.tokens
+
+    def of(self, text: ScoredText) -> "Score":
+        """The same likelihood with what is known about the text."""
+        return dataclasses.replace(self, **dataclasses.asdict(text))
 
     def __add__(self, other: "Score") -> "Score":
-        """The score of both texts; its bytes are known only if those of both are."""
-        known = self.utf8_bytes and other.utf8_bytes
+        """The score of both texts; what is known only of one of them is not known of both."""
+        bytes_known = self.utf8_bytes and other.utf8_bytes
+        counted = self.unknown_tokens is not None and other.unknown_tokens is not None
+        lost_known = self.lost_bits is not None and other.lost_bits is not None
         return Score(
-            self.nll + other.nll, self.tokens + other.tokens, self.utf8_bytes + other.utf8_bytes if known else 0,
+            self.nll + other.nll,
+            self.tokens + other.tokens,
+            self.utf8_bytes + other.utf8_bytes if bytes_known else 0,
             self.cloze,
-        )  # fmt: skip
+            (self.unknown_tokens or 0) + (other.unknown_tokens or 0) if counted else None,
+            (self.lost_bits or 0.0) + (other.lost_bits or 0.0) if lost_known else None,
+        )
 
     def to_dict(self) -> dict[str, float | int | None]:
         """The figures that every command prints."""
+        unknown = {"unknown_tokens": self.unknown_tokens, "unknown_share": self.unknown_share}
         if self.cloze:
             return {
                 "cloze_nll_per_token": self.nll_per_token,
                 "pseudo_perplexity": self.perplexity,
                 "tokens": self.tokens,
                 "bytes": self.utf8_bytes or None,
+                **unknown,
             }
         return {
             "nll_per_token": self.nll_per_token,
@@ -79,6 +128,8 @@ class Score:
             "bits_per_byte": self.bits_per_byte,
             "tokens": self.tokens,
             "bytes": self.utf8_bytes or None,
+            **unknown,
+            "charged_bits_per_byte": self.charged_bits_per_byte,
         }
 
 

@@ -11,13 +11,9 @@ import sentencepiece
 import tokenizers
 
 import tfscale
-from tfscale import cli
-from tfscale.errors import ConfigError, PromptError, TokenizerError
 from tfscale.evaluation.generation import generate
 from tfscale.evaluation.keras_decoder import KerasDecoder
 from tfscale.text.builtin import builtin_corpus
-from tfscale.text.tokenizers import load_tokenizer
-from tfscale.training.hub_run import tokenizer_of
 
 # keras-hub leaves the file of a preset's SentencePiece model open.
 pytestmark = [

@@ -109,12 +109,13 @@ def trim_tokenizer(
     del trimmed.pieces[:]
     trimmed.pieces.extend(pieces)
     trimmed.trainer_spec.vocab_size = len(pieces)
-    small = SentencePieceTokenizer(trimmed.SerializeToString())
+    smaller = SentencePieceTokenizer(trimmed.SerializeToString())
+    smaller.cleaner = tokenizer.cleaner
     # Pieces that are not NORMAL stay, and so do the tokens that begin and end a text, with new ids.
     special, place = tokenizer.special, {old: new for new, old in enumerate(kept)}
     start = None if special.start_id is None else place[special.start_id]
     stops = tuple(place[id] for id in special.stop_ids)
-    return small.with_special(dataclasses.replace(special, start_id=start, stop_ids=stops)), kept
+    return smaller.with_special(dataclasses.replace(special, start_id=start, stop_ids=stops)), kept
 
 
 def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> set[int]:

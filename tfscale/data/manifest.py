@@ -1,6 +1,7 @@
 """What a data folder holds, and the proof that it is whole."""
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,6 +9,7 @@ from typing import Any, Literal
 from tfscale.errors import DataError, TokenizerError
 from tfscale.fields import from_fields
 from tfscale.files import is_remote, read_json, remote_errors, sha256_file, write_json
+from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import load_tokenizer
 
 MANIFEST_FILE = "manifest.json"
@@ -42,12 +44,16 @@ class Split:
         tokens: tokens of all shards; the end token that follows each document counts.
         utf8_bytes: bytes of the documents' text (as cleaned), over which bits per byte are taken.
         shards: its files; the split's token stream is theirs, one after the other.
+        unknown_tokens, lost_bits: see `tfscale.score.ScoredText`; None in folders that were written before they were
+            counted.
     """
 
     documents: int
     tokens: int
     utf8_bytes: int
     shards: list[Shard]
+    unknown_tokens: int | None = None
+    lost_bits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,11 @@ class Manifest:
                     raise DataError(f"{path} has a shard that cannot be: {shard.tokens} tokens in {shard.file!r}")
             if min(split.documents, split.utf8_bytes) < 0:
                 raise DataError(f"{path} counts less than 0 documents or bytes in {name}")
+            if not 0 <= (split.unknown_tokens or 0) <= split.tokens or not 0 <= (split.lost_bits or 0) < math.inf:
+                raise DataError(
+                    f"{path} contradicts itself: {name} has {split.tokens} tokens, unknown_tokens="
+                    f"{split.unknown_tokens!r} and lost_bits={split.lost_bits!r}"
+                )
             if sum(shard.tokens for shard in split.shards) != split.tokens:
                 raise DataError(
                     f"{path} contradicts itself: the shards of {name} do not add up to {split.tokens} tokens"
@@ -144,6 +155,12 @@ class Manifest:
         if self.start_id is None:
             del content["start_id"]  # So that earlier versions read it.
         write_json(os.path.join(data_dir, MANIFEST_FILE), content)
+
+    @property
+    def cleaner(self) -> Cleaner:
+        """How the documents were cleaned."""
+        default = Cleaner()
+        return Cleaner(**{name: self.how.get(name, value) for name, value in vars(default).items()})
 
     def split(self, name: str) -> Split:
         """Returns a split.

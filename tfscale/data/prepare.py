@@ -3,26 +3,27 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator
 
 from tfscale.config import PrepareConfig, to_dict
+from tfscale.data.cutting import cut_spool
 from tfscale.data.manifest import MANIFEST_FILE, Manifest
 from tfscale.data.progress import Progress
+from tfscale.data.sampling import tokenizer_sample
 from tfscale.data.splits import TEST, TRAIN, VALIDATION, Borders, HoldOut, document_digest, split_hash
 from tfscale.data.spool import Batch, SpoolReader, SpoolWriter
 from tfscale.data.tokenizing import Encoded, encode_batches, token_dtype
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import DataError
 from tfscale.files import atomic_directory, claim_directory, is_remote
+from tfscale.progress import note
 from tfscale.terminal import print
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.corpora import ReadCounts, TextFile, find_text, read_documents
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
-from tfscale.text.tokenizers.base import split_long
 from tfscale.text.tokenizers.segmenting import jieba_words
+from tfscale.text.tokenizers.training import AUTOMATIC_SIZE
 
-_SAMPLE_CHARACTERS = 4000
 _NOT_IN_MANIFEST = ("output", "processes")
 """Options that do not change what is written."""
 
@@ -56,9 +57,11 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
         jieba_words()  # Refused before anything is read where it is not installed.
     with atomic_directory(config.output) as directory:
         spool_path = os.path.join(directory, "documents.spool")
-        borders, batches, counts = _read(config, sources, spool_path, progress)
+        cleaner = _cleaner(config, tokenizer, progress)
+        borders, batches, counts = _read(config, sources, cleaner, spool_path, progress)
         if tokenizer is None:
             tokenizer = _train(config, SpoolReader(spool_path, borders), batches, progress)
+            tokenizer.cleaner = cleaner
         tokenizer_dir = os.path.join(directory, "tokenizer")
         tokenizer.save(tokenizer_dir)
 
@@ -77,7 +80,8 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
             splits=write_splits(
                 directory, totals, token_dtype(tokenizer.vocabulary_size), config.shards, processes, progress
             ),
-            how={name: value for name, value in to_dict(config).items() if name not in _NOT_IN_MANIFEST},
+            how={name: value for name, value in to_dict(config).items() if name not in _NOT_IN_MANIFEST}
+            | dataclasses.asdict(cleaner),
             counts=counts,
         )
         manifest.save(directory)
@@ -104,15 +108,29 @@ def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
     return sources
 
 
-def _read(
-    config: PrepareConfig, sources: dict[str, list[TextFile]], spool_path: str, show: bool
-) -> tuple[Borders, list[Batch], dict[str, int]]:
-    clean = Cleaner(
+def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, show: bool) -> Cleaner:
+    """The steps that were asked for, and those of an earlier tokenizer, whose model has seen no other text."""
+    asked = Cleaner(
         strip_html=config.strip_html,
         unicode_normalization=config.unicode_normalization,
         lowercase=config.lowercase,
         collapse_whitespace=config.collapse_whitespace,
     )
+    if tokenizer is None:
+        return asked
+    cleaner = asked.joined(tokenizer.cleaner)
+    if show and cleaner != tokenizer.cleaner:
+        more = [step for step in cleaner.steps if step not in tokenizer.cleaner.steps]
+        note(
+            f"the tokenizer of {config.tokenizer_from} does not clean by {', '.join(more)}: this text is cleaned by it, "
+            "and one that evaluate or generate reads is not"
+        )
+    return cleaner
+
+
+def _read(
+    config: PrepareConfig, sources: dict[str, list[TextFile]], clean: Cleaner, spool_path: str, show: bool
+) -> tuple[Borders, list[Batch], dict[str, int]]:
     counts = ReadCounts()
     duplicates = cleaned_away = 0
     hold_out = HoldOut(
@@ -146,11 +164,24 @@ def _read(
                 spool.add(text, place, split)
             if not documents:
                 raise DataError(f"the {split} text is empty: {_names(files)}")
-    return (
-        hold_out.borders(),
-        spool.batches,
-        {**dataclasses.asdict(counts), "cleaned_away": cleaned_away, "duplicates": duplicates},
-    )
+    cut = _cut(config, sources, spool_path, spool.batches, show) if hold_out.too_few else None
+    borders, batches, pieces = (Borders(0, 0), *cut) if cut else (hold_out.borders(), spool.batches, 0)
+    found = {"cleaned_away": cleaned_away, "duplicates": duplicates, "cut_for_splits": pieces}
+    return borders, batches, dataclasses.asdict(counts) | found
+
+
+def _cut(
+    config: PrepareConfig, sources: dict[str, list[TextFile]], spool_path: str, batches: list[Batch], show: bool
+) -> tuple[list[Batch], int] | None:
+    """Cuts documents that are too few for the splits; None where the text is too short for that."""
+    shares = {VALIDATION: config.validation_fraction, TEST: config.test_fraction}
+    shares = {split: share for split, share in shares.items() if share and split not in sources}
+    cut = cut_spool(spool_path, batches, shares)
+    if cut and show:
+        parts = {TRAIN: 1 - sum(shares.values())} | shares
+        described = ", ".join(f"{share:.3g} of it for {split}" for split, share in parts.items())
+        note(f"the text is too few documents for {len(parts)} splits, so it is cut in its order: {described}")
+    return cut
 
 
 def _names(files: list[TextFile]) -> str:
@@ -162,12 +193,11 @@ def _train(config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show
     if config.tokenizer == "byte":
         sample: list[str] = []
     else:
-        characters = sum(piece.characters for batch in batches for piece in spool.pieces(batch) if piece.split == TRAIN)
-        sample = list(_sample(spool, batches, config.tokenizer_sample / max(characters, 1)))
+        sample = list(tokenizer_sample(spool, batches, config.tokenizer_sample))
         if show:
             size = sum(map(len, sample))
             print(f"training the {config.tokenizer} tokenizer on {size:,} characters", file=sys.stderr, flush=True)
-    return train_tokenizer(
+    tokenizer = train_tokenizer(
         config.tokenizer,
         sample,
         config.vocabulary_size,
@@ -175,19 +205,9 @@ def _train(config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show
         sentencepiece_model=config.sentencepiece_model,
         word_segmenter=config.word_segmenter,
     )
-
-
-def _sample(spool: SpoolReader, batches: list[Batch], share: float) -> Iterator[str]:
-    """Parts of the training documents, spread evenly: at any place, `share` of what came before has been taken."""
-    seen = taken = 0
-    for batch in batches:
-        for piece in spool.pieces(batch):
-            if piece.split == TRAIN:
-                for part in split_long(piece.content.decode("utf-8"), _SAMPLE_CHARACTERS):
-                    seen += len(part)
-                    if taken + len(part) <= seen * share or not taken:
-                        taken += len(part)
-                        yield part
+    if show and not config.vocabulary_size and tokenizer.vocabulary_size < AUTOMATIC_SIZE and config.tokenizer != "byte":
+        note(f"a vocabulary of {tokenizer.vocabulary_size:,} entries, because the text supports no {AUTOMATIC_SIZE:,}")
+    return tokenizer
 
 
 def _check_splits(config: PrepareConfig, totals: dict[str, Encoded]) -> None:

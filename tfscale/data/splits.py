@@ -57,14 +57,23 @@ class HoldOut:
     def __init__(self, *, validation_fraction: float, test_fraction: float):
         self._validation_fraction = validation_fraction
         self._test_fraction = test_fraction
+        self._wanted = 1 + int(validation_fraction > 0) + int(test_fraction > 0)
         self._places: set[int] | None = set()
+        self._documents = 0
 
     def add(self, place: int) -> None:
         """Takes note of a document."""
+        self._documents += 1
         if self._places is not None:
             self._places.add(place)
             if len(self._places) > _KEPT:
                 self._places = None
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the documents that were added, all different, are fewer than the splits."""
+        different = _KEPT if self._places is None else len(self._places)
+        return self._documents == different < self._wanted
 
     def borders(self) -> Borders:
         """Returns the borders for the documents that were added.
@@ -78,10 +87,9 @@ class HoldOut:
             return Borders(test, validation)
         places = sorted(self._places)
         for_test, for_validation = int(self._test_fraction > 0), int(self._validation_fraction > 0)
-        wanted = 1 + for_test + for_validation
-        if len(places) < wanted:
+        if len(places) < self._wanted:
             raise DataError(
-                f"{len(places)} different document{'s' if len(places) != 1 else ''} cannot make {wanted} splits; name "
+                f"{len(places)} different document{'s' if len(places) != 1 else ''} cannot make {self._wanted} splits; name "
                 "--validation-text and --test-text, cut smaller documents by --documents paragraph or line, or set "
                 "--validation-fraction 0 --test-fraction 0"
             )

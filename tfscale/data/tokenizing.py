@@ -34,13 +34,15 @@ class Encoded:
     Attributes:
         documents: documents that end in it.
         tokens: their number, end tokens included.
-        utf8_bytes: bytes of the text.
+        utf8_bytes, unknown_tokens, lost_bits: of the text, see `tfscale.score.ScoredText`.
         content: little-endian tokens.
     """
 
     documents: int = 0
     tokens: int = 0
     utf8_bytes: int = 0
+    unknown_tokens: int = 0
+    lost_bits: float = 0.0
     content: bytes = field(default=b"", repr=False)
 
 
@@ -65,28 +67,29 @@ class BatchEncoder:
     def __call__(self, batch: Batch) -> dict[str, Encoded]:
         """Returns the tokens of each split that has documents in the batch."""
         pieces = list(self._spool.pieces(batch))
-        ids = self._tokenizer.encode_arrays([piece.content.decode("utf-8") for piece in pieces])
+        texts = [piece.content.decode("utf-8") for piece in pieces]
+        ids = self._tokenizer.encode_arrays(texts)
         if self._tokenizer.special.leading_space:
             for number, piece in enumerate(pieces):
                 if not piece.first:
-                    continued = self._tokenizer.encode_continued(piece.content.decode("utf-8"))
-                    ids[number] = np.array(continued, np.int32)
+                    ids[number] = np.array(self._tokenizer.encode_continued(texts[number]), np.int32)
         end = np.array([self._tokenizer.end_id], np.int32)
         # Documents may be lines of a few tokens: what is done for each of them is kept to the appends.
         arrays: dict[str, list[np.ndarray]] = collections.defaultdict(list)
         documents: Counter[str] = Counter()
-        utf8_bytes: Counter[str] = Counter()
-        for (split, content, _, last, _), piece_ids in zip(pieces, ids, strict=True):
+        texts_of: dict[str, list[str]] = collections.defaultdict(list)
+        for (split, _, _, last, _), text, piece_ids in zip(pieces, texts, ids, strict=True):
             parts = arrays[split]
             parts.append(piece_ids)
             if last:
                 parts.append(end)
                 documents[split] += 1
-            utf8_bytes[split] += len(content)
+            texts_of[split].append(text)
         result = {}
         for split, parts in arrays.items():
             tokens = np.concatenate(parts).astype(self._dtype)
-            result[split] = Encoded(documents[split], len(tokens), utf8_bytes[split], tokens.tobytes())
+            measured = self._tokenizer.measured(texts_of[split], tokens)
+            result[split] = Encoded(documents[split], len(tokens), *measured, tokens.tobytes())
         return result
 
 

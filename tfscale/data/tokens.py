@@ -10,6 +10,8 @@ import numpy as np
 from tfscale.data.manifest import Manifest
 from tfscale.errors import DataError
 from tfscale.files import open_file
+from tfscale.score import ScoredText
+from tfscale.text.tokenizers import Tokenizer
 
 PART_TOKENS = 1 << 20
 """Tokens that are handed on at once where a whole split would be too much."""
@@ -56,6 +58,26 @@ def split_stream(data_dir: str, split: str) -> np.ndarray:
         DataError: the data folder is damaged, or has no such split.
     """
     return np.concatenate(list(token_blocks(data_dir, Manifest.load(data_dir), split))).astype(np.int32)
+
+
+def split_text(data_dir: str, manifest: Manifest, split: str, tokenizer: Tokenizer) -> ScoredText:
+    """What is known about the text of a split.
+
+    Where an older folder's manifest has no count of unknown tokens, they are counted here. The text itself is gone: what
+    a tokenizer that loses text has lost of it stays unknown.
+
+    Raises:
+        DataError: there is no such split, or a shard cannot be read.
+    """
+    found = manifest.split(split)
+    unknown, lost = found.unknown_tokens, found.lost_bits
+    if unknown is None:
+        id = tokenizer.unknown_id
+        blocks = token_blocks(data_dir, manifest, split) if id is not None else iter(())
+        unknown = sum(int(np.count_nonzero(block == id)) for block in blocks)
+    if lost is None and tokenizer.lossless:
+        lost = 0.0
+    return ScoredText(found.utf8_bytes, unknown, lost)
 
 
 def first_tokens(data_dir: str | None, tokenizer_digest: str, count: int) -> tuple[np.ndarray | None, str]:

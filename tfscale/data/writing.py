@@ -43,6 +43,8 @@ def write_tokens(
                 total.documents += encoded.documents
                 total.tokens += encoded.tokens
                 total.utf8_bytes += encoded.utf8_bytes
+                total.unknown_tokens += encoded.unknown_tokens
+                total.lost_bits += encoded.lost_bits
                 files[split].write(encoded.content)
             progress.add(
                 documents=sum(encoded.documents for encoded in result.values()),
@@ -73,7 +75,9 @@ def write_splits(
                 total = totals[split]
                 num_shards = shard_count(total.tokens, shards if split == TRAIN else 0)
                 written = write_shards(directory, split, path, 2 if dtype == "uint16" else 4, num_shards, processes)
-                splits[split] = Split(total.documents, total.tokens, total.utf8_bytes, written)
+                splits[split] = Split(
+                    total.documents, total.tokens, total.utf8_bytes, written, total.unknown_tokens, total.lost_bits
+                )
                 progress.add(documents=total.documents, tokens=total.tokens, size=total.utf8_bytes)
             os.remove(path)
     return splits

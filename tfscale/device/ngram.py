@@ -7,6 +7,7 @@ from tfscale.device.runner import DeviceModel
 from tfscale.errors import DataError, TokenizerError
 from tfscale.ngram.model import NGramDecoder, NGramModel
 from tfscale.score import Score
+from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -36,12 +37,10 @@ class NGramDeviceModel(DeviceModel):
         Raises:
             DataError: there is no token, or an id that the model does not have.
         """
-        if isinstance(text, str):
-            utf8_bytes = len(text.encode("utf-8"))
-            text = [*self.tokenizer.encode(text), self.tokenizer.end_id]
-        if not len(text):
+        stream, known = read_stream(self.tokenizer, text, utf8_bytes)
+        if not stream:
             raise DataError("nothing to score: the text has 0 tokens; give 1 or more")
-        return self.ngrams.score(text, utf8_bytes, progress)
+        return self.ngrams.score(stream, progress=progress).of(known)
 
     def bytes_per_token(self) -> None:
         """None: a search reads a few bytes here and there."""

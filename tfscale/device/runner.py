@@ -25,6 +25,7 @@ from tfscale.fields import check_fields
 from tfscale.files import read_json, sha256_file
 from tfscale.score import Score, stream_starts, token_nll
 from tfscale.task_config import WRITTEN
+from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 METADATA_FILE = "model.json"
@@ -128,7 +129,8 @@ class DeviceModel:
         text, cut where `tfscale.score.stream_starts` says.
 
         Args:
-            text: one document, whose end token is scored too; or the ids of a stream as they are.
+            text: one document, cleaned here as the model's text was, whose end token is scored too; or the ids of a
+                stream as they are.
             utf8_bytes: bytes that the ids stand for; has no effect where a text is given.
             progress: is called with the tokens done and the tokens in all, after each window.
 
@@ -136,11 +138,7 @@ class DeviceModel:
             DataError: there is no token, or an id that the model does not have.
         """
         end_id = self.tokenizer.end_id
-        if isinstance(text, str):
-            stream = [*self.tokenizer.encode(text), end_id]
-            utf8_bytes = len(text.encode("utf-8"))
-        else:
-            stream = [int(token) for token in text]
+        stream, known = read_stream(self.tokenizer, text, utf8_bytes)
         if not stream:
             raise DataError("nothing to score: the text has 0 tokens; give 1 or more")
         if min(stream) < 0 or max(stream) >= self._decoder.vocabulary_size:
@@ -164,7 +162,7 @@ class DeviceModel:
             if progress is not None and ((place + 1) % length == 0 or place + 1 == len(stream)):
                 progress(place + 1, len(stream))
         self._decoder.reset()
-        return Score(nll, len(stream), utf8_bytes)
+        return Score(nll, len(stream)).of(known)
 
     def bytes_per_token(self) -> int | None:
         """Bytes of weights and caches that a decode step reads; None where model.json does not tell."""

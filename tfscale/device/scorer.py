@@ -13,6 +13,7 @@ from tfscale.device.decoder import open_interpreter
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.evaluation.cloze import Correction, Filling, correct, fill
 from tfscale.score import Score, token_nll
+from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.special import as_inputs
 
@@ -108,13 +109,9 @@ class ScoringModel:
         self, text: str | Sequence[int], utf8_bytes: int = 0, progress: Callable[[int, int], None] | None = None
     ) -> Score:
         """The likelihood of a text or of ids, in windows of T; as `tfscale.device.DeviceModel.score`."""
-        if isinstance(text, str):
-            if self.tokenizer is None:
-                raise ConfigError(f"{self.path} has no tokenizer beside it; give ids in the place of text")
-            stream = [*self.tokenizer.encode(text), self.tokenizer.end_id]
-            utf8_bytes = len(text.encode("utf-8"))
-        else:
-            stream = [int(token) for token in text]
+        if isinstance(text, str) and self.tokenizer is None:
+            raise ConfigError(f"{self.path} has no tokenizer beside it; give ids in the place of text")
+        stream, known = read_stream(self.tokenizer, text, utf8_bytes)
         if not stream:
             raise DataError("nothing to score: the text has 0 tokens; give 1 or more")
         if min(stream) < 0 or max(stream) >= self.vocabulary_size:
@@ -128,4 +125,4 @@ class ScoringModel:
             nll += float(token_nll(self.logits(inputs[start:end]), np.array(stream[start:end])).sum())
             if progress is not None:
                 progress(end, len(stream))
-        return Score(nll, len(stream), utf8_bytes, bool(self.metadata.get("cloze")))
+        return Score(nll, len(stream), cloze=bool(self.metadata.get("cloze"))).of(known)

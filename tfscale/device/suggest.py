@@ -46,6 +46,7 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
     """
     if count < 1:
         raise ConfigError(f"count={count!r} is out of range; expected 1 or more")
+    text = tokenizer.cleaner.beginning(text)
     begun = len(text.rstrip()) == len(text) and bool(text)
     start = len(text)
     while begun and start and _is_letter(text[start - 1]):

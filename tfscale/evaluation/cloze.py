@@ -58,6 +58,7 @@ def fill(logits: Logits, tokenizer: Tokenizer, text: str, sequence_length: int, 
     Example:
         fill(model.logits, model.tokenizer, "the cat___ on the mat", 128)[0].text   # " sat"
     """
+    text = tokenizer.cleaner(text)
     if text.count(GAP) != 1:
         raise PromptError(f"the text has {text.count(GAP)} gaps; give one, as {GAP}")
     if count < 1:
@@ -105,7 +106,7 @@ def correct(
     shift = 0
     for match in _WORD.finditer(text):
         start = match.start() + shift
-        candidates = [word for word in _one_edit_away(match[0]) if word in lexicon]
+        candidates = [word for word in _one_edit_away(tokenizer.cleaner(match[0])) if word in lexicon]
         if not candidates:
             continue
         before, after = text[:start], text[start + len(match[0]) :]
@@ -133,7 +134,7 @@ def words_of(tokenizer: Tokenizer) -> set[str]:
 
 def _log_likelihood(logits: Logits, tokenizer: Tokenizer, text: str, sequence_length: int) -> float:
     """Sum over the tokens of their log-probability given all others, in nats."""
-    ids = [tokenizer.end_id, *tokenizer.encode(text), tokenizer.end_id]
+    ids = [tokenizer.end_id, *tokenizer.encode(tokenizer.cleaner(text)), tokenizer.end_id]
     rows = np.asarray(logits(_window(ids, sequence_length, tokenizer.end_id)))[: len(ids) - 1]
     return -float(token_nll(rows, np.array(ids[1:])).sum())
 

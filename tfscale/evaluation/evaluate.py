@@ -12,12 +12,13 @@ from tfscale.data.manifest import Manifest
 from tfscale.data.masking import as_read
 from tfscale.data.pipeline import data_errors, evaluation_dataset, text_windows
 from tfscale.data.streams import evaluation_streams, split_tokens
-from tfscale.data.tokens import split_stream
+from tfscale.data.tokens import split_stream, split_text
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.perplexity import evaluate_network
 from tfscale.progress import ProgressLine
-from tfscale.score import Score
+from tfscale.score import Score, ScoredText
 from tfscale.text.corpora import ReadCounts, find_text, read_documents
+from tfscale.text.scored import document_stream
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.training.run_folder import Run
 from tfscale.training.stateful import is_stateful
@@ -51,8 +52,10 @@ def evaluate_run(
         text_files: files, folders or globs to score in its place, local or gs://, plain or .gz; a file is a document.
 
     Returns:
-        `nll_per_token` (nats), `perplexity`, `bits_per_byte`, `tokens`, `bytes`, and what was scored: `data` and
-        `split`, or `text`.
+        `nll_per_token` (nats), `perplexity`, `bits_per_byte`, `tokens`, `bytes` (of the cleaned text),
+        `unknown_tokens` and their `unknown_share`, `charged_bits_per_byte`: the part of the bits per byte that spells
+        what the tokens lose of the text; `cleaning`: the steps by which the text was cleaned; and what was scored:
+        `data` and `split`, or `text`. None stands for what is not known.
 
     Raises:
         ConfigError: both text and data are given, or the run's own data is gone and neither is.
@@ -66,7 +69,7 @@ def evaluate_run(
     length, end_id, start_id = run.model_config.sequence_length, run.tokenizer.end_id, run.tokenizer.start_id
     rows = max(1, TOKENS_PER_BATCH // length)
     if text_files:
-        stream, utf8_bytes = text_stream(run.tokenizer, text_files)
+        stream, text = text_stream(run.tokenizer, text_files)
         if is_stateful(run.network):
             datasets = [evaluation_streams(stream, sequence_length=length, end_id=end_id, start_id=start_id)]
         else:
@@ -79,7 +82,8 @@ def evaluate_run(
             ]
         scores = [evaluate_network(run.network, dataset) for dataset in datasets]
         nll, tokens = (sum(getattr(score, name) for score in scores) for name in ("nll", "tokens"))
-        return Score(nll, tokens, utf8_bytes, scores[0].cloze).to_dict() | {"text": list(text_files)}
+        score = Score(nll, tokens, cloze=scores[0].cloze).of(text)
+        return score.to_dict() | {"cleaning": run.tokenizer.cleaner.steps, "text": list(text_files)}
     data_dir = data_dir or run.data_dir
     if data_dir is None:
         raise ConfigError(f"the data that {run.directory} was trained on is gone; give text or data to evaluate on")
@@ -91,8 +95,8 @@ def evaluate_run(
         dataset = evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows)
         dataset = as_read(dataset, run.model_config)
     with data_errors(data_dir):
-        score = evaluate_network(run.network, dataset, manifest.splits[split].utf8_bytes)
-    return score.to_dict() | {"data": data_dir, "split": split}
+        score = evaluate_network(run.network, dataset).of(split_text(data_dir, manifest, split, run.tokenizer))
+    return score.to_dict() | {"cleaning": manifest.cleaner.steps, "data": data_dir, "split": split}
 
 
 def evaluate_file(
@@ -123,39 +127,41 @@ def evaluate_file(
             "the file has no tokenizer beside it and scores ids alone: tfscale.device.load(...).score(ids)"
         )
     if text_files:
-        stream, utf8_bytes = text_stream(model.tokenizer, text_files)
-        source: dict[str, Any] = {"text": list(text_files)}
+        stream, text = text_stream(model.tokenizer, text_files)
+        source: dict[str, Any] = {"cleaning": model.tokenizer.cleaner.steps, "text": list(text_files)}
     elif data_dir is not None:
-        utf8_bytes = _manifest(data_dir, split, model.tokenizer).splits[split].utf8_bytes
+        manifest = _manifest(data_dir, split, model.tokenizer)
+        text = split_text(data_dir, manifest, split, model.tokenizer)
         stream = split_stream(data_dir, split)
-        source = {"data": data_dir, "split": split}
+        source = {"cleaning": manifest.cleaner.steps, "data": data_dir, "split": split}
     else:
         raise ConfigError("an exported file does not know its data; give text or data to evaluate on")
     began = time.perf_counter()
     with ProgressLine("evaluate", len(stream), enabled=progress) as line:
         score = model.score(
             stream.tolist(),
-            utf8_bytes,
+            text.utf8_bytes,
             lambda done, total: line.update(done, f"{done / (time.perf_counter() - began):,.0f} tokens/s"),
         )
-    return score.to_dict() | source
+    return score.of(text).to_dict() | source
 
 
-def text_stream(tokenizer: Tokenizer, files: Sequence[str]) -> tuple[np.ndarray, int]:
-    """The tokens of text files, an end token after each, and the UTF-8 bytes of their text; empty files are left out.
+def text_stream(tokenizer: Tokenizer, files: Sequence[str]) -> tuple[np.ndarray, ScoredText]:
+    """The tokens of text files, cleaned as the tokenizer's text was, an end token after each.
+
+    Files that are empty, or are so when they are cleaned, are left out, as in data preparation.
 
     Returns:
-        ids (N,) int32, and the bytes.
+        ids (N,) int32, and what is known about the cleaned text.
 
     Raises:
         DataError: a file is missing or is not UTF-8, or all are empty.
     """
     texts = list(read_documents(find_text(files), "file", "error", ReadCounts()))
-    if not texts:
-        raise DataError(f"nothing to score: {', '.join(files)} {'is' if len(files) == 1 else 'are'} empty")
-    utf8_bytes = sum(len(text.encode("utf-8")) for text in texts)
-    ids = [token for tokens in tokenizer.encode_batch(texts) for token in [*tokens, tokenizer.end_id]]
-    return np.array(ids, np.int32), utf8_bytes
+    if not any(map(tokenizer.cleaner, texts)):
+        cleaned = f", cleaned by {', '.join(tokenizer.cleaner.steps)}" if texts else ""
+        raise DataError(f"nothing to score: {', '.join(files)} {'is' if len(files) == 1 else 'are'} empty{cleaned}")
+    return document_stream(tokenizer, [text for text in texts if tokenizer.cleaner(text)])
 
 
 def _check_source(data_dir: str | None, text_files: Sequence[str] | None) -> None:

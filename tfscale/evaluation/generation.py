@@ -38,6 +38,8 @@ class Generation:
     decoding, without the prompt; None where a single token, which comes out of the prompt, was drawn.
     `stopped_by` is "length", "stop" (a stop string), "end" (a stop token) or "context" (no room for another token).
     `drawn` is the number of tokens where a runtime does not tell which they are, and `tokens` is empty.
+    `unknown_prompt_tokens` counts the tokens of the prompt that are the unknown token: what they stood for in the text,
+    the model has not read.
     """
 
     text: str
@@ -46,6 +48,7 @@ class Generation:
     tokens_per_second: float | None
     stopped_by: str
     drawn: int | None = None
+    unknown_prompt_tokens: int = 0
 
     @property
     def token_count(self) -> int:
@@ -131,7 +134,8 @@ def generate(
     Args:
         decoder: the model; it is reset first.
         tokenizer: the model's tokenizer.
-        prompt: any text; the empty text asks for a document from its beginning.
+        prompt: any text; the empty text asks for a document from its beginning. It is cleaned as the text was that the
+            tokenizer was made for.
         max_tokens: most tokens to draw.
         sampling: how tokens are drawn; greedy if it is left out.
         stop: strings that end the completion; the text is cut before the first that occurs, whichever tokens it is
@@ -197,6 +201,7 @@ def stream(
     if any(not text for text in stop):
         raise ConfigError("stop has an empty string; give the text that shall end the completion, such as '\\n\\n'")
     sampling = sampling or SamplingConfig()
+    prompt = tokenizer.cleaner.beginning(prompt)
     prompt_ids = tokenizer.encode(prompt, parse_special)
     read = tokenizer.prompt_ids(prompt_ids)
     position = len(read)
@@ -252,4 +257,5 @@ def stream(
             stopped_by = "stop"
         yield from emit(stops.held)
     rate = decoded / seconds if decoded else None
-    return Generation("".join(pieces), position - decoded, tokens, rate, stopped_by)
+    unknown = prompt_ids.count(tokenizer.unknown_id)
+    return Generation("".join(pieces), position - decoded, tokens, rate, stopped_by, unknown_prompt_tokens=unknown)

@@ -14,7 +14,7 @@ from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, 
 from tfscale.compression.compress import compress_run
 from tfscale.compression.tuning import data_tokenizer_digest
 from tfscale.config import ExportConfig, to_dict
-from tfscale.data.manifest import Manifest, Split
+from tfscale.data.manifest import Manifest
 from tfscale.data.retokenize import whole_characters
 from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError, ExportError, TokenizerError
@@ -78,7 +78,7 @@ def search_run(
     if bounds.target_text:
         documents = manifest.how.get("documents", "file")
         target = read_target(bounds.target_text, documents, run.tokenizer, bounds.evaluation_tokens)
-    own = Samples(_held_out(run, data, split, bounds), target.sample if target else None)
+    own = Samples(_held_out(run, data, bounds), target.sample if target else None)
     trimming, anew = None, own
     if target and target.tokenizer:
         trimming, anew = target.trimming(run.tokenizer, own)
@@ -145,12 +145,12 @@ def search_run(
     return _finish(run, config, bounds, state)
 
 
-def _held_out(run: Run, data: str, split: Split, bounds: SearchConfig) -> Sample:
+def _held_out(run: Run, data: str, bounds: SearchConfig) -> Sample:
     """The text that decides: the first tokens of the validation split."""
     tokens = split_stream(data, "validation")[: bounds.evaluation_tokens].tolist()
     if not run.tokenizer.lossless:
-        # The bytes of a tokenizer that loses characters are known for the whole split only.
-        return Sample(tokens, round(split.utf8_bytes * len(tokens) / split.tokens), len(tokens))
+        # Of a part of a split, the bytes of a tokenizer that loses text are not known.
+        return Sample(tokens, 0, len(tokens))
     if bounds.target_text:
         tokens = whole_characters(tokens, run.tokenizer)
     return Sample(tokens, len(run.tokenizer.decode(tokens).encode()), len(tokens))

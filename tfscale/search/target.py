@@ -63,7 +63,8 @@ def read_target(files: Sequence[str], documents: DocumentKind, tokenizer: Tokeni
         DataError: the text is missing, empty or not UTF-8.
     """
     tokens_that_leave(tokenizer, [])  # Refused before a long text is read.
-    texts = list(read_documents(find_text(files), documents, "error", ReadCounts()))
+    read = read_documents(find_text(files), documents, "error", ReadCounts())
+    texts = [text for text in map(tokenizer.cleaner, read) if text]
     if not texts:
         raise DataError(
             f"the target text is empty: {', '.join(files)}; give a sample of the text that the model is for"

@@ -57,6 +57,11 @@ class TaskEncoder:
                 f"answers are parts of a text to the letter, and a {tokenizer.kind} tokenizer changes it; take a run "
                 "with a sentencepiece or byte tokenizer"
             )
+        if task == "answer" and tokenizer.cleaner.steps:
+            raise TokenizerError(
+                "answers are parts of a text to the letter, and the text of this run was cleaned by "
+                f"{', '.join(tokenizer.cleaner.steps)}; take a run whose data was prepared without cleaning"
+            )
 
     def encode(self, example: Example) -> Encoded:
         """The ids of an example, cut at the window's length, and the places of its labels."""
@@ -66,7 +71,10 @@ class TaskEncoder:
         if self.task == "tag":
             ids = [start]
             for number, word in enumerate(example.words):
-                pieces = self.tokenizer.encode_continued(" " + word) if number else self.tokenizer.encode(word)
+                cleaned = self.tokenizer.cleaner(word)
+                pieces = (
+                    self.tokenizer.encode_continued(" " + cleaned) if number else self.tokenizer.encode(cleaned)
+                )
                 # A word is told by its first token.
                 places.append(len(ids))
                 ids += pieces or [end]
@@ -81,7 +89,7 @@ class TaskEncoder:
             ids += context
             offsets.append(used)
         else:
-            ids = [start, *self.tokenizer.encode(example.text)]
+            ids = [start, *self.tokenizer.encode(self.tokenizer.cleaner(example.text))]
         length = self.sequence_length
         ids = ids[: length - 1]
         window = np.full(length, end, np.int32)

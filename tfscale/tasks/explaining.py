@@ -60,7 +60,7 @@ def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
     encoder, network = model.encoder, model.network
     chances, label = _chances(model, config)
     number = encoder.labels.index(label)
-    tokens = encoder.tokenizer.encode(config.text)
+    tokens = encoder.tokenizer.encode(encoder.tokenizer.cleaner(config.text))
     ids = encoder.encode(Example("the text", config.text)).ids
     # The first and the last place of the window are end tokens.
     read = min(len(tokens), len(ids) - 2)
@@ -84,7 +84,7 @@ def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
 
 def _last_token(run: Any, config: ExplainConfig) -> dict[str, Any]:
     tokenizer, network = run.tokenizer, run.network
-    *tokens, target = tokenizer.encode(config.text)
+    *tokens, target = tokenizer.encode(tokenizer.cleaner(config.text))
     if not tokens:
         raise ConfigError("the text is one token; give one that has others before the last, which they explain")
     # A network that guesses hidden tokens reads the mask in the target's place; of others the last token tells it.

@@ -58,8 +58,12 @@ class SequenceEncoder:
         """The place in a row of the first token that has logits."""
 
     def encode(self, example: Example) -> Row:
-        """The row of an example; its target part is empty where the example has no target."""
-        end, source = self.tokenizer.end_id, self.tokenizer.encode(example.text)
+        """The row of an example; its target part is empty where the example has no target.
+
+        The source is cleaned as the text was that the tokenizer was made for. The target stays as it is: it says what
+        is to be written.
+        """
+        end, source = self.tokenizer.end_id, self.tokenizer.encode(self.tokenizer.cleaner(example.text))
         target = self.tokenizer.encode(example.target) if example.target else []
         kept = source[: self.source_length - 2]
         ids = np.full(self.sequence_length, end, np.int32)

@@ -11,6 +11,7 @@ from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.examples import Example, read_examples
 from tfscale.tasks.metrics import task_metrics
 from tfscale.tasks.text_metrics import chrf, rouge
+from tfscale.text.scored import document_stream
 
 _ROWS = 16
 """Windows of a batch."""
@@ -65,8 +66,15 @@ def evaluate_slices(
     config = TaskConfig(task="classify", output="-", train=list(paths), text_field=text_field)
     examples = read_examples(paths, config, labelled=False)
     groups = _groups(examples, field)
-    scores, cloze = text_scores(kind, opened, [example.text for example in examples])
-    return slices(scores, groups, total_perplexity, "pseudo_perplexity" if cloze else "perplexity")
+    texts = [example.text for example in examples]
+    scores, cloze = text_scores(kind, opened, texts)
+    result = slices(scores, groups, total_perplexity, "pseudo_perplexity" if cloze else "perplexity")
+    for name, described in result["groups"].items():
+        members = [at for at, group in enumerate(groups) if group == name]
+        _, known = document_stream(opened.tokenizer, [texts[at] for at in members])
+        described["unknown_tokens"] = known.unknown_tokens
+        described["unknown_share"] = (known.unknown_tokens or 0) / sum(scores[at][1] for at in members)
+    return result
 
 
 def text_scores(kind: str, opened: Any, texts: Sequence[str]) -> tuple[list[tuple[float, int]], bool]:
@@ -96,7 +104,7 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
     network, tokenizer, length = run.network, run.tokenizer, run.model_config.sequence_length
     if is_stateful(network):
         score = StatefulEvaluation(network, tf.distribute.get_strategy(), xla=False)
-        streams = [np.array([*tokenizer.encode(text), tokenizer.end_id], np.int32) for text in texts]
+        streams = [document_stream(tokenizer, [text])[0] for text in texts]
         batches = [
             evaluation_streams(ids, sequence_length=length, end_id=tokenizer.end_id, start_id=tokenizer.start_id)
             for ids in streams
@@ -119,8 +127,8 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
 
     parts, owners, tokens = [], [], []
     for owner, text in enumerate(texts):
-        ids = [*tokenizer.encode(text), tokenizer.end_id]
-        window = text_windows(np.array(ids), length, tokenizer.end_id, tokenizer.start_id)
+        ids, _ = document_stream(tokenizer, [text])
+        window = text_windows(ids, length, tokenizer.end_id, tokenizer.start_id)
         parts.append(window)
         owners += [owner] * len(window[0])
         tokens.append(len(ids))

@@ -72,4 +72,4 @@ def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
 
 
 def _is_unknown(tokenizer: Any, word: str) -> bool:
-    return tokenizer.unknown_id is not None and tokenizer.unknown_id in tokenizer.encode(word)
+    return tokenizer.unknown_id is not None and tokenizer.unknown_id in tokenizer.encode(tokenizer.cleaner(word))

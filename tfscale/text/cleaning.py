@@ -1,10 +1,13 @@
 """Optional cleaning of documents; every step is off until it is named."""
 
+import dataclasses
 import re
 import unicodedata
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from typing import Literal
+from typing import Any, Literal, get_args
+
+UnicodeForm = Literal["none", "NFC", "NFKC"]
 
 _HIDDEN = frozenset({"script", "style", "template", "noscript"})
 _BLOCKS = frozenset(
@@ -14,6 +17,8 @@ _BLOCKS = frozenset(
 _BLANKS = re.compile(r"[^\S\n]+")
 _BLANKS_AT_LINE_END = re.compile(r" *\n *")
 _LINE_ENDS = re.compile(r"\n{3,}")
+_NEXT = "\0"
+"""Stands for what follows the beginning of a text, where white space is collapsed."""
 
 
 class _TextOfHtml(HTMLParser):
@@ -83,9 +88,56 @@ class Cleaner:
     """
 
     strip_html: bool = False
-    unicode_normalization: Literal["none", "NFC", "NFKC"] = "none"
+    unicode_normalization: UnicodeForm = "none"
     lowercase: bool = False
     collapse_whitespace: bool = False
+
+    @classmethod
+    def from_dict(cls, steps: Any) -> "Cleaner":
+        """The cleaner that `to_dict` described.
+
+        Raises:
+            ValueError: the description has other steps, or values that they do not have.
+        """
+        known = {field.name: field.default for field in dataclasses.fields(cls)}
+        if not isinstance(steps, dict) or set(steps) - set(known):
+            raise ValueError(f"cleaning steps are {', '.join(known)}; received {steps!r}")
+        for name, value in steps.items():
+            wanted = get_args(UnicodeForm) if isinstance(known[name], str) else (False, True)
+            if value not in wanted or type(value) is not type(known[name]):
+                raise ValueError(f"the cleaning step {name} is {value!r}; expected one of {wanted}")
+        return cls(**steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The steps that are on, by name."""
+        default = Cleaner()
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != getattr(default, field.name)
+        }
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps in words: options of `tfscale prepare`, such as "lowercase", and a Unicode form by its name."""
+        return [value if isinstance(value, str) else name for name, value in self.to_dict().items()]
+
+    def joined(self, other: "Cleaner") -> "Cleaner":
+        """The steps of both; NFKC, which does what NFC does and more, where they name different Unicode forms."""
+        steps = self.to_dict() | other.to_dict()
+        forms = {self.unicode_normalization, other.unicode_normalization}
+        if "NFKC" in forms:
+            steps["unicode_normalization"] = "NFKC"
+        return Cleaner(**steps)
+
+    def beginning(self, text: str) -> str:
+        """Cleans the beginning of a text, such as a prompt: white space at its end is collapsed, and stays.
+
+        Example:
+            Cleaner(collapse_whitespace=True).beginning(" to  be ")    # "to be "
+        """
+        text = dataclasses.replace(self, collapse_whitespace=False)(text)
+        return collapse_whitespace(text + _NEXT).removesuffix(_NEXT) if self.collapse_whitespace else text
 
     def __call__(self, text: str) -> str:
         """Returns the cleaned text; the text itself where no step was asked for."""

@@ -6,6 +6,7 @@ import glob
 import gzip
 import io
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from typing import IO, Any, Literal, cast
 
 from tfscale.errors import DataError
 from tfscale.files import is_remote, open_file
+from tfscale.progress import note
+from tfscale.text.formats import HEAD, iconv, refusal
 
 DocumentKind = Literal["file", "paragraph", "line"]
 InvalidUtf8 = Literal["error", "replace", "skip"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_MARK = "\ufeff"
+"""A byte order mark, which says that a file is UTF-8 and is no part of its text."""
 
 
 @dataclass
@@ -52,29 +57,31 @@ class TextFile:
 def find_text(paths: Sequence[str]) -> list[TextFile]:
     """The files that `paths` name: a file itself, all files of a folder, all matches of a glob.
 
-    A folder is searched with its subfolders, in sorted order; hidden files and folders (`.name`) are left out. A file
-    that is named twice is read once.
+    A folder is searched with its subfolders, in sorted order; hidden files and folders (`.name`) are left out. Links to
+    folders are followed. A file that is named twice, by whatever spelling or link, is read once. What is no file but a
+    pipe, a socket or a device is passed over with a note in a folder or glob.
 
     Args:
         paths: local paths or those of a remote file system (`gs://bucket/folder`).
 
     Raises:
-        DataError: a path is missing, a folder is empty, or a glob matches nothing.
+        DataError: a path is missing, or a pipe, a socket or a device; a folder is empty, or a glob matches nothing.
 
     Example:
         find_text(["books/", "notes/*.txt.gz", "gs://bucket/wiki-*.txt"])
     """
-    found: dict[str, int] = {}
+    found: dict[str, TextFile] = {}
     for path in paths:
+        system: Any = _RemoteFiles() if is_remote(path) else _LocalFiles()
         with _errors_of(path):
-            for file, size in _find(path):
-                found.setdefault(file, size)
-    return [TextFile(name, size) for name, size in found.items()]
+            for file in _find(system, path):
+                found.setdefault(system.real(file), TextFile(file, system.size(file)))
+    return list(found.values())
 
 
-def _find(path: str) -> list[tuple[str, int]]:
-    system: Any = _RemoteFiles() if is_remote(path) else _LocalFiles()
-    if system.exists(path):
+def _find(system: Any, path: str) -> list[str]:
+    named = system.exists(path)
+    if named:
         matches = [path]
     elif any(mark in path for mark in "*?["):
         matches = system.glob(path)
@@ -82,16 +89,28 @@ def _find(path: str) -> list[tuple[str, int]]:
             raise DataError(f"no file matches {path}")
     else:
         raise DataError(f"text file or folder does not exist: {path}")
-    files = [file for match in matches for file in (system.walk(match) if system.is_folder(match) else [match])]
+    files: list[str] = []
+    for match in matches:
+        for file in system.walk(match) if system.is_folder(match) else [match]:
+            if system.is_file(file):
+                files.append(file)
+            elif named and file == path:
+                raise DataError(f"{path} is a pipe, a socket or a device; write the text into a file and name that")
+            else:
+                note(f"{file} is a pipe, a socket or a device and is passed over")
     if not files:
         raise DataError(f"folder has no text files: {path}")
-    return [(file, system.size(file)) for file in files]
+    return files
 
 
 class _LocalFiles:
     exists = staticmethod(os.path.exists)
     is_folder = staticmethod(os.path.isdir)
     size = staticmethod(os.path.getsize)
+    real = staticmethod(os.path.realpath)
+
+    def is_file(self, path: str) -> bool:
+        return stat.S_ISREG(os.stat(path).st_mode)  # Of a link that leads nowhere it raises the error to show.
 
     def glob(self, pattern: str) -> list[str]:
         return sorted(glob.glob(pattern, recursive=True))
@@ -100,7 +119,19 @@ class _LocalFiles:
         def fail(error: OSError) -> None:
             raise error
 
-        return _visible(os.walk(folder, onerror=fail))
+        files: list[str] = []
+        seen: set[str] = set()
+        waiting = [folder]
+        # Folders themselves come before links to them: what both lead to has the name that it has without links.
+        for top in waiting:
+            for below, folders, names in os.walk(top, onerror=fail):
+                real = os.path.realpath(below)
+                folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+                if real not in seen:
+                    files += [os.path.join(below, name) for name in names if not name.startswith(".")]
+                    waiting += filter(os.path.islink, (os.path.join(below, name) for name in folders))
+                seen.add(real)
+        return sorted(files)
 
 
 class _RemoteFiles:
@@ -115,6 +146,12 @@ class _RemoteFiles:
     def is_folder(self, path: str) -> bool:
         return self._files.isdir(path)
 
+    def is_file(self, path: str) -> bool:
+        return True
+
+    def real(self, path: str) -> str:
+        return path
+
     def size(self, path: str) -> int:
         return self._files.stat(path).length
 
@@ -122,19 +159,13 @@ class _RemoteFiles:
         return sorted(self._files.glob(pattern))
 
     def walk(self, folder: str) -> list[str]:
-        return _visible(self._files.walk(folder))
-
-
-def _visible(walk: Any) -> list[str]:
-    """Files of a walk in sorted order. Hidden subfolders are passed over, the folder itself may be hidden."""
-    root: str | None = None
-    files: list[str] = []
-    for folder, _, names in walk:
-        root = folder if root is None else root
-        below = folder[len(root) :].replace(os.sep, "/").strip("/")
-        if not any(part.startswith(".") for part in below.split("/") if part):
-            files += [os.path.join(folder, name) for name in names if not name.startswith(".")]
-    return sorted(files)
+        files: list[str] = []
+        for below, _, names in self._files.walk(folder):
+            # The folder itself may be hidden.
+            parts = below[len(folder) :].strip("/").split("/")
+            if not any(part.startswith(".") for part in parts):
+                files += [os.path.join(below, name) for name in names if not name.startswith(".")]
+        return sorted(files)
 
 
 def read_documents(
@@ -146,7 +177,7 @@ def read_documents(
 ) -> Iterator[str]:
     """Reads the documents of `files`, in order.
 
-    A "file" document is the whole text of a file, unchanged. A "line" is what stands between line ends (LF or CRLF), a
+    A "file" document is the whole text of a file, unchanged but for a byte order mark, which is left out. A "line" is what stands between line ends (LF or CRLF), a
     "paragraph" what stands between blank lines, without the line end that closes it; both are read as a stream, so that
     a file larger than memory is no matter. Documents of nothing but white space are left out, except that a file is
     left out only if it is empty.
@@ -160,6 +191,8 @@ def read_documents(
 
     Raises:
         DataError: a file cannot be read, or is not UTF-8; the message names the file and the byte's offset in its text.
+            Or it is no plain text: packed, of records (JSONL, CSV), or in another encoding; see
+            `tfscale.text.formats.refusal`.
     """
     for file in files:
         if file.text is not None:
@@ -185,6 +218,8 @@ def _cut(text: str, documents: DocumentKind, counts: ReadCounts) -> Iterator[str
 def _whole_file(path: str, invalid_utf8: InvalidUtf8, counts: ReadCounts) -> Iterator[str]:
     with _open_text(path) as stream:
         content = stream.read()
+    if _is_passed_over(path, content[:HEAD], invalid_utf8, counts):
+        return
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -195,12 +230,27 @@ def _whole_file(path: str, invalid_utf8: InvalidUtf8, counts: ReadCounts) -> Ite
             return
         text = _replaced(content, counts)
     counts.files += 1
-    yield from _cut(text, "file", counts)
+    yield from _cut(text.removeprefix(_MARK), "file", counts)
+
+
+def _is_passed_over(path: str, head: bytes, invalid_utf8: InvalidUtf8, counts: ReadCounts) -> bool:
+    """Whether a file is to be skipped because of what its first bytes say that it is; raises if it is refused."""
+    found = refusal(path, head)
+    if found is None:
+        return False
+    if found.utf8 or invalid_utf8 != "skip":
+        raise DataError(found.message)
+    counts.skipped_files += 1
+    return True
 
 
 def _streamed(
     path: str, documents: Literal["paragraph", "line"], invalid_utf8: InvalidUtf8, counts: ReadCounts
 ) -> Iterator[str]:
+    with _open_text(path, notes=False) as stream:
+        head = stream.read(HEAD)
+    if _is_passed_over(path, head, invalid_utf8, counts):
+        return
     # Whether a file is to be skipped must be known before its first document is given out.
     if invalid_utf8 == "skip" and not _is_utf8(path):
         counts.skipped_files += 1
@@ -221,7 +271,7 @@ def _decoded_lines(path: str, stream: IO[bytes], invalid_utf8: InvalidUtf8, coun
             if invalid_utf8 != "replace":
                 raise _not_utf8(path, error, offset) from error
             text = _replaced(line, counts)
-        yield text
+        yield text if offset else text.removeprefix(_MARK)
         offset += len(line)
 
 
@@ -247,7 +297,7 @@ def _paragraphs(lines: Any) -> Iterator[str]:
 
 def _is_utf8(path: str) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with _open_text(path) as stream:
+    with _open_text(path, notes=False) as stream:
         try:
             while block := stream.read(1 << 20):
                 decoder.decode(block)
@@ -266,22 +316,45 @@ def _replaced(content: bytes, counts: ReadCounts) -> str:
 
 def _not_utf8(path: str, error: UnicodeDecodeError, offset: int) -> DataError:
     return DataError(
-        f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset + error.start}; convert the "
-        "file, or choose --invalid-utf8 replace or skip"
+        f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset + error.start}; "
+        f"{iconv(path, 'LATIN1')} (or from GB18030, SHIFT_JIS, ...), or choose --invalid-utf8 replace or skip"
     )
 
 
 @contextlib.contextmanager
-def _open_text(path: str) -> Iterator[IO[bytes]]:
-    """Opens a file, uncompressed; errors of reading name it."""
+def _open_text(path: str, notes: bool = True) -> Iterator[IO[bytes]]:
+    """Opens a file, uncompressed; errors of reading name it. `notes` says what is passed over in it."""
     with _errors_of(path), open_file(path) as raw:
         head = raw.read(len(_GZIP_MAGIC))
         raw.seek(0)
         if head == _GZIP_MAGIC:
             with gzip.open(raw, "rb") as stream:
-                yield cast(IO[bytes], stream)
+                yield cast(IO[bytes], io.BufferedReader(_GzipMembers(path, cast(gzip.GzipFile, stream), notes)))
         else:
             yield raw
+
+
+class _GzipMembers(io.RawIOBase):
+    """The text of a gzip file, whose end is where no further member begins, as gzip(1) has it."""
+
+    def __init__(self, path: str, stream: gzip.GzipFile, notes: bool):
+        self._path, self._stream, self._notes, self._ended = path, stream, notes, False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            # One member's bytes at a time, so that none are lost where the next turns out to be none.
+            content = b"" if self._ended else self._stream.read1(len(buffer))
+        except gzip.BadGzipFile as error:
+            if not str(error).startswith("Not a gzipped file"):
+                raise
+            content, self._ended = b"", True
+            if self._notes:
+                note(f"{self._path} has other bytes after its gzip data, which are passed over")
+        buffer[: len(content)] = content
+        return len(content)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import yaml
 
 from tfscale.config import NGramConfig, to_dict
 from tfscale.data.manifest import Manifest
-from tfscale.data.tokens import PART_TOKENS, token_blocks
+from tfscale.data.tokens import PART_TOKENS, split_text, token_blocks
 from tfscale.errors import ConfigError
 from tfscale.files import TRAINED_FILES, atomic_write, claim_directory, exists, write_json
 from tfscale.ngram import NGramModel, count_ngrams, estimate, read_arpa
@@ -78,7 +78,7 @@ def _train(
         summary: dict[str, Any] = {
             "steps": 0,
             "tokens": 0 if config.arpa else tokens,
-            "loss": _score(model, data, manifest, "train").nll_per_token,
+            "loss": _score(model, data, manifest, tokenizer, "train").nll_per_token,
             "tokens_per_second": None if config.arpa else tokens / seconds,
             "seconds": seconds,
             "ngrams": model.sizes,
@@ -88,7 +88,7 @@ def _train(
             "validation": None,
         }
         if "validation" in manifest.splits:
-            summary["validation"] = _score(model, data, manifest, "validation").to_dict()
+            summary["validation"] = _score(model, data, manifest, tokenizer, "validation").to_dict()
     described = {
         "model": {"family": config.family, **to_dict(config), "vocabulary_size": size, "order": model.order},
         "data": data if "://" in data else os.path.abspath(data),
@@ -112,7 +112,7 @@ def _write_yaml(path: str, described: dict[str, Any]) -> None:
         yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
 
 
-def _score(model: NGramModel, data: str, manifest: Manifest, split: str) -> Score:
+def _score(model: NGramModel, data: str, manifest: Manifest, tokenizer: Tokenizer, split: str) -> Score:
     """The score of a split, a part of it at a time."""
     nll = 0.0
     parts: list[np.ndarray] = []
@@ -132,4 +132,4 @@ def _score(model: NGramModel, data: str, manifest: Manifest, split: str) -> Scor
             add()
     if parts:
         add()
-    return Score(nll, manifest.split(split).tokens, manifest.split(split).utf8_bytes)
+    return Score(nll, manifest.split(split).tokens).of(split_text(data, manifest, split, tokenizer))

@@ -14,12 +14,13 @@ import tfscale.models as models
 from tfscale.config import BiLSTMConfig, ModelConfig, RecurrentConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors
+from tfscale.data.tokens import split_text
 from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
 from tfscale.files import claim_directory, write_json
 from tfscale.heartbeat import beat
 from tfscale.progress import ProgressLine
 from tfscale.run_lock import only_writer
-from tfscale.score import Score
+from tfscale.score import Score, ScoredText
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints, assign_arrays, network_state, read_arrays
@@ -156,7 +157,8 @@ def train(
                     stop_at_multiples_of=(train_config.validate_every, train_config.checkpoint_every), checked=True,
                 )  # fmt: skip
             seconds = time.perf_counter() - began
-        return _finish(output, recorder, train_config, validation, manifest, seconds, finish)
+        text = None if validation is None else split_text(data, manifest, "validation", tokenizer)
+        return _finish(output, recorder, train_config, validation, text, seconds, finish)
 
 
 def _finish(
@@ -164,7 +166,7 @@ def _finish(
     recorder: RunRecorder,
     config: TrainConfig,
     validation: tf.data.Dataset | None,
-    manifest: Manifest,
+    text: ScoredText | None,
     seconds: float,
     finish: Callable[[LanguageModel], dict[str, Any]] | None,
 ) -> dict[str, Any]:
@@ -197,11 +199,10 @@ def _finish(
         model.workers.from_chief(network_state(model.network))
         if model.workers.is_chief:
             save_network(model.plain_network(), os.path.join(output, "model.keras"))
-        if validation is not None and summary["completed"]:
+        if validation is not None and text is not None and summary["completed"]:
             nll, tokens = model.summed_loss(validation, averaged=False)
-            score = Score(nll, round(tokens), manifest.splits["validation"].utf8_bytes,
-                          getattr(model.network, "cloze", False))  # fmt: skip
-            summary["validation"] = score.to_dict()
+            score = Score(nll, round(tokens), cloze=getattr(model.network, "cloze", False))
+            summary["validation"] = score.of(text).to_dict()
         summary |= finish(model) if finish else {}
     if model.workers.is_chief:
         write_json(os.path.join(output, "summary.json"), summary)

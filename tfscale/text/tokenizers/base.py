@@ -17,6 +17,8 @@ import numpy as np
 from tfscale.errors import TokenizerError
 from tfscale.files import atomic_write
 from tfscale.json_text import parse_json
+from tfscale.text.cleaning import Cleaner
+from tfscale.text.tokenizers.lost import utf8_length
 from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special
 
 CONFIG_FILE = "tokenizer_config.json"
@@ -40,8 +42,11 @@ class Tokenizer(abc.ABC):
         end_id: the token that follows every document. `encode` never gives it, whatever the text.
         unknown_id: the token of what is not in the vocabulary; None where everything is.
         special: what begins and ends a text, where it is not the end token alone; see `with_special`.
+        cleaner: how the text was cleaned that it was made for, a part of its files. Whoever reads a text by the
+            tokenizer cleans it so first: `encode` takes it as it is.
     """
 
+    cleaner: Cleaner = Cleaner()
     kind: ClassVar[str]
     lossless: ClassVar[bool]
     vocabulary_size: int
@@ -153,6 +158,30 @@ class Tokenizer(abc.ABC):
             previous: the token before it (end tokens are passed over); None at the beginning.
         """
 
+    def measured(self, texts: Sequence[str], tokens: np.ndarray) -> tuple[int, int, float]:
+        """The UTF-8 bytes of texts, their unknown tokens, and the bits that spell what the tokens lose of them.
+
+        Args:
+            texts: as they were encoded.
+            tokens: ids (N,) of all of them; end tokens among them do not count.
+        """
+        unknown = 0 if self.unknown_id is None else int(np.count_nonzero(tokens == self.unknown_id))
+        utf8_bytes = utf8_length(texts)
+        return utf8_bytes, unknown, self._lost_bits(texts, tokens, unknown, utf8_bytes)
+
+    def _lost_bits(self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int) -> float:
+        """Bits that spell what the tokens of the texts lose; see `tfscale.text.tokenizers.lost`."""
+        if not self.lossless:
+            raise NotImplementedError(f"a {self.kind} tokenizer loses text and must say how many bits spell it")
+        return 0.0
+
+    @functools.cached_property
+    def _known_bytes(self) -> np.ndarray:
+        """UTF-8 bytes of the text that each token stands for (V,); 0 for the unknown token and the end token."""
+        silent = (self.unknown_id, self.end_id)
+        sizes = [0 if id in silent else len(self.token_bytes(id, None)) for id in range(self.vocabulary_size)]
+        return np.array(sizes, np.int64)
+
     @abc.abstractmethod
     def _files(self) -> dict[str, bytes]:
         """Content of the files beside the config, by name."""
@@ -188,6 +217,8 @@ class Tokenizer(abc.ABC):
             "end_id": self.end_id,
             "unknown_id": self.unknown_id,
             "files": sorted(self._files()),
+            # Left out where there is none, so that the digests of earlier tokenizers stay.
+            **({"cleaning": self.cleaner.to_dict()} if self.cleaner.steps else {}),
             **self.special.to_config(),
         }
 

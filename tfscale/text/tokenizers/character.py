@@ -4,7 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tfscale.text.tokenizers.base import UNKNOWN_TEXT, Tokenizer, read_vocabulary, special_first
+from tfscale.text.tokenizers.lost import spelled_bits
 
 
 class CharacterTokenizer(Tokenizer):
@@ -38,6 +41,9 @@ class CharacterTokenizer(Tokenizer):
 
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         return (UNKNOWN_TEXT if id == self.unknown_id else self._pieces[id]).encode()
+
+    def _lost_bits(self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int) -> float:
+        return spelled_bits(utf8_bytes - int(self._known_bytes[tokens].sum()))
 
     def _files(self) -> dict[str, bytes]:
         return {"vocabulary.json": json.dumps(self.characters, ensure_ascii=False, indent=0).encode()}

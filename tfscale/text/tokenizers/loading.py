@@ -7,6 +7,7 @@ from typing import Any
 from tfscale.errors import DataError, TokenizerError
 from tfscale.fields import check_fields
 from tfscale.files import is_remote, open_file, read_json
+from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.base import CONFIG_FILE, FORMAT_VERSION, Tokenizer
 from tfscale.text.tokenizers.bpe import BytePairTokenizer
 from tfscale.text.tokenizers.byte import ByteTokenizer
@@ -77,6 +78,7 @@ def load_tokenizer(directory: str) -> Tokenizer:
 def _build(config: dict[str, Any], files: dict[str, bytes], folder: str) -> Tokenizer:
     try:
         tokenizer = KINDS[config["kind"]]._from_files(config, files)
+        tokenizer.cleaner = Cleaner.from_dict(config.get("cleaning", {}))
         if (special := SpecialTokens.from_config(config)) != SpecialTokens():
             tokenizer = tokenizer.with_special(special)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -3,7 +3,7 @@
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from tfscale.config import TokenizerKind, WordSegmenter
@@ -15,6 +15,11 @@ from tfscale.text.tokenizers.hugging_face import import_tokenizers
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
 from tfscale.text.tokenizers.word import WordTokenizer, split_words
 from tfscale.text.tokenizers.wordpiece import CONTINUATION, END, UNKNOWN, WordPieceTokenizer, untrained
+
+AUTOMATIC_SIZE = 8192
+"""Entries of a vocabulary of size 0 (automatic), where the text supports as many."""
+_AUTOMATIC_SHARE = 7 / 8
+"""Else this part of what it supports: the last entries are pieces that the text has a few times."""
 
 PIECE_CHARACTERS = 4000
 """Characters per training sentence: SentencePiece passes over sentences that are much longer."""
@@ -45,7 +50,7 @@ def train_tokenizer(
         kind: "sentencepiece", "wordpiece", "word", "char" or "byte" (which needs no text).
         documents: texts; each is read once.
         vocabulary_size: entries, special ones included. Exact for sentencepiece and wordpiece, an upper bound for word
-            and char, without effect for byte.
+            and char, without effect for byte. 0 takes 8,192, or what the text supports.
         seed: seed of SentencePiece's random numbers. The others draw none.
         sentencepiece_model: SentencePiece's algorithm, "unigram" or "bpe".
         word_segmenter: what finds the words of a word tokenizer: "none" (white space) or "jieba".
@@ -62,6 +67,13 @@ def train_tokenizer(
     """
     if kind == "byte":
         return ByteTokenizer()
+    if not vocabulary_size:
+        texts = list(documents)
+        return _of_fitting_size(
+            lambda size: train_tokenizer(
+                kind, texts, size, seed=seed, sentencepiece_model=sentencepiece_model, word_segmenter=word_segmenter
+            )
+        )
     if kind == "sentencepiece":
         return _train_sentencepiece(documents, vocabulary_size, seed, sentencepiece_model)
     if kind == "wordpiece":
@@ -73,6 +85,27 @@ def train_tokenizer(
     if kind == "char":
         return CharacterTokenizer(_most_frequent(documents, vocabulary_size - 2, "char"))
     raise TokenizerError(f"unknown tokenizer {kind!r}; expected sentencepiece, wordpiece, word, char or byte")
+
+
+class _SizeError(TokenizerError):
+    """A vocabulary size that the text does not support, with the closest one that it does."""
+
+    def __init__(self, message: str, possible: int):
+        super().__init__(message)
+        self.possible = possible
+
+
+def _of_fitting_size(train: Callable[[int], Tokenizer]) -> Tokenizer:
+    try:
+        return train(AUTOMATIC_SIZE)
+    except _SizeError as error:
+        size = error.possible
+    if size > AUTOMATIC_SIZE:  # A text of so many different characters.
+        return train(size)
+    try:
+        return train(int(_AUTOMATIC_SHARE * size))
+    except _SizeError as error:
+        return train(error.possible)
 
 
 def _most_frequent(texts: Iterable[Iterable[str]], count: int, kind: str) -> list[str]:
@@ -144,19 +177,26 @@ def _train_sentencepiece(
     except RuntimeError as error:
         if stopped:  # The library takes what ends its input, such as Ctrl-C, for a failure of its own.
             raise stopped[0] from None
-        raise TokenizerError(_vocabulary_message(str(error), vocabulary_size)) from error
+        raise _training_error(str(error), vocabulary_size) from error
     return SentencePieceTokenizer(model.getvalue())
 
 
-def _vocabulary_message(message: str, vocabulary_size: int) -> str:
+def _training_error(message: str, vocabulary_size: int) -> TokenizerError:
     if match := re.search(r"Vocabulary size too high .*value <= (\d+)", message):
-        return f"vocabulary_size={vocabulary_size} is larger than the text supports; the largest possible is {match[1]}"
+        return _too_large(vocabulary_size, int(match[1]))
     if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        return (
+        return _SizeError(
             f"vocabulary_size={vocabulary_size} is too small for the text's characters and the 256 bytes; "
-            f"the smallest possible is {match[1]}"
+            f"the smallest possible is {match[1]}",
+            int(match[1]),
         )
-    return f"SentencePiece could not be trained: {message}"
+    return TokenizerError(f"SentencePiece could not be trained: {message}")
+
+
+def _too_large(vocabulary_size: int, largest: int) -> _SizeError:
+    return _SizeError(
+        f"vocabulary_size={vocabulary_size} is larger than the text supports; the largest possible is {largest}", largest
+    )
 
 
 def _train_wordpiece(documents: Iterable[str], vocabulary_size: int) -> WordPieceTokenizer:
@@ -169,9 +209,10 @@ def _train_wordpiece(documents: Iterable[str], vocabulary_size: int) -> WordPiec
     special = [UNKNOWN, END, *(CONTINUATION + character for character in alphabet)]
     smallest = len(special) + len(alphabet)
     if vocabulary_size < smallest:
-        raise TokenizerError(
+        raise _SizeError(
             f"vocabulary_size={vocabulary_size} is too small for the text's {len(alphabet)} characters, each as the "
-            f"beginning and as the continuation of a word; the smallest possible is {smallest}"
+            f"beginning and as the continuation of a word; the smallest possible is {smallest}",
+            smallest,
         )
     tokenizer = untrained({UNKNOWN: 0})
     trainer = import_tokenizers().trainers.WordPieceTrainer(
@@ -185,10 +226,7 @@ def _train_wordpiece(documents: Iterable[str], vocabulary_size: int) -> WordPiec
     tokenizer.train_from_iterator(pieces, trainer)
     vocabulary = tokenizer.get_vocab()
     if len(vocabulary) < vocabulary_size:
-        raise TokenizerError(
-            f"vocabulary_size={vocabulary_size} is larger than the text supports; "
-            f"the largest possible is {len(vocabulary)}"
-        )
+        raise _too_large(vocabulary_size, len(vocabulary))
     # Built anew, because special tokens are looked for in plain text, where a literal "##a" must not match.
     return WordPieceTokenizer(untrained(vocabulary).to_str().encode())
 

@@ -5,8 +5,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, get_args
 
+import numpy as np
+
 from tfscale.config import WordSegmenter
 from tfscale.text.tokenizers.base import Tokenizer, read_vocabulary, special_first
+from tfscale.text.tokenizers.lost import gap_bits, run_bits, spelled_bits, utf8_length
 from tfscale.text.tokenizers.segmenting import jieba_words
 
 _UNKNOWN, _LINE_END = 0, 2
@@ -83,6 +86,18 @@ class WordTokenizer(Tokenizer):
             return b"\n"
         space = "" if self.segmenter != "none" or previous is None or previous == _LINE_END else " "
         return (space + self._pieces[id]).encode()
+
+    def _lost_bits(self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int) -> float:
+        # White space is no part of a word; with jieba a run of it is one, a single space, and so is each line end.
+        if self.segmenter == "none":
+            words = utf8_length("".join(text.split()) for text in texts)
+            gaps = sum(map(gap_bits, texts))
+        else:
+            words = utf8_length("\n".join(_BLANKS.sub(" ", line) for line in text.split("\n")) for text in texts)
+            gaps = sum(map(run_bits, texts))
+        ends = int(np.count_nonzero(tokens == _LINE_END)) if self.segmenter == "none" else 0
+        known = int(self._known_bytes[tokens].sum()) - ends
+        return spelled_bits(words - known, unknown) + gaps
 
     def _config(self) -> dict[str, Any]:
         # Left out where there is none, so that the digests of earlier tokenizers stay.

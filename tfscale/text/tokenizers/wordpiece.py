@@ -1,10 +1,14 @@
 """WordPiece (Schuster and Nakajima 2012; Wu et al. 2016) by Hugging Face's `tokenizers`, with white space kept."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers.base import UNKNOWN_TEXT
 from tfscale.text.tokenizers.hugging_face import HuggingFaceTokenizer, import_tokenizers
+from tfscale.text.tokenizers.lost import spelled_bits
 
 UNKNOWN, END = "[UNK]", "</s>"
 CONTINUATION = "##"
@@ -62,6 +66,9 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         if id == self.unknown_id:
             return UNKNOWN_TEXT.encode()
         return self._pieces[id].removeprefix(CONTINUATION).encode()
+
+    def _lost_bits(self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int) -> float:
+        return spelled_bits(utf8_bytes - int(self._known_bytes[tokens].sum()), unknown)
 
     @classmethod
     def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "WordPieceTokenizer":

@@ -1,0 +1,91 @@
+"""A text of too few documents in contiguous parts: its beginning to train on, its end to validate and test on."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+from tfscale.data.splits import TRAIN, Borders
+from tfscale.data.spool import Batch, SpoolReader, SpoolWriter
+
+
+def cut_spool(path: str, batches: Sequence[Batch], shares: dict[str, float]) -> tuple[list[Batch], int] | None:
+    """Writes a spool anew in which the training documents are cut into the splits that they are too few for.
+
+    Args:
+        path: the spool, which is replaced.
+        batches: of the spool.
+        shares: of the characters that each held-out split gets, in the order in which they end the text.
+
+    Returns:
+        The batches of the new spool and how many documents were cut; None, and the spool is as it was, where the text
+        is too short for a part of each.
+    """
+    documents, others = [], []
+    for split, text in _documents(SpoolReader(path, Borders(0, 0)), batches):
+        (documents if split == TRAIN else others).append((split, text))
+    parts = cut_texts([text for _, text in documents], list(shares.values()))
+    if parts is None:
+        return None
+    named = [(split, text) for split, texts in zip([TRAIN, *shares], parts, strict=True) for text in texts]
+    with SpoolWriter(f"{path}.cut") as spool:
+        for split, text in [*named, *others]:
+            spool.add(text, 0, split)
+    os.replace(f"{path}.cut", path)
+    return spool.batches, sum(map(len, parts)) - len(documents)
+
+
+def cut_texts(documents: Sequence[str], shares: Sequence[float]) -> list[list[str]] | None:
+    """Cuts documents, one after the other, into a first part and one for each share of their characters.
+
+    A cut is between documents, after a line end or after white space where there is one nearby, in this order, and else
+    between two characters. Nothing is lost: the parts joined are the documents joined.
+
+    Returns:
+        The parts, each a list of texts; None where one of them would have no text.
+
+    Example:
+        cut_texts(["one\\ntwo\\nthree\\nfour\\n"], [0.25])    # [["one\\ntwo\\nthree\\n"], ["four\\n"]]
+    """
+    text = "".join(documents)
+    ends = [0]
+    for document in documents:
+        ends.append(ends[-1] + len(document))
+    room = int(min([*shares, 1 - sum(shares)]) * len(text) / 4)
+    places = [0]
+    for held_out in range(len(shares)):
+        wanted = round(len(text) * (1 - sum(shares[held_out:])))
+        places.append(_place(text, ends, wanted, room))
+    places.append(len(text))
+    parts = []
+    for start, end in zip(places[:-1], places[1:], strict=True):
+        borders = [start, *(place for place in ends if start < place < end), end]
+        found = [text[a:b] for a, b in zip(borders[:-1], borders[1:], strict=True)]
+        if not "".join(found).strip():
+            return None
+        parts.append(found)
+    return parts
+
+
+def _place(text: str, ends: Sequence[int], wanted: int, room: int) -> int:
+    """The best place for a cut at most `room` characters from the wanted one."""
+    first = max(wanted - room, 1)
+    near = text[first - 1 : wanted + room]
+    between = [place for place in ends if abs(place - wanted) <= room and 0 < place < len(text)]
+    for places in (
+        between,
+        [first + at for at, character in enumerate(near) if character == "\n"],
+        [first + at for at, character in enumerate(near) if character.isspace()],
+    ):
+        if places:
+            return min(places, key=lambda place: abs(place - wanted))
+    return wanted
+
+
+def _documents(spool: SpoolReader, batches: Sequence[Batch]) -> Iterator[tuple[str, str]]:
+    """The split and the text of each document."""
+    parts: list[bytes] = []
+    for batch in batches:
+        for piece in spool.pieces(batch):
+            parts.append(piece.content)
+            if piece.last:
+                yield piece.split, b"".join(parts).decode("utf-8")
+                parts = []
