@@ -50,7 +50,9 @@ def write_decoder(
     if not tokens or not 0 <= min(tokens) <= max(tokens) < model.config.vocabulary_size:
         raise DataError(f"held_out must be one or more ids from 0 to {model.config.vocabulary_size - 1}")
     config = ExportConfig(output=folder, quantize=quantize, prefill_lengths=list(prefill_lengths))
-    content = convert_other(model, signatures(model, prefill_lengths), quantize)
+    with tracing_for_tflite():
+        functions = signatures(model, prefill_lengths)
+    content = convert_other(model, functions, quantize)
     path = os.path.join(folder, "model.tflite")
     with open(path, "wb") as file:
         file.write(content)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import tfscale
 import tfscale.models as models
-from tfscale.config import BiLSTMConfig, ModelConfig, RecurrentConfig, TrainConfig
+from tfscale.config import ModelConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors
 from tfscale.errors import CheckpointError, ConfigError, TrainingError
@@ -39,6 +39,7 @@ from tfscale.training.schedule import build_optimizer
 from tfscale.training.stateful import check_carries
 from tfscale.training.step_options import options_from
 from tfscale.training.strategy import describe, serves_only, strategy
+from tfscale.training.xla import use_xla
 
 
 def train(
@@ -236,15 +237,6 @@ def fit_to_data(config: ModelConfig, manifest: Manifest) -> ModelConfig:
             f"{manifest.vocabulary_size} entries; leave the option out to take the data's"
         )
     return dataclasses.replace(config, vocabulary_size=manifest.vocabulary_size)
-
-
-def use_xla(config: TrainConfig, model: ModelConfig) -> bool:
-    """Whether forward and backward are compiled by XLA; `auto` spares recurrent layers on a GPU, which use cuDNN."""
-    if tf.config.list_logical_devices("TPU"):  # TPUStrategy compiles all that its replicas run.
-        return False
-    if config.xla == "auto":
-        return not (isinstance(model, RecurrentConfig | BiLSTMConfig) and tf.config.list_logical_devices("GPU"))
-    return config.xla == "on"
 
 
 @contextlib.contextmanager

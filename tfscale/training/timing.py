@@ -8,10 +8,10 @@ from tfscale.data.manifest import Manifest
 from tfscale.models import build_network
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.reading import Reading
-from tfscale.training.run import use_xla
 from tfscale.training.schedule import build_optimizer
 from tfscale.training.step_options import options_from
 from tfscale.training.strategy import strategy
+from tfscale.training.xla import use_xla
 
 MINIMUM_STEPS = 100
 """Steps that are trained even where the time leaves none."""
