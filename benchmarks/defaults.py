@@ -161,7 +161,9 @@ def main() -> None:
             for rate in options.rates:
                 found[rate][name] = [measure(data, folder, options, rate, seed) for seed in range(options.seeds)]
                 print(f"{name}, {rate:g}: {found[rate][name]}", file=sys.stderr, flush=True)
-    table = Table("learning rate", *next(iter(found.values())), title=f"{options.kind}: {os.path.basename(sys.argv[0])}")
+    table = Table(
+        "learning rate", *next(iter(found.values())), title=f"{options.kind}: {os.path.basename(sys.argv[0])}"
+    )
     for rate, columns in found.items():
         cells = [f"{np.mean(values):.4g} +- {np.ptp(values) / 2:.2g}" for values in columns.values()]
         table.add_row(f"{rate:g}", *cells)

@@ -7,7 +7,7 @@ keyword-only; a value that is out of range is refused when the object is made.
 import dataclasses
 import difflib
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, ClassVar, Literal
 
 from tfscale.errors import ConfigError, check_range
 from tfscale.model_config import (
@@ -23,6 +23,7 @@ from tfscale.model_config import (
     RNNConfig,
     TransformerConfig,
 )
+from tfscale.options import Options
 from tfscale.refused import explain_refusal
 
 __all__ = [
@@ -85,7 +86,7 @@ def make_config(kind: Any, options: dict[str, Any]) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareConfig:
+class PrepareConfig(Options):
     """Text to tokenizer, token shards and manifest."""
 
     output: str
@@ -136,6 +137,7 @@ class PrepareConfig:
     """Seed of the splits and of the tokenizer's training."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if bool(self.text) == bool(self.corpus):
             raise ConfigError(
                 f"give either text or corpus; received text={self.text!r} and corpus={self.corpus!r} "
@@ -154,8 +156,10 @@ class PrepareConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Options):
     """How a model is trained: batch, optimizer, schedule, precision, and what is written when."""
+
+    section: ClassVar[str] = "train"
 
     steps: int = 1000
     """Optimizer steps of the whole run."""
@@ -219,6 +223,7 @@ class TrainConfig:
     """Seed of initial weights, data order and dropout."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least_one = ("steps", "global_batch_size", "micro_batches", "validate_every", "checkpoint_every",
                         "log_every", "shuffle_windows")  # fmt: skip
         for name in at_least_one:
@@ -238,7 +243,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
+class SamplingConfig(Options):
     """How the next token is drawn."""
 
     temperature: float = 0.0
@@ -253,6 +258,7 @@ class SamplingConfig:
     """Seed of the draws."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
         check_range(self.top_k >= 0, "top_k", self.top_k, "0 (all) or more")
         check_range(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 to 1")
@@ -261,7 +267,7 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(Options):
     """A trained run to a file for the device."""
 
     output: str
@@ -281,12 +287,11 @@ class ExportConfig:
     """CPU threads of the runtime in the comparison and the timing."""
 
     def __post_init__(self) -> None:
+        for choice in (self.format, self.quantize):
+            explain_refusal(str(choice))
+        super().__post_init__()
         check_range(bool(self.prefill_lengths) and min(self.prefill_lengths) >= 1,
                "prefill_lengths", self.prefill_lengths, "one or more lengths of 1 or more")  # fmt: skip
-        for name in ("format", "quantize"):
-            known = get_args(get_type_hints(type(self))[name])
-            explain_refusal(getattr(self, name))
-            check_range(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")
         check_range(self.parity_tokens >= 16, "parity_tokens", self.parity_tokens, "16 or more")
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")
         if self.format == "saved_model" and self.quantize != "none":

@@ -1,10 +1,11 @@
 """The options of `tfscale finetune`, `tfscale explain` and `tfscale swap`, in the manner of `tfscale.config`."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 from tfscale.errors import ConfigError, check_range
 from tfscale.files import claim_page
+from tfscale.options import Options
 
 Task = Literal["classify", "tag", "answer", "translate", "summarize"]
 WRITTEN = ("translate", "summarize")
@@ -12,7 +13,7 @@ WRITTEN = ("translate", "summarize")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskConfig:
+class TaskConfig(Options):
     """A trained run and labelled examples to a model of a task."""
 
     task: Task
@@ -67,8 +68,7 @@ class TaskConfig:
     """Seed of the head, of the order, and of the examples held out."""
 
     def __post_init__(self) -> None:
-        known = get_args(get_type_hints(type(self))["task"])
-        check_range(self.task in known, "task", self.task, f"one of {', '.join(known)}")
+        super().__post_init__()
         if not self.train:
             raise ConfigError("give the files of the training examples: --train FILE.jsonl")
         for name in ("epochs", "global_batch_size", "patience"):
@@ -88,8 +88,6 @@ class TaskConfig:
         self._check_written()
 
     def _check_written(self) -> None:
-        check_range(self.architecture in (None, "prefix", "encoder_decoder"), "architecture", self.architecture,
-                    "prefix or encoder_decoder")  # fmt: skip
         for name, least in (("source_length", 3), ("target_length", 2)):
             check_range(getattr(self, name) == 0 or getattr(self, name) >= least, name, getattr(self, name),
                         f"0 (half of the run's context), or {least} or more")  # fmt: skip
@@ -107,7 +105,7 @@ class TaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig:
+class ExplainConfig(Options):
     """A text, and how its prediction is explained."""
 
     text: str
@@ -126,8 +124,7 @@ class ExplainConfig:
     """HTML file to write, with the text coloured by weight."""
 
     def __post_init__(self) -> None:
-        known = get_args(get_type_hints(type(self))["method"])
-        check_range(self.method in known, "method", self.method, f"one of {', '.join(known)}")
+        super().__post_init__()
         if not self.text.strip():
             raise ConfigError("the text is empty; give one of a word or more")
         check_range(self.steps >= 1, "steps", self.steps, "1 or more")
@@ -138,7 +135,7 @@ class ExplainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SwapConfig:
+class SwapConfig(Options):
     """Texts, and pairs of words that take each other's places in them."""
 
     text: list[str]
@@ -155,6 +152,7 @@ class SwapConfig:
     """HTML file to write, with the table and a picture of the intervals."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.text:
             raise ConfigError("give the files of the texts: --text FILE.txt")
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")

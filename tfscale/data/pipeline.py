@@ -19,6 +19,7 @@ import tensorflow as tf
 from tfscale.data.manifest import Manifest, Verification
 from tfscale.data.sharding import RowRange, batches_per_epoch, input_plan, num_groups, windows_per_shard
 from tfscale.errors import ConfigError, DataError
+from tfscale.options import checks_arguments
 
 _CYCLE = 8
 """Shards of a group that are read in turn."""
@@ -41,6 +42,7 @@ def steps_per_epoch(manifest: Manifest, sequence_length: int, global_batch_size:
     return batches_per_epoch(manifest.split("train"), sequence_length, global_batch_size)
 
 
+@checks_arguments
 def training_dataset(
     data_dir: str,
     *,
@@ -180,6 +182,7 @@ class _GroupStreams:
         return _windows(tokens, self._sequence_length, self._end_id, self._dtype, phase).take(windows)
 
 
+@checks_arguments
 def evaluation_dataset(
     data_dir: str, split: str, *, sequence_length: int, batch_size: int, verify: Verification = "sha256"
 ) -> tf.data.Dataset:

@@ -16,6 +16,7 @@ from tfscale.export.parity import check_parity, require
 from tfscale.export.texts import write_texts
 from tfscale.export.tflite import convert_other, signatures
 from tfscale.files import write_json
+from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.decoding import CachedModel
 from tfscale.text.tokenizers import Tokenizer
 

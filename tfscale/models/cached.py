@@ -14,10 +14,10 @@ _tracing_for_tflite = contextvars.ContextVar("tracing_for_tflite", default=False
 
 @contextlib.contextmanager
 def tracing_for_tflite() -> Iterator[None]:
-    """Has the cached steps that are traced within the block write their caches by the operation that TFLite has built in.
+    """Has cached steps that are traced within the block write their caches by the operation that TFLite has built in.
 
-    That operation is one of XLA. TensorFlow can run it by itself only where it comes with XLA for the processor, which
-    the TPU wheel does not.
+    That operation is XLA's. TensorFlow can run it only where it comes with XLA for the processor, which the TPU wheel
+    does not.
     """
     token = _tracing_for_tflite.set(True)
     try:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfscale.config import TrainConfig, TransformerConfig, to_dict
 from tfscale.errors import ConfigError, DataError
 from tfscale.files import atomic_directory, claim_directory, write_json
+from tfscale.options import checks_arguments
 from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.encoding import ANSWER_TAGS
 from tfscale.tasks.examples import OUTSIDE, Example, read_examples
@@ -32,6 +33,7 @@ HELD_OUT = 0.1
 """Part of the training examples that validates where there are no validation files."""
 
 
+@checks_arguments
 def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Fine-tunes a run for a task.
 

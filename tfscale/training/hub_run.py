@@ -6,12 +6,14 @@ from tfscale.config import Precision, TrainConfig
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.files import TRAINED_FILES, claim_directory
 from tfscale.models.hub import backbone_of, from_keras_hub
+from tfscale.options import checks_arguments
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.bpe import LLAMA_3, BytePairTokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer, keeping_text
 from tfscale.training.run_folder import write_untrained_run
 
 
+@checks_arguments
 def import_keras_hub(
     source: Any, output: str, *, sequence_length: int = 0, precision: Precision = "float32", tokenizer: Any = None
 ) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tfscale.data.pipeline import data_errors
 from tfscale.errors import CheckpointError, ConfigError, TrainingError
 from tfscale.files import claim_directory, write_json
 from tfscale.heartbeat import beat
+from tfscale.options import checks_arguments
 from tfscale.progress import ProgressLine
 from tfscale.score import Score
 from tfscale.text.tokenizers import load_tokenizer
@@ -42,6 +43,7 @@ from tfscale.training.strategy import describe, serves_only, strategy
 from tfscale.training.xla import use_xla
 
 
+@checks_arguments
 def train(
     model_config: ModelConfig,
     train_config: TrainConfig,

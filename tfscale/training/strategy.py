@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, check_range
+from tfscale.options import checks_arguments
 from tfscale.training.cluster import Cluster, meet, read_cluster
 from tfscale.training.parameter_server import is_asynchronous, parameter_server_strategy
 from tfscale.training.tpu import has_tpu_wheel, tpu_device_files, tpu_strategy
@@ -19,6 +20,7 @@ NAMES = ("auto", "single", "mirrored", "multi_worker", "tpu", "parameter_server"
 _chosen: dict[str, tf.distribute.Strategy] = {}
 
 
+@checks_arguments
 def strategy(name: str = "auto") -> tf.distribute.Strategy:
     """The strategy of this process; the same object on every call with the same name.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from tfscale.errors import DataError, TokenizerError
 from tfscale.files import is_remote, open_file, read_json
+from tfscale.options import checks_arguments
 from tfscale.text.tokenizers.base import CONFIG_FILE, FORMAT_VERSION, Tokenizer
 from tfscale.text.tokenizers.bpe import BytePairTokenizer
 from tfscale.text.tokenizers.byte import ByteTokenizer
@@ -21,6 +22,7 @@ KINDS: dict[str, type[Tokenizer]] = {
 }  # fmt: skip
 
 
+@checks_arguments
 def load_tokenizer(directory: str) -> Tokenizer:
     """Loads a tokenizer from its folder, or from a data, run or export folder that has it under `tokenizer/`.
 
