@@ -183,8 +183,9 @@ class TrainConfig(Options):
     xla: Literal["auto", "on", "off"] = "auto"
     """Compile forward and backward by XLA; auto is on, except for an LSTM on a GPU, where cuDNN is faster. A TPU
     compiles by itself."""
-    learning_rate: float = 1e-3
-    """Peak learning rate."""
+    learning_rate: float = 0.0
+    """Peak learning rate; 0 takes one that suits the model's family: 5e-3 for lstm, gru, rnn and bilstm, 1e-3 for the
+    others."""
     warmup_steps: int = 100
     """Optimizer steps over which the learning rate rises linearly to its peak."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -230,7 +231,7 @@ class TrainConfig(Options):
             check_range(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
         for name in ("loss_chunk_tokens", "warmup_steps", "validation_batches", "weight_decay", "clip_norm", "seed"):
             check_range(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
-        check_range(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "more than 0")
+        check_range(self.learning_rate >= 0, "train.learning_rate", self.learning_rate, "0 (the family's) or more")
         check_range(0 <= self.final_learning_rate_fraction <= 1, "train.final_learning_rate_fraction",
                self.final_learning_rate_fraction, "0 to 1")  # fmt: skip
         for name in ("beta_1", "beta_2", "label_smoothing", "ema_decay"):
@@ -240,6 +241,14 @@ class TrainConfig(Options):
                 f"train.global_batch_size={self.global_batch_size} is not divisible by "
                 f"train.micro_batches={self.micro_batches}"
             )
+
+    def for_model(self, model: ModelConfig) -> "TrainConfig":
+        """The same options, with the learning rate of the model's family where none is named.
+
+        Example:
+            TrainConfig().for_model(LSTMConfig()).learning_rate    # 0.005
+        """
+        return self if self.learning_rate else dataclasses.replace(self, learning_rate=model.learning_rate)
 
 
 @dataclass(frozen=True, kw_only=True)

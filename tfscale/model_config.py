@@ -27,6 +27,8 @@ class TransformerConfig(Options):
 
     section: ClassVar[str] = "model"
     family: ClassVar[str] = "transformer"
+    learning_rate: ClassVar[float] = 1e-3
+    """Peak learning rate that is taken where the training options name none."""
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
@@ -162,6 +164,7 @@ class RecurrentConfig(Options):
 
     section: ClassVar[str] = "model"
     family: ClassVar[str]
+    learning_rate: ClassVar[float] = 5e-3
     gates: ClassVar[int]
 
     vocabulary_size: int = 0
@@ -236,6 +239,7 @@ class BiLSTMConfig(Options):
 
     section: ClassVar[str] = "model"
     family: ClassVar[str] = "bilstm"
+    learning_rate: ClassVar[float] = 5e-3
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
@@ -264,6 +268,7 @@ class NNLMConfig(Options):
 
     section: ClassVar[str] = "model"
     family: ClassVar[str] = "nnlm"
+    learning_rate: ClassVar[float] = 1e-3
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""

@@ -48,8 +48,9 @@ class TaskConfig(Options):
     """Passes without a lower validation loss after which training stops; the best weights are kept."""
     global_batch_size: int = 16
     """Examples per optimizer step."""
-    learning_rate: float = 1e-3
-    """Peak learning rate, after a warm-up of a tenth of the steps."""
+    learning_rate: float = 0.0
+    """Peak learning rate, after a warm-up of a tenth of the steps; 0 takes 1e-4 where all weights of the run are
+    trained for labels, 1e-3 where they stay (freeze, lora_rank) and for translate and summarize."""
     dropout: float = 0.1
     """Dropout rate before the head; for translate and summarize in all layers, in the place of the run's."""
     freeze: bool = False
@@ -75,7 +76,7 @@ class TaskConfig(Options):
             check_range(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         check_range(self.sequence_length == 0 or self.sequence_length >= 4, "sequence_length", self.sequence_length,
                     "0 (the run's), or 4 or more")  # fmt: skip
-        check_range(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        check_range(self.learning_rate >= 0, "learning_rate", self.learning_rate, "0 (one that suits) or more")
         check_range(0 <= self.dropout < 1, "dropout", self.dropout, "0 to below 1")
         check_range(self.lora_rank >= 0, "lora_rank", self.lora_rank, "0 (train all weights) or more")
         check_range(self.seed >= 0, "seed", self.seed, "0 or more")
@@ -86,6 +87,12 @@ class TaskConfig(Options):
         if self.labels_separator and self.task != "classify":
             raise ConfigError("labels_separator is for classify: the other tasks have their own form")
         self._check_written()
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate, or one that suits what is trained: whole runs forget what they know at a high one."""
+        careful = self.task not in WRITTEN and not self.freeze and not self.lora_rank
+        return self.learning_rate or (1e-4 if careful else 1e-3)
 
     def _check_written(self) -> None:
         for name, least in (("source_length", 3), ("target_length", 2)):

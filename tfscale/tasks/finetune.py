@@ -18,7 +18,7 @@ from tfscale.options import checks_arguments
 from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.encoding import ANSWER_TAGS
 from tfscale.tasks.examples import OUTSIDE, Example, read_examples
-from tfscale.tasks.metrics import baseline, check_metrics, task_metrics
+from tfscale.tasks.metrics import HEADLINE, baseline, check_metrics, task_metrics
 from tfscale.tasks.model import TASK_FILE, TaskModel
 from tfscale.tasks.network import task_network
 from tfscale.tasks.predictor import Encoder, build_encoder, describe_encoder
@@ -76,7 +76,7 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
         model = LanguageModel(network)
         options = TrainConfig(
             steps=steps * config.epochs, warmup_steps=max(1, steps * config.epochs // 10), weight_decay=0.01,
-            learning_rate=config.learning_rate,
+            learning_rate=config.peak_learning_rate,
         )  # fmt: skip
         model.compile(build_optimizer(options, network), seed=config.seed)
     trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
@@ -103,8 +103,23 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
             summary[name] = found.score(rows) | {
                 "baseline": task_metrics(config.task, rows, guess(rows), labels, several)
             }
+    if told := _no_better(config.task, summary):
+        note(told)
     _write(found, run, summary)
     return {**summary, "output": config.output}
+
+
+def _no_better(task: str, summary: dict[str, Any]) -> str:
+    """A line for a model that is no better than the baseline on the test split, or else the validation split."""
+    split = "test" if "test" in summary else "validation"
+    metric = HEADLINE[task]
+    value, base = summary[split][metric], summary[split]["baseline"][metric]
+    if value > base:
+        return ""
+    return (
+        f"the model is no better than the baseline: {split} {metric} {value:.4g}, baseline {base:.4g}; give it more "
+        "examples or passes, another --learning-rate, or --freeze"
+    )
 
 
 class _Notes(keras.callbacks.Callback):

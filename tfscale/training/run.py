@@ -88,6 +88,7 @@ def train(
     manifest = Manifest.load(data, verify="sha256")
     tokenizer = load_tokenizer(data)
     model_config = fit_to_data(model_config, manifest)
+    train_config = train_config.for_model(model_config)
     reading = Reading(data, manifest, model_config, train_config)
     described = describe_run(model_config, train_config, data, manifest) | (described or {})
     claim_directory(output, "config.yaml", "a run folder", remote=True)

@@ -31,6 +31,7 @@ def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainCo
         train_config: batch, precision and the rest of the step.
         steps: how many to time.
     """
+    train_config = train_config.for_model(model_config)
     in_order = dataclasses.replace(train_config, shuffle_windows=1)
     reading = Reading(data, Manifest.load(data), model_config, in_order)
     with strategy(train_config.strategy).scope():
