@@ -14,12 +14,14 @@ from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.evaluation.generation import Generation
 from tfscale.files import claim_page, is_exported, run_data
+from tfscale.options import checks_arguments
 from tfscale.task_config import ExplainConfig, SwapConfig
 
 if TYPE_CHECKING:
     from tfscale.evaluation.cloze import Correction, Filling
 
 
+@checks_arguments
 def prepare(*, progress: bool = True, **options: Any) -> Manifest:
     """Text to a tokenizer, token shards and a manifest.
 
@@ -35,6 +37,7 @@ def prepare(*, progress: bool = True, **options: Any) -> Manifest:
     return prepare_module.prepare(make_config(PrepareConfig, options), progress=progress)
 
 
+@checks_arguments
 def evaluate(
     target: str,
     *,
@@ -50,7 +53,7 @@ def evaluate(
 
     Args:
         target: RUN_DIR, FILE.tflite or an export folder.
-        text: files to score, each one document.
+        text: files to score, each one document; a string is one of them.
         data: data folder to score a split of; a run's own if left out.
         split: the split's name.
         threads: CPU threads; no effect on a run.
@@ -85,7 +88,7 @@ def evaluate(
     if kind == "task":
         if not text or data:
             raise ConfigError(f"{target} is a task: give files of labelled examples to score, --text FILE.jsonl")
-        return opened.score(opened.read(list(text)))
+        return opened.score(opened.read(text))
     from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
 
     if kind == "bundle":
@@ -94,9 +97,10 @@ def evaluate(
         # Of an n-gram model the run folder and the export folder are opened alike.
         data = run_data(target)
     score = evaluate_run if kind == "run" else evaluate_file
-    return score(opened, data_dir=data, split=split, text_files=list(text) or None)
+    return score(opened, data_dir=data, split=split, text_files=text or None)
 
 
+@checks_arguments
 def generate(
     target: str,
     *,
@@ -114,7 +118,7 @@ def generate(
         target: RUN_DIR, FILE.tflite or an export folder.
         prompt: text to complete; empty begins a document.
         max_tokens: most tokens to draw.
-        stop: texts that end the completion.
+        stop: texts that end the completion; a string is one of them.
         threads: CPU threads; no effect on a run.
         on_text: receives the text piece by piece as it comes.
         parse_special: whether the texts of the tokenizer's special tokens in the prompt, such as `<|eot_id|>`, are read
@@ -129,15 +133,16 @@ def generate(
     from tfscale.evaluation.generation import generate as complete
 
     if kind == "bundle":
-        return opened.generate(prompt, max_tokens, config, list(stop), on_text, parse_special)
+        return opened.generate(prompt, max_tokens, config, stop, on_text, parse_special)
     if kind == "task":
         raise ConfigError(f"{target} is a model of the task {opened.encoder.task}; tfscale predict asks it")
     if kind == "file" and not hasattr(opened, "decoder"):
         raise ConfigError(f"{target} scores texts and does not write them; give a file of a model of the next token")
     decoder = opened.decoder() if kind == "file" else _keras_decoder(opened.network)
-    return complete(decoder, opened.tokenizer, prompt, max_tokens, config, list(stop), on_text, parse_special)
+    return complete(decoder, opened.tokenizer, prompt, max_tokens, config, stop, on_text, parse_special)
 
 
+@checks_arguments
 def fill(target: str, *, text: str, count: int = 5, threads: int = 1) -> "list[Filling]":
     """The most likely tokens for the gap `___` in a text; see `tfscale.evaluation.cloze.fill`.
 
@@ -155,6 +160,7 @@ def fill(target: str, *, text: str, count: int = 5, threads: int = 1) -> "list[F
     return cloze.fill(*_cloze(target, threads, text), count)
 
 
+@checks_arguments
 def correct(target: str, *, text: str, edit_cost: float = EDIT_COST, threads: int = 1) -> "list[Correction]":
     """Words of a text that are probably misspelt; see `tfscale.evaluation.cloze.correct`.
 
@@ -181,6 +187,7 @@ def _cloze(target: str, threads: int, text: str) -> tuple[Any, Any, str, int]:
     return read, opened.tokenizer, text, network.config.sequence_length
 
 
+@checks_arguments
 def predict(
     target: str, *, text: str = "", question: str = "", file: str = "", beams: int = 1, threads: int = 1
 ) -> list[dict[str, Any]]:
@@ -206,6 +213,7 @@ def predict(
     return [opened.predict_text(text, question, beams)]
 
 
+@checks_arguments
 def explain(target: str, **options: Any) -> dict[str, Any]:
     """Why a classifier gives a label to a text, or a language model its last token.
 
@@ -231,6 +239,7 @@ def explain(target: str, **options: Any) -> dict[str, Any]:
     return result
 
 
+@checks_arguments
 def swap(target: str, **options: Any) -> dict[str, Any]:
     """How much likelier texts become by one word in the place of another; see `tfscale.tasks.swapping.swap`.
 
@@ -256,6 +265,7 @@ def swap(target: str, **options: Any) -> dict[str, Any]:
     return result
 
 
+@checks_arguments
 def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bundle", "task"], Any]:
     """Opens a run folder as a `Run`, an exported file or its folder as a `DeviceModel`, a bundle as a `BundleModel`.
 

@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import difflib
 import re
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,23 +19,12 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_pa
 from tfscale.config import MODEL_CONFIGS
 from tfscale.errors import ConfigError
 from tfscale.files import open_file
+from tfscale.options import describe
 from tfscale.yaml_text import load_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 _LONGEST_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
-
-
-def describe(typehint: Any) -> str:
-    """What a value of this type looks like, in words: "a whole number", "one of unigram, bpe"."""
-    origin, arguments = typing.get_origin(typehint), typing.get_args(typehint)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe(argument) for argument in arguments if argument is not type(None))
-    if origin is list:
-        return f"{describe(arguments[0])}, once or more"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(typehint, str(typehint))
 
 
 def shown(key: str) -> str:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from tfscale.errors import ConfigError, check_range
+from tfscale.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig:
+class CompareConfig(Options):
     """Several models on the same data, each trained with the same budget, side by side."""
 
     output: str
@@ -23,6 +24,7 @@ class CompareConfig:
     """Seed of weights and order of training."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(self.budget_minutes >= 0, "budget_minutes", self.budget_minutes, "more than 0")
         check_range(self.budget_tokens >= 0, "budget_tokens", self.budget_tokens, "more than 0")
         check_range(self.seed >= 0, "seed", self.seed, "0 or more")

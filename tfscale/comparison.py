@@ -22,6 +22,7 @@ from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
 from tfscale.export.export import export_run
 from tfscale.export.ngram import export_ngram
 from tfscale.files import claim_directory, read_json, write_json
+from tfscale.options import checks_arguments
 from tfscale.presets import PRESETS, preset
 from tfscale.report import render_report, themed
 from tfscale.training.ngram_run import train_ngram
@@ -66,6 +67,7 @@ def entry(name: str) -> Entry:
     raise ConfigError(f"no model {name!r} to compare; there are {known}, and files such as my.yaml")
 
 
+@checks_arguments
 def compare(
     entries: Mapping[str, Entry], config: CompareConfig, note: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 import dataclasses
 import re
 from dataclasses import MISSING, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tfscale.errors import ConfigError, check_range
+from tfscale.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompressConfig:
+class CompressConfig(Options):
     """A trained run to a smaller one of the same quality, by fine-tuning."""
 
     output: str
@@ -26,12 +27,13 @@ class CompressConfig:
     """Where to fine-tune, as in train."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(self.steps >= 1, "steps", self.steps, "1 or more")
         check_range(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig:
+class SearchConfig(Options):
     """Bounds for the smallest model that is good enough: with one of them, compress tries what it can do by itself."""
 
     target_size: str = ""
@@ -53,6 +55,7 @@ class SearchConfig:
     never has, too (of a SentencePiece unigram tokenizer)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.size_bytes, self.increase  # noqa: B018 - raise where they cannot be read
         check_range(self.target_tokens_per_second >= 0, "target_tokens_per_second", self.target_tokens_per_second,
                "more than 0 (0 asks for none)")  # fmt: skip
@@ -95,7 +98,7 @@ class SearchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneConfig:
+class PruneConfig(Options):
     """Weights that are set to zero while the rest is trained on (Zhu and Gupta 2017)."""
 
     sparsity: float = 0.0
@@ -123,6 +126,7 @@ class PruneConfig:
     """Regular expression for the paths of weights to leave alone."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(0 <= self.sparsity < 1, "sparsity", self.sparsity, "0 or more and less than 1")
         for name in ("begin_step", "frequency", "block_rows", "block_columns"):
             check_range(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
@@ -150,7 +154,7 @@ class PruneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShrinkConfig:
+class ShrinkConfig(Options):
     """Smaller matrices before the fine-tuning: a smaller file, and fewer operations a token. 0 leaves a size alone."""
 
     feed_forward_dim: int = 0
@@ -171,6 +175,7 @@ class ShrinkConfig:
     """Rank of a recurrent model's output projection."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in SHRINK_SIZES:
             check_range(getattr(self, name) >= 0, name, getattr(self, name), "0 (keep all) or more")
         check_range(self.saliency_batches >= 1, "saliency_batches", self.saliency_batches, "1 or more")
@@ -186,8 +191,10 @@ SHRINK_SIZES = ("feed_forward_dim", "num_heads", "lstm_units", "feed_forward_ran
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillConfig:
+class DistillConfig(Options):
     """A teacher whose predictions are learned besides the text (Hinton et al. 2015)."""
+
+    section: ClassVar[str] = "distill"
 
     teacher: str | None = None
     """Run folder of the teacher; compress takes the run itself if it is left out."""
@@ -197,6 +204,7 @@ class DistillConfig:
     """Divides the logits of teacher and student in the comparison: the higher, the more the unlikely tokens count."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(0 <= self.weight <= 1, "distill.weight", self.weight, "0 to 1")
         check_range(self.temperature > 0, "distill.temperature", self.temperature, "more than 0")
         if self.teacher and not self.weight:

@@ -7,7 +7,7 @@ keyword-only; a value that is out of range is refused when the object is made.
 import dataclasses
 import difflib
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, ClassVar, Literal
 
 from tfscale.errors import ConfigError, check_range
 from tfscale.model_config import (
@@ -23,6 +23,7 @@ from tfscale.model_config import (
     RNNConfig,
     TransformerConfig,
 )
+from tfscale.options import Options
 from tfscale.refused import explain_refusal
 
 __all__ = [
@@ -85,7 +86,7 @@ def make_config(kind: Any, options: dict[str, Any]) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareConfig:
+class PrepareConfig(Options):
     """Text to tokenizer, token shards and manifest."""
 
     output: str
@@ -138,6 +139,7 @@ class PrepareConfig:
     """Seed of the splits and of the tokenizer's training."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if bool(self.text) == bool(self.corpus):
             raise ConfigError(
                 f"give either text or corpus; received text={self.text!r} and corpus={self.corpus!r} "
@@ -157,8 +159,10 @@ class PrepareConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Options):
     """How a model is trained: batch, optimizer, schedule, precision, and what is written when."""
+
+    section: ClassVar[str] = "train"
 
     steps: int = 1000
     """Optimizer steps of the whole run."""
@@ -182,8 +186,9 @@ class TrainConfig:
     xla: Literal["auto", "on", "off"] = "auto"
     """Compile forward and backward by XLA; auto is on, except for an LSTM on a GPU, where cuDNN is faster. A TPU
     compiles by itself."""
-    learning_rate: float = 1e-3
-    """Peak learning rate."""
+    learning_rate: float = 0.0
+    """Peak learning rate; 0 takes one that suits the model's family: 5e-3 for lstm, gru, rnn and bilstm, 1e-3 for the
+    others."""
     warmup_steps: int = 100
     """Optimizer steps over which the learning rate rises linearly to its peak."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -222,13 +227,14 @@ class TrainConfig:
     """Seed of initial weights, data order and dropout."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least_one = ("steps", "global_batch_size", "micro_batches", "validate_every", "checkpoint_every",
                         "log_every", "shuffle_windows")  # fmt: skip
         for name in at_least_one:
             check_range(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
         for name in ("loss_chunk_tokens", "warmup_steps", "validation_batches", "weight_decay", "clip_norm", "seed"):
             check_range(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
-        check_range(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "more than 0")
+        check_range(self.learning_rate >= 0, "train.learning_rate", self.learning_rate, "0 (the family's) or more")
         check_range(0 <= self.final_learning_rate_fraction <= 1, "train.final_learning_rate_fraction",
                self.final_learning_rate_fraction, "0 to 1")  # fmt: skip
         for name in ("beta_1", "beta_2", "label_smoothing", "ema_decay"):
@@ -239,9 +245,17 @@ class TrainConfig:
                 f"train.micro_batches={self.micro_batches}"
             )
 
+    def for_model(self, model: ModelConfig) -> "TrainConfig":
+        """The same options, with the learning rate of the model's family where none is named.
+
+        Example:
+            TrainConfig().for_model(LSTMConfig()).learning_rate    # 0.005
+        """
+        return self if self.learning_rate else dataclasses.replace(self, learning_rate=model.learning_rate)
+
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
+class SamplingConfig(Options):
     """How the next token is drawn."""
 
     temperature: float = 0.0
@@ -256,6 +270,7 @@ class SamplingConfig:
     """Seed of the draws."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
         check_range(self.top_k >= 0, "top_k", self.top_k, "0 (all) or more")
         check_range(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 to 1")
@@ -264,7 +279,7 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(Options):
     """A trained run to a file for the device."""
 
     output: str
@@ -284,12 +299,11 @@ class ExportConfig:
     """CPU threads of the runtime in the comparison and the timing."""
 
     def __post_init__(self) -> None:
+        for choice in (self.format, self.quantize):
+            explain_refusal(str(choice))
+        super().__post_init__()
         check_range(bool(self.prefill_lengths) and min(self.prefill_lengths) >= 1,
                "prefill_lengths", self.prefill_lengths, "one or more lengths of 1 or more")  # fmt: skip
-        for name in ("format", "quantize"):
-            known = get_args(get_type_hints(type(self))[name])
-            explain_refusal(getattr(self, name))
-            check_range(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")
         check_range(self.parity_tokens >= 16, "parity_tokens", self.parity_tokens, "16 or more")
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")
         if self.format == "saved_model" and self.quantize != "none":

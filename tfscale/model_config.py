@@ -1,9 +1,10 @@
 """The options of each model family, in the manner of `tfscale.config`, which hands them on."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args, get_type_hints
+from typing import Any, ClassVar, Literal
 
 from tfscale.errors import ConfigError, check_range
+from tfscale.options import Options
 
 
 def _check(config: Any, *, positive: tuple[str, ...] = (), default_0: tuple[str, ...] = (), rates: tuple[str, ...] = (),
@@ -21,10 +22,13 @@ def _check(config: Any, *, positive: tuple[str, ...] = (), default_0: tuple[str,
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig:
+class TransformerConfig(Options):
     """Decoder-only Transformer: as it is in the manner of GPT-2 (Radford et al. 2019); Llama's parts are options."""
 
+    section: ClassVar[str] = "model"
     family: ClassVar[str] = "transformer"
+    learning_rate: ClassVar[float] = 1e-3
+    """Peak learning rate that is taken where the training options name none."""
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
@@ -72,14 +76,12 @@ class TransformerConfig:
     """Multiply the token embedding by the square root of hidden_dim before the first block (Vaswani et al. 2017)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(
             self, positive=("sequence_length", "hidden_dim", "num_layers", "num_heads"), rates=("dropout",),
             default_0=("feed_forward_dim", "head_dim", "feed_forward_rank", "embedding_rank", "num_kv_heads",
                        "attention_window", "global_tokens"),
         )  # fmt: skip
-        for name in ("positions", "normalization", "activation"):
-            known = get_args(get_type_hints(type(self))[name])
-            check_range(getattr(self, name) in known, f"model.{name}", getattr(self, name), " or ".join(known))
         check_range(self.rope_base > 1, "model.rope_base", self.rope_base, "more than 1")
         check_range(self.norm_epsilon > 0, "model.norm_epsilon", self.norm_epsilon, "more than 0")
         if self.global_tokens and not 0 < self.global_tokens <= self.attention_window:
@@ -157,10 +159,12 @@ class BERTConfig(TransformerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentConfig:
+class RecurrentConfig(Options):
     """What the recurrent families have in common: embedding, recurrent layers and a softmax."""
 
+    section: ClassVar[str] = "model"
     family: ClassVar[str]
+    learning_rate: ClassVar[float] = 5e-3
     gates: ClassVar[int]
 
     vocabulary_size: int = 0
@@ -197,6 +201,7 @@ class RecurrentConfig:
     """Rank of the output projection, a product of two smaller matrices; 0 is full rank. No effect if it is tied."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(
             self, positive=("sequence_length", "embedding_dim", "hidden_dim", "num_layers"), default_0=("output_rank",),
             rates=("dropout", "embedding_dropout", "recurrent_dropout", "weight_drop"),
@@ -229,10 +234,12 @@ class RNNConfig(RecurrentConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BiLSTMConfig:
+class BiLSTMConfig(Options):
     """Two stacks of LSTM layers, one from each end, that predict the token between them: a cloze, no language model."""
 
+    section: ClassVar[str] = "model"
     family: ClassVar[str] = "bilstm"
+    learning_rate: ClassVar[float] = 5e-3
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
@@ -250,15 +257,18 @@ class BiLSTMConfig:
     """Use the token embedding as the output projection (Press and Wolf 2017)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self, positive=("embedding_dim", "hidden_dim", "num_layers"), rates=("dropout",))
         check_range(self.sequence_length >= 3, "model.sequence_length", self.sequence_length, "3 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NNLMConfig:
+class NNLMConfig(Options):
     """Feed-forward model over a fixed number of tokens (Bengio et al. 2003)."""
 
+    section: ClassVar[str] = "model"
     family: ClassVar[str] = "nnlm"
+    learning_rate: ClassVar[float] = 1e-3
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
@@ -276,14 +286,16 @@ class NNLMConfig:
     """Dropout rate on what the output layer reads, 0 to below 1."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self, positive=("sequence_length", "embedding_dim", "hidden_dim"), rates=("dropout",))
         check_range(self.context_tokens >= 2, "model.context_tokens", self.context_tokens, "2 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NGramConfig:
+class NGramConfig(Options):
     """Counts of n-grams, smoothed by interpolated modified Kneser-Ney (Chen and Goodman 1998)."""
 
+    section: ClassVar[str] = "model"
     family: ClassVar[str] = "ngram"
 
     vocabulary_size: int = 0
@@ -296,6 +308,7 @@ class NGramConfig:
     """An ARPA file to take the model from, in the place of counting; its words must be tokens of the data's."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self)
         check_range(1 <= self.order <= 10, "model.order", self.order, "1 to 10")
         counts = self.min_counts

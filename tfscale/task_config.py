@@ -1,10 +1,11 @@
 """The options of `tfscale finetune`, `tfscale explain` and `tfscale swap`, in the manner of `tfscale.config`."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 from tfscale.errors import ConfigError, check_range
 from tfscale.files import claim_page
+from tfscale.options import Options
 
 Task = Literal["classify", "tag", "answer", "translate", "summarize"]
 WRITTEN = ("translate", "summarize")
@@ -12,7 +13,7 @@ WRITTEN = ("translate", "summarize")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskConfig:
+class TaskConfig(Options):
     """A trained run and labelled examples to a model of a task."""
 
     task: Task
@@ -47,8 +48,9 @@ class TaskConfig:
     """Passes without a lower validation loss after which training stops; the best weights are kept."""
     global_batch_size: int = 16
     """Examples per optimizer step."""
-    learning_rate: float = 1e-3
-    """Peak learning rate, after a warm-up of a tenth of the steps."""
+    learning_rate: float = 0.0
+    """Peak learning rate, after a warm-up of a tenth of the steps; 0 takes 1e-4 where all weights of the run are
+    trained for labels, 1e-3 where they stay (freeze, lora_rank) and for translate and summarize."""
     dropout: float = 0.1
     """Dropout rate before the head; for translate and summarize in all layers, in the place of the run's."""
     freeze: bool = False
@@ -67,15 +69,14 @@ class TaskConfig:
     """Seed of the head, of the order, and of the examples held out."""
 
     def __post_init__(self) -> None:
-        known = get_args(get_type_hints(type(self))["task"])
-        check_range(self.task in known, "task", self.task, f"one of {', '.join(known)}")
+        super().__post_init__()
         if not self.train:
             raise ConfigError("give the files of the training examples: --train FILE.jsonl")
         for name in ("epochs", "global_batch_size", "patience"):
             check_range(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         check_range(self.sequence_length == 0 or self.sequence_length >= 4, "sequence_length", self.sequence_length,
                     "0 (the run's), or 4 or more")  # fmt: skip
-        check_range(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        check_range(self.learning_rate >= 0, "learning_rate", self.learning_rate, "0 (one that suits) or more")
         check_range(0 <= self.dropout < 1, "dropout", self.dropout, "0 to below 1")
         check_range(self.lora_rank >= 0, "lora_rank", self.lora_rank, "0 (train all weights) or more")
         check_range(self.seed >= 0, "seed", self.seed, "0 or more")
@@ -87,9 +88,13 @@ class TaskConfig:
             raise ConfigError("labels_separator is for classify: the other tasks have their own form")
         self._check_written()
 
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate, or one that suits what is trained: whole runs forget what they know at a high one."""
+        careful = self.task not in WRITTEN and not self.freeze and not self.lora_rank
+        return self.learning_rate or (1e-4 if careful else 1e-3)
+
     def _check_written(self) -> None:
-        check_range(self.architecture in (None, "prefix", "encoder_decoder"), "architecture", self.architecture,
-                    "prefix or encoder_decoder")  # fmt: skip
         for name, least in (("source_length", 3), ("target_length", 2)):
             check_range(getattr(self, name) == 0 or getattr(self, name) >= least, name, getattr(self, name),
                         f"0 (half of the run's context), or {least} or more")  # fmt: skip
@@ -107,7 +112,7 @@ class TaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig:
+class ExplainConfig(Options):
     """A text, and how its prediction is explained."""
 
     text: str
@@ -126,8 +131,7 @@ class ExplainConfig:
     """HTML file to write, with the text coloured by weight."""
 
     def __post_init__(self) -> None:
-        known = get_args(get_type_hints(type(self))["method"])
-        check_range(self.method in known, "method", self.method, f"one of {', '.join(known)}")
+        super().__post_init__()
         if not self.text.strip():
             raise ConfigError("the text is empty; give one of a word or more")
         check_range(self.steps >= 1, "steps", self.steps, "1 or more")
@@ -138,7 +142,7 @@ class ExplainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SwapConfig:
+class SwapConfig(Options):
     """Texts, and pairs of words that take each other's places in them."""
 
     text: list[str]
@@ -155,6 +159,7 @@ class SwapConfig:
     """HTML file to write, with the table and a picture of the intervals."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.text:
             raise ConfigError("give the files of the texts: --text FILE.txt")
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")

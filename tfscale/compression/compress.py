@@ -24,6 +24,7 @@ from tfscale.data.pipeline import training_dataset
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import evaluate_run
 from tfscale.models import Network
+from tfscale.options import checks_arguments
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.run import train
 from tfscale.training.run_folder import Run, load_run
@@ -39,6 +40,7 @@ SHRINKERS: dict[str, Any] = RANKED | {
 """What makes each size smaller."""
 
 
+@checks_arguments
 def compress_run(
     run: Run | str,
     config: CompressConfig,

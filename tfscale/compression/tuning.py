@@ -13,6 +13,7 @@ from tfscale.errors import ConfigError, TokenizerError
 from tfscale.models import Network, build_network
 from tfscale.models.outputs import check_logits, probe_ids
 from tfscale.models.weight_formats import weight_formats
+from tfscale.options import checks_arguments
 from tfscale.training.distillation import Teacher
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.parameter_server import is_asynchronous
@@ -80,6 +81,7 @@ def distill(model: LanguageModel, teacher: keras.Model, weight: float = 0.5, tem
     model.teacher = lesson
 
 
+@checks_arguments
 def distill_run(
     model_config: ModelConfig, train_config: TrainConfig, config: DistillConfig, *, data: str, output: str,
     progress: bool = True,

@@ -9,6 +9,7 @@ up to the last step, so that the shuffle buffers are small.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ import tensorflow as tf
 from tfscale.data.manifest import Manifest, Verification
 from tfscale.data.sharding import RowRange, batches_per_epoch, input_plan, num_groups, windows_per_shard
 from tfscale.errors import ConfigError, DataError
+from tfscale.options import checks_arguments
 from tfscale.text.tokenizers.special import as_inputs
 
 _CYCLE = 8
@@ -41,6 +43,7 @@ def steps_per_epoch(manifest: Manifest, sequence_length: int, global_batch_size:
     return batches_per_epoch(manifest.split("train"), sequence_length, global_batch_size)
 
 
+@checks_arguments
 def training_dataset(
     data_dir: str,
     *,
@@ -180,6 +183,7 @@ class _GroupStreams:
         return _windows(tokens, self._sequence_length, self._end_id, self._dtype, phase).take(windows)
 
 
+@checks_arguments
 def evaluation_dataset(
     data_dir: str, split: str, *, sequence_length: int, batch_size: int, verify: Verification = "sha256"
 ) -> tf.data.Dataset:
@@ -265,10 +269,21 @@ def data_errors(data_dir: str | None = None) -> Iterator[None]:
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        # An operation of the model can raise these too, such as one of XLA that this TensorFlow lacks. What tf.data
+        # cannot read is raised by an operation that takes the next element of an iterator.
+        if "IteratorGetNext" not in error.message:
+            raise
         if data_dir is not None:
             # TensorFlow does not say which file it was.
             Manifest.load(data_dir, "sha256")
-        raise DataError(f"a shard could not be read: {error.message.splitlines()[0]}") from error
+        raise DataError(f"a shard could not be read: {_reason(error.message)}") from error
+
+
+def _reason(message: str) -> str:
+    """The line of TensorFlow's message that says what happened; the others say where in a graph."""
+    lines = [line.strip() for line in message.splitlines()]
+    told = [line for line in lines if line and not re.match(r"Graph execution|Detected at|File |\[\[", line)]
+    return re.sub(r"\{\{function_node .*?\}\} | \[Op:.*", "", told[-1]) if told else message
 
 
 def _inputs(tokens: tf.Tensor, manifest: Manifest) -> tf.Tensor:

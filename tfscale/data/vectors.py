@@ -16,12 +16,14 @@ from tfscale.data.manifest import Manifest
 from tfscale.data.tokens import token_blocks
 from tfscale.errors import ConfigError, DataError, check_installed
 from tfscale.files import atomic_write
+from tfscale.options import checks_arguments
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 _LONGEST = 10_000
 """Tokens of a sentence that gensim reads; it would drop the rest."""
 
 
+@checks_arguments
 def train_vectors(
     data: str, output: str, *, dim: int = 128, window: int = 5, epochs: int = 5, min_count: int = 5, seed: int = 0
 ) -> dict[str, Any]:

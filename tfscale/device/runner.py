@@ -23,6 +23,7 @@ from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, To
 from tfscale.evaluation.generation import Generation, generate, stream
 from tfscale.fields import check_fields
 from tfscale.files import read_json, sha256_file
+from tfscale.options import checks_arguments
 from tfscale.score import Score, stream_starts, token_nll
 from tfscale.task_config import WRITTEN
 from tfscale.text.scored import read_stream
@@ -200,6 +201,7 @@ class DeviceModel:
         }
 
 
+@checks_arguments
 def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
     """Loads an exported model, after it has been checked to be whole and to belong to its tokenizer.
 

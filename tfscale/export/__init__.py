@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tfscale.config import ExportConfig, make_config
+from tfscale.options import checks_arguments
 
 
 class _Export(types.ModuleType):
+    @checks_arguments
     def __call__(
         self, run_dir: str, *, output: str, progress: Callable[[str], None] | None = None, **options: Any
     ) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tfscale.export.parity import check_parity, require
 from tfscale.export.texts import write_texts
 from tfscale.export.tflite import convert_other, signatures
 from tfscale.files import write_json
+from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.decoding import CachedModel
 from tfscale.text.tokenizers import Tokenizer
 
@@ -50,7 +51,9 @@ def write_decoder(
     if not tokens or not 0 <= min(tokens) <= max(tokens) < model.config.vocabulary_size:
         raise DataError(f"held_out must be one or more ids from 0 to {model.config.vocabulary_size - 1}")
     config = ExportConfig(output=folder, quantize=quantize, prefill_lengths=list(prefill_lengths))
-    content = convert_other(model, signatures(model, prefill_lengths), quantize)
+    with tracing_for_tflite():
+        functions = signatures(model, prefill_lengths)
+    content = convert_other(model, functions, quantize)
     path = os.path.join(folder, "model.tflite")
     with open(path, "wb") as file:
         file.write(content)

@@ -4,6 +4,10 @@ import importlib.metadata
 import os
 from typing import Any
 
+import keras
+import tensorflow as tf
+
+import tfscale
 from tfscale.config import ExportConfig, to_dict
 from tfscale.export.tflite import usable_prefill_lengths
 from tfscale.files import sha256_file
@@ -32,7 +36,7 @@ def describe(network: Any, tokenizer: Any, config: ExportConfig, path: str) -> d
         "cache": {name: list(shape) for name, shape in network.cache_spec().items()},
         "bytes_per_token": _bytes_per_token(network, config),
         "prefill_lengths": usable_prefill_lengths(network, config.prefill_lengths),
-        "tfscale_version": _version("tfscale"),
+        "tfscale_version": tfscale.__version__,
     }
 
 
@@ -64,13 +68,7 @@ def _bytes_per_token(network: Any, config: ExportConfig) -> int | None:
 
 def versions() -> dict[str, str]:
     """What an export was made with."""
-    packages = ("tfscale", "tensorflow", "keras", "ai-edge-litert", "litert-quantizer")
-    return {package: _version(package) for package in packages}
-
-
-def _version(package: str) -> str:
-    if package == "tfscale":
-        from tfscale import __version__
-
-        return __version__
-    return importlib.metadata.version(package)
+    # The package that `import tensorflow` comes from has other names too, such as tensorflow-tpu.
+    modules = {"tfscale": tfscale, "tensorflow": tf, "keras": keras}
+    found = {name: module.__version__ for name, module in modules.items()}
+    return found | {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "litert-quantizer")}

@@ -31,6 +31,7 @@ from tfscale.export.short_readme import scoring_readme
 from tfscale.export.tflite import convert_other, silence
 from tfscale.files import atomic_directory, atomic_write, claim_export, sha256_file, write_json
 from tfscale.models.decoding import CachedModel, cached_model
+from tfscale.options import checks_arguments
 from tfscale.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
@@ -38,6 +39,7 @@ Recipe = ("none", "float16", "int8")
 FORMAT_VERSION = 1
 
 
+@checks_arguments
 def export_keras(
     network: keras.Model,
     *,

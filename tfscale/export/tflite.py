@@ -28,6 +28,7 @@ from tfscale.export.flatbuffer import (
     share_quantization_parameters,
 )
 from tfscale.models import Network
+from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.decoding import CachedModel
 from tfscale.models.weight_formats import BLOCKS, stored_bytes
 from tfscale.scratch import scratch_folder
@@ -68,7 +69,9 @@ def export_tflite(network: Network, quantize: Quantization = "none", prefill_len
             f"a {type(network).__name__} cannot be exported: it has no cached_step; "
             "build the network by tfscale.models.build_network, or give it config, cache_spec and cached_step"
         )
-    return convert(network, signatures(network, prefill_lengths), quantize)
+    with tracing_for_tflite():
+        functions = signatures(network, prefill_lengths)
+    return convert(network, functions, quantize)
 
 
 def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> bytes:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfscale.config import Quantization
 from tfscale.export.tflite import convert, export_tflite
+from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.encoder_decoder import EncoderDecoder
 
 
@@ -33,7 +34,8 @@ def writing_file(network: keras.Model, source_length: int, quantize: Quantizatio
     if not isinstance(network, EncoderDecoder):
         return export_tflite(network.base, quantize, [source_length])
     spec = {"tokens": tf.TensorSpec((1, source_length), tf.int32, name="tokens")}
-    encode = tf.function(network.encode_cached).get_concrete_function(**spec)
+    with tracing_for_tflite():
+        encode = tf.function(network.encode_cached).get_concrete_function(**spec)
     memory = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in _shapes(encode).items()}
     cache = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in network.cache_spec().items()}
 
@@ -48,7 +50,8 @@ def writing_file(network: keras.Model, source_length: int, quantize: Quantizatio
         "input_pos": tf.TensorSpec((1,), tf.int32, name="input_pos"),
         "mask": tf.TensorSpec((1, 1, 1, network.target_length), tf.float32, name="mask"),
     }
-    decode = tf.function(step).get_concrete_function(**spec, **memory, **cache)
+    with tracing_for_tflite():
+        decode = tf.function(step).get_concrete_function(**spec, **memory, **cache)
     return convert(network, {"decode": decode, "encode": encode}, quantize)
 
 

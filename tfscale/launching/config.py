@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from tfscale.errors import check_range
+from tfscale.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaunchConfig:
+class LaunchConfig(Options):
     """Worker processes on this machine and their supervision."""
 
     workers: int = 2
@@ -32,6 +33,7 @@ class LaunchConfig:
     """Folder that gets the whole output of each process, as worker-0.log and so on."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(self.workers >= 1, "workers", self.workers, "1 or more")
         check_range(self.parameter_servers >= 0, "parameter_servers", self.parameter_servers, "0 or more")
         check_range(self.max_restarts >= 0, "max_restarts", self.max_restarts, "0 or more")

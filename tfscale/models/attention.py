@@ -10,9 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
-from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice
 
-from tfscale.models.cached import cached_dense
+from tfscale.models.cached import cached_dense, write_cache
 from tfscale.models.dropout import Dropout
 
 MASKED = -1e9
@@ -173,9 +172,8 @@ class CausalSelfAttention(keras.layers.Layer):
         if self.rope_base:
             angles = self._angles(tf.cast(input_pos, tf.float32), tf)
             query, key = (self._rotate(part, angles, tf) for part in (query, key))
-        start = [tf.constant(0), input_pos[0], tf.constant(0), tf.constant(0)]
-        key_cache = dynamic_update_slice(key_cache, key, start)
-        value_cache = dynamic_update_slice(value_cache, value, start)
+        key_cache = write_cache(key_cache, key, input_pos)
+        value_cache = write_cache(value_cache, value, input_pos)
         query = tf.transpose(query * width**-0.5, (0, 2, 1, 3))
         query = tf.reshape(query, (rows, groups, heads // groups * length, width))
         scores = tf.matmul(query, tf.transpose(key_cache, (0, 2, 1, 3)), transpose_b=True)

@@ -1,9 +1,37 @@
 """Dense and normalization layers on one sequence, in plain TensorFlow and float32, so that they convert to TFLite."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice
+
+_tracing_for_tflite = contextvars.ContextVar("tracing_for_tflite", default=False)
+
+
+@contextlib.contextmanager
+def tracing_for_tflite() -> Iterator[None]:
+    """Has cached steps that are traced within the block write their caches by the operation that TFLite has built in.
+
+    That operation is XLA's. TensorFlow can run it only where it comes with XLA for the processor, which the TPU wheel
+    does not.
+    """
+    token = _tracing_for_tflite.set(True)
+    try:
+        yield
+    finally:
+        _tracing_for_tflite.reset(token)
+
+
+def write_cache(cache: tf.Tensor, rows: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """Returns the cache (B, C, G, K) with rows (B, S, G, K) at consecutive positions (S,) int32; B is known."""
+    if _tracing_for_tflite.get():
+        return dynamic_update_slice(cache, rows, [0, positions[0], 0, 0])
+    places = tf.stack(tf.meshgrid(tf.range(cache.shape[0]), positions, indexing="ij"), axis=-1)
+    return tf.tensor_scatter_nd_update(cache, places, rows)
 
 
 def variable(keras_variable: keras.Variable) -> tf.Variable:

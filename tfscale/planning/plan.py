@@ -12,6 +12,7 @@ from typing import Any
 
 from tfscale.config import ModelConfig, TrainConfig
 from tfscale.errors import ConfigError, check_range
+from tfscale.options import checks_arguments
 from tfscale.planning.chips import CHIPS, Chip, measure_cpu
 from tfscale.planning.costs import HEAD_FLOATS, Costs, model_costs
 
@@ -80,6 +81,7 @@ class Plan:
         return dataclasses.asdict(self)
 
 
+@checks_arguments
 def plan(
     model: ModelConfig,
     train: TrainConfig,

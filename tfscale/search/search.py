@@ -21,6 +21,7 @@ from tfscale.errors import ConfigError, ExportError, TokenizerError
 from tfscale.export.export import export_run
 from tfscale.files import atomic_directory, claim_directory, claim_export, read_json, write_json
 from tfscale.models.weight_formats import stored_bytes
+from tfscale.options import checks_arguments
 from tfscale.search.candidates import Candidate, candidates
 from tfscale.search.measure import Sample, Samples, measure
 from tfscale.search.outcome import choose, meets, pareto, shortfalls, write_report
@@ -31,6 +32,7 @@ STATE = "search.json"
 FORMAT_VERSION = 1
 
 
+@checks_arguments
 def search_run(
     run: Run | str, config: CompressConfig, bounds: SearchConfig, note: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:

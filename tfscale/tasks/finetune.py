@@ -13,12 +13,13 @@ from tfscale import __version__
 from tfscale.config import TrainConfig, TransformerConfig, to_dict
 from tfscale.errors import ConfigError, DataError
 from tfscale.files import atomic_directory, claim_directory, write_json
+from tfscale.options import checks_arguments
 from tfscale.run_lock import only_writer
 from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.encoding import ANSWER_TAGS
 from tfscale.tasks.examples import OUTSIDE, Example, read_examples
 from tfscale.tasks.fitting import Task, fit, unfinished_folder
-from tfscale.tasks.metrics import baseline, check_metrics, task_metrics
+from tfscale.tasks.metrics import HEADLINE, baseline, check_metrics, task_metrics
 from tfscale.tasks.model import TASK_FILE, TaskModel
 from tfscale.tasks.network import task_network
 from tfscale.tasks.predictor import Encoder, build_encoder, describe_encoder
@@ -36,6 +37,7 @@ HELD_OUT = 0.1
 """Part of the training examples that validates where there are no validation files."""
 
 
+@checks_arguments
 def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Fine-tunes a run for a task.
 
@@ -82,7 +84,7 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
         model = LanguageModel(network)
         options = TrainConfig(
             steps=total, warmup_steps=max(1, total // 10), weight_decay=0.01,
-            learning_rate=config.learning_rate,
+            learning_rate=config.peak_learning_rate,
         )  # fmt: skip
         model.compile(build_optimizer(options, network), seed=config.seed)
     trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
@@ -103,9 +105,24 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
             summary |= {"architecture": kind, "cut": cut}
         found = TaskModel(config.output, network, encoder, config)
         summary |= _scores(found, splits)
+        if told := _no_better(config.task, summary):
+            note(told)
         _write(found, run, summary)
     remove_tree(folder)
     return {**summary, "output": config.output}
+
+
+def _no_better(task: str, summary: dict[str, Any]) -> str:
+    """A line for a model that is no better than the baseline on the test split, or else the validation split."""
+    split = "test" if "test" in summary else "validation"
+    metric = HEADLINE[task]
+    value, base = summary[split][metric], summary[split]["baseline"][metric]
+    if value > base:
+        return ""
+    return (
+        f"the model is no better than the baseline: {split} {metric} {value:.4g}, baseline {base:.4g}; give it more "
+        "examples or passes, another --learning-rate, or --freeze"
+    )
 
 
 def _begun(config: TaskConfig, run: Run, arrays: dict[str, tuple[np.ndarray, ...]]) -> dict[str, Any]:

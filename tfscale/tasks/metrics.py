@@ -13,6 +13,8 @@ from tfscale.task_config import WRITTEN
 from tfscale.tasks.examples import OUTSIDE, Example
 from tfscale.tasks.text_metrics import text_baseline, text_metrics
 
+HEADLINE = {"classify": "accuracy", "tag": "f1", "answer": "f1", "translate": "chrf", "summarize": "rougeL"}
+"""The metric of each task by which models are compared."""
 _NEEDED = {"classify": "sklearn", "tag": "nervaluate", "translate": "sacrebleu", "summarize": "rouge_score"}
 
 

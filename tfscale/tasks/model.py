@@ -11,6 +11,7 @@ from tfscale.errors import CheckpointError, DataError
 from tfscale.files import read_json
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM
+from tfscale.options import checks_arguments
 from tfscale.task_config import TaskConfig
 from tfscale.tasks.network import TaskNetwork
 from tfscale.tasks.predictor import Encoder, TaskPredictor, read_task
@@ -43,6 +44,7 @@ class TaskModel(TaskPredictor):
         return self._greedy(ids, starts) if beams == 1 else self._by_beams(ids, starts, beams)
 
 
+@checks_arguments
 def load_task(directory: str) -> TaskModel:
     """Reads the folder that `tfscale finetune` wrote.
 

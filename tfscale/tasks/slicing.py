@@ -9,13 +9,12 @@ from tfscale.errors import ConfigError, DataError, check_installed
 from tfscale.evaluation.slices import slices, total_perplexity
 from tfscale.task_config import WRITTEN, TaskConfig
 from tfscale.tasks.examples import Example, read_examples
-from tfscale.tasks.metrics import task_metrics
+from tfscale.tasks.metrics import HEADLINE, task_metrics
 from tfscale.tasks.text_metrics import chrf, rouge
 from tfscale.text.scored import document_stream
 
 _ROWS = 16
 """Windows of a batch."""
-_TASK_METRIC = {"classify": "accuracy", "tag": "f1", "answer": "f1"}
 
 
 def evaluate_slices(
@@ -45,7 +44,7 @@ def evaluate_slices(
     if kind == "task":
         examples = opened.read(paths)
         groups = _groups(examples, field)
-        encoder, metric = opened.encoder, _TASK_METRIC.get(opened.encoder.task, "")
+        encoder, metric = opened.encoder, HEADLINE[opened.encoder.task]
         opened.check(examples)
         fast = encoder.task == "classify" and not encoder.several
         if fast:

@@ -57,7 +57,7 @@ def lower_steps(model: ModelConfig, train: TrainConfig, chips: int) -> list[Lowe
     network = models.build_network(model, train.precision, train.seed)
     language_model = LanguageModel(network)
     options = options_from(train, xla=True)
-    language_model.compile(build_optimizer(train, network), **vars(options))
+    language_model.compile(build_optimizer(train.for_model(model), network), **vars(options))
     step = language_model.train_step_runner
     assert step is not None
     ids = tf.zeros((rows, model.sequence_length), tf.int32)

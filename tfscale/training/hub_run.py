@@ -8,6 +8,7 @@ from tfscale.config import Precision, TrainConfig
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.files import TRAINED_FILES, claim_directory
 from tfscale.models.hub import backbone_of, from_keras_hub
+from tfscale.options import checks_arguments
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.bpe import LLAMA_3, BytePairTokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer, keeping_text, parse_model
@@ -18,6 +19,7 @@ _ENDS_A_TURN = re.compile(r"<end_of_turn>|<\|(?:eot_id|eom_id|im_end|end)\|>")
 """The tokens that end an answer in the chat formats of Gemma, Llama 3, Qwen and Phi."""
 
 
+@checks_arguments
 def import_keras_hub(
     source: Any,
     output: str,

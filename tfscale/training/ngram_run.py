@@ -14,12 +14,14 @@ from tfscale.errors import ConfigError
 from tfscale.files import TRAINED_FILES, atomic_write, claim_directory, exists, write_json
 from tfscale.ngram import NGramModel, count_ngrams, estimate, read_arpa
 from tfscale.ngram.files import MODEL_FILE, describe, write_model
+from tfscale.options import checks_arguments
 from tfscale.progress import ProgressLine
 from tfscale.run_lock import only_writer
 from tfscale.score import Score
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 
+@checks_arguments
 def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool = True) -> dict[str, Any]:
     """Estimates an n-gram model on the training split of a data folder, or reads one from an ARPA file.
 

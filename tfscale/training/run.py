@@ -11,13 +11,14 @@ import tensorflow as tf
 
 import tfscale
 import tfscale.models as models
-from tfscale.config import BiLSTMConfig, ModelConfig, RecurrentConfig, TrainConfig
+from tfscale.config import ModelConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors
 from tfscale.data.tokens import split_text
 from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
 from tfscale.files import claim_directory, write_json
 from tfscale.heartbeat import beat
+from tfscale.options import checks_arguments
 from tfscale.progress import ProgressLine
 from tfscale.run_lock import only_writer
 from tfscale.score import Score, ScoredText
@@ -41,8 +42,10 @@ from tfscale.training.schedule import build_optimizer, warmup_note
 from tfscale.training.stateful import check_carries
 from tfscale.training.step_options import options_from
 from tfscale.training.strategy import describe, serves_only, strategy
+from tfscale.training.xla import use_xla
 
 
+@checks_arguments
 def train(
     model_config: ModelConfig,
     train_config: TrainConfig,
@@ -88,6 +91,7 @@ def train(
     manifest = Manifest.load(data, verify="sha256")
     tokenizer = load_tokenizer(data)
     model_config = fit_to_data(model_config, manifest)
+    train_config = train_config.for_model(model_config)
     reading = Reading(data, manifest, model_config, train_config)
     described = describe_run(model_config, train_config, data, manifest) | (described or {})
     claim_directory(output, "config.yaml", "a run folder", remote=True)
@@ -258,15 +262,6 @@ def fit_to_data(config: ModelConfig, manifest: Manifest) -> ModelConfig:
             f"{manifest.vocabulary_size} entries; leave the option out to take the data's"
         )
     return dataclasses.replace(config, vocabulary_size=manifest.vocabulary_size)
-
-
-def use_xla(config: TrainConfig, model: ModelConfig) -> bool:
-    """Whether forward and backward are compiled by XLA; `auto` spares recurrent layers on a GPU, which use cuDNN."""
-    if tf.config.list_logical_devices("TPU"):  # TPUStrategy compiles all that its replicas run.
-        return False
-    if config.xla == "auto":
-        return not (isinstance(model, RecurrentConfig | BiLSTMConfig) and tf.config.list_logical_devices("GPU"))
-    return config.xla == "on"
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError
 from tfscale.fields import from_fields
 from tfscale.files import atomic_directory, atomic_write, exists, is_remote, read_json, read_yaml, write_json
+from tfscale.options import checks_arguments
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
 
@@ -52,6 +53,7 @@ class Run:
         return array_digest({name: np.asarray(v.numpy()) for name, v in network_state(self.network).items()})
 
 
+@checks_arguments
 def load_run(directory: str) -> Run:
     """Reads a run folder back.
 

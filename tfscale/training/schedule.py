@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from tfscale.config import TrainConfig
+from tfscale.errors import check_range
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -38,7 +39,12 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def build_schedule(config: TrainConfig) -> WarmupSchedule:
-    """The schedule of a training config."""
+    """The schedule of a training config.
+
+    Raises:
+        ConfigError: the config leaves the learning rate to the model's family; see `TrainConfig.for_model`.
+    """
+    check_range(config.learning_rate > 0, "learning_rate", config.learning_rate, "more than 0")
     fraction = config.final_learning_rate_fraction if config.schedule == "cosine" else 1.0
     return WarmupSchedule(config.learning_rate, config.warmup_steps, config.steps, config.learning_rate * fraction)
 

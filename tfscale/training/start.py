@@ -7,12 +7,14 @@ import tensorflow as tf
 from tfscale.config import TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.errors import TokenizerError
+from tfscale.options import checks_arguments
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.run import train
 from tfscale.training.run_folder import load_run
 from tfscale.training.strategy import strategy
 
 
+@checks_arguments
 def train_from_run(
     start: str, train_config: TrainConfig, *, data: str, output: str, progress: bool = True
 ) -> dict[str, Any]:

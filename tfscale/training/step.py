@@ -29,6 +29,7 @@ from tfscale.training.loss_scale import LossScale, replicated
 from tfscale.training.masks import as_float32, unmasked
 from tfscale.training.step_options import BlockResult, StepOptions, check_optimizer
 from tfscale.training.workers import lost_workers
+from tfscale.training.xla import has_xla
 
 
 class TrainStep:
@@ -97,7 +98,7 @@ class TrainStep:
             pruner.build(network, self)
 
         def compiled(function: Callable, on: bool = True) -> Callable:
-            return tf.function(function, jit_compile=True) if options.xla and on else function
+            return tf.function(function, jit_compile=True) if options.xla and on and has_xla() else function
 
         # On one device a step is two XLA programs, gradients and update, because a condition around the update would
         # have XLA compute both outcomes and copy the optimizer's state. Several replicas communicate between the parts

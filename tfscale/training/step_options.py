@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, check_range
+from tfscale.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepOptions:
+class StepOptions(Options):
     """What the step does besides the gradient; see `TrainConfig` for the meaning of each field.
 
     `streams` are the rows whose state a stateful network carries from step to step (0: none), and after `pass_steps`
@@ -27,6 +28,14 @@ class StepOptions:
     seed: int = 0
     streams: int = 0
     pass_steps: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self.micro_batches >= 1, "micro_batches", self.micro_batches, "1 or more")
+        for name in ("loss_chunk_tokens", "clip_norm", "seed", "streams", "pass_steps"):
+            check_range(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("label_smoothing", "ema_decay"):
+            check_range(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 to below 1")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfscale.errors import ConfigError, check_range
 from tfscale.heartbeat import VARIABLE as LAUNCHED
 from tfscale.launching.network import outside_addresses, reach_warning
+from tfscale.options import checks_arguments
 from tfscale.terminal import print
 from tfscale.training.cluster import Cluster, meet, read_cluster
 from tfscale.training.parameter_server import is_asynchronous, parameter_server_strategy
@@ -23,6 +24,7 @@ NAMES = ("auto", "single", "mirrored", "multi_worker", "tpu", "parameter_server"
 _chosen: dict[str, tf.distribute.Strategy] = {}
 
 
+@checks_arguments
 def strategy(name: str = "auto") -> tf.distribute.Strategy:
     """The strategy of this process; the same object on every call with the same name.
 

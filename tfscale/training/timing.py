@@ -9,10 +9,10 @@ from tfscale.data.manifest import Manifest
 from tfscale.models import build_network
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.reading import Reading
-from tfscale.training.run import use_xla
 from tfscale.training.schedule import build_optimizer
 from tfscale.training.step_options import options_from
 from tfscale.training.strategy import strategy
+from tfscale.training.xla import use_xla
 
 MINIMUM_STEPS = 100
 """Steps that are trained even where the time leaves none."""
@@ -32,6 +32,7 @@ def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainCo
         train_config: batch, precision and the rest of the step.
         steps: how many to time.
     """
+    train_config = train_config.for_model(model_config)
     in_order = dataclasses.replace(train_config, shuffle_windows=1)
     reading = Reading(data, Manifest.load(data), model_config, in_order)
     with strategy(train_config.strategy).scope():

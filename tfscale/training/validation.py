@@ -10,6 +10,7 @@ from tfscale.errors import DataError
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss, token_losses
 from tfscale.training.masks import as_float32, unmasked
 from tfscale.training.parameter_server import is_asynchronous
+from tfscale.training.xla import has_xla
 
 
 class EvaluationStep:
@@ -37,7 +38,7 @@ class EvaluationStep:
             check_offers_hidden_states(network, f"loss_chunk_tokens={loss_chunk_tokens}")
         self.network, self.strategy, self.loss_chunk_tokens = network, strategy, loss_chunk_tokens
         self._remote = network.weights if is_asynchronous(strategy) else []
-        self._sums = tf.function(self._replica_sums, jit_compile=True) if xla else self._replica_sums
+        self._sums = tf.function(self._replica_sums, jit_compile=True) if xla and has_xla() else self._replica_sums
         self._step = tf.function(self._run)
 
     def __call__(self, batches: Iterable[Any]) -> tuple[float, float]:

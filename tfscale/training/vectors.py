@@ -7,11 +7,13 @@ import numpy as np
 from tfscale.config import ModelConfig, TrainConfig
 from tfscale.data.vectors import embedding_rows
 from tfscale.files import sha256_file
+from tfscale.options import checks_arguments
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.run import train
 
 
+@checks_arguments
 def train_from_vectors(
     model_config: ModelConfig, train_config: TrainConfig, vectors: str, *, data: str, output: str, progress: bool = True
 ) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from tfscale.errors import DataError, TokenizerError
 from tfscale.fields import check_fields
 from tfscale.files import is_remote, open_file, read_json
+from tfscale.options import checks_arguments
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.base import CONFIG_FILE, FORMAT_VERSION, Tokenizer
 from tfscale.text.tokenizers.bpe import BytePairTokenizer
@@ -35,6 +36,7 @@ class _Configuration:
     digest: str
 
 
+@checks_arguments
 def load_tokenizer(directory: str) -> Tokenizer:
     """Loads a tokenizer from its folder, or from a data, run or export folder that has it under `tokenizer/`.
 

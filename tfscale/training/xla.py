@@ -1,0 +1,39 @@
+"""Whether a train step is compiled by XLA."""
+
+import functools
+
+import tensorflow as tf
+
+from tfscale.config import BiLSTMConfig, ModelConfig, RecurrentConfig, TrainConfig
+from tfscale.errors import ConfigError
+
+
+@functools.cache
+def has_xla() -> bool:
+    """Whether this TensorFlow has XLA for the device that it computes on; the TPU wheel has none for the host's CPU."""
+    try:
+        tf.function(tf.identity, jit_compile=True)(0.0)
+    except tf.errors.NotFoundError:
+        return False
+    return True
+
+
+def use_xla(config: TrainConfig, model: ModelConfig) -> bool:
+    """Whether forward and backward are compiled by XLA.
+
+    `auto` spares recurrent layers on a GPU, which use cuDNN, and takes what there is.
+
+    Raises:
+        ConfigError: `train.xla` is "on", and there is no XLA for this device.
+    """
+    if tf.config.list_logical_devices("TPU"):  # TPUStrategy compiles all that its replicas run.
+        return False
+    if config.xla == "auto":
+        recurrent = isinstance(model, RecurrentConfig | BiLSTMConfig)
+        return has_xla() and not (recurrent and tf.config.list_logical_devices("GPU"))
+    if config.xla == "on" and not has_xla():
+        raise ConfigError(
+            f"train.xla='on', and TensorFlow {tf.__version__} here has no XLA for this device (the TPU wheel has none "
+            "for the CPU); take auto or off"
+        )
+    return config.xla == "on"
