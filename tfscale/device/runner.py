@@ -17,6 +17,7 @@ from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.scorer import ScoringModel
 from tfscale.device.suggest import Suggestion, suggest
 from tfscale.device.task import DeviceTask, DeviceWriter
+from tfscale.device.turns import Turn, Turns
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
 from tfscale.evaluation.generation import Generation, generate, stream
 from tfscale.files import read_json, sha256_file
@@ -29,7 +30,11 @@ FORMAT_VERSION = 1
 
 
 class DeviceModel:
-    """An exported model with its tokenizer; made by `load`."""
+    """An exported model with its tokenizer; made by `load`.
+
+    It holds one text at a time. Calls from several threads wait for each other; a stream or a decoder that another call
+    overtook raises `OvertakenError`. Texts that shall be written side by side need a model each.
+    """
 
     def __init__(self, path: str, decoder: Any, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int):
         self.path = path
@@ -41,6 +46,7 @@ class DeviceModel:
         self.threads = threads
         """CPU threads of the runtime."""
         self._decoder = decoder
+        self._turns = Turns(decoder)
 
     @property
     def sequence_length(self) -> int | None:
@@ -48,9 +54,11 @@ class DeviceModel:
         return self.metadata.get("model", {}).get("sequence_length") or self._decoder.context_length
 
     def decoder(self) -> Any:
-        """The decoder, reset. There is one per loaded model: it holds one sequence at a time."""
-        self._decoder.reset()
-        return self._decoder
+        """The decoder, reset. There is one per loaded model, which holds one sequence at a time.
+
+        Its `feed` raises `OvertakenError` once another text was begun on this model.
+        """
+        return self._turns.take()
 
     def generate(
         self,
@@ -60,8 +68,12 @@ class DeviceModel:
         stop: Sequence[str] = (),
         on_text: Callable[[str], None] | None = None,
     ) -> Generation:
-        """Completes `prompt`; see `tfscale.evaluation.generation.generate`."""
-        return generate(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, on_text)
+        """Completes `prompt`; see `tfscale.evaluation.generation.generate`.
+
+        Other threads wait until it is done.
+        """
+        with self._turns.lock:
+            return generate(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, on_text)
 
     def stream(
         self,
@@ -72,15 +84,20 @@ class DeviceModel:
     ) -> Iterator[str]:
         """Completes `prompt` piece by piece; see `tfscale.evaluation.generation.stream`.
 
+        The model holds one text at a time: once another call has begun one, asking for the next piece raises
+        `OvertakenError`.
+
         Example:
             for piece in model.stream("def main("):
                 print(piece, end="", flush=True)
         """
-        return stream(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop)
+        # It takes its turn when the first piece is asked for.
+        return stream(Turn(self._turns), self.tokenizer, prompt, max_tokens, sampling, stop)
 
     def suggest(self, text: str, count: int = 3) -> list[Suggestion]:
         """The most likely next words, or endings of the word that the text stops in; see `tfscale.device.suggest`."""
-        return suggest(self.decoder(), self.tokenizer, text, count)
+        with self._turns.lock:
+            return suggest(self.decoder(), self.tokenizer, text, count)
 
     def score(
         self,
@@ -124,13 +141,15 @@ class DeviceModel:
         carries = self.metadata.get("model", {}).get("stateful", False)
         begins = set(stream_starts(len(stream)) if carries else range(0, len(stream), length))
         nll = 0.0
-        for place, (token, target) in enumerate(zip(inputs, stream, strict=True)):
-            if place in begins:
-                self._decoder.reset()
-            nll += float(token_nll(self._decoder.feed([token]), np.array(target)))
-            if progress is not None and ((place + 1) % length == 0 or place + 1 == len(stream)):
-                progress(place + 1, len(stream))
-        self._decoder.reset()
+        with self._turns.lock:
+            decoder = self.decoder()
+            for place, (token, target) in enumerate(zip(inputs, stream, strict=True)):
+                if place in begins:
+                    decoder.reset()
+                nll += float(token_nll(decoder.feed([token]), np.array(target)))
+                if progress is not None and ((place + 1) % length == 0 or place + 1 == len(stream)):
+                    progress(place + 1, len(stream))
+            decoder.reset()
         return Score(nll, len(stream), utf8_bytes)
 
     def bytes_per_token(self) -> int | None:
@@ -154,7 +173,8 @@ class DeviceModel:
             that of reading as many bytes on this machine with one thread, and `bandwidth_bound_tokens_per_second`: no
             decoder that reads every weight for every token is faster on one core.
         """
-        timing = time_decoder(self._decoder, self._decoder.vocabulary_size, tokens, repeats, prompt_tokens)
+        with self._turns.lock:
+            timing = time_decoder(self.decoder(), self._decoder.vocabulary_size, tokens, repeats, prompt_tokens)
         peak = peak_rss_bytes()  # Without what is read below to learn the memory's speed.
         read = self.bytes_per_token()
         bandwidth = None if read is None else read_bandwidth(read)
