@@ -126,6 +126,10 @@ def test_mistakes():
         distill(model, build_network(TransformerConfig(vocabulary_size=49, sequence_length=12)))
     with pytest.raises(ConfigError, match="distill.weight=1.5 is out of range"):
         distill(model, build_network(CONFIGS["transformer"]), weight=1.5)
+    inputs = keras.Input((None,), dtype="int32")
+    softmax = keras.layers.Dense(50, "softmax")(keras.layers.Embedding(50, 8)(inputs))
+    with pytest.raises(ConfigError, match="model 'teacher' ends in softmax: it gives probabilities"):
+        distill(model, keras.Model(inputs, softmax, name="teacher"))
     with pytest.raises(ConfigError, match="no weight of .* is quantized by int8"):
         quantize_aware(LanguageModel(keras.Sequential([keras.Input((4,)), keras.layers.Rescaling(2.0)])), "int8")
     model.compile("sgd")

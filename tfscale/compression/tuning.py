@@ -11,6 +11,7 @@ from tfscale.config import ModelConfig, TrainConfig, TransformerConfig
 from tfscale.data.manifest import Manifest
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.models import Network, build_network
+from tfscale.models.outputs import check_logits, probe_ids
 from tfscale.models.weight_formats import weight_formats
 from tfscale.training.distillation import Teacher
 from tfscale.training.language_model import LanguageModel
@@ -63,7 +64,8 @@ def distill(model: LanguageModel, teacher: keras.Model, weight: float = 0.5, tem
         temperature: divides the logits of both.
 
     Raises:
-        ConfigError: the model is compiled already or on parameter servers, another vocabulary, a value out of range.
+        ConfigError: the model is compiled already or on parameter servers, another vocabulary, a value out of range, or
+            a teacher that gives no logits of the next token, such as one that ends in softmax.
 
     Example:
         with strategy.scope():
@@ -73,6 +75,7 @@ def distill(model: LanguageModel, teacher: keras.Model, weight: float = 0.5, tem
     """
     _check_before_compile(model, "distill")
     lesson = Teacher(teacher, weight, temperature)
+    check_logits(teacher, probe_ids(teacher))
     lesson.check_fits(model.network)
     model.teacher = lesson
 
