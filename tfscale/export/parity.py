@@ -24,7 +24,7 @@ from tfscale.errors import ExportError
 from tfscale.evaluation.keras_decoder import KerasDecoder
 from tfscale.export.flatbuffer import operations
 from tfscale.export.limits import LIMITS, Checks, Limits
-from tfscale.export.tflite import silence, smallest_bytes
+from tfscale.export.tflite import silence
 from tfscale.models import Network, build_network
 from tfscale.models.decoding import CachedModel
 from tfscale.models.weight_formats import store, stored_bytes, weight_formats
@@ -71,9 +71,7 @@ def check_parity(
     as_it_is = quantize == "none" or limits is not None
     windows = exact if as_it_is else Windows(rounded_copy(network, quantize), stream, tokenizer.end_id)
     checks = Checks()
-    # What the converter rounds, and what it leaves as it is because it is small, is not known beforehand.
-    most = stored_bytes(network, quantize if limits is None or quantize == "float16" else "none")
-    least = stored_bytes(network, quantize) if limits is None else smallest_bytes(network.weights, quantize)
+    most = least = stored_bytes(network, quantize)
     limits = limits or LIMITS[quantize]
     speed: dict[str, Any] = {}
     completions = {}
