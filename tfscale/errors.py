@@ -44,6 +44,10 @@ class PromptError(TfscaleError):
     """A prompt that cannot be completed: empty where that is not allowed, or longer than the context."""
 
 
+class OvertakenError(TfscaleError):
+    """A text that cannot go on, because another one was begun on the same loaded model."""
+
+
 class ExportError(TfscaleError):
     """An export that cannot be made, or a file that fails its parity check."""
 

@@ -5,13 +5,14 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from tfscale.config import SamplingConfig
 from tfscale.device import load
-from tfscale.errors import ConfigError, DataError, ExportError, PromptError, TokenizerError
+from tfscale.errors import ConfigError, DataError, ExportError, OvertakenError, PromptError, TokenizerError
 from tfscale.text.tokenizers import train_tokenizer
 
 CONTEXT = 19
@@ -273,3 +274,47 @@ def test_sentencepiece_model_on_the_device_streams_whole_characters(make_export)
     assert "".join(pieces) == result.text == tokenizer.decode(result.tokens)
     score = model.score("the cat 😀")
     assert (score.tokens, score.utf8_bytes) == (len(tokenizer.encode("the cat 😀")) + 1, 12)
+
+
+PROMPTS = ("def", "im", "x = ", "The")
+
+
+def test_a_stream_that_was_overtaken_raises(exported):
+    model = load(exported.directory)
+    right = [model.generate(prompt, 9).text for prompt in PROMPTS[:2]]
+    first, second = (model.stream(prompt, 9) for prompt in PROMPTS[:2])
+    started = next(first)  # `second` has not begun, and does not disturb
+    assert right[0].startswith(started + next(first))
+    pieces = [next(second)]
+    with pytest.raises(OvertakenError, match="another text was begun on this model, which holds one at a time"):
+        next(first)
+    assert "".join(pieces + list(second)) == right[1]
+
+
+@pytest.mark.parametrize("other", [lambda m: m.generate("im", 3), lambda m: m.score("im"), lambda m: m.suggest("im"),
+                                   lambda m: m.decoder(), lambda m: m.benchmark(2, 1, 2)])  # fmt: skip
+def test_every_call_overtakes_a_stream_and_a_decoder(exported, other):
+    model = load(exported.directory)
+    pieces = model.stream("def", 9)
+    next(pieces)
+    other(model)
+    with pytest.raises(OvertakenError):
+        next(pieces)
+    decoder = model.decoder()
+    decoder.feed([1])
+    other(model)
+    for call in (lambda: decoder.feed([2]), lambda: decoder.mark(), lambda: decoder.back_to(None)):
+        with pytest.raises(OvertakenError):
+            call()
+    decoder.reset()
+    assert decoder.feed([1]).shape == (257,) and decoder.vocabulary_size == 257
+
+
+def test_threads_wait_for_each_other(exported):
+    model = load(exported.directory)
+    right = [model.generate(prompt, 9).text for prompt in PROMPTS]
+    scores = [model.score(prompt).nll for prompt in PROMPTS]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda prompt: model.generate(prompt, 9).text, PROMPTS * 4))
+        scored = list(pool.map(lambda prompt: model.score(prompt).nll, PROMPTS * 4))
+    assert found == right * 4 and scored == scores * 4

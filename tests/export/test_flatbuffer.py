@@ -7,12 +7,8 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.errors import ExportError
-from tfscale.export.flatbuffer import (
-    look_up_embeddings,
-    operations,
-    refuse_custom_operations,
-    share_quantization_parameters,
-)
+from tfscale.export.flatbuffer import operations, refuse_custom_operations
+from tfscale.export.rounding import look_up_embeddings, share_quantization_parameters
 from tfscale.export.tflite import silence
 
 TABLE = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
@@ -54,9 +50,16 @@ def test_gather_becomes_embedding_lookup_with_the_same_result(lookup_file):
     np.testing.assert_array_equal(run(content, ids), TABLE[ids] * 2)
 
 
-def test_gather_of_two_dimensional_ids_is_left_alone():
-    content = convert(lambda ids: tf.gather(TABLE, ids), tf.TensorSpec((1, 3), tf.int32))
-    assert list(operations(look_up_embeddings(content)).values()) == [{"GATHER": 1}]
+def test_ids_of_two_dimensions_are_laid_out_in_one():
+    content = look_up_embeddings(convert(lambda ids: tf.gather(TABLE, ids) * 2.0, tf.TensorSpec((2, 3), tf.int32)))
+    assert list(operations(content).values()) == [{"EMBEDDING_LOOKUP": 1, "MUL": 1, "RESHAPE": 2}]
+    ids = np.array([[299, 0, 7], [7, 7, 1]], np.int32)
+    np.testing.assert_array_equal(run(content, ids), TABLE[ids] * 2)
+
+
+def test_rows_that_are_computed_are_gathered():
+    content = convert(lambda ids: tf.gather(tf.gather(TABLE, ids, axis=1), [1, 2]), tf.TensorSpec((3,), tf.int32))
+    assert "EMBEDDING_LOOKUP" not in list(operations(look_up_embeddings(content)).values())[0]
 
 
 def test_large_constants_are_aligned_and_survive(lookup_file):

@@ -28,6 +28,9 @@ CONFIGS = {
     "transformer": TransformerConfig(
         vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, dropout=0.1
     ),
+    "transformer_scaled": TransformerConfig(
+        vocabulary_size=29, sequence_length=12, hidden_dim=12, num_layers=2, num_heads=3, scale_embeddings=True
+    ),
     "transformer_untied_bias": TransformerConfig(
         vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=2, feed_forward_dim=24,
         use_bias=True, tie_embeddings=False,
@@ -102,7 +105,9 @@ def product(before, layer):
     return kernel if before is None else np.asarray(before.kernel, np.float64) @ kernel
 
 
-@pytest.mark.parametrize("name", ["transformer", "transformer_untied_bias", "transformer_heads_and_ranks", "bert"])
+@pytest.mark.parametrize(
+    "name", ["transformer", "transformer_untied_bias", "transformer_heads_and_ranks", "transformer_scaled", "bert"]
+)
 def test_transformer_equals_numpy_reference(name):
     config = CONFIGS[name]
     network = randomized(config)
@@ -129,6 +134,8 @@ def test_transformer_equals_numpy_reference(name):
         w["tokens"] = np.asarray(network.token_embedding.embeddings, np.float64) @ np.asarray(network.widen.kernel)
         w["softmax"] = np.asarray(network.narrow.kernel, np.float64) @ tied
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
+    if config.scale_embeddings:
+        w["tokens"] = w["tokens"] * np.sqrt(config.hidden_dim)
     bert = config.family == "bert"
     rows = [transformer(w, row, config.num_layers, config.num_heads, both_sides=bert) for row in ids()]
     expected = np.stack(rows)

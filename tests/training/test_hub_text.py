@@ -135,13 +135,14 @@ def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
         assert PROMPT + generate(decoder, ended, PROMPT, count).text != expected
 
     import time
-    t=time.process_time()
+
+    t = time.process_time()
     formats = ["tflite", *(["litertlm"] if 1 or name in BUNDLED else [])]
     for format in formats:
         folder = str(tmp_path / format)
         tfscale.export(run, output=folder, format=format, prefill_lengths=[8], parity_tokens=16)
         assert PROMPT + tfscale.generate(folder, prompt=PROMPT, max_tokens=count).text == expected
-        print(format, time.process_time()-t)
+        print(format, time.process_time() - t)
     info = json.loads((tmp_path / "tflite" / "model.json").read_text())
     assert info["stop_ids"] == list(tokenizer.stop_ids) and info["start_id"] == tokenizer.start_id
     print(info, (tmp_path / "tflite" / "README.md").read_text()[:1500])

@@ -1,6 +1,5 @@
 """`tfscale export`: a run to a file for the device."""
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -43,20 +42,9 @@ def run(options: Namespace) -> dict[str, Any]:
         print(stage, file=sys.stderr)
 
     load_tensorflow()
-    if os.path.isfile(os.path.join(options.run_dir, "model.ngram")):
-        from tfscale.device import load
-        from tfscale.export.ngram import export_ngram
+    from tfscale.export.targets import export_folder
 
-        return export_ngram(load(options.run_dir), config, note)
-    if os.path.isfile(os.path.join(options.run_dir, "task.json")):
-        from tfscale.export.task import export_task
-        from tfscale.tasks.model import load_task
-
-        return export_task(load_task(options.run_dir), config, note)
-    from tfscale.export.export import export_run
-    from tfscale.training.run_folder import load_run
-
-    return export_run(load_run(options.run_dir), config, progress=note)
+    return export_folder(options.run_dir, config, note)
 
 
 def show(result: dict[str, Any]) -> None:

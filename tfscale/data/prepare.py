@@ -205,7 +205,12 @@ def _train(config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show
         sentencepiece_model=config.sentencepiece_model,
         word_segmenter=config.word_segmenter,
     )
-    if show and not config.vocabulary_size and tokenizer.vocabulary_size < AUTOMATIC_SIZE and config.tokenizer != "byte":
+    if (
+        show
+        and not config.vocabulary_size
+        and tokenizer.vocabulary_size < AUTOMATIC_SIZE
+        and config.tokenizer != "byte"
+    ):
         note(f"a vocabulary of {tokenizer.vocabulary_size:,} entries, because the text supports no {AUTOMATIC_SIZE:,}")
     return tokenizer
 

@@ -1,6 +1,7 @@
 """Runs a `.litertlm` bundle by LiteRT-LM's own runtime, `litert-lm-api`."""
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ class BundleModel:
         except ImportError as error:
             raise ExportError(f"{path} runs by LiteRT-LM: pip install litert-lm-api") from error
         self.path, self._api = path, litert_lm
+        self._lock = threading.RLock()
         litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
         try:
             # Without ":nocache" a cache file would appear beside the bundle.
@@ -87,6 +89,17 @@ class BundleModel:
                 f"the prompt has {len(ids)} tokens; the model's context of {self.context_length} takes at "
                 f"most {self.context_length - 1 - len(self._start)} here"
             )
+        with self._lock:
+            pieces, counted = self._complete(prompt, config, max_tokens, on_text)
+        drawn, rate = counted.last_decode_token_count, counted.last_decode_tokens_per_second
+        full = prompt_tokens + drawn >= self.context_length
+        ended = "length" if drawn >= max_tokens else "context" if full else "end"
+        return Generation("".join(pieces), prompt_tokens, [], rate if drawn else None, ended, drawn)
+
+    def _complete(
+        self, prompt: str, config: Any, max_tokens: int, on_text: Callable[[str], None] | None
+    ) -> tuple[list[str], Any]:
+        """The pieces of a completion in a session of its own, and the engine's counts."""
         session = self._engine.create_session(
             apply_prompt_template=False, sampler_config=config, max_output_tokens=max_tokens
         )
@@ -98,15 +111,11 @@ class BundleModel:
                 if on_text is not None and response.texts:
                     on_text(response.texts[0])
             # How the engine cut its own text is not told, and the text cut anew may have other tokens: it counts them.
-            counted = session.get_benchmark_info()
+            return pieces, session.get_benchmark_info()
         except RuntimeError as error:
             raise PromptError(f"LiteRT-LM refuses the prompt: {str(error).splitlines()[0]}") from error
         finally:
             session.close()
-        drawn, rate = counted.last_decode_token_count, counted.last_decode_tokens_per_second
-        full = prompt_tokens + drawn >= self.context_length
-        ended = "length" if drawn >= max_tokens else "context" if full else "end"
-        return Generation("".join(pieces), prompt_tokens, [], rate if drawn else None, ended, drawn)
 
     def _check_special(self, prompt: str, ids: list[int], parse_special: bool) -> None:
         """Refuses a prompt whose special tokens the bundle's tokenizer does not read as they are meant."""

@@ -19,6 +19,7 @@ from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.scorer import ScoringModel
 from tfscale.device.suggest import Suggestion, suggest
 from tfscale.device.task import DeviceTask, DeviceWriter
+from tfscale.device.turns import Turn, Turns
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
 from tfscale.evaluation.generation import Generation, generate, stream
 from tfscale.fields import check_fields
@@ -62,7 +63,11 @@ class Description:
 
 
 class DeviceModel:
-    """An exported model with its tokenizer; made by `load`."""
+    """An exported model with its tokenizer; made by `load`.
+
+    It holds one text at a time. Calls from several threads wait for each other; a stream or a decoder that another call
+    overtook raises `OvertakenError`. Texts that shall be written side by side need a model each.
+    """
 
     def __init__(self, path: str, decoder: Any, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int):
         self.path = path
@@ -74,6 +79,7 @@ class DeviceModel:
         self.threads = threads
         """CPU threads of the runtime."""
         self._decoder = decoder
+        self._turns = Turns(decoder)
 
     @property
     def sequence_length(self) -> int | None:
@@ -81,9 +87,11 @@ class DeviceModel:
         return self.metadata.get("model", {}).get("sequence_length") or self._decoder.context_length
 
     def decoder(self) -> Any:
-        """The decoder, reset. There is one per loaded model: it holds one sequence at a time."""
-        self._decoder.reset()
-        return self._decoder
+        """The decoder, reset. There is one per loaded model, which holds one sequence at a time.
+
+        Its `feed` raises `OvertakenError` once another text was begun on this model.
+        """
+        return self._turns.take()
 
     def generate(
         self,
@@ -94,8 +102,12 @@ class DeviceModel:
         on_text: Callable[[str], None] | None = None,
         parse_special: bool = False,
     ) -> Generation:
-        """Completes `prompt`; see `tfscale.evaluation.generation.generate`."""
-        return generate(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, on_text, parse_special)
+        """Completes `prompt`; see `tfscale.evaluation.generation.generate`.
+
+        Other threads wait until it is done.
+        """
+        with self._turns.lock:
+            return generate(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, on_text, parse_special)
 
     def stream(
         self,
@@ -107,15 +119,20 @@ class DeviceModel:
     ) -> Iterator[str]:
         """Completes `prompt` piece by piece; see `tfscale.evaluation.generation.stream`.
 
+        The model holds one text at a time: once another call has begun one, asking for the next piece raises
+        `OvertakenError`.
+
         Example:
             for piece in model.stream("def main("):
                 print(piece, end="", flush=True)
         """
-        return stream(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, parse_special)
+        # It takes its turn when the first piece is asked for.
+        return stream(Turn(self._turns), self.tokenizer, prompt, max_tokens, sampling, stop, parse_special)
 
     def suggest(self, text: str, count: int = 3) -> list[Suggestion]:
         """The most likely next words, or endings of the word that the text stops in; see `tfscale.device.suggest`."""
-        return suggest(self.decoder(), self.tokenizer, text, count)
+        with self._turns.lock:
+            return suggest(self.decoder(), self.tokenizer, text, count)
 
     def score(
         self,
@@ -156,13 +173,15 @@ class DeviceModel:
         carries = self.metadata.get("model", {}).get("stateful", False)
         begins = set(stream_starts(len(stream)) if carries else range(0, len(stream), length))
         nll = 0.0
-        for place, (token, target) in enumerate(zip(inputs, stream, strict=True)):
-            if place in begins:
-                self._decoder.reset()
-            nll += float(token_nll(self._decoder.feed([token]), np.array(target)))
-            if progress is not None and ((place + 1) % length == 0 or place + 1 == len(stream)):
-                progress(place + 1, len(stream))
-        self._decoder.reset()
+        with self._turns.lock:
+            decoder = self.decoder()
+            for place, (token, target) in enumerate(zip(inputs, stream, strict=True)):
+                if place in begins:
+                    decoder.reset()
+                nll += float(token_nll(decoder.feed([token]), np.array(target)))
+                if progress is not None and ((place + 1) % length == 0 or place + 1 == len(stream)):
+                    progress(place + 1, len(stream))
+            decoder.reset()
         return Score(nll, len(stream)).of(known)
 
     def bytes_per_token(self) -> int | None:
@@ -186,7 +205,8 @@ class DeviceModel:
             that of reading as many bytes on this machine with one thread, and `bandwidth_bound_tokens_per_second`: no
             decoder that reads every weight for every token is faster on one core.
         """
-        timing = time_decoder(self._decoder, self._decoder.vocabulary_size, tokens, repeats, prompt_tokens)
+        with self._turns.lock:
+            timing = time_decoder(self.decoder(), self._decoder.vocabulary_size, tokens, repeats, prompt_tokens)
         peak = peak_rss_bytes()  # Without what is read below to learn the memory's speed.
         read = self.bytes_per_token()
         bandwidth = None if read is None else read_bandwidth(read)

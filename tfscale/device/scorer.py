@@ -3,8 +3,9 @@
 Shapes: T tokens of a window, V vocabulary.
 """
 
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -38,14 +39,16 @@ class ScoreSignature:
                 f"{path} does not score: its signatures are {signatures}, expected score(tokens) -> logits"
             )
         self._runner = self._interpreter.get_signature_runner("score")
+        self._lock = threading.Lock()
         self.sequence_length = int(self._runner.get_input_details()["tokens"]["shape"][1])
         self.classes = int(self._runner.get_output_details()["logits"]["shape"][-1])
 
     def __call__(self, tokens: np.ndarray) -> np.ndarray:
         """Logits (P, C) of tokens (T,)."""
-        # A fused LSTM keeps its state in the file's variables from one call to the next.
-        self._interpreter.reset_all_variables()
-        return self._runner(tokens=np.asarray(tokens, np.int32)[None])["logits"][0]
+        with self._lock:
+            # A fused LSTM keeps its state in the file's variables from one call to the next.
+            self._interpreter.reset_all_variables()
+            return self._runner(tokens=np.asarray(tokens, np.int32)[None])["logits"][0]
 
 
 class ScoringModel:
@@ -73,6 +76,15 @@ class ScoringModel:
                 f"{path} has {self.vocabulary_size} tokens, and the end token in its description is "
                 f"{metadata.get('end_id')!r}"
             )
+
+    def generate(self, *_: Any, **__: Any) -> NoReturn:
+        """Raises a ConfigError: the file reads whole windows and has no call for the next token."""
+        raise ConfigError(
+            f"{self.path} scores texts and does not write them; tfscale.export_keras writes a file that generates for "
+            "models whose attention keeps a key-value cache"
+        )
+
+    stream = generate
 
     def logits(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Logits (n, V) float32 after each of n ids, 1 <= n <= T; start tokens fill the window up."""

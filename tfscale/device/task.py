@@ -1,5 +1,6 @@
 """A model of a task on the device: labels, tags, answers and texts by an exported file."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ class _TaskFile(TaskPredictor):
         config, encoder = read_task(metadata, tokenizer, f"the description of {path}", ExportError)
         super().__init__(encoder, config)
         self._file = self.runner(path, threads, xnnpack)
+        self._lock = threading.RLock()
         self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
 
 
@@ -69,19 +71,22 @@ class DeviceWriter(_TaskFile):
         encoder, rows = self.encoder, []
         for row in ids:
             start = encoder.start_of(row)
-            self._read(row, start)
             found = np.zeros((encoder.sequence_length - encoder.first_logit, self._file.vocabulary_size), np.float32)
-            for place in range(start, start + encoder.target_length):
-                found[place - encoder.first_logit] = self._file.feed([row[place]])
+            with self._lock:
+                self._read(row, start)
+                for place in range(start, start + encoder.target_length):
+                    found[place - encoder.first_logit] = self._file.feed([row[place]])
             rows.append(found)
         return np.stack(rows)
 
     def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
         """The tokens after the places (N,) of rows (N, T), one row after the other."""
         written = []
+        end_id = self.tokenizer.end_id
         for row, start in zip(ids, starts, strict=True):
-            self._read(row, start)
-            written.append(beam_search(self._step(beams), beams, self.encoder.target_length, self.tokenizer.end_id))
+            with self._lock:
+                self._read(row, start)
+                written.append(beam_search(self._step(beams), beams, self.encoder.target_length, end_id))
         return written
 
     def _step(self, beams: int) -> Any:

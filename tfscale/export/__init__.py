@@ -17,10 +17,10 @@ class _Export(types.ModuleType):
     def __call__(
         self, run_dir: str, *, output: str, progress: Callable[[str], None] | None = None, **options: Any
     ) -> dict[str, Any]:
-        """Writes a run as a file for the device and returns its parity report.
+        """Writes a run or a task as a file for the device and returns its parity report.
 
         Args:
-            run_dir: run folder that `train` wrote.
+            run_dir: folder that `train`, `train_ngram` or `finetune` wrote.
             output: export folder to write.
             progress: receives the name of each stage.
             **options: the other fields of `ExportConfig`, such as quantize="int8".
@@ -28,11 +28,9 @@ class _Export(types.ModuleType):
         Raises:
             ExportError: the file fails its parity check; nothing is written.
         """
-        config = make_config(ExportConfig, {"output": output, **options})
-        from tfscale.export.export import export_run
-        from tfscale.training.run_folder import load_run
+        from tfscale.export.targets import export_folder
 
-        return export_run(load_run(run_dir), config, progress=progress)
+        return export_folder(run_dir, make_config(ExportConfig, {"output": output, **options}), progress)
 
 
 sys.modules[__name__].__class__ = _Export

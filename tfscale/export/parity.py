@@ -24,7 +24,7 @@ from tfscale.errors import ExportError
 from tfscale.evaluation.keras_decoder import KerasDecoder
 from tfscale.export.flatbuffer import operations
 from tfscale.export.limits import LIMITS, Checks, Limits
-from tfscale.export.tflite import silence, smallest_bytes
+from tfscale.export.tflite import silence
 from tfscale.models import Network, build_network
 from tfscale.models.decoding import CachedModel
 from tfscale.models.weight_formats import store, stored_bytes, weight_formats
@@ -73,9 +73,7 @@ def check_parity(
     if not as_it_is:
         windows = Windows(rounded_copy(network, quantize), stream, tokenizer.end_id, tokenizer.start_id)
     checks = Checks()
-    # What the converter rounds, and what it leaves as it is because it is small, is not known beforehand.
-    most = stored_bytes(network, quantize if limits is None or quantize == "float16" else "none")
-    least = stored_bytes(network, quantize) if limits is None else smallest_bytes(network.weights, quantize)
+    most = least = stored_bytes(network, quantize)
     limits = limits or LIMITS[quantize]
     speed: dict[str, Any] = {}
     completions = {}
@@ -170,9 +168,7 @@ class Windows:
         start_id: what is read in its place; None for the end token itself.
     """
 
-    def __init__(
-        self, reference: Network | CachedModel, stream: np.ndarray, end_id: int, start_id: int | None = None
-    ):
+    def __init__(self, reference: Network | CachedModel, stream: np.ndarray, end_id: int, start_id: int | None = None):
         self.reference = reference
         inputs, targets, weights = text_windows(stream, reference.config.sequence_length, end_id, start_id)
         counts = (weights > 0).sum(axis=1)

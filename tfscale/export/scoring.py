@@ -31,6 +31,7 @@ from tfscale.export.short_readme import scoring_readme
 from tfscale.export.tflite import convert_other, silence
 from tfscale.files import atomic_directory, atomic_write, claim_export, sha256_file, write_json
 from tfscale.models.decoding import CachedModel, cached_model
+from tfscale.models.weight_formats import fuses
 from tfscale.options import checks_arguments
 from tfscale.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
@@ -188,7 +189,7 @@ def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
     """Lets each LSTM layer of a network compute by a twin in tf_keras for the block; yields how many do.
 
     A layer keeps its own loop if it carries state, starts from one, gives one, is masked, or has activations of its
-    own: the fused operation knows none of these.
+    own: the fused operation knows none of these (`tfscale.models.weight_formats.fuses`).
 
     Args:
         network: its LSTM layers, those inside `Bidirectional` too, are left as they are after the block.
@@ -198,13 +199,9 @@ def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
 
     twins = []
     for layer in network._flatten_layers():
-        if not isinstance(layer, keras.layers.LSTM) or layer.stateful or not layer.use_bias or layer.unroll:
-            continue
-        if layer.return_state:
+        if not fuses(layer):
             continue
         cell = layer.cell
-        if cell.activation is not keras.activations.tanh or cell.recurrent_activation is not keras.activations.sigmoid:
-            continue
         twin = tf_keras.layers.LSTM(
             cell.units,
             return_sequences=layer.return_sequences,
@@ -235,7 +232,12 @@ def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
 
 
 def check_scoring(
-    network: keras.Model, path: str, held_out: Sequence[int], length: int, end_id: int, start_id: int,
+    network: keras.Model,
+    path: str,
+    held_out: Sequence[int],
+    length: int,
+    end_id: int,
+    start_id: int,
     quantize: Quantization,
 ) -> dict[str, Any]:
     """Compares a scoring file with its network, with XNNPACK's kernels and without.

@@ -15,30 +15,18 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfscale.config import Quantization
 from tfscale.errors import ExportError
-from tfscale.export.flatbuffer import (
-    look_up_embeddings,
-    mark_products,
-    raise_zero_scales,
-    refuse_custom_operations,
-    share_quantization_parameters,
-)
+from tfscale.export.flatbuffer import refuse_custom_operations
+from tfscale.export.rounding import round_weights
 from tfscale.models import Network
 from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.decoding import CachedModel
-from tfscale.models.weight_formats import BLOCKS, stored_bytes
+from tfscale.models.weight_formats import stored_bytes
 from tfscale.scratch import scratch_folder
 
-_IN_INT4: dict[Quantization, dict[str, str]] = {
-    "int8": {},
-    "int4": {"FULLY_CONNECTED": "matrix/"},
-    "int4_all": {"FULLY_CONNECTED": "", "EMBEDDING_LOOKUP": ""},
-}
-"""Which operations' weights are in int4, and how the names that `mark_products` gave go on; the rest is int8."""
 _SMALLEST = 0.9
 """A file below this fraction of its weights' bytes has lost some of them; what quantizes better does not exist."""
 
@@ -89,8 +77,8 @@ def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> 
         content = _to_tflite(network, functions, "float16" if quantize == "float16" else "none")
         refuse_custom_operations(content)
         check_weights_present(content, stored_bytes(network, "float16" if quantize == "float16" else "none"))
-        if quantize in _IN_INT4:
-            content = _quantize(content, quantize)
+        if quantize not in ("none", "float16"):
+            content = round_weights(content, quantize)
             check_weights_present(content, stored_bytes(network, quantize))
     return content
 
@@ -142,32 +130,25 @@ def _signature(network: Any, length: int, with_logits: bool) -> tf.types.experim
     return tf.function(step).get_concrete_function(**spec)
 
 
-def smallest_bytes(weights: Sequence[Any], quantize: Quantization) -> int:
-    """Bytes of weights of which the converter stores all in the recipe's type, "none", "float16" or "int8".
-
-    It leaves matrices below 1,024 weights in float32; nothing is ever smaller than this.
-    """
-    bits = {"none": 32, "float16": 16, "int8": 8}[quantize]
-    return sum(int(np.prod(weight.shape)) * bits // 8 for weight in weights)
-
-
 def convert_other(network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None) -> bytes:
-    """The file of a network that is not of `tfscale.models`, quantized by TensorFlow's converter.
+    """The file of a network that is not of `tfscale.models`.
+
+    What it needs of the weights is known to the converter alone: it folds what is constant, such as the part of a
+    position table that a window reads. That nothing is lost shows in the logits.
 
     Args:
-        network: has the weights; `read_weights` are those that the functions read, if they are not all.
+        network: has the weights.
         functions: concrete functions by the name of their signature.
-        quantize: "none", "float16" or "int8", the converter's dynamic range.
+        quantize: "none", "float16" or "int8", as for `export_tflite`.
         module: has other variables that the functions read.
 
     Raises:
-        ExportError: TFLite has no built-in operation for a part of the network, or the file lacks weights.
+        ExportError: TFLite has no built-in operation for a part of the network.
     """
     with silence():
-        content = _to_tflite(network, functions, quantize, module)
-    refuse_custom_operations(content)
-    check_weights_present(content, smallest_bytes(getattr(network, "read_weights", network.weights), quantize))
-    return content
+        content = _to_tflite(network, functions, "float16" if quantize == "float16" else "none", module)
+        refuse_custom_operations(content)
+        return round_weights(content, quantize) if quantize == "int8" else content
 
 
 def _to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None) -> bytes:
@@ -181,9 +162,8 @@ def _to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf
         # Otherwise the scale of the last normalization is multiplied into the output projection, and a table that is
         # also the embedding is stored twice.
         converter._experimental_disable_fuse_mul_and_fc = True
-        if quantize != "none":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantize == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
         try:
             return converter.convert()
@@ -199,24 +179,6 @@ def reason(message: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     named = [line for line in lines if line.startswith(("TF Select ops:", "Custom ops:", "Flex ops:"))]
     return "; ".join(named) or (lines[0] if lines else "no reason given")
-
-
-def _quantize(content: bytes, quantize: Quantization) -> bytes:
-    from litert_quantizer import quantizer, recipe
-    from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
-
-    worker = quantizer.Quantizer(mark_products(look_up_embeddings(content)))
-    worker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-    for block in BLOCKS:
-        for operation, names in _IN_INT4[quantize].items():
-            worker.add_dynamic_config(
-                regex=f"^blocks{block}/{names}", operation_name=TFLOperationName(operation), num_bits=4,
-                granularity=QuantGranularity(f"BLOCKWISE_{block}"),
-            )  # fmt: skip
-    with np.errstate(invalid="ignore"):  # Blocks of zeros are divided by their scale of zero.
-        result = worker.quantize(enable_progress_bar=False, enable_progress_report=False)
-    content = bytes(result.quantized_model)
-    return share_quantization_parameters(content if quantize == "int8" else raise_zero_scales(content))
 
 
 _ONE_AT_A_TIME = threading.RLock()

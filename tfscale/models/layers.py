@@ -29,6 +29,9 @@ def normal_initializers(seed: int, stddev: float = 0.02) -> Iterator[keras.initi
 class PositionEmbedding(keras.layers.Layer):
     """Adds a learned vector per position: (B, T, D) -> (B, T, D), T at most `context_length`."""
 
+    looked_up = True
+    """Decoding looks its rows up by position, so that files of it have a scale per row."""
+
     def __init__(self, context_length: int, initializer: keras.initializers.Initializer | str = "zeros", **kwargs):
         super().__init__(**kwargs)
         self.context_length = context_length

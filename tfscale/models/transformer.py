@@ -207,4 +207,10 @@ def _of_vocabulary(logits: Any, config: TransformerConfig) -> Any:
 
 def scaled(embedded: Any, config: TransformerConfig) -> Any:
     """Embedded tokens as the first block reads them, before positions are added."""
-    return embedded * config.hidden_dim**0.5 if config.scale_embeddings else embedded
+    if not config.scale_embeddings:
+        return embedded
+    factor = config.hidden_dim**0.5
+    if isinstance(embedded, keras.KerasTensor):
+        # Keras marks the product of a symbolic tensor and a number as sparse, which no layer after it takes.
+        return keras.layers.Rescaling(factor, dtype=embedded.dtype)(embedded)
+    return embedded * factor

@@ -1,7 +1,9 @@
 """How each weight of a network is stored in a file of each recipe; the exporter writes it, fine-tuning imitates it.
 
-Matrices of dense and recurrent layers have a scale per output (int8) or per block of 64 or 32 weights of it (int4).
-Embedding tables have a scale per row. Vectors stay float32. A table that is also the output projection is one table.
+Kernels of dense, einsum, convolution and recurrent layers have a scale per output (int8) or per block of 64 or 32
+weights of it (int4). Embedding tables have a scale per row. An LSTM that reads a whole window in one fused operation
+has a scale per gate, which is all that the operation takes. Vectors stay float32. A table that is also the output
+projection is one table.
 
 Shapes: D inputs of a matrix, F outputs, V rows of a table.
 """
@@ -27,12 +29,14 @@ class WeightFormat:
     """How the numbers of a weight are stored.
 
     `bits` are 32, 16, 8 or 4. `block` is the number of weights that share a scale, along `axis`; 0 for all along it.
-    `axis` is the one over which a product sums: 0 of a kernel (D, F), 1 of a table (V, D).
+    `axis` is the one over which a product sums, or the several: 0 of a kernel (D, F), 1 of a table (V, D). With `gates`
+    the last axis is cut into as many equal parts, and all weights of a part share a scale.
     """
 
     bits: Literal[32, 16, 8, 4]
-    axis: int = 0
+    axis: int | tuple[int, ...] = 0
     block: int = 0
+    gates: int = 0
 
     def bytes_of(self, shape: tuple[int, ...]) -> int:
         """Bytes of the numbers and of int4's scales (float16); int8's scales count with the graph."""
@@ -45,10 +49,25 @@ def weight_formats(network: keras.Model, quantize: Quantization) -> dict[str, We
     """The format of each weight that a recipe stores, by the weight's path.
 
     Args:
-        network: any Keras model; weights of layers other than dense, recurrent and embedding layers stay float.
+        network: any Keras model; vectors, and weights of layers that are not named above, stay float.
         quantize: the recipe; see `tfscale.ExportConfig`.
     """
-    return {weight.path: _format(layer, weight, quantize) for layer, weight in _weights(network)}
+    fused: set[int] = set()
+    if not hasattr(network, "cached_step"):  # A network that is read token by token has no fused operation.
+        fused = {id(layer.cell) for layer in network._flatten_layers() if fuses(layer)}
+    return {weight.path: _format(layer, weight, quantize, id(layer) in fused) for layer, weight in _weights(network)}
+
+
+def fuses(layer: Any) -> bool:
+    """Whether a layer is an LSTM that the converter turns into one operation for a whole window.
+
+    The operation knows no state that is carried or given, and no activations but those of the paper. A layer whose
+    input is masked keeps its loop too, which shows when the network is called.
+    """
+    if not isinstance(layer, keras.layers.LSTM) or layer.stateful or layer.unroll or layer.return_state:
+        return False
+    known = (keras.activations.tanh, keras.activations.sigmoid)
+    return layer.use_bias and (layer.cell.activation, layer.cell.recurrent_activation) == known
 
 
 def stored_bytes(network: keras.Model, quantize: Quantization) -> int:
@@ -77,11 +96,14 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     """
     largest = 2.0 ** (form.bits - 1) - 1
     values = tf.stop_gradient(weight)
+    axis: Any = form.axis
     if form.block:
         rows, columns = weight.shape
-        cut = (rows // form.block, form.block, columns) if form.axis == 0 else (rows, columns // form.block, form.block)
-        values = tf.reshape(values, cut)
-    axis = form.axis + bool(form.block)
+        cut = (rows // form.block, form.block, columns) if axis == 0 else (rows, columns // form.block, form.block)
+        values, axis = tf.reshape(values, cut), axis + 1
+    elif form.gates:
+        values = tf.reshape(values, (weight.shape[0], form.gates, weight.shape[1] // form.gates))
+        axis = (0, 2)
     bound = tf.maximum(tf.reduce_max(tf.abs(values), axis=axis, keepdims=True), 1e-9)
     scale = bound / largest
     if form.block:
@@ -112,16 +134,37 @@ def _weights(network: keras.Model) -> list[tuple[Any, keras.Variable]]:
     return [found[id(weight)] for weight in network.weights if id(weight) in found]
 
 
-def _format(layer: Any, weight: keras.Variable, quantize: Quantization) -> WeightFormat:
+def _format(layer: Any, weight: keras.Variable, quantize: Quantization, fused: bool) -> WeightFormat:
     if quantize in ("none", "float16"):
         return WeightFormat(bits=32 if quantize == "none" else 16)
-    # A GRU's bias has two rows, and stays float32 like any other.
-    if len(weight.shape) != 2 or weight.name == "bias":
+    axes = _summed_axes(layer, weight)
+    if axes is None:
         return WeightFormat(bits=32)
-    # Kernels (D, F) sum over D; so does the output half of an untied reversible embedding, (D, V).
-    is_table = weight.name == "embeddings"
-    axis = 1 if is_table else 0
+    if len(axes) > 1 or len(weight.shape) > 2:
+        return WeightFormat(bits=8, axis=axes)
+    if fused:
+        return WeightFormat(bits=8, axis=(0, 1), gates=4)
+    axis, is_table = axes[0], weight.name == "embeddings"
     block = block_of(weight.shape[axis])
     if quantize == "int8" or (is_table and quantize == "int4") or not block:
         return WeightFormat(bits=8, axis=axis)
     return WeightFormat(bits=4, axis=axis, block=block)
+
+
+def _summed_axes(layer: Any, weight: keras.Variable) -> tuple[int, ...] | None:
+    """The axes of a weight that its products sum over; None where it stays float."""
+    rank = len(weight.shape)
+    # A GRU's bias has two rows, and stays float32 like any other.
+    if rank < 2 or weight.name == "bias":
+        return None
+    if weight.name == "embeddings":
+        # Position tables of keras-hub are not looked up by ids: they are cut to the window and added as they are.
+        return (1,) if isinstance(layer, keras.layers.Embedding) or getattr(layer, "looked_up", False) else None
+    if isinstance(layer, keras.layers.EinsumDense):
+        kernel, output = layer.equation.replace(" ", "").split(",")[1].split("->")
+        return tuple(axis for axis, letter in enumerate(kernel) if letter not in output)
+    if rank > 2:
+        convolutions = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+        return tuple(range(rank - 1)) if isinstance(layer, convolutions) else None
+    # Kernels (D, F) sum over D; so does the output half of an untied reversible embedding, (D, V).
+    return (0,)

@@ -75,7 +75,7 @@ def search_run(
     if share > config.steps:
         raise ConfigError(f"candidate_steps={share} is more than steps={config.steps}, which all candidates share")
     manifest = Manifest.load(data, verify="size")
-    split = manifest.split("validation")
+    manifest.split("validation")
     target = None
     if bounds.target_text:
         documents = manifest.how.get("documents", "file")

@@ -72,9 +72,7 @@ class TaskEncoder:
             ids = [start]
             for number, word in enumerate(example.words):
                 cleaned = self.tokenizer.cleaner(word)
-                pieces = (
-                    self.tokenizer.encode_continued(" " + cleaned) if number else self.tokenizer.encode(cleaned)
-                )
+                pieces = self.tokenizer.encode_continued(" " + cleaned) if number else self.tokenizer.encode(cleaned)
                 # A word is told by its first token.
                 places.append(len(ids))
                 ids += pieces or [end]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import tfscale
 import tfscale.models as models
-from tfscale.config import ModelConfig, TrainConfig
+from tfscale.config import ModelConfig, NGramConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors
 from tfscale.data.tokens import split_text
@@ -26,6 +26,7 @@ from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints, assign_arrays, network_state, read_arrays
 from tfscale.training.language_model import LanguageModel
+from tfscale.training.ngram_run import train_ngram
 from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.reading import Reading
 from tfscale.training.recorder import RunRecorder, figures_of
@@ -47,7 +48,7 @@ from tfscale.training.xla import use_xla
 
 @checks_arguments
 def train(
-    model_config: ModelConfig,
+    model_config: ModelConfig | NGramConfig,
     train_config: TrainConfig,
     *,
     data: str,
@@ -60,7 +61,8 @@ def train(
     """Trains a model on a data folder; goes on where it stopped if the run folder has a checkpoint.
 
     Args:
-        model_config: the architecture; a vocabulary size of 0 takes the tokenizer's.
+        model_config: the architecture; a vocabulary size of 0 takes the tokenizer's. N-grams are counted, as by
+            `train_ngram`, and read nothing of `train_config`.
         train_config: batch, optimizer, schedule and so on.
         data: DATA_DIR of `tfscale prepare`.
         output: RUN_DIR to write; absent, empty, or an earlier state of the same run.
@@ -85,6 +87,9 @@ def train(
     Example:
         train(TransformerConfig(hidden_dim=128), TrainConfig(steps=500), data="data", output="run")
     """
+    if isinstance(model_config, NGramConfig):
+        _check_counts(train_config, begin or finish or described)
+        return train_ngram(model_config, data=data, output=output, progress=progress)
     if train_config.strategy in ("auto", "parameter_server") and serves_only():
         # This process has no part in what follows, and perhaps neither the data nor the run folder.
         strategy(train_config.strategy)
@@ -226,6 +231,15 @@ def _figures_before(output: str, recorder: RunRecorder, step: int) -> dict[str, 
     except DataError:  # It is written anew, and must not stop a run that has come to its end.
         summary = {}
     return recorder.earlier if recorder.earlier and summary.get("steps") != step else summary
+
+
+def _check_counts(config: TrainConfig, more: Any) -> None:
+    """Refuses for n-grams what only networks take."""
+    default = dataclasses.asdict(TrainConfig())
+    given = [name for name, value in dataclasses.asdict(config).items() if value != default[name]]
+    if given or more:
+        what = f"train.{given[0]}={getattr(config, given[0])!r} has" if given else "weights to start from have"
+        raise ConfigError(f"n-grams are counted, not trained: {what} no effect on them; leave it out")
 
 
 def _best_weights(recorder: RunRecorder) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -1,0 +1,79 @@
+"""Lends the one decoder of a loaded model to one text at a time.
+
+A decoder holds one sequence: its cache lies in the runtime's buffers. Whoever resets it begins a text of their own,
+and a text that was begun before cannot go on, because its cache is gone.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfscale.errors import OvertakenError
+
+
+class Turns:
+    """The turns of a decoder.
+
+    Args:
+        decoder: implements `tfscale.evaluation.generation.Decoder`.
+
+    Example:
+        turns = Turns(LiteRTDecoder("export/model.tflite"))
+        first, second = turns.take(), turns.take()
+        second.feed([7])
+        first.feed([7])    # OvertakenError
+    """
+
+    def __init__(self, decoder: Any):
+        self.decoder = decoder
+        self.lock = threading.RLock()
+        """Hold it to let no other thread take a turn."""
+        self.current: Turn | None = None
+
+    def take(self) -> "Turn":
+        """A new turn, with the decoder reset."""
+        turn = Turn(self)
+        turn.reset()
+        return turn
+
+
+class Turn:
+    """A decoder that can be used until another turn begins; `reset` begins a new one.
+
+    Sizes, such as `context_length` and `prefill_lengths`, are those of the decoder.
+    """
+
+    def __init__(self, turns: Turns):
+        self._turns = turns
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._turns.decoder, name)
+        return self._guarded(found) if callable(found) else found
+
+    def reset(self) -> None:
+        """Forgets all tokens; turns that were taken before are over."""
+        with self._turns.lock:
+            self._turns.current = self
+            self._turns.decoder.reset()
+
+    def feed(self, ids: Any) -> np.ndarray:
+        """Reads `ids` after those read before in this turn; returns the logits (V,) after the last one.
+
+        Raises:
+            OvertakenError: another text was begun on the same model.
+        """
+        return self._guarded(self._turns.decoder.feed)(ids)
+
+    def _guarded(self, method: Callable) -> Callable:
+        def call(*arguments: Any, **options: Any) -> Any:
+            with self._turns.lock:
+                if self._turns.current is not self:
+                    raise OvertakenError(
+                        "another text was begun on this model, which holds one at a time; finish one before the next, "
+                        "or load the model once for each: tfscale.device.load"
+                    )
+                return method(*arguments, **options)
+
+        return call
