@@ -13,6 +13,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from tfscale.device.operations import OPERATIONS, integers, operation_fault
 from tfscale.errors import ExportError
 
 _LARGEST_TENSOR = 1 << 36
@@ -27,26 +28,6 @@ _BITS = {
 }  # fmt: skip
 """Of a value of each type; those of text and handles have no size of their own."""
 _SIZELESS = {_TYPES.STRING, _TYPES.RESOURCE, _TYPES.VARIANT}
-_OPERATIONS = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-_OPTIONAL_FROM = {
-    "FULLY_CONNECTED": 2, "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "CONV_3D": 2, "TRANSPOSE_CONV": 3,
-    "CONV_3D_TRANSPOSE": 3, "LSTM": 0, "UNIDIRECTIONAL_SEQUENCE_LSTM": 0, "BIDIRECTIONAL_SEQUENCE_LSTM": 0, "SVDF": 0,
-    "BIDIRECTIONAL_SEQUENCE_RNN": 0, "STABLEHLO_COMPOSITE": 0,
-}  # fmt: skip
-"""Operations whose inputs may be left out (-1), and from which input on."""
-_COUNTED = {
-    "SPLIT": ("SplitOptions", "NumSplits", "outputs"),
-    "SPLIT_V": ("SplitVOptions", "NumSplits", "outputs"),
-    "UNPACK": ("UnpackOptions", "Num", "outputs"),
-    "PACK": ("PackOptions", "ValuesCount", "inputs"),
-}
-"""Operations whose options say how many outputs or inputs they have."""
-_CALLS = {
-    "WHILE": ("WhileOptions", "CondSubgraphIndex", "BodySubgraphIndex"),
-    "IF": ("IfOptions", "ThenSubgraphIndex", "ElseSubgraphIndex"),
-    "CALL_ONCE": ("CallOnceOptions", "InitSubgraphIndex"),
-}
-"""Operations that run other subgraphs."""
 
 
 def check_structure(path: str, begin: int = 0, end: int | None = None) -> None:
@@ -122,35 +103,19 @@ class _Structure:
                 yield f"tensor {index}: {fault}"
 
     def _operator_faults(self, graph: Any) -> Iterator[str]:
-        tensors = graph.TensorsLength()
-        for name, read in (("inputs", _integers(graph, "Inputs")), ("outputs", _integers(graph, "Outputs"))):
-            if not all(0 <= tensor < tensors for tensor in read):
-                yield f"{name}: a tensor that does not exist"
+        types = [graph.Tensors(index).Type() for index in range(graph.TensorsLength())]
+        for name in ("Inputs", "Outputs"):
+            if not all(0 <= tensor < len(types) for tensor in integers(graph, name)):
+                yield f"{name.lower()}: a tensor that does not exist"
         for index in range(graph.OperatorsLength()):
             operator = graph.Operators(index)
             if operator.OpcodeIndex() >= self._model.OperatorCodesLength():
                 yield f"operation {index}: there is no code {operator.OpcodeIndex()}"
                 return
             code = self._model.OperatorCodes(operator.OpcodeIndex())
-            name = _OPERATIONS.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "")
-            fault = _argument_fault(name, operator, tensors) or self._option_fault(name, operator)
-            if fault:
+            name = OPERATIONS.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "")
+            if fault := operation_fault(name, operator, types, self._model.SubgraphsLength()):
                 yield f"operation {index} ({name or 'unknown'}): {fault}"
-
-    def _option_fault(self, name: str, operator: Any) -> str | None:
-        if name in _COUNTED:
-            kind, field, what = _COUNTED[name]
-            options = _options(operator, kind)
-            said = getattr(options, field)() if options else 0
-            if said != (there := getattr(operator, f"{what.capitalize()}Length")()):
-                return f"{said} {what} are announced, and it has {there}"
-        if name in _CALLS:
-            kind, *fields = _CALLS[name]
-            options = _options(operator, kind)
-            graphs = self._model.SubgraphsLength()
-            if not options or not all(0 <= getattr(options, field)() < graphs for field in fields):
-                return "it runs a subgraph that does not exist"
-        return None
 
     def _signature_faults(self) -> Iterator[str]:
         model = self._model
@@ -204,28 +169,3 @@ def _quantization_fault(tensor: Any, shape: list[int], tensors: int) -> str | No
     if scales > 1 and not (0 <= dimension < len(shape) and shape[dimension] == scales):
         return f"{scales} scales along dimension {dimension} of shape {shape}"
     return None
-
-
-def _argument_fault(name: str, operator: Any, tensors: int) -> str | None:
-    optional = _OPTIONAL_FROM.get(name, math.inf)
-    for place, tensor in enumerate(_integers(operator, "Inputs")):
-        if not (0 <= tensor < tensors or (tensor == -1 and place >= optional)):
-            return f"input {place} is tensor {tensor} of {tensors}"
-    for kind in ("Outputs", "Intermediates"):
-        if not all(0 <= tensor < tensors for tensor in _integers(operator, kind)):
-            return f"{kind.lower()} that do not exist"
-    return None
-
-
-def _integers(table: Any, name: str) -> list[int]:
-    values = getattr(table, f"{name}AsNumpy")()
-    return [] if isinstance(values, int) else [int(value) for value in values]
-
-
-def _options(operator: Any, kind: str) -> Any:
-    """The options of an operation if they are of this kind; None otherwise."""
-    if operator.BuiltinOptionsType() != getattr(schema.BuiltinOptions, kind) or operator.BuiltinOptions() is None:
-        return None
-    options = getattr(schema, kind)()
-    options.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
-    return options

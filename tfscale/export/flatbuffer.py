@@ -67,7 +67,7 @@ def unclip_lstm(content: bytes) -> bytes:
             options = operator.builtinOptions
             if getattr(options, "cellClip", 0):
                 options.cellClip, found = 0.0, True
-    return write_model(model) if found else content
+    return _write(model) if found else content
 
 
 def look_up_embeddings(content: bytes) -> bytes:
@@ -94,7 +94,7 @@ def look_up_embeddings(content: bytes) -> bytes:
             operator.inputs = [operator.inputs[1], operator.inputs[0]]
             operator.opcodeIndex = len(model.operatorCodes) - 1
             operator.builtinOptionsType, operator.builtinOptions = 0, None
-    return write_model(model)
+    return _write(model)
 
 
 def mark_products(content: bytes) -> bytes:
@@ -126,7 +126,7 @@ def mark_products(content: bytes) -> bytes:
             kind = "table" if weight.buffer in looked_up else "matrix"
             result = subgraph.tensors[operator.outputs[0]]
             result.name = f"blocks{block}/{kind}/{result.name.decode()}".encode()
-    return write_model(model)
+    return _write(model)
 
 
 def share_quantization_parameters(content: bytes) -> bytes:
@@ -144,7 +144,7 @@ def share_quantization_parameters(content: bytes) -> bytes:
                 continue
             key = tuple(_hashable(value) for _, value in sorted(vars(parameters).items()))
             tensor.quantization = shared.setdefault(key, _PackedOnce(parameters))
-    return write_model(model)
+    return _write(model)
 
 
 def _clear_weak_blocks(buffer: Any, block: int) -> None:
@@ -165,7 +165,7 @@ def raise_zero_scales(content: bytes) -> bytes:
                 buffer = model.buffers[subgraph.tensors[details.scales].buffer]
                 scales = np.frombuffer(buffer.data, np.float16)
                 buffer.data = np.maximum(scales, np.float16(SMALLEST_SCALE)).view(np.uint8)
-    return write_model(model)
+    return _write(model)
 
 
 class _PackedOnce:
@@ -198,7 +198,7 @@ def _operation_name(model: ModelT, index: int) -> str:
     return flatbuffer_utils.opcode_to_name(model, index)
 
 
-def write_model(model: ModelT) -> bytes:
+def _write(model: ModelT) -> bytes:
     """The file of `model`, large constants behind the flatbuffer as LiteRT's own quantizer puts them."""
     outside = {}
     for index, buffer in enumerate(model.buffers):
