@@ -54,6 +54,8 @@ def rows(mutations: int = 600, seed: int = 1, families: tuple[str, ...] = _FAMIL
 def _fuzz(folder: Path, mutations: int, seed: int) -> dict[str, Any]:
     from ai_edge_litert.tools import flatbuffer_utils
 
+    import tfscale.device  # noqa: F401 - the children have it then
+
     draw = random.Random(seed)
     whole = (folder / "model.tflite").read_bytes()
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(whole))
@@ -90,14 +92,14 @@ def _replace(folder: Path, content: bytes) -> None:
 
 def _mutate(model: Any, draw: random.Random) -> tuple[str, bytes]:
     """A copy of the model with one field changed: what was changed, and the file."""
-    from tfscale.export.flatbuffer import write_model
+    from ai_edge_litert.tools import flatbuffer_utils
 
     while True:
         changed = copy.deepcopy(model)
         where, change = draw.choice(list(_fields(changed, "")))
         value = change(draw)
         with contextlib.suppress(Exception):  # A value that the field has no room for.
-            return f"{where}={value!r}", write_model(changed)
+            return f"{where}={value!r}", bytes(flatbuffer_utils.convert_object_to_bytearray(changed))
 
 
 def _fields(value: Any, path: str) -> Iterator[tuple[str, Callable[[random.Random], Any]]]:

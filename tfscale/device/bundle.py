@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfscale.config import SamplingConfig
+from tfscale.device.structure import check_structure
 from tfscale.errors import ConfigError, ExportError, PromptError
 from tfscale.evaluation.generation import Generation
 from tfscale.text.tokenizers.special import split_at_special
@@ -174,6 +175,9 @@ def read_bundle(path: str) -> Any:
         raise ExportError(f"{path} has no language model in it")
     if not {kinds.SP_Tokenizer, kinds.HF_Tokenizer_Zlib} & set(places):
         raise ExportError(f"{path} has no tokenizer in it; export the run again")
+    for section in sections:
+        if section.DataType() == kinds.TFLiteModel:
+            check_structure(path, section.BeginOffset(), section.EndOffset())
     begin, end = places[kinds.LlmMetadataProto]
     with open(path, "rb") as file:
         file.seek(begin)

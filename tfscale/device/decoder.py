@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from tfscale.device.structure import check_structure
 from tfscale.errors import ExportError, PromptError
 from tfscale.evaluation.generation import MASKED, causal_mask, prefill_chunk
 
@@ -45,18 +46,26 @@ def open_interpreter(path: str, threads: int, xnnpack: bool) -> Interpreter:
     """An interpreter of a file, with its tensors allocated.
 
     Raises:
-        ExportError: LiteRT refuses the file.
+        ExportError: its structure is not sound, or LiteRT refuses it.
     """
+    check_structure(path)
     resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    try:
-        with _without_log_lines():
-            interpreter = Interpreter(
-                model_path=os.fspath(path), num_threads=threads, experimental_op_resolver_type=resolver
-            )
-            interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ExportError(f"{path} cannot be run by LiteRT: {str(error).strip().splitlines()[0]}") from error
+    with running(path), _without_log_lines():
+        interpreter = Interpreter(
+            model_path=os.fspath(path), num_threads=threads, experimental_op_resolver_type=resolver
+        )
+        interpreter.allocate_tensors()
     return interpreter
+
+
+@contextlib.contextmanager
+def running(path: str) -> Iterator[None]:
+    """Turns what LiteRT raises of a file that it cannot run into an ExportError; much of it shows only at first use."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportError(f"{path} cannot be run by LiteRT: {reason}") from error
 
 
 class LiteRTDecoder:
@@ -76,7 +85,13 @@ class LiteRTDecoder:
     """
 
     def __init__(self, path: str, threads: int = 1, xnnpack: bool = True):
+        self._path = path
         self._interpreter = open_interpreter(path, threads, xnnpack)
+        with running(path):
+            self._read_signatures(path)
+            self.reset()
+
+    def _read_signatures(self, path: str) -> None:
         signatures = self._interpreter.get_signature_list()
         self._check_signatures(path, signatures)
         decode = self._interpreter.get_signature_runner("decode")
@@ -98,9 +113,26 @@ class LiteRTDecoder:
             if tuple(outputs[name]["shape"]) != shape:
                 raise ExportError(f"{path}: `{name}` has shape {shape} as input of `decode` and another as output")
         self.context_length = int(inputs["mask"]["shape"][-1]) if "mask" in inputs else None
+        self._check_shapes(path, inputs, outputs)
         self.vocabulary_size = int(outputs["logits"]["shape"][-1])
         self.prefill_lengths = sorted(int(name[len(_PREFILL) :]) for name in signatures if name.startswith(_PREFILL))
-        self.reset()
+        if self.prefill_lengths and self.prefill_lengths[-1] > (self.context_length or 0):
+            raise ExportError(f"{path}: prefill_{self.prefill_lengths[-1]} is longer than the context")
+
+    def _check_shapes(self, path: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
+        """Checks that `decode` has the shapes and types that this class writes and reads."""
+        context = self.context_length
+        expected = {"tokens": (np.int32, 1), "input_pos": (np.int32, 1), "mask": (np.float32, context)}
+        found = {f"input {name}": (inputs[name], expected[name]) for name in expected if name in inputs}
+        logits = outputs["logits"]
+        found["output logits"] = (logits, (np.float32, logits["shape"][-1] if len(logits["shape"]) else 0))
+        for name, (detail, (dtype, size)) in found.items():
+            if detail["dtype"] != dtype or not size or int(np.prod(detail["shape"])) != size:
+                shape = tuple(int(length) for length in detail["shape"])
+                raise ExportError(f"{path}: {name} of `decode` has shape {shape} of {np.dtype(detail['dtype'])}")
+        for name, shape in self.cache_shapes.items():
+            if inputs[name]["dtype"] != outputs[name]["dtype"] or (context is not None and shape[1:2] != (context,)):
+                raise ExportError(f"{path}: the cache `{name}` of `decode` has shape {shape}, which does not fit")
 
     @staticmethod
     def _check_signatures(path: str, signatures: dict) -> None:
@@ -210,9 +242,10 @@ class LiteRTDecoder:
         """
         self.reset()
         if self._memory:
-            found = self._interpreter.get_signature_runner(_ENCODE)(tokens=np.asarray(ids, np.int32)[None])
-            for name, value in found.items():
-                self._inputs[name]()[...] = value
+            with running(self._path):
+                found = self._interpreter.get_signature_runner(_ENCODE)(tokens=np.asarray(ids, np.int32)[None])
+                for name, value in found.items():
+                    self._inputs[name]()[...] = value
             return
         if self.context_length is None or len(ids) > max(self.prefill_lengths, default=0):
             raise PromptError(f"a source of {len(ids)} tokens fits into no call of the file: {self.prefill_lengths}")
@@ -227,14 +260,15 @@ class LiteRTDecoder:
         first, end = self._position, self._position + len(ids)
         tokens = np.zeros((1, length), np.int32)
         tokens[0, : len(ids)] = ids
-        output = self._interpreter.get_signature_runner(f"{_PREFILL}{length}")(
-            tokens=tokens,
-            input_pos=np.arange(first, first + length, dtype=np.int32),
-            mask=causal_mask(first, length, self.context_length) if mask is None else mask,
-            **{name: np.array(self._inputs[name]()) for name in self.cache_shapes},
-        )
-        for name in self.cache_shapes:
-            self._inputs[name]()[:, first:end] = output[name][:, first:end]
+        with running(self._path):
+            output = self._interpreter.get_signature_runner(f"{_PREFILL}{length}")(
+                tokens=tokens,
+                input_pos=np.arange(first, first + length, dtype=np.int32),
+                mask=causal_mask(first, length, self.context_length) if mask is None else mask,
+                **{name: np.array(self._inputs[name]()) for name in self.cache_shapes},
+            )
+            for name in self.cache_shapes:
+                self._inputs[name]()[:, first:end] = output[name][:, first:end]
         self._inputs["mask"]()[..., first:end] = 0
         self._position = end
 
@@ -244,7 +278,8 @@ class LiteRTDecoder:
         if self.context_length is not None:
             self._inputs["input_pos"]()[...] = position
             self._inputs["mask"]()[..., position] = 0
-        self._interpreter.invoke()
+        with running(self._path):
+            self._interpreter.invoke()
         for name in self.cache_shapes:
             if self.context_length is None:
                 self._inputs[name]()[...] = self._outputs[name]()

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tfscale.config import EDIT_COST
-from tfscale.device.decoder import open_interpreter
+from tfscale.device.decoder import open_interpreter, running
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.evaluation.cloze import Correction, Filling, correct, fill
 from tfscale.score import Score, token_nll
@@ -34,19 +34,23 @@ class ScoreSignature:
     def __init__(self, path: str, threads: int, xnnpack: bool):
         self._interpreter = open_interpreter(path, threads, xnnpack)
         signatures = self._interpreter.get_signature_list()
-        if list(signatures) != ["score"] or signatures["score"]["inputs"] != ["tokens"]:
+        if list(signatures) != ["score"] or [*signatures["score"].values()] != [["tokens"], ["logits"]]:
             raise ExportError(
                 f"{path} does not score: its signatures are {signatures}, expected score(tokens) -> logits"
             )
-        self._runner = self._interpreter.get_signature_runner("score")
-        self._lock = threading.Lock()
-        self.sequence_length = int(self._runner.get_input_details()["tokens"]["shape"][1])
-        self.classes = int(self._runner.get_output_details()["logits"]["shape"][-1])
+        self._path, self._lock = path, threading.Lock()
+        with running(path):
+            self._runner = self._interpreter.get_signature_runner("score")
+            tokens = self._runner.get_input_details()["tokens"]["shape"]
+            logits = self._runner.get_output_details()["logits"]["shape"]
+        if len(tokens) != 2 or len(logits) != 3:
+            raise ExportError(f"{path} does not score: tokens have shape {tuple(tokens)}, logits {tuple(logits)}")
+        self.sequence_length, self.classes = int(tokens[1]), int(logits[-1])
 
     def __call__(self, tokens: np.ndarray) -> np.ndarray:
         """Logits (P, C) of tokens (T,)."""
-        with self._lock:
-            # A fused LSTM keeps its state in the file's variables from one call to the next.
+        # A fused LSTM keeps its state in the file's variables from one call to the next.
+        with self._lock, running(self._path):
             self._interpreter.reset_all_variables()
             return self._runner(tokens=np.asarray(tokens, np.int32)[None])["logits"][0]
 
