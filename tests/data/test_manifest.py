@@ -35,6 +35,44 @@ def test_an_unknown_split_names_those_that_there_are(copy):
         Manifest.load(str(copy)).split("dev")
 
 
+@pytest.mark.parametrize(
+    "fields,message",
+    [
+        ({"end_id": 7}, "says end_id=7, and its tokenizer"),
+        ({"vocabulary_size": 9}, "says vocabulary_size=9, and its tokenizer"),
+        ({"tokenizer_kind": "word"}, "says tokenizer_kind='word', and its tokenizer"),
+        ({"tokenizer_digest": 1}, "tokenizer_digest should be text; received 1"),
+        ({"end_id": "1"}, "end_id should be a whole number; received '1'"),
+        ({"token_dtype": "uint8"}, "token_dtype should be one of uint16, uint32; received 'uint8'"),
+        ({"splits": []}, "splits should be a mapping; received a list"),
+    ],
+)
+def test_a_manifest_that_contradicts_its_tokenizer_or_has_other_types(copy, fields, message):
+    change(copy, **fields)
+    with pytest.raises(DataError, match=message):
+        Manifest.load(str(copy))
+
+
+@pytest.mark.parametrize(
+    "fields,message",
+    [
+        ({"documents": -5}, "counts less than 0 documents or bytes in train"),
+        ({"utf8_bytes": -5}, "counts less than 0 documents or bytes in train"),
+        ({"shards": [{"file": "../x", "tokens": 1, "sha256": "", "size": 1}]}, "a shard that cannot be: 1 tokens in '../"),
+        ({"shards": [{"file": "/x", "tokens": 1, "sha256": "", "size": 1}]}, "a shard that cannot be: 1 tokens in '/x'"),
+        ({"shards": [{"file": "x", "tokens": -1, "sha256": "", "size": 1}]}, "a shard that cannot be: -1 tokens"),
+        ({"shards": [{"file": 1, "tokens": 1, "sha256": "", "size": 1}]}, r"splits.train: shards\[0\]: file should be te"),
+        ({"shards": [{"file": "x", "tokens": "9", "sha256": "", "size": 1}]}, "tokens should be a whole number; recei"),
+    ],
+)
+def test_a_split_that_cannot_be(copy, fields, message):
+    splits = json.loads((copy / "manifest.json").read_text())["splits"]
+    splits["train"] |= fields
+    change(copy, splits=splits)
+    with pytest.raises(DataError, match=message):
+        Manifest.load(str(copy))
+
+
 @pytest.mark.parametrize("verify", ["size", "sha256"])
 def test_missing_and_truncated_shards_are_named(copy, verify):
     shard = copy / "train-00002-of-00005.tfrecord.gz"
@@ -75,7 +113,7 @@ def test_no_manifest_or_one_that_is_none(copy, tmp_path):
     with pytest.raises(DataError, match="format_version=2; this version of tfscale reads 1"):
         Manifest.load(str(copy))
     change(copy, format_version=1, surprise=3)
-    with pytest.raises(DataError, match="is not a manifest of tfscale .*surprise"):
+    with pytest.raises(DataError, match="is not a manifest of tfscale: .*surprise"):
         Manifest.load(str(copy))
     (copy / "manifest.json").write_text("[]")
     with pytest.raises(DataError, match="format_version=None"):

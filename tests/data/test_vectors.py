@@ -114,6 +114,13 @@ def test_numbers_out_of_range(data, tmp_path):
         train_vectors(data, str(tmp_path / "v.txt"), min_count=9_999_999)
 
 
+@pytest.mark.parametrize("name", ["v.bin", "v.txt"])
+def test_a_head_that_promises_more_than_the_file_has(tmp_path, name):
+    (tmp_path / name).write_bytes(b"2000000000 1000\nword " + bytes(1000))
+    with pytest.raises(DataError, match="too small for the 2,000,000,000 x 1,000 numbers that its first line promises"):
+        read_vectors(str(tmp_path / name))
+
+
 def test_words_of_glove_may_hold_spaces(tmp_path):
     (tmp_path / "glove.txt").write_text("the 0.5 -1\n. . 0.25 2\nat name@domain.com 1 3\n")
     words, vectors = read_vectors(str(tmp_path / "glove.txt"))

@@ -2,18 +2,23 @@
 
 import collections
 import contextlib
+import errno
 import importlib
 import io
 import itertools
+import json
+import tempfile
+import zipfile
 
 import numpy as np
 import pytest
 
-from tfscale.errors import ConfigError, DataError, ExportError
+from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError
 from tfscale.evaluation.generation import generate
 from tfscale.ngram import NGramModel, count, count_ngrams, estimate, model, read_arpa, write_arpa
 from tfscale.ngram.arpa import token_names
 from tfscale.ngram.model import NGramDecoder
+from tfscale.npz import read_npz
 from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.byte import ByteTokenizer
 
@@ -347,6 +352,87 @@ def test_bad_tokens_and_damaged_files_are_named(tmp_path):
     path.write_bytes(saved(fit(stream(), 2))[:-300])
     with pytest.raises(ExportError, match="is not an n-gram model, or is damaged"):
         NGramModel.load(str(path))
+
+
+def described(**changes):
+    text = {"format_version": 1, "order": 2, "vocabulary_size": 9, "end_id": END} | changes
+    return {"description": np.frombuffer(json.dumps(text).encode(), np.uint8)}
+
+
+@pytest.mark.parametrize(
+    "change,reason",
+    [
+        (described(vocabulary_size=2_000_000_000), "its vocabulary cannot be"),
+        (described(vocabulary_size="9"), "vocabulary_size should be a whole number"),
+        (described(end_id=9), "its order, vocabulary and end token cannot be"),
+        (described(order=0), "its order, vocabulary and end token cannot be"),
+        (described(order=-1), "its order, vocabulary and end token cannot be"),
+        (described(order=3), "backoffs_2_values"),
+        ({"children_2": np.full(9, 1 << 40, np.uint64)}, "the 2-grams cannot be"),
+        ({"children_2": np.zeros(9, np.uint8)}, "the 2-grams cannot be"),
+        ({"children_2": np.zeros(8, np.uint8)}, "the 2-grams cannot be"),
+        ({"tokens_2": lambda old: np.full_like(old, 200)}, "the tokens of 2-grams cannot be"),
+        ({"tokens_2": lambda old: np.sort(old)[::-1]}, "the order of the 2-grams cannot be"),
+        ({"probabilities_1_codes": lambda old: old + 100}, "the codes of 1-grams cannot be"),
+        ({"probabilities_2_values": lambda old: old * np.nan}, "the probabilities of 2-grams cannot be"),
+        ({"backoffs_1_codes": lambda old: old[:-1]}, "the 1-grams cannot be"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_a_file_of_somebody_else_is_checked_before_it_is_believed(tmp_path, change, reason):
+    path = tmp_path / "model.ngram"
+    path.write_bytes(saved(fit(stream(), 2)))
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays |= {name: value(arrays[name]) if callable(value) else value for name, value in change.items()}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    with pytest.raises(ExportError, match=f"is not an n-gram model, or is damaged .*{reason}"):
+        NGramModel.load(str(path))
+
+
+def test_a_file_that_is_small_because_it_is_compressed_is_refused(tmp_path):
+    path = tmp_path / "model.ngram"
+    with path.open("wb") as file:
+        np.savez_compressed(file, **described(), tokens_3=np.zeros(30_000_000, np.uint8))
+    assert path.stat().st_size < 40_000
+    with pytest.raises(ExportError, match="its arrays are larger than the file"):
+        NGramModel.load(str(path))
+
+
+@pytest.mark.parametrize("shape", [(1 << 40,), (1 << 40, 1 << 40), (3,), (-1,)])
+def test_an_array_whose_head_lies_is_refused_before_it_is_allocated(shape):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": shape})
+        archive.writestr("a.npy", head.getvalue() + bytes(16))
+    with pytest.raises(ValueError, match=r"a.npy has another size than its head says"):
+        read_npz(file)
+
+
+def test_all_that_numpy_saves_is_read_as_numpy_reads_it():
+    file = io.BytesIO()
+    arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)),
+              "c": np.array(3), "d": np.zeros((0, 4), bool)}  # fmt: skip
+    np.savez(file, **arrays)
+    for name, value in read_npz(file).items():
+        assert value.dtype == arrays[name].dtype
+        np.testing.assert_array_equal(value, arrays[name])
+
+
+def test_a_full_disk_is_told_with_the_folder_that_is_full(tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    tokens = stream()
+    monkeypatch.setattr("tfscale.ngram.count.append", full)
+    for beside, where in ((str(tmp_path / "run"), f"{tmp_path}; make room there, or give another --output"),
+                          ("", f"{tempfile.gettempdir()}; make room there, or name .* by the variable TMPDIR")):  # fmt: skip
+        with pytest.raises(TfscaleError, match=f"no space left for temporary files in {where}"):
+            with count_ngrams([tokens], order=2, vocabulary_size=9, end_id=END, beside=beside):
+                pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_writes_text():

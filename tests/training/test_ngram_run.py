@@ -1,5 +1,6 @@
 """The family "ngram" on the road that all families take: train, evaluate, generate, export, load."""
 
+import errno
 import json
 import os
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tfscale import cli
+from tfscale import cli, files
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import evaluation_dataset
 from tfscale.data.tokens import token_blocks
@@ -36,6 +37,25 @@ def run_dir(data, tmp_path_factory):
 
 def last_json(capsys):
     return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("fails_at", ["model.ngram", "model.json", "summary.json"])
+def test_the_same_command_goes_on_after_a_full_disk(data, tmp_path, monkeypatch, capsys, fails_at):
+    output = str(tmp_path / "run")
+    words = ["train", "--model.family", "ngram", "--model.order", "2", "--data", data, "--output", output]
+    open_temporary = files.open_temporary
+
+    def full(path, mode):
+        if path.endswith(fails_at):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open_temporary(path, mode)
+
+    monkeypatch.setattr(files, "open_temporary", full)
+    assert cli.main(words) == 2
+    assert f"no space left while writing {output}/{fails_at}" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert cli.main(words) == 0
+    assert load(output).ngrams.order == 2
 
 
 def test_shards_read_by_numpy_are_those_of_tf_data(data):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import types
 from pathlib import Path
@@ -14,13 +15,15 @@ import tensorflow as tf
 import yaml
 
 from tfscale import cli
+from tfscale.commands import train as train_command
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.data.pipeline import evaluation_dataset
 from tfscale.data.prepare import prepare
 from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
 from tfscale.files import read_json_lines
+from tfscale.run_lock import only_writer
 from tfscale.training import recorder as recorder_module
-from tfscale.training.checkpoint import read_arrays
+from tfscale.training.checkpoint import Checkpoints, read_arrays
 from tfscale.training.recorder import RunRecorder
 from tfscale.training.run import train
 from tfscale.training.run_folder import load_run
@@ -218,10 +221,100 @@ def test_a_history_that_was_cut_short_goes_on(finished, tmp_path):
         recorder = RunRecorder.__new__(RunRecorder)
         recorder._model = types.SimpleNamespace(workers=types.SimpleNamespace(is_chief=True))
         recorder.history_path = path
+        recorder.checkpoints, recorder.progress = Checkpoints(str(tmp_path)), types.SimpleNamespace(note=pytest.fail)
         recorder.resume(6)
         assert read_json_lines(path) == before
         assert recorder.best_loss == min(entry["val_loss"] for entry in before if "val_loss" in entry)
         assert recorder.tokens == max(entry["tokens"] for entry in before if "tokens" in entry) > 0
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe\n", b'{"step": "x"}\n', b"[]\n" * 3], ids=repr)
+def test_a_damaged_log_changes_nothing_of_a_resume(finished, data, tmp_path, damage):
+    """The best loss and the tokens are in the checkpoint: the state that comes out is that of a run with a whole log."""
+    output = shutil.copytree(finished[0], tmp_path / "run")
+    os.remove(output / "checkpoints" / "step-00000012.npz")
+    (output / "history.jsonl").write_bytes(damage)
+    (output / "summary.json").write_text("{")
+    recorders = []
+    checkpoints = Checkpoints(str(output / "checkpoints"))
+    _, meta = read_arrays(checkpoints.path(9))
+    checkpoints.restored = meta
+    recorder = RunRecorder.__new__(RunRecorder)
+    recorder._model = types.SimpleNamespace(workers=types.SimpleNamespace(is_chief=True))
+    recorder.history_path = str(output / "history.jsonl")
+    recorder.checkpoints, recorder.progress = checkpoints, types.SimpleNamespace(note=recorders.append)
+    recorder.resume(9)
+    first = next(line for line in history(finished[0]) if "val_loss" in line)
+    assert recorder.best_loss == first["val_loss"] and recorder.tokens == 9 * 4 * 16
+    assert len(recorders) == bool(damage)
+    assert meta["figures"]["seconds"] > 0 and meta["figures"]["loss"] > 0
+
+
+def test_a_run_that_is_being_trained_is_not_trained_by_another(finished, data, tmp_path):
+    with only_writer(str(tmp_path / "run")):
+        with pytest.raises(ConfigError, match=f"run is being trained by process {os.getpid()} on "):
+            train(MODEL, TRAIN, data=data, output=str(tmp_path / "run"), progress=False)
+    assert os.listdir(tmp_path / "run") == []
+
+
+def test_a_hangup_is_noted_as_sigterm_is_unless_it_is_ignored(monkeypatch):
+    recorder = RunRecorder.__new__(RunRecorder)
+    recorder.config, recorder._handlers = types.SimpleNamespace(tensorboard=False), {}
+    recorder.interrupted, recorder._writer = None, None
+    recorder.progress = types.SimpleNamespace(note=lambda text: None)
+    recorder.on_train_begin()
+    os.kill(os.getpid(), signal.SIGHUP)
+    recorder.on_train_end()
+    assert recorder.interrupted == "SIGHUP" and train_command.exit_code({"interrupted": "SIGHUP"}) == 75
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    recorder.on_train_begin()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    recorder.on_train_end()
+    signal.signal(signal.SIGHUP, earlier)
+
+
+def test_a_run_on_a_bucket_is_loaded_without_asking_for_it(finished, tmp_path, monkeypatch):
+    output = shutil.copytree(finished[0], tmp_path / "run")
+    config = yaml.safe_load((output / "config.yaml").read_text()) | {"data": "gs://some-bucket/data"}
+    (output / "config.yaml").write_text(yaml.safe_dump(config))
+    asked = []
+    exists = tf.io.gfile.exists
+    monkeypatch.setattr(tf.io.gfile, "exists", lambda path: asked.append(path) or exists(path))
+    run = load_run(str(output))
+    assert run.data_dir == "gs://some-bucket/data" and not any("://" in path for path in asked)
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        (lambda config: config["train"].update(stepz=3), "config.yaml: train: unknown name 'stepz'"),
+        (lambda config: config["train"].update(steps="12"), "config.yaml: train: steps should be a whole number; rec"),
+        (lambda config: config.update(train=None), "config.yaml: train should hold names and values; received None"),
+        (lambda config: config.update(model=[1]), "config.yaml is not the config.yaml of a run: it has no section mod"),
+    ],
+)
+def test_a_damaged_configuration_is_one_line(finished, tmp_path, change, message):
+    config = yaml.safe_load(Path(finished[0], "config.yaml").read_text())
+    change(config)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "model.keras").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=message):
+        load_run(str(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "empty", "class"])
+def test_a_damaged_network_is_one_line(finished, tmp_path, damage):
+    output = shutil.copytree(finished[0], tmp_path / "run")
+    path = output / "model.keras"
+    content = bytearray(path.read_bytes())
+    if damage == "class":
+        content = content.replace(b'"class_name": "TransformerLM"', b'"class_name": "TransformerLN"')
+    else:
+        content[len(content) // 2] ^= 1
+        content = content[: {"bit": len(content), "cut": len(content) - 30, "empty": 0}[damage]]
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="model.keras is damaged"):
+        load_run(str(output))
 
 
 def test_a_finished_run_is_left_as_it_is(finished, data):

@@ -1,0 +1,68 @@
+"""SIGTERM and SIGHUP leave a command as Ctrl-C does."""
+
+import os
+import signal
+
+import pytest
+
+from tfscale import cli
+from tfscale.errors import TokenizerError
+from tfscale.files import atomic_directory
+from tfscale.interruption import StopRequest, Terminated, left_by_signals
+from tfscale.text.tokenizers import train_tokenizer
+
+
+@pytest.mark.parametrize("number,code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_command_that_is_ended_leaves_nothing(tmp_path, monkeypatch, capsys, number, code):
+    def run(words):
+        with atomic_directory(str(tmp_path / "data")):
+            os.kill(os.getpid(), number)
+            raise AssertionError("goes on")
+
+    monkeypatch.setattr(cli, "execute", run)
+    before = signal.getsignal(number)
+    assert cli.main(["prepare"]) == code
+    assert os.listdir(tmp_path) == [] and signal.getsignal(number) == before
+    said = {130: "interrupted", 143: "ended by SIGTERM", 129: "ended by SIGHUP"}
+    assert capsys.readouterr().err == f"{said[code]}\n"
+
+
+def test_a_second_signal_does_not_stop_the_cleaning_up():
+    with pytest.raises(Terminated), left_by_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_hangup_that_is_ignored_stays_ignored():
+    """As `nohup` has it."""
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with left_by_signals(), StopRequest(pytest.fail):
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.signal(signal.SIGHUP, earlier) == signal.SIG_IGN
+
+
+def test_a_request_to_stop_is_noted_once_and_the_second_one_is_obeyed():
+    notes = []
+    with pytest.raises(KeyboardInterrupt), StopRequest(notes.append) as request:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.signal == "SIGINT" and len(notes) == 1
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("goes on")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Terminated(signal.SIGTERM), OSError("no such disk")])
+def test_what_ends_the_training_of_sentencepiece_is_no_error_of_its_own(error):
+    def documents():
+        yield "to be or not to be " * 50
+        raise error
+
+    with pytest.raises(type(error)):
+        train_tokenizer("sentencepiece", documents(), 280)
+
+
+def test_an_error_of_sentencepiece_is_one():
+    with pytest.raises(TokenizerError, match="vocabulary_size=9000 is larger than the text supports"):
+        train_tokenizer("sentencepiece", ["to be or not to be"], 9000)
