@@ -83,9 +83,7 @@ def write_trimmed(
     return summary
 
 
-def trim_tokenizer(
-    tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray
-) -> tuple[Tokenizer, list[int]]:
+def trim_tokenizer(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> tuple[Tokenizer, list[int]]:
     """A SentencePiece tokenizer of the wanted pieces, and the old ids of its pieces in their order.
 
     The special tokens, the 256 bytes, the space, and the piece of the lowest score, from which that of unknown

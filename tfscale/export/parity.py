@@ -170,9 +170,7 @@ class Windows:
         start_id: what is read in its place; None for the end token itself.
     """
 
-    def __init__(
-        self, reference: Network | CachedModel, stream: np.ndarray, end_id: int, start_id: int | None = None
-    ):
+    def __init__(self, reference: Network | CachedModel, stream: np.ndarray, end_id: int, start_id: int | None = None):
         self.reference = reference
         inputs, targets, weights = text_windows(stream, reference.config.sequence_length, end_id, start_id)
         counts = (weights > 0).sum(axis=1)

@@ -233,7 +233,12 @@ def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
 
 
 def check_scoring(
-    network: keras.Model, path: str, held_out: Sequence[int], length: int, end_id: int, start_id: int,
+    network: keras.Model,
+    path: str,
+    held_out: Sequence[int],
+    length: int,
+    end_id: int,
+    start_id: int,
     quantize: Quantization,
 ) -> dict[str, Any]:
     """Compares a scoring file with its network, with XNNPACK's kernels and without.
