@@ -192,9 +192,9 @@ def test_a_saved_model_of_other_weights_is_not_written(tmp_path, tokenizer, held
     written = saved_model.write_saved_model
     monkeypatch.setattr("tfscale.export.export.write_saved_model", written)
 
-    def check(network, directory, tokens, end_id):
+    def check(network, directory, tokens, end_id, start_id):
         monkeypatch.setattr(saved_model, "float32_copy", lambda network: network)
-        return check_saved_model(network, directory, tokens, end_id)
+        return check_saved_model(network, directory, tokens, end_id, start_id)
 
     check_saved_model = saved_model.check_saved_model
     monkeypatch.setattr("tfscale.export.export.check_saved_model", check)

@@ -12,6 +12,7 @@ from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.evaluation.evaluate import evaluate_file
 from tfscale.export.flatbuffer import operations
 from tfscale.export.scoring import export_keras, fused_lstm, scoring_file
+from tfscale.score import token_nll
 from tfscale.text.tokenizers import train_tokenizer
 
 T, V = 12, 257
@@ -194,6 +195,15 @@ def test_mistakes(tmp_path, text):
     export_keras(network, sequence_length=T, end_id=256, **common)
     model = tfscale.device.load(str(tmp_path / "x"))
     assert model.score(stream).tokens == len(stream)
+    # Another token before a text: the first input is that one, and the end token only ends.
+    export_keras(network, sequence_length=T, end_id=256, start_id=7, **common)
+    begun = tfscale.device.load(str(tmp_path / "x"))
+    rows = [begun.logits([7])[0], begun.logits([7, stream[0]])[1]]
+    expected = sum(float(token_nll(row, np.array(token))) for row, token in zip(rows, stream[:2], strict=True))
+    assert begun.score(stream[:2]).nll == pytest.approx(expected, rel=1e-6)
+    assert begun.score([256, 3]).nll == pytest.approx(float(
+        token_nll(begun.logits([7, 7]), np.array([256, 3])).sum()
+    ))  # fmt: skip
     with pytest.raises(ConfigError, match="has no tokenizer beside it; give ids"):
         model.score("text")
     with pytest.raises(ConfigError, match="has no tokenizer beside it and scores ids alone"):

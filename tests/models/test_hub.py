@@ -1,5 +1,6 @@
 """Decoders of keras-hub against their copies: keras-hub is the reference."""
 
+import keras
 import keras_hub
 import numpy as np
 import pytest
@@ -75,6 +76,28 @@ def test_what_cannot_be_copied_is_refused():
         ConfigError, match="OPTBackbone is not an architecture that tfscale knows: GPT2, Llama, Mistral"
     ):
         from_keras_hub(opt)
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["gemma", "llama3_tied"])
+def test_a_model_that_computes_in_bfloat16_is_copied_in_float32(name, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        backbone = randomized(name)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    network = from_keras_hub(backbone, sequence_length=16)
+    reference = BACKBONES[name]()
+    for target, weight in zip(reference.weights, backbone.weights, strict=True):
+        target.assign(np.asarray(weight.value, np.float32))
+    ids = np.random.default_rng(4).integers(0, 50, (1, 16)).astype(np.int32)
+    expected = theirs(reference, ids)
+    np.testing.assert_allclose(np.asarray(network(ids)), expected, atol=1e-4 * np.abs(expected).max())
+    # The compute type of the copy is no reason to doubt it either.
+    lower = from_keras_hub(reference, sequence_length=16, precision="mixed_bfloat16")
+    assert lower.precision == "mixed_bfloat16"
+    for own, other in zip(lower.weights, network.weights, strict=True):
+        np.testing.assert_array_equal(own, other)
 
 
 def test_an_option_that_nobody_foresaw_is_found_by_its_logits():

@@ -21,6 +21,7 @@ from tfscale.ngram.model import NGramDecoder
 from tfscale.npz import read_npz
 from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.special import SpecialTokens
 
 # The package has a function of the module's name.
 smoothing = importlib.import_module("tfscale.ngram.estimate")
@@ -439,3 +440,8 @@ def test_it_writes_text():
     tokenizer, found, _ = byte_model()
     text = generate(NGramDecoder(found), tokenizer, "the c", 40).text
     assert text == "at sat"
+    # It counts an end token before each document, whatever token the tokenizer begins a text with.
+    started = tokenizer.with_special(SpecialTokens(start_id=0))
+    assert generate(NGramDecoder(found, 0), started, "the c", 40).text == text
+    begun = [NGramDecoder(found, 0).feed([token]) for token in (0, tokenizer.end_id)]
+    np.testing.assert_array_equal(*begun)

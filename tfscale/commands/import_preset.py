@@ -35,7 +35,6 @@ def build_parser() -> ArgumentParser:
         default="float32",
         help="Compute type in which it is trained on: float32, mixed_float16 or mixed_bfloat16.",
     )
-    return parser
     parser.add_argument(
         "--stop_token",
         type=list[str],

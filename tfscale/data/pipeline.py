@@ -198,7 +198,8 @@ def evaluation_dataset(
 
     Returns:
         A dataset of (inputs (B, T) int32, targets (B, T) int32, weights (B, T) float32); weights are 1 at tokens of the
-        split and 0 at padding, where targets are the end token and inputs the start token. It is finite and its cardinality is known.
+        split and 0 at padding, where targets are the end token and inputs the start token. It is finite and its
+        cardinality is known.
 
     Raises:
         DataError: there is no such split, or a shard is missing or damaged.

@@ -68,8 +68,8 @@ class BundleModel:
         """Completes `prompt`; as `tfscale.evaluation.generation.generate`, as far as LiteRT-LM has it.
 
         Raises:
-            ConfigError: a repetition penalty or stop strings, which this runtime is not given; or a prompt with the text
-                of a special token, which this runtime reads otherwise than `parse_special` asks for.
+            ConfigError: a repetition penalty or stop strings, which this runtime is not given; or a special token in
+                the prompt that this runtime reads otherwise than `parse_special` asks for.
             PromptError: the prompt does not fit into the context.
         """
         sampling = sampling or SamplingConfig()
@@ -123,16 +123,17 @@ class BundleModel:
         found = [id for id in ids if id in self._special_ids]
         if not parse_special and found:
             raise ConfigError(
-                f"a .litertlm bundle reads the text of a special token (id {found[0]}) in the prompt as that token; ask "
-                "for it with parse_special, or give the .tflite file"
+                f"a .litertlm bundle reads the text of a special token (id {found[0]}) in the prompt as that token; "
+                "ask for it with parse_special, or give the .tflite file"
             )
         if parse_special and self._special:
             meant = [part for part in split_at_special(prompt, self._special) if isinstance(part, int)]
             if found != meant:
-                missing = next(text for text, id in self._special.items() if meant.count(id) != found.count(id))
+                texts = {id: text for text, id in self._special.items()}
+                missing = next((texts[id] for id in meant if meant.count(id) != found.count(id)), texts[meant[0]])
                 raise ConfigError(
-                    f"a .litertlm bundle does not read {missing!r} in a prompt as a token; leave it out (it begins every "
-                    "prompt with its start token by itself), or give the .tflite file"
+                    f"a .litertlm bundle does not read {missing!r} in a prompt as a token; leave it out (the start "
+                    "token is put before every prompt), or give the .tflite file"
                 )
 
 

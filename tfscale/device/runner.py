@@ -142,9 +142,9 @@ class DeviceModel:
     ) -> Score:
         """The likelihood of a text, as training and Keras evaluation compute it, one decode step per token.
 
-        The tokens are cut into windows of `sequence_length`; each starts from nothing but the token before it (the start
-        token before the first of a document), and every token is predicted once. A stateful model carries its state over the whole
-        text, cut where `tfscale.score.stream_starts` says.
+        The tokens are cut into windows of `sequence_length`; each starts from nothing but the token before it (the
+        start token before the first of a document), and every token is predicted once. A stateful model carries its
+        state over the whole text, cut where `tfscale.score.stream_starts` says.
 
         Args:
             text: one document, cleaned here as the model's text was, whose end token is scored too; or the ids of a

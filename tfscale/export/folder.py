@@ -41,11 +41,14 @@ def describe(network: Any, tokenizer: Any, config: ExportConfig, path: str) -> d
 
 
 def described_tokens(tokenizer: Any) -> dict[str, Any]:
-    """What begins and ends a text: the token before it, what is read before a prompt, and what ends a completion."""
+    """What begins and ends a text: the token before it, what is read before a prompt, what ends a completion, and
+    whether a program that cuts text by `tokenizer.model` itself must put a space before it.
+    """
     return {
         "start_id": tokenizer.start_id,
         "prompt_start": list(tokenizer.prompt_start),
         "stop_ids": list(tokenizer.stop_ids),
+        "leading_space": tokenizer.special.leading_space,
         "special_tokens": tokenizer.special_tokens,
     }
 

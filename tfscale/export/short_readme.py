@@ -152,8 +152,8 @@ _SIGNATURES = {
         "that was written."
     ),
     "encoder_decoder": (
-        "`encode` reads the first token, the source and end tokens up to {source}; what it gives, `decode` takes beside\n"
-        "the end token, and then each token that was written."
+        "`encode` reads the first token, the source and end tokens up to {source}; what it gives, `decode` takes\n"
+        "beside the end token, and then each token that was written."
     ),
 }
 

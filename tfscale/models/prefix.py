@@ -20,8 +20,8 @@ from tfscale.models.transformer import TransformerLM
 class PrefixLM(keras.Model):
     """Token ids (B, T) int32 -> logits (B, T, V) float32 of the token after each.
 
-    A row is the start token (any token), the source, the end token, the target, and end tokens up to T. Whatever stands after a token
-    of the target changes nothing at it; so what fills the row needs no mask.
+    A row is the start token (any token), the source, the end token, the target, and end tokens up to T. Whatever stands
+    after a token of the target changes nothing at it; so what fills the row needs no mask.
 
     Args:
         base: a Transformer without a sliding window; its weights are trained.

@@ -1,7 +1,7 @@
 """Examples as numbers, and a model's numbers as labels. NumPy only: training and device do the same.
 
-An example is the start token, its text, the end token, and end tokens up to the window's length. A text of several parts
-(question and context) has an end token between them.
+An example is the start token, its text, the end token, and end tokens up to the window's length. A text of several
+parts (question and context) has an end token between them.
 
 Shapes: N examples, T tokens of a window, C labels.
 """
