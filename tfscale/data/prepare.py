@@ -23,6 +23,8 @@ from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from tfscale.text.tokenizers.training import AUTOMATIC_SIZE
 from tfscale.text.tokenizers.segmenting import jieba_words
 
+_MUCH_UNKNOWN = 0.05
+"""Share of unknown tokens above which perplexity says little about the text."""
 _NOT_IN_MANIFEST = ("output", "processes")
 """Options that do not change what is written."""
 
@@ -83,7 +85,19 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
             counts=counts,
         )
         manifest.save(directory)
+    if progress:
+        _note_unknown(manifest)
     return manifest
+
+
+def _note_unknown(manifest: Manifest) -> None:
+    shares = {name: (split.unknown_tokens or 0) / split.tokens for name, split in manifest.splits.items()}
+    most = max(shares, key=lambda name: shares[name])
+    if shares[most] > _MUCH_UNKNOWN:
+        note(
+            f"{100 * shares[most]:.3g} % of the {most} tokens are unknown to this vocabulary; sentencepiece and byte "
+            "tokenizers know every text"
+        )
 
 
 def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
@@ -177,8 +191,8 @@ def _cut(
     cut = cut_spool(spool_path, batches, shares)
     if cut and show:
         parts = {TRAIN: 1 - sum(shares.values())} | shares
-        described = ", ".join(f"{share:.3g} of it for {split}" for split, share in parts.items())
-        note(f"the text is too few documents for {len(parts)} splits, so it is cut in its order: {described}")
+        described = ", ".join(f"{100 * share:.3g} % {split}" for split, share in parts.items())
+        note(f"the text has too few documents for {len(parts)} splits and is cut, in its order: {described}")
     return cut
 
 
@@ -204,7 +218,7 @@ def _train(config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show
         word_segmenter=config.word_segmenter,
     )
     if show and not config.vocabulary_size and tokenizer.vocabulary_size < AUTOMATIC_SIZE and config.tokenizer != "byte":
-        note(f"a vocabulary of {tokenizer.vocabulary_size:,} entries, because the text supports no {AUTOMATIC_SIZE:,}")
+        note(f"a vocabulary of {tokenizer.vocabulary_size:,} entries: the text does not support {AUTOMATIC_SIZE:,}")
     return tokenizer
 
 
