@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import target
 from tfscale.config import SamplingConfig, to_dict
-from tfscale.progress import note
+from tfscale.notes import note
 
 SUMMARY = "complete a prompt with a run or an exported file"
 

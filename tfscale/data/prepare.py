@@ -15,7 +15,7 @@ from tfscale.data.tokenizing import Encoded, encode_batches, token_dtype
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import DataError
 from tfscale.files import atomic_directory, claim_directory, is_remote
-from tfscale.progress import note
+from tfscale.notes import note
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.corpora import ReadCounts, TextFile, find_text, read_documents

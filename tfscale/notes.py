@@ -1,0 +1,8 @@
+"""Lines on stderr about what the reader of a result has to know."""
+
+import sys
+
+
+def note(text: str) -> None:
+    """Writes one line to stderr."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
