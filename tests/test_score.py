@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfscale.errors import DataError
-from tfscale.score import Score, token_nll
+from tfscale.score import Score, ScoredText, token_nll
 
 
 def test_uniform_logits_give_the_vocabulary_size():
@@ -47,11 +47,26 @@ def test_unknown_bytes_stay_unknown():
 
 
 def test_dictionary_is_json_with_the_documented_keys():
-    figures = Score(10 * math.log(2), 5, 20).to_dict()
-    assert list(figures) == ["nll_per_token", "perplexity", "bits_per_byte", "tokens", "bytes"]
+    figures = Score(10 * math.log(2), 5).of(ScoredText(20, 1, 30.0)).to_dict()
+    assert list(figures) == [
+        "nll_per_token", "perplexity", "bits_per_byte", "tokens", "bytes",
+        "unknown_tokens", "unknown_share", "charged_bits_per_byte",
+    ]  # fmt: skip
     assert json.loads(json.dumps(figures)) == pytest.approx(
-        {"nll_per_token": 2 * math.log(2), "perplexity": 4, "bits_per_byte": 0.5, "tokens": 5, "bytes": 20}
-    )
+        {
+            "nll_per_token": 2 * math.log(2), "perplexity": 4, "bits_per_byte": 2.0, "tokens": 5, "bytes": 20,
+            "unknown_tokens": 1, "unknown_share": 0.2, "charged_bits_per_byte": 1.5,
+        }
+    )  # fmt: skip
+
+
+def test_bits_per_byte_are_withheld_where_it_is_not_known_what_the_tokens_lose():
+    assert Score(1.0, 2).of(ScoredText(8, 1, None)).bits_per_byte is None
+    whole = Score(math.log(2), 2).of(ScoredText(4, 1, 10.0)) + Score(math.log(8), 2).of(ScoredText(4, 2, 2.0))
+    assert (whole.unknown_tokens, whole.unknown_share, whole.lost_bits) == (3, 0.75, 12.0)
+    assert whole.bits_per_byte == pytest.approx((4 + 12) / 8)
+    unsure = whole + Score(1.0, 2).of(ScoredText(4, None, None))
+    assert (unsure.unknown_tokens, unsure.unknown_share, unsure.bits_per_byte) == (None, None, None)
 
 
 def test_perplexity_beyond_a_float_is_infinite():

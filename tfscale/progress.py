@@ -13,11 +13,6 @@ PLAIN_SECONDS = 10.0
 """Seconds between plain lines."""
 
 
-def note(text: str) -> None:
-    """Writes a line to stderr about something that the reader of a result has to know."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
-
-
 class ProgressLine:
     """Shows how far a task is, with figures of the caller's beside it.
 

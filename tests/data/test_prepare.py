@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import gzip
 import json
+import math
 import os
 import resource
 import shutil
@@ -17,7 +18,10 @@ from tfscale.data import writing as writing_module
 from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
 from tfscale.data.shards import RECORD_TOKENS, shard_count, write_shards
+from tfscale.data.tokens import split_text
 from tfscale.errors import DataError, TfscaleError, TokenizerError
+from tfscale.score import ScoredText
+from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import load_tokenizer
 
 PARAGRAPHS = [f"Paragraph {number}: {'the quick brown fox ' * (1 + number % 5)}end." for number in range(60)]
@@ -89,6 +93,7 @@ def test_the_manifest_says_what_was_done(text, tmp_path):
     assert not {"output", "processes"} & set(manifest.how)
     assert manifest.counts == {
         "files": 1, "empty": 0, "skipped_files": 0, "replaced_characters": 0, "cleaned_away": 0, "duplicates": 0,
+        "cut_for_splits": 0,
     }  # fmt: skip
     names = sorted(name for name in os.listdir(tmp_path / "data") if name.endswith(".gz"))
     assert names == sorted(shard.file for split in manifest.splits.values() for shard in split.shards)
@@ -217,6 +222,7 @@ def test_cleaning_and_counts(tmp_path):
     assert documents_of(tmp_path / "data", "train") == ["one é", "two"]
     assert manifest.counts == {
         "files": 5, "empty": 1, "skipped_files": 1, "replaced_characters": 0, "cleaned_away": 1, "duplicates": 1,
+        "cut_for_splits": 0,
     }  # fmt: skip
     assert manifest.splits["train"].utf8_bytes == 9
 
@@ -238,7 +244,6 @@ def test_a_builtin_corpus(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"documents": "file"}, "1 different document cannot make 3 splits; name --validation-text"),
         ({"tokenizer": "sentencepiece", "vocabulary_size": 9999}, "larger than the text supports"),
         ({"shards": 100_000}, "shards=100000 is more than the"),
         ({"tokenizer": "word", "vocabulary_size": 4, "text": ["absent.txt"]}, "does not exist: absent.txt"),
@@ -248,6 +253,104 @@ def test_mistakes_leave_nothing_behind(text, tmp_path, options, message):
     with pytest.raises(TfscaleError, match=message):
         run(options.pop("text", text), tmp_path / "data", **options)
     assert os.listdir(tmp_path) == ["text.txt"]
+
+
+def test_a_text_too_short_to_be_cut_is_refused(tmp_path):
+    (tmp_path / "one.txt").write_text("to be or not")
+    message = "1 different document cannot make 3 splits; name --validation-text and --test-text, cut smaller"
+    with pytest.raises(DataError, match=message):
+        run(str(tmp_path / "one.txt"), tmp_path / "data", documents="file")
+    # Documents that are the same would be trained on and tested on.
+    (tmp_path / "two.txt").write_text("to be or not to be\n" * 100)
+    with pytest.raises(DataError, match=message):
+        run(str(tmp_path / "two.txt"), tmp_path / "data", documents="line")
+
+
+def test_a_single_document_is_cut_into_contiguous_splits(tmp_path, capsys):
+    # 900 lines of 20 characters: 90 % are 16,200, 5 % are 900.
+    lines = [f"line {number:03} of the text\n"[-20:] for number in range(900)]
+    (tmp_path / "book.txt").write_text("".join(lines))
+    config = PrepareConfig(text=[str(tmp_path / "book.txt")], tokenizer="char", output=str(tmp_path / "data"))
+    manifest = prepare(config)
+    assert "note: the text has too few documents for 3 splits and is cut, in its order: 90 % train, 5 % " in (
+        capsys.readouterr().err
+    )
+    assert documents_of(tmp_path / "data", "train") == ["".join(lines[:810])]
+    assert documents_of(tmp_path / "data", "validation") == ["".join(lines[810:855])]
+    assert documents_of(tmp_path / "data", "test") == ["".join(lines[855:])]
+    assert [split.utf8_bytes for split in manifest.splits.values()] == [16_200, 900, 900]
+    assert manifest.counts["cut_for_splits"] == 2
+    (tmp_path / "own.txt").write_text("held out")
+    own = run(
+        str(tmp_path / "book.txt"), tmp_path / "data", documents="file", test_fraction=0.25,
+        validation_text=[str(tmp_path / "own.txt")],
+    )  # fmt: skip
+    assert documents_of(tmp_path / "data", "test") == ["".join(lines[675:])]
+    assert documents_of(tmp_path / "data", "validation") == ["held out"]
+    assert own.splits["train"].utf8_bytes == 675 * 20
+
+
+def test_two_documents_are_too_few_for_three_splits(tmp_path):
+    for name, letter in (("a.txt", "a"), ("b.txt", "b")):
+        (tmp_path / name).write_text(f"{letter} " * 500)
+    manifest = run(str(tmp_path), tmp_path / "data", documents="file", validation_fraction=0.05, test_fraction=0.05)
+    assert documents_of(tmp_path / "data", "train") == ["a " * 500, "b " * 400]
+    assert [split.utf8_bytes for split in manifest.splits.values()] == [1800, 100, 100]
+
+
+def test_the_automatic_vocabulary_is_what_the_text_supports(text, tmp_path, capsys):
+    with pytest.raises(TokenizerError, match="the largest possible is 297"):
+        run(text, tmp_path / "data", tokenizer="sentencepiece", vocabulary_size=8192)
+    manifest = run(text, tmp_path / "data", tokenizer="sentencepiece")
+    # 7/8 of it are less than the text's characters and the 256 bytes.
+    assert manifest.vocabulary_size == 288
+    assert run(text, tmp_path / "data", tokenizer="wordpiece").vocabulary_size < 8192
+    prepare(PrepareConfig(text=[text], documents="paragraph", output=str(tmp_path / "data")))
+    assert "note: a vocabulary of 288 entries: the text does not support 8,192" in capsys.readouterr().err
+
+
+def test_unknown_tokens_and_what_they_lose_are_counted(tmp_path, capsys):
+    (tmp_path / "train.txt").write_text("the cat the cat the dog\n")
+    (tmp_path / "dev.txt").write_text("the ox\nthe  cat")
+    config = PrepareConfig(
+        text=[str(tmp_path / "train.txt")], validation_text=[str(tmp_path / "dev.txt")], test_fraction=0,
+        documents="line", tokenizer="word", vocabulary_size=5, output=str(tmp_path / "data"),
+    )  # fmt: skip
+    manifest = prepare(config)
+    assert "note: 16.7 % of the validation tokens are unknown" in capsys.readouterr().err
+    # Two words and the end token in each line; the words "the" and "cat" are known.
+    train, dev = manifest.splits["train"], manifest.splits["validation"]
+    assert (train.tokens, train.unknown_tokens, dev.tokens, dev.unknown_tokens) == (7, 1, 6, 1)
+    usual = math.log2(256 / 255)
+    assert train.lost_bits == pytest.approx(8 * (3 + 1) + 7 * usual)
+    # "ox" and its end; of six gaps one is two spaces: its sign, its bytes, its end.
+    assert dev.lost_bits == pytest.approx(8 * (2 + 1) + 5 * usual + 8 + 8 * (2 + 1))
+    # A folder of an earlier version has no counts.
+    path = tmp_path / "data" / "manifest.json"
+    content = json.loads(path.read_text())
+    for split in content["splits"].values():
+        del split["unknown_tokens"], split["lost_bits"]
+    path.write_text(json.dumps(content))
+    earlier = Manifest.load(str(tmp_path / "data"))
+    assert earlier.splits["validation"].unknown_tokens is None
+    found = split_text(str(tmp_path / "data"), earlier, "validation", load_tokenizer(str(tmp_path / "data")))
+    assert found == ScoredText(14, 1, None)
+    content["splits"]["train"]["unknown_tokens"] = 8
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="contradicts itself: train has 7 tokens, unknown_tokens=8"):
+        Manifest.load(str(tmp_path / "data"))
+
+
+def test_cleaning_stays_with_the_tokenizer(text, tmp_path, capsys):
+    run(text, tmp_path / "first", tokenizer="char", lowercase=True)
+    assert load_tokenizer(str(tmp_path / "first")).cleaner == Cleaner(lowercase=True)
+    options = {"text": [text], "documents": "paragraph", "tokenizer_from": str(tmp_path / "first")}
+    manifest = prepare(PrepareConfig(**options, output=str(tmp_path / "second"), collapse_whitespace=True))
+    assert "does not clean by collapse_whitespace: this text is cleaned by it" in capsys.readouterr().err
+    assert manifest.cleaner == Cleaner(lowercase=True, collapse_whitespace=True)
+    assert manifest.how["lowercase"] is True
+    assert all(document == document.lower() for document in documents_of(tmp_path / "second", "train"))
+    assert load_tokenizer(str(tmp_path / "second")).digest == load_tokenizer(str(tmp_path / "first")).digest
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n  \n"])

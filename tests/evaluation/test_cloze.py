@@ -105,7 +105,8 @@ def test_the_file_fills_and_scores_like_the_network(run, quantize, tmp_path, mon
         ours = evaluate_run(run, text_files=[str(tmp_path / "text.txt")])
         assert cli.main(["evaluate", output, "--text", str(tmp_path / "text.txt"), "--json"]) == 0
         theirs = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert set(theirs) == {"cloze_nll_per_token", "pseudo_perplexity", "tokens", "bytes", "text"} == set(ours)
+        names = {"cloze_nll_per_token", "pseudo_perplexity", "tokens", "bytes", "unknown_tokens", "unknown_share"}
+        assert set(theirs) == {*names, "text", "cleaning"} == set(ours)
         assert theirs["pseudo_perplexity"] == pytest.approx(ours["pseudo_perplexity"], rel=max(1e-4, tolerance / 10))
     [(nll, tokens)] = document_scores(run, ["the cat"])
     assert nll / tokens == pytest.approx(ours["cloze_nll_per_token"], rel=1e-5)
@@ -143,5 +144,6 @@ def test_what_a_cloze_cannot_do_is_said(run, tmp_path):
         KerasDecoder(run.network)
     total = Score(2.0, 1, 3, cloze=True) + Score(4.0, 2, 3, cloze=True)
     assert total.to_dict() == {
-        "cloze_nll_per_token": 2.0, "pseudo_perplexity": pytest.approx(np.exp(2)), "tokens": 3, "bytes": 6
+        "cloze_nll_per_token": 2.0, "pseudo_perplexity": pytest.approx(np.exp(2)), "tokens": 3, "bytes": 6,
+        "unknown_tokens": None, "unknown_share": None,
     }  # fmt: skip

@@ -17,6 +17,7 @@ from tfscale.evaluation.evaluate import evaluate_file, evaluate_run, text_stream
 from tfscale.export.tflite import export_tflite
 from tfscale.files import write_json
 from tfscale.models import build_network
+from tfscale.score import ScoredText
 from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
 from tfscale.training.run_folder import Run
 
@@ -78,13 +79,16 @@ def expected(nll: float, tokens: int, utf8_bytes: int) -> dict:
             "bits_per_byte": nll / math.log(2) / utf8_bytes,
             "tokens": tokens,
             "bytes": utf8_bytes,
+            "unknown_tokens": 0,
+            "unknown_share": 0,
+            "charged_bits_per_byte": 0,
         },
         rel=1e-5,
     )
 
 
 def figures(result: dict) -> dict:
-    return {name: value for name, value in result.items() if name not in ("data", "split", "text")}
+    return {name: value for name, value in result.items() if name not in ("data", "split", "text", "cleaning")}
 
 
 def test_split_of_the_runs_own_data(run, data_dir):
@@ -126,8 +130,8 @@ def test_streams(data_dir, tmp_path):
     assert split_stream(data_dir, "validation").tolist() == stream
     path = tmp_path / "a.txt"
     path.write_text("ab")
-    ids, utf8_bytes = text_stream(tokenizer, [str(path)])
-    assert (ids.tolist(), utf8_bytes) == ([ord("a"), ord("b"), tokenizer.end_id], 2)
+    ids, text = text_stream(tokenizer, [str(path)])
+    assert (ids.tolist(), text) == ([ord("a"), ord("b"), tokenizer.end_id], ScoredText(2, 0, 0.0))
 
 
 def test_bits_per_byte_of_a_split_are_over_its_text(data_dir):

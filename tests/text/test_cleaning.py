@@ -44,3 +44,26 @@ def test_each_step_alone_and_all_together():
     assert Cleaner(collapse_whitespace=True)(text) == "<i>\ufb01</i> E\u0301 X"
     everything = Cleaner(strip_html=True, unicode_normalization="NFKC", lowercase=True, collapse_whitespace=True)
     assert everything(text) == "fi é x"
+
+
+def test_the_beginning_of_a_text_keeps_the_white_space_at_its_end():
+    collapsing = Cleaner(collapse_whitespace=True, lowercase=True)
+    assert collapsing.beginning(" To  be \t") == "to be "
+    assert collapsing.beginning("A\n\n\n\n") == "a\n\n"
+    assert collapsing.beginning(" \n ") == ""
+    assert Cleaner(lowercase=True).beginning("  A ") == "  a "
+
+
+def test_steps_are_kept_by_name():
+    cleaner = Cleaner(unicode_normalization="NFC", lowercase=True)
+    assert cleaner.to_dict() == {"unicode_normalization": "NFC", "lowercase": True}
+    assert cleaner.steps == ["NFC", "lowercase"]
+    assert Cleaner.from_dict(cleaner.to_dict()) == cleaner
+    assert Cleaner.from_dict({}) == Cleaner()
+    assert cleaner.joined(Cleaner(strip_html=True, unicode_normalization="NFKC")) == Cleaner(
+        strip_html=True, unicode_normalization="NFKC", lowercase=True
+    )
+    assert Cleaner(unicode_normalization="NFKC").joined(cleaner).unicode_normalization == "NFKC"
+    for wrong in ({"upper": True}, {"lowercase": 1}, {"lowercase": "yes"}, {"unicode_normalization": "NFD"}, []):
+        with pytest.raises(ValueError, match=r"cleaning step"):
+            Cleaner.from_dict(wrong)

@@ -163,3 +163,58 @@ def test_on_file_is_called_after_each_file(tmp_path):
     seen = [(text, len(done)) for text in read_documents(files, "line", "error", ReadCounts(), on_file=done.append)]
     assert seen == [("1", 0), ("2", 0), ("3", 1)]
     assert done == files
+
+
+@pytest.mark.parametrize("documents", ["file", "paragraph", "line"])
+def test_a_byte_order_mark_is_no_text(tmp_path, documents):
+    path = write(tmp_path / "a.txt", "\ufeffThe cat\ufeff".encode())
+    assert read(path, documents)[0] == ["The cat\ufeff"]
+    write(tmp_path / "b.txt", "\ufeff".encode())
+    assert read(tmp_path / "b.txt")[0] == []
+    bad = write(tmp_path / "c.txt", b"\xef\xbb\xbfab\xff")
+    with pytest.raises(DataError, match="byte 0xff at offset 5;"):
+        read(bad, documents)
+
+
+def test_a_file_of_two_spellings_is_read_once(tmp_path, monkeypatch):
+    write(tmp_path / "forms" / "a.txt", "text")
+    os.symlink("a.txt", tmp_path / "forms" / "link.txt")
+    monkeypatch.chdir(tmp_path / "forms")
+    names = ["a.txt", "./a.txt", "../forms/a.txt", str(tmp_path / "forms" / "a.txt"), "link.txt", "*.txt"]
+    assert [file.name for file in find_text(names)] == ["a.txt"]
+    # Two files of the same content are two.
+    os.link("a.txt", "b.txt")
+    assert [file.name for file in find_text(["*.txt"])] == ["a.txt", "b.txt"]
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    write(tmp_path / "elsewhere" / "x.txt", "x")
+    write(tmp_path / "text" / "sub" / "a.txt", "a")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "text" / "linked")
+    os.symlink(tmp_path / "text", tmp_path / "text" / "sub" / "loop")
+    os.symlink(tmp_path / "text" / "sub", tmp_path / "text" / "again")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "text" / ".hidden")
+    found = [os.path.relpath(file.name, tmp_path / "text") for file in find_text([str(tmp_path / "text")])]
+    assert found == ["linked/x.txt", "sub/a.txt"]
+
+
+def test_what_is_no_file_is_passed_over(tmp_path, capsys):
+    write(tmp_path / "a.txt", "a")
+    os.mkfifo(tmp_path / "pipe")
+    assert [os.path.basename(file.name) for file in find_text([str(tmp_path)])] == ["a.txt"]
+    assert capsys.readouterr().err.endswith("pipe is a pipe, a socket or a device and is passed over\n")
+    with pytest.raises(DataError, match=r"pipe is a pipe, a socket or a device; write the text into a file"):
+        find_text([str(tmp_path / "pipe")])
+    with pytest.raises(DataError, match="/dev/null is a pipe"):
+        find_text(["/dev/null"])
+
+
+@pytest.mark.parametrize("documents", ["file", "line"])
+def test_bytes_after_a_gzip_file_are_passed_over_with_a_note(tmp_path, capsys, documents):
+    text = "".join(f"line {number}\n" for number in range(20_000))
+    members = gzip.compress(text[:5000].encode()) + gzip.compress(text[5000:].encode())
+    path = write(tmp_path / "a.gz", members + b"other bytes")
+    assert "".join(read(path)[0]) == text
+    assert capsys.readouterr().err == f"note: {path} has other bytes after its gzip data, which are passed over\n"
+    assert len(read(path, documents, "skip")[0]) == (1 if documents == "file" else 20_000)
+    assert capsys.readouterr().err.count("note:") == 1

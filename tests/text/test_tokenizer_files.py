@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import shutil
@@ -6,7 +7,9 @@ import sys
 import pytest
 
 from tfscale.errors import TokenizerError
+from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import load_tokenizer
+from tfscale.text.tokenizers.character import CharacterTokenizer
 
 TEXT = "def f(x):\n    return x  # ▁ 🙂\r\n"
 
@@ -112,3 +115,25 @@ def test_remote_folders(tokenizers):
     for name in ("sentencepiece", "byte"):
         tokenizers[name].save(f"ram://{name}/tokenizer")
         assert load_tokenizer(f"ram://{name}").encode(TEXT) == tokenizers[name].encode(TEXT)
+
+
+def test_cleaning_is_saved_and_is_a_part_of_the_digest(tokenizer, tmp_path):
+    cleaned = copy.copy(tokenizer)
+    cleaned.__dict__.pop("digest", None)
+    cleaned.cleaner = Cleaner(lowercase=True, unicode_normalization="NFKC")
+    cleaned.save(str(tmp_path))
+    path = tmp_path / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    assert config["cleaning"] == {"lowercase": True, "unicode_normalization": "NFKC"}
+    loaded = load_tokenizer(str(tmp_path))
+    assert loaded.cleaner == cleaned.cleaner and loaded.digest == cleaned.digest != tokenizer.digest
+    for wrong, message in (({"lowercase": True}, "was changed after it was saved"), ({"upper": 1}, "is damaged")):
+        path.write_text(json.dumps(config | {"cleaning": wrong}))
+        with pytest.raises(TokenizerError, match=message):
+            load_tokenizer(str(tmp_path))
+
+
+def test_digests_without_cleaning_are_what_they_were(tmp_path):
+    CharacterTokenizer("ab").save(str(tmp_path))
+    assert "cleaning" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert load_tokenizer(str(tmp_path)).digest == "f85bedc799cc3f86b9342a0e973cf69d3fd2f343af9327775aeead42150dc6cf"

@@ -9,6 +9,7 @@ from tfscale.arguments import new_parser, parse_words
 from tfscale.commands import target
 from tfscale.commands.display import number, print_figures, print_table
 from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.scores import score_figures
 from tfscale.errors import ConfigError
 from tfscale.terminal import print
 
@@ -50,7 +51,7 @@ def parse(words: Sequence[str]) -> Namespace:
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """Scores the text or the split; returns nll_per_token, perplexity, bits_per_byte, tokens and bytes."""
+    """Scores the text or the split; see `tfscale.evaluation.evaluate.evaluate_run` for the figures."""
     load_tensorflow()
     from tfscale import api
 
@@ -63,9 +64,12 @@ def run(options: Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Prints the figures."""
     if "groups" in result:
-        rows = [[name, number(g["examples"]), number(g["value"]), f"{number(g['low'])} to {number(g['high'])}"]
+        counted = any("unknown_share" in group for group in result["groups"].values())
+        rows = [[name, number(g["examples"]), number(g["value"]), f"{number(g['low'])} to {number(g['high'])}",
+                 *([f"{100 * g['unknown_share']:.3g} %"] if counted else [])]
                 for name, g in result["groups"].items()]  # fmt: skip
-        print_table(["group", "examples", result["metric"].replace("_", " "), "95 % of samples"], rows)
+        columns = ["group", "examples", result["metric"].replace("_", " "), "95 % of samples"]
+        print_table([*columns, *(["unknown tokens"] if counted else [])], rows)
         gap = result["gap"]
         print(f"largest gap: {number(gap['value'])} ({number(gap['low'])} to {number(gap['high'])}), "
               f"{gap['highest']} above {gap['lowest']}")  # fmt: skip
@@ -73,5 +77,4 @@ def show(result: dict[str, Any]) -> None:
             shown = "no two groups have its rates" if value is None else number(value)
             print(f"equalized odds difference of {label}: {shown}")
         return
-    figures = {name.replace("_", " "): value for name, value in result.items() if not isinstance(value, dict)}
-    print_figures(figures)
+    print_figures(score_figures(result))

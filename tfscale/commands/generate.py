@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import target
 from tfscale.config import SamplingConfig, to_dict
+from tfscale.notes import note
 from tfscale.terminal import print
 
 SUMMARY = "complete a prompt with a run or an exported file"
@@ -69,11 +70,17 @@ def run(options: Namespace) -> dict[str, Any]:
         "tokens": done.token_count,
         "tokens_per_second": done.tokens_per_second,
         "stopped_by": done.stopped_by,
+        "unknown_prompt_tokens": done.unknown_prompt_tokens,
     }
 
 
 def show(result: dict[str, Any]) -> None:
     """Ends the streamed text; the figures go to stderr, so that stdout holds the text alone."""
     print(flush=True)
+    if result["unknown_prompt_tokens"]:
+        note(
+            f"{result['unknown_prompt_tokens']:,} of the prompt's {result['prompt_tokens'] - 1:,} tokens are unknown to "
+            "the model: it has not read what they stand for"
+        )
     speed = f", {result['tokens_per_second']:,.1f} tokens/s" if result["tokens_per_second"] else ""
     print(f"[{result['tokens']} tokens{speed}; stopped by {result['stopped_by']}]", file=sys.stderr)

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands.display import print_table
 from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.scores import unknown
 from tfscale.config import PrepareConfig
 from tfscale.terminal import print
 
@@ -34,21 +35,31 @@ def run(options: Namespace) -> dict[str, Any]:
 
     manifest = prepare(config)
     splits = {
-        name: {"documents": split.documents, "tokens": split.tokens, "bytes": split.utf8_bytes}
+        name: {
+            "documents": split.documents,
+            "tokens": split.tokens,
+            "bytes": split.utf8_bytes,
+            "unknown_tokens": split.unknown_tokens,
+        }
         for name, split in manifest.splits.items()
     }
-    return {"output": config.output, "vocabulary_size": manifest.vocabulary_size, "splits": splits}
+    cleaning = manifest.cleaner.steps
+    return {
+        "output": config.output, "vocabulary_size": manifest.vocabulary_size, "cleaning": cleaning, "splits": splits,
+    }  # fmt: skip
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints documents, tokens and bytes of each split."""
+    """Prints documents, tokens, bytes and unknown tokens of each split."""
     rows = [
         [
             name,
             *(f"{split[key]:,}" for key in ("documents", "tokens", "bytes")),
             f"{split['bytes'] / split['tokens']:.3f}",
+            unknown(split["unknown_tokens"], split["tokens"]),
         ]
         for name, split in result["splits"].items()
     ]
-    print_table(["split", "documents", "tokens", "bytes", "bytes/token"], rows)
-    print(f"{result['output']}: vocabulary of {result['vocabulary_size']:,}")
+    print_table(["split", "documents", "tokens", "bytes", "bytes/token", "unknown tokens"], rows)
+    cleaned = f"; text and bytes as cleaned: {', '.join(result['cleaning'])}" if result["cleaning"] else ""
+    print(f"{result['output']}: vocabulary of {result['vocabulary_size']:,}{cleaned}")

@@ -18,6 +18,7 @@ from tfscale.arguments import (
 )
 from tfscale.commands.display import print_figures
 from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.scores import score_figures
 from tfscale.compress_config import DistillConfig
 from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig, TransformerConfig
 from tfscale.errors import ConfigError
@@ -211,7 +212,7 @@ def show(result: dict[str, Any]) -> None:
             "training loss": result["loss"], "tokens per second": result["tokens_per_second"],
         }  # fmt: skip
     validation = result.get("validation") or {}
-    print_figures(figures | {f"validation {name.replace('_', ' ')}": value for name, value in validation.items()})
+    print_figures(figures | {f"validation {name}": value for name, value in score_figures(validation).items()})
 
 
 def exit_code(result: dict[str, Any]) -> int:

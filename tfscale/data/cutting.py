@@ -7,6 +7,10 @@ from tfscale.data.splits import TRAIN, Borders
 from tfscale.data.spool import Batch, SpoolReader, SpoolWriter
 
 
+SHORTEST = 20
+"""Least characters of a part."""
+
+
 def cut_spool(path: str, batches: Sequence[Batch], shares: dict[str, float]) -> tuple[list[Batch], int] | None:
     """Writes a spool anew in which the training documents are cut into the splits that they are too few for.
 
@@ -40,10 +44,10 @@ def cut_texts(documents: Sequence[str], shares: Sequence[float]) -> list[list[st
     between two characters. Nothing is lost: the parts joined are the documents joined.
 
     Returns:
-        The parts, each a list of texts; None where one of them would have no text.
+        The parts, each a list of texts; None where one of them would have fewer than 20 characters.
 
     Example:
-        cut_texts(["one\\ntwo\\nthree\\nfour\\n"], [0.25])    # [["one\\ntwo\\nthree\\n"], ["four\\n"]]
+        cut_texts(["a line of text\\n" * 10], [0.2])    # [["a line of text\\n" * 8], ["a line of text\\n" * 2]]
     """
     text = "".join(documents)
     ends = [0]
@@ -59,7 +63,7 @@ def cut_texts(documents: Sequence[str], shares: Sequence[float]) -> list[list[st
     for start, end in zip(places[:-1], places[1:], strict=True):
         borders = [start, *(place for place in ends if start < place < end), end]
         found = [text[a:b] for a, b in zip(borders[:-1], borders[1:], strict=True)]
-        if not "".join(found).strip():
+        if len("".join(found).strip()) < SHORTEST:
             return None
         parts.append(found)
     return parts

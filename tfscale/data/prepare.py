@@ -15,7 +15,7 @@ from tfscale.data.tokenizing import Encoded, encode_batches, token_dtype
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import DataError
 from tfscale.files import atomic_directory, claim_directory, is_remote
-from tfscale.progress import note
+from tfscale.notes import note
 from tfscale.terminal import print
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner
@@ -24,6 +24,8 @@ from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from tfscale.text.tokenizers.segmenting import jieba_words
 from tfscale.text.tokenizers.training import AUTOMATIC_SIZE
 
+_MUCH_UNKNOWN = 0.05
+"""Share of unknown tokens above which perplexity says little about the text."""
 _NOT_IN_MANIFEST = ("output", "processes")
 """Options that do not change what is written."""
 
@@ -85,7 +87,19 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
             counts=counts,
         )
         manifest.save(directory)
+    if progress:
+        _note_unknown(manifest)
     return manifest
+
+
+def _note_unknown(manifest: Manifest) -> None:
+    shares = {name: (split.unknown_tokens or 0) / split.tokens for name, split in manifest.splits.items()}
+    most = max(shares, key=lambda name: shares[name])
+    if shares[most] > _MUCH_UNKNOWN:
+        note(
+            f"{100 * shares[most]:.3g} % of the {most} tokens are unknown to this vocabulary; sentencepiece and byte "
+            "tokenizers know every text"
+        )
 
 
 def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
@@ -179,8 +193,8 @@ def _cut(
     cut = cut_spool(spool_path, batches, shares)
     if cut and show:
         parts = {TRAIN: 1 - sum(shares.values())} | shares
-        described = ", ".join(f"{share:.3g} of it for {split}" for split, share in parts.items())
-        note(f"the text is too few documents for {len(parts)} splits, so it is cut in its order: {described}")
+        described = ", ".join(f"{100 * share:.3g} % {split}" for split, share in parts.items())
+        note(f"the text has too few documents for {len(parts)} splits and is cut, in its order: {described}")
     return cut
 
 
@@ -205,13 +219,9 @@ def _train(config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show
         sentencepiece_model=config.sentencepiece_model,
         word_segmenter=config.word_segmenter,
     )
-    if (
-        show
-        and not config.vocabulary_size
-        and tokenizer.vocabulary_size < AUTOMATIC_SIZE
-        and config.tokenizer != "byte"
-    ):
-        note(f"a vocabulary of {tokenizer.vocabulary_size:,} entries, because the text supports no {AUTOMATIC_SIZE:,}")
+    smaller = not config.vocabulary_size and tokenizer.vocabulary_size < AUTOMATIC_SIZE
+    if show and smaller and config.tokenizer != "byte":
+        note(f"a vocabulary of {tokenizer.vocabulary_size:,} entries: the text does not support {AUTOMATIC_SIZE:,}")
     return tokenizer
 
 

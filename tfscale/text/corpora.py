@@ -14,7 +14,7 @@ from typing import IO, Any, Literal, cast
 
 from tfscale.errors import DataError
 from tfscale.files import is_remote, open_file
-from tfscale.progress import note
+from tfscale.notes import note
 from tfscale.text.formats import HEAD, iconv, refusal
 
 DocumentKind = Literal["file", "paragraph", "line"]

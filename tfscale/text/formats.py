@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import json
+import shlex
 from dataclasses import dataclass
 
 HEAD = 1 << 16
@@ -76,7 +77,7 @@ def refusal(name: str, head: bytes) -> Refusal | None:
 
 def iconv(name: str, encoding: str) -> str:
     """Advice how to convert a file to UTF-8."""
-    return f"convert it: iconv -f {encoding} -t UTF-8 {name} > NEW.txt"
+    return f"convert it: iconv -f {encoding} -t UTF-8 {shlex.quote(name)} > NEW.txt"
 
 
 def _encoding_with_zeros(head: bytes) -> str:
