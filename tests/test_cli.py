@@ -64,7 +64,29 @@ def replace_module(monkeypatch):
         (["prepare", "--output", "o", "--corpus", "python"],
          "--corpus: expected one of python-stdlib, python-docs; received 'python'"),
         (["prepare", "--output", "o", "--lowercase=maybe"], "--lowercase: expected true or false; received 'maybe'"),
-        (["prepare", "--output", "o", "stray"], "unexpected word 'stray' (see tfscale prepare --help)"),
+        (["prepare", "--output", "o", "stray"],
+         "unexpected word 'stray'; did you mean --text 'stray'? (see tfscale prepare --help)"),
+        (["generate", "run", "And Moses"],
+         "unexpected word 'And Moses'; did you mean --prompt 'And Moses'? (see tfscale generate --help)"),
+        (["benchmark", "export", "stray"], "unexpected word 'stray' (see tfscale benchmark --help)"),
+        ([*TRAIN, "--model.use_bias", "yes"], "--model.use_bias: expected true or false; received 'yes'"),
+        ([*TRAIN, "--train.lr", "1"], "unknown option --train.lr; did you mean --train.learning_rate?"),
+        ([*TRAIN, "--batch-size", "1"], "unknown option --batch-size; did you mean --train.global_batch_size?"),
+        ([*TRAIN, "--model.units", "1"], "unknown option --model.units; did you mean --model.hidden_dim?"),
+        ([*TRAIN, "--train.qqqq", "1"], "unknown option --train.qqqq"),
+        ([*TRAIN, "--train.optimizer", "adam"],
+         "unknown option --train.optimizer; AdamW is the optimizer: its options are --train.learning_rate, "
+         "--train.weight_decay, --train.beta_1 and --train.beta_2 (from Python, LanguageModel.compile takes any of "
+         "Keras's)"),
+        ([*TRAIN, "--epochs", "3"],
+         "unknown option --epochs; training is counted in optimizer steps: --train.steps; the log says how many make "
+         "a pass"),
+        ([*TRAIN, "--train.device", "GPU:3"],
+         "unknown option --train.device; --train.strategy says where to train, and the environment variable "
+         "CUDA_VISIBLE_DEVICES which GPUs there are"),
+        (["launch", "train", "--data", "d"],
+         "unexpected 'train'; the command of the workers stands after --: tfscale launch --workers 2 -- train "
+         "--data ..."),
         (["prepare", "--output", "o", "--json=yes"], "--json takes no value; received 'yes'"),
         (["prepare", "--output", "o", "--text", "a", "--test-fraction", "0.7"],
          "test_fraction=0.7 is out of range; expected 0 to 0.5"),

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 
 from tfscale import __version__
-from tfscale.arguments import closest
 from tfscale.commands import (
     benchmark,
     compare,
@@ -37,6 +36,7 @@ from tfscale.commands import (
 )
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.launching.lifeline import follow_launcher
+from tfscale.suggestions import closest
 
 COMMANDS = {
     "quickstart": quickstart,
