@@ -231,12 +231,16 @@ def test_an_option_chooses_the_family_over_yaml(write_yaml):
     assert options.model.num_heads == 4
 
 
-def test_train_hands_over_the_configs(replace_module, capsys):
+def test_train_hands_over_the_configs(replace_module, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     calls = []
 
     def fake_train(model_config, train_config, **rest):
         calls.append((model_config, train_config, rest))
-        return {"steps": 3, "tokens": 96, "loss": 1.5, "tokens_per_second": 12345.6, "validation": {"perplexity": 2.5}}
+        (tmp_path / "o").mkdir()
+        (tmp_path / "o" / "config.yaml").write_text("model:\n  family: lstm\n")
+        return {"steps": 3, "tokens": 96, "loss": 1.5, "tokens_per_second": 12345.6, "validation": {"perplexity": 2.5},
+                "result": "best", "result_step": 2}  # fmt: skip
 
     replace_module("tfscale.training.run", train=fake_train)
     assert cli.main([*TRAIN, "--model.family", "lstm", "--model.hidden_dim", "8", "--train.steps", "3"]) == 0
@@ -244,7 +248,11 @@ def test_train_hands_over_the_configs(replace_module, capsys):
     assert model_config == MODEL_CONFIGS["lstm"](hidden_dim=8)
     assert train_config == TrainConfig(steps=3)
     assert rest == {"data": "d", "output": "o", "progress": True}
-    out = capsys.readouterr().out
+    out, _, uses = capsys.readouterr().out.partition("\n\n")
+    assert uses == (
+        "The model is in o, the weights of step 2 with the lowest validation loss. What you can do with it:\n"
+        "  tfscale generate o --prompt TEXT\n  tfscale export o --output export --quantize int8\n"
+    )
     assert [line.split() for line in out.splitlines()] == [
         ["steps", "3"],
         ["tokens", "96"],
@@ -305,7 +313,7 @@ def test_json_keeps_stdout_for_itself(replace_module, capsys):
     replace_module("tfscale.training.run", train=chatty)
     assert cli.main([*TRAIN, "--json"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == '{"loss": 0.5, "steps": 3, "text": "é"}\n'
+    assert captured.out == '{"loss": 0.5, "steps": 3, "text": "é", "output": "o"}\n'
     assert captured.err == "Epoch 1/1\n"
 
 
@@ -388,17 +396,20 @@ def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
         return score
 
     replace_module("tfscale.device", load=lambda path, threads: ("device", path, threads))
-    replace_module("tfscale.training.run_folder", load_run=lambda path: ("run", path))
+    opened = types.SimpleNamespace(summary={"completed": False, "steps": 200}, train_config=TrainConfig(steps=300))
+    replace_module("tfscale.training.run_folder", load_run=lambda path: opened)
     replace_module("tfscale.evaluation.evaluate", evaluate_run=fake("run"), evaluate_file=fake("file"))
     run, exported = tmp_path / "run", tmp_path / "export"
     run.mkdir()
     exported.mkdir()
     (exported / "model.tflite").write_text("")
     assert cli.main(["evaluate", str(run), "--text", "a", "b"]) == 0
-    assert "perplexity     2.718" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "perplexity     2.718" in captured.out
+    assert f"note: {run} was stopped at step 200 of 300: these are its last weights" in captured.err
     assert cli.main(["evaluate", str(exported), "--data", "d", "--split", "test", "--threads", "2"]) == 0
     assert calls == [
-        ("run", ("run", str(run)), {"data_dir": None, "split": "validation", "text_files": ["a", "b"]}),
+        ("run", opened, {"data_dir": None, "split": "validation", "text_files": ["a", "b"]}),
         ("file", ("device", str(exported), 2), {"data_dir": "d", "split": "test", "text_files": None}),
     ]
 

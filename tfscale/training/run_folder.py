@@ -123,9 +123,10 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
         for key in sorted(set(new) | set(old), key=lambda name: (name != "family", name)):
             before, after = old.get(key), new.get(key)
             if before != after and key not in MAY_CHANGE:
+                longer = f"; --start {output} with another --output trains it longer, with a new optimizer"
                 raise ConfigError(
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
-                    "give the same value to resume, or another --output"
+                    f"give the same value to resume, or another --output{longer if key == 'steps' else ''}"
                 )
     for key, what in (("started_from", "weights"), ("teacher_digest", "weights of the teacher"),
                       ("vectors_digest", "vectors")):  # fmt: skip
