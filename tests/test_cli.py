@@ -64,7 +64,29 @@ def replace_module(monkeypatch):
         (["prepare", "--output", "o", "--corpus", "python"],
          "--corpus: expected one of python-stdlib, python-docs; received 'python'"),
         (["prepare", "--output", "o", "--lowercase=maybe"], "--lowercase: expected true or false; received 'maybe'"),
-        (["prepare", "--output", "o", "stray"], "unexpected word 'stray' (see tfscale prepare --help)"),
+        (["prepare", "--output", "o", "stray"],
+         "unexpected word 'stray'; did you mean --text 'stray'? (see tfscale prepare --help)"),
+        (["generate", "run", "And Moses"],
+         "unexpected word 'And Moses'; did you mean --prompt 'And Moses'? (see tfscale generate --help)"),
+        (["benchmark", "export", "stray"], "unexpected word 'stray' (see tfscale benchmark --help)"),
+        ([*TRAIN, "--model.use_bias", "yes"], "--model.use_bias: expected true or false; received 'yes'"),
+        ([*TRAIN, "--train.lr", "1"], "unknown option --train.lr; did you mean --train.learning_rate?"),
+        ([*TRAIN, "--batch-size", "1"], "unknown option --batch-size; did you mean --train.global_batch_size?"),
+        ([*TRAIN, "--model.units", "1"], "unknown option --model.units; did you mean --model.hidden_dim?"),
+        ([*TRAIN, "--train.qqqq", "1"], "unknown option --train.qqqq"),
+        ([*TRAIN, "--train.optimizer", "adam"],
+         "unknown option --train.optimizer; AdamW is the optimizer: its options are --train.learning_rate, "
+         "--train.weight_decay, --train.beta_1 and --train.beta_2 (from Python, LanguageModel.compile takes any of "
+         "Keras's)"),
+        ([*TRAIN, "--epochs", "3"],
+         "unknown option --epochs; training is counted in optimizer steps: --train.steps; the log says how many make "
+         "a pass"),
+        ([*TRAIN, "--train.device", "GPU:3"],
+         "unknown option --train.device; --train.strategy says where to train, and the environment variable "
+         "CUDA_VISIBLE_DEVICES which GPUs there are"),
+        (["launch", "train", "--data", "d"],
+         "unexpected 'train'; the command of the workers stands after --: tfscale launch --workers 2 -- train "
+         "--data ..."),
         (["prepare", "--output", "o", "--json=yes"], "--json takes no value; received 'yes'"),
         (["prepare", "--output", "o", "--text", "a", "--test-fraction", "0.7"],
          "test_fraction=0.7 is out of range; expected 0 to 0.5"),
@@ -209,12 +231,16 @@ def test_an_option_chooses_the_family_over_yaml(write_yaml):
     assert options.model.num_heads == 4
 
 
-def test_train_hands_over_the_configs(replace_module, capsys):
+def test_train_hands_over_the_configs(replace_module, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     calls = []
 
     def fake_train(model_config, train_config, **rest):
         calls.append((model_config, train_config, rest))
-        return {"steps": 3, "tokens": 96, "loss": 1.5, "tokens_per_second": 12345.6, "validation": {"perplexity": 2.5}}
+        (tmp_path / "o").mkdir()
+        (tmp_path / "o" / "config.yaml").write_text("model:\n  family: lstm\n")
+        return {"steps": 3, "tokens": 96, "loss": 1.5, "tokens_per_second": 12345.6, "validation": {"perplexity": 2.5},
+                "result": "best", "result_step": 2}  # fmt: skip
 
     replace_module("tfscale.training.run", train=fake_train)
     assert cli.main([*TRAIN, "--model.family", "lstm", "--model.hidden_dim", "8", "--train.steps", "3"]) == 0
@@ -222,7 +248,11 @@ def test_train_hands_over_the_configs(replace_module, capsys):
     assert model_config == MODEL_CONFIGS["lstm"](hidden_dim=8)
     assert train_config == TrainConfig(steps=3)
     assert rest == {"data": "d", "output": "o", "progress": True}
-    out = capsys.readouterr().out
+    out, _, uses = capsys.readouterr().out.partition("\n\n")
+    assert uses == (
+        "The model is in o, the weights of step 2 with the lowest validation loss. What you can do with it:\n"
+        "  tfscale generate o --prompt TEXT\n  tfscale export o --output export --quantize int8\n"
+    )
     assert [line.split() for line in out.splitlines()] == [
         ["steps", "3"],
         ["tokens", "96"],
@@ -283,7 +313,7 @@ def test_json_keeps_stdout_for_itself(replace_module, capsys):
     replace_module("tfscale.training.run", train=chatty)
     assert cli.main([*TRAIN, "--json"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == '{"loss": 0.5, "steps": 3, "text": "é"}\n'
+    assert captured.out == '{"loss": 0.5, "steps": 3, "text": "é", "output": "o"}\n'
     assert captured.err == "Epoch 1/1\n"
 
 
@@ -369,17 +399,20 @@ def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
         return score
 
     replace_module("tfscale.device", load=lambda path, threads: ("device", path, threads))
-    replace_module("tfscale.training.run_folder", load_run=lambda path: ("run", path))
+    opened = types.SimpleNamespace(summary={"completed": False, "steps": 200}, train_config=TrainConfig(steps=300))
+    replace_module("tfscale.training.run_folder", load_run=lambda path: opened)
     replace_module("tfscale.evaluation.evaluate", evaluate_run=fake("run"), evaluate_file=fake("file"))
     run, exported = tmp_path / "run", tmp_path / "export"
     run.mkdir()
     exported.mkdir()
     (exported / "model.tflite").write_text("")
     assert cli.main(["evaluate", str(run), "--text", "a", "b"]) == 0
-    assert "perplexity     2.718" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "perplexity     2.718" in captured.out
+    assert f"note: {run} was stopped at step 200 of 300: these are its last weights" in captured.err
     assert cli.main(["evaluate", str(exported), "--data", "d", "--split", "test", "--threads", "2"]) == 0
     assert calls == [
-        ("run", ("run", str(run)), {"data_dir": None, "split": "validation", "text_files": ["a", "b"]}),
+        ("run", opened, {"data_dir": None, "split": "validation", "text_files": ["a", "b"]}),
         ("file", ("device", str(exported), 2), {"data_dir": "d", "split": "test", "text_files": None}),
     ]
 

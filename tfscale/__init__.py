@@ -86,7 +86,16 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'tfscale' has no attribute {name!r}")
 
 
+_LIGHT = ("api", "compare_config", "compress_config", "config", "device", "errors", "launching", "planning", "presets",
+          "task_config", "text")  # fmt: skip
+"""What does without TensorFlow."""
+
+
 def _imported(module: str) -> Any:
+    if module.split(".")[1] not in _LIGHT:
+        from tfscale.quiet import start_quietly
+
+        start_quietly()
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -6,6 +6,7 @@ They take the options of the command line as keyword arguments and raise `Tfscal
 """
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ from tfscale.errors import CheckpointError, ConfigError
 from tfscale.evaluation.generation import Generation
 from tfscale.files import claim_page, is_exported, run_data
 from tfscale.options import checks_arguments
+from tfscale.quiet import start_quietly
 from tfscale.task_config import ExplainConfig, SwapConfig
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def prepare(*, progress: bool = True, **options: Any) -> Manifest:
     Example:
         tfscale.prepare(text=["books/*.txt"], vocabulary_size=4096, output="data")
     """
+    start_quietly()
     from tfscale.data import prepare as prepare_module
 
     return prepare_module.prepare(make_config(PrepareConfig, options), progress=progress)
@@ -283,13 +286,22 @@ def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bu
         return ("bundle" if getattr(model, "is_bundle", False) else "file"), model
     if "://" not in path and not os.path.exists(path):
         raise CheckpointError(f"{path} does not exist; give a run folder or a .tflite file")
+    start_quietly()
     if os.path.isfile(os.path.join(path, "task.json")):
         from tfscale.tasks.model import load_task
 
         return "task", load_task(path)
     from tfscale.training.run_folder import load_run
 
-    return "run", load_run(path)
+    run = load_run(path)
+    if run.summary.get("completed") is False:
+        steps, wanted = run.summary["steps"], run.train_config.steps
+        print(
+            f"note: {path} was stopped at step {steps:,} of {wanted:,}: these are its last weights; the same train "
+            "command goes on",
+            file=sys.stderr,
+        )
+    return "run", run
 
 
 def _keras_decoder(network: Any) -> Any:

@@ -7,29 +7,23 @@ switches without a value, one line for a mistake with the closest name, and YAML
 
 import argparse
 import dataclasses
-import difflib
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
-from tfscale.config import MODEL_CONFIGS
 from tfscale.errors import ConfigError
 from tfscale.files import open_file
 from tfscale.options import describe
+from tfscale.suggestions import closest, other_family, shown, unknown_option
 from tfscale.yaml_text import load_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 _LONGEST_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
-
-
-def shown(key: str) -> str:
-    """The name of an option as the help shows it: hyphens, except in keys of a section, which are also YAML keys."""
-    return "--" + (key if "." in key else key.replace("_", "-"))
 
 
 def brief(value: Any) -> str:
@@ -166,6 +160,8 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
         elif has_value:
             result.append(f"--{key}={value}")
         elif known[key] is bool and (not words or words[0].lower() not in ("true", "false")):
+            if words and words[0].lower() in ("yes", "no", "on", "off", "0", "1"):
+                raise ConfigError(f"{shown(key)}: expected true or false; received {words[0]!r}")
             result.append(f"--{key}=true")
         elif words and not (words[0].startswith("--") and " " not in words[0]):
             result.append(f"--{key}={words.pop(0)}")
@@ -183,30 +179,8 @@ def _yaml_list(values: list[str]) -> str:
     return str(yaml.safe_dump(values, default_flow_style=True, default_style='"', width=float("inf"))).strip()
 
 
-def unknown_option(name: str, known: Iterable[str]) -> str:
-    """The message for an unknown option, with the closest known one."""
-    key = name.lstrip("-").replace("-", "_")
-    return f"unknown option {name}{_other_family(key) or closest(key, known, shown)}"
-
-
-def _other_family(key: str) -> str:
-    section, _, name = key.partition(".")
-    families = [family for family, config in MODEL_CONFIGS.items() if name in _fields(config)]
-    return f"; it belongs to --model.family {' or '.join(families)}" if section == "model" and families else ""
-
-
 def _fields(config_class: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(config_class)]
-
-
-def closest(key: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
-    """The words "; did you mean X?" for the known name that is closest to `key`, or nothing."""
-    known = list(known)
-    # A section left out ("--steps" for "--train.steps") is as common as a slip of the fingers.
-    same_tail = [option for option in known if option.rpartition(".")[2] == key.rpartition(".")[2]]
-    starts = [option for option in known if option.startswith(key)]
-    close = same_tail or starts or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {show(close[0])}?" if close else ""
 
 
 def parse_words(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
@@ -225,6 +199,12 @@ def parse_normalized(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     Raises:
         ConfigError: a value of the wrong type, a missing required option, a word too many.
     """
+    positional = [action for action in parser._actions if not action.option_strings]
+    if stray := [word for word in words if not word.startswith("--")][len(positional) :]:
+        # A text without its option is the commonest word too many.
+        texts = [key for key in ("prompt", "text") if key in option_types(parser)]
+        hint = f"; did you mean {shown(texts[0])} {stray[0]!r}?" if texts else ""
+        raise ConfigError(f"unexpected word {stray[0]!r}{hint} (see {parser.prog} --help)")
     try:
         return parser.parse_args(list(words))
     except argparse.ArgumentError as error:
@@ -276,7 +256,7 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
         if key not in known:
             sections = {option.rpartition(".")[0] for option in known} - {""}
             raise ConfigError(
-                f"{path}: unknown key {key}{_other_family(str(key)) or closest(str(key), [*sections, *known])}"
+                f"{path}: unknown key {key}{other_family(str(key)) or closest(str(key), [*sections, *known])}"
             )
     for key, value in flat.items():
         try:
@@ -296,6 +276,4 @@ def _explain(parser: ArgumentParser, message: str) -> str:
         positional = {action.dest: action.metavar for action in parser._actions if not action.option_strings}
         names = [str(positional[key] or key) if key in positional else shown(key) for key in match[1].split(", ")]
         return f"{' and '.join(names)} must be given (see {parser.prog} --help)"
-    if match := re.match(r"unrecognized arguments: (.*)", message):
-        return f"unexpected word {match[1].split()[0]!r} (see {parser.prog} --help)"
     return " ".join(message.split())

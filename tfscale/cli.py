@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 
 from tfscale import __version__
-from tfscale.arguments import closest
 from tfscale.commands import (
     benchmark,
     compare,
@@ -39,6 +38,7 @@ from tfscale.errors import ConfigError, TfscaleError
 from tfscale.interruption import Terminated, left_by_signals
 from tfscale.json_text import to_json
 from tfscale.launching.lifeline import follow_launcher
+from tfscale.suggestions import closest
 from tfscale.terminal import print
 
 COMMANDS = {

@@ -15,7 +15,8 @@ class CompareConfig(Options):
     data: str
     """Data folder that `tfscale prepare` wrote."""
     budget_minutes: float = 0.0
-    """Training minutes of each model, made into steps by the speed of the first ones; n-grams take what they take."""
+    """Training minutes of each model, made into steps by the speed of the first ones, at least 100 steps however long
+    those take; n-grams take what they take."""
     budget_tokens: int = 0
     """Training tokens of each model, in the place of a time."""
     split: str = ""

@@ -6,6 +6,10 @@ from typing import Any, ClassVar, Literal
 from tfscale.errors import ConfigError, check_range
 from tfscale.options import Options
 
+_EXPORT = "export RUN --output export"
+WRITES = ("generate RUN --prompt TEXT", f"{_EXPORT} --quantize int8")
+"""What a run that writes text is used by."""
+
 
 def _check(config: Any, *, positive: tuple[str, ...] = (), default_0: tuple[str, ...] = (), rates: tuple[str, ...] = (),
            weights: tuple[str, ...] = ()) -> None:  # fmt: skip
@@ -29,6 +33,8 @@ class TransformerConfig(Options):
     family: ClassVar[str] = "transformer"
     learning_rate: ClassVar[float] = 1e-3
     """Peak learning rate that is taken where the training options name none."""
+    uses: ClassVar[tuple[str, ...]] = WRITES
+    """Commands that make use of a trained run, RUN."""
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
@@ -132,6 +138,7 @@ class BERTConfig(TransformerConfig):
     from. It has one token more, the mask."""
 
     family: ClassVar[str] = "bert"
+    uses: ClassVar[tuple[str, ...]] = ("finetune RUN --task classify --train FILE.csv --output task",)
 
     mask_rate: float = 0.15
     """Part of the tokens of a training window that are to be guessed."""
@@ -165,6 +172,7 @@ class RecurrentConfig(Options):
     section: ClassVar[str] = "model"
     family: ClassVar[str]
     learning_rate: ClassVar[float] = 5e-3
+    uses: ClassVar[tuple[str, ...]] = WRITES
     gates: ClassVar[int]
 
     vocabulary_size: int = 0
@@ -240,6 +248,7 @@ class BiLSTMConfig(Options):
     section: ClassVar[str] = "model"
     family: ClassVar[str] = "bilstm"
     learning_rate: ClassVar[float] = 5e-3
+    uses: ClassVar[tuple[str, ...]] = ("fill RUN --text 'a text with a ___ in it'", f"{_EXPORT} --quantize int8")
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
@@ -269,6 +278,7 @@ class NNLMConfig(Options):
     section: ClassVar[str] = "model"
     family: ClassVar[str] = "nnlm"
     learning_rate: ClassVar[float] = 1e-3
+    uses: ClassVar[tuple[str, ...]] = WRITES
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
@@ -297,6 +307,7 @@ class NGramConfig(Options):
 
     section: ClassVar[str] = "model"
     family: ClassVar[str] = "ngram"
+    uses: ClassVar[tuple[str, ...]] = ("generate RUN --prompt TEXT", f"{_EXPORT} --format ngram")
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""

@@ -25,7 +25,7 @@ class Options:
     meant becomes a list of one, a whole number where a number is meant becomes a float.
 
     Example:
-        TrainConfig(steps=5.5)    # ConfigError: train.steps=5.5 does not fit; expected a whole number
+        TrainConfig(steps=5.5)    # ConfigError: train.steps: expected a whole number; received 5.5
     """
 
     section: ClassVar[str] = ""
@@ -66,7 +66,7 @@ def checked(name: str, value: Any, typehint: Any) -> Any:
         elif typehint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
             wanted = "a whole number below 2**62"
         received = received if len(received) <= 80 else f"{received[:77]}..."
-        raise ConfigError(f"{name}={received} does not fit; expected {wanted}")
+        raise ConfigError(f"{name}: expected {wanted}; received {received}")
     return found
 
 
@@ -81,7 +81,7 @@ def checks_arguments(function: Function) -> Function:
         def load(directory: str, threads: int = 1): ...
 
         load(Path("run"))      # directory is "run"
-        load("run", "2")       # ConfigError: threads='2' does not fit; expected a whole number
+        load("run", "2")       # ConfigError: threads: expected a whole number; received '2'
     """
     signature = inspect.signature(function)
 

@@ -159,14 +159,14 @@ _TEMPLATE = """<!doctype html>
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text); line-height: 1.5;
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; font-size: 16px; }
-main { max-width: 860px; margin: 0 auto; padding: 2rem 1rem 3rem; }
+main { max-width: 1040px; margin: 0 auto; padding: 2rem 1rem 3rem; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1.25rem; text-wrap: balance; }
 h2 { font-size: 1.05rem; margin: 0 0 .6rem; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1rem 1.1rem;
   margin: 0 0 1rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .38rem 1rem .38rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; padding: .38rem .8rem .38rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--muted); font-weight: 500; }
 tr:last-child td { border-bottom: 0; }
 td:last-child, th:last-child { padding-right: 0; }

@@ -137,7 +137,7 @@ def test_legal_tags_pass():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "parse"}, "task='parse' does not fit; expected one of classify, tag, answer"),
+        ({"task": "parse"}, "task: expected one of classify, tag, answer, translate, summarize; received 'parse'"),
         ({"freeze": True, "lora_rank": 4}, "give one of them"),
         ({"task": "tag", "balance": "weights"}, "balance='weights' is for classify"),
         ({"labels_separator": ",", "balance": "resample"}, "balance='resample' is for classify with one label"),

@@ -6,7 +6,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.arguments import new_parser, parse_words
-from tfscale.commands.display import number, print_figures, print_table
+from tfscale.commands.display import print_figures, print_table, with_unit
 from tfscale.errors import ConfigError
 
 SUMMARY = "time a .tflite file on this machine"
@@ -50,8 +50,8 @@ def run(options: Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints the figures."""
-    rows = result.pop("by_threads", [])
-    print_figures({name.replace("_", " "): value for name, value in result.items()})
-    if rows:
-        print_table([name.replace("_", " ") for name in rows[0]], [[number(v) for v in row.values()] for row in rows])
+    """Prints the figures with units."""
+    figures = [with_unit(name, value) for name, value in result.items() if name != "by_threads"]
+    print_figures(dict(figures))
+    if rows := [[with_unit(*figure) for figure in row.items()] for row in result.get("by_threads", [])]:
+        print_table([name for name, _ in rows[0]], [[value for _, value in row] for row in rows])

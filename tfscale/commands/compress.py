@@ -66,7 +66,7 @@ def run(options: Namespace) -> dict[str, Any]:
         return search_run(options.run_dir, config, bounds, lambda text: print(text, file=sys.stderr))
     from tfscale.compression.compress import compress_run
 
-    return compress_run(options.run_dir, config, prune, shrink, distill)
+    return {**compress_run(options.run_dir, config, prune, shrink, distill), "output": options.output}
 
 
 def show(result: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What a person sees of a result: figures in two columns, and tables."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tfscale.terminal import plain, print
@@ -16,6 +17,24 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def with_unit(name: str, value: Any) -> tuple[str, str]:
+    """A figure's name and value as people read them: seconds, bytes and bytes per second by their size.
+
+    Example:
+        with_unit("first_token_seconds", 0.00119)    # ("first token", "1.19 ms")
+    """
+    units: dict[str, list[tuple[float, str]]] = {
+        "_bytes_per_second": [(1e9, "GB/s"), (1e6, "MB/s")],
+        "_bytes": [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")],
+        "_seconds": [(1.0, "s"), (1e-3, "ms"), (1e-6, "us")],
+    }
+    for ending, sizes in units.items():
+        if name.endswith(ending) and isinstance(value, int | float):
+            size, unit = next((pair for pair in sizes if value >= pair[0]), sizes[-1])
+            return name.removesuffix(ending).replace("_", " "), f"{value / size:,.4g} {unit}"
+    return name.replace("_", " "), number(value)
+
+
 def print_figures(figures: dict[str, Any]) -> None:
     """Prints names and values in two columns."""
     width = max(map(len, figures))
@@ -23,14 +42,16 @@ def print_figures(figures: dict[str, Any]) -> None:
         print(f"{name:{width}}  {number(value)}")
 
 
-def print_table(columns: list[str], rows: list[list[str]], title: str | None = None) -> None:
-    """Prints a table; all columns but the first are aligned to the right. Square brackets in it are text."""
+def print_table(
+    columns: list[str], rows: list[list[str]], title: str | None = None, left: Sequence[int] = (0,)
+) -> None:
+    """Prints a table; all columns but those of the numbers `left` are aligned to the right. Brackets are text."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title and plain(title), title_justify="left")
     for position, column in enumerate(columns):
-        table.add_column(plain(column), justify="left" if position == 0 else "right", overflow="fold")
+        table.add_column(plain(column), justify="left" if position in left else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(plain, row))
     # In a pipe or a notebook nobody knows the width, and 80 columns would break words.

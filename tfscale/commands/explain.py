@@ -13,7 +13,8 @@ from tfscale.task_config import ExplainConfig
 from tfscale.terminal import print
 
 SUMMARY = "what each token or word of a text adds to a label, or to the next token"
-_BAR = 20
+_BAR = 12
+"""Characters of the longest bar."""
 
 
 def build_parser() -> ArgumentParser:
@@ -51,10 +52,13 @@ def show(result: dict[str, Any]) -> None:
     rows = []
     for part in result["parts"]:
         weight = part["weight"]
-        bar = ("+" if weight > 0 else "-") * round(_BAR * abs(weight) / (strongest or 1.0))
+        length = round(_BAR * abs(weight) / (strongest or 1.0))
+        against, speaks_for = ("-" * length, "") if weight < 0 else ("", "+" * length)
+        bar = f"{against:>{_BAR}}|{speaks_for:<{_BAR}}"
         rows.append([repr(part["text"]), number(weight), bar, "strongest" if abs(weight) == strongest else ""])
     lime = result["method"] == "lime"
-    print_table(["word" if lime else "token", "probability" if lime else "nats", "", ""], rows)
+    head = ["word" if lime else "token", "probability" if lime else "nats", f"{'against':>{_BAR}}|for", ""]
+    print_table(head, rows, left=(0, 2, 3))
     what = f"label {result['label']}" if "label" in result else f"token {result['target_token']!r}"
     print(f"{what}: probability {number(result['probability'])}")
     if lime:

@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.arguments import add_config, build_config, new_parser, parse_words
-from tfscale.commands.display import number, print_table
+from tfscale.commands.display import number, print_table, with_unit
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.config import ExportConfig
 from tfscale.refused import explain_refusal
@@ -35,7 +35,11 @@ def parse(words: Sequence[str]) -> Namespace:
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """Writes the export folder; returns its parity report."""
+    """Writes the export folder; returns its parity report, and where it is."""
+    return {**_export(options), "output": options.output}
+
+
+def _export(options: Namespace) -> dict[str, Any]:
     config = build_config(ExportConfig, options)
 
     def note(stage: str) -> None:
@@ -48,9 +52,17 @@ def run(options: Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints the checks of the parity report."""
+    """Prints the checks of the parity report, and where the file is, its size, and what it cost in perplexity."""
     rows = [
-        [check["name"], number(check["value"]), number(check["limit"]), number(check["passed"])]
+        [check["name"], number(check["value"]), number(check["limit"]),
+         "measured" if check["limit"] is None else number(check["passed"])]
         for check in result["checks"]
-    ]
+    ]  # fmt: skip
     print_table(["check", "value", "limit", "passed"], rows)
+    sizes = result["sizes"]
+    _, size = with_unit("file_bytes", sizes.get("bundle_bytes", sizes["file_bytes"]))
+    print(f"{result['output']}: {size}; README.md in it says how to run it")
+    for name in ("perplexity", "pseudo_perplexity"):
+        if name in result:
+            before, *_, after = (figure for figure in result[name].values() if figure is not None)
+            print(f"{name.replace('_', '-')} {number(before)} before, {number(after)} in the file")

@@ -37,10 +37,9 @@ def parse(words: Sequence[str]) -> Namespace:
         at = own.index("--")
         own, command = own[:at], own[at + 1 :]
     parser = build_parser()
+    _refuse_stray(own)  # First, because the options of the workers' command are unknown here.
     own = normalize(own, option_types(parser))
-    stray = [word for word in own if not word.startswith("-")]
-    if stray:
-        raise ConfigError(f"unexpected {stray[0]!r}; the command of the workers stands after --, as in -- train ...")
+    _refuse_stray(own)
     options = parse_normalized(parser, own)
     if command[:1] != ["train"]:
         received = f"received {command[0]!r}" if command else "nothing stands there"
@@ -68,6 +67,17 @@ def parse(words: Sequence[str]) -> Namespace:
     options.json = bool(options.json or checked.json)
     options.command = [*command, "--json"]
     return options
+
+
+def _refuse_stray(words: Sequence[str]) -> None:
+    """Refuses the first word that is neither an option nor can be the value of one."""
+    for before, word in zip(["", *words], words, strict=False):
+        takes_value = before.startswith("--") and "=" not in before
+        if not word.startswith("-") and not takes_value:
+            raise ConfigError(
+                f"unexpected {word!r}; the command of the workers stands after --: "
+                "tfscale launch --workers 2 -- train --data ..."
+            )
 
 
 def run(options: Namespace) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import build_config
+from tfscale.arguments import build_config, read_yaml
 from tfscale.commands import train
 from tfscale.commands.display import print_figures, print_table
 from tfscale.config import MODEL_CONFIGS, TrainConfig
@@ -21,7 +21,12 @@ def build_parser(family: str = "transformer") -> ArgumentParser:
     parser.description = "Says what a training would need: memory, communication, time. Nothing is trained or read."
     parser.add_argument("--devices", type=int, default=1, help="Devices that share each batch.")
     parser.add_argument("--chip", type=str, default="cpu", help="h100, a100, v5e, v5p, v6e, or cpu, measured now.")
-    parser.add_argument("--tokens", type=float, default=None, help="Tokens to train on; by default 20 per parameter.")
+    parser.add_argument(
+        "--tokens",
+        type=float,
+        default=None,
+        help="Tokens to train on; by default those of train.steps where they are given, else 20 per parameter.",
+    )
     parser.add_argument(
         "--utilization", type=float, default=None, help="Share of the chip's peak that matrix products reach."
     )
@@ -30,7 +35,18 @@ def build_parser(family: str = "transformer") -> ArgumentParser:
 
 def parse(words: Sequence[str]) -> Namespace:
     """Parses the words after `tfscale plan`, and the YAML file if one is named."""
-    return train.parse(words, build_parser, needed={})
+    options = train.parse(words, build_parser, needed={})
+    if options.tokens is None and _names_steps(words, options.config):
+        options.tokens = float(options.train.steps * options.train.global_batch_size * options.model.sequence_length)
+    return options
+
+
+def _names_steps(words: Sequence[str], path: str | None) -> bool:
+    """Whether the command line or the YAML file says how many steps are trained."""
+    if any(word.partition("=")[0] in ("--train.steps", "--train-steps") for word in words):
+        return True
+    section = read_yaml(path).get("train") if path else None
+    return isinstance(section, dict) and "steps" in section
 
 
 def run(options: Namespace) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`tfscale train`: the model family decides which options there are."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -165,7 +166,11 @@ def _preset(words: Sequence[str], document: dict[str, Any]) -> str:
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """Trains; returns the summary of the run."""
+    """Trains; returns the summary of the run, and where it is."""
+    return {**_train(options), "output": options.output}
+
+
+def _train(options: Namespace) -> dict[str, Any]:
     if options.model.family == NGramConfig.family:
         from tfscale.training.ngram_run import train_ngram
 
@@ -213,6 +218,19 @@ def show(result: dict[str, Any]) -> None:
         }  # fmt: skip
     validation = result.get("validation") or {}
     print_figures(figures | {f"validation {name}": value for name, value in score_figures(validation).items()})
+    if not result.get("interrupted"):
+        print(_next_steps(result))
+
+
+def _next_steps(result: dict[str, Any]) -> str:
+    """Where the model is, and the commands that make use of it."""
+    output = result["output"]
+    family = read_yaml(os.path.join(output, "config.yaml"))["model"]["family"]
+    config = (MODEL_CONFIGS | {NGramConfig.family: NGramConfig})[family]
+    which = f", the weights of step {result['result_step']:,}" if "result_step" in result else ""
+    best = " with the lowest validation loss" if result.get("result") == "best" else ""
+    uses = "\n".join(f"  tfscale {use.replace('RUN', output)}" for use in config.uses)
+    return f"\nThe model is in {output}{which}{best}. What you can do with it:\n{uses}"
 
 
 def exit_code(result: dict[str, Any]) -> int:

@@ -197,7 +197,12 @@ def _redirected() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
     levels = [logger.level for logger in loggers]
     try:
-        with tempfile.TemporaryFile() as sink, contextlib.redirect_stdout(io.StringIO()):
+        # In a notebook sys.stderr, where progress bars go, is another stream than the process's.
+        with (
+            tempfile.TemporaryFile() as sink,
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             os.dup2(sink.fileno(), 2)
             for logger in loggers:
                 logger.setLevel(logging.ERROR)

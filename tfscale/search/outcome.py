@@ -84,10 +84,12 @@ def head(result: dict[str, Any]) -> list[str]:
 
 
 def legend(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """What columns say that compare files of different vocabularies: pairs of names and meanings, none without."""
+    """What the words of the table say: pairs of names and meanings."""
+    front = [("front", "no other file that was tried is both as small and as good (in perplexity)")]
     if "target_perplexity" not in result["baseline"]:
-        return []
+        return front
     return [
+        *front,
         ("perplexity", "per token of the run's own tokenizer, whatever tokens the file has, on the same held-out text"),
         ("target %", "change of perplexity on the target text, of which the smaller vocabulary was made"),
         ("tokens/s", "of the file's own tokens"),
@@ -123,7 +125,7 @@ def write_report(path: str, result: dict[str, Any], bounds: SearchConfig) -> Non
     render_report(
         path, f"Smaller: {verdict(result)}",
         [("All that was tried (* trained on for its recipe)", head(result), table_rows(result)),
-         *([("Columns", ("", ""), legend(result))] if legend(result) else [])],
+         ("Words of the table", ("", ""), legend(result))],
         figure=("Size and perplexity", plot(result, bounds)),
     )  # fmt: skip
 

@@ -60,6 +60,8 @@ class Reading:
         """
         split = self.manifest.split("train")
         if not self.streams:
+            if readers == 1:
+                return ""
             return describe_plan(self.rows * batches, len(split.shards), readers)
         return (
             f"input: {self.streams} streams of {split.tokens // self.streams:,} tokens, read side by side, each in "

@@ -133,7 +133,8 @@ def train(
             line.note(note)
         # Without an order of steps over all workers, each takes whole batches: `readers` of them are a round.
         batches = workers.readers if is_asynchronous(chosen) else 1
-        line.note(reading.describe(workers.readers, batches))
+        if told := reading.describe(workers.readers, batches):
+            line.note(told)
         checkpoints = Checkpoints(os.path.join(output, "checkpoints"))
         if workers.is_chief:
             for text in checkpoints.restore_latest(step.state())[1]:
@@ -157,6 +158,7 @@ def train(
             def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
                 return reading.training(done, batches, context.num_input_pipelines, context.input_pipeline_id)
 
+            line.note("compiling the train step, which takes seconds to a minute; then the steps begin")
             began = time.perf_counter()
             beat(done)
             with data_errors(data), _naming_checkpoint(checkpoints):

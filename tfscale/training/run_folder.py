@@ -167,7 +167,7 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
         for key in sorted(set(new) | set(old), key=lambda name: (name != "family", name)):
             before, after = old.get(key), new.get(key)
             if before != after and key not in MAY_CHANGE:
-                done = key == "steps" and tf.io.gfile.exists(os.path.join(output, "model.keras"))
+                done = key == "steps" and exists(os.path.join(output, "model.keras"))
                 further = f", or another --output with --start {output} to train its model further" if done else ""
                 raise ConfigError(
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "

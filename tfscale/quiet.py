@@ -1,0 +1,45 @@
+"""TensorFlow's start-up without its log."""
+
+import importlib
+import importlib.util
+import os
+import sys
+import tempfile
+
+from tfscale.errors import NEEDS_TRAIN, ConfigError
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow as `start_quietly` does.
+
+    Raises:
+        ConfigError: TensorFlow is not installed.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ConfigError(NEEDS_TRAIN)
+    start_quietly()
+
+
+def start_quietly() -> None:
+    """Imports TensorFlow, if it is there; what its C++ side writes meanwhile is shown only if the import fails.
+
+    Its first lines ("All log messages before absl::InitializeLog() ...") come before it reads TF_CPP_MIN_LOG_LEVEL, so
+    that only the process's standard error itself can be turned away. Whoever sets the variable below 3 sees them.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") != "3" or "tensorflow" in sys.modules:
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except ModuleNotFoundError:
+            pass  # Who needs it imports it, and says so.
+        except BaseException:
+            log.seek(0)
+            os.write(terminal, log.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
