@@ -10,11 +10,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, DataError
+from tfscale.training.row_order import row_batches
 from tfscale.training.workers import Workers
 
 
 def as_batches(
-    x: Any, y: Any = None, sample_weight: Any = None, *, batch_size: int = 32, shuffle: bool = False, seed: int = 0
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    batch_size: int = 32,
+    shuffle: bool = False,
+    seed: int = 0,
+    skip: int = 0,
 ) -> tf.data.Dataset:
     """Makes a dataset of (ids, targets[, weights]) batches of one fixed shape.
 
@@ -25,6 +33,7 @@ def as_batches(
         batch_size: rows of a batch where `x` is an array.
         shuffle: shuffle the rows of arrays, anew in each pass.
         seed: seed of the shuffle.
+        skip: batches of arrays that were read before; with any, the dataset goes on from there without an end.
 
     Returns:
         A dataset with fixed shapes (B, T): int32, int32 and, where not every token counts, float32. A dataset that is
@@ -47,10 +56,9 @@ def as_batches(
         if x.ndim != 2 or x.shape != y.shape:
             raise DataError(f"ids and targets must be (N, T) alike; received {x.shape} and {y.shape}")
         parts = (x, y) if sample_weight is None else (x, y, np.asarray(sample_weight, np.float32))
-        dataset = tf.data.Dataset.from_tensor_slices(parts)
-        if shuffle:
-            dataset = dataset.shuffle(len(x), seed=seed)
-        dataset = dataset.batch(min(batch_size, len(x)))
+        rows, length = min(batch_size, len(x)), x.shape[1]
+        dataset = row_batches(parts, rows, seed if shuffle else None, skip)
+        return dataset.map(lambda *batch: _pad(batch, rows, length), num_parallel_calls=tf.data.AUTOTUNE)
     spec = dataset.element_spec
     if not isinstance(spec, tuple | list) or len(spec) not in (2, 3):
         raise DataError(f"the dataset must give (ids, targets) or (ids, targets, weights); it gives {spec}")
