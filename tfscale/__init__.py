@@ -8,11 +8,13 @@
     tfscale.generate("export", prompt="def ", max_tokens=50)
 
 Importing this package is cheap: TensorFlow is loaded when something that needs it is first used, and `tfscale.device`
-never needs it.
+never needs it. Files of its models load by `keras.models.load_model` where this package has been imported.
 """
 
 import importlib
 from typing import Any
+
+from tfscale.keras_names import make_known
 
 __version__ = "0.1.0"
 
@@ -74,6 +76,8 @@ _HOME = {
 }
 
 __all__ = ["__version__", "compress", "export", *sorted(_HOME)]
+
+make_known()
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compression.tfmot import Pruning, PruningSchedule
+from tfscale.compression.tfmot import SCHEDULES, Pruning, PruningSchedule
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.parameter_server import is_asynchronous
@@ -40,8 +40,12 @@ class Sparsity:
         return self.zeros / self.size
 
 
+@keras.saving.register_keras_serializable("tfscale")
 class Pruner:
-    """Keeps masks for weights and applies them after each update of the train step; see `prune`."""
+    """Keeps masks for weights and applies them after each update of the train step; see `prune`.
+
+    A Keras file of the model keeps which weights were chosen, by their place among the trainable ones, not the policy.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,8 @@ class Pruner:
         self.block_size, self.block_pooling = block_size, block_pooling
         self.pruned: list[tuple[tf.Variable, tf.Variable, tf.Variable | None]] = []
         """Of each pruned weight: the weight, its mask, and its average where the step keeps one."""
+        self.places: list[int] | None = None
+        """Which of the network's trainable weights are pruned; known once it is built, or from a file."""
 
     def build(self, network: keras.Model, step: Any) -> None:
         """Makes the masks. The train step calls it inside its strategy's scope.
@@ -62,7 +68,11 @@ class Pruner:
         Raises:
             ConfigError: the policy chooses no weight, or one that the block size or N:M does not fit.
         """
-        chosen = {id(weight) for weight in self.choose(network)}
+        weights = self.choose(network)
+        chosen = {id(weight) for weight in weights}
+        place = {id(weight): index for index, weight in enumerate(network.trainable_variables)}
+        self.places = [place[id(weight)] for weight in weights if id(weight) in place]
+        self.pruned = []
         averages = step.averages or [None] * len(step.variables)
         self._iterations = step.optimizer.iterations.value
         for weight, variable, average in zip(step.weights, step.variables, averages, strict=True):
@@ -80,7 +90,9 @@ class Pruner:
         self._update(step.strategy)
 
     def choose(self, network: keras.Model) -> list[keras.Variable]:
-        """The weights of a network that the policy chooses."""
+        """The weights of a network that the policy chooses, or that a file names."""
+        if self.places is not None:
+            return [network.trainable_variables[place] for place in self.places]
         chosen: dict[int, keras.Variable] = {}
         for layer in network._flatten_layers():
             for weight in layer._trainable_variables:
@@ -104,6 +116,34 @@ class Pruner:
     def state(self) -> dict[str, tf.Variable]:
         """What a checkpoint must hold."""
         return {f"mask/{index}": mask for index, (_, mask, _) in enumerate(self.pruned)}
+
+    def masks_of_zeros(self) -> dict[str, np.ndarray]:
+        """The same for weights without masks: a weight that is zero was pruned, or is dense and has no such."""
+        arrays = [np.asarray(tf.convert_to_tensor(weight)) for weight, _, _ in self.pruned]
+        return {f"mask/{index}": (array != 0).astype("float32") for index, array in enumerate(arrays)}
+
+    def is_kept(self) -> bool:
+        """Whether a file can keep it: not with a schedule of a class of one's own."""
+        return type(self.schedule).__name__ in SCHEDULES
+
+    def get_config(self) -> dict[str, Any]:
+        """What a Keras file keeps of it."""
+        return {
+            "schedule": self.schedule.get_config(), "places": self.places, "block_size": list(self.block_size),
+            "block_pooling": self.block_pooling, "m_by_n": self.m_by_n and list(self.m_by_n),
+        }  # fmt: skip
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Pruner":
+        """The pruner as before `compile`."""
+        schedule = SCHEDULES[config["schedule"]["class_name"]](**config["schedule"]["config"])
+        m_by_n = config["m_by_n"]
+        pruner = cls(
+            schedule, lambda layer, weight: False, tuple(config["block_size"]), config["block_pooling"],
+            m_by_n and tuple(m_by_n),
+        )  # fmt: skip
+        pruner.places = config["places"]
+        return pruner
 
     def _next_step(self) -> tf.Tensor:
         """The number, from 1, of the step that comes: TF-MOT makes the masks of a step before its forward pass."""
@@ -211,6 +251,7 @@ def strip(model: LanguageModel) -> list[Sparsity]:
         raise ConfigError("strip needs a model that was pruned: call prune, compile and fit first")
     chosen = pruner.choose(model.network)
     model.pruner = model.train_step_runner = None
+    model.train_state.follow(None)
     return measure_sparsity(chosen)
 
 

@@ -72,3 +72,7 @@ class PolynomialDecay(_Polynomial):
     ):  # fmt: skip
         with _mistakes_named():
             super().__init__(initial_sparsity, final_sparsity, begin_step, end_step, power, frequency)
+
+
+SCHEDULES = {"ConstantSparsity": ConstantSparsity, "PolynomialDecay": PolynomialDecay}
+"""The schedules that a file of a model can name."""

@@ -85,18 +85,18 @@ class AsynchronousStep(TrainStep):
                 for index in range(count)
             ]
             self.coordinator.join()
-            # (count, 5): loss sum, tokens, gradient norm, all finite, seconds waited for the batch.
+            # (count, 6): loss sum, tokens, gradient norm, all finite, diverged, seconds waited for the batch.
             numbers = np.array([result.fetch() for result in scheduled], np.float64)
         finite = numbers[:, 3] > 0
         # A step whose worker was lost on the way is taken again, and may have been counted before.
         self.repeated += int(self.step.numpy()) - (start + count)
         self.step.assign(start + count)
         self.optimizer.iterations.value.assign(updates + int(finite.sum()))
-        bad = np.flatnonzero(~finite)
+        bad = np.flatnonzero(numbers[:, 4])
         readers = len(self.coordinator._cluster.workers)
         return BlockResult(
-            nll=numbers[:, 0].sum(), tokens=numbers[:, 1].sum(), gradient_norm=numbers[-1, 2],
-            input_seconds=numbers[:, 4].sum() / readers, overflows=int(self.overflows.numpy()),
+            nll=numbers[finite, 0].sum(), tokens=numbers[finite, 1].sum(), gradient_norm=numbers[-1, 2],
+            input_seconds=numbers[:, 5].sum() / readers, overflows=int(self.overflows.numpy()),
             first_bad_step=start + int(bad[0]) + 1 if len(bad) else -1,
         )  # fmt: skip
 
@@ -111,10 +111,15 @@ class AsynchronousStep(TrainStep):
             )
         for index, ((name, _), variables) in enumerate(parts.items()):
             named[f"optimizer/{index}/{_SHARD_OF.sub('', name)}"] = joined(variables)
+        return named | self.beside_weights() | self.counters()
+
+    def beside_weights(self) -> dict[str, Any]:
+        """As of `TrainStep`, whole."""
         averages = iter(self.averages)
-        for index, weight in enumerate(self.network.trainable_variables if self.averages else []):
-            named[f"average/{index}"] = joined([next(averages) for _ in shards(weight)])
-        return named | self.loss_scale.state() | {"step": self.step, "overflows": self.overflows}
+        return {
+            f"average/{index}": joined([next(averages) for _ in shards(weight)])
+            for index, weight in enumerate(self.network.trainable_variables if self.averages else [])
+        }
 
     def _optimized_weights(self) -> list[keras.Variable]:
         """The trainable weights, with each shard of a sharded one as a weight of its own."""
@@ -147,8 +152,8 @@ class AsynchronousStep(TrainStep):
         # Keras's optimizer asks for a replica context. `strategy.run` would also keep all that is read on the worker,
         # and so do there what the servers should do.
         with tf.distribute.ReplicaContext(self.strategy, replica_id_in_sync_group=0):
-            *numbers, finite = self._read_compute_write(number, *batch)
-        return tf.stack([*numbers, tf.cast(finite, tf.float32), tf.cast(waited, tf.float32)])
+            *numbers, finite, diverged = self._read_compute_write(number, *batch)
+        return tf.stack([*numbers, *(tf.cast(x, tf.float32) for x in (finite, diverged, waited))])
 
     def _read_compute_write(self, number, ids, targets, weights=None):
         rows = self.tables.rows_of(ids)
@@ -161,11 +166,12 @@ class AsynchronousStep(TrainStep):
         )
         if finite & (tokens > 0):
             self._update_variables(self._per_shard([gradient * factor for gradient in sums], rows))
+        diverged = self.loss_scale.at_its_least() & ~finite
         self.loss_scale.adjust(finite)
         if not finite:
             self.overflows.assign_add(1)
         self.step.assign_add(1)
-        return nll, tokens, norm, finite
+        return nll, tokens, norm, finite, diverged
 
     def _micro_batch(self, ids, targets, weights, scale, draw, values=()):
         *read, row_ids = values
@@ -184,6 +190,7 @@ class AsynchronousStep(TrainStep):
         return parts
 
     def _update_averages(self):
+        decay = self._average_decay()
         for average, variable in zip(self.averages, self.variables, strict=True):
             with tf.device(average.device):
-                average.assign_sub((1 - self.options.ema_decay) * (average - variable))
+                average.assign_sub((1 - decay) * (average - variable))

@@ -14,6 +14,7 @@ from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary
 from tfscale.training.arrays import as_arrays, cleaned_arrays
 from tfscale.training.dataset_checks import check_spec, cleaned, is_fixed, largest_shape
+from tfscale.training.row_order import row_batches
 from tfscale.training.workers import Workers
 
 
@@ -26,6 +27,7 @@ def as_batches(
     shuffle: bool = False,
     seed: int = 0,
     vocabulary: Callable[[int], Vocabulary] | None = None,
+    skip: int = 0,
 ) -> tf.data.Dataset:
     """Makes a dataset of (ids, targets[, weights]) batches of one fixed shape.
 
@@ -39,6 +41,7 @@ def as_batches(
         seed: seed of the shuffle.
         vocabulary: gives the ids that exist for windows of T tokens, such as those that `check_logits` found; None
             takes all ids as they are.
+        skip: batches of arrays that were read before; with any, the dataset goes on from there without an end.
 
     Returns:
         A dataset with fixed shapes (B, T): int32, int32 and, where not every token counts, float32. Without a
@@ -56,12 +59,12 @@ def as_batches(
             raise ConfigError("y and sample_weight are part of the dataset: give batches of (ids, targets[, weights])")
         return _as_fixed(x, vocabulary)
     arrays = as_arrays(x, y, sample_weight)
+    count, length = arrays[0].shape
     if vocabulary is not None:
-        arrays = cleaned_arrays(arrays, vocabulary(arrays[0].shape[1]))
-    dataset = tf.data.Dataset.from_tensor_slices(arrays)
-    if shuffle:
-        dataset = dataset.shuffle(len(arrays[0]), seed=seed)
-    return _as_fixed(dataset.batch(min(batch_size, len(arrays[0]))), None)
+        arrays = cleaned_arrays(arrays, vocabulary(length))
+    rows = min(batch_size, count)
+    dataset = row_batches(arrays, rows, seed if shuffle else None, skip)
+    return _padded(dataset, (rows, length), (2,) * len(arrays))
 
 
 def _as_fixed(dataset: tf.data.Dataset, vocabulary: Callable[[int], Vocabulary] | None) -> tf.data.Dataset:
@@ -70,9 +73,17 @@ def _as_fixed(dataset: tf.data.Dataset, vocabulary: Callable[[int], Vocabulary] 
         return dataset
     rows, length, ranks = largest_shape(dataset)
     found = None if vocabulary is None else vocabulary(length)
+    return _padded(dataset, (rows, length), ranks, found)
 
+
+def _padded(
+    dataset: tf.data.Dataset,
+    shape: tuple[int, int],
+    ranks: tuple[int, ...],
+    vocabulary: Vocabulary | None = None,
+) -> tf.data.Dataset:
     def clean(number: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-        return cleaned(number, tuple(batch), (rows, length), ranks, found)
+        return cleaned(number, tuple(batch), shape, ranks, vocabulary)
 
     return dataset.enumerate(1).map(clean, num_parallel_calls=tf.data.AUTOTUNE)
 

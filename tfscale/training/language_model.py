@@ -19,15 +19,19 @@ from tfscale.models.weight_formats import WeightFormat
 from tfscale.training import fit_arguments
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.averages import values_in_place
+from tfscale.training.batch_callbacks import STEPS_PER_CALL, default_steps_per_call
 from tfscale.training.batches import as_batches, check_divisible, distribute, worker_share
+from tfscale.training.compile_config import compile_as, compile_config
 from tfscale.training.distillation import Teacher
 from tfscale.training.feeding import count_batches, input_contexts, training_iterator, validation_batches
 from tfscale.training.fit_arguments import as_callbacks, check_same_weights, check_trainable, refuse
 from tfscale.training.input_errors import plain_errors
 from tfscale.training.parameter_server import is_asynchronous
+from tfscale.training.row_order import batches_read
 from tfscale.training.stateful import StatefulStep, check_batches, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
-from tfscale.training.step_options import StepOptions
+from tfscale.training.step_options import BlockResult, StepOptions
+from tfscale.training.train_state import EpochSoFar, TrainState
 from tfscale.training.validation import EvaluationStep
 from tfscale.training.workers import Workers, lost_workers
 
@@ -36,7 +40,13 @@ from tfscale.training.workers import Workers, lost_workers
 class LanguageModel(keras.Model):
     """A network with a `fit` that gives the same answer on any number of replicas and micro-batches.
 
-    Make it inside `strategy.scope()`, like any Keras model.
+    Make it inside `strategy.scope()`, like any Keras model. What Keras saves of it, as `.keras` or as weights, holds
+    all that training needs to go on exactly: optimizer, averages, masks, loss scale, carried states and the step count;
+    a `.keras` file holds what `compile` was given, too.
+
+    With `ema_decay` there are two sets of weights. Those that are trained are what `model(ids)` and `model.network`
+    compute with; their averages are what `evaluate`, `predict` and validations use, and `averaged_weights()` puts them
+    in place for anything else, such as an export.
 
     Args:
         network: Keras model, ids (B, T) int32 -> logits (B, T, V).
@@ -58,8 +68,10 @@ class LanguageModel(keras.Model):
         self.pruner: Any = None
         self.formats: dict[str, WeightFormat] = {}
         self.teacher: Teacher | None = None
+        self.train_state = TrainState()
         self._evaluation_step: EvaluationStep | None = None
         self._trained: list[int] = []
+        self._todo = ""
         self.built = True
 
     def call(self, ids, training=False):
@@ -91,7 +103,8 @@ class LanguageModel(keras.Model):
                 all of a micro-batch.
             clip_norm: largest global gradient norm, after the all-reduce; 0 does not clip.
             label_smoothing: probability mass spread over the vocabulary in the target.
-            ema_decay: decay per step of an average of the weights, which is what gets validated; 0 keeps none.
+            ema_decay: decay per step of an average of the weights, which is what gets validated; 0 keeps none. After t
+                steps it is at most (1 + t) / (10 + t), so that the random first weights do not linger in it.
             xla: compile forward and backward by XLA.
             seed: seed of the dropout draws.
             streams: rows of every batch, each of which goes on where that of the batch before stopped: for a network
@@ -118,8 +131,18 @@ class LanguageModel(keras.Model):
                 self.train_step_runner = step_class(
                     self.network, self.optimizer, options, self.strategy, self.pruner, self.formats, self.teacher
                 )
+        self.train_state.follow(self.train_step_runner)
         self._evaluation_step = evaluation_step(self.network, self.strategy, xla, loss_chunk_tokens)
         self._trained = [id(weight) for weight in self.network.trainable_variables]
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """What a `.keras` file keeps of `compile` and of what came before it; empty where it was not called."""
+        return {} if self.train_step_runner is None else compile_config(self.train_step_runner)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a model that is being loaded as it was when it was saved."""
+        with self.strategy.scope():
+            self._todo = compile_as(self, config)
 
     def fit(  # noqa: PLR0913 - the arguments are Keras's own
         self,
@@ -136,7 +159,7 @@ class LanguageModel(keras.Model):
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         *,
-        steps_per_call: int = 20,
+        steps_per_call: int | None = None,
         stop_at_multiples_of: Sequence[int] = (),
         checked: bool = False,
         **keras_options: Any,
@@ -154,7 +177,8 @@ class LanguageModel(keras.Model):
             verbose: 0 silent; "auto" or 1 Keras's progress bar; 2 a line per epoch.
             callbacks: a Keras callback or several; their batch logs hold loss, perplexity, learning_rate, gradient_norm, tokens,
                 tokens_per_second, input_wait (seconds the steps waited for data) and seconds, of the steps since the
-                last call.
+                last call. `BackupAndRestore` goes on at the very step that it saved; a dataset is read from its first
+                batch again, of which those that the epoch had are skipped.
             validation_data: dataset or (x, y[, sample_weight]) to validate on after each epoch.
             shuffle: shuffle the rows of arrays.
             sample_weight: weights (N,) or (N, 1), one a row, or (N, T), one a token, where `x` is an array. A mask
@@ -163,7 +187,10 @@ class LanguageModel(keras.Model):
             steps_per_epoch: optimizer steps of an epoch, for which arrays are repeated; None takes one pass over the
                 data.
             validation_steps: batches of a validation; None takes all.
-            steps_per_call: optimizer steps per call of the compiled loop, and so between batch callbacks.
+            steps_per_call: optimizer steps per call of the compiled loop, and so between batch callbacks, which get the
+                number of the last one, as with Keras's `steps_per_execution`. None takes 1 where a callback acts on
+                batches (a `save_freq` in steps, TensorBoard's `update_freq` or `profile_batch`, a callback with batch
+                methods of one's own), and else, or under parameter servers, 20.
             stop_at_multiples_of: step counts at whose multiples a call ends, so that a callback sees that very step.
             checked: take ids and targets as they are, and the network's outputs for logits of the next token, without
                 the looks at them that find mistakes: for data and networks that were checked before.
@@ -185,18 +212,20 @@ class LanguageModel(keras.Model):
         vocabulary = None if checked else self._vocabulary
         is_share = callable(x)
         given = [x(context) for context in input_contexts(workers)] if is_share else [x]
-        datasets = [
-            as_batches(
-                part, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=step.options.seed,
-                vocabulary=vocabulary,
-            )
-            for part in given
-        ]  # fmt: skip
+
+        def read(part: Any, skip: int = 0) -> tf.data.Dataset:
+            return as_batches(
+                part, y, sample_weight, batch_size=batch_size, shuffle=shuffle,
+                seed=step.options.seed, vocabulary=vocabulary, skip=skip,
+            )  # fmt: skip
+
+        datasets = [read(part) for part in given]
         rows = datasets[0].element_spec[0].shape[0] * (workers.count if is_share else 1)
         check_divisible(rows, step.replicas, step.options.micro_batches)
         check_batches(step.options, rows, shuffle and y is not None)
+        whole_passes, pass_batches = steps_per_epoch is None, 0 if y is None else count_batches(datasets[0])
         if steps_per_epoch is None:
-            steps_per_epoch = sum(map(count_batches, datasets))
+            steps_per_epoch = pass_batches or sum(map(count_batches, datasets))
             datasets = [dataset.repeat() for dataset in datasets]
         elif y is not None:
             datasets = [dataset.repeat() for dataset in datasets]
@@ -208,9 +237,20 @@ class LanguageModel(keras.Model):
             as_callbacks(callbacks), add_history=True, add_progbar=bar or verbose == 2, model=self,
             epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=steps_per_epoch,
         )  # fmt: skip
-        iterator = training_iterator(step, workers, datasets, is_share, steps_per_call)
+        ahead = steps_per_call or STEPS_PER_CALL
+        if steps_per_call is None:
+            steps_per_call = ahead if is_asynchronous(self.strategy) else default_steps_per_call(callback_list.callbacks)
         self.stop_training = False
-        callback_list.on_train_begin()
+        first_epoch, initial_epoch = initial_epoch, self._begin(callback_list, initial_epoch)
+        done = self.train_state.epoch.steps
+        if y is None and done:
+            datasets = [dataset.skip(done // len(datasets)) for dataset in datasets]
+        elif y is not None:
+            before = (initial_epoch - first_epoch) * steps_per_epoch
+            steps = int(step.step.numpy()) if shuffle else before + done
+            skip = batches_read(steps, done, pass_batches, whole_passes)
+            datasets = [read(part, skip) for part in given] if skip else datasets
+        iterator = training_iterator(step, workers, datasets, is_share, ahead)
         logs: dict[str, float] = {}
         # Whatever reads a weight, be it a checkpoint or a validation, finds out when a server is gone.
         with self._lost_peers() if is_asynchronous(self.strategy) else contextlib.nullcontext():
@@ -219,6 +259,7 @@ class LanguageModel(keras.Model):
                 logs = self._run_epoch(iterator, steps_per_epoch, steps_per_call, stop_at_multiples_of, callback_list)
                 if validation is not None and not self.stop_training:
                     logs |= self._validate(validation, validation_steps, callback_list)
+                self.train_state.epoch = EpochSoFar(epoch + 1)
                 callback_list.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
@@ -227,13 +268,24 @@ class LanguageModel(keras.Model):
         assert isinstance(history, keras.callbacks.History)
         return history
 
+    def _begin(self, callbacks: keras.callbacks.CallbackList, initial_epoch: int) -> int:
+        """Lets callbacks begin; returns the epoch to begin at, of which `train_state.epoch` knows what is done."""
+        self._initial_epoch, self.train_state.epoch = None, EpochSoFar()
+        callbacks.on_train_begin()
+        if self._initial_epoch is None:
+            self.train_state.epoch = EpochSoFar(initial_epoch)
+        elif self.train_state.epoch.number is None:
+            # A callback restored a file that does not say how far its epoch was.
+            self.train_state.epoch = EpochSoFar(self._initial_epoch)
+        return self.train_state.epoch.number
+
     def _run_epoch(self, iterator, steps, steps_per_call, multiples, callbacks) -> dict[str, float]:
-        step, workers = self._compiled_step(), self.workers
-        done, nll, tokens, began = 0, 0.0, 0.0, time.perf_counter()
-        while done < steps and not self.stop_training:
+        step, workers, epoch = self._compiled_step(), self.workers, self.train_state.epoch
+        began, tokens_before = time.perf_counter(), epoch.tokens
+        while epoch.steps < steps and not self.stop_training:
             at = int(step.step.numpy())
-            count = min([steps_per_call, steps - done] + [m - at % m for m in multiples])
-            callbacks.on_train_batch_begin(done)
+            count = min([steps_per_call, steps - epoch.steps] + [m - at % m for m in multiples])
+            callbacks.on_train_batch_begin(epoch.steps)
             start = time.perf_counter()
             overflows = int(step.overflows.numpy())
             try:
@@ -242,12 +294,8 @@ class LanguageModel(keras.Model):
             except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
                 raise DataError(f"the dataset ended before {steps} steps were taken; give dataset.repeat()") from error
             seconds = time.perf_counter() - start
-            if result.first_bad_step >= 0 and not step.loss_scale.on:
-                raise TrainingError(
-                    f"the loss or a gradient is not finite at step {result.first_bad_step}; the weights are those "
-                    "before it. Lower the learning rate or the clip norm, or look at the data"
-                )
-            done, nll, tokens = done + count, nll + result.nll, tokens + result.tokens
+            self._check_converges(result)
+            epoch.add(count, result.nll, result.tokens)
             logs = {
                 **self._loss_logs(result.nll, result.tokens),
                 "learning_rate": self.current_learning_rate(),
@@ -259,10 +307,18 @@ class LanguageModel(keras.Model):
             }
             if step.loss_scale.on:
                 logs |= {"loss_scale": float(step.loss_scale.value.numpy()), "overflows": result.overflows - overflows}
-            callbacks.on_train_batch_end(done - 1, logs)
+            callbacks.on_train_batch_end(epoch.steps - 1, logs)
             self.stop_training = workers.any(self.stop_training)
-        rate = tokens / (time.perf_counter() - began)
-        return {**self._loss_logs(nll, tokens), "tokens_per_second": rate} if tokens else {}
+        rate = (epoch.tokens - tokens_before) / (time.perf_counter() - began)
+        return {**self._loss_logs(epoch.nll, epoch.tokens), "tokens_per_second": rate} if epoch.steps else {}
+
+    def _check_converges(self, result: BlockResult) -> None:
+        if result.first_bad_step >= 0:
+            scale = ", though the loss scale is 1 and cannot be halved" if self._compiled_step().loss_scale.on else ""
+            raise TrainingError(
+                f"the loss or a gradient is not finite at step {result.first_bad_step}{scale}; the weights are those "
+                "before it. Lower the learning rate or the clip norm, or look at the data"
+            )
 
     def evaluate(
         self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None, steps: int | None = None,
@@ -278,7 +334,7 @@ class LanguageModel(keras.Model):
             steps: batches to take; None takes all.
 
         Returns:
-            {"loss", "perplexity", "tokens"}; with `ema_decay` of the averaged weights.
+            {"loss", "perplexity", "tokens"}; with `ema_decay` of the averaged weights, which a loaded model has too.
         """
         if unknown := set(keras_options) - {"verbose", "return_dict"}:
             raise ConfigError(f"evaluate does not take {', '.join(sorted(unknown))}")
@@ -286,6 +342,11 @@ class LanguageModel(keras.Model):
         batches = validation_batches(data, batch_size, self.strategy, self._vocabulary)
         nll, tokens = self.summed_loss(batches, steps)
         return {**self._loss_logs(nll, tokens), "tokens": tokens}
+
+    def predict(self, *args: Any, **keras_options: Any) -> Any:
+        """Keras's `predict`, by the weights that `evaluate` uses: averaged with `ema_decay`, rounded for a recipe."""
+        with self.averaged_weights():
+            return super().predict(*args, **keras_options)
 
     def summed_loss(
         self, batches: tf.data.Dataset, steps: int | None = None, averaged: bool = True
@@ -311,7 +372,9 @@ class LanguageModel(keras.Model):
         They are the averages with `ema_decay`, rounded where the model is trained for a recipe of quantization.
         """
         step = self.train_step_runner
-        return contextlib.nullcontext() if step is None else values_in_place(step.variables, step.final_values())
+        if step is None:
+            return self.train_state.averages_in_place(self.network)
+        return values_in_place(step.variables, step.final_values())
 
     def plain_network(self) -> keras.Model:
         """The network with variables of this process, to be saved or exported: a copy under parameter servers.
@@ -341,7 +404,7 @@ class LanguageModel(keras.Model):
         if not tokens:  # There is no mean over no tokens.
             return {}
         mean = nll / tokens
-        return {"loss": mean, self.score_name: math.exp(mean) if mean < 700 else math.inf}
+        return {"loss": mean, self.score_name: math.inf if mean >= 700 else math.exp(mean)}
 
     def _validate(self, batches, steps, callbacks) -> dict[str, float]:
         callbacks.on_test_begin()
@@ -354,7 +417,7 @@ class LanguageModel(keras.Model):
 
     def _compiled_step(self) -> TrainStep:
         if self.train_step_runner is None:
-            raise ConfigError("call compile(optimizer, ...) before fit")
+            raise ConfigError(f"call compile(optimizer, ...) before fit{self._todo and ': ' + self._todo}")
         return self.train_step_runner
 
     def _vocabulary(self, length: int) -> Vocabulary:

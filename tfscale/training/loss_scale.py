@@ -2,7 +2,8 @@
 
 Gradients of float16 layers would vanish below 6e-8; they are taken of the loss times a scale and divided by it after
 the all-reduce. A step whose gradients overflow is skipped and halves the scale; after enough steps without one it
-doubles. All replicas are asked at once: one replica's overflow is everybody's.
+doubles. All replicas are asked at once: one replica's overflow is everybody's. A step that is not finite although the
+scale is 1 is no overflow that halving could mend: the training has diverged.
 """
 
 from typing import Any
@@ -31,7 +32,8 @@ class LossScale:
         self.on = any(
             getattr(layer.dtype_policy, "compute_dtype", None) == "float16" for layer in network._flatten_layers()
         )
-        self.value = replicated(FIRST_SCALE if self.on else 1.0, tf.float32)
+        self.first = FIRST_SCALE if self.on else 1.0
+        self.value = replicated(self.first, tf.float32)
         self.steps_since_overflow = replicated(0, tf.int64)
 
     def adjust(self, finite: tf.Tensor) -> None:
@@ -43,6 +45,10 @@ class LossScale:
         factor = tf.where(finite, tf.where(grow, 2.0, 1.0), 0.5)
         self.value.assign(tf.maximum(self.value * factor, 1.0))
         self.steps_since_overflow.assign(tf.where(grow, tf.zeros((), tf.int64), since))
+
+    def at_its_least(self) -> tf.Tensor:
+        """Whether the scale is 1 and cannot be halved; without float16 it always is."""
+        return tf.identity(self.value) <= 1.0
 
     def state(self) -> dict[str, tf.Variable]:
         """What a checkpoint must hold of it."""

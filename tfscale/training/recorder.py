@@ -180,7 +180,7 @@ class RunRecorder(keras.callbacks.Callback):
     def _validate(self, step: int, validate: Callable[[], tuple[float, float]]) -> None:
         nll, tokens = validate()
         loss = nll / tokens
-        perplexity = math.exp(loss) if loss < 700 else math.inf
+        perplexity = math.inf if loss >= 700 else math.exp(loss)
         self._record(step, {"val_loss": loss, f"val_{self.model.score_name}": perplexity, "val_tokens": tokens})
         self.progress.note(f"step {step:,}: validation loss {loss:.4f}, {self._name} {perplexity:,.2f}")
         if self.writes and loss < self.best_loss:

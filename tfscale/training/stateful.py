@@ -110,9 +110,9 @@ class StatefulStep(TrainStep):
         self._last: dict[str, list[tf.Tensor]] = {}
         super().__init__(network, optimizer, options, strategy, pruner, formats, teacher)
 
-    def state(self) -> dict[str, Any]:
-        """As `TrainStep.state`, with the carried states as whole arrays (B, U), whatever the number of replicas."""
-        return super().state() | {
+    def beside_weights(self) -> dict[str, Any]:
+        """As of `TrainStep`, with the carried states as whole arrays (B, U), whatever the number of replicas."""
+        return super().beside_weights() | {
             f"{kind}/{name}": joined(list(getattr(variable, "values", [variable])))
             for kind, variables in self._carried.items()
             for name, variable in variables.items()

@@ -117,19 +117,30 @@ class TrainStep:
         return replicated(tf.convert_to_tensor(variable), variable.dtype)
 
     def final_values(self) -> list[tf.Tensor]:
-        """The weights as they are meant to be used: averaged, and rounded to their formats; none if they are as is."""
-        values = [tf.convert_to_tensor(local_value(v)) for v in self.averages or self.variables]
+        """The weights as they are meant to be used: averaged, and rounded to their formats; none if they are as is.
+
+        Averages begin with the first update. Until then the weights are used, which may have been set meanwhile.
+        """
+        averages = self.averages if int(self.step.numpy()) > int(self.overflows.numpy()) else []
+        values = [tf.convert_to_tensor(local_value(v)) for v in averages or self.variables]
         if any(self.formats):
             return [rounded(value, form) for value, form in zip(values, self.formats, strict=True)]
-        return values if self.averages else []
+        return values if averages else []
 
     def state(self) -> dict[str, tf.Variable]:
         """All that a checkpoint must hold so that a resumed run goes on bit for bit."""
         named = network_state(self.network)
         named |= {f"optimizer/{i}/{v.name}": v.value for i, v in enumerate(self.optimizer.variables)}
-        named |= {f"average/{i}": v for i, v in enumerate(self.averages)}
-        named |= self.pruner.state() if self.pruner else {}
-        return named | self.loss_scale.state() | {"step": self.step, "overflows": self.overflows}
+        return named | self.beside_weights() | self.counters()
+
+    def beside_weights(self) -> dict[str, Any]:
+        """What has its value for each weight, or goes on from batch to batch as weights do: averages, masks."""
+        named: dict[str, Any] = {f"average/{i}": v for i, v in enumerate(self.averages)}
+        return named | (self.pruner.state() if self.pruner else {})
+
+    def counters(self) -> dict[str, tf.Variable]:
+        """The numbers that steps count on, as an optimizer counts its iterations."""
+        return self.loss_scale.state() | {"step": self.step, "overflows": self.overflows}
 
     def run(self, iterator: Any, count: int) -> BlockResult:
         """Takes `count` steps on the next `count` batches of a (distributed) iterator of (ids, targets[, weights])."""
@@ -152,6 +163,9 @@ class TrainStep:
                 waited += tf.timestamp() - asked
             step_nll, step_tokens, norm = self._one_step(batch)
             nll, tokens = nll + step_nll, tokens + step_tokens
+            # The caller raises; the weights stay those before the bad step.
+            if self.first_bad_step >= 0:
+                break
         return nll, tokens, norm, waited
 
     def _one_step(self, batch):
@@ -170,13 +184,15 @@ class TrainStep:
             nll, tokens, norm, finite = (first(x)[0] for x in numbers)
             if finite & (tokens > 0):
                 self.strategy.run(self._scale_and_update, args=(sums, factor))
+        at_its_least = self.loss_scale.at_its_least()
         self.loss_scale.adjust(finite)
         if not finite:
             self.overflows.assign_add(1)
-            if self.first_bad_step < 0:
+            if at_its_least:
                 self.first_bad_step.assign(self.step + 1)
         self.step.assign_add(1)
-        return nll, tokens, norm
+        # A step that was skipped is no part of the means.
+        return tf.where(finite, nll, 0.0), tf.where(finite, tokens, 0.0), norm
 
     def _gradients_and_update(self, ids, targets, weights=None):
         """A replica's whole step as one program: (B / R, T) -> loss sum, token count, gradient norm, all finite."""
@@ -315,7 +331,16 @@ class TrainStep:
         if self.pruner is not None:
             self.pruner.after_update()
 
+    def _average_decay(self):
+        """The decay of this update: min(decay, (1 + t) / (10 + t)) after t updates.
+
+        That is `num_updates` of `tf.train.ExponentialMovingAverage`: the first weights, which are random, leave the
+        average fast, and what it covers grows with the training.
+        """
+        updates = tf.cast(self.step - self.overflows, tf.float32)
+        return tf.minimum(self.options.ema_decay, (1 + updates) / (10 + updates))
+
     def _update_averages(self):
-        decay = self.options.ema_decay
+        decay = self._average_decay()
         for average, variable in zip(self.averages, self.variables, strict=True):
             average.assign(decay * average + (1 - decay) * variable)

@@ -40,7 +40,11 @@ class StepOptions(Options):
 
 @dataclass(frozen=True)
 class BlockResult:
-    """Sums over a block of steps: loss in nats without label smoothing, target tokens, and what the last step saw."""
+    """Sums over a block of steps: loss in nats without label smoothing, target tokens, and what the last step saw.
+
+    Steps that were skipped because a gradient overflowed are in neither sum. `first_bad_step` is the first step whose
+    loss or gradient was not finite with no loss scale left to halve: the training has diverged; -1 is none.
+    """
 
     nll: float
     tokens: float
@@ -69,6 +73,12 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         raise ConfigError(
             "give the inner optimizer in the place of LossScaleOptimizer; the step scales the loss itself"
+        )
+    factor = getattr(optimizer, "loss_scale_factor", None)
+    if factor is not None:
+        raise ConfigError(
+            f"optimizer {optimizer.name!r} sets loss_scale_factor={factor!r} and would divide every gradient by it; leave "
+            "it out: where the network computes in float16 (mixed_float16) the step scales the loss itself"
         )
 
 

@@ -1,0 +1,74 @@
+"""Files of tfscale's models load in a process that has imported the package and used nothing of it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tfscale import models
+from tfscale.config import LSTMConfig, TransformerConfig
+from tfscale.keras_names import MODULE_OF
+from tfscale.training.language_model import LanguageModel
+from tfscale.training.run_folder import save_network
+
+ROOT = Path(__file__).parent.parent
+REGISTERED = re.compile(r'^@keras\.saving\.register_keras_serializable\("tfscale"\)\n(?:class|def) (\w+)', re.MULTILINE)
+IDS = np.arange(8, dtype="int32").reshape(2, 4)
+
+
+def test_every_registered_class_is_in_the_table():
+    found = {
+        name: str(path.relative_to(ROOT).with_suffix("")).replace(os.sep, ".")
+        for path in (ROOT / "tfscale").rglob("*.py")
+        for name in REGISTERED.findall(path.read_text(encoding="utf-8"))
+    }
+    calls = sum(
+        path.read_text(encoding="utf-8").count("register_keras_serializable(")
+        for path in (ROOT / "tfscale").rglob("*.py")
+    )
+    assert found == MODULE_OF and calls == len(found)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A run's model.keras, a compiled LanguageModel's file, and what both give for IDS."""
+    folder = tmp_path_factory.mktemp("files")
+    network = models.build_network(LSTMConfig(vocabulary_size=9, sequence_length=4, embedding_dim=4, hidden_dim=4))
+    save_network(network, str(folder / "run.keras"))
+    transformer = models.build_network(
+        TransformerConfig(vocabulary_size=9, sequence_length=4, hidden_dim=4, num_layers=1, num_heads=1)
+    )
+    model = LanguageModel(transformer)
+    model.compile("sgd", xla=False)
+    model.save(folder / "fit.keras")
+    np.savez(folder / "expected.npz", run=network(IDS), fit=model(IDS))
+    return folder
+
+
+@pytest.mark.parametrize("imports", ["import tfscale, keras", "import keras, tfscale"])
+def test_files_load_after_both_imports_in_either_order(files, imports):
+    code = f"""
+import sys
+{imports.split(", ")[0]}
+assert "tfscale.models" not in sys.modules and ("keras" in sys.modules) == ({imports!r} == "import keras, tfscale")
+import {imports.split(", ")[1]}
+import numpy as np
+ids = np.arange(8, dtype="int32").reshape(2, 4)
+expected = np.load("expected.npz")
+assert "tfscale.models" not in sys.modules
+for name in ("run", "fit"):
+    np.testing.assert_array_equal(keras.models.load_model(name + ".keras")(ids), expected[name])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=files, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_finder_is_gone_once_keras_is_there():
+    assert keras is sys.modules["keras"]
+    assert not [finder for finder in sys.meta_path if type(finder).__module__ == "tfscale.keras_names"]
