@@ -10,7 +10,6 @@ import numpy as np
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary
 
-
 LEAVE_OUT = "; a target to leave out is negative, such as -100"
 
 
