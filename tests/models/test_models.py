@@ -248,6 +248,9 @@ def test_the_naive_bidirectional_recipe_leaks_and_ours_does_not():
     x = keras.layers.Embedding(10, 16)(inputs)
     x = keras.layers.Bidirectional(keras.layers.LSTM(16, return_sequences=True))(x)
     naive = keras.Model(inputs, keras.layers.Dense(10)(x))
+    with pytest.raises(ConfigError, match="sees the future"):
+        LanguageModel(naive).evaluate(tokens[:, :-1], tokens[:, 1:])
+    naive.cloze = True
     ours = models.build_network(BiLSTMConfig(vocabulary_size=10, sequence_length=12, embedding_dim=16, hidden_dim=16))
     losses = []
     for network in (naive, ours):

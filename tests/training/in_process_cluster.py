@@ -184,6 +184,8 @@ def two_workers(strategy):
     model = build(strategy, LSTM)
     refused("python", lambda: model.fit(python, steps_per_epoch=2, verbose=0))
     refused("end", lambda: model.fit(batches().take(3), steps_per_epoch=9, verbose=0))
+    outside = batches().map(lambda ids, targets: (ids + VOCABULARY, targets))
+    refused("id", lambda: model.fit(outside, steps_per_epoch=4, verbose=0))
     built = keras.optimizers.AdamW(1e-2)
     built.build([keras.Variable([1.0])])
     refused("built", lambda: build(strategy, LSTM, optimizer=built))

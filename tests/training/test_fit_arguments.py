@@ -98,7 +98,9 @@ def test_other_containers_are_named(data):
 def test_weights_frozen_after_compile():
     model = language_model()
     model.network.layers[0].trainable = False
-    with pytest.raises(ConfigError, match="other weights of model 'mine' are trainable than at compile .* call compile"):
+    with pytest.raises(
+        ConfigError, match="other weights of model 'mine' are trainable than at compile .* call compile"
+    ):
         model.fit(X, Y, verbose=0)
     model.compile("sgd", xla=False)
     model.fit(X, Y, verbose=0)

@@ -85,6 +85,7 @@ def test_each_worker_has_its_own_part_of_the_data(two_workers):
     [
         ("python", "this one runs Python code (from_generator or py_function)"),
         ("end", "the dataset ended before 9 steps were taken"),
+        ("id", "in row 0, column 0 of batch 1 is outside of the model's vocabulary, 0 to 49"),
         ("built", "is built already"),
         ("not finite", "not finite at step 1"),
     ],

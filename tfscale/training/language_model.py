@@ -175,10 +175,11 @@ class LanguageModel(keras.Model):
             batch_size: rows of the global batch where `x` is an array.
             epochs: index of the last epoch plus one, as in Keras.
             verbose: 0 silent; "auto" or 1 Keras's progress bar; 2 a line per epoch.
-            callbacks: a Keras callback or several; their batch logs hold loss, perplexity, learning_rate, gradient_norm, tokens,
-                tokens_per_second, input_wait (seconds the steps waited for data) and seconds, of the steps since the
-                last call. `BackupAndRestore` goes on at the very step that it saved; a dataset is read from its first
-                batch again, of which those that the epoch had are skipped.
+            callbacks: a Keras callback or several; their batch logs hold loss, perplexity, learning_rate,
+                gradient_norm, tokens, tokens_per_second, input_wait (seconds the steps waited for data) and seconds, of
+                the steps since the last call. Where no token of them counts there is no loss and no perplexity.
+                `BackupAndRestore` goes on at the very step that it saved; a dataset is read from its first batch again,
+                of which those that the epoch had are skipped.
             validation_data: dataset or (x, y[, sample_weight]) to validate on after each epoch.
             shuffle: shuffle the rows of arrays.
             sample_weight: weights (N,) or (N, 1), one a row, or (N, T), one a token, where `x` is an array. A mask
