@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfscale.errors import ConfigError, DataError, TrainingError
+from tfscale.errors import ConfigError, DataError
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.averages import values_in_place
@@ -26,7 +26,7 @@ from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.row_order import batches_read
 from tfscale.training.stateful import StatefulStep, check_batches, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
-from tfscale.training.step_options import BlockResult, StepOptions
+from tfscale.training.step_options import StepOptions
 from tfscale.training.train_state import EpochSoFar, TrainState
 from tfscale.training.validation import EvaluationStep
 from tfscale.training.workers import Workers, lost_workers
@@ -190,7 +190,8 @@ class LanguageModel(keras.Model):
 
         Raises:
             ConfigError: not compiled, or a batch that cannot be cut over replicas and micro-batches.
-            TrainingError: the loss or a gradient is no longer finite (in mixed_float16 the step is skipped instead).
+            TrainingError: the loss or a gradient is no longer finite. In mixed_float16 such a step is skipped, is no part
+                of the means and halves the loss scale, as long as that is more than 1.
             WorkerLostError: another worker of the same training went away.
         """
         step, workers = self._compiled_step(), self.workers
@@ -271,7 +272,7 @@ class LanguageModel(keras.Model):
             except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
                 raise DataError(f"the dataset ended before {steps} steps were taken; give dataset.repeat()") from error
             seconds = time.perf_counter() - start
-            self._check_converges(result)
+            result.check(step.loss_scale.on)
             epoch.add(count, result.nll, result.tokens)
             logs = {
                 **self._loss_logs(result.nll, result.tokens),
@@ -287,15 +288,7 @@ class LanguageModel(keras.Model):
             callbacks.on_train_batch_end(epoch.steps - 1, logs)
             self.stop_training = workers.any(self.stop_training)
         rate = (epoch.tokens - tokens_before) / (time.perf_counter() - began)
-        return {**self._loss_logs(epoch.nll, epoch.tokens), "tokens_per_second": rate} if epoch.steps else {}
-
-    def _check_converges(self, result: BlockResult) -> None:
-        if result.first_bad_step >= 0:
-            scale = ", though the loss scale is 1 and cannot be halved" if self._compiled_step().loss_scale.on else ""
-            raise TrainingError(
-                f"the loss or a gradient is not finite at step {result.first_bad_step}{scale}; the weights are those "
-                "before it. Lower the learning rate or the clip norm, or look at the data"
-            )
+        return {**self._loss_logs(epoch.nll, epoch.tokens), "tokens_per_second": rate} if epoch.tokens else {}
 
     def evaluate(
         self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None, steps: int | None = None,
@@ -376,7 +369,9 @@ class LanguageModel(keras.Model):
         return "pseudo_perplexity" if getattr(self.network, "cloze", False) else "perplexity"
 
     def _loss_logs(self, nll: float, tokens: float) -> dict[str, float]:
-        mean = nll / tokens if tokens else math.nan
+        if not tokens:  # There is no mean over no tokens.
+            return {}
+        mean = nll / tokens
         return {"loss": mean, self.score_name: math.inf if mean >= 700 else math.exp(mean)}
 
     def _validate(self, batches, steps, callbacks) -> dict[str, float]:

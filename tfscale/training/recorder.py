@@ -118,11 +118,9 @@ class RunRecorder(keras.callbacks.Callback):
         self.tokens += int(logs["tokens"])
         self.last_logs = logs
         self._record(step, {**logs, "tokens": self.tokens})
-        self.progress.update(
-            step,
-            f"loss {logs['loss']:.4f}, {self._name} {logs[self.model.score_name]:,.1f}, "
-            f"{logs['tokens_per_second']:,.0f} tokens/s",
-        )
+        # All steps of a call may have been skipped, because float16 overflowed: then there is no loss.
+        loss = f"loss {logs['loss']:.4f}, {self._name} {logs[self.model.score_name]:,.1f}" if "loss" in logs else "no loss"
+        self.progress.update(step, f"{loss}, {logs['tokens_per_second']:,.0f} tokens/s")
         last = step >= self.config.steps
         if self.validate and not stop and (last or step % self.config.validate_every == 0):
             self._validate(step, self.validate)

@@ -12,11 +12,11 @@ import tensorflow as tf
 
 
 def row_batches(parts: Sequence[np.ndarray], rows: int, seed: int | None, skip: int = 0) -> tf.data.Dataset:
-    """Batches of arrays' rows, the last one of a pass with the rows that are left.
+    """Batches (ids, targets, weights) of arrays' rows, each (B, T); the last one of a pass is padded with weight 0.
 
     Args:
-        parts: arrays (N, ...) of one length.
-        rows: rows of a batch.
+        parts: ids (N, T), targets (N, T) and, where not every token counts alike, weights (N, T) or (N,).
+        rows: rows B of a batch.
         seed: of the shuffle, which differs from pass to pass; None keeps the order.
         skip: batches to leave out. With any, the dataset has no end.
     """
@@ -32,7 +32,18 @@ def row_batches(parts: Sequence[np.ndarray], rows: int, seed: int | None, skip: 
     if skip:
         order = order.repeat().skip(rest)
     tensors = [tf.constant(part) for part in parts]
-    return order.map(lambda places: tuple(tf.gather(tensor, places) for tensor in tensors))
+    length = parts[0].shape[1]
+
+    def batch(places: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        ids, targets, *weights = (tf.gather(tensor, places) for tensor in tensors)
+        weight = weights[0] if weights else tf.ones_like(ids, tf.float32)
+        if weight.shape.rank == 1:
+            weight = tf.broadcast_to(weight[:, tf.newaxis], tf.shape(ids))
+        typed = (tf.cast(ids, tf.int32), tf.cast(targets, tf.int32), tf.cast(weight, tf.float32))
+        padding = [[0, rows - tf.shape(places)[0]], [0, 0]]
+        return tuple(tf.ensure_shape(tf.pad(part, padding), (rows, length)) for part in typed)
+
+    return order.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def batches_read(steps: int, into_epoch: int, batches: int, whole_passes: bool) -> int:

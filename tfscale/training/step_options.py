@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, TrainingError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,22 @@ class BlockResult:
     input_seconds: float
     overflows: int
     first_bad_step: int
+
+    def check(self, scaled: bool) -> None:
+        """Checks that the training has not diverged.
+
+        Args:
+            scaled: whether the loss is scaled for float16.
+
+        Raises:
+            TrainingError: it has; names the step.
+        """
+        if self.first_bad_step >= 0:
+            scale = ", though the loss scale is 1 and cannot be halved" if scaled else ""
+            raise TrainingError(
+                f"the loss or a gradient is not finite at step {self.first_bad_step}{scale}; the weights are those "
+                "before it. Lower the learning rate or the clip norm, or look at the data"
+            )
 
 
 def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
