@@ -1,7 +1,6 @@
 """What Keras saves of a `LanguageModel` goes on exactly: every habit of saving, with every kind of state there is."""
 
 import contextlib
-import dataclasses
 
 import h5py
 import keras

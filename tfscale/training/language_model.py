@@ -190,8 +190,8 @@ class LanguageModel(keras.Model):
 
         Raises:
             ConfigError: not compiled, or a batch that cannot be cut over replicas and micro-batches.
-            TrainingError: the loss or a gradient is no longer finite. In mixed_float16 such a step is skipped, is no part
-                of the means and halves the loss scale, as long as that is more than 1.
+            TrainingError: the loss or a gradient is no longer finite. In mixed_float16 such a step is
+                skipped, left out of the means and halves the loss scale, unless that is 1.
             WorkerLostError: another worker of the same training went away.
         """
         step, workers = self._compiled_step(), self.workers
@@ -217,8 +217,8 @@ class LanguageModel(keras.Model):
             epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=steps_per_epoch,
         )  # fmt: skip
         ahead = steps_per_call or STEPS_PER_CALL
-        if steps_per_call is None:
-            steps_per_call = ahead if is_asynchronous(self.strategy) else default_steps_per_call(callback_list.callbacks)
+        if steps_per_call is None and not is_asynchronous(self.strategy):
+            steps_per_call = default_steps_per_call(callback_list.callbacks)
         self.stop_training = False
         first_epoch, initial_epoch = initial_epoch, self._begin(callback_list, initial_epoch)
         done = self.train_state.epoch.steps
@@ -235,7 +235,9 @@ class LanguageModel(keras.Model):
         with self._lost_peers() if is_asynchronous(self.strategy) else contextlib.nullcontext():
             for epoch in range(initial_epoch, epochs):
                 callback_list.on_epoch_begin(epoch)
-                logs = self._run_epoch(iterator, steps_per_epoch, steps_per_call, stop_at_multiples_of, callback_list)
+                logs = self._run_epoch(
+                    iterator, steps_per_epoch, steps_per_call or ahead, stop_at_multiples_of, callback_list
+                )
                 if validation is not None and not self.stop_training:
                     logs |= self._validate(validation, validation_steps, callback_list)
                 self.train_state.epoch = EpochSoFar(epoch + 1)

@@ -118,8 +118,9 @@ class RunRecorder(keras.callbacks.Callback):
         self.tokens += int(logs["tokens"])
         self.last_logs = logs
         self._record(step, {**logs, "tokens": self.tokens})
-        # All steps of a call may have been skipped, because float16 overflowed: then there is no loss.
-        loss = f"loss {logs['loss']:.4f}, {self._name} {logs[self.model.score_name]:,.1f}" if "loss" in logs else "no loss"
+        loss = "no loss"  # If all steps of the call were skipped, because float16 overflowed.
+        if "loss" in logs:
+            loss = f"loss {logs['loss']:.4f}, {self._name} {logs[self.model.score_name]:,.1f}"
         self.progress.update(step, f"{loss}, {logs['tokens_per_second']:,.0f} tokens/s")
         last = step >= self.config.steps
         if self.validate and not stop and (last or step % self.config.validate_every == 0):

@@ -84,8 +84,8 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
     factor = getattr(optimizer, "loss_scale_factor", None)
     if factor is not None:
         raise ConfigError(
-            f"optimizer {optimizer.name!r} sets loss_scale_factor={factor!r} and would divide every gradient by it; leave "
-            "it out: where the network computes in float16 (mixed_float16) the step scales the loss itself"
+            f"optimizer {optimizer.name!r} sets loss_scale_factor={factor!r} and would divide every gradient by it; "
+            "leave it out: where the network computes in float16 (mixed_float16) the step scales the loss itself"
         )
 
 
