@@ -56,7 +56,9 @@ def as_batches(
         if x.ndim != 2 or x.shape != y.shape:
             raise DataError(f"ids and targets must be (N, T) alike; received {x.shape} and {y.shape}")
         parts = (x, y) if sample_weight is None else (x, y, np.asarray(sample_weight, np.float32))
-        return row_batches(parts, min(batch_size, len(x)), seed if shuffle else None, skip)
+        rows, length = min(batch_size, len(x)), x.shape[1]
+        dataset = row_batches(parts, rows, seed if shuffle else None, skip)
+        return dataset.map(lambda *batch: _pad(batch, rows, length), num_parallel_calls=tf.data.AUTOTUNE)
     spec = dataset.element_spec
     if not isinstance(spec, tuple | list) or len(spec) not in (2, 3):
         raise DataError(f"the dataset must give (ids, targets) or (ids, targets, weights); it gives {spec}")

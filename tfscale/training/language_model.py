@@ -253,12 +253,13 @@ class LanguageModel(keras.Model):
         """Lets callbacks begin; returns the epoch to begin at, of which `train_state.epoch` knows what is done."""
         self._initial_epoch, self.train_state.epoch = None, EpochSoFar()
         callbacks.on_train_begin()
-        if self._initial_epoch is None:
-            self.train_state.epoch = EpochSoFar(initial_epoch)
-        elif self.train_state.epoch.number is None:
-            # A callback restored a file that does not say how far its epoch was.
-            self.train_state.epoch = EpochSoFar(self._initial_epoch)
-        return self.train_state.epoch.number
+        # A callback that restores a file names the epoch; the file itself says how far that was, if it is not an old one.
+        number = self.train_state.epoch.number
+        if self._initial_epoch is not None and number is not None:
+            return number
+        first = initial_epoch if self._initial_epoch is None else self._initial_epoch
+        self.train_state.epoch = EpochSoFar(first)
+        return first
 
     def _run_epoch(self, iterator, steps, steps_per_call, multiples, callbacks) -> dict[str, float]:
         step, workers, epoch = self._compiled_step(), self.workers, self.train_state.epoch

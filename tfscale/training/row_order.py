@@ -3,7 +3,7 @@
 A second `fit`, or a process that goes on with a saved model, reads the passes after those that were
 read.
 
-Shapes: N rows of the arrays, B rows of a batch, T tokens.
+Shapes: N rows of the arrays, B rows of a batch.
 """
 
 import math
@@ -14,11 +14,11 @@ import tensorflow as tf
 
 
 def row_batches(parts: Sequence[np.ndarray], rows: int, seed: int | None, skip: int = 0) -> tf.data.Dataset:
-    """Returns batches (ids, targets, weights) of the rows of arrays, each (B, T).
+    """Returns batches of the rows of arrays; the last batch of a pass has those that are left.
 
     Args:
-        parts: ids (N, T), targets (N, T) and, if not all tokens count alike, weights (N, T) or (N,).
-        rows: rows B of a batch; the last batch of a pass is padded with rows of weight 0.
+        parts: arrays (N, ...), such as ids, targets and weights.
+        rows: rows B of a batch.
         seed: of the shuffle, which differs from pass to pass; None keeps the order.
         skip: batches to leave out. With any, the dataset has no end.
     """
@@ -34,18 +34,7 @@ def row_batches(parts: Sequence[np.ndarray], rows: int, seed: int | None, skip: 
     if skip:
         order = order.repeat().skip(rest)
     tensors = [tf.constant(part) for part in parts]
-    length = parts[0].shape[1]
-
-    def batch(places: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        ids, targets, *weights = (tf.gather(tensor, places) for tensor in tensors)
-        weight = weights[0] if weights else tf.ones_like(ids, tf.float32)
-        if weight.shape.rank == 1:
-            weight = tf.broadcast_to(weight[:, tf.newaxis], tf.shape(ids))
-        typed = (tf.cast(ids, tf.int32), tf.cast(targets, tf.int32), tf.cast(weight, tf.float32))
-        padding = [[0, rows - tf.shape(places)[0]], [0, 0]]
-        return tuple(tf.ensure_shape(tf.pad(part, padding), (rows, length)) for part in typed)
-
-    return order.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return order.map(lambda places: tuple(tf.gather(tensor, places) for tensor in tensors))
 
 
 def batches_read(steps: int, into_epoch: int, batches: int, whole_passes: bool) -> int:
