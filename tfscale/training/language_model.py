@@ -253,7 +253,7 @@ class LanguageModel(keras.Model):
         """Lets callbacks begin; returns the epoch to begin at, of which `train_state.epoch` knows what is done."""
         self._initial_epoch, self.train_state.epoch = None, EpochSoFar()
         callbacks.on_train_begin()
-        # A callback that restores a file names the epoch; the file itself says how far that was, if it is not an old one.
+        # A callback that restores a file names the epoch; the file, if new, says how far it was.
         number = self.train_state.epoch.number
         if self._initial_epoch is not None and number is not None:
             return number
