@@ -206,7 +206,9 @@ class TrainConfig(Options):
     label_smoothing: float = 0.0
     """Probability mass spread over the vocabulary in the training target, 0 to below 1. Reported losses have none."""
     ema_decay: float = 0.0
-    """Decay per step of a moving average of the weights, which is validated and becomes the result; 0 keeps none."""
+    """Decay per step of a moving average of the weights, which is validated and becomes the result; 0 keeps none. After
+    t steps it is at most (1 + t) / (10 + t), as in tf.train.ExponentialMovingAverage with num_updates, so that the
+    random first weights do not linger in the average."""
     validate_every: int = 250
     """Optimizer steps between validations (and at the last step)."""
     validation_batches: int = 0

@@ -1,13 +1,14 @@
-"""The classes and functions that Keras files of this package name, made known to Keras without importing them.
+"""Makes the classes of this package's Keras files known to Keras without importing them.
 
-A class is known to Keras once its module has been imported, and this package imports no module before it is used. So
-`import tfscale` leaves a stand-in for each class with Keras, which imports the class when a file asks for it:
+Keras knows a class once its module has been imported, and this package imports its modules when
+they are first used. So `import tfscale` gives Keras a stand-in for each class and function, which
+imports it when a file asks for it:
 
     import keras, tfscale
     model = keras.models.load_model("run/model.keras")
 
-Where Keras is not imported yet, the stand-ins wait until it is, since importing it takes seconds and the device side
-does without it.
+If Keras is not imported yet, the stand-ins wait until it is: importing it takes seconds, and the
+device side does without it.
 """
 
 import importlib
@@ -48,11 +49,11 @@ MODULE_OF = {
     "WordDropout": "tfscale.models.regularization",
     "gelu_tanh": "tfscale.models.layers",
 }
-"""Every class and function that is registered with Keras as tfscale>NAME, and its module. A test holds the two together."""
+"""The module of every class and function that is registered with Keras as tfscale>NAME."""
 
 
 class StandIn:
-    """What Keras finds under a registered name until the class or function itself is imported and takes its place."""
+    """Stands under a registered name until the class or function of that name is imported."""
 
     def __init__(self, name: str):
         self.name = name
@@ -70,13 +71,12 @@ class StandIn:
 
 
 def make_known() -> None:
-    """Gives Keras the names now, if it is imported, or else right after it is."""
+    """Gives Keras the names now if it is imported, and else right after it is."""
     keras = sys.modules.get("keras")
     if keras is None:
         sys.meta_path.insert(0, _KerasFinder())
-    elif hasattr(keras, "saving"):
+    else:
         _register(keras)
-    # In between, Keras is being imported, by code that must have imported this package within.
 
 
 def _register(keras: Any) -> None:
@@ -102,7 +102,7 @@ class _KerasFinder(importlib.abc.MetaPathFinder):
 
 
 class _KerasLoader(importlib.abc.Loader):
-    """Keras's own loader, and after it the names."""
+    """Loads Keras by its own loader and then gives it the names."""
 
     def __init__(self, loader: importlib.abc.Loader):
         self.loader = loader

@@ -171,15 +171,25 @@ def test_average_of_weights_by_hand(windows):
             seen.append(self.model.network.get_weights())
 
     start = models.build_network(CONFIGS["transformer"]).get_weights()
-    _, _, model = fit((ids, targets), epochs=3, ema_decay=0.75, callbacks=[Watch()])
+    _, _, model = fit((ids, targets), epochs=5, ema_decay=0.3, callbacks=[Watch()])
     expected = start
-    for weights in seen:
-        expected = [0.75 * e + 0.25 * w for e, w in zip(expected, weights, strict=True)]
-    assert len(seen) == 3
+    # (1 + t) / (10 + t) after t updates is 1/10, 2/11, 3/12 and 4/13, and then more than 0.3.
+    for weights, decay in zip(seen, [0.1, 2 / 11, 0.25, 0.3, 0.3], strict=True):
+        expected = [decay * e + (1 - decay) * w for e, w in zip(expected, weights, strict=True)]
     assert gap([v.numpy() for v in model.train_step_runner.averages], expected) < 1e-6
     with model.averaged_weights():
         assert gap(model.network.get_weights(), expected) < 1e-6
     assert gap(model.network.get_weights(), seen[-1]) == 0
+
+
+def test_averages_of_no_update_are_the_weights(windows):
+    """Weights that are set after `compile` are what `evaluate` uses until there is an average."""
+    model = LanguageModel(models.build_network(CONFIGS["transformer"]))
+    model.compile("sgd", ema_decay=0.9, xla=False)
+    model.network.set_weights([weight * 0.5 for weight in model.network.get_weights()])
+    plain = LanguageModel(model.network)
+    plain.compile("sgd", xla=False)
+    assert model.evaluate(*windows) == plain.evaluate(*windows)
 
 
 @pytest.mark.parametrize("name", ["single", "mirrored"])
@@ -236,6 +246,50 @@ def test_float16_scale_grows_after_enough_good_steps(windows):
     assert int(step.loss_scale.steps_since_overflow.numpy()) == 0
 
 
+def overflowing(rows):
+    """Weights (48, LENGTH) for which the loss of these rows is infinite in any precision."""
+    weights = np.ones((48, LENGTH), "float32")
+    weights[rows] = np.inf
+    return weights
+
+
+def float16_model(scale):
+    model = LanguageModel(models.build_network(CONFIGS["transformer"], "mixed_float16"))
+    model.compile(keras.optimizers.SGD(0.1), xla=False)
+    model.train_step_runner.loss_scale.value.assign(scale)
+    return model
+
+
+def test_a_float16_step_that_is_skipped_is_no_part_of_the_means(windows):
+    """Three steps, of which the second one overflows: the epoch's loss is that of the other two."""
+    model, other = float16_model(1024.0), float16_model(1024.0)
+    history = model.fit(*windows, sample_weight=overflowing([20]), batch_size=16, verbose=0, shuffle=False).history
+    good = np.r_[0:16, 32:48]
+    expected = other.fit(*(part[good] for part in windows), batch_size=16, verbose=0, shuffle=False).history
+    assert history["loss"] == expected["loss"] and history["perplexity"] == expected["perplexity"]
+    assert int(model.train_step_runner.overflows.numpy()) == 1
+    assert gap(model.network.get_weights(), other.network.get_weights()) < 1e-5  # the scale of the third step differs
+
+
+def test_a_call_of_skipped_steps_alone_has_no_loss(windows):
+    model, seen = float16_model(1024.0), []
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs))
+    weights = overflowing([0])[:16]
+    model.fit(*(part[:16] for part in windows), sample_weight=weights, batch_size=16, verbose=0, callbacks=[watch])
+    assert seen[0]["tokens"] == 0 and not {"loss", "perplexity"} & set(seen[0])
+
+
+def test_a_float16_step_with_no_scale_left_to_halve_is_divergence(windows):
+    """The scale is 4: steps 1 and 2 halve it to 1, step 3 is the first that nothing can mend, step 4 is not taken."""
+    model = float16_model(4.0)
+    before = model.network.get_weights()
+    weights = overflowing(np.arange(36))
+    with pytest.raises(TrainingError, match="not finite at step 3, though the loss scale is 1"):
+        model.fit(*windows, sample_weight=weights, batch_size=12, verbose=0, shuffle=False)
+    assert gap(before, model.network.get_weights()) == 0
+    assert int(model.train_step_runner.overflows.numpy()) == 3
+
+
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_learns_like_float32(windows, precision):
     exact, _, _ = fit(windows, epochs=6)
@@ -252,7 +306,10 @@ def test_loss_that_is_not_finite_stops_with_the_step_named(windows):
     weights[20] = np.nan  # the second batch of 16
     with pytest.raises(TrainingError, match="not finite at step 2"):
         model.fit(*windows, sample_weight=weights, batch_size=16, verbose=0, shuffle=False)
-    assert all(np.isfinite(w).all() for w in model.network.get_weights())
+    other = LanguageModel(models.build_network(CONFIGS["transformer"]))
+    other.compile(keras.optimizers.SGD(0.1), xla=False)
+    other.fit(*(part[:16] for part in windows), batch_size=16, verbose=0, shuffle=False)
+    assert gap(model.network.get_weights(), other.network.get_weights()) == 0  # those after step 1
 
 
 def test_optimizers_that_do_the_steps_work_are_refused():
@@ -261,6 +318,12 @@ def test_optimizers_that_do_the_steps_work_are_refused():
         model = LanguageModel(models.build_network(CONFIGS["lstm"]))
         with pytest.raises(ConfigError, match=f"{argument}.*{ours}"):
             model.compile(keras.optimizers.AdamW(1e-3, **{argument: 2}))
+
+
+def test_an_optimizer_that_unscales_gradients_is_refused():
+    model = LanguageModel(models.build_network(CONFIGS["lstm"]))
+    with pytest.raises(ConfigError, match="loss_scale_factor=1024.0.*leave it out.*mixed_float16"):
+        model.compile(keras.optimizers.SGD(0.5, loss_scale_factor=1024.0))
 
 
 def test_models_with_state_between_batches_are_refused(windows):

@@ -1,4 +1,4 @@
-"""How many steps a call of the train step takes where callbacks act on batches."""
+"""Chooses how many steps a call of the train step takes: one where a callback acts on batches."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ import keras
 STEPS_PER_CALL = 20
 _BATCH_METHODS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 _INDIFFERENT = (keras.callbacks.ProgbarLogger, keras.callbacks.TerminateOnNaN)
-"""They are right about any number of steps: a loss that is not finite ends the training anyhow."""
+"""Right with any number of steps: a loss that is not finite ends the training in any case."""
 
 
 def default_steps_per_call(callbacks: Sequence[keras.callbacks.Callback]) -> int:
-    """Returns 1 where a callback acts on batches, so that it sees each step as in Keras's own `fit`; else 20."""
+    """Returns 1 if a callback acts on batches, so that it sees each step as in Keras, else 20."""
     return 1 if any(map(acts_on_batches, callbacks)) else STEPS_PER_CALL
 
 
@@ -23,5 +23,5 @@ def acts_on_batches(callback: keras.callbacks.Callback) -> bool:
         return callback.update_freq != "epoch" or callback._stop_batch > 0
     if getattr(callback, "save_freq", None) == "epoch":
         return False
-    plain = keras.callbacks.Callback
-    return any(getattr(getattr(callback, name), "__func__", None) is not getattr(plain, name) for name in _BATCH_METHODS)
+    methods = [getattr(getattr(callback, name), "__func__", None) for name in _BATCH_METHODS]
+    return methods != [getattr(keras.callbacks.Callback, name) for name in _BATCH_METHODS]

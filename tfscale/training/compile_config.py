@@ -1,4 +1,4 @@
-"""What a Keras file keeps of `LanguageModel.compile`, so that a loaded model goes on as if it had never been saved."""
+"""Keeps what `LanguageModel.compile` was given in a Keras file, and compiles loaded models by it."""
 
 import dataclasses
 from typing import Any
@@ -12,17 +12,21 @@ from tfscale.training.step import TrainStep
 def compile_config(step: TrainStep) -> dict[str, Any]:
     """Returns what `compile` was given, and what was set before it, for Keras to serialize.
 
-    Weights are named by their place among the network's trainable ones, because the paths of a network that is made
-    once more can differ. A teacher, and a pruner with a schedule of one's own, are not kept but named in `left_out`.
+    Weights are named by their index among the network's trainable weights, because their paths can
+    differ when the network is made again. A teacher, or a pruner whose schedule is a class of the
+    user's, is not kept; `left_out` names it.
     """
     trained = step.network.trainable_variables
     decays = getattr(step.optimizer, "_use_weight_decay", lambda weight: True)
     formats = step.formats if any(step.formats) else []
     pruner = step.pruner if step.pruner is not None and step.pruner.is_kept() else None
-    left_out = {"tfscale.compress.prune": step.pruner is not pruner, "tfscale.compress.distill": step.teacher is not None}
+    left_out = {
+        "tfscale.compress.prune": step.pruner is not pruner,
+        "tfscale.compress.distill": step.teacher is not None,
+    }
     return {
         "optimizer": step.optimizer,
-        "undecayed": [place for place, weight in enumerate(trained) if not decays(weight)],
+        "undecayed": [index for index, weight in enumerate(trained) if not decays(weight)],
         "options": dataclasses.asdict(step.options),
         "formats": [form and dataclasses.asdict(form) for form in formats],
         "pruner": pruner,
@@ -33,15 +37,15 @@ def compile_config(step: TrainStep) -> dict[str, Any]:
 def compile_as(model: Any, config: dict[str, Any]) -> str:
     """Compiles a `LanguageModel` as `compile_config` says.
 
-    Where something was left out of the file, or the file is of a version that did not keep the options, the model gets
-    its optimizer alone.
+    The model gets its optimizer alone if something was left out of the file, or if the file is of
+    an earlier version, which did not keep the other arguments.
 
     Returns:
-        What to do before training goes on; "" where that is nothing.
+        What the user must do before training goes on, "" if nothing.
     """
     config = keras.saving.deserialize_keras_object(config)
     optimizer, trained = config["optimizer"], model.network.trainable_variables
-    undecayed = [trained[place] for place in config.get("undecayed", [])]
+    undecayed = [trained[index] for index in config.get("undecayed", [])]
     if undecayed:
         optimizer.exclude_from_weight_decay(var_list=undecayed)
     if "options" not in config:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfscale.errors import ConfigError, DataError, TrainingError
+from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training import fit_arguments
@@ -30,7 +30,7 @@ from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.row_order import batches_read
 from tfscale.training.stateful import StatefulStep, check_batches, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
-from tfscale.training.step_options import BlockResult, StepOptions
+from tfscale.training.step_options import StepOptions
 from tfscale.training.train_state import EpochSoFar, TrainState
 from tfscale.training.validation import EvaluationStep
 from tfscale.training.workers import Workers, lost_workers
@@ -204,7 +204,8 @@ class LanguageModel(keras.Model):
             ConfigError: not compiled, a batch that cannot be cut over replicas and micro-batches, or a network whose
                 outputs are not the logits of a next token.
             DataError: ids or targets outside of the network's vocabulary, or shapes that do not belong together.
-            TrainingError: the loss or a gradient is no longer finite (in mixed_float16 the step is skipped instead).
+            TrainingError: the loss or a gradient is no longer finite. In mixed_float16 such a step is
+                skipped, left out of the means and halves the loss scale, unless that is 1.
             WorkerLostError: another worker of the same training went away.
         """
         refuse("fit", keras_options, fit_arguments.FIT)
@@ -239,8 +240,8 @@ class LanguageModel(keras.Model):
             epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=steps_per_epoch,
         )  # fmt: skip
         ahead = steps_per_call or STEPS_PER_CALL
-        if steps_per_call is None:
-            steps_per_call = ahead if is_asynchronous(self.strategy) else default_steps_per_call(callback_list.callbacks)
+        if steps_per_call is None and not is_asynchronous(self.strategy):
+            steps_per_call = default_steps_per_call(callback_list.callbacks)
         self.stop_training = False
         first_epoch, initial_epoch = initial_epoch, self._begin(callback_list, initial_epoch)
         done = self.train_state.epoch.steps
@@ -257,7 +258,9 @@ class LanguageModel(keras.Model):
         with self._lost_peers() if is_asynchronous(self.strategy) else contextlib.nullcontext():
             for epoch in range(initial_epoch, epochs):
                 callback_list.on_epoch_begin(epoch)
-                logs = self._run_epoch(iterator, steps_per_epoch, steps_per_call, stop_at_multiples_of, callback_list)
+                logs = self._run_epoch(
+                    iterator, steps_per_epoch, steps_per_call or ahead, stop_at_multiples_of, callback_list
+                )
                 if validation is not None and not self.stop_training:
                     logs |= self._validate(validation, validation_steps, callback_list)
                 self.train_state.epoch = EpochSoFar(epoch + 1)
@@ -273,12 +276,13 @@ class LanguageModel(keras.Model):
         """Lets callbacks begin; returns the epoch to begin at, of which `train_state.epoch` knows what is done."""
         self._initial_epoch, self.train_state.epoch = None, EpochSoFar()
         callbacks.on_train_begin()
-        if self._initial_epoch is None:
-            self.train_state.epoch = EpochSoFar(initial_epoch)
-        elif self.train_state.epoch.number is None:
-            # A callback restored a file that does not say how far its epoch was.
-            self.train_state.epoch = EpochSoFar(self._initial_epoch)
-        return self.train_state.epoch.number
+        # A callback that restores a file names the epoch; the file, if new, says how far it was.
+        number = self.train_state.epoch.number
+        if self._initial_epoch is not None and number is not None:
+            return number
+        first = initial_epoch if self._initial_epoch is None else self._initial_epoch
+        self.train_state.epoch = EpochSoFar(first)
+        return first
 
     def _run_epoch(self, iterator, steps, steps_per_call, multiples, callbacks) -> dict[str, float]:
         step, workers, epoch = self._compiled_step(), self.workers, self.train_state.epoch
@@ -295,7 +299,7 @@ class LanguageModel(keras.Model):
             except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
                 raise DataError(f"the dataset ended before {steps} steps were taken; give dataset.repeat()") from error
             seconds = time.perf_counter() - start
-            self._check_converges(result)
+            result.check(step.loss_scale.on)
             epoch.add(count, result.nll, result.tokens)
             logs = {
                 **self._loss_logs(result.nll, result.tokens),
@@ -311,15 +315,7 @@ class LanguageModel(keras.Model):
             callbacks.on_train_batch_end(epoch.steps - 1, logs)
             self.stop_training = workers.any(self.stop_training)
         rate = (epoch.tokens - tokens_before) / (time.perf_counter() - began)
-        return {**self._loss_logs(epoch.nll, epoch.tokens), "tokens_per_second": rate} if epoch.steps else {}
-
-    def _check_converges(self, result: BlockResult) -> None:
-        if result.first_bad_step >= 0:
-            scale = ", though the loss scale is 1 and cannot be halved" if self._compiled_step().loss_scale.on else ""
-            raise TrainingError(
-                f"the loss or a gradient is not finite at step {result.first_bad_step}{scale}; the weights are those "
-                "before it. Lower the learning rate or the clip norm, or look at the data"
-            )
+        return {**self._loss_logs(epoch.nll, epoch.tokens), "tokens_per_second": rate} if epoch.tokens else {}
 
     def evaluate(
         self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None, steps: int | None = None,

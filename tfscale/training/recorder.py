@@ -150,11 +150,10 @@ class RunRecorder(keras.callbacks.Callback):
         self.tokens += int(logs["tokens"])
         self.last_logs = logs
         self._record(step, {**logs, "tokens": self.tokens})
-        self.progress.update(
-            step,
-            f"loss {logs['loss']:.4f}, {self._name} {logs[self.model.score_name]:,.1f}, "
-            f"{logs['tokens_per_second']:,.0f} tokens/s",
-        )
+        loss = "no loss"  # If all steps of the call were skipped, because float16 overflowed.
+        if "loss" in logs:
+            loss = f"loss {logs['loss']:.4f}, {self._name} {logs[self.model.score_name]:,.1f}"
+        self.progress.update(step, f"{loss}, {logs['tokens_per_second']:,.0f} tokens/s")
         last = step >= self.config.steps
         if self.validate and not stop and (last or step % self.config.validate_every == 0):
             self._validate(step, self.validate)

@@ -1,7 +1,9 @@
-"""In which order the rows of arrays are read, pass after pass, and where a training goes on in it.
+"""Reads the rows of arrays in the order of one shuffle that is never begun again.
 
-The order of every pass is that of one shuffle that is never begun again: a second `fit`, or a process that goes on with
-a saved model, takes the passes after those that were read.
+A second `fit`, or a process that goes on with a saved model, reads the passes after those that were
+read.
+
+Shapes: N rows of the arrays, B rows of a batch.
 """
 
 import math
@@ -12,11 +14,11 @@ import tensorflow as tf
 
 
 def row_batches(parts: Sequence[np.ndarray], rows: int, seed: int | None, skip: int = 0) -> tf.data.Dataset:
-    """Batches of arrays' rows, the last one of a pass with the rows that are left.
+    """Returns batches of the rows of arrays; the last batch of a pass has those that are left.
 
     Args:
-        parts: arrays (N, ...) of one length.
-        rows: rows of a batch.
+        parts: arrays (N, ...), such as ids, targets and weights.
+        rows: rows B of a batch.
         seed: of the shuffle, which differs from pass to pass; None keeps the order.
         skip: batches to leave out. With any, the dataset has no end.
     """
@@ -24,8 +26,8 @@ def row_batches(parts: Sequence[np.ndarray], rows: int, seed: int | None, skip: 
     passes, rest = divmod(skip, math.ceil(len(parts[0]) / rows))
     if seed is not None:
         order = order.shuffle(len(parts[0]), seed=seed)
-        # An iterator has the next order of the seed from when it is made, so a pass is left out without reading it. The
-        # first order is never used: it was when the shape of batches was read from a first one.
+        # An iterator gets the next order when it is made, so a pass is left out without being read.
+        # The first order goes unused since the time when a first batch was read for its shape.
         for _ in range(1 + passes):
             iter(order)
     order = order.batch(rows)
@@ -39,10 +41,12 @@ def batches_read(steps: int, into_epoch: int, batches: int, whole_passes: bool) 
     """Returns how many batches of the order a training has behind it.
 
     Args:
-        steps: steps that count: those of the model, or without a shuffle, which begins anew in each `fit`, of this one.
-        into_epoch: those of them in the epoch that it goes on with.
+        steps: all steps of the model, or those of this `fit` if rows keep their order, which begins
+            anew in each.
+        into_epoch: how many of them are in the epoch that goes on.
         batches: batches of a pass.
-        whole_passes: whether an epoch is a pass; then a new epoch begins with a new pass, whatever was read before.
+        whole_passes: whether an epoch is a pass. Then a new epoch begins with a new pass, whatever
+            was read before.
     """
     if not whole_passes:
         return steps

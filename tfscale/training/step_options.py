@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfscale.errors import ConfigError, check_range
+from tfscale.errors import ConfigError, TrainingError, check_range
 from tfscale.options import Options
 
 
@@ -53,6 +53,22 @@ class BlockResult:
     overflows: int
     first_bad_step: int
 
+    def check(self, scaled: bool) -> None:
+        """Checks that the training has not diverged.
+
+        Args:
+            scaled: whether the loss is scaled for float16.
+
+        Raises:
+            TrainingError: it has; names the step.
+        """
+        if self.first_bad_step >= 0:
+            scale = ", though the loss scale is 1 and cannot be halved" if scaled else ""
+            raise TrainingError(
+                f"the loss or a gradient is not finite at step {self.first_bad_step}{scale}; the weights are those "
+                "before it. Lower the learning rate or the clip norm, or look at the data"
+            )
+
 
 def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
     """Refuses an optimizer that clips, averages, accumulates or scales: the step does these after the all-reduce.
@@ -77,8 +93,8 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
     factor = getattr(optimizer, "loss_scale_factor", None)
     if factor is not None:
         raise ConfigError(
-            f"optimizer {optimizer.name!r} sets loss_scale_factor={factor!r} and would divide every gradient by it; leave "
-            "it out: where the network computes in float16 (mixed_float16) the step scales the loss itself"
+            f"optimizer {optimizer.name!r} sets loss_scale_factor={factor!r} and would divide every gradient by it; "
+            "leave it out: where the network computes in float16 (mixed_float16) the step scales the loss itself"
         )
 
 

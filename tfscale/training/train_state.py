@@ -1,8 +1,8 @@
-"""What a train step keeps besides weights and optimizer, as a part of the model that Keras saves and restores.
+"""Makes what a train step keeps, besides weights and optimizer, a part of the model that Keras saves.
 
-Averages, pruning masks and carried states are weights of the model: `get_weights` and `set_weights` have them, and so
-has whatever uses these, such as `EarlyStopping(restore_best_weights=True)`. The step's counters and the loss scale are
-not weights, just as those of a Keras optimizer are not. Files hold both.
+Averages, pruning masks and carried states are weights of the model, so `get_weights`, `set_weights`
+and `EarlyStopping(restore_best_weights=True)` include them. The step's counters and the loss scale
+are not weights, just as those of a Keras optimizer are not. Files hold both.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _EPOCH = "epoch"
 
 
 class EpochSoFar:
-    """The epoch that is under way: its number, steps taken, summed loss in nats and target tokens."""
+    """The epoch that is under way: its number, steps taken, summed loss in nats, target tokens."""
 
     def __init__(self, number: int | None = None, steps: int = 0, nll: float = 0.0, tokens: float = 0.0):
         self.number, self.steps, self.nll, self.tokens = number, steps, nll, tokens
@@ -31,10 +31,11 @@ class EpochSoFar:
 
 
 class TrainState(keras.layers.Layer):
-    """The state of a `LanguageModel`'s train step, by the names that a run's checkpoints give it, with "." for "/".
+    """Holds the state of the train step of a `LanguageModel`.
 
-    Without a step, which is before `compile`, it keeps what a file held until there is one. What a file does not hold,
-    such as one of an earlier version, is as after `compile` with the weights in the file.
+    Its values have the names that a run's checkpoints give them, with "." for "/". Before `compile`
+    there is no step, and it holds what a file brought until there is one. A value that a file lacks,
+    such as a file of an earlier version, becomes what it is after `compile` with the file's weights.
     """
 
     def __init__(self, name: str = "train_state"):
@@ -44,10 +45,14 @@ class TrainState(keras.layers.Layer):
         self.built = True
 
     def follow(self, step: TrainStep | None) -> None:
-        """Takes a step's state for the model's own, and gives it what a file held; None for none any more."""
-        self._kept, held = _Kept(step), self._kept.held
-        if step is not None and held:
-            _assign(step, held)
+        """Holds the state of this step from now on, and gives it what a file brought before.
+
+        Args:
+            step: the step of the model; None if it has none any more.
+        """
+        self._kept, brought = _Kept(step), self._kept.brought
+        if step is not None and brought:
+            _assign(step, brought)
 
     @property
     def weights(self) -> list[keras.Variable]:
@@ -56,48 +61,54 @@ class TrainState(keras.layers.Layer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The same."""
+        """The same as `weights`."""
         return self.weights
 
     def averages_in_place(self, network: keras.Model) -> contextlib.AbstractContextManager[None]:
-        """For a network that is not compiled: the averages that a file held, in the place of its weights."""
-        held, variables = self._kept.held, [weight.value for weight in network.trainable_variables]
-        averages = [held[_key(f"average/{i}")] for i in range(len(variables)) if _key(f"average/{i}") in held]
-        began = held.get("step", 0) > held.get("overflows", 0)
-        return values_in_place(variables, averages if began and len(averages) == len(variables) else [])
+        """Gives a network that is not compiled the averages that a file brought, for the block."""
+        brought = self._kept.brought
+        variables = [weight.value for weight in network.trainable_variables]
+        names = [_key(f"average/{index}") for index in range(len(variables))]
+        updated = brought.get("step", 0) > brought.get("overflows", 0)
+        has_averages = updated and all(name in brought for name in names)
+        return values_in_place(variables, [brought[name] for name in names] if has_averages else [])
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes all of the state, the place within an epoch included."""
-        step = self._kept.step
-        held = self._kept.held if step is None else {_key(name): v.numpy() for name, v in _state(step).items()}
-        for name, value in held.items():
+        """Writes the whole state, with how far the epoch is."""
+        step, values = self._kept.step, self._kept.brought
+        if step is not None:
+            values = {_key(name): variable.numpy() for name, variable in _state(step).items()}
+        for name, value in values.items():
             store[name] = value
         epoch = self.epoch
         if epoch.number is not None:
-            store[_EPOCH] = np.array([epoch.number, epoch.steps, epoch.nll, epoch.tokens], np.float64)
+            store[_EPOCH] = np.array([epoch.number, epoch.steps, epoch.nll, epoch.tokens])
 
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote, as much of it as there is."""
-        held = {name: np.asarray(store[name]) for name in store.keys()}
-        number, steps, nll, tokens = held.pop(_EPOCH, (None, 0, 0.0, 0.0))
-        self.epoch = EpochSoFar(None if number is None else int(number), int(steps), float(nll), float(tokens))
+        values = {name: np.asarray(store[name]) for name in store.keys()}
+        self.epoch = EpochSoFar()
+        if _EPOCH in values:
+            number, steps, nll, tokens = values.pop(_EPOCH)
+            self.epoch = EpochSoFar(int(number), int(steps), float(nll), float(tokens))
         if self._kept.step is None:
-            self._kept.held = held
+            self._kept.brought = values
         else:
-            _assign(self._kept.step, held)
+            _assign(self._kept.step, values)
 
 
 class _Kept:
-    """What a `TrainState` refers to; in an object of its own, since Keras would track it for good as an attribute."""
+    """What a `TrainState` refers to. Keras would track it for good if it were an attribute there."""
 
     def __init__(self, step: TrainStep | None = None):
         self.step = step
-        self.held: dict[str, np.ndarray] = {}
-        self.weights = [_variable(name, v) for name, v in step.beside_weights().items()] if step is not None else []
+        self.brought: dict[str, np.ndarray] = {}
+        state = {} if step is None else step.beside_weights()
+        self.weights = [_keras_variable(name, variable) for name, variable in state.items()]
 
 
 class _Whole(keras.Variable):
-    """A Keras variable of what replicas or servers have the parts of."""
+    """A Keras variable whose parts are on several replicas or servers."""
 
     def __init__(self, parts: Joined, name: str):
         super().__init__(parts.parts[0], trainable=False, name=name)
@@ -110,7 +121,7 @@ class _Whole(keras.Variable):
         self._parts.assign(np.asarray(value))
 
 
-def _variable(name: str, variable: Any) -> keras.Variable:
+def _keras_variable(name: str, variable: Any) -> keras.Variable:
     if isinstance(variable, Joined):
         return _Whole(variable, _key(name))
     return keras.Variable(variable, trainable=False, name=_key(name))
@@ -124,23 +135,24 @@ def _state(step: TrainStep) -> dict[str, Any]:
     return step.beside_weights() | step.counters()
 
 
-def _assign(step: TrainStep, held: dict[str, np.ndarray]) -> None:
+def _assign(step: TrainStep, values: dict[str, np.ndarray]) -> None:
     """Gives a step's state the values of a file.
 
-    What the file lacks begins anew. So does what has another shape, which states carried for other streams have.
+    A value that is missing begins anew, and so does one of another shape: that is the state carried
+    for another number of streams.
     """
     fresh = _fresh(step)
     for name, variable in _state(step).items():
-        value = held.get(_key(name))
+        value = values.get(_key(name))
         fits = value is not None and tuple(value.shape) == tuple(variable.shape)
         variable.assign(value if fits else fresh[name])
 
 
 def _fresh(step: TrainStep) -> dict[str, np.ndarray]:
-    """The state at the begin of a training, for the weights as they are."""
+    """Returns the state with which a training begins, for the weights as they are."""
     values = {name: np.zeros_like(variable.numpy()) for name, variable in _state(step).items()}
     values["loss_scale"] = np.float32(step.loss_scale.first)
     if step.averages:
-        weights = step.network.trainable_variables
-        values |= {f"average/{i}": np.asarray(tf.convert_to_tensor(w.value)) for i, w in enumerate(weights)}
+        for index, weight in enumerate(step.network.trainable_variables):
+            values[f"average/{index}"] = np.asarray(tf.convert_to_tensor(weight.value))
     return values | (step.pruner.masks_of_zeros() if step.pruner else {})
