@@ -20,8 +20,8 @@ from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.corpora import ReadCounts, TextFile, find_text, read_documents
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
-from tfscale.text.tokenizers.training import AUTOMATIC_SIZE
 from tfscale.text.tokenizers.segmenting import jieba_words
+from tfscale.text.tokenizers.training import AUTOMATIC_SIZE
 
 _MUCH_UNKNOWN = 0.05
 """Share of unknown tokens above which perplexity says little about the text."""
@@ -134,8 +134,8 @@ def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, show: bool) -> 
     if show and cleaner != tokenizer.cleaner:
         more = [step for step in cleaner.steps if step not in tokenizer.cleaner.steps]
         note(
-            f"the tokenizer of {config.tokenizer_from} does not clean by {', '.join(more)}: this text is cleaned by it, "
-            "and one that evaluate or generate reads is not"
+            f"the tokenizer of {config.tokenizer_from} does not clean by {', '.join(more)}: this text is cleaned by "
+            "it, and one that evaluate or generate reads is not"
         )
     return cleaner
 
@@ -217,7 +217,12 @@ def _train(config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show
         sentencepiece_model=config.sentencepiece_model,
         word_segmenter=config.word_segmenter,
     )
-    if show and not config.vocabulary_size and tokenizer.vocabulary_size < AUTOMATIC_SIZE and config.tokenizer != "byte":
+    if (
+        show
+        and not config.vocabulary_size
+        and tokenizer.vocabulary_size < AUTOMATIC_SIZE
+        and config.tokenizer != "byte"
+    ):
         note(f"a vocabulary of {tokenizer.vocabulary_size:,} entries: the text does not support {AUTOMATIC_SIZE:,}")
     return tokenizer
 

@@ -7,8 +7,10 @@ from typing import Any
 from tfscale.config import SamplingConfig
 from tfscale.errors import ConfigError, ExportError, PromptError
 from tfscale.evaluation.generation import Generation
+from tfscale.text.cleaning import Cleaner
 
 MAGIC = b"LITERTLM"
+_AS_IT_IS = Cleaner()
 
 
 class BundleModel:
@@ -17,6 +19,7 @@ class BundleModel:
     Args:
         path: the .litertlm file.
         threads: CPU threads.
+        cleaner: how prompts are cleaned, which the runtime does not do.
 
     Raises:
         ExportError: the file is missing or no bundle, it cannot be run, or `litert-lm-api` is not installed.
@@ -24,14 +27,14 @@ class BundleModel:
 
     is_bundle = True
 
-    def __init__(self, path: str, threads: int = 1):
+    def __init__(self, path: str, threads: int = 1, cleaner: Cleaner = _AS_IT_IS):
         self.context_length = read_bundle(path).max_num_tokens
         """Tokens of prompt and completion together."""
         try:
             import litert_lm
         except ImportError as error:
             raise ExportError(f"{path} runs by LiteRT-LM: pip install litert-lm-api") from error
-        self.path, self._api = path, litert_lm
+        self.path, self._api, self._cleaner = path, litert_lm, cleaner
         litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
         try:
             # Without ":nocache" a cache file would appear beside the bundle.
@@ -70,6 +73,7 @@ class BundleModel:
             top_k=1 if greedy else sampling.top_k or 1_000_000, top_p=0.0 if greedy else sampling.top_p,
             temperature=1.0 if greedy else sampling.temperature, seed=sampling.seed,
         )  # fmt: skip
+        prompt = self._cleaner.beginning(prompt)
         prompt_tokens = len(self.tokenize(prompt)) + 1
         if prompt_tokens >= self.context_length:
             raise PromptError(

@@ -22,6 +22,7 @@ from tfscale.evaluation.generation import Generation, generate, stream
 from tfscale.files import read_json, sha256_file
 from tfscale.score import Score, stream_starts, token_nll
 from tfscale.task_config import WRITTEN
+from tfscale.text.cleaning import Cleaner
 from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
@@ -198,7 +199,7 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         path = os.path.join(folder, metadata.get("file", "model.tflite"))
     if path.endswith(".litertlm"):
         check_digest(path, metadata)
-        return BundleModel(path, threads)
+        return BundleModel(path, threads, _cleaner(metadata, folder))
     if path.endswith(".ngram"):
         from tfscale.device.ngram import NGramDeviceModel
 
@@ -234,6 +235,13 @@ def _read_metadata(path: str) -> dict[str, Any]:
         found = metadata.get("format_version") if isinstance(metadata, dict) else type(metadata).__name__
         raise ExportError(f"{path} has format_version {found!r}; this version of tfscale reads {FORMAT_VERSION}")
     return metadata
+
+
+def _cleaner(metadata: dict[str, Any], folder: str) -> Cleaner:
+    try:
+        return Cleaner.from_dict(metadata.get("cleaning", {}))
+    except ValueError as error:
+        raise ExportError(f"{os.path.join(folder, METADATA_FILE)} is damaged: {error}") from error
 
 
 def _check_file(path: str, metadata: dict[str, Any]) -> None:

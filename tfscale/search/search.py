@@ -14,7 +14,7 @@ from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, 
 from tfscale.compression.compress import compress_run
 from tfscale.compression.tuning import data_tokenizer_digest
 from tfscale.config import ExportConfig, to_dict
-from tfscale.data.manifest import Manifest, Split
+from tfscale.data.manifest import Manifest
 from tfscale.data.retokenize import whole_characters
 from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError, ExportError, TokenizerError
@@ -73,7 +73,7 @@ def search_run(
     if share > config.steps:
         raise ConfigError(f"candidate_steps={share} is more than steps={config.steps}, which all candidates share")
     manifest = Manifest.load(data, verify="size")
-    split = manifest.split("validation")
+    manifest.split("validation")
     target = None
     if bounds.target_text:
         documents = manifest.how.get("documents", "file")

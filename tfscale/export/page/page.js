@@ -81,7 +81,7 @@ export function nextToken(logits, temperature) {
 
 /** Completes a prompt, and calls onText with each piece; the whole text, the ids and the tokens per second. */
 export async function complete(decoder, tokenizer, prompt, {maxTokens = 60, temperature = 0, onText = () => {}} = {}) {
-  const ids = [tokenizer.endId, ...tokenizer.encode(prompt)];
+  const ids = [tokenizer.endId, ...tokenizer.encode(tokenizer.beginning(prompt))];
   if (decoder.context && ids.length > decoder.context) {
     throw new Error(`The prompt has ${ids.length - 1} tokens; the model takes at most ${decoder.context - 1}.`);
   }

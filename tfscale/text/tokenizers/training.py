@@ -187,7 +187,8 @@ def _training_error(message: str, vocabulary_size: int) -> TokenizerError:
 
 def _too_large(vocabulary_size: int, largest: int) -> _SizeError:
     return _SizeError(
-        f"vocabulary_size={vocabulary_size} is larger than the text supports; the largest possible is {largest}", largest
+        f"vocabulary_size={vocabulary_size} is larger than the text supports; the largest possible is {largest}",
+        largest,
     )
 
 
