@@ -14,6 +14,7 @@ from tfscale import cli, commands
 from tfscale.commands import evaluate, export, generate, prepare, train
 from tfscale.config import MODEL_CONFIGS, ExportConfig, PrepareConfig, SamplingConfig, TrainConfig
 from tfscale.errors import CheckpointError, ConfigError
+from tfscale.text.cleaning import Cleaner
 
 TRAIN = ["train", "--data", "d", "--output", "o"]
 
@@ -290,8 +291,8 @@ def test_prepare_hands_over_its_config(replace_module, capsys):
 
     def fake_prepare(config):
         seen.append(config)
-        split = types.SimpleNamespace(documents=2, tokens=1000, utf8_bytes=3500)
-        return types.SimpleNamespace(splits={"train": split}, vocabulary_size=300)
+        split = types.SimpleNamespace(documents=2, tokens=1000, utf8_bytes=3500, unknown_tokens=25)
+        return types.SimpleNamespace(splits={"train": split}, vocabulary_size=300, cleaner=Cleaner(lowercase=True))
 
     replace_module("tfscale.data.prepare", prepare=fake_prepare)
     assert cli.main(["prepare", "--text", "a", "b", "--output", "o", "--tokenizer", "byte", "--json"]) == 0
@@ -299,10 +300,12 @@ def test_prepare_hands_over_its_config(replace_module, capsys):
     assert json.loads(capsys.readouterr().out) == {
         "output": "o",
         "vocabulary_size": 300,
-        "splits": {"train": {"documents": 2, "tokens": 1000, "bytes": 3500}},
+        "cleaning": ["lowercase"],
+        "splits": {"train": {"documents": 2, "tokens": 1000, "bytes": 3500, "unknown_tokens": 25}},
     }
     cli.main(["prepare", "--text", "a", "--output", "o"])
-    assert "3.500" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "3.500" in shown and "25 (2.5 %)" in shown and "text and bytes as cleaned: lowercase" in shown
 
 
 def test_json_keeps_stdout_for_itself(replace_module, capsys):
@@ -338,7 +341,8 @@ def test_exit_codes(replace_module, capsys):
 class Letters:
     """Stands for a decoder and a tokenizer: the prompt's next letter, for ever."""
 
-    end_id, context_length, vocabulary_size = 0, None, 128
+    end_id, unknown_id, context_length, vocabulary_size = 0, ord("?"), None, 128
+    cleaner = Cleaner(collapse_whitespace=True)
 
     def reset(self):
         pass
@@ -386,6 +390,9 @@ def test_generate_streams_prompt_and_completion(letters, monkeypatch, capsys):
         "prompt": "ab", "text": "cde", "prompt_tokens": 3, "tokens": 3, "stopped_by": "length",
         "unknown_prompt_tokens": 0,
     }  # fmt: skip
+    assert cli.main(["generate", letters, "--prompt", "  a??  ?", "--max-tokens", "1"]) == 0
+    # The prompt is cleaned: "a?? ?" has five tokens.
+    assert "note: 3 of the prompt's 5 tokens are unknown to the model: it has not read" in capsys.readouterr().err
 
 
 def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):

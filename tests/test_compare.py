@@ -6,6 +6,8 @@ import os
 import pytest
 
 from tfscale import cli
+from tfscale.commands import compare as compare_command
+from tfscale.comparison import _write_report, table_rows
 from tfscale.config import ExportConfig
 from tfscale.device import load
 from tfscale.evaluation.evaluate import evaluate_run
@@ -61,6 +63,7 @@ def test_the_table_has_what_each_model_measured(compared, data, capsys):
     with open(os.path.join(output, "report.html")) as file:
         page = file.read()
     assert "ngram predicts it best" in page and "<svg" in page
+    assert {model["unknown_tokens"] for model in result["models"].values()} == {0}
 
 
 def test_it_goes_on_where_it_stopped_and_shows_the_table(compared, monkeypatch, capsys):
@@ -145,3 +148,19 @@ def test_an_export_of_the_comparison_is_like_any_other(compared, tmp_path):
 
     report = export_run(load_run(os.path.join(output, "small", "run")), ExportConfig(output=str(tmp_path / "x")))
     assert report["passed"]
+
+
+def test_unknown_tokens_are_shown_and_withheld_figures_do_not_rank(tmp_path, capsys):
+    timed = {"parameters": 10, "train_tokens": 5, "train_tokens_per_second": 1.0, "train_seconds": 60.0,
+             "file_bytes": 1000, "device_tokens_per_second": 2.0, "bits_per_byte": None}  # fmt: skip
+    models = {
+        "worse": timed | {"perplexity": 30.0, "unknown_tokens": 7, "unknown_share": 0.07},
+        "better": timed | {"perplexity": 20.0, "unknown_tokens": 7, "unknown_share": 0.07},
+        "earlier": timed | {"perplexity": 25.0},
+    }
+    assert [row[2:5] for row in table_rows(models)] == [[30.0, None, 7.0], [20.0, None, 7.0], [25.0, None, None]]
+    compare_command.show({"models": models, "output": str(tmp_path)})
+    assert "7 % of the tokens are unknown: each model has predicted" in capsys.readouterr().out
+    _write_report(str(tmp_path / "report.html"), models, "test")
+    page = (tmp_path / "report.html").read_text()
+    assert "better predicts it best" in page and "against its perplexity" in page and "unknown %" in page

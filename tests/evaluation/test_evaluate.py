@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig, to_dict
+from tfscale.config import LSTMConfig, NGramConfig, PrepareConfig, TrainConfig, TransformerConfig, to_dict
 from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
@@ -15,10 +15,11 @@ from tfscale.device import load
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.evaluate import evaluate_file, evaluate_run, text_stream
 from tfscale.export.tflite import export_tflite
-from tfscale.files import write_json
+from tfscale.files import read_json, write_json
 from tfscale.models import build_network
 from tfscale.score import ScoredText
 from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
+from tfscale.training.ngram_run import train_ngram
 from tfscale.training.run_folder import Run
 
 LENGTH = 16
@@ -169,3 +170,70 @@ def test_not_utf8(run, tmp_path):
         file.write(b"caf\xe9")
     with pytest.raises(DataError, match=r"latin\.txt is not UTF-8: .*offset 3"):
         evaluate_run(run, text_files=[path])
+
+
+CLEANED = {"strip_html": True, "collapse_whitespace": True, "lowercase": True, "unicode_normalization": "NFC"}
+
+
+def counted(folder, documents, held_out, **options):
+    """An n-gram model of documents, opened, its data folder and the files of its validation split."""
+    for name, texts in (("train", documents), ("held", held_out)):
+        (folder / name).mkdir(parents=True)
+        for number, text in enumerate(texts):
+            (folder / name / f"{number:02}.txt").write_text(text)
+    data, files = str(folder / "data"), [str(folder / "held")]
+    config = PrepareConfig(
+        output=data, text=[str(folder / "train")], validation_text=files, test_fraction=0, processes=1, **options
+    )
+    prepare(config, progress=False)
+    train_ngram(NGramConfig(order=2), data=data, output=str(folder / "run"), progress=False)
+    return load(str(folder / "run")), data, files
+
+
+@pytest.mark.parametrize("kind", ["word", "char", "wordpiece", "byte"])
+def test_a_text_is_cleaned_as_the_data_was(tmp_path, kind):
+    documents = [f"<p>The Cat  number {number}</p>\n\n\n\n<p>SAT &amp; ate.</p>" for number in range(9)]
+    held_out = ["<p>The  DOG number 3</p><p>sat &amp; ran.</p>", "<br>  <br>", "<p>The Cat\u3000éa\u0301</p>"]
+    options = CLEANED | {"tokenizer": kind, "vocabulary_size": 60 if kind == "wordpiece" else 14}
+    model, data, files = counted(tmp_path, documents, held_out, **options)
+    # "the dog number 3\nsat & ran." and "the cat éá" without line ends at their ends; the second is empty.
+    by_split = evaluate_file(model, data, progress=False)
+    by_text = evaluate_file(model, text_files=files, progress=False)
+    assert by_text["bytes"] == by_split["bytes"] == len("the dog number 3\nsat & ran.the cat éá".encode())
+    assert by_text["cleaning"] == by_split["cleaning"] == ["strip_html", "NFC", "lowercase", "collapse_whitespace"]
+    for name in figures(by_split):
+        assert by_text[name] == pytest.approx(by_split[name], rel=1e-12), name
+    assert (by_split["unknown_tokens"] > 0) == (kind != "byte") == (by_split["charged_bits_per_byte"] > 0)
+    # The device's own method reads a text in the same way.
+    assert model.score("<p>The</p>").tokens == model.score("the").tokens
+    assert model.generate("<p>THE", max_tokens=4).text == model.generate("the", max_tokens=4).text
+
+
+def test_a_smaller_vocabulary_does_not_look_better(tmp_path):
+    rng = np.random.default_rng(0)
+    words = [f"w{number}" for number in np.minimum(rng.zipf(1.4, 6000), 400)]
+    documents = [" ".join(words[at : at + 20]) for at in range(0, 5000, 20)]
+    held_out = [" ".join(words[at : at + 20]) for at in range(5000, 6000, 20)]
+    found = []
+    for size in (4, 10, 50, 400):
+        options = {"tokenizer": "word", "vocabulary_size": size}
+        model, data, _ = counted(tmp_path / str(size), documents, held_out, **options)
+        found.append(evaluate_file(model, data, progress=False))
+    assert [one["unknown_share"] for one in found] == sorted((one["unknown_share"] for one in found), reverse=True)
+    # The perplexity falls with what a vocabulary does not know; the bits of the text rise.
+    assert [one["perplexity"] for one in found] == sorted(one["perplexity"] for one in found)
+    assert [one["bits_per_byte"] for one in found] == sorted((one["bits_per_byte"] for one in found), reverse=True)
+    assert found[0]["bits_per_byte"] > 2 * found[-1]["bits_per_byte"]
+
+
+def test_bits_per_byte_of_an_earlier_folder_are_withheld(tmp_path):
+    model, data, files = counted(tmp_path, ["a b a b"] * 3, ["a b c"], tokenizer="word", vocabulary_size=5)
+    path = os.path.join(data, "manifest.json")
+    manifest = read_json(path, "the manifest")
+    for split in manifest["splits"].values():
+        del split["unknown_tokens"], split["lost_bits"]
+    write_json(path, manifest)
+    earlier = evaluate_file(model, data, progress=False)
+    assert (earlier["unknown_tokens"], earlier["unknown_share"]) == (1, 0.25)
+    assert (earlier["bits_per_byte"], earlier["charged_bits_per_byte"], earlier["bytes"]) == (None, None, 5)
+    assert evaluate_file(model, text_files=files, progress=False)["bits_per_byte"] > 0

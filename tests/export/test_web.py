@@ -4,7 +4,10 @@ import functools
 import http.server
 import json
 import os
+import pathlib
 import random
+import shutil
+import subprocess
 import threading
 
 import pytest
@@ -17,8 +20,10 @@ from tfscale.config import ExportConfig, LSTMConfig, SamplingConfig
 from tfscale.errors import ExportError
 from tfscale.export.export import export_run
 from tfscale.models import build_network
+from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import train_tokenizer
 
+PAGE = pathlib.Path(web.__file__).parent / "page"
 TEXT = "def main(args):\n    return 'the quick brown fox', 42  # jumps\n" * 40 + "naïve café 狐 \t∑ 🙂\n" * 4
 
 
@@ -60,6 +65,22 @@ def test_what_the_page_knows_of_a_tokenizer():
     assert found["kind"] == "bpe" and len(found["pieces"]) == len(found["scores"]) == tokenizer.vocabulary_size
     assert [tokenizer.token_bytes(id, None) for id in found["byte_ids"]] == [bytes((byte,)) for byte in range(256)]
     assert web.vocabulary(train_tokenizer("byte", [], 257)) == {"kind": "byte", "end_id": 256, "unknown_id": None}
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node")
+def test_the_page_cleans_prompts_as_python_does():
+    tokenizer = train_tokenizer("byte", [], 257)
+    tokenizer.cleaner = Cleaner(unicode_normalization="NFKC", lowercase=True, collapse_whitespace=True)
+    prompts = ["  To  BE \t", "\ufb01ne\r\n\r\n\r\n\r\n", " \n ", "a\u3000b \n  c", "", "\u00c9t\u00c9"]
+    script = (
+        f"import {{Tokenizer}} from {json.dumps(str(PAGE / 'tokenizer.js'))};"
+        f"const tokenizer = new Tokenizer({json.dumps(web.vocabulary(tokenizer))});"
+        f"console.log(JSON.stringify({json.dumps(prompts)}.map((text) => tokenizer.beginning(text))));"
+    )
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert json.loads(done.stdout) == [tokenizer.cleaner.beginning(text) for text in prompts]
 
 
 @pytest.fixture(scope="module")

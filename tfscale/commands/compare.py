@@ -81,9 +81,11 @@ def show(result: dict[str, Any]) -> None:
     print_table(list(HEAD), rows)
     shares = [model.get("unknown_share") for model in result["models"].values()]
     if any(shares):
-        print(f"{100 * max(filter(None, shares)):.3g} % of the tokens are unknown: each model has predicted that a word "
-              "is unknown, and none which word. The perplexities compare with each other, not with those of other data; "
-              "bits per byte spell the unknown words.")  # fmt: skip
+        print(
+            f"{100 * max(filter(None, shares)):.3g} % of the tokens are unknown: each model has predicted that a word "
+            "is unknown, and none which word.\nPerplexities compare with each other, not with those of other data; "
+            "bits per byte spell the unknown words."
+        )
     print(f"{os.path.join(result['output'], 'report.html')} has the picture")
 
 

@@ -79,8 +79,8 @@ def show(result: dict[str, Any]) -> None:
     print(flush=True)
     if result["unknown_prompt_tokens"]:
         note(
-            f"{result['unknown_prompt_tokens']:,} of the prompt's {result['prompt_tokens'] - 1:,} tokens are unknown to "
-            "the model: it has not read what they stand for"
+            f"{result['unknown_prompt_tokens']:,} of the prompt's {result['prompt_tokens'] - 1:,} tokens are unknown "
+            "to the model: it has not read what they stand for"
         )
     speed = f", {result['tokens_per_second']:,.1f} tokens/s" if result["tokens_per_second"] else ""
     print(f"[{result['tokens']} tokens{speed}; stopped by {result['stopped_by']}]", file=sys.stderr)

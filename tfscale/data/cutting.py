@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from tfscale.data.splits import TRAIN, Borders
 from tfscale.data.spool import Batch, SpoolReader, SpoolWriter
 
-
 SHORTEST = 20
 """Least characters of a part."""
 
@@ -23,7 +22,8 @@ def cut_spool(path: str, batches: Sequence[Batch], shares: dict[str, float]) -> 
         The batches of the new spool and how many documents were cut; None, and the spool is as it was, where the text
         is too short for a part of each.
     """
-    documents, others = [], []
+    documents: list[tuple[str, str]] = []
+    others: list[tuple[str, str]] = []
     for split, text in _documents(SpoolReader(path, Borders(0, 0)), batches):
         (documents if split == TRAIN else others).append((split, text))
     parts = cut_texts([text for _, text in documents], list(shares.values()))

@@ -136,8 +136,8 @@ def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, show: bool) -> 
     if show and cleaner != tokenizer.cleaner:
         more = [step for step in cleaner.steps if step not in tokenizer.cleaner.steps]
         note(
-            f"the tokenizer of {config.tokenizer_from} does not clean by {', '.join(more)}: this text is cleaned by it, "
-            "and one that evaluate or generate reads is not"
+            f"the tokenizer of {config.tokenizer_from} does not clean by {', '.join(more)}: this text is cleaned by "
+            "it, and one that evaluate or generate reads is not"
         )
     return cleaner
 

@@ -89,9 +89,9 @@ class HoldOut:
         for_test, for_validation = int(self._test_fraction > 0), int(self._validation_fraction > 0)
         if len(places) < self._wanted:
             raise DataError(
-                f"{len(places)} different document{'s' if len(places) != 1 else ''} cannot make {self._wanted} splits; name "
-                "--validation-text and --test-text, cut smaller documents by --documents paragraph or line, or set "
-                "--validation-fraction 0 --test-fraction 0"
+                f"{len(places)} different document{'s' if len(places) != 1 else ''} cannot make {self._wanted} splits; "
+                "name --validation-text and --test-text, cut smaller documents by --documents paragraph or line, or "
+                "set --validation-fraction 0 --test-fraction 0"
             )
         # How many of the sorted hashes are before each border, with at least one document on each side of it.
         in_test = max(bisect.bisect_left(places, test), for_test)

@@ -63,8 +63,8 @@ def split_stream(data_dir: str, split: str) -> np.ndarray:
 def split_text(data_dir: str, manifest: Manifest, split: str, tokenizer: Tokenizer) -> ScoredText:
     """What is known about the text of a split.
 
-    Where an older folder's manifest has no count of unknown tokens, they are counted here. The text itself is gone: what
-    a tokenizer that loses text has lost of it stays unknown.
+    Where an older folder's manifest has no count of unknown tokens, they are counted here. The text itself is gone:
+    what a tokenizer that loses text has lost of it stays unknown.
 
     Raises:
         DataError: there is no such split, or a shard cannot be read.

@@ -9,9 +9,11 @@ from tfscale.config import SamplingConfig
 from tfscale.device.structure import check_structure
 from tfscale.errors import ConfigError, ExportError, PromptError
 from tfscale.evaluation.generation import Generation
+from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.special import split_at_special
 
 MAGIC = b"LITERTLM"
+_AS_IT_IS = Cleaner()
 
 
 class BundleModel:
@@ -21,6 +23,7 @@ class BundleModel:
         path: the .litertlm file.
         threads: CPU threads.
         special_tokens: text -> id of the tokenizer's special tokens, from model.json beside the file.
+        cleaner: how prompts are cleaned, which the runtime does not do.
 
     Raises:
         ExportError: the file is missing or no bundle, it cannot be run, or `litert-lm-api` is not installed.
@@ -28,7 +31,13 @@ class BundleModel:
 
     is_bundle = True
 
-    def __init__(self, path: str, threads: int = 1, special_tokens: Mapping[str, int] | None = None):
+    def __init__(
+        self,
+        path: str,
+        threads: int = 1,
+        special_tokens: Mapping[str, int] | None = None,
+        cleaner: Cleaner = _AS_IT_IS,
+    ):
         description = read_bundle(path)
         self.context_length = description.max_num_tokens
         """Tokens of prompt and completion together."""
@@ -40,7 +49,7 @@ class BundleModel:
             import litert_lm
         except ImportError as error:
             raise ExportError(f"{path} runs by LiteRT-LM: pip install litert-lm-api") from error
-        self.path, self._api = path, litert_lm
+        self.path, self._api, self._cleaner = path, litert_lm, cleaner
         self._lock = threading.RLock()
         litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
         try:
@@ -82,6 +91,7 @@ class BundleModel:
             top_k=1 if greedy else sampling.top_k or 1_000_000, top_p=0.0 if greedy else sampling.top_p,
             temperature=1.0 if greedy else sampling.temperature, seed=sampling.seed,
         )  # fmt: skip
+        prompt = self._cleaner.beginning(prompt)
         ids = self.tokenize(prompt)
         self._check_special(prompt, ids, parse_special)
         prompt_tokens = len(ids) + len(self._start)

@@ -27,6 +27,7 @@ from tfscale.files import read_json, sha256_file
 from tfscale.options import checks_arguments
 from tfscale.score import Score, stream_starts, token_nll
 from tfscale.task_config import WRITTEN
+from tfscale.text.cleaning import Cleaner
 from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
@@ -253,7 +254,7 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         path = os.path.join(folder, metadata.get("file", "model.tflite"))
     if path.endswith(".litertlm"):
         check_digest(path, metadata)
-        return BundleModel(path, threads, metadata.get("special_tokens"))
+        return BundleModel(path, threads, metadata.get("special_tokens"), _cleaner(metadata, folder))
     if path.endswith(".ngram"):
         from tfscale.device.ngram import NGramDeviceModel
 
@@ -293,6 +294,13 @@ def _read_metadata(path: str) -> dict[str, Any]:
         if (named := metadata.get(name)) and os.path.basename(named) != named:
             raise ExportError(f"{path}: {name} should be a name in the same folder; received {named!r}")
     return metadata
+
+
+def _cleaner(metadata: dict[str, Any], folder: str) -> Cleaner:
+    try:
+        return Cleaner.from_dict(metadata.get("cleaning", {}))
+    except ValueError as error:
+        raise ExportError(f"{os.path.join(folder, METADATA_FILE)} is damaged: {error}") from error
 
 
 def _check_file(path: str, metadata: dict[str, Any]) -> None:

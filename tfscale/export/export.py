@@ -68,6 +68,7 @@ def export_run(
             )
     else:
         tokens, source = held_out_tokens(run, config.parity_tokens)
+    unknown = sum(token == tokenizer.unknown_id for token in tokens)
     if config.format == "litertlm":
         check_bundle(network, tokenizer)
     if config.format == "web":
@@ -81,8 +82,8 @@ def export_run(
         if os.path.exists(keras_file):
             report["sizes"]["keras_bytes"] = os.path.getsize(keras_file)
         report |= {
-            "format": config.format, "held_out": {"source": source, "tokens": len(tokens)}, "versions": versions(),
-            "output": config.output,
+            "format": config.format, "versions": versions(), "output": config.output,
+            "held_out": {"source": source, "tokens": len(tokens), "unknown_tokens": unknown},
         }  # fmt: skip
         write_json(os.path.join(folder, "parity.json"), report)
         write_texts(folder, network, tokenizer, report, metadata, os.path.join(run.directory, "history.jsonl"))

@@ -29,6 +29,7 @@ def describe(network: Any, tokenizer: Any, config: ExportConfig, path: str) -> d
         "vocabulary_size": network.config.vocabulary_size,
         "tokenizer": "tokenizer",
         "tokenizer_digest": tokenizer.digest,
+        **({"cleaning": tokenizer.cleaner.to_dict()} if tokenizer.cleaner.steps else {}),
         "quantize": config.quantize,
         "format": config.format,
         "file": os.path.basename(path),

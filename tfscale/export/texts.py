@@ -32,6 +32,11 @@ def write_texts(
         metadata, report, parameters=parameters, tokenizer_kind=tokenizer.kind, prompt=short,
         prompt_ids=tokenizer.prompt_ids(tokenizer.encode(short)),
     )  # fmt: skip
+    if tokenizer.cleaner.steps:
+        text += (
+            f"\n## Text\n\nThe model was trained on text cleaned by {', '.join(tokenizer.cleaner.steps)}. `tfscale` "
+            "cleans what it is given in the same way; an app of your own has to.\n"
+        )
     with atomic_write(os.path.join(folder, "README.md"), "w") as file:
         file.write(text)
     totals: dict[str, int] = {}
@@ -56,6 +61,8 @@ def write_texts(
 
 def _rows(report: dict[str, Any], metadata: dict[str, Any], parameters: int) -> list[tuple[str, str]]:
     sizes, perplexity = report["sizes"], report["perplexity"]
+    counted = report["held_out"].get("unknown_tokens")
+    unknown = f" ({counted:,} of them unknown)" if counted else ""
     rows = [("Parameters", f"{parameters:,}"), ("Weights in the file", metadata["quantize"])]
     if "float32_weight_bytes" in sizes:
         fraction = sizes["file_bytes"] / sizes["float32_weight_bytes"]
@@ -68,7 +75,7 @@ def _rows(report: dict[str, Any], metadata: dict[str, Any], parameters: int) -> 
     rows += [
         ("Perplexity in Keras", f"{perplexity['keras']:.4f}"),
         ("Perplexity of the file", f"{perplexity['file']:.4f}"),
-        ("Held-out tokens", f"{report['held_out']['tokens']:,}, {report['held_out']['source']}"),
+        ("Held-out tokens", f"{report['held_out']['tokens']:,}{unknown}, {report['held_out']['source']}"),
     ]
     if speed := report.get("speed"):
         if speed["decode_tokens_per_second"]:  # A context of one token is the prompt's.

@@ -177,10 +177,10 @@ def read_documents(
 ) -> Iterator[str]:
     """Reads the documents of `files`, in order.
 
-    A "file" document is the whole text of a file, unchanged but for a byte order mark, which is left out. A "line" is what stands between line ends (LF or CRLF), a
-    "paragraph" what stands between blank lines, without the line end that closes it; both are read as a stream, so that
-    a file larger than memory is no matter. Documents of nothing but white space are left out, except that a file is
-    left out only if it is empty.
+    A "file" document is the whole text of a file, unchanged but for a byte order mark, which is left out. A "line" is
+    what stands between line ends (LF or CRLF), a "paragraph" what stands between blank lines, without the line end that
+    closes it; both are read as a stream, so that a file larger than memory is no matter. Documents of nothing but white
+    space are left out, except that a file is left out only if it is empty.
 
     Args:
         files: what `find_text` or `tfscale.text.builtin.builtin_corpus` gave.

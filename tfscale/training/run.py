@@ -168,8 +168,8 @@ def train(
                     stop_at_multiples_of=(train_config.validate_every, train_config.checkpoint_every), checked=True,
                 )  # fmt: skip
             seconds = time.perf_counter() - began
-        text = None if validation is None else split_text(data, manifest, "validation", tokenizer)
-        return _finish(output, recorder, train_config, validation, text, seconds, finish)
+        held_out = None if validation is None else split_text(data, manifest, "validation", tokenizer)
+        return _finish(output, recorder, train_config, validation, held_out, seconds, finish)
 
 
 def _finish(

@@ -81,7 +81,7 @@ export function nextToken(logits, temperature) {
 
 /** Completes a prompt, and calls onText with each piece; the whole text, the ids and the tokens per second. */
 export async function complete(decoder, tokenizer, prompt, {maxTokens = 60, temperature = 0, onText = () => {}} = {}) {
-  const ids = tokenizer.promptIds(prompt);
+  const ids = tokenizer.promptIds(tokenizer.beginning(prompt));
   if (decoder.context && ids.length > decoder.context) {
     throw new Error(`The prompt has ${ids.length} tokens; the model takes at most ${decoder.context}.`);
   }

@@ -4,6 +4,7 @@ const MARK = '\u2581';  // SentencePiece's sign for a space
 export class Tokenizer {
   constructor(vocabulary) {
     this.kind = vocabulary.kind;
+    this.cleaning = vocabulary.cleaning || {};
     this.startId = vocabulary.start_id;
     this.promptStart = vocabulary.prompt_start;
     this.stopIds = new Set(vocabulary.stop_ids);
@@ -27,6 +28,15 @@ export class Tokenizer {
     if (this.scores) {
       this.lowest = Math.min(...[...this.ids.values()].map((id) => this.scores[id]));
     }
+  }
+
+  /** A prompt cleaned as the text was that the model was trained on; tags of HTML, which nobody types, stay. */
+  beginning(text) {
+    const {unicode_normalization: form, lowercase, collapse_whitespace: collapse} = this.cleaning;
+    if (form) text = text.normalize(form);
+    if (lowercase) text = text.toLowerCase();
+    if (!collapse) return text;
+    return text.replaceAll('\r\n', '\n').replace(/[^\S\n]+/g, ' ').replace(/ *\n */g, '\n').replace(/\n{3,}/g, '\n\n').replace(/^\s+/, '');
   }
 
   encode(text) {

@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 
 import pytest
 
@@ -33,8 +34,6 @@ RECORDS = "".join(json.dumps({"id": number, "text": "one\ntwo"}) + "\n" for numb
     ],
 )
 def test_what_is_no_plain_text_is_named(head, message):
-    import re
-
     found = refusal("my text", head)
     assert found is not None and re.search(message, found.message) and "\n" not in found.message
     assert found.utf8 == ("JSONL" in found.message)
@@ -93,5 +92,7 @@ def test_such_files_are_refused_or_skipped(tmp_path, documents):
         with pytest.raises(DataError, match=r"packed\.txt looks like JSONL"):
             read(choice)
     path.write_bytes(b"caf\xe9")
-    with pytest.raises(DataError, match=r"byte 0xe9 at offset 3; convert it: iconv -f LATIN1 -t UTF-8 \S+packed\.txt >"):
+    with pytest.raises(
+        DataError, match=r"byte 0xe9 at offset 3; convert it: iconv -f LATIN1 -t UTF-8 \S+packed\.txt >"
+    ):
         read()
