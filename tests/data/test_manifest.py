@@ -27,7 +27,9 @@ def test_a_saved_manifest_is_the_same(copy, tmp_path):
     manifest = Manifest.load(str(copy), verify="sha256")
     manifest.save(str(tmp_path / "data"))
     assert Manifest.load(str(copy)) == manifest
-    assert dataclasses.asdict(manifest) == json.loads((copy / "manifest.json").read_text())
+    # An earlier version reads it too: what is not the end token alone is left out.
+    expected = {name: value for name, value in dataclasses.asdict(manifest).items() if name != "start_id"}
+    assert expected == json.loads((copy / "manifest.json").read_text())
 
 
 def test_an_unknown_split_names_those_that_there_are(copy):

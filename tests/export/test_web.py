@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import io
 import json
 import os
 import pathlib
@@ -9,8 +10,10 @@ import random
 import shutil
 import subprocess
 import threading
+from importlib import resources
 
 import pytest
+import sentencepiece
 from exported import make_run
 from test_formats import run_with
 
@@ -22,6 +25,8 @@ from tfscale.export.export import export_run
 from tfscale.models import build_network
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import train_tokenizer
+from tfscale.text.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer, keeping_text
+from tfscale.text.tokenizers.special import SpecialTokens
 
 PAGE = pathlib.Path(web.__file__).parent / "page"
 TEXT = "def main(args):\n    return 'the quick brown fox', 42  # jumps\n" * 40 + "naïve café 狐 \t∑ 🙂\n" * 4
@@ -64,7 +69,36 @@ def test_what_the_page_knows_of_a_tokenizer():
     found = web.vocabulary(tokenizer)
     assert found["kind"] == "bpe" and len(found["pieces"]) == len(found["scores"]) == tokenizer.vocabulary_size
     assert [tokenizer.token_bytes(id, None) for id in found["byte_ids"]] == [bytes((byte,)) for byte in range(256)]
-    assert web.vocabulary(train_tokenizer("byte", [], 257)) == {"kind": "byte", "end_id": 256, "unknown_id": None}
+    assert web.vocabulary(train_tokenizer("byte", [], 257)) == {
+        "kind": "byte", "end_id": 256, "unknown_id": None, "start_id": 256, "prompt_start": [256], "stop_ids": [256],
+    }  # fmt: skip
+
+
+@pytest.mark.web
+def test_the_page_cuts_a_prompt_as_python_does(tmp_path):
+    """With a start token, a space before the first word, control pieces and pieces that a user defined; by node."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXT.splitlines()), model_writer=model, model_type="bpe", vocab_size=320,
+        byte_fallback=True, user_defined_symbols=["<table>", "<end_of_turn>", "\u2581\u2581"], minloglevel=2,
+    )  # fmt: skip
+    tokenizer = SentencePieceTokenizer(keeping_text(model.getvalue()))
+    stop = tokenizer.special_tokens["<end_of_turn>"]
+    tokenizer = tokenizer.with_special(SpecialTokens(start_id=1, stop_ids=(stop,), leading_space=True))
+    prompts = ["def main", "a  <table>b <end_of_turn><s>", "  x\u2581y", "", "naïve 狐"]
+    (tmp_path / "tokenizer.mjs").write_bytes(
+        resources.files("tfscale.export").joinpath("page/tokenizer.js").read_bytes()
+    )
+    (tmp_path / "run.mjs").write_text(
+        "import {Tokenizer} from './tokenizer.mjs';\n"
+        f"const tokenizer = new Tokenizer({json.dumps(web.vocabulary(tokenizer))});\n"
+        f"const ids = {json.dumps(prompts)}.map((prompt) => tokenizer.promptIds(prompt));\n"
+        "console.log(JSON.stringify([ids, [...tokenizer.stopIds]]));\n"
+    )
+    done = subprocess.run(["node", str(tmp_path / "run.mjs")], capture_output=True, text=True, check=True)
+    expected = [tokenizer.prompt_ids(tokenizer.encode(prompt)) for prompt in prompts]
+    assert json.loads(done.stdout) == [expected, [2, stop]]
+    assert expected[3] == [1] and stop not in expected[1]
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="no node")
