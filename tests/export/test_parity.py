@@ -9,7 +9,7 @@ import tfscale.device.decoder
 import tfscale.export.parity
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
-from tfscale.export.limits import LIMITS, Checks
+from tfscale.export.limits import Checks, agreeing, difference, limits_of, noise, products_of, spread
 from tfscale.export.parity import check_parity, require
 from tfscale.export.tflite import export_tflite
 from tfscale.models import build_network
@@ -203,14 +203,41 @@ def test_tokenizer_that_ships_other_ids_fails(tmp_path, tokenizer, held_out, mon
 
 
 def test_limits_are_ordered_by_how_much_a_recipe_changes():
-    changes = [LIMITS[recipe].perplexity_change for recipe in RECIPES]
-    assert changes == sorted(set(changes))
+    limits = [limits_of(make_network("transformer"), recipe) for recipe in RECIPES]
+    changes = [limit.perplexity_change for limit in limits]
+    assert changes == [1e-4, 1e-3, 1e-2, 0.05, 0.1]
     for field in ("relative_logit_error", "greedy_gap"):
-        limits = [getattr(LIMITS[recipe], field) for recipe in RECIPES]
-        assert limits == sorted(limits) and len(set(limits)) == 2, field
-    assert LIMITS["none"].max_logit_difference == 1e-3
-    assert LIMITS["none"].perplexity_change == 1e-4
-    assert LIMITS["int8"].perplexity_change == 1e-2
+        found = [getattr(limit, field) for limit in limits]
+        assert found == sorted(found) and len(set(found)) == 2, field
+    assert (limits[0].max_logit_difference, limits[2].max_logit_difference) == (1e-3, None)
+
+
+def test_limits_follow_from_bits_width_and_depth():
+    """Four matrices in each of two blocks and the output; the widest sum is the feed-forward layer's, over 128."""
+    network = make_network("transformer")
+    assert products_of(network) == (9, 128)
+    assert noise(8, 128) == pytest.approx(np.sqrt(2 * np.log(256)) / 127 / np.sqrt(12))
+    limit = limits_of(network, "int8").relative_logit_error
+    assert limit == pytest.approx(3 * noise(8, 128) * 3)
+    assert limits_of(network, "int8", converted=True).relative_logit_error == pytest.approx(limit * np.sqrt(2))
+    assert products_of(make_network("lstm")) == (4, 32)
+    # The formula against rounding itself: normal numbers, the largest of which sets the scale.
+    values = np.random.default_rng(0).normal(size=(500, 128))
+    step = np.abs(values).max(axis=1, keepdims=True) / 127
+    error = np.round(values / step) * step - values
+    assert np.sqrt(np.square(error).mean() / np.square(values).mean()) == pytest.approx(noise(8, 128), rel=0.2)
+
+
+def test_masked_tokens_and_near_ties_count_for_nothing():
+    expected = np.array([[0.0, 2.0, -np.inf, -1e9], [1.0, 3.0, -np.inf, -1e9]], np.float32)
+    found = np.array([[0.5, 2.0, -np.inf, -1.1e9], [1.0, 3.0, -1e9, -np.inf]], np.float32)
+    np.testing.assert_array_equal(difference(found, expected), [[0.5, 0, 0, 0], [0, 0, 0, 0]])
+    assert spread([expected]) == pytest.approx(1.0)
+    found[0, 2] = 1.0
+    assert difference(found, expected)[0, 2] == np.inf and np.isnan(difference(found * np.nan, expected)[0, 0])
+    ties = np.array([[1.0, 1.01, 0.0], [1.0, 1.01, 0.0], [0.0, 1.0, 0.5]])
+    chosen = np.array([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 3.0]])
+    assert [agreeing(chosen, ties, gap) for gap in (0.0, 0.02, 0.6)] == [1, 2, 3]
 
 
 def test_checks_by_hand():

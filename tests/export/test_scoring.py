@@ -41,6 +41,7 @@ def network_of(kind):
     ids = keras.Input((T,), dtype="int32")
     x = KINDS[kind](keras.layers.Embedding(V, 32)(ids))
     network = keras.Model(ids, keras.layers.Dense(V)(x))
+    network.cloze = kind == "bilstm"  # It reads both sides.
     network.set_weights([weight * 3 for weight in network.get_weights()])
     return network
 
@@ -89,6 +90,7 @@ def test_a_layer_that_gives_its_state_keeps_its_loop(tmp_path, text):
     x, *state = keras.layers.LSTM(24, return_sequences=True, return_state=True)(keras.layers.Embedding(V, 32)(ids))
     x = keras.layers.LSTM(24, return_sequences=True)(x, initial_state=state)
     network = keras.Model(ids, keras.layers.Dense(V)(x))
+    network.cloze = True  # The first state of the second layer has seen the whole window.
     report = export_keras(
         network, output=str(tmp_path / "x"), sequence_length=T, held_out=text[0].encode(text[1]), tokenizer=text[0]
     )
@@ -183,12 +185,23 @@ def test_mistakes(tmp_path, text):
     tokenizer, words = text
     network, stream = network_of("gru"), text[0].encode(text[1])
     common = {"output": str(tmp_path / "x"), "held_out": stream}
-    with pytest.raises(ConfigError, match="quantize='int4' is for language models of tfscale"):
+    with pytest.raises(ConfigError, match="quantize='int4' is out of range; expected one of none, float16, int8; int4 is for models of tfscale"):
         export_keras(network, sequence_length=T, tokenizer=tokenizer, quantize="int4", **common)
     with pytest.raises(ConfigError, match="sequence_length=1 is out of range"):
         export_keras(network, sequence_length=1, tokenizer=tokenizer, **common)
-    for wrong, found in (([], "received 0"), ([3, V], f"received 2 from 3 to {V}"), ([-1], "received 1 from -1 to -1")):
-        with pytest.raises(DataError, match=f"held_out must be one or more ids from 0 to {V - 1}; {found}"):
+    with pytest.raises(ConfigError, match="sequence_length=1000000 is out of range; expected .* 2 to 32,768"):
+        export_keras(network, sequence_length=10**6, tokenizer=tokenizer, **common)
+    with pytest.raises(ConfigError, match="quantize='int9' is out of range; expected one of none, float16, int8$"):
+        export_keras(network, sequence_length=T, tokenizer=tokenizer, quantize="int9", **common)
+    for wrong in ("tokenizer.model", keras.layers.TextVectorization()):
+        with pytest.raises(ConfigError, match=f"tokenizer must be one of tfscale, .* a {type(wrong).__name__}"):
+            export_keras(network, sequence_length=T, tokenizer=wrong, **common)
+    for wrong, found in (
+        ([], "; received 0"), ([3, V], f" to {V - 1}; received 2 from 3 to {V}"), ([-1], "; received 1 from -1 to -1"),
+        (words, ", and is a text; give tokenizer.encode"), (np.ones((2, T), int), r"received an array of shape \(2, 12\)"),
+        ([1.5], "; received float64 of shape"), ([[1], [2, 3]], "a list of unequal parts"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=f"held_out must be one or more ids from 0.*{found}"):
             export_keras(network, sequence_length=T, tokenizer=tokenizer, **common | {"held_out": wrong})
     with pytest.raises(ConfigError, match="give a tokenizer, or the end_id"):
         export_keras(network, sequence_length=T, **common)
@@ -206,6 +219,8 @@ def test_mistakes(tmp_path, text):
     ))  # fmt: skip
     with pytest.raises(ConfigError, match="has no tokenizer beside it; give ids"):
         model.score("text")
+    with pytest.raises(ConfigError, match="scores texts and does not write them"):
+        model.generate("text")
     with pytest.raises(ConfigError, match="has no tokenizer beside it and scores ids alone"):
         evaluate_file(model, text_files=[__file__])
     with pytest.raises(DataError, match="a window has 1 to 12 tokens; received 13"):

@@ -8,10 +8,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from tfscale.config import ExportConfig, Quantization
-from tfscale.errors import DataError
+from tfscale.errors import ExportError
 from tfscale.export.folder import describe, versions
-from tfscale.export.limits import UNROUNDED
+from tfscale.export.incoming import check_held_out
 from tfscale.export.parity import check_parity, require
 from tfscale.export.texts import write_texts
 from tfscale.export.tflite import convert_other, signatures
@@ -47,12 +49,14 @@ def write_decoder(
         DataError: ids that do not exist.
         ExportError: TFLite has no built-in operation for a part of the model, or the file computes something else.
     """
-    tokens = [int(token) for token in held_out]
-    if not tokens or not 0 <= min(tokens) <= max(tokens) < model.config.vocabulary_size:
-        raise DataError(f"held_out must be one or more ids from 0 to {model.config.vocabulary_size - 1}")
+    tokens = check_held_out(held_out, model.config.vocabulary_size)
     config = ExportConfig(output=folder, quantize=quantize, prefill_lengths=list(prefill_lengths))
-    with tracing_for_tflite():
-        functions = signatures(model, prefill_lengths)
+    try:
+        with tracing_for_tflite():
+            functions = signatures(model, prefill_lengths)
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        why = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ExportError(f"the model cannot be called token by token with a cache: {why[-1][:200]}") from error
     content = convert_other(model, functions, quantize)
     path = os.path.join(folder, "model.tflite")
     with open(path, "wb") as file:
@@ -60,7 +64,7 @@ def write_decoder(
     tokenizer.save(os.path.join(folder, "tokenizer"))
     metadata = describe(model, tokenizer, config, path)
     write_json(os.path.join(folder, "model.json"), metadata)
-    report = check_parity(model, tokenizer, folder, tokens, quantize=quantize, threads=1, limits=UNROUNDED[quantize])
+    report = check_parity(model, tokenizer, folder, tokens, quantize=quantize, threads=1, converted=True)
     require(report)
     held = {"source": "the tokens that were given", "tokens": len(tokens)}
     report |= {"format": "tflite", "held_out": held, "versions": versions()}

@@ -5,7 +5,7 @@ The schema and its reader are those of ai-edge-litert.
 
 from collections import Counter
 
-from ai_edge_litert.schema_py_generated import Model, ModelT
+from ai_edge_litert.schema_py_generated import Model, ModelT, TensorType
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.errors import ExportError
@@ -48,6 +48,16 @@ def refuse_custom_operations(content: bytes) -> None:
             f"the file would need {', '.join(custom)}, which the LiteRT runtime does not have; "
             "write the network's cached_step with operations that TFLite has built in"
         )
+
+
+def unrounded_bytes(content: bytes) -> int:
+    """Bytes of the large constants of a file that no int8 tensor reads: biases, masks, positions."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
+    rounded = {tensor.buffer for tensor in tensors if tensor.type == TensorType.INT8}
+    sizes = [0 if buffer.data is None or index in rounded else len(buffer.data)
+             for index, buffer in enumerate(model.buffers)]  # fmt: skip
+    return sum(size for size in sizes if size >= _OUTSIDE)
 
 
 def unclip_lstm(content: bytes) -> bytes:

@@ -11,7 +11,7 @@ from tfscale.data.tokens import first_tokens
 from tfscale.device import load
 from tfscale.device.ngram import NGramDeviceModel
 from tfscale.errors import ConfigError
-from tfscale.export.limits import LIMITS, Checks
+from tfscale.export.limits import PERPLEXITY_CHANGE, Checks
 from tfscale.export.parity import require
 from tfscale.export.short_readme import ngram_readme
 from tfscale.files import atomic_directory, atomic_write, claim_export, run_data, write_json
@@ -90,7 +90,7 @@ def _compare(
     gap = np.abs(read.log_probabilities(held_out) - written.log_probabilities(held_out)).max()
     checks.add("log_probability_difference", float(gap), "<=", limit)
     change = abs(after.perplexity / before.perplexity - 1)
-    checks.add("perplexity_change", change, "<=", LIMITS[config.quantize].perplexity_change)
+    checks.add("perplexity_change", change, "<=", PERPLEXITY_CHANGE[config.quantize])
     # Rounded probabilities of a context no longer add up to 1 exactly.
     contexts = [
         held_out[max(0, at - read.order) : at + 1] for at in range(0, len(held_out), max(1, len(held_out) // 16))

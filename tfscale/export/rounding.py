@@ -4,6 +4,7 @@ The quantizer knows neither tables that are read by GATHER nor the fused LSTM. S
 ids.
 """
 
+from collections import Counter
 from typing import Any
 
 import flatbuffers
@@ -50,7 +51,7 @@ def round_weights(content: bytes, quantize: Quantization) -> bytes:
     from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
     in_int4 = _IN_INT4[quantize]
-    content = round_lstm(look_up_embeddings(content))
+    content = look_up_embeddings(content)
     worker = quantizer.Quantizer(mark_products(content) if in_int4 else content)
     worker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
     for block in BLOCKS:
@@ -61,7 +62,8 @@ def round_weights(content: bytes, quantize: Quantization) -> bytes:
             )  # fmt: skip
     with np.errstate(invalid="ignore"):  # Blocks of zeros are divided by their scale of zero.
         result = worker.quantize(enable_progress_bar=False, enable_progress_report=False)
-    content = bytes(result.quantized_model)
+    # The quantizer warns of what is rounded already, so that this comes after it.
+    content = round_lstm(bytes(result.quantized_model))
     return share_quantization_parameters(raise_zero_scales(content) if in_int4 else content)
 
 
@@ -109,6 +111,7 @@ def round_lstm(content: bytes) -> bytes:
         content: a float .tflite file.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
+    users = Counter(tensor.buffer for subgraph in model.subgraphs for tensor in subgraph.tensors)
     found = False
     for subgraph in model.subgraphs:
         for operator in subgraph.operators:
@@ -121,10 +124,11 @@ def round_lstm(content: bytes) -> bytes:
                 values = np.frombuffer(model.buffers[tensor.buffer].data, np.float32)
                 scale = max(float(np.abs(values).max()), 1e-9) / _LARGEST
                 rounded = np.clip(np.round(values / np.float32(scale)), -_LARGEST, _LARGEST).astype(np.int8)
-                # Another tensor may share the numbers.
-                tensor.buffer = len(model.buffers)
-                model.buffers.append(BufferT())
-                model.buffers[-1].data = rounded.view(np.uint8)
+                if users[tensor.buffer] > 1:  # Another tensor has the same numbers.
+                    users[tensor.buffer] -= 1
+                    tensor.buffer = len(model.buffers)
+                    model.buffers.append(BufferT())
+                model.buffers[tensor.buffer].data = rounded.view(np.uint8)
                 tensor.type, tensor.quantization = TensorType.INT8, QuantizationParametersT()
                 tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [0]
                 found = True

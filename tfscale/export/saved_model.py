@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfscale.evaluation.generation import causal_mask
 from tfscale.evaluation.keras_decoder import KerasDecoder
-from tfscale.export.limits import LIMITS, Checks
+from tfscale.export.limits import Checks, limits_of
 from tfscale.export.parity import GREEDY_TOKENS, Windows, float32_copy
 from tfscale.export.tflite import signatures, silence
 from tfscale.models import Network
@@ -65,7 +65,7 @@ def check_saved_model(
         `passed`, `checks`, `perplexity` of `keras` and `file` and `sizes` as for a .tflite file; `signatures`, with the
         names of their inputs.
     """
-    reference, limits, checks = float32_copy(network), LIMITS["none"], Checks()
+    reference, limits, checks = float32_copy(network), limits_of(network, "none"), Checks()
     windows = Windows(reference, np.asarray(held_out, np.int32), end_id, start_id)
     loaded = tf.saved_model.load(directory)
     score, decode = loaded.signatures["score"], loaded.signatures["decode"]

@@ -22,10 +22,18 @@ from tfscale import __version__
 from tfscale.config import Quantization
 from tfscale.data.pipeline import text_windows
 from tfscale.device.scorer import ScoringModel
-from tfscale.errors import ConfigError, DataError, ExportError
+from tfscale.errors import ConfigError, ExportError
 from tfscale.export.decoding import write_decoder
 from tfscale.export.flatbuffer import operations, unclip_lstm
-from tfscale.export.limits import UNROUNDED, Checks
+from tfscale.export.incoming import (
+    check_held_out,
+    check_layers,
+    check_length,
+    check_model,
+    in_float32,
+    own_tokenizer,
+)
+from tfscale.export.limits import Checks, agreeing, difference, limits_of, relative_change, spread
 from tfscale.export.parity import require
 from tfscale.export.short_readme import scoring_readme
 from tfscale.export.tflite import convert_other, silence
@@ -87,26 +95,42 @@ def export_keras(
     """
     claim_export(output)
     if quantize not in Recipe:
-        raise ConfigError(
-            f"quantize={quantize!r} is for language models of tfscale; expected one of {', '.join(Recipe)}"
-        )
-    if sequence_length < 2:
-        raise ConfigError(f"sequence_length={sequence_length} is out of range; expected 2 or more")
+        models = "; int4 is for models of tfscale" if str(quantize).startswith("int4") else ""
+        raise ConfigError(f"quantize={quantize!r} is out of range; expected one of {', '.join(Recipe)}{models}")
+    check_length(sequence_length)
+    stream, tokenizer = check_held_out(held_out), own_tokenizer(tokenizer)
+    check_layers(network)
     if start_id is not None and tokenizer is not None:
         tokenizer = tokenizer.with_special(dataclasses.replace(tokenizer.special, start_id=start_id, in_prompts=True))
-    decoder = _decoder(network, sequence_length, tokenizer, cached)
-    if decoder is not None and tokenizer is not None:
-        if end_id not in (None, tokenizer.end_id):
-            raise ConfigError(
-                f"end_id={end_id}, and the tokenizer's is {tokenizer.end_id}, with which a file that generates ends; "
-                "the token that it begins with is start_id"
-            )
-        try:
-            with atomic_directory(output) as folder:
-                report = write_decoder(decoder, folder, held_out=held_out, tokenizer=tokenizer, quantize=quantize)
-        except ExportError as error:
-            raise ExportError(f"{error}; with cached=False it becomes a file that scores") from error
-        return report | {"output": output, "decodes": True}
+    with in_float32(network):
+        decoder = _decoder(network, sequence_length, tokenizer, cached)
+        if decoder is not None and tokenizer is not None:
+            return _export_decoder(decoder, output, stream, tokenizer, end_id, quantize)
+        return _export_scoring(network, output, sequence_length, stream, tokenizer, end_id, start_id, quantize)
+
+
+def _export_decoder(
+    decoder: CachedModel, output: str, held_out: list[int], tokenizer: Tokenizer, end_id: int | None,
+    quantize: Quantization,
+) -> dict[str, Any]:  # fmt: skip
+    if end_id not in (None, tokenizer.end_id):
+        raise ConfigError(
+            f"end_id={end_id}, and the tokenizer's is {tokenizer.end_id}, with which a file that generates ends; "
+            "the token that it begins with is start_id"
+        )
+    check_held_out(held_out, decoder.config.vocabulary_size)
+    try:
+        with atomic_directory(output) as folder:
+            report = write_decoder(decoder, folder, held_out=held_out, tokenizer=tokenizer, quantize=quantize)
+    except ExportError as error:
+        raise ExportError(f"{error}; with cached=False it becomes a file that scores") from error
+    return report | {"output": output, "decodes": True}
+
+
+def _export_scoring(
+    network: keras.Model, output: str, sequence_length: int, held_out: list[int], tokenizer: Tokenizer | None,
+    end_id: int | None, start_id: int | None, quantize: Quantization,
+) -> dict[str, Any]:  # fmt: skip
     if hasattr(network, "call_with_cache"):
         ids = keras.Input((None,), dtype="int32")
         network = keras.Model(ids, network({"token_ids": ids, "padding_mask": keras.ops.ones_like(ids)}))
@@ -116,7 +140,8 @@ def export_keras(
         end_id = tokenizer.end_id
     if start_id is None:
         start_id = end_id if tokenizer is None or tokenizer.end_id != end_id else tokenizer.start_id
-    _check_held_out(held_out, (getattr(network, "output_shape", None) or [None])[-1])
+    found = check_model(network, sequence_length, end_id)
+    check_held_out(held_out, min(found.inputs, found.targets))
     content = scoring_file(network, sequence_length, quantize)
     with atomic_directory(output) as folder:
         path = os.path.join(folder, "model.tflite")
@@ -155,6 +180,8 @@ def _decoder(
         )
     fixed = getattr(network, "inputs", None) and not is_hub and network.inputs[0].shape[1] is not None
     found = None if fixed else cached_model(network, context, tokenizer.vocabulary_size)
+    if found is not None and not is_hub:
+        check_model(network, context, tokenizer.end_id)
     if found is None and cached:
         why = "takes inputs of one length; build it for inputs of any length, keras.Input((None,))"
         raise ConfigError(f"model {network.name!r} {why if fixed else 'has no layer with a key-value cache'}")
@@ -174,14 +201,6 @@ def scoring_file(network: keras.Model, length: int, quantize: Quantization) -> b
         with silence():
             traced = function.get_concrete_function(tokens=spec)
     return unclip_lstm(convert_other(network, {"score": traced}, quantize, module))
-
-
-def _check_held_out(held_out: Sequence[int], vocabulary: int | None) -> None:
-    ids = [int(token) for token in held_out]
-    if not ids or min(ids) < 0 or (vocabulary is not None and max(ids) >= vocabulary):
-        above = "" if vocabulary is None else f" to {vocabulary - 1}"
-        found = f" from {min(ids)} to {max(ids)}" if ids else ""
-        raise DataError(f"held_out must be one or more ids from 0{above}; received {len(ids)}{found}")
 
 
 @contextlib.contextmanager
@@ -245,12 +264,13 @@ def check_scoring(
     Raises:
         ExportError: the runtime refuses the file.
     """
-    limits, checks = UNROUNDED[quantize], Checks()
+    limits, checks = limits_of(network, quantize, converted=True), Checks()
     name = "pseudo_perplexity" if getattr(network, "cloze", False) else "perplexity"
     inputs, targets, weights = text_windows(np.asarray(held_out, np.int32), length, end_id, start_id)
     counts = (weights > 0).sum(axis=1)
     expected = [np.asarray(network(row[None], training=False), np.float32)[0] for row in inputs]
-    spread = float(np.sqrt(np.mean([np.square(x - x.mean(-1, keepdims=True)).mean() for x in expected]))) or 1e-12
+    unit = spread(expected)
+    largest = None if limits.max_logit_difference is None else limits.max_logit_difference * max(1.0, unit)
     nll = {"keras": _nll(expected, targets, counts)}
     for kernels in ("xnnpack", "plain"):
         model = ScoringModel(
@@ -259,20 +279,21 @@ def check_scoring(
         found = [model.logits(row) for row in inputs]
         again = model.logits(inputs[0])
         nll[kernels] = _nll(found, targets, counts)
-        gap = np.stack(found) - np.stack(expected)
-        checks.add(f"max_logit_difference ({kernels})", float(np.abs(gap).max()), "<=", limits.max_logit_difference)
-        relative = float(np.sqrt(np.square(gap).mean())) / spread
+        gap = np.stack([difference(*pair) for pair in zip(found, expected, strict=True)])
+        checks.add(f"max_logit_difference ({kernels})", float(np.abs(gap).max()), "<=", largest)
+        relative = float(np.sqrt(np.square(gap).mean())) / unit
         checks.add(f"relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error)
-        same = np.mean(np.stack(found).argmax(-1) == np.stack(expected).argmax(-1))
-        checks.add(f"top1_agreement ({kernels})", float(same), ">=", limits.top1_agreement)
-        change = abs(np.exp((nll[kernels] - nll["keras"]) / counts.sum()) - 1)
+        near = limits.greedy_gap * unit
+        same = sum(agreeing(*pair, near) for pair in zip(found, expected, strict=True)) / gap[..., 0].size
+        checks.add(f"top1_agreement ({kernels})", same, ">=", limits.top1_agreement)
+        change = relative_change(np.exp(nll[kernels] / counts.sum()), np.exp(nll["keras"] / counts.sum()))
         checks.add(f"{name}_change ({kernels})", float(change), "<=", limits.perplexity_change)
         checks.add(f"second_run_difference ({kernels})", float(np.abs(again - found[0]).max()), "==", 0.0)
     tokens = int(counts.sum())
     with open(path, "rb") as file:
         content = file.read()
     return {
-        "passed": checks.passed, "quantize": quantize, "checks": checks.rows,
+        "passed": checks.passed, "quantize": quantize, "checks": checks.rows, "tokens": tokens,
         name: {"keras": Score(nll["keras"], tokens).perplexity, "file": Score(nll["xnnpack"], tokens).perplexity},
         "sizes": {"file_bytes": len(content)}, "vocabulary_size": expected[0].shape[-1],
         "operations": operations(content),

@@ -10,7 +10,7 @@ from tfscale import __version__
 from tfscale.config import ExportConfig, to_dict
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
-from tfscale.export.limits import Checks
+from tfscale.export.limits import Checks, agreeing, limits_of, spread
 from tfscale.export.parity import require
 from tfscale.export.scoring import FORMAT_VERSION, Recipe, scoring_file
 from tfscale.export.short_readme import task_readme
@@ -26,8 +26,6 @@ COMPARED = 64
 """Examples that file and network are compared on."""
 COMPARED_TEXTS = 16
 """The same where texts are written, by both."""
-_LIMITS = {"none": (1e-4, 0.998), "float16": (5e-3, 0.98), "int8": (0.05, 0.9)}
-"""Largest relative error of the logits, and least part of equal decisions, by recipe."""
 _EQUAL_TEXTS = {"none": 0.9, "float16": None, "int8": None}
 """Least part of equal texts. Of two tokens that are nearly as likely rounding may take the other one, which changes all
 that follow; so that is told and not judged."""
@@ -99,19 +97,19 @@ def export_task(
 def _compare(
     model: TaskModel, folder: str, ids: np.ndarray, counted: Any, examples: list[Example], config: ExportConfig
 ) -> dict[str, Any]:
-    error, agreement = _LIMITS[config.quantize]
-    checks = Checks()
+    limits, checks = limits_of(model.network, config.quantize, converted=True), Checks()
     expected = model.logits(ids)[counted]
     texts = model.predict(examples) if isinstance(model.encoder, SequenceEncoder) and examples else []
-    spread = float(np.sqrt(np.square(expected - expected.mean(-1, keepdims=True)).mean())) or 1e-12
+    unit = spread([expected])
     for kernels in ("xnnpack", "plain"):
         file = load(folder, threads=config.threads, xnnpack=kernels == "xnnpack")
         first = file.logits(ids)
         found = first[counted]
-        relative = float(np.sqrt(np.square(found - expected).mean())) / spread
-        checks.add(f"relative_logit_error ({kernels})", relative, "<=", error)
-        same = float(np.mean(found.argmax(-1) == expected.argmax(-1)))
-        checks.add(f"equal_decisions ({kernels})", same, ">=", agreement)
+        relative = float(np.sqrt(np.square(found - expected).mean())) / unit
+        checks.add(f"relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error)
+        decisions = int(np.prod(expected.shape[:-1]))
+        same = agreeing(found, expected, limits.greedy_gap * unit) / decisions
+        checks.add(f"equal_decisions ({kernels})", same, ">=", limits.top1_agreement)
         checks.add(
             f"second_run_difference ({kernels})", float(np.abs(file.logits(ids[:1]) - first[:1]).max()), "==", 0.0
         )

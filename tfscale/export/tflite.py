@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from tfscale.models.decoding import CachedModel
 from tfscale.models.weight_formats import stored_bytes
 from tfscale.scratch import scratch_folder
 
+_LONGEST_REASON = 300
 _SMALLEST = 0.9
 """A file below this fraction of its weights' bytes has lost some of them; what quantizes better does not exist."""
 
@@ -156,7 +158,15 @@ def _to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf
     # The converter finds variables through the module; it does not see those inside Keras's own variables.
     module.weights = [weight.value for weight in network.weights]
     with scratch_folder("tfscale-export-") as directory:
-        tf.saved_model.save(module, directory, signatures=functions)
+        try:
+            tf.saved_model.save(module, directory, signatures=functions)
+        except AssertionError as error:
+            if "untracked" not in str(error):
+                raise
+            raise ExportError(
+                "the model reads a variable or a table that is not a weight of a Keras layer, which no file can hold: "
+                "make variables by add_weight, and turn text into ids outside of the model"
+            ) from error
         converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=list(functions))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         # Otherwise the scale of the last normalization is multiplied into the output projection, and a table that is
@@ -175,10 +185,14 @@ def _to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf
 
 
 def reason(message: str) -> str:
-    """What the converter's message names: the operations that it lacks, or else its first line."""
+    """What the converter's message names: the operations that it lacks, or else what is wrong, without where."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     named = [line for line in lines if line.startswith(("TF Select ops:", "Custom ops:", "Flex ops:"))]
-    return "; ".join(named) or (lines[0] if lines else "no reason given")
+    if named or not lines:
+        return "; ".join(named) or "no reason given"
+    # Of "<unknown>:0: error: loc(callsite(...)): 'tf.Op' op cannot ..." the last clause says what is wrong.
+    clause = re.split(r"\): (?=[^()]*$)|: error: (?!loc)", lines[0])[-1]
+    return clause[:_LONGEST_REASON]
 
 
 _ONE_AT_A_TIME = threading.RLock()

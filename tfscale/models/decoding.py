@@ -204,8 +204,10 @@ def _layers_with_caches(model: keras.Model, pairs: list[Any], input_pos: Any, ma
 
     def theirs(place: int, original: Callable) -> Callable:
         def call(decoder_sequence, **options):
+            # A mask of padding (mask_zero=True) is that of the tokens of this call, and the cache holds more; as in
+            # keras-hub's own cached generation none is applied.
             output, cache = original(
-                decoder_sequence, self_attention_cache=tf.stack(after[place], axis=1),
+                tf.identity(decoder_sequence), self_attention_cache=tf.stack(after[place], axis=1),
                 self_attention_cache_update_index=input_pos[0], **options,
             )  # fmt: skip
             after[place] = (cache[:, 0], cache[:, 1])

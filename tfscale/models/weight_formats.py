@@ -38,6 +38,14 @@ class WeightFormat:
     block: int = 0
     gates: int = 0
 
+    def scales_of(self, shape: tuple[int, ...]) -> int:
+        """Scales of an int8 weight."""
+        if self.bits != 8:
+            return 0
+        axes = (self.axis,) if isinstance(self.axis, int) else self.axis
+        kept = [size for axis, size in enumerate(shape) if axis not in axes]
+        return self.gates or int(np.prod(kept))
+
     def bytes_of(self, shape: tuple[int, ...]) -> int:
         """Bytes of the numbers and of int4's scales (float16); int8's scales count with the graph."""
         size = int(np.prod(shape))
@@ -74,6 +82,12 @@ def stored_bytes(network: keras.Model, quantize: Quantization) -> int:
     """Bytes that the weights of a network take in a file, without the scales of int8 rows and the graph."""
     formats = weight_formats(network, quantize)
     return sum(formats[weight.path].bytes_of(tuple(weight.shape)) for weight in network.weights)
+
+
+def scale_bytes(network: keras.Model, quantize: Quantization) -> int:
+    """Bytes of the scales of int8 weights in a file: a float32 and an int64 zero point each."""
+    formats = weight_formats(network, quantize)
+    return sum(12 * formats[weight.path].scales_of(tuple(weight.shape)) for weight in network.weights)
 
 
 def block_of(length: int) -> int:

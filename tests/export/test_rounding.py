@@ -1,0 +1,124 @@
+"""What a file in int8 holds is what training for int8 rounded: the numbers and the scales, weight by weight."""
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.schema_py_generated import TensorType
+from ai_edge_litert.tools import flatbuffer_utils
+
+from tfscale.config import BiLSTMConfig
+from tfscale.export.scoring import scoring_file
+from tfscale.export.tflite import convert_other, signatures
+from tfscale.models import build_network
+from tfscale.models.decoding import cached_model
+from tfscale.models.weight_formats import WeightFormat, rounded, scale_bytes, weight_formats
+
+T, V = 8, 67
+
+
+def of_layers(*parts):
+    keras.utils.set_random_seed(2)
+    ids = x = keras.Input((None,), dtype="int32")
+    for part in parts:
+        x = part(x)
+    return keras.Model(ids, keras.layers.Dense(V)(x))
+
+
+def decoders():
+    return of_layers(
+        keras_hub.layers.TokenAndPositionEmbedding(V, 2 * T, 16), keras_hub.layers.TransformerDecoder(24, 2)
+    )
+
+
+def embedded(*layers):
+    return of_layers(keras.layers.Embedding(V, 16), *layers)
+
+
+def attention(x):
+    return x + keras.layers.MultiHeadAttention(2, 6)(x, x, use_causal_mask=True)
+
+
+MODELS = {
+    "decoders of keras-hub": decoders,
+    "attention": lambda: embedded(attention),
+    "lstm": lambda: embedded(keras.layers.LSTM(12, return_sequences=True)),
+    "lstm in a loop": lambda: embedded(keras.layers.LSTM(12, return_sequences=True, activation="relu")),
+    "gru": lambda: embedded(keras.layers.GRU(12, return_sequences=True)),
+    "convolution": lambda: embedded(keras.layers.Conv1D(12, 3, padding="causal")),
+    "bilstm": lambda: build_network(BiLSTMConfig(vocabulary_size=V, sequence_length=T, embedding_dim=8, hidden_dim=12)),
+}
+
+
+def rounded_numbers(content):
+    """The int8 constants of a file as the numbers that they stand for, and how many scales each has."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    found = {}
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            data = model.buffers[tensor.buffer].data
+            if tensor.type != TensorType.INT8 or data is None:
+                continue
+            scale = np.asarray(tensor.quantization.scale, np.float32)
+            shape = [1] * len(tensor.shape)
+            shape[tensor.quantization.quantizedDimension if len(scale) > 1 else 0] = len(scale)
+            found[tensor.buffer] = np.frombuffer(data, np.int8).reshape(tensor.shape) * scale.reshape(shape), len(scale)
+    return list(found.values())
+
+
+def expected_numbers(network):
+    """The matrices that training rounds, each gate of a fused LSTM by itself."""
+    for weight in network.weights:
+        form = weight_formats(network, "int8")[weight.path]
+        if form.bits == 8:
+            value = rounded(tf.convert_to_tensor(weight.value), form).numpy()
+            parts = np.split(value, form.gates, axis=1) if form.gates else [value]
+            scales = 1 if form.gates else form.scales_of(value.shape)
+            yield from ((part, scales) for part in parts)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_rounds_what_the_file_rounds(name):
+    network = MODELS[name]()
+    network(np.zeros((1, T), "int32"))
+    found = rounded_numbers(scoring_file(network, T, "int8"))
+    expected = list(expected_numbers(network))
+    assert len(expected) == len(found) > 1
+
+    # A file lays matrices out in its own order of axes: the numbers are the same, sorted.
+    def sorted_numbers(parts):
+        return sorted((np.sort(part.reshape(-1)).tolist(), scales) for part, scales in parts)
+
+    for (have, scales), (want, wanted_scales) in zip(sorted_numbers(found), sorted_numbers(expected), strict=True):
+        np.testing.assert_allclose(have, want, atol=1e-7)
+        assert scales == wanted_scales
+
+
+def test_formats_of_other_layers():
+    forms = {path: form for path, form in weight_formats(decoders(), "int8").items()}
+
+    def of(part):
+        return next(form for path, form in forms.items() if part in path)
+
+    assert of("token_embedding/embeddings") == WeightFormat(8, axis=1)
+    assert of("position_embedding/embeddings") == WeightFormat(32)
+    assert of("query/kernel") == WeightFormat(8, axis=(0,))  # (16, 2, 8): a scale per head and place
+    assert of("attention_output/kernel") == WeightFormat(8, axis=(0, 1))
+    assert of("query/kernel").scales_of((16, 2, 8)) == 16 and of("attention_output/kernel").scales_of((2, 8, 16)) == 16
+    lstm = weight_formats(MODELS["lstm"](), "int8")
+    assert {form.gates for path, form in lstm.items() if "kernel" in path and "lstm" in path} == {4}
+    # By hand: 67 rows, 4 gates of two matrices, 67 outputs.
+    assert scale_bytes(MODELS["lstm"](), "int8") == 12 * (67 + 4 + 4 + 67)
+
+
+def test_the_table_of_a_tied_model_is_stored_once():
+    sizes = {"vocabulary_size": 300, "num_layers": 1, "hidden_dim": 16, "intermediate_dim": 20}
+    backbone = keras_hub.models.Gemma3Backbone(
+        num_query_heads=2, num_key_value_heads=1, head_dim=8, image_size=16, vision_encoder=None, **sizes
+    )
+    model = cached_model(keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None), T, 300)
+    found = rounded_numbers(convert_other(model, signatures(model, []), "int8"))
+    assert [scales for numbers, scales in found if numbers.size == 300 * 16] == [300]
+    # The converter joins matrices that read the same numbers; nothing is there twice.
+    assert sum(part.size for part, _ in found) == sum(part.size for part, _ in expected_numbers(model))
