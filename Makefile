@@ -69,16 +69,12 @@ $(TPU_COMPILER)/installed: $(STAMP) tfscale/tpu_check/compiler.py
 		$$($(BIN)/python -c 'from tfscale.tpu_check.compiler import REQUIREMENTS; print(*REQUIREMENTS)')
 	@touch $@
 
-# In this order, and the packages that ask for `tensorflow` without what they ask for: it would overwrite the TPU kernels.
-$(TENSORFLOW_TPU)/installed: setup.cfg
+# What the install cell of the Colab notebook installs, in its order. Those without their dependencies ask for `tensorflow`, which
+# would overwrite the TPU kernels. TPU_SKIP_MDS_QUERY: without a TPU TensorFlow would wait for Google's metadata server.
+$(TENSORFLOW_TPU)/installed: setup.cfg notebooks/tpu_colab.ipynb tests/colab_install.py
 	@echo "Installing TensorFlow with TPU kernels into $(TENSORFLOW_TPU) (about 3 GB) ..."
 	@$(PYTHON) -m venv $(TENSORFLOW_TPU)
-	@$(TENSORFLOW_TPU)/bin/python -m pip install -qq --disable-pip-version-check \
-		tensorflow-tpu==2.20.0 'libtpu>=0.0.14,<0.0.32' keras==3.15.1
-	@$(TENSORFLOW_TPU)/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
-		tensorflow-text==2.20.1 keras-hub==0.32.0 keras-nlp==0.32.0 tf_keras==2.20.1 tensorflow-model-optimization==0.8.1
-	@$(TENSORFLOW_TPU)/bin/python -m pip install -qq --disable-pip-version-check ai-edge-litert litert-quantizer \
-		sentencepiece tokenizers 'jsonargparse[signatures]' PyYAML rich matplotlib jinja2 tensorboard regex 'kagglehub!=1.0.1'
+	@$(TENSORFLOW_TPU)/bin/python tests/colab_install.py $(CURDIR)
 	@touch $@
 
 test-tpu: $(TPU_COMPILER)/installed $(TENSORFLOW_TPU)/installed  ## every family's steps through the real TPU compiler (no TPU needed)
@@ -100,8 +96,9 @@ $(TF220)/installed: setup.cfg
 		tensorflow==2.20.0 tensorflow-text==2.20.1 tf_keras==2.20.1 keras==3.15.1
 	@touch $@
 
-test-tf220: $(TF220)/installed  ## the core of the tests on TensorFlow 2.20, the newest that has a TPU wheel
+test-tf220: $(TF220)/installed $(TENSORFLOW_TPU)/installed  ## the core of the tests on TensorFlow 2.20, and the Colab notebook on its TPU wheel
 	@$(TF220)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/training tests/models tests/data $(ARGS)
+	@TPU_SKIP_MDS_QUERY=1 $(TENSORFLOW_TPU)/bin/python tests/colab_notebook.py
 
 equivalence: $(STAMP)  ## six families x strategy x precision x micro-batches beside one device
 	@$(BIN)/python -m benchmarks.equivalence $(ARGS)

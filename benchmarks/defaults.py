@@ -5,13 +5,14 @@
 
 Each is tried on FILE and on the beginnings of two built-in texts, the sources and the docstrings of Python's standard
 library. `train` shows the perplexity of each text's last tenth. `finetune` trains a Transformer on each text, then
-classifies its paragraphs by the third of the text that they stand in, and shows the accuracy on other paragraphs.
+classifies pieces of it by which of the text's two commonest words they hold, and shows the accuracy on other pieces.
 Cells are the mean over the seeds and, after +-, half of the range.
 """
 
 import argparse
+import collections
 import json
-import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from tfscale.text.builtin import builtin_corpus
 
 VOCABULARY = 2048
 SEQUENCE_LENGTH = 64
-TEST_EXAMPLES = 300
+TEST_EXAMPLES = 200
 
 
 def texts(path: str) -> dict[str, str]:
@@ -93,13 +94,22 @@ def perplexity(data: str, folder: Path, options: argparse.Namespace, rate: float
     return float(trained(data, output, model, config)["validation"]["perplexity"])
 
 
-def paragraphs(text: str, count: int, seed: int) -> list[dict[str, str]]:
-    """Pieces of 200 characters of the text, and as their label the third of the text that they are of."""
-    starts = np.random.default_rng(seed).choice(len(text) // 200, count, replace=False)
-    return [
-        {"text": " ".join(text[at * 200 : at * 200 + 200].split()), "label": "abc"[at * 600 // len(text)]}
-        for at in starts.tolist()
+def pieces(text: str, count: int, seed: int) -> list[dict[str, str]]:
+    """Pieces of 160 characters that hold one of the text's two commonest words of four letters or more: the label."""
+    words = [word for word, _ in collections.Counter(re.findall(r"[a-z]{4,}", text.lower())).most_common(2)]
+    found: dict[str, list[str]] = {word: [] for word in words}
+    for at in range(0, len(text), 160):
+        piece = " ".join(text[at : at + 160].split())
+        held = [word for word in words if word in re.findall("[a-z]+", piece.lower())]
+        if len(held) == 1:
+            found[held[0]].append(piece)
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"text": found[word][at], "label": word}
+        for word in words
+        for at in rng.choice(len(found[word]), count // 2, replace=False)
     ]
+    return [rows[at] for at in rng.permutation(len(rows))]
 
 
 def accuracy(data: str, folder: Path, options: argparse.Namespace, rate: float, seed: int) -> float:
@@ -116,8 +126,8 @@ def accuracy(data: str, folder: Path, options: argparse.Namespace, rate: float, 
         checkpoint_every=options.steps,
         tensorboard=False,
     )
-    trained(data, run, TransformerConfig(sequence_length=SEQUENCE_LENGTH), start)
-    rows = paragraphs((folder / "train.txt").read_text(), options.examples + TEST_EXAMPLES, seed)
+    trained(data, run, TransformerConfig(sequence_length=SEQUENCE_LENGTH, num_layers=2), start)
+    rows = pieces((folder / "train.txt").read_text(), options.examples + TEST_EXAMPLES, seed)
     files = {}
     for name, part in (("train", rows[TEST_EXAMPLES:]), ("test", rows[:TEST_EXAMPLES])):
         files[name] = folder / f"{name}-{options.examples}-{seed}.jsonl"
@@ -137,7 +147,7 @@ def accuracy(data: str, folder: Path, options: argparse.Namespace, rate: float, 
 
 
 def main() -> None:
-    """Prints the table."""
+    """Tries all rates and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("train", "finetune"))
     parser.add_argument("--text", required=True, help="a text of about a megabyte")
@@ -161,6 +171,7 @@ def main() -> None:
             for rate in options.rates:
                 found[rate][name] = [measure(data, folder, options, rate, seed) for seed in range(options.seeds)]
                 print(f"{name}, {rate:g}: {found[rate][name]}", file=sys.stderr, flush=True)
+    title = f"{options.kind}: {options.family if options.kind == 'train' else f'{options.examples} examples'}"
     table = Table(
         "learning rate", *next(iter(found.values())), title=f"{options.kind}: {os.path.basename(sys.argv[0])}"
     )

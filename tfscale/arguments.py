@@ -259,6 +259,8 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
                 f"{path}: unknown key {key}{other_family(str(key)) or closest(str(key), [*sections, *known])}"
             )
     for key, value in flat.items():
+        if typing.get_origin(known[key]) is list and isinstance(value, str | int):
+            value = flat[key] = [value]  # One of a list, as in Python.
         try:
             parser.parse_object({key: value}, defaults=False)
         except (argparse.ArgumentError, TypeError) as error:

@@ -222,5 +222,7 @@ def test_recipes_that_are_refused(words, message, capsys, tmp_path):
 def test_recipes_that_are_refused_in_python():
     with pytest.raises(ConfigError, match="quantize=int8_full is not offered: 8-bit activations"):
         ExportConfig(output="x", quantize="int8_full")
-    with pytest.raises(ConfigError, match="quantize: expected one of none, float16, int8, int4, int4_all; received 'int9'"):
+    with pytest.raises(
+        ConfigError, match="quantize: expected one of none, float16, int8, int4, int4_all; received 'int9'"
+    ):
         ExportConfig(output="x", quantize="int9")

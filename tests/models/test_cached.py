@@ -1,0 +1,40 @@
+"""Caches are written by plain TensorFlow, except in what becomes a .tflite file."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfscale.config import TransformerConfig
+from tfscale.evaluation.keras_decoder import KerasDecoder
+from tfscale.export.flatbuffer import operations
+from tfscale.export.tflite import export_tflite
+from tfscale.models import build_network
+from tfscale.models.cached import tracing_for_tflite, write_cache
+
+CONFIG = TransformerConfig(vocabulary_size=11, sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(("length", "start"), [(1, 0), (1, 6), (3, 2), (3, 4), (7, 0)])
+def test_both_operations_write_the_same(rows, length, start):
+    rng = np.random.default_rng(0)
+    cache, new = (rng.normal(size=(rows, size, 2, 4)).astype("float32") for size in (7, length))
+    expected = cache.copy()
+    expected[:, start : start + length] = new
+    positions = tf.range(start, start + length)
+    plain = write_cache(tf.constant(cache), tf.constant(new), positions)
+    with tracing_for_tflite():
+        for_tflite = tf.function(write_cache)(tf.constant(cache), tf.constant(new), positions)
+    np.testing.assert_array_equal(plain, expected)
+    np.testing.assert_array_equal(for_tflite, expected)
+
+
+def test_a_network_decodes_without_operations_of_xla_and_its_file_has_tflites_own():
+    network = build_network(CONFIG, seed=1)
+    decoder = KerasDecoder(network, prefill_lengths=[4])
+    for function in (decoder._decode, decoder._prefill[4]):
+        found = {operation.type for operation in function.get_concrete_function().graph.get_operations()}
+        assert "TensorScatterUpdate" in found
+        assert not [name for name in found if name.startswith("Xla")]
+    [counts] = operations(export_tflite(network, prefill_lengths=[])).values()
+    assert counts["DYNAMIC_UPDATE_SLICE"] == 2
