@@ -35,7 +35,8 @@ def check_spec(spec: Any) -> None:
             )
         if not isinstance(part, tf.TensorSpec):
             raise DataError(f"{wanted}; its {name} are {part}")
-        if not (part.dtype.is_integer or part.dtype.is_floating):
+        is_mask = name == "weights" and part.dtype == tf.bool
+        if not (part.dtype.is_integer or part.dtype.is_floating or is_mask):
             raise DataError(f"the dataset's {name} must be numbers; they are {part.dtype.name}")
     check_ids(spec[0].shape)
 
