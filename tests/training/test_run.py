@@ -379,9 +379,20 @@ def test_bad_input_is_refused_before_the_first_step(data, tmp_path):
         run(folder=str(tmp_path / "corpus.txt"))
 
 
-def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(data, tmp_path):
-    config = dataclasses.replace(TRAIN, learning_rate=1e38, warmup_steps=0, schedule="constant", clip_norm=0.0, steps=9)
-    with pytest.raises(TrainingError, match="not finite at step .* Last good checkpoint: "):
+@pytest.mark.parametrize(
+    "precision,steps,message",
+    [
+        ("float32", 9, "not finite at step "),
+        # One step moves the weights out of float16's range; then 15 halve the scale of 2^15, and nothing is left to halve.
+        ("mixed_float16", 30, "not finite at step 17, though the loss scale is 1"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(data, tmp_path, precision, steps, message):
+    config = dataclasses.replace(
+        TRAIN, learning_rate=1e38, warmup_steps=0, schedule="constant", clip_norm=0.0, steps=steps, precision=precision,
+        validate_every=30,
+    )  # fmt: skip
+    with pytest.raises(TrainingError, match=f"{message}.* Last good checkpoint: .*step-"):
         train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
 
 

@@ -44,7 +44,7 @@ class Sparsity:
 class Pruner:
     """Keeps masks for weights and applies them after each update of the train step; see `prune`.
 
-    A Keras file of the model keeps which weights were chosen, by their place among the trainable ones, not the policy.
+    A Keras file of the model keeps the indices of the chosen weights, not the policy.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Pruner:
         self.pruned: list[tuple[tf.Variable, tf.Variable, tf.Variable | None]] = []
         """Of each pruned weight: the weight, its mask, and its average where the step keeps one."""
         self.places: list[int] | None = None
-        """Which of the network's trainable weights are pruned; known once it is built, or from a file."""
+        """Indices of the pruned weights among the network's trainable ones; None before `build`."""
 
     def build(self, network: keras.Model, step: Any) -> None:
         """Makes the masks. The train step calls it inside its strategy's scope.
@@ -118,16 +118,16 @@ class Pruner:
         return {f"mask/{index}": mask for index, (_, mask, _) in enumerate(self.pruned)}
 
     def masks_of_zeros(self) -> dict[str, np.ndarray]:
-        """The same for weights without masks: a weight that is zero was pruned, or is dense and has no such."""
+        """Returns the state for weights that came without masks: what is zero was pruned."""
         arrays = [np.asarray(tf.convert_to_tensor(weight)) for weight, _, _ in self.pruned]
         return {f"mask/{index}": (array != 0).astype("float32") for index, array in enumerate(arrays)}
 
     def is_kept(self) -> bool:
-        """Whether a file can keep it: not with a schedule of a class of one's own."""
-        return type(self.schedule).__name__ in SCHEDULES
+        """Whether a file can keep it, which needs a schedule of TF-MOT, not of a user's class."""
+        return any(type(self.schedule) in (kind, kind.__base__) for kind in SCHEDULES.values())
 
     def get_config(self) -> dict[str, Any]:
-        """What a Keras file keeps of it."""
+        """Returns what a Keras file keeps of the pruner."""
         return {
             "schedule": self.schedule.get_config(), "places": self.places, "block_size": list(self.block_size),
             "block_pooling": self.block_pooling, "m_by_n": self.m_by_n and list(self.m_by_n),
@@ -135,7 +135,7 @@ class Pruner:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Pruner":
-        """The pruner as before `compile`."""
+        """Returns a pruner as it is before `compile`."""
         schedule = SCHEDULES[config["schedule"]["class_name"]](**config["schedule"]["config"])
         m_by_n = config["m_by_n"]
         pruner = cls(

@@ -114,7 +114,7 @@ class AsynchronousStep(TrainStep):
         return named | self.beside_weights() | self.counters()
 
     def beside_weights(self) -> dict[str, Any]:
-        """As of `TrainStep`, whole."""
+        """As in `TrainStep`, as whole arrays."""
         averages = iter(self.averages)
         return {
             f"average/{index}": joined([next(averages) for _ in shards(weight)])

@@ -111,7 +111,7 @@ class StatefulStep(TrainStep):
         super().__init__(network, optimizer, options, strategy, pruner, formats, teacher)
 
     def beside_weights(self) -> dict[str, Any]:
-        """As of `TrainStep`, with the carried states as whole arrays (B, U), whatever the number of replicas."""
+        """As in `TrainStep`, and the carried states as whole arrays (B, U), whatever the number of replicas."""
         return super().beside_weights() | {
             f"{kind}/{name}": joined(list(getattr(variable, "values", [variable])))
             for kind, variables in self._carried.items()

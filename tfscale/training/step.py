@@ -134,12 +134,12 @@ class TrainStep:
         return named | self.beside_weights() | self.counters()
 
     def beside_weights(self) -> dict[str, Any]:
-        """What has its value for each weight, or goes on from batch to batch as weights do: averages, masks."""
+        """Returns the state that Keras treats as weights: averages and pruning masks."""
         named: dict[str, Any] = {f"average/{i}": v for i, v in enumerate(self.averages)}
         return named | (self.pruner.state() if self.pruner else {})
 
     def counters(self) -> dict[str, tf.Variable]:
-        """The numbers that steps count on, as an optimizer counts its iterations."""
+        """Returns the state that Keras treats as an optimizer's: counts of steps and the loss scale."""
         return self.loss_scale.state() | {"step": self.step, "overflows": self.overflows}
 
     def run(self, iterator: Any, count: int) -> BlockResult:
@@ -332,10 +332,10 @@ class TrainStep:
             self.pruner.after_update()
 
     def _average_decay(self):
-        """The decay of this update: min(decay, (1 + t) / (10 + t)) after t updates.
+        """Returns min(decay, (1 + t) / (10 + t)), where t updates came before this one.
 
-        That is `num_updates` of `tf.train.ExponentialMovingAverage`: the first weights, which are random, leave the
-        average fast, and what it covers grows with the training.
+        This is what `tf.train.ExponentialMovingAverage` does with `num_updates`: the average forgets
+        the random first weights, and covers more steps as the training goes on.
         """
         updates = tf.cast(self.step - self.overflows, tf.float32)
         return tf.minimum(self.options.ema_decay, (1 + updates) / (10 + updates))
