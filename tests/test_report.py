@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from tfscale.errors import DataError
 from tfscale.files import read_json_lines
 from tfscale.report import format_cell, loss_curve, render_report
 
@@ -101,7 +100,8 @@ def test_history_is_read_line_by_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", [b'{"step": ', b"\xff", b"[" * 100_000, b'{"loss": 1.0}', b'{"step": "2"}', b'{"step": 2, "loss": "x"}', b"[]"]
+    "line",
+    [b'{"step": ', b"\xff", b"[" * 100_000, b'{"loss": 1.0}', b'{"step": "2"}', b'{"step": 2, "loss": "x"}', b"[]"],
 )
 def test_a_damaged_line_of_a_log_is_left_out(tmp_path, line):
     path, notes = tmp_path / "history.jsonl", []

@@ -209,7 +209,9 @@ class NGramModel:
             described = parse_json(arrays["description"].tobytes())
             version = described.get("format_version") if isinstance(described, dict) else None
             if version != FORMAT_VERSION:
-                raise ExportError(f"{path} has format_version {version}; this version of tfscale reads {FORMAT_VERSION}")
+                raise ExportError(
+                    f"{path} has format_version {version}; this version of tfscale reads {FORMAT_VERSION}"
+                )
             found = from_fields(_Description, described, "its description")
             size, order = found.vocabulary_size, found.order
             _require(order >= 1 and 0 <= found.end_id < size, "its order, vocabulary and end token")

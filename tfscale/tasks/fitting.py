@@ -70,9 +70,7 @@ def unfinished_folder(output: str) -> str:
     return f"{output.rstrip(os.sep)}.unfinished"
 
 
-def fit(
-    model: LanguageModel, task: Task, folder: str, begun: dict[str, Any], note: Callable[[str], None]
-) -> Fitted:
+def fit(model: LanguageModel, task: Task, folder: str, begun: dict[str, Any], note: Callable[[str], None]) -> Fitted:
     """Trains a compiled model, from the state in `folder` if there is one of the same fine-tuning.
 
     Args:

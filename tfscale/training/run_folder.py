@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 import yaml
 
 import tfscale.models as models
@@ -18,8 +17,8 @@ from tfscale.compress_config import DistillConfig, PruneConfig, ShrinkConfig
 from tfscale.config import MODEL_CONFIGS, ModelConfig, NGramConfig, TrainConfig, to_dict
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError
-from tfscale.files import atomic_directory, atomic_write, exists, is_remote, read_json, read_yaml, write_json
 from tfscale.fields import from_fields
+from tfscale.files import atomic_directory, atomic_write, exists, is_remote, read_json, read_yaml, write_json
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
 
@@ -77,7 +76,7 @@ def load_run(directory: str) -> Run:
     if not exists(model_path):
         raise CheckpointError(f"{directory} has no model.keras yet: run the same train command until it ends")
     train_config = from_fields(TrainConfig, config.get("train"), f"{path}: train", CheckpointError)
-    network = load_network(model_path)
+    network: Any = load_network(model_path)
     if not isinstance(network, tuple(models.network_classes())):
         raise CheckpointError(f"{model_path} holds a {type(network).__name__}, no network of tfscale")
     return Run(
