@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
-.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 equivalence soak memory lint format benchmark benchmark-device benchmark-quality clean
+.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 equivalence soak memory fuzz lint format benchmark benchmark-device benchmark-quality clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -108,6 +108,9 @@ soak: $(STAMP)  ## 20 kills of two workers, 20 of one, a full disk, parameter se
 
 memory: $(STAMP)  ## peak memory of a train step beside stock Keras's fit (ARGS="--json memory.json" keeps the figures)
 	@$(BIN)/python -m benchmarks.memory $(ARGS)
+
+fuzz: $(STAMP)  ## 4,355 damaged files of every kind: no traceback, no crash, no hang (ARGS="--share 0.1" for fewer)
+	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
 clean:  ## remove .venv, caches and build output; savedmodels/ stays
 	@rm -rf .venv $(TPU_COMPILER) $(TENSORFLOW_TPU) $(TF220) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

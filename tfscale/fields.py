@@ -1,4 +1,4 @@
-"""Files of names and values against the dataclass that says what they hold: the one check of JSON and YAML that is read.
+"""Checks what JSON and YAML files hold against the dataclass that says what they should.
 
 What a file holds may be damaged, or be anybody's. A value of the wrong type is told by its place in the file, before
 the program trips over it somewhere.
@@ -57,7 +57,7 @@ def check_fields(
     """
     if not isinstance(content, Mapping):
         raise error(f"{where} should hold names and values; received {_shown(content)}")
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     if unknown := [name for name in content if name not in fields]:
         if not others:
             raise error(f"{where}: unknown name {_shown(unknown[0])}; there are {', '.join(fields)}")

@@ -1,8 +1,8 @@
 """Writing files so that a reader never sees half of one.
 
 A file is written under a temporary name beside its target (`tfscale.temporary`) and renamed at the end: an interrupted
-write or a full disk leaves the earlier file whole. Paths with a scheme (`gs://...`) go through `tf.io.gfile`, all others through the
-operating system, so that nothing here needs TensorFlow for local work.
+write or a full disk leaves the earlier file whole. Paths with a scheme (`gs://...`) go through `tf.io.gfile`, all
+others through the operating system, so that nothing here needs TensorFlow for local work.
 """
 
 import contextlib

@@ -27,7 +27,8 @@ def wanted(number: int) -> bool:
 def left_by_signals() -> Iterator[None]:
     """Raises `Terminated` in the block when SIGTERM or SIGHUP comes; the first one counts.
 
-    As with Ctrl-C, a library that computes without Python is waited for. Training, which writes a checkpoint first, puts handlers of its own in the place of these (`RunRecorder`).
+    As with Ctrl-C, a library that computes without Python is waited for. Training, which writes a checkpoint first,
+    has handlers of its own (`RunRecorder`).
     """
     if threading.current_thread() is not threading.main_thread():
         yield

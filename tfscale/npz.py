@@ -1,4 +1,4 @@
-"""Archives of NumPy arrays (.npz), whose sizes are compared with the file's before anything of that size is allocated."""
+"""Reads archives of NumPy arrays (.npz), whose sizes are compared with the file's before anything is allocated."""
 
 import io
 import zipfile

@@ -31,7 +31,7 @@ def only_writer(folder: str, what: str = "trained") -> Iterator[None]:
     if is_remote(folder):
         yield
         return
-    path = os.path.join(folder, RUN_LOCK)
+    path, is_new = os.path.join(folder, RUN_LOCK), not os.path.isdir(folder)
     with write_errors(folder):
         os.makedirs(folder, exist_ok=True)
         held = hold(path)
@@ -41,5 +41,10 @@ def only_writer(folder: str, what: str = "trained") -> Iterator[None]:
             f"{folder} is being {what} by process {holder.get('process', '?')} on {holder.get('host', '?')}; "
             "wait until that has ended, or give another --output"
         )
-    with held:
-        yield
+    try:
+        with held:
+            yield
+    finally:
+        if is_new:  # A mistake that shows in the block leaves no empty folder.
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)

@@ -49,4 +49,4 @@ def _is_full(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in NO_SPACE
     tensorflow = sys.modules.get("tensorflow")
-    return bool(tensorflow) and isinstance(error, tensorflow.errors.OpError) and "No space left" in str(error)
+    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError) and "No space left" in str(error)

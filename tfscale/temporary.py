@@ -1,9 +1,11 @@
 """Temporary files and folders beside what they are to become, and what is left of them when a process was killed.
 
 A name is `TARGET.tmp-MACHINE-RANDOM`: no two processes have the same, whatever their process numbers. A folder has a
-lock beside it, `....lock` (see `tfscale.locks`), a file is locked itself. `remove_leftovers` takes what it can lock;
-of another machine, whose locks may not be seen here, what nobody has touched for an hour; and names of earlier versions,
-which had no locks, after a day. So nothing is taken from a process that lives.
+lock beside it, `TARGET.tmp-MACHINE-RANDOM.lock` (see `tfscale.locks`); a file is locked itself.
+
+`remove_leftovers` removes what it can lock. Where that is no proof, because another machine wrote it or the file system
+has no locks, a folder must also have been left alone for an hour (its lock is touched every few seconds), and a file
+for a day; so must what an earlier version left, which had no locks. Nothing is taken from a process that lives.
 """
 
 import contextlib
@@ -47,8 +49,12 @@ def open_temporary(path: str, mode: str) -> IO[Any]:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         # Not locked for a moment, it may have been taken for one whose writer died.
         if try_lock(descriptor) is not False and is_at(descriptor, name):
-            return open(name, mode, encoding=None if "b" in mode else "utf-8", opener=lambda *_: descriptor)
+            return _opened(descriptor, name, mode)
         os.close(descriptor)
+
+
+def _opened(descriptor: int, name: str, mode: str) -> IO[Any]:
+    return open(name, mode, encoding=None if "b" in mode else "utf-8", opener=lambda *_: descriptor)
 
 
 @contextlib.contextmanager

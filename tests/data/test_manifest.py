@@ -60,10 +60,19 @@ def test_a_manifest_that_contradicts_its_tokenizer_or_has_other_types(copy, fiel
     [
         ({"documents": -5}, "counts less than 0 documents or bytes in train"),
         ({"utf8_bytes": -5}, "counts less than 0 documents or bytes in train"),
-        ({"shards": [{"file": "../x", "tokens": 1, "sha256": "", "size": 1}]}, "a shard that cannot be: 1 tokens in '../"),
-        ({"shards": [{"file": "/x", "tokens": 1, "sha256": "", "size": 1}]}, "a shard that cannot be: 1 tokens in '/x'"),
+        (
+            {"shards": [{"file": "../x", "tokens": 1, "sha256": "", "size": 1}]},
+            "a shard that cannot be: 1 tokens in '../",
+        ),
+        (
+            {"shards": [{"file": "/x", "tokens": 1, "sha256": "", "size": 1}]},
+            "a shard that cannot be: 1 tokens in '/x'",
+        ),
         ({"shards": [{"file": "x", "tokens": -1, "sha256": "", "size": 1}]}, "a shard that cannot be: -1 tokens"),
-        ({"shards": [{"file": 1, "tokens": 1, "sha256": "", "size": 1}]}, r"splits.train: shards\[0\]: file should be te"),
+        (
+            {"shards": [{"file": 1, "tokens": 1, "sha256": "", "size": 1}]},
+            r"splits.train: shards\[0\]: file should be te",
+        ),
         ({"shards": [{"file": "x", "tokens": "9", "sha256": "", "size": 1}]}, "tokens should be a whole number; recei"),
     ],
 )

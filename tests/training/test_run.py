@@ -409,7 +409,7 @@ def test_folders_that_are_no_runs(tmp_path, finished, data):
         load_run(str(tmp_path))
     broken = tmp_path / "broken"
     broken.mkdir()
-    (broken / "config.yaml").write_text("model: {}")
+    (broken / "config.yaml").write_text("model: {}\ntrain: {}")
     with pytest.raises(CheckpointError, match="has no model.keras yet"):
         load_run(str(broken))
     (broken / "model.keras").write_bytes(b"PK nonsense")

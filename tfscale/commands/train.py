@@ -121,7 +121,7 @@ def parse(
     document = read_yaml(path) if path else {}
     document = {key: value for key, value in document.items() if key not in RECORDED}
     family = _family(words, document)
-    if family not in parsers:
+    if not isinstance(family, str) or family not in parsers:
         raise ConfigError(f"--model.family: expected one of {', '.join(parsers)}; received {family!r}")
     parser = parsers[family]
     for word in words:

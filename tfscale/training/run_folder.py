@@ -78,7 +78,7 @@ def load_run(directory: str) -> Run:
     if not exists(model_path):
         raise CheckpointError(f"{directory} has no model.keras yet: run the same train command until it ends")
     train_config = from_fields(TrainConfig, config.get("train"), f"{path}: train", CheckpointError)
-    network = load_network(model_path)
+    network: Any = load_network(model_path)
     if not isinstance(network, tuple(models.network_classes())):
         raise CheckpointError(f"{model_path} holds a {type(network).__name__}, no network of tfscale")
     return Run(
