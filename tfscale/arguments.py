@@ -44,9 +44,9 @@ def shown(key: str) -> str:
     return "--" + (key if "." in key else key.replace("_", "-"))
 
 
-def brief(value: Any, write: Callable[[Any], str] = repr) -> str:
-    """Returns a value as a message shows it: its beginning, where it is long."""
-    text = write(value)
+def brief(value: Any) -> str:
+    """Returns a value as a message shows it: the beginning of its `repr`, where that is long."""
+    text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
@@ -302,7 +302,7 @@ def _explain(parser: ArgumentParser, message: str) -> str:
     if match := re.match(r'Parser key "([^"]+)":', message):
         key, known = match[1], option_types(parser)
         received = re.search(r"(?:Got value|Given value): (.*)\Z", message, re.DOTALL)
-        value = brief(received[1], str) if received else "'?'"
+        value = brief(received[1] if received else "?")
         return f"{shown(key)}: expected {describe(known.get(key))}; received {value}"
     if match := re.match(r"the following arguments are required: (.*)", message):
         positional = {action.dest: action.metavar for action in parser._actions if not action.option_strings}
