@@ -123,6 +123,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
         ("train:\n  step: 3\n", "unknown key train.step; did you mean train.steps?"),
         ("trian:\n  steps: 3\n", "unknown key trian; did you mean train?"),
         ("train: 3\n", "train should hold options such as train.steps; received 3"),
+        (f"train: {['x'] * 300}\n", "train should hold options such as train.steps; received " + str(['x'] * 300)[:80] + "..."),
         ("train:\n  steps: abc\n", "train.steps: expected a whole number; received 'abc'"),
         ("train:\n  steps: 1.5\n", "train.steps: expected a whole number; received 1.5"),
         ("train:\n  xla: maybe\n", "train.xla: expected one of auto, on, off; received 'maybe'"),
@@ -137,7 +138,15 @@ def test_a_mistake_in_yaml_names_the_file(text, message, write_yaml, capsys):
     assert capsys.readouterr().err == f"error: {path}: {message}\n"
 
 
-@pytest.mark.parametrize(("text", "expected"), [("a: [", "is not valid YAML"), ("- 1\n", "received list")])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [", "is not valid YAML"),
+        ("- 1\n", "received list"),
+        ("train: [*a]\n", "is not valid YAML: .*undefined alias"),
+        ("a: &a [x]\nb: &b [" + "*a," * 999 + "]\nmodel: [" + "*b," * 999 + "]\n", "its aliases make more than 100,000"),
+    ],
+)  # fmt: skip
 def test_a_file_that_is_no_mapping_is_refused(text, expected, write_yaml):
     path = write_yaml(text)
     with pytest.raises(ConfigError, match=expected) as caught:

@@ -11,6 +11,7 @@ import pytest
 import tfscale
 from tfscale import terminal
 from tfscale.commands.display import print_table
+from tfscale.export.short_readme import table_text
 from tfscale.terminal import visible
 
 HOSTILE = "a\x1b]0;OWNED\x07\x1b[31mred\x9b2J\x7f\r\x00\tb\n"
@@ -43,6 +44,20 @@ def test_a_table_shows_square_brackets_as_text(capsys, text):
     assert lines[0].rstrip() == text
     cells = [[cell.strip() for cell in line.strip("┃│").replace("┃", "│").split("│")] for line in lines if text in line]
     assert cells[1:] == [[text, "v"], [text, "1"], ["plain", text]]
+
+
+@pytest.mark.parametrize(
+    "label,cell",
+    [
+        ("neg|`x`", "neg&#124;&#96;x&#96;"),
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+        ("[a](http://b)\n*c*", "&#91;a&#93;(http://b) &#42;c&#42;"),
+        ("\x1b[31mred", "&#92;u001b&#91;31mred"),
+        ("good & 狐", "good &amp; 狐"),
+    ],
+)
+def test_labels_are_text_in_the_table_of_a_readme(label, cell):
+    assert table_text(label) == cell
 
 
 def test_every_module_that_prints_prints_by_this():

@@ -27,7 +27,7 @@ _LONGEST_SHOWN = 80
 
 
 def brief(value: Any) -> str:
-    """Returns a value as a message shows it: its beginning, where it is long."""
+    """Returns a value as a message shows it: the beginning of its `repr`, where that is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
