@@ -287,7 +287,7 @@ class ExportConfig:
             known = get_args(get_type_hints(type(self))[name])
             explain_refusal(getattr(self, name))
             check_range(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")
-        check_range(self.parity_tokens >= 16, "parity_tokens", self.parity_tokens, "16 or more")
+        check_range(16 <= self.parity_tokens <= 100_000, "parity_tokens", self.parity_tokens, "16 to 100,000")
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")
         if self.format == "saved_model" and self.quantize != "none":
             raise ConfigError(

@@ -3,6 +3,7 @@
 The room has the name of its command, so the module itself can be called: `tfscale.export("run", output="export")`.
 """
 
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -13,7 +14,12 @@ from tfscale.config import ExportConfig, make_config
 
 class _Export(types.ModuleType):
     def __call__(
-        self, run_dir: str, *, output: str, progress: Callable[[str], None] | None = None, **options: Any
+        self,
+        run_dir: str | os.PathLike,
+        *,
+        output: str | os.PathLike,
+        progress: Callable[[str], None] | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         """Writes a run or a task as a file for the device and returns its parity report.
 
@@ -28,7 +34,7 @@ class _Export(types.ModuleType):
         """
         from tfscale.export.targets import export_folder
 
-        return export_folder(run_dir, make_config(ExportConfig, {"output": output, **options}), progress)
+        return export_folder(run_dir, make_config(ExportConfig, {"output": os.fspath(output), **options}), progress)
 
 
 sys.modules[__name__].__class__ = _Export
