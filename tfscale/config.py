@@ -306,7 +306,7 @@ class ExportConfig(Options):
         super().__post_init__()
         check_range(bool(self.prefill_lengths) and min(self.prefill_lengths) >= 1,
                "prefill_lengths", self.prefill_lengths, "one or more lengths of 1 or more")  # fmt: skip
-        check_range(self.parity_tokens >= 16, "parity_tokens", self.parity_tokens, "16 or more")
+        check_range(16 <= self.parity_tokens <= 100_000, "parity_tokens", self.parity_tokens, "16 to 100,000")
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")
         if self.format == "saved_model" and self.quantize != "none":
             raise ConfigError(

@@ -144,6 +144,12 @@ def test_the_schedule_is_followed_to_its_end_and_strip_leaves_zeros():
         strip(model)
 
 
+def test_a_schedule_that_never_acts_is_told_of():
+    model = trained(own_network, ConstantSparsity(0.8, begin_step=50, frequency=100), 3)
+    with pytest.warns(UserWarning, match="nothing was pruned: the schedule did not act in the steps"):
+        assert {part.fraction for part in strip(model)} == {0.0}
+
+
 def test_a_mask_once_made_holds_between_updates_of_masks_and_for_the_average():
     model = trained(
         own_network, ConstantSparsity(0.5, begin_step=1, end_step=1, frequency=1), 7,

@@ -117,8 +117,9 @@ def test_the_table_of_a_tied_model_is_stored_once():
     backbone = keras_hub.models.Gemma3Backbone(
         num_query_heads=2, num_key_value_heads=1, head_dim=8, image_size=16, vision_encoder=None, **sizes
     )
+    rng = np.random.default_rng(0)  # keras-hub draws the same keys and values, which the converter would store once.
+    backbone.set_weights([rng.normal(size=weight.shape) for weight in backbone.get_weights()])
     model = cached_model(keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None), T, 300)
     found = rounded_numbers(convert_other(model, signatures(model, []), "int8"))
     assert [scales for numbers, scales in found if numbers.size == 300 * 16] == [300]
-    # The converter joins matrices that read the same numbers; nothing is there twice.
-    assert sum(part.size for part, _ in found) == sum(part.size for part, _ in expected_numbers(model))
+    assert sorted(part.size for part, _ in found) == sorted(part.size for part, _ in expected_numbers(model))

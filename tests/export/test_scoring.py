@@ -185,7 +185,10 @@ def test_mistakes(tmp_path, text):
     tokenizer, words = text
     network, stream = network_of("gru"), text[0].encode(text[1])
     common = {"output": str(tmp_path / "x"), "held_out": stream}
-    with pytest.raises(ConfigError, match="quantize='int4' is out of range; expected one of none, float16, int8; int4 is for models of tfscale"):
+    with pytest.raises(
+        ConfigError,
+        match="quantize='int4' is out of range; expected one of none, float16, int8; int4 is for models of tfscale",
+    ):
         export_keras(network, sequence_length=T, tokenizer=tokenizer, quantize="int4", **common)
     with pytest.raises(ConfigError, match="sequence_length=1 is out of range"):
         export_keras(network, sequence_length=1, tokenizer=tokenizer, **common)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from export.exported import make_run
 
+import tfscale
 from tfscale import cli
 from tfscale.config import BERTConfig, BiLSTMConfig, ExportConfig, GRUConfig, LSTMConfig, NNLMConfig, TransformerConfig
 from tfscale.device import load
@@ -163,7 +164,7 @@ def test_several_labels_are_told_apart(runs, tmp_path):
 
     summary = fit(runs, "lstm", rows, tmp_path, "classify", labels_separator=",", epochs=10)
     assert summary["test"]["f1_micro"] > 0.9 > 0.8 > summary["test"]["baseline"]["f1_micro"]
-    export_task(load_task(str(tmp_path / "task")), ExportConfig(output=str(tmp_path / "export")))
+    tfscale.export(str(tmp_path / "task"), output=str(tmp_path / "export"))
     assert load(str(tmp_path / "export")).predict_text("abc sun rain def")["labels"] == ["rain", "sun"]
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import yaml
 
+import tfscale
 from tfscale import cli, files
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import evaluation_dataset
 from tfscale.data.tokens import token_blocks
 from tfscale.device import load
+from tfscale.errors import ConfigError
 from tfscale.ngram import count_ngrams, estimate
 
 
@@ -164,3 +166,19 @@ def test_a_damaged_or_replaced_model_is_refused(run_dir, tmp_path):
     (copy / "model.ngram").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ExportError, match="is damaged or was replaced"):
         load(str(copy))
+
+
+def test_python_takes_what_the_command_line_takes(run_dir, data, tmp_path):
+    again = str(tmp_path / "run")
+    config = tfscale.NGramConfig(order=4)
+    summary = tfscale.train(config, tfscale.TrainConfig(), data=data, output=again, progress=False)
+    expected = load(run_dir).score(np.concatenate(list(token_blocks(data, Manifest.load(data), "validation"))))
+    assert summary["validation"]["perplexity"] == pytest.approx(expected.perplexity, rel=1e-9)
+    report = tfscale.export(again, output=tmp_path / "export", format="ngram")
+    assert report["passed"] and report["perplexity"]["file"] == pytest.approx(expected.perplexity, rel=1e-6)
+    with pytest.raises(ConfigError, match="give --format ngram or arpa for an n-gram model"):
+        tfscale.export(again, output=str(tmp_path / "other"))
+    with pytest.raises(ConfigError, match="n-grams are counted, not trained: train.steps=3 has no effect"):
+        tfscale.train(config, tfscale.TrainConfig(steps=3), data=data, output=str(tmp_path / "no"))
+    with pytest.raises(ConfigError, match="weights to start from have no effect"):
+        tfscale.train(config, tfscale.TrainConfig(), data=data, output=str(tmp_path / "no"), begin=print)

@@ -7,6 +7,7 @@ updates, and go into checkpoints. Weights are masked after each update, so they 
 """
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -241,7 +242,7 @@ def strip(model: LanguageModel) -> list[Sparsity]:
     """Ends the pruning of a model: its weights keep their zeros, and the masks are gone. Compile it to train on.
 
     Returns:
-        Each weight that was pruned with its measured sparsity.
+        Each weight that was pruned with its measured sparsity; a warning says if there is not one zero.
 
     Raises:
         ConfigError: the model is not pruned, or was not compiled.
@@ -252,7 +253,14 @@ def strip(model: LanguageModel) -> list[Sparsity]:
     chosen = pruner.choose(model.network)
     model.pruner = model.train_step_runner = None
     model.train_state.follow(None)
-    return measure_sparsity(chosen)
+    measured = measure_sparsity(chosen)
+    if not any(part.zeros for part in measured):
+        warnings.warn(
+            "nothing was pruned: the schedule did not act in the steps that were trained; give it a begin_step and a "
+            "frequency (100 by default) below them",
+            stacklevel=2,
+        )
+    return measured
 
 
 def measure_sparsity(weights: Sequence[keras.Variable]) -> list[Sparsity]:

@@ -3,6 +3,7 @@
 The room has the name of its command, so the module itself can be called: `tfscale.export("run", output="export")`.
 """
 
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -15,7 +16,12 @@ from tfscale.options import checks_arguments
 class _Export(types.ModuleType):
     @checks_arguments
     def __call__(
-        self, run_dir: str, *, output: str, progress: Callable[[str], None] | None = None, **options: Any
+        self,
+        run_dir: str | os.PathLike,
+        *,
+        output: str | os.PathLike,
+        progress: Callable[[str], None] | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         """Writes a run or a task as a file for the device and returns its parity report.
 
@@ -30,7 +36,7 @@ class _Export(types.ModuleType):
         """
         from tfscale.export.targets import export_folder
 
-        return export_folder(run_dir, make_config(ExportConfig, {"output": output, **options}), progress)
+        return export_folder(run_dir, make_config(ExportConfig, {"output": os.fspath(output), **options}), progress)
 
 
 sys.modules[__name__].__class__ = _Export

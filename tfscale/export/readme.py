@@ -144,7 +144,8 @@ It continues text and knows no roles: in LiteRT-LM's other languages, too, use a
 
 _SAVED_MODEL = """# {name} as a SavedModel
 
-Made by tfscale {version}. It loads in TensorFlow 2.20 or later, without tfscale and Keras, and in TensorFlow Serving.
+Made by tfscale {version}. It loads in TensorFlow 2.20 or later, without tfscale and Keras. TensorFlow Serving
+reads a folder per version: `cp -r saved_model MODEL_DIR/1`.
 
 | | |
 |---|---|
