@@ -172,9 +172,7 @@ def main() -> None:
                 found[rate][name] = [measure(data, folder, options, rate, seed) for seed in range(options.seeds)]
                 print(f"{name}, {rate:g}: {found[rate][name]}", file=sys.stderr, flush=True)
     title = f"{options.kind}: {options.family if options.kind == 'train' else f'{options.examples} examples'}"
-    table = Table(
-        "learning rate", *next(iter(found.values())), title=f"{options.kind}: {os.path.basename(sys.argv[0])}"
-    )
+    table = Table("learning rate", *next(iter(found.values())), title=title)
     for rate, columns in found.items():
         cells = [f"{np.mean(values):.4g} +- {np.ptp(values) / 2:.2g}" for values in columns.values()]
         table.add_row(f"{rate:g}", *cells)
