@@ -42,6 +42,6 @@ def test_documents_stay_whole_where_a_border_is_near():
 
 
 def test_a_text_too_short_for_its_parts_is_not_cut():
-    assert cut_texts(["ab" * 199], [0.05, 0.05]) is None
+    assert cut_texts(["ab" * 190], [0.05, 0.05]) is None
     assert sizes(cut_texts(["ab" * 200], [0.05, 0.05])) == [360, 20, 20]
     assert cut_texts(["text " * 10 + "\n" * 50], [0.05]) is None
