@@ -62,9 +62,12 @@ def run(options: Namespace) -> dict[str, Any]:
     from tfscale.training.hub_run import import_keras_hub
 
     return import_keras_hub(
-        options.preset, options.output, sequence_length=options.sequence_length, precision=options.precision,
+        options.preset,
+        options.output,
+        sequence_length=options.sequence_length,
+        precision=options.precision,
         stop_tokens=options.stop_token,
-    )  # fmt: skip
+    )
 
 
 def show(result: dict[str, Any]) -> None:

@@ -126,9 +126,10 @@ def _sentencepiece(tokenizer: Tokenizer) -> bytes:
     proto = parse_model(content)
     ends = {tokenizer.start_id, tokenizer.end_id}
     marks = [
-        id for text, id in tokenizer.special_tokens.items()
+        id
+        for text, id in tokenizer.special_tokens.items()
         if id not in ends and (id in tokenizer.stop_ids or CHAT_MARK.fullmatch(text))
-    ]  # fmt: skip
+    ]
     if not marks and not tokenizer.special.leading_space:
         return content
     for id in marks:

@@ -123,8 +123,8 @@ print(tfscale.device.load(".").predict_text("some words"{argument}))
 
 _WRITER = """# {task}
 
-Made by tfscale {version}: `model.tflite` reads sources of up to {source} tokens, {begin} and the end token
-({end}) among them, and writes up to {target} tokens; `tokenizer/` cuts the text.
+Made by tfscale {version}: `model.tflite` reads sources of up to {source} tokens, {ends} among them, and writes up
+to {target} tokens; `tokenizer/` cuts the text.
 
 | | |
 |---|---|
@@ -195,7 +195,7 @@ def _writer_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
         task={"translate": "Translation", "summarize": "Summaries"}[config["task"]], source=source,
         target=metadata["target_length"], version=metadata["tfscale_version"], bytes=report["sizes"]["file_bytes"],
         architecture={"prefix": "prefix LM", "encoder_decoder": "encoder-decoder"}[architecture],
-        begin=_begin(metadata), end=metadata["end_id"],
+        ends=_ends(metadata),
         quantize=metadata["quantize"], signatures=_SIGNATURES[architecture].format(source=source),
         equal=f"{min(equal):.0%} of {report['compared_on']['examples']}" if equal else "not compared, without examples",
     )  # fmt: skip
@@ -205,3 +205,8 @@ def _begin(metadata: dict[str, Any]) -> str:
     """The token before a text, in words."""
     same = metadata["start_id"] == metadata["end_id"]
     return "the end token" if same else f"the start token ({metadata['start_id']})"
+
+
+def _ends(metadata: dict[str, Any]) -> str:
+    start, end = metadata["start_id"], metadata["end_id"]
+    return "two end tokens" if start == end else f"the start token ({start}) and the end token ({end})"

@@ -79,10 +79,13 @@ def write_page(folder: str, tokenizer: Tokenizer) -> None:
 def vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
     """What tokenizer.js needs of a tokenizer."""
     plain: dict[str, Any] = {
-        "kind": tokenizer.kind, "end_id": tokenizer.end_id, "unknown_id": tokenizer.unknown_id,
-        "start_id": tokenizer.start_id, "prompt_start": list(tokenizer.prompt_start),
+        "kind": tokenizer.kind,
+        "end_id": tokenizer.end_id,
+        "unknown_id": tokenizer.unknown_id,
+        "start_id": tokenizer.start_id,
+        "prompt_start": list(tokenizer.prompt_start),
         "stop_ids": list(tokenizer.stop_ids),
-    }  # fmt: skip
+    }
     if tokenizer.cleaner.steps:
         plain["cleaning"] = tokenizer.cleaner.to_dict()
     if tokenizer.kind == "byte":

@@ -102,9 +102,12 @@ class Reading:
         if self.streams:
             tokens = split_tokens(self.data, self.manifest, "validation")
             return evaluation_streams(
-                tokens, sequence_length=self.length, end_id=self.manifest.end_id, start_id=self.manifest.start_id,
+                tokens,
+                sequence_length=self.length,
+                end_id=self.manifest.end_id,
+                start_id=self.manifest.start_id,
                 multiple_of=replicas,
-            )  # fmt: skip
+            )
         dataset = evaluation_dataset(
             self.data, "validation", sequence_length=self.length,
             # What is cut for memory in training is as small in validation.
