@@ -150,7 +150,6 @@ def test_what_cannot_decode_is_refused(tmp_path, tokenizer):
     for model, options, message in (
         (of_decoders(positions=C - 1), {}, f"sequence_length={C}, and .* has positions for {C - 1}"),
         (MODELS["opt"](), {"sequence_length": C + 1}, f"sequence_length={C + 1}, and .* has positions for {C}"),
-        (of_decoders(dtype="mixed_bfloat16"), {}, "computes in bfloat16"),
         (of_decoders(), {"end_id": 3}, "end_id=3, and the tokenizer's is 256"),
         (plain, {"cached": True}, "no layer with a key-value cache"),
         (of_decoders(length=C), {"cached": True}, "inputs of any length"),
