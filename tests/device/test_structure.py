@@ -157,7 +157,12 @@ def a_signature_of_another_graph(model):
 
 def a_signatures_tensor_that_is_not_there(model):
     model.signatureDefs[0].outputs[0].tensorIndex = 4096
-    return "signature 0 names a tensor that does not exist"
+    return "signature 0 names a tensor that is no input or output of its subgraph"
+
+
+def a_graph_without_outputs(model):
+    model.subgraphs[0].outputs = []
+    return "signature 0 names a tensor that is no input or output of its subgraph"
 
 
 CHANGES = (
@@ -166,6 +171,7 @@ CHANGES = (
     an_input_left_out, no_outputs, another_operation, an_operation_that_is_not_there, a_result_of_another_type,
     fewer_parts_than_outputs, a_split_without_options, options_of_another_operation,
     a_graphs_output_that_is_not_there, a_signature_of_another_graph, a_signatures_tensor_that_is_not_there,
+    a_graph_without_outputs,
 )  # fmt: skip
 
 

@@ -124,11 +124,12 @@ class _Structure:
             if signature.SubgraphIndex() >= model.SubgraphsLength():
                 yield f"signature {index}: there is no subgraph {signature.SubgraphIndex()}"
                 return
-            tensors = model.Subgraphs(signature.SubgraphIndex()).TensorsLength()
-            inputs = [signature.Inputs(place).TensorIndex() for place in range(signature.InputsLength())]
-            outputs = [signature.Outputs(place).TensorIndex() for place in range(signature.OutputsLength())]
-            if not all(tensor < tensors for tensor in (*inputs, *outputs)):
-                yield f"signature {index} names a tensor that does not exist"
+            graph = model.Subgraphs(signature.SubgraphIndex())
+            inputs = {signature.Inputs(place).TensorIndex() for place in range(signature.InputsLength())}
+            outputs = {signature.Outputs(place).TensorIndex() for place in range(signature.OutputsLength())}
+            # Of other tensors the runtime may use the memory again.
+            if not (inputs <= set(integers(graph, "Inputs")) and outputs <= set(integers(graph, "Outputs"))):
+                yield f"signature {index} names a tensor that is no input or output of its subgraph"
 
 
 def _size_fault(tensor: Any, shape: list[int], stored: int) -> str | None:
