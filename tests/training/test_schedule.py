@@ -4,7 +4,8 @@ import pytest
 from training.conftest import CONFIGS
 
 from tfscale import models
-from tfscale.config import GRUConfig, TrainConfig, TransformerConfig
+from tfscale.config import MODEL_CONFIGS, GRUConfig, TrainConfig, TransformerConfig
+from tfscale.errors import ConfigError
 from tfscale.training.schedule import WarmupSchedule, build_optimizer, build_schedule, undecayed_variables
 
 
@@ -24,6 +25,16 @@ def test_warmup_and_cosine(step, expected):
 def test_constant_after_the_warmup():
     schedule = build_schedule(TrainConfig(schedule="constant", learning_rate=0.5, warmup_steps=1, steps=9))
     assert [float(schedule(step)) for step in (0, 1, 5, 8)] == [0.25, 0.5, 0.5, 0.5]
+
+
+def test_each_family_has_a_learning_rate_of_its_own():
+    taken = {name: TrainConfig().for_model(config()).learning_rate for name, config in MODEL_CONFIGS.items()}
+    slow, fast = ("transformer", "bert", "nnlm"), ("lstm", "gru", "rnn", "bilstm")
+    assert taken == dict.fromkeys(slow, 1e-3) | dict.fromkeys(fast, 5e-3)
+    named = TrainConfig(learning_rate=0.25)
+    assert named.for_model(GRUConfig()) is named
+    with pytest.raises(ConfigError, match="learning_rate=0.0 is out of range; expected more than 0"):
+        build_schedule(TrainConfig())
 
 
 def test_without_warmup_the_first_step_has_the_peak():
