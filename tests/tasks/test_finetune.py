@@ -250,6 +250,15 @@ def test_low_rank_training_leaves_out_what_only_predicts_tokens(runs, tmp_path):
         finetune(runs("lstm"), TaskConfig(task="classify", output=str(tmp_path / "x"), train=[rows], lora_rank=3))
 
 
+def test_the_learning_rate_follows_what_is_trained():
+    def rate(task="classify", **options):
+        return TaskConfig(task=task, output="t", train=["x"], **options).peak_learning_rate
+
+    assert (rate(), rate("tag"), rate("answer")) == (1e-4, 1e-4, 1e-4)
+    assert (rate(freeze=True), rate(lora_rank=4), rate("translate")) == (1e-3, 1e-3, 1e-3)
+    assert rate(learning_rate=0.5, freeze=True) == 0.5
+
+
 def test_two_replicas_learn_the_same(runs, tmp_path):
     results = []
     for name in ("single", "mirrored"):
@@ -273,6 +282,11 @@ def test_a_run_folder_from_the_command_line(runs, tmp_path, capsys):
     assert cli.main([*words, "--test", test, "--output", str(tmp_path / "task")]) == 0
     captured = capsys.readouterr()
     assert "classify: 36 examples, 2 labels" in captured.err and "validation f1" in captured.out
+    # One pass over 36 examples at the default learning rate teaches nothing yet, and that is said.
+    with open(tmp_path / "task" / "summary.json") as file:
+        score = json.load(file)["test"]
+    better = score["accuracy"] > score["baseline"]["accuracy"]
+    assert ("the model is no better than the baseline: test accuracy" in captured.err) is not better
     assert os.path.exists(tmp_path / "task" / "model.keras")
     for name, row in (("label", {"text": "a", "label": "fair"}), ("empty", {"text": "", "label": "good"})):
         wrong = write(tmp_path / f"{name}.jsonl", [row])

@@ -4,7 +4,8 @@ import pytest
 from training.conftest import CONFIGS
 
 from tfscale import models
-from tfscale.config import GRUConfig, TrainConfig, TransformerConfig
+from tfscale.config import MODEL_CONFIGS, GRUConfig, TrainConfig, TransformerConfig
+from tfscale.errors import ConfigError
 from tfscale.training.schedule import WarmupSchedule, build_optimizer, build_schedule, undecayed_variables, warmup_note
 
 
@@ -27,10 +28,20 @@ def test_constant_after_the_warmup():
 
 
 def test_a_warmup_that_is_not_over_is_said():
-    assert warmup_note(TrainConfig(steps=20, warmup_steps=19)) is None
-    config = TrainConfig(steps=20, warmup_steps=100)
+    assert warmup_note(TrainConfig(learning_rate=1e-3, steps=20, warmup_steps=19)) is None
+    config = TrainConfig(learning_rate=1e-3, steps=20, warmup_steps=100)
     assert float(build_schedule(config)(19)) == pytest.approx(0.000198, abs=5e-7)
     assert "warmup_steps=100 is not over within steps=20: the learning rate ends at 0.000198 and" in warmup_note(config)
+
+
+def test_each_family_has_a_learning_rate_of_its_own():
+    taken = {name: TrainConfig().for_model(config()).learning_rate for name, config in MODEL_CONFIGS.items()}
+    slow, fast = ("transformer", "bert", "nnlm"), ("lstm", "gru", "rnn", "bilstm")
+    assert taken == dict.fromkeys(slow, 1e-3) | dict.fromkeys(fast, 5e-3)
+    named = TrainConfig(learning_rate=0.25)
+    assert named.for_model(GRUConfig()) is named
+    with pytest.raises(ConfigError, match="learning_rate=0.0 is out of range; expected more than 0"):
+        build_schedule(TrainConfig())
 
 
 def test_without_warmup_the_first_step_has_the_peak():
