@@ -2,11 +2,8 @@
 
 import codecs
 import contextlib
-import glob
 import gzip
 import io
-import os
-import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from typing import IO, Any, Literal, cast
 from tfscale.errors import DataError
 from tfscale.files import is_remote, open_file
 from tfscale.notes import note
+from tfscale.text.file_systems import LocalFiles, RemoteFiles
 from tfscale.text.formats import HEAD, iconv, refusal
 
 DocumentKind = Literal["file", "paragraph", "line"]
@@ -72,7 +70,7 @@ def find_text(paths: Sequence[str]) -> list[TextFile]:
     """
     found: dict[str, TextFile] = {}
     for path in paths:
-        system: Any = _RemoteFiles() if is_remote(path) else _LocalFiles()
+        system: Any = RemoteFiles() if is_remote(path) else LocalFiles()
         with _errors_of(path):
             for file in _find(system, path):
                 found.setdefault(system.real(file), TextFile(file, system.size(file)))
@@ -101,71 +99,6 @@ def _find(system: Any, path: str) -> list[str]:
     if not files:
         raise DataError(f"folder has no text files: {path}")
     return files
-
-
-class _LocalFiles:
-    exists = staticmethod(os.path.exists)
-    is_folder = staticmethod(os.path.isdir)
-    size = staticmethod(os.path.getsize)
-    real = staticmethod(os.path.realpath)
-
-    def is_file(self, path: str) -> bool:
-        return stat.S_ISREG(os.stat(path).st_mode)  # Of a link that leads nowhere it raises the error to show.
-
-    def glob(self, pattern: str) -> list[str]:
-        return sorted(glob.glob(pattern, recursive=True))
-
-    def walk(self, folder: str) -> list[str]:
-        def fail(error: OSError) -> None:
-            raise error
-
-        files: list[str] = []
-        seen: set[str] = set()
-        waiting = [folder]
-        # Folders themselves come before links to them: what both lead to has the name that it has without links.
-        for top in waiting:
-            for below, folders, names in os.walk(top, onerror=fail):
-                real = os.path.realpath(below)
-                folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-                if real not in seen:
-                    files += [os.path.join(below, name) for name in names if not name.startswith(".")]
-                    waiting += filter(os.path.islink, (os.path.join(below, name) for name in folders))
-                seen.add(real)
-        return sorted(files)
-
-
-class _RemoteFiles:
-    def __init__(self) -> None:
-        import tensorflow as tf
-
-        self._files = tf.io.gfile
-
-    def exists(self, path: str) -> bool:
-        return self._files.exists(path)
-
-    def is_folder(self, path: str) -> bool:
-        return self._files.isdir(path)
-
-    def is_file(self, path: str) -> bool:
-        return True
-
-    def real(self, path: str) -> str:
-        return path
-
-    def size(self, path: str) -> int:
-        return self._files.stat(path).length
-
-    def glob(self, pattern: str) -> list[str]:
-        return sorted(self._files.glob(pattern))
-
-    def walk(self, folder: str) -> list[str]:
-        files: list[str] = []
-        for below, _, names in self._files.walk(folder):
-            # The folder itself may be hidden.
-            parts = below[len(folder) :].strip("/").split("/")
-            if not any(part.startswith(".") for part in parts):
-                files += [os.path.join(below, name) for name in names if not name.startswith(".")]
-        return sorted(files)
 
 
 def read_documents(
