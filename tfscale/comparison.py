@@ -189,14 +189,14 @@ def _with_budget(
     else:
         shutil.rmtree(run_dir, ignore_errors=True)
         if config.budget_tokens:
-            a_step = train_config.global_batch_size * model_config.sequence_length
-            steps = max(1, round(config.budget_tokens / a_step))
+            step_tokens = train_config.global_batch_size * model_config.sequence_length
+            steps = max(1, round(config.budget_tokens / step_tokens))
         else:
             note(f"{name}: a few steps, to see how many fit into the time")
-            a_step = seconds_per_step(config.data, model_config, train_config)
-            steps = steps_within(60 * config.budget_minutes, a_step)
-            if steps * a_step > 60 * config.budget_minutes:
-                minutes = f"{steps * a_step / 60:.1f} minutes and not {config.budget_minutes:g}"
+            step_seconds = seconds_per_step(config.data, model_config, train_config)
+            steps = steps_within(60 * config.budget_minutes, step_seconds)
+            if steps * step_seconds > 60 * config.budget_minutes:
+                minutes = f"{steps * step_seconds / 60:.1f} minutes and not {config.budget_minutes:g}"
                 note(f"{name}: {steps} steps are the fewest, and take about {minutes}")
         write_json(began, {"steps": steps})
     return dataclasses.replace(

@@ -78,9 +78,10 @@ def load_run(directory: str) -> Run:
     if not exists(model_path):
         raise CheckpointError(f"{directory} has no model.keras yet: run the same train command until it ends")
     train_config = from_fields(TrainConfig, config.get("train"), f"{path}: train", CheckpointError)
-    network: Any = load_network(model_path)
-    if not isinstance(network, tuple(models.network_classes())):
-        raise CheckpointError(f"{model_path} holds a {type(network).__name__}, no network of tfscale")
+    loaded = load_network(model_path)
+    if not isinstance(loaded, tuple(models.network_classes())):
+        raise CheckpointError(f"{model_path} holds a {type(loaded).__name__}, not a network of tfscale")
+    network: Any = loaded
     return Run(
         directory=directory,
         network=network,
