@@ -190,10 +190,10 @@ def _with_budget(
             steps = max(1, round(config.budget_tokens / a_step))
         else:
             note(f"{name}: a few steps, to see how many fit into the time")
-            a_step = seconds_per_step(config.data, model_config, train_config)
-            steps = steps_within(60 * config.budget_minutes, a_step)
-            if steps * a_step > 60 * config.budget_minutes:
-                minutes = f"{steps * a_step / 60:.1f} minutes and not {config.budget_minutes:g}"
+            per_step = seconds_per_step(config.data, model_config, train_config)
+            steps = steps_within(60 * config.budget_minutes, per_step)
+            if steps * per_step > 60 * config.budget_minutes:
+                minutes = f"{steps * per_step / 60:.1f} minutes and not {config.budget_minutes:g}"
                 note(f"{name}: {steps} steps are the fewest, and take about {minutes}")
         write_json(began, {"steps": steps})
     return dataclasses.replace(
