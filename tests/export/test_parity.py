@@ -111,7 +111,7 @@ def test_int8_weights_of_too_few_steps_fail(tmp_path, tokenizer, held_out):
     content = change_constants(make_file("transformer", "none"), coarse)
     report = compare(tmp_path, tokenizer, held_out, quantize="int8", content=content)
     assert {"relative_logit_error (xnnpack)", "top1_agreement (xnnpack)"} <= failed(report)
-    with pytest.raises(ExportError, match="try --quantize float16"):
+    with pytest.raises(ExportError, match="try quantize=float16"):
         require(report)
 
 

@@ -134,8 +134,8 @@ def require(report: dict[str, Any]) -> None:
     if failed:
         row = failed[0]
         more = f" ({len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
-        advice = {"none": "", "float16": "; try --quantize none", "int8": "; try --quantize float16"}.get(
-            report["quantize"], "; fine-tune for it (tfscale compress --quantize), or try --quantize int8"
+        advice = {"none": "", "float16": "; try quantize=none", "int8": "; try quantize=float16"}.get(
+            report["quantize"], "; fine-tune for it (tfscale compress --quantize), or try quantize=int8"
         )
         few = report.get("tokens", _FEW)
         if few < _FEW and row["name"].startswith(("top1", "perplexity", "pseudo")):

@@ -54,8 +54,8 @@ def export_task(
     note = progress or (lambda stage: None)
     if config.format != "tflite" or config.quantize not in Recipe:
         raise ConfigError(
-            f"a task is exported with --format tflite and --quantize {', '.join(Recipe)}; received "
-            f"{config.format} and {config.quantize}"
+            f"a task is exported with format=tflite and quantize={', '.join(Recipe)}; received "
+            f"format={config.format} and quantize={config.quantize}"
         )
     claim_export(config.output)
     encoder = model.encoder
