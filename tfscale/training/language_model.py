@@ -20,15 +20,16 @@ from tfscale.training import fit_arguments
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.averages import values_in_place
 from tfscale.training.batch_callbacks import STEPS_PER_CALL, default_steps_per_call
-from tfscale.training.batches import as_batches, check_divisible, distribute, worker_share
+from tfscale.training.batches import distribute, worker_share
 from tfscale.training.compile_config import compile_as, compile_config
 from tfscale.training.distillation import Teacher
-from tfscale.training.feeding import count_batches, input_contexts, training_iterator, validation_batches
+from tfscale.training.feeding import validation_batches
 from tfscale.training.fit_arguments import as_callbacks, check_same_weights, check_trainable, refuse
+from tfscale.training.fit_data import FitData
+from tfscale.training.fit_progress import with_progress
 from tfscale.training.input_errors import plain_errors
 from tfscale.training.parameter_server import is_asynchronous
-from tfscale.training.row_order import batches_read
-from tfscale.training.stateful import StatefulStep, check_batches, check_streams, evaluation_step
+from tfscale.training.stateful import StatefulStep, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import StepOptions
 from tfscale.training.train_state import EpochSoFar, TrainState
@@ -212,54 +213,31 @@ class LanguageModel(keras.Model):
         step, workers = self._compiled_step(), self.workers
         check_same_weights(step, self._trained)
         vocabulary = None if checked else self._vocabulary
-        is_share = callable(x)
-        given = [x(context) for context in input_contexts(workers)] if is_share else [x]
-
-        def read(part: Any, skip: int = 0) -> tf.data.Dataset:
-            return as_batches(
-                part, y, sample_weight, batch_size=batch_size, shuffle=shuffle,
-                seed=step.options.seed, vocabulary=vocabulary, skip=skip,
-            )  # fmt: skip
-
-        datasets = [read(part) for part in given]
-        rows = datasets[0].element_spec[0].shape[0] * (workers.count if is_share else 1)
-        check_divisible(rows, step.replicas, step.options.micro_batches)
-        check_batches(step.options, rows, shuffle and y is not None)
-        whole_passes, pass_batches = steps_per_epoch is None, 0 if y is None else count_batches(datasets[0])
-        if steps_per_epoch is None:
-            steps_per_epoch = pass_batches or sum(map(count_batches, datasets))
-            datasets = [dataset.repeat() for dataset in datasets]
-        elif y is not None:
-            datasets = [dataset.repeat() for dataset in datasets]
+        data = FitData(
+            x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, steps_per_epoch=steps_per_epoch,
+            step=step, workers=workers, vocabulary=vocabulary,
+        )  # fmt: skip
         validation = None
         if validation_data is not None:
             validation = validation_batches(validation_data, batch_size, self.strategy, vocabulary)
-        bar = verbose not in (0, "0", 2)
+        given = as_callbacks(callbacks)
         callback_list = keras.callbacks.CallbackList(
-            as_callbacks(callbacks), add_history=True, add_progbar=bar or verbose == 2, model=self,
-            epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=steps_per_epoch,
+            given if verbose in (0, "0") else with_progress(given), add_history=True, model=self,
+            epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=data.steps_per_epoch,
         )  # fmt: skip
         ahead = steps_per_call or STEPS_PER_CALL
         if steps_per_call is None and not is_asynchronous(self.strategy):
             steps_per_call = default_steps_per_call(callback_list.callbacks)
         self.stop_training = False
         first_epoch, initial_epoch = initial_epoch, self._begin(callback_list, initial_epoch)
-        done = self.train_state.epoch.steps
-        if y is None and done:
-            datasets = [dataset.skip(done // len(datasets)) for dataset in datasets]
-        elif y is not None:
-            before = (initial_epoch - first_epoch) * steps_per_epoch
-            steps = int(step.step.numpy()) if shuffle else before + done
-            skip = batches_read(steps, done, pass_batches, whole_passes)
-            datasets = [read(part, skip) for part in given] if skip else datasets
-        iterator = training_iterator(step, workers, datasets, is_share, ahead)
+        iterator = data.iterator(initial_epoch - first_epoch, self.train_state.epoch.steps, ahead)
         logs: dict[str, float] = {}
         # Whatever reads a weight, be it a checkpoint or a validation, finds out when a server is gone.
         with self._lost_peers() if is_asynchronous(self.strategy) else contextlib.nullcontext():
             for epoch in range(initial_epoch, epochs):
                 callback_list.on_epoch_begin(epoch)
                 logs = self._run_epoch(
-                    iterator, steps_per_epoch, steps_per_call or ahead, stop_at_multiples_of, callback_list
+                    iterator, data.steps_per_epoch, steps_per_call or ahead, stop_at_multiples_of, callback_list
                 )
                 if validation is not None and not self.stop_training:
                     logs |= self._validate(validation, validation_steps, callback_list)
@@ -315,7 +293,8 @@ class LanguageModel(keras.Model):
             callbacks.on_train_batch_end(epoch.steps - 1, logs)
             self.stop_training = workers.any(self.stop_training)
         rate = (epoch.tokens - tokens_before) / (time.perf_counter() - began)
-        return {**self._loss_logs(epoch.nll, epoch.tokens), "tokens_per_second": rate} if epoch.tokens else {}
+        logs = {"learning_rate": self.current_learning_rate(), "tokens_per_second": rate}
+        return {**self._loss_logs(epoch.nll, epoch.tokens), **logs} if epoch.tokens else {}
 
     def evaluate(
         self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None, steps: int | None = None,
