@@ -27,6 +27,7 @@ from rich.table import Table
 from benchmarks.equivalence_worker import Case, cases, controls
 from tfscale.launching.config import LaunchConfig
 from tfscale.launching.gang import launch
+from tfscale.launching.network import has_private_networks
 
 WORKER = [sys.executable, "-m", "benchmarks.equivalence_worker"]
 LOSS_BOUND = 1e-5
@@ -63,7 +64,9 @@ def train_all(folder: str, strategies: Sequence[str], quick: bool) -> None:
         words = [name, "--devices", str(devices), "--output", output, *(["--quick"] if quick else [])]
         print(f"training {len(cases(quick))} cases under {label}", file=sys.stderr, flush=True)
         if name == "multi_worker":
-            launch(words, LaunchConfig(workers=devices, max_restarts=0), WORKER)
+            launch(
+                words, LaunchConfig(workers=devices, max_restarts=0, allow_network=not has_private_networks()), WORKER
+            )
         else:
             subprocess.run([*WORKER, *words], check=True)
 

@@ -26,6 +26,8 @@ from typing import IO
 
 import numpy as np
 
+from tfscale.launching.network import has_private_networks
+
 POLL_SECONDS = 0.002
 TEXT_LINES = 4000
 MAX_LOSS_GAP = 0.05
@@ -66,6 +68,8 @@ def train_words(data: str, output: str, steps: int) -> list[str]:
 def launch_command(words: Sequence[str], workers: int, max_restarts: int) -> list[str]:
     """`tfscale launch` for these words."""
     options = ["--workers", str(workers), "--max-restarts", str(max_restarts), "--grace-seconds", "10"]
+    if not has_private_networks():  # In a container, whose network is as a rule its own.
+        options.append("--allow-network")
     return [sys.executable, "-m", "tfscale.cli", "launch", *options, "--", *words]
 
 

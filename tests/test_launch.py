@@ -17,6 +17,7 @@ from tfscale.heartbeat import RESUME_EXIT_CODE
 from tfscale.launching import gang
 from tfscale.launching.config import LaunchConfig
 from tfscale.launching.gang import LaunchError, launch, member_environments
+from tfscale.launching.network import has_private_networks
 
 WORKER = """
 import json, os, signal, sys, time
@@ -30,6 +31,8 @@ with open(f"{folder}/starts-{index}", "a") as file:
     file.write(f"{os.getpid()} ")
 attempt = len(open(f"{folder}/starts-{index}").read().split())
 """
+OPEN = not has_private_networks()
+"""Many containers do not allow workers a network of their own; these ones listen nowhere."""
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def run(tmp_path):
     def call(code, **options):
         script = tmp_path / "worker.py"
         script.write_text(WORKER + textwrap.dedent(code))
-        config = LaunchConfig(**{"workers": 2, "grace_seconds": 5.0, **options})
+        config = LaunchConfig(**{"workers": 2, "grace_seconds": 5.0, "allow_network": OPEN, **options})
         return launch([str(tmp_path)], config, [sys.executable, str(script)])
 
     return call
@@ -214,7 +217,7 @@ def start_launcher(folder, code, options="", stderr=None):
     (folder / "worker.py").write_text(WORKER + textwrap.dedent(code))
     program = (
         "import sys; from tfscale.launching.config import LaunchConfig; from tfscale.launching.gang import launch\n"
-        f"done = launch([{str(folder)!r}], LaunchConfig({options}grace_seconds=10.0), [sys.executable, {str(folder / 'worker.py')!r}])\n"
+        f"done = launch([{str(folder)!r}], LaunchConfig({options}grace_seconds=10.0, allow_network={OPEN}), [sys.executable, {str(folder / 'worker.py')!r}])\n"
         "sys.exit(done.exit_code)"
     )
     launcher = subprocess.Popen([sys.executable, "-c", program], stderr=stderr)
@@ -346,7 +349,7 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path):
         with pytest.raises(ConfigError, match=f"port {port} is taken"):
             launch(
                 [],
-                LaunchConfig(workers=2, port_base=port - 1),
+                LaunchConfig(workers=2, port_base=port - 1, allow_network=OPEN),
                 [sys.executable, "-c", f"open({str(tmp_path / 'x')!r}, 'w')"],
             )
     assert not (tmp_path / "x").exists()

@@ -66,6 +66,15 @@ def _program(*words: str) -> list[str]:
     return [sys.executable, "-I", "-S", namespace.__file__, *words]
 
 
+def has_private_networks() -> bool:
+    """Whether this system allows this user a network with loopback alone; in many containers it does not."""
+    try:
+        PrivateNetwork().close()
+    except OSError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def workers_network(config: LaunchConfig) -> Iterator[PrivateNetwork | None]:
     """The network for the workers of one machine; None where they use the machine's.
