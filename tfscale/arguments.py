@@ -276,6 +276,8 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
                 f"{path}: unknown key {key}{_other_family(str(key)) or closest(str(key), [*sections, *known])}"
             )
     for key, value in flat.items():
+        if value is None and "." in key and type(None) not in typing.get_args(known[key]):
+            raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received null")
         try:
             parser.parse_object({key: value}, defaults=False)
         except (argparse.ArgumentError, TypeError) as error:

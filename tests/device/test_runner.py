@@ -285,7 +285,10 @@ def test_sentencepiece_model_on_the_device_streams_whole_characters(make_export)
         ({"file": "../model.tflite"}, "file should be a name in the same folder; received '../model.tflite'"),
         ({"tokenizer": "/etc"}, "tokenizer should be a name in the same folder; received '/etc'"),
         ({"model": [None]}, "model should hold names and values; received a list"),
-        ({"model": {"sequence_length": "16"}}, "model: sequence_length should be a whole number or null; received '16'"),
+        (
+            {"model": {"sequence_length": "16"}},
+            "model: sequence_length should be a whole number or null; received '16'",
+        ),
         ({"sha256": 1.0}, "sha256 should be text; received 1.0"),
     ],
 )

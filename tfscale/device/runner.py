@@ -245,7 +245,7 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         return ScoringModel(path, beside, metadata, threads, xnnpack)
     tokenizer = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer") or "tokenizer"), metadata)
     if metadata.get("format") == "task":
-        kind = DeviceWriter if metadata["config"]["task"] in WRITTEN else DeviceTask
+        kind = DeviceWriter if metadata.get("config", {}).get("task") in WRITTEN else DeviceTask
         return kind(path, tokenizer, metadata, threads, xnnpack)
     decoder = LiteRTDecoder(path, threads, xnnpack)
     if tokenizer.vocabulary_size > decoder.vocabulary_size:
