@@ -118,7 +118,7 @@ def outcome(action: Callable[[], Any], log: Path) -> tuple[str, str]:
             found = ("clear error", str(error))
         except BaseException:
             found = ("traceback", traceback.format_exc())
-        os.write(writing, json.dumps(found)[:60_000].encode())
+        os.write(writing, json.dumps((found[0], found[1][-10_000:])).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
@@ -131,10 +131,7 @@ def outcome(action: Callable[[], Any], log: Path) -> tuple[str, str]:
         return "hang", ""
     if not content:
         return "process crash", f"ended with status {status}"
-    try:
-        kind, text = json.loads(content)
-    except ValueError:
-        return "traceback", content.decode(errors="replace")
+    kind, text = json.loads(content)
     return kind, text
 
 

@@ -126,6 +126,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
         (f"train: {['x'] * 300}\n", "train should hold options such as train.steps; received " + str(['x'] * 300)[:80] + "..."),
         ("train:\n  steps: abc\n", "train.steps: expected a whole number; received 'abc'"),
         ("train:\n  steps: 1.5\n", "train.steps: expected a whole number; received 1.5"),
+        ("train:\n  steps:\n", "train.steps: expected a whole number; received null"),
+        ("model:\n  hidden_dim: null\n", "model.hidden_dim: expected a whole number; received null"),
         ("train:\n  xla: maybe\n", "train.xla: expected one of auto, on, off; received 'maybe'"),
         ("model:\n  family: lstm\n  num_heads: 2\n",
          "unknown key model.num_heads; it belongs to --model.family transformer or bert"),

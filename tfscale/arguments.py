@@ -261,6 +261,8 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
     for key, value in flat.items():
         if typing.get_origin(known[key]) is list and isinstance(value, str | int):
             value = flat[key] = [value]  # One of a list, as in Python.
+        if value is None and "." in key and type(None) not in typing.get_args(known[key]):
+            raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received null")
         try:
             parser.parse_object({key: value}, defaults=False)
         except (argparse.ArgumentError, TypeError) as error:

@@ -52,6 +52,12 @@ class ExportError(TfscaleError):
     """An export that cannot be made, or a file that fails its parity check."""
 
 
+def reason(error: BaseException) -> str:
+    """Returns the first line of what a library's error says, cut to 200 characters; its class where it is silent."""
+    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return line if len(line) <= 200 else f"{line[:200]}..."
+
+
 def check_range(condition: bool, name: str, value: object, expected: str) -> None:
     """Refuses an option's value.
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import yaml
 
-from tfscale.errors import DataError, TfscaleError
+from tfscale.errors import DataError, TfscaleError, reason
 from tfscale.json_text import parse_json, to_json
 from tfscale.temporary import new_name, open_temporary, put_in_place, remove_leftovers, temporary_folder
 from tfscale.write_errors import REFUSED, write_error, write_errors
@@ -136,7 +136,7 @@ def read_json(path: str, what: str) -> Any:
     try:
         return parse_json(_read_bytes(path, what))
     except ValueError as error:
-        raise DataError(f"{what} is not valid JSON: {path} ({error})") from error
+        raise DataError(f"{what} is not valid JSON: {path} ({reason(error)})") from error
 
 
 def read_yaml(path: str, what: str) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 import dataclasses
+import gzip
+import hashlib
 import json
 import os
 import shutil
+import struct
 
 import pytest
 
 from tfscale.data.manifest import Manifest
+from tfscale.data.tokens import token_blocks
 from tfscale.errors import DataError
 from tfscale.text.tokenizers.character import CharacterTokenizer
 
@@ -154,3 +158,26 @@ def test_remote_folders_are_checked_too(copy):
     tf.io.gfile.remove("ram://data/test-00000-of-00001.tfrecord.gz")
     with pytest.raises(DataError, match="shard is missing: ram://data/test-00000"):
         Manifest.load("ram://data")
+
+
+@pytest.mark.parametrize(
+    "records,message",
+    [
+        (struct.pack("<QI", 1 << 60, 0), "it has more than the 4 tokens of the manifest"),
+        (struct.pack("<QI", 10, 0) + bytes(10), "it has more than the 4 tokens"),
+        (struct.pack("<QI", 6, 0) + bytes(6) + bytes(4), "it has fewer than the 4 tokens"),
+        (struct.pack("<QI", 8, 0) + bytes(3), "buffer size must be a multiple of element size"),
+        (b"123", "unpack requires a buffer of 12 bytes"),
+    ],
+)
+def test_a_shard_of_somebody_else_has_what_its_manifest_says(copy, records, message):
+    """Digest and size are right, as a stranger's are."""
+    content = gzip.compress(records)
+    (copy / "x.gz").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    splits = json.loads((copy / "manifest.json").read_text())["splits"]
+    splits["test"] |= {"tokens": 4, "shards": [{"file": "x.gz", "tokens": 4, "sha256": digest, "size": len(content)}]}
+    change(copy, splits=splits)
+    manifest = Manifest.load(str(copy), verify="sha256")
+    with pytest.raises(DataError, match=f"the shard .*x.gz could not be read: {message}"):
+        list(token_blocks(str(copy), manifest, "test"))

@@ -1,5 +1,6 @@
 """The device side against the Keras network it was exported from, and what it refuses to load."""
 
+import hashlib
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import pytest
 
 from tfscale.config import SamplingConfig
 from tfscale.device import load
+from tfscale.device.runner import check_digest
 from tfscale.errors import ConfigError, DataError, ExportError, OvertakenError, PromptError, TokenizerError
 from tfscale.text.tokenizers import train_tokenizer
 
@@ -321,3 +323,39 @@ def test_threads_wait_for_each_other(exported):
         found = list(pool.map(lambda prompt: model.generate(prompt, 9).text, PROMPTS * 4))
         scored = list(pool.map(lambda prompt: model.score(prompt).nll, PROMPTS * 4))
     assert found == right * 4 and scored == scores * 4
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"tokenizer": 1}, "tokenizer should be text or null; received 1"),
+        ({"file": None}, "file should be text; received None"),
+        ({"file": "../model.tflite"}, "file should be a name in the same folder; received '../model.tflite'"),
+        ({"tokenizer": "/etc"}, "tokenizer should be a name in the same folder; received '/etc'"),
+        ({"model": [None]}, "model should hold names and values; received a list"),
+        (
+            {"model": {"sequence_length": "16"}},
+            "model: sequence_length should be a whole number or null; received '16'",
+        ),
+        ({"sha256": 1.0}, "sha256 should be text; received 1.0"),
+    ],
+)
+def test_a_description_of_other_types_is_one_line(tmp_path, change, message):
+    (tmp_path / "model.json").write_text(json.dumps({"format_version": 1} | change))
+    with pytest.raises(ExportError, match=f"model.json: {message}"):
+        load(str(tmp_path))
+
+
+def test_a_file_that_cannot_be_checked_is_said_and_a_renamed_one_is_checked(tmp_path, caplog):
+    path = tmp_path / "other.tflite"
+    path.write_bytes(b"content")
+    digest = hashlib.sha256(b"content").hexdigest()
+    check_digest(str(path), {"file": "model.tflite", "sha256": digest})
+    assert not caplog.records
+    with pytest.raises(ExportError, match="other.tflite is damaged or was replaced"):
+        check_digest(str(path), {"file": "model.tflite", "sha256": "0" * 64})
+    (tmp_path / "model.tflite").write_bytes(b"another")
+    for metadata in ({}, {"file": "model.tflite", "sha256": "0" * 64}):
+        caplog.clear()
+        check_digest(str(path), metadata)
+        assert "other.tflite cannot be checked for damage" in caplog.text

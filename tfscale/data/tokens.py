@@ -3,12 +3,13 @@
 import gzip
 import os
 import struct
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
 
 from tfscale.data.manifest import Manifest
-from tfscale.errors import DataError
+from tfscale.errors import DataError, reason
 from tfscale.files import open_file
 from tfscale.score import ScoredText
 from tfscale.text.tokenizers import Tokenizer
@@ -40,15 +41,21 @@ def token_blocks(data_dir: str, manifest: Manifest, split: str) -> Iterator[np.n
     dtype = np.dtype("<u2" if manifest.token_dtype == "uint16" else "<u4")
     for shard in manifest.split(split).shards:
         path = os.path.join(data_dir, shard.file)
+        left = shard.tokens * dtype.itemsize
         try:
             with open_file(path) as raw, gzip.GzipFile(fileobj=raw) as file:
                 while header := file.read(_HEADER.size):
                     length, _ = _HEADER.unpack(header)
+                    left -= length
+                    if left < 0:  # Before as much is read: the length may be anything.
+                        raise ValueError(f"it has more than the {shard.tokens:,} tokens of the manifest")
                     data = file.read(length)
                     file.read(_CHECKSUM_BYTES)
                     yield np.frombuffer(data, dtype)
-        except (OSError, EOFError, struct.error, ValueError) as error:
-            raise DataError(f"the shard {path} could not be read: {error}") from error
+            if left:
+                raise ValueError(f"it has fewer than the {shard.tokens:,} tokens of the manifest")
+        except (OSError, EOFError, struct.error, ValueError, zlib.error) as error:
+            raise DataError(f"the shard {path} could not be read: {reason(error)}") from error
 
 
 def split_stream(data_dir: str, split: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tfscale.data.manifest import Manifest
 from tfscale.data.tokens import token_blocks
-from tfscale.errors import ConfigError, DataError, check_installed
+from tfscale.errors import ConfigError, DataError, check_installed, reason
 from tfscale.files import atomic_write
 from tfscale.options import checks_arguments
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
@@ -96,8 +96,7 @@ def read_vectors(path: str) -> tuple[dict[str, int], np.ndarray]:
             return _read_glove(path)
         vectors = KeyedVectors.load_word2vec_format(path, binary=binary)
     except (ValueError, EOFError, IndexError, OSError, OverflowError, zlib.error) as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise DataError(f"{path} holds no vectors of word2vec (.txt, .bin) or GloVe: {reason}") from error
+        raise DataError(f"{path} holds no vectors of word2vec (.txt, .bin) or GloVe: {reason(error)}") from error
     return dict(vectors.key_to_index), np.asarray(vectors.vectors, np.float32)
 
 

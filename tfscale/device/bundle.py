@@ -168,6 +168,7 @@ def read_bundle(path: str) -> Any:
     except OSError as error:
         raise ExportError(f"cannot read {path}: {error.strerror}; name a .litertlm file") from error
     try:
+        from google.protobuf.message import DecodeError
         from litert_lm_builder import litertlm_header_schema_py_generated as schema
         from litert_lm_builder.runtime.proto import llm_metadata_pb2
     except ImportError as error:
@@ -192,4 +193,7 @@ def read_bundle(path: str) -> Any:
     begin, end = places[kinds.LlmMetadataProto]
     with open(path, "rb") as file:
         file.seek(begin)
-        return llm_metadata_pb2.LlmMetadata.FromString(file.read(end - begin))
+        try:
+            return llm_metadata_pb2.LlmMetadata.FromString(file.read(end - begin))
+        except DecodeError as error:
+            raise ExportError(f"{path} is damaged: the description of its model cannot be read") from error

@@ -259,16 +259,16 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         from tfscale.device.ngram import NGramDeviceModel
 
         check_digest(path, metadata)
-        own = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer", "tokenizer")), metadata)
+        own = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer") or "tokenizer"), metadata)
         return NGramDeviceModel(path, own, metadata, threads)
     _check_file(path, metadata)
     if metadata.get("format") == "scoring":
         named = metadata.get("tokenizer")
         beside = _load_tokenizer(os.path.join(folder, named), metadata) if named else None
         return ScoringModel(path, beside, metadata, threads, xnnpack)
-    tokenizer = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer", "tokenizer")), metadata)
+    tokenizer = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer") or "tokenizer"), metadata)
     if metadata.get("format") == "task":
-        kind = DeviceWriter if metadata["config"]["task"] in WRITTEN else DeviceTask
+        kind = DeviceWriter if metadata.get("config", {}).get("task") in WRITTEN else DeviceTask
         return kind(path, tokenizer, metadata, threads, xnnpack)
     decoder = LiteRTDecoder(path, threads, xnnpack)
     if tokenizer.vocabulary_size > decoder.vocabulary_size:

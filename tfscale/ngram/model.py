@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from tfscale.errors import DataError, ExportError, PromptError
+from tfscale.errors import DataError, ExportError, PromptError, reason
 from tfscale.fields import from_fields
 from tfscale.json_text import parse_json, to_json
 from tfscale.ngram.count import token_bits
@@ -232,8 +232,7 @@ class NGramModel:
         except (
             OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, DataError,
         ) as error:  # fmt: skip
-            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-            raise ExportError(f"{path} is not an n-gram model, or is damaged ({reason})") from error
+            raise ExportError(f"{path} is not an n-gram model, or is damaged ({reason(error)})") from error
         return cls(levels, size, found.end_id)
 
 

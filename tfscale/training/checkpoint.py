@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.errors import CheckpointError
+from tfscale.errors import CheckpointError, reason
 from tfscale.files import atomic_write, is_remote, open_file, remove_leftovers
 from tfscale.json_text import parse_json, to_json
 from tfscale.npz import read_npz
@@ -163,7 +163,7 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             arrays = read_npz(file)
         meta = parse_json(arrays.pop("meta").tobytes())
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged ({error})") from error
+        raise CheckpointError(f"checkpoint {path} is damaged ({reason(error)})") from error
     if not isinstance(meta, dict):
         raise CheckpointError(f"checkpoint {path} is damaged (its description is a {type(meta).__name__})")
     if meta.get("format_version") != FORMAT_VERSION:

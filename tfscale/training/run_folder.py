@@ -16,7 +16,7 @@ import tfscale.models as models
 from tfscale.compress_config import DistillConfig, PruneConfig, ShrinkConfig
 from tfscale.config import MODEL_CONFIGS, ModelConfig, NGramConfig, TrainConfig, to_dict
 from tfscale.data.manifest import Manifest
-from tfscale.errors import CheckpointError, ConfigError, DataError
+from tfscale.errors import CheckpointError, ConfigError, DataError, reason
 from tfscale.fields import from_fields
 from tfscale.files import atomic_directory, atomic_write, exists, is_remote, read_json, read_yaml, write_json
 from tfscale.options import checks_arguments
@@ -131,8 +131,7 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
         raise
     except Exception as error:
         # Damage shows wherever Keras, h5py, zipfile or TensorFlow stumble over it, each with errors of its own.
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise CheckpointError(f"{path} is damaged ({reason})") from error
+        raise CheckpointError(f"{path} is damaged ({reason(error)})") from error
 
 
 def describe_run(model_config: ModelConfig, train_config: TrainConfig, data: str, manifest: Manifest) -> dict[str, Any]:

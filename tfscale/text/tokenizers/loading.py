@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from tfscale.errors import DataError, TokenizerError
+from tfscale.errors import DataError, TokenizerError, reason
 from tfscale.fields import check_fields
 from tfscale.files import is_remote, open_file, read_json
 from tfscale.options import checks_arguments
@@ -84,7 +84,8 @@ def _build(config: dict[str, Any], files: dict[str, bytes], folder: str) -> Toke
         if (special := SpecialTokens.from_config(config)) != SpecialTokens():
             tokenizer = tokenizer.with_special(special)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TokenizerError(f"the tokenizer in {folder} is damaged ({error!r})") from error
+        what = f"{type(error).__name__}: {reason(error)}"
+        raise TokenizerError(f"the tokenizer in {folder} is damaged ({what})") from error
     except TokenizerError as error:
         raise TokenizerError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
     if tokenizer.digest != config["digest"]:
