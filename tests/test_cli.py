@@ -116,7 +116,15 @@ def test_a_mistake_in_yaml_names_the_file(text, message, write_yaml, capsys):
     assert capsys.readouterr().err == f"error: {path}: {message}\n"
 
 
-@pytest.mark.parametrize(("text", "expected"), [("a: [", "is not valid YAML"), ("- 1\n", "received list")])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [", "is not valid YAML"),
+        ("- 1\n", "received list"),
+        ("[" * 9999, "is not valid YAML"),
+        ("a: " + "1" * 5000, "is not valid YAML"),
+    ],
+)
 def test_a_file_that_is_no_mapping_is_refused(text, expected, write_yaml):
     path = write_yaml(text)
     with pytest.raises(ConfigError, match=expected) as caught:
