@@ -145,10 +145,15 @@ def test_a_mistake_in_yaml_names_the_file(text, message, write_yaml, capsys):
     [
         ("a: [", "is not valid YAML"),
         ("- 1\n", "received list"),
+        ("[" * 9999, "is not valid YAML"),
+        ("a: " + "1" * 5000, "is not valid YAML"),
         ("train: [*a]\n", "is not valid YAML: .*undefined alias"),
-        ("a: &a [x]\nb: &b [" + "*a," * 999 + "]\nmodel: [" + "*b," * 999 + "]\n", "its aliases make more than 100,000"),
+        (
+            "a: &a [x]\nb: &b [" + "*a," * 999 + "]\nmodel: [" + "*b," * 999 + "]\n",
+            "its aliases make more than 100,000",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_mapping_is_refused(text, expected, write_yaml):
     path = write_yaml(text)
     with pytest.raises(ConfigError, match=expected) as caught:

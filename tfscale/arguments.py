@@ -222,7 +222,7 @@ def read_yaml(path: str) -> dict[str, Any]:
             value = load_yaml(file.read(), _Loader)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path} should hold sections such as model: and train:; received {type(value).__name__}")

@@ -1,6 +1,7 @@
 """Reads archives of NumPy arrays (.npz), whose sizes are compared with the file's before anything is allocated."""
 
 import io
+import tokenize
 import zipfile
 from typing import IO
 
@@ -43,7 +44,10 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         if version not in readers:
             raise ValueError(f"{entry.filename} is of version {version} of NumPy's format")
-        shape, fortran, dtype = readers[version](member, max_header_size=_HEADER_BYTES)
+        try:
+            shape, fortran, dtype = readers[version](member, max_header_size=_HEADER_BYTES)
+        except (SyntaxError, tokenize.TokenError) as error:  # A head is Python's text.
+            raise ValueError(f"{entry.filename} has a damaged head") from error
         if dtype.hasobject or dtype.itemsize == 0:
             raise ValueError(f"{entry.filename} holds {dtype}")
         count = 1

@@ -412,6 +412,15 @@ def test_an_array_whose_head_lies_is_refused_before_it_is_allocated(shape):
         read_npz(file)
 
 
+@pytest.mark.parametrize("head", [b"{'descr': '<f8', (", b"{'descr': <f8}", b"[]", b"\xff", b""])
+def test_an_array_whose_head_is_no_head_is_refused(head):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head)
+    with pytest.raises(ValueError):
+        read_npz(file)
+
+
 def test_all_that_numpy_saves_is_read_as_numpy_reads_it():
     file = io.BytesIO()
     arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)),

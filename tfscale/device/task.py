@@ -51,6 +51,16 @@ class DeviceTask(_TaskFile):
 
     runner = ScoreSignature
 
+    def __init__(self, path: str, *arguments: Any, **options: Any):
+        super().__init__(path, *arguments, **options)
+        found = self._file.sequence_length, self._file.classes
+        described = self.encoder.sequence_length, len(self.encoder.labels)
+        if found != described:
+            raise ExportError(
+                f"{path} reads {found[0]} tokens and knows {found[1]} labels, its description says {described[0]} and "
+                f"{described[1]}; keep the export folder together"
+            )
+
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, C) float32 of ids (N, T), one example after the other."""
         return np.stack([self._file(row) for row in ids])
