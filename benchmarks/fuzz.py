@@ -33,11 +33,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import fuzz_tflite
 from benchmarks.fuzz_inputs import CASES, PRELOADED, Case, make_inputs
 from tfscale.errors import TfscaleError
 
 OUTCOMES = ("clear error", "traceback", "process crash", "hang", "same result", "other result")
 BAD = ("traceback", "process crash", "hang")
+_STRUCTURES = "tflite structural"
 HANG_SECONDS = 60
 MEMORY_BYTES = 4 << 30
 """What a child may take beside the address space that it starts with."""
@@ -196,7 +198,7 @@ def _job(name: str, inputs: Path, mutations: int, seed: int, keep: Path | None) 
 def main(words: Sequence[str] | None = None) -> int:
     """Makes the inputs, damages them and prints the table; returns the exit code."""
     parser = argparse.ArgumentParser(description="Damages every kind of file and counts what reading it says.")
-    parser.add_argument("--share", type=float, default=1.0, help="part of the mutations (1: about 4,500)")
+    parser.add_argument("--share", type=float, default=1.0, help="part of the mutations (1: about 5,000)")
     parser.add_argument("--only", default="", help="cases with this in their name")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--inputs", help="folder for the inputs; made if it is missing, used again if it is there")
@@ -218,6 +220,8 @@ def main(words: Sequence[str] | None = None) -> int:
             subprocess.run([sys.executable, "-m", "benchmarks.fuzz", "--make", str(inputs)], check=True)
         wanted = [case for case in CASES if options.only in case.name and (inputs / case.folder).exists()]
         rows = _rows(inputs, wanted, options.share, options.seed, keep)
+    if options.only in _STRUCTURES:
+        rows += fuzz_tflite.rows(round(600 * options.share), options.seed)
     _print(rows, time.perf_counter() - began)
     return int(any(row[name] for row in rows for name in BAD))
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-OUTCOMES = ("clear error", "traceback", "crash", "hang", "same result", "other result")
+OUTCOMES = ("clear error", "traceback", "process crash", "hang", "same result", "other result")
 HANG_SECONDS = 20.0
 _NUMBERS = (-(2**31), -2, -1, 0, 1, 2, 3, 7, 50, 127, 1000, 65536, 2**31 - 1)
 _FAMILIES = ("transformer", "lstm")
@@ -43,7 +43,7 @@ def rows(mutations: int = 600, seed: int = 1, families: tuple[str, ...] = _FAMIL
         did not end as they should (traceback, crash, hang).
 
     Example:
-        rows(600)[0]["crash"]    # 0
+        rows(600)[0]["process crash"]    # 0
     """
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own, so that the forked children carry no TensorFlow.
@@ -71,7 +71,7 @@ def _fuzz(folder: Path, mutations: int, seed: int) -> dict[str, Any]:
         if outcome == "ran":
             outcome = "same result" if answer == right else "other result"
         counts[outcome] += 1
-        if outcome in ("traceback", "crash", "hang"):
+        if outcome in ("traceback", "process crash", "hang"):
             cases.append(f"{outcome}: {what}: {answer}")
         shutil.rmtree(changed)
     return {
@@ -161,7 +161,7 @@ def _run(folder: Path, answer: Path) -> tuple[str, Any]:
             return "hang", None
         time.sleep(0.002)
     if os.WIFSIGNALED(status):
-        return "crash", signal.Signals(os.WTERMSIG(status)).name
+        return "process crash", signal.Signals(os.WTERMSIG(status)).name
     content = json.loads(answer.read_text()) if answer.exists() else None
     return {0: "ran", 2: "clear error"}.get(os.WEXITSTATUS(status), "traceback"), content
 
