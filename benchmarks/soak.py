@@ -93,18 +93,21 @@ def run_with_kills(command: Sequence[str], output: str, at_steps: Sequence[int],
     reader.start()
     kills = Kills([])
     waiting = list(at_steps)
+    left_behind: set[str] = set()
     while process.poll() is None:
         time.sleep(POLL_SECONDS)
         if not waiting or last_step(output) < waiting[0]:
             continue
         wait_for_write = in_write > 0 and (len(waiting) % 2 == 0 or len(waiting) <= in_write)
-        if wait_for_write and not any(writing(output)):
+        half_written = writing(output) - left_behind
+        if wait_for_write and not half_written:
             continue
         workers = worker_processes(output, process.pid)
-        if not workers or (wait_for_write and workers[0] not in writing(output)):
+        if not workers or (wait_for_write and not half_written & writing(output)):
             continue
         os.kill(workers[0] if wait_for_write else rng.choice(workers), signal.SIGKILL)
-        if wait_for_write and workers[0] in writing(output):
+        left_behind = writing(output)
+        if wait_for_write and half_written & left_behind:
             # The write did not come to its end before the kill, and left its file behind.
             in_write -= 1
             kills.in_checkpoint += 1
@@ -140,11 +143,11 @@ def last_step(output: str) -> int:
     return 0
 
 
-def writing(output: str) -> list[int]:
-    """The processes whose checkpoint is half written: those that write one now, and those that were killed then."""
+def writing(output: str) -> set[str]:
+    """Returns the files of checkpoints that are half written: one that the chief writes now, or was killed in."""
     folder = os.path.join(output, "checkpoints")
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    return [int(name.rpartition("-")[2]) for name in names if ".npz.tmp-" in name]
+    return {name for name in names if ".npz.tmp-" in name}
 
 
 def worker_processes(output: str, launcher: int) -> list[int]:

@@ -358,6 +358,7 @@ class Letters:
     """Stands for a decoder and a tokenizer: the prompt's next letter, for ever."""
 
     end_id, unknown_id, context_length, vocabulary_size = 0, ord("?"), None, 128
+    stop_ids = (0,)
     cleaner = Cleaner(collapse_whitespace=True)
 
     def reset(self):
@@ -366,8 +367,11 @@ class Letters:
     def feed(self, ids):
         return np.eye(128)[ids[-1] + 1]
 
-    def encode(self, text):
+    def encode(self, text, parse_special=False):
         return [ord(letter) for letter in text]
+
+    def prompt_ids(self, ids):
+        return [self.end_id, *ids]
 
     def decode(self, ids):
         return "".join(map(chr, ids))

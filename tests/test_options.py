@@ -128,7 +128,7 @@ def test_generate_takes_one_text_to_stop_at_and_one_prompt(monkeypatch):
 
     monkeypatch.setattr(api, "open_target", lambda target, threads: ("bundle", Bundle()))
     assert api.generate(pathlib.Path("run"), prompt="x", stop="END") == "done"
-    assert calls == [("x", 64, SamplingConfig(), ["END"], None)]
+    assert calls == [("x", 64, SamplingConfig(), ["END"], None, False)]
     with pytest.raises(ConfigError, match=r"prompt: expected text; received \['a', 'b'\]"):
         api.generate("run", prompt=["a", "b"])
     with pytest.raises(ConfigError, match="temperature: expected a finite number"):

@@ -6,7 +6,6 @@ They take the options of the command line as keyword arguments and raise `Tfscal
 """
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +14,7 @@ from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.evaluation.generation import Generation
 from tfscale.files import claim_page, is_exported, run_data
+from tfscale.notes import note
 from tfscale.options import checks_arguments
 from tfscale.quiet import start_quietly
 from tfscale.task_config import ExplainConfig, SwapConfig
@@ -296,10 +296,9 @@ def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bu
     run = load_run(path)
     if run.summary.get("completed") is False:
         steps, wanted = run.summary["steps"], run.train_config.steps
-        print(
-            f"note: {path} was stopped at step {steps:,} of {wanted:,}: these are its last weights; the same train "
-            "command goes on",
-            file=sys.stderr,
+        note(
+            f"{path} was stopped at step {steps:,} of {wanted:,}: these are its last weights; "
+            "the same train command goes on"
         )
     return "run", run
 

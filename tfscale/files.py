@@ -17,6 +17,7 @@ import yaml
 from tfscale.errors import DataError, TfscaleError, reason
 from tfscale.json_text import parse_json, to_json
 from tfscale.temporary import new_name, open_temporary, put_in_place, remove_leftovers, temporary_folder
+from tfscale.terminal import print
 from tfscale.write_errors import REFUSED, write_error, write_errors
 from tfscale.yaml_text import load_yaml
 

@@ -37,7 +37,11 @@ def test_folder_is_complete(exported):
     with open(os.path.join(config.output, "parity.json"), encoding="utf-8") as file:
         assert json.load(file) == json.loads(json.dumps(report))
     assert report["passed"] is True
-    assert report["held_out"] == {"source": "the tokens that were given", "tokens": len(TEXT.encode()) + 1}
+    assert report["held_out"] == {
+        "source": "the tokens that were given",
+        "tokens": len(TEXT.encode()) + 1,
+        "unknown_tokens": 0,
+    }
     assert report["sizes"]["file_bytes"] == os.path.getsize(os.path.join(config.output, "model.tflite"))
     assert set(report["versions"]) == {"tfscale", "tensorflow", "keras", "ai-edge-litert", "litert-quantizer"}
 

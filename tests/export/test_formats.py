@@ -131,7 +131,7 @@ def test_broken_bundles(bundle, tmp_path):
         path.write_bytes(changed)
         with pytest.raises(ExportError, match=message):
             tfscale.device.load(str(path))
-    with pytest.raises(ExportError, match="cannot read"):
+    with pytest.raises(ExportError, match="none.litertlm is missing"):
         tfscale.device.load(str(tmp_path / "none.litertlm"))
 
 

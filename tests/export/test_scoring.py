@@ -187,14 +187,14 @@ def test_mistakes(tmp_path, text):
     common = {"output": str(tmp_path / "x"), "held_out": stream}
     with pytest.raises(
         ConfigError,
-        match="quantize='int4' is out of range; expected one of none, float16, int8; int4 is for models of tfscale",
+        match="quantize: expected one of none, float16, int8; received 'int4'",
     ):
         export_keras(network, sequence_length=T, tokenizer=tokenizer, quantize="int4", **common)
     with pytest.raises(ConfigError, match="sequence_length=1 is out of range"):
         export_keras(network, sequence_length=1, tokenizer=tokenizer, **common)
     with pytest.raises(ConfigError, match="sequence_length=1000000 is out of range; expected .* 2 to 32,768"):
         export_keras(network, sequence_length=10**6, tokenizer=tokenizer, **common)
-    with pytest.raises(ConfigError, match="quantize='int9' is out of range; expected one of none, float16, int8$"):
+    with pytest.raises(ConfigError, match="quantize: expected one of none, float16, int8; received 'int9'"):
         export_keras(network, sequence_length=T, tokenizer=tokenizer, quantize="int9", **common)
     for wrong in ("tokenizer.model", keras.layers.TextVectorization()):
         with pytest.raises(ConfigError, match=f"tokenizer must be one of tfscale, .* a {type(wrong).__name__}"):

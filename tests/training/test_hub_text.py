@@ -233,8 +233,8 @@ def test_what_an_import_says_of_its_tokens(presets, tmp_path, capsys):
     assert cli.main([*words, "--stop-token", "return"]) == 2
     error = capsys.readouterr().err
     assert "'return' is not a special token of GemmaTokenizer, whose special tokens are <pad>, <eos>" in error
-    with pytest.raises(ConfigError, match="stop_tokens='<eos>' is a text; give a list of them"):
-        tfscale.import_keras_hub(preset, str(tmp_path / "no"), stop_tokens="<eos>")
+    one = tfscale.import_keras_hub(preset, str(tmp_path / "one"), stop_tokens="<end_of_turn>")
+    assert one["stop_tokens"] == ["<eos>", "<end_of_turn>"]
 
 
 def test_special_tokens_are_text_unless_they_are_asked_for(their_tokenizers):

@@ -9,6 +9,7 @@ from tfscale.arguments import new_parser, parse_words
 from tfscale.commands.display import print_figures
 from tfscale.commands.quiet import load_tensorflow
 from tfscale.errors import ConfigError
+from tfscale.terminal import print
 
 SUMMARY = "a preset of keras-hub (GPT-2, Llama, Gemma, ...) -> a run folder"
 

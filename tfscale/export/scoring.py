@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -58,7 +58,7 @@ def export_keras(
     tokenizer: Tokenizer | None = None,
     end_id: int | None = None,
     start_id: int | None = None,
-    quantize: Quantization = "none",
+    quantize: Literal["none", "float16", "int8"] = "none",
     cached: bool | None = None,
 ) -> dict[str, Any]:
     """Writes a Keras model of your own as a .tflite file that generates, or else scores, and proves that it is right.
@@ -76,7 +76,7 @@ def export_keras(
         tokenizer: saved beside the file, which then also scores text; None if you bring your own.
         end_id: the token after each document of `held_out`; the tokenizer's if it is left out.
         start_id: the token that the model reads before a text; the tokenizer's, or `end_id`, if it is left out.
-        quantize: "none", "float16" or "int8" (the converter's dynamic range: tables and matrices in 8 bits).
+        quantize: "none", "float16" or "int8" (a scale for each row of a table and each output of a matrix).
         cached: whether the file generates, with a cache; None where it can and there is a tokenizer.
 
     Returns:
@@ -85,7 +85,8 @@ def export_keras(
 
     Raises:
         DataError: `held_out` is empty or has ids that do not exist, or the output folder is something else.
-        ConfigError: an argument out of range, no end token, or a model without a cache where one is asked for.
+        ConfigError: an argument out of range (int4 is for models of tfscale), no end token, or a model without a cache
+            where one is asked for.
         ExportError: TFLite has no built-in operation for a part of the model, or the file computes something else;
             nothing was written.
 
@@ -94,9 +95,6 @@ def export_keras(
         tfscale.device.load("export").score("some text").perplexity
     """
     claim_export(output)
-    if quantize not in Recipe:
-        models = "; int4 is for models of tfscale" if str(quantize).startswith("int4") else ""
-        raise ConfigError(f"quantize={quantize!r} is out of range; expected one of {', '.join(Recipe)}{models}")
     check_length(sequence_length)
     stream, tokenizer = check_held_out(held_out), own_tokenizer(tokenizer)
     check_layers(network)

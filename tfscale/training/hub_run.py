@@ -56,8 +56,6 @@ def import_keras_hub(
     Example:
         import_keras_hub("presets/gpt2_base_en", "gpt2", sequence_length=256)
     """
-    if isinstance(stop_tokens, str):
-        raise ConfigError(f"stop_tokens={stop_tokens!r} is a text; give a list of them, [{stop_tokens!r}]")
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
     backbone = backbone_of(source)
     ours = tokenizer_of(_their_tokenizer(source) if tokenizer is None else tokenizer, stop_tokens)

@@ -337,7 +337,8 @@ class TrainStep:
         This is what `tf.train.ExponentialMovingAverage` does with `num_updates`: the average forgets
         the random first weights, and covers more steps as the training goes on.
         """
-        updates = tf.cast(self.step - self.overflows, tf.float32)
+        # The optimizer has counted this update, and none of the steps that changed nothing.
+        updates = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.float32) - 1
         return tf.minimum(self.options.ema_decay, (1 + updates) / (10 + updates))
 
     def _update_averages(self):
