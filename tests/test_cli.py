@@ -358,7 +358,7 @@ class Letters:
     """Stands for a decoder and a tokenizer: the prompt's next letter, for ever."""
 
     end_id, unknown_id, context_length, vocabulary_size = 0, ord("?"), None, 128
-    stop_ids = (0,)
+    stop_ids, lossless = (0,), True
     cleaner = Cleaner(collapse_whitespace=True)
 
     def reset(self):

@@ -60,7 +60,7 @@ def checked(name: str, value: Any, typehint: Any) -> Any:
     """
     found = _converted(value, typehint)
     if found is _UNFIT:
-        received, wanted = repr(value), describe(typehint)
+        received, wanted = " ".join(repr(value).split()), describe(typehint)
         if typehint is float and isinstance(value, numbers.Real):
             wanted = "a finite number"
         elif typehint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):

@@ -54,7 +54,7 @@ def export_keras(
     *,
     output: str,
     sequence_length: int,
-    held_out: Sequence[int],
+    held_out: Sequence[int] | np.ndarray,
     tokenizer: Tokenizer | None = None,
     end_id: int | None = None,
     start_id: int | None = None,
