@@ -67,8 +67,11 @@ def main() -> None:
     for name in sys.argv[1:] or SHAPES:
         for spread in (None, 0.15):
             error, limit, change = measure(SHAPES[name], spread)
-            print(f"{name:14} {spread or 'init':>5}  error {error:.4f}  limit / error {limit / error:5.1f}  "
-                  f"perplexity {change:.1e}", flush=True)  # fmt: skip
+            print(
+                f"{name:14} {spread or 'init':>5}  error {error:.4f}  limit / error {limit / error:5.1f}  "
+                f"perplexity {change:.1e}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

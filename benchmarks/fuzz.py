@@ -43,8 +43,29 @@ _STRUCTURES = "tflite structural"
 HANG_SECONDS = 60
 MEMORY_BYTES = 4 << 30
 """What a child may take beside the address space that it starts with."""
-_NUMBERS: tuple[Any, ...] = (0, -1, 1, 7, 2**31, 2**40, 2**63, 10**30, 1e308, float("nan"), "9", "", None, [], {}, True,
-                             [None], {"a": 1}, "../x", "x" * 5000, "\x1b[31m")  # fmt: skip
+_NUMBERS: tuple[Any, ...] = (
+    0,
+    -1,
+    1,
+    7,
+    2**31,
+    2**40,
+    2**63,
+    10**30,
+    1e308,
+    float("nan"),
+    "9",
+    "",
+    None,
+    [],
+    {},
+    True,
+    [None],
+    {"a": 1},
+    "../x",
+    "x" * 5000,
+    "\x1b[31m",
+)
 
 
 def damage_bytes(content: bytes, draw: random.Random) -> bytes:

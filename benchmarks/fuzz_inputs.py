@@ -22,11 +22,28 @@ _YAML = (yaml.safe_load, lambda value: yaml.safe_dump(value).encode())
 
 
 PRELOADED = (
-    "tensorflow", "keras", "h5py", "sentencepiece", "tokenizers", "gensim.models", "matplotlib.figure", "jinja2",
-    "ai_edge_litert.interpreter", "litert_lm", "litert_lm_builder", "tfscale.arguments", "tfscale.commands.train",
-    "tfscale.device", "tfscale.device.ngram", "tfscale.tasks.model", "tfscale.training.recorder", "tfscale.report",
-    "tfscale.ngram", "tfscale.data.vectors", "tfscale.data.tokens",
-)  # fmt: skip
+    "tensorflow",
+    "keras",
+    "h5py",
+    "sentencepiece",
+    "tokenizers",
+    "gensim.models",
+    "matplotlib.figure",
+    "jinja2",
+    "ai_edge_litert.interpreter",
+    "litert_lm",
+    "litert_lm_builder",
+    "tfscale.arguments",
+    "tfscale.commands.train",
+    "tfscale.device",
+    "tfscale.device.ngram",
+    "tfscale.tasks.model",
+    "tfscale.training.recorder",
+    "tfscale.report",
+    "tfscale.ngram",
+    "tfscale.data.vectors",
+    "tfscale.data.tokens",
+)
 """What the readers import."""
 
 
@@ -66,8 +83,21 @@ def make_inputs(folder: Path) -> None:
 
     sizes = {"sentencepiece": 320, "wordpiece": 200, "word": 60, "char": 60}
     for kind, size in sizes.items():
-        command("prepare", "--text", text, "--documents", "line", "--tokenizer", kind, "--vocabulary-size", size,
-                "--processes", 1, "--output", folder / f"data-{kind}")  # fmt: skip
+        command(
+            "prepare",
+            "--text",
+            text,
+            "--documents",
+            "line",
+            "--tokenizer",
+            kind,
+            "--vocabulary-size",
+            size,
+            "--processes",
+            1,
+            "--output",
+            folder / f"data-{kind}",
+        )
         shutil.copytree(folder / f"data-{kind}" / "tokenizer", folder / f"tokenizer-{kind}")
     data = folder / "data-sentencepiece"
     sizes_of = {
@@ -75,11 +105,34 @@ def make_inputs(folder: Path) -> None:
         "lstm": ("--model.embedding_dim", 16, "--model.hidden_dim", 16),
     }
     for family, options in sizes_of.items():
-        command("train", "--model.family", family, *options, "--model.sequence_length", 16,
-                "--train.steps", 80, "--train.learning_rate", 1e-2,
-                "--train.log_every", 10, "--train.validate_every", 20, "--train.checkpoint_every", 40,
-                "--train.global_batch_size", 4, "--train.tensorboard", "false", "--train.xla", "off",
-                "--data", data, "--output", folder / family)  # fmt: skip
+        command(
+            "train",
+            "--model.family",
+            family,
+            *options,
+            "--model.sequence_length",
+            16,
+            "--train.steps",
+            80,
+            "--train.learning_rate",
+            1e-2,
+            "--train.log_every",
+            10,
+            "--train.validate_every",
+            20,
+            "--train.checkpoint_every",
+            40,
+            "--train.global_batch_size",
+            4,
+            "--train.tensorboard",
+            "false",
+            "--train.xla",
+            "off",
+            "--data",
+            data,
+            "--output",
+            folder / family,
+        )
         command("export", folder / family, "--output", folder / f"export-{family}")
         _bare(folder / f"export-{family}", folder / f"bare-{family}")
     command("train", "--model.family", "ngram", "--model.order", 3, "--data", data, "--output", folder / "ngram")
@@ -89,8 +142,18 @@ def make_inputs(folder: Path) -> None:
     shutil.copy(folder / "bare-ngram" / "model.ngram", folder / "bare-ngram" / "whole.ngram")
     rows = [{"text": f"a {word} film {n}", "label": word} for n in range(20) for word in ("fine", "dull")]
     (folder / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command("finetune", folder / "transformer", "--task", "classify", "--train", folder / "examples.jsonl",
-            "--epochs", 1, "--output", folder / "task")  # fmt: skip
+    command(
+        "finetune",
+        folder / "transformer",
+        "--task",
+        "classify",
+        "--train",
+        folder / "examples.jsonl",
+        "--epochs",
+        1,
+        "--output",
+        folder / "task",
+    )
     command("export", folder / "task", "--output", folder / "export-task")
     if importlib.util.find_spec("litert_lm_builder"):
         _bundle(folder / "export-transformer", folder / "bundle")
@@ -98,9 +161,11 @@ def make_inputs(folder: Path) -> None:
     _vectors(folder / "vectors")
     (folder / "options").mkdir()
     options_text = {
-        "data": str(data), "output": "run", "model": {"family": "transformer", "hidden_dim": 32, "num_layers": 2},
+        "data": str(data),
+        "output": "run",
+        "model": {"family": "transformer", "hidden_dim": 32, "num_layers": 2},
         "train": {"steps": 10, "learning_rate": 0.01, "schedule": "constant", "xla": "off", "tensorboard": False},
-    }  # fmt: skip
+    }
     (folder / "options" / "config.yaml").write_text(yaml.safe_dump(options_text))
     (folder / "complete").write_text("")
 
@@ -325,8 +390,14 @@ CASES = [
     Case("shard", 30, "data-sentencepiece", "train-00000-of-00004.tfrecord.gz", _stream),
     Case("ARPA", 100, "arpa", "model.arpa", _arpa),
     Case("tokenizer wordpiece tokenizer.json", 40, "tokenizer-wordpiece", "tokenizer.json", _tokenizer, _JSON),
-    Case("tokenizer wordpiece tokenizer_config.json", 40, "tokenizer-wordpiece", "tokenizer_config.json", _tokenizer,
-         _JSON),
+    Case(
+        "tokenizer wordpiece tokenizer_config.json",
+        40,
+        "tokenizer-wordpiece",
+        "tokenizer_config.json",
+        _tokenizer,
+        _JSON,
+    ),
     Case("tokenizer word tokenizer_config.json", 40, "tokenizer-word", "tokenizer_config.json", _tokenizer, _JSON),
     Case("tokenizer word vocabulary.json", 40, "tokenizer-word", "vocabulary.json", _tokenizer, _JSON),
     Case("tokenizer char tokenizer_config.json", 40, "tokenizer-char", "tokenizer_config.json", _tokenizer, _JSON),
@@ -342,10 +413,12 @@ CASES = [
     Case("vectors v.txt", 50, "vectors", "v.txt", _read_vectors),
     Case("vectors g.txt", 50, "vectors", "g.txt", _read_vectors),
     Case("vectors v.bin", 50, "vectors", "v.bin", _read_vectors),
-    Case("tokenizer.model hostile (digest right)", 300, "tokenizer-sentencepiece", "tokenizer.model",
-         _hostile_tokenizer),
-    Case("tokenizer.json hostile (digest right)", 200, "tokenizer-wordpiece", "tokenizer.json", _hostile_tokenizer,
-         _JSON),
+    Case(
+        "tokenizer.model hostile (digest right)", 300, "tokenizer-sentencepiece", "tokenizer.model", _hostile_tokenizer
+    ),
+    Case(
+        "tokenizer.json hostile (digest right)", 200, "tokenizer-wordpiece", "tokenizer.json", _hostile_tokenizer, _JSON
+    ),
     Case("vocabulary.json hostile (digest right)", 100, "tokenizer-word", "vocabulary.json", _hostile_tokenizer, _JSON),
     Case("shard hostile (sha fixed)", 30, "data-sentencepiece", "train-00000-of-00004.tfrecord.gz", _hostile_shard),
-]  # fmt: skip
+]

@@ -207,9 +207,13 @@ def _make(folder: Path, families: list[str]) -> None:
         os.makedirs(folder / family)
         tokenizer.save(str(folder / family / "tokenizer"))
         metadata = {
-            "format_version": 1, "file": "model.tflite", "tokenizer": "tokenizer", "end_id": tokenizer.end_id,
-            "tokenizer_digest": tokenizer.digest, "model": {"sequence_length": 32},
-        }  # fmt: skip
+            "format_version": 1,
+            "file": "model.tflite",
+            "tokenizer": "tokenizer",
+            "end_id": tokenizer.end_id,
+            "tokenizer_digest": tokenizer.digest,
+            "model": {"sequence_length": 32},
+        }
         (folder / family / "model.json").write_text(json.dumps(metadata))
         _replace(folder / family, content)
 

@@ -256,8 +256,15 @@ def test_train_hands_over_the_configs(replace_module, tmp_path, monkeypatch, cap
         calls.append((model_config, train_config, rest))
         (tmp_path / "o").mkdir()
         (tmp_path / "o" / "config.yaml").write_text("model:\n  family: lstm\n")
-        return {"steps": 3, "tokens": 96, "loss": 1.5, "tokens_per_second": 12345.6, "validation": {"perplexity": 2.5},
-                "result": "best", "result_step": 2}  # fmt: skip
+        return {
+            "steps": 3,
+            "tokens": 96,
+            "loss": 1.5,
+            "tokens_per_second": 12345.6,
+            "validation": {"perplexity": 2.5},
+            "result": "best",
+            "result_step": 2,
+        }
 
     replace_module("tfscale.training.run", train=fake_train)
     assert cli.main([*TRAIN, "--model.family", "lstm", "--model.hidden_dim", "8", "--train.steps", "3"]) == 0
@@ -407,9 +414,13 @@ def test_generate_streams_prompt_and_completion(letters, monkeypatch, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result.pop("tokens_per_second") > 0
     assert result == {
-        "prompt": "ab", "text": "cde", "prompt_tokens": 3, "tokens": 3, "stopped_by": "length",
+        "prompt": "ab",
+        "text": "cde",
+        "prompt_tokens": 3,
+        "tokens": 3,
+        "stopped_by": "length",
         "unknown_prompt_tokens": 0,
-    }  # fmt: skip
+    }
     assert cli.main(["generate", letters, "--prompt", "  a??  ?", "--max-tokens", "1"]) == 0
     # The prompt is cleaned: "a?? ?" has five tokens.
     assert "note: 3 of the prompt's 5 tokens are unknown to the model: it has not read" in capsys.readouterr().err

@@ -151,8 +151,15 @@ def test_an_export_of_the_comparison_is_like_any_other(compared, tmp_path):
 
 
 def test_unknown_tokens_are_shown_and_withheld_figures_do_not_rank(tmp_path, capsys):
-    timed = {"parameters": 10, "train_tokens": 5, "train_tokens_per_second": 1.0, "train_seconds": 60.0,
-             "file_bytes": 1000, "device_tokens_per_second": 2.0, "bits_per_byte": None}  # fmt: skip
+    timed = {
+        "parameters": 10,
+        "train_tokens": 5,
+        "train_tokens_per_second": 1.0,
+        "train_seconds": 60.0,
+        "file_bytes": 1000,
+        "device_tokens_per_second": 2.0,
+        "bits_per_byte": None,
+    }
     models = {
         "worse": timed | {"perplexity": 30.0, "unknown_tokens": 7, "unknown_share": 0.07},
         "better": timed | {"perplexity": 20.0, "unknown_tokens": 7, "unknown_share": 0.07},

@@ -30,8 +30,14 @@ class Whole:
 
 
 def test_dataclasses_are_made_of_what_was_read():
-    content = {"kind": "a", "size": 3, "parts": [{"name": "x", "weight": 2}], "by_name": {"y": {"name": "z"}},
-               "other": None, "anything": [1, {}]}  # fmt: skip
+    content = {
+        "kind": "a",
+        "size": 3,
+        "parts": [{"name": "x", "weight": 2}],
+        "by_name": {"y": {"name": "z"}},
+        "other": None,
+        "anything": [1, {}],
+    }
     assert from_fields(Whole, content, "f") == Whole("a", 3, [Part("x", 2)], {"y": Part("z")}, None, [1, {}])
 
 

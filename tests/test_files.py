@@ -83,8 +83,9 @@ def test_what_a_killed_process_left_is_free_and_removed(tmp_path, capsys):
     killed_in(
         "from tfscale.files import atomic_directory, atomic_write\nfrom tfscale.locks import hold\n"
         "lock = hold('lock')\none, two = atomic_directory('out'), atomic_write('file')\n"
-        "open(one.__enter__() + '/spool', 'w').write('x' * 10**6)\ntwo.__enter__().write(b'half')", tmp_path,
-    )  # fmt: skip
+        "open(one.__enter__() + '/spool', 'w').write('x' * 10**6)\ntwo.__enter__().write(b'half')",
+        tmp_path,
+    )
     assert len(names(tmp_path)) == 4
     with hold(str(tmp_path / "lock")) as held:
         assert held is not None
@@ -194,8 +195,9 @@ def test_an_earlier_folder_comes_back_if_the_process_was_killed_between_the_rena
         "from tfscale import temporary\nfrom tfscale.files import atomic_directory\nos.mkdir('x')\n"
         "open('x/earlier', 'w').close()\ntemporary.exchange = lambda a, b: False\nrename = os.rename\n"
         "os.rename = lambda a, b: (rename(a, b), os.kill(os.getpid(), signal.SIGKILL))\n"
-        "with atomic_directory('x'): pass", tmp_path,
-    )  # fmt: skip
+        "with atomic_directory('x'): pass",
+        tmp_path,
+    )
     assert not (tmp_path / "x").exists()
     claim_directory(str(tmp_path / "x"), "earlier", "ours")
     assert names(tmp_path) == ["x"] and names(tmp_path / "x") == ["earlier"]

@@ -149,8 +149,10 @@ def test_a_jump_of_the_clock_hangs_nobody_and_hides_nobody(run, monkeypatch, cap
             os.utime(path, (now, now))
             time.sleep(60 if attempt == 1 and index == 1 and step == 5 else 0.3)
         """,
-        stall_seconds=1.5, grace_seconds=1.0, max_restarts=1,
-    )  # fmt: skip
+        stall_seconds=1.5,
+        grace_seconds=1.0,
+        max_restarts=1,
+    )
     assert (result.exit_code, result.restarts) == (0, 1)
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("launch:")]
     assert said == ["launch: worker 1 (at step 5) gave no sign of life for 1.5 s; starting all again"]

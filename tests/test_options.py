@@ -80,9 +80,16 @@ def test_values_get_the_form_of_their_option():
 
 @pytest.mark.parametrize(
     ("name", "value", "in_shell"),
-    [("steps", 5.5, "5.5"), ("schedule", "linear", "linear"), ("learning_rate", float("inf"), ".inf"),
-     ("clip_norm", None, "null"), ("tensorboard", "maybe", "maybe"), ("seed", 2**70, str(2**70)), ("steps", 0, "0")],
-)  # fmt: skip
+    [
+        ("steps", 5.5, "5.5"),
+        ("schedule", "linear", "linear"),
+        ("learning_rate", float("inf"), ".inf"),
+        ("clip_norm", None, "null"),
+        ("tensorboard", "maybe", "maybe"),
+        ("seed", 2**70, str(2**70)),
+        ("steps", 0, "0"),
+    ],
+)
 def test_python_shell_and_yaml_agree(name, value, in_shell, tmp_path, capsys):
     with pytest.raises(ConfigError):
         TrainConfig(**{name: value})

@@ -49,15 +49,27 @@ def test_unknown_bytes_stay_unknown():
 def test_dictionary_is_json_with_the_documented_keys():
     figures = Score(10 * math.log(2), 5).of(ScoredText(20, 1, 30.0)).to_dict()
     assert list(figures) == [
-        "nll_per_token", "perplexity", "bits_per_byte", "tokens", "bytes",
-        "unknown_tokens", "unknown_share", "charged_bits_per_byte",
-    ]  # fmt: skip
+        "nll_per_token",
+        "perplexity",
+        "bits_per_byte",
+        "tokens",
+        "bytes",
+        "unknown_tokens",
+        "unknown_share",
+        "charged_bits_per_byte",
+    ]
     assert json.loads(json.dumps(figures)) == pytest.approx(
         {
-            "nll_per_token": 2 * math.log(2), "perplexity": 4, "bits_per_byte": 2.0, "tokens": 5, "bytes": 20,
-            "unknown_tokens": 1, "unknown_share": 0.2, "charged_bits_per_byte": 1.5,
+            "nll_per_token": 2 * math.log(2),
+            "perplexity": 4,
+            "bits_per_byte": 2.0,
+            "tokens": 5,
+            "bytes": 20,
+            "unknown_tokens": 1,
+            "unknown_share": 0.2,
+            "charged_bits_per_byte": 1.5,
         }
-    )  # fmt: skip
+    )
 
 
 def test_bits_per_byte_are_withheld_where_it_is_not_known_what_the_tokens_lose():

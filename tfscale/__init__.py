@@ -90,8 +90,19 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'tfscale' has no attribute {name!r}")
 
 
-_LIGHT = ("api", "compare_config", "compress_config", "config", "device", "errors", "launching", "planning", "presets",
-          "task_config", "text")  # fmt: skip
+_LIGHT = (
+    "api",
+    "compare_config",
+    "compress_config",
+    "config",
+    "device",
+    "errors",
+    "launching",
+    "planning",
+    "presets",
+    "task_config",
+    "text",
+)
 """What does without TensorFlow."""
 
 

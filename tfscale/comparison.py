@@ -205,8 +205,18 @@ def _with_budget(
     )  # fmt: skip
 
 
-HEAD = ("model", "parameters", "perplexity", "bits/byte", "unknown %", "trained tokens", "training tokens/s", "minutes",
-        "int8 MB", "device tokens/s")  # fmt: skip
+HEAD = (
+    "model",
+    "parameters",
+    "perplexity",
+    "bits/byte",
+    "unknown %",
+    "trained tokens",
+    "training tokens/s",
+    "minutes",
+    "int8 MB",
+    "device tokens/s",
+)
 
 
 def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:

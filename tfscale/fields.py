@@ -13,8 +13,15 @@ from typing import Any, TypeVar
 from tfscale.errors import DataError, TfscaleError
 
 T = TypeVar("T")
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null", dict: "a "
-          "mapping", list: "a list"}  # fmt: skip
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+    dict: "a mapping",
+    list: "a list",
+}
 
 
 def from_fields(kind: type[T], content: Any, where: str, error: type[TfscaleError] = DataError) -> T:
@@ -101,7 +108,7 @@ def _fits(hint: Any, value: Any) -> bool:
 
 
 def _made(hint: Any, value: Any, error: type[TfscaleError]) -> Any:
-    """The value with dataclasses in the place of their mappings; it has been checked."""
+    """Returns the checked value, with dataclasses made of their mappings."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)

@@ -16,8 +16,12 @@ def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -
         to_json({"loss": float("nan")})  # '{"loss": null}'
     """
     options: dict[str, Any] = {
-        "indent": indent, "sort_keys": sort_keys, "ensure_ascii": False, "allow_nan": False, "default": _plain,
-    }  # fmt: skip
+        "indent": indent,
+        "sort_keys": sort_keys,
+        "ensure_ascii": False,
+        "allow_nan": False,
+        "default": _plain,
+    }
     try:
         return json.dumps(value, **options)
     except ValueError:  # Python's word for a number that is not finite.

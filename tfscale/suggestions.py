@@ -21,14 +21,21 @@ OTHER_WORDS = {
 }
 """Option -> what other tools call it."""
 NO_OPTION = {
-    "optimizer": ("weight_decay", "AdamW is the optimizer: its options are {learning_rate}, {weight_decay}, {beta_1} "
-                  "and {beta_2} (from Python, LanguageModel.compile takes any of Keras's)"),
+    "optimizer": (
+        "weight_decay",
+        "AdamW is the optimizer: its options are {learning_rate}, {weight_decay}, {beta_1} "
+        "and {beta_2} (from Python, LanguageModel.compile takes any of Keras's)",
+    ),
     "epochs": ("steps", "training is counted in optimizer steps: {steps}; the log says how many make a pass"),
-    "device": ("strategy", "{strategy} says where to train, and the environment variable CUDA_VISIBLE_DEVICES which "
-               "GPUs there are"),
-    "gpus": ("strategy", "{strategy} says where to train, and the environment variable CUDA_VISIBLE_DEVICES which "
-             "GPUs there are"),
-}  # fmt: skip
+    "device": (
+        "strategy",
+        "{strategy} says where to train, and the environment variable CUDA_VISIBLE_DEVICES which GPUs there are",
+    ),
+    "gpus": (
+        "strategy",
+        "{strategy} says where to train, and the environment variable CUDA_VISIBLE_DEVICES which GPUs there are",
+    ),
+}
 """Another tool's option that has no counterpart -> an option that tells such a command, and what to say there."""
 
 

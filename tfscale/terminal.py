@@ -40,7 +40,7 @@ def plain(text: str) -> Any:
 def print(*values: Any, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
     """Prints as Python's `print` does; control characters are shown where the stream is a terminal.
 
-    Modules that print for a person import it in the place of Python's own.
+    Modules that print for a person import it instead of Python's own.
     """
     stream = sys.stdout if file is None else file
     builtins.print(shown_on(sep.join(map(str, values)), stream), end=end, file=stream, flush=flush)

@@ -8,9 +8,21 @@ from tfscale.errors import TfscaleError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (
-    *NO_SPACE, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
-    errno.ENAMETOOLONG, errno.EIO, errno.ENOTEMPTY, errno.EBUSY, errno.ENXIO, errno.ENODEV,
-)  # fmt: skip
+    *NO_SPACE,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+    errno.ENOTEMPTY,
+    errno.EBUSY,
+    errno.ENXIO,
+    errno.ENODEV,
+)
 """Inside of a block that writes, anything else is a mistake of the program, whose traceback is needed."""
 
 

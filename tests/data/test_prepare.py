@@ -282,9 +282,12 @@ def test_a_single_document_is_cut_into_contiguous_splits(tmp_path, capsys):
     assert manifest.counts["cut_for_splits"] == 2
     (tmp_path / "own.txt").write_text("held out")
     own = run(
-        str(tmp_path / "book.txt"), tmp_path / "data", documents="file", test_fraction=0.25,
+        str(tmp_path / "book.txt"),
+        tmp_path / "data",
+        documents="file",
+        test_fraction=0.25,
         validation_text=[str(tmp_path / "own.txt")],
-    )  # fmt: skip
+    )
     assert documents_of(tmp_path / "data", "test") == ["".join(lines[675:])]
     assert documents_of(tmp_path / "data", "validation") == ["held out"]
     assert own.splits["train"].utf8_bytes == 675 * 20
@@ -313,9 +316,14 @@ def test_unknown_tokens_and_what_they_lose_are_counted(tmp_path, capsys):
     (tmp_path / "train.txt").write_text("the cat the cat the dog\n")
     (tmp_path / "dev.txt").write_text("the ox\nthe  cat")
     config = PrepareConfig(
-        text=[str(tmp_path / "train.txt")], validation_text=[str(tmp_path / "dev.txt")], test_fraction=0,
-        documents="line", tokenizer="word", vocabulary_size=5, output=str(tmp_path / "data"),
-    )  # fmt: skip
+        text=[str(tmp_path / "train.txt")],
+        validation_text=[str(tmp_path / "dev.txt")],
+        test_fraction=0,
+        documents="line",
+        tokenizer="word",
+        vocabulary_size=5,
+        output=str(tmp_path / "data"),
+    )
     manifest = prepare(config)
     assert "note: 16.7 % of the validation tokens are unknown" in capsys.readouterr().err
     # Two words and the end token in each line; the words "the" and "cat" are known.

@@ -25,12 +25,16 @@ def data_of(folder, tokenizer, text):
         (folder / name).write_text(text)
     prepare(
         PrepareConfig(
-            text=[str(folder / "text.txt")], documents="line", tokenizer_from=str(folder / "tokenizer"),
-            validation_text=[str(folder / "same.txt")], validation_fraction=0, test_fraction=0,
+            text=[str(folder / "text.txt")],
+            documents="line",
+            tokenizer_from=str(folder / "tokenizer"),
+            validation_text=[str(folder / "same.txt")],
+            validation_fraction=0,
+            test_fraction=0,
             output=str(folder / "data"),
         ),
         progress=False,
-    )  # fmt: skip
+    )
     return str(folder / "data")
 
 
@@ -71,11 +75,14 @@ def test_windows_and_streams_begin_documents_with_the_start_token(data):
     inputs, targets, _ = text_windows(stream, 8, END, START)
     assert (spelled(inputs), spelled(targets)) == (["^abc^def", "^ghijk^^"], ["abc|def|", "ghijk|||"])
 
-    found = [[spelled(part) for part in batch] for batch in
-             stream_dataset(data, sequence_length=3, global_batch_size=2).take(2)]  # fmt: skip
+    found = [
+        [spelled(part) for part in batch]
+        for batch in stream_dataset(data, sequence_length=3, global_batch_size=2).take(2)
+    ]
     assert found == [[["^ab", "^gh"], ["abc", "ghi"]], [["c^d", "ijk"], ["|de", "jk|"]]] or found == [
-        [["^ab", "f^g"], ["abc", "|gh"]], [["c^d", "hij"], ["|de", "ijk"]],
-    ]  # fmt: skip
+        [["^ab", "f^g"], ["abc", "|gh"]],
+        [["c^d", "hij"], ["|de", "ijk"]],
+    ]
     [(inputs, targets, weights)] = evaluation_streams(stream, sequence_length=16, end_id=END, start_id=START)
     assert spelled(inputs[:, :14]) == ["^abc^def^ghijk"] and spelled(targets[:, :14]) == ["abc|def|ghijk|"]
     assert weights.numpy().sum() == 14

@@ -296,8 +296,16 @@ def test_a_stream_that_was_overtaken_raises(exported):
     assert "".join(pieces + list(second)) == right[1]
 
 
-@pytest.mark.parametrize("other", [lambda m: m.generate("im", 3), lambda m: m.score("im"), lambda m: m.suggest("im"),
-                                   lambda m: m.decoder(), lambda m: m.benchmark(2, 1, 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda m: m.generate("im", 3),
+        lambda m: m.score("im"),
+        lambda m: m.suggest("im"),
+        lambda m: m.decoder(),
+        lambda m: m.benchmark(2, 1, 2),
+    ],
+)
 def test_every_call_overtakes_a_stream_and_a_decoder(exported, other):
     model = load(exported.directory)
     pieces = model.stream("def", 9)

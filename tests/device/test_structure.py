@@ -39,9 +39,10 @@ def operator(model, name):
 def constant(model):
     """A tensor of two dimensions with values in the file."""
     return next(
-        tensor for tensor in model.subgraphs[0].tensors
+        tensor
+        for tensor in model.subgraphs[0].tensors
         if model.buffers[tensor.buffer].data is not None and tensor.shape is not None and len(tensor.shape) == 2
-    )  # fmt: skip
+    )
 
 
 def a_buffer_that_is_not_there(model):
@@ -51,8 +52,11 @@ def a_buffer_that_is_not_there(model):
 
 def another_tensors_buffer(model):
     tensors = model.subgraphs[0].tensors
-    sizes = {tensor.buffer: len(model.buffers[tensor.buffer].data) for tensor in tensors
-             if model.buffers[tensor.buffer].data is not None}  # fmt: skip
+    sizes = {
+        tensor.buffer: len(model.buffers[tensor.buffer].data)
+        for tensor in tensors
+        if model.buffers[tensor.buffer].data is not None
+    }
     tensor = constant(model)
     tensor.buffer = next(buffer for buffer, size in sizes.items() if size != sizes[tensor.buffer])
     return "takes .* bytes, and its buffer has "
@@ -166,13 +170,28 @@ def a_graph_without_outputs(model):
 
 
 CHANGES = (
-    a_buffer_that_is_not_there, another_tensors_buffer, a_larger_shape, a_negative_shape, an_endless_shape,
-    a_type_that_is_not_there, text_as_a_constant, scales_of_another_shape, an_input_that_is_not_there,
-    an_input_left_out, no_outputs, another_operation, an_operation_that_is_not_there, a_result_of_another_type,
-    fewer_parts_than_outputs, a_split_without_options, options_of_another_operation,
-    a_graphs_output_that_is_not_there, a_signature_of_another_graph, a_signatures_tensor_that_is_not_there,
+    a_buffer_that_is_not_there,
+    another_tensors_buffer,
+    a_larger_shape,
+    a_negative_shape,
+    an_endless_shape,
+    a_type_that_is_not_there,
+    text_as_a_constant,
+    scales_of_another_shape,
+    an_input_that_is_not_there,
+    an_input_left_out,
+    no_outputs,
+    another_operation,
+    an_operation_that_is_not_there,
+    a_result_of_another_type,
+    fewer_parts_than_outputs,
+    a_split_without_options,
+    options_of_another_operation,
+    a_graphs_output_that_is_not_there,
+    a_signature_of_another_graph,
+    a_signatures_tensor_that_is_not_there,
     a_graph_without_outputs,
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("change", CHANGES)

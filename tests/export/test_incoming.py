@@ -77,10 +77,13 @@ def test_what_the_converter_folds_is_not_missing(name, tmp_path):
 @pytest.mark.parametrize("cached", [True, False])
 def test_models_in_mixed_precision_are_written_in_float32(policy, cached, tmp_path):
     embedding = keras_hub.layers.TokenAndPositionEmbedding(V, T, 16, dtype=policy)
-    network = larger(model(
-        embedding, keras_hub.layers.TransformerDecoder(16, 2, dtype=policy),
-        outputs=lambda x: LAYERS.Dense(V, dtype=policy)(x),
-    ))  # fmt: skip
+    network = larger(
+        model(
+            embedding,
+            keras_hub.layers.TransformerDecoder(16, 2, dtype=policy),
+            outputs=lambda x: LAYERS.Dense(V, dtype=policy)(x),
+        )
+    )
     plain = model(keras_hub.layers.TokenAndPositionEmbedding(V, T, 16), keras_hub.layers.TransformerDecoder(16, 2))
     plain.set_weights(network.get_weights())
     assert export(network, tmp_path, cached=cached)["decodes"] == cached
@@ -95,9 +98,12 @@ def test_models_in_mixed_precision_are_written_in_float32(policy, cached, tmp_pa
 # keras-hub's own layer drops the mask of its positions and says so.
 @pytest.mark.filterwarnings("ignore:.*does not support masking")
 def test_padding_masks_of_the_tutorial_decode(tmp_path):
-    network = larger(model(
-        keras_hub.layers.TokenAndPositionEmbedding(V, T, 16, mask_zero=True), keras_hub.layers.TransformerDecoder(16, 2)
-    ))  # fmt: skip
+    network = larger(
+        model(
+            keras_hub.layers.TokenAndPositionEmbedding(V, T, 16, mask_zero=True),
+            keras_hub.layers.TransformerDecoder(16, 2),
+        )
+    )
     assert export(network, tmp_path)["decodes"]
     decoder = tfscale.device.load(str(tmp_path / "x")).decoder()
     expected = np.asarray(network(np.array([IDS[:T]])))[0]
@@ -164,14 +170,22 @@ def mistaken(kind):
         "inputs": several_inputs,
         "last token": lambda: model(embedding, rnn),
         "label": lambda: model(embedding, rnn, outputs=lambda x: LAYERS.Dense(1, "sigmoid")(x)),
-        "strings": lambda: keras.Sequential([
-            keras.Input((1,), dtype="string"), LAYERS.TextVectorization(vocabulary=["a", "b"]), embedding,
-            LAYERS.Dense(V),
-        ]),
-        "stateful": lambda: keras.Sequential([
-            keras.Input(batch_shape=(1, T), dtype="int32"), embedding,
-            LAYERS.GRU(16, return_sequences=True, stateful=True), LAYERS.Dense(V),
-        ]),
+        "strings": lambda: keras.Sequential(
+            [
+                keras.Input((1,), dtype="string"),
+                LAYERS.TextVectorization(vocabulary=["a", "b"]),
+                embedding,
+                LAYERS.Dense(V),
+            ]
+        ),
+        "stateful": lambda: keras.Sequential(
+            [
+                keras.Input(batch_shape=(1, T), dtype="int32"),
+                embedding,
+                LAYERS.GRU(16, return_sequences=True, stateful=True),
+                LAYERS.Dense(V),
+            ]
+        ),
         "variable": OwnVariable,
         "length": lambda: model(embedding, sequence, length=5),
         "few ids": lambda: model(LAYERS.Embedding(100, 16)),
@@ -180,19 +194,27 @@ def mistaken(kind):
         "both sides": lambda: larger(model(embedding, LAYERS.Bidirectional(sequence))),
         "keras int8": quantized_by_keras,
         "bfloat16": lambda: model(LAYERS.Embedding(V, 16, dtype="bfloat16")),
-    }[kind]()  # fmt: skip
+    }[kind]()
 
 
 MISTAKES = {
-    "two outputs": "gives 2 outputs", "states": "gives 3 outputs", "dictionary": "gives a dict of logits",
-    "inputs": "has 2 inputs", "last token": "return_sequences=True", "label": "return_sequences=True",
-    "strings": "takes a model of ids", "stateful": "is stateful, and a file that scores starts each window from nothing",
-    "variable": "not a weight of a Keras layer", "length": "reads windows of 5 tokens",
+    "two outputs": "gives 2 outputs",
+    "states": "gives 3 outputs",
+    "dictionary": "gives a dict of logits",
+    "inputs": "has 2 inputs",
+    "last token": "return_sequences=True",
+    "label": "return_sequences=True",
+    "strings": "takes a model of ids",
+    "stateful": "is stateful, and a file that scores starts each window from nothing",
+    "variable": "not a weight of a Keras layer",
+    "length": "reads windows of 5 tokens",
     "few ids": "the end token is 256, and model .* knows ids from 0 to 99",
-    "few logits": "the end token is 256, and model .* knows ids from 0 to 99", "softmax": "gives probabilities",
-    "both sides": "sees the future", "keras int8": "was quantized by Keras .* give the float model",
+    "few logits": "the end token is 256, and model .* knows ids from 0 to 99",
+    "softmax": "gives probabilities",
+    "both sides": "sees the future",
+    "keras int8": "was quantized by Keras .* give the float model",
     "bfloat16": "weights of layer 'embedding.*' are bfloat16",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", MISTAKES)

@@ -200,10 +200,14 @@ def test_mistakes(tmp_path, text):
         with pytest.raises(ConfigError, match=f"tokenizer must be one of tfscale, .* a {type(wrong).__name__}"):
             export_keras(network, sequence_length=T, tokenizer=wrong, **common)
     for wrong, found in (
-        ([], "; received 0"), ([3, V], f" to {V - 1}; received 2 from 3 to {V}"), ([-1], "; received 1 from -1 to -1"),
-        (words, ", and is a text; give tokenizer.encode"), (np.ones((2, T), int), r"received an array of shape \(2, 12\)"),
-        ([1.5], "; received float64 of shape"), ([[1], [2, 3]], "a list of unequal parts"),
-    ):  # fmt: skip
+        ([], "; received 0"),
+        ([3, V], f" to {V - 1}; received 2 from 3 to {V}"),
+        ([-1], "; received 1 from -1 to -1"),
+        (words, ", and is a text; give tokenizer.encode"),
+        (np.ones((2, T), int), r"received an array of shape \(2, 12\)"),
+        ([1.5], "; received float64 of shape"),
+        ([[1], [2, 3]], "a list of unequal parts"),
+    ):
         with pytest.raises(DataError, match=f"held_out must be one or more ids from 0.*{found}"):
             export_keras(network, sequence_length=T, tokenizer=tokenizer, **common | {"held_out": wrong})
     with pytest.raises(ConfigError, match="give a tokenizer, or the end_id"):
@@ -217,9 +221,7 @@ def test_mistakes(tmp_path, text):
     rows = [begun.logits([7])[0], begun.logits([7, stream[0]])[1]]
     expected = sum(float(token_nll(row, np.array(token))) for row, token in zip(rows, stream[:2], strict=True))
     assert begun.score(stream[:2]).nll == pytest.approx(expected, rel=1e-6)
-    assert begun.score([256, 3]).nll == pytest.approx(float(
-        token_nll(begun.logits([7, 7]), np.array([256, 3])).sum()
-    ))  # fmt: skip
+    assert begun.score([256, 3]).nll == pytest.approx(float(token_nll(begun.logits([7, 7]), np.array([256, 3])).sum()))
     with pytest.raises(ConfigError, match="has no tokenizer beside it; give ids"):
         model.score("text")
     with pytest.raises(ConfigError, match="scores texts and does not write them"):

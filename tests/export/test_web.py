@@ -70,8 +70,13 @@ def test_what_the_page_knows_of_a_tokenizer():
     assert found["kind"] == "bpe" and len(found["pieces"]) == len(found["scores"]) == tokenizer.vocabulary_size
     assert [tokenizer.token_bytes(id, None) for id in found["byte_ids"]] == [bytes((byte,)) for byte in range(256)]
     assert web.vocabulary(train_tokenizer("byte", [], 257)) == {
-        "kind": "byte", "end_id": 256, "unknown_id": None, "start_id": 256, "prompt_start": [256], "stop_ids": [256],
-    }  # fmt: skip
+        "kind": "byte",
+        "end_id": 256,
+        "unknown_id": None,
+        "start_id": 256,
+        "prompt_start": [256],
+        "stop_ids": [256],
+    }
 
 
 @pytest.mark.web
@@ -79,9 +84,14 @@ def test_the_page_cuts_a_prompt_as_python_does(tmp_path):
     """With a start token, a space before the first word, control pieces and pieces that a user defined; by node."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(TEXT.splitlines()), model_writer=model, model_type="bpe", vocab_size=320,
-        byte_fallback=True, user_defined_symbols=["<table>", "<end_of_turn>", "\u2581\u2581"], minloglevel=2,
-    )  # fmt: skip
+        sentence_iterator=iter(TEXT.splitlines()),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=320,
+        byte_fallback=True,
+        user_defined_symbols=["<table>", "<end_of_turn>", "\u2581\u2581"],
+        minloglevel=2,
+    )
     tokenizer = SentencePieceTokenizer(keeping_text(model.getvalue()))
     stop = tokenizer.special_tokens["<end_of_turn>"]
     tokenizer = tokenizer.with_special(SpecialTokens(start_id=1, stop_ids=(stop,), leading_space=True))

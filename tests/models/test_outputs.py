@@ -51,22 +51,34 @@ def own(config):
     "make,expected",
     [
         (lambda: sequential(layers.Dense(V)), Vocabulary(V, V)),
-        (lambda: sequential(layers.LSTM(4, return_sequences=True, stateful=False), layers.Dense(20)), Vocabulary(V, 20)),
-        (lambda: sequential(layers.SimpleRNN(8, return_sequences=True), layers.Dense(V), mask_zero=True), Vocabulary(V, V)),
+        (
+            lambda: sequential(layers.LSTM(4, return_sequences=True, stateful=False), layers.Dense(20)),
+            Vocabulary(V, 20),
+        ),
+        (
+            lambda: sequential(layers.SimpleRNN(8, return_sequences=True), layers.Dense(V), mask_zero=True),
+            Vocabulary(V, V),
+        ),
         (lambda: sequential(layers.Conv1D(8, 3, padding="causal"), layers.Dense(V)), Vocabulary(V, V)),
         (lambda: sequential(layers.Dense(V), layers.Activation("log_softmax")), Vocabulary(V, V)),
         (lambda: sequential(layers.Dense(V), layers.Dense(V, "tanh")), Vocabulary(V, V)),
-        (lambda: keras.Sequential([layers.Embedding(V, 8), layers.GRU(4, return_sequences=True), layers.Dense(V)]),
-         Vocabulary(V, V)),
+        (
+            lambda: keras.Sequential([layers.Embedding(V, 8), layers.GRU(4, return_sequences=True), layers.Dense(V)]),
+            Vocabulary(V, V),
+        ),
         (positions_and_tokens, Vocabulary(V + 1, V)),
-        (own(TransformerConfig(vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2)),
-         Vocabulary(V, V)),
+        (
+            own(TransformerConfig(vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2)),
+            Vocabulary(V, V),
+        ),
         (own(LSTMConfig(vocabulary_size=V, sequence_length=T, embedding_dim=4, hidden_dim=4)), Vocabulary(V, V)),
         (own(BiLSTMConfig(vocabulary_size=V, sequence_length=T, embedding_dim=4, hidden_dim=4)), Vocabulary(V, V)),
-        (own(BERTConfig(vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2)),
-         Vocabulary(V + 1, V)),
+        (
+            own(BERTConfig(vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2)),
+            Vocabulary(V + 1, V),
+        ),
     ],
-)  # fmt: skip
+)
 def test_networks_that_give_logits_pass(make, expected):
     network = make()
     assert check_logits(network, probe_ids(network)) == expected
@@ -120,18 +132,22 @@ def noncausal_attention():
         (lambda: sequential(layers.Dense(V, "sigmoid")), "ends in sigmoid"),
         (softmax_at_the_end, r"gives rows that lie in 0..1 and sum to 1: it gives probabilities"),
         (diverged, "ends in softmax"),
-        (lambda: sequential(layers.GRU(4), layers.Dense(V)),
-         r"gives \(2, 16\) for ids \(2, 4\); return_sequences=True"),
+        (
+            lambda: sequential(layers.GRU(4), layers.Dense(V)),
+            r"gives \(2, 16\) for ids \(2, 4\); return_sequences=True",
+        ),
         (lambda: sequential(layers.Conv1D(4, 3), layers.Dense(V)), r"gives \(2, 2, 16\) for ids \(2, 4\)"),
         (with_outputs(lambda x: {"logits": x, "more": x}), "gives a dict of logits, more"),
         (with_outputs(lambda x: [x, x]), "gives 2 outputs"),
         (two_inputs, r"has 2 inputs \(a, b\)"),
-        (lambda: sequential(layers.Bidirectional(layers.LSTM(4, return_sequences=True)), layers.Dense(V)),
-         "sees the future: its first 2 logits change with later tokens"),
+        (
+            lambda: sequential(layers.Bidirectional(layers.LSTM(4, return_sequences=True)), layers.Dense(V)),
+            "sees the future: its first 2 logits change with later tokens",
+        ),
         (lambda: sequential(layers.Conv1D(8, 3, padding="same"), layers.Dense(V)), "sees the future"),
         (noncausal_attention, "sees the future"),
     ],
-)  # fmt: skip
+)
 def test_networks_that_give_something_else_are_refused(make, message):
     network = make()
     for _ in range(2):  # A refusal is not forgotten.

@@ -423,8 +423,12 @@ def test_an_array_whose_head_is_no_head_is_refused(head):
 
 def test_all_that_numpy_saves_is_read_as_numpy_reads_it():
     file = io.BytesIO()
-    arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)),
-              "c": np.array(3), "d": np.zeros((0, 4), bool)}  # fmt: skip
+    arrays = {
+        "a": np.arange(6.0).reshape(2, 3),
+        "b": np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)),
+        "c": np.array(3),
+        "d": np.zeros((0, 4), bool),
+    }
     np.savez(file, **arrays)
     for name, value in read_npz(file).items():
         assert value.dtype == arrays[name].dtype
@@ -437,8 +441,10 @@ def test_a_full_disk_is_told_with_the_folder_that_is_full(tmp_path, monkeypatch)
 
     tokens = stream()
     monkeypatch.setattr("tfscale.ngram.count.append", full)
-    for beside, where in ((str(tmp_path / "run"), f"{tmp_path}; make room there, or give another --output"),
-                          ("", f"{tempfile.gettempdir()}; make room there, or name .* by the variable TMPDIR")):  # fmt: skip
+    for beside, where in (
+        (str(tmp_path / "run"), f"{tmp_path}; make room there, or give another --output"),
+        ("", f"{tempfile.gettempdir()}; make room there, or name .* by the variable TMPDIR"),
+    ):
         with pytest.raises(TfscaleError, match=f"no space left for temporary files in {where}"):
             with count_ngrams([tokens], order=2, vocabulary_size=9, end_id=END, beside=beside):
                 pass

@@ -35,9 +35,17 @@ def begun(tmp_path_factory):
 
 
 def options(folder, output, **changed):
-    given = {"task": "classify", "train": [str(folder / "train.jsonl")], "validation": [str(folder / "validation.jsonl")],
-             "output": str(folder / output), "epochs": 4, "patience": 4, "global_batch_size": 4, "strategy": "single",
-             "learning_rate": 3e-2}  # fmt: skip
+    given = {
+        "task": "classify",
+        "train": [str(folder / "train.jsonl")],
+        "validation": [str(folder / "validation.jsonl")],
+        "output": str(folder / output),
+        "epochs": 4,
+        "patience": 4,
+        "global_batch_size": 4,
+        "strategy": "single",
+        "learning_rate": 3e-2,
+    }
     return TaskConfig(**given | changed)
 
 

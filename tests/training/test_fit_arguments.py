@@ -32,11 +32,13 @@ def language_model(**options):
         ({"steps_per_execution": 10}, r"does not take steps_per_execution; give fit\(steps_per_call=...\)"),
         ({"jit_compile": True}, "does not take jit_compile; give xla=True or xla=False"),
         ({"run_eagerly": True}, "does not take run_eagerly; the step is always compiled"),
-        ({"loss": "mse", "metrics": ["accuracy"]},
-         "does not take loss, metrics; the loss is the next token's cross-entropy; the metrics are loss, perplexity"),
+        (
+            {"loss": "mse", "metrics": ["accuracy"]},
+            "does not take loss, metrics; the loss is the next token's cross-entropy; the metrics are loss, perplexity",
+        ),
         ({"nonsense": 1}, "^compile does not take nonsense$"),
     ],
-)  # fmt: skip
+)
 def test_compile_names_the_counterpart(options, message):
     with pytest.raises(ConfigError, match=message):
         language_model(**options)

@@ -228,15 +228,19 @@ def test_batches_of_several_lengths_are_padded_to_the_longest_where_their_number
 @pytest.mark.parametrize(
     "dataset,message",
     [
-        (lambda: rows_of(2, 3, 6, 4).padded_batch(2).filter(lambda *_: True),
-         "batch 2 has windows of 6 tokens, and the first one of 3; pad all to one length"),
-        (lambda: slices((X, Y)).batch(4).take(1).concatenate(slices((X, Y)).batch(8)),
-         "batch 2 has 8 rows, and the first one 4; give batches of one size"),
+        (
+            lambda: rows_of(2, 3, 6, 4).padded_batch(2).filter(lambda *_: True),
+            "batch 2 has windows of 6 tokens, and the first one of 3; pad all to one length",
+        ),
+        (
+            lambda: slices((X, Y)).batch(4).take(1).concatenate(slices((X, Y)).batch(8)),
+            "batch 2 has 8 rows, and the first one 4; give batches of one size",
+        ),
         (lambda: slices((X, Y)).batch(4).take(0), "the dataset is empty"),
         (lambda: rows_of(2, 3).ragged_batch(2), "the dataset's ids are ragged"),
         (lambda: slices((X, Y)), r"ids must be \(B, T\); the dataset gives \(6,\); has it been batched"),
     ],
-)  # fmt: skip
+)
 def test_batches_of_several_shapes_are_refused(dataset, message):
     with pytest.raises(DataError, match=message):
         language_model().fit(dataset(), verbose=0)
@@ -253,8 +257,10 @@ def test_a_generators_dataset_without_shapes_is_taken():
 
 
 def test_the_scale_of_the_weights_does_not_change_the_step():
-    gaps = [moved(language_model(clip_norm=0.0), X, Y, sample_weight=np.full(ROWS, scale), batch_size=ROWS)[0]
-            for scale in (1.0, 0.01, 0.0001)]  # fmt: skip
+    gaps = [
+        moved(language_model(clip_norm=0.0), X, Y, sample_weight=np.full(ROWS, scale), batch_size=ROWS)[0]
+        for scale in (1.0, 0.01, 0.0001)
+    ]
     assert gaps == pytest.approx([0.0017350] * 3, abs=1e-7)
 
 

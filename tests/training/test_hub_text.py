@@ -36,8 +36,14 @@ LENGTH = 32
 TURNS = ["<start_of_turn>", "<end_of_turn>"]
 HEADERS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 GROUPS = {"num_layers": 2, "hidden_dim": 32, "num_query_heads": 4, "num_key_value_heads": 2, "intermediate_dim": 48}
-START = {"gpt2": "<|endoftext|>", "llama": "<s>", "llama3": "<|begin_of_text|>", "mistral": "<s>", "qwen2": None,
-         "gemma": "<bos>"}  # fmt: skip
+START = {
+    "gpt2": "<|endoftext|>",
+    "llama": "<s>",
+    "llama3": "<|begin_of_text|>",
+    "mistral": "<s>",
+    "qwen2": None,
+    "gemma": "<bos>",
+}
 DIFFERS = ("llama", "llama3", "mistral", "gemma")
 """Models whose start token is not their end token."""
 
@@ -45,17 +51,26 @@ DIFFERS = ("llama", "llama3", "mistral", "gemma")
 def sentence_pieces(sample, **options):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sample), model_writer=model, vocab_size=420, byte_fallback=True, minloglevel=2,
-        num_threads=1, **options,
-    )  # fmt: skip
+        sentence_iterator=iter(sample),
+        model_writer=model,
+        vocab_size=420,
+        byte_fallback=True,
+        minloglevel=2,
+        num_threads=1,
+        **options,
+    )
     return model.getvalue()
 
 
 @pytest.fixture(scope="module")
 def their_tokenizers():
     """Small ones with the special tokens of each model."""
-    sample = [line for file in builtin_corpus("python-stdlib") if file.name == "textwrap.py"
-              for line in file.text().splitlines()]  # fmt: skip
+    sample = [
+        line
+        for file in builtin_corpus("python-stdlib")
+        if file.name == "textwrap.py"
+        for line in file.text().splitlines()
+    ]
     library = tokenizers.Tokenizer(tokenizers.models.BPE())
     library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
@@ -67,10 +82,21 @@ def their_tokenizers():
     headers = {text: len(vocabulary) + number for number, text in enumerate(HEADERS)}
     llama = sentence_pieces(sample, model_type="bpe", normalization_rule_name="identity")
     gemma = sentence_pieces(
-        sample, model_type="bpe", normalization_rule_name="identity", add_dummy_prefix=False, pad_id=0, eos_id=1,
-        bos_id=2, unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>", unk_piece="<unk>",
-        remove_extra_whitespaces=False, user_defined_symbols=[*TURNS, "<table>", "\u2581\u2581"],
-    )  # fmt: skip
+        sample,
+        model_type="bpe",
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        pad_piece="<pad>",
+        eos_piece="<eos>",
+        bos_piece="<bos>",
+        unk_piece="<unk>",
+        remove_extra_whitespaces=False,
+        user_defined_symbols=[*TURNS, "<table>", "\u2581\u2581"],
+    )
     hub = keras_hub.models
     return {
         "gpt2": hub.GPT2Tokenizer(vocabulary | end, merges),
@@ -164,8 +190,10 @@ def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
     for path, text in zip(texts, ("return a line", "wrap the text"), strict=True):
         path.write_text(text)
         parts.append(tokenizer.encode(text))
-    read, told = ([id for ids in parts for id in (tokenizer.start_id, *ids)],
-                  [id for ids in parts for id in (*ids, tokenizer.end_id)])  # fmt: skip
+    read, told = (
+        [id for ids in parts for id in (tokenizer.start_id, *ids)],
+        [id for ids in parts for id in (*ids, tokenizer.end_id)],
+    )
     hidden = model.backbone({"token_ids": np.array([read]), "padding_mask": np.ones((1, len(read)), int)})
     logits = np.asarray(model.backbone.token_embedding(hidden, reverse=True))[0]
     nll = float(token_nll(logits, np.array(told)).mean())

@@ -393,9 +393,15 @@ def test_bad_input_is_refused_before_the_first_step(data, tmp_path):
 )
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(data, tmp_path, precision, steps, message):
     config = dataclasses.replace(
-        TRAIN, learning_rate=1e38, warmup_steps=0, schedule="constant", clip_norm=0.0, steps=steps, precision=precision,
+        TRAIN,
+        learning_rate=1e38,
+        warmup_steps=0,
+        schedule="constant",
+        clip_norm=0.0,
+        steps=steps,
+        precision=precision,
         validate_every=30,
-    )  # fmt: skip
+    )
     with pytest.raises(TrainingError, match=message):
         train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
 

@@ -18,9 +18,7 @@ from tfscale.training.strategy import strategy
 VOCABULARY, ROWS, LENGTH, WINDOWS = 16, 8, 6, 3
 STREAMS = np.random.default_rng(0).integers(0, VOCABULARY, (ROWS, WINDOWS * LENGTH + 1)).astype("int32")
 # Row b of a batch goes on where row b of the one before stopped, as a stateful network needs it.
-X, Y = (
-    np.concatenate([STREAMS[:, first + LENGTH * w :][:, :LENGTH] for w in range(WINDOWS)]) for first in (0, 1)
-)  # fmt: skip
+X, Y = (np.concatenate([STREAMS[:, first + LENGTH * w :][:, :LENGTH] for w in range(WINDOWS)]) for first in (0, 1))
 STATEFUL = LSTMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=4, hidden_dim=4, stateful=True)
 DECAY = {"initial_sparsity": 0.0, "final_sparsity": 0.5, "begin_step": 2, "end_step": 10, "frequency": 4}
 OPTIONS = {
@@ -136,9 +134,15 @@ def test_backup_and_restore_goes_on_exactly(unbroken, tmp_path, kind, save_freq,
         fit(model, kind=kind, callbacks=[backup(), Stop(step)], validation_data=(X, Y))
     model = make(kind)
     result = model.fit(
-        X, Y, batch_size=ROWS, epochs=4, verbose=0, shuffle=kind != "stateful", callbacks=[backup()],
+        X,
+        Y,
+        batch_size=ROWS,
+        epochs=4,
+        verbose=0,
+        shuffle=kind != "stateful",
+        callbacks=[backup()],
         validation_data=(X, Y),
-    )  # fmt: skip
+    )
     assert result.epoch == epochs
     assert_same(everything(model), expected)
     for name in ("loss", "val_loss"):

@@ -45,8 +45,9 @@ def test_auto_takes_what_there_is(without_xla):
 
 def test_fit_and_evaluate_need_no_xla(without_xla):
     ids = np.random.default_rng(0).integers(0, 11, (8, 5)).astype("int32")
-    model = LanguageModel(build_network(TransformerConfig(vocabulary_size=11, sequence_length=4, hidden_dim=4,
-                                                          num_layers=1, num_heads=2)))  # fmt: skip
+    model = LanguageModel(
+        build_network(TransformerConfig(vocabulary_size=11, sequence_length=4, hidden_dim=4, num_layers=1, num_heads=2))
+    )
     model.compile("sgd")
     history = model.fit(ids[:, :-1], ids[:, 1:], batch_size=8, verbose=0)
     assert history.history["loss"][0] == pytest.approx(np.log(11), abs=0.2)

@@ -54,10 +54,14 @@ def _export(options: Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Prints the checks of the parity report, and where the file is, its size, and what it cost in perplexity."""
     rows = [
-        [check["name"], number(check["value"]), number(check["limit"]),
-         "measured" if check["limit"] is None else number(check["passed"])]
+        [
+            check["name"],
+            number(check["value"]),
+            number(check["limit"]),
+            "measured" if check["limit"] is None else number(check["passed"]),
+        ]
         for check in result["checks"]
-    ]  # fmt: skip
+    ]
     print_table(["check", "value", "limit", "passed"], rows)
     sizes = result["sizes"]
     _, size = with_unit("file_bytes", sizes.get("bundle_bytes", sizes["file_bytes"]))

@@ -45,8 +45,11 @@ def run(options: Namespace) -> dict[str, Any]:
     }
     cleaning = manifest.cleaner.steps
     return {
-        "output": config.output, "vocabulary_size": manifest.vocabulary_size, "cleaning": cleaning, "splits": splits,
-    }  # fmt: skip
+        "output": config.output,
+        "vocabulary_size": manifest.vocabulary_size,
+        "cleaning": cleaning,
+        "splits": splits,
+    }
 
 
 def show(result: dict[str, Any]) -> None:

@@ -130,9 +130,12 @@ class Pruner:
     def get_config(self) -> dict[str, Any]:
         """Returns what a Keras file keeps of the pruner."""
         return {
-            "schedule": self.schedule.get_config(), "places": self.places, "block_size": list(self.block_size),
-            "block_pooling": self.block_pooling, "m_by_n": self.m_by_n and list(self.m_by_n),
-        }  # fmt: skip
+            "schedule": self.schedule.get_config(),
+            "places": self.places,
+            "block_size": list(self.block_size),
+            "block_pooling": self.block_pooling,
+            "m_by_n": self.m_by_n and list(self.m_by_n),
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Pruner":
@@ -140,9 +143,12 @@ class Pruner:
         schedule = SCHEDULES[config["schedule"]["class_name"]](**config["schedule"]["config"])
         m_by_n = config["m_by_n"]
         pruner = cls(
-            schedule, lambda layer, weight: False, tuple(config["block_size"]), config["block_pooling"],
+            schedule,
+            lambda layer, weight: False,
+            tuple(config["block_size"]),
+            config["block_pooling"],
             m_by_n and tuple(m_by_n),
-        )  # fmt: skip
+        )
         pruner.places = config["places"]
         return pruner
 

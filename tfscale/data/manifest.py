@@ -114,8 +114,11 @@ class Manifest:
                 f"{os.path.join(data_dir, 'tokenizer')} is not the tokenizer of these shards: its digest is "
                 f"{digest[:12]}, the manifest says {manifest.tokenizer_digest[:12]}; prepare the data again"
             )
-        facts = {"tokenizer_kind": tokenizer.kind, "vocabulary_size": tokenizer.vocabulary_size,
-                 "end_id": tokenizer.end_id}  # fmt: skip
+        facts = {
+            "tokenizer_kind": tokenizer.kind,
+            "vocabulary_size": tokenizer.vocabulary_size,
+            "end_id": tokenizer.end_id,
+        }
         for name, value in facts.items():
             if getattr(manifest, name) != value:
                 raise DataError(f"{path} says {name}={getattr(manifest, name)!r}, and its tokenizer {value!r}")

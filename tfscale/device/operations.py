@@ -30,23 +30,43 @@ _ARITY: dict[str, tuple[int, float, int]] = {
     **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), (2, 3, 1)),
     **dict.fromkeys(("ONE_HOT", "STRIDED_SLICE"), (4, 4, 1)),
     **dict.fromkeys(("CONCATENATION", "PACK"), (1, math.inf, 1)),
-    "RESHAPE": (1, 2, 1), "TOPK_V2": (2, 2, 2), "UNIDIRECTIONAL_SEQUENCE_LSTM": (20, 24, 1),
-}  # fmt: skip
+    "RESHAPE": (1, 2, 1),
+    "TOPK_V2": (2, 2, 2),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (20, 24, 1),
+}
 """Fewest and most inputs, and the number of outputs."""
 _INPUTS = {"SPLIT": 2, "SPLIT_V": 3, "UNPACK": 1}
 """Of operations with any number of outputs."""
 _SAME_TYPE: dict[str, tuple[int, ...] | None] = {
-    **dict.fromkeys(_UNARY, (0,)), **dict.fromkeys(_BINARY, (0, 1)), **dict.fromkeys(_REDUCING, (0,)),
-    **dict.fromkeys(_MOVING, (0,)), **dict.fromkeys(("SLICE", "STRIDED_SLICE", "RESHAPE", "PADV2", "UNPACK"), (0,)),
-    **dict.fromkeys(("CONCATENATION", "PACK"), None), "DYNAMIC_UPDATE_SLICE": (0, 1), "SELECT": (1, 2),
-    "SELECT_V2": (1, 2), "SPLIT": (1,), "SPLIT_V": (0,), "FILL": (1,), "FULLY_CONNECTED": (0,),
-}  # fmt: skip
+    **dict.fromkeys(_UNARY, (0,)),
+    **dict.fromkeys(_BINARY, (0, 1)),
+    **dict.fromkeys(_REDUCING, (0,)),
+    **dict.fromkeys(_MOVING, (0,)),
+    **dict.fromkeys(("SLICE", "STRIDED_SLICE", "RESHAPE", "PADV2", "UNPACK"), (0,)),
+    **dict.fromkeys(("CONCATENATION", "PACK"), None),
+    "DYNAMIC_UPDATE_SLICE": (0, 1),
+    "SELECT": (1, 2),
+    "SELECT_V2": (1, 2),
+    "SPLIT": (1,),
+    "SPLIT_V": (0,),
+    "FILL": (1,),
+    "FULLY_CONNECTED": (0,),
+}
 """Inputs whose type is that of every output; None is all of them."""
 _OPTIONAL_FROM = {
-    "FULLY_CONNECTED": 2, "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "CONV_3D": 2, "TRANSPOSE_CONV": 3,
-    "CONV_3D_TRANSPOSE": 3, "LSTM": 0, "UNIDIRECTIONAL_SEQUENCE_LSTM": 0, "BIDIRECTIONAL_SEQUENCE_LSTM": 0, "SVDF": 0,
-    "BIDIRECTIONAL_SEQUENCE_RNN": 0, "STABLEHLO_COMPOSITE": 0,
-}  # fmt: skip
+    "FULLY_CONNECTED": 2,
+    "CONV_2D": 2,
+    "DEPTHWISE_CONV_2D": 2,
+    "CONV_3D": 2,
+    "TRANSPOSE_CONV": 3,
+    "CONV_3D_TRANSPOSE": 3,
+    "LSTM": 0,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 0,
+    "BIDIRECTIONAL_SEQUENCE_LSTM": 0,
+    "SVDF": 0,
+    "BIDIRECTIONAL_SEQUENCE_RNN": 0,
+    "STABLEHLO_COMPOSITE": 0,
+}
 """Operations whose inputs may be left out (-1), and from which input on."""
 _COUNTED = {
     "SPLIT": ("SplitOptions", "NumSplits", "outputs"),

@@ -329,8 +329,9 @@ def check_digest(path: str, metadata: dict[str, Any]) -> None:
     if "sha256" not in metadata or (named != os.path.basename(path) and os.path.exists(described)):
         _LOGGER.warning(
             "%s cannot be checked for damage: no %s beside it has its SHA-256; keep the export folder together",
-            path, METADATA_FILE,
-        )  # fmt: skip
+            path,
+            METADATA_FILE,
+        )
         return
     if "sha256" in metadata and (digest := sha256_file(path)) != metadata["sha256"]:
         raise ExportError(

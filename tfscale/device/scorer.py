@@ -126,7 +126,7 @@ class ScoringModel:
     ) -> Score:
         """The likelihood of a text or of ids, in windows of T; as `tfscale.device.DeviceModel.score`."""
         if isinstance(text, str) and self.tokenizer is None:
-            raise ConfigError(f"{self.path} has no tokenizer beside it; give ids in the place of text")
+            raise ConfigError(f"{self.path} has no tokenizer beside it; give ids instead of text")
         stream, known = read_stream(self.tokenizer, text, utf8_bytes)
         if not stream:
             raise DataError("nothing to score: the text has 0 tokens; give 1 or more")

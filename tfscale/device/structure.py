@@ -22,10 +22,24 @@ _MOST_PARTS = 5_000_000
 """Tensors and operations that are looked at; one part that is named often makes a small file endless."""
 _TYPES = schema.TensorType
 _BITS = {
-    _TYPES.FLOAT32: 32, _TYPES.FLOAT16: 16, _TYPES.INT32: 32, _TYPES.UINT8: 8, _TYPES.INT64: 64, _TYPES.BOOL: 8,
-    _TYPES.INT16: 16, _TYPES.COMPLEX64: 64, _TYPES.INT8: 8, _TYPES.FLOAT64: 64, _TYPES.COMPLEX128: 128,
-    _TYPES.UINT64: 64, _TYPES.UINT32: 32, _TYPES.UINT16: 16, _TYPES.INT4: 4, _TYPES.BFLOAT16: 16, _TYPES.INT2: 2,
-}  # fmt: skip
+    _TYPES.FLOAT32: 32,
+    _TYPES.FLOAT16: 16,
+    _TYPES.INT32: 32,
+    _TYPES.UINT8: 8,
+    _TYPES.INT64: 64,
+    _TYPES.BOOL: 8,
+    _TYPES.INT16: 16,
+    _TYPES.COMPLEX64: 64,
+    _TYPES.INT8: 8,
+    _TYPES.FLOAT64: 64,
+    _TYPES.COMPLEX128: 128,
+    _TYPES.UINT64: 64,
+    _TYPES.UINT32: 32,
+    _TYPES.UINT16: 16,
+    _TYPES.INT4: 4,
+    _TYPES.BFLOAT16: 16,
+    _TYPES.INT2: 2,
+}
 """Of a value of each type; those of text and handles have no size of their own."""
 _SIZELESS = {_TYPES.STRING, _TYPES.RESOURCE, _TYPES.VARIANT}
 

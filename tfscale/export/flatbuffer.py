@@ -55,8 +55,9 @@ def unrounded_bytes(content: bytes) -> int:
     model = flatbuffer_utils.read_model_from_bytearray(content)
     tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
     rounded = {tensor.buffer for tensor in tensors if tensor.type == TensorType.INT8}
-    sizes = [0 if buffer.data is None or index in rounded else len(buffer.data)
-             for index, buffer in enumerate(model.buffers)]  # fmt: skip
+    sizes = [
+        0 if buffer.data is None or index in rounded else len(buffer.data) for index, buffer in enumerate(model.buffers)
+    ]
     return sum(size for size in sizes if size >= _OUTSIDE)
 
 

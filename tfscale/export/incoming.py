@@ -136,9 +136,10 @@ def check_model(network: keras.Model, sequence_length: int, end_id: int) -> Voca
 def in_float32(network: keras.Model) -> Iterator[None]:
     """Has the layers of a model in mixed precision compute in float32, as files do, for the block."""
     changed = [
-        (layer, layer.dtype_policy) for layer in network._flatten_layers()
+        (layer, layer.dtype_policy)
+        for layer in network._flatten_layers()
         if getattr(layer, "compute_dtype", None) in ("float16", "bfloat16")
-    ]  # fmt: skip
+    ]
     try:
         for layer, _ in changed:
             layer.dtype_policy = "float32"

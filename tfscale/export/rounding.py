@@ -57,9 +57,11 @@ def round_weights(content: bytes, quantize: Quantization) -> bytes:
     for block in BLOCKS:
         for operation, names in in_int4.items():
             worker.add_dynamic_config(
-                regex=f"^blocks{block}/{names}", operation_name=TFLOperationName(operation), num_bits=4,
+                regex=f"^blocks{block}/{names}",
+                operation_name=TFLOperationName(operation),
+                num_bits=4,
                 granularity=QuantGranularity(f"BLOCKWISE_{block}"),
-            )  # fmt: skip
+            )
     with np.errstate(invalid="ignore"):  # Blocks of zeros are divided by their scale of zero.
         result = worker.quantize(enable_progress_bar=False, enable_progress_report=False)
     # The quantizer warns of what is rounded already, so that this comes after it.
@@ -183,9 +185,10 @@ def mark_products(content: bytes) -> bytes:
                 if model.buffers[weight.buffer].data is not None:
                     weights.append((operator, weight))
         looked_up = {
-            weight.buffer for operator, weight in weights
+            weight.buffer
+            for operator, weight in weights
             if operation_name(model, operator.opcodeIndex) == "EMBEDDING_LOOKUP"
-        }  # fmt: skip
+        }
         for operator, weight in weights:
             block = block_of(int(weight.shape[-1]))
             if block:

@@ -108,9 +108,13 @@ def export_keras(
 
 
 def _export_decoder(
-    decoder: CachedModel, output: str, held_out: list[int], tokenizer: Tokenizer, end_id: int | None,
+    decoder: CachedModel,
+    output: str,
+    held_out: list[int],
+    tokenizer: Tokenizer,
+    end_id: int | None,
     quantize: Quantization,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     if end_id not in (None, tokenizer.end_id):
         raise ConfigError(
             f"end_id={end_id}, and the tokenizer's is {tokenizer.end_id}, with which a file that generates ends; "
@@ -126,9 +130,15 @@ def _export_decoder(
 
 
 def _export_scoring(
-    network: keras.Model, output: str, sequence_length: int, held_out: list[int], tokenizer: Tokenizer | None,
-    end_id: int | None, start_id: int | None, quantize: Quantization,
-) -> dict[str, Any]:  # fmt: skip
+    network: keras.Model,
+    output: str,
+    sequence_length: int,
+    held_out: list[int],
+    tokenizer: Tokenizer | None,
+    end_id: int | None,
+    start_id: int | None,
+    quantize: Quantization,
+) -> dict[str, Any]:
     if hasattr(network, "call_with_cache"):
         ids = keras.Input((None,), dtype="int32")
         network = keras.Model(ids, network({"token_ids": ids, "padding_mask": keras.ops.ones_like(ids)}))

@@ -230,8 +230,15 @@ class NGramModel:
         except ExportError:
             raise
         except (
-            OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, DataError,
-        ) as error:  # fmt: skip
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            DataError,
+        ) as error:
             raise ExportError(f"{path} is not an n-gram model, or is damaged ({reason(error)})") from error
         return cls(levels, size, found.end_id)
 

@@ -74,9 +74,13 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
     replicas = chosen.num_replicas_in_sync
     batch = math.ceil(config.global_batch_size / replicas) * replicas
     fitted = Task(
-        _balanced(arrays["train"], splits["train"], config), arrays["validation"], batch, config.epochs,
-        config.patience, config.seed,
-    )  # fmt: skip
+        _balanced(arrays["train"], splits["train"], config),
+        arrays["validation"],
+        batch,
+        config.epochs,
+        config.patience,
+        config.seed,
+    )
     total = fitted.steps * config.epochs
     began = time.perf_counter()
     with chosen.scope():
@@ -97,10 +101,14 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
         if done.interrupted:
             return {"task": config.task, "output": config.output, "interrupted": done.interrupted, "steps": done.steps}
         summary: dict[str, Any] = {
-            "task": config.task, "labels": labels, "examples": {name: len(rows) for name, rows in splits.items()},
-            "epochs": done.epochs, "parameters": network.count_params(), "trained_parameters": trained,
+            "task": config.task,
+            "labels": labels,
+            "examples": {name: len(rows) for name, rows in splits.items()},
+            "epochs": done.epochs,
+            "parameters": network.count_params(),
+            "trained_parameters": trained,
             "seconds": time.perf_counter() - began,
-        }  # fmt: skip
+        }
         if cut:
             summary |= {"architecture": kind, "cut": cut}
         found = TaskModel(config.output, network, encoder, config)
@@ -127,13 +135,16 @@ def _no_better(task: str, summary: dict[str, Any]) -> str:
 
 def _begun(config: TaskConfig, run: Run, arrays: dict[str, tuple[np.ndarray, ...]]) -> dict[str, Any]:
     """What the weights depend on: a state that was begun with anything else is of no use."""
-    examples = {f"{split}/{place}": part for split in ("train", "validation") for place, part in
-                enumerate(arrays[split])}  # fmt: skip
+    examples = {
+        f"{split}/{place}": part for split in ("train", "validation") for place, part in enumerate(arrays[split])
+    }
     options = {name: value for name, value in to_dict(config).items() if name not in ("output", *FILES)}
     return {
-        "options": options, "run": run.weights_digest, "examples": array_digest(examples),
+        "options": options,
+        "run": run.weights_digest,
+        "examples": array_digest(examples),
         "tfscale_version": __version__,
-    }  # fmt: skip
+    }
 
 
 def _scores(found: TaskModel, splits: dict[str, list[Example]]) -> dict[str, Any]:

@@ -91,10 +91,16 @@ def fit(model: LanguageModel, task: Task, folder: str, begun: dict[str, Any], no
                 epoch, into = divmod(keeper.step, task.steps)
                 # The rest of a pass that was stopped is a short epoch; those after it are whole again.
                 model.fit(
-                    batches(task.train, task.batch, task.seed).skip(keeper.step), verbose=0, validation_data=validation,
-                    initial_epoch=epoch, epochs=epoch + 1 if into else task.epochs, steps_per_epoch=task.steps - into,
-                    steps_per_call=STEPS_PER_CALL, callbacks=[keeper], checked=True,
-                )  # fmt: skip
+                    batches(task.train, task.batch, task.seed).skip(keeper.step),
+                    verbose=0,
+                    validation_data=validation,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1 if into else task.epochs,
+                    steps_per_epoch=task.steps - into,
+                    steps_per_call=STEPS_PER_CALL,
+                    callbacks=[keeper],
+                    checked=True,
+                )
         except _Stopped:
             return Fitted(keeper.epochs, keeper.step, request.signal)
     keeper.take_best()

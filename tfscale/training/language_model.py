@@ -214,9 +214,16 @@ class LanguageModel(keras.Model):
         check_same_weights(step, self._trained)
         vocabulary = None if checked else self._vocabulary
         data = FitData(
-            x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, steps_per_epoch=steps_per_epoch,
-            step=step, workers=workers, vocabulary=vocabulary,
-        )  # fmt: skip
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            steps_per_epoch=steps_per_epoch,
+            step=step,
+            workers=workers,
+            vocabulary=vocabulary,
+        )
         validation = None
         if validation_data is not None:
             validation = validation_batches(validation_data, batch_size, self.strategy, vocabulary)

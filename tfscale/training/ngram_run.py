@@ -68,9 +68,13 @@ def _train(
         else:
             blocks = token_blocks(data, manifest, "train")
             with count_ngrams(
-                blocks, order=config.order, vocabulary_size=size, end_id=manifest.end_id, progress=line.note,
+                blocks,
+                order=config.order,
+                vocabulary_size=size,
+                end_id=manifest.end_id,
+                progress=line.note,
                 beside=output,
-            ) as counts:  # fmt: skip
+            ) as counts:
                 model = estimate(
                     counts, vocabulary_size=size, end_id=manifest.end_id, min_counts=config.min_counts, beside=output
                 )

@@ -106,10 +106,13 @@ class RunRecorder(keras.callbacks.Callback):
             rate, waited = self.earlier.get("tokens_per_second", rate), self.earlier.get("input_wait_fraction", waited)
         spent = time.perf_counter() - self._began if self._began is not None else 0.0
         return {
-            "tokens": self.tokens, "best_loss": self.best_loss, "loss": self.last_logs.get("loss", math.nan),
-            "tokens_per_second": rate, "input_wait_fraction": waited,
+            "tokens": self.tokens,
+            "best_loss": self.best_loss,
+            "loss": self.last_logs.get("loss", math.nan),
+            "tokens_per_second": rate,
+            "input_wait_fraction": waited,
             "seconds": self.earlier.get("seconds", 0.0) + spent,
-        }  # fmt: skip
+        }
 
     @property
     def compiled_only(self) -> bool:
