@@ -101,9 +101,13 @@ def _export_cloze(run: "Run", config: ExportConfig, held_out: Sequence[int] | No
         raise ConfigError(f"format={config.format!r} is for models that write text; give --format tflite for a bilstm")
     tokens = held_out if held_out is not None else held_out_tokens(run, config.parity_tokens)[0]
     return export_keras(
-        float32_copy(run.network), output=config.output, sequence_length=run.model_config.sequence_length,
-        held_out=tokens, tokenizer=run.tokenizer, quantize=config.quantize,
-    )  # fmt: skip
+        float32_copy(run.network),
+        output=config.output,
+        sequence_length=run.model_config.sequence_length,
+        held_out=tokens,
+        tokenizer=run.tokenizer,
+        quantize=config.quantize,  # type: ignore[arg-type]  # int4 is refused there
+    )
 
 
 def _write_file(run: "Run", config: ExportConfig, folder: str, tokens: list[int], note: Callable[[str], None]) -> Any:
