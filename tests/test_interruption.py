@@ -12,6 +12,12 @@ from tfscale.interruption import StopRequest, Terminated, left_by_signals
 from tfscale.text.tokenizers import train_tokenizer
 
 
+@pytest.fixture(autouse=True)
+def python_is_told():
+    """Installs Python's handler of Ctrl-C again: a library that another test loaded may have replaced it in C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("number,code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_command_that_is_ended_leaves_nothing(tmp_path, monkeypatch, capsys, number, code):
     def run(words):

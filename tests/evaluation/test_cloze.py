@@ -136,7 +136,7 @@ def test_a_network_of_half_precision_is_exported_in_float32(run, tmp_path):
 def test_what_a_cloze_cannot_do_is_said(run, tmp_path):
     with pytest.raises(ConfigError, match="give --format tflite for a bilstm"):
         export_run(run, ExportConfig(output=str(tmp_path / "x"), format="web"))
-    with pytest.raises(ConfigError, match="quantize='int4'"):
+    with pytest.raises(ConfigError, match="quantize: expected one of none, float16, int8; received 'int4'"):
         export_run(run, ExportConfig(output=str(tmp_path / "x"), quantize="int4"), [1, 2, 3])
     from tfscale.evaluation.keras_decoder import KerasDecoder
 

@@ -55,7 +55,7 @@ def test_keras_callbacks_are_driven_as_by_keras(windows, tmp_path):
               callbacks=[Watch(), best])  # fmt: skip
     names = ["gradient_norm", "input_wait", "learning_rate", "loss", "perplexity", "seconds", "tokens",
              "tokens_per_second"]  # fmt: skip
-    epoch = ["loss", "perplexity", "tokens_per_second", "val_loss", "val_perplexity"]
+    epoch = ["learning_rate", "loss", "perplexity", "tokens_per_second", "val_loss", "val_perplexity"]
     one = [(1, names), (2, names)]
     assert calls == [*one, ("epoch", 0, epoch), *one, ("epoch", 1, epoch)]
     again = LanguageModel(models.build_network(CONFIGS["transformer"]))
