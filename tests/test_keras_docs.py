@@ -4,12 +4,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.filterwarnings("default")  # Keras's own, of files that it writes and reads.
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "book.txt").write_text((ROOT / "README.md").read_text())
     monkeypatch.chdir(tmp_path)

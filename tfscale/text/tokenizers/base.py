@@ -172,7 +172,7 @@ class Tokenizer(abc.ABC):
     def _lost_bits(self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int) -> float:
         """Bits that spell what the tokens of the texts lose; see `tfscale.text.tokenizers.lost`."""
         if not self.lossless:
-            raise NotImplementedError(f"a {self.kind} tokenizer loses text and must say how many bits spell it")
+            raise TokenizerError(f"a {self.kind} tokenizer loses text and must say how many bits spell it")
         return 0.0
 
     @functools.cached_property
