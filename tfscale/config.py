@@ -187,8 +187,8 @@ class TrainConfig(Options):
     """Compile forward and backward by XLA; auto is on, except for an LSTM on a GPU, where cuDNN is faster. A TPU
     compiles by itself."""
     learning_rate: float = 0.0
-    """Peak learning rate; 0 takes one that suits the model's family: 5e-3 for lstm, gru, rnn and bilstm, 1e-3 for the
-    others."""
+    """Peak learning rate; 0 takes one that suits the model's family: 1e-2 for lstm, 5e-3 for gru, rnn and bilstm,
+    1e-3 for the others."""
     warmup_steps: int = 100
     """Optimizer steps over which the learning rate rises linearly to its peak."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -251,7 +251,7 @@ class TrainConfig(Options):
         """The same options, with the learning rate of the model's family where none is named.
 
         Example:
-            TrainConfig().for_model(LSTMConfig()).learning_rate    # 0.005
+            TrainConfig().for_model(LSTMConfig()).learning_rate    # 0.01
         """
         return self if self.learning_rate else dataclasses.replace(self, learning_rate=model.learning_rate)
 

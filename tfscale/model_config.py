@@ -222,6 +222,7 @@ class LSTMConfig(RecurrentConfig):
     """Embedding, LSTM layers and a softmax (Mikolov et al. 2010; Zaremba et al. 2014; Merity et al. 2018)."""
 
     family: ClassVar[str] = "lstm"
+    learning_rate: ClassVar[float] = 1e-2
     gates: ClassVar[int] = 4
 
 
