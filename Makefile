@@ -61,12 +61,12 @@ benchmark-device: $(BENCHMARK_STAMP)  ## recipes, searches and other runtimes' s
 benchmark-quality: $(BENCHMARK_STAMP)  ## n-gram, LSTM and Transformer on TEXT at 10 minutes each, and the LSTM's step beside PyTorch
 	@$(BIN)/python -m benchmarks.quality --text '$(TEXT)' $(ARGS)
 
-# The TPU compiler's packages do not belong to tfscale's environment: jax and libtpu, pinned in tfscale/tpu_check.
-$(TPU_COMPILER)/installed: $(STAMP) tfscale/tpu_check/compiler.py
+# The TPU compiler's packages do not belong to tfscale's environment: jax and libtpu, pinned in tfscale/workflows/tpu_check.
+$(TPU_COMPILER)/installed: $(STAMP) tfscale/workflows/tpu_check/compiler.py
 	@echo "Installing the TPU compiler into $(TPU_COMPILER) (about 1 GB) ..."
 	@$(PYTHON) -m venv $(TPU_COMPILER)
 	@$(TPU_COMPILER)/bin/python -m pip install -qq --disable-pip-version-check \
-		$$($(BIN)/python -c 'from tfscale.tpu_check.compiler import REQUIREMENTS; print(*REQUIREMENTS)')
+		$$($(BIN)/python -c 'from tfscale.workflows.tpu_check.compiler import REQUIREMENTS; print(*REQUIREMENTS)')
 	@touch $@
 
 # What the install cell of the Colab notebook installs, in its order. Those without their dependencies ask for `tensorflow`, which

@@ -20,7 +20,7 @@ from benchmarks import corpus
 from benchmarks.sections import SECTIONS, Bench
 from benchmarks.table import Row, show
 from tfscale.errors import TfscaleError
-from tfscale.files import write_json
+from tfscale.files.paths import write_json
 
 PACKAGES = ("tensorflow", "keras", "torch", "sentencepiece", "ai-edge-litert")
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from tfscale.config import PrepareConfig
 from tfscale.errors import DataError
-from tfscale.files import atomic_write
+from tfscale.files.paths import atomic_write
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.corpora import ReadCounts, find_text, read_documents
 from tfscale.text.tokenizers import load_tokenizer

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.corpus import BUILT_IN_CHARACTERS, cut, read_text, write
 from tfscale.config import MODEL_CONFIGS, PrepareConfig, TrainConfig, TransformerConfig
-from tfscale.task_config import TaskConfig
+from tfscale.config.tasks import TaskConfig
 from tfscale.text.builtin import builtin_corpus
 
 VOCABULARY = 2048
@@ -70,7 +70,7 @@ def trained(data: str, output: Path, model: Any, config: TrainConfig) -> dict[st
     """The summary of a run, which is trained unless it is there."""
     import keras
 
-    from tfscale.training.run import train
+    from tfscale.runs.train import train
 
     if (output / "summary.json").exists():
         return json.loads((output / "summary.json").read_text())

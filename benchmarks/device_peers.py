@@ -30,7 +30,7 @@ def torch_decoder(run_dir: str) -> Any:
     from torch.nn import functional
 
     from benchmarks.torch_gpt import GPT
-    from tfscale.training.run_folder import load_run
+    from tfscale.runs.folder import load_run
 
     network = load_run(run_dir).network
     config = network.config

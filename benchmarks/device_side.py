@@ -29,9 +29,9 @@ MODELS: dict[str, ModelConfig] = {
 def export(family: str, data_dir: str, steps: int, output: str) -> dict[str, int]:
     """Writes run/, none/, int8/ and tokens.npy (the validation split) to `output`; returns the sizes of the files."""
     from tfscale.data.tokens import split_stream
-    from tfscale.export.export import export_run
-    from tfscale.training.run import train
-    from tfscale.training.run_folder import load_run
+    from tfscale.exporting.export import export_run
+    from tfscale.runs.folder import load_run
+    from tfscale.runs.train import train
 
     config = TrainConfig(
         steps=steps, global_batch_size=8, warmup_steps=steps // 10, validate_every=steps, checkpoint_every=steps,
@@ -55,8 +55,8 @@ def keras(run_dir: str) -> dict[str, float]:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from tfscale.evaluation.keras_decoder import KerasDecoder
-    from tfscale.training.run_folder import load_run
+    from tfscale.inference.keras_decoder import KerasDecoder
+    from tfscale.runs.folder import load_run
 
     run = load_run(run_dir)
     return time_decoder(KerasDecoder(run.network), run.tokenizer.vocabulary_size, DECODE_TOKENS)

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.equivalence_worker import Case, cases, controls
-from tfscale.launching.config import LaunchConfig
+from tfscale.config.launching import LaunchConfig
 from tfscale.launching.gang import launch
 from tfscale.launching.network import has_private_networks
 

@@ -17,11 +17,11 @@ import tensorflow as tf
 
 from tfscale import models
 from tfscale.config import BiLSTMConfig, GRUConfig, LSTMConfig, NNLMConfig, RNNConfig, TransformerConfig
-from tfscale.heartbeat import beat
+from tfscale.distribution.strategy import strategy
+from tfscale.distribution.workers import Workers
+from tfscale.launching.heartbeat import beat
 from tfscale.launching.lifeline import follow_launcher
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.strategy import strategy
-from tfscale.training.workers import Workers
 
 STEPS, BATCH_SIZE, VOCABULARY, LENGTH = 50, 48, 50, 12
 SMALL = {

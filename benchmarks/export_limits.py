@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from tfscale.config import ExportConfig, GRUConfig, LSTMConfig, ModelConfig, NNLMConfig, RNNConfig, TransformerConfig
-from tfscale.export.folder import describe
-from tfscale.export.parity import check_parity
-from tfscale.export.tflite import export_tflite
-from tfscale.files import write_json
+from tfscale.exporting.folder import describe
+from tfscale.exporting.parity import check_parity
+from tfscale.exporting.tflite import export_tflite
+from tfscale.files.paths import write_json
 from tfscale.models import build_network
 from tfscale.text.tokenizers import train_tokenizer
 

@@ -33,13 +33,13 @@ PRELOADED = (
     "ai_edge_litert.interpreter",
     "litert_lm",
     "litert_lm_builder",
-    "tfscale.arguments",
+    "tfscale.commands.arguments",
     "tfscale.commands.train",
     "tfscale.device",
     "tfscale.device.ngram",
     "tfscale.tasks.model",
-    "tfscale.training.recorder",
-    "tfscale.report",
+    "tfscale.runs.recorder",
+    "tfscale.ui.report",
     "tfscale.ngram",
     "tfscale.data.vectors",
     "tfscale.data.tokens",
@@ -177,7 +177,7 @@ def _bare(source: Path, target: Path) -> None:
 
 def _bundle(source: Path, target: Path) -> None:
     """The export's file in a bundle; not by the command, which wants texts of the tiny model to agree."""
-    from tfscale.export.litertlm import build_bundle
+    from tfscale.exporting.litertlm import build_bundle
     from tfscale.text.tokenizers import load_tokenizer
 
     target.mkdir()
@@ -321,8 +321,8 @@ def _arpa(folder: Path, file: Path) -> Any:
 
 
 def _options(folder: Path, file: Path) -> Any:
-    from tfscale.arguments import build_config
     from tfscale.commands import train
+    from tfscale.commands.arguments import build_config
     from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig
 
     options = train.parse([str(file)])
@@ -334,8 +334,8 @@ def _options(folder: Path, file: Path) -> Any:
 
 
 def _report(folder: Path, file: Path) -> Any:
-    from tfscale.files import read_json_lines
-    from tfscale.report import render_report
+    from tfscale.files.paths import read_json_lines
+    from tfscale.ui.report import render_report
 
     notes: list[str] = []
     history = read_json_lines(str(file), notes.append)
@@ -344,8 +344,8 @@ def _report(folder: Path, file: Path) -> Any:
 
 
 def _resume(folder: Path, file: Path) -> Any:
+    from tfscale.runs.recorder import RunRecorder
     from tfscale.training.checkpoint import Checkpoints, read_arrays
-    from tfscale.training.recorder import RunRecorder
 
     checkpoints, notes = Checkpoints(str(folder / "checkpoints")), []
     checkpoints.restored = read_arrays(checkpoints.path(checkpoints.steps()[-1]))[1]

@@ -192,7 +192,7 @@ def _make(folder: Path, families: list[str]) -> None:
     import numpy as np
 
     from tfscale.config import LSTMConfig, TransformerConfig
-    from tfscale.export.tflite import export_tflite
+    from tfscale.exporting.tflite import export_tflite
     from tfscale.models import build_network
     from tfscale.text.tokenizers import train_tokenizer
 

@@ -21,8 +21,8 @@ from tfscale.config import TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import training_dataset
 from tfscale.models import Network, build_network
+from tfscale.runs.train import train
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.run import train
 from tfscale.training.schedule import build_optimizer, build_schedule, undecayed_variables
 
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.__main__ import machine
 from benchmarks.memory_side import BATCH_SIZE, SIZES
 from benchmarks.rounds import BenchmarkError, measure
-from tfscale.files import write_json
+from tfscale.files.paths import write_json
 
 LOSS_TOLERANCE = 1e-5
 """Largest difference of a loss from Keras's, as a fraction."""

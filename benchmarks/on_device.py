@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.rounds import in_turn, measure
 from benchmarks.table import Row, Wanted, show
-from tfscale.files import write_json
+from tfscale.files.paths import write_json
 
 RATE = "decode_tokens_per_second"
 ROUNDS = 3
@@ -72,8 +72,8 @@ class Models:
         output = os.path.join(self.folder, f"{os.path.basename(run)}-{name}")
         if not os.path.exists(os.path.join(output, "summary.json")):
             self.note(f"{name}, {self.options.tune} steps")
-            from tfscale.compress_config import CompressConfig, DistillConfig
-            from tfscale.compression import compress_run
+            from tfscale.compress import compress_run
+            from tfscale.config.compression import CompressConfig, DistillConfig
 
             config = CompressConfig(output=output, steps=self.options.tune, **options)
             compress_run(run, config, None, shrink, DistillConfig(weight=0.5), progress=False)
@@ -84,7 +84,7 @@ class Models:
         if export not in self.perplexities:
             from tfscale.data.tokens import split_stream
             from tfscale.device import load
-            from tfscale.training.run_folder import load_run
+            from tfscale.runs.folder import load_run
 
             tokens = split_stream(str(load_run(run).data_dir), "validation")[:TOKENS]
             self.perplexities[export] = load(export).score(tokens.tolist()).perplexity
@@ -124,7 +124,7 @@ def recipes(models: Models) -> Iterator[Row]:
 
 def structured(models: Models) -> Iterator[Row]:
     """Half of the feed-forward width, in float32."""
-    from tfscale.compress_config import ShrinkConfig
+    from tfscale.config.compression import ShrinkConfig
 
     run = models.run("transformer")
     half = models.compress(run, "half", ShrinkConfig(feed_forward_dim=512))
@@ -138,8 +138,8 @@ def structured(models: Models) -> Iterator[Row]:
 
 def search(models: Models) -> Iterator[Row]:
     """The budget search at an eighth and a tenth of the float file."""
-    from tfscale.compress_config import CompressConfig, SearchConfig
-    from tfscale.search import search_run
+    from tfscale.config.compression import CompressConfig, SearchConfig
+    from tfscale.workflows.search import search_run
 
     run = models.run("transformer")
     whole = size(models.export(run, "none"))

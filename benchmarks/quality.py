@@ -20,8 +20,8 @@ from rich.console import Console
 
 from benchmarks.rounds import in_turn
 from benchmarks.table import Row, Wanted, show
-from tfscale.compare_config import CompareConfig
 from tfscale.config import LSTMConfig, NGramConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config.comparison import CompareConfig
 from tfscale.errors import ConfigError
 
 VOCABULARY = 512
@@ -73,7 +73,7 @@ def prepare(text: str, folder: Path) -> str:
 
 def rows(text: str, minutes: float, folder: Path) -> Iterator[Row]:
     """The rows of the table, as they are measured."""
-    from tfscale.comparison import compare
+    from tfscale.workflows.compare import compare
 
     data = prepare(text, folder)
     config = CompareConfig(output=str(folder / "compared"), data=data, budget_minutes=minutes)

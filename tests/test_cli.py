@@ -266,7 +266,7 @@ def test_train_hands_over_the_configs(replace_module, tmp_path, monkeypatch, cap
             "result_step": 2,
         }
 
-    replace_module("tfscale.training.run", train=fake_train)
+    replace_module("tfscale.runs.train", train=fake_train)
     assert cli.main([*TRAIN, "--model.family", "lstm", "--model.hidden_dim", "8", "--train.steps", "3"]) == 0
     [(model_config, train_config, rest)] = calls
     assert model_config == MODEL_CONFIGS["lstm"](hidden_dim=8)
@@ -289,7 +289,7 @@ def test_train_hands_over_the_configs(replace_module, tmp_path, monkeypatch, cap
 def test_a_stopped_training_says_how_to_go_on(replace_module, capsys):
     summary = {"steps": 1200, "tokens": 9, "loss": 2.0, "tokens_per_second": 3.0, "interrupted": "SIGTERM",
                "validation": None}  # fmt: skip
-    replace_module("tfscale.training.run", train=lambda *_, **__: summary)
+    replace_module("tfscale.runs.train", train=lambda *_, **__: summary)
     assert cli.main(TRAIN) == 75
     assert "stopped by SIGTERM at step 1,200; the same command goes on from there" in capsys.readouterr().out
 
@@ -336,7 +336,7 @@ def test_json_keeps_stdout_for_itself(replace_module, capsys):
         print("Epoch 1/1")
         return {"loss": np.float32(0.5), "steps": np.int64(3), "text": "é"}
 
-    replace_module("tfscale.training.run", train=chatty)
+    replace_module("tfscale.runs.train", train=chatty)
     assert cli.main([*TRAIN, "--json"]) == 0
     captured = capsys.readouterr()
     assert captured.out == '{"loss": 0.5, "steps": 3, "text": "é", "output": "o"}\n'
@@ -348,7 +348,7 @@ def test_exit_codes(replace_module, capsys):
         def function(*_, **__):
             raise error
 
-        replace_module("tfscale.training.run", train=function)
+        replace_module("tfscale.runs.train", train=function)
 
     raising(CheckpointError("run is a run of another model"))
     assert cli.main(TRAIN) == 2
@@ -405,7 +405,7 @@ def test_generate_streams_prompt_and_completion(letters, monkeypatch, capsys):
         def flush(self):
             return ""
 
-    monkeypatch.setattr("tfscale.evaluation.generation.StreamDecoder", Stream)
+    monkeypatch.setattr("tfscale.inference.generation.StreamDecoder", Stream)
     assert cli.main(["generate", letters, "--prompt", "ab", "--max-tokens", "9", "--stop", "g", "x"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "abcdef\n"
@@ -438,7 +438,7 @@ def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
 
     replace_module("tfscale.device", load=lambda path, threads: ("device", path, threads))
     opened = types.SimpleNamespace(summary={"completed": False, "steps": 200}, train_config=TrainConfig(steps=300))
-    replace_module("tfscale.training.run_folder", load_run=lambda path: opened)
+    replace_module("tfscale.runs.folder", load_run=lambda path: opened)
     replace_module("tfscale.evaluation.evaluate", evaluate_run=fake("run"), evaluate_file=fake("file"))
     run, exported = tmp_path / "run", tmp_path / "export"
     run.mkdir()
@@ -509,7 +509,7 @@ def test_nothing_heavy_is_loaded_for_help_and_mistakes(words):
 
 
 def test_tensorflow_starts_silently():
-    code = "from tfscale.commands.quiet import load_tensorflow; load_tensorflow(); import sys, tensorflow"
+    code = "from tfscale.compat.quiet import load_tensorflow; load_tensorflow(); import sys, tensorflow"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
         [sys.executable, "-c", code + "; print('after', file=sys.stderr)"],
@@ -521,7 +521,7 @@ def test_tensorflow_starts_silently():
 def test_a_tensorflow_that_does_not_start_says_why(tmp_path):
     (tmp_path / "tensorflow.py").write_text("import os\nos.write(2, b'no such library')\nraise ImportError('broken')\n")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-    code += "from tfscale.commands.quiet import load_tensorflow; load_tensorflow()"
+    code += "from tfscale.compat.quiet import load_tensorflow; load_tensorflow()"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 1

@@ -7,11 +7,11 @@ import pytest
 
 from tfscale import cli
 from tfscale.commands import compare as compare_command
-from tfscale.comparison import _write_report, table_rows
 from tfscale.config import ExportConfig
 from tfscale.device import load
 from tfscale.evaluation.evaluate import evaluate_run
-from tfscale.training.run_folder import load_run
+from tfscale.runs.folder import load_run
+from tfscale.workflows.compare import _write_report, table_rows
 
 TINY = "model:\n  family: {family}\n  sequence_length: 16\n  hidden_dim: 16\n{more}train:\n  global_batch_size: 8\n"
 
@@ -90,7 +90,7 @@ def test_it_goes_on_after_a_stop_during_the_first_model(compared, files, data, t
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("tfscale.comparison.train_ngram", stopped)
+        patch.setattr("tfscale.workflows.compare.train_ngram", stopped)
         assert cli.main(words) == 130
     assert cli.main(words) == 0
     assert "ngram" in capsys.readouterr().out
@@ -144,7 +144,7 @@ def test_mistakes_are_one_line(changes, message, compared, capsys):
 
 def test_an_export_of_the_comparison_is_like_any_other(compared, tmp_path):
     _, output = compared
-    from tfscale.export.export import export_run
+    from tfscale.exporting.export import export_run
 
     report = export_run(load_run(os.path.join(output, "small", "run")), ExportConfig(output=str(tmp_path / "x")))
     assert report["passed"]

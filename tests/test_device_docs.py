@@ -8,9 +8,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from tfscale.config import TransformerConfig
-from tfscale.export.tflite import export_tflite, silence
+from tfscale.config.refused import REFUSED
+from tfscale.exporting.tflite import export_tflite, silence
 from tfscale.models import build_network
-from tfscale.refused import REFUSED
 
 TEXT = (Path(__file__).parents[1] / "docs" / "device.md").read_text()
 CODE = {language: re.search(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)[1] for language in ("kotlin", "swift")}

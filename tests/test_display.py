@@ -3,7 +3,7 @@
 import pytest
 
 from tfscale.commands import benchmark, explain, export
-from tfscale.commands.display import with_unit
+from tfscale.ui.tables import with_unit
 
 
 @pytest.mark.parametrize(

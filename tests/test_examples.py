@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tfscale.commands import train
-from tfscale.training.cluster import read_cluster
+from tfscale.distribution.cluster import read_cluster
 
 CLUSTERS = Path("examples/clusters")
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from tfscale.errors import CheckpointError, ConfigError, DataError
-from tfscale.fields import check_fields, from_fields
+from tfscale.files.fields import check_fields, from_fields
 
 
 @dataclass

@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 
 import tfscale
 from tfscale import cli
-from tfscale.arguments import option_types
 from tfscale.commands import train
+from tfscale.commands.arguments import option_types
 from tfscale.config import MODEL_CONFIGS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,9 +26,9 @@ LIGHT = [
     "tfscale.cli",
     "tfscale.text.tokenizers",
     "tfscale.device",
-    "tfscale.evaluation.generation",
-    "tfscale.evaluation.sampling",
-    "tfscale.score",
+    "tfscale.inference.generation",
+    "tfscale.inference.sampling",
+    "tfscale.text.score",
 ]
 
 
@@ -75,7 +75,7 @@ def test_public_names_lead_somewhere():
 
 
 def test_functions_stay_functions_when_rooms_of_that_name_are_imported():
-    code = "import tfscale, tfscale.export.export, tfscale.evaluation.evaluate, tfscale.data.prepare, tfscale.training.run\n"
+    code = "import tfscale, tfscale.exporting.export, tfscale.evaluation.evaluate, tfscale.data.prepare, tfscale.runs.train\n"
     code += "for name in ('prepare', 'train', 'evaluate', 'generate', 'export'):\n"
     code += "    assert callable(getattr(tfscale, name)), name"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

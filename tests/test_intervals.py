@@ -9,8 +9,8 @@ from export.exported import make_run
 from tfscale import api, cli
 from tfscale.config import NNLMConfig
 from tfscale.models import build_network
-from tfscale.pages.intervals import interval_plot, write_slices
 from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.ui.intervals import interval_plot, write_slices
 
 
 def test_a_picture_has_a_row_for_each_name():

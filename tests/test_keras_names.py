@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tfscale import models
+from tfscale.compat.keras_names import MODULE_OF
 from tfscale.config import LSTMConfig, TransformerConfig
-from tfscale.keras_names import MODULE_OF
+from tfscale.runs.folder import save_network
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.run_folder import save_network
 
 ROOT = Path(__file__).parent.parent
 REGISTERED = re.compile(r'^@keras\.saving\.register_keras_serializable\("tfscale"\)\n(?:class|def) (\w+)', re.MULTILINE)
@@ -71,4 +71,4 @@ for name in ("run", "fit"):
 
 def test_the_finder_is_gone_once_keras_is_there():
     assert keras is sys.modules["keras"]
-    assert not [finder for finder in sys.meta_path if type(finder).__module__ == "tfscale.keras_names"]
+    assert not [finder for finder in sys.meta_path if type(finder).__module__ == "tfscale.compat.keras_names"]

@@ -12,16 +12,16 @@ import time
 import pytest
 
 from tfscale.commands import launch as command
+from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError, TfscaleError
-from tfscale.heartbeat import RESUME_EXIT_CODE
 from tfscale.launching import gang
-from tfscale.launching.config import LaunchConfig
 from tfscale.launching.gang import LaunchError, launch, member_environments
+from tfscale.launching.heartbeat import RESUME_EXIT_CODE
 from tfscale.launching.network import has_private_networks
 
 WORKER = """
 import json, os, signal, sys, time
-from tfscale.heartbeat import beat
+from tfscale.launching.heartbeat import beat
 from tfscale.launching.lifeline import follow_launcher
 follow_launcher()
 folder = sys.argv[1]
@@ -218,7 +218,7 @@ def start_launcher(folder, code, options="", stderr=None):
     """A launcher in a process of its own, and its workers' process numbers once they have begun."""
     (folder / "worker.py").write_text(WORKER + textwrap.dedent(code))
     program = (
-        "import sys; from tfscale.launching.config import LaunchConfig; from tfscale.launching.gang import launch\n"
+        "import sys; from tfscale.config.launching import LaunchConfig; from tfscale.launching.gang import launch\n"
         f"done = launch([{str(folder)!r}], LaunchConfig({options}grace_seconds=10.0, allow_network={OPEN}), [sys.executable, {str(folder / 'worker.py')!r}])\n"
         "sys.exit(done.exit_code)"
     )

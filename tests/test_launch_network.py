@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
+from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError
 from tfscale.launching import network
-from tfscale.launching.config import LaunchConfig
 from tfscale.launching.gang import launch
 from tfscale.launching.network import PrivateNetwork, outside_addresses, workers_network
 
@@ -18,7 +18,7 @@ LISTENING = "0A"
 """The state LISTEN in /proc/net/tcp."""
 SERVER = """
 import json, os, sys, time
-from tfscale.heartbeat import beat
+from tfscale.launching.heartbeat import beat
 from tfscale.launching.lifeline import follow_launcher
 follow_launcher()
 folder = sys.argv[1]
@@ -27,7 +27,7 @@ index = config["task"]["index"]
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import tensorflow as tf
 server = tf.distribute.Server(tf.train.ClusterSpec(config["cluster"]), job_name="worker", task_index=index)
-from tfscale.training.cluster import answers
+from tfscale.distribution.cluster import answers
 while not all(map(answers, config["cluster"]["worker"])):
     time.sleep(0.05)
 with open(f"{folder}/{index}.new", "w") as file:

@@ -8,9 +8,9 @@ import pytest
 from tfscale import api, cli
 from tfscale.commands import train
 from tfscale.config import BERTConfig, ExportConfig, LSTMConfig, PrepareConfig, SamplingConfig, TrainConfig
+from tfscale.config.options import checked, checks_arguments
+from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError
-from tfscale.options import checked, checks_arguments
-from tfscale.task_config import TaskConfig
 from tfscale.training.step_options import StepOptions
 
 FILE = {"output": "d", "text": ["a.txt"]}

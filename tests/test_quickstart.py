@@ -7,10 +7,10 @@ import types
 import numpy as np
 import pytest
 
-from tfscale import quickstart
 from tfscale.errors import DataError
-from tfscale.score import ScoredText
-from tfscale.training import timing
+from tfscale.runs import timing
+from tfscale.text.score import ScoredText
+from tfscale.workflows import quickstart
 
 
 class Bytes:

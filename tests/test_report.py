@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tfscale.files import read_json_lines
-from tfscale.report import format_cell, loss_curve, render_report
+from tfscale.files.paths import read_json_lines
+from tfscale.ui.report import format_cell, loss_curve, render_report
 
 HISTORY = [{"step": 20, "loss": 5.0}, {"step": 40, "loss": 4.0}, {"step": 40, "val_loss": 4.25, "val_tokens": 100}]
 CHECKS = [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfscale.errors import DataError
-from tfscale.score import Score, ScoredText, token_nll
+from tfscale.text.score import Score, ScoredText, token_nll
 
 
 def test_uniform_logits_give_the_vocabulary_size():

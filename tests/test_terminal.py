@@ -10,9 +10,9 @@ import pytest
 
 import tfscale
 from tfscale import terminal
-from tfscale.commands.display import print_table
-from tfscale.export.short_readme import table_text
+from tfscale.exporting.short_readme import table_text
 from tfscale.terminal import visible
+from tfscale.ui.tables import print_table
 
 HOSTILE = "a\x1b]0;OWNED\x07\x1b[31mred\x9b2J\x7f\r\x00\tb\n"
 SHOWN = "a\\u001b]0;OWNED\\u0007\\u001b[31mred\\u009b2J\\u007f\\u000d\\u0000\tb\n"

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from tfscale.yaml_text import LARGEST, load_yaml
+from tfscale.files.yaml_text import LARGEST, load_yaml
 
 BOMB = "a: &a [x, x, x]\n" + "".join(
     f"{after}: &{after} [*{name}, *{name}, *{name}, *{name}, *{name}, *{name}, *{name}, *{name}, *{name}]\n"

@@ -14,17 +14,17 @@ never needs it. Files of its models load by `keras.models.load_model` where this
 import importlib
 from typing import Any
 
-from tfscale.keras_names import make_known
+from tfscale.compat.keras_names import make_known
 
 __version__ = "0.1.0"
 
 _HOME = {
     "TfscaleError": "tfscale.errors",
-    "CompareConfig": "tfscale.compare_config",
-    "compare": "tfscale.comparison",
-    "CompressConfig": "tfscale.compress_config",
+    "CompareConfig": "tfscale.config.comparison",
+    "compare": "tfscale.workflows.compare",
+    "CompressConfig": "tfscale.config.compression",
     "ExportConfig": "tfscale.config",
-    "LaunchConfig": "tfscale.launching.config",
+    "LaunchConfig": "tfscale.config.launching",
     "LSTMConfig": "tfscale.config",
     "GRUConfig": "tfscale.config",
     "RNNConfig": "tfscale.config",
@@ -32,30 +32,30 @@ _HOME = {
     "BERTConfig": "tfscale.config",
     "BiLSTMConfig": "tfscale.config",
     "NGramConfig": "tfscale.config",
-    "DistillConfig": "tfscale.compress_config",
+    "DistillConfig": "tfscale.config.compression",
     "PrepareConfig": "tfscale.config",
-    "PruneConfig": "tfscale.compress_config",
-    "SearchConfig": "tfscale.compress_config",
-    "ShrinkConfig": "tfscale.compress_config",
-    "search_run": "tfscale.search.search",
+    "PruneConfig": "tfscale.config.compression",
+    "SearchConfig": "tfscale.config.compression",
+    "ShrinkConfig": "tfscale.config.compression",
+    "search_run": "tfscale.workflows.search.search",
     "SamplingConfig": "tfscale.config",
     "TrainConfig": "tfscale.config",
     "TransformerConfig": "tfscale.config",
-    "preset": "tfscale.presets",
+    "preset": "tfscale.config.presets",
     "build_network": "tfscale.models",
     "parameter_count": "tfscale.models",
     "LanguageModel": "tfscale.training.language_model",
-    "strategy": "tfscale.training.strategy",
-    "export_keras": "tfscale.export.scoring",
-    "train": "tfscale.training.run",
+    "strategy": "tfscale.distribution.strategy",
+    "export_keras": "tfscale.exporting.scoring",
+    "train": "tfscale.runs.train",
     "train_vectors": "tfscale.data.vectors",
-    "train_from_vectors": "tfscale.training.vectors",
-    "train_from_run": "tfscale.training.start",
-    "import_keras_hub": "tfscale.training.hub_run",
+    "train_from_vectors": "tfscale.runs.vectors",
+    "train_from_run": "tfscale.runs.start",
+    "import_keras_hub": "tfscale.runs.hub",
     "from_keras_hub": "tfscale.models.hub",
-    "train_ngram": "tfscale.training.ngram_run",
+    "train_ngram": "tfscale.runs.ngram",
     "plan": "tfscale.planning",
-    "load_run": "tfscale.training.run_folder",
+    "load_run": "tfscale.runs.folder",
     "training_dataset": "tfscale.data.pipeline",
     "evaluation_dataset": "tfscale.data.pipeline",
     "launch": "tfscale.launching.gang",
@@ -67,9 +67,9 @@ _HOME = {
     "explain": "tfscale.api",
     "swap": "tfscale.api",
     "fill": "tfscale.api",
-    "TaskConfig": "tfscale.task_config",
-    "ExplainConfig": "tfscale.task_config",
-    "SwapConfig": "tfscale.task_config",
+    "TaskConfig": "tfscale.config.tasks",
+    "ExplainConfig": "tfscale.config.tasks",
+    "SwapConfig": "tfscale.config.tasks",
     "finetune": "tfscale.tasks.finetune",
     "load_task": "tfscale.tasks.model",
     "correct": "tfscale.api",
@@ -84,7 +84,7 @@ def __getattr__(name: str) -> Any:
     if name in ("device", "export"):  # Rooms; that with the name of its command can itself be called.
         return _imported(f"tfscale.{name}")
     if name == "compress":
-        return _imported("tfscale.compression")
+        return _imported("tfscale.compress")
     if name in _HOME:
         return getattr(_imported(_HOME[name]), name)
     raise AttributeError(f"module 'tfscale' has no attribute {name!r}")
@@ -108,7 +108,7 @@ _LIGHT = (
 
 def _imported(module: str) -> Any:
     if module.split(".")[1] not in _LIGHT:
-        from tfscale.quiet import start_quietly
+        from tfscale.compat.quiet import start_quietly
 
         start_quietly()
     try:

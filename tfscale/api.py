@@ -9,18 +9,18 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from tfscale.compat.quiet import start_quietly
 from tfscale.config import EDIT_COST, PrepareConfig, SamplingConfig, make_config
+from tfscale.config.options import checks_arguments
+from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError
-from tfscale.evaluation.generation import Generation
-from tfscale.files import claim_page, is_exported, run_data
-from tfscale.notes import note
-from tfscale.options import checks_arguments
-from tfscale.quiet import start_quietly
-from tfscale.task_config import ExplainConfig, SwapConfig
+from tfscale.files.paths import claim_page, is_exported, run_data
+from tfscale.inference.generation import Generation
+from tfscale.terminal import note
 
 if TYPE_CHECKING:
-    from tfscale.evaluation.cloze import Correction, Filling
+    from tfscale.inference.cloze import Correction, Filling
 
 
 @checks_arguments
@@ -66,7 +66,7 @@ def evaluate(
 
     Returns:
         nll_per_token (nats), perplexity, bits_per_byte, tokens, bytes; of a task its metrics on the labelled examples
-        that `text` names; with `slice_by` what `tfscale.tasks.slicing.evaluate_slices` returns.
+        that `text` names; with `slice_by` what `tfscale.analysis.slicing.evaluate_slices` returns.
     """
     if text and data:
         raise ConfigError("give either text or data, not both")
@@ -80,11 +80,11 @@ def evaluate(
         claim_page(output)
     kind, opened = open_target(target, threads)
     if slice_by:
-        from tfscale.tasks.slicing import evaluate_slices
+        from tfscale.analysis.slicing import evaluate_slices
 
         result = evaluate_slices(kind, opened, text, slice_by, text_field)
         if output:
-            from tfscale.pages.intervals import write_slices
+            from tfscale.ui.intervals import write_slices
 
             write_slices(output, result)
         return result
@@ -133,7 +133,7 @@ def generate(
     """
     config = make_config(SamplingConfig, sampling)
     kind, opened = open_target(target, threads)
-    from tfscale.evaluation.generation import generate as complete
+    from tfscale.inference.generation import generate as complete
 
     if kind == "bundle":
         return opened.generate(prompt, max_tokens, config, stop, on_text, parse_special)
@@ -147,7 +147,7 @@ def generate(
 
 @checks_arguments
 def fill(target: str, *, text: str, count: int = 5, threads: int = 1) -> "list[Filling]":
-    """The most likely tokens for the gap `___` in a text; see `tfscale.evaluation.cloze.fill`.
+    """The most likely tokens for the gap `___` in a text; see `tfscale.inference.cloze.fill`.
 
     Args:
         target: RUN_DIR of the family bilstm or bert, or the exported file or folder of a bilstm.
@@ -158,14 +158,14 @@ def fill(target: str, *, text: str, count: int = 5, threads: int = 1) -> "list[F
     Example:
         tfscale.fill("run", text="the cat___ on the mat")[0].text
     """
-    from tfscale.evaluation import cloze
+    from tfscale.inference import cloze
 
     return cloze.fill(*_cloze(target, threads, text), count)
 
 
 @checks_arguments
 def correct(target: str, *, text: str, edit_cost: float = EDIT_COST, threads: int = 1) -> "list[Correction]":
-    """Words of a text that are probably misspelt; see `tfscale.evaluation.cloze.correct`.
+    """Words of a text that are probably misspelt; see `tfscale.inference.cloze.correct`.
 
     Args:
         target: RUN_DIR of the family bilstm or bert, or the exported file or folder of a bilstm.
@@ -173,7 +173,7 @@ def correct(target: str, *, text: str, edit_cost: float = EDIT_COST, threads: in
         edit_cost: nats by which the text must become more likely.
         threads: CPU threads; no effect on a run.
     """
-    from tfscale.evaluation import cloze
+    from tfscale.inference import cloze
 
     return cloze.correct(*_cloze(target, threads, text), edit_cost)
 
@@ -225,18 +225,18 @@ def explain(target: str, **options: Any) -> dict[str, Any]:
         **options: the fields of `ExplainConfig`.
 
     Returns:
-        What `tfscale.tasks.explaining.explain` returns; `output`, if it is given, is the same as a page.
+        What `tfscale.analysis.explaining.explain` returns; `output`, if it is given, is the same as a page.
 
     Example:
         tfscale.explain("task", text="a fine film")["parts"]
     """
     config = make_config(ExplainConfig, options)
     kind, opened = open_target(target)
-    from tfscale.tasks import explaining
+    from tfscale.analysis import explaining
 
     result = explaining.explain(kind, opened, config)
     if config.output:
-        from tfscale.pages.explanation import write_explanation
+        from tfscale.ui.explanation import write_explanation
 
         write_explanation(config.output, result)
     return result
@@ -244,25 +244,25 @@ def explain(target: str, **options: Any) -> dict[str, Any]:
 
 @checks_arguments
 def swap(target: str, **options: Any) -> dict[str, Any]:
-    """How much likelier texts become by one word in the place of another; see `tfscale.tasks.swapping.swap`.
+    """How much likelier texts become by one word in the place of another; see `tfscale.analysis.swapping.swap`.
 
     Args:
         target: a run folder, or an exported file or its folder.
         **options: the fields of `SwapConfig`.
 
     Returns:
-        What `tfscale.tasks.swapping.swap` returns; `output`, if it is given, is the same as a page.
+        What `tfscale.analysis.swapping.swap` returns; `output`, if it is given, is the same as a page.
 
     Example:
         tfscale.swap("run", text=["texts.txt"], pairs="pairs.tsv")["pairs"][0]["mean"]
     """
     config = make_config(SwapConfig, options)
-    from tfscale.tasks import swapping
+    from tfscale.analysis import swapping
 
     kind, opened = open_target(target, config.threads)
     result = swapping.swap(kind, opened, config)
     if config.output:
-        from tfscale.pages.intervals import write_swaps
+        from tfscale.ui.intervals import write_swaps
 
         write_swaps(config.output, result)
     return result
@@ -291,7 +291,7 @@ def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bu
         from tfscale.tasks.model import load_task
 
         return "task", load_task(path)
-    from tfscale.training.run_folder import load_run
+    from tfscale.runs.folder import load_run
 
     run = load_run(path)
     if run.summary.get("completed") is False:
@@ -304,6 +304,6 @@ def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bu
 
 
 def _keras_decoder(network: Any) -> Any:
-    from tfscale.evaluation.keras_decoder import KerasDecoder
+    from tfscale.inference.keras_decoder import KerasDecoder
 
     return KerasDecoder(network)

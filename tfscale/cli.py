@@ -34,11 +34,11 @@ from tfscale.commands import (
     trim,
     vectors,
 )
+from tfscale.commands.suggestions import closest
 from tfscale.errors import ConfigError, TfscaleError
-from tfscale.interruption import Terminated, left_by_signals
-from tfscale.json_text import to_json
+from tfscale.files.json_text import to_json
+from tfscale.launching.interruption import Terminated, left_by_signals
 from tfscale.launching.lifeline import follow_launcher
-from tfscale.suggestions import closest
 from tfscale.terminal import print
 
 COMMANDS = {

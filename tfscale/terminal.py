@@ -44,3 +44,8 @@ def print(*values: Any, sep: str = " ", end: str = "\n", file: TextIO | None = N
     """
     stream = sys.stdout if file is None else file
     builtins.print(shown_on(sep.join(map(str, values)), stream), end=end, file=stream, flush=flush)
+
+
+def note(text: str) -> None:
+    """Writes a line to stderr that the reader of a result has to know."""
+    print(f"note: {text}", file=sys.stderr, flush=True)

@@ -77,7 +77,7 @@ def test_tasks_predict_alike(name, earlier, expected):
 
 def test_a_stopped_run_goes_on_to_the_same_weights(earlier, expected):
     import tfscale
-    from tfscale.training.run_folder import load_run
+    from tfscale.runs.folder import load_run
 
     data, stopped = str(earlier / "data-sentencepiece"), str(earlier / "transformer-stopped")
     whole = load_run(str(earlier / "transformer"))

@@ -12,15 +12,15 @@ import yaml
 
 from tests.training.addresses import free_addresses
 from tfscale import cli
-from tfscale.compress_config import CompressConfig, PruneConfig, ShrinkConfig
-from tfscale.compression.compress import compress_run, schedule_of
+from tfscale.compress.compress import compress_run, schedule_of
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig
+from tfscale.config.compression import CompressConfig, PruneConfig, ShrinkConfig
 from tfscale.data.prepare import prepare
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import evaluate_run
-from tfscale.files import read_json_lines
-from tfscale.training.run import train
-from tfscale.training.run_folder import load_run
+from tfscale.files.paths import read_json_lines
+from tfscale.runs.folder import load_run
+from tfscale.runs.train import train
 
 PRUNE = PruneConfig(sparsity=0.75, frequency=2, exclude="output")
 
@@ -105,7 +105,7 @@ def test_the_figure_before_is_of_the_data_that_the_one_after_is_of(folder):
 
 
 def test_a_stopped_one_goes_on_to_the_same_weights(folder, monkeypatch):
-    import tfscale.training.recorder as recorder
+    import tfscale.runs.recorder as recorder
 
     whole = compressed(folder, "whole")
     original = recorder.RunRecorder.on_train_batch_end

@@ -12,11 +12,11 @@ import tensorflow as tf
 from benchmarks.equivalence_worker import make_windows
 from tests.training.conftest import CONFIGS
 from tfscale import models
-from tfscale.compression import ConstantSparsity, PolynomialDecay, measure_sparsity, prune, strip
+from tfscale.compress import ConstantSparsity, PolynomialDecay, measure_sparsity, prune, strip
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.strategy import strategy
 
 ROWS, VOCABULARY, LENGTH = 16, 50, 12
 DECAY = {"initial_sparsity": 0.2, "final_sparsity": 0.75, "begin_step": 2, "end_step": 10, "frequency": 3}

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from benchmarks.equivalence_worker import make_windows
 from tfscale import models
-from tfscale.compression import shrink_feed_forward, shrink_heads, shrink_lstm
-from tfscale.compression.factorize import factorize, factorize_embedding, factorize_feed_forward, factorize_output
-from tfscale.compression.structured import _feed_forward_units, _head_units, _lstm_units, rank
+from tfscale.compress import shrink_feed_forward, shrink_heads, shrink_lstm
+from tfscale.compress.factorize import factorize, factorize_embedding, factorize_feed_forward, factorize_output
+from tfscale.compress.structured import _feed_forward_units, _head_units, _lstm_units, rank
 from tfscale.config import LSTMConfig, TransformerConfig
 from tfscale.errors import ConfigError
 

@@ -10,19 +10,19 @@ import tensorflow as tf
 from benchmarks.equivalence_worker import make_windows
 from tests.training.conftest import CONFIGS
 from tfscale import cli
-from tfscale.compress_config import CompressConfig, DistillConfig
-from tfscale.compression import compress_run, distill, distill_run, quantize_aware
+from tfscale.compress import compress_run, distill, distill_run, quantize_aware
 from tfscale.config import ExportConfig, LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config.compression import CompressConfig, DistillConfig
 from tfscale.data.prepare import prepare
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, TokenizerError
-from tfscale.export.export import export_run
+from tfscale.exporting.export import export_run
 from tfscale.models import build_network
 from tfscale.models.weight_formats import fake_quantize, weight_formats
+from tfscale.runs.folder import load_run
+from tfscale.runs.train import train
 from tfscale.training.distillation import Teacher
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.run import train
-from tfscale.training.run_folder import load_run
-from tfscale.training.strategy import strategy
 
 WAYS = {
     "whole": {"xla": False},

@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from tfscale import cli
-from tfscale.compression.vocabulary import trim_network, trim_run, trim_tokenizer
+from tfscale.compress.vocabulary import trim_network, trim_run, trim_tokenizer
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.data.prepare import prepare
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.models import build_network, parameter_count
+from tfscale.runs.folder import load_run
+from tfscale.runs.train import train
 from tfscale.text.tokenizers import train_tokenizer
-from tfscale.training.run import train
-from tfscale.training.run_folder import load_run
 
 WORDS = "the red cat ran and the old dog sat under a big blue mat while seven grey birds watched quietly".split()
 

@@ -20,8 +20,8 @@ from tfscale.data.prepare import prepare
 from tfscale.data.shards import RECORD_TOKENS, shard_count, write_shards
 from tfscale.data.tokens import split_text
 from tfscale.errors import DataError, TfscaleError, TokenizerError
-from tfscale.score import ScoredText
 from tfscale.text.cleaning import Cleaner
+from tfscale.text.score import ScoredText
 from tfscale.text.tokenizers import load_tokenizer
 
 PARAGRAPHS = [f"Paragraph {number}: {'the quick brown fox ' * (1 + number % 5)}end." for number in range(60)]

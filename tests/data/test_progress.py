@@ -2,8 +2,8 @@ import io
 
 import pytest
 
-from tfscale.data import progress
-from tfscale.data.progress import Progress
+from tfscale.ui import counting as progress
+from tfscale.ui.counting import Progress
 
 
 class Clock:

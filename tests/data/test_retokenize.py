@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from tfscale.compression.vocabulary import trim_tokenizer
+from tfscale.compress.vocabulary import trim_tokenizer
 from tfscale.config import PrepareConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare

@@ -12,7 +12,7 @@ from tfscale.data.prepare import prepare
 from tfscale.data.streams import evaluation_streams, split_tokens, stream_dataset, stream_steps
 from tfscale.data.tokens import split_stream
 from tfscale.errors import DataError
-from tfscale.score import STREAM_TOKENS, stream_starts
+from tfscale.text.score import STREAM_TOKENS, stream_starts
 
 END = 256
 LINES = ["abcd", "efghi", "jklmnopq"]
@@ -98,7 +98,7 @@ def test_where_the_state_of_a_text_begins():
 
 
 def test_evaluation_streams_by_hand(monkeypatch):
-    monkeypatch.setattr("tfscale.score.STREAM_TOKENS", 3)
+    monkeypatch.setattr("tfscale.text.score.STREAM_TOKENS", 3)
     tokens = np.arange(10, 20)
     # Starts 0, 4 and 8: the last stream has two tokens, and a row of nothing makes four of three.
     found = [[part.numpy().tolist() for part in batch]

@@ -9,8 +9,8 @@ import pytest
 from tfscale import cli
 from tfscale.data.vectors import embedding_rows, read_vectors, token_texts, train_vectors
 from tfscale.errors import ConfigError, DataError
+from tfscale.runs.folder import load_run
 from tfscale.text.tokenizers.training import train_tokenizer
-from tfscale.training.run_folder import load_run
 
 WORDS = {"cat": [1.0, 2.0, 3.0], "dog": [-1.0, 0.5, 0.25]}
 LINES = "".join(f"{word} {' '.join(map(str, row))}\n" for word, row in WORDS.items())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tfscale.config import LSTMConfig, Quantization, TransformerConfig, to_dict
-from tfscale.files import write_json
+from tfscale.files.paths import write_json
 from tfscale.text.tokenizers import Tokenizer, train_tokenizer
 
 CONTEXT = 19
@@ -36,7 +36,7 @@ class Exported:
 
 
 def write_export(directory: str, network: Any, tokenizer: Tokenizer, quantize: Quantization = "none") -> Exported:
-    from tfscale.export.tflite import export_tflite
+    from tfscale.exporting.tflite import export_tflite
 
     os.makedirs(directory, exist_ok=True)
     content = export_tflite(network, quantize, PREFILL_LENGTHS)

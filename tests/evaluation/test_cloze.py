@@ -7,15 +7,15 @@ import pytest
 from export.exported import make_run
 
 from tfscale import api, cli
+from tfscale.analysis.slicing import document_scores
 from tfscale.config import BiLSTMConfig, ExportConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, PromptError
-from tfscale.evaluation.cloze import correct, fill, words_of
 from tfscale.evaluation.evaluate import evaluate_run
-from tfscale.export.export import export_run
+from tfscale.exporting.export import export_run
+from tfscale.inference.cloze import correct, fill, words_of
 from tfscale.models import build_network
-from tfscale.score import Score
-from tfscale.tasks.slicing import document_scores
+from tfscale.text.score import Score
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.training import train_tokenizer
 
@@ -138,7 +138,7 @@ def test_what_a_cloze_cannot_do_is_said(run, tmp_path):
         export_run(run, ExportConfig(output=str(tmp_path / "x"), format="web"))
     with pytest.raises(ConfigError, match="quantize: expected one of none, float16, int8; received 'int4'"):
         export_run(run, ExportConfig(output=str(tmp_path / "x"), quantize="int4"), [1, 2, 3])
-    from tfscale.evaluation.keras_decoder import KerasDecoder
+    from tfscale.inference.keras_decoder import KerasDecoder
 
     with pytest.raises(ConfigError, match="it fills gaps"):
         KerasDecoder(run.network)

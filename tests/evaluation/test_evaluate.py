@@ -14,13 +14,13 @@ from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.evaluate import evaluate_file, evaluate_run, text_stream
-from tfscale.export.tflite import export_tflite
-from tfscale.files import read_json, write_json
+from tfscale.exporting.tflite import export_tflite
+from tfscale.files.paths import read_json, write_json
 from tfscale.models import build_network
-from tfscale.score import ScoredText
+from tfscale.runs.folder import Run
+from tfscale.runs.ngram import train_ngram
+from tfscale.text.score import ScoredText
 from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
-from tfscale.training.ngram_run import train_ngram
-from tfscale.training.run_folder import Run
 
 LENGTH = 16
 HELD_OUT = ["First held-out paragraph, ж.", "Second: 東京.", "Third, a little longer than the others."]

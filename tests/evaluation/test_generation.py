@@ -8,7 +8,7 @@ import pytest
 
 from tfscale.config import SamplingConfig
 from tfscale.errors import ConfigError, PromptError
-from tfscale.evaluation.generation import MASKED, Generation, causal_mask, generate, prefill_chunk
+from tfscale.inference.generation import MASKED, Generation, causal_mask, generate, prefill_chunk
 from tfscale.text.tokenizers import train_tokenizer
 
 TOKENIZER = train_tokenizer("byte", ["any"], 257)

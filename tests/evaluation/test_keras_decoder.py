@@ -5,8 +5,8 @@ import pytest
 
 from tfscale.config import LSTMConfig, TransformerConfig
 from tfscale.errors import PromptError
-from tfscale.evaluation.generation import generate
-from tfscale.evaluation.keras_decoder import KerasDecoder
+from tfscale.inference.generation import generate
+from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.text.tokenizers import train_tokenizer
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import DataError
 from tfscale.evaluation.perplexity import evaluate_network
-from tfscale.score import token_nll
-from tfscale.training.strategy import strategy
+from tfscale.text.score import token_nll
 
 # Row = the id read; columns = probabilities of ids 0, 1, 2 after it.
 PROBABILITIES = np.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125], [1 / 3, 1 / 3, 1 / 3]])

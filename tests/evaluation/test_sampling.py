@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tfscale.config import SamplingConfig
 from tfscale.errors import TfscaleError
-from tfscale.evaluation.sampling import candidates, next_token, penalize_repetition
+from tfscale.inference.sampling import candidates, next_token, penalize_repetition
 
 # Probabilities 0.5, 0.3, 0.15, 0.05, stored out of order: ids 2, 0, 3, 1.
 LOGITS = np.log([0.3, 0.05, 0.5, 0.15])

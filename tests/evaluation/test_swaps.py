@@ -7,13 +7,13 @@ import pytest
 from export.exported import make_run
 
 from tfscale import api, cli
+from tfscale.analysis.slicing import document_scores
+from tfscale.analysis.swapping import swap
+from tfscale.analysis.swaps import counterfactuals, read_pairs, swap_ratios
 from tfscale.config import BiLSTMConfig, GRUConfig
+from tfscale.config.tasks import SwapConfig
 from tfscale.errors import ConfigError, DataError
-from tfscale.evaluation.swaps import counterfactuals, read_pairs, swap_ratios
 from tfscale.models import build_network
-from tfscale.task_config import SwapConfig
-from tfscale.tasks.slicing import document_scores
-from tfscale.tasks.swapping import swap
 from tfscale.text.tokenizers.byte import ByteTokenizer
 
 

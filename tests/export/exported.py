@@ -7,8 +7,8 @@ import os
 import numpy as np
 
 from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
-from tfscale.export.tflite import export_tflite, usable_prefill_lengths
-from tfscale.files import sha256_file, write_json
+from tfscale.exporting.tflite import export_tflite, usable_prefill_lengths
+from tfscale.files.paths import sha256_file, write_json
 from tfscale.models import build_network
 
 PREFILL_LENGTHS = [4, 8]
@@ -60,7 +60,7 @@ def write_folder(folder, content, network, tokenizer, quantize="none"):
 
 
 def make_run(directory, network, tokenizer, data_dir=None):
-    from tfscale.training.run_folder import Run
+    from tfscale.runs.folder import Run
 
     os.makedirs(directory, exist_ok=True)
     records = [{"step": 20, "loss": 5.5}, {"step": 40, "loss": 4.5}, {"step": 40, "val_loss": 4.75}]

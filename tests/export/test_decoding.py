@@ -8,7 +8,7 @@ import pytest
 import tfscale
 import tfscale.device
 from tfscale.errors import ConfigError, DataError, ExportError
-from tfscale.evaluation.keras_decoder import KerasDecoder
+from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models.attention import CausalSelfAttention
 from tfscale.models.decoding import cached_model
 from tfscale.text.tokenizers import train_tokenizer

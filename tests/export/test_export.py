@@ -11,11 +11,11 @@ import pytest
 from exported import PREFILL_LENGTHS, TEXT, make_network, make_run
 
 import tfscale.device
-import tfscale.export.export
+import tfscale.exporting.export
 from tfscale.config import ExportConfig, PrepareConfig, SamplingConfig
 from tfscale.errors import DataError, ExportError, TokenizerError
-from tfscale.export.export import export_run, held_out_tokens
-from tfscale.files import sha256_file
+from tfscale.exporting.export import export_run, held_out_tokens
+from tfscale.files.paths import sha256_file
 
 FILES = ["README.md", "model.json", "model.tflite", "parity.json", "report.html", "tokenizer"]
 
@@ -116,8 +116,8 @@ def test_failed_parity_leaves_the_earlier_export_whole(tmp_path, tokenizer, held
     export_run(run, ExportConfig(output=str(output)), held_out=held_out)
     before = {name: sha256_file(str(output / name)) for name in FILES[:-1]}
     other = make_network("lstm", seed=1)
-    convert = tfscale.export.export.export_tflite
-    monkeypatch.setattr(tfscale.export.export, "export_tflite", lambda network, *rest: convert(other, *rest))
+    convert = tfscale.exporting.export.export_tflite
+    monkeypatch.setattr(tfscale.exporting.export, "export_tflite", lambda network, *rest: convert(other, *rest))
     with pytest.raises(ExportError, match="fails its parity check: max_logit_difference"):
         export_run(run, ExportConfig(output=str(output)), held_out=held_out)
     assert {name: sha256_file(str(output / name)) for name in FILES[:-1]} == before

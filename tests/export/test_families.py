@@ -5,8 +5,8 @@ import pytest
 from export.exported import PREFILL_LENGTHS, TEXT, write_folder
 
 from tfscale.config import GRUConfig, NNLMConfig, RNNConfig, TransformerConfig
-from tfscale.export.parity import check_parity
-from tfscale.export.tflite import export_tflite
+from tfscale.exporting.parity import check_parity
+from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
 from tfscale.text.tokenizers.byte import ByteTokenizer
 

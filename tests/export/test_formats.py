@@ -11,12 +11,12 @@ import pytest
 from exported import CONFIGS, make_network, make_run
 
 import tfscale.device
-import tfscale.export.litertlm as litertlm
+import tfscale.exporting.litertlm as litertlm
 from tfscale import cli
 from tfscale.config import ExportConfig, SamplingConfig
 from tfscale.device.bundle import BundleModel
 from tfscale.errors import ConfigError, ExportError, PromptError
-from tfscale.export.export import export_run
+from tfscale.exporting.export import export_run
 from tfscale.models import build_network
 from tfscale.text.tokenizers import train_tokenizer
 
@@ -186,18 +186,18 @@ print(json.dumps({"nll": outputs["nll"].numpy().tolist(), "signatures": sorted(m
 
 
 def test_a_saved_model_of_other_weights_is_not_written(tmp_path, tokenizer, held_out, monkeypatch):
-    import tfscale.export.saved_model as saved_model
+    import tfscale.exporting.saved_model as saved_model
 
     monkeypatch.setattr(saved_model, "float32_copy", lambda network: make_network("lstm", seed=1))
     written = saved_model.write_saved_model
-    monkeypatch.setattr("tfscale.export.export.write_saved_model", written)
+    monkeypatch.setattr("tfscale.exporting.export.write_saved_model", written)
 
     def check(network, directory, tokens, end_id, start_id):
         monkeypatch.setattr(saved_model, "float32_copy", lambda network: network)
         return check_saved_model(network, directory, tokens, end_id, start_id)
 
     check_saved_model = saved_model.check_saved_model
-    monkeypatch.setattr("tfscale.export.export.check_saved_model", check)
+    monkeypatch.setattr("tfscale.exporting.export.check_saved_model", check)
     run = make_run(tmp_path / "run", make_network("lstm"), tokenizer)
     with pytest.raises(ExportError, match="max_logit_difference"):
         export_run(run, ExportConfig(output=str(tmp_path / "x"), format="saved_model"), held_out=held_out)

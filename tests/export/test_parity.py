@@ -6,12 +6,12 @@ from ai_edge_litert.tools import flatbuffer_utils
 from exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network, write_folder
 
 import tfscale.device.decoder
-import tfscale.export.parity
+import tfscale.exporting.parity
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
-from tfscale.export.limits import Checks, agreeing, difference, limits_of, noise, products_of, spread
-from tfscale.export.parity import check_parity, require
-from tfscale.export.tflite import export_tflite
+from tfscale.exporting.limits import Checks, agreeing, difference, limits_of, noise, products_of, spread
+from tfscale.exporting.parity import check_parity, require
+from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
 
 RECIPES = ["none", "float16", "int8", "int4", "int4_all"]
@@ -184,7 +184,7 @@ def test_prompt_longer_than_every_prefill_call_is_read_in_pieces(tmp_path, token
 
 
 def test_tokenizer_that_ships_other_ids_fails(tmp_path, tokenizer, held_out, monkeypatch):
-    load = tfscale.export.parity.load
+    load = tfscale.exporting.parity.load
 
     def load_with_other_tokenizer(*arguments, **options):
         model = load(*arguments, **options)
@@ -197,7 +197,7 @@ def test_tokenizer_that_ships_other_ids_fails(tmp_path, tokenizer, held_out, mon
         model.tokenizer = Shifted()
         return model
 
-    monkeypatch.setattr(tfscale.export.parity, "load", load_with_other_tokenizer)
+    monkeypatch.setattr(tfscale.exporting.parity, "load", load_with_other_tokenizer)
     report = compare(tmp_path, tokenizer, held_out, "lstm")
     assert failed(report) == {"tokenizer_ids_equal", "tokenizer_round_trip"}
 

@@ -9,8 +9,8 @@ from ai_edge_litert.schema_py_generated import TensorType
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.config import BiLSTMConfig
-from tfscale.export.scoring import scoring_file
-from tfscale.export.tflite import convert_other, signatures
+from tfscale.exporting.scoring import scoring_file
+from tfscale.exporting.tflite import convert_other, signatures
 from tfscale.models import build_network
 from tfscale.models.decoding import cached_model
 from tfscale.models.weight_formats import WeightFormat, rounded, scale_bytes, weight_formats

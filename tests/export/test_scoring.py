@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 
 import tfscale.device
-import tfscale.export.scoring as scoring
+import tfscale.exporting.scoring as scoring
 from tfscale.device.scorer import ScoringModel
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.evaluation.evaluate import evaluate_file
-from tfscale.export.flatbuffer import operations
-from tfscale.export.scoring import export_keras, fused_lstm, scoring_file
-from tfscale.score import token_nll
+from tfscale.exporting.flatbuffer import operations
+from tfscale.exporting.scoring import export_keras, fused_lstm, scoring_file
+from tfscale.text.score import token_nll
 from tfscale.text.tokenizers import train_tokenizer
 
 T, V = 12, 257

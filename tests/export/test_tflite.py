@@ -9,8 +9,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 from exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network
 
 from tfscale.errors import ExportError
-from tfscale.export.flatbuffer import operations
-from tfscale.export.tflite import (
+from tfscale.exporting.flatbuffer import operations
+from tfscale.exporting.tflite import (
     check_weights_present,
     export_tflite,
     silence,

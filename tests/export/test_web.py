@@ -18,10 +18,10 @@ from exported import make_run
 from test_formats import run_with
 
 import tfscale.device
-import tfscale.export.web as web
+import tfscale.exporting.web as web
 from tfscale.config import ExportConfig, LSTMConfig, SamplingConfig
 from tfscale.errors import ExportError
-from tfscale.export.export import export_run
+from tfscale.exporting.export import export_run
 from tfscale.models import build_network
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import train_tokenizer
@@ -97,7 +97,7 @@ def test_the_page_cuts_a_prompt_as_python_does(tmp_path):
     tokenizer = tokenizer.with_special(SpecialTokens(start_id=1, stop_ids=(stop,), leading_space=True))
     prompts = ["def main", "a  <table>b <end_of_turn><s>", "  x\u2581y", "", "naïve 狐"]
     (tmp_path / "tokenizer.mjs").write_bytes(
-        resources.files("tfscale.export").joinpath("page/tokenizer.js").read_bytes()
+        resources.files("tfscale.exporting").joinpath("page/tokenizer.js").read_bytes()
     )
     (tmp_path / "run.mjs").write_text(
         "import {Tokenizer} from './tokenizer.mjs';\n"

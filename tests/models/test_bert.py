@@ -6,17 +6,17 @@ import tensorflow as tf
 from models.numpy_reference import softmax
 
 from tfscale import api, cli
+from tfscale.analysis.slicing import document_scores
 from tfscale.config import BERTConfig, BiLSTMConfig, ExportConfig, TrainConfig
 from tfscale.data.masking import hidden_in_turn, mask_tokens
 from tfscale.data.pipeline import text_windows
 from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError
-from tfscale.export.export import export_run
+from tfscale.exporting.export import export_run
 from tfscale.models import build_network
-from tfscale.tasks.slicing import document_scores
+from tfscale.runs.folder import load_run
+from tfscale.runs.train import train
 from tfscale.training.distillation import Teacher
-from tfscale.training.run import train
-from tfscale.training.run_folder import load_run
 
 V, MASK = 50, 50
 CONFIG = BERTConfig(sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2, positions="rope")

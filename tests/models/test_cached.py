@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tfscale.config import TransformerConfig
-from tfscale.evaluation.keras_decoder import KerasDecoder
-from tfscale.export.flatbuffer import operations
-from tfscale.export.tflite import export_tflite
+from tfscale.exporting.flatbuffer import operations
+from tfscale.exporting.tflite import export_tflite
+from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.models.cached import tracing_for_tflite, write_cache
 

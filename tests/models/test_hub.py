@@ -7,7 +7,7 @@ import pytest
 
 from tfscale import models
 from tfscale.errors import ConfigError
-from tfscale.evaluation.keras_decoder import KerasDecoder
+from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models.hub import from_keras_hub
 
 SIZES = {"vocabulary_size": 50, "num_layers": 2, "hidden_dim": 16}

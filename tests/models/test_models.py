@@ -20,8 +20,8 @@ from tfscale.config import (
     RNNConfig,
     TransformerConfig,
 )
+from tfscale.config.presets import PRESETS, preset
 from tfscale.errors import ConfigError
-from tfscale.presets import PRESETS, preset
 from tfscale.training.language_model import LanguageModel
 
 CONFIGS = {

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfscale import models
 from tfscale.config import BERTConfig, BiLSTMConfig, LSTMConfig, TransformerConfig
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
 from tfscale.models.outputs import (
     Vocabulary,
@@ -16,7 +17,6 @@ from tfscale.models.outputs import (
     check_weight_types,
     probe_ids,
 )
-from tfscale.training.strategy import strategy
 
 V, T = 16, 6
 layers = keras.layers

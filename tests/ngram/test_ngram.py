@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError
-from tfscale.evaluation.generation import generate
+from tfscale.files.npz import read_npz
+from tfscale.inference.generation import generate
 from tfscale.ngram import NGramModel, count, count_ngrams, estimate, model, read_arpa, write_arpa
 from tfscale.ngram.arpa import token_names
 from tfscale.ngram.model import NGramDecoder
-from tfscale.npz import read_npz
 from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens

@@ -8,23 +8,23 @@ import re
 import numpy as np
 import pytest
 
-import tfscale.search.search as search_module
+import tfscale.workflows.search.search as search_module
 from tfscale import cli
-from tfscale.compress_config import SHRINK_SIZES, CompressConfig, SearchConfig
-from tfscale.compression.compress import SHRINKERS
+from tfscale.compress.compress import SHRINKERS
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config.compression import SHRINK_SIZES, CompressConfig, SearchConfig
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ConfigError
-from tfscale.export.tflite import export_tflite
+from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network, parameter_count
 from tfscale.models.weight_formats import stored_bytes
-from tfscale.search.candidates import candidates, shrunken, sizes_of
-from tfscale.search.outcome import choose, pareto, shortfalls, verdict
-from tfscale.search.search import search_run
-from tfscale.training.run import train
-from tfscale.training.run_folder import load_run
+from tfscale.runs.folder import load_run
+from tfscale.runs.train import train
+from tfscale.workflows.search.candidates import candidates, shrunken, sizes_of
+from tfscale.workflows.search.outcome import choose, pareto, shortfalls, verdict
+from tfscale.workflows.search.search import search_run
 
 CONFIG = TransformerConfig(vocabulary_size=257, sequence_length=16, hidden_dim=64, num_layers=1, num_heads=4)
 
@@ -199,7 +199,7 @@ def test_a_whole_search_by_the_command_and_again(folder, capsys, monkeypatch):
 
 
 def test_a_candidate_that_was_stopped_is_not_measured_and_goes_on(folder, capsys, monkeypatch):
-    import tfscale.training.recorder as recorder
+    import tfscale.runs.recorder as recorder
 
     bound = stored_bytes(load_run(str(folder / "run")).network, "int4_all") - 3_000
     words = ["compress", str(folder / "run"), "--output", str(folder / "stopped"), "--target-size", str(bound + 30_000),

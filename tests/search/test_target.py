@@ -8,27 +8,27 @@ import numpy as np
 import pytest
 import yaml
 
-import tfscale.search.candidates as candidates_module
-import tfscale.search.measure as measure_module
-import tfscale.search.search as search_module
+import tfscale.workflows.search.candidates as candidates_module
+import tfscale.workflows.search.measure as measure_module
+import tfscale.workflows.search.search as search_module
 from tfscale import cli
-from tfscale.compress_config import CompressConfig, SearchConfig
 from tfscale.config import ExportConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config.compression import CompressConfig, SearchConfig
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ConfigError, TokenizerError
-from tfscale.export.tflite import export_tflite
+from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
 from tfscale.models.weight_formats import stored_bytes
-from tfscale.score import Score
-from tfscale.search.candidates import Trimming, candidates
-from tfscale.search.measure import Sample, Samples, measure
-from tfscale.search.search import search_run
-from tfscale.search.target import read_target
+from tfscale.runs.folder import load_run
+from tfscale.runs.train import train
+from tfscale.text.score import Score
 from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
-from tfscale.training.run import train
-from tfscale.training.run_folder import load_run
+from tfscale.workflows.search.candidates import Trimming, candidates
+from tfscale.workflows.search.measure import Sample, Samples, measure
+from tfscale.workflows.search.search import search_run
+from tfscale.workflows.search.target import read_target
 
 WORDS = "the red cat ran and the old dog sat under a big blue mat while seven grey birds watched quietly".split()
 CONFIG = TransformerConfig(vocabulary_size=300, sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2)

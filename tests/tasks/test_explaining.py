@@ -9,19 +9,19 @@ import tensorflow as tf
 from export.exported import make_run
 
 from tfscale import api, cli
+from tfscale.analysis.attribution import integrated_gradients, token_parts
+from tfscale.analysis.explaining import explain
 from tfscale.config import BiLSTMConfig, LSTMConfig, NNLMConfig, TransformerConfig
+from tfscale.config.tasks import ExplainConfig, TaskConfig
 from tfscale.errors import ConfigError
 from tfscale.models import build_network
-from tfscale.pages.explanation import write_explanation
-from tfscale.task_config import ExplainConfig, TaskConfig
-from tfscale.tasks.attribution import integrated_gradients, token_parts
 from tfscale.tasks.encoding import TaskEncoder
-from tfscale.tasks.explaining import explain
 from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import TaskModel, load_task
 from tfscale.tasks.network import TaskNetwork
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.word import WordTokenizer
+from tfscale.ui.explanation import write_explanation
 
 OTHERS = ["the", "film", "was", "a", "plot", "story", "with", "music"]
 LABELS = {"good": "praise", "bad": "blame", "": "neither"}

@@ -14,16 +14,16 @@ from export.exported import make_run
 import tfscale
 from tfscale import cli
 from tfscale.config import BERTConfig, BiLSTMConfig, ExportConfig, GRUConfig, LSTMConfig, NNLMConfig, TransformerConfig
+from tfscale.config.tasks import TaskConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
-from tfscale.export.task import export_task
+from tfscale.exporting.task import export_task
 from tfscale.models import build_network
-from tfscale.task_config import TaskConfig
+from tfscale.runs.folder import save_network
 from tfscale.tasks.examples import Example
 from tfscale.tasks.finetune import _balanced, _held_out, finetune
 from tfscale.tasks.model import load_task
 from tfscale.text.tokenizers.byte import ByteTokenizer
-from tfscale.training.run_folder import save_network
 
 LENGTH = 48
 BASES = {

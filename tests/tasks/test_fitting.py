@@ -11,10 +11,10 @@ from export.exported import make_run
 
 from tfscale import cli
 from tfscale.config import GRUConfig
+from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, TfscaleError
+from tfscale.files.run_lock import only_writer
 from tfscale.models import build_network
-from tfscale.run_lock import only_writer
-from tfscale.task_config import TaskConfig
 from tfscale.tasks import fitting
 from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import load_task

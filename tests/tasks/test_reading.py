@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, DataError
-from tfscale.task_config import TaskConfig
 from tfscale.tasks.examples import check_bio, read_examples
 
 

@@ -8,17 +8,17 @@ import pytest
 from export.exported import make_run
 
 from tfscale import cli
+from tfscale.analysis.slices import slices, total_perplexity
+from tfscale.analysis.slicing import document_scores, evaluate_slices
 from tfscale.config import GRUConfig
+from tfscale.config.tasks import TaskConfig
 from tfscale.errors import DataError
-from tfscale.evaluation.slices import slices, total_perplexity
-from tfscale.files import write_json
+from tfscale.files.paths import write_json
 from tfscale.models import build_network
 from tfscale.ngram import count_ngrams, estimate
 from tfscale.ngram.files import describe, write_model
-from tfscale.task_config import TaskConfig
 from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.predictor import TaskPredictor
-from tfscale.tasks.slicing import document_scores, evaluate_slices
 from tfscale.text.tokenizers.byte import ByteTokenizer
 
 

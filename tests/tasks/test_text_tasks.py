@@ -11,13 +11,13 @@ from export.exported import make_run
 
 from tfscale import cli
 from tfscale.config import ExportConfig, GRUConfig, TransformerConfig
+from tfscale.config.tasks import TaskConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
-from tfscale.export.task import _examples, export_task
+from tfscale.exporting.task import _examples, export_task
 from tfscale.models import build_network
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM
-from tfscale.task_config import TaskConfig
 from tfscale.tasks.examples import Example, read_examples
 from tfscale.tasks.finetune import _cut, finetune
 from tfscale.tasks.model import TaskModel, load_task

@@ -18,9 +18,9 @@ from tensorflow.python.tpu.ops import tpu_ops
 
 from tfscale.config import MODEL_CONFIGS, TrainConfig
 from tfscale.models import build_network
-from tfscale.tpu_check.lowering import find
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import options_from
+from tfscale.workflows.tpu_check.lowering import find
 
 ROWS, LENGTH = 16, 16
 TRAIN = TrainConfig(global_batch_size=4 * ROWS, precision="mixed_bfloat16", micro_batches=2)

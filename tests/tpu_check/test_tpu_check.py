@@ -16,9 +16,9 @@ import tensorflow as tf
 from tfscale import cli
 from tfscale.config import MODEL_CONFIGS, TrainConfig
 from tfscale.errors import ConfigError, TfscaleError
-from tfscale.tpu_check import check, compiler
-from tfscale.tpu_check.check import run_compiler, tpu_check
-from tfscale.tpu_check.lowering import Findings, find, lower, lower_steps
+from tfscale.workflows.tpu_check import check, compiler
+from tfscale.workflows.tpu_check.check import run_compiler, tpu_check
+from tfscale.workflows.tpu_check.lowering import Findings, find, lower, lower_steps
 
 TRAIN = TrainConfig(global_batch_size=16, precision="mixed_bfloat16", micro_batches=2, ema_decay=0.9)
 GOOD = {"compiled": True, "error": None, "temporaries": 5 * 2**20, "flops": 1e6}

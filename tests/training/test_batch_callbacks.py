@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from tfscale.training.batch_callbacks import acts_on_batches, default_steps_per_call
+from tfscale.training.fit.batch_callbacks import acts_on_batches, default_steps_per_call
 
 
 class OfBatches(keras.callbacks.Callback):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfscale import files
 from tfscale.errors import CheckpointError, TfscaleError
+from tfscale.files import paths as files
 from tfscale.training.checkpoint import Checkpoints, array_digest, read_arrays
 
 

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from tests.training.addresses import free_addresses
+from tfscale.distribution.cluster import Cluster, _let_in, _listening, answers, meet, read_cluster
 from tfscale.errors import ConfigError, WorkerLostError
-from tfscale.training.cluster import Cluster, _let_in, _listening, answers, meet, read_cluster
 
 TWO = {"worker": ["a:1", "b:2"]}
 
@@ -119,7 +119,7 @@ def test_a_worker_that_does_not_come_is_named():
 
 def test_those_who_knock_often_are_answered_each_time(monkeypatch):
     """While one worker is late the others knock every second, and the kernel keeps only so many waiting."""
-    monkeypatch.setattr("tfscale.training.cluster._WAITING", 1)
+    monkeypatch.setattr("tfscale.distribution.cluster._WAITING", 1)
     cluster = Cluster(tuple(free_addresses(2)), 0)
     with _listening(cluster) as listener:
         for _ in range(8):

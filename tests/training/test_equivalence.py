@@ -8,8 +8,8 @@ from training.conftest import CONFIGS, LENGTH, VOCABULARY
 
 from benchmarks import equivalence
 from tfscale import models
+from tfscale.distribution.strategy import strategy
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.strategy import strategy
 
 
 def test_every_strategy_gives_the_same_answer(tmp_path):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tf_keras
 
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.strategy import strategy
 
 V = 16
 layers = keras.layers

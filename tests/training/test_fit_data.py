@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary
 from tfscale.training.batches import as_batches
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.strategy import strategy
 
 V, T, ROWS = 16, 6, 40
 layers = keras.layers

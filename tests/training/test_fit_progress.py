@@ -2,7 +2,7 @@
 
 import keras
 
-from tfscale.training.fit_progress import FitProgress, with_progress
+from tfscale.training.fit.progress import FitProgress, with_progress
 
 
 def test_counters_are_not_shown(monkeypatch):

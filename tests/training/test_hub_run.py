@@ -11,9 +11,9 @@ import tokenizers
 import tfscale
 from tfscale import cli
 from tfscale.errors import ConfigError, TokenizerError
+from tfscale.runs.hub import tokenizer_of
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.tokenizers.bpe import BytePairTokenizer
-from tfscale.training.hub_run import tokenizer_of
 
 TEXTS = ["def f(x):\n    return x + 1234", "  It's  naïve,\r\nisn't it? 🙂\t\0", "你好 <|endoftext|> ▁"]
 END = "<|endoftext|>"

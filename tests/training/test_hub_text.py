@@ -16,13 +16,13 @@ from tfscale import cli
 from tfscale.config import ExportConfig
 from tfscale.device.bundle import read_bundle
 from tfscale.errors import ConfigError, PromptError, TokenizerError
-from tfscale.evaluation.generation import generate
-from tfscale.evaluation.keras_decoder import KerasDecoder
-from tfscale.export.export import export_run
-from tfscale.score import token_nll
+from tfscale.exporting.export import export_run
+from tfscale.inference.generation import generate
+from tfscale.inference.keras_decoder import KerasDecoder
+from tfscale.runs.hub import tokenizer_of
 from tfscale.text.builtin import builtin_corpus
+from tfscale.text.score import token_nll
 from tfscale.text.tokenizers import load_tokenizer
-from tfscale.training.hub_run import tokenizer_of
 
 # keras-hub leaves the file of a preset's SentencePiece model open.
 pytestmark = [

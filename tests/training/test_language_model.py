@@ -9,10 +9,10 @@ import tensorflow as tf
 from training.conftest import CONFIGS, LENGTH, VOCABULARY
 
 from tfscale import models
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, DataError
 from tfscale.training.batches import as_batches, check_divisible
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.strategy import strategy
 
 
 def language_model(**options):

@@ -10,13 +10,13 @@ import tensorflow as tf
 from training.conftest import CONFIGS, LENGTH, VOCABULARY, compiled_program
 
 from tfscale import models
+from tfscale.distribution import strategy as strategies
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
 from tfscale.models.remat import rematerialized
-from tfscale.training import strategy as strategies
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import StepOptions
-from tfscale.training.strategy import strategy
 
 
 def micro_batch_gradients(windows, family, precision="float32", xla=False, draw=7, **options):

@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 import tfscale
-from tfscale import cli, files
+from tfscale import cli
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import evaluation_dataset
 from tfscale.data.tokens import token_blocks
 from tfscale.device import load
 from tfscale.errors import ConfigError
+from tfscale.files import paths as files
 from tfscale.ngram import count_ngrams, estimate
 
 

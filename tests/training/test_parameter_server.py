@@ -13,11 +13,11 @@ import pytest
 from benchmarks.soak import cluster_processes, last_step, prepare_data, train_words
 from tests.training.addresses import free_addresses
 from tests.training.in_process_cluster import EXACT
+from tfscale.distribution.cluster import Cluster, read_cluster
+from tfscale.distribution.parameter_server import parameter_server_strategy
+from tfscale.distribution.strategy import _make, serves_only
 from tfscale.errors import ConfigError, WorkerLostError
-from tfscale.training.cluster import Cluster, read_cluster
-from tfscale.training.parameter_server import parameter_server_strategy
 from tfscale.training.row_tables import _looked_up_only
-from tfscale.training.strategy import _make, serves_only
 
 HERE = os.path.dirname(__file__)
 

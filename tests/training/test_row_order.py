@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfscale.training.row_order import batches_read, row_batches
+from tfscale.training.fit.row_order import batches_read, row_batches
 
 IDS = np.arange(14).reshape(7, 2)
 

@@ -19,15 +19,15 @@ from tfscale.commands import train as train_command
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.data.pipeline import evaluation_dataset
 from tfscale.data.prepare import prepare
+from tfscale.distribution.workers import Workers
 from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
-from tfscale.files import read_json_lines
-from tfscale.run_lock import only_writer
-from tfscale.training import recorder as recorder_module
+from tfscale.files.paths import read_json_lines
+from tfscale.files.run_lock import only_writer
+from tfscale.runs import recorder as recorder_module
+from tfscale.runs.folder import load_run
+from tfscale.runs.recorder import RunRecorder
+from tfscale.runs.train import train
 from tfscale.training.checkpoint import Checkpoints, read_arrays
-from tfscale.training.recorder import RunRecorder
-from tfscale.training.run import train
-from tfscale.training.run_folder import load_run
-from tfscale.training.workers import Workers
 
 MODEL = TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2, dropout=0.1)
 TRAIN = TrainConfig(
@@ -125,14 +125,14 @@ def final_state(output):
 def test_a_stopped_run_goes_on_bit_for_bit(finished, data, tmp_path, monkeypatch, stop, number):
     monkeypatch.setattr(StopAt, "stop", stop)
     monkeypatch.setattr(StopAt, "number", number)
-    monkeypatch.setattr("tfscale.training.run.RunRecorder", StopAt)
+    monkeypatch.setattr("tfscale.runs.train.RunRecorder", StopAt)
     before = signal.getsignal(number)
     output = str(tmp_path / "run")
     summary = train(MODEL, TRAIN, data=data, output=output, progress=False)
     assert signal.getsignal(number) is before
     assert (summary["completed"], summary["interrupted"], summary["steps"]) == (False, number.name, 6)
     assert summary["validation"] is None
-    monkeypatch.setattr("tfscale.training.run.RunRecorder", RunRecorder)
+    monkeypatch.setattr("tfscale.runs.train.RunRecorder", RunRecorder)
     summary = train(MODEL, TRAIN, data=data, output=output, progress=False)
     assert (summary["completed"], summary["steps"], summary["tokens"]) == (True, 12, 768)
     whole, resumed = final_state(finished[0]), final_state(output)
@@ -149,10 +149,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished, data, tmp_path, monkeypatch
 def test_a_stopped_run_goes_on_with_less_memory(finished, data, tmp_path, monkeypatch):
     """Memory options may be set anew: the steps compute the same up to the order of sums."""
     monkeypatch.setattr(StopAt, "stop", 5)
-    monkeypatch.setattr("tfscale.training.run.RunRecorder", StopAt)
+    monkeypatch.setattr("tfscale.runs.train.RunRecorder", StopAt)
     output = str(tmp_path / "run")
     assert train(MODEL, TRAIN, data=data, output=output, progress=False)["steps"] == 6
-    monkeypatch.setattr("tfscale.training.run.RunRecorder", RunRecorder)
+    monkeypatch.setattr("tfscale.runs.train.RunRecorder", RunRecorder)
     saving = dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=24)
     assert train(MODEL, saving, data=data, output=output, progress=False)["steps"] == 12
     whole, resumed = final_state(finished[0]), final_state(output)
@@ -173,12 +173,12 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(finished, dat
             if int(self.runner.step.numpy()) == 8:
                 raise Killed
 
-    monkeypatch.setattr("tfscale.training.run.RunRecorder", Dies)
+    monkeypatch.setattr("tfscale.runs.train.RunRecorder", Dies)
     output, config = str(tmp_path / "run"), dataclasses.replace(TRAIN, log_every=1)
     with pytest.raises(Killed):
         train(MODEL, config, data=data, output=output, progress=False)
     assert history(output)[-1]["step"] == 8
-    monkeypatch.setattr("tfscale.training.run.RunRecorder", RunRecorder)
+    monkeypatch.setattr("tfscale.runs.train.RunRecorder", RunRecorder)
     train(MODEL, TRAIN, data=data, output=output, progress=False)
     for name, value in final_state(finished[0]).items():
         np.testing.assert_array_equal(final_state(output)[name], value, err_msg=name)
@@ -193,7 +193,7 @@ def test_a_signal_to_another_worker_during_validation_stops_this_one_too(data, t
         RunRecorder._validate(self, step, validate)
 
     kind = type("Validating", (RunRecorder,), {"_validate": validate})
-    monkeypatch.setattr("tfscale.training.run.RunRecorder", kind)
+    monkeypatch.setattr("tfscale.runs.train.RunRecorder", kind)
     monkeypatch.setattr(Workers, "any", lambda self, flag: bool(flag or signalled))
     config = dataclasses.replace(TRAIN, validate_every=4, checkpoint_every=100)
     summary = train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
@@ -327,9 +327,7 @@ def test_a_finished_run_is_left_as_it_is(finished, data):
 
 def test_the_result_has_the_lowest_validation_loss(data, tmp_path, monkeypatch):
     losses = iter([3.0, 2.0, 4.0])
-    monkeypatch.setattr(
-        "tfscale.training.run.LanguageModel.summed_loss", lambda *_, **__: (next(losses, 9.0) * 10, 10.0)
-    )
+    monkeypatch.setattr("tfscale.runs.train.LanguageModel.summed_loss", lambda *_, **__: (next(losses, 9.0) * 10, 10.0))
     config = dataclasses.replace(TRAIN, steps=9, validate_every=3, ema_decay=0.0)
     summary = train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
     assert (summary["result"], summary["result_step"]) == ("best", 6)

@@ -7,7 +7,7 @@ import yaml
 
 from tfscale.config import LSTMConfig, TrainConfig, to_dict
 from tfscale.errors import ConfigError, DataError
-from tfscale.training.run_folder import check_same_run, named
+from tfscale.runs.folder import check_same_run, named
 
 NOW = {
     "model": named(LSTMConfig(vocabulary_size=9)), "train": to_dict(TrainConfig()), "data": "d", "data_digest": "a",

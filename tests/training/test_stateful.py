@@ -9,29 +9,29 @@ import pytest
 import tensorflow as tf
 from models import numpy_reference
 
-from tfscale.compression.tuning import distill
+from tfscale.analysis.slicing import document_scores
+from tfscale.compress.tuning import distill
 from tfscale.config import GRUConfig, LSTMConfig, PrepareConfig, RNNConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
 from tfscale.device.runner import DeviceModel
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, DataError
 from tfscale.evaluation.evaluate import evaluate_file, evaluate_run, text_stream
-from tfscale.evaluation.keras_decoder import KerasDecoder
 from tfscale.evaluation.perplexity import evaluate_network
+from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
-from tfscale.score import stream_starts
-from tfscale.tasks.slicing import document_scores
-from tfscale.tpu_check.check import tpu_check
+from tfscale.runs.folder import load_run
+from tfscale.runs.reading import Reading
+from tfscale.runs.recorder import RunRecorder
+from tfscale.runs.timing import seconds_per_step
+from tfscale.runs.train import train
+from tfscale.text.score import stream_starts
 from tfscale.training.checkpoint import read_arrays
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.reading import Reading
-from tfscale.training.recorder import RunRecorder
-from tfscale.training.run import train
-from tfscale.training.run_folder import load_run
 from tfscale.training.stateful import check_carries
-from tfscale.training.strategy import strategy
-from tfscale.training.timing import seconds_per_step
+from tfscale.workflows.tpu_check.check import tpu_check
 
 SIZES = {"vocabulary_size": 20, "sequence_length": 5, "embedding_dim": 5, "hidden_dim": 6, "stateful": True}
 RNG = np.random.default_rng(0)
@@ -220,7 +220,7 @@ def finished(data, tmp_path_factory):
     output = str(tmp_path_factory.mktemp("run") / "run")
     with pytest.MonkeyPatch.context() as patch:
         # The validation split has 560 tokens: five streams of 112.
-        patch.setattr("tfscale.score.STREAM_TOKENS", 100)
+        patch.setattr("tfscale.text.score.STREAM_TOKENS", 100)
         return output, train(MODEL, TRAIN, data=data, output=output, progress=False)
 
 
@@ -235,11 +235,11 @@ def test_a_killed_run_goes_on_bit_for_bit_with_its_state(finished, data, tmp_pat
                 raise Killed
 
     assert Reading(data, Manifest.load(data), MODEL, TRAIN).epoch_steps == 5
-    monkeypatch.setattr("tfscale.training.run.RunRecorder", Dies)
+    monkeypatch.setattr("tfscale.runs.train.RunRecorder", Dies)
     output = str(tmp_path / "run")
     with pytest.raises(Killed):
         train(MODEL, dataclasses.replace(TRAIN, log_every=1), data=data, output=output, progress=False)
-    monkeypatch.setattr("tfscale.training.run.RunRecorder", RunRecorder)
+    monkeypatch.setattr("tfscale.runs.train.RunRecorder", RunRecorder)
     assert train(MODEL, TRAIN, data=data, output=output, progress=False)["steps"] == 12
     whole, resumed = (read_arrays(f"{folder}/checkpoints/step-00000012.npz")[0] for folder in (finished[0], output))
     assert whole.keys() == resumed.keys() >= {"state/state_h_0", "state/state_c_0"}
@@ -264,7 +264,7 @@ def nll_by_hand(network, stream, starts, end_id):
 
 
 def test_validation_evaluate_and_the_file_read_the_same_streams(finished, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("tfscale.score.STREAM_TOKENS", 100)
+    monkeypatch.setattr("tfscale.text.score.STREAM_TOKENS", 100)
     output, summary = finished
     run = load_run(output)
     # Weights that make the state matter, for all but the run's own validation.

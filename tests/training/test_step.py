@@ -10,9 +10,9 @@ from training.conftest import CONFIGS, LENGTH, VOCABULARY, make_windows
 
 from tfscale import models
 from tfscale.config import LSTMConfig
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, TrainingError
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.strategy import strategy
 
 
 def fit(windows, family="transformer", name="single", batch_size=16, epochs=3, optimizer=None, dropout=0.0,

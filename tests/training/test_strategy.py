@@ -6,11 +6,11 @@ import keras
 import pytest
 import tensorflow as tf
 
+from tfscale.distribution import strategy as module
+from tfscale.distribution import tpu
+from tfscale.distribution.strategy import describe, strategy
+from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
-from tfscale.training import strategy as module
-from tfscale.training import tpu
-from tfscale.training.strategy import describe, strategy
-from tfscale.training.workers import Workers
 
 
 @pytest.fixture(autouse=True)

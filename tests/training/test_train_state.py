@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 
 from tfscale import models
-from tfscale.compression import PolynomialDecay, distill, prune, quantize_aware, strip
+from tfscale.compress import PolynomialDecay, distill, prune, quantize_aware, strip
 from tfscale.config import LSTMConfig
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.strategy import strategy
 
 VOCABULARY, ROWS, LENGTH, WINDOWS = 16, 8, 6, 3
 STREAMS = np.random.default_rng(0).integers(0, VOCABULARY, (ROWS, WINDOWS * LENGTH + 1)).astype("int32")

@@ -5,9 +5,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import new_parser, parse_words
-from tfscale.commands.display import print_figures, print_table, with_unit
+from tfscale.commands.arguments import new_parser, parse_words
 from tfscale.errors import ConfigError
+from tfscale.ui.tables import print_figures, print_table, with_unit
 
 SUMMARY = "time a .tflite file on this machine"
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import train
-from tfscale.commands.display import number, print_table
-from tfscale.commands.quiet import load_tensorflow
-from tfscale.compare_config import CompareConfig
+from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig
+from tfscale.config.comparison import CompareConfig
 from tfscale.errors import ConfigError
 from tfscale.terminal import print
+from tfscale.ui.tables import number, print_table
 
 SUMMARY = "several families on the same data and budget: quality, size and speed in one table"
 
@@ -46,7 +46,7 @@ def run(options: Namespace) -> dict[str, Any]:
     config = build_config(CompareConfig, options)
     files = {name: _from_file(name) for name in options.families if name.endswith((".yaml", ".yml"))}
     load_tensorflow()
-    from tfscale.comparison import compare, entry
+    from tfscale.workflows.compare import compare, entry
 
     for model_config, _ in files.values():
         entry(model_config.family)  # Refuses a family whose score is no perplexity.
@@ -74,7 +74,7 @@ def show(result: dict[str, Any]) -> None:
     if "interrupted" in result:
         print(f"stopped by {result['interrupted']}; the same command goes on from there")
         return
-    from tfscale.comparison import HEAD, table_rows
+    from tfscale.workflows.compare import HEAD, table_rows
 
     rows = [[str(cell) if place == 0 else number(cell) for place, cell in enumerate(row)]
             for row in table_rows(result["models"])]  # fmt: skip

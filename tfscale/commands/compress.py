@@ -6,13 +6,13 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import train
-from tfscale.commands.display import number, print_table
-from tfscale.commands.quiet import load_tensorflow
-from tfscale.compress_config import CompressConfig, DistillConfig, PruneConfig, SearchConfig, ShrinkConfig
+from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.compat.quiet import load_tensorflow
+from tfscale.config.compression import CompressConfig, DistillConfig, PruneConfig, SearchConfig, ShrinkConfig
 from tfscale.errors import ConfigError
 from tfscale.terminal import print
+from tfscale.ui.tables import number, print_table
 
 SUMMARY = "a run -> a smaller one: fewer units, zeros, weights for int8 or int4; fine-tuned"
 
@@ -61,10 +61,10 @@ def run(options: Namespace) -> dict[str, Any]:
     bounds = build_config(SearchConfig, options)
     load_tensorflow()
     if bounds.asked:
-        from tfscale.search import search_run
+        from tfscale.workflows.search import search_run
 
         return search_run(options.run_dir, config, bounds, lambda text: print(text, file=sys.stderr))
-    from tfscale.compression.compress import compress_run
+    from tfscale.compress.compress import compress_run
 
     return {**compress_run(options.run_dir, config, prune, shrink, distill), "output": options.output}
 
@@ -76,7 +76,7 @@ def show(result: dict[str, Any]) -> None:
         print(f"stopped by {result['interrupted']} at step {step:,} of {name}; the same command goes on from there")
         return
     if "candidates" in result:
-        from tfscale.search.outcome import head, legend, table_rows, verdict
+        from tfscale.workflows.search.outcome import head, legend, table_rows, verdict
 
         print_table(head(result), [[value if isinstance(value, str) else number(value) for value in row]
                                    for row in table_rows(result)])  # fmt: skip

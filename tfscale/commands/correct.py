@@ -5,11 +5,11 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import new_parser, parse_words
 from tfscale.commands import target
-from tfscale.commands.display import number, print_table
+from tfscale.commands.arguments import new_parser, parse_words
 from tfscale.config import EDIT_COST
 from tfscale.terminal import print
+from tfscale.ui.tables import number, print_table
 
 SUMMARY = "words that are probably misspelt, by a bidirectional model"
 

@@ -5,13 +5,13 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import new_parser, parse_words
 from tfscale.commands import target
-from tfscale.commands.display import number, print_figures, print_table
-from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.arguments import new_parser, parse_words
 from tfscale.commands.scores import score_figures
+from tfscale.compat.quiet import load_tensorflow
 from tfscale.errors import ConfigError
 from tfscale.terminal import print
+from tfscale.ui.tables import number, print_figures, print_table
 
 SUMMARY = "perplexity and bits per byte of a run or a .tflite file"
 

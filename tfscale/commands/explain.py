@@ -5,12 +5,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import add_config, build_config, new_parser, parse_words
-from tfscale.commands.display import number, print_table
-from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import to_dict
-from tfscale.task_config import ExplainConfig
+from tfscale.config.tasks import ExplainConfig
 from tfscale.terminal import print
+from tfscale.ui.tables import number, print_table
 
 SUMMARY = "what each token or word of a text adds to a label, or to the next token"
 _BAR = 12

@@ -6,12 +6,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import add_config, build_config, new_parser, parse_words
-from tfscale.commands.display import number, print_table, with_unit
-from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import ExportConfig
-from tfscale.refused import explain_refusal
+from tfscale.config.refused import explain_refusal
 from tfscale.terminal import print
+from tfscale.ui.tables import number, print_table, with_unit
 
 SUMMARY = "a run -> a file for the device, with proof that it computes the same"
 
@@ -46,7 +46,7 @@ def _export(options: Namespace) -> dict[str, Any]:
         print(stage, file=sys.stderr)
 
     load_tensorflow()
-    from tfscale.export.targets import export_folder
+    from tfscale.exporting.targets import export_folder
 
     return export_folder(options.run_dir, config, note)
 

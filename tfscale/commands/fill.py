@@ -5,9 +5,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import new_parser, parse_words
 from tfscale.commands import target
-from tfscale.commands.display import number, print_table
+from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.ui.tables import number, print_table
 
 SUMMARY = "the most likely tokens for a gap in a text, by a bidirectional model"
 

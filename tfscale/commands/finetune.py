@@ -6,12 +6,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import train
-from tfscale.commands.display import number, print_table
-from tfscale.commands.quiet import load_tensorflow
-from tfscale.task_config import TaskConfig
+from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.compat.quiet import load_tensorflow
+from tfscale.config.tasks import TaskConfig
 from tfscale.terminal import print
+from tfscale.ui.tables import number, print_table
 
 SUMMARY = "a run and labelled examples -> a model that classifies, tags, answers, translates or summarizes"
 

@@ -6,11 +6,10 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import target
+from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.config import SamplingConfig, to_dict
-from tfscale.notes import note
-from tfscale.terminal import print
+from tfscale.terminal import note, print
 
 SUMMARY = "complete a prompt with a run or an exported file"
 

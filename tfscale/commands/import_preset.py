@@ -5,11 +5,11 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import new_parser, parse_words
-from tfscale.commands.display import print_figures
-from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.compat.quiet import load_tensorflow
 from tfscale.errors import ConfigError
 from tfscale.terminal import print
+from tfscale.ui.tables import print_figures
 
 SUMMARY = "a preset of keras-hub (GPT-2, Llama, Gemma, ...) -> a run folder"
 
@@ -60,7 +60,7 @@ def parse(words: Sequence[str]) -> Namespace:
 def run(options: Namespace) -> dict[str, Any]:
     """Writes the run; returns what it is."""
     load_tensorflow()
-    from tfscale.training.hub_run import import_keras_hub
+    from tfscale.runs.hub import import_keras_hub
 
     return import_keras_hub(
         options.preset,

@@ -6,11 +6,11 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import add_config, build_config, new_parser, normalize, option_types, parse_normalized
 from tfscale.commands import train
+from tfscale.commands.arguments import add_config, build_config, new_parser, normalize, option_types, parse_normalized
+from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError
-from tfscale.files import is_remote
-from tfscale.launching.config import LaunchConfig
+from tfscale.files.paths import is_remote
 from tfscale.terminal import print
 
 SUMMARY = "a training in several processes on this machine, supervised and restarted"

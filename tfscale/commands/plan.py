@@ -5,11 +5,11 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import build_config, read_yaml
 from tfscale.commands import train
-from tfscale.commands.display import print_figures, print_table
+from tfscale.commands.arguments import build_config, read_yaml
 from tfscale.config import MODEL_CONFIGS, TrainConfig
 from tfscale.terminal import print
+from tfscale.ui.tables import print_figures, print_table
 
 SUMMARY = "memory, time and cost of a training on paper, for any number of devices"
 

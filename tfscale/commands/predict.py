@@ -5,11 +5,11 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import new_parser, parse_words
 from tfscale.commands import target
-from tfscale.commands.display import number
+from tfscale.commands.arguments import new_parser, parse_words
 from tfscale.errors import ConfigError
 from tfscale.terminal import print
+from tfscale.ui.tables import number
 
 SUMMARY = "labels, tags, answers or a new text of a text or a file, by a fine-tuned model"
 

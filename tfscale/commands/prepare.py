@@ -5,12 +5,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import add_config, build_config, new_parser, parse_words
-from tfscale.commands.display import print_table
-from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands.scores import unknown
+from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import PrepareConfig
 from tfscale.terminal import print
+from tfscale.ui.tables import print_table
 
 SUMMARY = "text -> tokenizer, token shards, manifest"
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import new_parser, parse_words
-from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.compat.quiet import load_tensorflow
 from tfscale.errors import ConfigError
 
 SUMMARY = "the whole road on the Python standard library, in minutes"
@@ -40,13 +40,13 @@ def parse(words: Sequence[str]) -> Namespace:
 def run(options: Namespace) -> dict[str, Any]:
     """Goes the road; returns the figures of quickstart.json."""
     load_tensorflow()
-    from tfscale.quickstart import quickstart
+    from tfscale.workflows.quickstart import quickstart
 
     return quickstart(options.output, minutes=options.minutes, seed=options.seed, steps=options.steps)
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints the table of the figures."""
-    from tfscale.quickstart import show_table
+    from tfscale.workflows.quickstart import show_table
 
     show_table(result)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tfscale.commands.display import number
+from tfscale.ui.tables import number
 
 
 def score_figures(score: Mapping[str, Any]) -> dict[str, Any]:

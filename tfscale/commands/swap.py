@@ -5,12 +5,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands import target
-from tfscale.commands.display import number, print_table
+from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.config import to_dict
-from tfscale.task_config import SwapConfig
+from tfscale.config.tasks import SwapConfig
 from tfscale.terminal import print
+from tfscale.ui.tables import number, print_table
 
 SUMMARY = "how much likelier a model finds texts with one word than with another, such as he and she"
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import build_config
 from tfscale.commands import train
-from tfscale.commands.display import print_table
-from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.arguments import build_config
+from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import MODEL_CONFIGS, TrainConfig
 from tfscale.terminal import print
+from tfscale.ui.tables import print_table
 
 SUMMARY = "compile a config's steps for TPUs with the real TPU compiler, without a TPU"
 
@@ -39,8 +39,8 @@ def parse(words: Sequence[str]) -> Namespace:
 def run(options: Namespace) -> dict[str, Any]:
     """Compiles for each chip."""
     load_tensorflow()
-    from tfscale.progress import ProgressLine
-    from tfscale.tpu_check.check import TOPOLOGIES, tpu_check
+    from tfscale.ui.progress import ProgressLine
+    from tfscale.workflows.tpu_check.check import TOPOLOGIES, tpu_check
 
     with ProgressLine("tpu-check", None) as line:
         return tpu_check(

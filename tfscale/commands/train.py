@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import (
+from tfscale.commands.arguments import (
     add_config,
     apply_yaml,
     build_config,
@@ -17,15 +17,15 @@ from tfscale.arguments import (
     read_yaml,
     unknown_option,
 )
-from tfscale.commands.display import print_figures
-from tfscale.commands.quiet import load_tensorflow
 from tfscale.commands.scores import score_figures
-from tfscale.compress_config import DistillConfig
+from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig, TransformerConfig
+from tfscale.config.compression import DistillConfig
+from tfscale.config.presets import PRESETS, preset_options
 from tfscale.errors import ConfigError
-from tfscale.heartbeat import RESUME_EXIT_CODE
-from tfscale.presets import PRESETS, preset_options
+from tfscale.launching.heartbeat import RESUME_EXIT_CODE
 from tfscale.terminal import print
+from tfscale.ui.tables import print_figures
 
 SUMMARY = "token shards -> a trained model; goes on with a run that was stopped"
 
@@ -172,7 +172,7 @@ def run(options: Namespace) -> dict[str, Any]:
 
 def _train(options: Namespace) -> dict[str, Any]:
     if options.model.family == NGramConfig.family:
-        from tfscale.training.ngram_run import train_ngram
+        from tfscale.runs.ngram import train_ngram
 
         return train_ngram(build_config(NGramConfig, options, "model"), data=options.data, output=options.output)
     model_config = build_config(MODEL_CONFIGS[options.model.family], options, "model")
@@ -186,18 +186,18 @@ def _train(options: Namespace) -> dict[str, Any]:
         raise ConfigError(f"give either {' or '.join(begins)}")
     load_tensorflow()
     if options.start:
-        from tfscale.training.start import train_from_run
+        from tfscale.runs.start import train_from_run
 
         return train_from_run(options.start, train_config, data=options.data, output=options.output)
     if options.vectors:
-        from tfscale.training.vectors import train_from_vectors
+        from tfscale.runs.vectors import train_from_vectors
 
         return train_from_vectors(model_config, train_config, options.vectors, data=options.data, output=options.output)
     if distill.teacher:
-        from tfscale.compression.tuning import distill_run
+        from tfscale.compress.tuning import distill_run
 
         return distill_run(model_config, train_config, distill, data=options.data, output=options.output)
-    from tfscale.training.run import train
+    from tfscale.runs.train import train
 
     return train(model_config, train_config, data=options.data, output=options.output, progress=True)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import new_parser, parse_words
-from tfscale.commands.display import print_figures
-from tfscale.commands.quiet import load_tensorflow
+from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.compat.quiet import load_tensorflow
+from tfscale.ui.tables import print_figures
 
 SUMMARY = "a run -> the same with only the tokens that a text needs"
 
@@ -35,7 +35,7 @@ def parse(words: Sequence[str]) -> Namespace:
 def run(options: Namespace) -> dict[str, Any]:
     """Writes the run; returns the sizes before and after."""
     load_tensorflow()
-    from tfscale.compression.vocabulary import trim_run
+    from tfscale.compress.vocabulary import trim_run
 
     return trim_run(options.run_dir, options.text, options.output, options.min_count)
 

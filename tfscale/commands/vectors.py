@@ -5,8 +5,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.arguments import new_parser, parse_words
-from tfscale.commands.display import print_figures
+from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.ui.tables import print_figures
 
 SUMMARY = "word2vec on a data folder's tokens, for tfscale train --vectors"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfscale.errors import DataError, TokenizerError
-from tfscale.fields import from_fields
-from tfscale.files import is_remote, read_json, remote_errors, sha256_file, write_json
+from tfscale.files.fields import from_fields
+from tfscale.files.paths import is_remote, read_json, remote_errors, sha256_file, write_json
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import load_tokenizer
 

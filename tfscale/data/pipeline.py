@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest, Verification
 from tfscale.data.sharding import RowRange, batches_per_epoch, input_plan, num_groups, windows_per_shard
 from tfscale.errors import ConfigError, DataError
-from tfscale.options import checks_arguments
 from tfscale.text.tokenizers.special import as_inputs
 
 _CYCLE = 8

@@ -7,22 +7,21 @@ import sys
 from tfscale.config import PrepareConfig, to_dict
 from tfscale.data.cutting import cut_spool
 from tfscale.data.manifest import MANIFEST_FILE, Manifest
-from tfscale.data.progress import Progress
 from tfscale.data.sampling import tokenizer_sample
 from tfscale.data.splits import TEST, TRAIN, VALIDATION, Borders, HoldOut, document_digest, split_hash
 from tfscale.data.spool import Batch, SpoolReader, SpoolWriter
 from tfscale.data.tokenizing import Encoded, encode_batches, token_dtype
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import DataError
-from tfscale.files import atomic_directory, claim_directory, is_remote
-from tfscale.notes import note
-from tfscale.terminal import print
+from tfscale.files.paths import atomic_directory, claim_directory, is_remote
+from tfscale.terminal import note, print
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.corpora import ReadCounts, TextFile, find_text, read_documents
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from tfscale.text.tokenizers.segmenting import jieba_words
 from tfscale.text.tokenizers.training import AUTOMATIC_SIZE
+from tfscale.ui.counting import Progress
 
 _MUCH_UNKNOWN = 0.05
 """Share of unknown tokens above which perplexity says little about the text."""

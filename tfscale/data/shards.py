@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tfscale.data.manifest import Shard
 from tfscale.errors import DataError, TfscaleError
-from tfscale.files import sha256_file
+from tfscale.files.paths import sha256_file
 
 RECORD_TOKENS = 16_384
 """Tokens of a record; the last one of a shard is shorter."""

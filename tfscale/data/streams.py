@@ -15,7 +15,7 @@ from tfscale.data.manifest import Manifest, Verification
 from tfscale.data.pipeline import in_order
 from tfscale.data.tokens import token_blocks
 from tfscale.errors import DataError
-from tfscale.score import stream_starts
+from tfscale.text.score import stream_starts
 from tfscale.text.tokenizers.special import as_inputs
 
 
@@ -99,7 +99,8 @@ def evaluation_streams(
 ) -> tf.data.Dataset:
     """All tokens of a text, each as a target exactly once, for a network that carries its state from batch to batch.
 
-    The text is cut where `tfscale.score.stream_starts` says: into 8 streams of equal length, a short one into fewer.
+    The text is cut where `tfscale.text.score.stream_starts` says: into 8 streams of equal length, a short one into
+    fewer.
 
     Args:
         tokens: ids (N,), documents followed by their end tokens.

@@ -10,8 +10,8 @@ import numpy as np
 
 from tfscale.data.manifest import Manifest
 from tfscale.errors import DataError, reason
-from tfscale.files import open_file
-from tfscale.score import ScoredText
+from tfscale.files.paths import open_file
+from tfscale.text.score import ScoredText
 from tfscale.text.tokenizers import Tokenizer
 
 PART_TOKENS = 1 << 20

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
 from tfscale.data.tokens import token_blocks
 from tfscale.errors import ConfigError, DataError, check_installed, reason
-from tfscale.files import atomic_write
-from tfscale.options import checks_arguments
+from tfscale.files.paths import atomic_write
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 _LONGEST = 10_000

@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterable
 
 from tfscale.data.manifest import Split
-from tfscale.data.progress import Progress
 from tfscale.data.shards import shard_count, write_shards
 from tfscale.data.splits import SPLITS, TRAIN
 from tfscale.data.spool import Batch
 from tfscale.data.tokenizing import Encoded
+from tfscale.ui.counting import Progress
 
 
 def cores() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfscale.errors import ConfigError
-from tfscale.evaluation.generation import Decoder
+from tfscale.inference.generation import Decoder
 
 
 def peak_rss_bytes() -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 from tfscale.config import SamplingConfig
 from tfscale.device.structure import check_structure
 from tfscale.errors import ConfigError, ExportError, PromptError
-from tfscale.evaluation.generation import Generation
+from tfscale.inference.generation import Generation
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.special import split_at_special
 
@@ -74,7 +74,7 @@ class BundleModel:
         on_text: Callable[[str], None] | None = None,
         parse_special: bool = False,
     ) -> Generation:
-        """Completes `prompt`; as `tfscale.evaluation.generation.generate`, as far as LiteRT-LM has it.
+        """Completes `prompt`; as `tfscale.inference.generation.generate`, as far as LiteRT-LM has it.
 
         Raises:
             ConfigError: a repetition penalty or stop strings, which this runtime is not given; or a special token in

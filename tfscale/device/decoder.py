@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tfscale.device.structure import check_structure
 from tfscale.errors import ExportError, PromptError
-from tfscale.evaluation.generation import MASKED, causal_mask, prefill_chunk
+from tfscale.inference.generation import MASKED, causal_mask, prefill_chunk
 
 _PREFILL, _ENCODE = "prefill_", "encode"
 _ONE_AT_A_TIME = threading.RLock()
@@ -69,7 +69,7 @@ def running(path: str) -> Iterator[None]:
 
 
 class LiteRTDecoder:
-    """One sequence at a time through a .tflite file; implements `tfscale.evaluation.generation.Decoder`.
+    """One sequence at a time through a .tflite file; implements `tfscale.inference.generation.Decoder`.
 
     `decode` runs on the interpreter's own buffers: the cache stays where the next call reads it, and only the new row
     is copied back from the output. (A signature runner copies every cache twice per token, which for a 4 x 256 model of

@@ -6,7 +6,7 @@ from typing import Any
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import DataError, TokenizerError
 from tfscale.ngram.model import NGramDecoder, NGramModel
-from tfscale.score import Score
+from tfscale.text.score import Score
 from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer
 

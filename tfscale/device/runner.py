@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from tfscale.config import SamplingConfig
+from tfscale.config.options import checks_arguments
+from tfscale.config.tasks import WRITTEN
 from tfscale.device.bench import peak_rss_bytes, read_bandwidth, time_decoder
 from tfscale.device.bundle import BundleModel
 from tfscale.device.decoder import LiteRTDecoder
@@ -21,13 +23,11 @@ from tfscale.device.suggest import Suggestion, suggest
 from tfscale.device.task import DeviceTask, DeviceWriter
 from tfscale.device.turns import Turn, Turns
 from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, TokenizerError
-from tfscale.evaluation.generation import Generation, generate, stream
-from tfscale.fields import check_fields
-from tfscale.files import read_json, sha256_file
-from tfscale.options import checks_arguments
-from tfscale.score import Score, stream_starts, token_nll
-from tfscale.task_config import WRITTEN
+from tfscale.files.fields import check_fields
+from tfscale.files.paths import read_json, sha256_file
+from tfscale.inference.generation import Generation, generate, stream
 from tfscale.text.cleaning import Cleaner
+from tfscale.text.score import Score, stream_starts, token_nll
 from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
@@ -103,7 +103,7 @@ class DeviceModel:
         on_text: Callable[[str], None] | None = None,
         parse_special: bool = False,
     ) -> Generation:
-        """Completes `prompt`; see `tfscale.evaluation.generation.generate`.
+        """Completes `prompt`; see `tfscale.inference.generation.generate`.
 
         Other threads wait until it is done.
         """
@@ -118,7 +118,7 @@ class DeviceModel:
         stop: Sequence[str] = (),
         parse_special: bool = False,
     ) -> Iterator[str]:
-        """Completes `prompt` piece by piece; see `tfscale.evaluation.generation.stream`.
+        """Completes `prompt` piece by piece; see `tfscale.inference.generation.stream`.
 
         The model holds one text at a time: once another call has begun one, asking for the next piece raises
         `OvertakenError`.
@@ -145,7 +145,7 @@ class DeviceModel:
 
         The tokens are cut into windows of `sequence_length`; each starts from nothing but the token before it (the
         start token before the first of a document), and every token is predicted once. A stateful model carries its
-        state over the whole text, cut where `tfscale.score.stream_starts` says.
+        state over the whole text, cut where `tfscale.text.score.stream_starts` says.
 
         Args:
             text: one document, cleaned here as the model's text was, whose end token is scored too; or the ids of a

@@ -12,8 +12,8 @@ import numpy as np
 from tfscale.config import EDIT_COST
 from tfscale.device.decoder import open_interpreter, running
 from tfscale.errors import ConfigError, DataError, ExportError
-from tfscale.evaluation.cloze import Correction, Filling, correct, fill
-from tfscale.score import Score, token_nll
+from tfscale.inference.cloze import Correction, Filling, correct, fill
+from tfscale.text.score import Score, token_nll
 from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.special import as_inputs
@@ -100,11 +100,11 @@ class ScoringModel:
         return self._score(tokens)[:count]
 
     def fill(self, text: str, count: int = 5) -> list[Filling]:
-        """The most likely tokens for the gap `___` in a text; see `tfscale.evaluation.cloze.fill`."""
+        """The most likely tokens for the gap `___` in a text; see `tfscale.inference.cloze.fill`."""
         return fill(self._cloze_logits, self._cloze_tokenizer(), text, self.sequence_length, count)
 
     def correct(self, text: str, edit_cost: float = EDIT_COST) -> list[Correction]:
-        """Words that are probably misspelt; see `tfscale.evaluation.cloze.correct`."""
+        """Words that are probably misspelt; see `tfscale.inference.cloze.correct`."""
         return correct(self._cloze_logits, self._cloze_tokenizer(), text, self.sequence_length, edit_cost)
 
     def _start_id(self) -> int | None:

@@ -17,7 +17,7 @@ class Turns:
     """The turns of a decoder.
 
     Args:
-        decoder: implements `tfscale.evaluation.generation.Decoder`.
+        decoder: implements `tfscale.inference.generation.Decoder`.
 
     Example:
         turns = Turns(LiteRTDecoder("export/model.tflite"))

@@ -15,13 +15,13 @@ from tfscale.data.streams import evaluation_streams, split_tokens
 from tfscale.data.tokens import split_stream, split_text
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.perplexity import evaluate_network
-from tfscale.progress import ProgressLine
-from tfscale.score import Score, ScoredText
+from tfscale.runs.folder import Run
 from tfscale.text.corpora import ReadCounts, find_text, read_documents
+from tfscale.text.score import Score, ScoredText
 from tfscale.text.scored import document_stream
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.training.run_folder import Run
 from tfscale.training.stateful import is_stateful
+from tfscale.ui.progress import ProgressLine
 
 TOKENS_PER_BATCH = 2048
 """Bounds the logits of a batch: 2048 x V float32."""
@@ -43,7 +43,7 @@ def evaluate_run(
     """Scores the Keras network of a run.
 
     Each window starts from nothing but the token before it. The state of a stateful run is carried over the whole split
-    or text instead, in streams as `tfscale.score.stream_starts` cuts them, as in the validation of its training.
+    or text instead, in streams as `tfscale.text.score.stream_starts` cuts them, as in the validation of its training.
 
     Args:
         run: from `load_run(RUN_DIR)`.

@@ -3,10 +3,10 @@
 import keras
 import tensorflow as tf
 
-from tfscale.score import Score
+from tfscale.distribution.workers import Workers
+from tfscale.text.score import Score
 from tfscale.training.batches import as_batches, distribute, worker_share
 from tfscale.training.stateful import evaluation_step
-from tfscale.training.workers import Workers
 
 
 def evaluate_network(

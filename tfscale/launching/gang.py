@@ -18,10 +18,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError, TfscaleError
-from tfscale.heartbeat import NO_STEPS, RESUME_EXIT_CODE
 from tfscale.launching import lifeline
-from tfscale.launching.config import LaunchConfig
+from tfscale.launching.heartbeat import NO_STEPS, RESUME_EXIT_CODE
 from tfscale.launching.member import Member, report
 from tfscale.launching.network import PrivateNetwork, workers_network
 

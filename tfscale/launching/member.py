@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from tfscale.heartbeat import NO_STEPS, VARIABLE, Heartbeat, read_heartbeat
+from tfscale.launching.heartbeat import NO_STEPS, VARIABLE, Heartbeat, read_heartbeat
 from tfscale.launching.network import PrivateNetwork
 from tfscale.terminal import print
 

@@ -15,9 +15,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
+from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError
 from tfscale.launching import namespace
-from tfscale.launching.config import LaunchConfig
 from tfscale.terminal import print
 
 _SIOCGIFADDR = 0x8915

@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from tfscale.errors import DataError
-from tfscale.files import atomic_write
+from tfscale.files.paths import atomic_write
 from tfscale.ngram.count import token_bits
 from tfscale.ngram.model import Level, NGramModel
 from tfscale.text.tokenizers import Tokenizer

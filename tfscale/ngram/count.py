@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from tfscale.errors import DataError
-from tfscale.scratch import scratch_folder
+from tfscale.files.scratch import scratch_folder
 
 NOT_COUNTED = np.uint32(0xFFFFFFFF)
 """In the place of a number: the n-gram that ends at this token would begin in another document."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tfscale import __version__
-from tfscale.files import atomic_write, sha256_file
+from tfscale.files.paths import atomic_write, sha256_file
 from tfscale.ngram.model import NGramModel
 from tfscale.text.tokenizers import Tokenizer
 

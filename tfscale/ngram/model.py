@@ -16,11 +16,11 @@ from typing import IO, Any
 import numpy as np
 
 from tfscale.errors import DataError, ExportError, PromptError, reason
-from tfscale.fields import from_fields
-from tfscale.json_text import parse_json, to_json
+from tfscale.files.fields import from_fields
+from tfscale.files.json_text import parse_json, to_json
+from tfscale.files.npz import read_npz
 from tfscale.ngram.count import token_bits
-from tfscale.npz import read_npz
-from tfscale.score import Score
+from tfscale.text.score import Score
 
 FORMAT_VERSION = 1
 CODES = 256
@@ -244,7 +244,7 @@ class NGramModel:
 
 
 class NGramDecoder:
-    """An n-gram model as a `tfscale.evaluation.generation.Decoder`.
+    """An n-gram model as a `tfscale.inference.generation.Decoder`.
 
     Args:
         model: the model; the end token stands before every document that it has counted.

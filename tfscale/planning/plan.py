@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfscale.config import ModelConfig, TrainConfig
+from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError, check_range
-from tfscale.options import checks_arguments
 from tfscale.planning.chips import CHIPS, Chip, measure_cpu
 from tfscale.planning.costs import HEAD_FLOATS, Costs, model_costs
 

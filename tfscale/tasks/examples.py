@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfscale.config.tasks import WRITTEN, TaskConfig
 from tfscale.errors import DataError
-from tfscale.files import read_lines
-from tfscale.task_config import WRITTEN, TaskConfig
+from tfscale.files.paths import read_lines
 
 OUTSIDE = "O"
 _LONGEST_FIELD = 2**30

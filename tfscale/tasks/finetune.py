@@ -11,11 +11,14 @@ import numpy as np
 
 from tfscale import __version__
 from tfscale.config import TrainConfig, TransformerConfig, to_dict
+from tfscale.config.options import checks_arguments
+from tfscale.config.tasks import WRITTEN, TaskConfig
+from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, DataError
-from tfscale.files import atomic_directory, claim_directory, write_json
-from tfscale.options import checks_arguments
-from tfscale.run_lock import only_writer
-from tfscale.task_config import WRITTEN, TaskConfig
+from tfscale.files.paths import atomic_directory, claim_directory, write_json
+from tfscale.files.run_lock import only_writer
+from tfscale.files.temporary import remove_tree
+from tfscale.runs.folder import Run, load_run, save_network
 from tfscale.tasks.encoding import ANSWER_TAGS
 from tfscale.tasks.examples import OUTSIDE, Example, read_examples
 from tfscale.tasks.fitting import Task, fit, unfinished_folder
@@ -25,12 +28,9 @@ from tfscale.tasks.network import task_network
 from tfscale.tasks.predictor import Encoder, build_encoder, describe_encoder
 from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.tasks.text_network import text_lengths, text_network
-from tfscale.temporary import remove_tree
 from tfscale.training.checkpoint import array_digest
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.run_folder import Run, load_run, save_network
 from tfscale.training.schedule import build_optimizer
-from tfscale.training.strategy import strategy
 
 FILES = ("train", "validation", "test")
 HELD_OUT = 0.1

@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import CheckpointError, DataError
-from tfscale.files import read_json, write_json
-from tfscale.interruption import StopRequest
-from tfscale.temporary import remove_tree
+from tfscale.files.paths import read_json, write_json
+from tfscale.files.temporary import remove_tree
+from tfscale.launching.interruption import StopRequest
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
 

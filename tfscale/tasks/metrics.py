@@ -8,8 +8,8 @@ import collections
 from collections.abc import Sequence
 from typing import Any
 
+from tfscale.config.tasks import WRITTEN
 from tfscale.errors import check_installed
-from tfscale.task_config import WRITTEN
 from tfscale.tasks.examples import OUTSIDE, Example
 from tfscale.tasks.text_metrics import text_baseline, text_metrics
 

@@ -7,18 +7,18 @@ import numpy as np
 import tensorflow as tf
 
 import tfscale.models as models
+from tfscale.config.options import checks_arguments
+from tfscale.config.tasks import TaskConfig
 from tfscale.errors import CheckpointError, DataError
-from tfscale.files import read_json
+from tfscale.files.paths import read_json
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM
-from tfscale.options import checks_arguments
-from tfscale.task_config import TaskConfig
+from tfscale.runs.folder import load_network
 from tfscale.tasks.network import TaskNetwork
 from tfscale.tasks.predictor import Encoder, TaskPredictor, read_task
 from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.tasks.writing import BeamWriter, GreedyWriter
 from tfscale.text.tokenizers import load_tokenizer
-from tfscale.training.run_folder import load_network
 
 TASK_FILE = "task.json"
 _BATCH = 32

@@ -10,10 +10,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError
 from tfscale.models import build_network
 from tfscale.models.dropout import Dropout
-from tfscale.task_config import TaskConfig
 
 
 @keras.saving.register_keras_serializable("tfscale")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tfscale.config.tasks import WRITTEN, TaskConfig
 from tfscale.errors import ConfigError, TfscaleError, check_range
-from tfscale.fields import check_fields, from_fields
-from tfscale.task_config import WRITTEN, TaskConfig
+from tfscale.files.fields import check_fields, from_fields
 from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.examples import Example, read_examples
 from tfscale.tasks.sequences import SequenceEncoder

@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 
+from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError
 from tfscale.models import build_network
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM, check_base
-from tfscale.task_config import TaskConfig
 from tfscale.tasks.network import TaskNetwork, add_low_rank
 
 

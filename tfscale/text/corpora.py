@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import IO, Any, Literal, cast
 
 from tfscale.errors import DataError
-from tfscale.files import is_remote, open_file
-from tfscale.notes import note
+from tfscale.files.paths import is_remote, open_file
+from tfscale.terminal import note
 from tfscale.text.file_systems import LocalFiles, RemoteFiles
 from tfscale.text.formats import HEAD, iconv, refusal
 

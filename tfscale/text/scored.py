@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfscale.score import ScoredText
+from tfscale.text.score import ScoredText
 from tfscale.text.tokenizers.base import Tokenizer, split_long
 
 

@@ -20,13 +20,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.distribution.parameter_server import worker_iterators
+from tfscale.distribution.workers import lost_workers
 from tfscale.errors import ConfigError
 from tfscale.training.checkpoint import joined, network_state
-from tfscale.training.parameter_server import worker_iterators
 from tfscale.training.row_tables import RowTables, shards
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import BlockResult, StepOptions
-from tfscale.training.workers import lost_workers
 
 _SHARD_OF = re.compile(r"\.of-\d+")
 """Stands in the names of the optimizer's variables for the shards of a weight."""

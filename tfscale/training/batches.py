@@ -10,12 +10,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary
-from tfscale.training.arrays import as_arrays, cleaned_arrays
-from tfscale.training.dataset_checks import check_spec, cleaned, is_fixed, largest_shape
-from tfscale.training.row_order import row_batches
-from tfscale.training.workers import Workers
+from tfscale.training.fit.arrays import as_arrays, cleaned_arrays
+from tfscale.training.fit.dataset_checks import check_spec, cleaned, is_fixed, largest_shape
+from tfscale.training.fit.row_order import row_batches
 
 
 def as_batches(
@@ -49,7 +49,7 @@ def as_batches(
 
     Raises:
         DataError: no data, wrong ranks or types, or rows of different lengths. What is wrong in a dataset's batch is
-            raised when that is read, within `tfscale.training.input_errors.plain_errors`.
+            raised when that is read, within `tfscale.training.fit.input_errors.plain_errors`.
 
     Example:
         dataset = as_batches(ids, targets, batch_size=32)

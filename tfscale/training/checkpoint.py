@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import CheckpointError, reason
-from tfscale.files import atomic_write, is_remote, open_file, remove_leftovers
-from tfscale.json_text import parse_json, to_json
-from tfscale.npz import read_npz
+from tfscale.files.json_text import parse_json, to_json
+from tfscale.files.npz import read_npz
+from tfscale.files.paths import atomic_write, is_remote, open_file, remove_leftovers
 
 FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")

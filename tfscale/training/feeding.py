@@ -6,15 +6,15 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfscale.distribution.parameter_server import is_asynchronous
+from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.models.outputs import Vocabulary
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.batches import as_batches, distribute, worker_share
-from tfscale.training.fit_arguments import as_validation
-from tfscale.training.input_errors import plain_errors
-from tfscale.training.parameter_server import is_asynchronous
+from tfscale.training.fit.arguments import as_validation
+from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.step import TrainStep
-from tfscale.training.workers import Workers
 
 
 def input_contexts(workers: Workers) -> list[tf.distribute.InputContext]:

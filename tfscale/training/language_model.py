@@ -13,28 +13,28 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.distribution.parameter_server import is_asynchronous
+from tfscale.distribution.workers import Workers, lost_workers
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.models.weight_formats import WeightFormat
-from tfscale.training import fit_arguments
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.averages import values_in_place
-from tfscale.training.batch_callbacks import STEPS_PER_CALL, default_steps_per_call
 from tfscale.training.batches import distribute, worker_share
-from tfscale.training.compile_config import compile_as, compile_config
 from tfscale.training.distillation import Teacher
 from tfscale.training.feeding import validation_batches
-from tfscale.training.fit_arguments import as_callbacks, check_same_weights, check_trainable, refuse
-from tfscale.training.fit_data import FitData
-from tfscale.training.fit_progress import with_progress
-from tfscale.training.input_errors import plain_errors
-from tfscale.training.parameter_server import is_asynchronous
+from tfscale.training.fit import arguments as fit_arguments
+from tfscale.training.fit.arguments import as_callbacks, check_same_weights, check_trainable, refuse
+from tfscale.training.fit.batch_callbacks import STEPS_PER_CALL, default_steps_per_call
+from tfscale.training.fit.compile_config import compile_as, compile_config
+from tfscale.training.fit.data import FitData
+from tfscale.training.fit.input_errors import plain_errors
+from tfscale.training.fit.progress import with_progress
 from tfscale.training.stateful import StatefulStep, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import StepOptions
 from tfscale.training.train_state import EpochSoFar, TrainState
 from tfscale.training.validation import EvaluationStep
-from tfscale.training.workers import Workers, lost_workers
 
 
 @keras.saving.register_keras_serializable("tfscale")

@@ -14,13 +14,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import joined
 from tfscale.training.distillation import Teacher
 from tfscale.training.loss import chunked_loss, token_losses
-from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import StepOptions
 from tfscale.training.validation import EvaluationStep

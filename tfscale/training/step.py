@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.distribution.workers import lost_workers
 from tfscale.errors import ConfigError
 from tfscale.models.remat import SEED_STATE_NAME
 from tfscale.models.weight_formats import WeightFormat, rounded
@@ -28,7 +29,6 @@ from tfscale.training.loss import check_offers_hidden_states, chunked_loss_and_g
 from tfscale.training.loss_scale import LossScale, replicated
 from tfscale.training.masks import as_float32, unmasked
 from tfscale.training.step_options import BlockResult, StepOptions, check_optimizer
-from tfscale.training.workers import lost_workers
 from tfscale.training.xla import has_xla
 
 

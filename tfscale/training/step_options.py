@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
+from tfscale.config.options import Options
 from tfscale.errors import ConfigError, TrainingError, check_range
-from tfscale.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import DataError
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss, token_losses
 from tfscale.training.masks import as_float32, unmasked
-from tfscale.training.parameter_server import is_asynchronous
 from tfscale.training.xla import has_xla
 
 

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfscale.errors import TokenizerError
-from tfscale.files import atomic_write
-from tfscale.json_text import parse_json
+from tfscale.files.json_text import parse_json
+from tfscale.files.paths import atomic_write
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.lost import utf8_length
 from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special

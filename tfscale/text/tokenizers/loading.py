@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from tfscale.config.options import checks_arguments
 from tfscale.errors import DataError, TokenizerError, reason
-from tfscale.fields import check_fields
-from tfscale.files import is_remote, open_file, read_json
-from tfscale.options import checks_arguments
+from tfscale.files.fields import check_fields
+from tfscale.files.paths import is_remote, open_file, read_json
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.base import CONFIG_FILE, FORMAT_VERSION, Tokenizer
 from tfscale.text.tokenizers.bpe import BytePairTokenizer

@@ -1,0 +1,1 @@
+"""Analyses of a trained model: scores by group, word swaps and explanations."""

@@ -1,0 +1,174 @@
+"""`tfscale explain`: why a classifier gives a label, or a language model the last token of a text.
+
+Integrated gradients explain the log-odds of a label, log p - log(1 - p), which do not level off where the model is sure
+as a log-probability does; of a token they explain its log-probability. They begin at a text whose tokens are zero
+vectors; the end tokens around it stay. LIME (Ribeiro et al. 2016) fits a linear model to the probabilities of the text
+with words left out, by its authors' library.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.analysis.attribution import Attribution, embedded_as, integrated_gradients, token_parts
+from tfscale.config.tasks import ExplainConfig
+from tfscale.errors import ConfigError
+from tfscale.tasks.examples import Example
+from tfscale.text.tokenizers.segmenting import jieba_words
+
+
+def explain(kind: str, opened: Any, config: ExplainConfig) -> dict[str, Any]:
+    """Explains one prediction.
+
+    Args:
+        kind: what `tfscale.api.open_target` says that `opened` is.
+        opened: a classifier of `finetune`, or a run; for lime a classifier's exported file, too.
+        config: the text and the method.
+
+    Returns:
+        `method`; `label` or `target_token`; its `probability`; `parts`: `text` and `weight` of each token or word in
+        order, which joined are the text as the tokenizer decodes it (of a language model up to the target). Of
+        integrated gradients the weights are nats of the log-odds or log-probability; `above_baseline` is what they
+        should add up to and `completeness_error` by how much they do not; `unread_tokens` did not fit into the window
+        and weigh 0. Of lime they are in units of probability, and `fit` is the R2 of the linear model.
+
+    Raises:
+        ConfigError: a target, method or label that does not fit.
+
+    Example:
+        explain("task", load_task("task"), ExplainConfig(text="a fine film"))["parts"]
+    """
+    if kind == "task":
+        if opened.encoder.task != "classify":
+            raise ConfigError(f"explain takes classifiers and language models; the task here is {opened.encoder.task}")
+        return _lime(opened, config) if config.method == "lime" else _classifier(opened, config)
+    if config.method == "lime":
+        raise ConfigError("lime explains classifiers; a language model takes --method integrated_gradients")
+    if kind != "run":
+        raise ConfigError("explain needs a network: a folder of tfscale finetune, or a run of a network's family")
+    if config.label:
+        raise ConfigError(f"label={config.label!r} is for classifiers; of a language model the last token is explained")
+    return _last_token(opened, config)
+
+
+def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
+    if not hasattr(model, "network"):
+        raise ConfigError("integrated gradients need the folder of tfscale finetune; lime explains its export, too")
+    encoder, network = model.encoder, model.network
+    chances, label = _chances(model, config)
+    number = encoder.labels.index(label)
+    tokens = encoder.tokenizer.encode(encoder.tokenizer.cleaner(config.text))
+    ids = encoder.encode(Example("the text", config.text)).ids
+    # The first and the last place of the window are end tokens.
+    read = min(len(tokens), len(ids) - 2)
+    moved = np.arange(len(ids)) - 1
+    embedding = network.base.token_embedding
+
+    def log_odds(vectors):
+        rows = tf.tile(tf.constant(ids)[None], [tf.shape(vectors)[0], 1])
+        with embedded_as(embedding, vectors):
+            logits = tf.cast(network(rows, training=False), tf.float32)
+        if encoder.several:
+            return logits[:, number, 1] - logits[:, number, 0]
+        others = tf.concat([logits[:, 0, :number], logits[:, 0, number + 1 :]], axis=-1)
+        return logits[:, 0, number] - tf.reduce_logsumexp(others, axis=-1)
+
+    found = integrated_gradients(log_odds, embedding(ids), (moved >= 0) & (moved < read), config.steps)
+    weights = np.concatenate([found.weights[1 : read + 1], np.zeros(len(tokens) - read)])
+    result = {"method": config.method, "label": label, "probability": chances[label]}
+    return result | _described(model.encoder.tokenizer, tokens, weights, found, len(tokens) - read)
+
+
+def _last_token(run: Any, config: ExplainConfig) -> dict[str, Any]:
+    tokenizer, network = run.tokenizer, run.network
+    *tokens, target = tokenizer.encode(tokenizer.cleaner(config.text))
+    if not tokens:
+        raise ConfigError("the text is one token; give one that has others before the last, which they explain")
+    # A network that guesses hidden tokens reads the mask in the target's place; of others the last token tells it.
+    hidden = [network.mask_id] if hasattr(network, "mask_id") else []
+    ids = np.array([tokenizer.start_id, *tokens, *hidden][-run.model_config.sequence_length :], np.int32)
+    # The start token before the text stays, and so does the mask.
+    places = np.arange(len(ids)) + len(hidden)
+    moved = (places >= len(ids) - len(tokens)) & (places < len(ids))
+    embedding = network.token_embedding
+
+    def log_probability(vectors):
+        rows = tf.tile(tf.constant(ids)[None], [tf.shape(vectors)[0], 1])
+        with embedded_as(embedding, vectors):
+            logits = network.project(network.hidden_states(rows, training=False)[:, -1:])
+        return tf.nn.log_softmax(tf.cast(logits, tf.float32)[:, 0])[:, target]
+
+    found = integrated_gradients(log_probability, embedding(ids), moved, config.steps)
+    read = int(moved.sum())
+    weights = np.concatenate([np.zeros(len(tokens) - read), found.weights[moved]])
+    shown = tokenizer.token_bytes(target, tokens[-1]).decode("utf-8", "replace")
+    result = {"method": config.method, "target_token": shown, "probability": float(np.exp(found.value))}
+    return result | _described(tokenizer, tokens, weights, found, len(tokens) - read)
+
+
+def _described(
+    tokenizer: Any, tokens: Sequence[int], weights: np.ndarray, found: Attribution, unread: int
+) -> dict[str, Any]:
+    return {
+        "parts": token_parts(tokenizer, tokens, weights.tolist()),
+        "above_baseline": found.value - found.start, "completeness_error": found.error, "unread_tokens": unread,
+    }  # fmt: skip
+
+
+def _chances(model: Any, config: ExplainConfig) -> tuple[dict[str, float], str]:
+    """The probabilities of the labels, and the one to explain."""
+    labels = model.encoder.labels
+    if config.label and config.label not in labels:
+        raise ConfigError(f"label {config.label!r} is none of the model's: {', '.join(labels)}")
+    [prediction] = model.predict([Example("the text", config.text)])
+    chances = prediction["probabilities"]
+    return chances, config.label or max(chances, key=lambda label: chances[label])
+
+
+def _lime(model: Any, config: ExplainConfig) -> dict[str, Any]:
+    try:
+        from lime.lime_text import LimeTextExplainer
+    except ImportError as error:
+        raise ConfigError("lime is not installed: pip install 'tfscale[tasks]'") from error
+    labels = model.encoder.labels
+    chances, label = _chances(model, config)
+    if not re.search(r"\w", config.text):
+        raise ConfigError("lime leaves out words, and the text has none; --method integrated_gradients explains tokens")
+
+    def probabilities(texts: Sequence[str]) -> np.ndarray:
+        found = model.predict([Example("the text", text) for text in texts])
+        return np.array([[one["probabilities"][label] for label in labels] for one in found])
+
+    # A weight for each place, because the networks read the order; a word that is left out leaves nothing.
+    explainer = LimeTextExplainer(
+        class_names=labels, feature_selection="none", bow=False, mask_string="", random_state=config.seed,
+        split_expression=_jieba_split if getattr(model.encoder.tokenizer, "segmenter", "") == "jieba" else r"\W+",
+    )  # fmt: skip
+    number = labels.index(label)
+    found = explainer.explain_instance(config.text, probabilities, (number,), num_samples=config.samples)
+    words = found.domain_mapper.indexed_string
+    weights = {int(words.positions[word]): float(weight) for word, weight in found.local_exp[number]}
+    return {
+        "method": config.method, "label": label, "probability": chances[label],
+        "parts": _word_parts(words.as_list, weights), "fit": float(found.score),
+    }  # fmt: skip
+
+
+def _jieba_split(text: str) -> list[str]:
+    return [word for word in jieba_words()(text) if re.search(r"\w", word)]
+
+
+def _word_parts(pieces: Sequence[str], weights: dict[int, float]) -> list[dict[str, Any]]:
+    """Words with what stands before them; what follows the last word goes with it."""
+    parts: list[dict[str, Any]] = []
+    before = ""
+    for place, piece in enumerate(pieces):
+        before += piece
+        if place in weights:
+            parts.append({"text": before, "weight": weights[place]})
+            before = ""
+    parts[-1]["text"] += before
+    return parts

@@ -1,0 +1,75 @@
+"""`tfscale swap`: counterfactual swaps of words, by whatever scores texts."""
+
+from typing import Any
+
+from tfscale.analysis.slicing import text_scores
+from tfscale.analysis.swaps import Pair, read_pairs, swap_ratios
+from tfscale.config.tasks import SwapConfig, TaskConfig
+from tfscale.errors import ConfigError, DataError
+from tfscale.files.paths import read_lines
+from tfscale.tasks.examples import read_examples
+
+
+def swap(kind: str, opened: Any, config: SwapConfig) -> dict[str, Any]:
+    """The log-likelihood ratio of each pair of words over texts that hold one.
+
+    Args:
+        kind: what `tfscale.api.open_target` says that `opened` is: "run" or "file".
+        opened: the language model.
+        config: the texts and the pairs.
+
+    Returns:
+        What `tfscale.analysis.swaps.swap_ratios` returns, with `metric`: "log_likelihood_ratio", of a cloze model
+        "pseudo_log_likelihood_ratio" (Salazar et al. 2020); and of each pair `unknown`, its words that the model's
+        vocabulary lacks: their ratio says nothing about them.
+
+    Raises:
+        DataError: files that cannot be read, or texts without any of the words.
+        ConfigError: a target that is no language model, or scores no text.
+
+    Example:
+        swap("run", load_run("run"), SwapConfig(text=["texts.txt"], pairs="pairs.tsv"))["pairs"][0]["mean"]
+    """
+    pairs, texts = read_swap_files(config)
+    if kind == "task":
+        raise ConfigError("swap is for language models: a task gives no likelihood of a text")
+    cloze = False
+
+    def log_likelihoods(wanted):
+        nonlocal cloze
+        scores, cloze = text_scores(kind, opened, wanted)
+        return [-nll for nll, _ in scores]
+
+    result = swap_ratios(texts, pairs, log_likelihoods, config.seed)
+    for pair in result["pairs"]:
+        pair["unknown"] = [pair[side] for side in "ab" if _is_unknown(opened.tokenizer, pair[side])]
+    return {"metric": f"{'pseudo_' if cloze else ''}log_likelihood_ratio", **result}
+
+
+def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
+    """The pairs of words, and the texts: those of examples (JSONL, CSV, TSV), or the lines of .txt files.
+
+    Raises:
+        DataError: a file that cannot be read, or has none.
+    """
+    pairs = read_pairs(config.pairs)
+    options = TaskConfig(task="classify", output="-", train=["-"], text_field=config.text_field)
+    texts: list[str] = []
+    for path in config.text:
+        if path.lower().endswith((".jsonl", ".csv", ".tsv")):
+            texts += [example.text for example in read_examples([path], options, labelled=False)]
+            continue
+        if not path.lower().endswith(".txt"):
+            raise DataError(f"{path}: texts are read from .jsonl, .csv, .tsv and .txt files")
+        try:
+            lines = [line.strip() for line in read_lines(path)]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read the texts {path}: {error}") from error
+        if not any(lines):
+            raise DataError(f"{path} has no texts")
+        texts += [line for line in lines if line]
+    return pairs, texts
+
+
+def _is_unknown(tokenizer: Any, word: str) -> bool:
+    return tokenizer.unknown_id is not None and tokenizer.unknown_id in tokenizer.encode(tokenizer.cleaner(word))

@@ -1,0 +1,283 @@
+"""Config classes to command-line options and YAML keys, with errors that a person can act on.
+
+`jsonargparse` turns the fields of a config class into options, checks their types and makes the help from the
+fields' docstrings. This module adds what a command line should feel like: hyphens or underscores, `--text A B C`,
+switches without a value, one line for a mistake with the closest name, and YAML checked against the same options.
+"""
+
+import argparse
+import dataclasses
+import re
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+
+from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
+from tfscale.config.options import describe
+from tfscale.errors import ConfigError
+from tfscale.files.paths import open_file
+from tfscale.files.yaml_text import load_yaml
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+_LONGEST_SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
+
+
+def brief(value: Any) -> str:
+    """Returns a value as a message shows it: the beginning of its `repr`, where that is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Options by their shown name, types in words, and no wall of text for the usage."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=110)
+
+    def _format_usage(self, usage: str | None, actions: Iterable[argparse.Action], *_: Any) -> str:
+        words = [self._prog]
+        for action in actions:
+            name = action.metavar or action.dest
+            if not action.option_strings:
+                words.append(f"[{name}]" if action.nargs == "?" else str(name))
+            elif action.required:
+                words.append(f"{shown(action.dest)} {str(name).upper()}")
+        return f"Usage: {' '.join(words)} [options]\n\n"
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return str(action.metavar or action.dest)
+        if action.nargs == 0:
+            return ", ".join(action.option_strings)
+        typehint = getattr(action, "_typehint", None)
+        if typehint is bool:
+            return f"{shown(action.dest)} [true|false]"
+        name = "N" if typehint is int else "X" if typehint is float else re.split("[._]", action.dest)[-1].upper()
+        return f"{shown(action.dest)} {name}{' ...' if typing.get_origin(typehint) is list else ''}"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Leaves what was already laid out, the options of the other model families, as it is."""
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        notes = []
+        typehint = getattr(action, "_typehint", None)
+        if describe(typehint) not in ("None", "text", "text, once or more", "true or false"):
+            notes.append(describe(typehint))
+        if action.required and action.option_strings:
+            notes.append("required")
+        elif action.default not in (None, "", [], argparse.SUPPRESS) and action.nargs != 0:
+            value = action.default
+            notes.append(f"default: {str(value).lower() if isinstance(value, bool) else value}")
+        return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def new_parser(command: str, description: str, epilog: str | None = None) -> ArgumentParser:
+    """An empty parser for `tfscale COMMAND`, with --json."""
+    parser = ArgumentParser(
+        prog=f"tfscale {command}",
+        description=description,
+        epilog=epilog,
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="Progress to stderr; the last line of stdout is JSON.")
+    return parser
+
+
+def add_config(parser: ArgumentParser, config_class: type, section: str | None = None) -> None:
+    """Adds an option for each field of `config_class`, named `--field` or `--section.field`."""
+    parser.add_class_arguments(config_class, section, instantiate=False)
+    for action in parser._actions:
+        if action.dest == section:
+            action.help = argparse.SUPPRESS  # jsonargparse's own "--section FILE"; the YAML file of the command does it
+
+
+def option_types(parser: ArgumentParser) -> dict[str, Any]:
+    """Key of each option -> its type (None for switches such as --json)."""
+    return {
+        action.dest: getattr(action, "_typehint", None)
+        for action in parser._actions
+        if action.option_strings and action.help != argparse.SUPPRESS
+    }
+
+
+def build_config(config_class: type, options: Namespace, section: str | None = None) -> Any:
+    """The config object whose fields were parsed into `options` (or into its `section`)."""
+    values = options[section] if section else options
+    return config_class(**{name: values[name] for name in _fields(config_class)})
+
+
+def normalize(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
+    """Brings options to the form `--key=value`, so that no value can be mistaken for an option.
+
+    Args:
+        arguments: words of the command line after the command.
+        known: key -> type of every option, as from `option_types`.
+
+    Returns:
+        Positional words, and one `--key=value` per option; the values of a list option are joined over its uses.
+
+    Raises:
+        ConfigError: an option that is not known, or one without its value; a word that is not UTF-8.
+    """
+    words = list(arguments)
+    for word in words:
+        if not word.isascii() and word.encode("utf-8", "replace").decode("utf-8") != word:
+            raise ConfigError(
+                f"{word.encode('utf-8', 'surrogateescape')!r} is not UTF-8, which words of the command line must be; "
+                "rename the file, or name the folder that it is in"
+            )
+    lists: dict[str, list[str]] = {}
+    result: list[str] = []
+    while words:
+        word = words.pop(0)
+        if word in ("-h", "--help") or not word.startswith("--"):
+            if word.startswith("-") and word[1:2].isalpha() and word != "-h":
+                raise ConfigError(unknown_option(word, known))
+            result.append(word)
+            continue
+        name, has_value, value = word.partition("=")
+        key = name[2:].replace("-", "_")
+        if key not in known:
+            raise ConfigError(unknown_option(name, known))
+        if known[key] is None:
+            if has_value:
+                raise ConfigError(f"{shown(key)} takes no value; received {value!r}")
+            result.append(f"--{key}")
+        elif typing.get_origin(known[key]) is list:
+            values = [value] if has_value else []
+            while not has_value and words and not words[0].startswith("--"):
+                values.append(words.pop(0))
+            if not values:
+                raise ConfigError(f"{shown(key)} needs a value: {describe(known[key])}")
+            lists.setdefault(key, []).extend(values)
+        elif has_value:
+            result.append(f"--{key}={value}")
+        elif known[key] is bool and (not words or words[0].lower() not in ("true", "false")):
+            if words and words[0].lower() in ("yes", "no", "on", "off", "0", "1"):
+                raise ConfigError(f"{shown(key)}: expected true or false; received {words[0]!r}")
+            result.append(f"--{key}=true")
+        elif words and not (words[0].startswith("--") and " " not in words[0]):
+            result.append(f"--{key}={words.pop(0)}")
+        else:
+            hint = f" (for one that starts with --, write {shown(key)}={words[0]})" if words else ""
+            raise ConfigError(f"{shown(key)} needs a value: {describe(known[key])}{hint}")
+    for key, values in lists.items():
+        items = f"[{', '.join(values)}]" if known[key] == list[int] else _yaml_list(values)
+        result.append(f"--{key}={items}")
+    return result
+
+
+def _yaml_list(values: list[str]) -> str:
+    # Not JSON, whose pairs of surrogates for what is beyond 16 bits are none of YAML's.
+    return str(yaml.safe_dump(values, default_flow_style=True, default_style='"', width=float("inf"))).strip()
+
+
+def _fields(config_class: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(config_class)]
+
+
+def parse_words(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+    """Parses the words of a command line.
+
+    Raises:
+        ConfigError: an option that is unknown or misspelt, lacks its value or has one of the wrong type, or is required
+            and missing; a word too many.
+    """
+    return parse_normalized(parser, normalize(words, option_types(parser)))
+
+
+def parse_normalized(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+    """Parses words that `normalize` returned.
+
+    Raises:
+        ConfigError: a value of the wrong type, a missing required option, a word too many.
+    """
+    positional = [action for action in parser._actions if not action.option_strings]
+    if stray := [word for word in words if not word.startswith("--")][len(positional) :]:
+        # A text without its option is the commonest word too many.
+        texts = [key for key in ("prompt", "text") if key in option_types(parser)]
+        hint = f"; did you mean {shown(texts[0])} {stray[0]!r}?" if texts else ""
+        raise ConfigError(f"unexpected word {stray[0]!r}{hint} (see {parser.prog} --help)")
+    try:
+        return parser.parse_args(list(words))
+    except argparse.ArgumentError as error:
+        raise ConfigError(_explain(parser, str(error))) from error
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Reads a YAML mapping. As in YAML 1.2, only true and false are truth values: `xla: off` is the word off.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        with open_file(path, "r") as file:
+            value = load_yaml(file.read(), _Loader)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} should hold sections such as model: and train:; received {type(value).__name__}")
+    return value
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = {
+        letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF"))
+
+
+def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> None:
+    """Makes the values of a YAML file the parser's defaults; options of the command line go before them.
+
+    Raises:
+        ConfigError: a key that is no option, or a value of the wrong type; names the file.
+    """
+    known = {key: typehint for key, typehint in option_types(parser).items() if typehint is not None}
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        section = [option for option in known if option.startswith(f"{key}.")]
+        if section and not isinstance(value, dict):
+            raise ConfigError(f"{path}: {key} should hold options such as {section[0]}; received {brief(value)}")
+        flat.update({f"{key}.{name}": inner for name, inner in value.items()} if section else {key: value})
+    for key in flat:
+        if key not in known:
+            sections = {option.rpartition(".")[0] for option in known} - {""}
+            raise ConfigError(
+                f"{path}: unknown key {key}{other_family(str(key)) or closest(str(key), [*sections, *known])}"
+            )
+    for key, value in flat.items():
+        if typing.get_origin(known[key]) is list and isinstance(value, str | int):
+            value = flat[key] = [value]  # One of a list, as in Python.
+        if value is None and "." in key and type(None) not in typing.get_args(known[key]):
+            raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received null")
+        try:
+            parser.parse_object({key: value}, defaults=False)
+        except (argparse.ArgumentError, TypeError) as error:
+            raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received {brief(value)}") from error
+    parser.set_defaults(flat)
+
+
+def _explain(parser: ArgumentParser, message: str) -> str:
+    if match := re.match(r'Parser key "([^"]+)":', message):
+        key, known = match[1], option_types(parser)
+        received = re.search(r"(?:Got value|Given value): (.*)\Z", message, re.DOTALL)
+        value = brief(received[1] if received else "?")
+        return f"{shown(key)}: expected {describe(known.get(key))}; received {value}"
+    if match := re.match(r"the following arguments are required: (.*)", message):
+        positional = {action.dest: action.metavar for action in parser._actions if not action.option_strings}
+        names = [str(positional[key] or key) if key in positional else shown(key) for key in match[1].split(", ")]
+        return f"{' and '.join(names)} must be given (see {parser.prog} --help)"
+    return " ".join(message.split())

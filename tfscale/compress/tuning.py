@@ -1,0 +1,161 @@
+"""What a model is trained for besides its text: the recipe of a file, and the predictions of a teacher."""
+
+import dataclasses
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from tfscale.config import ModelConfig, TrainConfig, TransformerConfig
+from tfscale.config.compression import DistillConfig
+from tfscale.config.options import checks_arguments
+from tfscale.data.manifest import Manifest
+from tfscale.distribution.parameter_server import is_asynchronous
+from tfscale.distribution.strategy import strategy
+from tfscale.errors import ConfigError, TokenizerError
+from tfscale.models import Network, build_network
+from tfscale.models.outputs import check_logits, probe_ids
+from tfscale.models.weight_formats import weight_formats
+from tfscale.runs.folder import Run, load_run
+from tfscale.runs.train import train
+from tfscale.training.distillation import Teacher
+from tfscale.training.language_model import LanguageModel
+
+
+def quantize_aware(model: LanguageModel, quantize: Literal["int8", "int4", "int4_all"]) -> list[str]:
+    """Trains a model for a recipe of export: call it before `compile`.
+
+    In the forward pass each weight is what the recipe would store, and the gradient reaches the weight itself (Jacob et
+    al. 2018; straight-through, Bengio et al. 2013). Validation and the saved network have the rounded weights, which
+    the exporter rounds to themselves.
+
+    Args:
+        model: a `LanguageModel` around any Keras 3 network.
+        quantize: the recipe.
+
+    Returns:
+        The paths of the weights that are rounded.
+
+    Raises:
+        ConfigError: the model is compiled already or on parameter servers, or none of its weights is rounded.
+
+    Example:
+        tfscale.compress.quantize_aware(model, "int4")
+        model.compile(keras.optimizers.AdamW(1e-4))
+    """
+    _check_before_compile(model, "quantize_aware")
+    formats = {path: form for path, form in weight_formats(model.network, quantize).items() if form.bits <= 8}
+    if not formats:
+        raise ConfigError(f"no weight of {model.network.name!r} is quantized by {quantize}")
+    model.formats = formats
+    return list(formats)
+
+
+def distill(model: LanguageModel, teacher: keras.Model, weight: float = 0.5, temperature: float = 2.0) -> None:
+    """Lets a model learn from a teacher besides the targets: call it before `compile`, in the strategy's scope.
+
+    The loss of a token is (1 - weight) x cross-entropy + weight x temperature^2 x the Kullback-Leibler divergence from
+    the teacher's prediction to the student's, both at the temperature (Hinton et al. 2015). The teacher predicts in the
+    step, on each replica. Reported losses and perplexities are those of the text alone.
+
+    Args:
+        model: the student.
+        teacher: ids (B, T) -> logits (B, T, V), made in the same scope; it is left as it is.
+        weight: the teacher's part of the loss, above 0 to 1.
+        temperature: divides the logits of both.
+
+    Raises:
+        ConfigError: the model is compiled already or on parameter servers, another vocabulary, a value out of range, or
+            a teacher that gives no logits of the next token, such as one that ends in softmax.
+
+    Example:
+        with strategy.scope():
+            model = tfscale.LanguageModel(student)
+            tfscale.compress.distill(model, teacher, weight=0.5, temperature=2.0)
+            model.compile(keras.optimizers.AdamW(1e-3))
+    """
+    _check_before_compile(model, "distill")
+    lesson = Teacher(teacher, weight, temperature)
+    check_logits(teacher, probe_ids(teacher))
+    lesson.check_fits(model.network)
+    model.teacher = lesson
+
+
+@checks_arguments
+def distill_run(
+    model_config: ModelConfig, train_config: TrainConfig, config: DistillConfig, *, data: str, output: str,
+    progress: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """Trains a new model with a trained run as its teacher; goes on where it stopped, like `train`.
+
+    Args:
+        model_config: the student's architecture.
+        train_config: how it is trained.
+        config: the teacher's run folder, its part of the loss and the temperature.
+        data: data folder, tokenized as the teacher's.
+        output: run folder to write.
+        progress: show progress on stderr.
+
+    Returns:
+        The summary of the new run, with `teacher`: the folder and validation of the teacher.
+
+    Raises:
+        ConfigError: no teacher, or one whose context is shorter than the student's windows.
+        TokenizerError: the data was tokenized by another tokenizer than the teacher's.
+
+    Example:
+        distill_run(LSTMConfig(), TrainConfig(steps=2000), DistillConfig(teacher="big", weight=0.5),
+                    data="data", output="small")
+    """
+    if not config.teacher or not config.weight:
+        raise ConfigError("distillation needs distill.teacher, a run folder, and a distill.weight above 0")
+    strategy(train_config.strategy)  # Workers must meet before TensorFlow is used, and a run is loaded by it.
+    teacher = load_run(config.teacher)
+    check_teacher(teacher, data_tokenizer_digest(data), model_config.sequence_length, data)
+    return train(
+        model_config, train_config, data=data, output=output, progress=progress,
+        begin=lambda model: distill(model, copy_in_scope(teacher.network, train_config), config.weight,
+                                    config.temperature),
+        finish=lambda model: {"teacher": {"run": teacher.directory, "validation": teacher.summary.get("validation")}},
+        described={"distill": dataclasses.asdict(config), "teacher_digest": teacher.weights_digest},
+    )  # fmt: skip
+
+
+def check_teacher(teacher: Run, tokenizer_digest: str, sequence_length: int, data: str) -> None:
+    """Refuses a teacher that cannot read the student's windows.
+
+    Raises:
+        TokenizerError: the data has other tokens.
+        ConfigError: the windows are longer than the teacher's context.
+    """
+    if teacher.tokenizer.digest != tokenizer_digest:
+        raise TokenizerError(f"{data} was tokenized by another tokenizer than that of the teacher {teacher.directory}")
+    context = teacher.model_config.sequence_length
+    if isinstance(teacher.model_config, TransformerConfig) and context < sequence_length:
+        raise ConfigError(
+            f"the teacher {teacher.directory} reads at most {context} tokens, and the student's windows have "
+            f"model.sequence_length={sequence_length}; give {context} or less"
+        )
+
+
+def data_tokenizer_digest(data: str) -> str:
+    """Which tokenizer made a data folder."""
+    return Manifest.load(data, verify="size").tokenizer_digest
+
+
+def copy_in_scope(network: Network, train_config: TrainConfig) -> Network:
+    """The same network with variables of the strategy in whose scope this is called, in the run's precision."""
+    copy = build_network(network.config, train_config.precision)
+    for own, weight in zip(copy.weights, network.weights, strict=True):
+        own.assign(tf.convert_to_tensor(weight.value))
+    copy.trainable = False
+    return copy
+
+
+def _check_before_compile(model: LanguageModel, name: str) -> None:
+    if model.train_step_runner is not None:
+        raise ConfigError(f"{name} comes before compile, which builds the train step")
+    if is_asynchronous(model.strategy):
+        raise ConfigError(
+            f"{name} is not for parameter servers; take another strategy: the checkpoints of a run are the same"
+        )

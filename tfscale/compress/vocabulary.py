@@ -1,0 +1,162 @@
+"""Fewer tokens: those that a sample of the text in question never has leave the tokenizer and the tables.
+
+What was a token of its own and is not any more is spelled by shorter pieces or by its bytes, so every text still has
+ids and comes back exactly.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.config import to_dict
+from tfscale.errors import ConfigError, TokenizerError
+from tfscale.evaluation.evaluate import text_stream
+from tfscale.files.paths import TRAINED_FILES, claim_directory
+from tfscale.models import Network, TransformerLM, build_network
+from tfscale.runs.folder import Run, load_run, write_untrained_run
+from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
+
+
+def trim_run(run: Run | str, text: Sequence[str], output: str, min_count: int = 1) -> dict[str, Any]:
+    """Writes a run with a smaller vocabulary. It evaluates and exports as it is; to train on, prepare data anew.
+
+    Args:
+        run: a run, or its folder, with a SentencePiece unigram tokenizer; it is left as it is.
+        text: files, folders or globs of the text that the model is for.
+        output: run folder to write.
+        min_count: tokens that occur less often than this in `text` leave.
+
+    Returns:
+        `vocabulary_before` and `vocabulary`, `parameters_before` and `parameters`, `sample_tokens` before and after.
+
+    Raises:
+        TokenizerError: another kind of tokenizer.
+        DataError: the text is missing or empty.
+        ConfigError: every token occurs, or `min_count` is below 1.
+
+    Example:
+        trim_run("run", ["messages/*.txt"], "small")
+    """
+    if min_count < 1:
+        raise ConfigError(f"min_count={min_count!r} is out of range; expected 1 or more")
+    source = run if isinstance(run, str) else run.directory
+    if os.path.realpath(output) == os.path.realpath(source):
+        raise ConfigError(f"output={output!r} is the run itself, which is left as it is; name another folder")
+    claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
+    run = load_run(run) if isinstance(run, str) else run
+    stream, _ = text_stream(run.tokenizer, text)
+    counts = np.bincount(stream, minlength=run.tokenizer.vocabulary_size)
+    tokenizer, kept = trim_tokenizer(run.tokenizer, np.flatnonzero(counts >= min_count).tolist())
+    after, _ = text_stream(tokenizer, text)
+    return write_trimmed(run, tokenizer, kept, output, (len(stream), len(after)))
+
+
+def write_trimmed(
+    run: Run, tokenizer: Tokenizer, kept: Sequence[int], output: str, sample_tokens: tuple[int, int]
+) -> dict[str, Any]:
+    """Writes a run with the tokens that `trim_tokenizer` kept.
+
+    Args:
+        run: it is left as it is.
+        tokenizer: of the kept tokens.
+        kept: their old ids.
+        output: run folder to write.
+        sample_tokens: of the text that they were chosen by, before and after.
+
+    Returns:
+        As `trim_run`.
+    """
+    network = trim_network(run.network, kept)
+    summary = {
+        "vocabulary_before": run.tokenizer.vocabulary_size, "vocabulary": tokenizer.vocabulary_size,
+        "parameters_before": run.network.count_params(), "parameters": network.count_params(),
+        "sample_tokens_before": sample_tokens[0], "sample_tokens": sample_tokens[1],
+        # Of the run as it was: by other tokens, perplexities do not compare.
+        "steps": run.summary.get("steps"), "validation": None,
+    }  # fmt: skip
+    write_untrained_run(output, network, tokenizer, run.train_config, summary, run.weights_digest)
+    return summary
+
+
+def trim_tokenizer(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> tuple[Tokenizer, list[int]]:
+    """A SentencePiece tokenizer of the wanted pieces, and the old ids of its pieces in their order.
+
+    The special tokens, the 256 bytes, the space, and the piece of the lowest score, from which that of unknown
+    characters is counted, stay in any case; so a text whose tokens are all wanted is cut as before.
+
+    Raises:
+        TokenizerError: as `tokens_that_leave`.
+        ConfigError: nothing leaves.
+    """
+    leaves = tokens_that_leave(tokenizer, wanted)
+    if not leaves:
+        raise ConfigError("every token of the vocabulary occurs in the text; give another text, or a higher min_count")
+    from sentencepiece import sentencepiece_model_pb2
+
+    assert isinstance(tokenizer, SentencePieceTokenizer)
+    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.model)
+    kept = [index for index in range(len(model.pieces)) if index not in leaves]
+    pieces = [model.pieces[index] for index in kept]
+    trimmed = sentencepiece_model_pb2.ModelProto()
+    trimmed.CopyFrom(model)
+    del trimmed.pieces[:]
+    trimmed.pieces.extend(pieces)
+    trimmed.trainer_spec.vocab_size = len(pieces)
+    smaller = SentencePieceTokenizer(trimmed.SerializeToString())
+    smaller.cleaner = tokenizer.cleaner
+    # Pieces that are not NORMAL stay, and so do the tokens that begin and end a text, with new ids.
+    special, place = tokenizer.special, {old: new for new, old in enumerate(kept)}
+    start = None if special.start_id is None else place[special.start_id]
+    stops = tuple(place[id] for id in special.stop_ids)
+    return smaller.with_special(dataclasses.replace(special, start_id=start, stop_ids=stops)), kept
+
+
+def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> set[int]:
+    """The ids that `trim_tokenizer` takes out for the wanted ones; none where every token is wanted.
+
+    Raises:
+        TokenizerError: another kind of tokenizer, or BPE, whose longer pieces are merged from shorter ones.
+    """
+    if not isinstance(tokenizer, SentencePieceTokenizer):
+        raise TokenizerError(f"the vocabulary of a {tokenizer.kind} tokenizer cannot be trimmed; sentencepiece can")
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.model)
+    if model.trainer_spec.model_type != model.trainer_spec.UNIGRAM:
+        raise TokenizerError("only SentencePiece's unigram can be trimmed: BPE builds its pieces from shorter ones")
+    normal = [index for index, piece in enumerate(model.pieces) if piece.type == piece.NORMAL]
+    lowest = min(normal, key=lambda index: model.pieces[index].score)
+    # Spelled in bytes, the sign for a space would come back as the sign.
+    spaces = {index for index in normal if model.pieces[index].piece == SPACE_MARK}
+    kept = {lowest, *spaces, tokenizer.start_id, *tokenizer.stop_ids}
+    return set(normal) - {int(index) for index in wanted} - kept
+
+
+def trim_network(network: Network, kept: Sequence[int]) -> Network:
+    """The network with the rows of `kept` tokens, in their order; its other logits are what they were."""
+    if not hasattr(network, "cached_step"):
+        raise ConfigError(f"trim is for models of the next token, and this is {type(network).__name__}")
+    config = network.config
+    small = build_network(
+        type(config)(**{**to_dict(config), "vocabulary_size": len(kept)}), network.precision, network.seed
+    )
+    columns = [network.output_layer.kernel, network.output_layer.bias] if (
+        not isinstance(network, TransformerLM) and network.output_layer is not None
+    ) else []  # fmt: skip
+    by_column = {weight.path for weight in columns} | {
+        weight.path for weight in network.weights if weight.name == "reverse_embeddings"
+    }
+    table = network.token_embedding.embeddings.path
+    for source, target in zip(network.weights, small.weights, strict=True):
+        value = source.numpy()
+        if source.path == table:
+            value = value[list(kept)]
+        elif source.path in by_column:
+            value = value[..., list(kept)]
+        target.assign(tf.convert_to_tensor(value))
+    return small

@@ -1,0 +1,50 @@
+"""Every option of tfscale: the command line, the YAML files and the Python API are all made from these classes.
+
+Each field's docstring states its unit and its effect, and becomes its line of `--help`. The classes are frozen and
+keyword-only; a value that is out of range is refused when the object is made.
+"""
+
+from tfscale.config.choices import Precision, Quantization, TokenizerKind, WordSegmenter
+from tfscale.config.export import ExportConfig
+from tfscale.config.models import (
+    MODEL_CONFIGS,
+    BERTConfig,
+    BiLSTMConfig,
+    GRUConfig,
+    LSTMConfig,
+    ModelConfig,
+    NGramConfig,
+    NNLMConfig,
+    RecurrentConfig,
+    RNNConfig,
+    TransformerConfig,
+)
+from tfscale.config.options import make_config, to_dict
+from tfscale.config.prepare import PrepareConfig
+from tfscale.config.sampling import EDIT_COST, SamplingConfig
+from tfscale.config.train import TrainConfig
+
+__all__ = [
+    "EDIT_COST",
+    "MODEL_CONFIGS",
+    "BERTConfig",
+    "BiLSTMConfig",
+    "ExportConfig",
+    "GRUConfig",
+    "LSTMConfig",
+    "ModelConfig",
+    "NGramConfig",
+    "NNLMConfig",
+    "Precision",
+    "PrepareConfig",
+    "Quantization",
+    "RNNConfig",
+    "RecurrentConfig",
+    "SamplingConfig",
+    "TokenizerKind",
+    "TrainConfig",
+    "TransformerConfig",
+    "WordSegmenter",
+    "make_config",
+    "to_dict",
+]

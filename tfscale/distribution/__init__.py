@@ -1,0 +1,1 @@
+"""Where training runs: strategies, clusters, workers, TPUs and parameter servers."""

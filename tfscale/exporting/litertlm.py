@@ -1,0 +1,159 @@
+"""A `.litertlm` bundle: the .tflite file, its tokenizer and what LiteRT-LM must know, in the one file that it runs.
+
+LiteRT-LM (https://github.com/google-ai-edge/LiteRT-LM) runs language models on Android, iOS, desktops and the web. It
+takes files with key-value caches, so a Transformer of ours; and tokenizers of SentencePiece or Hugging Face's library.
+"""
+
+import os
+from typing import Any
+
+from tfscale.device import load
+from tfscale.device.bundle import BundleModel
+from tfscale.errors import ExportError
+from tfscale.exporting.limits import Checks
+from tfscale.exporting.parity import GREEDY_TOKENS
+from tfscale.files.scratch import scratch_folder
+from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers.bpe import BytePairTokenizer, byte_characters
+from tfscale.text.tokenizers.hugging_face import import_tokenizers
+from tfscale.text.tokenizers.sentencepiece_tokenizer import parse_model
+from tfscale.text.tokenizers.special import CHAT_MARK
+from tfscale.text.tokenizers.wordpiece import CONTINUATION
+
+TOP_P = 2
+"""The sampler that every version of LiteRT-LM has on CPUs; with k = 1 it is greedy."""
+
+
+def check_bundle(network: Any, tokenizer: Tokenizer) -> None:
+    """Refuses what LiteRT-LM cannot run, before anything is converted.
+
+    Raises:
+        ExportError: a model without key-value caches, or a tokenizer that LiteRT-LM has no form for.
+    """
+    if network.config.family != "transformer":
+        raise ExportError(
+            f"a .litertlm bundle needs a model with key-value caches, and this is an {network.config.family}; "
+            "export it with --format tflite"
+        )
+    if tokenizer.kind not in ("sentencepiece", "wordpiece", "bpe", "byte"):
+        raise ExportError(
+            f"LiteRT-LM has no tokenizer of kind {tokenizer.kind}: it takes sentencepiece, wordpiece, bpe and byte; "
+            "export with --format tflite, or train on data prepared with one of these"
+        )
+    try:
+        import litert_lm  # noqa: F401 - the bundle is run before it is handed out
+        import litert_lm_builder  # noqa: F401
+    except ImportError as error:
+        raise ExportError(f"--format litertlm needs {error.name}: pip install 'tfscale[litertlm]'") from error
+
+
+def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, output: str) -> None:
+    """Writes the bundle of a .tflite file.
+
+    Args:
+        tflite_path: file with the signatures `decode` and `prefill_*`.
+        tokenizer: the model's; see `check_bundle`.
+        context_length: tokens that the cache holds.
+        output: the .litertlm file to write.
+    """
+    from litert_lm_builder import litertlm_builder as builder
+
+    with scratch_folder("tfscale-bundle-") as folder:
+
+        def write(name: str, content: bytes) -> str:
+            path = os.path.join(folder, name)
+            with open(path, "wb") as file:
+                file.write(content)
+            return path
+
+        bundle = builder.LitertLmFileBuilder()
+        bundle.add_system_metadata(builder.Metadata(key="Authors", value="tfscale", dtype=builder.DType.STRING))
+        bundle.add_llm_metadata(write("metadata.pb", _metadata(tokenizer, context_length)))
+        bundle.add_tflite_model(tflite_path, builder.TfLiteModelType.PREFILL_DECODE)
+        if tokenizer.kind == "sentencepiece":
+            bundle.add_sentencepiece_tokenizer(write("tokenizer.model", _sentencepiece(tokenizer)))
+        else:
+            bundle.add_hf_tokenizer(write("tokenizer.json", _hugging_face(tokenizer).encode()))
+        with open(output, "wb") as file:
+            bundle.build(file)
+
+
+def check_bundle_text(report: dict[str, Any], folder: str, bundle: str) -> None:
+    """Runs a bundle by LiteRT-LM and adds to a report whether it reads and writes the same as its .tflite file.
+
+    Args:
+        report: as `tfscale.exporting.parity.check_parity` returns it.
+        folder: holds model.tflite with its description and tokenizer.
+        bundle: the .litertlm file.
+    """
+    ours, theirs = load(folder), BundleModel(bundle)
+    prompt = report["greedy"]["prompt"]
+    expected = ours.generate(prompt, GREEDY_TOKENS)
+    found = theirs.generate(prompt, GREEDY_TOKENS)
+    checks = Checks()
+    checks.add("bundle_ids_equal", int(theirs.tokenize(prompt) == ours.tokenizer.encode(prompt)), "==", 1)
+    checks.add("bundle_text_equal", int(found.text == expected.text), "==", 1)
+    report["checks"] += checks.rows
+    report["passed"] = report["passed"] and checks.passed
+    report["greedy"]["bundle"] = found.text
+
+
+def _metadata(tokenizer: Tokenizer, context_length: int) -> bytes:
+    from litert_lm_builder.runtime.proto import llm_metadata_pb2
+
+    metadata = llm_metadata_pb2.LlmMetadata()
+    if tokenizer.prompt_start:
+        metadata.start_token.token_ids.ids.extend(tokenizer.prompt_start)
+    for stop in tokenizer.stop_ids:
+        metadata.stop_tokens.add().token_ids.ids.append(stop)
+    metadata.max_num_tokens = context_length
+    metadata.llm_model_type.generic_model.SetInParent()
+    metadata.sampler_params.type = TOP_P
+    metadata.sampler_params.k = 1
+    metadata.sampler_params.p = 0.0
+    metadata.sampler_params.temperature = 1.0
+    metadata.supports_thinking = metadata.supports_function_calling = False
+    # A model of plain text: what is said is what it reads.
+    metadata.jinja_prompt_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    return metadata.SerializeToString()
+
+
+def _sentencepiece(tokenizer: Tokenizer) -> bytes:
+    """The model as LiteRT-LM reads text with it: it knows no option for special tokens, so that it finds those of chat
+    formats wherever they are written, and adds the space before the first word by itself.
+    """
+    content = tokenizer._files()["tokenizer.model"]
+    proto = parse_model(content)
+    ends = {tokenizer.start_id, tokenizer.end_id}
+    marks = [
+        id
+        for text, id in tokenizer.special_tokens.items()
+        if id not in ends and (id in tokenizer.stop_ids or CHAT_MARK.fullmatch(text))
+    ]
+    if not marks and not tokenizer.special.leading_space:
+        return content
+    for id in marks:
+        proto.pieces[id].type = proto.pieces[id].USER_DEFINED
+    proto.normalizer_spec.add_dummy_prefix = tokenizer.special.leading_space
+    return proto.SerializeToString(deterministic=True)
+
+
+def _hugging_face(tokenizer: Tokenizer) -> str:
+    """tokenizer.json with a decoder that joins pieces as ours does."""
+    library = import_tokenizers()
+    decoders = library.decoders
+    if tokenizer.kind == "wordpiece":
+        ours = library.Tokenizer.from_str(tokenizer._files()["tokenizer.json"].decode())
+        ours.decoder = decoders.Sequence([decoders.Replace(CONTINUATION, ""), decoders.Fuse()])
+        return ours.to_str()
+    if isinstance(tokenizer, BytePairTokenizer):
+        ours = library.Tokenizer.from_str(tokenizer.model.decode())
+        ours.add_special_tokens([library.AddedToken(text, special=True) for text in tokenizer.special_tokens])
+        return ours.to_str()
+    alphabet = dict(byte_characters())
+    vocabulary = {character: byte for byte, character in alphabet.items()} | {"</s>": tokenizer.end_id}
+    ours = library.Tokenizer(library.models.BPE(vocab=vocabulary, merges=[]))
+    ours.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    ours.decoder = decoders.ByteLevel()
+    ours.add_special_tokens([library.AddedToken("</s>", special=True)])
+    return ours.to_str()

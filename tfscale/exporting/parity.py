@@ -1,0 +1,319 @@
+"""The gate of every export: the file, run by the runtime that phones have, against the Keras network it is made from.
+
+The same held-out tokens go through the network's full forward pass in float32 and, one by one, through the file's
+cached decode step; then prompts of several lengths through its prefill signatures, and a greedy completion through
+both. All of it is done with the XNNPACK kernels, which phones use, and without them. A file that fails is not written.
+
+What a recipe does on purpose, rounding the weights, is told apart from what must not happen: logits and tokens are
+compared with those of the network with rounded weights, so that their limits are tight for int4 too; perplexity is
+compared with that of the network itself.
+"""
+
+import functools
+import gzip
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.config import Quantization
+from tfscale.data.pipeline import text_windows
+from tfscale.device import DeviceModel, load
+from tfscale.errors import ExportError
+from tfscale.exporting.flatbuffer import operations, unrounded_bytes
+from tfscale.exporting.limits import Checks, Limits, agreeing, difference, limits_of, relative_change, spread
+from tfscale.exporting.tflite import silence
+from tfscale.inference.keras_decoder import KerasDecoder
+from tfscale.models import Network, build_network
+from tfscale.models.decoding import CachedModel
+from tfscale.models.weight_formats import scale_bytes, store, stored_bytes, weight_formats
+from tfscale.text.score import Score, token_nll
+from tfscale.text.tokenizers import Tokenizer
+
+GREEDY_TOKENS = 32
+"""Tokens of the greedy completion, fewer where the context is shorter."""
+_REPEATED_TOKENS = 64
+_FEW = 1000
+"""Held-out tokens below which shares and perplexities of a right file may fail by chance."""
+_AFTER_PROMPT = 3
+"""Tokens decoded after each prompt: pads left in the cache would change them."""
+
+
+def check_parity(
+    network: Network | CachedModel,
+    tokenizer: Tokenizer,
+    folder: str,
+    held_out: Sequence[int],
+    *,
+    quantize: Quantization,
+    threads: int = 1,
+    converted: bool = False,
+) -> dict[str, Any]:
+    """Compares an export folder with the network it was made from.
+
+    Args:
+        network: the trained network.
+        tokenizer: the run's tokenizer.
+        folder: holds model.tflite, model.json and tokenizer/.
+        held_out: ids of held-out text, end tokens included; each is predicted once.
+        quantize: the recipe, which decides the limits.
+        threads: CPU threads of the runtime.
+        converted: the network is not one of ours: the converter may fold its weights, and it is compared as it is.
+
+    Returns:
+        `passed`; `checks`, each with `name`, `value`, `rule`, `limit` (None: measured only) and `passed`; `perplexity`
+        of `keras` and `file`; `greedy` with prompt and completions; `sizes`; `speed`; `operations` by signature.
+
+    Raises:
+        ExportError: the runtime refuses the file.
+    """
+    stream = np.asarray(held_out, np.int32)
+    exact = Windows(float32_copy(network), stream, tokenizer.end_id, tokenizer.start_id)
+    as_it_is = quantize == "none" or converted
+    windows = exact
+    if not as_it_is:
+        windows = Windows(rounded_copy(network, quantize), stream, tokenizer.end_id, tokenizer.start_id)
+    checks = Checks()
+    limits = limits_of(network, quantize, converted)
+    speed: dict[str, Any] = {}
+    completions = {}
+    perplexity = {"keras": exact.score().perplexity, "rounded": windows.score().perplexity}
+    for kernels in ("xnnpack", "plain"):
+        with silence():
+            model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
+        # Logits that are not finite become NaN in every figure, and NaN is within no limit.
+        with np.errstate(invalid="ignore", over="ignore"):
+            perplexity[kernels] = _compare_logits(checks, kernels, windows, model, limits)
+            change = relative_change(perplexity[kernels], perplexity["keras"])
+            checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
+            _compare_prompts(checks, kernels, windows, model, limits)
+            completions[kernels] = _compare_greedy(checks, kernels, windows, model, limits)
+        if kernels == "xnnpack":
+            _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
+            speed = model.benchmark(tokens=64)
+    path = os.path.join(folder, "model.tflite")
+    with open(path, "rb") as file:
+        content = file.read()
+    counts = operations(content)
+    sizes = {
+        "file_bytes": len(content),
+        "gzip_bytes": len(gzip.compress(content, compresslevel=6)),
+        "weight_bytes": stored_bytes(network, quantize),
+        "float32_weight_bytes": stored_bytes(network, "none"),
+    }
+    _check_size(checks, sizes, content, scale_bytes(network, quantize), converted)
+    prompt, keras_tokens, file_tokens = completions["xnnpack"]
+    return {
+        "passed": checks.passed,
+        "quantize": quantize,
+        "checks": checks.rows,
+        "tokens": len(stream),
+        "perplexity": {
+            "keras": perplexity["keras"], "keras_rounded": perplexity["rounded"], "file": perplexity["xnnpack"],
+            "file_plain": perplexity["plain"],
+        },
+        "greedy": {
+            "prompt": tokenizer.decode(prompt), "keras": tokenizer.decode(keras_tokens),
+            "file": tokenizer.decode(file_tokens),
+        },
+        "sizes": sizes,
+        "speed": speed,
+        "operations": counts,
+    }  # fmt: skip
+
+
+def require(report: dict[str, Any]) -> None:
+    """Refuses a report with a failed check.
+
+    Raises:
+        ExportError: names the first failed check, its value and its limit.
+    """
+    failed = [row for row in report["checks"] if not row["passed"]]
+    if failed:
+        row = failed[0]
+        more = f" ({len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
+        advice = {"none": "", "float16": "; try quantize=none", "int8": "; try quantize=float16"}.get(
+            report["quantize"], "; fine-tune for it (tfscale compress --quantize), or try quantize=int8"
+        )
+        few = report.get("tokens", _FEW)
+        if few < _FEW and row["name"].startswith(("top1", "perplexity", "pseudo")):
+            advice += f"; {few} held-out tokens say little: give {_FEW:,} or more"
+        raise ExportError(
+            f"the {report['quantize']} file fails its parity check: {row['name']} is {row['value']:.4g}, "
+            f"which must be {row['rule']} {row['limit']:.4g}{more}; nothing was written{advice}"
+        )
+
+
+def float32_copy(network: Any) -> Any:
+    """The network itself, or one with the same weights that computes in float32."""
+    if network.precision == "float32":
+        return network
+    copy = build_network(network.config, precision="float32")
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def rounded_copy(network: Any, quantize: Quantization) -> Network:
+    """A network that computes in float32, with the weights that a recipe stores."""
+    copy = build_network(network.config, precision="float32")
+    formats = weight_formats(network, quantize)
+    for target, weight in zip(copy.weights, network.weights, strict=True):
+        target.assign(store(tf.convert_to_tensor(weight.value), formats[weight.path]))
+    return copy
+
+
+class Windows:
+    """The held-out tokens, cut as training cuts them, with the network's logits for each window.
+
+    Args:
+        reference: a network that computes in float32.
+        stream: ids (N,).
+        end_id: the token that comes before the first.
+        start_id: what is read in its place; None for the end token itself.
+    """
+
+    def __init__(self, reference: Network | CachedModel, stream: np.ndarray, end_id: int, start_id: int | None = None):
+        self.reference = reference
+        inputs, targets, weights = text_windows(stream, reference.config.sequence_length, end_id, start_id)
+        counts = (weights > 0).sum(axis=1)
+        self.inputs = [row[:count] for row, count in zip(inputs, counts, strict=True)]
+        self.targets = [row[:count] for row, count in zip(targets, counts, strict=True)]
+        # Whole windows, so that every call has the same shape; what follows a token does not change its logits.
+        self.logits = [self._forward(row)[:count] for row, count in zip(inputs, counts, strict=True)]
+
+    def _forward(self, ids: np.ndarray) -> np.ndarray:
+        return np.asarray(self.reference(ids[None], training=False), np.float32)[0]
+
+    def longest_prompt(self, least: int) -> tuple[list[int], np.ndarray]:
+        """The first window, repeated up to `least` tokens as far as the context goes, and the logits after each.
+
+        With fewer held-out tokens the longest calls that read a prompt would not be compared.
+        """
+        ids, length = self.inputs[0], self.reference.config.sequence_length
+        if len(ids) >= min(least, length):
+            return ids.tolist(), self.logits[0]
+        longer = np.resize(ids, min(least, length))
+        window = np.full(length, longer[0], np.int32)
+        window[: len(longer)] = longer
+        return longer.tolist(), self._forward(window)[: len(longer)]
+
+    def score(self) -> Score:
+        """How likely the network finds the tokens."""
+        nll = sum(float(token_nll(logits, row).sum()) for logits, row in zip(self.logits, self.targets, strict=True))
+        return Score(nll, sum(map(len, self.targets)))
+
+    @functools.cached_property
+    def spread(self) -> float:
+        """Root mean square of the logits around each token's mean."""
+        return spread(self.logits)
+
+
+def _compare_logits(checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits) -> float:
+    """Reads each window token by token; returns the file's perplexity."""
+    decoder = model.decoder()
+    total, squares, same, nll = 0.0, 0.0, 0, 0.0
+    largest = []
+    first = np.empty(0)
+    for index, (ids, targets, expected) in enumerate(zip(windows.inputs, windows.targets, windows.logits, strict=True)):
+        decoder.reset()
+        logits = np.stack([decoder.feed([int(token)]) for token in ids])
+        if index == 0:
+            first = logits[:_REPEATED_TOKENS]
+        gap = np.abs(difference(logits, expected))
+        largest.append(gap.max())
+        total += float(gap.mean(axis=-1).sum())
+        squares += float(np.square(gap).mean(axis=-1).sum())
+        same += agreeing(logits, expected, limits.greedy_gap * windows.spread)
+        nll += float(token_nll(logits, targets).sum())
+    decoder.reset()
+    again = np.stack([decoder.feed([int(token)]) for token in windows.inputs[0][:_REPEATED_TOKENS]])
+    tokens = windows.score().tokens
+    perplexity = Score(nll, tokens).perplexity
+    checks.add(f"max_logit_difference ({kernels})", float(np.max(largest)), "<=", _largest(windows, limits))
+    checks.add(f"mean_logit_difference ({kernels})", total / tokens, "<=", None)
+    relative = float(np.sqrt(squares / tokens)) / windows.spread
+    checks.add(f"relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error)
+    checks.add(f"top1_agreement ({kernels})", same / tokens, ">=", limits.top1_agreement)
+    checks.add(f"second_run_difference ({kernels})", float(np.abs(again - first).max()), "==", 0.0)
+    return perplexity
+
+
+def _compare_prompts(checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits) -> None:
+    """Reads prompts of lengths that fill a prefill call, that leave pads in it, and that fill the context."""
+    decoder = model.decoder()
+    lengths = getattr(decoder, "prefill_lengths", [])
+    if not lengths:
+        return
+    ids, expected = windows.longest_prompt(max(lengths) + 1 + _AFTER_PROMPT)
+    differences = []
+    for count in sorted({min(n, len(ids)) for length in lengths for n in (length, length + 1)} | {len(ids)}):
+        decoder.reset()
+        read = [decoder.feed(ids[:count])]
+        read += [decoder.feed([token]) for token in ids[count : count + _AFTER_PROMPT]]
+        differences.append(difference(np.stack(read), expected[count - 1 : count + _AFTER_PROMPT]))
+    gaps = np.concatenate(differences)
+    largest, relative = float(np.abs(gaps).max()), float(np.sqrt(np.square(gaps).mean())) / windows.spread
+    checks.add(f"prompt_max_logit_difference ({kernels})", largest, "<=", _largest(windows, limits))
+    checks.add(f"prompt_relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error)
+
+
+def _largest(windows: Windows, limits: Limits) -> float | None:
+    """The most that a single logit may differ by."""
+    return None if limits.max_logit_difference is None else limits.max_logit_difference * max(1.0, windows.spread)
+
+
+def _compare_greedy(
+    checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
+) -> tuple[list[int], list[int], list[int]]:
+    """Completes the beginning of the first window by both; returns the prompt and the two completions."""
+    ids = windows.inputs[0].tolist()
+    context = windows.reference.config.sequence_length
+    prompt = ids[: max(1, min(16, len(ids), context // 2))]
+    count = max(1, min(GREEDY_TOKENS, context - len(prompt)))
+    keras_decoder = KerasDecoder(windows.reference, prefill_lengths=[])
+    expected, expected_logits = _greedy(keras_decoder, prompt, count)
+    received, _ = _greedy(model.decoder(), prompt, count)
+    equal = next((i for i in range(count) if expected[i] != received[i]), count)
+    gap = 0.0
+    if equal < count:
+        logits = expected_logits[equal]
+        gap = float(logits[expected[equal]] - logits[received[equal]]) / windows.spread
+    checks.add(f"greedy_tokens_equal ({kernels})", equal, "==", None)
+    checks.add(f"greedy_gap ({kernels})", gap, "<=", limits.greedy_gap)
+    return prompt, expected, received
+
+
+def _greedy(decoder: Any, prompt: list[int], count: int) -> tuple[list[int], list[np.ndarray]]:
+    decoder.reset()
+    logits = [decoder.feed(prompt)]
+    tokens = [int(logits[0].argmax())]
+    while len(tokens) < count:
+        logits.append(decoder.feed([tokens[-1]]))
+        tokens.append(int(logits[-1].argmax()))
+    return tokens, logits
+
+
+def _compare_tokenizers(checks: Checks, ours: Tokenizer, shipped: Tokenizer, held_out: Sequence[int]) -> None:
+    text = ours.decode([int(token) for token in held_out])
+    ids = shipped.encode(text)
+    checks.add("tokenizer_ids_equal", int(ids == ours.encode(text)), "==", 1)
+    checks.add("tokenizer_round_trip", int(shipped.decode(ids) == text), "==", 1 if ours.lossless else None)
+
+
+def _check_size(checks: Checks, sizes: dict[str, int], content: bytes, scales: int, converted: bool) -> None:
+    """Less than the weights: some are lost. More: some are stored twice. The graph takes up to 600 bytes an operation.
+
+    What the converter folds of other people's models, and what constants they have, is not known: of those only an int8
+    file is held, whose constants are told apart from its weights by their type.
+    """
+    counts = operations(content)
+    graph = 600 * sum(sum(names.values()) for names in counts.values()) + sizes["weight_bytes"] // 10
+    most = sizes["weight_bytes"] + scales + graph
+    if not converted:
+        checks.add("file_bytes (weights present)", sizes["file_bytes"], ">=", int(0.9 * sizes["weight_bytes"]))
+        checks.add("file_bytes (weights stored once)", sizes["file_bytes"], "<=", most)
+    elif scales:
+        size = sizes["file_bytes"] - unrounded_bytes(content)
+        checks.add("rounded_bytes (weights stored once)", size, "<=", most)

@@ -1,0 +1,117 @@
+"""A SavedModel with serving signatures, which a TensorFlow without tfscale or Keras loads and runs.
+
+Shapes: B rows, T tokens, V vocabulary, S tokens of a cached call, C context.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.exporting.limits import Checks, limits_of
+from tfscale.exporting.parity import GREEDY_TOKENS, Windows, float32_copy
+from tfscale.exporting.tflite import signatures, silence
+from tfscale.inference.generation import causal_mask
+from tfscale.inference.keras_decoder import KerasDecoder
+from tfscale.models import Network
+from tfscale.text.score import Score, token_nll
+
+FOLDER = "saved_model"
+
+
+def write_saved_model(network: Network, prefill_lengths: Sequence[int], directory: str) -> None:
+    """Writes the SavedModel of a network.
+
+    Its signatures are `score` (tokens (B, T) int32 -> logits (B, T, V) and nll (B, T - 1), the negative log-likelihood
+    in nats of each token but the first, given those before it; also the default signature), and those of the .tflite
+    file: `decode` and `prefill_S`.
+
+    Args:
+        network: a network of `tfscale.models`, exported in float32.
+        prefill_lengths: tokens per call of the prompt signatures.
+        directory: the folder to write.
+    """
+    network = float32_copy(network)
+    module = tf.Module()
+    module.weights = [weight.value for weight in network.weights]
+    functions = dict(signatures(network, prefill_lengths))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32, name="tokens")])
+    def score(tokens):
+        logits = network(tokens, training=False)
+        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tokens[:, 1:], logits=logits[:, :-1])
+        return {"logits": logits, "nll": nll}
+
+    functions["score"] = functions["serving_default"] = score.get_concrete_function()
+    with silence():
+        tf.saved_model.save(module, directory, signatures=functions)
+
+
+def check_saved_model(
+    network: Network, directory: str, held_out: Sequence[int], end_id: int, start_id: int | None = None
+) -> dict[str, Any]:
+    """Compares a SavedModel, loaded anew, with the network it was made from.
+
+    Args:
+        network: the trained network.
+        directory: the SavedModel.
+        held_out: ids of held-out text.
+        end_id: the end token.
+        start_id: the token before a text; None for the end token.
+
+    Returns:
+        `passed`, `checks`, `perplexity` of `keras` and `file` and `sizes` as for a .tflite file; `signatures`, with the
+        names of their inputs.
+    """
+    reference, limits, checks = float32_copy(network), limits_of(network, "none"), Checks()
+    windows = Windows(reference, np.asarray(held_out, np.int32), end_id, start_id)
+    loaded = tf.saved_model.load(directory)
+    score, decode = loaded.signatures["score"], loaded.signatures["decode"]
+    largest, same, nll = 0.0, 0, 0.0
+    for ids, targets, expected in zip(windows.inputs, windows.targets, windows.logits, strict=True):
+        logits = score(tokens=tf.constant(ids[None]))["logits"].numpy()[0]
+        largest = max(largest, float(np.abs(logits - expected).max()))
+        same += int((logits.argmax(-1) == expected.argmax(-1)).sum())
+        nll += float(token_nll(logits, targets).sum())
+    tokens = windows.score().tokens
+    found = Score(nll, tokens).perplexity
+    checks.add("max_logit_difference (score)", largest, "<=", limits.max_logit_difference)
+    checks.add("top1_agreement (score)", same / tokens, ">=", limits.top1_agreement)
+    change = abs(found / windows.score().perplexity - 1)
+    checks.add("perplexity_change (score)", change, "<=", limits.perplexity_change)
+    first = windows.inputs[0][: max(2, min(GREEDY_TOKENS, len(windows.inputs[0])))]
+    decoder = KerasDecoder(reference, prefill_lengths=[])
+    cache = {name: tf.zeros(shape) for name, shape in network.cache_spec().items()}
+    differences = []
+    for position, token in enumerate(first.tolist()):
+        outputs = dict(decode(tokens=tf.constant([[token]]), **_place(network, position), **cache))
+        logits = outputs.pop("logits").numpy().reshape(-1)
+        cache = outputs
+        differences.append(float(np.abs(logits - decoder.feed([token])).max()))
+    checks.add("max_logit_difference (decode)", max(differences), "<=", limits.max_logit_difference)
+    context = network.config.sequence_length
+    for name in (name for name in loaded.signatures if name.startswith("prefill_")):
+        length = int(name.removeprefix("prefill_"))
+        prompt, expected = windows.longest_prompt(length + 1)
+        if length < context:  # Of a call that fills the context there is no token after, by which to tell.
+            cache = {key: tf.zeros(shape) for key, shape in network.cache_spec().items()}
+            read = loaded.signatures[name](tokens=tf.constant([prompt[:length]]), **_place(network, 0, length), **cache)
+            after = decode(tokens=tf.constant([[prompt[length]]]), **_place(network, length), **read)
+            difference = float(np.abs(after["logits"].numpy().reshape(-1) - expected[length]).max())
+            checks.add(f"max_logit_difference ({name})", difference, "<=", limits.max_logit_difference)
+    size = sum(os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(directory) for name in names)
+    return {
+        "passed": checks.passed, "quantize": "none", "checks": checks.rows,
+        "perplexity": {"keras": windows.score().perplexity, "file": found},
+        "sizes": {"file_bytes": size},
+        "signatures": {name: sorted(s.structured_input_signature[1]) for name, s in loaded.signatures.items()},
+    }  # fmt: skip
+
+
+def _place(network: Network, position: int, length: int = 1) -> dict[str, tf.Tensor]:
+    if network.config.family != "transformer":
+        return {}
+    mask = causal_mask(position, length, network.config.sequence_length)
+    return {"input_pos": tf.range(position, position + length), "mask": tf.constant(mask)}

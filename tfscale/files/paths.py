@@ -1,0 +1,335 @@
+"""Writing files so that a reader never sees half of one.
+
+A file is written under a temporary name beside its target (`tfscale.files.temporary`) and renamed at the end: an interrupted
+write or a full disk leaves the earlier file whole. Paths with a scheme (`gs://...`) go through `tf.io.gfile`, all
+others through the operating system, so that nothing here needs TensorFlow for local work.
+"""
+
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
+
+import yaml
+
+from tfscale.errors import DataError, TfscaleError, reason
+from tfscale.files.json_text import parse_json, to_json
+from tfscale.files.temporary import new_name, open_temporary, put_in_place, remove_leftovers, temporary_folder
+from tfscale.files.write_errors import REFUSED, write_error, write_errors
+from tfscale.files.yaml_text import load_yaml
+from tfscale.terminal import print
+
+TRAINED_FILES = ("checkpoints", "history.jsonl")
+"""What only training leaves in a run folder."""
+
+RUN_LOCK = "trainer.lock"
+"""The lock of whoever trains into a folder; see `tfscale.files.locks`."""
+
+
+def is_remote(path: str) -> bool:
+    """Whether `path` names a remote file system (`gs://bucket/file`)."""
+    return "://" in path
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or folder, local or remote."""
+    if is_remote(path):
+        import tensorflow as tf
+
+        return bool(tf.io.gfile.exists(path))
+    return os.path.exists(path)
+
+
+def open_file(path: str, mode: str = "rb") -> IO[Any]:
+    """Opens a local or remote file; `mode` as in `open`, text is UTF-8."""
+    if is_remote(path):
+        import tensorflow as tf
+
+        return tf.io.gfile.GFile(path, mode)
+    return open(path, mode, encoding=None if "b" in mode else "utf-8")
+
+
+@contextlib.contextmanager
+def remote_errors(path: str, what: str) -> Iterator[None]:
+    """Turns what TensorFlow raises of a remote file that cannot be read into a DataError; local paths pass.
+
+    Args:
+        path: the file.
+        what: its role, such as "the manifest".
+    """
+    if not is_remote(path):
+        yield
+        return
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = (error.message or type(error).__name__).splitlines()[0]
+        raise DataError(f"{what} cannot be read: {path} ({reason})") from error
+
+
+@contextlib.contextmanager
+def atomic_write(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Opens `path` for writing under a temporary name and renames it when the block ends without an error.
+
+    Args:
+        path: the file to write; its folder is made if it is missing.
+        mode: "wb" or "w" (UTF-8).
+
+    Raises:
+        TfscaleError: the disk is full or the place cannot be written. The earlier file, if any, is left as it was.
+
+    Example:
+        with atomic_write("run/summary.json", "w") as file:
+            file.write(to_json(summary))
+    """
+    if is_remote(path):
+        with _remote_write(path, mode) as file:
+            yield file
+        return
+    with write_errors(path):
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        file = open_temporary(path, mode)
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            # While it is open it is locked, and nobody takes it for a leftover.
+            os.replace(file.name, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.remove(file.name)
+        if isinstance(error, OSError) and error.errno in REFUSED:
+            raise write_error(path, error, "the earlier file, if any, is unchanged") from error
+        raise
+
+
+@contextlib.contextmanager
+def _remote_write(path: str, mode: str) -> Iterator[IO[Any]]:
+    import tensorflow as tf
+
+    temporary = new_name(path)
+    try:
+        tf.io.gfile.makedirs(os.path.dirname(path))
+        with tf.io.gfile.GFile(temporary, mode) as file:
+            yield file
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise TfscaleError(f"cannot write {path}: {(error.message or str(error)).splitlines()[0]}") from error
+
+
+def write_json(path: str, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically; numbers that are not finite become null."""
+    with atomic_write(path, "w") as file:
+        file.write(to_json(value, indent=2) + "\n")
+
+
+def read_json(path: str, what: str) -> Any:
+    """Reads a JSON file; `what` names its role in the error, such as "the manifest".
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    try:
+        return parse_json(_read_bytes(path, what))
+    except ValueError as error:
+        raise DataError(f"{what} is not valid JSON: {path} ({reason(error)})") from error
+
+
+def read_yaml(path: str, what: str) -> dict[str, Any]:
+    """Reads a mapping that this package wrote as YAML, such as the config.yaml of a run; an empty file is an empty one.
+
+    Raises:
+        DataError: the file is missing, is not YAML, or holds something else.
+    """
+    try:
+        value = load_yaml(_read_bytes(path, what).decode("utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError(f"{what} is not valid YAML: {path} ({' '.join(str(error).split())})") from error
+    if not isinstance(value, dict | None):
+        raise DataError(f"{what} should hold names and values: {path} holds a {type(value).__name__}")
+    return value or {}
+
+
+def _read_bytes(path: str, what: str) -> bytes:
+    try:
+        with remote_errors(path, what), open_file(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{what} is missing: {path}") from error
+    except OSError as error:
+        raise DataError(f"{what} cannot be read: {path} ({error.strerror or error})") from error
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of a UTF-8 text, without their ends (LF, CRLF or CR) and without a byte-order mark before the first.
+
+    Other characters that separate lines for Python, such as U+2028, are part of a line.
+    """
+    with open_file(path, "r") as file:
+        text = file.read()
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """The lines of a log such as history.jsonl: numbers by name, with a `step`; none where there is no such file.
+
+    A log is no reason to stop: lines that are damaged are left out. So is the last one if a crash cut it short.
+
+    Args:
+        path: the file.
+        note: is called with a line that tells how many were damaged, where there were any.
+    """
+    if not exists(path):
+        return []
+    with open_file(path, "rb") as file:
+        *complete, rest = file.read().split(b"\n")
+    records, damaged = [], 0
+    for line in [*complete, *([rest] if rest else [])]:
+        try:
+            record = parse_json(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict) and isinstance(record.get("step"), int) and all(map(_is_number, record.values())):
+            records.append(record)
+        elif line is not rest:
+            damaged += 1
+    if damaged and note is not None:
+        note(f"{path}: {damaged} damaged line{'s' if damaged > 1 else ''} left out")
+    return records
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number, or the null that stands for one that is not finite."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def sha256_file(path: str) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open_file(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def claim_directory(
+    path: str, marker: str, what: str, *, key: str = "", without: Sequence[str] = (), remote: bool = False
+) -> None:
+    """Checks that output may be written to `path`: it is absent, empty, or holds `marker` (it is ours).
+
+    What processes left beside it and in it that were killed while they wrote is removed.
+
+    Args:
+        path: the output folder.
+        marker: a file that shows the folder was made by the same command, such as "manifest.json".
+        what: the name of such a folder for the error, such as "a data folder".
+        key: what a marker of ours has among its keys, where others have files of that name too; it is JSON then.
+        without: names that show that there is more in the folder than the command writes, which would be lost.
+        remote: whether the command can write to a remote file system.
+
+    Raises:
+        DataError: the folder holds something else, is a file, or is remote.
+    """
+    if is_remote(path):
+        if remote:
+            return
+        raise DataError(f"output {path} is remote; write to a local folder and copy it")
+    if os.path.isfile(path):
+        raise DataError(f"output {path} is a file; name a folder")
+    clean_up(path)
+    with write_errors(path):
+        if not os.path.isdir(path) or set(os.listdir(path)) <= {RUN_LOCK}:
+            return
+    remove_leftovers(path)
+    reason = "" if os.path.exists(os.path.join(path, marker)) else f"it has no {marker}"
+    if not reason and key:
+        content = read_json(os.path.join(path, marker), f"what would show that output folder {path} is {what}")
+        reason = "" if isinstance(content, dict) and key in content else f"its {marker} is another program's"
+    if reason:
+        raise DataError(f"output folder {path} exists and is not {what} ({reason}); name a new or empty folder")
+    for name in without:
+        if os.path.exists(os.path.join(path, name)):
+            raise DataError(
+                f"output folder {path} holds {name}, which would be lost; name a new or empty folder, or remove it"
+            )
+
+
+def claim_export(path: str) -> None:
+    """Checks that an export may be written to `path`: as `claim_directory`, and it is no run, of n-grams say.
+
+    Raises:
+        DataError: the folder holds something else, or is a file.
+    """
+    claim_directory(path, "model.json", "an export folder", key="tfscale_version", without=("config.yaml",))
+
+
+def claim_page(path: str) -> None:
+    """Checks that an HTML file may be written to `path`.
+
+    Raises:
+        DataError: it is a folder, or has another ending than .html.
+    """
+    if not path.endswith(".html") or (not is_remote(path) and os.path.isdir(path)):
+        raise DataError(f"output {path} is no HTML file; name one such as report.html")
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str) -> Iterator[str]:
+    """Yields a temporary folder beside `path` and puts it in the place of `path` when the block ends without an error.
+
+    An earlier folder at `path` is replaced only then, at once where the system can (see
+    `tfscale.files.temporary.put_in_place`); on an error the temporary folder is removed and `path` is left as it was.
+
+    Raises:
+        DataError: the path is remote; see `claim_directory`, which says so before anything is done.
+        TfscaleError: the disk is full or the place cannot be written.
+    """
+    if is_remote(path):
+        raise DataError(f"output {path} is remote; write to a local folder and copy it")
+    target = os.path.abspath(path)
+    clean_up(target)
+    with contextlib.ExitStack() as stack:
+        with write_errors(path):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            temporary = stack.enter_context(temporary_folder(target))
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno in REFUSED:
+                raise write_error(path, error) from error
+            raise
+        except TfscaleError as error:
+            # The name of a folder that is gone helps nobody.
+            if temporary in str(error):
+                raise type(error)(str(error).replace(temporary, path)) from error
+            raise
+        with write_errors(path):
+            put_in_place(temporary, target)
+
+
+def clean_up(path: str) -> None:
+    """Removes what processes left beside `path` that were killed while they wrote it, and says so."""
+    target = os.path.abspath(path)
+    if found := remove_leftovers(os.path.dirname(target), os.path.basename(target)):
+        print(f"left behind by a process that was killed, removed: {', '.join(found)}", file=sys.stderr, flush=True)
+
+
+def is_exported(path: str) -> bool:
+    """Whether a path is an exported file or its folder, which need no TensorFlow."""
+    files = [os.path.join(path, name) for name in ("model.tflite", "model.litertlm", "model.ngram")]
+    return path.endswith((".tflite", ".litertlm", ".ngram")) or any(map(os.path.isfile, files))
+
+
+def run_data(directory: str) -> str | None:
+    """The data folder that the config.yaml of a run names, if both are there."""
+    path = os.path.join(directory, "config.yaml")
+    if not os.path.isfile(path):
+        return None
+    data = read_yaml(path, "the configuration of the run").get("data")
+    return data if isinstance(data, str) and os.path.isfile(os.path.join(data, "manifest.json")) else None

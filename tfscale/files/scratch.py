@@ -1,0 +1,52 @@
+"""Temporary folders for what a command computes with, and the line for the user when there is no room for it."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from tfscale.errors import TfscaleError
+from tfscale.files.paths import is_remote
+from tfscale.files.temporary import temporary_folder
+from tfscale.files.write_errors import NO_SPACE
+
+
+@contextlib.contextmanager
+def scratch_folder(prefix: str, beside: str = "") -> Iterator[str]:
+    """Yields a folder that is removed at the end.
+
+    Args:
+        prefix: of its name in the system's temporary folder.
+        beside: a local output, beside which it lies instead: where there is room for the result, there is as a rule
+            room for what it is made of. One that a killed process leaves is found with that output's leftovers.
+
+    Raises:
+        TfscaleError: the disk is full; names the folder, and how to have it elsewhere.
+
+    Example:
+        with scratch_folder("tfscale-ngram-", beside="run") as folder:
+            ...
+    """
+    if beside and not is_remote(beside):
+        target = os.path.abspath(beside)
+        where, hint = os.path.dirname(target), "make room there, or give another --output"
+        made: contextlib.AbstractContextManager[str] = temporary_folder(target)
+    else:
+        where, hint = tempfile.gettempdir(), "make room there, or name another folder by the variable TMPDIR"
+        made = tempfile.TemporaryDirectory(prefix=prefix)
+    try:
+        with made as folder:
+            yield folder
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise TfscaleError(f"no space left for temporary files in {where}; {hint}") from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether an error says that a disk is full, in the words of the system or of TensorFlow."""
+    if isinstance(error, OSError):
+        return error.errno in NO_SPACE
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError) and "No space left" in str(error)

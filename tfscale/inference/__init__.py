@@ -1,0 +1,1 @@
+"""Generation with a trained network: decoding, sampling and gap filling."""

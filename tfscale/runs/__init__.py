@@ -1,0 +1,1 @@
+"""Runs: training from start to end, and the folders that it writes."""

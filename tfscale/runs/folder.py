@@ -1,0 +1,256 @@
+"""What a run keeps in its folder besides checkpoints: config.yaml, the tokenizer, model.keras and summary.json."""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import yaml
+
+import tfscale.models as models
+from tfscale.config import MODEL_CONFIGS, ModelConfig, NGramConfig, TrainConfig, to_dict
+from tfscale.config.compression import DistillConfig, PruneConfig, ShrinkConfig
+from tfscale.config.options import checks_arguments
+from tfscale.data.manifest import Manifest
+from tfscale.errors import CheckpointError, ConfigError, DataError, reason
+from tfscale.files.fields import from_fields
+from tfscale.files.paths import atomic_directory, atomic_write, exists, is_remote, read_json, read_yaml, write_json
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+from tfscale.training.checkpoint import array_digest, network_state
+
+MAY_CHANGE = {
+    "strategy", "xla", "validate_every", "validation_batches", "checkpoint_every", "log_every", "result", "tensorboard",
+    "micro_batches", "remat", "loss_chunk_tokens", "teacher",
+}  # fmt: skip
+"""Training options that a resumed run may set anew: they do not change what the steps compute beyond rounding."""
+
+
+SECTIONS = ("model", "train", "prune", "shrink", "quantize", "distill")
+"""The options in the config.yaml of a run; all but the first two only where it is more than a training from scratch."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and what belongs to it, read back from its folder."""
+
+    directory: str
+    network: models.Network
+    tokenizer: Tokenizer
+    model_config: ModelConfig
+    train_config: TrainConfig
+    data_dir: str | None
+    summary: dict[str, Any]
+
+    @property
+    def weights_digest(self) -> str:
+        """BLAKE2b of the network's weights, in hexadecimal."""
+        return array_digest({name: np.asarray(v.numpy()) for name, v in network_state(self.network).items()})
+
+
+@checks_arguments
+def load_run(directory: str) -> Run:
+    """Reads a run folder back.
+
+    Args:
+        directory: RUN_DIR of `train`.
+
+    Raises:
+        CheckpointError: the folder is not a run, or its model is missing or damaged.
+
+    Example:
+        run = load_run("run")
+        logits = run.network(ids)
+    """
+    path = os.path.join(directory, "config.yaml")
+    if not exists(path):
+        raise CheckpointError(f"{directory} is not a run folder: it has no config.yaml")
+    config = _read_config(path)
+    model_path = os.path.join(directory, "model.keras")
+    if config["model"].get("family") == NGramConfig.family:
+        if not exists(os.path.join(directory, "model.ngram")):
+            raise CheckpointError(f"{directory} has no model.ngram yet: run the same train command until it ends")
+        raise CheckpointError(f"{directory} holds n-grams, not a network; evaluate, generate and export take it")
+    if not exists(model_path):
+        raise CheckpointError(f"{directory} has no model.keras yet: run the same train command until it ends")
+    train_config = from_fields(TrainConfig, config.get("train"), f"{path}: train", CheckpointError)
+    loaded = load_network(model_path)
+    if not isinstance(loaded, tuple(models.network_classes())):
+        raise CheckpointError(f"{model_path} holds a {type(loaded).__name__}, not a network of tfscale")
+    network: Any = loaded
+    return Run(
+        directory=directory,
+        network=network,
+        tokenizer=load_tokenizer(directory),
+        model_config=network.config,
+        train_config=train_config,
+        data_dir=_data_folder(config.get("data")),
+        summary=read_summary(directory),
+    )
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    """The content of a run's config.yaml, of which `model` is a mapping."""
+    try:
+        config = read_yaml(path, "the configuration of the run")
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(config.get("model"), dict):
+        raise CheckpointError(f"{path} is not the config.yaml of a run: it has no section model")
+    return config
+
+
+def _data_folder(data: Any) -> str | None:
+    """The data folder that a run names, as far as it can be used.
+
+    A remote one is taken at its word until its data are asked for: a run of somebody else's must not make this machine
+    call any server when it is only loaded.
+    """
+    if not isinstance(data, str) or not data:
+        return None
+    return data if is_remote(data) or os.path.isfile(os.path.join(data, "manifest.json")) else None
+
+
+def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.Model:
+    """Reads a Keras file, without its optimizer.
+
+    Args:
+        path: the file.
+        classes: by name, those that Keras does not know by itself.
+
+    Raises:
+        CheckpointError: the file is damaged, or is no model that this installation can build.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False, custom_objects=classes)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Damage shows wherever Keras, h5py, zipfile or TensorFlow stumble over it, each with errors of its own.
+        raise CheckpointError(f"{path} is damaged ({reason(error)})") from error
+
+
+def describe_run(model_config: ModelConfig, train_config: TrainConfig, data: str, manifest: Manifest) -> dict[str, Any]:
+    """What config.yaml holds: the options of the run, all of them, and digests of data and tokenizer."""
+    return {
+        "model": named(model_config),
+        "train": to_dict(train_config),
+        "data": data if "://" in data else os.path.abspath(data),
+        "data_digest": data_digest(manifest),
+        "tokenizer_digest": manifest.tokenizer_digest,
+    }
+
+
+def check_same_run(output: str, now: dict[str, Any]) -> None:
+    """Checks that a folder, if it holds a run, holds an earlier state of this one.
+
+    Raises:
+        ConfigError: it was begun with another model, or with training options that change its result.
+        DataError: it was begun on other data.
+    """
+    path = os.path.join(output, "config.yaml")
+    if not exists(path):
+        return
+    earlier = _read_config(path)
+    for name in SECTIONS:
+        if not isinstance(earlier.get(name, {}), dict):
+            raise CheckpointError(f"{path} is not the config.yaml of a run: {name} is no section of it")
+        # An option that came after the run was begun had the meaning of its default.
+        old = _defaults(name, now) | earlier.get(name, {})
+        new = _defaults(name, now) | now.get(name, {})
+        # Of another family, every option differs: that it is one comes first.
+        for key in sorted(set(new) | set(old), key=lambda name: (name != "family", name)):
+            before, after = old.get(key), new.get(key)
+            if before != after and key not in MAY_CHANGE:
+                done = key == "steps" and exists(os.path.join(output, "model.keras"))
+                further = f", or another --output with --start {output} to train its model further" if done else ""
+                raise ConfigError(
+                    f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
+                    f"give the same value to resume{further or ', or another --output'}"
+                )
+    for key, what in (("started_from", "weights"), ("teacher_digest", "weights of the teacher"),
+                      ("vectors_digest", "vectors")):  # fmt: skip
+        if earlier.get(key) != now.get(key):
+            raise ConfigError(
+                f"run {output} was begun with other {what}; start from the same run, or give another --output"
+            )
+    if earlier.get("data_digest") != now["data_digest"]:
+        raise DataError(f"run {output} was begun on other data than {now['data']}; give that data, or another --output")
+
+
+def _defaults(section: str, described: dict[str, Any]) -> dict[str, Any]:
+    """The defaults of a section's options."""
+    if section == "quantize":
+        return {"recipe": "none"}
+    kinds = {"train": TrainConfig, "prune": PruneConfig, "shrink": ShrinkConfig, "distill": DistillConfig}
+    kind: Any = MODEL_CONFIGS.get(described["model"]["family"]) if section == "model" else kinds[section]
+    return {field.name: field.default for field in dataclasses.fields(kind)} if kind else {}
+
+
+def write_run_files(output: str, described: dict[str, Any], tokenizer: Tokenizer) -> None:
+    """Writes config.yaml, first of all, since it is what shows that the folder is a run; and the tokenizer."""
+    with atomic_write(os.path.join(output, "config.yaml"), "w") as file:
+        yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
+    tokenizer.save(os.path.join(output, "tokenizer"))
+
+
+def write_untrained_run(
+    output: str, network: models.Network, tokenizer: Tokenizer, train_config: TrainConfig, summary: dict[str, Any],
+    started_from: str | None = None,
+) -> None:  # fmt: skip
+    """Writes a whole run folder of a network that no training of tfscale made as it is.
+
+    Args:
+        output: the folder, put in place when all is written.
+        network: of `build_network`.
+        tokenizer: its tokenizer.
+        train_config: how it would be trained on.
+        summary: the content of summary.json.
+        started_from: digest of the weights that it was made of.
+    """
+    described = {
+        "model": named(network.config), "train": to_dict(train_config), "data": None, "data_digest": None,
+        "tokenizer_digest": tokenizer.digest, "started_from": started_from,
+    }  # fmt: skip
+    with atomic_directory(output) as folder:
+        write_run_files(folder, described, tokenizer)
+        save_network(network, os.path.join(folder, "model.keras"))
+        write_json(os.path.join(folder, "summary.json"), summary)
+
+
+def save_network(network: keras.Model, path: str) -> None:
+    """Writes a Keras file under a temporary name, then renames it."""
+    if "://" in path:
+        network.save(path)
+        return
+    temporary = f"{path}.tmp.keras"
+    try:
+        network.save(temporary)
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+
+
+def named(config: ModelConfig) -> dict[str, Any]:
+    """The options of a model with the name of its family."""
+    return {"family": config.family, **to_dict(config)}
+
+
+def data_digest(manifest: Manifest) -> str:
+    """One digest over every shard of the data."""
+    digests = [shard.sha256 for _, split in sorted(manifest.splits.items()) for shard in split.shards]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def read_summary(directory: str) -> dict[str, Any]:
+    """summary.json as it is, empty where there is none yet."""
+    path = os.path.join(directory, "summary.json")
+    summary = read_json(path, "the run's summary") if exists(path) else {}
+    if not isinstance(summary, dict):
+        raise DataError(f"the run's summary should hold names and values: {path} holds a {type(summary).__name__}")
+    return summary

@@ -1,0 +1,54 @@
+"""A training that begins with the weights of another run, in the place of random ones."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfscale.config import TrainConfig
+from tfscale.config.options import checks_arguments
+from tfscale.data.manifest import Manifest
+from tfscale.distribution.strategy import strategy
+from tfscale.errors import TokenizerError
+from tfscale.runs.folder import load_run
+from tfscale.runs.train import train
+from tfscale.training.language_model import LanguageModel
+
+
+@checks_arguments
+def train_from_run(
+    start: str, train_config: TrainConfig, *, data: str, output: str, progress: bool = True
+) -> dict[str, Any]:
+    """As `train`, with the architecture and the weights of a run; the optimizer begins anew.
+
+    Args:
+        start: run folder, such as `tfscale import` writes; it is left as it is.
+        train_config: how it is trained.
+        data: DATA_DIR, prepared with the run's tokenizer.
+        output: RUN_DIR to write, or to go on with.
+        progress: show progress on stderr.
+
+    Returns:
+        The summary of the new run, with `started_from`: the folder and the validation of the run it began with.
+
+    Raises:
+        TokenizerError: the data was tokenized by another tokenizer than the run's.
+
+    Example:
+        train_from_run("gpt2", TrainConfig(steps=500, learning_rate=1e-4), data="data", output="run")
+    """
+    strategy(train_config.strategy)  # Workers must meet before TensorFlow is used, and a run is loaded by it.
+    run = load_run(start)
+    if Manifest.load(data, verify="size").tokenizer_digest != run.tokenizer.digest:
+        raise TokenizerError(
+            f"{data} was tokenized by another tokenizer than that of {start}; prepare it with --tokenizer-from {start}"
+        )
+
+    def begin(model: LanguageModel) -> None:
+        for weight, source in zip(model.network.weights, run.network.weights, strict=True):
+            weight.assign(tf.convert_to_tensor(source.value))
+
+    return train(
+        run.model_config, train_config, data=data, output=output, progress=progress, begin=begin,
+        finish=lambda model: {"started_from": {"run": start, "validation": run.summary.get("validation")}},
+        described={"started_from": run.weights_digest},
+    )  # fmt: skip

@@ -1,0 +1,49 @@
+"""How long a step takes on this machine, and how many fit into a time."""
+
+import dataclasses
+import time
+from typing import Any
+
+from tfscale.config import ModelConfig, TrainConfig
+from tfscale.data.manifest import Manifest
+from tfscale.distribution.strategy import strategy
+from tfscale.models import build_network
+from tfscale.runs.reading import Reading
+from tfscale.training.language_model import LanguageModel
+from tfscale.training.schedule import build_optimizer
+from tfscale.training.step_options import options_from
+from tfscale.training.xla import use_xla
+
+MINIMUM_STEPS = 100
+"""Steps that are trained even where the time leaves none."""
+
+
+def steps_within(seconds: float, seconds_per_step: float) -> int:
+    """The most optimizer steps that fit into the time, in whole hundreds; `MINIMUM_STEPS` where fewer do."""
+    return max(MINIMUM_STEPS, int(seconds / seconds_per_step) // 100 * 100)
+
+
+def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainConfig, steps: int = 40) -> float:
+    """Measures the train step, without its compilation, on a model that is thrown away.
+
+    Args:
+        data: DATA_DIR.
+        model_config: the model, with its vocabulary size.
+        train_config: batch, precision and the rest of the step.
+        steps: how many to time.
+    """
+    train_config = train_config.for_model(model_config)
+    in_order = dataclasses.replace(train_config, shuffle_windows=1)
+    reading = Reading(data, Manifest.load(data), model_config, in_order)
+    with strategy(train_config.strategy).scope():
+        network = build_network(model_config, train_config.precision, train_config.seed)
+        model = LanguageModel(network)
+        xla = use_xla(train_config, model_config)
+        options = options_from(train_config, xla, reading.streams, reading.pass_steps)
+        model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
+    dataset = reading.training()
+    calls: dict[str, Any] = {"steps_per_call": train_config.log_every, "verbose": 0, "checked": True}
+    model.fit(dataset, steps_per_epoch=train_config.log_every, **calls)
+    began = time.perf_counter()
+    model.fit(dataset, steps_per_epoch=steps, **calls)
+    return (time.perf_counter() - began) / steps

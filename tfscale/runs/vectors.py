@@ -1,0 +1,56 @@
+"""A training that begins with word vectors in the place of random ones."""
+
+from typing import Any
+
+import numpy as np
+
+from tfscale.config import ModelConfig, TrainConfig
+from tfscale.config.options import checks_arguments
+from tfscale.data.vectors import embedding_rows
+from tfscale.files.paths import sha256_file
+from tfscale.runs.train import train
+from tfscale.text.tokenizers import load_tokenizer
+from tfscale.training.language_model import LanguageModel
+
+
+@checks_arguments
+def train_from_vectors(
+    model_config: ModelConfig, train_config: TrainConfig, vectors: str, *, data: str, output: str, progress: bool = True
+) -> dict[str, Any]:
+    """As `train`, with the vectors of a file as the first embeddings of the tokens that it knows.
+
+    The vectors are scaled as one, so that their numbers vary as much as the random ones that they replace: a network
+    learns badly from embeddings ten times as large as it expects.
+
+    Args:
+        model_config: the architecture; its embedding is as wide as the vectors.
+        train_config: how it is trained.
+        vectors: file of word2vec or GloVe.
+        data: DATA_DIR.
+        output: RUN_DIR.
+        progress: show progress on stderr.
+
+    Returns:
+        The summary of the run, with `vectors`: the file, and how many `tokens` it gave a vector.
+
+    Raises:
+        DataError: the file is none, of another width, or knows no token.
+
+    Example:
+        train_from_vectors(LSTMConfig(embedding_dim=100), TrainConfig(), "glove.6B.100d.txt", data="data", output="run")
+    """
+    rank = getattr(model_config, "embedding_rank", 0)
+    width = rank or getattr(model_config, "embedding_dim", 0) or getattr(model_config, "hidden_dim", 0)
+    ids, rows = embedding_rows(vectors, load_tokenizer(data), width)
+
+    def begin(model: LanguageModel) -> None:
+        table = model.network.token_embedding.embeddings
+        values = table.numpy()
+        values[ids] = rows * (values.std() / max(float(rows.std()), 1e-12))
+        table.assign(np.asarray(values, np.float32))
+
+    return train(
+        model_config, train_config, data=data, output=output, progress=progress, begin=begin,
+        finish=lambda model: {"vectors": {"file": vectors, "tokens": len(ids)}},
+        described={"vectors_digest": sha256_file(vectors)},
+    )  # fmt: skip

@@ -1,5 +1,0 @@
-"""The smallest model that meets bounds: tries what compression and export can do, and measures the files."""
-
-from tfscale.search.search import search_run
-
-__all__ = ["search_run"]

@@ -1,0 +1,1 @@
+"""Input to `fit`: data, arguments, callbacks and progress as Keras takes them."""

@@ -1,0 +1,277 @@
+"""`tfscale compare`: which model a text needs, and which one a phone can afford.
+
+Every model is trained on the same shards with the same budget, scored on the same split, exported with int8 weights,
+and timed on this machine, one after the other. Bits per byte compare any two of them; so do perplexities, because all
+read the same tokens.
+"""
+
+import dataclasses
+import io
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tfscale.config import MODEL_CONFIGS, ExportConfig, ModelConfig, NGramConfig, TrainConfig, make_config, to_dict
+from tfscale.config.comparison import CompareConfig
+from tfscale.config.options import checks_arguments
+from tfscale.config.presets import PRESETS, preset
+from tfscale.data.manifest import Manifest
+from tfscale.data.sharding import batches_per_epoch
+from tfscale.device import load
+from tfscale.errors import ConfigError
+from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
+from tfscale.exporting.export import export_run
+from tfscale.exporting.ngram import export_ngram
+from tfscale.files.paths import claim_directory, read_json, write_json
+from tfscale.runs.folder import data_digest, load_run
+from tfscale.runs.ngram import train_ngram
+from tfscale.runs.timing import seconds_per_step, steps_within
+from tfscale.runs.train import fit_to_data, train
+from tfscale.ui.report import render_report, themed
+
+STATE = "compare.json"
+RESULT_FORMAT = 1
+
+Entry = tuple[ModelConfig | NGramConfig, TrainConfig]
+
+_TRAIN = TrainConfig(global_batch_size=16, tensorboard=False, learning_rate=2e-3)
+_DROPOUT = 0.2
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "transformer": {"hidden_dim": 192, "num_layers": 4, "num_heads": 4, "dropout": _DROPOUT},
+    "lstm": {"hidden_dim": 512, "embedding_dim": 256, "tie_embeddings": True, "dropout": _DROPOUT},
+    "gru": {"hidden_dim": 512, "embedding_dim": 256, "tie_embeddings": True, "dropout": _DROPOUT},
+    "rnn": {"hidden_dim": 512, "embedding_dim": 256, "tie_embeddings": True, "dropout": _DROPOUT},
+    "nnlm": {"hidden_dim": 512, "embedding_dim": 128, "context_tokens": 6, "dropout": _DROPOUT},
+}
+
+
+def entry(name: str) -> Entry:
+    """The model that a name stands for: a family in a size for two cores and minutes, or a preset.
+
+    Raises:
+        ConfigError: there is none of this name, or it is no model of the next token.
+
+    Example:
+        compare({name: entry(name) for name in ("ngram", "lstm", "llama-nano")}, config)
+    """
+    if name == NGramConfig.family:
+        return NGramConfig(), _TRAIN
+    if name in _DEFAULTS:
+        return make_config(MODEL_CONFIGS[name], _DEFAULTS[name]), _TRAIN
+    if name in PRESETS:
+        return preset(name), _TRAIN
+    if name in MODEL_CONFIGS:
+        raise ConfigError(f"{name} reads both sides of a token: its score is no perplexity, and does not compare")
+    known = ", ".join([NGramConfig.family, *_DEFAULTS, *PRESETS])
+    raise ConfigError(f"no model {name!r} to compare; there are {known}, and files such as my.yaml")
+
+
+@checks_arguments
+def compare(
+    entries: Mapping[str, Entry], config: CompareConfig, note: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Trains, scores, exports and times each model; goes on where it stopped.
+
+    Args:
+        entries: models and how they are trained, by the names that the table shows. The budget decides the steps.
+        config: data, budget, and where to write.
+        note: is called with a line for each stage.
+
+    Returns:
+        The content of compare.json: `models` (name -> `parameters`, `perplexity`, `bits_per_byte`, `unknown_tokens` of
+        the split and their `unknown_share`, `train_tokens`,
+        `train_seconds`, `train_tokens_per_second`, `file_bytes` of the int8 file, `device_tokens_per_second`, `steps`),
+        `split`, and the options. If a signal stopped it: `interrupted`.
+
+    Raises:
+        ConfigError: no model, or a folder that was begun with other options.
+        DataError: the data folder is damaged, or has no split to score.
+
+    Example:
+        compare({"lstm": entry("lstm")}, CompareConfig(data="data", output="compared", budget_minutes=5))
+    """
+    if not entries:
+        raise ConfigError("give one model or more to compare, such as ngram, lstm, transformer")
+    manifest = Manifest.load(config.data)
+    split = config.split or ("test" if "test" in manifest.splits else "validation")
+    manifest.split(split)
+    for name, (model_config, train_config) in entries.items():
+        if not isinstance(model_config, NGramConfig):
+            # What cannot be trained is refused before the first model is.
+            batches_per_epoch(manifest.split("train"), model_config.sequence_length, train_config.global_batch_size)
+            fit_to_data(model_config, manifest)
+        if os.path.basename(name) != name or name in ("", ".", ".."):
+            raise ConfigError(f"{name!r} cannot be the name of a folder")
+    claim_directory(config.output, STATE, "a comparison")
+    path = os.path.join(config.output, STATE)
+    options = {"budget_minutes": config.budget_minutes, "budget_tokens": config.budget_tokens, "seed": config.seed,
+               "tokenizer_digest": manifest.tokenizer_digest, "data_digest": data_digest(manifest),
+               "split": split}  # fmt: skip
+    state: dict[str, Any] = {"format_version": RESULT_FORMAT, **options, "models": {}}
+    if os.path.exists(path):
+        earlier = read_json(path, "the comparison")
+        for key, value in options.items():
+            if earlier.get(key, value) != value:
+                raise ConfigError(
+                    f"{config.output} was begun with {key}={earlier[key]!r}, now it is {value!r}; "
+                    "give the same, or another --output"
+                )
+        state = earlier | options
+    else:
+        write_json(path, state)  # What shows that the folder is a comparison, should the first model be stopped.
+    for name, (model_config, train_config) in entries.items():
+        described = {"family": model_config.family, "model": to_dict(model_config), "train": to_dict(train_config)}
+        if name in state["models"]:
+            if state["models"][name]["described"] != described:
+                raise ConfigError(f"{config.output} has another model {name!r} already; give another --output")
+            note(f"{name}: done before")
+            continue
+        figures = _measure(name, model_config, train_config, config, manifest, split, note)
+        if "interrupted" in figures:
+            return {**state, **figures, "output": config.output}
+        state["models"][name] = {**figures, "described": described}
+        write_json(path, state)
+    shown = {name: state["models"][name] for name in entries}
+    _write_report(os.path.join(config.output, "report.html"), shown, split)
+    return {**state, "models": shown, "output": config.output}
+
+
+def _measure(
+    name: str, model_config: Any, train_config: TrainConfig, config: CompareConfig, manifest: Manifest, split: str,
+    note: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    run_dir, export_dir = (os.path.join(config.output, name, part) for part in ("run", "export"))
+    if isinstance(model_config, NGramConfig):
+        note(f"{name}: count")
+        shutil.rmtree(run_dir, ignore_errors=True)  # What an interrupted count may have left is no run.
+        summary = train_ngram(model_config, data=config.data, output=run_dir, progress=False)
+        model = load(run_dir)
+        score = evaluate_file(model, data_dir=config.data, split=split, progress=False)
+        export_ngram(model, ExportConfig(output=export_dir, format="ngram", quantize="int8"))
+    else:
+        model_config = fit_to_data(model_config, manifest)
+        train_config = _with_budget(run_dir, model_config, train_config, config, note, name)
+        note(f"{name}: train {train_config.steps:,} steps")
+        summary = train(model_config, train_config, data=config.data, output=run_dir, progress=True)
+        if summary["interrupted"]:
+            return {"interrupted": summary["interrupted"]}
+        run = load_run(run_dir)
+        note(f"{name}: score and export")
+        score = evaluate_run(run, data_dir=config.data, split=split)
+        export_run(run, ExportConfig(output=export_dir, quantize="int8"))
+    device = load(export_dir)
+    timing = device.benchmark(tokens=128)
+    return {
+        "steps": summary["steps"],
+        "parameters": summary["parameters"],
+        "perplexity": score["perplexity"],
+        "bits_per_byte": score["bits_per_byte"],
+        "unknown_tokens": score["unknown_tokens"],
+        "unknown_share": score["unknown_share"],
+        "train_tokens": summary["tokens"],
+        "train_seconds": summary["seconds"],
+        "train_tokens_per_second": summary["tokens_per_second"],
+        "file_bytes": os.path.getsize(device.path),
+        "device_tokens_per_second": timing["decode_tokens_per_second"],
+    }
+
+
+def _with_budget(
+    run_dir: str, model_config: ModelConfig, train_config: TrainConfig, config: CompareConfig,
+    note: Callable[[str], None], name: str,
+) -> TrainConfig:  # fmt: skip
+    """The training options with the steps that the budget allows; those of a run that was begun stay as they are."""
+    began = os.path.join(os.path.dirname(run_dir), "steps.json")
+    train_config = dataclasses.replace(train_config, seed=config.seed)
+    if os.path.exists(began):
+        steps = read_json(began, "the steps of the budget")["steps"]
+    else:
+        shutil.rmtree(run_dir, ignore_errors=True)
+        if config.budget_tokens:
+            step_tokens = train_config.global_batch_size * model_config.sequence_length
+            steps = max(1, round(config.budget_tokens / step_tokens))
+        else:
+            note(f"{name}: a few steps, to see how many fit into the time")
+            step_seconds = seconds_per_step(config.data, model_config, train_config)
+            steps = steps_within(60 * config.budget_minutes, step_seconds)
+            if steps * step_seconds > 60 * config.budget_minutes:
+                minutes = f"{steps * step_seconds / 60:.1f} minutes and not {config.budget_minutes:g}"
+                note(f"{name}: {steps} steps are the fewest, and take about {minutes}")
+        write_json(began, {"steps": steps})
+    return dataclasses.replace(
+        train_config, steps=steps, warmup_steps=max(1, steps // 20), validate_every=max(50, steps // 10),
+        checkpoint_every=max(50, steps // 4),
+    )  # fmt: skip
+
+
+HEAD = (
+    "model",
+    "parameters",
+    "perplexity",
+    "bits/byte",
+    "unknown %",
+    "trained tokens",
+    "training tokens/s",
+    "minutes",
+    "int8 MB",
+    "device tokens/s",
+)
+
+
+def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+    """A row for each model; see `HEAD`."""
+    return [
+        [name, m["parameters"], m["perplexity"], m["bits_per_byte"],
+         # A comparison that was begun earlier has not counted them.
+         None if m.get("unknown_share") is None else round(100 * m["unknown_share"], 2), m["train_tokens"],
+         None if m["train_tokens_per_second"] is None else round(m["train_tokens_per_second"]),
+         round(m["train_seconds"] / 60, 1),
+         round(m["file_bytes"] / 1e6, 2), round(m["device_tokens_per_second"])]
+        for name, m in models.items()
+    ]  # fmt: skip
+
+
+def _write_report(path: str, models: Mapping[str, Mapping[str, Any]], split: str) -> None:
+    # All read the same tokens, so their perplexities are in the order of their bits per byte, which may be withheld.
+    best = min(models, key=lambda name: models[name]["perplexity"])
+    figure = "Size of the int8 file and " + _scale(models)[1]
+    render_report(
+        path, f"{len(models)} models on the {split} split: {best} predicts it best",
+        [("Trained with the same budget", HEAD, table_rows(models))],
+        figure=(figure, _plot(models)),
+    )  # fmt: skip
+
+
+def _scale(models: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    """The figure that the picture shows, and its name: bits per byte, or perplexity where those are not known."""
+    known = all(figures["bits_per_byte"] is not None for figures in models.values())
+    return ("bits_per_byte", "bits per byte") if known else ("perplexity", "perplexity")
+
+
+def _plot(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Size of the int8 file against how well it predicts as an inline SVG."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    key, label = _scale(models)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}):
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = figure.subplots()
+        for name, figures in models.items():
+            x, y = figures["file_bytes"] / 1e6, figures[key]
+            axes.plot(x, y, "o", color="#404040", markersize=6)
+            axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9, color="#202020")
+        axes.set_xscale("log")
+        axes.set_xlabel("MB of the int8 file", color="#202020")
+        axes.set_ylabel(label, color="#202020")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.grid(axis="y", color="#303030", linewidth=0.7)
+        axes.tick_params(colors="#202020", length=0, which="both")
+        axes.margins(x=0.2, y=0.15)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        drawing = io.StringIO()
+        figure.savefig(drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return themed(drawing.getvalue(), f"Size of each model's file against its {label}")

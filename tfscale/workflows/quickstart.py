@@ -1,0 +1,263 @@
+"""The whole road on a corpus that every Python installation carries: text, training, a file for the device, its proof.
+
+The figures of a run depend on the seed and the number of steps; only times, and the number of steps where it is made
+from `minutes`, depend on the machine.
+"""
+
+import contextlib
+import dataclasses
+import gzip
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfscale.config import (
+    ExportConfig,
+    PrepareConfig,
+    Quantization,
+    SamplingConfig,
+    TrainConfig,
+    TransformerConfig,
+)
+from tfscale.data.manifest import Manifest
+from tfscale.data.pipeline import steps_per_epoch
+from tfscale.data.prepare import prepare
+from tfscale.data.tokens import split_stream, split_text
+from tfscale.device import load
+from tfscale.errors import DataError
+from tfscale.exporting.export import export_run
+from tfscale.files.paths import claim_directory, read_json_lines, write_json
+from tfscale.runs.folder import load_run
+from tfscale.runs.timing import seconds_per_step, steps_within
+from tfscale.runs.train import fit_to_data, train
+from tfscale.terminal import plain, print
+from tfscale.text.score import Score
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+from tfscale.ui.report import render_report
+
+MODEL = TransformerConfig(sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4)
+TRAIN = TrainConfig(global_batch_size=16, learning_rate=3e-3, log_every=20, tensorboard=False)
+VOCABULARY_SIZE = 4096
+TOKENIZER_SAMPLE = 2_000_000
+PARITY_TOKENS = 2048
+PROMPTS = (
+    "def read_lines(path):\n",
+    "import os\nimport sys\n\n\ndef main(",
+    "class Stack:\n    def __init__(self",
+)
+SAMPLING = SamplingConfig(temperature=0.7, top_p=0.9)
+COMPLETION_TOKENS = 60
+
+AFTER_TRAINING_SECONDS = 110.0
+"""Kept back for the validations, two exports with their proofs, and the completions; measured on two cores."""
+RESULT_FILE = "quickstart.json"
+
+
+class Stages:
+    """Says on stderr what is going on, and remembers how long it took."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str, what: str) -> Iterator[None]:
+        """Times the block under `name`."""
+        began = time.monotonic()
+        print(f"[{began - self.began:5.0f} s] {name}: {what}", file=sys.stderr, flush=True)
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self.began
+
+
+def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0) -> dict[str, Any]:
+    """Prepares the standard library's source, trains a small Transformer, exports it, completes Python with the file.
+
+    Args:
+        output: folder to write; absent, empty, or an earlier quickstart (which is replaced).
+        minutes: time for all of it; what the other stages leave goes to training, at least 100 steps.
+        seed: of the splits, the weights, the order of training and the completions.
+        steps: optimizer steps, whatever time they take; 0 makes them from `minutes` and the speed of the first steps.
+
+    Returns:
+        The figures that are also written to `quickstart.json`.
+
+    Raises:
+        DataError: `output` holds something else.
+        ExportError: a file does not compute what the network computes.
+
+    Example:
+        quickstart("savedmodels/quickstart", minutes=3)["validation"]["bits_per_byte"]
+    """
+    claim_directory(output, RESULT_FILE, "a quickstart")
+    write_json(os.path.join(output, RESULT_FILE), {"completed": False})
+    data, run_folder = os.path.join(output, "data"), os.path.join(output, "run")
+    for folder in (run_folder, *(os.path.join(output, name) for name in ("float", "int8"))):
+        shutil.rmtree(folder, ignore_errors=True)
+    stages = Stages()
+
+    with stages.stage("prepare", "the source of the Python standard library to token shards"):
+        manifest = prepare(
+            PrepareConfig(
+                output=data, corpus="python-stdlib", vocabulary_size=VOCABULARY_SIZE, seed=seed,
+                tokenizer_sample=TOKENIZER_SAMPLE, test_fraction=0.0,
+            )
+        )  # fmt: skip
+    tokenizer = load_tokenizer(data)
+    with stages.stage("baselines", "unigram model and gzip on the validation split"):
+        unigram = unigram_score(data, manifest)
+        compressed = gzip_bits_per_byte(documents(tokenizer, split_stream(data, "validation")))
+
+    model_config = fit_to_data(MODEL, manifest)
+    train_config = dataclasses.replace(TRAIN, seed=seed)
+    if not steps:
+        with stages.stage("train", "a few steps, to see how many fit into the time"):
+            seconds = seconds_per_step(data, model_config, train_config)
+        steps = steps_within(60 * minutes - stages.elapsed() - AFTER_TRAINING_SECONDS, seconds)
+    train_config = dataclasses.replace(
+        train_config,
+        steps=steps,
+        warmup_steps=steps // 20,
+        validate_every=max(100, steps // 4),
+        checkpoint_every=max(100, steps // 2),
+    )
+    with stages.stage("train", f"a Transformer for {steps:,} steps"):
+        summary = train(model_config, train_config, data=data, output=run_folder, progress=True)
+    if summary["interrupted"]:
+        raise KeyboardInterrupt
+    run = load_run(run_folder)
+    reports = {}
+    recipes: tuple[tuple[str, Quantization], ...] = (("float", "none"), ("int8", "int8"))
+    for name, quantize in recipes:
+        with stages.stage(f"export {name}", "to .tflite, compared with the Keras model"):
+            config = ExportConfig(output=os.path.join(output, name), quantize=quantize, parity_tokens=PARITY_TOKENS)
+            reports[name] = export_run(run, config)
+    with stages.stage("complete", "three prompts with the int8 file"):
+        model = load(os.path.join(output, "int8"))
+        sampling = dataclasses.replace(SAMPLING, seed=seed)
+        samples = [(prompt, model.generate(prompt, COMPLETION_TOKENS, sampling).text) for prompt in PROMPTS]
+
+    result = {
+        "completed": True,
+        "seed": seed,
+        "steps": steps,
+        "passes_over_the_data": steps / steps_per_epoch(manifest, MODEL.sequence_length, TRAIN.global_batch_size),
+        "parameters": summary["parameters"],
+        "training_tokens": manifest.splits["train"].tokens,
+        "train_tokens_per_second": summary["tokens_per_second"],
+        "input_wait_fraction": summary["input_wait_fraction"],
+        "validation": summary["validation"],
+        "unigram": unigram.to_dict(),
+        "gzip": compressed,
+        "sizes": {
+            "keras_bytes": os.path.getsize(os.path.join(run_folder, "model.keras")),
+            **{f"{name}_bytes": report["sizes"]["file_bytes"] for name, report in reports.items()},
+        },
+        "perplexity_on_parity_tokens": {
+            "tokens": reports["int8"]["held_out"]["tokens"],
+            "keras": reports["int8"]["perplexity"]["keras"],
+            **{name: report["perplexity"]["file"] for name, report in reports.items()},
+        },
+        "decode_tokens_per_second": {
+            name: report["speed"]["decode_tokens_per_second"] for name, report in reports.items()
+        },
+        "samples": [{"prompt": prompt, "completion": completion} for prompt, completion in samples],
+        "seconds": {**stages.seconds, "total": stages.elapsed()},
+    }
+    render_report(
+        os.path.join(output, "report.html"),
+        "tfscale quickstart: a small model of Python source",
+        [("Result", ("", ""), table_rows(result))],
+        history=read_json_lines(os.path.join(run_folder, "history.jsonl")),
+        samples=samples,
+        checks=reports["int8"]["checks"],
+    )
+    write_json(os.path.join(output, RESULT_FILE), result)
+    return {**result, "output": output}
+
+
+def unigram_score(data: str, manifest: Manifest) -> Score:
+    """The validation split under a model that knows only how frequent each token is in the training split.
+
+    Counts are smoothed by one, so that a token which was never seen has a probability too.
+    """
+    counts = np.bincount(split_stream(data, "train"), minlength=manifest.vocabulary_size) + 1.0
+    nll = -np.log(counts / counts.sum())
+    tokens = split_stream(data, "validation")
+    text = split_text(data, manifest, "validation", load_tokenizer(data))
+    return Score(float(nll[tokens].sum()), len(tokens)).of(text)
+
+
+def documents(tokenizer: Tokenizer, stream: Sequence[int] | np.ndarray) -> list[bytes]:
+    """The UTF-8 documents of a token stream in which each ends with the end token."""
+    tokens = np.asarray(stream)
+    ends = np.flatnonzero(tokens == tokenizer.end_id)
+    if not len(ends) or ends[-1] != len(tokens) - 1:
+        raise DataError("the token stream does not close with the end token")
+    return [tokenizer.decode(part[:-1].tolist()).encode("utf-8") for part in np.split(tokens, ends[:-1] + 1)]
+
+
+def gzip_bits_per_byte(texts: Sequence[bytes]) -> dict[str, float]:
+    """Bits per byte of `gzip -9`: each document by itself, and all of them in one file."""
+    size = sum(map(len, texts))
+    each = sum(len(gzip.compress(text, compresslevel=9)) for text in texts)
+    return {
+        "per_document_bits_per_byte": 8 * each / size,
+        "whole_bits_per_byte": 8 * len(gzip.compress(b"".join(texts), compresslevel=9)) / size,
+    }
+
+
+def table_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """The rows of the closing table: what was measured, and the figure as text."""
+    validation, sizes, speed = result["validation"], result["sizes"], result["decode_tokens_per_second"]
+    perplexity, seconds = result["perplexity_on_parity_tokens"], result["seconds"]
+    megabytes = {name: f"{size / 1e6:.2f} MB" for name, size in sizes.items()}
+    return [
+        ("Parameters", f"{result['parameters']:,}"),
+        ("Training", f"{result['steps']:,} steps, {result['passes_over_the_data']:.1f} passes over "
+                     f"{result['training_tokens']:,} tokens"),
+        ("Training speed", f"{result['train_tokens_per_second']:,.0f} tokens/s, "
+                           f"{100 * result['input_wait_fraction']:.1f} % of it waiting for input"),
+        ("Validation perplexity",
+         f"{validation['perplexity']:.2f} on the whole split (unigram {result['unigram']['perplexity']:.0f})"),
+        ("Bits per byte: model", f"{validation['bits_per_byte']:.3f}"),
+        ("Bits per byte: gzip -9, whole split", f"{result['gzip']['whole_bits_per_byte']:.3f}"),
+        ("Bits per byte: gzip -9, each document", f"{result['gzip']['per_document_bits_per_byte']:.3f}"),
+        ("Bits per byte: unigram", f"{result['unigram']['bits_per_byte']:.3f}"),
+        ("Keras file", megabytes["keras_bytes"]),
+        ("float .tflite", megabytes["float_bytes"]),
+        ("int8 .tflite", f"{megabytes['int8_bytes']} ({sizes['int8_bytes'] / sizes['float_bytes']:.2f} of float)"),
+        (f"Perplexity on {perplexity['tokens']:,} held-out tokens",
+         f"Keras {perplexity['keras']:.3f}, float {perplexity['float']:.3f}, int8 {perplexity['int8']:.3f}"),
+        ("Decoding on the device runner",
+         f"float {speed['float']:,.0f}, int8 {speed['int8']:,.0f} tokens/s, one thread"),
+        ("Time", ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())),
+    ]  # fmt: skip
+
+
+def show_table(result: dict[str, Any]) -> None:
+    """Prints the completions and the closing table to the terminal."""
+    from rich.console import Console
+    from rich.rule import Rule
+    from rich.table import Table
+
+    console = Console()
+    for sample in result["samples"]:
+        console.print(Rule(style="dim"))
+        prompt = plain(sample["prompt"])
+        prompt.stylize("bold")
+        console.print(prompt + plain(sample["completion"]))
+    table = Table(show_header=False)
+    for name, value in table_rows(result):
+        table.add_row(name, plain(value))
+    console.print(Rule(style="dim"))
+    console.print(table)
+    print(f"Report: {os.path.join(result['output'], 'report.html')}")

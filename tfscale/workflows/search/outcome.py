@@ -1,0 +1,174 @@
+"""Which of the measured files is the best, what it misses, and the table and picture of them all."""
+
+import io
+from typing import Any
+
+from tfscale.config.compression import SearchConfig
+from tfscale.ui.report import render_report, themed
+
+Figures = dict[str, Any]
+LARGE_INCREASE = 200
+"""Per cent of perplexity above which the picture's axis is logarithmic."""
+
+
+def size_of(figures: Figures, bounds: SearchConfig) -> int:
+    """The size that the bounds speak of, in bytes."""
+    return figures["gzip_bytes" if bounds.gzip else "bytes"]
+
+
+def shortfalls(figures: Figures, bounds: SearchConfig, baseline: Figures) -> dict[str, float]:
+    """Bounds that a file misses, each with the fraction by which it does; empty if it meets them all."""
+    if "failed" in figures:
+        return {"parity": 1.0}
+    found = {}
+    if bounds.size_bytes is not None and (size := size_of(figures, bounds)) > bounds.size_bytes:
+        found["target_size"] = size / bounds.size_bytes - 1
+    if bounds.increase is not None:
+        over = (figures["perplexity"] / baseline["perplexity"] - 1) - bounds.increase
+        if over > 0:
+            found["max_perplexity_increase"] = over
+    wanted = bounds.target_tokens_per_second
+    if wanted and figures["tokens_per_second"] < wanted:
+        found["target_tokens_per_second"] = 1 - figures["tokens_per_second"] / wanted
+    return found
+
+
+def meets(figures: Figures, bounds: SearchConfig, baseline: Figures) -> bool:
+    """Whether a file meets all bounds."""
+    return not shortfalls(figures, bounds, baseline)
+
+
+def choose(tried: dict[str, Figures], bounds: SearchConfig, baseline: Figures) -> str:
+    """The name of the best file.
+
+    Of those that meet all bounds: the lowest perplexity where a size was asked for, else the smallest. Where none does:
+    the one that misses them by the least in sum.
+    """
+    good = [name for name, figures in tried.items() if meets(figures, bounds, baseline)]
+    if not good:
+        return min(tried, key=lambda name: sum(shortfalls(tried[name], bounds, baseline).values()))
+    if bounds.size_bytes is not None:
+        return min(good, key=lambda name: tried[name]["perplexity"])
+    return min(good, key=lambda name: size_of(tried[name], bounds))
+
+
+def pareto(tried: dict[str, Figures], bounds: SearchConfig) -> list[str]:
+    """Names of the files that no other is both smaller and better than, the smallest first."""
+    front, lowest = [], float("inf")
+    for name in sorted(tried, key=lambda name: (size_of(tried[name], bounds), tried[name]["perplexity"])):
+        if tried[name]["perplexity"] < lowest:
+            front.append(name)
+            lowest = tried[name]["perplexity"]
+    return front
+
+
+def table_rows(result: dict[str, Any]) -> list[list[Any]]:
+    """The table of all that was tried: one row a file, float32 first, a star at what was trained on; see `head`."""
+    baseline = result["baseline"]
+    found = [_row("float32", baseline, baseline, "")]
+    for name, figures in result["candidates"].items():
+        if "failed" in figures:
+            found.append([name.removesuffix("-tuned"), *[None] * (len(found[0]) - 2), "refused"])
+            continue
+        mark = "best" if name == result["best"] else "front" if name in result["pareto"] else ""
+        mark += " *" if figures["tuned"] else ""
+        found.append(_row(name, figures, baseline, mark))
+    return found
+
+
+def head(result: dict[str, Any]) -> list[str]:
+    """The names of the columns. Peak MB is the memory of a process that runs the file and does nothing else."""
+    target = ["target %"] if "target_perplexity" in result["baseline"] else []
+    return ["file", "MB", "of float", "gzip MB", "perplexity", "change %", "bits/byte", *target, "tokens/s", "peak MB",
+            ""]  # fmt: skip
+
+
+def legend(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the words of the table say: pairs of names and meanings."""
+    front = [("front", "no other file that was tried is both as small and as good (in perplexity)")]
+    if "target_perplexity" not in result["baseline"]:
+        return front
+    return [
+        *front,
+        ("perplexity", "per token of the run's own tokenizer, whatever tokens the file has, on the same held-out text"),
+        ("target %", "change of perplexity on the target text, of which the smaller vocabulary was made"),
+        ("tokens/s", "of the file's own tokens"),
+    ]
+
+
+def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Any]:
+    change = 100 * (figures["perplexity"] / baseline["perplexity"] - 1)
+    target = []
+    if "target_perplexity" in baseline:
+        target = [round(100 * (figures["target_perplexity"] / baseline["target_perplexity"] - 1), 2)]
+    peak = figures["peak_rss_bytes"]
+    return [
+        name.removesuffix("-tuned"), round(figures["bytes"] / 1e6, 3), round(figures["bytes"] / baseline["bytes"], 3),
+        round(figures["gzip_bytes"] / 1e6, 3), figures["perplexity"], round(change, 2), figures["bits_per_byte"],
+        *target, round(figures["tokens_per_second"]), peak and round(peak / 1e6), mark,
+    ]  # fmt: skip
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """One sentence: whether the bounds are met, or by how much not."""
+    if result["met"]:
+        return f"all bounds are met by {result['best']}"
+    missing = ", ".join(
+        f"{name} by {100 * value:.2f} {'points' if name == 'max_perplexity_increase' else '%'}"
+        for name, value in result["shortfalls"].items()
+    )
+    return f"the bounds are not met: the closest, {result['best']}, misses {missing}"
+
+
+def write_report(path: str, result: dict[str, Any], bounds: SearchConfig) -> None:
+    """Writes the page with the picture and the table."""
+    render_report(
+        path, f"Smaller: {verdict(result)}",
+        [("All that was tried (* trained on for its recipe)", head(result), table_rows(result)),
+         ("Words of the table", ("", ""), legend(result))],
+        figure=("Size and perplexity", plot(result, bounds)),
+    )  # fmt: skip
+
+
+def plot(result: dict[str, Any], bounds: SearchConfig) -> str:
+    """Size against the change of perplexity as an inline SVG: all files, the Pareto front, and the bounds."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    baseline = result["baseline"]
+    tried = {name: figures for name, figures in result["candidates"].items() if "failed" not in figures}
+
+    def place(figures: Figures) -> tuple[float, float]:
+        return size_of(figures, bounds) / 1e6, 100 * (figures["perplexity"] / baseline["perplexity"] - 1)
+
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}):
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = figure.subplots()
+        front = [place(tried[name]) for name in result["pareto"]]
+        axes.plot(*zip(*front, strict=True), color="#404040", linewidth=1.2)
+        for name, figures in tried.items():
+            x, y = place(figures)
+            best = name == result["best"]
+            axes.plot(x, y, "o", color="#505050" if best else "#404040", markersize=8 if best else 5)
+            axes.annotate(
+                name.removesuffix("-tuned") + (" (best)" if best else ""), (x, y), xytext=(5, 4),
+                textcoords="offset points", fontsize=8, color="#202020",
+            )  # fmt: skip
+        if bounds.size_bytes is not None:
+            axes.axvline(bounds.size_bytes / 1e6, color="#505050", linewidth=0.9, linestyle="--")
+        if bounds.increase is not None:
+            axes.axhline(100 * bounds.increase, color="#505050", linewidth=0.9, linestyle="--")
+        if max(place(figures)[1] for figures in tried.values()) > LARGE_INCREASE:
+            # Untrained, a vocabulary that leaves out much may be off by a thousand: the others stay apart.
+            axes.set_yscale("symlog", linthresh=10)
+            axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set_xlabel("MB, gzip" if bounds.gzip else "MB", color="#202020")
+        axes.set_ylabel("perplexity above float32, %", color="#202020")
+        axes.grid(axis="y", color="#303030", linewidth=0.7)
+        axes.tick_params(colors="#202020", length=0)
+        axes.margins(x=0.12, y=0.1)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        drawing = io.StringIO()
+        figure.savefig(drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return themed(drawing.getvalue(), "Size of each file against its perplexity")
