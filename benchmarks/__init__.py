@@ -1,1 +1,2 @@
-"""tfscale beside its peers: `python -m benchmarks` (or `make benchmark`) measures both in one run and shows ratios."""
+"""tfscale beside its peers: `python -m benchmarks` (or `make benchmark`) measures both in one run
+and shows ratios."""

@@ -1,7 +1,8 @@
-"""`python -m benchmarks`: tfscale beside its peers, in one run on one machine, as a table of ratios.
+"""`python -m benchmarks`: tfscale beside its peers, in one run on one machine, as a table of
+ratios.
 
-Progress goes to stderr, the table to stdout, and with --json to a file. The exit code is 0 when all bounds are kept, 1
-when one is not, 2 when something could not be measured.
+Progress goes to stderr, the table to stdout, and with --json to a file. The exit code is 0 when all
+bounds are kept, 1 when one is not, 2 when something could not be measured.
 """
 
 import argparse
@@ -29,11 +30,21 @@ def build_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--text", help="plain UTF-8 text; the first 90 %% train, the rest validates (default: 1.1 MB of python-docs)"
+        "--text",
+        help=(
+            "plain UTF-8 text; the first 90 %% train, the rest validates (default: 1.1 MB of"
+            " python-docs)"
+        ),
     )
-    parser.add_argument("--quick", action="store_true", help="fewer steps and rounds: shows that it runs, not how fast")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="fewer steps and rounds: shows that it runs, not how fast",
+    )
     parser.add_argument("--only", choices=SECTIONS, help="one section")
-    parser.add_argument("--json", metavar="FILE", help="also write the rows, the machine and the versions to FILE")
+    parser.add_argument(
+        "--json", metavar="FILE", help="also write the rows, the machine and the versions to FILE"
+    )
     return parser
 
 
@@ -47,7 +58,9 @@ def machine() -> dict[str, Any]:
             versions[package] = "not installed"
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": versions,
@@ -67,7 +80,10 @@ def run(options: argparse.Namespace, console: Console) -> list[Row]:
     """Measures, prints the table, and writes the JSON file."""
     before, began = machine(), time.monotonic()
     if before["load"] is not None and before["load"] > 0.5:
-        print(f"the machine is not idle (load {before['load']}): figures will be noisy", file=sys.stderr)
+        print(
+            f"the machine is not idle (load {before['load']}): figures will be noisy",
+            file=sys.stderr,
+        )
 
     def note(text: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {text}", file=sys.stderr, flush=True)
@@ -83,13 +99,19 @@ def run(options: argparse.Namespace, console: Console) -> list[Row]:
     show(rows, console)
     versions = ", ".join(f"{name} {version}" for name, version in before["versions"].items())
     console.print(
-        f"{before['processor']}, {before['cores']} cores, load {before['load']} before the run, {before['system']}; "
-        f"{versions}; {len(text):,} characters of {options.text or 'python-docs'}; "
-        f"{time.monotonic() - began:.0f} s{', --quick' if options.quick else ''}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+        f"{before['processor']}, {before['cores']} cores, load {before['load']} before the run,"
+        f" {before['system']}; {versions}; {len(text):,} characters of"
+        f" {options.text or 'python-docs'}; {time.monotonic() - began:.0f}"
+        f" s{', --quick' if options.quick else ''}",
+        soft_wrap=True,
+        highlight=False,
+    )
     if options.json:
-        result = {"rows": [row.to_dict() for row in rows], "machine": before, "quick": options.quick}
+        result = {
+            "rows": [row.to_dict() for row in rows],
+            "machine": before,
+            "quick": options.quick,
+        }
         write_json(options.json, result)
     return rows
 

@@ -53,7 +53,8 @@ def read_text(path: str | None) -> str:
 
 
 def cut(text: str) -> tuple[str, str]:
-    """The first 90 % of the characters, to train on, and the rest, to validate on; as nanoGPT cuts them."""
+    """The first 90 % of the characters, to train on, and the rest, to validate on; as nanoGPT cuts
+    them."""
     border = int(len(text) * TRAIN_SHARE)
     return text[:border], text[border:]
 
@@ -87,11 +88,15 @@ def main() -> None:
     characters = options.kind == "characters"
     manifest = prepare(
         PrepareConfig(
-            text=[paths["train"]], validation_text=[paths["validation"]], test_fraction=0, output=data,
-            tokenizer="char" if characters else "sentencepiece", vocabulary_size=VOCABULARY_SIZE,
+            text=[paths["train"]],
+            validation_text=[paths["validation"]],
+            test_fraction=0,
+            output=data,
+            tokenizer="char" if characters else "sentencepiece",
+            vocabulary_size=VOCABULARY_SIZE,
         ),
         progress=False,
-    )  # fmt: skip
+    )
     if characters:
         tokenizer = load_tokenizer(data)
         streams = {}

@@ -1,12 +1,14 @@
-"""Learning rates tried on several texts and seeds, to choose the defaults of `train` and of `finetune`.
+"""Learning rates tried on several texts and seeds, to choose the defaults of `train` and of
+`finetune`.
 
     python -m benchmarks.defaults train --text FILE --family lstm --rates 1e-3 3e-3 5e-3 1e-2
     python -m benchmarks.defaults finetune --text FILE --rates 1e-4 1e-3 [--freeze] [--examples 60]
 
-Each is tried on FILE and on the beginnings of two built-in texts, the sources and the docstrings of Python's standard
-library. `train` shows the perplexity of each text's last tenth. `finetune` trains a Transformer on each text, then
-classifies pieces of it by which of the text's two commonest words they hold, and shows the accuracy on other pieces.
-Cells are the mean over the seeds and, after +-, half of the range.
+Each is tried on FILE and on the beginnings of two built-in texts, the sources and the docstrings of
+Python's standard library. `train` shows the perplexity of each text's last tenth. `finetune` trains
+a Transformer on each text, then classifies pieces of it by which of the text's two commonest words
+they hold, and shows the accuracy on other pieces. Cells are the mean over the seeds and, after +-,
+half of the range.
 """
 
 import argparse
@@ -47,7 +49,8 @@ def texts(path: str) -> dict[str, str]:
 
 
 def prepare(text: str, folder: Path) -> str:
-    """Writes the text as shards, its last tenth as the validation split; returns the data folder."""
+    """Writes the text as shards, its last tenth as the validation split; returns the data
+    folder."""
     from tfscale.data.prepare import prepare as prepare_text
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +81,9 @@ def trained(data: str, output: Path, model: Any, config: TrainConfig) -> dict[st
     return train(model, config, data=data, output=str(output), progress=False)
 
 
-def perplexity(data: str, folder: Path, options: argparse.Namespace, rate: float, seed: int) -> float:
+def perplexity(
+    data: str, folder: Path, options: argparse.Namespace, rate: float, seed: int
+) -> float:
     """Validation perplexity of a training with this learning rate."""
     config = TrainConfig(
         steps=options.steps,
@@ -95,8 +100,12 @@ def perplexity(data: str, folder: Path, options: argparse.Namespace, rate: float
 
 
 def pieces(text: str, count: int, seed: int) -> list[dict[str, str]]:
-    """Pieces of 160 characters that hold one of the text's two commonest words of four letters or more: the label."""
-    words = [word for word, _ in collections.Counter(re.findall(r"[a-z]{4,}", text.lower())).most_common(2)]
+    """Pieces of 160 characters that hold one of the text's two commonest words of four letters or
+    more: the label."""
+    words = [
+        word
+        for word, _ in collections.Counter(re.findall(r"[a-z]{4,}", text.lower())).most_common(2)
+    ]
     found: dict[str, list[str]] = {word: [] for word in words}
     for at in range(0, len(text), 160):
         piece = " ".join(text[at : at + 160].split())
@@ -148,15 +157,23 @@ def accuracy(data: str, folder: Path, options: argparse.Namespace, rate: float, 
 
 def main() -> None:
     """Tries all rates and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=("train", "finetune"))
     parser.add_argument("--text", required=True, help="a text of about a megabyte")
-    parser.add_argument("--rates", type=float, nargs="+", required=True, help="learning rates to try")
-    parser.add_argument("--family", default="lstm", choices=sorted(MODEL_CONFIGS), help="model of train")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", required=True, help="learning rates to try"
+    )
+    parser.add_argument(
+        "--family", default="lstm", choices=sorted(MODEL_CONFIGS), help="model of train"
+    )
     parser.add_argument("--freeze", action="store_true", help="finetune: the head alone")
     parser.add_argument("--lora-rank", type=int, default=0, help="finetune: low-rank additions")
     parser.add_argument("--examples", type=int, default=60, help="finetune: labelled examples")
-    parser.add_argument("--steps", type=int, default=250, help="optimizer steps of train, or of finetune's start")
+    parser.add_argument(
+        "--steps", type=int, default=250, help="optimizer steps of train, or of finetune's start"
+    )
     parser.add_argument("--rows", type=int, default=8, help="windows of 64 tokens a step")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output", help="folder for data and runs, in which a second call goes on")
@@ -169,16 +186,25 @@ def main() -> None:
             folder = Path(options.output or temporary) / name
             data = prepare(text, folder)
             for rate in options.rates:
-                found[rate][name] = [measure(data, folder, options, rate, seed) for seed in range(options.seeds)]
+                found[rate][name] = [
+                    measure(data, folder, options, rate, seed) for seed in range(options.seeds)
+                ]
                 print(f"{name}, {rate:g}: {found[rate][name]}", file=sys.stderr, flush=True)
-    title = f"{options.kind}: {options.family if options.kind == 'train' else f'{options.examples} examples'}"
+    title = (
+        f"{options.kind}:"
+        f" {options.family if options.kind == 'train' else f'{options.examples} examples'}"
+    )
     table = Table("learning rate", *next(iter(found.values())), title=title)
     for rate, columns in found.items():
-        cells = [f"{np.mean(values):.4g} +- {np.ptp(values) / 2:.2g}" for values in columns.values()]
+        cells = [
+            f"{np.mean(values):.4g} +- {np.ptp(values) / 2:.2g}" for values in columns.values()
+        ]
         table.add_row(f"{rate:g}", *cells)
     Console(width=120).print(table)
     if options.json:
-        Path(options.json).write_text(json.dumps({f"{rate:g}": columns for rate, columns in found.items()}, indent=1))
+        Path(options.json).write_text(
+            json.dumps({f"{rate:g}": columns for rate, columns in found.items()}, indent=1)
+        )
 
 
 if __name__ == "__main__":

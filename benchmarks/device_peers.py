@@ -1,11 +1,13 @@
-"""The same Transformer decoded token by token by other runtimes: PyTorch, ONNX Runtime, LiteRT-LM; one thread each.
+"""The same Transformer decoded token by token by other runtimes: PyTorch, ONNX Runtime, LiteRT-LM;
+one thread each.
 
     python -m benchmarks.device_peers onnx-files --run RUN --output DIR
-    python -m benchmarks.device_peers ours --export DIR      (also: torch --run RUN; onnx --file FILE;
+    python -m benchmarks.device_peers ours --export DIR      (also: torch --run RUN; onnx --file
+    FILE;
                                                               bundle --export DIR --tflite DIR)
 
-Each prints its decode tokens per second, and the greedy ids, which show that the weights are the same. PyTorch and ONNX
-Runtime get a cache that grows by a row each step, as their users write it.
+Each prints its decode tokens per second, and the greedy ids, which show that the weights are the
+same. PyTorch and ONNX Runtime get a cache that grows by a row each step, as their users write it.
 
 Shapes: P tokens in the cache, D width, H heads, K width of a head, V vocabulary.
 """
@@ -24,7 +26,8 @@ REPEATS = 3
 
 
 def torch_decoder(run_dir: str) -> Any:
-    """A PyTorch module of one step: token (1,), past keys and values (L, H, P, K) -> logits (V,), keys, values."""
+    """A PyTorch module of one step: token (1,), past keys and values (L, H, P, K) -> logits (V,),
+    keys, values."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -34,7 +37,13 @@ def torch_decoder(run_dir: str) -> Any:
 
     network = load_run(run_dir).network
     config = network.config
-    gpt = GPT(config.vocabulary_size, config.sequence_length, config.num_layers, config.num_heads, config.hidden_dim)
+    gpt = GPT(
+        config.vocabulary_size,
+        config.sequence_length,
+        config.num_layers,
+        config.num_heads,
+        config.hidden_dim,
+    )
 
     def put(parameter, weight, transpose=False):
         value = np.asarray(weight.numpy(), np.float32)
@@ -75,12 +84,15 @@ def torch_decoder(run_dir: str) -> Any:
             return logits[0], torch.stack(new_keys), torch.stack(new_values)
 
     step = Step().eval()
-    empty = torch.zeros((config.num_layers, config.num_heads, 0, config.hidden_dim // config.num_heads))
+    empty = torch.zeros(
+        (config.num_layers, config.num_heads, 0, config.hidden_dim // config.num_heads)
+    )
     return step, empty
 
 
 def timed(step, empty) -> dict[str, Any]:
-    """Decodes after the prompt by `step`(token, keys, values) -> logits, keys, values; all NumPy or all torch."""
+    """Decodes after the prompt by `step`(token, keys, values) -> logits, keys, values; all NumPy or
+    all torch."""
     seconds, ids = [], []
     for _ in range(REPEATS + 1):
         keys = values = empty
@@ -114,10 +126,15 @@ def onnx_files(run_dir: str, output: str) -> dict[str, int]:
     os.makedirs(output, exist_ok=True)
     paths = {name: os.path.join(output, f"{name}.onnx") for name in ("float", "int8")}
     torch.onnx.export(
-        step, (torch.tensor([1]), one, one), paths["float"], opset_version=17, dynamo=False,
-        input_names=["token", "keys", "values"], output_names=["logits", "new_keys", "new_values"],
+        step,
+        (torch.tensor([1]), one, one),
+        paths["float"],
+        opset_version=17,
+        dynamo=False,
+        input_names=["token", "keys", "values"],
+        output_names=["logits", "new_keys", "new_values"],
         dynamic_axes={name: {2: "past"} for name in ("keys", "values")},
-    )  # fmt: skip
+    )
     quantize_dynamic(paths["float"], paths["int8"], weight_type=QuantType.QInt8)
     return {name: os.path.getsize(path) for name, path in paths.items()}
 

@@ -1,11 +1,13 @@
-"""A model of each family on its way to the device: trained briefly, exported, scored, and timed token by token.
+"""A model of each family on its way to the device: trained briefly, exported, scored, and timed
+token by token.
 
     python -m benchmarks.device_side export transformer --data DATA_DIR --steps 100 --output DIR
     python -m benchmarks.device_side score --export DIR/int8 --tokens tokens.npy
     python -m benchmarks.device_side file --export DIR/int8
     python -m benchmarks.device_side keras --run DIR/run
 
-`score` and `file` load nothing of TensorFlow; `keras` decodes the same network by a tf.function with a cache.
+`score` and `file` load nothing of TensorFlow; `keras` decodes the same network by a tf.function
+with a cache.
 """
 
 import argparse
@@ -21,22 +23,30 @@ from tfscale.device.bench import time_decoder
 CONTEXT = 256
 DECODE_TOKENS = 128
 MODELS: dict[str, ModelConfig] = {
-    "transformer": TransformerConfig(sequence_length=CONTEXT, hidden_dim=256, num_layers=4, num_heads=4),
+    "transformer": TransformerConfig(
+        sequence_length=CONTEXT, hidden_dim=256, num_layers=4, num_heads=4
+    ),
     "lstm": LSTMConfig(sequence_length=CONTEXT, embedding_dim=256, hidden_dim=256),
 }
 
 
 def export(family: str, data_dir: str, steps: int, output: str) -> dict[str, int]:
-    """Writes run/, none/, int8/ and tokens.npy (the validation split) to `output`; returns the sizes of the files."""
+    """Writes run/, none/, int8/ and tokens.npy (the validation split) to `output`; returns the
+    sizes of the files."""
     from tfscale.data.tokens import split_stream
     from tfscale.exporting.export import export_run
     from tfscale.runs.folder import load_run
     from tfscale.runs.train import train
 
     config = TrainConfig(
-        steps=steps, global_batch_size=8, warmup_steps=steps // 10, validate_every=steps, checkpoint_every=steps,
-        validation_batches=1, tensorboard=False,
-    )  # fmt: skip
+        steps=steps,
+        global_batch_size=8,
+        warmup_steps=steps // 10,
+        validate_every=steps,
+        checkpoint_every=steps,
+        validation_batches=1,
+        tensorboard=False,
+    )
     run_dir = os.path.join(output, "run")
     train(MODELS[family], config, data=data_dir, output=run_dir, progress=False)
     run = load_run(run_dir)

@@ -1,12 +1,14 @@
-"""The same answer on any number of replicas, workers and micro-batches: every combination beside one device.
+"""The same answer on any number of replicas, workers and micro-batches: every combination beside
+one device.
 
     make equivalence
     python -m benchmarks.equivalence [--quick] [--json FILE]
 
-One process per strategy (two for MultiWorkerMirrored) trains every case for 50 steps. In float32 the largest difference
-of a step's loss and of a final weight must stay within fixed bounds. In mixed precision it must not be larger than the
-largest difference between two runs on one device that differ only in the number of micro-batches (every divisor of the
-batch of 48, from 1 to 48), the control.
+One process per strategy (two for MultiWorkerMirrored) trains every case for 50 steps. In float32
+the largest difference of a step's loss and of a final weight must stay within fixed bounds. In
+mixed precision it must not be larger than the largest difference between two runs on one device
+that differ only in the number of micro-batches (every divisor of the batch of 48, from 1 to 48),
+the control.
 """
 
 import argparse
@@ -33,14 +35,17 @@ WORKER = [sys.executable, "-m", "benchmarks.equivalence_worker"]
 LOSS_BOUND = 1e-5
 WEIGHT_BOUNDS = {"adamw": 5e-5, "sgd": 1e-6}
 STRATEGIES = {
-    "single": ("single", 1), "Mirrored x 2": ("mirrored", 2), "Mirrored x 4": ("mirrored", 4),
+    "single": ("single", 1),
+    "Mirrored x 2": ("mirrored", 2),
+    "Mirrored x 4": ("mirrored", 4),
     "2 workers": ("multi_worker", 2),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Largest differences of a case from the same case on one device without micro-batches, and their bounds."""
+    """Largest differences of a case from the same case on one device without micro-batches, and
+    their bounds."""
 
     case: Case
     strategy: str
@@ -61,11 +66,22 @@ def train_all(folder: str, strategies: Sequence[str], quick: bool) -> None:
         name, devices = STRATEGIES[label]
         output = os.path.join(folder, label)
         os.makedirs(output)
-        words = [name, "--devices", str(devices), "--output", output, *(["--quick"] if quick else [])]
+        words = [
+            name,
+            "--devices",
+            str(devices),
+            "--output",
+            output,
+            *(["--quick"] if quick else []),
+        ]
         print(f"training {len(cases(quick))} cases under {label}", file=sys.stderr, flush=True)
         if name == "multi_worker":
             launch(
-                words, LaunchConfig(workers=devices, max_restarts=0, allow_network=not has_private_networks()), WORKER
+                words,
+                LaunchConfig(
+                    workers=devices, max_restarts=0, allow_network=not has_private_networks()
+                ),
+                WORKER,
             )
         else:
             subprocess.run([*WORKER, *words], check=True)
@@ -76,7 +92,11 @@ def differences(a: str, b: str) -> tuple[float, float]:
     with np.load(a) as x, np.load(b) as y:
         if set(x.files) != set(y.files):
             raise RuntimeError(f"{a} and {b} do not hold the same arrays")
-        weights = [np.abs(x[n].astype(float) - y[n].astype(float)).max() for n in x.files if n.startswith("weight/")]
+        weights = [
+            np.abs(x[n].astype(float) - y[n].astype(float)).max()
+            for n in x.files
+            if n.startswith("weight/")
+        ]
         return float(np.abs(x["losses"] - y["losses"]).max()), float(max(weights))
 
 
@@ -97,13 +117,17 @@ def compare(folder: str, strategies: Sequence[str], quick: bool) -> list[Gap]:
             bounds = max(loss for loss, _ in noise), max(weight for _, weight in noise)
         for label in strategies:
             if (label, case) != ("single", base):
-                gaps.append(Gap(case, label, *differences(path(label, case), path("single", base)), *bounds))
+                gaps.append(
+                    Gap(case, label, *differences(path(label, case), path("single", base)), *bounds)
+                )
     return gaps
 
 
 def main() -> None:
     """Trains, prints the table, and ends with exit code 1 if a bound was not kept."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="float32 and SGD only, without XLA")
     parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
@@ -111,15 +135,32 @@ def main() -> None:
         train_all(folder, list(STRATEGIES), options.quick)
         gaps = compare(folder, list(STRATEGIES), options.quick)
     table = Table(title="differences from one device without micro-batches, 50 steps")
-    columns = ("family", "precision", "optimizer", "strategy", "micro", "max |d loss|", "max |d weight|", "bounds", "")
+    columns = (
+        "family",
+        "precision",
+        "optimizer",
+        "strategy",
+        "micro",
+        "max |d loss|",
+        "max |d weight|",
+        "bounds",
+        "",
+    )
     for column in columns:
         table.add_column(column)
     for gap in gaps:
         case = gap.case
         table.add_row(
-            case.family, case.precision, case.optimizer, gap.strategy, str(case.micro_batches), f"{gap.loss:.1e}",
-            f"{gap.weight:.1e}", f"{gap.loss_bound:.1e} {gap.weight_bound:.1e}", "ok" if gap.kept else "NO",
-        )  # fmt: skip
+            case.family,
+            case.precision,
+            case.optimizer,
+            gap.strategy,
+            str(case.micro_batches),
+            f"{gap.loss:.1e}",
+            f"{gap.weight:.1e}",
+            f"{gap.loss_bound:.1e} {gap.weight_bound:.1e}",
+            "ok" if gap.kept else "NO",
+        )
     Console(width=130).print(table)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

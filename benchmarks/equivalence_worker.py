@@ -1,8 +1,10 @@
-"""One process of `make equivalence`: trains every case under one strategy and writes losses and weights.
+"""One process of `make equivalence`: trains every case under one strategy and writes losses and
+weights.
 
     python -m benchmarks.equivalence_worker mirrored --devices 4 --output FOLDER [--quick]
 
-Each case: 50 steps, clipping on, an average of the weights, and a last batch of each pass that has 36 rows for 48.
+Each case: 50 steps, clipping on, an average of the weights, and a last batch of each pass that has
+36 rows for 48.
 """
 
 import argparse
@@ -16,7 +18,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale import models
-from tfscale.config import BiLSTMConfig, GRUConfig, LSTMConfig, NNLMConfig, RNNConfig, TransformerConfig
+from tfscale.config import (
+    BiLSTMConfig,
+    GRUConfig,
+    LSTMConfig,
+    NNLMConfig,
+    RNNConfig,
+    TransformerConfig,
+)
 from tfscale.distribution.strategy import strategy
 from tfscale.distribution.workers import Workers
 from tfscale.launching.heartbeat import beat
@@ -28,15 +37,28 @@ SMALL = {
     "transformer": TransformerConfig(
         vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2
     ),
-    "lstm": LSTMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
-    "gru": GRUConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
-    "rnn": RNNConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
-    "nnlm": NNLMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
-    "bilstm": BiLSTMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16),
+    "lstm": LSTMConfig(
+        vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16
+    ),
+    "gru": GRUConfig(
+        vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16
+    ),
+    "rnn": RNNConfig(
+        vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16
+    ),
+    "nnlm": NNLMConfig(
+        vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16
+    ),
+    "bilstm": BiLSTMConfig(
+        vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16
+    ),
 }
 QUICK = ("transformer", "lstm")
 """Families of the short form: a block with residual sums, and a loop."""
-OPTIMIZERS = {"adamw": lambda: keras.optimizers.AdamW(1e-2), "sgd": lambda: keras.optimizers.SGD(0.1)}
+OPTIMIZERS = {
+    "adamw": lambda: keras.optimizers.AdamW(1e-2),
+    "sgd": lambda: keras.optimizers.SGD(0.1),
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +82,9 @@ def cases(quick: bool = False) -> list[Case]:
     families = QUICK if quick else SMALL
     full = list(itertools.product(families, ("float32",), OPTIMIZERS, micros))
     low = itertools.product(families, ("mixed_bfloat16", "mixed_float16"), ("sgd",), micros)
-    return [Case(*values) for values in ([c for c in full if c[2] == "sgd"] if quick else [*full, *low])]
+    return [
+        Case(*values) for values in ([c for c in full if c[2] == "sgd"] if quick else [*full, *low])
+    ]
 
 
 def controls(case: Case) -> list[Case]:
@@ -73,13 +97,16 @@ def controls(case: Case) -> list[Case]:
 
 
 def make_windows(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and targets (rows, LENGTH): each token follows from the one before, nine times out of ten."""
+    """Ids and targets (rows, LENGTH): each token follows from the one before, nine times out of
+    ten."""
     rng = np.random.default_rng(seed)
     stream = np.zeros((rows, LENGTH + 1), "int32")
     stream[:, 0] = rng.integers(0, VOCABULARY, rows)
     for t in range(LENGTH):
         follows = (stream[:, t] * 3 + 1) % VOCABULARY
-        stream[:, t + 1] = np.where(rng.random(rows) < 0.9, follows, rng.integers(0, VOCABULARY, rows))
+        stream[:, t + 1] = np.where(
+            rng.random(rows) < 0.9, follows, rng.integers(0, VOCABULARY, rows)
+        )
     return stream[:, :-1], stream[:, 1:]
 
 
@@ -97,14 +124,24 @@ class Losses(keras.callbacks.Callback):
 
 def train(case: Case, chosen: tf.distribute.Strategy, xla: bool = True) -> dict[str, np.ndarray]:
     """Trains a case; returns its losses (STEPS,), and weights and their averages by name."""
-    data = tf.data.Dataset.from_tensor_slices(make_windows(3 * BATCH_SIZE + 36)).batch(BATCH_SIZE).repeat()
+    data = (
+        tf.data.Dataset.from_tensor_slices(make_windows(3 * BATCH_SIZE + 36))
+        .batch(BATCH_SIZE)
+        .repeat()
+    )
     with chosen.scope():
         model = LanguageModel(models.build_network(SMALL[case.family], case.precision, seed=1))
         model.compile(
-            OPTIMIZERS[case.optimizer](), clip_norm=0.5, ema_decay=0.9, micro_batches=case.micro_batches, xla=xla
+            OPTIMIZERS[case.optimizer](),
+            clip_norm=0.5,
+            ema_decay=0.9,
+            micro_batches=case.micro_batches,
+            xla=xla,
         )
     losses = Losses()
-    model.fit(data, epochs=1, steps_per_epoch=STEPS, steps_per_call=1, verbose=0, callbacks=[losses])
+    model.fit(
+        data, epochs=1, steps_per_epoch=STEPS, steps_per_call=1, verbose=0, callbacks=[losses]
+    )
     step = model.train_step_runner
     assert step is not None
     weights = {f"weight/{i}": v.numpy() for i, v in enumerate(step.variables)}
@@ -114,7 +151,9 @@ def train(case: Case, chosen: tf.distribute.Strategy, xla: bool = True) -> dict[
 
 def main() -> None:
     """Trains all cases under one strategy."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("strategy", choices=["single", "mirrored", "multi_worker"])
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--output", required=True)
@@ -123,7 +162,9 @@ def main() -> None:
     follow_launcher()
     cpu = tf.config.list_physical_devices("CPU")[0]
     if options.strategy != "multi_worker":
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * options.devices)
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * options.devices
+        )
     chosen = strategy(options.strategy)
     beat(0)
     wanted = cases(options.quick)

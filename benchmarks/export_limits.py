@@ -1,9 +1,11 @@
-"""How much room the gate of an export leaves right files: limit / measured, for networks with random weights.
+"""How much room the gate of an export leaves right files: limit / measured, for networks with
+random weights.
 
     python -m benchmarks.export_limits [NAME ...]
 
-Prints for each shape, with weights as they are initialised and with ones of standard deviation 0.15, the largest
-relative error of the logits of its int8 file, the limit over it, and how far perplexity moved.
+Prints for each shape, with weights as they are initialised and with ones of standard deviation
+0.15, the largest relative error of the logits of its int8 file, the limit over it, and how far
+perplexity moved.
 """
 
 import os
@@ -13,7 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from tfscale.config import ExportConfig, GRUConfig, LSTMConfig, ModelConfig, NNLMConfig, RNNConfig, TransformerConfig
+from tfscale.config import (
+    ExportConfig,
+    GRUConfig,
+    LSTMConfig,
+    ModelConfig,
+    NNLMConfig,
+    RNNConfig,
+    TransformerConfig,
+)
 from tfscale.exporting.folder import describe
 from tfscale.exporting.parity import check_parity
 from tfscale.exporting.tflite import export_tflite
@@ -21,7 +31,12 @@ from tfscale.files.paths import write_json
 from tfscale.models import build_network
 from tfscale.text.tokenizers import train_tokenizer
 
-LLAMA: dict[str, Any] = {"positions": "rope", "normalization": "rms", "activation": "swiglu", "num_kv_heads": 2}
+LLAMA: dict[str, Any] = {
+    "positions": "rope",
+    "normalization": "rms",
+    "activation": "swiglu",
+    "num_kv_heads": 2,
+}
 GEMMA = LLAMA | {"activation": "geglu", "num_kv_heads": 1, "head_dim": 32, "scale_embeddings": True}
 SIZE = {"vocabulary_size": 257, "sequence_length": 64}
 SHAPES: dict[str, ModelConfig] = {
@@ -37,7 +52,9 @@ SHAPES: dict[str, ModelConfig] = {
     "gru 16": GRUConfig(embedding_dim=16, hidden_dim=16, **SIZE),
     "gru 2 x 64": GRUConfig(embedding_dim=32, hidden_dim=64, num_layers=2, **SIZE),
     "rnn 32": RNNConfig(embedding_dim=32, hidden_dim=32, **SIZE),
-    "nnlm 64": NNLMConfig(context_tokens=4, embedding_dim=32, hidden_dim=64, direct_connections=True, **SIZE),
+    "nnlm 64": NNLMConfig(
+        context_tokens=4, embedding_dim=32, hidden_dim=64, direct_connections=True, **SIZE
+    ),
 }
 TEXT = "The quick brown fox jumps over the lazy dog; " * 4 + "it was a bright cold day in April."
 
@@ -48,7 +65,9 @@ def measure(config: ModelConfig, spread: float | None) -> tuple[float, float, fl
     rng = np.random.default_rng(0)
     for weight in network.weights if spread else ():
         scale = spread if len(weight.shape) > 1 else 0.1
-        weight.assign(rng.normal(0, scale, weight.shape) + (1.0 if weight.name in ("gamma", "scale") else 0.0))
+        weight.assign(
+            rng.normal(0, scale, weight.shape) + (1.0 if weight.name in ("gamma", "scale") else 0.0)
+        )
     options = ExportConfig(output="unused", quantize="int8")
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.tflite")
@@ -58,7 +77,9 @@ def measure(config: ModelConfig, spread: float | None) -> tuple[float, float, fl
         write_json(os.path.join(folder, "model.json"), describe(network, tokenizer, options, path))
         report = check_parity(network, tokenizer, folder, tokenizer.encode(TEXT), quantize="int8")
     errors = [row for row in report["checks"] if "relative_logit_error" in row["name"]]
-    changes = [row["value"] for row in report["checks"] if row["name"].startswith("perplexity_change")]
+    changes = [
+        row["value"] for row in report["checks"] if row["name"].startswith("perplexity_change")
+    ]
     return max(row["value"] for row in errors), errors[0]["limit"], max(changes)
 
 
@@ -68,8 +89,8 @@ def main() -> None:
         for spread in (None, 0.15):
             error, limit, change = measure(SHAPES[name], spread)
             print(
-                f"{name:14} {spread or 'init':>5}  error {error:.4f}  limit / error {limit / error:5.1f}  "
-                f"perplexity {change:.1e}",
+                f"{name:14} {spread or 'init':>5}  error {error:.4f}  limit / error"
+                f" {limit / error:5.1f}  perplexity {change:.1e}",
                 flush=True,
             )
 

@@ -1,12 +1,15 @@
-"""`python -m benchmarks.fuzz`: every kind of file that tfscale reads, damaged at random, as a table of what it says.
+"""`python -m benchmarks.fuzz`: every kind of file that tfscale reads, damaged at random, as a table
+of what it says.
 
-The inputs are made first: tiny data, runs, exports. Each file is then damaged thousands of times (bits, bytes, cut,
-filled, inserted; JSON and YAML also by their fields), and read in a forked child with a limit of time and memory. What
-may come out is a clear error (a `TfscaleError`, or a note about a damaged log) or the same result; another result is
-right only of files without a checksum, where another number is another valid file. The exit code is 0 when there was no
-traceback, no crash and no hang, else 1; `--keep FOLDER` keeps the files that ended so.
+The inputs are made first: tiny data, runs, exports. Each file is then damaged thousands of times
+(bits, bytes, cut, filled, inserted; JSON and YAML also by their fields), and read in a forked child
+with a limit of time and memory. What may come out is a clear error (a `TfscaleError`, or a note
+about a damaged log) or the same result; another result is right only of files without a checksum,
+where another number is another valid file. The exit code is 0 when there was no traceback, no crash
+and no hang, else 1; `--keep FOLDER` keeps the files that ended so.
 
-Fork needs Linux or macOS. TensorFlow is loaded once and used in the children alone: 4,000 of them take a few minutes.
+Fork needs Linux or macOS. TensorFlow is loaded once and used in the children alone: 4,000 of them
+take a few minutes.
 """
 
 import argparse
@@ -120,13 +123,16 @@ def damaged(case: Case, content: bytes, draw: random.Random) -> bytes:
     if case.fields is None or draw.random() < 0.4:
         return damage_bytes(content, draw)
     if draw.random() < 0.04:
-        return draw.choice((b"[" * 100_000, b'{"a": ' + b"1" * 5000 + b"}", b"[]", b"null", b"3", b'"x"'))
+        return draw.choice(
+            (b"[" * 100_000, b'{"a": ' + b"1" * 5000 + b"}", b"[]", b"null", b"3", b'"x"')
+        )
     load, dump = case.fields
     return dump(damage_fields(load(content), draw))
 
 
 def outcome(action: Callable[[], Any], log: Path) -> tuple[str, str]:
-    """Carries out `action` in a forked child; how that ended, and what it said or a digest of its result."""
+    """Carries out `action` in a forked child; how that ended, and what it said or a digest of its
+    result."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -136,7 +142,10 @@ def outcome(action: Callable[[], Any], log: Path) -> tuple[str, str]:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         try:
-            found = ("ok", hashlib.sha256(repr(action()).encode("utf-8", "surrogatepass")).hexdigest())
+            found = (
+                "ok",
+                hashlib.sha256(repr(action()).encode("utf-8", "surrogatepass")).hexdigest(),
+            )
         except TfscaleError as error:
             found = ("clear error", str(error))
         except BaseException:
@@ -166,7 +175,8 @@ def _limit() -> None:
 
 
 def fuzz(case: Case, inputs: Path, mutations: int, seed: int, keep: Path | None) -> dict[str, Any]:
-    """Mutates the file of a case; returns a row of the table, with the texts of what should not have been."""
+    """Mutates the file of a case; returns a row of the table, with the texts of what should not
+    have been."""
     draw = random.Random(f"{case.name} {seed}")
     counts: collections.Counter[str] = collections.Counter()
     cases = []
@@ -186,19 +196,30 @@ def fuzz(case: Case, inputs: Path, mutations: int, seed: int, keep: Path | None)
                 kind = "same result" if text == expected else "other result"
             counts[kind] += 1
             if kind in BAD:
-                cases.append(f"{number}: {kind}: {text.strip().splitlines()[-1][:200] if text else ''}")
+                cases.append(
+                    f"{number}: {kind}: {text.strip().splitlines()[-1][:200] if text else ''}"
+                )
                 if keep is not None:
                     name = f"{case.name.replace('/', '-').replace(' ', '-')}-{number}"
                     (keep / name).write_bytes(content)
                     (keep / f"{name}.txt").write_text(text, errors="replace")
-    return {"input": case.name, "mutations": mutations, **{name: counts[name] for name in OUTCOMES}, "cases": cases}
+    return {
+        "input": case.name,
+        "mutations": mutations,
+        **{name: counts[name] for name in OUTCOMES},
+        "cases": cases,
+    }
 
 
-def _rows(inputs: Path, wanted: Sequence[Case], share: float, seed: int, keep: Path | None) -> list[dict[str, Any]]:
+def _rows(
+    inputs: Path, wanted: Sequence[Case], share: float, seed: int, keep: Path | None
+) -> list[dict[str, Any]]:
     """All cases, two at a time; each process loads TensorFlow once and never runs it."""
     with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=None) as pool:
         jobs = [
-            pool.apply_async(_job, (case.name, inputs, max(1, round(case.mutations * share)), seed, keep))
+            pool.apply_async(
+                _job, (case.name, inputs, max(1, round(case.mutations * share)), seed, keep)
+            )
             for case in wanted
         ]
         rows = []
@@ -210,7 +231,8 @@ def _rows(inputs: Path, wanted: Sequence[Case], share: float, seed: int, keep: P
 
 def _job(name: str, inputs: Path, mutations: int, seed: int, keep: Path | None) -> dict[str, Any]:
     for module in PRELOADED:
-        # The children have it then; what is imported runs no TensorFlow, whose threads a fork would lose.
+        # The children have it then; what is imported runs no TensorFlow, whose threads a fork would
+        # lose.
         if importlib.util.find_spec(module.partition(".")[0]):
             importlib.import_module(module)
     return fuzz(next(case for case in CASES if case.name == name), inputs, mutations, seed, keep)
@@ -218,12 +240,20 @@ def _job(name: str, inputs: Path, mutations: int, seed: int, keep: Path | None) 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Makes the inputs, damages them and prints the table; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Damages every kind of file and counts what reading it says.")
-    parser.add_argument("--share", type=float, default=1.0, help="part of the mutations (1: about 5,000)")
+    parser = argparse.ArgumentParser(
+        description="Damages every kind of file and counts what reading it says."
+    )
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="part of the mutations (1: about 5,000)"
+    )
     parser.add_argument("--only", default="", help="cases with this in their name")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--inputs", help="folder for the inputs; made if it is missing, used again if it is there")
-    parser.add_argument("--keep", help="folder for the files that ended in a traceback, a crash or a hang")
+    parser.add_argument(
+        "--inputs", help="folder for the inputs; made if it is missing, used again if it is there"
+    )
+    parser.add_argument(
+        "--keep", help="folder for the files that ended in a traceback, a crash or a hang"
+    )
     parser.add_argument("--make", help=argparse.SUPPRESS)
     options = parser.parse_args(words)
     if options.make:
@@ -238,8 +268,12 @@ def main(words: Sequence[str] | None = None) -> int:
         inputs = Path(options.inputs or temporary)
         if not (inputs / "complete").exists():
             # In a process of its own: what has run TensorFlow cannot be forked.
-            subprocess.run([sys.executable, "-m", "benchmarks.fuzz", "--make", str(inputs)], check=True)
-        wanted = [case for case in CASES if options.only in case.name and (inputs / case.folder).exists()]
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks.fuzz", "--make", str(inputs)], check=True
+            )
+        wanted = [
+            case for case in CASES if options.only in case.name and (inputs / case.folder).exists()
+        ]
         rows = _rows(inputs, wanted, options.share, options.seed, keep)
     if options.only in _STRUCTURES:
         rows += fuzz_tflite.rows(round(600 * options.share), options.seed)
@@ -248,7 +282,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _print(rows: Sequence[dict[str, Any]], seconds: float) -> None:
-    table = Table(title=f"{sum(row['mutations'] for row in rows):,} mutated files in {seconds / 60:.0f} minutes")
+    table = Table(
+        title=(
+            f"{sum(row['mutations'] for row in rows):,} mutated files in {seconds / 60:.0f} minutes"
+        )
+    )
     columns = ("input", "mutations", *OUTCOMES)
     for name in columns:
         table.add_column(name, justify="left" if name == "input" else "right")

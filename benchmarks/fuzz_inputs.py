@@ -74,7 +74,9 @@ def make_inputs(folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     text = folder / "text.txt"
-    text.write_text("".join(f"{TEXT}{number} and {number * number % 97}\n" for number in range(300)))
+    text.write_text(
+        "".join(f"{TEXT}{number} and {number * number % 97}\n" for number in range(300))
+    )
 
     def command(*words: object) -> None:
         code = cli.main([str(word) for word in words])
@@ -135,12 +137,26 @@ def make_inputs(folder: Path) -> None:
         )
         command("export", folder / family, "--output", folder / f"export-{family}")
         _bare(folder / f"export-{family}", folder / f"bare-{family}")
-    command("train", "--model.family", "ngram", "--model.order", 3, "--data", data, "--output", folder / "ngram")
+    command(
+        "train",
+        "--model.family",
+        "ngram",
+        "--model.order",
+        3,
+        "--data",
+        data,
+        "--output",
+        folder / "ngram",
+    )
     command("export", folder / "ngram", "--format", "ngram", "--output", folder / "export-ngram")
     command("export", folder / "ngram", "--format", "arpa", "--output", folder / "arpa")
     _bare(folder / "export-ngram", folder / "bare-ngram")
     shutil.copy(folder / "bare-ngram" / "model.ngram", folder / "bare-ngram" / "whole.ngram")
-    rows = [{"text": f"a {word} film {n}", "label": word} for n in range(20) for word in ("fine", "dull")]
+    rows = [
+        {"text": f"a {word} film {n}", "label": word}
+        for n in range(20)
+        for word in ("fine", "dull")
+    ]
     (folder / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command(
         "finetune",
@@ -164,7 +180,13 @@ def make_inputs(folder: Path) -> None:
         "data": str(data),
         "output": "run",
         "model": {"family": "transformer", "hidden_dim": 32, "num_layers": 2},
-        "train": {"steps": 10, "learning_rate": 0.01, "schedule": "constant", "xla": "off", "tensorboard": False},
+        "train": {
+            "steps": 10,
+            "learning_rate": 0.01,
+            "schedule": "constant",
+            "xla": "off",
+            "tensorboard": False,
+        },
     }
     (folder / "options" / "config.yaml").write_text(yaml.safe_dump(options_text))
     (folder / "complete").write_text("")
@@ -176,7 +198,8 @@ def _bare(source: Path, target: Path) -> None:
 
 
 def _bundle(source: Path, target: Path) -> None:
-    """The export's file in a bundle; not by the command, which wants texts of the tiny model to agree."""
+    """The export's file in a bundle; not by the command, which wants texts of the tiny model to
+    agree."""
     from tfscale.exporting.litertlm import build_bundle
     from tfscale.text.tokenizers import load_tokenizer
 
@@ -184,13 +207,20 @@ def _bundle(source: Path, target: Path) -> None:
     file = target / "model.litertlm"
     build_bundle(str(source / "model.tflite"), load_tokenizer(str(source)), 16, str(file))
     described = json.loads((source / "model.json").read_text())
-    described |= {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "format": "litertlm"}
+    described |= {
+        "file": file.name,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "format": "litertlm",
+    }
     (target / "model.json").write_text(json.dumps(described))
 
 
 def _vectors(folder: Path) -> None:
     folder.mkdir()
-    rows = {word: np.arange(4, dtype=np.float32) + at for at, word in enumerate(["the", "cat", "dog", "mat"])}
+    rows = {
+        word: np.arange(4, dtype=np.float32) + at
+        for at, word in enumerate(["the", "cat", "dog", "mat"])
+    }
     lines = [f"{word} {' '.join(map(str, values))}\n" for word, values in rows.items()]
     (folder / "v.txt").write_text("4 4\n" + "".join(lines))
     (folder / "g.txt").write_text("".join(lines))
@@ -209,7 +239,9 @@ def _generate_bare(folder: Path, file: Path) -> Any:
     import tfscale.device
 
     return (
-        tfscale.device.load(str(folder / next(n for n in os.listdir(folder) if n.startswith("model."))))
+        tfscale.device.load(
+            str(folder / next(n for n in os.listdir(folder) if n.startswith("model.")))
+        )
         .generate("the cat", max_tokens=6)
         .text
     )
@@ -263,7 +295,10 @@ def _hostile_shard(folder: Path, file: Path) -> Any:
     content = json.loads(path.read_text())
     for shard in content["splits"]["train"]["shards"]:
         if shard["file"] == file.name:
-            shard |= {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "size": file.stat().st_size}
+            shard |= {
+                "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                "size": file.stat().st_size,
+            }
     path.write_text(json.dumps(content))
     return _stream(folder, file)
 
@@ -380,16 +415,32 @@ CASES = [
     Case("ngram+model.json", 60, "export-ngram", "model.ngram", _generate),
     Case("ngram bare", 300, "bare-ngram", "model.ngram", _generate_bare),
     Case("ngram hostile (checksums right)", 300, "bare-ngram", "model.ngram", _hostile_ngram),
-    Case("tokenizer_config.json", 100, "tokenizer-sentencepiece", "tokenizer_config.json", _tokenizer, _JSON),
+    Case(
+        "tokenizer_config.json",
+        100,
+        "tokenizer-sentencepiece",
+        "tokenizer_config.json",
+        _tokenizer,
+        _JSON,
+    ),
     Case("tokenizer.model", 200, "tokenizer-sentencepiece", "tokenizer.model", _tokenizer),
-    Case("checkpoint npz (read_arrays)", 150, "transformer/checkpoints", "step-00000080.npz", _arrays),
+    Case(
+        "checkpoint npz (read_arrays)", 150, "transformer/checkpoints", "step-00000080.npz", _arrays
+    ),
     Case("model.keras (run)", 130, "transformer", "model.keras", _run),
     Case("config.yaml (run, load_run)", 150, "transformer", "config.yaml", _run, _YAML),
     Case("summary.json (run)", 60, "transformer", "summary.json", _run, _JSON),
     Case("manifest.json", 150, "data-sentencepiece", "manifest.json", _manifest, _JSON),
     Case("shard", 30, "data-sentencepiece", "train-00000-of-00004.tfrecord.gz", _stream),
     Case("ARPA", 100, "arpa", "model.arpa", _arpa),
-    Case("tokenizer wordpiece tokenizer.json", 40, "tokenizer-wordpiece", "tokenizer.json", _tokenizer, _JSON),
+    Case(
+        "tokenizer wordpiece tokenizer.json",
+        40,
+        "tokenizer-wordpiece",
+        "tokenizer.json",
+        _tokenizer,
+        _JSON,
+    ),
     Case(
         "tokenizer wordpiece tokenizer_config.json",
         40,
@@ -398,10 +449,28 @@ CASES = [
         _tokenizer,
         _JSON,
     ),
-    Case("tokenizer word tokenizer_config.json", 40, "tokenizer-word", "tokenizer_config.json", _tokenizer, _JSON),
-    Case("tokenizer word vocabulary.json", 40, "tokenizer-word", "vocabulary.json", _tokenizer, _JSON),
-    Case("tokenizer char tokenizer_config.json", 40, "tokenizer-char", "tokenizer_config.json", _tokenizer, _JSON),
-    Case("tokenizer char vocabulary.json", 40, "tokenizer-char", "vocabulary.json", _tokenizer, _JSON),
+    Case(
+        "tokenizer word tokenizer_config.json",
+        40,
+        "tokenizer-word",
+        "tokenizer_config.json",
+        _tokenizer,
+        _JSON,
+    ),
+    Case(
+        "tokenizer word vocabulary.json", 40, "tokenizer-word", "vocabulary.json", _tokenizer, _JSON
+    ),
+    Case(
+        "tokenizer char tokenizer_config.json",
+        40,
+        "tokenizer-char",
+        "tokenizer_config.json",
+        _tokenizer,
+        _JSON,
+    ),
+    Case(
+        "tokenizer char vocabulary.json", 40, "tokenizer-char", "vocabulary.json", _tokenizer, _JSON
+    ),
     Case("train CONFIG.yaml", 150, "options", "config.yaml", _options, _YAML),
     Case("task model.json", 150, "export-task", "model.json", _predict, _JSON),
     Case("task.json", 100, "task", "task.json", _task, _JSON),
@@ -414,11 +483,33 @@ CASES = [
     Case("vectors g.txt", 50, "vectors", "g.txt", _read_vectors),
     Case("vectors v.bin", 50, "vectors", "v.bin", _read_vectors),
     Case(
-        "tokenizer.model hostile (digest right)", 300, "tokenizer-sentencepiece", "tokenizer.model", _hostile_tokenizer
+        "tokenizer.model hostile (digest right)",
+        300,
+        "tokenizer-sentencepiece",
+        "tokenizer.model",
+        _hostile_tokenizer,
     ),
     Case(
-        "tokenizer.json hostile (digest right)", 200, "tokenizer-wordpiece", "tokenizer.json", _hostile_tokenizer, _JSON
+        "tokenizer.json hostile (digest right)",
+        200,
+        "tokenizer-wordpiece",
+        "tokenizer.json",
+        _hostile_tokenizer,
+        _JSON,
     ),
-    Case("vocabulary.json hostile (digest right)", 100, "tokenizer-word", "vocabulary.json", _hostile_tokenizer, _JSON),
-    Case("shard hostile (sha fixed)", 30, "data-sentencepiece", "train-00000-of-00004.tfrecord.gz", _hostile_shard),
+    Case(
+        "vocabulary.json hostile (digest right)",
+        100,
+        "tokenizer-word",
+        "vocabulary.json",
+        _hostile_tokenizer,
+        _JSON,
+    ),
+    Case(
+        "shard hostile (sha fixed)",
+        30,
+        "data-sentencepiece",
+        "train-00000-of-00004.tfrecord.gz",
+        _hostile_shard,
+    ),
 ]

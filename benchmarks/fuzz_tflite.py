@@ -1,9 +1,11 @@
-"""Hostile .tflite files: one field of the flatbuffer is changed, the digest made right, and the file is run.
+"""Hostile .tflite files: one field of the flatbuffer is changed, the digest made right, and the
+file is run.
 
     python -m benchmarks.fuzz_tflite --mutations 600
 
-Every file is loaded and run in a forked child. What is counted: a clear error (a `TfscaleError`), any other exception,
-a crash (the child is killed by a signal), a hang, the same result as the whole file's, another result.
+Every file is loaded and run in a forked child. What is counted: a clear error (a `TfscaleError`),
+any other exception, a crash (the child is killed by a signal), a hang, the same result as the whole
+file's, another result.
 """
 
 import argparse
@@ -30,7 +32,9 @@ _NUMBERS = (-(2**31), -2, -1, 0, 1, 2, 3, 7, 50, 127, 1000, 65536, 2**31 - 1)
 _FAMILIES = ("transformer", "lstm")
 
 
-def rows(mutations: int = 600, seed: int = 1, families: tuple[str, ...] = _FAMILIES) -> list[dict[str, Any]]:
+def rows(
+    mutations: int = 600, seed: int = 1, families: tuple[str, ...] = _FAMILIES
+) -> list[dict[str, Any]]:
     """Runs the mutations.
 
     Args:
@@ -39,7 +43,8 @@ def rows(mutations: int = 600, seed: int = 1, families: tuple[str, ...] = _FAMIL
         families: "transformer", "lstm" or both.
 
     Returns:
-        For each family a row with the keys input, mutations and OUTCOMES, and `cases`: what was changed in files that
+        For each family a row with the keys input, mutations and OUTCOMES, and `cases`: what was
+            changed in files that
         did not end as they should (traceback, crash, hang).
 
     Example:
@@ -47,8 +52,13 @@ def rows(mutations: int = 600, seed: int = 1, families: tuple[str, ...] = _FAMIL
     """
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own, so that the forked children carry no TensorFlow.
-        subprocess.run([sys.executable, "-m", "benchmarks.fuzz_tflite", "--make", folder, *families], check=True)
-        return [_fuzz(Path(folder, family), mutations // len(families), seed) for family in families]
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.fuzz_tflite", "--make", folder, *families],
+            check=True,
+        )
+        return [
+            _fuzz(Path(folder, family), mutations // len(families), seed) for family in families
+        ]
 
 
 def _fuzz(folder: Path, mutations: int, seed: int) -> dict[str, Any]:
@@ -83,7 +93,8 @@ def _fuzz(folder: Path, mutations: int, seed: int) -> dict[str, Any]:
 
 
 def _replace(folder: Path, content: bytes) -> None:
-    """Makes `content` the model of an export folder, with the digest of a file that nobody touched."""
+    """Makes `content` the model of an export folder, with the digest of a file that nobody
+    touched."""
     (folder / "model.tflite").write_bytes(content)
     metadata = json.loads((folder / "model.json").read_text())
     metadata["sha256"] = hashlib.sha256(content).hexdigest()
@@ -99,18 +110,25 @@ def _mutate(model: Any, draw: random.Random) -> tuple[str, bytes]:
         where, change = draw.choice(list(_fields(changed, "")))
         value = change(draw)
         with contextlib.suppress(Exception):  # A value that the field has no room for.
-            return f"{where}={value!r}", bytes(flatbuffer_utils.convert_object_to_bytearray(changed))
+            return f"{where}={value!r}", bytes(
+                flatbuffer_utils.convert_object_to_bytearray(changed)
+            )
 
 
 def _fields(value: Any, path: str) -> Iterator[tuple[str, Callable[[random.Random], Any]]]:
-    """All fields under `value` with a function that changes each; buffers' contents are left as they are."""
+    """All fields under `value` with a function that changes each; buffers' contents are left as
+    they are."""
     for name, inner in vars(value).items():
         where = f"{path}.{name}" if path else name
         if name in ("data", "name", "description", "metadataBuffer"):
             continue
         if isinstance(inner, bool | int | float):
             yield where, lambda draw, name=name: _set_number(value, name, draw)
-        elif isinstance(inner, list) and inner and all(isinstance(item, int | float) for item in inner):
+        elif (
+            isinstance(inner, list)
+            and inner
+            and all(isinstance(item, int | float) for item in inner)
+        ):
             yield where, lambda draw, inner=inner: _change_list(inner, draw)
         elif isinstance(inner, list):
             for index, item in enumerate(inner):
@@ -142,7 +160,8 @@ def _change_list(values: list[Any], draw: random.Random) -> list[Any]:
 
 
 def _run(folder: Path, answer: Path) -> tuple[str, Any]:
-    """Loads and runs an export folder in a forked child: how that ended, and its answer or error."""
+    """Loads and runs an export folder in a forked child: how that ended, and its answer or
+    error."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -175,7 +194,9 @@ def _child(folder: Path, answer: Path) -> int:
     os.dup2(nothing, 2)
     try:
         model = load(str(folder))
-        text = model.generate("The quick ", max_tokens=4, sampling=SamplingConfig(temperature=0)).text
+        text = model.generate(
+            "The quick ", max_tokens=4, sampling=SamplingConfig(temperature=0)
+        ).text
         nll = round(model.score("over the lazy dog").nll, 3)
     except TfscaleError as error:
         answer.write_text(json.dumps(str(error)))
@@ -197,12 +218,17 @@ def _make(folder: Path, families: list[str]) -> None:
     from tfscale.text.tokenizers import train_tokenizer
 
     size = {"vocabulary_size": 257, "sequence_length": 32, "hidden_dim": 16, "num_layers": 2}
-    configs = {"transformer": TransformerConfig(num_heads=2, **size), "lstm": LSTMConfig(embedding_dim=16, **size)}
+    configs = {
+        "transformer": TransformerConfig(num_heads=2, **size),
+        "lstm": LSTMConfig(embedding_dim=16, **size),
+    }
     tokenizer = train_tokenizer("byte", ["any"], 257)
     for family in families:
         network = build_network(configs[family], seed=3)
         draw = np.random.default_rng(3)
-        network.set_weights([weight + draw.normal(scale=0.2, size=weight.shape) for weight in network.get_weights()])
+        network.set_weights(
+            [weight + draw.normal(scale=0.2, size=weight.shape) for weight in network.get_weights()]
+        )
         content = export_tflite(network, "int8", [4, 8])
         os.makedirs(folder / family)
         tokenizer.save(str(folder / family / "tokenizer"))

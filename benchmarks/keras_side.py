@@ -1,8 +1,9 @@
-"""The recipe in Keras: by tfscale, as a user calls it, and by Keras's own `fit` on the same network and data.
+"""The recipe in Keras: by tfscale, as a user calls it, and by Keras's own `fit` on the same network
+and data.
 
     python -m benchmarks.keras_side ours --data DATA_DIR --steps 100 --repeats 3
-    python -m benchmarks.keras_side stock --data DATA_DIR --steps 100 --repeats 3 [--steps-per-execution 20]
-    python -m benchmarks.keras_side run --data DATA_DIR --steps 2000
+    python -m benchmarks.keras_side stock --data DATA_DIR --steps 100 --repeats 3
+    [--steps-per-execution 20] python -m benchmarks.keras_side run --data DATA_DIR --steps 2000
 
 `ours` and `stock` print tokens per second, `run` the summary of a whole run.
 """
@@ -44,7 +45,10 @@ def network_and_data(data_dir: str) -> tuple[Network, tf.data.Dataset]:
     """What both sides train, and on what."""
     network = build_network(recipe.model_config(Manifest.load(data_dir, "size").vocabulary_size))
     dataset = training_dataset(
-        data_dir, sequence_length=recipe.SEQUENCE_LENGTH, global_batch_size=recipe.BATCH_SIZE, seed=0
+        data_dir,
+        sequence_length=recipe.SEQUENCE_LENGTH,
+        global_batch_size=recipe.BATCH_SIZE,
+        seed=0,
     )
     return network, dataset
 
@@ -61,9 +65,13 @@ def stock(data_dir: str, config: TrainConfig, steps_per_execution: int) -> Any:
     """Keras's `fit` with XLA and what it is called with."""
     network, dataset = network_and_data(data_dir)
     optimizer = keras.optimizers.AdamW(
-        build_schedule(config), weight_decay=config.weight_decay, beta_1=config.beta_1, beta_2=config.beta_2,
-        epsilon=1e-8, global_clipnorm=config.clip_norm,
-    )  # fmt: skip
+        build_schedule(config),
+        weight_decay=config.weight_decay,
+        beta_1=config.beta_1,
+        beta_2=config.beta_2,
+        epsilon=1e-8,
+        global_clipnorm=config.clip_norm,
+    )
     optimizer.exclude_from_weight_decay(var_list=undecayed_variables(network))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.compile(optimizer, loss, jit_compile=True, steps_per_execution=steps_per_execution)
@@ -79,9 +87,15 @@ def speed(fit: Any, steps: int, repeats: int) -> dict[str, float]:
 
 
 def run(data_dir: str, steps: int, optimizer: dict[str, Any]) -> dict[str, Any]:
-    """A whole run, as `tfscale train` does it; `loss` is that of the last step's weights on the validation split."""
+    """A whole run, as `tfscale train` does it; `loss` is that of the last step's weights on the
+    validation split."""
     config = recipe.train_config(
-        steps, optimizer, result="last", validate_every=steps, checkpoint_every=steps, tensorboard=False
+        steps,
+        optimizer,
+        result="last",
+        validate_every=steps,
+        checkpoint_every=steps,
+        tensorboard=False,
     )
     with tempfile.TemporaryDirectory() as folder:
         summary = train(recipe.model_config(), config, data=data_dir, output=folder, progress=False)
@@ -95,13 +109,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps-per-execution", type=int, default=1)
-    parser.add_argument("--optimizer", type=json.loads, default={}, help="JSON: values in the place of recipe.OURS")
+    parser.add_argument(
+        "--optimizer", type=json.loads, default={}, help="JSON: values in the place of recipe.OURS"
+    )
     options = parser.parse_args()
     config = recipe.train_config(options.steps * (options.repeats + 1), recipe.NANOGPT)
     if options.task == "ours":
         result = speed(ours(options.data, config), options.steps, options.repeats)
     elif options.task == "stock":
-        result = speed(stock(options.data, config, options.steps_per_execution), options.steps, options.repeats)
+        result = speed(
+            stock(options.data, config, options.steps_per_execution), options.steps, options.repeats
+        )
     else:
         result = run(options.data, options.steps, recipe.OURS | options.optimizer)
     print(json.dumps(result))

@@ -1,9 +1,10 @@
-"""One step of an LSTM language model, as tfscale, stock Keras and PyTorch take it, with Adam and clipping.
+"""One step of an LSTM language model, as tfscale, stock Keras and PyTorch take it, with Adam and
+clipping.
 
     python -m benchmarks.lstm_side ours|keras|torch --steps 60 --repeats 5
 
-Embedding, 2 layers of 200 units, sequences of 35, batch 20, vocabulary 4,000, random tokens, all cores. Prints the best
-tokens per second of the repeats.
+Embedding, 2 layers of 200 units, sequences of 35, batch 20, vocabulary 4,000, random tokens, all
+cores. Prints the best tokens per second of the repeats.
 """
 
 import argparse
@@ -20,7 +21,9 @@ RATE, CLIP = 1e-3, 1.0
 
 def batches(steps: int) -> np.ndarray:
     """Tokens (steps, BATCH, LENGTH + 1)."""
-    return np.random.default_rng(0).integers(0, VOCABULARY, (steps, BATCH, LENGTH + 1)).astype("int32")
+    return (
+        np.random.default_rng(0).integers(0, VOCABULARY, (steps, BATCH, LENGTH + 1)).astype("int32")
+    )
 
 
 def keras_network(ours: bool):
@@ -61,8 +64,10 @@ def stock(steps: int) -> Callable[[], None]:
     network = keras_network(ours=False)
     network.compile(
         keras.optimizers.Adam(RATE, global_clipnorm=CLIP),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True, steps_per_execution=steps,
-    )  # fmt: skip
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=True,
+        steps_per_execution=steps,
+    )
     data = batches(steps)
     dataset = tf.data.Dataset.from_tensor_slices((data[:, :, :-1], data[:, :, 1:])).repeat()
     return lambda: network.fit(dataset, steps_per_epoch=steps, verbose=0) and None
@@ -84,7 +89,9 @@ def torch_step(steps: int) -> Callable[[], None]:
         def forward(self, ids):
             return self.output(self.lstm(self.embedding(ids))[0])
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     network = Network()
     optimizer = torch.optim.Adam(network.parameters(), RATE, fused=True)
     data = torch.from_numpy(batches(steps).astype("int64"))
@@ -92,7 +99,9 @@ def torch_step(steps: int) -> Callable[[], None]:
     def run() -> None:
         for batch in data:
             logits = network(batch[:, :-1])
-            loss = functional.cross_entropy(logits.reshape(-1, VOCABULARY), batch[:, 1:].reshape(-1))
+            loss = functional.cross_entropy(
+                logits.reshape(-1, VOCABULARY), batch[:, 1:].reshape(-1)
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), CLIP)
@@ -103,7 +112,9 @@ def torch_step(steps: int) -> Callable[[], None]:
 
 def main() -> None:
     """Times one side."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("side", choices=("ours", "keras", "torch"))
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=5)

@@ -1,15 +1,17 @@
 """A train step in a process of its own, and the memory that it takes. Linux with glibc only.
 
     python -m benchmarks.memory_side stock --size full [--xla] [--tied]
-    python -m benchmarks.memory_side ours --size full --xla [--micro-batches 4] [--remat] [--chunk 512] [--tied]
+    python -m benchmarks.memory_side ours --size full --xla [--micro-batches 4] [--remat] [--chunk
+    512] [--tied]
 
-Prints the losses of the first two steps and two measures of the memory that a step needs beside weights, optimizer
-state and program, that is, activations, gradients and scratch space:
+Prints the losses of the first two steps and two measures of the memory that a step needs beside
+weights, optimizer state and program, that is, activations, gradients and scratch space:
 
-- `rss_bytes`: peak resident memory of the process in its second step, less its resident memory right before that
-  step. Linux resets the peak for it. The first step compiles, which takes memory of its own.
-- `xla_bytes`: the temporary buffers and the results, such as gradients, of the largest XLA program of the process, as
-  XLA's buffer assignment has them; null where nothing is compiled.
+- `rss_bytes`: peak resident memory of the process in its second step, less its resident memory
+  right before that step. Linux resets the peak for it. The first step compiles, which takes memory
+  of its own.
+- `xla_bytes`: the temporary buffers and the results, such as gradients, of the largest XLA program
+  of the process, as XLA's buffer assignment has them; null where nothing is compiled.
 """
 
 import argparse
@@ -22,25 +24,42 @@ from pathlib import Path
 from typing import Any
 
 SIZES: dict[str, dict[str, int]] = {
-    "full": {"vocabulary_size": 32_000, "sequence_length": 256, "hidden_dim": 256, "num_layers": 4, "num_heads": 4},
-    "quick": {"vocabulary_size": 4_000, "sequence_length": 64, "hidden_dim": 64, "num_layers": 2, "num_heads": 2},
+    "full": {
+        "vocabulary_size": 32_000,
+        "sequence_length": 256,
+        "hidden_dim": 256,
+        "num_layers": 4,
+        "num_heads": 4,
+    },
+    "quick": {
+        "vocabulary_size": 4_000,
+        "sequence_length": 64,
+        "hidden_dim": 64,
+        "num_layers": 2,
+        "num_heads": 2,
+    },
 }
 BATCH_SIZE = 16
-"""Rows of the batch. With `sequence_length`, there must be no more tokens than entries of the vocabulary."""
+"""Rows of the batch. With `sequence_length`, there must be no more tokens than entries of the
+vocabulary."""
 M_MMAP_THRESHOLD = -3
 """glibc's number (malloc.h) of the block size from which malloc asks the system for each block."""
 
 
 def resident_bytes(field: str) -> int:
     """VmRSS (now) or VmHWM (peak since it was reset) of this process."""
-    [kilobytes] = re.findall(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    [kilobytes] = re.findall(
+        rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE
+    )
     return int(kilobytes) * 1024
 
 
 def return_freed_memory() -> None:
-    """Has TensorFlow and malloc give freed blocks back to the system at once; what they keep would hide a later peak.
+    """Has TensorFlow and malloc give freed blocks back to the system at once; what they keep would
+    hide a later peak.
 
-    To be called before TensorFlow is imported, whose CPU allocator otherwise keeps all that it ever had.
+    To be called before TensorFlow is imported, whose CPU allocator otherwise keeps all that it ever
+    had.
     """
     os.environ["TF_ONEDNN_USE_SYSTEM_ALLOCATOR"] = "1"
     ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 128 * 1024)
@@ -58,11 +77,13 @@ def peak_bytes(function: Any) -> tuple[Any, int]:
 def temporary_bytes(dump: str) -> int | None:
     """Temporary buffers and results of the largest program in XLA's dump.
 
-    They are lines like "allocation 5: size 1234, preallocated-temp:" or "..., maybe-live-out:"; where a result takes
-    the place of a parameter, the line names the parameter first and is not counted.
+    They are lines like "allocation 5: size 1234, preallocated-temp:" or "..., maybe-live-out:";
+    where a result takes the place of a parameter, the line names the parameter first and is not
+    counted.
     """
     buffers = re.compile(
-        r"^allocation \d+: size (\d+), (?:preallocated-temp|maybe-live-out|output shape)", re.MULTILINE
+        r"^allocation \d+: size (\d+), (?:preallocated-temp|maybe-live-out|output shape)",
+        re.MULTILINE,
     )
     programs = [
         sum(int(size) for size in buffers.findall(path.read_text()))
@@ -82,7 +103,8 @@ def steps(options: argparse.Namespace) -> Any:
 
     config = TransformerConfig(**SIZES[options.size], tie_embeddings=options.tied)
     shape = (BATCH_SIZE, config.sequence_length)
-    # No token occurs twice: where one does, Keras's own step gave another loss (8.1472, ours 8.1478); why is not known.
+    # No token occurs twice: where one does, Keras's own step gave another loss (8.1472, ours
+    # 8.1478); why is not known.
     ids, targets = (np.random.default_rng(s).permutation(config.vocabulary_size) for s in (0, 1))
     ids, targets = (x[: np.prod(shape)].reshape(shape).astype("int32") for x in (ids, targets))
     network = build_network(config)
@@ -95,9 +117,13 @@ def steps(options: argparse.Namespace) -> Any:
     else:
         model = LanguageModel(network)
         model.compile(
-            optimizer, clip_norm=0.0, xla=options.xla, micro_batches=options.micro_batches, remat=options.remat,
+            optimizer,
+            clip_norm=0.0,
+            xla=options.xla,
+            micro_batches=options.micro_batches,
+            remat=options.remat,
             loss_chunk_tokens=options.chunk,
-        )  # fmt: skip
+        )
 
     def step() -> float:
         history = model.fit(ids, targets, batch_size=BATCH_SIZE, epochs=1, shuffle=False, verbose=0)
@@ -119,11 +145,17 @@ def main() -> None:
     return_freed_memory()
     with tempfile.TemporaryDirectory() as dump:
         # XLA reads its flags once, when TensorFlow is imported.
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={dump} --xla_dump_hlo_as_text"
+        os.environ["XLA_FLAGS"] = (
+            f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={dump} --xla_dump_hlo_as_text"
+        )
         step = steps(options)
         first = step()
         second, rss = peak_bytes(step)
-        print(json.dumps({"losses": [first, second], "rss_bytes": rss, "xla_bytes": temporary_bytes(dump)}))
+        print(
+            json.dumps(
+                {"losses": [first, second], "rss_bytes": rss, "xla_bytes": temporary_bytes(dump)}
+            )
+        )
 
 
 if __name__ == "__main__":

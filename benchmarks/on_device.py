@@ -1,11 +1,14 @@
-"""`make benchmark-device`: how small and fast a trained model becomes, and how fast others decode the same weights.
+"""`make benchmark-device`: how small and fast a trained model becomes, and how fast others decode
+the same weights.
 
-    python -m benchmarks.on_device [--transformer RUN --lstm RUN] [--steps N] [--tune N] [--only SECTION] [--json FILE]
+    python -m benchmarks.on_device [--transformer RUN --lstm RUN] [--steps N] [--tune N] [--only
+    SECTION] [--json FILE]
 
-A Transformer of 4 x 256 and an LSTM of 256 units, 8,192 tokens each, are trained on python-stdlib (or taken from two
-run folders), then: every recipe of export beside float32, int4 after fine-tuning, half of the feed-forward width, the
-budget search at an eighth and a tenth of the size, and the decode speed of ONNX Runtime, PyTorch and LiteRT-LM. Each
-timing is a process of its own, one thread, in turn, the best of three rounds.
+A Transformer of 4 x 256 and an LSTM of 256 units, 8,192 tokens each, are trained on python-stdlib
+(or taken from two run folders), then: every recipe of export beside float32, int4 after
+fine-tuning, half of the feed-forward width, the budget search at an eighth and a tenth of the size,
+and the decode speed of ONNX Runtime, PyTorch and LiteRT-LM. Each timing is a process of its own,
+one thread, in turn, the best of three rounds.
 """
 
 import argparse
@@ -45,13 +48,22 @@ class Models:
             data = os.path.join(self.folder, "data")
             if not os.path.exists(data):
                 self.note("prepare python-stdlib")
-                tfscale.prepare(corpus="python-stdlib", vocabulary_size=8192, output=data, progress=False)
+                tfscale.prepare(
+                    corpus="python-stdlib", vocabulary_size=8192, output=data, progress=False
+                )
             self.note(f"train the {family}, {self.options.steps} steps")
-            config = TransformerConfig(hidden_dim=256) if family == "transformer" else LSTMConfig(sequence_length=64)
+            config = (
+                TransformerConfig(hidden_dim=256)
+                if family == "transformer"
+                else LSTMConfig(sequence_length=64)
+            )
             train = TrainConfig(
-                steps=self.options.steps, global_batch_size=16 if family == "transformer" else 32, tensorboard=False,
-                validation_batches=20, learning_rate=1e-3 if family == "transformer" else 3e-3,
-            )  # fmt: skip
+                steps=self.options.steps,
+                global_batch_size=16 if family == "transformer" else 32,
+                tensorboard=False,
+                validation_batches=20,
+                learning_rate=1e-3 if family == "transformer" else 3e-3,
+            )
             output = os.path.join(self.folder, family)
             tfscale.train(config, train, data=data, output=output, progress=False)
             self.runs[family] = output
@@ -101,25 +113,50 @@ def size(export: str) -> int:
 
 
 def recipes(models: Models) -> Iterator[Row]:
-    """Size, perplexity and speed of int8, and of int4 with and without fine-tuning, beside float32."""
+    """Size, perplexity and speed of int8, and of int4 with and without fine-tuning, beside
+    float32."""
     for family in ("transformer", "lstm"):
         run = models.run(family)
         tuned = models.compress(run, "tuned-int4", quantize="int4", learning_rate=1e-4)
-        files = {"float32": models.export(run, "none"), "int8": models.export(run, "int8"),
-                 "int4": models.export(run, "int4"), "int4 tuned": models.export(tuned, "int4")}  # fmt: skip
-        rates = models.rates({name: ("device_side", "file", "--export", path) for name, path in files.items()})
+        files = {
+            "float32": models.export(run, "none"),
+            "int8": models.export(run, "int8"),
+            "int4": models.export(run, "int4"),
+            "int4 tuned": models.export(tuned, "int4"),
+        }
+        rates = models.rates(
+            {name: ("device_side", "file", "--export", path) for name, path in files.items()}
+        )
         base = files["float32"]
-        bounds = {"int8": (0.28, 1.003), "int4 tuned": (0.19, 1.005)} if family == "transformer" else {
-            "int8": (0.28, 1.003)}  # fmt: skip
+        bounds = (
+            {"int8": (0.28, 1.003), "int4 tuned": (0.19, 1.005)}
+            if family == "transformer"
+            else {"int8": (0.28, 1.003)}
+        )
         for name in ("int8", "int4", "int4 tuned"):
             small, good = bounds.get(name, (None, None))
             yield Row(
-                family, f"{name} file", "bytes", size(files[name]), size(base), "float32", small and Wanted("<=", small)
+                family,
+                f"{name} file",
+                "bytes",
+                size(files[name]),
+                size(base),
+                "float32",
+                small and Wanted("<=", small),
             )
-            yield Row(family, f"{name} perplexity", "1", models.perplexity(files[name], run),
-                      models.perplexity(base, run), "float32", good and Wanted("<=", good))  # fmt: skip
+            yield Row(
+                family,
+                f"{name} perplexity",
+                "1",
+                models.perplexity(files[name], run),
+                models.perplexity(base, run),
+                "float32",
+                good and Wanted("<=", good),
+            )
             fast = Wanted(">=", 2.0) if name == "int8" else None
-            yield Row(family, f"{name} decode", "tokens/s", rates[name], rates["float32"], "float32", fast)
+            yield Row(
+                family, f"{name} decode", "tokens/s", rates[name], rates["float32"], "float32", fast
+            )
 
 
 def structured(models: Models) -> Iterator[Row]:
@@ -129,11 +166,27 @@ def structured(models: Models) -> Iterator[Row]:
     run = models.run("transformer")
     half = models.compress(run, "half", ShrinkConfig(feed_forward_dim=512))
     files = {"half": models.export(half, "none"), "whole": models.export(run, "none")}
-    rates = models.rates({name: ("device_side", "file", "--export", path) for name, path in files.items()})
-    yield Row("structured", "half feed-forward, decode", "tokens/s", rates["half"], rates["whole"], "whole",
-              Wanted(">=", 1.25))  # fmt: skip
-    yield Row("structured", "half feed-forward, perplexity", "1", models.perplexity(files["half"], run),
-              models.perplexity(files["whole"], run), "whole", Wanted("<=", 1.05))  # fmt: skip
+    rates = models.rates(
+        {name: ("device_side", "file", "--export", path) for name, path in files.items()}
+    )
+    yield Row(
+        "structured",
+        "half feed-forward, decode",
+        "tokens/s",
+        rates["half"],
+        rates["whole"],
+        "whole",
+        Wanted(">=", 1.25),
+    )
+    yield Row(
+        "structured",
+        "half feed-forward, perplexity",
+        "1",
+        models.perplexity(files["half"], run),
+        models.perplexity(files["whole"], run),
+        "whole",
+        Wanted("<=", 1.05),
+    )
 
 
 def search(models: Models) -> Iterator[Row]:
@@ -147,15 +200,33 @@ def search(models: Models) -> Iterator[Row]:
         models.note(f"search: a {part}th of the size, {percent} % more perplexity")
         output = os.path.join(models.folder, f"search-{part}")
         bounds = SearchConfig(
-            target_size=str(whole // part), max_perplexity_increase=f"{percent}%", candidate_steps=models.options.tune,
+            target_size=str(whole // part),
+            max_perplexity_increase=f"{percent}%",
+            candidate_steps=models.options.tune,
             evaluation_tokens=TOKENS,
-        )  # fmt: skip
-        found = search_run(run, CompressConfig(output=output, steps=4 * models.options.tune), bounds, models.note)
+        )
+        found = search_run(
+            run, CompressConfig(output=output, steps=4 * models.options.tune), bounds, models.note
+        )
         best = found["candidates"][found["best"]]
-        yield Row("search", f"size for 1/{part}: {found['best']}", "bytes", best["bytes"], whole, "float32",
-                  Wanted("<=", 1 / part))  # fmt: skip
-        yield Row("search", f"perplexity at 1/{part}", "1", best["perplexity"], found["baseline"]["perplexity"],
-                  "float32", Wanted("<=", 1 + percent / 100))  # fmt: skip
+        yield Row(
+            "search",
+            f"size for 1/{part}: {found['best']}",
+            "bytes",
+            best["bytes"],
+            whole,
+            "float32",
+            Wanted("<=", 1 / part),
+        )
+        yield Row(
+            "search",
+            f"perplexity at 1/{part}",
+            "1",
+            best["perplexity"],
+            found["baseline"]["perplexity"],
+            "float32",
+            Wanted("<=", 1 + percent / 100),
+        )
 
 
 def peers(models: Models) -> Iterator[Row]:
@@ -164,24 +235,48 @@ def peers(models: Models) -> Iterator[Row]:
     onnx = os.path.join(models.folder, "onnx")
     measure("device_peers", "onnx-files", "--run", run, "--output", onnx)
     ours = models.export(run, "int8")
-    rates = models.rates({
-        "ours, int8": ("device_peers", "ours", "--export", ours),
-        "ONNX Runtime, int8": ("device_peers", "onnx", "--file", os.path.join(onnx, "int8.onnx")),
-        "ONNX Runtime, float32": ("device_peers", "onnx", "--file", os.path.join(onnx, "float.onnx")),
-        "PyTorch, float32": ("device_peers", "torch", "--run", run),
-    })  # fmt: skip
+    rates = models.rates(
+        {
+            "ours, int8": ("device_peers", "ours", "--export", ours),
+            "ONNX Runtime, int8": (
+                "device_peers",
+                "onnx",
+                "--file",
+                os.path.join(onnx, "int8.onnx"),
+            ),
+            "ONNX Runtime, float32": (
+                "device_peers",
+                "onnx",
+                "--file",
+                os.path.join(onnx, "float.onnx"),
+            ),
+            "PyTorch, float32": ("device_peers", "torch", "--run", run),
+        }
+    )
     others = ("ONNX Runtime, int8", "ONNX Runtime, float32", "PyTorch, float32")
     best = max(rates[name] for name in others)
     for name in others:
         wanted = Wanted(">=", 1.2) if rates[name] == best else None
-        yield Row("peers", "int8 decode", "tokens/s", rates["ours, int8"], rates[name], name, wanted)
+        yield Row(
+            "peers", "int8 decode", "tokens/s", rates["ours, int8"], rates[name], name, wanted
+        )
     bundle = models.export(run, "int8", "litertlm")
-    both = [measure("device_peers", "bundle", "--export", bundle, "--tflite", ours) for _ in range(ROUNDS)]
+    both = [
+        measure("device_peers", "bundle", "--export", bundle, "--tflite", ours)
+        for _ in range(ROUNDS)
+    ]
     if not all(one["same_text"] for one in both):
         raise SystemExit("LiteRT-LM wrote another text than ours")
     fastest = {name: max(one[name] for one in both) for name in ("ours", "litert_lm")}
-    yield Row("peers", "int8 decode, each by its own count", "tokens/s", fastest["ours"], fastest["litert_lm"],
-              "LiteRT-LM", Wanted(">=", 0.9))  # fmt: skip
+    yield Row(
+        "peers",
+        "int8 decode, each by its own count",
+        "tokens/s",
+        fastest["ours"],
+        fastest["litert_lm"],
+        "LiteRT-LM",
+        Wanted(">=", 0.9),
+    )
 
 
 SECTIONS = {"recipes": recipes, "structured": structured, "search": search, "peers": peers}
@@ -193,9 +288,15 @@ def main() -> int:
     parser.add_argument("--transformer", help="run folder to take in the place of training one")
     parser.add_argument("--lstm", help="the same")
     parser.add_argument("--steps", type=int, default=3000, help="training steps of each model")
-    parser.add_argument("--tune", type=int, default=500, help="fine-tuning steps of each smaller one")
-    parser.add_argument("--only", choices=SECTIONS, action="append", help="one section; may be given again")
-    parser.add_argument("--folder", help="folder to work in, which stays; a temporary one if left out")
+    parser.add_argument(
+        "--tune", type=int, default=500, help="fine-tuning steps of each smaller one"
+    )
+    parser.add_argument(
+        "--only", choices=SECTIONS, action="append", help="one section; may be given again"
+    )
+    parser.add_argument(
+        "--folder", help="folder to work in, which stays; a temporary one if left out"
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the rows to FILE")
     options = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

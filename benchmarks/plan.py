@@ -16,18 +16,34 @@ from tfscale.planning import plan
 WANTED = 0.3
 MODELS = {
     "Transformer 4 x 128": (
-        TransformerConfig(vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4), 16,
+        TransformerConfig(
+            vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4
+        ),
+        16,
     ),
     "Transformer 4 x 256": (
-        TransformerConfig(vocabulary_size=4000, sequence_length=128, hidden_dim=256, num_layers=4, num_heads=4), 16,
+        TransformerConfig(
+            vocabulary_size=4000, sequence_length=128, hidden_dim=256, num_layers=4, num_heads=4
+        ),
+        16,
     ),
     "Transformer 4 x 512": (
-        TransformerConfig(vocabulary_size=4000, sequence_length=128, hidden_dim=512, num_layers=4, num_heads=8), 8,
+        TransformerConfig(
+            vocabulary_size=4000, sequence_length=128, hidden_dim=512, num_layers=4, num_heads=8
+        ),
+        8,
     ),
     "LSTM 2 x 256": (
-        LSTMConfig(vocabulary_size=4000, sequence_length=64, embedding_dim=256, hidden_dim=256, num_layers=2), 32,
+        LSTMConfig(
+            vocabulary_size=4000,
+            sequence_length=64,
+            embedding_dim=256,
+            hidden_dim=256,
+            num_layers=2,
+        ),
+        32,
     ),
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -41,7 +57,11 @@ def main() -> None:
         planned = plan(model, TrainConfig(global_batch_size=batch), chip="cpu").step_seconds
         ratio = planned / measured
         table.add_row(
-            name, f"{planned:.4f}", f"{measured:.4f}", f"{ratio:.2f}", "ok" if abs(ratio - 1) < WANTED else "NO"
+            name,
+            f"{planned:.4f}",
+            f"{measured:.4f}",
+            f"{ratio:.2f}",
+            "ok" if abs(ratio - 1) < WANTED else "NO",
         )
     Console().print(table)
 

@@ -1,9 +1,12 @@
-"""One train step of a config on this machine: the time it takes, and the memory that XLA gives to its temporaries.
+"""One train step of a config on this machine: the time it takes, and the memory that XLA gives to
+its temporaries.
 
-    python -m benchmarks.plan_side '{"family": "transformer", "vocabulary_size": 1000, ...}' --batch 8 --steps 20
+    python -m benchmarks.plan_side '{"family": "transformer", "vocabulary_size": 1000, ...}' --batch
+    8 --steps 20
 
-The last line is JSON: `seconds` of a step (the best of three rounds), `temp_bytes` of the step's largest XLA program
-(gradients and everything that lives between forward and backward), `state_bytes` of all that a checkpoint holds.
+The last line is JSON: `seconds` of a step (the best of three rounds), `temp_bytes` of the step's
+largest XLA program (gradients and everything that lives between forward and backward),
+`state_bytes` of all that a checkpoint holds.
 """
 
 import argparse
@@ -17,7 +20,9 @@ from benchmarks.memory_side import temporary_bytes
 
 def main() -> None:
     """Builds the model, takes steps, prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=json.loads)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--precision", default="float32")
@@ -27,7 +32,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
     dump = tempfile.mkdtemp(prefix="tfscale-plan-")
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={dump} --xla_dump_hlo_as_text"
+    os.environ["XLA_FLAGS"] = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={dump} --xla_dump_hlo_as_text"
+    )
 
     import keras
     import numpy as np
@@ -40,9 +47,11 @@ def main() -> None:
     config = MODEL_CONFIGS[options.model.pop("family")](**options.model)
     model = LanguageModel(models.build_network(config, options.precision))
     model.compile(
-        keras.optimizers.AdamW(1e-3), micro_batches=options.micro_batches, remat=options.remat,
+        keras.optimizers.AdamW(1e-3),
+        micro_batches=options.micro_batches,
+        remat=options.remat,
         loss_chunk_tokens=options.chunk,
-    )  # fmt: skip
+    )
     step = model.train_step_runner
     assert step is not None
     shape = (options.batch, config.sequence_length)

@@ -1,14 +1,16 @@
-"""How fast text becomes tokens: the library alone, tfscale's tokenization stage, and `tfscale prepare` as a whole.
+"""How fast text becomes tokens: the library alone, tfscale's tokenization stage, and `tfscale
+prepare` as a whole.
 
     python -m benchmarks.prepare_side library --text FILE --tokenizer DIR
     python -m benchmarks.prepare_side stage --text FILE --tokenizer DIR
     python -m benchmarks.prepare_side whole --text FILE --tokenizer DIR
 
-`library` times one call of SentencePiece's own batch encoding of documents that are in memory: one thread, to NumPy
-arrays, which is faster than to lists. `stage` times what `prepare` does between the spooled documents and the files of
-tokens, in one process: read the spool, decode UTF-8, encode, cast, add end tokens, write. `whole` times `prepare` with
-a given tokenizer on all cores: read, split, spool, start processes, encode, write compressed shards and their digests;
-its figure is per core. All three count the library's tokens, without end tokens.
+`library` times one call of SentencePiece's own batch encoding of documents that are in memory: one
+thread, to NumPy arrays, which is faster than to lists. `stage` times what `prepare` does between
+the spooled documents and the files of tokens, in one process: read the spool, decode UTF-8, encode,
+cast, add end tokens, write. `whole` times `prepare` with a given tokenizer on all cores: read,
+split, spool, start processes, encode, write compressed shards and their digests; its figure is per
+core. All three count the library's tokens, without end tokens.
 """
 
 import argparse
@@ -34,7 +36,9 @@ def documents_of(path: str) -> list[str]:
 
 def library(text: str, tokenizer: str) -> tuple[int, float]:
     """Tokens, and seconds of SentencePiece's batch encoding."""
-    processor = sentencepiece.SentencePieceProcessor(model_file=os.path.join(tokenizer, "tokenizer.model"))
+    processor = sentencepiece.SentencePieceProcessor(
+        model_file=os.path.join(tokenizer, "tokenizer.model")
+    )
     documents = documents_of(text)
     began = time.perf_counter()
     if hasattr(processor, "EncodeAsNumpy"):
@@ -57,7 +61,9 @@ def stage(text: str, tokenizer_dir: str) -> tuple[int, float]:
         everything_is_train = Borders(test=0, validation=0)
         began = time.perf_counter()
         tokens = 0
-        results = encode_batches(tokenizer, tokenizer_dir, spool_path, everything_is_train, spool.batches, processes=1)
+        results = encode_batches(
+            tokenizer, tokenizer_dir, spool_path, everything_is_train, spool.batches, processes=1
+        )
         with open(os.path.join(folder, "train.tokens"), "wb") as file:
             for result in results:
                 for encoded in result.values():
@@ -71,12 +77,17 @@ def whole(text: str, tokenizer: str) -> tuple[int, float]:
     """Tokens, and seconds of `prepare` times the cores that it used."""
     from tfscale.data.prepare import prepare
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     with tempfile.TemporaryDirectory() as folder:
         config = PrepareConfig(
-            text=[text], documents="paragraph", tokenizer_from=tokenizer, processes=cores,
+            text=[text],
+            documents="paragraph",
+            tokenizer_from=tokenizer,
+            processes=cores,
             output=os.path.join(folder, "data"),
-        )  # fmt: skip
+        )
         began = time.perf_counter()
         splits = prepare(config, progress=False).splits.values()
         seconds = time.perf_counter() - began

@@ -1,9 +1,10 @@
-"""Families on one text at the same budget, and the LSTM's step beside PyTorch: `make benchmark-quality`.
+"""Families on one text at the same budget, and the LSTM's step beside PyTorch: `make
+benchmark-quality`.
 
     python -m benchmarks.quality --text FILE [--minutes 10] [--output FOLDER] [--json FILE]
 
-The first nine tenths of the text train, the last one validates and chooses the best weights of each training; all
-models read the same SentencePiece tokens. The n-gram model is the floor.
+The first nine tenths of the text train, the last one validates and chooses the best weights of each
+training; all models read the same SentencePiece tokens. The n-gram model is the floor.
 """
 
 import argparse
@@ -25,15 +26,20 @@ from tfscale.config.comparison import CompareConfig
 from tfscale.errors import ConfigError
 
 VOCABULARY = 512
-TRAIN = TrainConfig(global_batch_size=16, tensorboard=False, weight_decay=0.1, final_learning_rate_fraction=0.05)
+TRAIN = TrainConfig(
+    global_batch_size=16, tensorboard=False, weight_decay=0.1, final_learning_rate_fraction=0.05
+)
 ENTRIES: dict[str, tuple[Any, TrainConfig]] = {
     "ngram": (NGramConfig(order=5), TRAIN),
     "lstm": (
-        LSTMConfig(sequence_length=64, embedding_dim=256, hidden_dim=512, tie_embeddings=True, dropout=0.5),
+        LSTMConfig(
+            sequence_length=64, embedding_dim=256, hidden_dim=512, tie_embeddings=True, dropout=0.5
+        ),
         dataclasses.replace(TRAIN, learning_rate=3e-3, global_batch_size=32),
     ),
     "transformer": (
-        # Llama's parts: after 600 steps 2.39 bits per byte, with learned positions, GELU and layer norms 2.77.
+        # Llama's parts: after 600 steps 2.39 bits per byte, with learned positions, GELU and layer
+        # norms 2.77.
         TransformerConfig(
             sequence_length=128,
             hidden_dim=192,
@@ -64,10 +70,13 @@ def prepare(text: str, folder: Path) -> str:
     data = str(folder / "data")
     prepare_text(
         PrepareConfig(
-            output=data, text=[str(folder / "train.txt")], validation_text=[str(folder / "validation.txt")],
-            test_fraction=0.0, vocabulary_size=VOCABULARY,
+            output=data,
+            text=[str(folder / "train.txt")],
+            validation_text=[str(folder / "validation.txt")],
+            test_fraction=0.0,
+            vocabulary_size=VOCABULARY,
         )
-    )  # fmt: skip
+    )
     return data
 
 
@@ -77,28 +86,54 @@ def rows(text: str, minutes: float, folder: Path) -> Iterator[Row]:
 
     data = prepare(text, folder)
     config = CompareConfig(output=str(folder / "compared"), data=data, budget_minutes=minutes)
-    models = compare(ENTRIES, config, lambda line: print(line, file=sys.stderr, flush=True))["models"]
+    models = compare(ENTRIES, config, lambda line: print(line, file=sys.stderr, flush=True))[
+        "models"
+    ]
     floor = models["ngram"]["bits_per_byte"]
     yield Row("quality", "n-gram, modified Kneser-Ney, order 5", "bits/byte", floor)
     for name, bound in WANTED.items():
         what = f"{name}, {models[name]['train_seconds'] / 60:.1f} minutes"
-        yield Row("quality", what, "bits/byte", models[name]["bits_per_byte"], wanted=Wanted("<", bound))
-        yield Row("quality", what, "bits/byte", models[name]["bits_per_byte"], floor, "n-gram", Wanted("<", 1.0))
+        yield Row(
+            "quality", what, "bits/byte", models[name]["bits_per_byte"], wanted=Wanted("<", bound)
+        )
+        yield Row(
+            "quality",
+            what,
+            "bits/byte",
+            models[name]["bits_per_byte"],
+            floor,
+            "n-gram",
+            Wanted("<", 1.0),
+        )
 
 
 def speed(repeats: int) -> Iterator[Row]:
     """The LSTM's step beside PyTorch's and Keras's."""
     sides = {name: ("lstm_side", name, "--repeats", repeats) for name in ("ours", "torch", "keras")}
-    best = in_turn(sides, 3, "tokens_per_second", note=lambda line: print(line, file=sys.stderr, flush=True))
-    yield Row("step", "LSTM 2 x 200", "tokens/s", best["ours"], best["torch"], "PyTorch nn.LSTM", Wanted(">=", 1.2))
+    best = in_turn(
+        sides, 3, "tokens_per_second", note=lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    yield Row(
+        "step",
+        "LSTM 2 x 200",
+        "tokens/s",
+        best["ours"],
+        best["torch"],
+        "PyTorch nn.LSTM",
+        Wanted(">=", 1.2),
+    )
     yield Row("step", "LSTM 2 x 200", "tokens/s", best["ours"], best["keras"], "keras.layers.LSTM")
 
 
 def main() -> int:
     """Prints the table; the exit code is 1 where a bound is not met."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--text", required=True, help="the text; nine tenths train, one validates")
-    parser.add_argument("--minutes", type=float, default=10.0, help="training minutes of each network")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="training minutes of each network"
+    )
     parser.add_argument("--output", help="folder for data and runs; a temporary one if left out")
     parser.add_argument("--json", help="file for the rows")
     parser.add_argument("--only", choices=("quality", "step"), help="one of the two parts")

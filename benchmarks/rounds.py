@@ -1,7 +1,8 @@
-"""Runs each timed side in a fresh process of its own, one at a time and in turn, and keeps the best of its rounds.
+"""Runs each timed side in a fresh process of its own, one at a time and in turn, and keeps the best
+of its rounds.
 
-Other programs can only make a side slower, so the best round is the one that tells most about it; taking turns lets a
-slow minute of the machine fall on all sides.
+Other programs can only make a side slower, so the best round is the one that tells most about it;
+taking turns lets a slow minute of the machine fall on all sides.
 """
 
 import json
@@ -23,7 +24,8 @@ class BenchmarkError(TfscaleError):
 
 
 def measure(module: str, *arguments: object) -> dict[str, Any]:
-    """Runs `python -m benchmarks.MODULE ARGUMENTS` and returns the JSON object that is the last line of its stdout.
+    """Runs `python -m benchmarks.MODULE ARGUMENTS` and returns the JSON object that is the last
+    line of its stdout.
 
     Raises:
         BenchmarkError: it failed; the message ends with the last lines that it wrote to stderr.
@@ -36,7 +38,9 @@ def measure(module: str, *arguments: object) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
         tail = "\n".join(done.stderr.splitlines()[-_STDERR_LINES:])
-        raise BenchmarkError(f"{' '.join(command[1:])} ended with exit code {done.returncode}:\n{tail}")
+        raise BenchmarkError(
+            f"{' '.join(command[1:])} ended with exit code {done.returncode}:\n{tail}"
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -63,6 +67,9 @@ def in_turn(
     for number in range(rounds):
         for name, side in sides.items():
             value = float(run(*side)[key])
-            note(f"round {number + 1} of {rounds}: {name} {value:,.0f} {key.replace('_per_', '/').replace('_', ' ')}")
+            note(
+                f"round {number + 1} of {rounds}: {name} {value:,.0f}"
+                f" {key.replace('_per_', '/').replace('_', ' ')}"
+            )
             best[name] = max(best.get(name, value), value)
     return best

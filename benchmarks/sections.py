@@ -38,7 +38,8 @@ class Bench:
         return 2 if self.quick else 3
 
     def data(self, kind: str) -> Path:
-        """The folder that `benchmarks.corpus` made, or makes now, of the text: "characters" or "pieces"."""
+        """The folder that `benchmarks.corpus` made, or makes now, of the text: "characters" or
+        "pieces"."""
         folder = self.folder / kind
         if not folder.exists():
             self.note(f"preparing the text as {kind}")
@@ -59,18 +60,36 @@ def training(bench: Bench) -> Iterator[Row]:
     if has_torch(bench):
         sides["PyTorch, eager"] = ("torch_side", "speed", *torch_data, *steps)
         if shutil.which("g++") or shutil.which("clang++"):
-            sides["PyTorch, torch.compile"] = ("torch_side", "speed", "--compile", *torch_data, *steps)
+            sides["PyTorch, torch.compile"] = (
+                "torch_side",
+                "speed",
+                "--compile",
+                *torch_data,
+                *steps,
+            )
         else:
             bench.note("torch.compile is left out: it needs a C++ compiler")
     sides["Keras fit, XLA"] = ("keras_side", "stock", *keras_data, *steps)
     sides["Keras fit, XLA, 20 steps per execution"] = (
-        "keras_side", "stock", "--steps-per-execution", 20, *keras_data, *steps,
-    )  # fmt: skip
+        "keras_side",
+        "stock",
+        "--steps-per-execution",
+        20,
+        *keras_data,
+        *steps,
+    )
     rates = bench.best(sides)
     ours = rates.pop("tfscale")
     for name, rate in rates.items():
-        yield Row("training", "4 x 128, T 64, B 12", "tokens/s", ours, rate, name,
-                  Wanted(">=", 1.4 if name.startswith("PyTorch") else 1.0))  # fmt: skip
+        yield Row(
+            "training",
+            "4 x 128, T 64, B 12",
+            "tokens/s",
+            ours,
+            rate,
+            name,
+            Wanted(">=", 1.4 if name.startswith("PyTorch") else 1.0),
+        )
 
 
 def quality(bench: Bench) -> Iterator[Row]:
@@ -85,19 +104,49 @@ def quality(bench: Bench) -> Iterator[Row]:
             ("nanogpt", "nanoGPT's settings", Wanted("<", 1.0)),
             ("ours", "our settings", None),
         ):
-            peer = ("torch_side", "quality", "--data", folder / "tokens.npz", "--settings", settings, *steps)
-            yield Row("quality", what, "nats/character", loss, measure(*peer)["loss"], f"PyTorch, {name}", wanted)
+            peer = (
+                "torch_side",
+                "quality",
+                "--data",
+                folder / "tokens.npz",
+                "--settings",
+                settings,
+                *steps,
+            )
+            yield Row(
+                "quality",
+                what,
+                "nats/character",
+                loss,
+                measure(*peer)["loss"],
+                f"PyTorch, {name}",
+                wanted,
+            )
     if bench.text_sha256 == recipe.TINYSHAKESPEARE_SHA256 and not bench.quick:
-        yield Row("quality", what, "nats/character", loss, recipe.TINYSHAKESPEARE_LOSS,
-                  "an earlier run of nanoGPT's recipe", Wanted("<", 1.0))  # fmt: skip
+        yield Row(
+            "quality",
+            what,
+            "nats/character",
+            loss,
+            recipe.TINYSHAKESPEARE_LOSS,
+            "an earlier run of nanoGPT's recipe",
+            Wanted("<", 1.0),
+        )
 
 
 def waiting(bench: Bench) -> Iterator[Row]:
     """Share of the time of a run's steps in which they waited for data."""
     steps = 200 if bench.quick else 1000
-    result = measure("keras_side", "run", "--data", bench.data("characters") / "data", "--steps", steps)
-    yield Row("input", f"share of {steps:,} steps' time spent waiting", "1", result["input_wait_fraction"],
-              wanted=Wanted("<", 0.02))  # fmt: skip
+    result = measure(
+        "keras_side", "run", "--data", bench.data("characters") / "data", "--steps", steps
+    )
+    yield Row(
+        "input",
+        f"share of {steps:,} steps' time spent waiting",
+        "1",
+        result["input_wait_fraction"],
+        wanted=Wanted("<", 0.02),
+    )
 
 
 def prepare(bench: Bench) -> Iterator[Row]:
@@ -108,12 +157,20 @@ def prepare(bench: Bench) -> Iterator[Row]:
     corpus.write(text, corpus.repeated(corpus.read_text(str(bench.text)), characters))
     names = {"stage": "tokenization stage, 1 process", "whole": "all of prepare, all cores"}
     sides: dict[str, tuple[object, ...]] = {
-        task: ("prepare_side", task, "--text", text, "--tokenizer", tokenizer) for task in ("library", *names)
+        task: ("prepare_side", task, "--text", text, "--tokenizer", tokenizer)
+        for task in ("library", *names)
     }
     rates = bench.best(sides)
     for task, name in names.items():
-        yield Row("prepare", name, "tokens/s per core", rates[task], rates["library"], "SentencePiece, 1 thread",
-                  Wanted(">=", 0.8) if task == "stage" else None)  # fmt: skip
+        yield Row(
+            "prepare",
+            name,
+            "tokens/s per core",
+            rates[task],
+            rates["library"],
+            "SentencePiece, 1 thread",
+            Wanted(">=", 0.8) if task == "stage" else None,
+        )
 
 
 def device(bench: Bench) -> Iterator[Row]:
@@ -123,16 +180,40 @@ def device(bench: Bench) -> Iterator[Row]:
     for family, what in (("transformer", "Transformer 4 x 256"), ("lstm", "LSTM 256")):
         folder = bench.folder / family
         bench.note(f"training and exporting the {what}, {steps} steps")
-        sizes = measure("device_side", "export", family, "--data", data, "--steps", steps, "--output", folder)
-        yield Row("device", f"{what}: int8 file", "bytes", sizes["int8"], sizes["none"], "float32 file",
-                  Wanted("<=", 0.30))  # fmt: skip
+        sizes = measure(
+            "device_side", "export", family, "--data", data, "--steps", steps, "--output", folder
+        )
+        yield Row(
+            "device",
+            f"{what}: int8 file",
+            "bytes",
+            sizes["int8"],
+            sizes["none"],
+            "float32 file",
+            Wanted("<=", 0.30),
+        )
         perplexity = {
-            name: measure("device_side", "score", "--export", folder / name, "--tokens", folder / "tokens.npy",
-                          "--count", tokens)["perplexity"]
+            name: measure(
+                "device_side",
+                "score",
+                "--export",
+                folder / name,
+                "--tokens",
+                folder / "tokens.npy",
+                "--count",
+                tokens,
+            )["perplexity"]
             for name in ("none", "int8")
-        }  # fmt: skip
-        yield Row("device", f"{what}: int8 perplexity on {tokens:,} held-out tokens", "1", perplexity["int8"],
-                  perplexity["none"], "float32 file", Wanted("+-", 0.01))  # fmt: skip
+        }
+        yield Row(
+            "device",
+            f"{what}: int8 perplexity on {tokens:,} held-out tokens",
+            "1",
+            perplexity["int8"],
+            perplexity["none"],
+            "float32 file",
+            Wanted("+-", 0.01),
+        )
         rates = bench.best(
             {
                 "float32 file": ("device_side", "file", "--export", folder / "none"),
@@ -142,13 +223,24 @@ def device(bench: Bench) -> Iterator[Row]:
             "decode_tokens_per_second",
         )
         for name in ("float32 file", "int8 file"):
-            yield Row("device", f"{what}: decode, {name}, 1 thread", "tokens/s", rates[name], rates["tf.function"],
-                      "tf.function with a cache", Wanted(">=", 2.0))  # fmt: skip
+            yield Row(
+                "device",
+                f"{what}: decode, {name}, 1 thread",
+                "tokens/s",
+                rates[name],
+                rates["tf.function"],
+                "tf.function with a cache",
+                Wanted(">=", 2.0),
+            )
 
 
 SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    "training": training, "quality": quality, "input": waiting, "prepare": prepare, "device": device,
-}  # fmt: skip
+    "training": training,
+    "quality": quality,
+    "input": waiting,
+    "prepare": prepare,
+    "device": device,
+}
 
 
 def has_torch(bench: Bench) -> bool:

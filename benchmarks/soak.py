@@ -1,12 +1,14 @@
-"""Kills training processes at random and shows that the run ends with the weights of one that was never touched.
+"""Kills training processes at random and shows that the run ends with the weights of one that was
+never touched.
 
     make soak
     python -m benchmarks.soak [--kills 20] [--steps 4000] [--seed 0]
 
-Four scenes: a gang of two workers under `tfscale launch`, a single process under it, a disk that is full in the middle
-of a run, and parameter servers. Half of the kills of the first two wait for the moment in which a checkpoint is being
-written. Training with parameter servers is asynchronous, so no two runs of it are equal: there the chief must live on
-through the deaths of workers, all steps must be taken, and the loss must come within 5 % of a single process's.
+Four scenes: a gang of two workers under `tfscale launch`, a single process under it, a disk that is
+full in the middle of a run, and parameter servers. Half of the kills of the first two wait for the
+moment in which a checkpoint is being written. Training with parameter servers is asynchronous, so
+no two runs of it are equal: there the chief must live on through the deaths of workers, all steps
+must be taken, and the loss must come within 5 % of a single process's.
 """
 
 import argparse
@@ -35,7 +37,8 @@ MAX_LOSS_GAP = 0.05
 
 @dataclass
 class Kills:
-    """What was done to a run: the step at which each kill came, and how many hit a checkpoint being written."""
+    """What was done to a run: the step at which each kill came, and how many hit a checkpoint being
+    written."""
 
     steps: list[int]
     in_checkpoint: int = 0
@@ -49,38 +52,81 @@ def prepare_data(folder: str) -> str:
     with open(text, "w", encoding="utf-8") as file:
         file.writelines(" ".join(rng.choices(words, k=12)) + ".\n" for _ in range(TEXT_LINES))
     data = os.path.join(folder, "data")
-    words_of = ["prepare", "--text", text, "--documents", "line", "--tokenizer", "byte", "--output", data]
-    subprocess.run([sys.executable, "-m", "tfscale.cli", *words_of, "--shards", "4"], check=True, capture_output=True)
+    words_of = [
+        "prepare",
+        "--text",
+        text,
+        "--documents",
+        "line",
+        "--tokenizer",
+        "byte",
+        "--output",
+        data,
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "tfscale.cli", *words_of, "--shards", "4"],
+        check=True,
+        capture_output=True,
+    )
     return data
 
 
 def train_words(data: str, output: str, steps: int) -> list[str]:
-    """A `tfscale train` command whose steps take milliseconds; with dropout, so that its draws are compared too."""
+    """A `tfscale train` command whose steps take milliseconds; with dropout, so that its draws are
+    compared too."""
     options = {
-        "model.sequence_length": 32, "model.hidden_dim": 32, "model.num_layers": 1, "model.num_heads": 2,
-        "model.dropout": 0.1, "train.steps": steps, "train.global_batch_size": 8, "train.log_every": 5,
-        "train.checkpoint_every": 25, "train.validate_every": steps // 2, "train.validation_batches": 4,
-        "train.tensorboard": "false", "train.ema_decay": 0.9, "train.xla": "off",
-    }  # fmt: skip
-    return ["train", "--data", data, "--output", output, *(f"--{name}={value}" for name, value in options.items())]
+        "model.sequence_length": 32,
+        "model.hidden_dim": 32,
+        "model.num_layers": 1,
+        "model.num_heads": 2,
+        "model.dropout": 0.1,
+        "train.steps": steps,
+        "train.global_batch_size": 8,
+        "train.log_every": 5,
+        "train.checkpoint_every": 25,
+        "train.validate_every": steps // 2,
+        "train.validation_batches": 4,
+        "train.tensorboard": "false",
+        "train.ema_decay": 0.9,
+        "train.xla": "off",
+    }
+    return [
+        "train",
+        "--data",
+        data,
+        "--output",
+        output,
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
 
 
 def launch_command(words: Sequence[str], workers: int, max_restarts: int) -> list[str]:
     """`tfscale launch` for these words."""
-    options = ["--workers", str(workers), "--max-restarts", str(max_restarts), "--grace-seconds", "10"]
+    options = [
+        "--workers",
+        str(workers),
+        "--max-restarts",
+        str(max_restarts),
+        "--grace-seconds",
+        "10",
+    ]
     if not has_private_networks():  # In a container, whose network is as a rule its own.
         options.append("--allow-network")
     return [sys.executable, "-m", "tfscale.cli", "launch", *options, "--", *words]
 
 
-def run_with_kills(command: Sequence[str], output: str, at_steps: Sequence[int], in_write: int, seed: int) -> Kills:
-    """Runs a launch command and kills one of its workers by SIGKILL whenever the run reaches the next of the steps.
+def run_with_kills(
+    command: Sequence[str], output: str, at_steps: Sequence[int], in_write: int, seed: int
+) -> Kills:
+    """Runs a launch command and kills one of its workers by SIGKILL whenever the run reaches the
+    next of the steps.
 
     Args:
         command: a command that `launch_command` made.
         output: its run folder, by which the workers are found.
         at_steps: steps, rising; each kill comes when history.jsonl has reached the next one.
-        in_write: how many of the kills wait until a checkpoint is being written, and then hit the chief.
+        in_write: how many of the kills wait until a checkpoint is being written, and then hit the
+            chief.
         seed: chooses the worker.
 
     Raises:
@@ -88,7 +134,9 @@ def run_with_kills(command: Sequence[str], output: str, at_steps: Sequence[int],
     """
     rng = random.Random(seed)
     log: list[str] = []
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     reader = threading.Thread(target=_read, args=(process.stderr, log), daemon=True)
     reader.start()
     kills = Kills([])
@@ -119,7 +167,9 @@ def run_with_kills(command: Sequence[str], output: str, at_steps: Sequence[int],
             time.sleep(POLL_SECONDS)
     reader.join(timeout=10)
     if process.returncode != 0:
-        raise RuntimeError(f"exit code {process.returncode} after kills at {kills.steps}:\n{''.join(log[-30:])}")
+        raise RuntimeError(
+            f"exit code {process.returncode} after kills at {kills.steps}:\n{''.join(log[-30:])}"
+        )
     return kills
 
 
@@ -144,7 +194,8 @@ def last_step(output: str) -> int:
 
 
 def writing(output: str) -> set[str]:
-    """Returns the files of checkpoints that are half written: one that the chief writes now, or was killed in."""
+    """Returns the files of checkpoints that are half written: one that the chief writes now, or was
+    killed in."""
     folder = os.path.join(output, "checkpoints")
     names = os.listdir(folder) if os.path.isdir(folder) else []
     return {name for name in names if ".npz.tmp-" in name}
@@ -156,7 +207,8 @@ def worker_processes(output: str, launcher: int) -> list[int]:
 
 
 def cluster_processes(output: str, launcher: int) -> dict[str, int]:
-    """Names of the launcher's processes, such as "worker 0" -> their process numbers, in order of their start."""
+    """Names of the launcher's processes, such as "worker 0" -> their process numbers, in order of
+    their start."""
     found = []
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -170,24 +222,38 @@ def cluster_processes(output: str, launcher: int) -> dict[str, int]:
                 environ = dict(entry.partition("=")[::2] for entry in file.read().split("\0"))
         except (FileNotFoundError, ProcessLookupError):
             continue
-        task = json.loads(environ.get("TF_CONFIG", '{"task": {"type": "worker", "index": 0}}'))["task"]
-        found.append((int(number), "chief" if task["type"] == "chief" else f"{task['type']} {task['index']}"))
+        task = json.loads(environ.get("TF_CONFIG", '{"task": {"type": "worker", "index": 0}}'))[
+            "task"
+        ]
+        found.append(
+            (int(number), "chief" if task["type"] == "chief" else f"{task['type']} {task['index']}")
+        )
     return {name: number for number, name in sorted(found)}
 
 
 def largest_difference(a: str, b: str, steps: int) -> float:
-    """Largest difference between any two arrays of the last checkpoints of two runs; 0.0 means bit for bit."""
-    with np.load(f"{a}/checkpoints/step-{steps:08d}.npz") as x, np.load(f"{b}/checkpoints/step-{steps:08d}.npz") as y:
+    """Largest difference between any two arrays of the last checkpoints of two runs; 0.0 means bit
+    for bit."""
+    with (
+        np.load(f"{a}/checkpoints/step-{steps:08d}.npz") as x,
+        np.load(f"{b}/checkpoints/step-{steps:08d}.npz") as y,
+    ):
         names = set(x.files) - {"meta"}
         if names != set(y.files) - {"meta"}:
             raise RuntimeError(f"{a} and {b} do not hold the same arrays")
         if all(x[name].tobytes() == y[name].tobytes() for name in names):
             return 0.0
-        return max(float(np.abs(x[name].astype(float) - y[name].astype(float)).max()) for name in names) or 1e-45
+        return (
+            max(
+                float(np.abs(x[name].astype(float) - y[name].astype(float)).max()) for name in names
+            )
+            or 1e-45
+        )
 
 
 def soak_parameter_servers(data: str, folder: str, kills: int, steps: int, seed: int) -> bool:
-    """Kills workers, and once a server, of an asynchronous run; prints what came out, returns whether all is well."""
+    """Kills workers, and once a server, of an asynchronous run; prints what came out, returns
+    whether all is well."""
     served, alone = (os.path.join(folder, name) for name in ("served", "alone"))
     untied = ["--model.tie_embeddings=false", "--model.dropout=0"]
     train_once([*train_words(data, alone, steps), *untied])
@@ -211,7 +277,9 @@ def soak_parameter_servers(data: str, folder: str, kills: int, steps: int, seed:
                 time.sleep(POLL_SECONDS)
             victim = "ps 0" if number == kills // 2 else f"worker {rng.randrange(2)}"
             processes = cluster_processes(served, process.pid)
-            while victim not in processes and process.poll() is None:  # The one before it is still starting.
+            while (
+                victim not in processes and process.poll() is None
+            ):  # The one before it is still starting.
                 time.sleep(POLL_SECONDS)
                 processes = cluster_processes(served, process.pid)
             chiefs.append(processes.get("chief"))
@@ -222,16 +290,18 @@ def soak_parameter_servers(data: str, folder: str, kills: int, steps: int, seed:
             losses.append(json.load(file)["validation"]["nll_per_token"])
     gap = losses[0] / losses[1] - 1
     print(
-        f"parameter servers: {len(chiefs) - 1} kills of workers and one of a server over {steps} steps in "
-        f"{time.monotonic() - began:.0f} s, {len(set(chiefs))} chiefs; exit code {process.returncode}; validation loss "
-        f"{losses[0]:.4f}, of a single process {losses[1]:.4f} ({gap:+.1%})",
+        f"parameter servers: {len(chiefs) - 1} kills of workers and one of a server over {steps}"
+        f" steps in {time.monotonic() - began:.0f} s, {len(set(chiefs))} chiefs; exit code"
+        f" {process.returncode}; validation loss {losses[0]:.4f}, of a single process"
+        f" {losses[1]:.4f} ({gap:+.1%})",
         flush=True,
     )
     return process.returncode == 0 and len(set(chiefs)) == 2 and abs(gap) < MAX_LOSS_GAP
 
 
 def train_once(words: Sequence[str], largest_file: int | None = None) -> int:
-    """Runs a command alone, with a limit on the size of files if one is given; returns its exit code."""
+    """Runs a command alone, with a limit on the size of files if one is given; returns its exit
+    code."""
 
     def limit() -> None:
         if largest_file is not None:
@@ -244,7 +314,9 @@ def train_once(words: Sequence[str], largest_file: int | None = None) -> int:
 
 def main() -> None:
     """Plays the scenes and prints what came out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
@@ -253,20 +325,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tfscale-soak-") as folder:
         data = prepare_data(folder)
         for workers in (2, 1):
-            quiet, killed = (os.path.join(folder, f"{name}-{workers}") for name in ("quiet", "killed"))
+            quiet, killed = (
+                os.path.join(folder, f"{name}-{workers}") for name in ("quiet", "killed")
+            )
             words = train_words(data, quiet, options.steps)
             subprocess.run(launch_command(words, workers, 0), check=True, capture_output=True)
             rng = random.Random(options.seed)
             at = sorted(rng.sample(range(50, options.steps - 50), options.kills))
             began = time.monotonic()
-            command = launch_command(train_words(data, killed, options.steps), workers, options.kills)
+            command = launch_command(
+                train_words(data, killed, options.steps), workers, options.kills
+            )
             kills = run_with_kills(command, killed, at, options.kills // 2, options.seed)
             difference = largest_difference(quiet, killed, options.steps)
             failed |= difference != 0 or len(kills.steps) < options.kills
             print(
-                f"{workers} worker{'s' if workers > 1 else ''}: {len(kills.steps)} of {options.kills} kills, "
-                f"{kills.in_checkpoint} while a checkpoint was written, over {options.steps} steps in "
-                f"{time.monotonic() - began:.0f} s; largest difference to the run without kills: {difference}",
+                f"{workers} worker{'s' if workers > 1 else ''}: {len(kills.steps)} of"
+                f" {options.kills} kills, {kills.in_checkpoint} while a checkpoint was written,"
+                f" over {options.steps} steps in {time.monotonic() - began:.0f} s; largest"
+                f" difference to the run without kills: {difference}",
                 flush=True,
             )
         full = os.path.join(folder, "full")
@@ -274,8 +351,14 @@ def main() -> None:
         first, second = train_once(words, largest_file=20_000), train_once(words)
         difference = largest_difference(os.path.join(folder, "quiet-1"), full, options.steps)
         failed |= (first, second) != (2, 0) or difference != 0
-        print(f"full disk: exit code {first}, then with space {second}; largest difference: {difference}", flush=True)
-        failed |= not soak_parameter_servers(data, folder, options.kills // 2, options.steps, options.seed)
+        print(
+            f"full disk: exit code {first}, then with space {second}; largest difference:"
+            f" {difference}",
+            flush=True,
+        )
+        failed |= not soak_parameter_servers(
+            data, folder, options.kills // 2, options.steps, options.seed
+        )
     sys.exit(1 if failed else 0)
 
 

@@ -34,7 +34,9 @@ class Wanted:
         return abs(value - 1) <= self.bound
 
     def __str__(self) -> str:
-        return f"1 +- {self.bound:g}" if self.relation == "+-" else f"{self.relation} {self.bound:g}"
+        return (
+            f"1 +- {self.bound:g}" if self.relation == "+-" else f"{self.relation} {self.bound:g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Row:
         ours: tfscale's figure.
         peer: the figure it is compared with; None where it is compared with nothing but the bound.
         peer_name: whose figure that is.
-        wanted: bound of the ratio, or of `ours` where there is no peer; None where the row is for information.
+        wanted: bound of the ratio, or of `ours` where there is no peer; None where the row is for
+            information.
     """
 
     section: str
@@ -86,8 +89,15 @@ class Row:
 def show(rows: Sequence[Row], console: Console) -> None:
     """Prints the rows as a table."""
     table = Table(title="tfscale beside its peers")
-    for name, justify in (("what", "left"), ("ours", "right"), ("peer", "right"), ("peer is", "left"),
-                          ("ratio", "right"), ("wanted", "right"), ("ok?", "left")):  # fmt: skip
+    for name, justify in (
+        ("what", "left"),
+        ("ours", "right"),
+        ("peer", "right"),
+        ("peer is", "left"),
+        ("ratio", "right"),
+        ("wanted", "right"),
+        ("ok?", "left"),
+    ):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     section = ""
     for row in rows:

@@ -1,4 +1,5 @@
-"""The recipe's model in PyTorch, written as nanoGPT writes it: the peer of `tfscale.models.TransformerLM`.
+"""The recipe's model in PyTorch, written as nanoGPT writes it: the peer of
+`tfscale.models.TransformerLM`.
 
 Shapes: B batch, T tokens, D width, V vocabulary, H heads.
 """
@@ -46,7 +47,8 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Token ids (B, T) -> logits (B, T, V), and with targets (B, T) also their mean loss in nats."""
+    """Token ids (B, T) -> logits (B, T, V), and with targets (B, T) also their mean loss in
+    nats."""
 
     def __init__(self, vocabulary_size: int, context: int, layers: int, heads: int, width: int):
         super().__init__()
@@ -76,5 +78,8 @@ class GPT(nn.Module):
         """AdamW with weight decay on matrices and embeddings, as nanoGPT has it."""
         decayed = [p for p in self.parameters() if p.dim() >= 2]
         others = [p for p in self.parameters() if p.dim() < 2]
-        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
         return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)

@@ -3,8 +3,8 @@
     python -m benchmarks.torch_side speed --data tokens.npz [--compile] --steps 100 --repeats 3
     python -m benchmarks.torch_side quality --data tokens.npz [--settings ours] --steps 2000
 
-Batches are random windows of the token stream. AdamW is PyTorch's fused one, which is faster on a CPU than the loop
-over weights that nanoGPT uses there.
+Batches are random windows of the token stream. AdamW is PyTorch's fused one, which is faster on a
+CPU than the loop over weights that nanoGPT uses there.
 """
 
 import argparse
@@ -26,7 +26,8 @@ class Training:
     """A model, its optimizer and its batches; a call takes one step.
 
     Args:
-        data: "train", "validation", "end_id" and "vocabulary_size", as `benchmarks.corpus` writes them.
+        data: "train", "validation", "end_id" and "vocabulary_size", as `benchmarks.corpus` writes
+            them.
         steps: of the schedule.
         settings: `recipe.NANOGPT` or `recipe.OURS`.
         compiled: use torch.compile.
@@ -45,10 +46,16 @@ class Training:
         self.stream = np.asarray(data["train"])
         self.config = recipe.train_config(steps, settings)
         self.network = GPT(
-            int(data["vocabulary_size"]), recipe.SEQUENCE_LENGTH, recipe.NUM_LAYERS, recipe.NUM_HEADS, recipe.HIDDEN_DIM
+            int(data["vocabulary_size"]),
+            recipe.SEQUENCE_LENGTH,
+            recipe.NUM_LAYERS,
+            recipe.NUM_HEADS,
+            recipe.HIDDEN_DIM,
         )
         betas = (self.config.beta_1, self.config.beta_2)
-        self.optimizer = self.network.optimizer(self.config.learning_rate, self.config.weight_decay, betas, fused=True)
+        self.optimizer = self.network.optimizer(
+            self.config.learning_rate, self.config.weight_decay, betas, fused=True
+        )
         self.model = torch.compile(self.network) if compiled else self.network
         self.step = 0
         self.next_batch = self.batch()
@@ -85,7 +92,8 @@ class Training:
 
 @torch.no_grad()
 def stream_loss(network: GPT, stream: np.ndarray, end_id: int, rows: int = 32) -> float:
-    """Nats per token over a whole stream, in windows that do not overlap, the end token before the first.
+    """Nats per token over a whole stream, in windows that do not overlap, the end token before the
+    first.
 
     Args:
         network: the model.
@@ -97,8 +105,11 @@ def stream_loss(network: GPT, stream: np.ndarray, end_id: int, rows: int = 32) -
     targets = stream.astype(np.int64)
     inputs = np.concatenate([[end_id], targets[:-1]])
     whole = len(targets) // length * length
-    parts = [(inputs[i:j].reshape(-1, length), targets[i:j].reshape(-1, length))
-             for i in range(0, whole, rows * length) for j in [min(i + rows * length, whole)]]  # fmt: skip
+    parts = [
+        (inputs[i:j].reshape(-1, length), targets[i:j].reshape(-1, length))
+        for i in range(0, whole, rows * length)
+        for j in [min(i + rows * length, whole)]
+    ]
     if whole < len(targets):
         parts.append((inputs[None, whole:], targets[None, whole:]))
     total = 0.0
@@ -110,7 +121,8 @@ def stream_loss(network: GPT, stream: np.ndarray, end_id: int, rows: int = 32) -
 
 
 def speed(data: Mapping[str, Any], steps: int, repeats: int, compiled: bool) -> dict[str, float]:
-    """Tokens per second of the best of `repeats` times `steps`, after as many steps that are not timed."""
+    """Tokens per second of the best of `repeats` times `steps`, after as many steps that are not
+    timed."""
     train = Training(data, steps * (repeats + 1), compiled=compiled)
     seconds = []
     for _ in range(repeats + 1):
@@ -149,7 +161,9 @@ def main() -> None:
     if options.task == "speed":
         result = speed(data, options.steps, options.repeats, options.compile)
     else:
-        result = quality(data, options.steps, recipe.OURS if options.settings == "ours" else recipe.NANOGPT)
+        result = quality(
+            data, options.steps, recipe.OURS if options.settings == "ours" else recipe.NANOGPT
+        )
     print(json.dumps(result))
 
 

@@ -15,8 +15,13 @@ NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "tpu_colab.ipy
 def commands(code: str) -> list[list[str]]:
     """The words after `pip` of each line of the install cell; `code` is what it installs tfscale from."""
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    [source] = ["".join(cell["source"]) for cell in cells if "%pip install" in "".join(cell["source"])]
-    lines = [line.removeprefix("%pip ").replace("{code}", shlex.quote(code)) for line in source.splitlines()]
+    [source] = [
+        "".join(cell["source"]) for cell in cells if "%pip install" in "".join(cell["source"])
+    ]
+    lines = [
+        line.removeprefix("%pip ").replace("{code}", shlex.quote(code))
+        for line in source.splitlines()
+    ]
     return [shlex.split(line) for line in lines]
 
 

@@ -45,7 +45,9 @@ def main() -> None:
 
         from tfscale.training.xla import has_xla
 
-        assert tf.config.list_physical_devices("TPU") or not has_xla(), "this is not the environment without XLA"
+        assert tf.config.list_physical_devices("TPU") or not has_xla(), (
+            "this is not the environment without XLA"
+        )
         assert variables["summary"]["completed"] and variables["report"]["passed"]
         assert variables["score"]["tokens"] > 0
         assert os.path.getsize(os.path.join(folder, "int8", "model.tflite")) > 10_000

@@ -45,7 +45,12 @@ def test_a_row_divides_ours_by_the_peers():
 
 
 def test_figures_keep_four_digits():
-    assert [figure(x) for x in (38387.6, 1.90512, 0.00123, 999.96)] == ["38,388", "1.905", "0.00123", "1000"]
+    assert [figure(x) for x in (38387.6, 1.90512, 0.00123, 999.96)] == [
+        "38,388",
+        "1.905",
+        "0.00123",
+        "1000",
+    ]
 
 
 def test_sides_take_turns_and_keep_their_best():
@@ -92,8 +97,17 @@ class Figures:
         return {name: self.measure(*side)[key] for name, side in sides.items()}
 
     def rows(self, section, folder):
-        bench = Bench(Path(folder) / "text.txt", recipe.TINYSHAKESPEARE_SHA256, Path(folder), False, lambda text: None)
-        return [(self.origins[row.ours], self.origins.get(row.peer, row.peer)) for row in SECTIONS[section](bench)]
+        bench = Bench(
+            Path(folder) / "text.txt",
+            recipe.TINYSHAKESPEARE_SHA256,
+            Path(folder),
+            False,
+            lambda text: None,
+        )
+        return [
+            (self.origins[row.ours], self.origins.get(row.peer, row.peer))
+            for row in SECTIONS[section](bench)
+        ]
 
 
 def test_each_row_has_the_figures_of_its_sides(tmp_path, monkeypatch):
@@ -108,8 +122,10 @@ def test_each_row_has_the_figures_of_its_sides(tmp_path, monkeypatch):
     rate, run = "tokens_per_second", ("keras_side", "run")
     ours = ("keras_side", "ours", rate)
     assert figures.rows("training", tmp_path) == [
-        (ours, ("torch_side", "speed", rate)), (ours, ("keras_side", "stock", rate)), (ours, ("keras_side", "stock", rate))
-    ]  # fmt: skip
+        (ours, ("torch_side", "speed", rate)),
+        (ours, ("keras_side", "stock", rate)),
+        (ours, ("keras_side", "stock", rate)),
+    ]
     assert figures.rows("quality", tmp_path) == [
         ((*run, "loss"), ("torch_side", "quality", "nanogpt", "loss")),
         ((*run, "loss"), ("torch_side", "quality", "ours", "loss")),
@@ -118,15 +134,17 @@ def test_each_row_has_the_figures_of_its_sides(tmp_path, monkeypatch):
     assert figures.rows("input", tmp_path) == [((*run, "input_wait_fraction"), None)]
     library = ("prepare_side", "library", rate)
     assert figures.rows("prepare", tmp_path) == [
-        (("prepare_side", "stage", rate), library), (("prepare_side", "whole", rate), library)
-    ]  # fmt: skip
+        (("prepare_side", "stage", rate), library),
+        (("prepare_side", "whole", rate), library),
+    ]
     decode, score = "decode_tokens_per_second", ("device_side", "score")
     peer = ("device_side", "keras", decode)
     assert figures.rows("device", tmp_path) == 2 * [
         (("device_side", "export", "int8"), ("device_side", "export", "none")),
         ((*score, "int8", "perplexity"), (*score, "none", "perplexity")),
-        (("device_side", "file", "none", decode), peer), (("device_side", "file", "int8", decode), peer),
-    ]  # fmt: skip
+        (("device_side", "file", "none", decode), peer),
+        (("device_side", "file", "int8", decode), peer),
+    ]
 
 
 def test_texts_are_cut_in_ten_and_repeated(tmp_path):
@@ -168,10 +186,20 @@ def test_main_prints_the_table_and_writes_json(tmp_path, monkeypatch, capsys):
 
 def test_the_recipe_is_nanogpts():
     config = recipe.model_config(65)
-    assert (config.sequence_length, config.hidden_dim, config.num_layers, config.num_heads) == (64, 128, 4, 4)
+    assert (config.sequence_length, config.hidden_dim, config.num_layers, config.num_heads) == (
+        64,
+        128,
+        4,
+        4,
+    )
     assert (config.use_bias, config.dropout, config.tie_embeddings) == (False, 0.0, True)
     train = recipe.train_config(recipe.STEPS, recipe.NANOGPT)
-    assert (train.steps, train.global_batch_size, train.warmup_steps, train.log_every) == (2000, 12, 100, 20)
+    assert (train.steps, train.global_batch_size, train.warmup_steps, train.log_every) == (
+        2000,
+        12,
+        100,
+        20,
+    )
     assert recipe.train_config(40, recipe.NANOGPT).warmup_steps == 20
 
 
@@ -201,7 +229,13 @@ def torch_copy_of(network):
     from benchmarks.torch_gpt import GPT
 
     config = network.config
-    peer = GPT(config.vocabulary_size, config.sequence_length, config.num_layers, config.num_heads, config.hidden_dim)
+    peer = GPT(
+        config.vocabulary_size,
+        config.sequence_length,
+        config.num_layers,
+        config.num_heads,
+        config.hidden_dim,
+    )
     weights = {
         "tokens.weight": network.token_embedding.embeddings,
         "positions.weight": network.position_embedding.embeddings,
@@ -218,7 +252,9 @@ def torch_copy_of(network):
         }
     kernels = ("query_key_value.weight", "output.weight", "expand.weight", "contract.weight")
     state = {
-        name: torch.from_numpy(np.array(value).T.copy() if name.endswith(kernels) else np.array(value))
+        name: torch.from_numpy(
+            np.array(value).T.copy() if name.endswith(kernels) else np.array(value)
+        )
         for name, value in weights.items()
     }
     peer.load_state_dict(state, strict=True)
@@ -242,12 +278,18 @@ def test_the_peer_is_the_same_model(tokens):
         if trained:
             model.fit(inputs, targets, sample_weight=weights, batch_size=4, epochs=4, verbose=0)
         peer = torch_copy_of(network)
-        assert sum(p.numel() for p in peer.parameters()) == network.count_params() == parameter_count(network.config)
+        assert (
+            sum(p.numel() for p in peer.parameters())
+            == network.count_params()
+            == parameter_count(network.config)
+        )
         with torch.no_grad():
             logits = peer(torch.from_numpy(inputs.astype(np.int64)))[0].numpy()
         np.testing.assert_allclose(network(inputs).numpy(), logits, rtol=0, atol=1e-5)
         ours = model.evaluate((inputs, targets, weights))["loss"]
-        assert ours == pytest.approx(stream_loss(peer, tokens["validation"], end_id=1, rows=2), abs=1e-5)
+        assert ours == pytest.approx(
+            stream_loss(peer, tokens["validation"], end_id=1, rows=2), abs=1e-5
+        )
         assert (ours < math.log(29) - 0.2) == trained
 
 
@@ -257,7 +299,9 @@ def test_the_peer_starts_like_gpt2(tokens):
 
     torch.manual_seed(0)
     peer = GPT(29, 64, layers=4, heads=4, width=128)
-    deviations = {name: float(p.detach().std()) for name, p in peer.named_parameters() if p.dim() == 2}
+    deviations = {
+        name: float(p.detach().std()) for name, p in peer.named_parameters() if p.dim() == 2
+    }
     assert deviations["blocks.3.expand.weight"] == pytest.approx(0.02, rel=0.03)
     assert deviations["blocks.0.contract.weight"] == pytest.approx(0.02 / math.sqrt(8), rel=0.03)
 
@@ -274,7 +318,9 @@ def test_the_peer_trains_as_nanogpt_does(tokens):
     for step in (0, 99, 100, 1050, 2000):
         training.step = step
         rates[step] = training.learning_rate()
-    assert rates == pytest.approx({0: 1e-3 / 101, 99: 1e-1 / 101, 100: 1e-3, 1050: 5.5e-4, 2000: 1e-4})
+    assert rates == pytest.approx(
+        {0: 1e-3 / 101, 99: 1e-1 / 101, 100: 1e-3, 1050: 5.5e-4, 2000: 1e-4}
+    )
     training.step = 100
     before = stream_loss(training.network, tokens["train"][:640], end_id=1)
     for _ in range(10):
@@ -287,9 +333,12 @@ def test_memory_ratios_and_verdicts_by_hand():
         return {"losses": [9.0, loss], "rss_bytes": rss, "xla_bytes": None}
 
     results = {
-        "Keras fit, XLA": side(900, 8.0), "Keras fit, no XLA": side(600, 8.0), "tfscale": side(300, 8.00007),
-        "tfscale, remat": side(200, 8.0001), "tfscale, all together": side(160, 8.0),
-    }  # fmt: skip
+        "Keras fit, XLA": side(900, 8.0),
+        "Keras fit, no XLA": side(600, 8.0),
+        "tfscale": side(300, 8.00007),
+        "tfscale, remat": side(200, 8.0001),
+        "tfscale, all together": side(160, 8.0),
+    }
     rows = memory.judged("untied", results, 4.0)
     assert [row["ratio"] for row in rows] == [600 / 900, 1, 2, 3, 3.75]
     assert [row["same_losses"] for row in rows] == [True, True, True, False, True]
@@ -301,9 +350,11 @@ def test_memory_of_a_program_is_read_from_xlas_dump(tmp_path):
     for name, text in {
         "small": "allocation 0: size 8, thread-local:\nallocation 1: size 512, preallocated-temp:\n",
         "step": "allocation 3: size 4096, parameter 1\nallocation 12: size 1000, preallocated-temp:\n value: <1 x>\n"
-                "allocation 13: size 24, preallocated-temp:\n",
-    }.items():  # fmt: skip
-        (tmp_path / f"module_1.{name}.cpu_after_optimizations-buffer-assignment.txt").write_text(text)
+        "allocation 13: size 24, preallocated-temp:\n",
+    }.items():
+        (tmp_path / f"module_1.{name}.cpu_after_optimizations-buffer-assignment.txt").write_text(
+            text
+        )
     assert memory_side.temporary_bytes(str(tmp_path)) == 1024
     assert memory_side.temporary_bytes(str(tmp_path / "absent")) is None
 

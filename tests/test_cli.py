@@ -48,68 +48,132 @@ def replace_module(monkeypatch):
         (["trian"], "unknown command trian; did you mean train?"),
         (["zzz"], "unknown command zzz (see tfscale --help)"),
         (["--versoin"], "unknown option --versoin; did you mean --version?"),
-        (["prepare", "--vocab-size", "5"], "unknown option --vocab-size; did you mean --vocabulary-size?"),
-        (["prepare", "--vocabulary_sise=5"], "unknown option --vocabulary_sise; did you mean --vocabulary-size?"),
+        (
+            ["prepare", "--vocab-size", "5"],
+            "unknown option --vocab-size; did you mean --vocabulary-size?",
+        ),
+        (
+            ["prepare", "--vocabulary_sise=5"],
+            "unknown option --vocabulary_sise; did you mean --vocabulary-size?",
+        ),
         (["prepare", "--qqqq"], "unknown option --qqqq"),
         (["prepare", "-o", "x"], "unknown option -o; did you mean --output?"),
         (["prepare", "--text", "a"], "--output must be given (see tfscale prepare --help)"),
         (["prepare", "--output"], "--output needs a value: text"),
-        (["prepare", "--output", "--text", "a"],
-         "--output needs a value: text (for one that starts with --, write --output=--text)"),
+        (
+            ["prepare", "--output", "--text", "a"],
+            "--output needs a value: text (for one that starts with --, write --output=--text)",
+        ),
         (["prepare", "--text", "--output", "o"], "--text needs a value: text, once or more"),
-        (["prepare", "--output", "o", "--vocabulary-size", "abc"],
-         "--vocabulary-size: expected a whole number; received 'abc'"),
-        (["prepare", "--output", "o", "--vocabulary-size", "1.5"],
-         "--vocabulary-size: expected a whole number; received '1.5'"),
-        (["prepare", "--output", "o", "--test-fraction", "a lot"], "--test-fraction: expected a number; received 'a lot'"),
-        (["prepare", "--output", "o", "--corpus", "python"],
-         "--corpus: expected one of python-stdlib, python-docs; received 'python'"),
-        (["prepare", "--output", "o", "--lowercase=maybe"], "--lowercase: expected true or false; received 'maybe'"),
-        (["prepare", "--output", "o", "stray"],
-         "unexpected word 'stray'; did you mean --text 'stray'? (see tfscale prepare --help)"),
-        (["generate", "run", "And Moses"],
-         "unexpected word 'And Moses'; did you mean --prompt 'And Moses'? (see tfscale generate --help)"),
-        (["benchmark", "export", "stray"], "unexpected word 'stray' (see tfscale benchmark --help)"),
-        ([*TRAIN, "--model.use_bias", "yes"], "--model.use_bias: expected true or false; received 'yes'"),
-        ([*TRAIN, "--train.lr", "1"], "unknown option --train.lr; did you mean --train.learning_rate?"),
-        ([*TRAIN, "--batch-size", "1"], "unknown option --batch-size; did you mean --train.global_batch_size?"),
-        ([*TRAIN, "--model.units", "1"], "unknown option --model.units; did you mean --model.hidden_dim?"),
+        (
+            ["prepare", "--output", "o", "--vocabulary-size", "abc"],
+            "--vocabulary-size: expected a whole number; received 'abc'",
+        ),
+        (
+            ["prepare", "--output", "o", "--vocabulary-size", "1.5"],
+            "--vocabulary-size: expected a whole number; received '1.5'",
+        ),
+        (
+            ["prepare", "--output", "o", "--test-fraction", "a lot"],
+            "--test-fraction: expected a number; received 'a lot'",
+        ),
+        (
+            ["prepare", "--output", "o", "--corpus", "python"],
+            "--corpus: expected one of python-stdlib, python-docs; received 'python'",
+        ),
+        (
+            ["prepare", "--output", "o", "--lowercase=maybe"],
+            "--lowercase: expected true or false; received 'maybe'",
+        ),
+        (
+            ["prepare", "--output", "o", "stray"],
+            "unexpected word 'stray'; did you mean --text 'stray'? (see tfscale prepare --help)",
+        ),
+        (
+            ["generate", "run", "And Moses"],
+            "unexpected word 'And Moses'; did you mean --prompt 'And Moses'? (see tfscale generate --help)",
+        ),
+        (
+            ["benchmark", "export", "stray"],
+            "unexpected word 'stray' (see tfscale benchmark --help)",
+        ),
+        (
+            [*TRAIN, "--model.use_bias", "yes"],
+            "--model.use_bias: expected true or false; received 'yes'",
+        ),
+        (
+            [*TRAIN, "--train.lr", "1"],
+            "unknown option --train.lr; did you mean --train.learning_rate?",
+        ),
+        (
+            [*TRAIN, "--batch-size", "1"],
+            "unknown option --batch-size; did you mean --train.global_batch_size?",
+        ),
+        (
+            [*TRAIN, "--model.units", "1"],
+            "unknown option --model.units; did you mean --model.hidden_dim?",
+        ),
         ([*TRAIN, "--train.qqqq", "1"], "unknown option --train.qqqq"),
-        ([*TRAIN, "--train.optimizer", "adam"],
-         "unknown option --train.optimizer; AdamW is the optimizer: its options are --train.learning_rate, "
-         "--train.weight_decay, --train.beta_1 and --train.beta_2 (from Python, LanguageModel.compile takes any of "
-         "Keras's)"),
-        ([*TRAIN, "--epochs", "3"],
-         "unknown option --epochs; training is counted in optimizer steps: --train.steps; the log says how many make "
-         "a pass"),
-        ([*TRAIN, "--train.device", "GPU:3"],
-         "unknown option --train.device; --train.strategy says where to train, and the environment variable "
-         "CUDA_VISIBLE_DEVICES which GPUs there are"),
-        (["launch", "train", "--data", "d"],
-         "unexpected 'train'; the command of the workers stands after --: tfscale launch --workers 2 -- train "
-         "--data ..."),
+        (
+            [*TRAIN, "--train.optimizer", "adam"],
+            "unknown option --train.optimizer; AdamW is the optimizer: its options are --train.learning_rate, "
+            "--train.weight_decay, --train.beta_1 and --train.beta_2 (from Python, LanguageModel.compile takes any of "
+            "Keras's)",
+        ),
+        (
+            [*TRAIN, "--epochs", "3"],
+            "unknown option --epochs; training is counted in optimizer steps: --train.steps; the log says how many make "
+            "a pass",
+        ),
+        (
+            [*TRAIN, "--train.device", "GPU:3"],
+            "unknown option --train.device; --train.strategy says where to train, and the environment variable "
+            "CUDA_VISIBLE_DEVICES which GPUs there are",
+        ),
+        (
+            ["launch", "train", "--data", "d"],
+            "unexpected 'train'; the command of the workers stands after --: tfscale launch --workers 2 -- train "
+            "--data ...",
+        ),
         (["prepare", "--output", "o", "--json=yes"], "--json takes no value; received 'yes'"),
-        (["prepare", "--output", "o", "--text", "a", "--test-fraction", "0.7"],
-         "test_fraction=0.7 is out of range; expected 0 to 0.5"),
+        (
+            ["prepare", "--output", "o", "--text", "a", "--test-fraction", "0.7"],
+            "test_fraction=0.7 is out of range; expected 0 to 0.5",
+        ),
         (["train"], "--data must be given: the data folder that tfscale prepare wrote"),
         (["train", "--data", "d"], "--output must be given: the run folder to write"),
         ([*TRAIN, "--steps", "3"], "unknown option --steps; did you mean --train.steps?"),
-        ([*TRAIN, "--train.stpes", "3"], "unknown option --train.stpes; did you mean --train.steps?"),
+        (
+            [*TRAIN, "--train.stpes", "3"],
+            "unknown option --train.stpes; did you mean --train.steps?",
+        ),
         ([*TRAIN, "--train.steps", "0"], "train.steps=0 is out of range; expected 1 or more"),
         ([*TRAIN, "--train", "file"], "unknown option --train; did you mean --train.steps?"),
-        ([*TRAIN, "--model.family", "cnn"],
-         "--model.family: expected one of transformer, lstm, gru, rnn, nnlm, bilstm, bert, ngram; received 'cnn'"),
-        ([*TRAIN, "--model.preset", "lama-nano"], "no preset 'lama-nano'; did you mean llama-nano?"),
-        ([*TRAIN, "--model.family", "lstm", "--model.num_heads", "2"],
-         "unknown option --model.num_heads; it belongs to --model.family transformer or bert"),
+        (
+            [*TRAIN, "--model.family", "cnn"],
+            "--model.family: expected one of transformer, lstm, gru, rnn, nnlm, bilstm, bert, ngram; received 'cnn'",
+        ),
+        (
+            [*TRAIN, "--model.preset", "lama-nano"],
+            "no preset 'lama-nano'; did you mean llama-nano?",
+        ),
+        (
+            [*TRAIN, "--model.family", "lstm", "--model.num_heads", "2"],
+            "unknown option --model.num_heads; it belongs to --model.family transformer or bert",
+        ),
         (["evaluate"], "RUN_DIR|FILE.tflite must be given (see tfscale evaluate --help)"),
         (["evaluate", "x", "--text", "a", "--data", "b"], "give either --text or --data, not both"),
         (["quickstart", "--minutes", "0"], "minutes=0.0 is out of range; expected above 0 to 1440"),
-        (["quickstart", "--steps", "-1"], "steps=-1 is out of range; expected 0 (from --minutes) or more"),
-        (["generate", "no/such/place"],
-         "no/such/place does not exist; give a run folder or a .tflite file"),
+        (
+            ["quickstart", "--steps", "-1"],
+            "steps=-1 is out of range; expected 0 (from --minutes) or more",
+        ),
+        (
+            ["generate", "no/such/place"],
+            "no/such/place does not exist; give a run folder or a .tflite file",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
     assert cli.main(words) == 2
     captured = capsys.readouterr()
@@ -123,17 +187,27 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
         ("train:\n  step: 3\n", "unknown key train.step; did you mean train.steps?"),
         ("trian:\n  steps: 3\n", "unknown key trian; did you mean train?"),
         ("train: 3\n", "train should hold options such as train.steps; received 3"),
-        (f"train: {['x'] * 300}\n", "train should hold options such as train.steps; received " + str(['x'] * 300)[:80] + "..."),
+        (
+            f"train: {['x'] * 300}\n",
+            "train should hold options such as train.steps; received "
+            + str(["x"] * 300)[:80]
+            + "...",
+        ),
         ("train:\n  steps: abc\n", "train.steps: expected a whole number; received 'abc'"),
         ("train:\n  steps: 1.5\n", "train.steps: expected a whole number; received 1.5"),
         ("train:\n  steps:\n", "train.steps: expected a whole number; received null"),
-        ("model:\n  hidden_dim: null\n", "model.hidden_dim: expected a whole number; received null"),
+        (
+            "model:\n  hidden_dim: null\n",
+            "model.hidden_dim: expected a whole number; received null",
+        ),
         ("train:\n  xla: maybe\n", "train.xla: expected one of auto, on, off; received 'maybe'"),
-        ("model:\n  family: lstm\n  num_heads: 2\n",
-         "unknown key model.num_heads; it belongs to --model.family transformer or bert"),
+        (
+            "model:\n  family: lstm\n  num_heads: 2\n",
+            "unknown key model.num_heads; it belongs to --model.family transformer or bert",
+        ),
         ("json: true\n", "unknown key json"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_yaml_names_the_file(text, message, write_yaml, capsys):
     path = write_yaml(text)
     assert cli.main(["train", path, "--data", "d", "--output", "o"]) == 2
@@ -168,7 +242,11 @@ def test_a_missing_yaml_file_is_named():
 
 @pytest.mark.parametrize(
     "words",
-    [["--text", "a", "b c", "d"], ["--text", "a", "--text", "b c", "--text=d"], ["--text", "a", "b c", "--text", "d"]],
+    [
+        ["--text", "a", "b c", "d"],
+        ["--text", "a", "--text", "b c", "--text=d"],
+        ["--text", "a", "b c", "--text", "d"],
+    ],
 )
 def test_a_list_is_one_option_or_several(words):
     options = prepare.parse([*words, "--output", "o"])
@@ -202,7 +280,12 @@ def test_hyphens_and_underscores_are_the_same():
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [([], False), (["--lowercase"], True), (["--lowercase", "true"], True), (["--lowercase", "false"], False)],
+    [
+        ([], False),
+        (["--lowercase"], True),
+        (["--lowercase", "true"], True),
+        (["--lowercase", "false"], False),
+    ],
 )
 def test_a_switch_takes_a_value_or_none(words, expected):
     assert prepare.parse([*words, "--output", "o"]).lowercase is expected
@@ -210,7 +293,9 @@ def test_a_switch_takes_a_value_or_none(words, expected):
 
 def test_lists_of_numbers():
     assert export.parse(["run", "--output", "o"]).prefill_lengths == [8, 64]
-    assert export.parse(["run", "--output", "o", "--prefill-lengths", "4", "16", "32"]).prefill_lengths == [4, 16, 32]
+    assert export.parse(
+        ["run", "--output", "o", "--prefill-lengths", "4", "16", "32"]
+    ).prefill_lengths == [4, 16, 32]
 
 
 def test_yaml_gives_values_and_options_go_before_them(write_yaml):
@@ -220,7 +305,11 @@ def test_yaml_gives_values_and_options_go_before_them(write_yaml):
         "data: from-yaml\noutput: o\n"
     )
     options = train.parse([path, "--train.steps", "7", "--data", "d"])
-    assert (options.model.family, options.model.hidden_dim, options.model.num_layers) == ("lstm", 32, 1)
+    assert (options.model.family, options.model.hidden_dim, options.model.num_layers) == (
+        "lstm",
+        32,
+        1,
+    )
     assert (options.train.xla, options.train.learning_rate, options.train.steps) == ("off", 0.01, 7)
     assert options.train.tensorboard is False
     assert (options.data, options.output) == ("d", "o")
@@ -237,13 +326,25 @@ def test_the_config_of_a_run_trains_another(write_yaml):
 
 def test_a_preset_gives_values_and_yaml_and_options_go_before_them(write_yaml):
     options = train.parse([*TRAIN[1:], "--model.preset", "llama-nano", "--model.num_layers", "2"])
-    assert (options.model.positions, options.model.num_kv_heads, options.model.num_layers) == ("rope", 2, 2)
-    options = train.parse([write_yaml("model:\n  preset: llama-nano\n  num_kv_heads: 4\n"), *TRAIN[1:]])
-    assert (options.model.positions, options.model.num_kv_heads, options.model.num_layers) == ("rope", 4, 4)
+    assert (options.model.positions, options.model.num_kv_heads, options.model.num_layers) == (
+        "rope",
+        2,
+        2,
+    )
+    options = train.parse(
+        [write_yaml("model:\n  preset: llama-nano\n  num_kv_heads: 4\n"), *TRAIN[1:]]
+    )
+    assert (options.model.positions, options.model.num_kv_heads, options.model.num_layers) == (
+        "rope",
+        4,
+        4,
+    )
 
 
 def test_an_option_chooses_the_family_over_yaml(write_yaml):
-    options = train.parse([write_yaml("model:\n  family: lstm\n"), *TRAIN[1:], "--model.family", "transformer"])
+    options = train.parse(
+        [write_yaml("model:\n  family: lstm\n"), *TRAIN[1:], "--model.family", "transformer"]
+    )
     assert options.model.family == "transformer"
     assert options.model.num_heads == 4
 
@@ -267,7 +368,12 @@ def test_train_hands_over_the_configs(replace_module, tmp_path, monkeypatch, cap
         }
 
     replace_module("tfscale.runs.train", train=fake_train)
-    assert cli.main([*TRAIN, "--model.family", "lstm", "--model.hidden_dim", "8", "--train.steps", "3"]) == 0
+    assert (
+        cli.main(
+            [*TRAIN, "--model.family", "lstm", "--model.hidden_dim", "8", "--train.steps", "3"]
+        )
+        == 0
+    )
     [(model_config, train_config, rest)] = calls
     assert model_config == MODEL_CONFIGS["lstm"](hidden_dim=8)
     assert train_config == TrainConfig(steps=3)
@@ -287,19 +393,31 @@ def test_train_hands_over_the_configs(replace_module, tmp_path, monkeypatch, cap
 
 
 def test_a_stopped_training_says_how_to_go_on(replace_module, capsys):
-    summary = {"steps": 1200, "tokens": 9, "loss": 2.0, "tokens_per_second": 3.0, "interrupted": "SIGTERM",
-               "validation": None}  # fmt: skip
+    summary = {
+        "steps": 1200,
+        "tokens": 9,
+        "loss": 2.0,
+        "tokens_per_second": 3.0,
+        "interrupted": "SIGTERM",
+        "validation": None,
+    }
     replace_module("tfscale.runs.train", train=lambda *_, **__: summary)
     assert cli.main(TRAIN) == 75
-    assert "stopped by SIGTERM at step 1,200; the same command goes on from there" in capsys.readouterr().out
+    assert (
+        "stopped by SIGTERM at step 1,200; the same command goes on from there"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_reader_that_went_away_gets_no_traceback():
     code = "import sys, time; from tfscale.cli import main; sys.stdin.readline(); sys.exit(main(['--help']))"
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     process.stdout.close()
     process.stdin.write("\n")
     process.stdin.close()
@@ -315,10 +433,15 @@ def test_prepare_hands_over_its_config(replace_module, capsys):
     def fake_prepare(config):
         seen.append(config)
         split = types.SimpleNamespace(documents=2, tokens=1000, utf8_bytes=3500, unknown_tokens=25)
-        return types.SimpleNamespace(splits={"train": split}, vocabulary_size=300, cleaner=Cleaner(lowercase=True))
+        return types.SimpleNamespace(
+            splits={"train": split}, vocabulary_size=300, cleaner=Cleaner(lowercase=True)
+        )
 
     replace_module("tfscale.data.prepare", prepare=fake_prepare)
-    assert cli.main(["prepare", "--text", "a", "b", "--output", "o", "--tokenizer", "byte", "--json"]) == 0
+    assert (
+        cli.main(["prepare", "--text", "a", "b", "--output", "o", "--tokenizer", "byte", "--json"])
+        == 0
+    )
     assert seen == [PrepareConfig(text=["a", "b"], output="o", tokenizer="byte")]
     assert json.loads(capsys.readouterr().out) == {
         "output": "o",
@@ -328,7 +451,11 @@ def test_prepare_hands_over_its_config(replace_module, capsys):
     }
     cli.main(["prepare", "--text", "a", "--output", "o"])
     shown = capsys.readouterr().out
-    assert "3.500" in shown and "25 (2.5 %)" in shown and "text and bytes as cleaned: lowercase" in shown
+    assert (
+        "3.500" in shown
+        and "25 (2.5 %)" in shown
+        and "text and bytes as cleaned: lowercase" in shown
+    )
 
 
 def test_json_keeps_stdout_for_itself(replace_module, capsys):
@@ -406,7 +533,10 @@ def test_generate_streams_prompt_and_completion(letters, monkeypatch, capsys):
             return ""
 
     monkeypatch.setattr("tfscale.inference.generation.StreamDecoder", Stream)
-    assert cli.main(["generate", letters, "--prompt", "ab", "--max-tokens", "9", "--stop", "g", "x"]) == 0
+    assert (
+        cli.main(["generate", letters, "--prompt", "ab", "--max-tokens", "9", "--stop", "g", "x"])
+        == 0
+    )
     captured = capsys.readouterr()
     assert captured.out == "abcdef\n"
     assert "[5 tokens" in captured.err and "stopped by stop]" in captured.err
@@ -423,7 +553,10 @@ def test_generate_streams_prompt_and_completion(letters, monkeypatch, capsys):
     }
     assert cli.main(["generate", letters, "--prompt", "  a??  ?", "--max-tokens", "1"]) == 0
     # The prompt is cleaned: "a?? ?" has five tokens.
-    assert "note: 3 of the prompt's 5 tokens are unknown to the model: it has not read" in capsys.readouterr().err
+    assert (
+        "note: 3 of the prompt's 5 tokens are unknown to the model: it has not read"
+        in capsys.readouterr().err
+    )
 
 
 def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
@@ -432,14 +565,24 @@ def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
     def fake(kind):
         def score(target, **rest):
             calls.append((kind, target, rest))
-            return {"nll_per_token": 1.0, "perplexity": 2.7182818, "bits_per_byte": None, "tokens": 4, "bytes": None}
+            return {
+                "nll_per_token": 1.0,
+                "perplexity": 2.7182818,
+                "bits_per_byte": None,
+                "tokens": 4,
+                "bytes": None,
+            }
 
         return score
 
     replace_module("tfscale.device", load=lambda path, threads: ("device", path, threads))
-    opened = types.SimpleNamespace(summary={"completed": False, "steps": 200}, train_config=TrainConfig(steps=300))
+    opened = types.SimpleNamespace(
+        summary={"completed": False, "steps": 200}, train_config=TrainConfig(steps=300)
+    )
     replace_module("tfscale.runs.folder", load_run=lambda path: opened)
-    replace_module("tfscale.evaluation.evaluate", evaluate_run=fake("run"), evaluate_file=fake("file"))
+    replace_module(
+        "tfscale.evaluation.evaluate", evaluate_run=fake("run"), evaluate_file=fake("file")
+    )
     run, exported = tmp_path / "run", tmp_path / "export"
     run.mkdir()
     exported.mkdir()
@@ -448,10 +591,17 @@ def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "perplexity     2.718" in captured.out
     assert f"note: {run} was stopped at step 200 of 300: these are its last weights" in captured.err
-    assert cli.main(["evaluate", str(exported), "--data", "d", "--split", "test", "--threads", "2"]) == 0
+    assert (
+        cli.main(["evaluate", str(exported), "--data", "d", "--split", "test", "--threads", "2"])
+        == 0
+    )
     assert calls == [
         ("run", opened, {"data_dir": None, "split": "validation", "text_files": ["a", "b"]}),
-        ("file", ("device", str(exported), 2), {"data_dir": "d", "split": "test", "text_files": None}),
+        (
+            "file",
+            ("device", str(exported), 2),
+            {"data_dir": "d", "split": "test", "text_files": None},
+        ),
     ]
 
 
@@ -464,7 +614,10 @@ def help_text(words, capsys):
 
 def test_train_help_lists_every_knob_of_every_family(capsys):
     text = help_text(["train"], capsys)
-    for config, section in [(TrainConfig, "train"), *((config, "model") for config in MODEL_CONFIGS.values())]:
+    for config, section in [
+        (TrainConfig, "train"),
+        *((config, "model") for config in MODEL_CONFIGS.values()),
+    ]:
         for field in dataclasses.fields(config):
             assert f"--{section}.{field.name} " in text
     # Units come from the fields' docstrings.
@@ -473,7 +626,8 @@ def test_train_help_lists_every_knob_of_every_family(capsys):
 
 
 @pytest.mark.parametrize(
-    ("command", "config"), [("prepare", PrepareConfig), ("export", ExportConfig), ("generate", SamplingConfig)]
+    ("command", "config"),
+    [("prepare", PrepareConfig), ("export", ExportConfig), ("generate", SamplingConfig)],
 )
 def test_help_has_a_line_for_every_field(command, config, capsys):
     text = help_text([command], capsys)
@@ -496,7 +650,9 @@ def test_overview(capsys):
     assert capsys.readouterr().out == f"tfscale {cli.__version__}\n"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["train", "--trian.steps", "3"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["train", "--help"], ["train", "--trian.steps", "3"]]
+)
 def test_nothing_heavy_is_loaded_for_help_and_mistakes(words):
     code = (
         "import sys\nfrom tfscale.cli import main\n"
@@ -513,19 +669,27 @@ def test_tensorflow_starts_silently():
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
         [sys.executable, "-c", code + "; print('after', file=sys.stderr)"],
-        capture_output=True, text=True, env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert (done.returncode, done.stderr) == (0, "after\n")
 
 
 def test_a_tensorflow_that_does_not_start_says_why(tmp_path):
-    (tmp_path / "tensorflow.py").write_text("import os\nos.write(2, b'no such library')\nraise ImportError('broken')\n")
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nos.write(2, b'no such library')\nraise ImportError('broken')\n"
+    )
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
     code += "from tfscale.compat.quiet import load_tensorflow; load_tensorflow()"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 1
-    assert done.stderr.startswith("no such libraryTraceback") and "ImportError: broken" in done.stderr
+    assert (
+        done.stderr.startswith("no such libraryTraceback") and "ImportError: broken" in done.stderr
+    )
 
 
 def test_every_command_module_is_complete():
@@ -536,10 +700,28 @@ def test_every_command_module_is_complete():
         assert module.SUMMARY and "\n" not in module.SUMMARY
         assert callable(module.parse) and callable(module.run) and callable(module.show)
     assert set(cli.COMMANDS) == {
-        "quickstart", "prepare", "train", "evaluate", "generate", "export", "benchmark", "launch", "plan",
-        "tpu-check", "compress", "trim", "fill", "correct", "compare", "finetune", "predict", "vectors", "import",
-        "explain", "swap",
-    }  # fmt: skip
+        "quickstart",
+        "prepare",
+        "train",
+        "evaluate",
+        "generate",
+        "export",
+        "benchmark",
+        "launch",
+        "plan",
+        "tpu-check",
+        "compress",
+        "trim",
+        "fill",
+        "correct",
+        "compare",
+        "finetune",
+        "predict",
+        "vectors",
+        "import",
+        "explain",
+        "swap",
+    }
     assert evaluate.parse(["run"]).split == "validation"
 
 

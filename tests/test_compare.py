@@ -19,11 +19,29 @@ TINY = "model:\n  family: {family}\n  sequence_length: 16\n  hidden_dim: 16\n{mo
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
-    lines = [f"{name} {verb} the {thing} {where}\n" for name in ("ann", "bob", "eve") for verb in ("sees", "eats")
-             for thing in ("cake", "dog", "tree") for where in ("here", "there", "now")]  # fmt: skip
+    lines = [
+        f"{name} {verb} the {thing} {where}\n"
+        for name in ("ann", "bob", "eve")
+        for verb in ("sees", "eats")
+        for thing in ("cake", "dog", "tree")
+        for where in ("here", "there", "now")
+    ]
     (folder / "text.txt").write_text("".join(lines * 3))
-    words = ["prepare", "--text", str(folder / "text.txt"), "--documents", "line", "--tokenizer", "char",
-             "--validation-fraction", "0.2", "--test-fraction", "0.2", "--output", str(folder / "data")]  # fmt: skip
+    words = [
+        "prepare",
+        "--text",
+        str(folder / "text.txt"),
+        "--documents",
+        "line",
+        "--tokenizer",
+        "char",
+        "--validation-fraction",
+        "0.2",
+        "--test-fraction",
+        "0.2",
+        "--output",
+        str(folder / "data"),
+    ]
     assert cli.main(words) == 0
     return str(folder / "data")
 
@@ -32,14 +50,27 @@ def data(tmp_path_factory):
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("yaml")
     (folder / "small.yaml").write_text(TINY.format(family="gru", more="  embedding_dim: 8\n"))
-    (folder / "attention.yaml").write_text(TINY.format(family="transformer", more="  num_layers: 1\n  num_heads: 2\n"))
+    (folder / "attention.yaml").write_text(
+        TINY.format(family="transformer", more="  num_layers: 1\n  num_heads: 2\n")
+    )
     return [str(folder / "small.yaml"), str(folder / "attention.yaml")]
 
 
 @pytest.fixture(scope="module")
 def compared(data, files, tmp_path_factory):
     output = str(tmp_path_factory.mktemp("out") / "compared")
-    words = ["compare", "--families", "ngram", *files, "--data", data, "--output", output, "--budget-tokens", "2000"]
+    words = [
+        "compare",
+        "--families",
+        "ngram",
+        *files,
+        "--data",
+        data,
+        "--output",
+        output,
+        "--budget-tokens",
+        "2000",
+    ]
     return words, output
 
 
@@ -57,7 +88,10 @@ def test_the_table_has_what_each_model_measured(compared, data, capsys):
         assert figures["bits_per_byte"] == pytest.approx(score["bits_per_byte"])
         assert figures["parameters"] == run.network.count_params()
         model = load(os.path.join(output, name, "export"))
-        assert figures["file_bytes"] == os.path.getsize(model.path) and model.metadata["quantize"] == "int8"
+        assert (
+            figures["file_bytes"] == os.path.getsize(model.path)
+            and model.metadata["quantize"] == "int8"
+        )
         assert figures["device_tokens_per_second"] > 0
     assert result["models"]["ngram"]["bits_per_byte"] < result["models"]["small"]["bits_per_byte"]
     with open(os.path.join(output, "report.html")) as file:
@@ -81,9 +115,21 @@ def test_it_goes_on_where_it_stopped_and_shows_the_table(compared, monkeypatch, 
     assert all(name in captured.out for name in ("ngram", "small", "attention", "bits/byte"))
 
 
-def test_it_goes_on_after_a_stop_during_the_first_model(compared, files, data, tmp_path, monkeypatch, capsys):
+def test_it_goes_on_after_a_stop_during_the_first_model(
+    compared, files, data, tmp_path, monkeypatch, capsys
+):
     output = str(tmp_path / "stopped")
-    words = ["compare", "--families", "ngram", "--data", data, "--output", output, "--budget-tokens", "2000"]
+    words = [
+        "compare",
+        "--families",
+        "ngram",
+        "--data",
+        data,
+        "--output",
+        output,
+        "--budget-tokens",
+        "2000",
+    ]
 
     def stopped(model_config, data, output, progress):
         os.makedirs(os.path.join(output, "tokenizer"))
@@ -99,10 +145,30 @@ def test_it_goes_on_after_a_stop_during_the_first_model(compared, files, data, t
 def test_other_data_is_another_comparison(compared, data, tmp_path, capsys):
     """The same tokenizer does not make it the same text."""
     words, _ = compared
-    (tmp_path / "text.txt").write_text("".join(f"ann eats {'the cake ' * count}here\n" for count in range(40)))
+    (tmp_path / "text.txt").write_text(
+        "".join(f"ann eats {'the cake ' * count}here\n" for count in range(40))
+    )
     other = str(tmp_path / "data")
-    assert cli.main(["prepare", "--text", str(tmp_path / "text.txt"), "--documents", "line", "--tokenizer-from", data,
-                     "--validation-fraction", "0.2", "--test-fraction", "0.2", "--output", other]) == 0  # fmt: skip
+    assert (
+        cli.main(
+            [
+                "prepare",
+                "--text",
+                str(tmp_path / "text.txt"),
+                "--documents",
+                "line",
+                "--tokenizer-from",
+                data,
+                "--validation-fraction",
+                "0.2",
+                "--test-fraction",
+                "0.2",
+                "--output",
+                other,
+            ]
+        )
+        == 0
+    )
     assert cli.main([other if word == data else word for word in words]) == 2
     assert "was begun with data_digest=" in capsys.readouterr().err
 
@@ -146,7 +212,9 @@ def test_an_export_of_the_comparison_is_like_any_other(compared, tmp_path):
     _, output = compared
     from tfscale.exporting.export import export_run
 
-    report = export_run(load_run(os.path.join(output, "small", "run")), ExportConfig(output=str(tmp_path / "x")))
+    report = export_run(
+        load_run(os.path.join(output, "small", "run")), ExportConfig(output=str(tmp_path / "x"))
+    )
     assert report["passed"]
 
 
@@ -165,9 +233,17 @@ def test_unknown_tokens_are_shown_and_withheld_figures_do_not_rank(tmp_path, cap
         "better": timed | {"perplexity": 20.0, "unknown_tokens": 7, "unknown_share": 0.07},
         "earlier": timed | {"perplexity": 25.0},
     }
-    assert [row[2:5] for row in table_rows(models)] == [[30.0, None, 7.0], [20.0, None, 7.0], [25.0, None, None]]
+    assert [row[2:5] for row in table_rows(models)] == [
+        [30.0, None, 7.0],
+        [20.0, None, 7.0],
+        [25.0, None, None],
+    ]
     compare_command.show({"models": models, "output": str(tmp_path)})
     assert "7 % of the tokens are unknown: each model has predicted" in capsys.readouterr().out
     _write_report(str(tmp_path / "report.html"), models, "test")
     page = (tmp_path / "report.html").read_text()
-    assert "better predicts it best" in page and "against its perplexity" in page and "unknown %" in page
+    assert (
+        "better predicts it best" in page
+        and "against its perplexity" in page
+        and "unknown %" in page
+    )

@@ -13,8 +13,13 @@ from tfscale.exporting.tflite import export_tflite, silence
 from tfscale.models import build_network
 
 TEXT = (Path(__file__).parents[1] / "docs" / "device.md").read_text()
-CODE = {language: re.search(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)[1] for language in ("kotlin", "swift")}
-CONFIG = TransformerConfig(vocabulary_size=50, sequence_length=24, hidden_dim=32, num_layers=3, num_heads=2)
+CODE = {
+    language: re.search(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)[1]
+    for language in ("kotlin", "swift")
+}
+CONFIG = TransformerConfig(
+    vocabulary_size=50, sequence_length=24, hidden_dim=32, num_layers=3, num_heads=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,11 @@ def test_names_of_the_examples_are_those_of_the_file(decode, language):
     assert '"decode"' in code
     strings = set(re.findall(r'"([a-z_]+(?:\$it|\\\(\$0\))?)"', code))
     templates = {name for name in strings if name.startswith("kv_cache")}
-    written = {re.sub(r"\$it|\\\(\$0\)", str(layer), name) for name in templates for layer in range(CONFIG.num_layers)}
+    written = {
+        re.sub(r"\$it|\\\(\$0\)", str(layer), name)
+        for name in templates
+        for layer in range(CONFIG.num_layers)
+    }
     assert written == {name for name in inputs if name.startswith("kv_cache")}
     plain = {"tokens", "input_pos", "mask"}
     assert plain == set(inputs) - written and plain <= strings
@@ -44,10 +53,15 @@ def test_sizes_of_the_examples_are_those_of_the_file(decode, language):
     inputs, outputs = decode
     context, heads, width = CONFIG.sequence_length, CONFIG.num_heads, CONFIG.head_width
     sizes = {name: int(np.prod(detail["shape"])) for name, detail in {**inputs, **outputs}.items()}
-    assert "context * heads * width" in CODE[language] and sizes["kv_cache_k_0"] == context * heads * width
+    assert (
+        "context * heads * width" in CODE[language]
+        and sizes["kv_cache_k_0"] == context * heads * width
+    )
     assert sizes["mask"] == context and sizes["tokens"] == sizes["input_pos"] == 1
     assert sizes["logits"] == CONFIG.vocabulary_size
-    assert {detail["dtype"] for name, detail in inputs.items() if name not in ("tokens", "input_pos")} == {np.float32}
+    assert {
+        detail["dtype"] for name, detail in inputs.items() if name not in ("tokens", "input_pos")
+    } == {np.float32}
     assert {inputs[name]["dtype"] for name in ("tokens", "input_pos")} == {np.int32}
     assert "-1e4" in CODE[language]
 

@@ -25,7 +25,13 @@ def test_figures_have_units(name, value, shown):
 
 def test_benchmark_shows_units(capsys):
     one = {"threads": 1, "first_token_seconds": 0.002}
-    benchmark.show({**one, "file_bytes": 2_000_000, "by_threads": [one, {"threads": 2, "first_token_seconds": 0.001}]})
+    benchmark.show(
+        {
+            **one,
+            "file_bytes": 2_000_000,
+            "by_threads": [one, {"threads": 2, "first_token_seconds": 0.001}],
+        }
+    )
     out = capsys.readouterr().out
     assert "first token  2 ms" in out and "file         2 MB" in out and "1 ms" in out
 
@@ -33,7 +39,10 @@ def test_benchmark_shows_units(capsys):
 @pytest.mark.parametrize(
     ("perplexity", "line"),
     [
-        ({"keras": 22.1, "keras_rounded": 22.11, "file": 22.12}, "perplexity 22.1 before, 22.12 in the file"),
+        (
+            {"keras": 22.1, "keras_rounded": 22.11, "file": 22.12},
+            "perplexity 22.1 before, 22.12 in the file",
+        ),
         ({"model": 5.0, "file": 5.5}, "perplexity 5 before, 5.5 in the file"),
     ],
 )
@@ -42,15 +51,28 @@ def test_export_ends_with_place_size_and_perplexity(perplexity, line, capsys):
         {"name": "top1_agreement", "value": 0.99, "rule": ">=", "limit": 0.9, "passed": True},
         {"name": "greedy_tokens_equal", "value": 30, "rule": "==", "limit": None, "passed": True},
     ]
-    export.show({"checks": checks, "sizes": {"file_bytes": 1_220_000}, "perplexity": perplexity, "output": "e"})
+    export.show(
+        {
+            "checks": checks,
+            "sizes": {"file_bytes": 1_220_000},
+            "perplexity": perplexity,
+            "output": "e",
+        }
+    )
     out = capsys.readouterr().out.splitlines()
     assert out[-2:] == ["e: 1.22 MB; README.md in it says how to run it", line]
     assert [row.split()[-2] for row in out if "_" in row] == ["yes", "measured"]
 
 
 def test_bars_go_to_both_sides_of_one_line(capsys):
-    parts = [{"text": "fine", "weight": 2.0}, {"text": "not", "weight": -1.0}, {"text": "a", "weight": 0.0}]
-    explain.show({"method": "lime", "label": "good", "parts": parts, "probability": 0.7, "fit": 0.9})
+    parts = [
+        {"text": "fine", "weight": 2.0},
+        {"text": "not", "weight": -1.0},
+        {"text": "a", "weight": 0.0},
+    ]
+    explain.show(
+        {"method": "lime", "label": "good", "parts": parts, "probability": 0.7, "fit": 0.9}
+    )
     rows = [row for row in capsys.readouterr().out.splitlines() if "'" in row]
     bars = [row.split("│")[3].strip() for row in rows]
     assert bars == ["|++++++++++++", "------|", "|"]

@@ -47,7 +47,10 @@ def test_two_machines(index):
         check=True,
     )
     cluster = read_cluster({"TF_CONFIG": shown.stdout})
-    assert cluster.workers == ("host0.example.com:2222", "host1.example.com:2222") and cluster.index == index
+    assert (
+        cluster.workers == ("host0.example.com:2222", "host1.example.com:2222")
+        and cluster.index == index
+    )
 
 
 def test_slurm():
@@ -55,9 +58,11 @@ def test_slurm():
     options = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)", text, re.MULTILINE))
     nodes, tasks = int(options["nodes"]), int(options["ntasks-per-node"])
     environ = {
-        "SLURM_STEP_NUM_TASKS": str(nodes * tasks), "SLURM_PROCID": "3", "SLURM_STEP_NODELIST": "node[1-4]",
+        "SLURM_STEP_NUM_TASKS": str(nodes * tasks),
+        "SLURM_PROCID": "3",
+        "SLURM_STEP_NODELIST": "node[1-4]",
         "SLURM_STEP_TASKS_PER_NODE": f"{tasks}(x{nodes})",
-    }  # fmt: skip
+    }
     cluster = read_cluster(environ)
     assert len(cluster.workers) == nodes * tasks and cluster.address == "node4:12345"
     assert options["signal"].startswith("TERM@") and "#SBATCH --requeue" in text
@@ -76,10 +81,15 @@ def test_kubernetes():
     for index in range(spec["completions"]):
         cluster = read_cluster({**environ, "JOB_COMPLETION_INDEX": str(index)})
         # A pod of an Indexed Job is JOB-INDEX, and the headless service makes it JOB-INDEX.SERVICE.
-        assert cluster.address == f"{job['metadata']['name']}-{index}.{service['metadata']['name']}:2222"
+        assert (
+            cluster.address
+            == f"{job['metadata']['name']}-{index}.{service['metadata']['name']}:2222"
+        )
         assert len(cluster.workers) == spec["completions"]
     assert container["ports"] == [{"containerPort": 2222}]
-    actions = {rule["action"]: rule["onExitCodes"]["values"] for rule in spec["podFailurePolicy"]["rules"]}
+    actions = {
+        rule["action"]: rule["onExitCodes"]["values"] for rule in spec["podFailurePolicy"]["rules"]
+    }
     assert actions == {"FailJob": [2], "Ignore": [75]} and pod["restartPolicy"] == "Never"
     check_command(container["command"] + container["args"])
 
@@ -89,8 +99,13 @@ def test_vertex():
     assert [pool["replicaCount"] for pool in pools] == [1, 3]
     for pool in pools:
         check_command(pool["containerSpec"]["command"] + pool["containerSpec"]["args"])
-    cluster = {"chief": ["c:2222"], "worker": [f"w{i}:2222" for i in range(pools[1]["replicaCount"])]}
-    config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 2}, "environment": "cloud"})
+    cluster = {
+        "chief": ["c:2222"],
+        "worker": [f"w{i}:2222" for i in range(pools[1]["replicaCount"])],
+    }
+    config = json.dumps(
+        {"cluster": cluster, "task": {"type": "worker", "index": 2}, "environment": "cloud"}
+    )
     assert read_cluster({"TF_CONFIG": config}).index == 3
 
 
@@ -115,6 +130,7 @@ def test_the_documentation_names_every_example_and_its_commands_parse():
     from tfscale.commands import launch
 
     commands = [
-        launch.parse(shlex.split(words)) for words in re.findall(r"^    tfscale launch (.*)$", text, re.MULTILINE)
+        launch.parse(shlex.split(words))
+        for words in re.findall(r"^    tfscale launch (.*)$", text, re.MULTILINE)
     ]
     assert [(c.workers, c.parameter_servers) for c in commands] == [(2, 0), (2, 2)]

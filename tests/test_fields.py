@@ -38,7 +38,9 @@ def test_dataclasses_are_made_of_what_was_read():
         "other": None,
         "anything": [1, {}],
     }
-    assert from_fields(Whole, content, "f") == Whole("a", 3, [Part("x", 2)], {"y": Part("z")}, None, [1, {}])
+    assert from_fields(Whole, content, "f") == Whole(
+        "a", 3, [Part("x", 2)], {"y": Part("z")}, None, [1, {}]
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,10 @@ def test_dataclasses_are_made_of_what_was_read():
         ({"parts": {}}, "f: parts should be a list, each Part; received a dict"),
         ({"by_name": {"y": 3}}, "f: by_name.y should hold names and values; received 3"),
         ({"other": 3}, "f: other should be text or null; received 3"),
-        ({"extra": 3}, "f: unknown name 'extra'; there are kind, size, parts, by_name, other, anything"),
+        (
+            {"extra": 3},
+            "f: unknown name 'extra'; there are kind, size, parts, by_name, other, anything",
+        ),
         ({3: 3}, "f: unknown name 3; there are"),
     ],
 )
@@ -69,7 +74,12 @@ def test_what_does_not_fit_is_told_by_its_place(change, message):
 
 
 def test_other_names_may_be_allowed_but_not_other_types():
-    check_fields(Whole, {"kind": "a", "size": 1, "extra": 3, "parts": [{"name": "x", "more": 1}]}, "f", others=True)
+    check_fields(
+        Whole,
+        {"kind": "a", "size": 1, "extra": 3, "parts": [{"name": "x", "more": 1}]},
+        "f",
+        others=True,
+    )
     with pytest.raises(DataError, match="f: size should be a whole number"):
         check_fields(Whole, {"kind": "a", "size": None, "extra": 3}, "f", others=True)
     for content in (None, [], "x", 3):

@@ -16,7 +16,14 @@ from tfscale.errors import DataError, TfscaleError
 from tfscale.files import temporary
 from tfscale.files.json_text import parse_json, to_json
 from tfscale.files.locks import Held, hold, machine, read_holder
-from tfscale.files.paths import atomic_directory, atomic_write, claim_directory, read_json, read_yaml, write_json
+from tfscale.files.paths import (
+    atomic_directory,
+    atomic_write,
+    claim_directory,
+    read_json,
+    read_yaml,
+    write_json,
+)
 from tfscale.files.write_errors import write_error
 
 TAG = temporary._tag()
@@ -26,9 +33,14 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), np.float32("nan"), np.float64("inf")])
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("inf"), -float("inf"), np.float32("nan"), np.float64("inf")]
+)
 def test_numbers_that_are_not_finite_become_null(number, tmp_path):
-    assert json.loads(to_json({"a": [1.5, (number,)], "b": {"c": number}})) == {"a": [1.5, [None]], "b": {"c": None}}
+    assert json.loads(to_json({"a": [1.5, (number,)], "b": {"c": number}})) == {
+        "a": [1.5, [None]],
+        "b": {"c": None},
+    }
     write_json(str(tmp_path / "x.json"), {"loss": number, "step": np.int64(3), "word": "é"})
     text = (tmp_path / "x.json").read_text(encoding="utf-8")
     assert text == '{\n  "loss": null,\n  "step": 3,\n  "word": "é"\n}\n'
@@ -44,7 +56,12 @@ def test_finite_numbers_are_written_as_python_writes_them():
 
 @pytest.mark.parametrize(
     "content,reason",
-    [("[" * 100_000, "nested too deeply"), ("1" * 5000, "digits"), ("{", "Expecting"), (b"\xff", "utf-8")],
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("1" * 5000, "digits"),
+        ("{", "Expecting"),
+        (b"\xff", "utf-8"),
+    ],
 )
 def test_what_is_no_json_is_one_error(tmp_path, content, reason):
     (tmp_path / "a.json").write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -90,7 +107,11 @@ def test_what_a_killed_process_left_is_free_and_removed(tmp_path, capsys):
     with hold(str(tmp_path / "lock")) as held:
         assert held is not None
     claim_directory(str(tmp_path / "out"), "manifest.json", "a data folder")
-    assert "out.tmp-" in (told := capsys.readouterr().err) and "(1.0 MB)" in told and told.count("\n") == 1
+    assert (
+        "out.tmp-" in (told := capsys.readouterr().err)
+        and "(1.0 MB)" in told
+        and told.count("\n") == 1
+    )
     assert [name.partition(".")[0] for name in names(tmp_path)] == ["file"]
     assert len(temporary.remove_leftovers(str(tmp_path))) == 1 and names(tmp_path) == []
 
@@ -170,7 +191,9 @@ def test_an_earlier_folder_is_replaced_whole(tmp_path, monkeypatch, exchanges):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
 @pytest.mark.parametrize("call", [1, 2])
-def test_an_earlier_folder_is_never_lost_between_the_two_renames(tmp_path, monkeypatch, error, call):
+def test_an_earlier_folder_is_never_lost_between_the_two_renames(
+    tmp_path, monkeypatch, error, call
+):
     target = tmp_path / "x"
     target.mkdir()
     (target / "earlier").write_text("")
@@ -190,7 +213,9 @@ def test_an_earlier_folder_is_never_lost_between_the_two_renames(tmp_path, monke
     assert names(tmp_path) == ["x"] and names(target) == ["earlier"]
 
 
-def test_an_earlier_folder_comes_back_if_the_process_was_killed_between_the_renames(tmp_path, capsys):
+def test_an_earlier_folder_comes_back_if_the_process_was_killed_between_the_renames(
+    tmp_path, capsys
+):
     killed_in(
         "from tfscale import temporary\nfrom tfscale.files.paths import atomic_directory\nos.mkdir('x')\n"
         "open('x/earlier', 'w').close()\ntemporary.exchange = lambda a, b: False\nrename = os.rename\n"
@@ -204,7 +229,9 @@ def test_an_earlier_folder_comes_back_if_the_process_was_killed_between_the_rena
     assert "x put back as it was" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG])
+@pytest.mark.parametrize(
+    "number", [errno.EROFS, errno.EACCES, errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG]
+)
 @pytest.mark.parametrize("call", ["makedirs", "open", "mkdir"])
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, number, call):
     def refused(*_args, **_kwargs):
@@ -212,7 +239,9 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, numbe
 
     monkeypatch.setattr(os, call, refused)
     for write in (atomic_directory, *([atomic_write] if call != "mkdir" else [])):
-        with pytest.raises(TfscaleError, match=f"^cannot write {tmp_path}/d/x: {os.strerror(number)}$"):
+        with pytest.raises(
+            TfscaleError, match=f"^cannot write {tmp_path}/d/x: {os.strerror(number)}$"
+        ):
             with write(f"{tmp_path}/d/x"):
                 pass
 
@@ -227,10 +256,14 @@ def test_a_parent_that_cannot_be_is_one_line(path):
 
 
 def test_a_full_disk_inside_the_block_names_the_output(tmp_path):
-    with pytest.raises(TfscaleError, match=f"^no space left while writing {tmp_path}/x; what was there before is"):
+    with pytest.raises(
+        TfscaleError, match=f"^no space left while writing {tmp_path}/x; what was there before is"
+    ):
         with atomic_directory(f"{tmp_path}/x"):
             raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(TfscaleError, match=f"^no space left while writing {tmp_path}/x/model.tflite; "):
+    with pytest.raises(
+        TfscaleError, match=f"^no space left while writing {tmp_path}/x/model.tflite; "
+    ):
         with atomic_directory(f"{tmp_path}/x") as folder:
             raise write_error(f"{folder}/model.tflite", OSError(errno.ENOSPC, ""))
     with pytest.raises(FileNotFoundError):  # A mistake of the program's stays one.

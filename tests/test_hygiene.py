@@ -39,11 +39,18 @@ def setup_cfg():
 
 
 def requirements(text):
-    return [Requirement(line) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return [
+        Requirement(line)
+        for line in text.splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
 
 
 def pins():
-    return {pin.name.lower().replace("_", "-"): pin for pin in requirements((ROOT / "constraints.txt").read_text())}
+    return {
+        pin.name.lower().replace("_", "-"): pin
+        for pin in requirements((ROOT / "constraints.txt").read_text())
+    }
 
 
 def blocks(document, language):
@@ -54,7 +61,10 @@ def blocks(document, language):
 def test_rooms_import_one_way():
     pytest.importorskip("importlinter", reason="import-linter is in the extra dev")
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout
     assert "0 broken" in done.stdout
@@ -84,9 +94,20 @@ def test_functions_stay_functions_when_rooms_of_that_name_are_imported():
 
 def test_commands_of_the_readme_parse():
     lines = [line for block in blocks("README.md", "sh") for line in block.splitlines()]
-    lines += re.findall(r"# [\w.]+, for: (tfscale .*)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("tfscale ")]
-    assert {words[0] for words in commands} >= {"prepare", "train", "evaluate", "generate", "export", "benchmark"}
+    lines += re.findall(
+        r"# [\w.]+, for: (tfscale .*)", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    commands = [
+        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("tfscale ")
+    ]
+    assert {words[0] for words in commands} >= {
+        "prepare",
+        "train",
+        "evaluate",
+        "generate",
+        "export",
+        "benchmark",
+    }
     for name, *words in commands:
         if not any(word.endswith(".yaml") for word in words):
             assert cli.COMMANDS[name].parse(words).json is False
@@ -97,16 +118,32 @@ def test_yaml_of_the_readme_parses(tmp_path):
     path = tmp_path / "lstm.yaml"
     path.write_text(block)
     options = train.parse([str(path), "--data", "data", "--output", "lstm-run"])
-    assert (options.model.family, options.model.num_layers, options.train.micro_batches) == ("lstm", 2, 2)
+    assert (options.model.family, options.model.num_layers, options.train.micro_batches) == (
+        "lstm",
+        2,
+        2,
+    )
 
 
 def test_python_of_the_readme_names_what_there_is():
     names = set()
     for block in blocks("README.md", "python"):
         for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tfscale":
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "tfscale"
+            ):
                 names.add(node.attr)
-    assert names >= {"prepare", "train", "export", "generate", "LanguageModel", "strategy", "device"}
+    assert names >= {
+        "prepare",
+        "train",
+        "export",
+        "generate",
+        "LanguageModel",
+        "strategy",
+        "device",
+    }
     for name in names:
         assert getattr(tfscale, name) is not None
 
@@ -130,7 +167,9 @@ def test_links_of_the_documents_lead_to_files():
 
 
 def test_readme_has_no_placeholder():
-    assert not re.findall(r"^[A-Z_]{6,}$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert not re.findall(
+        r"^[A-Z_]{6,}$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
 
 
 def test_ci_runs_lint_and_tests():
@@ -159,15 +198,21 @@ def test_tested_versions_are_in_the_declared_ranges():
 
 
 def test_one_tensorflow_only():
-    named = {requirement.name for requirement in requirements(setup_cfg()["options"]["install_requires"])} | set(pins())
+    named = {
+        requirement.name for requirement in requirements(setup_cfg()["options"]["install_requires"])
+    } | set(pins())
     assert "tensorflow" in named
     assert not named & {"tensorflow-cpu", "tensorflow-tpu", "tf-nightly", "torch"}
 
 
 def test_options_are_the_listed_ones():
     """A new, renamed or re-defaulted option is a change that users see: it is made on purpose, and in this file too."""
-    parsers = {name: command.build_parser() for name, command in cli.COMMANDS.items() if name != "train"}
-    parsers |= {f"train --model.family {family}": train.build_parser(family) for family in MODEL_CONFIGS}
+    parsers = {
+        name: command.build_parser() for name, command in cli.COMMANDS.items() if name != "train"
+    }
+    parsers |= {
+        f"train --model.family {family}": train.build_parser(family) for family in MODEL_CONFIGS
+    }
     parsers["train --model.family ngram"] = train.ngram_parser()
     lines = []
     for title, parser in sorted(parsers.items()):
@@ -180,15 +225,29 @@ def test_options_are_the_listed_ones():
     path = ROOT / "tests" / "options.txt"
     if os.environ.get("UPDATE_OPTIONS"):
         path.write_text(found)
-    assert found == path.read_text(), "if the change is meant: UPDATE_OPTIONS=1 python -m pytest tests/test_hygiene.py"
+    assert found == path.read_text(), (
+        "if the change is meant: UPDATE_OPTIONS=1 python -m pytest tests/test_hygiene.py"
+    )
 
 
 def test_wheel_holds_the_package_and_nothing_else(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check",
-         "--wheel-dir", str(tmp_path), str(source_tree(tmp_path / "source"))],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--disable-pip-version-check",
+            "--wheel-dir",
+            str(tmp_path),
+            str(source_tree(tmp_path / "source")),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     [wheel] = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -202,12 +261,18 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
 
 
 def package_files():
-    return [path for path in (ROOT / "tfscale").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return [
+        path
+        for path in (ROOT / "tfscale").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
 
 
 def source_tree(folder):
     """A copy, because building writes beside setup.cfg."""
-    for path in [ROOT / name for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")] + package_files():
+    for path in [
+        ROOT / name for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+    ] + package_files():
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())

@@ -18,7 +18,9 @@ def python_is_told():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.mark.parametrize("number,code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    "number,code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
 def test_a_command_that_is_ended_leaves_nothing(tmp_path, monkeypatch, capsys, number, code):
     def run(words):
         with atomic_directory(str(tmp_path / "data")):
@@ -59,7 +61,9 @@ def test_a_request_to_stop_is_noted_once_and_the_second_one_is_obeyed():
         raise AssertionError("goes on")
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), Terminated(signal.SIGTERM), OSError("no such disk")])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), Terminated(signal.SIGTERM), OSError("no such disk")]
+)
 def test_what_ends_the_training_of_sentencepiece_is_no_error_of_its_own(error):
     def documents():
         yield "to be or not to be " * 50
@@ -70,5 +74,7 @@ def test_what_ends_the_training_of_sentencepiece_is_no_error_of_its_own(error):
 
 
 def test_an_error_of_sentencepiece_is_one():
-    with pytest.raises(TokenizerError, match="vocabulary_size=9000 is larger than the text supports"):
+    with pytest.raises(
+        TokenizerError, match="vocabulary_size=9000 is larger than the text supports"
+    ):
         train_tokenizer("sentencepiece", ["to be or not to be"], 9000)

@@ -17,7 +17,9 @@ from tfscale.runs.folder import save_network
 from tfscale.training.language_model import LanguageModel
 
 ROOT = Path(__file__).parent.parent
-REGISTERED = re.compile(r'^@keras\.saving\.register_keras_serializable\("tfscale"\)\n(?:class|def) (\w+)', re.MULTILINE)
+REGISTERED = re.compile(
+    r'^@keras\.saving\.register_keras_serializable\("tfscale"\)\n(?:class|def) (\w+)', re.MULTILINE
+)
 IDS = np.arange(8, dtype="int32").reshape(2, 4)
 
 
@@ -38,10 +40,14 @@ def test_every_registered_class_is_in_the_table():
 def files(tmp_path_factory):
     """A run's model.keras, a compiled LanguageModel's file, and what both give for IDS."""
     folder = tmp_path_factory.mktemp("files")
-    network = models.build_network(LSTMConfig(vocabulary_size=9, sequence_length=4, embedding_dim=4, hidden_dim=4))
+    network = models.build_network(
+        LSTMConfig(vocabulary_size=9, sequence_length=4, embedding_dim=4, hidden_dim=4)
+    )
     save_network(network, str(folder / "run.keras"))
     transformer = models.build_network(
-        TransformerConfig(vocabulary_size=9, sequence_length=4, hidden_dim=4, num_layers=1, num_heads=1)
+        TransformerConfig(
+            vocabulary_size=9, sequence_length=4, hidden_dim=4, num_layers=1, num_heads=1
+        )
     )
     model = LanguageModel(transformer)
     model.compile("sgd", xla=False)
@@ -65,10 +71,16 @@ for name in ("run", "fit"):
     np.testing.assert_array_equal(keras.models.load_model(name + ".keras")(ids), expected[name])
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=files, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=files, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_the_finder_is_gone_once_keras_is_there():
     assert keras is sys.modules["keras"]
-    assert not [finder for finder in sys.meta_path if type(finder).__module__ == "tfscale.compat.keras_names"]
+    assert not [
+        finder
+        for finder in sys.meta_path
+        if type(finder).__module__ == "tfscale.compat.keras_names"
+    ]

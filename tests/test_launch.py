@@ -42,7 +42,9 @@ def run(tmp_path):
     def call(code, **options):
         script = tmp_path / "worker.py"
         script.write_text(WORKER + textwrap.dedent(code))
-        config = LaunchConfig(**{"workers": 2, "grace_seconds": 5.0, "allow_network": OPEN, **options})
+        config = LaunchConfig(
+            **{"workers": 2, "grace_seconds": 5.0, "allow_network": OPEN, **options}
+        )
         return launch([str(tmp_path)], config, [sys.executable, str(script)])
 
     return call
@@ -75,7 +77,11 @@ def test_all_succeed_and_the_chiefs_output_is_kept(run, tmp_path, capfd):
     lines = capfd.readouterr().err.splitlines()
     for index in (0, 1):
         own = [line for line in lines if line.startswith(f"[worker {index}] ")]
-        assert [line.removeprefix(f"[worker {index}] ") for line in own] == ["one", "bar 2", "not utf-8: �"]
+        assert [line.removeprefix(f"[worker {index}] ") for line in own] == [
+            "one",
+            "bar 2",
+            "not utf-8: �",
+        ]
         log = (tmp_path / "logs" / f"worker-{index}.log").read_bytes()
         assert b"bar 1\rbar 2\n" in log and f"result of {index}\n".encode() in log
 
@@ -92,14 +98,20 @@ def test_when_one_dies_all_are_started_again(run, tmp_path, capfd):
     )
     assert (result.exit_code, result.restarts) == (0, 1)
     assert [len(starts(tmp_path, index)) for index in (0, 1)] == [2, 2]
-    assert "launch: worker 1 was ended by SIGKILL at step 10; starting all again" in capfd.readouterr().err
+    assert (
+        "launch: worker 1 was ended by SIGKILL at step 10; starting all again"
+        in capfd.readouterr().err
+    )
 
 
 def test_failures_are_counted_and_the_last_reason_told(run, tmp_path):
     with pytest.raises(
         LaunchError, match=r"worker 0 ended with exit code 1 \(out of luck\); that was failure 3"
     ) as info:
-        run('print("error: out of luck", file=sys.stderr)\nsys.exit(1 if index == 0 else 0)', max_restarts=2)
+        run(
+            'print("error: out of luck", file=sys.stderr)\nsys.exit(1 if index == 0 else 0)',
+            max_restarts=2,
+        )
     assert info.value.exit_code == 1
     assert len(starts(tmp_path, 0)) == 3
 
@@ -130,7 +142,11 @@ def test_a_worker_that_ignores_sigterm_is_killed(run, tmp_path):
 
 
 def test_a_stalled_gang_is_started_again(run, capfd):
-    result = run("beat(7)\ntime.sleep(60 if attempt == 1 and index == 0 else 0)", stall_seconds=1.0, grace_seconds=1.0)
+    result = run(
+        "beat(7)\ntime.sleep(60 if attempt == 1 and index == 0 else 0)",
+        stall_seconds=1.0,
+        grace_seconds=1.0,
+    )
     assert result.restarts == 1
     assert "worker 0 (at step 7) gave no sign of life for 1 s" in capfd.readouterr().err
 
@@ -139,7 +155,9 @@ def test_a_stalled_gang_is_started_again(run, capfd):
 def test_a_jump_of_the_clock_hangs_nobody_and_hides_nobody(run, monkeypatch, capfd, jump):
     """Worker 0 beats on while the machine's clock jumps; worker 1 is healthy the second time alone."""
     began, real = time.monotonic(), time.time
-    monkeypatch.setattr(time, "time", lambda: real() + (jump if time.monotonic() - began > 0.5 else 0))
+    monkeypatch.setattr(
+        time, "time", lambda: real() + (jump if time.monotonic() - began > 0.5 else 0)
+    )
     result = run(
         f"""
         path = os.environ["TFSCALE_HEARTBEAT"]
@@ -155,12 +173,18 @@ def test_a_jump_of_the_clock_hangs_nobody_and_hides_nobody(run, monkeypatch, cap
     )
     assert (result.exit_code, result.restarts) == (0, 1)
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("launch:")]
-    assert said == ["launch: worker 1 (at step 5) gave no sign of life for 1.5 s; starting all again"]
+    assert said == [
+        "launch: worker 1 (at step 5) gave no sign of life for 1.5 s; starting all again"
+    ]
 
 
 def test_workers_that_never_begin_are_named(run):
     with pytest.raises(LaunchError, match="worker 1 did not begin to train within 1 s"):
-        run("beat(1)\ntime.sleep(60)".replace("beat(1)", "if index == 0: beat(1)"), startup_seconds=1.0, max_restarts=0)
+        run(
+            "beat(1)\ntime.sleep(60)".replace("beat(1)", "if index == 0: beat(1)"),
+            startup_seconds=1.0,
+            max_restarts=0,
+        )
 
 
 def test_being_stopped_after_a_checkpoint_is_no_failure_while_there_is_progress(run, tmp_path):
@@ -171,12 +195,15 @@ def test_being_stopped_after_a_checkpoint_is_no_failure_while_there_is_progress(
 
 
 @pytest.mark.parametrize(
-    "number,code", [(signal.SIGTERM, RESUME_EXIT_CODE), (signal.SIGHUP, RESUME_EXIT_CODE), (signal.SIGINT, 130)]
+    "number,code",
+    [(signal.SIGTERM, RESUME_EXIT_CODE), (signal.SIGHUP, RESUME_EXIT_CODE), (signal.SIGINT, 130)],
 )
 def test_the_launcher_passes_a_stop_on(tmp_path, monkeypatch, number, code):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
-    launcher, _ = start_launcher(tmp_path, "signal.signal(15, lambda *_: sys.exit(75))\nbeat(3)\ntime.sleep(60)")
+    launcher, _ = start_launcher(
+        tmp_path, "signal.signal(15, lambda *_: sys.exit(75))\nbeat(3)\ntime.sleep(60)"
+    )
     launcher.send_signal(number)
     assert launcher.wait(timeout=20) == code
     assert list((tmp_path / "temporary").iterdir()) == []
@@ -203,7 +230,9 @@ def test_a_closed_terminal_does_not_cost_the_checkpoint(tmp_path):
 
 
 def test_a_killed_launcher_leaves_no_orphan(tmp_path):
-    launcher, pids = start_launcher(tmp_path, "signal.signal(15, signal.SIG_IGN)\nbeat(3)\ntime.sleep(60)")
+    launcher, pids = start_launcher(
+        tmp_path, "signal.signal(15, signal.SIG_IGN)\nbeat(3)\ntime.sleep(60)"
+    )
     assert all(alive(pid) for pid in pids)
     launcher.kill()
     launcher.wait()
@@ -236,7 +265,9 @@ def test_environments():
     environments = member_environments(LaunchConfig(workers=3))
     assert list(environments) == ["worker 0", "worker 1", "worker 2"]
     configs = [json.loads(environ["TF_CONFIG"]) for environ in environments.values()]
-    assert [config["task"] for config in configs] == [{"type": "worker", "index": index} for index in range(3)]
+    assert [config["task"] for config in configs] == [
+        {"type": "worker", "index": index} for index in range(3)
+    ]
     assert len(set(configs[0]["cluster"]["worker"])) == 3
     assert all(config["cluster"] == configs[0]["cluster"] for config in configs)
     assert "TF_CONFIG" not in member_environments(LaunchConfig(workers=1))["worker 0"]
@@ -246,9 +277,18 @@ def test_environments_with_parameter_servers():
     environments = member_environments(LaunchConfig(workers=1, parameter_servers=2))
     assert list(environments) == ["chief", "worker 0", "ps 0", "ps 1"]
     configs = [json.loads(environ["TF_CONFIG"]) for environ in environments.values()]
-    assert [tuple(config["task"].values()) for config in configs] == [("chief", 0), ("worker", 0), ("ps", 0), ("ps", 1)]
+    assert [tuple(config["task"].values()) for config in configs] == [
+        ("chief", 0),
+        ("worker", 0),
+        ("ps", 0),
+        ("ps", 1),
+    ]
     cluster = configs[0]["cluster"]
-    assert {task: len(addresses) for task, addresses in cluster.items()} == {"chief": 1, "worker": 1, "ps": 2}
+    assert {task: len(addresses) for task, addresses in cluster.items()} == {
+        "chief": 1,
+        "worker": 1,
+        "ps": 2,
+    }
     assert len({address for addresses in cluster.values() for address in addresses}) == 4
     assert all(config["cluster"] == cluster for config in configs)
 
@@ -304,8 +344,9 @@ if chief and attempt == 2:
     sys.exit(0)
 serve()
 """,
-        parameter_servers=1, grace_seconds=1.0,
-    )  # fmt: skip
+        parameter_servers=1,
+        grace_seconds=1.0,
+    )
     assert (result.exit_code, result.restarts) == (0, 1)
     assert [len(starts(tmp_path, name)) for name in ("chief", 0, 1, "ps")] == [2, 2, 2, 2]
     name = "ps 0" if dies == "ps" else "chief"
@@ -316,8 +357,10 @@ def test_workers_of_parameter_servers_are_not_started_again_for_ever(run, tmp_pa
     with pytest.raises(LaunchError, match=r"worker 0 was ended by SIGKILL; that was failure 3"):
         run(
             SERVED + "if index == 0: os.kill(os.getpid(), signal.SIGKILL)\nserve()",
-            parameter_servers=1, max_restarts=2, grace_seconds=1.0,
-        )  # fmt: skip
+            parameter_servers=1,
+            max_restarts=2,
+            grace_seconds=1.0,
+        )
     assert len(starts(tmp_path, 0)) == 3 and len(starts(tmp_path, "chief")) == 1
 
 
@@ -360,11 +403,17 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path):
 @pytest.mark.parametrize(
     "words,message",
     [
-        (["--", "train", "--data", "gs://b/d", "--output", "r"], "gs://b/d is on the network, .*give --allow-network"),
+        (
+            ["--", "train", "--data", "gs://b/d", "--output", "r"],
+            "gs://b/d is on the network, .*give --allow-network",
+        ),
         ([], "launch runs train: .*nothing stands there"),
         (["--", "prepare", "--output", "d"], "launch runs train: .*received 'prepare'"),
         (["train"], "unexpected 'train'; the command of the workers stands after --"),
-        (["--workers", "0", "--", "train", "--data", "d", "--output", "r"], "workers=0 is out of range"),
+        (
+            ["--workers", "0", "--", "train", "--data", "d", "--output", "r"],
+            "workers=0 is out of range",
+        ),
         (["--worker", "2", "--", "train"], "did you mean --workers"),
         (["--", "train", "--data", "d"], "--output must be given"),
         (
@@ -389,7 +438,10 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path):
             ],
             "or give parameter_server",
         ),
-        (["--", "train", "--data", "d", "--output", "r", "--train.step", "3"], "did you mean --train.steps"),
+        (
+            ["--", "train", "--data", "d", "--output", "r", "--train.step", "3"],
+            "did you mean --train.steps",
+        ),
     ],
 )
 def test_mistakes_are_named(words, message):
@@ -406,6 +458,8 @@ def test_the_command_returns_the_chiefs_summary(monkeypatch, capsys):
         return gang.Launched(0, '{"steps": 3}\n', 1)
 
     monkeypatch.setattr(gang, "launch", fake)
-    result = command.run(command.parse(["--workers", "3", "--", "train", "--data", "d", "--output", "r"]))
+    result = command.run(
+        command.parse(["--workers", "3", "--", "train", "--data", "d", "--output", "r"])
+    )
     assert result == {"steps": 3, "restarts": 1, "exit_code": 0}
     assert given == [(["train", "--data", "d", "--output", "r", "--json"], 3)]

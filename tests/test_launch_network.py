@@ -67,12 +67,16 @@ def test_the_servers_of_a_launch_are_reached_by_its_workers_alone(tmp_path):
     words = [sys.executable, str(tmp_path / "server.py")]
     found = []
     launcher = threading.Thread(
-        target=lambda: found.append(launch([str(tmp_path)], LaunchConfig(max_restarts=0, startup_seconds=120), words))
+        target=lambda: found.append(
+            launch([str(tmp_path)], LaunchConfig(max_restarts=0, startup_seconds=120), words)
+        )
     )
     before = listeners("self")
     launcher.start()
     try:
-        while launcher.is_alive() and not all((tmp_path / f"{index}.json").exists() for index in (0, 1)):
+        while launcher.is_alive() and not all(
+            (tmp_path / f"{index}.json").exists() for index in (0, 1)
+        ):
             launcher.join(0.1)
         workers = [json.loads((tmp_path / f"{index}.json").read_text()) for index in (0, 1)]
         ports = {int(address.rpartition(":")[2]) for _, address in workers}
@@ -101,7 +105,9 @@ print(os.getpid(), os.geteuid(), [name for _, name in socket.if_nameindex()], ou
 """
     private = PrivateNetwork()
     words = private.wrap([sys.executable, "-c", program])
-    process = subprocess.Popen(words, pass_fds=private.descriptors, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, pass_fds=private.descriptors, stdout=subprocess.PIPE, text=True
+    )
     private.close()
     output = process.communicate(timeout=60)[0]
     user = subprocess.run(["id", "-u"], capture_output=True, text=True, check=True).stdout.strip()
@@ -146,11 +152,15 @@ def test_whoever_allows_it_is_told_who_can_reach_the_workers(monkeypatch, capsys
     with workers_network(LaunchConfig(allow_network=True)) as chosen:
         assert chosen is None
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("launch: whoever reaches the workers' ports at 192.0.2.7 can read and write files as ")
+    assert line.startswith(
+        "launch: whoever reaches the workers' ports at 192.0.2.7 can read and write files as "
+    )
 
 
 @pytest.mark.parametrize("options,addresses", [({"workers": 1}, ["192.0.2.7"]), ({}, [])])
-def test_where_nobody_can_reach_anything_the_machines_network_is_used(monkeypatch, capsys, options, addresses):
+def test_where_nobody_can_reach_anything_the_machines_network_is_used(
+    monkeypatch, capsys, options, addresses
+):
     monkeypatch.setattr(network, "PrivateNetwork", forbidden)
     monkeypatch.setattr(network, "outside_addresses", lambda: addresses)
     with workers_network(LaunchConfig(**options)) as chosen:

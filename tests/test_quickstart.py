@@ -37,11 +37,17 @@ def test_unigram_by_hand(monkeypatch):
     streams = {"train": np.array([0, 0, 0, 1, 1]), "validation": np.array([0, 1, 2])}
     monkeypatch.setattr(quickstart, "split_stream", lambda data, split: streams[split])
     monkeypatch.setattr(quickstart, "load_tokenizer", lambda data: None)
-    monkeypatch.setattr(quickstart, "split_text", lambda *_: ScoredText(utf8_bytes=6, unknown_tokens=0, lost_bits=0.0))
+    monkeypatch.setattr(
+        quickstart,
+        "split_text",
+        lambda *_: ScoredText(utf8_bytes=6, unknown_tokens=0, lost_bits=0.0),
+    )
     manifest = types.SimpleNamespace(vocabulary_size=3)
     score = quickstart.unigram_score("data", manifest)
     # Counts 3, 2 and 0 plus one each, over 8: probabilities 1/2, 3/8 and 1/8.
-    assert score.nll == pytest.approx(-math.log(1 / 2) - math.log(3 / 8) - math.log(1 / 8), rel=1e-12)
+    assert score.nll == pytest.approx(
+        -math.log(1 / 2) - math.log(3 / 8) - math.log(1 / 8), rel=1e-12
+    )
     assert (score.tokens, score.utf8_bytes) == (3, 6)
 
 

@@ -7,7 +7,11 @@ import pytest
 from tfscale.files.paths import read_json_lines
 from tfscale.ui.report import format_cell, loss_curve, render_report
 
-HISTORY = [{"step": 20, "loss": 5.0}, {"step": 40, "loss": 4.0}, {"step": 40, "val_loss": 4.25, "val_tokens": 100}]
+HISTORY = [
+    {"step": 20, "loss": 5.0},
+    {"step": 40, "loss": 4.0},
+    {"step": 40, "val_loss": 4.25, "val_tokens": 100},
+]
 CHECKS = [
     {"name": "top1_agreement", "value": 0.71, "rule": ">=", "limit": 0.9, "passed": False},
     {"name": "size_bytes", "value": 5_580_800, "rule": "<=", "limit": 6_000_000, "passed": True},
@@ -16,7 +20,9 @@ CHECKS = [
 
 
 def render(path, **options):
-    tables = options.pop("tables", [("Result", ("stage", "seconds"), [("train", 301.224), ("gzip", None)])])
+    tables = options.pop(
+        "tables", [("Result", ("stage", "seconds"), [("train", 301.224), ("gzip", None)])]
+    )
     render_report(str(path), options.pop("title", "A run"), tables, **options)
     return path.read_text(encoding="utf-8")
 
@@ -24,18 +30,30 @@ def render(path, **options):
 @pytest.mark.parametrize(
     "value, shown",
     [
-        (None, "–"), (True, "yes"), (False, "no"), (21_299_476, "21,299,476"), (0, "0"), (0.25, "0.25"),
-        (1234.5, "1,234"), (1.23456789, "1.235"), (0.000123456, "0.0001235"), (1e20, "1e+20"), ("5 KB", "5 KB"),
-        (float("nan"), "nan"), (float("inf"), "inf"),
+        (None, "–"),
+        (True, "yes"),
+        (False, "no"),
+        (21_299_476, "21,299,476"),
+        (0, "0"),
+        (0.25, "0.25"),
+        (1234.5, "1,234"),
+        (1.23456789, "1.235"),
+        (0.000123456, "0.0001235"),
+        (1e20, "1e+20"),
+        ("5 KB", "5 KB"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
     ],
-)  # fmt: skip
+)
 def test_cells(value, shown):
     assert format_cell(value) == shown
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path):
     page = render(tmp_path / "report.html", history=HISTORY, samples=[("a", "b")], checks=CHECKS)
-    assert not re.search(r"""(src|href)\s*=\s*["'](?!#)""", page.replace('xlink:href="#', "xlink:href='#"))
+    assert not re.search(
+        r"""(src|href)\s*=\s*["'](?!#)""", page.replace('xlink:href="#', "xlink:href='#")
+    )
     assert "<script" not in page and "@import" not in page and "url(http" not in page
     assert 'name="viewport"' in page and "prefers-color-scheme: dark" in page
 
@@ -74,7 +92,9 @@ def test_parts_without_content_are_left_out(tmp_path):
 
 def test_curve_names_each_series_and_follows_the_page_colours():
     curve = loss_curve(HISTORY)
-    assert curve.startswith("<svg") and "optimizer step" in curve and "loss (nats per token)" in curve
+    assert (
+        curve.startswith("<svg") and "optimizer step" in curve and "loss (nats per token)" in curve
+    )
     assert "var(--first)" in curve and "var(--second)" in curve
     assert "#404040" not in curve and not re.search(r"<svg[^>]*\s(width|height)=", curve)
     assert "var(--second)" not in loss_curve(HISTORY[:2])
@@ -101,7 +121,15 @@ def test_history_is_read_line_by_line(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    [b'{"step": ', b"\xff", b"[" * 100_000, b'{"loss": 1.0}', b'{"step": "2"}', b'{"step": 2, "loss": "x"}', b"[]"],
+    [
+        b'{"step": ',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"loss": 1.0}',
+        b'{"step": "2"}',
+        b'{"step": 2, "loss": "x"}',
+        b"[]",
+    ],
 )
 def test_a_damaged_line_of_a_log_is_left_out(tmp_path, line):
     path, notes = tmp_path / "history.jsonl", []

@@ -22,7 +22,9 @@ def test_uniform_logits_give_the_vocabulary_size():
 def test_token_nll_by_hand():
     # exp: 1, 2, 5 of 8 -> probabilities 1/8, 1/4, 5/8.
     logits = np.log([[1.0, 2.0, 5.0]] * 3)
-    np.testing.assert_allclose(np.exp(-token_nll(logits, np.array([0, 1, 2]))), [1 / 8, 1 / 4, 5 / 8], atol=1e-15)
+    np.testing.assert_allclose(
+        np.exp(-token_nll(logits, np.array([0, 1, 2]))), [1 / 8, 1 / 4, 5 / 8], atol=1e-15
+    )
 
 
 def test_token_nll_of_huge_logits_is_finite():
@@ -74,7 +76,9 @@ def test_dictionary_is_json_with_the_documented_keys():
 
 def test_bits_per_byte_are_withheld_where_it_is_not_known_what_the_tokens_lose():
     assert Score(1.0, 2).of(ScoredText(8, 1, None)).bits_per_byte is None
-    whole = Score(math.log(2), 2).of(ScoredText(4, 1, 10.0)) + Score(math.log(8), 2).of(ScoredText(4, 2, 2.0))
+    whole = Score(math.log(2), 2).of(ScoredText(4, 1, 10.0)) + Score(math.log(8), 2).of(
+        ScoredText(4, 2, 2.0)
+    )
     assert (whole.unknown_tokens, whole.unknown_share, whole.lost_bits) == (3, 0.75, 12.0)
     assert whole.bits_per_byte == pytest.approx((4 + 12) / 8)
     unsure = whole + Score(1.0, 2).of(ScoredText(4, None, None))

@@ -40,12 +40,18 @@ def test_a_terminal_gets_them_escaped_and_a_file_as_they_are():
     assert file.getvalue() == HOSTILE + " 1\n"
 
 
-@pytest.mark.parametrize("text", ["[/b]", "[red]x", "lstm[big].yaml", "[b]", "[/", ":smile:", "\\[b]"])
+@pytest.mark.parametrize(
+    "text", ["[/b]", "[red]x", "lstm[big].yaml", "[b]", "[/", ":smile:", "\\[b]"]
+)
 def test_a_table_shows_square_brackets_as_text(capsys, text):
     print_table([text, "v"], [[text, "1"], ["plain", text]], title=text)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].rstrip() == text
-    cells = [[cell.strip() for cell in line.strip("┃│").replace("┃", "│").split("│")] for line in lines if text in line]
+    cells = [
+        [cell.strip() for cell in line.strip("┃│").replace("┃", "│").split("│")]
+        for line in lines
+        if text in line
+    ]
     assert cells[1:] == [[text, "v"], [text, "1"], ["plain", text]]
 
 
@@ -72,7 +78,10 @@ def test_every_module_that_prints_prints_by_this():
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         prints = any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls)
         imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        ours = any(node.module == "tfscale.terminal" and "print" in [n.name for n in node.names] for node in imports)
+        ours = any(
+            node.module == "tfscale.terminal" and "print" in [n.name for n in node.names]
+            for node in imports
+        )
         if prints and not ours:
             missing.append(str(path.relative_to(package)))
     assert missing == ["tpu_check/compiler.py"]

@@ -13,7 +13,11 @@ BOMB = "a: &a [x, x, x]\n" + "".join(
 
 def test_aliases_that_stay_small_are_read():
     text = "a: &a [1, 2.5]\nb: *a\nc: {<<: {d: e}, f: *a}\n"
-    assert load_yaml(text) == yaml.safe_load(text) == {"a": [1, 2.5], "b": [1, 2.5], "c": {"d": "e", "f": [1, 2.5]}}
+    assert (
+        load_yaml(text)
+        == yaml.safe_load(text)
+        == {"a": [1, 2.5], "b": [1, 2.5], "c": {"d": "e", "f": [1, 2.5]}}
+    )
     assert load_yaml("") is None and load_yaml("# nothing") is None
 
 

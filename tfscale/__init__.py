@@ -1,14 +1,16 @@
-"""tfscale: from raw text to a language model that runs on a phone, trained with Keras and tf.distribute.
+"""tfscale: from raw text to a language model that runs on a phone, trained with Keras and
+tf.distribute.
 
     import tfscale
 
     tfscale.prepare(corpus="python-stdlib", vocabulary_size=4096, output="data")
-    tfscale.train(tfscale.TransformerConfig(), tfscale.TrainConfig(steps=500), data="data", output="run")
-    tfscale.export("run", output="export", quantize="int8")
+    tfscale.train(tfscale.TransformerConfig(), tfscale.TrainConfig(steps=500), data="data",
+    output="run") tfscale.export("run", output="export", quantize="int8")
     tfscale.generate("export", prompt="def ", max_tokens=50)
 
-Importing this package is cheap: TensorFlow is loaded when something that needs it is first used, and `tfscale.device`
-never needs it. Files of its models load by `keras.models.load_model` where this package has been imported.
+Importing this package is cheap: TensorFlow is loaded when something that needs it is first used,
+and `tfscale.device` never needs it. Files of its models load by `keras.models.load_model` where
+this package has been imported.
 """
 
 import importlib
@@ -81,7 +83,10 @@ make_known()
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("device", "export"):  # Rooms; that with the name of its command can itself be called.
+    if name in (
+        "device",
+        "export",
+    ):  # Rooms; that with the name of its command can itself be called.
         return _imported(f"tfscale.{name}")
     if name == "compress":
         return _imported("tfscale.compress")

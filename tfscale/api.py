@@ -1,8 +1,8 @@
-"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`, `.fill`, `.correct`, `.explain`,
-`.swap`.
+"""The commands as Python functions: `tfscale.prepare`, `.evaluate`, `.generate`, `.fill`,
+`.correct`, `.explain`, `.swap`.
 
-They take the options of the command line as keyword arguments and raise `TfscaleError` where it prints `error: ...`.
-`tfscale.train` and `tfscale.export` are in their rooms.
+They take the options of the command line as keyword arguments and raise `TfscaleError` where it
+prints `error: ...`. `tfscale.train` and `tfscale.export` are in their rooms.
 """
 
 import os
@@ -60,21 +60,27 @@ def evaluate(
         data: data folder to score a split of; a run's own if left out.
         split: the split's name.
         threads: CPU threads; no effect on a run.
-        slice_by: a field of the examples that `text` names (JSONL, CSV or TSV): a score for each of its values.
+        slice_by: a field of the examples that `text` names (JSONL, CSV or TSV): a score for each of
+            its values.
         text_field: with it, the field that holds the text.
         output: with it, an HTML file to write, with a table and a picture of the intervals.
 
     Returns:
-        nll_per_token (nats), perplexity, bits_per_byte, tokens, bytes; of a task its metrics on the labelled examples
-        that `text` names; with `slice_by` what `tfscale.analysis.slicing.evaluate_slices` returns.
+        nll_per_token (nats), perplexity, bits_per_byte, tokens, bytes; of a task its metrics on the
+        labelled examples that `text` names; with `slice_by` what
+        `tfscale.analysis.slicing.evaluate_slices` returns.
     """
     if text and data:
         raise ConfigError("give either text or data, not both")
     if slice_by and not text:
-        raise ConfigError(f"slice_by={slice_by!r} needs files of examples with that field: text, JSONL, CSV or TSV")
+        raise ConfigError(
+            f"slice_by={slice_by!r} needs files of examples with that field: text, JSONL, CSV"
+            " or TSV"
+        )
     if output and not slice_by:
         raise ConfigError(
-            f"output={output!r} is a page of groups; name the field that they are the values of: slice_by"
+            f"output={output!r} is a page of groups; name the field that they are the values of:"
+            " slice_by"
         )
     if output:
         claim_page(output)
@@ -90,12 +96,17 @@ def evaluate(
         return result
     if kind == "task":
         if not text or data:
-            raise ConfigError(f"{target} is a task: give files of labelled examples to score, --text FILE.jsonl")
+            raise ConfigError(
+                f"{target} is a task: give files of labelled examples to score, --text FILE.jsonl"
+            )
         return opened.score(opened.read(text))
     from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
 
     if kind == "bundle":
-        raise ConfigError(f"{target} is a bundle, which LiteRT-LM does not score; give the .tflite file or the run")
+        raise ConfigError(
+            f"{target} is a bundle, which LiteRT-LM does not score; give the .tflite file or"
+            " the run"
+        )
     if kind == "file" and not text and not data:
         # Of an n-gram model the run folder and the export folder are opened alike.
         data = run_data(target)
@@ -124,8 +135,8 @@ def generate(
         stop: texts that end the completion; a string is one of them.
         threads: CPU threads; no effect on a run.
         on_text: receives the text piece by piece as it comes.
-        parse_special: whether the texts of the tokenizer's special tokens in the prompt, such as `<|eot_id|>`, are read
-            as those tokens; they are plain text otherwise.
+        parse_special: whether the texts of the tokenizer's special tokens in the prompt, such as
+            `<|eot_id|>`, are read as those tokens; they are plain text otherwise.
         **sampling: the fields of `SamplingConfig`; greedy without any.
 
     Example:
@@ -138,11 +149,18 @@ def generate(
     if kind == "bundle":
         return opened.generate(prompt, max_tokens, config, stop, on_text, parse_special)
     if kind == "task":
-        raise ConfigError(f"{target} is a model of the task {opened.encoder.task}; tfscale predict asks it")
+        raise ConfigError(
+            f"{target} is a model of the task {opened.encoder.task}; tfscale predict asks it"
+        )
     if kind == "file" and not hasattr(opened, "decoder"):
-        raise ConfigError(f"{target} scores texts and does not write them; give a file of a model of the next token")
+        raise ConfigError(
+            f"{target} scores texts and does not write them; give a file of a model of the next"
+            " token"
+        )
     decoder = opened.decoder() if kind == "file" else _keras_decoder(opened.network)
-    return complete(decoder, opened.tokenizer, prompt, max_tokens, config, stop, on_text, parse_special)
+    return complete(
+        decoder, opened.tokenizer, prompt, max_tokens, config, stop, on_text, parse_special
+    )
 
 
 @checks_arguments
@@ -164,7 +182,9 @@ def fill(target: str, *, text: str, count: int = 5, threads: int = 1) -> "list[F
 
 
 @checks_arguments
-def correct(target: str, *, text: str, edit_cost: float = EDIT_COST, threads: int = 1) -> "list[Correction]":
+def correct(
+    target: str, *, text: str, edit_cost: float = EDIT_COST, threads: int = 1
+) -> "list[Correction]":
     """Words of a text that are probably misspelt; see `tfscale.inference.cloze.correct`.
 
     Args:
@@ -182,17 +202,30 @@ def _cloze(target: str, threads: int, text: str) -> tuple[Any, Any, str, int]:
     """Logits, tokenizer, the text, and the length that a cloze model reads."""
     kind, opened = open_target(target, threads)
     network = opened.network if kind == "run" else None
-    if kind == "bundle" or not (getattr(network, "cloze", False) or getattr(opened, "metadata", {}).get("cloze")):
-        raise ConfigError(f"{target} does not read both sides of a gap; give a run of --model.family bilstm or bert")
+    if kind == "bundle" or not (
+        getattr(network, "cloze", False) or getattr(opened, "metadata", {}).get("cloze")
+    ):
+        raise ConfigError(
+            f"{target} does not read both sides of a gap; give a run of --model.family bilstm or"
+            " bert"
+        )
     if network is None:
         return opened.logits, opened.tokenizer, text, opened.sequence_length
-    read = getattr(network, "cloze_logits", None) or (lambda ids: network(opened.tokenizer.as_inputs(ids)[None])[0])
+    read = getattr(network, "cloze_logits", None) or (
+        lambda ids: network(opened.tokenizer.as_inputs(ids)[None])[0]
+    )
     return read, opened.tokenizer, text, network.config.sequence_length
 
 
 @checks_arguments
 def predict(
-    target: str, *, text: str = "", question: str = "", file: str = "", beams: int = 1, threads: int = 1
+    target: str,
+    *,
+    text: str = "",
+    question: str = "",
+    file: str = "",
+    beams: int = 1,
+    threads: int = 1,
 ) -> list[dict[str, Any]]:
     """Labels, tags, answers or texts by a fine-tuned task or its exported file.
 
@@ -201,16 +234,20 @@ def predict(
         text: one text to predict for.
         question: the question to it, for the task answer.
         file: examples in the place of a text, as for `finetune`; their labels are not needed.
-        beams: hypotheses of a beam search, for translate and summarize; 1 takes the likeliest token each time.
+        beams: hypotheses of a beam search, for translate and summarize; 1 takes the likeliest token
+            each time.
         threads: CPU threads; no effect on a folder of `finetune`.
 
     Returns:
-        A prediction for each example; see `tfscale.tasks.encoding.TaskEncoder.decode` and, for texts,
-        `tfscale.tasks.sequences.SequenceEncoder.decode`.
+        A prediction for each example; see `tfscale.tasks.encoding.TaskEncoder.decode` and, for
+        texts, `tfscale.tasks.sequences.SequenceEncoder.decode`.
     """
     _, opened = open_target(target, threads)
     if not hasattr(opened, "predict_text"):
-        raise ConfigError(f"{target} is a language model; predict needs what tfscale finetune wrote, or its export")
+        raise ConfigError(
+            f"{target} is a language model; predict needs what tfscale finetune wrote, or its"
+            " export"
+        )
     if file:
         return opened.predict(opened.read([file], labelled=False), beams)
     return [opened.predict_text(text, question, beams)]
@@ -221,11 +258,13 @@ def explain(target: str, **options: Any) -> dict[str, Any]:
     """Why a classifier gives a label to a text, or a language model its last token.
 
     Args:
-        target: a folder of `tfscale finetune` for classify, a run folder, or for LIME a classifier's export.
+        target: a folder of `tfscale finetune` for classify, a run folder, or for LIME a
+            classifier's export.
         **options: the fields of `ExplainConfig`.
 
     Returns:
-        What `tfscale.analysis.explaining.explain` returns; `output`, if it is given, is the same as a page.
+        What `tfscale.analysis.explaining.explain` returns; `output`, if it is given, is the same as
+        a page.
 
     Example:
         tfscale.explain("task", text="a fine film")["parts"]
@@ -244,14 +283,16 @@ def explain(target: str, **options: Any) -> dict[str, Any]:
 
 @checks_arguments
 def swap(target: str, **options: Any) -> dict[str, Any]:
-    """How much likelier texts become by one word in the place of another; see `tfscale.analysis.swapping.swap`.
+    """How much likelier texts become by one word in the place of another; see
+    `tfscale.analysis.swapping.swap`.
 
     Args:
         target: a run folder, or an exported file or its folder.
         **options: the fields of `SwapConfig`.
 
     Returns:
-        What `tfscale.analysis.swapping.swap` returns; `output`, if it is given, is the same as a page.
+        What `tfscale.analysis.swapping.swap` returns; `output`, if it is given, is the same as a
+        page.
 
     Example:
         tfscale.swap("run", text=["texts.txt"], pairs="pairs.tsv")["pairs"][0]["mean"]
@@ -269,8 +310,11 @@ def swap(target: str, **options: Any) -> dict[str, Any]:
 
 
 @checks_arguments
-def open_target(path: str, threads: int = 1) -> tuple[Literal["run", "file", "bundle", "task"], Any]:
-    """Opens a run folder as a `Run`, an exported file or its folder as a `DeviceModel`, a bundle as a `BundleModel`.
+def open_target(
+    path: str, threads: int = 1
+) -> tuple[Literal["run", "file", "bundle", "task"], Any]:
+    """Opens a run folder as a `Run`, an exported file or its folder as a `DeviceModel`, a bundle as
+    a `BundleModel`.
 
     A folder of `finetune` is opened as a `TaskModel`, its export as a `DeviceTask`.
 

@@ -1,8 +1,8 @@
 """The command line `tfscale`: finds the command, prints its result, turns errors into exit codes.
 
-Exit codes: 0 done; 2 a mistake of the user's, told in one `error:` line; 75 stopped by SIGTERM after writing a
-checkpoint, the same command goes on; 130 interrupted by Ctrl-C; 143 and 129 ended by SIGTERM and SIGHUP where there is
-no checkpoint to write; 1 anything else.
+Exit codes: 0 done; 2 a mistake of the user's, told in one `error:` line; 75 stopped by SIGTERM
+after writing a checkpoint, the same command goes on; 130 interrupted by Ctrl-C; 143 and 129 ended
+by SIGTERM and SIGHUP where there is no checkpoint to write; 1 anything else.
 """
 
 import contextlib
@@ -76,7 +76,10 @@ def usage() -> str:
             "",
             *(f"  {name:12}{command.SUMMARY}" for name, command in COMMANDS.items()),
             "",
-            "Every command takes --json: progress goes to stderr, the last line of stdout is one JSON object.",
+            (
+                "Every command takes --json: progress goes to stderr, the last line of stdout is"
+                " one JSON object."
+            ),
         ]
     )
 
@@ -99,7 +102,10 @@ def execute(words: Sequence[str]) -> int:
     if words[0] not in COMMANDS:
         is_option = words[0].startswith("-")
         near = closest(words[0], ["--help", "--version"] if is_option else COMMANDS)
-        raise ConfigError(f"unknown {'option' if is_option else 'command'} {words[0]}{near or ' (see tfscale --help)'}")
+        raise ConfigError(
+            f"unknown {'option' if is_option else 'command'}"
+            f" {words[0]}{near or ' (see tfscale --help)'}"
+        )
     command = COMMANDS[words[0]]
     options = command.parse(words[1:])
     if options.json:
@@ -138,7 +144,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"ended by {ending}", file=sys.stderr)
         return ending.exit_code
     except BrokenPipeError:
-        # The reader has gone (`| head`); Python would complain once more when it flushes stdout at exit.
+        # The reader has gone (`| head`); Python would complain once more when it flushes stdout at
+        # exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

@@ -1,14 +1,16 @@
 """Errors that a user can cause and mend.
 
-Each message says what was received, where, and what would be right. The command line prints it as one `error: ...` line
-and exits with the class's code; anything that is not a `TfscaleError` is a bug and keeps its traceback.
+Each message says what was received, where, and what would be right. The command line prints it as
+one `error: ...` line and exits with the class's code; anything that is not a `TfscaleError` is a
+bug and keeps its traceback.
 """
 
 import importlib.util
 
 
 class TfscaleError(Exception):
-    """A mistake that the user can mend: bad input, a damaged file, options that contradict each other."""
+    """A mistake that the user can mend: bad input, a damaged file, options that contradict each
+    other."""
 
     exit_code = 2
     """What the command line ends with."""
@@ -35,13 +37,15 @@ class TrainingError(TfscaleError):
 
 
 class WorkerLostError(TrainingError):
-    """Another process of the same training went away. Nothing is wrong with the input: the gang is to start again."""
+    """Another process of the same training went away. Nothing is wrong with the input: the gang is
+    to start again."""
 
     exit_code = 1
 
 
 class PromptError(TfscaleError):
-    """A prompt that cannot be completed: empty where that is not allowed, or longer than the context."""
+    """A prompt that cannot be completed: empty where that is not allowed, or longer than the
+    context."""
 
 
 class OvertakenError(TfscaleError):
@@ -53,7 +57,8 @@ class ExportError(TfscaleError):
 
 
 def reason(error: BaseException) -> str:
-    """Returns the first line of what a library's error says, cut to 200 characters; its class where it is silent."""
+    """Returns the first line of what a library's error says, cut to 200 characters; its class where
+    it is silent."""
     line = next(iter(str(error).splitlines()), "") or type(error).__name__
     return line if len(line) <= 200 else f"{line[:200]}..."
 
@@ -83,10 +88,13 @@ def check_installed(extra: str, *modules: str) -> None:
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:
-            raise ConfigError(f"this needs {module}, which is not installed: pip install 'tfscale[{extra}]'")
+            raise ConfigError(
+                f"this needs {module}, which is not installed: pip install 'tfscale[{extra}]'"
+            )
 
 
 NEEDS_TRAIN = (
-    "this needs TensorFlow and Keras, which the base of tfscale leaves out: pip install 'tfscale[train]' "
-    "(the base runs exported models: generate, fill, correct, predict, swap, benchmark, tfscale.device)"
+    "this needs TensorFlow and Keras, which the base of tfscale leaves out: pip install"
+    " 'tfscale[train]' (the base runs exported models: generate, fill, correct, predict, swap,"
+    " benchmark, tfscale.device)"
 )

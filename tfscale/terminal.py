@@ -1,14 +1,17 @@
 """What is printed for a person: control characters are shown to a terminal, not sent to it.
 
-Texts, labels and file names may come from strangers, and a terminal obeys what is in them: it changes its title or the
-clipboard, or hides lines. What goes into a file or a pipe stays as it is, byte for byte.
+Texts, labels and file names may come from strangers, and a terminal obeys what is in them: it
+changes its title or the clipboard, or hides lines. What goes into a file or a pipe stays as it is,
+byte for byte.
 """
 
 import builtins
 import sys
 from typing import Any, TextIO
 
-_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+_CONTROLS = {
+    code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+}
 """C0, DEL and C1 -> how JSON writes them, so that JSON stays JSON."""
 
 
@@ -22,12 +25,14 @@ def visible(text: str) -> str:
 
 
 def shown_on(text: str, stream: TextIO) -> str:
-    """Returns what is to be written to `stream`: `visible(text)` on a terminal, `text` elsewhere."""
+    """Returns what is to be written to `stream`: `visible(text)` on a terminal, `text`
+    elsewhere."""
     return visible(text) if stream.isatty() else text
 
 
 def plain(text: str) -> Any:
-    """Returns `text` as a `rich.text.Text` for stdout. A bare string would be read as rich's markup: `[b]` is lost.
+    """Returns `text` as a `rich.text.Text` for stdout. A bare string would be read as rich's
+    markup: `[b]` is lost.
 
     Example:
         rich.print(plain("[red]x"))    # prints [red]x
@@ -37,7 +42,9 @@ def plain(text: str) -> Any:
     return Text(shown_on(text, sys.stdout))
 
 
-def print(*values: Any, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False) -> None:
+def print(
+    *values: Any, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False
+) -> None:
     """Prints as Python's `print` does; control characters are shown where the stream is a terminal.
 
     Modules that print for a person import it instead of Python's own.

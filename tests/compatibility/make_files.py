@@ -66,7 +66,10 @@ def make_folders() -> None:
     for kind, size in (("byte", 257), ("sentencepiece", 300), ("word", 40)):
         command(PREPARE.format(kind, size, kind))
     transformer = TRAIN.format("transformer", "sentencepiece", "transformer")
-    command(transformer + "--model.num_heads 2 --train.steps 20 --train.checkpoint_every 10 --train.validate_every 10")
+    command(
+        transformer
+        + "--model.num_heads 2 --train.steps 20 --train.checkpoint_every 10 --train.validate_every 10"
+    )
     lstm = TRAIN.format("lstm", "byte", "lstm-stateful") + EMBEDDING.format(16)
     command(lstm + "--model.stateful true")
     command(TRAIN.format("gru", "byte", "averaged") + EMBEDDING.format(8) + "--train.ema_decay 0.5")

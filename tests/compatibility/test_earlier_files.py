@@ -11,7 +11,14 @@ import tarfile
 import pytest
 
 ARCHIVE = os.path.join(os.path.dirname(__file__), "files-961e59d.tar.xz")
-SCORES = ("nll_per_token", "cloze_nll_per_token", "perplexity", "pseudo_perplexity", "tokens", "bytes")
+SCORES = (
+    "nll_per_token",
+    "cloze_nll_per_token",
+    "perplexity",
+    "pseudo_perplexity",
+    "tokens",
+    "bytes",
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +88,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(earlier, expected):
 
     data, stopped = str(earlier / "data-sentencepiece"), str(earlier / "transformer-stopped")
     whole = load_run(str(earlier / "transformer"))
-    trained = tfscale.train(whole.model_config, whole.train_config, data=data, output=stopped, progress=False)
+    trained = tfscale.train(
+        whole.model_config, whole.train_config, data=data, output=stopped, progress=False
+    )
     assert trained["steps"] == 20
     found = tfscale.evaluate(stopped, data=data, split="test")
-    assert found["nll_per_token"] == pytest.approx(expected["transformer"]["evaluate"]["nll_per_token"], rel=1e-7)
+    assert found["nll_per_token"] == pytest.approx(
+        expected["transformer"]["evaluate"]["nll_per_token"], rel=1e-7
+    )
 
 
 @pytest.mark.parametrize("name", ["fitted.keras", "fitted.weights.h5"])

@@ -31,25 +31,40 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("compress")
     words = "the red cat ran and the old dog sat under a big blue mat".split()
     rng = np.random.default_rng(0)
-    (root / "text.txt").write_text("".join(" ".join(rng.choice(words, 9)) + ".\n" for _ in range(600)))
+    (root / "text.txt").write_text(
+        "".join(" ".join(rng.choice(words, 9)) + ".\n" for _ in range(600))
+    )
     prepare(
         PrepareConfig(
-            text=[str(root / "text.txt")], documents="line", tokenizer="byte", output=str(root / "data"), shards=2
+            text=[str(root / "text.txt")],
+            documents="line",
+            tokenizer="byte",
+            output=str(root / "data"),
+            shards=2,
         ),
         progress=False,
     )
     model = LSTMConfig(sequence_length=16, embedding_dim=8, hidden_dim=16, num_layers=1)
     config = TrainConfig(
-        steps=60, global_batch_size=8, learning_rate=1e-2, warmup_steps=5, log_every=10, validate_every=30,
-        checkpoint_every=10, tensorboard=False, xla="off",
-    )  # fmt: skip
+        steps=60,
+        global_batch_size=8,
+        learning_rate=1e-2,
+        warmup_steps=5,
+        log_every=10,
+        validate_every=30,
+        checkpoint_every=10,
+        tensorboard=False,
+        xla="off",
+    )
     train(model, config, data=str(root / "data"), output=str(root / "run"), progress=False)
     return root
 
 
 def compressed(folder, name, steps=30, **options):
     config = CompressConfig(output=str(folder / name), steps=steps, learning_rate=3e-3)
-    return compress_run(str(folder / "run"), config, dataclasses.replace(PRUNE, **options), progress=False)
+    return compress_run(
+        str(folder / "run"), config, dataclasses.replace(PRUNE, **options), progress=False
+    )
 
 
 def test_the_new_run_is_sparse_and_begins_where_the_old_one_ended(folder):
@@ -64,7 +79,10 @@ def test_the_new_run_is_sparse_and_begins_where_the_old_one_ended(folder):
     assert summary["validation"]["nll_per_token"] < 1.1 * old.summary["validation"]["nll_per_token"]
     for weight in new.network.weights:
         zeros = float((weight.numpy() == 0).mean())
-        assert zeros == pytest.approx(summary["sparsity"].get(weight.path, 0.0), abs=1e-9) or "bias" in weight.path
+        assert (
+            zeros == pytest.approx(summary["sparsity"].get(weight.path, 0.0), abs=1e-9)
+            or "bias" in weight.path
+        )
     config = yaml.safe_load((folder / "pruned" / "config.yaml").read_text())
     assert config["prune"]["sparsity"] == 0.75 and config["started_from"] == old.weights_digest
     assert config["train"]["steps"] == 30 and config["train"]["global_batch_size"] == 8
@@ -80,23 +98,63 @@ def test_zeros_that_come_last_are_in_the_result(folder, capsys):
     losses = [entry["val_loss"] for entry in history if "val_loss" in entry]
     assert losses[0] < losses[-1]
     words = ["--model.family", "bilstm", "--model.sequence_length", "16", "--model.hidden_dim", "8"]
-    assert cli.main(["train", *words, "--model.embedding_dim", "8", "--train.steps", "4", "--train.global_batch_size",
-                     "8", "--train.xla", "off", "--train.warmup_steps", "1", "--data", str(folder / "data"),
-                     "--output", str(folder / "bilstm")]) == 0  # fmt: skip
-    assert cli.main(["compress", str(folder / "bilstm"), "--quantize", "int8", "--steps", "2", "--output",
-                     str(folder / "bilstm8")]) == 0  # fmt: skip
+    assert (
+        cli.main(
+            [
+                "train",
+                *words,
+                "--model.embedding_dim",
+                "8",
+                "--train.steps",
+                "4",
+                "--train.global_batch_size",
+                "8",
+                "--train.xla",
+                "off",
+                "--train.warmup_steps",
+                "1",
+                "--data",
+                str(folder / "data"),
+                "--output",
+                str(folder / "bilstm"),
+            ]
+        )
+        == 0
+    )
+    assert (
+        cli.main(
+            [
+                "compress",
+                str(folder / "bilstm"),
+                "--quantize",
+                "int8",
+                "--steps",
+                "2",
+                "--output",
+                str(folder / "bilstm8"),
+            ]
+        )
+        == 0
+    )
     assert "validation pseudo-perplexity" in capsys.readouterr().out
 
 
 def test_the_figure_before_is_of_the_data_that_the_one_after_is_of(folder):
     other = folder / "elsewhere"
     prepare(
-        PrepareConfig(text=[str(folder / "text.txt")], documents="line", tokenizer="byte", output=str(other),
-                      validation_fraction=0.3),
+        PrepareConfig(
+            text=[str(folder / "text.txt")],
+            documents="line",
+            tokenizer="byte",
+            output=str(other),
+            validation_fraction=0.3,
+        ),
         progress=False,
-    )  # fmt: skip
+    )
     config = CompressConfig(output=str(folder / "on-other"), steps=5, data=str(other))
-    summary = compress_run(str(folder / "run"), config, dataclasses.replace(PRUNE, frequency=1), progress=False)
+    summary = compress_run(
+        str(folder / "run"), config, dataclasses.replace(PRUNE, frequency=1), progress=False
+    )
     run = load_run(str(folder / "run"))
     expected = evaluate_run(run, data_dir=str(other))["nll_per_token"]
     assert summary["validation_before"]["nll_per_token"] == pytest.approx(expected, rel=1e-6)
@@ -121,7 +179,9 @@ def test_a_stopped_one_goes_on_to_the_same_weights(folder, monkeypatch):
     again = compressed(folder, "stopped")
     assert again["completed"] and again["sparsity"] == whole["sparsity"]
     for a, b in zip(
-        load_run(str(folder / "whole")).network.weights, load_run(str(folder / "stopped")).network.weights, strict=True
+        load_run(str(folder / "whole")).network.weights,
+        load_run(str(folder / "stopped")).network.weights,
+        strict=True,
     ):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     with pytest.raises(ConfigError, match="was begun with prune.sparsity=0.75, now it is 0.5"):
@@ -130,28 +190,60 @@ def test_a_stopped_one_goes_on_to_the_same_weights(folder, monkeypatch):
 
 def test_the_command(folder, capsys):
     output = folder / "by-command"
-    words = [str(folder / "run"), "--output", str(output), "--steps", "20", "--prune.pattern", "2:4"]
+    words = [
+        str(folder / "run"),
+        "--output",
+        str(output),
+        "--steps",
+        "20",
+        "--prune.pattern",
+        "2:4",
+    ]
     words += ["--prune.sparsity", "0.5", "--prune.include", "kernel"]
     assert cli.main(["compress", *words]) == 0
     shown = capsys.readouterr().out
-    assert "lstm_0/lstm_cell/kernel" in shown and "all of these" in shown and "validation perplexity" in shown
+    assert (
+        "lstm_0/lstm_cell/kernel" in shown
+        and "all of these" in shown
+        and "validation perplexity" in shown
+    )
     assert cli.main(["compress", *words, "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["sparsity"]["output/kernel"] == pytest.approx(0.5, abs=0.01)
     kernel = load_run(str(output)).network.get_layer("output").kernel.numpy()
-    assert ((kernel.T.reshape(-1, 4) == 0).sum(axis=1) >= 2).mean() > 0.95  # 259 outputs of 16 weights, in fours
+    assert (
+        (kernel.T.reshape(-1, 4) == 0).sum(axis=1) >= 2
+    ).mean() > 0.95  # 259 outputs of 16 weights, in fours
 
 
 def test_two_workers_choose_the_same_weights_as_one_device(folder):
     addresses = free_addresses(2)
-    words = ["compress", str(folder / "run"), "--output", str(folder / "two"), "--prune.sparsity", "0.75"]
-    words += ["--prune.frequency", "2", "--prune.exclude", "output", "--steps", "30", "--learning-rate", "0.003"]
+    words = [
+        "compress",
+        str(folder / "run"),
+        "--output",
+        str(folder / "two"),
+        "--prune.sparsity",
+        "0.75",
+    ]
+    words += [
+        "--prune.frequency",
+        "2",
+        "--prune.exclude",
+        "output",
+        "--steps",
+        "30",
+        "--learning-rate",
+        "0.003",
+    ]
     processes = []
     for index in range(2):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         environ = {**os.environ, "TF_CONFIG": json.dumps(config)}
         command = [sys.executable, "-m", "tfscale.cli", *words]
-        processes.append(subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        processes.append(
+            subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        )
     ends = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ends
     compressed(folder, "one")
@@ -168,7 +260,11 @@ def test_two_workers_choose_the_same_weights_as_one_device(folder):
 def test_units_leave_and_the_rest_is_trained_on(folder):
     config = CompressConfig(output=str(folder / "narrow"), steps=30, learning_rate=3e-3)
     summary = compress_run(
-        str(folder / "run"), config, PruneConfig(sparsity=0.5, frequency=5), ShrinkConfig(lstm_units=12), progress=False
+        str(folder / "run"),
+        config,
+        PruneConfig(sparsity=0.5, frequency=5),
+        ShrinkConfig(lstm_units=12),
+        progress=False,
     )
     old, new = load_run(str(folder / "run")), load_run(str(folder / "narrow"))
     assert new.model_config.hidden_dim == 12 and old.model_config.hidden_dim == 16
@@ -178,7 +274,11 @@ def test_units_leave_and_the_rest_is_trained_on(folder):
     assert summary["validation"]["nll_per_token"] < 1.2 * old.summary["validation"]["nll_per_token"]
     with pytest.raises(ConfigError, match="was begun with model.hidden_dim=12, now it is 16"):
         compress_run(
-            str(folder / "run"), config, PruneConfig(sparsity=0.5, frequency=5), ShrinkConfig(), progress=False
+            str(folder / "run"),
+            config,
+            PruneConfig(sparsity=0.5, frequency=5),
+            ShrinkConfig(),
+            progress=False,
         )
 
 
@@ -213,10 +313,15 @@ def test_mistakes_are_named_and_nothing_is_written(folder, options, message):
 def test_data_of_another_tokenizer_is_refused(folder):
     other = folder / "other"
     prepare(
-        PrepareConfig(text=[str(folder / "text.txt")], documents="line", tokenizer="char", output=str(other)),
+        PrepareConfig(
+            text=[str(folder / "text.txt")], documents="line", tokenizer="char", output=str(other)
+        ),
         progress=False,
     )
     with pytest.raises(TokenizerError, match="another tokenizer"):
         compress_run(
-            str(folder / "run"), CompressConfig(output=str(folder / "x"), data=str(other)), PRUNE, progress=False
+            str(folder / "run"),
+            CompressConfig(output=str(folder / "x"), data=str(other)),
+            PRUNE,
+            progress=False,
         )

@@ -19,7 +19,13 @@ from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
 
 ROWS, VOCABULARY, LENGTH = 16, 50, 12
-DECAY = {"initial_sparsity": 0.2, "final_sparsity": 0.75, "begin_step": 2, "end_step": 10, "frequency": 3}
+DECAY = {
+    "initial_sparsity": 0.2,
+    "final_sparsity": 0.75,
+    "begin_step": 2,
+    "end_step": 10,
+    "frequency": 3,
+}
 
 
 def batches():
@@ -43,9 +49,14 @@ def own_network():
 
 def trained(network, schedule, steps, where=None, optimizer=None, options=None, **pruning):
     with (where or tf.distribute.get_strategy()).scope():
-        model = LanguageModel(network() if callable(network) and not isinstance(network, keras.Model) else network)
+        model = LanguageModel(
+            network() if callable(network) and not isinstance(network, keras.Model) else network
+        )
         prune(model, schedule, **pruning)
-        model.compile(optimizer or keras.optimizers.SGD(0.5), **{"clip_norm": 0.0, "xla": False, **(options or {})})
+        model.compile(
+            optimizer or keras.optimizers.SGD(0.5),
+            **{"clip_norm": 0.0, "xla": False, **(options or {})},
+        )
     if steps:
         model.fit(batches(), steps_per_epoch=steps, steps_per_call=5, verbose=0)
     return model
@@ -60,7 +71,11 @@ def test_the_masks_are_those_of_tfmots_own_wrapper_on_keras_2(pattern):
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
-    options = {"elements": {}, "blocks": {"block_size": (2, 3), "block_pooling_type": "MAX"}, "2:4": {}}[pattern]
+    options = {
+        "elements": {},
+        "blocks": {"block_size": (2, 3), "block_pooling_type": "MAX"},
+        "2:4": {},
+    }[pattern]
     if pattern == "2:4":
         options = {"sparsity_m_by_n": (2, 4)}
         schedule = ConstantSparsity(0.5, begin_step=1, frequency=1)
@@ -71,7 +86,9 @@ def test_the_masks_are_those_of_tfmots_own_wrapper_on_keras_2(pattern):
             tf_keras.Input((LENGTH,), dtype="int32"),
             tf_keras.layers.Embedding(VOCABULARY, 8),
             *(
-                tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule, **options)
+                tfmot.sparsity.keras.prune_low_magnitude(
+                    layer, pruning_schedule=schedule, **options
+                )
                 for layer in (tf_keras.layers.Dense(16, "tanh"), tf_keras.layers.Dense(VOCABULARY))
             ),
         ]
@@ -79,21 +96,35 @@ def test_the_masks_are_those_of_tfmots_own_wrapper_on_keras_2(pattern):
     keras.utils.set_random_seed(0)
     network = keras.Sequential(
         [
-            keras.Input((LENGTH,), dtype="int32"), keras.layers.Embedding(VOCABULARY, 8),
-            keras.layers.Dense(16, activation="tanh"), keras.layers.Dense(VOCABULARY),
+            keras.Input((LENGTH,), dtype="int32"),
+            keras.layers.Embedding(VOCABULARY, 8),
+            keras.layers.Dense(16, activation="tanh"),
+            keras.layers.Dense(VOCABULARY),
         ]
-    )  # fmt: skip
+    )
     dense = twin.layers[-2:]
     twin.layers[0].set_weights(network.layers[0].get_weights())
     for layer, ours in zip(dense, network.layers[1:], strict=True):
         layer.layer.kernel.assign(ours.kernel.numpy())
         layer.layer.bias.assign(ours.bias.numpy())
-    twin.compile(tf_keras.optimizers.SGD(0.5), tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    twin.compile(
+        tf_keras.optimizers.SGD(0.5),
+        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     twin.fit(
-        batches(), steps_per_epoch=12, verbose=0, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()]
-    )  # fmt: skip
-    translated = {"block_size": "block_size", "block_pooling_type": "block_pooling", "sparsity_m_by_n": "m_by_n"}
-    model = trained(network, schedule, 12, **{translated[name]: value for name, value in options.items()})
+        batches(),
+        steps_per_epoch=12,
+        verbose=0,
+        callbacks=[tfmot.sparsity.keras.UpdatePruningStep()],
+    )
+    translated = {
+        "block_size": "block_size",
+        "block_pooling_type": "block_pooling",
+        "sparsity_m_by_n": "m_by_n",
+    }
+    model = trained(
+        network, schedule, 12, **{translated[name]: value for name, value in options.items()}
+    )
     ours = masks(model)
     theirs = [layer.pruning_vars[0][1].numpy() for layer in dense]
     assert len(ours) == 2
@@ -125,18 +156,28 @@ def test_replicas_micro_batches_and_xla_do_not_change_the_masks(family):
     paths = [weight.path for weight in alone.pruner.choose(alone.network)]
     assert not any("embedding" in path or "bias" in path or "norm" in path for path in paths)
     assert (recurrent in paths) == (family == "lstm")
-    assert any("attention/query_key_value/kernel" in path for path in paths) == (family == "transformer")
+    assert any("attention/query_key_value/kernel" in path for path in paths) == (
+        family == "transformer"
+    )
 
 
 def test_the_schedule_is_followed_to_its_end_and_strip_leaves_zeros():
-    model = trained(own_network, PolynomialDecay(0.0, 0.8, begin_step=0, end_step=8, frequency=2), 10)
+    model = trained(
+        own_network, PolynomialDecay(0.0, 0.8, begin_step=0, end_step=8, frequency=2), 10
+    )
     pruned = strip(model)
     assert [entry.path for entry in pruned] == [
-        "own/inner/kernel", "own/gru/gru_cell/kernel", "own/gru/gru_cell/recurrent_kernel", "own/output/kernel",
-    ]  # fmt: skip
+        "own/inner/kernel",
+        "own/gru/gru_cell/kernel",
+        "own/gru/gru_cell/recurrent_kernel",
+        "own/output/kernel",
+    ]
     for entry in pruned:
         # TF-MOT rounds the number of weights that stay.
-        assert entry.size - entry.zeros == round(entry.size * 0.2) and entry.fraction == entry.zeros / entry.size
+        assert (
+            entry.size - entry.zeros == round(entry.size * 0.2)
+            and entry.fraction == entry.zeros / entry.size
+        )
     assert model.pruner is None
     (table,) = measure_sparsity([model.network.layers[0].embeddings])
     assert table.zeros == 0
@@ -146,15 +187,20 @@ def test_the_schedule_is_followed_to_its_end_and_strip_leaves_zeros():
 
 def test_a_schedule_that_never_acts_is_told_of():
     model = trained(own_network, ConstantSparsity(0.8, begin_step=50, frequency=100), 3)
-    with pytest.warns(UserWarning, match="nothing was pruned: the schedule did not act in the steps"):
+    with pytest.warns(
+        UserWarning, match="nothing was pruned: the schedule did not act in the steps"
+    ):
         assert {part.fraction for part in strip(model)} == {0.0}
 
 
 def test_a_mask_once_made_holds_between_updates_of_masks_and_for_the_average():
     model = trained(
-        own_network, ConstantSparsity(0.5, begin_step=1, end_step=1, frequency=1), 7,
-        optimizer=keras.optimizers.AdamW(1e-2), options={"ema_decay": 0.5},
-    )  # fmt: skip
+        own_network,
+        ConstantSparsity(0.5, begin_step=1, end_step=1, frequency=1),
+        7,
+        optimizer=keras.optimizers.AdamW(1e-2),
+        options={"ema_decay": 0.5},
+    )
     for weight, mask, average in model.pruner.pruned:
         zeros = mask.numpy() == 0
         assert zeros.mean() == pytest.approx(0.5, abs=0.01)
@@ -163,7 +209,11 @@ def test_a_mask_once_made_holds_between_updates_of_masks_and_for_the_average():
 
 
 def test_mixed_precision_and_an_overflow_leave_the_masks_alone():
-    model = trained(lambda: models.build_network(CONFIGS["lstm"], "mixed_float16", seed=1), PolynomialDecay(**DECAY), 4)
+    model = trained(
+        lambda: models.build_network(CONFIGS["lstm"], "mixed_float16", seed=1),
+        PolynomialDecay(**DECAY),
+        4,
+    )
     step = model.train_step_runner
     before = masks(model)
     step.loss_scale.value.assign(1e38)  # every step overflows and is skipped
@@ -182,7 +232,9 @@ def test_a_checkpoint_carries_the_masks(tmp_path):
     Checkpoints(str(tmp_path)).restore_latest(second.train_step_runner.state())
     second.fit(batches().skip(7), steps_per_epoch=5, verbose=0)
     for name, variable in whole.train_step_runner.state().items():
-        np.testing.assert_array_equal(variable.numpy(), second.train_step_runner.state()[name].numpy(), name)
+        np.testing.assert_array_equal(
+            variable.numpy(), second.train_step_runner.state()[name].numpy(), name
+        )
     plain = LanguageModel(own_network())
     plain.compile(keras.optimizers.SGD(0.5))
     with pytest.raises(CheckpointError, match="it has mask/0, which this model lacks"):
@@ -196,12 +248,19 @@ def test_what_is_pruned_can_be_chosen():
     def chosen(**options):
         with tf.distribute.get_strategy().scope():
             model = LanguageModel(own_network())
-            return [weight.path for weight in prune(model, ConstantSparsity(0.5, 0), **options).choose(model.network)]
+            return [
+                weight.path
+                for weight in prune(model, ConstantSparsity(0.5, 0), **options).choose(
+                    model.network
+                )
+            ]
 
     assert chosen(embeddings=True)[0] == "own/table/embeddings"
     assert chosen(include="gru") == ["own/gru/gru_cell/kernel", "own/gru/gru_cell/recurrent_kernel"]
     assert chosen(include="kernel", exclude="gru|output") == ["own/inner/kernel"]
-    assert chosen(policy=lambda layer, weight: weight.path == "own/output/kernel") == ["own/output/kernel"]
+    assert chosen(policy=lambda layer, weight: weight.path == "own/output/kernel") == [
+        "own/output/kernel"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -244,15 +303,31 @@ def test_importing_it_leaves_keras_and_the_environment_as_they_were(legacy):
     environ = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
     if legacy is not None:
         environ["TF_USE_LEGACY_KERAS"] = legacy
-    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True)
-    assert done.stdout.split() == [str(legacy), "tf_keras" if legacy == "1" else "keras"], done.stderr[-2000:]
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [str(legacy), "tf_keras" if legacy == "1" else "keras"], (
+        done.stderr[-2000:]
+    )
 
 
-@pytest.mark.parametrize("schedule, message", [
-    (lambda: ConstantSparsity(1.5, 0), r"pruning schedule: target_sparsity must be in range \[0,1\)"),
-    (lambda: PolynomialDecay(0.0, -0.1, 0, 10), r"pruning schedule: final_sparsity must be in range"),
-    (lambda: PolynomialDecay(0.0, 0.5, 10, 5), "pruning schedule: begin_step should be <= end_step"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "schedule, message",
+    [
+        (
+            lambda: ConstantSparsity(1.5, 0),
+            r"pruning schedule: target_sparsity must be in range \[0,1\)",
+        ),
+        (
+            lambda: PolynomialDecay(0.0, -0.1, 0, 10),
+            r"pruning schedule: final_sparsity must be in range",
+        ),
+        (
+            lambda: PolynomialDecay(0.0, 0.5, 10, 5),
+            "pruning schedule: begin_step should be <= end_step",
+        ),
+    ],
+)
 def test_schedules_out_of_range(schedule, message):
     with pytest.raises(ConfigError, match=message):
         schedule()

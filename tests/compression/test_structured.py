@@ -10,14 +10,23 @@ import tensorflow as tf
 from benchmarks.equivalence_worker import make_windows
 from tfscale import models
 from tfscale.compress import shrink_feed_forward, shrink_heads, shrink_lstm
-from tfscale.compress.factorize import factorize, factorize_embedding, factorize_feed_forward, factorize_output
+from tfscale.compress.factorize import (
+    factorize,
+    factorize_embedding,
+    factorize_feed_forward,
+    factorize_output,
+)
 from tfscale.compress.structured import _feed_forward_units, _head_units, _lstm_units, rank
 from tfscale.config import LSTMConfig, TransformerConfig
 from tfscale.errors import ConfigError
 
 IDS = make_windows(5)[0]
-TRANSFORMER = TransformerConfig(vocabulary_size=50, sequence_length=12, hidden_dim=8, num_layers=2, num_heads=2)
-LSTM = LSTMConfig(vocabulary_size=50, sequence_length=12, embedding_dim=7, hidden_dim=10, num_layers=2)
+TRANSFORMER = TransformerConfig(
+    vocabulary_size=50, sequence_length=12, hidden_dim=8, num_layers=2, num_heads=2
+)
+LSTM = LSTMConfig(
+    vocabulary_size=50, sequence_length=12, embedding_dim=7, hidden_dim=10, num_layers=2
+)
 
 
 def random_weights(network):
@@ -69,7 +78,9 @@ def test_heads_leave_where_their_number_was_said_twice():
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_lstm_units_that_nobody_reads_leave_without_a_trace(tied):
-    network = random_weights(models.build_network(LSTMConfig(**{**vars(LSTM), "tie_embeddings": tied}), seed=1))
+    network = random_weights(
+        models.build_network(LSTMConfig(**{**vars(LSTM), "tie_embeddings": tied}), seed=1)
+    )
     dead = np.array([0, 3, 4, 9])
     last = network.projection if tied else network.output_layer
     readers = [network.recurrent_layers[1].cell.kernel, last.kernel]
@@ -122,13 +133,19 @@ def test_saliency_is_the_change_of_the_loss_to_first_order(kind):
         cell, reader = network.recurrent_layers[0].cell, network.recurrent_layers[1].cell.kernel
         gates = np.arange(4) * 10 + 3
         # The recurrent kernel has both what unit 3 reads and its being read: the gates of unit 3 twice.
-        parts = [(cell.kernel, np.s_[:, gates]), (cell.recurrent_kernel, np.s_[:, gates]),
-                 (cell.recurrent_kernel, np.s_[3]), (reader, np.s_[3])]  # fmt: skip
+        parts = [
+            (cell.kernel, np.s_[:, gates]),
+            (cell.recurrent_kernel, np.s_[:, gates]),
+            (cell.recurrent_kernel, np.s_[3]),
+            (reader, np.s_[3]),
+        ]
         group, unit = _lstm_units(cell, reader), 3
     elif kind == "heads":
         attention = network.blocks[0].attention
-        parts = [(attention.query_key_value.kernel, np.s_[:, np.r_[4:8, 12:16, 20:24]]),
-                 (attention.output_projection.kernel, np.s_[4:8])]  # fmt: skip
+        parts = [
+            (attention.query_key_value.kernel, np.s_[:, np.r_[4:8, 12:16, 20:24]]),
+            (attention.output_projection.kernel, np.s_[4:8]),
+        ]
         group, unit = _head_units(attention, 2), 1
     else:
         block = network.blocks[0]
@@ -179,7 +196,9 @@ def test_factors_are_the_nearest_of_their_rank():
     left, right = factorize(matrix, 3)
     values = np.linalg.svd(matrix, compute_uv=False)
     assert left.shape == (12, 3) and right.shape == (3, 7)
-    assert np.linalg.norm(matrix - left @ right) == pytest.approx(np.sqrt((values[3:] ** 2).sum()), rel=1e-5)
+    assert np.linalg.norm(matrix - left @ right) == pytest.approx(
+        np.sqrt((values[3:] ** 2).sum()), rel=1e-5
+    )
 
 
 def low_rank(weight, rank):
@@ -189,7 +208,9 @@ def low_rank(weight, rank):
 
 
 def test_matrices_of_low_rank_are_factorized_without_a_trace():
-    network = random_weights(models.build_network(TransformerConfig(**{**vars(TRANSFORMER), "use_bias": True})))
+    network = random_weights(
+        models.build_network(TransformerConfig(**{**vars(TRANSFORMER), "use_bias": True}))
+    )
     for block in network.blocks:
         low_rank(block.expand.kernel, 3)
         low_rank(block.contract.kernel, 3)
@@ -205,13 +226,17 @@ def test_matrices_of_low_rank_are_factorized_without_a_trace():
     assert shrink_feed_forward(small, 16).count_params() < small.count_params()
 
 
-@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": True}, {"tie_embeddings": True, "embedding_dim": 10}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"tie_embeddings": True}, {"tie_embeddings": True, "embedding_dim": 10}]
+)
 def test_an_lstm_table_of_low_rank(changes):
     network = random_weights(models.build_network(LSTMConfig(**{**vars(LSTM), **changes})))
     low_rank(network.token_embedding.embeddings, 4)
     small = factorize_embedding(network, 4)
     np.testing.assert_allclose(small(IDS), network(IDS), atol=2e-4)
-    assert small.config.embedding_dim == 4 and small.count_params() == models.parameter_count(small.config)
+    assert small.config.embedding_dim == 4 and small.count_params() == models.parameter_count(
+        small.config
+    )
 
 
 def test_an_lstm_output_of_low_rank():
@@ -223,18 +248,44 @@ def test_an_lstm_output_of_low_rank():
     assert shrink_lstm(small, 6).config.hidden_dim == 6
 
 
-@pytest.mark.parametrize("function,config,value,message", [
-    (factorize_feed_forward, TRANSFORMER, 7, r"feed_forward_rank=7 saves nothing here; expected 1 to 6"),
-    (factorize_embedding, TRANSFORMER, 8, r"embedding_rank=8 saves nothing here; expected 1 to 7"),
-    (factorize_output, LSTM, 9, r"output_rank=9 saves nothing here; expected 1 to 8"),
-    (factorize_output, TRANSFORMER, 3, "output_rank is for an LSTM"),
-    (factorize_feed_forward, LSTM, 3, "feed_forward_rank is for a Transformer, and this is LSTMLM"),
-    (factorize_embedding, TransformerConfig(**{**vars(TRANSFORMER), "vocabulary_size": 5}), 6,
-     r"embedding_rank=6 saves nothing here; expected 1 to 5"),
-    (shrink_heads, TRANSFORMER, 2, "num_heads=2 is out of range; expected 1 to 1"),
-    (factorize_embedding, LSTMConfig(**{**vars(LSTM), "embedding_dim": 12, "tie_embeddings": True}), 10,
-     "embedding_rank=10 is the number of units"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "function,config,value,message",
+    [
+        (
+            factorize_feed_forward,
+            TRANSFORMER,
+            7,
+            r"feed_forward_rank=7 saves nothing here; expected 1 to 6",
+        ),
+        (
+            factorize_embedding,
+            TRANSFORMER,
+            8,
+            r"embedding_rank=8 saves nothing here; expected 1 to 7",
+        ),
+        (factorize_output, LSTM, 9, r"output_rank=9 saves nothing here; expected 1 to 8"),
+        (factorize_output, TRANSFORMER, 3, "output_rank is for an LSTM"),
+        (
+            factorize_feed_forward,
+            LSTM,
+            3,
+            "feed_forward_rank is for a Transformer, and this is LSTMLM",
+        ),
+        (
+            factorize_embedding,
+            TransformerConfig(**{**vars(TRANSFORMER), "vocabulary_size": 5}),
+            6,
+            r"embedding_rank=6 saves nothing here; expected 1 to 5",
+        ),
+        (shrink_heads, TRANSFORMER, 2, "num_heads=2 is out of range; expected 1 to 1"),
+        (
+            factorize_embedding,
+            LSTMConfig(**{**vars(LSTM), "embedding_dim": 12, "tie_embeddings": True}),
+            10,
+            "embedding_rank=10 is the number of units",
+        ),
+    ],
+)
 def test_ranks_that_save_nothing(function, config, value, message):
     with pytest.raises(ConfigError, match=message):
         function(models.build_network(config), value)
@@ -244,16 +295,33 @@ def test_ranks_that_save_nothing(function, config, value, message):
     "shrink,config,value,message",
     [
         (shrink_feed_forward, LSTM, 4, "feed_forward_dim is for a Transformer, and this is LSTMLM"),
-        (shrink_lstm, TRANSFORMER, 4, "lstm_units is for a recurrent model, and this is TransformerLM"),
-        (shrink_feed_forward, TRANSFORMER, 32, "feed_forward_dim=32 is out of range; expected 1 to 31"),
+        (
+            shrink_lstm,
+            TRANSFORMER,
+            4,
+            "lstm_units is for a recurrent model, and this is TransformerLM",
+        ),
+        (
+            shrink_feed_forward,
+            TRANSFORMER,
+            32,
+            "feed_forward_dim=32 is out of range; expected 1 to 31",
+        ),
         (shrink_lstm, LSTM, 10, "lstm_units=10 is out of range; expected 1 to 9"),
         (
-            shrink_lstm, LSTMConfig(**{**vars(LSTM), "embedding_dim": 10, "tie_embeddings": True}), 4,
+            shrink_lstm,
+            LSTMConfig(**{**vars(LSTM), "embedding_dim": 10, "tie_embeddings": True}),
+            4,
             "are as wide as its 10 units, and must stay so",
         ),
-        (shrink_lstm, LSTMConfig(**{**vars(LSTM), "tie_embeddings": True}), 7, "lstm_units=7 .*; 6 or 8 would do"),
+        (
+            shrink_lstm,
+            LSTMConfig(**{**vars(LSTM), "tie_embeddings": True}),
+            7,
+            "lstm_units=7 .*; 6 or 8 would do",
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_named(shrink, config, value, message):
     with pytest.raises(ConfigError, match=message):
         shrink(models.build_network(config), value)

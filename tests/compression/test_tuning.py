@@ -26,7 +26,12 @@ from tfscale.training.language_model import LanguageModel
 
 WAYS = {
     "whole": {"xla": False},
-    "XLA, chunks, remat, 4 micro-batches": {"xla": True, "loss_chunk_tokens": 40, "remat": True, "micro_batches": 4},
+    "XLA, chunks, remat, 4 micro-batches": {
+        "xla": True,
+        "loss_chunk_tokens": 40,
+        "remat": True,
+        "micro_batches": 4,
+    },
     "mirrored, 2 micro-batches": {"xla": False, "micro_batches": 2},
 }
 
@@ -64,7 +69,9 @@ def test_the_gradient_is_taken_at_the_rounded_weights():
         loss = tf.reduce_mean(losses)
     gradients = tape.gradient(loss, [weight.value for weight in network.weights])
     for old, gradient, new in zip(before, gradients, arrays(model), strict=True):
-        np.testing.assert_allclose(new, old - 0.5 * tf.convert_to_tensor(gradient).numpy(), atol=2e-6)
+        np.testing.assert_allclose(
+            new, old - 0.5 * tf.convert_to_tensor(gradient).numpy(), atol=2e-6
+        )
 
 
 @pytest.mark.parametrize("way", list(WAYS)[1:])
@@ -90,7 +97,9 @@ def test_validation_has_the_rounded_weights_and_training_goes_on_with_its_own():
     with model.averaged_weights():
         for weight, before in zip(model.network.weights, own, strict=True):
             form = formats[weight.path]
-            expected = fake_quantize(tf.constant(before), form).numpy() if form.bits == 8 else before
+            expected = (
+                fake_quantize(tf.constant(before), form).numpy() if form.bits == 8 else before
+            )
             np.testing.assert_allclose(weight.numpy(), expected, atol=1e-7)
     for weight, before in zip(model.network.weights, own, strict=True):
         np.testing.assert_array_equal(weight.numpy(), before)
@@ -128,10 +137,15 @@ def test_mistakes():
         distill(model, build_network(CONFIGS["transformer"]), weight=1.5)
     inputs = keras.Input((None,), dtype="int32")
     softmax = keras.layers.Dense(50, "softmax")(keras.layers.Embedding(50, 8)(inputs))
-    with pytest.raises(ConfigError, match="model 'teacher' ends in softmax: it gives probabilities"):
+    with pytest.raises(
+        ConfigError, match="model 'teacher' ends in softmax: it gives probabilities"
+    ):
         distill(model, keras.Model(inputs, softmax, name="teacher"))
     with pytest.raises(ConfigError, match="no weight of .* is quantized by int8"):
-        quantize_aware(LanguageModel(keras.Sequential([keras.Input((4,)), keras.layers.Rescaling(2.0)])), "int8")
+        quantize_aware(
+            LanguageModel(keras.Sequential([keras.Input((4,)), keras.layers.Rescaling(2.0)])),
+            "int8",
+        )
     model.compile("sgd")
     with pytest.raises(ConfigError, match="quantize_aware comes before compile"):
         quantize_aware(model, "int8")
@@ -145,10 +159,17 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("tuning")
     words = "the red cat ran and the old dog sat under a big blue mat".split()
     rng = np.random.default_rng(0)
-    (root / "text.txt").write_text("".join(" ".join(rng.choice(words, 9)) + ".\n" for _ in range(600)))
+    (root / "text.txt").write_text(
+        "".join(" ".join(rng.choice(words, 9)) + ".\n" for _ in range(600))
+    )
     for kind in ("byte", "char"):
         prepare(
-            PrepareConfig(text=[str(root / "text.txt")], documents="line", tokenizer=kind, output=str(root / kind)),
+            PrepareConfig(
+                text=[str(root / "text.txt")],
+                documents="line",
+                tokenizer=kind,
+                output=str(root / kind),
+            ),
             progress=False,
         )
     model = TransformerConfig(sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2)
@@ -157,55 +178,110 @@ def folder(tmp_path_factory):
 
 
 TRAIN = TrainConfig(
-    steps=60, global_batch_size=8, learning_rate=1e-2, warmup_steps=5, log_every=10, validate_every=30,
-    checkpoint_every=10, tensorboard=False, xla="off",
-)  # fmt: skip
+    steps=60,
+    global_batch_size=8,
+    learning_rate=1e-2,
+    warmup_steps=5,
+    log_every=10,
+    validate_every=30,
+    checkpoint_every=10,
+    tensorboard=False,
+    xla="off",
+)
 
 
 def test_a_run_tuned_for_int4_loses_nothing_in_the_file(folder):
-    config = CompressConfig(output=str(folder / "int4"), steps=40, learning_rate=2e-3, quantize="int4_all")
-    summary = compress_run(str(folder / "run"), config, distill_config=DistillConfig(weight=0.5), progress=False)
+    config = CompressConfig(
+        output=str(folder / "int4"), steps=40, learning_rate=2e-3, quantize="int4_all"
+    )
+    summary = compress_run(
+        str(folder / "run"), config, distill_config=DistillConfig(weight=0.5), progress=False
+    )
     run = load_run(str(folder / "int4"))
     formats = weight_formats(run.network, "int4_all")
     for weight in run.network.weights:
         if formats[weight.path].bits <= 8:
             value = tf.convert_to_tensor(weight.value)
             np.testing.assert_allclose(fake_quantize(value, formats[weight.path]), value, atol=1e-7)
-    report = export_run(run, ExportConfig(output=str(folder / "export"), quantize="int4_all", parity_tokens=200))
+    report = export_run(
+        run, ExportConfig(output=str(folder / "export"), quantize="int4_all", parity_tokens=200)
+    )
     found = report["perplexity"]
     assert found["keras"] == pytest.approx(found["keras_rounded"], rel=1e-6)
     assert found["file"] == pytest.approx(found["keras"], rel=3e-3)
-    untuned = export_run(load_run(str(folder / "run")), ExportConfig(output=str(folder / "untuned"),
-                                                                     quantize="int4_all", parity_tokens=200))  # fmt: skip
+    untuned = export_run(
+        load_run(str(folder / "run")),
+        ExportConfig(output=str(folder / "untuned"), quantize="int4_all", parity_tokens=200),
+    )
     assert found["file"] < untuned["perplexity"]["file"]
     assert summary["validation"]["perplexity"] < 1.02 * summary["validation_before"]["perplexity"]
     with pytest.raises(ConfigError, match=r"quantize.recipe='int4_all', now it is 'int8'"):
-        compress_run(str(folder / "run"), CompressConfig(output=config.output, steps=40, learning_rate=2e-3,
-                                                         quantize="int8"), progress=False)  # fmt: skip
+        compress_run(
+            str(folder / "run"),
+            CompressConfig(output=config.output, steps=40, learning_rate=2e-3, quantize="int8"),
+            progress=False,
+        )
 
 
 def test_a_student_of_another_family_by_the_command(folder, capsys):
     words = [
-        "train", "--data", str(folder / "byte"), "--output", str(folder / "student"), "--model.family", "lstm",
-        "--model.hidden_dim", "16", "--model.embedding_dim", "8", "--model.sequence_length", "16",
-        "--train.steps", "20", "--train.global_batch_size", "8", "--distill.teacher", str(folder / "run"),
-        "--distill.weight", "0.5", "--json",
-    ]  # fmt: skip
+        "train",
+        "--data",
+        str(folder / "byte"),
+        "--output",
+        str(folder / "student"),
+        "--model.family",
+        "lstm",
+        "--model.hidden_dim",
+        "16",
+        "--model.embedding_dim",
+        "8",
+        "--model.sequence_length",
+        "16",
+        "--train.steps",
+        "20",
+        "--train.global_batch_size",
+        "8",
+        "--distill.teacher",
+        str(folder / "run"),
+        "--distill.weight",
+        "0.5",
+        "--json",
+    ]
     assert cli.main(words) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["teacher"]["run"] == str(folder / "run") and result["steps"] == 20
     # Its config.yaml says the same again: the run goes on, and is done.
-    assert cli.main(["train", str(folder / "student" / "config.yaml"), "--output", str(folder / "student")]) == 0
-    assert cli.main(words[:-5] + ["--distill.weight", "0.4", "--distill.teacher", str(folder / "run")]) == 2
+    assert (
+        cli.main(
+            ["train", str(folder / "student" / "config.yaml"), "--output", str(folder / "student")]
+        )
+        == 0
+    )
+    assert (
+        cli.main(words[:-5] + ["--distill.weight", "0.4", "--distill.teacher", str(folder / "run")])
+        == 2
+    )
     assert "distill.weight=0.5, now it is 0.4" in capsys.readouterr().err
 
 
 def test_teachers_that_do_not_fit(folder, capsys):
-    student, teach = LSTMConfig(sequence_length=16), DistillConfig(teacher=str(folder / "run"), weight=0.5)
+    student, teach = (
+        LSTMConfig(sequence_length=16),
+        DistillConfig(teacher=str(folder / "run"), weight=0.5),
+    )
     with pytest.raises(TokenizerError, match="another tokenizer than that of the teacher"):
         distill_run(student, TRAIN, teach, data=str(folder / "char"), output=str(folder / "no"))
-    with pytest.raises(ConfigError, match="reads at most 16 tokens, and the student's windows have"):
-        distill_run(LSTMConfig(sequence_length=17), TRAIN, teach, data=str(folder / "byte"), output=str(folder / "no"))
+    with pytest.raises(
+        ConfigError, match="reads at most 16 tokens, and the student's windows have"
+    ):
+        distill_run(
+            LSTMConfig(sequence_length=17),
+            TRAIN,
+            teach,
+            data=str(folder / "byte"),
+            output=str(folder / "no"),
+        )
     assert cli.main(["train", "--data", "d", "--output", "o", "--distill.weight", "0.5"]) == 2
     assert "needs --distill.teacher" in capsys.readouterr().err
     assert not (folder / "no").exists()

@@ -41,12 +41,18 @@ def test_a_text_of_kept_tokens_is_cut_as_before(tokenizer):
         assert small.decode(small.encode(text)) == text
 
 
-@pytest.mark.parametrize("config", [
-    TransformerConfig(sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2),
-    TransformerConfig(sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2, tie_embeddings=False),
-    LSTMConfig(embedding_dim=8, hidden_dim=8), LSTMConfig(embedding_dim=6, hidden_dim=8, tie_embeddings=True),
-    LSTMConfig(embedding_dim=6, hidden_dim=8, output_rank=3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    [
+        TransformerConfig(sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2),
+        TransformerConfig(
+            sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2, tie_embeddings=False
+        ),
+        LSTMConfig(embedding_dim=8, hidden_dim=8),
+        LSTMConfig(embedding_dim=6, hidden_dim=8, tie_embeddings=True),
+        LSTMConfig(embedding_dim=6, hidden_dim=8, output_rank=3),
+    ],
+)
 def test_the_logits_of_kept_tokens_are_what_they_were(config):
     network = build_network(type(config)(**{**vars(config), "vocabulary_size": 20}), seed=1)
     rng = np.random.default_rng(0)
@@ -55,7 +61,9 @@ def test_the_logits_of_kept_tokens_are_what_they_were(config):
     kept = [0, 3, 4, 9, 17]
     small = trim_network(network, kept)
     ids = rng.integers(0, 5, (2, 8))
-    np.testing.assert_allclose(small(ids), np.asarray(network(np.array(kept)[ids]))[..., kept], atol=1e-5)
+    np.testing.assert_allclose(
+        small(ids), np.asarray(network(np.array(kept)[ids]))[..., kept], atol=1e-5
+    )
     assert small.count_params() == parameter_count(small.config) < network.count_params()
 
 
@@ -65,11 +73,16 @@ def folder(tmp_path_factory):
     (root / "text.txt").write_text("".join(sentences(0, WORDS, 400)))
     (root / "mine.txt").write_text("".join(sentences(1, WORDS[:8], 60)))
     config = PrepareConfig(
-        text=[str(root / "text.txt")], documents="line", vocabulary_size=315, output=str(root / "data")
+        text=[str(root / "text.txt")],
+        documents="line",
+        vocabulary_size=315,
+        output=str(root / "data"),
     )
     prepare(config, progress=False)
     model = TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2)
-    options = TrainConfig(steps=20, global_batch_size=8, warmup_steps=2, tensorboard=False, xla="off")
+    options = TrainConfig(
+        steps=20, global_batch_size=8, warmup_steps=2, tensorboard=False, xla="off"
+    )
     train(model, options, data=str(root / "data"), output=str(root / "run"), progress=False)
     return root
 
@@ -89,16 +102,54 @@ def test_by_the_command_and_then_trained_on(folder, capsys):
     assert result["vocabulary"] < result["vocabulary_before"] == 315
     assert result["sample_tokens"] == result["sample_tokens_before"]
     small = load_run(str(folder / "small"))
-    assert small.network.config.vocabulary_size == small.tokenizer.vocabulary_size == result["vocabulary"]
+    assert (
+        small.network.config.vocabulary_size
+        == small.tokenizer.vocabulary_size
+        == result["vocabulary"]
+    )
     for which in ("run", "small"):
-        assert cli.main(["evaluate", str(folder / which), "--text", str(folder / "mine.txt"), "--json"]) == 0
+        assert (
+            cli.main(
+                ["evaluate", str(folder / which), "--text", str(folder / "mine.txt"), "--json"]
+            )
+            == 0
+        )
     before, after = (json.loads(line) for line in capsys.readouterr().out.splitlines()[-2:])
     # The same tokens, and no probability for those that never come.
     assert after["tokens"] == before["tokens"] and after["nll_per_token"] < before["nll_per_token"]
-    assert cli.main(["prepare", "--text", str(folder / "text.txt"), "--documents", "line", "--tokenizer-from",
-                     str(folder / "small"), "--output", str(folder / "data2")]) == 0  # fmt: skip
-    assert cli.main(["compress", str(folder / "small"), "--data", str(folder / "data2"), "--output",
-                     str(folder / "tuned"), "--steps", "5", "--quantize", "int8"]) == 0  # fmt: skip
+    assert (
+        cli.main(
+            [
+                "prepare",
+                "--text",
+                str(folder / "text.txt"),
+                "--documents",
+                "line",
+                "--tokenizer-from",
+                str(folder / "small"),
+                "--output",
+                str(folder / "data2"),
+            ]
+        )
+        == 0
+    )
+    assert (
+        cli.main(
+            [
+                "compress",
+                str(folder / "small"),
+                "--data",
+                str(folder / "data2"),
+                "--output",
+                str(folder / "tuned"),
+                "--steps",
+                "5",
+                "--quantize",
+                "int8",
+            ]
+        )
+        == 0
+    )
     recorded = yaml.safe_load((folder / "tuned" / "config.yaml").read_text())
     assert recorded["model"]["vocabulary_size"] == result["vocabulary"]
 
@@ -116,15 +167,26 @@ def test_a_trained_run_is_not_replaced(folder, capsys):
 
 
 def test_mistakes(folder, tokenizer, capsys):
-    with pytest.raises(TokenizerError, match="the vocabulary of a byte tokenizer cannot be trimmed"):
+    with pytest.raises(
+        TokenizerError, match="the vocabulary of a byte tokenizer cannot be trimmed"
+    ):
         trim_tokenizer(train_tokenizer("byte", [], 257), [1])
-    bpe = train_tokenizer("sentencepiece", ["".join(sentences(0, WORDS))], 315, sentencepiece_model="bpe")
+    bpe = train_tokenizer(
+        "sentencepiece", ["".join(sentences(0, WORDS))], 315, sentencepiece_model="bpe"
+    )
     with pytest.raises(TokenizerError, match="only SentencePiece's unigram"):
         trim_tokenizer(bpe, [1])
     with pytest.raises(ConfigError, match="every token of the vocabulary occurs"):
         trim_tokenizer(tokenizer, range(tokenizer.vocabulary_size))
     with pytest.raises(ConfigError, match="min_count=0 is out of range"):
         trim_run("run", ["x"], "y", 0)
-    words = ["trim", str(folder / "run"), "--text", str(folder / "none.txt"), "--output", str(folder / "no")]
+    words = [
+        "trim",
+        str(folder / "run"),
+        "--text",
+        str(folder / "none.txt"),
+        "--output",
+        str(folder / "no"),
+    ]
     assert cli.main(words) == 2 and "none.txt" in capsys.readouterr().err
     assert not (folder / "no").exists()

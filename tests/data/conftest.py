@@ -16,7 +16,8 @@ SENTENCES = [
 def text(paragraphs):
     """Paragraphs that are all different."""
     return "\n\n".join(
-        f"{number}. " + " ".join(SENTENCES[(number + shift) % len(SENTENCES)] for shift in range(1 + number % 4))
+        f"{number}. "
+        + " ".join(SENTENCES[(number + shift) % len(SENTENCES)] for shift in range(1 + number % 4))
         for number in range(paragraphs)
     )
 

@@ -32,7 +32,9 @@ def test_a_saved_manifest_is_the_same(copy, tmp_path):
     manifest.save(str(tmp_path / "data"))
     assert Manifest.load(str(copy)) == manifest
     # An earlier version reads it too: what is not the end token alone is left out.
-    expected = {name: value for name, value in dataclasses.asdict(manifest).items() if name != "start_id"}
+    expected = {
+        name: value for name, value in dataclasses.asdict(manifest).items() if name != "start_id"
+    }
     assert expected == json.loads((copy / "manifest.json").read_text())
 
 
@@ -72,12 +74,18 @@ def test_a_manifest_that_contradicts_its_tokenizer_or_has_other_types(copy, fiel
             {"shards": [{"file": "/x", "tokens": 1, "sha256": "", "size": 1}]},
             "a shard that cannot be: 1 tokens in '/x'",
         ),
-        ({"shards": [{"file": "x", "tokens": -1, "sha256": "", "size": 1}]}, "a shard that cannot be: -1 tokens"),
+        (
+            {"shards": [{"file": "x", "tokens": -1, "sha256": "", "size": 1}]},
+            "a shard that cannot be: -1 tokens",
+        ),
         (
             {"shards": [{"file": 1, "tokens": 1, "sha256": "", "size": 1}]},
             r"splits.train: shards\[0\]: file should be te",
         ),
-        ({"shards": [{"file": "x", "tokens": "9", "sha256": "", "size": 1}]}, "tokens should be a whole number; recei"),
+        (
+            {"shards": [{"file": "x", "tokens": "9", "sha256": "", "size": 1}]},
+            "tokens should be a whole number; recei",
+        ),
     ],
 )
 def test_a_split_that_cannot_be(copy, fields, message):
@@ -94,7 +102,8 @@ def test_missing_and_truncated_shards_are_named(copy, verify):
     content = shard.read_bytes()
     shard.write_bytes(content[:-1])
     with pytest.raises(
-        DataError, match=rf"{shard.name} has {len(content) - 1} bytes, the manifest says {len(content)}"
+        DataError,
+        match=rf"{shard.name} has {len(content) - 1} bytes, the manifest says {len(content)}",
     ):
         Manifest.load(str(copy), verify)
     os.remove(shard)
@@ -108,13 +117,17 @@ def test_a_flipped_byte_is_found_by_sha256(copy):
     content[len(content) // 2] ^= 1
     shard.write_bytes(bytes(content))
     Manifest.load(str(copy), "size")
-    with pytest.raises(DataError, match=f"{shard.name} is damaged: its SHA-256 is not the manifest's"):
+    with pytest.raises(
+        DataError, match=f"{shard.name} is damaged: its SHA-256 is not the manifest's"
+    ):
         Manifest.load(str(copy), "sha256")
 
 
 def test_another_tokenizer_is_refused(copy):
     CharacterTokenizer("abc").save(str(copy / "tokenizer"))
-    with pytest.raises(DataError, match="tokenizer is not the tokenizer of these shards: its digest is"):
+    with pytest.raises(
+        DataError, match="tokenizer is not the tokenizer of these shards: its digest is"
+    ):
         Manifest.load(str(copy))
     shutil.rmtree(copy / "tokenizer")
     with pytest.raises(DataError, match="has no usable tokenizer"):
@@ -122,7 +135,9 @@ def test_another_tokenizer_is_refused(copy):
 
 
 def test_no_manifest_or_one_that_is_none(copy, tmp_path):
-    with pytest.raises(DataError, match=r"the manifest of the data folder is missing: .*manifest\.json"):
+    with pytest.raises(
+        DataError, match=r"the manifest of the data folder is missing: .*manifest\.json"
+    ):
         Manifest.load(str(tmp_path))
     change(copy, format_version=2)
     with pytest.raises(DataError, match="format_version=2; this version of tfscale reads 1"):
@@ -176,7 +191,10 @@ def test_a_shard_of_somebody_else_has_what_its_manifest_says(copy, records, mess
     (copy / "x.gz").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     splits = json.loads((copy / "manifest.json").read_text())["splits"]
-    splits["test"] |= {"tokens": 4, "shards": [{"file": "x.gz", "tokens": 4, "sha256": digest, "size": len(content)}]}
+    splits["test"] |= {
+        "tokens": 4,
+        "shards": [{"file": "x.gz", "tokens": 4, "sha256": digest, "size": len(content)}],
+    }
     change(copy, splits=splits)
     manifest = Manifest.load(str(copy), verify="sha256")
     with pytest.raises(DataError, match=f"the shard .*x.gz could not be read: {message}"):

@@ -33,7 +33,9 @@ def batches(data_dir, count, **options):
 
 def equal(first, second):
     return len(first) == len(second) and all(
-        np.array_equal(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)
+        np.array_equal(a, b)
+        for x, y in zip(first, second, strict=True)
+        for a, b in zip(x, y, strict=True)
     )
 
 
@@ -43,7 +45,9 @@ def shard_tokens(data_dir, split):
         np.concatenate(
             [
                 np.frombuffer(record.numpy(), "<u2")
-                for record in tf.data.TFRecordDataset(os.path.join(data_dir, shard.file), compression_type="GZIP")
+                for record in tf.data.TFRecordDataset(
+                    os.path.join(data_dir, shard.file), compression_type="GZIP"
+                )
             ]
         )
         for shard in manifest.splits[split].shards
@@ -55,8 +59,12 @@ def numbered_data(tiny_data_dir, path, lengths, dtype="uint16"):
     shutil.copytree(tiny_data_dir, path)
     shards, start = [], 0
     for number, length in enumerate(lengths):
-        np.arange(start, start + length, dtype=np.dtype(dtype).newbyteorder("<")).tofile(path / "tokens")
-        (shard,) = write_shards(str(path), f"part{number}", str(path / "tokens"), np.dtype(dtype).itemsize, 1, 1)
+        np.arange(start, start + length, dtype=np.dtype(dtype).newbyteorder("<")).tofile(
+            path / "tokens"
+        )
+        (shard,) = write_shards(
+            str(path), f"part{number}", str(path / "tokens"), np.dtype(dtype).itemsize, 1, 1
+        )
         shards.append(vars(shard))
         start += length
     manifest = json.loads((path / "manifest.json").read_text())
@@ -67,10 +75,15 @@ def numbered_data(tiny_data_dir, path, lengths, dtype="uint16"):
 
 
 def test_shapes_types_and_the_shift_by_one(tiny_data_dir):
-    dataset = training_dataset(tiny_data_dir, sequence_length=LENGTH, global_batch_size=BATCH, seed=0)
+    dataset = training_dataset(
+        tiny_data_dir, sequence_length=LENGTH, global_batch_size=BATCH, seed=0
+    )
     spec = tf.TensorSpec((BATCH, LENGTH), tf.int32)
     assert dataset.element_spec == (spec, spec)
-    assert dataset.options().experimental_distribute.auto_shard_policy == tf.data.experimental.AutoShardPolicy.OFF
+    assert (
+        dataset.options().experimental_distribute.auto_shard_policy
+        == tf.data.experimental.AutoShardPolicy.OFF
+    )
     for inputs, targets in batches(tiny_data_dir, 3):
         assert np.array_equal(inputs[:, 1:], targets[:, :-1])
 
@@ -93,7 +106,12 @@ def test_an_epoch_has_every_window_once(tiny_data_dir, tmp_path, shuffle_windows
     starts = np.cumsum([0, *lengths])
     for epoch in range(2):
         rows = batches(
-            data, steps, global_batch_size=4, start_step=epoch * steps, seed=phase_seed, shuffle_windows=shuffle_windows
+            data,
+            steps,
+            global_batch_size=4,
+            start_step=epoch * steps,
+            seed=phase_seed,
+            shuffle_windows=shuffle_windows,
         )
         for group in range(4):
             inputs = np.stack([x[group] for x, _ in rows])
@@ -114,8 +132,12 @@ def test_phases_and_orders_differ_between_epochs_shards_and_seeds(tiny_data_dir,
     steps = steps_per_epoch(Manifest.load(data), LENGTH, 4)
     runs = {}
     for seed in range(3):
-        firsts = np.stack([y[:, 0] for _, y in batches(data, 3 * steps, global_batch_size=4, seed=seed)])
-        runs.update({(epoch, seed): firsts[epoch * steps : (epoch + 1) * steps] for epoch in range(3)})
+        firsts = np.stack(
+            [y[:, 0] for _, y in batches(data, 3 * steps, global_batch_size=4, seed=seed)]
+        )
+        runs.update(
+            {(epoch, seed): firsts[epoch * steps : (epoch + 1) * steps] for epoch in range(3)}
+        )
     phases = {key: tuple((run[0] - 1000 * np.arange(4)) % LENGTH) for key, run in runs.items()}
     assert len(set(phases.values())) == 9
     assert len({phase for row in phases.values() for phase in row}) > 8
@@ -126,7 +148,9 @@ def test_phases_and_orders_differ_between_epochs_shards_and_seeds(tiny_data_dir,
 def test_windows_run_across_the_blocks_of_a_shard(tiny_data_dir, tmp_path):
     data = numbered_data(tiny_data_dir, tmp_path / "data", [40_000])
     for length in (1000, 17_000):
-        (inputs, targets), *_ = batches(data, 1, global_batch_size=1, sequence_length=length, shuffle_windows=1)
+        (inputs, targets), *_ = batches(
+            data, 1, global_batch_size=1, sequence_length=length, shuffle_windows=1
+        )
         start = targets[0, 0]
         assert np.array_equal(targets[0], start + np.arange(length))
         assert np.array_equal(inputs[0, 1:], targets[0, :-1])
@@ -137,7 +161,9 @@ def test_a_group_of_more_shards_than_are_read_at_once(tiny_data_dir, tmp_path):
     data = numbered_data(tiny_data_dir, tmp_path / "data", [100] * 11)
     steps = steps_per_epoch(Manifest.load(data), LENGTH, 1)
     assert steps == 11 * 5
-    targets = np.stack([y[0] for _, y in batches(data, steps, global_batch_size=1, shuffle_windows=1)])
+    targets = np.stack(
+        [y[0] for _, y in batches(data, steps, global_batch_size=1, shuffle_windows=1)]
+    )
     shards = targets[:, 0] // 100
     assert np.bincount(shards).tolist() == [5] * 11
     # In turn: the first eight windows are of eight shards, in an order that is not that of the files.
@@ -148,7 +174,9 @@ def test_a_group_of_more_shards_than_are_read_at_once(tiny_data_dir, tmp_path):
 def test_four_byte_tokens(tiny_data_dir, tmp_path):
     data = numbered_data(tiny_data_dir, tmp_path / "data", [70_000], dtype="uint32")
     steps = steps_per_epoch(Manifest.load(data), 1000, 1)
-    largest = max(y.max() for _, y in batches(data, steps, global_batch_size=1, sequence_length=1000))
+    largest = max(
+        y.max() for _, y in batches(data, steps, global_batch_size=1, sequence_length=1000)
+    )
     assert largest > 68_000
 
 
@@ -181,10 +209,15 @@ def test_a_batch_does_not_depend_on_the_number_of_pipelines(tiny_data_dir, batch
         return
     whole = batches(tiny_data_dir, 5, **options)
     parts = [
-        batches(tiny_data_dir, 5, num_input_pipelines=pipelines, input_pipeline_id=number, **options)
+        batches(
+            tiny_data_dir, 5, num_input_pipelines=pipelines, input_pipeline_id=number, **options
+        )
         for number in range(pipelines)
     ]
-    joined = [tuple(np.concatenate(rows) for rows in zip(*step, strict=True)) for step in zip(*parts, strict=True)]
+    joined = [
+        tuple(np.concatenate(rows) for rows in zip(*step, strict=True))
+        for step in zip(*parts, strict=True)
+    ]
     assert equal(joined, whole)
 
 
@@ -195,9 +228,13 @@ def test_a_pipeline_that_is_not_there(tiny_data_dir):
 
 def test_a_context_longer_than_the_data(tiny_data_dir):
     smallest = min(shard.tokens for shard in Manifest.load(tiny_data_dir).splits["train"].shards)
-    with pytest.raises(DataError, match=f"has {smallest} tokens, which allow {smallest // 2} at most"):
+    with pytest.raises(
+        DataError, match=f"has {smallest} tokens, which allow {smallest // 2} at most"
+    ):
         batches(tiny_data_dir, 1, sequence_length=5000)
-    assert batches(tiny_data_dir, 1, sequence_length=smallest // 2, global_batch_size=1)[0][0].shape == (
+    assert batches(tiny_data_dir, 1, sequence_length=smallest // 2, global_batch_size=1)[0][
+        0
+    ].shape == (
         1,
         smallest // 2,
     )
@@ -206,10 +243,15 @@ def test_a_context_longer_than_the_data(tiny_data_dir):
 @pytest.mark.parametrize(("length", "batch_size"), [(16, 4), (7, 3), (100, 2), (5000, 2)])
 @pytest.mark.parametrize("split", ["validation", "test", "train"])
 def test_evaluation_has_every_token_once_as_a_target(tiny_data_dir, split, length, batch_size):
-    dataset = evaluation_dataset(tiny_data_dir, split, sequence_length=length, batch_size=batch_size)
+    dataset = evaluation_dataset(
+        tiny_data_dir, split, sequence_length=length, batch_size=batch_size
+    )
     shape = (batch_size, length)
     assert [spec.shape.as_list() for spec in dataset.element_spec] == [list(shape)] * 3
-    found = [np.concatenate([part.numpy().ravel() for part in parts]) for parts in zip(*dataset, strict=True)]
+    found = [
+        np.concatenate([part.numpy().ravel() for part in parts])
+        for parts in zip(*dataset, strict=True)
+    ]
     inputs, targets, weights = found
     stream = np.concatenate(shard_tokens(tiny_data_dir, split))
     assert weights.sum() == len(stream) == Manifest.load(tiny_data_dir).splits[split].tokens
@@ -253,8 +295,13 @@ def test_a_damaged_shard_is_found_before_the_first_batch(damaged):
 
 
 def test_a_shard_that_is_damaged_while_it_is_read(damaged):
-    dataset = evaluation_dataset(damaged, "validation", sequence_length=LENGTH, batch_size=2, verify="size")
-    with pytest.raises(DataError, match=r"train-00000-of-00005\.tfrecord\.gz is damaged"), data_errors(damaged):
+    dataset = evaluation_dataset(
+        damaged, "validation", sequence_length=LENGTH, batch_size=2, verify="size"
+    )
+    with (
+        pytest.raises(DataError, match=r"train-00000-of-00005\.tfrecord\.gz is damaged"),
+        data_errors(damaged),
+    ):
         list(dataset)
     with pytest.raises(DataError, match="a shard could not be read: "), data_errors():
         list(dataset)
@@ -262,7 +309,12 @@ def test_a_shard_that_is_damaged_while_it_is_read(damaged):
 
 def test_a_shard_that_vanishes(tiny_data_dir, tmp_path):
     shutil.copytree(tiny_data_dir, tmp_path / "data")
-    dataset = evaluation_dataset(str(tmp_path / "data"), "test", sequence_length=LENGTH, batch_size=2)
+    dataset = evaluation_dataset(
+        str(tmp_path / "data"), "test", sequence_length=LENGTH, batch_size=2
+    )
     os.remove(tmp_path / "data" / "test-00000-of-00001.tfrecord.gz")
-    with pytest.raises(DataError, match="shard is missing: .*test-00000"), data_errors(str(tmp_path / "data")):
+    with (
+        pytest.raises(DataError, match="shard is missing: .*test-00000"),
+        data_errors(str(tmp_path / "data")),
+    ):
         list(dataset)

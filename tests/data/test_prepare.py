@@ -24,7 +24,9 @@ from tfscale.text.cleaning import Cleaner
 from tfscale.text.score import ScoredText
 from tfscale.text.tokenizers import load_tokenizer
 
-PARAGRAPHS = [f"Paragraph {number}: {'the quick brown fox ' * (1 + number % 5)}end." for number in range(60)]
+PARAGRAPHS = [
+    f"Paragraph {number}: {'the quick brown fox ' * (1 + number % 5)}end." for number in range(60)
+]
 
 
 @pytest.fixture
@@ -35,8 +37,15 @@ def text(tmp_path):
 
 
 def run(text, output, **options):
-    defaults = {"documents": "paragraph", "tokenizer": "byte", "validation_fraction": 0.1, "test_fraction": 0.1}
-    config = PrepareConfig(text=[text] if isinstance(text, str) else text, output=str(output), **defaults | options)
+    defaults = {
+        "documents": "paragraph",
+        "tokenizer": "byte",
+        "validation_fraction": 0.1,
+        "test_fraction": 0.1,
+    }
+    config = PrepareConfig(
+        text=[text] if isinstance(text, str) else text, output=str(output), **defaults | options
+    )
     return prepare(config, progress=False)
 
 
@@ -48,7 +57,9 @@ def stream(directory, split):
     records = [
         np.frombuffer(record.numpy(), "<u2" if manifest.token_dtype == "uint16" else "<u4")
         for shard in manifest.splits[split].shards
-        for record in tf.data.TFRecordDataset(os.path.join(directory, shard.file), compression_type="GZIP")
+        for record in tf.data.TFRecordDataset(
+            os.path.join(directory, shard.file), compression_type="GZIP"
+        )
     ]
     return np.concatenate(records)
 
@@ -66,7 +77,11 @@ def documents_of(directory, split):
 
 
 def content(directory):
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_every_document_is_in_one_split_in_order(text, tmp_path):
@@ -85,18 +100,29 @@ def test_the_manifest_says_what_was_done(text, tmp_path):
     returned = run(text, tmp_path / "data", seed=3, processes=1)
     manifest = Manifest.load(str(tmp_path / "data"), "sha256")
     assert manifest == returned
-    assert (manifest.tokenizer_kind, manifest.vocabulary_size, manifest.end_id) == ("byte", 257, 256)
+    assert (manifest.tokenizer_kind, manifest.vocabulary_size, manifest.end_id) == (
+        "byte",
+        257,
+        256,
+    )
     assert manifest.token_dtype == "uint16"
     assert manifest.tokenizer_digest == load_tokenizer(str(tmp_path / "data")).digest
     assert manifest.how["seed"] == 3
     assert manifest.how["text"] == [text]
     assert not {"output", "processes"} & set(manifest.how)
     assert manifest.counts == {
-        "files": 1, "empty": 0, "skipped_files": 0, "replaced_characters": 0, "cleaned_away": 0, "duplicates": 0,
+        "files": 1,
+        "empty": 0,
+        "skipped_files": 0,
+        "replaced_characters": 0,
+        "cleaned_away": 0,
+        "duplicates": 0,
         "cut_for_splits": 0,
-    }  # fmt: skip
+    }
     names = sorted(name for name in os.listdir(tmp_path / "data") if name.endswith(".gz"))
-    assert names == sorted(shard.file for split in manifest.splits.values() for shard in split.shards)
+    assert names == sorted(
+        shard.file for split in manifest.splits.values() for shard in split.shards
+    )
     assert sorted(set(os.listdir(tmp_path / "data")) - set(names)) == ["manifest.json", "tokenizer"]
 
 
@@ -112,9 +138,18 @@ def test_the_same_bytes_whatever_the_number_of_processes(text, tmp_path, monkeyp
 
 
 def test_tokens_are_those_of_the_tokenizer(text, tmp_path):
-    run(text, tmp_path / "data", tokenizer="sentencepiece", vocabulary_size=294, validation_fraction=0, test_fraction=0)
+    run(
+        text,
+        tmp_path / "data",
+        tokenizer="sentencepiece",
+        vocabulary_size=294,
+        validation_fraction=0,
+        test_fraction=0,
+    )
     tokenizer = load_tokenizer(str(tmp_path / "data"))
-    expected = [id for paragraph in PARAGRAPHS for id in [*tokenizer.encode(paragraph), tokenizer.end_id]]
+    expected = [
+        id for paragraph in PARAGRAPHS for id in [*tokenizer.encode(paragraph), tokenizer.end_id]
+    ]
     assert stream(tmp_path / "data", "train").tolist() == expected
 
 
@@ -122,9 +157,18 @@ def test_a_long_document_is_tokenized_as_one(tmp_path):
     text = "".join(f"Sentence {number} of a long file.\n" for number in range(8000))
     (tmp_path / "long.txt").write_text(text)
     options = {"documents": "file", "validation_fraction": 0, "test_fraction": 0}
-    run(str(tmp_path / "long.txt"), tmp_path / "data", tokenizer="sentencepiece", vocabulary_size=320, **options)
+    run(
+        str(tmp_path / "long.txt"),
+        tmp_path / "data",
+        tokenizer="sentencepiece",
+        vocabulary_size=320,
+        **options,
+    )
     tokenizer = load_tokenizer(str(tmp_path / "data"))
-    assert stream(tmp_path / "data", "train").tolist() == [*tokenizer.encode(text), tokenizer.end_id]
+    assert stream(tmp_path / "data", "train").tolist() == [
+        *tokenizer.encode(text),
+        tokenizer.end_id,
+    ]
     assert len(text) > 3 * 65_536
 
 
@@ -133,15 +177,24 @@ def test_shards_are_equal_parts_of_the_stream(text, tmp_path):
     train = manifest.splits["train"]
     assert list(manifest.splits) == ["train"]
     assert [shard.file for shard in train.shards][:2] == [
-        "train-00000-of-00007.tfrecord.gz", "train-00001-of-00007.tfrecord.gz",
-    ]  # fmt: skip
+        "train-00000-of-00007.tfrecord.gz",
+        "train-00001-of-00007.tfrecord.gz",
+    ]
     lengths = [shard.tokens for shard in train.shards]
     assert sum(lengths) == train.tokens == len(stream(tmp_path / "data", "train"))
     assert max(lengths) - min(lengths) <= 1
 
 
 def test_shard_counts():
-    assert [shard_count(tokens) for tokens in (1, 4095, 4096, 8191, 8192, 16_384, 16_000_000)] == [1, 1, 1, 1, 2, 4, 4]
+    assert [shard_count(tokens) for tokens in (1, 4095, 4096, 8191, 8192, 16_384, 16_000_000)] == [
+        1,
+        1,
+        1,
+        1,
+        2,
+        4,
+        4,
+    ]
     assert [shard_count(tokens) for tokens in (16_000_001, 100_000_000)] == [5, 25]
     assert shard_count(10, 3) == 3
     with pytest.raises(DataError, match="shards=11 is more than the 10 tokens"):
@@ -154,7 +207,11 @@ def test_records_have_a_fixed_number_of_tokens(tmp_path):
     tokens = np.arange(2 * RECORD_TOKENS + 11, dtype="<u4")
     tokens.tofile(tmp_path / "tokens")
     (shard,) = write_shards(str(tmp_path), "train", str(tmp_path / "tokens"), 4, 1, 1)
-    records = list(tf.data.TFRecordDataset(str(tmp_path / shard.file), compression_type="GZIP").as_numpy_iterator())
+    records = list(
+        tf.data.TFRecordDataset(
+            str(tmp_path / shard.file), compression_type="GZIP"
+        ).as_numpy_iterator()
+    )
     assert [len(record) // 4 for record in records] == [RECORD_TOKENS, RECORD_TOKENS, 11]
     assert np.array_equal(np.frombuffer(b"".join(records), "<u4"), tokens)
 
@@ -163,7 +220,10 @@ def test_own_files_for_validation_and_test(text, tmp_path):
     for name in ("dev", "test"):
         (tmp_path / f"{name}.txt").write_text(f"{name} one\n\n{name} two")
     manifest = run(
-        text, tmp_path / "data", validation_text=[str(tmp_path / "dev.txt")], test_text=[str(tmp_path / "test.txt")]
+        text,
+        tmp_path / "data",
+        validation_text=[str(tmp_path / "dev.txt")],
+        test_text=[str(tmp_path / "test.txt")],
     )
     assert manifest.splits["train"].documents == 60
     assert documents_of(tmp_path / "data", "validation") == ["dev one", "dev two"]
@@ -172,7 +232,9 @@ def test_own_files_for_validation_and_test(text, tmp_path):
 
 def test_a_file_of_two_splits_is_refused(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"text\.txt is in the train text and in the validation text"):
+    with pytest.raises(
+        DataError, match=r"text\.txt is in the train text and in the validation text"
+    ):
         run(text, tmp_path / "data", validation_text=["./text.txt"])
 
 
@@ -180,17 +242,29 @@ def test_the_tokenizer_sees_the_training_split_only(tmp_path):
     (tmp_path / "train.txt").write_text("aaa bbb")
     (tmp_path / "dev.txt").write_text("ccc")
     run(
-        str(tmp_path / "train.txt"), tmp_path / "data", tokenizer="char", test_fraction=0,
+        str(tmp_path / "train.txt"),
+        tmp_path / "data",
+        tokenizer="char",
+        test_fraction=0,
         validation_text=[str(tmp_path / "dev.txt")],
-    )  # fmt: skip
+    )
     assert load_tokenizer(str(tmp_path / "data")).characters == ["a", "b", " "]
 
 
 def test_the_sample_is_spread_over_the_documents(tmp_path):
-    (tmp_path / "text.txt").write_text("\n".join(chr(0x4E00 + number) * 100 for number in range(200)))
-    options = {"documents": "line", "tokenizer": "char", "validation_fraction": 0, "test_fraction": 0}
+    (tmp_path / "text.txt").write_text(
+        "\n".join(chr(0x4E00 + number) * 100 for number in range(200))
+    )
+    options = {
+        "documents": "line",
+        "tokenizer": "char",
+        "validation_fraction": 0,
+        "test_fraction": 0,
+    }
     run(str(tmp_path / "text.txt"), tmp_path / "data", tokenizer_sample=5000, **options)
-    seen = sorted(ord(character) - 0x4E00 for character in load_tokenizer(str(tmp_path / "data")).characters)
+    seen = sorted(
+        ord(character) - 0x4E00 for character in load_tokenizer(str(tmp_path / "data")).characters
+    )
     assert 49 <= len(seen) <= 51
     assert max(np.diff(seen)) < 8
     assert seen[-1] > 195
@@ -213,28 +287,52 @@ def test_cleaning_and_counts(tmp_path):
     (tmp_path / "e.txt").write_text("")
     (tmp_path / "f.txt").write_text("two")
     options = {
-        "strip_html": True, "collapse_whitespace": True, "lowercase": True, "unicode_normalization": "NFC",
-        "drop_duplicates": True, "invalid_utf8": "skip",
-    }  # fmt: skip
+        "strip_html": True,
+        "collapse_whitespace": True,
+        "lowercase": True,
+        "unicode_normalization": "NFC",
+        "drop_duplicates": True,
+        "invalid_utf8": "skip",
+    }
     manifest = run(
-        str(tmp_path), tmp_path / "data", documents="file", validation_fraction=0, test_fraction=0, **options
+        str(tmp_path),
+        tmp_path / "data",
+        documents="file",
+        validation_fraction=0,
+        test_fraction=0,
+        **options,
     )
     assert documents_of(tmp_path / "data", "train") == ["one é", "two"]
     assert manifest.counts == {
-        "files": 5, "empty": 1, "skipped_files": 1, "replaced_characters": 0, "cleaned_away": 1, "duplicates": 1,
+        "files": 5,
+        "empty": 1,
+        "skipped_files": 1,
+        "replaced_characters": 0,
+        "cleaned_away": 1,
+        "duplicates": 1,
         "cut_for_splits": 0,
-    }  # fmt: skip
+    }
     assert manifest.splits["train"].utf8_bytes == 9
 
 
 def test_duplicates_stay_unless_asked_for(tmp_path):
     (tmp_path / "a.txt").write_text("same\nsame\nother")
-    manifest = run(str(tmp_path / "a.txt"), tmp_path / "data", documents="line", validation_fraction=0, test_fraction=0)
+    manifest = run(
+        str(tmp_path / "a.txt"),
+        tmp_path / "data",
+        documents="line",
+        validation_fraction=0,
+        test_fraction=0,
+    )
     assert manifest.splits["train"].documents == 3
 
 
 def test_a_builtin_corpus(tmp_path, monkeypatch):
-    files = [file for file in prepare_module.builtin_corpus("python-stdlib") if file.name.startswith("json/")]
+    files = [
+        file
+        for file in prepare_module.builtin_corpus("python-stdlib")
+        if file.name.startswith("json/")
+    ]
     monkeypatch.setattr(prepare_module, "builtin_corpus", lambda name: files)
     config = PrepareConfig(corpus="python-stdlib", tokenizer="byte", output=str(tmp_path / "data"))
     manifest = prepare(config, progress=False)
@@ -246,7 +344,10 @@ def test_a_builtin_corpus(tmp_path, monkeypatch):
     [
         ({"tokenizer": "sentencepiece", "vocabulary_size": 9999}, "larger than the text supports"),
         ({"shards": 100_000}, "shards=100000 is more than the"),
-        ({"tokenizer": "word", "vocabulary_size": 4, "text": ["absent.txt"]}, "does not exist: absent.txt"),
+        (
+            {"tokenizer": "word", "vocabulary_size": 4, "text": ["absent.txt"]},
+            "does not exist: absent.txt",
+        ),
     ],
 )
 def test_mistakes_leave_nothing_behind(text, tmp_path, options, message):
@@ -270,10 +371,13 @@ def test_a_single_document_is_cut_into_contiguous_splits(tmp_path, capsys):
     # 900 lines of 20 characters: 90 % are 16,200, 5 % are 900.
     lines = [f"line {number:03} of the text\n"[-20:] for number in range(900)]
     (tmp_path / "book.txt").write_text("".join(lines))
-    config = PrepareConfig(text=[str(tmp_path / "book.txt")], tokenizer="char", output=str(tmp_path / "data"))
+    config = PrepareConfig(
+        text=[str(tmp_path / "book.txt")], tokenizer="char", output=str(tmp_path / "data")
+    )
     manifest = prepare(config)
-    assert "note: the text has too few documents for 3 splits and is cut, in its order: 90 % train, 5 % " in (
-        capsys.readouterr().err
+    assert (
+        "note: the text has too few documents for 3 splits and is cut, in its order: 90 % train, 5 % "
+        in (capsys.readouterr().err)
     )
     assert documents_of(tmp_path / "data", "train") == ["".join(lines[:810])]
     assert documents_of(tmp_path / "data", "validation") == ["".join(lines[810:855])]
@@ -296,7 +400,13 @@ def test_a_single_document_is_cut_into_contiguous_splits(tmp_path, capsys):
 def test_two_documents_are_too_few_for_three_splits(tmp_path):
     for name, letter in (("a.txt", "a"), ("b.txt", "b")):
         (tmp_path / name).write_text(f"{letter} " * 500)
-    manifest = run(str(tmp_path), tmp_path / "data", documents="file", validation_fraction=0.05, test_fraction=0.05)
+    manifest = run(
+        str(tmp_path),
+        tmp_path / "data",
+        documents="file",
+        validation_fraction=0.05,
+        test_fraction=0.05,
+    )
     assert documents_of(tmp_path / "data", "train") == ["a " * 500, "b " * 400]
     assert [split.utf8_bytes for split in manifest.splits.values()] == [1800, 100, 100]
 
@@ -308,8 +418,13 @@ def test_the_automatic_vocabulary_is_what_the_text_supports(text, tmp_path, caps
     # 7/8 of it are less than the text's characters and the 256 bytes.
     assert manifest.vocabulary_size == 291
     assert run(text, tmp_path / "data", tokenizer="wordpiece").vocabulary_size < 8192
-    size = prepare(PrepareConfig(text=[text], documents="paragraph", output=str(tmp_path / "data"))).vocabulary_size
-    assert f"note: a vocabulary of {size} entries: the text does not support 8,192" in capsys.readouterr().err
+    size = prepare(
+        PrepareConfig(text=[text], documents="paragraph", output=str(tmp_path / "data"))
+    ).vocabulary_size
+    assert (
+        f"note: a vocabulary of {size} entries: the text does not support 8,192"
+        in capsys.readouterr().err
+    )
 
 
 def test_unknown_tokens_and_what_they_lose_are_counted(tmp_path, capsys):
@@ -341,7 +456,9 @@ def test_unknown_tokens_and_what_they_lose_are_counted(tmp_path, capsys):
     path.write_text(json.dumps(content))
     earlier = Manifest.load(str(tmp_path / "data"))
     assert earlier.splits["validation"].unknown_tokens is None
-    found = split_text(str(tmp_path / "data"), earlier, "validation", load_tokenizer(str(tmp_path / "data")))
+    found = split_text(
+        str(tmp_path / "data"), earlier, "validation", load_tokenizer(str(tmp_path / "data"))
+    )
     assert found == ScoredText(14, 1, None)
     content["splits"]["train"]["unknown_tokens"] = 8
     path.write_text(json.dumps(content))
@@ -353,12 +470,22 @@ def test_cleaning_stays_with_the_tokenizer(text, tmp_path, capsys):
     run(text, tmp_path / "first", tokenizer="char", lowercase=True)
     assert load_tokenizer(str(tmp_path / "first")).cleaner == Cleaner(lowercase=True)
     options = {"text": [text], "documents": "paragraph", "tokenizer_from": str(tmp_path / "first")}
-    manifest = prepare(PrepareConfig(**options, output=str(tmp_path / "second"), collapse_whitespace=True))
-    assert "does not clean by collapse_whitespace: this text is cleaned by it" in capsys.readouterr().err
+    manifest = prepare(
+        PrepareConfig(**options, output=str(tmp_path / "second"), collapse_whitespace=True)
+    )
+    assert (
+        "does not clean by collapse_whitespace: this text is cleaned by it"
+        in capsys.readouterr().err
+    )
     assert manifest.cleaner == Cleaner(lowercase=True, collapse_whitespace=True)
     assert manifest.how["lowercase"] is True
-    assert all(document == document.lower() for document in documents_of(tmp_path / "second", "train"))
-    assert load_tokenizer(str(tmp_path / "second")).digest == load_tokenizer(str(tmp_path / "first")).digest
+    assert all(
+        document == document.lower() for document in documents_of(tmp_path / "second", "train")
+    )
+    assert (
+        load_tokenizer(str(tmp_path / "second")).digest
+        == load_tokenizer(str(tmp_path / "first")).digest
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n  \n"])
@@ -368,7 +495,12 @@ def test_empty_text_is_named(tmp_path, content):
         run(str(tmp_path / "a.txt"), tmp_path / "data")
     (tmp_path / "b.txt").write_text("one\n\ntwo")
     with pytest.raises(DataError, match=r"the validation text is empty: .*a\.txt"):
-        run(str(tmp_path / "b.txt"), tmp_path / "data", test_fraction=0, validation_text=[str(tmp_path / "a.txt")])
+        run(
+            str(tmp_path / "b.txt"),
+            tmp_path / "data",
+            test_fraction=0,
+            validation_text=[str(tmp_path / "a.txt")],
+        )
 
 
 def test_output_that_is_not_ours_is_left_alone(text, tmp_path):
@@ -383,7 +515,9 @@ def test_output_that_is_not_ours_is_left_alone(text, tmp_path):
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
     # Other programs have a file of that name too.
     (tmp_path / "mine" / "manifest.json").write_text('{"name": "app", "icons": []}')
-    with pytest.raises(DataError, match=r"is not a data folder \(its manifest\.json is another program's\)"):
+    with pytest.raises(
+        DataError, match=r"is not a data folder \(its manifest\.json is another program's\)"
+    ):
         run(text, tmp_path / "mine")
     (tmp_path / "mine" / "manifest.json").write_text("[")
     with pytest.raises(DataError, match="is not valid JSON"):
@@ -396,7 +530,9 @@ def test_the_text_is_not_replaced_by_what_is_made_of_it(text, tmp_path):
     inside = tmp_path / "data" / "text.txt"
     shutil.copy(text, inside)
     for path in (inside, tmp_path / "data" / "*.txt"):
-        with pytest.raises(DataError, match=r"text\.txt lies in the output folder .*data, which is replaced"):
+        with pytest.raises(
+            DataError, match=r"text\.txt lies in the output folder .*data, which is replaced"
+        ):
             run(str(path), tmp_path / "data")
     assert inside.exists()
 
@@ -430,7 +566,10 @@ def largest_file(size):
 def test_a_full_disk_leaves_the_earlier_folder(text, tmp_path, size):
     run(text, tmp_path / "data")
     before = content(tmp_path / "data")
-    with largest_file(size), pytest.raises(TfscaleError, match="no space left while writing .*data"):
+    with (
+        largest_file(size),
+        pytest.raises(TfscaleError, match="no space left while writing .*data"),
+    ):
         run(text, tmp_path / "data", processes=1)
     assert content(tmp_path / "data") == before
     assert sorted(os.listdir(tmp_path)) == ["data", "text.txt"]
@@ -438,7 +577,10 @@ def test_a_full_disk_leaves_the_earlier_folder(text, tmp_path, size):
 
 def test_a_disk_that_is_full_while_a_shard_is_written(tmp_path):
     np.random.default_rng(0).integers(0, 1 << 16, 50_000).astype("<u2").tofile(tmp_path / "tokens")
-    with largest_file(20_000), pytest.raises(TfscaleError, match="cannot write the shard train-00000-of-00001"):
+    with (
+        largest_file(20_000),
+        pytest.raises(TfscaleError, match="cannot write the shard train-00000-of-00001"),
+    ):
         write_shards(str(tmp_path), "train", str(tmp_path / "tokens"), 2, 1, 1)
 
 
@@ -453,11 +595,18 @@ def test_an_interruption_leaves_nothing_behind(text, tmp_path, monkeypatch):
 
 
 def test_progress_goes_to_stderr(text, tmp_path, capsys):
-    config = PrepareConfig(text=[text], documents="paragraph", tokenizer="char", output=str(tmp_path / "data"))
+    config = PrepareConfig(
+        text=[text], documents="paragraph", tokenizer="char", output=str(tmp_path / "data")
+    )
     prepare(config)
     captured = capsys.readouterr()
     assert captured.out == ""
-    for words in ("reading: 60 documents", "training the char tokenizer on", "tokenizing: 60 documents", "writing: "):
+    for words in (
+        "reading: 60 documents",
+        "training the char tokenizer on",
+        "tokenizing: 60 documents",
+        "writing: ",
+    ):
         assert words in captured.err
     prepare(dataclasses.replace(config, output=str(tmp_path / "quiet")), progress=False)
     assert capsys.readouterr().err == ""

@@ -27,7 +27,10 @@ def test_a_line_every_few_seconds_where_there_is_no_terminal(clock, capsys):
         assert capsys.readouterr().err == ""
         clock.now += 10
         bar.add(documents=2, tokens=900, size=500_000)
-        assert capsys.readouterr().err == "tokenizing: 25 %, 3 documents, 1.0 MB, 100 tokens/s, 0:30 left\n"
+        assert (
+            capsys.readouterr().err
+            == "tokenizing: 25 %, 3 documents, 1.0 MB, 100 tokens/s, 0:30 left\n"
+        )
         clock.now += 1
         bar.add(size=1_000_000)
         assert capsys.readouterr().err == ""

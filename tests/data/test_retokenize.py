@@ -14,16 +14,23 @@ from tfscale.data.tokens import split_stream
 from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers import load_tokenizer
 
-WORDS = "the red cat ran and naïve 狐 old dog sat under a big blue mat while seven grey birds".split()
+WORDS = (
+    "the red cat ran and naïve 狐 old dog sat under a big blue mat while seven grey birds".split()
+)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("retokenize")
     rng = np.random.default_rng(0)
-    (root / "text.txt").write_text("".join(" ".join(rng.choice(WORDS, 7)) + " ▁\t🙂\n" for _ in range(300)))
+    (root / "text.txt").write_text(
+        "".join(" ".join(rng.choice(WORDS, 7)) + " ▁\t🙂\n" for _ in range(300))
+    )
     config = PrepareConfig(
-        text=[str(root / "text.txt")], documents="line", vocabulary_size=290, output=str(root / "data")
+        text=[str(root / "text.txt")],
+        documents="line",
+        vocabulary_size=290,
+        output=str(root / "data"),
     )
     prepare(config, progress=False)
     return root
@@ -61,13 +68,19 @@ def test_documents_splits_and_order_are_the_same(folder, small):
         assert manifest.splits[split].utf8_bytes == old.splits[split].utf8_bytes
         assert manifest.splits[split].tokens > old.splits[split].tokens
     assert sorted(os.listdir(output)) == sorted(
-        ["manifest.json", "tokenizer", *(shard.file for split in manifest.splits.values() for shard in split.shards)]
+        [
+            "manifest.json",
+            "tokenizer",
+            *(shard.file for split in manifest.splits.values() for shard in split.shards),
+        ]
     )
 
 
 def test_documents_over_the_borders_of_blocks(folder):
     own = load_tokenizer(str(folder / "data"))
-    stream = np.array([*own.encode("the cat"), own.end_id, *own.encode("狐 sat"), own.end_id, *own.encode("red")])
+    stream = np.array(
+        [*own.encode("the cat"), own.end_id, *own.encode("狐 sat"), own.end_id, *own.encode("red")]
+    )
     for size in (1, 2, 5, 100):
         blocks = np.split(stream, range(size, len(stream), size))
         assert list(documents(blocks, own)) == ["the cat", "狐 sat", "red"]
@@ -90,7 +103,10 @@ def test_a_stream_in_other_tokens(folder, small):
 
 def test_a_tokenizer_that_loses_text_is_refused(folder, small):
     config = PrepareConfig(
-        text=[str(folder / "text.txt")], documents="line", tokenizer="word", output=str(folder / "words")
+        text=[str(folder / "text.txt")],
+        documents="line",
+        tokenizer="word",
+        output=str(folder / "words"),
     )
     prepare(config, progress=False)
     with pytest.raises(TokenizerError, match="the word tokenizer of .* loses characters"):

@@ -18,11 +18,27 @@ def plan(*args):
 
 
 def split_of(*tokens):
-    return Split(1, sum(tokens), 0, [Shard(f"train-{n}", count, "", 0) for n, count in enumerate(tokens)])
+    return Split(
+        1, sum(tokens), 0, [Shard(f"train-{n}", count, "", 0) for n, count in enumerate(tokens)]
+    )
 
 
 def test_groups_divide_the_batch():
-    assert [num_groups(12, shards) for shards in range(1, 14)] == [1, 2, 3, 4, 4, 6, 6, 6, 6, 6, 6, 12, 12]
+    assert [num_groups(12, shards) for shards in range(1, 14)] == [
+        1,
+        2,
+        3,
+        4,
+        4,
+        6,
+        6,
+        6,
+        6,
+        6,
+        6,
+        12,
+        12,
+    ]
     assert num_groups(7, 5) == 1
     assert num_groups(1, 5) == 1
 
@@ -40,13 +56,22 @@ def test_more_pipelines_than_groups():
 
 
 def test_groups_that_lie_across_two_pipelines():
-    assert plan(12, 3, 4) == [[(0, 0, 3)], [(0, 3, 4), (1, 0, 2)], [(1, 2, 4), (2, 0, 1)], [(2, 1, 4)]]
+    assert plan(12, 3, 4) == [
+        [(0, 0, 3)],
+        [(0, 3, 4), (1, 0, 2)],
+        [(1, 2, 4), (2, 0, 1)],
+        [(2, 1, 4)],
+    ]
     assert input_plan(12, 3, 4)[1] == [RowRange(0, 3, 4), RowRange(1, 0, 2)]
 
 
 def test_no_worker_reads_all_shards_when_there_are_enough():
     assert shards_read(8, 4, 2) == [2, 2]
-    assert shards_read(12, 5, 3) == [3, 2, 2]  # groups of 2, 1, 1 and 1 shards; each worker has rows of two
+    assert shards_read(12, 5, 3) == [
+        3,
+        2,
+        2,
+    ]  # groups of 2, 1, 1 and 1 shards; each worker has rows of two
     assert shards_read(8, 9, 4) == [3, 2, 2, 2]
     assert shards_read(8, 2, 4) == [1, 1, 1, 1]
     assert describe_plan(8, 9, 2) == (
@@ -57,12 +82,23 @@ def test_no_worker_reads_all_shards_when_there_are_enough():
 
 @pytest.mark.parametrize("pipelines", [0, 3, 5, 16])
 def test_an_uneven_batch_is_refused(pipelines):
-    with pytest.raises(ConfigError, match=f"global_batch_size=8 is not divisible by the {pipelines} input pipelines"):
+    with pytest.raises(
+        ConfigError,
+        match=f"global_batch_size=8 is not divisible by the {pipelines} input pipelines",
+    ):
         input_plan(8, 4, pipelines)
 
 
 def test_windows_of_a_shard_fit_at_every_phase():
-    assert [windows_per_shard(tokens, 4) for tokens in (0, 3, 4, 7, 8, 11, 12)] == [0, 0, 0, 0, 1, 1, 2]
+    assert [windows_per_shard(tokens, 4) for tokens in (0, 3, 4, 7, 8, 11, 12)] == [
+        0,
+        0,
+        0,
+        0,
+        1,
+        1,
+        2,
+    ]
     for tokens in range(60):
         for phase in range(4):
             assert phase + 4 * windows_per_shard(tokens, 4) <= max(tokens, phase)

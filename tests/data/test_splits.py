@@ -22,8 +22,12 @@ def test_the_digest_is_pinned():
 def test_borders():
     borders = Borders(test=10, validation=20)
     assert [borders.split_of(place) for place in (0, 9, 10, 19, 20)] == [
-        "test", "test", "validation", "validation", "train",
-    ]  # fmt: skip
+        "test",
+        "test",
+        "validation",
+        "validation",
+        "train",
+    ]
 
 
 @pytest.mark.parametrize("count", [3, 4, 10, 5000])
@@ -64,6 +68,8 @@ def test_equal_documents_stay_together():
 
 @pytest.mark.parametrize("documents", [["one"], ["same", "same", "same"], ["a", "b"]])
 def test_too_few_documents_name_the_ways_out(documents):
-    with pytest.raises(DataError, match="cannot make 3 splits; name --validation-text.*--documents paragraph") as error:
+    with pytest.raises(
+        DataError, match="cannot make 3 splits; name --validation-text.*--documents paragraph"
+    ) as error:
         split(documents, validation_fraction=0.1, test_fraction=0.1)
     assert str(error.value).startswith(f"{len(set(documents))} different document")

@@ -26,15 +26,26 @@ def data(tmp_path_factory):
     (folder / "train.txt").write_text("\n".join(LINES))
     (folder / "valid.txt").write_text("xy\nz")
     prepare(
-        PrepareConfig(text=[str(folder / "train.txt")], validation_text=[str(folder / "valid.txt")], test_fraction=0,
-                      documents="line", tokenizer="byte", shards=2, processes=1, output=str(folder / "data")),
+        PrepareConfig(
+            text=[str(folder / "train.txt")],
+            validation_text=[str(folder / "valid.txt")],
+            test_fraction=0,
+            documents="line",
+            tokenizer="byte",
+            shards=2,
+            processes=1,
+            output=str(folder / "data"),
+        ),
         progress=False,
-    )  # fmt: skip
+    )
     return str(folder / "data")
 
 
 def batches(dataset, count):
-    return [(inputs.numpy().tolist(), targets.numpy().tolist()) for inputs, targets in dataset.take(count)]
+    return [
+        (inputs.numpy().tolist(), targets.numpy().tolist())
+        for inputs, targets in dataset.take(count)
+    ]
 
 
 def text(rows):
@@ -43,7 +54,11 @@ def text(rows):
 
 def test_two_streams_by_hand(data):
     manifest = Manifest.load(data)
-    assert split_tokens(data, manifest, "train").tolist() == STREAM == split_stream(data, "train").tolist()
+    assert (
+        split_tokens(data, manifest, "train").tolist()
+        == STREAM
+        == split_stream(data, "train").tolist()
+    )
     assert split_tokens(data, manifest, "train").dtype == np.uint16
     assert stream_steps(manifest, 3, 2) == 3
     found = batches(stream_dataset(data, sequence_length=3, global_batch_size=2), 4)
@@ -61,8 +76,14 @@ def test_a_token_is_a_target_at_most_once_in_a_pass_and_next_to_none_is_left_out
     numbered = {token: place for place, token in enumerate(STREAM) if token != END}
     for length, rows in itertools.product((1, 2, 3, 4), (1, 2, 3, 4)):
         steps = stream_steps(manifest, length, rows)
-        seen = [token for _, targets in batches(stream_dataset(data, sequence_length=length, global_batch_size=rows),
-                                                steps) for row in targets for token in row]  # fmt: skip
+        seen = [
+            token
+            for _, targets in batches(
+                stream_dataset(data, sequence_length=length, global_batch_size=rows), steps
+            )
+            for row in targets
+            for token in row
+        ]
         places = [numbered[token] for token in seen if token in numbered]
         assert len(places) == len(set(places))
         assert len(seen) == rows * length * (len(STREAM) // rows // length)
@@ -71,12 +92,16 @@ def test_a_token_is_a_target_at_most_once_in_a_pass_and_next_to_none_is_left_out
 def test_reading_begins_at_any_step(data):
     whole = batches(stream_dataset(data, sequence_length=2, global_batch_size=3), 9)
     for start in (1, 3, 7):
-        resumed = stream_dataset(data, sequence_length=2, global_batch_size=3, start_step=start, verify="size")
+        resumed = stream_dataset(
+            data, sequence_length=2, global_batch_size=3, start_step=start, verify="size"
+        )
         assert batches(resumed, 9 - start) == whole[start:]
 
 
 def test_streams_that_are_too_short(data):
-    message = r"global_batch_size=5 streams of 4 tokens are shorter than sequence_length=5: .* 20 tokens"
+    message = (
+        r"global_batch_size=5 streams of 4 tokens are shorter than sequence_length=5: .* 20 tokens"
+    )
     with pytest.raises(DataError, match=message):
         stream_dataset(data, sequence_length=5, global_batch_size=5)
 
@@ -101,8 +126,10 @@ def test_evaluation_streams_by_hand(monkeypatch):
     monkeypatch.setattr("tfscale.text.score.STREAM_TOKENS", 3)
     tokens = np.arange(10, 20)
     # Starts 0, 4 and 8: the last stream has two tokens, and a row of nothing makes four of three.
-    found = [[part.numpy().tolist() for part in batch]
-             for batch in evaluation_streams(tokens, sequence_length=3, end_id=7, multiple_of=2)]  # fmt: skip
+    found = [
+        [part.numpy().tolist() for part in batch]
+        for batch in evaluation_streams(tokens, sequence_length=3, end_id=7, multiple_of=2)
+    ]
     assert found == [
         [
             [[7, 10, 11], [13, 14, 15], [17, 18, 0], [0, 0, 0]],
@@ -119,4 +146,8 @@ def test_evaluation_streams_by_hand(monkeypatch):
 
 def test_evaluation_streams_of_a_short_text():
     [batch] = evaluation_streams(np.array([5, 6]), sequence_length=4, end_id=1)
-    assert [part.numpy().tolist() for part in batch] == [[[1, 5, 0, 0]], [[5, 6, 0, 0]], [[1, 1, 0, 0]]]
+    assert [part.numpy().tolist() for part in batch] == [
+        [[1, 5, 0, 0]],
+        [[5, 6, 0, 0]],
+        [[1, 1, 0, 0]],
+    ]

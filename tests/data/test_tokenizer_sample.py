@@ -13,9 +13,13 @@ def sampled(path, documents, characters):
     return list(tokenizer_sample(SpoolReader(str(path), Borders(0, 0)), spool.batches, characters))
 
 
-@pytest.mark.parametrize(("characters", "taken"), [(5000, 4000), (30_000, 28_000), (100_000, 100_000)])
+@pytest.mark.parametrize(
+    ("characters", "taken"), [(5000, 4000), (30_000, 28_000), (100_000, 100_000)]
+)
 def test_texts_without_spaces_are_bounded_too(tmp_path, characters, taken):
-    parts = sampled(tmp_path / "spool", ["".join(chr(0x4E00 + at % 1000) for at in range(100_000))], characters)
+    parts = sampled(
+        tmp_path / "spool", ["".join(chr(0x4E00 + at % 1000) for at in range(100_000))], characters
+    )
     assert sum(map(len, parts)) == taken <= max(characters, 4000)
 
 

@@ -60,9 +60,17 @@ def test_tokens_and_counts_of_each_split(spool):
     path, batches = spool
     first, second = map(BatchEncoder(ByteTokenizer(), SpoolReader(path, BORDERS)), batches)
     assert np.frombuffer(first["test"].content, "<u2").tolist() == [*b"test", 256]
-    assert np.frombuffer(first["validation"].content, "<u2").tolist() == [*b"held out by name", 256, *b"valid", 256]
+    assert np.frombuffer(first["validation"].content, "<u2").tolist() == [
+        *b"held out by name",
+        256,
+        *b"valid",
+        256,
+    ]
     assert np.frombuffer(first["train"].content, "<u2")[:9].tolist() == [*"train é".encode(), 256]
-    counts = [(part.documents, part.tokens, part.utf8_bytes) for part in (first["validation"], first["test"])]
+    counts = [
+        (part.documents, part.tokens, part.utf8_bytes)
+        for part in (first["validation"], first["test"])
+    ]
     assert counts == [(2, 23, 21), (1, 5, 4)]
     # The long document lies in both batches and ends in the second.
     assert (first["train"].documents, second["train"].documents) == (1, 2)
@@ -76,7 +84,10 @@ def test_large_vocabularies_take_four_bytes(tmp_path):
         writer.add(chr(70_002), 99)
     tokenizer = CharacterTokenizer([chr(0x10000 + n) for n in range(70_000)])
     encoder = BatchEncoder(tokenizer, SpoolReader(str(tmp_path / "spool"), BORDERS))
-    assert np.frombuffer(encoder(writer.batches[0])["train"].content, "<u4").tolist() == [70_002 - 0x10000 + 2, 1]
+    assert np.frombuffer(encoder(writer.batches[0])["train"].content, "<u4").tolist() == [
+        70_002 - 0x10000 + 2,
+        1,
+    ]
 
 
 def test_processes_give_the_same_as_this_one(spool, tmp_path):
@@ -106,4 +117,9 @@ def test_a_process_that_dies_is_an_error_of_one_line(spool, tmp_path):
 
 def test_processes_do_not_import_tensorflow():
     code = "import sys, tfscale.data.tokenizing; print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )

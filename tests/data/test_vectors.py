@@ -21,28 +21,47 @@ def data(tmp_path_factory):
     """Animals eat, and stones fall."""
     folder = tmp_path_factory.mktemp("vectors")
     rng = np.random.default_rng(0)
-    lines = [f"the {rng.choice(['cat', 'dog', 'cow'])} {rng.choice(['eats', 'drinks'])} now" if rng.random() < 0.5 else
-             f"a {rng.choice(['stone', 'rock', 'brick'])} {rng.choice(['falls', 'rolls'])} down" for _ in range(1500)]  # fmt: skip
+    lines = [
+        f"the {rng.choice(['cat', 'dog', 'cow'])} {rng.choice(['eats', 'drinks'])} now"
+        if rng.random() < 0.5
+        else f"a {rng.choice(['stone', 'rock', 'brick'])} {rng.choice(['falls', 'rolls'])} down"
+        for _ in range(1500)
+    ]
     (folder / "text.txt").write_text("\n".join(lines))
-    words = ["prepare", "--text", str(folder / "text.txt"), "--documents", "line", "--tokenizer", "word",
-             "--vocabulary-size", "40", "--output", str(folder / "data")]  # fmt: skip
+    words = [
+        "prepare",
+        "--text",
+        str(folder / "text.txt"),
+        "--documents",
+        "line",
+        "--tokenizer",
+        "word",
+        "--vocabulary-size",
+        "40",
+        "--output",
+        str(folder / "data"),
+    ]
     assert cli.main(words) == 0
     return str(folder / "data")
 
 
 def binary(words):
     head = f"{len(words)} 3\n".encode()
-    return head + b"".join(w.encode() + b" " + np.array(row, np.float32).tobytes() for w, row in words.items())
+    return head + b"".join(
+        w.encode() + b" " + np.array(row, np.float32).tobytes() for w, row in words.items()
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("word2vec.txt", b"2 3\n" + LINES.encode()), ("glove.txt", LINES.encode()), ("word2vec.bin", binary(WORDS)),
+        ("word2vec.txt", b"2 3\n" + LINES.encode()),
+        ("glove.txt", LINES.encode()),
+        ("word2vec.bin", binary(WORDS)),
         ("glove.txt.gz", gzip.compress(LINES.encode())),
     ],
     ids=["word2vec-text", "glove-text", "word2vec-binary", "glove-gzip"],
-)  # fmt: skip
+)
 def test_each_format_gives_the_same(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     words, vectors = read_vectors(str(tmp_path / name))
@@ -56,9 +75,12 @@ def test_vectors_go_to_the_tokens_of_their_words(tmp_path):
     texts = token_texts(tokenizer)
     # "Cat" is found in lower case.
     assert {texts[token]: row.tolist() for token, row in zip(ids, rows, strict=True)} == {
-        "Cat": WORDS["cat"], "dog": WORDS["dog"]
-    }  # fmt: skip
-    with pytest.raises(DataError, match="have 3 numbers, and the model's embedding 8; give --model.embedding_dim 3"):
+        "Cat": WORDS["cat"],
+        "dog": WORDS["dog"],
+    }
+    with pytest.raises(
+        DataError, match="have 3 numbers, and the model's embedding 8; give --model.embedding_dim 3"
+    ):
         embedding_rows(str(tmp_path / "vectors.txt"), tokenizer, 8)
     (tmp_path / "other.txt").write_text(LINES.replace("cat", "x").replace("dog", "y"))
     with pytest.raises(DataError, match="has a vector for none of the"):
@@ -85,13 +107,35 @@ def test_trained_vectors_know_what_is_alike_and_begin_a_training(data, tmp_path,
     def alike(one, other):
         return float(unit[places[one]] @ unit[places[other]])
 
-    assert min(alike("cat", "dog"), alike("dog", "cow")) > max(alike("cat", "stone"), alike("cow", "brick"))
+    assert min(alike("cat", "dog"), alike("dog", "cow")) > max(
+        alike("cat", "stone"), alike("cow", "brick")
+    )
     train_vectors(data, str(tmp_path / "again.txt"), dim=12, epochs=30)
     assert (tmp_path / "again.txt").read_text() == (tmp_path / "vectors.txt").read_text()
 
-    options = ["train", "--model.family", "lstm", "--model.embedding_dim", "12", "--model.hidden_dim", "8",
-               "--model.sequence_length", "8", "--train.steps", "1", "--train.learning_rate", "1e-9", "--data", data,
-               "--train.global_batch_size", "4", "--train.tensorboard", "false", "--train.xla", "off"]  # fmt: skip
+    options = [
+        "train",
+        "--model.family",
+        "lstm",
+        "--model.embedding_dim",
+        "12",
+        "--model.hidden_dim",
+        "8",
+        "--model.sequence_length",
+        "8",
+        "--train.steps",
+        "1",
+        "--train.learning_rate",
+        "1e-9",
+        "--data",
+        data,
+        "--train.global_batch_size",
+        "4",
+        "--train.tensorboard",
+        "false",
+        "--train.xla",
+        "off",
+    ]
     run = str(tmp_path / "run")
     assert cli.main([*options, "--output", run, "--vectors", path]) == 0
     loaded = load_run(run)
@@ -103,7 +147,20 @@ def test_trained_vectors_know_what_is_alike_and_begin_a_training(data, tmp_path,
     assert cli.main([*options, "--output", run]) == 2
     assert "was begun with other vectors" in capsys.readouterr().err
     assert cli.main([*options, "--output", str(tmp_path / "x"), "--vectors", "no.txt"]) == 2
-    assert cli.main([*options, "--output", str(tmp_path / "x"), "--vectors", path, "--model.embedding_dim", "9"]) == 2
+    assert (
+        cli.main(
+            [
+                *options,
+                "--output",
+                str(tmp_path / "x"),
+                "--vectors",
+                path,
+                "--model.embedding_dim",
+                "9",
+            ]
+        )
+        == 2
+    )
     assert not (tmp_path / "x").exists()
 
 
@@ -117,7 +174,10 @@ def test_numbers_out_of_range(data, tmp_path):
 @pytest.mark.parametrize("name", ["v.bin", "v.txt"])
 def test_a_head_that_promises_more_than_the_file_has(tmp_path, name):
     (tmp_path / name).write_bytes(b"2000000000 1000\nword " + bytes(1000))
-    with pytest.raises(DataError, match="too small for the 2,000,000,000 x 1,000 numbers that its first line promises"):
+    with pytest.raises(
+        DataError,
+        match="too small for the 2,000,000,000 x 1,000 numbers that its first line promises",
+    ):
         read_vectors(str(tmp_path / name))
 
 

@@ -35,7 +35,9 @@ class Exported:
         return os.path.join(self.directory, "model.json")
 
 
-def write_export(directory: str, network: Any, tokenizer: Tokenizer, quantize: Quantization = "none") -> Exported:
+def write_export(
+    directory: str, network: Any, tokenizer: Tokenizer, quantize: Quantization = "none"
+) -> Exported:
     from tfscale.exporting.tflite import export_tflite
 
     os.makedirs(directory, exist_ok=True)
@@ -66,10 +68,21 @@ def tiny_network(family: str, vocabulary_size: int) -> Any:
     """A network with random weights, larger than initial ones, so that logits of contexts differ by whole units."""
     from tfscale.models import build_network
 
-    size = {"vocabulary_size": vocabulary_size, "sequence_length": CONTEXT, "hidden_dim": 16, "num_layers": 2}
-    config = TransformerConfig(num_heads=2, **size) if family == "transformer" else LSTMConfig(embedding_dim=8, **size)
+    size = {
+        "vocabulary_size": vocabulary_size,
+        "sequence_length": CONTEXT,
+        "hidden_dim": 16,
+        "num_layers": 2,
+    }
+    config = (
+        TransformerConfig(num_heads=2, **size)
+        if family == "transformer"
+        else LSTMConfig(embedding_dim=8, **size)
+    )
     network = build_network(config, seed=3)
-    network.set_weights([weight * 4 if weight.ndim > 1 else weight for weight in network.get_weights()])
+    network.set_weights(
+        [weight * 4 if weight.ndim > 1 else weight for weight in network.get_weights()]
+    )
     return network
 
 

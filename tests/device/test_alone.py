@@ -18,7 +18,9 @@ def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     # Built from a copy: setuptools leaves its build folder beside the sources.
     source = folder / "source"
-    shutil.copytree(ROOT / "tfscale", source / "tfscale", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "tfscale", source / "tfscale", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
@@ -27,15 +29,30 @@ def alone(tmp_path_factory):
     (wheel,) = folder.glob("tfscale-*.whl")
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     python = str(folder / "venv" / "bin" / "python")
-    install = [python, "-m", "pip", "--disable-pip-version-check", "-q", "install", str(wheel),
-               "--constraint", str(ROOT / "constraints.txt")]  # fmt: skip
+    install = [
+        python,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "-q",
+        "install",
+        str(wheel),
+        "--constraint",
+        str(ROOT / "constraints.txt"),
+    ]
     subprocess.run(install, check=True, capture_output=True)
     return python
 
 
 def run(python, folder, *words):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "KERAS", "TF_"))}
-    return subprocess.run([python, *words], capture_output=True, text=True, cwd=folder, env=environment)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "KERAS", "TF_"))
+    }
+    return subprocess.run(
+        [python, *words], capture_output=True, text=True, cwd=folder, env=environment
+    )
 
 
 def test_a_model_runs_without_tensorflow(alone, exported, tmp_path):
@@ -62,18 +79,49 @@ print(json.dumps({"text": text, "score": score, "words": words, "there": there})
 
 
 def test_its_commands(alone, exported, tmp_path):
-    done = run(alone, tmp_path, "-m", "tfscale.cli", "generate", exported.directory, "--prompt", "ab", "--json")
-    assert done.returncode == 0 and json.loads(done.stdout.splitlines()[-1])["tokens"] > 0, done.stderr
-    done = run(alone, tmp_path, "-m", "tfscale.cli", "benchmark", exported.directory, "--threads", "1", "2", "--json")
+    done = run(
+        alone,
+        tmp_path,
+        "-m",
+        "tfscale.cli",
+        "generate",
+        exported.directory,
+        "--prompt",
+        "ab",
+        "--json",
+    )
+    assert done.returncode == 0 and json.loads(done.stdout.splitlines()[-1])["tokens"] > 0, (
+        done.stderr
+    )
+    done = run(
+        alone,
+        tmp_path,
+        "-m",
+        "tfscale.cli",
+        "benchmark",
+        exported.directory,
+        "--threads",
+        "1",
+        "2",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
-    assert [row["threads"] for row in json.loads(done.stdout.splitlines()[-1])["by_threads"]] == [1, 2]
+    assert [row["threads"] for row in json.loads(done.stdout.splitlines()[-1])["by_threads"]] == [
+        1,
+        2,
+    ]
 
 
-@pytest.mark.parametrize("words", [
-    ["train", "--data", "d", "--output", "o"], ["export", "run", "--output", "o"],
-    ["compress", "run", "--output", "o", "--prune.sparsity", "0.5"], ["evaluate", "run"],
-    ["prepare", "--corpus", "python-docs", "--output", "o"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--data", "d", "--output", "o"],
+        ["export", "run", "--output", "o"],
+        ["compress", "run", "--output", "o", "--prune.sparsity", "0.5"],
+        ["evaluate", "run"],
+        ["prepare", "--corpus", "python-docs", "--output", "o"],
+    ],
+)
 def test_what_needs_the_rest_says_so(alone, tmp_path, words):
     done = run(alone, tmp_path, "-m", "tfscale.cli", *words)
     assert done.returncode == 2 and "pip install 'tfscale[train]'" in done.stderr, done.stderr

@@ -13,11 +13,19 @@ class PlainCalls:
     """Every tensor goes in and comes out of each call; nothing is kept in the interpreter."""
 
     def __init__(self, path: str, xnnpack: bool):
-        resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        resolver = (
+            OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
         self.interpreter = Interpreter(model_path=path, experimental_op_resolver_type=resolver)
-        self.signatures = {name: self.interpreter.get_signature_runner(name) for name in ("decode", "prefill_8")}
+        self.signatures = {
+            name: self.interpreter.get_signature_runner(name) for name in ("decode", "prefill_8")
+        }
         details = self.signatures["decode"].get_input_details()
-        self.cache = {n: np.zeros(d["shape"], np.float32) for n, d in details.items() if n.startswith("kv_cache")}
+        self.cache = {
+            n: np.zeros(d["shape"], np.float32)
+            for n, d in details.items()
+            if n.startswith("kv_cache")
+        }
 
     def __call__(self, name: str, tokens: list[int], position: int) -> np.ndarray | None:
         length = len(tokens)
@@ -40,7 +48,9 @@ def test_same_logits_as_plain_calls(quantized, xnnpack):
     ids = np.random.default_rng(0).integers(0, 257, CONTEXT).tolist()
     plain = PlainCalls(quantized.file, xnnpack)
     plain("prefill_8", ids[:8], 0)
-    expected = [plain("decode", [token], position) for position, token in enumerate(ids[8:], start=8)]
+    expected = [
+        plain("decode", [token], position) for position, token in enumerate(ids[8:], start=8)
+    ]
     decoder = LiteRTDecoder(quantized.file, xnnpack=xnnpack)
     for _ in range(2):
         actual = [decoder.feed(ids[:9]), *(decoder.feed([token]) for token in ids[9:])]
@@ -53,9 +63,13 @@ def test_pads_of_a_prefill_call_leave_no_trace(quantized):
     ids = np.random.default_rng(1).integers(0, 257, 12).tolist()
     plain = PlainCalls(quantized.file, xnnpack=True)
     plain("prefill_8", [*ids[:6], 0, 0], 0)
-    expected = [plain("decode", [token], position) for position, token in enumerate(ids[6:], start=6)]
+    expected = [
+        plain("decode", [token], position) for position, token in enumerate(ids[6:], start=6)
+    ]
     decoder = LiteRTDecoder(quantized.file)
-    np.testing.assert_array_equal([decoder.feed(ids[:7]), *(decoder.feed([token]) for token in ids[7:])], expected)
+    np.testing.assert_array_equal(
+        [decoder.feed(ids[:7]), *(decoder.feed([token]) for token in ids[7:])], expected
+    )
     one_by_one = LiteRTDecoder(quantized.file)
     alone = [one_by_one.feed([token]) for token in ids][6:]
     # Calls of different lengths sum in another order; int8 rounds activations, so that a step's rounding differs.
@@ -64,5 +78,11 @@ def test_pads_of_a_prefill_call_leave_no_trace(quantized):
 
 def test_description_of_the_file(quantized):
     decoder = LiteRTDecoder(quantized.file)
-    assert (decoder.context_length, decoder.vocabulary_size, decoder.prefill_lengths) == (CONTEXT, 257, [4, 8])
-    assert decoder.cache_shapes == {f"kv_cache_{kind}_{i}": (1, CONTEXT, 2, 8) for kind in "kv" for i in range(2)}
+    assert (decoder.context_length, decoder.vocabulary_size, decoder.prefill_lengths) == (
+        CONTEXT,
+        257,
+        [4, 8],
+    )
+    assert decoder.cache_shapes == {
+        f"kv_cache_{kind}_{i}": (1, CONTEXT, 2, 8) for kind in "kv" for i in range(2)
+    }

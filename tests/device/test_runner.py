@@ -14,7 +14,14 @@ import pytest
 from tfscale.config import SamplingConfig
 from tfscale.device import load
 from tfscale.device.runner import check_digest
-from tfscale.errors import ConfigError, DataError, ExportError, OvertakenError, PromptError, TokenizerError
+from tfscale.errors import (
+    ConfigError,
+    DataError,
+    ExportError,
+    OvertakenError,
+    PromptError,
+    TokenizerError,
+)
 from tfscale.text.tokenizers import train_tokenizer
 
 CONTEXT = 19
@@ -25,7 +32,9 @@ def keras_logits(network, ids) -> np.ndarray:
 
 
 @pytest.mark.parametrize("xnnpack", [True, False])
-def test_every_split_into_prompt_and_decode_gives_the_logits_of_the_full_forward_pass(exported, xnnpack):
+def test_every_split_into_prompt_and_decode_gives_the_logits_of_the_full_forward_pass(
+    exported, xnnpack
+):
     # Prompts of 1 to 19 tokens go through whole prefill calls, padded ones and single steps; that of 19 is read as
     # 8, 8, and three single steps: a padded call of 4 at position 16 would overrun the context.
     ids = np.random.default_rng(0).integers(0, 257, CONTEXT).tolist()
@@ -47,7 +56,9 @@ def test_a_second_prompt_after_decoding_is_read_in_chunks_too(exported):
         decoder.feed(ids[:2])
         decoder.feed(ids[2:cut])
         assert decoder.position == cut
-        np.testing.assert_allclose(decoder.feed(ids[cut:]), keras_logits(exported.network, ids)[-1], atol=1e-4)
+        np.testing.assert_allclose(
+            decoder.feed(ids[cut:]), keras_logits(exported.network, ids)[-1], atol=1e-4
+        )
 
 
 def test_reset_leaves_nothing_behind(exported):
@@ -86,7 +97,10 @@ def test_context(exported):
     result = model.generate("abc", 100, sampling)
     if exported.network.config.family == "lstm":
         assert model.decoder().context_length is None
-        assert (len(result.tokens), result.stopped_by) in [(100, "length"), (len(result.tokens), "end")]
+        assert (len(result.tokens), result.stopped_by) in [
+            (100, "length"),
+            (len(result.tokens), "end"),
+        ]
         return
     # END a b c take 4 of 19 places; 15 tokens are read after them and one more is drawn.
     assert (len(result.tokens), result.stopped_by) == (16, "context")
@@ -130,7 +144,9 @@ def test_benchmark_counts_what_it_timed(exported):
     expected = (9, 10) if exported.network.config.family == "transformer" else (64, 100)
     assert (figures["prompt_tokens"], figures["decode_tokens"]) == expected
     assert figures["file_bytes"] == os.path.getsize(exported.file)
-    assert figures["prefill_tokens_per_second"] == pytest.approx(expected[0] / figures["first_token_seconds"])
+    assert figures["prefill_tokens_per_second"] == pytest.approx(
+        expected[0] / figures["first_token_seconds"]
+    )
     assert figures["decode_tokens_per_second"] > 0
     assert figures["threads"] == 1
     assert figures["peak_rss_bytes"] is None or figures["peak_rss_bytes"] > 10_000_000
@@ -152,7 +168,9 @@ assert model.score("abc").tokens == 4
 assert model.benchmark(tokens=2, repeats=1)["decode_tokens_per_second"] > 0
 print(result.tokens)
 """
-    done = subprocess.run([sys.executable, "-c", code, exported.directory], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, exported.directory], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert json.loads(done.stdout) == load(exported.directory).generate("ab", 8).tokens
@@ -257,7 +275,11 @@ def write_signature(path: str, key: str, names: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("key", "names", "message"),
     [
-        ("serving_default", ("x", "y"), "signatures are .'serving_default'., and `decode` is not among them"),
+        (
+            "serving_default",
+            ("x", "y"),
+            "signatures are .'serving_default'., and `decode` is not among them",
+        ),
         ("decode", ("x", "y"), r"signature decode has inputs \['x'\] and outputs \['y'\]"),
     ],
 )
@@ -274,7 +296,9 @@ def test_sentencepiece_model_on_the_device_streams_whole_characters(make_export)
     tokenizer = train_tokenizer("sentencepiece", [text], 270)
     model = load(make_export("transformer", tokenizer).directory)
     pieces: list[str] = []
-    result = model.generate("naïve 😀", 6, SamplingConfig(temperature=30.0, seed=2), on_text=pieces.append)
+    result = model.generate(
+        "naïve 😀", 6, SamplingConfig(temperature=30.0, seed=2), on_text=pieces.append
+    )
     assert len(result.tokens) == 6
     assert "".join(pieces) == result.text == tokenizer.decode(result.tokens)
     score = model.score("the cat 😀")
@@ -291,7 +315,9 @@ def test_a_stream_that_was_overtaken_raises(exported):
     started = next(first)  # `second` has not begun, and does not disturb
     assert right[0].startswith(started + next(first))
     pieces = [next(second)]
-    with pytest.raises(OvertakenError, match="another text was begun on this model, which holds one at a time"):
+    with pytest.raises(
+        OvertakenError, match="another text was begun on this model, which holds one at a time"
+    ):
         next(first)
     assert "".join(pieces + list(second)) == right[1]
 
@@ -338,7 +364,10 @@ def test_threads_wait_for_each_other(exported):
     [
         ({"tokenizer": 1}, "tokenizer should be text or null; received 1"),
         ({"file": None}, "file should be text; received None"),
-        ({"file": "../model.tflite"}, "file should be a name in the same folder; received '../model.tflite'"),
+        (
+            {"file": "../model.tflite"},
+            "file should be a name in the same folder; received '../model.tflite'",
+        ),
         ({"tokenizer": "/etc"}, "tokenizer should be a name in the same folder; received '/etc'"),
         ({"model": [None]}, "model should hold names and values; received a list"),
         (

@@ -41,7 +41,9 @@ def constant(model):
     return next(
         tensor
         for tensor in model.subgraphs[0].tensors
-        if model.buffers[tensor.buffer].data is not None and tensor.shape is not None and len(tensor.shape) == 2
+        if model.buffers[tensor.buffer].data is not None
+        and tensor.shape is not None
+        and len(tensor.shape) == 2
     )
 
 

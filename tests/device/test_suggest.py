@@ -28,14 +28,18 @@ def letter(byte):
 def test_the_probability_of_a_word_by_hand(exported, text, typed):
     model = load(exported.directory)
     found = model.suggest(text, 4)
-    assert found and [s.probability for s in found] == sorted((s.probability for s in found), reverse=True)
+    assert found and [s.probability for s in found] == sorted(
+        (s.probability for s in found), reverse=True
+    )
     context = text[: len(text) - len(typed)]
     start = typed[:1] if typed.startswith(" ") else ""
     checked = 0
     for suggestion in found:
         if not suggestion.word.isascii():
             continue
-        assert suggestion.word.startswith(typed.strip()) and all(letter(byte) for byte in suggestion.word.encode())
+        assert suggestion.word.startswith(typed.strip()) and all(
+            letter(byte) for byte in suggestion.word.encode()
+        )
         total = 0.0
         # A word at the beginning of a text, or after a mark, may come with a space before it or without.
         for spelled in {start + suggestion.word, *([] if typed else [" " + suggestion.word])}:
@@ -60,7 +64,9 @@ def test_the_likeliest_letter_is_not_missed(exported):
     for byte in range(128):
         if letter(byte):
             last = probabilities(exported.network, [*ids, byte])
-            single[chr(byte)] = first[byte] * sum(p for i, p in enumerate(last) if i == 256 or not letter(i))
+            single[chr(byte)] = first[byte] * sum(
+                p for i, p in enumerate(last) if i == 256 or not letter(i)
+            )
     best = max(single, key=single.get)
     found = {s.word: s.probability for s in model.suggest("ab ", 8)}
     assert best in found or min(found.values()) > single[best]
@@ -79,9 +85,17 @@ def test_subwords_and_unfinished_words(make_export):
 def test_words_of_a_word_tokenizer_and_nothing_unknown(make_export):
     text = "the quick brown fox jumps over the lazy dog and the quicker fox"
     model = load(make_export("lstm", train_tokenizer("word", [text], 40)).directory)
-    for typed, beginning in (("br", "br"), (" qui", "qui"), ("the qui", "qui"), ("", ""), ("the ", "")):
+    for typed, beginning in (
+        ("br", "br"),
+        (" qui", "qui"),
+        ("the qui", "qui"),
+        ("", ""),
+        ("the ", ""),
+    ):
         words = [s.word for s in model.suggest(typed, 40)]
-        assert words and all(word.startswith(beginning) and word in text.split() for word in words), typed
+        assert words and all(
+            word.startswith(beginning) and word in text.split() for word in words
+        ), typed
     letters = load(make_export("lstm", train_tokenizer("char", [text], 60)).directory)
     assert not any("\ufffd" in s.word for s in letters.suggest("", 40))
 
@@ -124,7 +138,9 @@ def test_the_peak_of_memory_is_that_of_running_the_file(exported, monkeypatch):
     """Not of the array that is read to learn the memory's speed, which is as large as the weights."""
     called = []
     for name in ("peak_rss_bytes", "read_bandwidth"):
-        monkeypatch.setattr(f"tfscale.device.runner.{name}", lambda *_, name=name: called.append(name) or 1.0)
+        monkeypatch.setattr(
+            f"tfscale.device.runner.{name}", lambda *_, name=name: called.append(name) or 1.0
+        )
     monkeypatch.setattr("tfscale.device.runner.DeviceModel.bytes_per_token", lambda self: 1000)
     load(exported.directory).benchmark(tokens=2, repeats=1, prompt_tokens=2)
     assert called == ["peak_rss_bytes", "read_bandwidth"]

@@ -7,7 +7,14 @@ import os
 import numpy as np
 import pytest
 
-from tfscale.config import LSTMConfig, NGramConfig, PrepareConfig, TrainConfig, TransformerConfig, to_dict
+from tfscale.config import (
+    LSTMConfig,
+    NGramConfig,
+    PrepareConfig,
+    TrainConfig,
+    TransformerConfig,
+    to_dict,
+)
 from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
@@ -23,20 +30,31 @@ from tfscale.text.score import ScoredText
 from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
 
 LENGTH = 16
-HELD_OUT = ["First held-out paragraph, ж.", "Second: 東京.", "Third, a little longer than the others."]
+HELD_OUT = [
+    "First held-out paragraph, ж.",
+    "Second: 東京.",
+    "Third, a little longer than the others.",
+]
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> str:
     """Three held-out documents, byte tokens."""
     folder = tmp_path_factory.mktemp("text")
-    (folder / "train.txt").write_text("\n\n".join(f"Paragraph {n} to train on." for n in range(40)), encoding="utf-8")
+    (folder / "train.txt").write_text(
+        "\n\n".join(f"Paragraph {n} to train on." for n in range(40)), encoding="utf-8"
+    )
     (folder / "valid.txt").write_text("\n\n".join(HELD_OUT), encoding="utf-8")
     output = str(folder / "data")
     config = PrepareConfig(
-        output=output, text=[str(folder / "train.txt")], validation_text=[str(folder / "valid.txt")], test_fraction=0,
-        documents="paragraph", tokenizer="byte", processes=1,
-    )  # fmt: skip
+        output=output,
+        text=[str(folder / "train.txt")],
+        validation_text=[str(folder / "valid.txt")],
+        test_fraction=0,
+        documents="paragraph",
+        tokenizer="byte",
+        processes=1,
+    )
     prepare(config, progress=False)
     return output
 
@@ -44,10 +62,20 @@ def data_dir(tmp_path_factory) -> str:
 @pytest.fixture(scope="module", params=["transformer", "lstm"])
 def run(request, data_dir) -> Run:
     tokenizer = load_tokenizer(data_dir)
-    size = {"vocabulary_size": tokenizer.vocabulary_size, "sequence_length": LENGTH, "hidden_dim": 16}
-    config = TransformerConfig(num_heads=2, **size) if request.param == "transformer" else LSTMConfig(**size)
+    size = {
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "sequence_length": LENGTH,
+        "hidden_dim": 16,
+    }
+    config = (
+        TransformerConfig(num_heads=2, **size)
+        if request.param == "transformer"
+        else LSTMConfig(**size)
+    )
     network = build_network(config, seed=3)
-    network.set_weights([weight * 4 if weight.ndim > 1 else weight for weight in network.get_weights()])
+    network.set_weights(
+        [weight * 4 if weight.ndim > 1 else weight for weight in network.get_weights()]
+    )
     return Run("run", network, tokenizer, config, TrainConfig(), data_dir, {})
 
 
@@ -56,7 +84,9 @@ def exported(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     (folder / "model.tflite").write_bytes(export_tflite(run.network))
     run.tokenizer.save(str(folder / "tokenizer"))
-    write_json(str(folder / "model.json"), {"format_version": 1, "model": to_dict(run.model_config)})
+    write_json(
+        str(folder / "model.json"), {"format_version": 1, "model": to_dict(run.model_config)}
+    )
     return load(str(folder))
 
 
@@ -66,7 +96,9 @@ def summed_nll(run: Run, documents: list[str]) -> float:
     stream = [token for text in documents for token in [*run.tokenizer.encode(text), end]]
     inputs, nll = [end, *stream[:-1]], 0.0
     for start in range(0, len(stream), LENGTH):
-        logits = np.asarray(run.network(np.array([inputs[start : start + LENGTH]], np.int32)))[0].astype(np.float64)
+        logits = np.asarray(run.network(np.array([inputs[start : start + LENGTH]], np.int32)))[
+            0
+        ].astype(np.float64)
         for row, target in zip(logits, stream[start : start + LENGTH], strict=True):
             nll += math.log(np.exp(row).sum()) - row[target]
     return nll
@@ -89,7 +121,11 @@ def expected(nll: float, tokens: int, utf8_bytes: int) -> dict:
 
 
 def figures(result: dict) -> dict:
-    return {name: value for name, value in result.items() if name not in ("data", "split", "text", "cleaning")}
+    return {
+        name: value
+        for name, value in result.items()
+        if name not in ("data", "split", "text", "cleaning")
+    }
 
 
 def test_split_of_the_runs_own_data(run, data_dir):
@@ -172,7 +208,12 @@ def test_not_utf8(run, tmp_path):
         evaluate_run(run, text_files=[path])
 
 
-CLEANED = {"strip_html": True, "collapse_whitespace": True, "lowercase": True, "unicode_normalization": "NFC"}
+CLEANED = {
+    "strip_html": True,
+    "collapse_whitespace": True,
+    "lowercase": True,
+    "unicode_normalization": "NFC",
+}
 
 
 def counted(folder, documents, held_out, **options):
@@ -183,7 +224,12 @@ def counted(folder, documents, held_out, **options):
             (folder / name / f"{number:02}.txt").write_text(text)
     data, files = str(folder / "data"), [str(folder / "held")]
     config = PrepareConfig(
-        output=data, text=[str(folder / "train")], validation_text=files, test_fraction=0, processes=1, **options
+        output=data,
+        text=[str(folder / "train")],
+        validation_text=files,
+        test_fraction=0,
+        processes=1,
+        **options,
     )
     prepare(config, progress=False)
     train_ngram(NGramConfig(order=2), data=data, output=str(folder / "run"), progress=False)
@@ -192,18 +238,36 @@ def counted(folder, documents, held_out, **options):
 
 @pytest.mark.parametrize("kind", ["word", "char", "wordpiece", "byte"])
 def test_a_text_is_cleaned_as_the_data_was(tmp_path, kind):
-    documents = [f"<p>The Cat  number {number}</p>\n\n\n\n<p>SAT &amp; ate.</p>" for number in range(9)]
-    held_out = ["<p>The  DOG number 3</p><p>sat &amp; ran.</p>", "<br>  <br>", "<p>The Cat\u3000éa\u0301</p>"]
+    documents = [
+        f"<p>The Cat  number {number}</p>\n\n\n\n<p>SAT &amp; ate.</p>" for number in range(9)
+    ]
+    held_out = [
+        "<p>The  DOG number 3</p><p>sat &amp; ran.</p>",
+        "<br>  <br>",
+        "<p>The Cat\u3000éa\u0301</p>",
+    ]
     options = CLEANED | {"tokenizer": kind, "vocabulary_size": 60 if kind == "wordpiece" else 14}
     model, data, files = counted(tmp_path, documents, held_out, **options)
     # "the dog number 3\nsat & ran." and "the cat éá" without line ends at their ends; the second is empty.
     by_split = evaluate_file(model, data, progress=False)
     by_text = evaluate_file(model, text_files=files, progress=False)
-    assert by_text["bytes"] == by_split["bytes"] == len("the dog number 3\nsat & ran.the cat éá".encode())
-    assert by_text["cleaning"] == by_split["cleaning"] == ["strip_html", "NFC", "lowercase", "collapse_whitespace"]
+    assert (
+        by_text["bytes"]
+        == by_split["bytes"]
+        == len("the dog number 3\nsat & ran.the cat éá".encode())
+    )
+    assert (
+        by_text["cleaning"]
+        == by_split["cleaning"]
+        == ["strip_html", "NFC", "lowercase", "collapse_whitespace"]
+    )
     for name in figures(by_split):
         assert by_text[name] == pytest.approx(by_split[name], rel=1e-12), name
-    assert (by_split["unknown_tokens"] > 0) == (kind != "byte") == (by_split["charged_bits_per_byte"] > 0)
+    assert (
+        (by_split["unknown_tokens"] > 0)
+        == (kind != "byte")
+        == (by_split["charged_bits_per_byte"] > 0)
+    )
     # The device's own method reads a text in the same way.
     assert model.score("<p>The</p>").tokens == model.score("the").tokens
     assert model.generate("<p>THE", max_tokens=4).text == model.generate("the", max_tokens=4).text
@@ -219,15 +283,21 @@ def test_a_smaller_vocabulary_does_not_look_better(tmp_path):
         options = {"tokenizer": "word", "vocabulary_size": size}
         model, data, _ = counted(tmp_path / str(size), documents, held_out, **options)
         found.append(evaluate_file(model, data, progress=False))
-    assert [one["unknown_share"] for one in found] == sorted((one["unknown_share"] for one in found), reverse=True)
+    assert [one["unknown_share"] for one in found] == sorted(
+        (one["unknown_share"] for one in found), reverse=True
+    )
     # The perplexity falls with what a vocabulary does not know; the bits of the text rise.
     assert [one["perplexity"] for one in found] == sorted(one["perplexity"] for one in found)
-    assert [one["bits_per_byte"] for one in found] == sorted((one["bits_per_byte"] for one in found), reverse=True)
+    assert [one["bits_per_byte"] for one in found] == sorted(
+        (one["bits_per_byte"] for one in found), reverse=True
+    )
     assert found[0]["bits_per_byte"] > 2 * found[-1]["bits_per_byte"]
 
 
 def test_bits_per_byte_of_an_earlier_folder_are_withheld(tmp_path):
-    model, data, files = counted(tmp_path, ["a b a b"] * 3, ["a b c"], tokenizer="word", vocabulary_size=5)
+    model, data, files = counted(
+        tmp_path, ["a b a b"] * 3, ["a b c"], tokenizer="word", vocabulary_size=5
+    )
     path = os.path.join(data, "manifest.json")
     manifest = read_json(path, "the manifest")
     for split in manifest["splits"].values():
@@ -235,5 +305,9 @@ def test_bits_per_byte_of_an_earlier_folder_are_withheld(tmp_path):
     write_json(path, manifest)
     earlier = evaluate_file(model, data, progress=False)
     assert (earlier["unknown_tokens"], earlier["unknown_share"]) == (1, 0.25)
-    assert (earlier["bits_per_byte"], earlier["charged_bits_per_byte"], earlier["bytes"]) == (None, None, 5)
+    assert (earlier["bits_per_byte"], earlier["charged_bits_per_byte"], earlier["bytes"]) == (
+        None,
+        None,
+        5,
+    )
     assert evaluate_file(model, text_files=files, progress=False)["bits_per_byte"] > 0

@@ -34,7 +34,9 @@ class Script:
         return logits
 
 
-def run(text: str, prompt: str = "", max_tokens: int = 1000, context: int | None = None, stop=()) -> Generation:
+def run(
+    text: str, prompt: str = "", max_tokens: int = 1000, context: int | None = None, stop=()
+) -> Generation:
     decoder, pieces = Script(TOKENIZER.encode(text), context), []
     result = generate(decoder, TOKENIZER, prompt, max_tokens, stop=stop, on_text=pieces.append)
     assert "".join(pieces) == result.text
@@ -122,7 +124,9 @@ def reference_cut(text: str, stop: Sequence[str]) -> str:
     return text
 
 
-@pytest.mark.parametrize("stop", [["ab"], ["aab"], ["abab"], ["bb", "aba"], ["a"], ["abba", "bb"], ["aaa", "bab"]])
+@pytest.mark.parametrize(
+    "stop", [["ab"], ["aab"], ["abab"], ["bb", "aba"], ["a"], ["abba", "bb"], ["aaa", "bab"]]
+)
 def test_every_text_of_two_letters_against_the_reference(stop):
     for length in range(8):
         for letters in itertools.product("ab", repeat=length):
@@ -173,7 +177,9 @@ def test_seed_repeats_the_completion():
             return np.zeros(TOKENIZER.vocabulary_size)
 
     first, second, other = (
-        generate(Flat([0] * 40), TOKENIZER, "", 30, SamplingConfig(temperature=1.0, seed=seed)).tokens
+        generate(
+            Flat([0] * 40), TOKENIZER, "", 30, SamplingConfig(temperature=1.0, seed=seed)
+        ).tokens
         for seed in (7, 7, 8)
     )
     assert first == second != other

@@ -20,11 +20,17 @@ CONFIGS = [
 ]
 
 
-@pytest.fixture(scope="module", params=CONFIGS, ids=lambda c: f"{c.family}-{'tied' if c.tie_embeddings else 'untied'}")
+@pytest.fixture(
+    scope="module",
+    params=CONFIGS,
+    ids=lambda c: f"{c.family}-{'tied' if c.tie_embeddings else 'untied'}",
+)
 def network(request):
     network = build_network(request.param, seed=3)
     # Larger weights than the initial ones, so that the logits of different contexts differ by whole units.
-    network.set_weights([weight * 4 if weight.ndim > 1 else weight for weight in network.get_weights()])
+    network.set_weights(
+        [weight * 4 if weight.ndim > 1 else weight for weight in network.get_weights()]
+    )
     return network
 
 
@@ -42,7 +48,9 @@ def test_every_split_into_prompt_and_decode_equals_the_full_forward_pass(network
 
 
 def test_mixed_precision_network_is_decoded_in_float32():
-    networks = [build_network(CONFIGS[0], precision, seed=1) for precision in ("float32", "mixed_bfloat16")]
+    networks = [
+        build_network(CONFIGS[0], precision, seed=1) for precision in ("float32", "mixed_bfloat16")
+    ]
     networks[1].set_weights(networks[0].get_weights())
     first, second = (KerasDecoder(network).feed([1, 2, 3, 4]) for network in networks)
     np.testing.assert_allclose(first, second, atol=1e-6)
@@ -65,7 +73,9 @@ def test_decoder_shows_weights_that_change_later():
     network.set_weights([weight * 2 for weight in network.get_weights()])
     decoder.reset()
     after = decoder.feed([1, 2])
-    np.testing.assert_allclose(after, np.asarray(network(np.array([[1, 2]], np.int32)))[0, -1], atol=1e-4)
+    np.testing.assert_allclose(
+        after, np.asarray(network(np.array([[1, 2]], np.int32)))[0, -1], atol=1e-4
+    )
     assert np.abs(after - before).max() > 1e-3
 
 

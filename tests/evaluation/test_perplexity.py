@@ -29,10 +29,16 @@ def table_network(probabilities) -> keras.Model:
 def batches(*parts) -> tf.data.Dataset:
     """A dataset of (inputs, targets, weights) batches that may differ in their rows."""
     arrays = [
-        tuple(np.array(x, dtype) for x, dtype in zip(part, (np.int32, np.int32, np.float32), strict=True))
+        tuple(
+            np.array(x, dtype)
+            for x, dtype in zip(part, (np.int32, np.int32, np.float32), strict=True)
+        )
         for part in parts
     ]
-    spec = tuple(tf.TensorSpec((None, arrays[0][0].shape[1]), dtype) for dtype in (tf.int32, tf.int32, tf.float32))
+    spec = tuple(
+        tf.TensorSpec((None, arrays[0][0].shape[1]), dtype)
+        for dtype in (tf.int32, tf.int32, tf.float32)
+    )
     return tf.data.Dataset.from_generator(lambda: iter(arrays), output_signature=spec)
 
 
@@ -54,7 +60,9 @@ def test_hand_sum_over_unequal_batches():
 
 def test_uniform_logits_give_the_vocabulary_size():
     ids = np.random.default_rng(0).integers(0, 7, (5, 3))
-    score = evaluate_network(table_network(np.full((7, 7), 1 / 7)), batches((ids, ids, np.ones((5, 3)))))
+    score = evaluate_network(
+        table_network(np.full((7, 7), 1 / 7)), batches((ids, ids, np.ones((5, 3))))
+    )
     assert score.tokens == 15
     assert score.perplexity == pytest.approx(7, rel=1e-6)
 
@@ -67,7 +75,10 @@ def test_equals_the_numpy_sum_and_does_not_depend_on_the_batching(xla):
     weights = rng.integers(0, 2, (9, 4))
     expected = (token_nll(np.asarray(network(inputs)), targets) * weights).sum()
     for rows in (1, 2, 4, 9):
-        parts = [(inputs[i : i + rows], targets[i : i + rows], weights[i : i + rows]) for i in range(0, 9, rows)]
+        parts = [
+            (inputs[i : i + rows], targets[i : i + rows], weights[i : i + rows])
+            for i in range(0, 9, rows)
+        ]
         score = evaluate_network(network, batches(*parts), xla=xla)
         assert (score.tokens, score.nll) == (weights.sum(), pytest.approx(expected, rel=1e-6))
 

@@ -69,7 +69,9 @@ def test_repetition_penalty_by_hand():
     assert next_token(logits, SamplingConfig(repetition_penalty=1.6), [3], rng) == 0  # 1.875 < 2
 
 
-def reference(logits: list[float], temperature: float, top_k: int, top_p: float) -> dict[int, float]:
+def reference(
+    logits: list[float], temperature: float, top_k: int, top_p: float
+) -> dict[int, float]:
     """Ids and probabilities by sorting and adding in plain Python."""
     order = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[: top_k or len(logits)]
     weights = [math.exp((logits[i] - logits[order[0]]) / temperature) for i in order]
@@ -91,7 +93,9 @@ def reference(logits: list[float], temperature: float, top_k: int, top_p: float)
     top_p=st.sampled_from([0.1, 0.37, 0.73, 0.9, 1.0]),
 )
 def test_candidates_equal_the_reference(logits, temperature, top_k, top_p):
-    ids, weights = candidates(np.array(logits), SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p))
+    ids, weights = candidates(
+        np.array(logits), SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
+    )
     assert dict(zip(ids.tolist(), weights.tolist(), strict=True)) == pytest.approx(
         reference(logits, temperature, top_k, top_p), abs=1e-12
     )
@@ -114,13 +118,16 @@ def test_frequencies_follow_the_softmax():
     rng = np.random.default_rng(1)
     counts = np.bincount([next_token(LOGITS, config, [], rng) for _ in range(draws)], minlength=4)
     # Five standard deviations of a binomial count: one run in a million fails by chance, and this seed is fixed.
-    assert (np.abs(counts - draws * expected) < 5 * np.sqrt(draws * expected * (1 - expected))).all()
+    assert (
+        np.abs(counts - draws * expected) < 5 * np.sqrt(draws * expected * (1 - expected))
+    ).all()
 
 
 def test_same_seed_same_draws():
     config = SamplingConfig(temperature=1.0)
     first, second, other = (
-        [next_token(LOGITS, config, [], rng) for _ in range(50)] for rng in map(np.random.default_rng, (5, 5, 6))
+        [next_token(LOGITS, config, [], rng) for _ in range(50)]
+        for rng in map(np.random.default_rng, (5, 5, 6))
     )
     assert first == second
     assert first != other
@@ -136,7 +143,10 @@ def test_greedy_takes_the_first_of_the_largest_and_draws_nothing():
 def test_masked_token_is_never_drawn():
     rng = np.random.default_rng(0)
     config = SamplingConfig(temperature=5.0)
-    assert {next_token(np.array([0.0, -np.inf, 0.0]), config, [], rng) for _ in range(100)} == {0, 2}
+    assert {next_token(np.array([0.0, -np.inf, 0.0]), config, [], rng) for _ in range(100)} == {
+        0,
+        2,
+    }
 
 
 @pytest.mark.parametrize("damaged", [np.nan, np.inf])

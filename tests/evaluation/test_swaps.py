@@ -21,20 +21,37 @@ from tfscale.text.tokenizers.byte import ByteTokenizer
     ("text", "pair", "expected"),
     [
         ("he left", ("he", "she"), ("he left", "she left")),
-        ("She said SHE would, he would not.", ("he", "she"),
-         ("He said HE would, he would not.", "She said SHE would, she would not.")),
+        (
+            "She said SHE would, he would not.",
+            ("he", "she"),
+            ("He said HE would, he would not.", "She said SHE would, she would not."),
+        ),
         ("the heat, then they", ("he", "she"), None),
         ("(he)", ("he", "she"), ("(he)", "(she)")),
-        ("in Paris and in paris", ("London", "Paris"), ("in London and in london", "in Paris and in paris")),
+        (
+            "in Paris and in paris",
+            ("London", "Paris"),
+            ("in London and in london", "in Paris and in paris"),
+        ),
         ("Mr. Lee", ("Mr.", "Ms."), ("Mr. Lee", "Ms. Lee")),
         ("a man a woman", ("man", "woman"), ("a man a man", "a woman a woman")),
         ("an old man", ("old man", "man"), ("an old man", "an man")),
         ("I am", ("i", "you"), ("I am", "You am")),
         ("его дом", ("его", "её"), ("его дом", "её дом")),
     ],
-    ids=["plain", "case", "parts_of_words", "punctuation", "names", "dot", "both", "one_holds_the_other", "one_letter",
-         "cyrillic"],
-)  # fmt: skip
+    ids=[
+        "plain",
+        "case",
+        "parts_of_words",
+        "punctuation",
+        "names",
+        "dot",
+        "both",
+        "one_holds_the_other",
+        "one_letter",
+        "cyrillic",
+    ],
+)
 def test_whole_words_are_swapped_in_their_case(text, pair, expected):
     assert counterfactuals(text, pair) == expected
 
@@ -46,13 +63,26 @@ def test_ratios_by_hand():
         asked.append(list(texts))
         return [-0.5 * text.count("x") for text in texts]
 
-    found = swap_ratios(["queenx and king", "a kingx", "king", "no word"], [("king", "queenxx"), ("up", "down")], score)
+    found = swap_ratios(
+        ["queenx and king", "a kingx", "king", "no word"],
+        [("king", "queenxx"), ("up", "down")],
+        score,
+    )
     assert len(asked) == 1 and found["texts"] == 4
     king, up = found["pairs"]
-    assert (up["texts"], up["mean"], up["low"], up["high"], up["largest"]) == (0, None, None, None, [])
+    assert (up["texts"], up["mean"], up["low"], up["high"], up["largest"]) == (
+        0,
+        None,
+        None,
+        None,
+        [],
+    )
     # "queenx" and "kingx" are other words: two texts hold "king", and each is likelier with it by 2 x of half a nat.
     assert (king["texts"], king["mean"], king["low"], king["high"]) == (2, 1.0, 1.0, 1.0)
-    assert king["largest"] == [{"text": "queenx and king", "ratio": 1.0}, {"text": "king", "ratio": 1.0}]
+    assert king["largest"] == [
+        {"text": "queenx and king", "ratio": 1.0},
+        {"text": "king", "ratio": 1.0},
+    ]
     other = swap_ratios(["queenxx", "KING king"], [("queenxx", "king")], score)["pairs"][0]
     # Upper case has no x: in the second text one of the two words differs.
     assert other["mean"] == pytest.approx((-1.0 - 1.0) / 2)
@@ -61,9 +91,9 @@ def test_ratios_by_hand():
 def test_the_interval_is_that_of_the_mean():
     values = np.random.default_rng(3).normal(0.5, 1.0, 100)
     ratio = {f"he {number}": value for number, value in enumerate(values)}
-    found = swap_ratios(list(ratio), [("he", "she")], lambda texts: [ratio.get(text, 0.0) for text in texts])["pairs"][
-        0
-    ]
+    found = swap_ratios(
+        list(ratio), [("he", "she")], lambda texts: [ratio.get(text, 0.0) for text in texts]
+    )["pairs"][0]
     assert found["mean"] == pytest.approx(values.mean())
     # 1.96 standard errors on either side, as far as 1,000 samples tell.
     error = values.std() / 10
@@ -92,7 +122,9 @@ def test_pairs_are_read_line_by_line(tmp_path):
 
 
 def test_texts_of_another_kind_are_refused(files):
-    with pytest.raises(DataError, match=r"a\.pdf: texts are read from \.jsonl, \.csv, \.tsv and \.txt files"):
+    with pytest.raises(
+        DataError, match=r"a\.pdf: texts are read from \.jsonl, \.csv, \.tsv and \.txt files"
+    ):
         swap("run", None, SwapConfig(text=["a.pdf"], pairs=files["pairs"]))
 
 
@@ -106,19 +138,25 @@ def files(tmp_path):
     (tmp_path / "texts.txt").write_text("she came late\n\nHe sat\n")
     (tmp_path / "more.jsonl").write_text(json.dumps({"body": "was he there"}))
     (tmp_path / "pairs.tsv").write_text("he\tshe\nking\tqueen\n")
-    return {"text": [str(tmp_path / "texts.txt"), str(tmp_path / "more.jsonl")], "pairs": str(tmp_path / "pairs.tsv"),
-            "text_field": "body"}  # fmt: skip
+    return {
+        "text": [str(tmp_path / "texts.txt"), str(tmp_path / "more.jsonl")],
+        "pairs": str(tmp_path / "pairs.tsv"),
+        "text_field": "body",
+    }
 
 
 @pytest.mark.parametrize("family", [GRUConfig, BiLSTMConfig], ids=["gru", "bilstm"])
 def test_a_runs_ratios_are_those_of_its_scores(family, files, tmp_path):
-    network = build_network(family(vocabulary_size=257, sequence_length=8, embedding_dim=8, hidden_dim=8))
+    network = build_network(
+        family(vocabulary_size=257, sequence_length=8, embedding_dim=8, hidden_dim=8)
+    )
     run = make_run(tmp_path / "run", network, ByteTokenizer())
     found = swap("run", run, SwapConfig(**files))
     nats = [
         nll
         for nll, _ in document_scores(
-            run, ["he came late", "she came late", "He sat", "She sat", "was he there", "was she there"]
+            run,
+            ["he came late", "she came late", "He sat", "She sat", "was he there", "was she there"],
         )
     ]
     assert found["pairs"][0]["mean"] == pytest.approx(
@@ -133,8 +171,20 @@ def test_a_runs_ratios_are_those_of_its_scores(family, files, tmp_path):
 def test_a_trained_model_shows_its_leaning(tmp_path, capsys):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("the doctor said he came\nthe nurse said she came\n" * 40)
-    words = ["--text", str(corpus), "--documents", "line", "--tokenizer", "word", "--output", str(tmp_path / "data"),
-             "--validation-fraction", "0", "--test-fraction", "0"]  # fmt: skip
+    words = [
+        "--text",
+        str(corpus),
+        "--documents",
+        "line",
+        "--tokenizer",
+        "word",
+        "--output",
+        str(tmp_path / "data"),
+        "--validation-fraction",
+        "0",
+        "--test-fraction",
+        "0",
+    ]
     assert cli.main(["prepare", *words]) == 0
     run, page = str(tmp_path / "run"), tmp_path / "swaps.html"
     assert (
@@ -157,16 +207,31 @@ def test_a_trained_model_shows_its_leaning(tmp_path, capsys):
         "text\nthe doctor said she came\nthe nurse said she came\nthe <b> said he came\n"
     )
     (tmp_path / "pairs.txt").write_text("he she\ndoctor nurse\nking queen\nhim he\n")
-    options = ["--text", str(tmp_path / "texts.csv"), "--pairs", str(tmp_path / "pairs.txt"), "--output", str(page)]
+    options = [
+        "--text",
+        str(tmp_path / "texts.csv"),
+        "--pairs",
+        str(tmp_path / "pairs.txt"),
+        "--output",
+        str(page),
+    ]
     capsys.readouterr()
     assert cli.main(["swap", run, *options, "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     he, doctor, king, him = found["pairs"]
     ratios = {one["text"]: one["ratio"] for one in he["largest"]}
     assert ratios["the doctor said she came"] > 1 > -1 > ratios["the nurse said she came"]
-    assert he["texts"] == 3 and doctor["texts"] == 2 and king["texts"] == 0 and king["unknown"] == ["king", "queen"]
+    assert (
+        he["texts"] == 3
+        and doctor["texts"] == 2
+        and king["texts"] == 0
+        and king["unknown"] == ["king", "queen"]
+    )
     assert him["unknown"] == ["him"] and doctor["mean"] < -0.1
-    assert api.swap(run, text=[str(tmp_path / "texts.csv")], pairs=str(tmp_path / "pairs.txt")) == found
+    assert (
+        api.swap(run, text=[str(tmp_path / "texts.csv")], pairs=str(tmp_path / "pairs.txt"))
+        == found
+    )
     html = page.read_text(encoding="utf-8")
     assert "the &lt;b&gt; said he came" in html and "<svg" in html and "doctor / nurse" in html
     assert cli.main(["swap", run, *options]) == 0

@@ -14,8 +14,16 @@ from tfscale.models import build_network
 PREFILL_LENGTHS = [4, 8]
 TEXT = "The quick brown fox jumps over the lazy dog; naïve café, 狐. " * 2 + "Again."
 CONFIGS = {
-    "transformer": TransformerConfig(vocabulary_size=257, sequence_length=16, hidden_dim=32, num_layers=2, num_heads=2),
-    "lstm": LSTMConfig(vocabulary_size=257, sequence_length=16, embedding_dim=24, hidden_dim=32, tie_embeddings=True),
+    "transformer": TransformerConfig(
+        vocabulary_size=257, sequence_length=16, hidden_dim=32, num_layers=2, num_heads=2
+    ),
+    "lstm": LSTMConfig(
+        vocabulary_size=257,
+        sequence_length=16,
+        embedding_dim=24,
+        hidden_dim=32,
+        tie_embeddings=True,
+    ),
 }
 
 
@@ -27,7 +35,9 @@ def make_network(family, precision="float32", seed=0):
         shape = tuple(weight.shape)
         scale = 0.2 if len(shape) > 1 else 0.1
         # Normalization scales near but not at 1: the converter treats an exact 1 as nothing.
-        weight.assign(generator.normal(size=shape, scale=scale) + (1.0 if "gamma" in weight.path else 0.0))
+        weight.assign(
+            generator.normal(size=shape, scale=scale) + (1.0 if "gamma" in weight.path else 0.0)
+        )
     return network
 
 
@@ -67,6 +77,11 @@ def make_run(directory, network, tokenizer, data_dir=None):
     with open(os.path.join(directory, "history.jsonl"), "w", encoding="utf-8") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
     return Run(
-        directory=str(directory), network=network, tokenizer=tokenizer, model_config=network.config,
-        train_config=TrainConfig(), data_dir=data_dir, summary={},
-    )  # fmt: skip
+        directory=str(directory),
+        network=network,
+        tokenizer=tokenizer,
+        model_config=network.config,
+        train_config=TrainConfig(),
+        data_dir=data_dir,
+        summary={},
+    )

@@ -13,19 +13,44 @@ from tfscale.text.tokenizers.byte import ByteTokenizer
 LLAMA = {"positions": "rope", "normalization": "rms", "activation": "swiglu", "num_kv_heads": 2}
 FAMILIES = {
     "llama": TransformerConfig(
-        vocabulary_size=257, sequence_length=24, hidden_dim=64, num_layers=2, num_heads=4, feed_forward_dim=96, **LLAMA
+        vocabulary_size=257,
+        sequence_length=24,
+        hidden_dim=64,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_dim=96,
+        **LLAMA,
     ),
     "llama_window": TransformerConfig(
-        vocabulary_size=257, sequence_length=24, hidden_dim=64, num_layers=2, num_heads=4, feed_forward_dim=96,
-        attention_window=8, global_tokens=2, **LLAMA,
+        vocabulary_size=257,
+        sequence_length=24,
+        hidden_dim=64,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_dim=96,
+        attention_window=8,
+        global_tokens=2,
+        **LLAMA,
     ),
-    "gru": GRUConfig(vocabulary_size=257, sequence_length=16, embedding_dim=32, hidden_dim=64, num_layers=2),
-    "rnn": RNNConfig(vocabulary_size=257, sequence_length=16, embedding_dim=32, hidden_dim=64, tie_embeddings=True),
+    "gru": GRUConfig(
+        vocabulary_size=257, sequence_length=16, embedding_dim=32, hidden_dim=64, num_layers=2
+    ),
+    "rnn": RNNConfig(
+        vocabulary_size=257,
+        sequence_length=16,
+        embedding_dim=32,
+        hidden_dim=64,
+        tie_embeddings=True,
+    ),
     "nnlm": NNLMConfig(
-        vocabulary_size=257, sequence_length=16, context_tokens=4, embedding_dim=32, hidden_dim=64,
+        vocabulary_size=257,
+        sequence_length=16,
+        context_tokens=4,
+        embedding_dim=32,
+        hidden_dim=64,
         direct_connections=True,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("quantize", ["none", "int8", "int4"])
@@ -35,12 +60,16 @@ def test_the_file_computes_what_the_network_computes(family, quantize, tmp_path)
     rng = np.random.default_rng(0)
     for weight in network.weights:
         scale = 0.15 if len(weight.shape) > 1 else 0.1
-        weight.assign(rng.normal(0, scale, weight.shape) + (1.0 if weight.name in ("gamma", "scale") else 0.0))
+        weight.assign(
+            rng.normal(0, scale, weight.shape) + (1.0 if weight.name in ("gamma", "scale") else 0.0)
+        )
     content = export_tflite(network, quantize, PREFILL_LENGTHS)
     folder = write_folder(tmp_path / "export", content, network, tokenizer, quantize)
     report = check_parity(network, tokenizer, folder, tokenizer.encode(TEXT), quantize=quantize)
     # What rounding to 4 bits costs is a matter of training; that the file is the rounded network is not.
     by_training = "perplexity_change" if quantize == "int4" else "nothing"
-    assert [row for row in report["checks"] if not row["passed"] and by_training not in row["name"]] == []
+    assert [
+        row for row in report["checks"] if not row["passed"] and by_training not in row["name"]
+    ] == []
     # The checks compared something: completions are texts, and no perplexity is that of a uniform draw.
     assert report["greedy"]["file"] and abs(report["perplexity"]["keras"] / 257 - 1) > 0.01

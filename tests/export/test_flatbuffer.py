@@ -21,7 +21,9 @@ def convert(function, *specs, select_tf_operations=False):
             [tf.function(function).get_concrete_function(*specs)], module
         )
         sets = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.target_spec.supported_ops = sets + [tf.lite.OpsSet.SELECT_TF_OPS] * select_tf_operations
+        converter.target_spec.supported_ops = (
+            sets + [tf.lite.OpsSet.SELECT_TF_OPS] * select_tf_operations
+        )
         return converter.convert()
 
 
@@ -51,14 +53,18 @@ def test_gather_becomes_embedding_lookup_with_the_same_result(lookup_file):
 
 
 def test_ids_of_two_dimensions_are_laid_out_in_one():
-    content = look_up_embeddings(convert(lambda ids: tf.gather(TABLE, ids) * 2.0, tf.TensorSpec((2, 3), tf.int32)))
+    content = look_up_embeddings(
+        convert(lambda ids: tf.gather(TABLE, ids) * 2.0, tf.TensorSpec((2, 3), tf.int32))
+    )
     assert list(operations(content).values()) == [{"EMBEDDING_LOOKUP": 1, "MUL": 1, "RESHAPE": 2}]
     ids = np.array([[299, 0, 7], [7, 7, 1]], np.int32)
     np.testing.assert_array_equal(run(content, ids), TABLE[ids] * 2)
 
 
 def test_rows_that_are_computed_are_gathered():
-    content = convert(lambda ids: tf.gather(tf.gather(TABLE, ids, axis=1), [1, 2]), tf.TensorSpec((3,), tf.int32))
+    content = convert(
+        lambda ids: tf.gather(tf.gather(TABLE, ids, axis=1), [1, 2]), tf.TensorSpec((3,), tf.int32)
+    )
     assert "EMBEDDING_LOOKUP" not in list(operations(look_up_embeddings(content)).values())[0]
 
 
@@ -75,7 +81,9 @@ def test_builtin_operations_pass(lookup_file):
 
 
 def test_flex_operations_are_refused_by_name():
-    content = convert(lambda x: tf.linalg.inv(x), tf.TensorSpec((3, 3), tf.float32), select_tf_operations=True)
+    content = convert(
+        lambda x: tf.linalg.inv(x), tf.TensorSpec((3, 3), tf.float32), select_tf_operations=True
+    )
     assert "FlexMatrixInverse" in list(operations(content).values())[0]
     with pytest.raises(ExportError, match="would need FlexMatrixInverse"):
         refuse_custom_operations(content)
@@ -91,11 +99,15 @@ def test_shared_scales_make_a_smaller_file_with_the_same_result():
     content = convert(two_products, tf.TensorSpec((1, 16), tf.float32))
     worker = quantizer.Quantizer(content)
     worker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-    quantized = bytes(worker.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model)
+    quantized = bytes(
+        worker.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model
+    )
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(quantized))
     extra = flatbuffer_utils.convert_bytearray_to_object(quantized)
     copy = next(
-        t for t in extra.subgraphs[0].tensors if t.quantization is not None and t.quantization.scale is not None
+        t
+        for t in extra.subgraphs[0].tensors
+        if t.quantization is not None and t.quantization.scale is not None
     )
     model.subgraphs[0].tensors.append(copy)
     doubled = bytes(flatbuffer_utils.convert_object_to_bytearray(model))

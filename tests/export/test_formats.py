@@ -25,18 +25,25 @@ WORDS = "the quick brown fox jumps over the lazy dog, naïve café, 狐 and _und
 
 def tokenizer_of(kind):
     return train_tokenizer(
-        kind, [WORDS * 50, "def main():\n\treturn 'x'\n" * 20] * 4, 300 if kind == "sentencepiece" else 80
+        kind,
+        [WORDS * 50, "def main():\n\treturn 'x'\n" * 20] * 4,
+        300 if kind == "sentencepiece" else 80,
     )
 
 
 def run_with(folder, kind, family="transformer"):
     """A run of a tokenizer's own vocabulary, with weights that have clear winners."""
     tokenizer = tokenizer_of(kind)
-    config = dataclasses.replace(CONFIGS[family], vocabulary_size=tokenizer.vocabulary_size, sequence_length=64)
+    config = dataclasses.replace(
+        CONFIGS[family], vocabulary_size=tokenizer.vocabulary_size, sequence_length=64
+    )
     network = build_network(config)
     generator = np.random.default_rng(0)
     for weight in network.weights:
-        weight.assign(generator.normal(size=weight.shape, scale=0.2) + (1.0 if "gamma" in weight.path else 0.0))
+        weight.assign(
+            generator.normal(size=weight.shape, scale=0.2)
+            + (1.0 if "gamma" in weight.path else 0.0)
+        )
     return make_run(folder, network, tokenizer)
 
 
@@ -44,7 +51,9 @@ def run_with(folder, kind, family="transformer"):
 def bundle(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     run = run_with(root / "run", request.param)
-    config = ExportConfig(output=str(root / "export"), format="litertlm", quantize="int8", parity_tokens=64)
+    config = ExportConfig(
+        output=str(root / "export"), format="litertlm", quantize="int8", parity_tokens=64
+    )
     return run, export_run(run, config), root / "export"
 
 
@@ -52,10 +61,18 @@ def test_a_bundle_reads_and_writes_as_the_file(bundle):
     run, report, folder = bundle
     found = {row["name"]: row["value"] for row in report["checks"]}
     assert found["bundle_ids_equal"] == found["bundle_text_equal"] == 1 and report["passed"]
-    assert report["greedy"]["bundle"] == tfscale.device.load(str(folder)).generate(report["greedy"]["prompt"], 32).text
+    assert (
+        report["greedy"]["bundle"]
+        == tfscale.device.load(str(folder)).generate(report["greedy"]["prompt"], 32).text
+    )
     assert sorted(os.listdir(folder)) == [
-        "README.md", "model.json", "model.litertlm", "parity.json", "report.html", "tokenizer",
-    ]  # fmt: skip
+        "README.md",
+        "model.json",
+        "model.litertlm",
+        "parity.json",
+        "report.html",
+        "tokenizer",
+    ]
     model = tfscale.device.load(str(folder))
     assert isinstance(model, BundleModel)
     for text in (WORDS, "a  b\n\tdef main", "狐 naïve"):
@@ -65,15 +82,29 @@ def test_a_bundle_reads_and_writes_as_the_file(bundle):
 
 def test_generate_by_the_command(bundle, capsys):
     _, _, folder = bundle
-    words = ["generate", str(folder / "model.litertlm"), "--prompt", "the quick", "--max-tokens", "6", "--json"]
+    words = [
+        "generate",
+        str(folder / "model.litertlm"),
+        "--prompt",
+        "the quick",
+        "--max-tokens",
+        "6",
+        "--json",
+    ]
     assert cli.main(words) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     direct = tfscale.device.load(str(folder)).generate("the quick", 6)
     assert result["text"] == direct.text and result["prompt_tokens"] > 1
     # The count is of tokens drawn, not of the text cut anew, which may have fewer.
-    assert (result["tokens"], result["stopped_by"]) == (6, "length") and result["tokens_per_second"] > 0
-    drawn = [tfscale.device.load(str(folder)).generate("the", 12, SamplingConfig(temperature=2.0, seed=s)).text
-             for s in (1, 1, 2)]  # fmt: skip
+    assert (result["tokens"], result["stopped_by"]) == (6, "length") and result[
+        "tokens_per_second"
+    ] > 0
+    drawn = [
+        tfscale.device.load(str(folder))
+        .generate("the", 12, SamplingConfig(temperature=2.0, seed=s))
+        .text
+        for s in (1, 1, 2)
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
@@ -88,14 +119,18 @@ def test_what_a_bundle_cannot_do(bundle, capsys):
     assert "give the .tflite file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("family, kind, message", [
-    ("lstm", "byte", "needs a model with key-value caches, and this is an lstm"),
-    ("transformer", "word", "LiteRT-LM has no tokenizer of kind word"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "family, kind, message",
+    [
+        ("lstm", "byte", "needs a model with key-value caches, and this is an lstm"),
+        ("transformer", "word", "LiteRT-LM has no tokenizer of kind word"),
+    ],
+)
 def test_what_cannot_be_bundled(tmp_path, family, kind, message):
     with pytest.raises(ExportError, match=message):
         export_run(
-            run_with(tmp_path / "run", kind, family), ExportConfig(output=str(tmp_path / "x"), format="litertlm")
+            run_with(tmp_path / "run", kind, family),
+            ExportConfig(output=str(tmp_path / "x"), format="litertlm"),
         )
     assert not (tmp_path / "x").exists()
 
@@ -112,8 +147,11 @@ def test_a_bundle_that_speaks_otherwise_is_not_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(litertlm, "_hugging_face", shifted)
     with pytest.raises(ExportError, match="bundle_ids_equal|bundle_text_equal"):
-        export_run(run, ExportConfig(output=str(tmp_path / "x"), format="litertlm", parity_tokens=64),
-                   held_out=[65, 66, 67] * 20)  # fmt: skip
+        export_run(
+            run,
+            ExportConfig(output=str(tmp_path / "x"), format="litertlm", parity_tokens=64),
+            held_out=[65, 66, 67] * 20,
+        )
     assert not (tmp_path / "x").exists()
 
 
@@ -154,7 +192,9 @@ def test_a_bundle_without_its_tokenizer(bundle, tmp_path):
 @pytest.mark.parametrize("family", list(CONFIGS))
 def test_a_saved_model_runs_without_tfscale(tmp_path, tokenizer, held_out, family):
     run = make_run(tmp_path / "run", make_network(family), tokenizer)
-    config = ExportConfig(output=str(tmp_path / "export"), format="saved_model", prefill_lengths=[4, 8])
+    config = ExportConfig(
+        output=str(tmp_path / "export"), format="saved_model", prefill_lengths=[4, 8]
+    )
     report = export_run(run, config, held_out=held_out)
     assert report["passed"] and report["signatures"]["score"] == ["tokens"]
     compared = {row["name"] for row in report["checks"]}
@@ -170,18 +210,25 @@ print(json.dumps({"nll": outputs["nll"].numpy().tolist(), "signatures": sorted(m
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "export" / "saved_model")],
-        capture_output=True, text=True, check=True, cwd=tmp_path,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     logits = np.asarray(make_network(family)(np.array([[256, 84, 104], [256, 32, 32]])), np.float64)
     targets = np.array([[84, 104, 101], [32, 32, 32]])
-    expected = np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    expected = (
+        np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    )
     np.testing.assert_allclose(found["nll"], expected, atol=1e-4)
     prompts = ["prefill_4", "prefill_8"] if family == "transformer" else []
     assert found["signatures"] == sorted(["decode", "score", "serving_default", *prompts])
     readme = (tmp_path / "export" / "README.md").read_text()
     code = readme.split("```python")[1].split("```")[0]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path / "export")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path / "export"
+    )
     assert done.returncode == 0 and "tf.Tensor" in done.stdout, done.stderr
 
 
@@ -200,7 +247,9 @@ def test_a_saved_model_of_other_weights_is_not_written(tmp_path, tokenizer, held
     monkeypatch.setattr("tfscale.exporting.export.check_saved_model", check)
     run = make_run(tmp_path / "run", make_network("lstm"), tokenizer)
     with pytest.raises(ExportError, match="max_logit_difference"):
-        export_run(run, ExportConfig(output=str(tmp_path / "x"), format="saved_model"), held_out=held_out)
+        export_run(
+            run, ExportConfig(output=str(tmp_path / "x"), format="saved_model"), held_out=held_out
+        )
     assert not (tmp_path / "x").exists()
 
 
@@ -209,11 +258,14 @@ def test_saved_models_hold_float32():
         ExportConfig(output="x", format="saved_model", quantize="int8")
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--quantize", "int8_sparse"], "gives wrong logits without an error"),
-    (["--quantize=int2"], "perplexity 89 -> 140; take int4_all"),
-    (["--quantize", "int5"], "received 'int5'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--quantize", "int8_sparse"], "gives wrong logits without an error"),
+        (["--quantize=int2"], "perplexity 89 -> 140; take int4_all"),
+        (["--quantize", "int5"], "received 'int5'"),
+    ],
+)
 def test_recipes_that_are_refused(words, message, capsys, tmp_path):
     assert cli.main(["export", "run", "--output", str(tmp_path / "x"), *words]) == 2
     assert message in capsys.readouterr().err
@@ -223,6 +275,7 @@ def test_recipes_that_are_refused_in_python():
     with pytest.raises(ConfigError, match="quantize=int8_full is not offered: 8-bit activations"):
         ExportConfig(output="x", quantize="int8_full")
     with pytest.raises(
-        ConfigError, match="quantize: expected one of none, float16, int8, int4, int4_all; received 'int9'"
+        ConfigError,
+        match="quantize: expected one of none, float16, int8, int4, int4_all; received 'int9'",
     ):
         ExportConfig(output="x", quantize="int9")

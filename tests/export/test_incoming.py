@@ -28,23 +28,37 @@ def model(*parts, length=None, outputs=lambda x: LAYERS.Dense(V)(x)):
 
 def larger(network):
     """Weights at which rounding and masks matter; without them all logits are near 0."""
-    network.set_weights([weight * 3 if weight.ndim > 1 else weight for weight in network.get_weights()])
+    network.set_weights(
+        [weight * 3 if weight.ndim > 1 else weight for weight in network.get_weights()]
+    )
     return network
 
 
 def export(network, tmp_path, **options):
-    options = {"sequence_length": T, "held_out": IDS, "tokenizer": TOKENIZER, "output": str(tmp_path / "x")} | options
+    options = {
+        "sequence_length": T,
+        "held_out": IDS,
+        "tokenizer": TOKENIZER,
+        "output": str(tmp_path / "x"),
+    } | options
     return export_keras(network, **options)
 
 
 def positions_beyond_the_window():
-    return model(keras_hub.layers.TokenAndPositionEmbedding(V, 512, 16), keras_hub.layers.TransformerDecoder(16, 2))
+    return model(
+        keras_hub.layers.TokenAndPositionEmbedding(V, 512, 16),
+        keras_hub.layers.TransformerDecoder(16, 2),
+    )
 
 
 class WithUnusedHead(keras.Model):
     def __init__(self):
         super().__init__()
-        self.table, self.out, self.other = LAYERS.Embedding(V, 16), LAYERS.Dense(V), LAYERS.Dense(1000)
+        self.table, self.out, self.other = (
+            LAYERS.Embedding(V, 16),
+            LAYERS.Dense(V),
+            LAYERS.Dense(1000),
+        )
 
     def call(self, ids, training=False):
         x = self.table(ids)
@@ -84,15 +98,22 @@ def test_models_in_mixed_precision_are_written_in_float32(policy, cached, tmp_pa
             outputs=lambda x: LAYERS.Dense(V, dtype=policy)(x),
         )
     )
-    plain = model(keras_hub.layers.TokenAndPositionEmbedding(V, T, 16), keras_hub.layers.TransformerDecoder(16, 2))
+    plain = model(
+        keras_hub.layers.TokenAndPositionEmbedding(V, T, 16),
+        keras_hub.layers.TransformerDecoder(16, 2),
+    )
     plain.set_weights(network.get_weights())
     assert export(network, tmp_path, cached=cached)["decodes"] == cached
-    before, expected = (np.asarray(net(np.array([IDS[:T]])), np.float32)[0] for net in (network, plain))
+    before, expected = (
+        np.asarray(net(np.array([IDS[:T]])), np.float32)[0] for net in (network, plain)
+    )
     device = tfscale.device.load(str(tmp_path / "x"))
     found = device.decoder().feed(IDS[:T]) if cached else device.logits(IDS[:T])[-1]
     np.testing.assert_allclose(found, expected[-1], atol=1e-4)
     # The model itself still computes in 16 bits.
-    assert np.abs(before - expected).max() > 1e-3 and embedding.compute_dtype == policy.removeprefix("mixed_")
+    assert np.abs(
+        before - expected
+    ).max() > 1e-3 and embedding.compute_dtype == policy.removeprefix("mixed_")
 
 
 # keras-hub's own layer drops the mask of its positions and says so.
@@ -122,7 +143,9 @@ def test_a_masked_vocabulary_is_compared_where_it_is_finite(value, tmp_path):
             return x + mask
 
     def build():
-        return larger(model(LAYERS.Embedding(V, 16), outputs=lambda x: Masked()(LAYERS.Dense(V)(x))))
+        return larger(
+            model(LAYERS.Embedding(V, 16), outputs=lambda x: Masked()(LAYERS.Dense(V)(x)))
+        )
 
     report = export(build(), tmp_path, quantize="int8")
     error = next(row for row in report["checks"] if row["name"] == "relative_logit_error (xnnpack)")
@@ -162,10 +185,15 @@ def quantized_by_keras():
 
 def mistaken(kind):
     embedding, rnn = LAYERS.Embedding(V, 16), LAYERS.LSTM(16)
-    sequence, stated = LAYERS.LSTM(16, return_sequences=True), LAYERS.LSTM(16, return_sequences=True, return_state=True)
+    sequence, stated = (
+        LAYERS.LSTM(16, return_sequences=True),
+        LAYERS.LSTM(16, return_sequences=True, return_state=True),
+    )
     return {
         "two outputs": lambda: model(embedding, outputs=lambda x: [LAYERS.Dense(V)(x), x]),
-        "states": lambda: model(embedding, stated, outputs=lambda x: [LAYERS.Dense(V)(x[0]), *x[1:]]),
+        "states": lambda: model(
+            embedding, stated, outputs=lambda x: [LAYERS.Dense(V)(x[0]), *x[1:]]
+        ),
         "dictionary": lambda: model(embedding, outputs=lambda x: {"logits": LAYERS.Dense(V)(x)}),
         "inputs": several_inputs,
         "last token": lambda: model(embedding, rnn),
@@ -226,7 +254,9 @@ def test_mistakes_are_one_line(kind, tmp_path):
 
 
 def test_a_model_that_was_never_called_is_built(tmp_path):
-    network = keras.Sequential([LAYERS.Embedding(V, 16), LAYERS.LSTM(16, return_sequences=True), LAYERS.Dense(V)])
+    network = keras.Sequential(
+        [LAYERS.Embedding(V, 16), LAYERS.LSTM(16, return_sequences=True), LAYERS.Dense(V)]
+    )
     assert export(network, tmp_path)["passed"]
 
 

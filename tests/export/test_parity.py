@@ -9,7 +9,15 @@ import tfscale.device.decoder
 import tfscale.exporting.parity
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
-from tfscale.exporting.limits import Checks, agreeing, difference, limits_of, noise, products_of, spread
+from tfscale.exporting.limits import (
+    Checks,
+    agreeing,
+    difference,
+    limits_of,
+    noise,
+    products_of,
+    spread,
+)
 from tfscale.exporting.parity import check_parity, require
 from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
@@ -17,9 +25,13 @@ from tfscale.models import build_network
 RECIPES = ["none", "float16", "int8", "int4", "int4_all"]
 
 
-def compare(folder, tokenizer, held_out, family="transformer", quantize="none", content=None, network=None):
+def compare(
+    folder, tokenizer, held_out, family="transformer", quantize="none", content=None, network=None
+):
     network = network or make_network(family)
-    path = write_folder(folder, content or make_file(family, quantize), network, tokenizer, quantize)
+    path = write_folder(
+        folder, content or make_file(family, quantize), network, tokenizer, quantize
+    )
     return check_parity(network, tokenizer, path, held_out, quantize=quantize)
 
 
@@ -48,8 +60,11 @@ def test_right_files_pass(tmp_path, tokenizer, held_out, family, quantize):
     assert failed(report) == set() and report["passed"]
     require(report)
     found = values(report)
-    prompts = {f"prompt_{name} ({kernels})" for name in ("max_logit_difference", "relative_logit_error")
-               for kernels in ("xnnpack", "plain")}  # fmt: skip
+    prompts = {
+        f"prompt_{name} ({kernels})"
+        for name in ("max_logit_difference", "relative_logit_error")
+        for kernels in ("xnnpack", "plain")
+    }
     assert prompts <= set(found) if family == "transformer" else not prompts & set(found)
     if quantize != "none":
         # A recipe that changed nothing would not have been applied.
@@ -65,7 +80,10 @@ def test_keras_perplexity_is_that_of_the_full_forward_pass(tmp_path, tokenizer, 
     network, nll = make_network(family), 0.0
     stream = [tokenizer.end_id, *held_out]
     for start in range(0, len(held_out), 16):
-        inputs, targets = stream[start : start + 16][: len(held_out) - start], stream[start + 1 : start + 17]
+        inputs, targets = (
+            stream[start : start + 16][: len(held_out) - start],
+            stream[start + 1 : start + 17],
+        )
         logits = np.asarray(network(np.array([inputs])), np.float64)[0]
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         nll -= np.log(probabilities[np.arange(len(targets)), targets]).sum()
@@ -80,12 +98,15 @@ def test_mixed_precision_network_is_compared_in_float32(tmp_path, tokenizer, hel
 
 @pytest.mark.parametrize("family", list(CONFIGS))
 def test_a_damaged_weight_fails(tmp_path, tokenizer, held_out, family):
-    content = change_constants(make_file(family, "none"), lambda array: np.where(np.arange(array.size) < 64, 0, array))
+    content = change_constants(
+        make_file(family, "none"), lambda array: np.where(np.arange(array.size) < 64, 0, array)
+    )
     report = compare(tmp_path, tokenizer, held_out, family, content=content)
     assert not report["passed"]
     assert {"max_logit_difference (xnnpack)", "relative_logit_error (plain)"} <= failed(report)
     with pytest.raises(
-        ExportError, match=r"none file fails its parity check: .* which must be .*; nothing was written"
+        ExportError,
+        match=r"none file fails its parity check: .* which must be .*; nothing was written",
     ):
         require(report)
 
@@ -93,14 +114,20 @@ def test_a_damaged_weight_fails(tmp_path, tokenizer, held_out, family):
 def test_weights_that_are_not_numbers_fail(tmp_path, tokenizer, held_out):
     content = change_constants(make_file("lstm", "none"), lambda array: array * np.inf)
     report = compare(tmp_path, tokenizer, held_out, "lstm", content=content)
-    assert {"max_logit_difference (xnnpack)", "relative_logit_error (xnnpack)", "perplexity_change (plain)"} <= failed(
-        report
-    )
+    assert {
+        "max_logit_difference (xnnpack)",
+        "relative_logit_error (xnnpack)",
+        "perplexity_change (plain)",
+    } <= failed(report)
 
 
 def test_the_file_of_another_network_fails(tmp_path, tokenizer, held_out):
     report = compare(tmp_path, tokenizer, held_out, network=make_network("transformer", seed=1))
-    assert {"top1_agreement (xnnpack)", "greedy_gap (xnnpack)", "perplexity_change (xnnpack)"} <= failed(report)
+    assert {
+        "top1_agreement (xnnpack)",
+        "greedy_gap (xnnpack)",
+        "perplexity_change (xnnpack)",
+    } <= failed(report)
 
 
 def test_int8_weights_of_too_few_steps_fail(tmp_path, tokenizer, held_out):
@@ -130,7 +157,9 @@ def test_prefill_calls_with_a_wrong_mask_fail(tmp_path, tokenizer, held_out, mon
 
     monkeypatch.setattr(tfscale.device.decoder, "causal_mask", see_everything)
     report = compare(tmp_path, tokenizer, held_out)
-    assert failed(report) >= {f"prompt_max_logit_difference ({kernels})" for kernels in ("xnnpack", "plain")}
+    assert failed(report) >= {
+        f"prompt_max_logit_difference ({kernels})" for kernels in ("xnnpack", "plain")
+    }
     assert {name for name in failed(report) if not name.startswith(("prompt_", "greedy_"))} == set()
 
 
@@ -154,7 +183,9 @@ def test_pads_over_earlier_tokens_fail(tmp_path, tokenizer, held_out, monkeypatc
     }
 
 
-def test_every_prefill_call_is_compared_however_short_the_text(tmp_path, tokenizer, held_out, monkeypatch):
+def test_every_prefill_call_is_compared_however_short_the_text(
+    tmp_path, tokenizer, held_out, monkeypatch
+):
     called = set()
     prefill = tfscale.device.decoder.LiteRTDecoder._prefill
 
@@ -169,7 +200,9 @@ def test_every_prefill_call_is_compared_however_short_the_text(tmp_path, tokeniz
     assert called == set(PREFILL_LENGTHS)
 
 
-def test_prompt_longer_than_every_prefill_call_is_read_in_pieces(tmp_path, tokenizer, held_out, monkeypatch):
+def test_prompt_longer_than_every_prefill_call_is_read_in_pieces(
+    tmp_path, tokenizer, held_out, monkeypatch
+):
     calls = []
     prefill = tfscale.device.decoder.LiteRTDecoder._prefill
 
@@ -180,7 +213,9 @@ def test_prompt_longer_than_every_prefill_call_is_read_in_pieces(tmp_path, token
     monkeypatch.setattr(tfscale.device.decoder.LiteRTDecoder, "_prefill", counted)
     assert compare(tmp_path, tokenizer, held_out)["passed"]
     # Of the 16 tokens the last goes through decode: 15 are more than the longest call of 8, and leave a pad.
-    assert (8, 8) in calls and (7, 8) in [calls[i + 1] for i in range(len(calls) - 1) if calls[i] == (8, 8)]
+    assert (8, 8) in calls and (7, 8) in [
+        calls[i + 1] for i in range(len(calls) - 1) if calls[i] == (8, 8)
+    ]
 
 
 def test_tokenizer_that_ships_other_ids_fails(tmp_path, tokenizer, held_out, monkeypatch):
@@ -219,13 +254,17 @@ def test_limits_follow_from_bits_width_and_depth():
     assert noise(8, 128) == pytest.approx(np.sqrt(2 * np.log(256)) / 127 / np.sqrt(12))
     limit = limits_of(network, "int8").relative_logit_error
     assert limit == pytest.approx(3 * noise(8, 128) * 3)
-    assert limits_of(network, "int8", converted=True).relative_logit_error == pytest.approx(limit * np.sqrt(2))
+    assert limits_of(network, "int8", converted=True).relative_logit_error == pytest.approx(
+        limit * np.sqrt(2)
+    )
     assert products_of(make_network("lstm")) == (4, 32)
     # The formula against rounding itself: normal numbers, the largest of which sets the scale.
     values = np.random.default_rng(0).normal(size=(500, 128))
     step = np.abs(values).max(axis=1, keepdims=True) / 127
     error = np.round(values / step) * step - values
-    assert np.sqrt(np.square(error).mean() / np.square(values).mean()) == pytest.approx(noise(8, 128), rel=0.2)
+    assert np.sqrt(np.square(error).mean() / np.square(values).mean()) == pytest.approx(
+        noise(8, 128), rel=0.2
+    )
 
 
 def test_masked_tokens_and_near_ties_count_for_nothing():
@@ -234,7 +273,9 @@ def test_masked_tokens_and_near_ties_count_for_nothing():
     np.testing.assert_array_equal(difference(found, expected), [[0.5, 0, 0, 0], [0, 0, 0, 0]])
     assert spread([expected]) == pytest.approx(1.0)
     found[0, 2] = 1.0
-    assert difference(found, expected)[0, 2] == np.inf and np.isnan(difference(found * np.nan, expected)[0, 0])
+    assert difference(found, expected)[0, 2] == np.inf and np.isnan(
+        difference(found * np.nan, expected)[0, 0]
+    )
     ties = np.array([[1.0, 1.01, 0.0], [1.0, 1.01, 0.0], [0.0, 1.0, 0.5]])
     chosen = np.array([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 3.0]])
     assert [agreeing(chosen, ties, gap) for gap in (0.0, 0.02, 0.6)] == [1, 2, 3]
@@ -264,6 +305,8 @@ def test_blocks_of_zeros_and_near_zero_run(tmp_path, tokenizer, held_out, quanti
         kernel[:, ::2], kernel[:, 1] = 0, 1e-4
         block.expand.kernel.assign(kernel)
     content = export_tflite(network, quantize, PREFILL_LENGTHS)
-    report = compare(tmp_path, tokenizer, held_out, quantize=quantize, content=content, network=network)
+    report = compare(
+        tmp_path, tokenizer, held_out, quantize=quantize, content=content, network=network
+    )
     # Random weights lose more than trained ones, and say nothing about how much.
     assert failed(report) <= {"perplexity_change (xnnpack)", "perplexity_change (plain)"}

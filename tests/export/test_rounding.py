@@ -28,7 +28,8 @@ def of_layers(*parts):
 
 def decoders():
     return of_layers(
-        keras_hub.layers.TokenAndPositionEmbedding(V, 2 * T, 16), keras_hub.layers.TransformerDecoder(24, 2)
+        keras_hub.layers.TokenAndPositionEmbedding(V, 2 * T, 16),
+        keras_hub.layers.TransformerDecoder(24, 2),
     )
 
 
@@ -44,10 +45,14 @@ MODELS = {
     "decoders of keras-hub": decoders,
     "attention": lambda: embedded(attention),
     "lstm": lambda: embedded(keras.layers.LSTM(12, return_sequences=True)),
-    "lstm in a loop": lambda: embedded(keras.layers.LSTM(12, return_sequences=True, activation="relu")),
+    "lstm in a loop": lambda: embedded(
+        keras.layers.LSTM(12, return_sequences=True, activation="relu")
+    ),
     "gru": lambda: embedded(keras.layers.GRU(12, return_sequences=True)),
     "convolution": lambda: embedded(keras.layers.Conv1D(12, 3, padding="causal")),
-    "bilstm": lambda: build_network(BiLSTMConfig(vocabulary_size=V, sequence_length=T, embedding_dim=8, hidden_dim=12)),
+    "bilstm": lambda: build_network(
+        BiLSTMConfig(vocabulary_size=V, sequence_length=T, embedding_dim=8, hidden_dim=12)
+    ),
 }
 
 
@@ -63,7 +68,10 @@ def rounded_numbers(content):
             scale = np.asarray(tensor.quantization.scale, np.float32)
             shape = [1] * len(tensor.shape)
             shape[tensor.quantization.quantizedDimension if len(scale) > 1 else 0] = len(scale)
-            found[tensor.buffer] = np.frombuffer(data, np.int8).reshape(tensor.shape) * scale.reshape(shape), len(scale)
+            found[tensor.buffer] = (
+                np.frombuffer(data, np.int8).reshape(tensor.shape) * scale.reshape(shape),
+                len(scale),
+            )
     return list(found.values())
 
 
@@ -90,7 +98,9 @@ def test_training_rounds_what_the_file_rounds(name):
     def sorted_numbers(parts):
         return sorted((np.sort(part.reshape(-1)).tolist(), scales) for part, scales in parts)
 
-    for (have, scales), (want, wanted_scales) in zip(sorted_numbers(found), sorted_numbers(expected), strict=True):
+    for (have, scales), (want, wanted_scales) in zip(
+        sorted_numbers(found), sorted_numbers(expected), strict=True
+    ):
         np.testing.assert_allclose(have, want, atol=1e-7)
         assert scales == wanted_scales
 
@@ -103,9 +113,14 @@ def test_formats_of_other_layers():
 
     assert of("token_embedding/embeddings") == WeightFormat(8, axis=1)
     assert of("position_embedding/embeddings") == WeightFormat(32)
-    assert of("query/kernel") == WeightFormat(8, axis=(0,))  # (16, 2, 8): a scale per head and place
+    assert of("query/kernel") == WeightFormat(
+        8, axis=(0,)
+    )  # (16, 2, 8): a scale per head and place
     assert of("attention_output/kernel") == WeightFormat(8, axis=(0, 1))
-    assert of("query/kernel").scales_of((16, 2, 8)) == 16 and of("attention_output/kernel").scales_of((2, 8, 16)) == 16
+    assert (
+        of("query/kernel").scales_of((16, 2, 8)) == 16
+        and of("attention_output/kernel").scales_of((2, 8, 16)) == 16
+    )
     lstm = weight_formats(MODELS["lstm"](), "int8")
     assert {form.gates for path, form in lstm.items() if "kernel" in path and "lstm" in path} == {4}
     # By hand: 67 rows, 4 gates of two matrices, 67 outputs.
@@ -115,11 +130,22 @@ def test_formats_of_other_layers():
 def test_the_table_of_a_tied_model_is_stored_once():
     sizes = {"vocabulary_size": 300, "num_layers": 1, "hidden_dim": 16, "intermediate_dim": 20}
     backbone = keras_hub.models.Gemma3Backbone(
-        num_query_heads=2, num_key_value_heads=1, head_dim=8, image_size=16, vision_encoder=None, **sizes
+        num_query_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        image_size=16,
+        vision_encoder=None,
+        **sizes,
     )
-    rng = np.random.default_rng(0)  # keras-hub draws the same keys and values, which the converter would store once.
+    rng = np.random.default_rng(
+        0
+    )  # keras-hub draws the same keys and values, which the converter would store once.
     backbone.set_weights([rng.normal(size=weight.shape) for weight in backbone.get_weights()])
-    model = cached_model(keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None), T, 300)
+    model = cached_model(
+        keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None), T, 300
+    )
     found = rounded_numbers(convert_other(model, signatures(model, []), "int8"))
     assert [scales for numbers, scales in found if numbers.size == 300 * 16] == [300]
-    assert sorted(part.size for part, _ in found) == sorted(part.size for part, _ in expected_numbers(model))
+    assert sorted(part.size for part, _ in found) == sorted(
+        part.size for part, _ in expected_numbers(model)
+    )

@@ -57,27 +57,39 @@ def test_a_model_of_ones_own(tmp_path, kind, text):
     network = network_of(kind)
     stream = [*tokenizer.encode(words), tokenizer.end_id]
     report = export_keras(
-        network, output=str(tmp_path / "export"), sequence_length=T, held_out=stream, tokenizer=tokenizer
+        network,
+        output=str(tmp_path / "export"),
+        sequence_length=T,
+        held_out=stream,
+        tokenizer=tokenizer,
     )
     assert report["passed"]
     names = [name for counts in report["operations"].values() for name in counts]
-    found = sum(counts.get("UNIDIRECTIONAL_SEQUENCE_LSTM", 0) for counts in report["operations"].values())
+    found = sum(
+        counts.get("UNIDIRECTIONAL_SEQUENCE_LSTM", 0) for counts in report["operations"].values()
+    )
     assert found == FUSED[kind] and not any(name.startswith("Flex") for name in names)
     assert ("WHILE" in names) == (kind in ("gru", "rnn"))
     model = tfscale.device.load(str(tmp_path / "export"))
     inputs = np.array([tokenizer.end_id, *stream[: T - 1]])
     expected = np.asarray(network(inputs[None]))[0]
     np.testing.assert_allclose(model.logits(inputs), expected, atol=1e-4)
-    np.testing.assert_allclose(model.logits(inputs), expected, atol=1e-4)  # nothing is kept between calls
+    np.testing.assert_allclose(
+        model.logits(inputs), expected, atol=1e-4
+    )  # nothing is kept between calls
     if kind != "bilstm":  # a backward layer sees what fills the window up
         np.testing.assert_allclose(model.logits(inputs[:5]), expected[:5], atol=1e-4)
     by_hand = 0.0
     for start in range(0, len(stream), T):
         targets = np.array(stream[start : start + T])
         before = np.array([([tokenizer.end_id, *stream])[start : start + len(targets)]])
-        padded = np.pad(before, [(0, 0), (0, T - before.shape[1])], constant_values=tokenizer.end_id)
+        padded = np.pad(
+            before, [(0, 0), (0, T - before.shape[1])], constant_values=tokenizer.end_id
+        )
         logits = np.asarray(network(padded), np.float64)[0, : before.shape[1]]
-        by_hand += float((np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(targets)), targets]).sum())
+        by_hand += float(
+            (np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(targets)), targets]).sum()
+        )
     score = model.score(words)
     assert score.tokens == len(stream) and score.nll == pytest.approx(by_hand, rel=1e-5)
     # The layers compute by themselves again.
@@ -87,12 +99,18 @@ def test_a_model_of_ones_own(tmp_path, kind, text):
 def test_a_layer_that_gives_its_state_keeps_its_loop(tmp_path, text):
     keras.utils.set_random_seed(3)
     ids = keras.Input((T,), dtype="int32")
-    x, *state = keras.layers.LSTM(24, return_sequences=True, return_state=True)(keras.layers.Embedding(V, 32)(ids))
+    x, *state = keras.layers.LSTM(24, return_sequences=True, return_state=True)(
+        keras.layers.Embedding(V, 32)(ids)
+    )
     x = keras.layers.LSTM(24, return_sequences=True)(x, initial_state=state)
     network = keras.Model(ids, keras.layers.Dense(V)(x))
     network.cloze = True  # The first state of the second layer has seen the whole window.
     report = export_keras(
-        network, output=str(tmp_path / "x"), sequence_length=T, held_out=text[0].encode(text[1]), tokenizer=text[0]
+        network,
+        output=str(tmp_path / "x"),
+        sequence_length=T,
+        held_out=text[0].encode(text[1]),
+        tokenizer=text[0],
     )
     assert report["passed"]
 
@@ -122,8 +140,11 @@ def test_the_cell_state_grows_as_in_keras(tmp_path):
     model = ScoringModel(str(tmp_path / "model.tflite"), None, {"end_id": 0}, 1)
     model.logits(np.zeros(30, np.int32))
     interpreter = model._score._interpreter
-    largest = max(float(np.abs(interpreter.get_tensor(t["index"])).max()) for t in interpreter.get_tensor_details()
-                  if tuple(t["shape"]) == (1, 4))  # fmt: skip
+    largest = max(
+        float(np.abs(interpreter.get_tensor(t["index"])).max())
+        for t in interpreter.get_tensor_details()
+        if tuple(t["shape"]) == (1, 4)
+    )
     assert largest > 25
 
 
@@ -133,16 +154,28 @@ def test_smaller_files(tmp_path, text, quantize, largest):
     network = network_of("lstm")
     stream = tokenizer.encode(words)
     whole = len(scoring_file(network, T, "none"))
-    report = export_keras(network, output=str(tmp_path / "x"), sequence_length=T, held_out=stream, tokenizer=tokenizer,
-                          quantize=quantize)  # fmt: skip
+    report = export_keras(
+        network,
+        output=str(tmp_path / "x"),
+        sequence_length=T,
+        held_out=stream,
+        tokenizer=tokenizer,
+        quantize=quantize,
+    )
     assert report["sizes"]["file_bytes"] < largest * whole
     assert report["perplexity"]["file"] != report["perplexity"]["keras"]
 
 
 def test_layers_that_cannot_be_fused_keep_their_loop():
-    for options in ({"recurrent_activation": "hard_sigmoid"}, {"use_bias": False}, {"activation": "relu"}):
+    for options in (
+        {"recurrent_activation": "hard_sigmoid"},
+        {"use_bias": False},
+        {"activation": "relu"},
+    ):
         ids = keras.Input((T,), dtype="int32")
-        x = keras.layers.LSTM(16, return_sequences=True, **options)(keras.layers.Embedding(V, 16)(ids))
+        x = keras.layers.LSTM(16, return_sequences=True, **options)(
+            keras.layers.Embedding(V, 16)(ids)
+        )
         network = keras.Model(ids, keras.layers.Dense(V)(x))
         with fused_lstm(network, tf.Module()) as count:
             assert count == 0
@@ -151,8 +184,12 @@ def test_layers_that_cannot_be_fused_keep_their_loop():
 def test_a_masked_layer_keeps_its_loop(text):
     ids = keras.Input((T,), dtype="int32")
     x = keras.layers.Embedding(V, 16, mask_zero=True)(ids)
-    network = keras.Model(ids, keras.layers.Dense(V)(keras.layers.LSTM(16, return_sequences=True)(x)))
-    names = [name for counts in operations(scoring_file(network, T, "none")).values() for name in counts]
+    network = keras.Model(
+        ids, keras.layers.Dense(V)(keras.layers.LSTM(16, return_sequences=True)(x))
+    )
+    names = [
+        name for counts in operations(scoring_file(network, T, "none")).values() for name in counts
+    ]
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" not in names and "WHILE" in names
 
 
@@ -161,10 +198,17 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, text, monk
     other = network_of("gru")
     other.set_weights([weight + 0.3 for weight in other.get_weights()])
     original = scoring.scoring_file
-    monkeypatch.setattr(scoring, "scoring_file", lambda network, length, quantize: original(other, length, quantize))
+    monkeypatch.setattr(
+        scoring, "scoring_file", lambda network, length, quantize: original(other, length, quantize)
+    )
     with pytest.raises(ExportError, match="fails its parity check: max_logit_difference"):
-        export_keras(network_of("gru"), output=str(tmp_path / "x"), sequence_length=T,
-                     held_out=tokenizer.encode(words), tokenizer=tokenizer)  # fmt: skip
+        export_keras(
+            network_of("gru"),
+            output=str(tmp_path / "x"),
+            sequence_length=T,
+            held_out=tokenizer.encode(words),
+            tokenizer=tokenizer,
+        )
     assert not (tmp_path / "x").exists()
 
 
@@ -192,12 +236,18 @@ def test_mistakes(tmp_path, text):
         export_keras(network, sequence_length=T, tokenizer=tokenizer, quantize="int4", **common)
     with pytest.raises(ConfigError, match="sequence_length=1 is out of range"):
         export_keras(network, sequence_length=1, tokenizer=tokenizer, **common)
-    with pytest.raises(ConfigError, match="sequence_length=1000000 is out of range; expected .* 2 to 32,768"):
+    with pytest.raises(
+        ConfigError, match="sequence_length=1000000 is out of range; expected .* 2 to 32,768"
+    ):
         export_keras(network, sequence_length=10**6, tokenizer=tokenizer, **common)
-    with pytest.raises(ConfigError, match="quantize: expected one of none, float16, int8; received 'int9'"):
+    with pytest.raises(
+        ConfigError, match="quantize: expected one of none, float16, int8; received 'int9'"
+    ):
         export_keras(network, sequence_length=T, tokenizer=tokenizer, quantize="int9", **common)
     for wrong in ("tokenizer.model", keras.layers.TextVectorization()):
-        with pytest.raises(ConfigError, match=f"tokenizer must be one of tfscale, .* a {type(wrong).__name__}"):
+        with pytest.raises(
+            ConfigError, match=f"tokenizer must be one of tfscale, .* a {type(wrong).__name__}"
+        ):
             export_keras(network, sequence_length=T, tokenizer=wrong, **common)
     for wrong, found in (
         ([], "; received 0"),
@@ -209,7 +259,9 @@ def test_mistakes(tmp_path, text):
         ([[1], [2, 3]], "a list of unequal parts"),
     ):
         with pytest.raises(DataError, match=f"held_out must be one or more ids from 0.*{found}"):
-            export_keras(network, sequence_length=T, tokenizer=tokenizer, **common | {"held_out": wrong})
+            export_keras(
+                network, sequence_length=T, tokenizer=tokenizer, **common | {"held_out": wrong}
+            )
     with pytest.raises(ConfigError, match="give a tokenizer, or the end_id"):
         export_keras(network, sequence_length=T, **common)
     export_keras(network, sequence_length=T, end_id=256, **common)
@@ -219,9 +271,13 @@ def test_mistakes(tmp_path, text):
     export_keras(network, sequence_length=T, end_id=256, start_id=7, **common)
     begun = tfscale.device.load(str(tmp_path / "x"))
     rows = [begun.logits([7])[0], begun.logits([7, stream[0]])[1]]
-    expected = sum(float(token_nll(row, np.array(token))) for row, token in zip(rows, stream[:2], strict=True))
+    expected = sum(
+        float(token_nll(row, np.array(token))) for row, token in zip(rows, stream[:2], strict=True)
+    )
     assert begun.score(stream[:2]).nll == pytest.approx(expected, rel=1e-6)
-    assert begun.score([256, 3]).nll == pytest.approx(float(token_nll(begun.logits([7, 7]), np.array([256, 3])).sum()))
+    assert begun.score([256, 3]).nll == pytest.approx(
+        float(token_nll(begun.logits([7, 7]), np.array([256, 3])).sum())
+    )
     with pytest.raises(ConfigError, match="has no tokenizer beside it; give ids"):
         model.score("text")
     with pytest.raises(ConfigError, match="scores texts and does not write them"):

@@ -30,7 +30,9 @@ def interpreter_of(content):
 
 def constants(content):
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    return sorted((len(buffer.data) for buffer in model.buffers if buffer.data is not None), reverse=True)
+    return sorted(
+        (len(buffer.data) for buffer in model.buffers if buffer.data is not None), reverse=True
+    )
 
 
 @pytest.mark.parametrize("quantize", RECIPES)
@@ -40,18 +42,29 @@ def test_transformer_signatures(quantize):
     signatures = interpreter.get_signature_list()
     assert sorted(signatures) == ["decode", "prefill_4", "prefill_8"]
     for name, length in (("decode", 1), ("prefill_4", 4), ("prefill_8", 8)):
-        assert sorted(signatures[name]["inputs"]) == sorted([*caches, "input_pos", "mask", "tokens"])
-        assert sorted(signatures[name]["outputs"]) == sorted([*caches, *(["logits"] if name == "decode" else [])])
+        assert sorted(signatures[name]["inputs"]) == sorted(
+            [*caches, "input_pos", "mask", "tokens"]
+        )
+        assert sorted(signatures[name]["outputs"]) == sorted(
+            [*caches, *(["logits"] if name == "decode" else [])]
+        )
         runner = interpreter.get_signature_runner(name)
-        found = {key: (tuple(d["shape"]), d["dtype"]) for key, d in runner.get_input_details().items()}
+        found = {
+            key: (tuple(d["shape"]), d["dtype"]) for key, d in runner.get_input_details().items()
+        }
         assert found == {
-            "tokens": ((1, length), np.int32), "input_pos": ((length,), np.int32),
-            "mask": ((1, 1, length, 16), np.float32), **{cache: (CACHE, np.float32) for cache in caches},
-        }  # fmt: skip
+            "tokens": ((1, length), np.int32),
+            "input_pos": ((length,), np.int32),
+            "mask": ((1, 1, length, 16), np.float32),
+            **{cache: (CACHE, np.float32) for cache in caches},
+        }
         outputs = runner.get_output_details()
         assert all(tuple(outputs[cache]["shape"]) == CACHE for cache in caches)
         if name == "decode":
-            assert tuple(outputs["logits"]["shape"]) == (1, 1, 257) and outputs["logits"]["dtype"] == np.float32
+            assert (
+                tuple(outputs["logits"]["shape"]) == (1, 1, 257)
+                and outputs["logits"]["dtype"] == np.float32
+            )
 
 
 @pytest.mark.parametrize("quantize", RECIPES)
@@ -63,8 +76,10 @@ def test_lstm_signature(quantize):
     state = ((1, 32), np.float32)
     assert found == {"tokens": ((1, 1), np.int32), "state_h_0": state, "state_c_0": state}
     assert {key: tuple(d["shape"]) for key, d in runner.get_output_details().items()} == {
-        "logits": (1, 1, 257), "state_h_0": (1, 32), "state_c_0": (1, 32),
-    }  # fmt: skip
+        "logits": (1, 1, 257),
+        "state_h_0": (1, 32),
+        "state_c_0": (1, 32),
+    }
 
 
 @pytest.mark.parametrize("quantize", RECIPES)
@@ -90,7 +105,9 @@ def test_stored_bytes_by_hand():
     assert stored_bytes(network, "int8") == matrices + 4 * 128
 
 
-@pytest.mark.parametrize("quantize, bytes_per_weight", [("none", 4), ("float16", 2), ("int8", 1), ("int4", 1)])
+@pytest.mark.parametrize(
+    "quantize, bytes_per_weight", [("none", 4), ("float16", 2), ("int8", 1), ("int4", 1)]
+)
 @pytest.mark.parametrize("family, table", [("transformer", 257 * 32), ("lstm", 257 * 24)])
 def test_tied_table_is_stored_once(family, table, quantize, bytes_per_weight):
     # The converter would multiply the last normalization's scale into a second copy of the table, and the quantizer
@@ -106,13 +123,18 @@ def test_prefill_lengths_above_the_context_are_left_out():
     network = make_network("transformer")
     assert usable_prefill_lengths(network, [64, 16, 8, 8, 17]) == [8, 16]
     assert usable_prefill_lengths(make_network("lstm"), [8, 64]) == []
-    assert list(operations(make_file("transformer", "none"))) == ["decode", *(f"prefill_{n}" for n in PREFILL_LENGTHS)]
+    assert list(operations(make_file("transformer", "none"))) == [
+        "decode",
+        *(f"prefill_{n}" for n in PREFILL_LENGTHS),
+    ]
 
 
 def test_lost_weights_are_refused():
     # `from_concrete_functions` with a Keras 3 model as the trackable drops every weight and reports success.
     network = make_network("lstm")
-    function = tf.function(lambda tokens: network(tokens)).get_concrete_function(tf.TensorSpec((1, 4), tf.int32))
+    function = tf.function(lambda tokens: network(tokens)).get_concrete_function(
+        tf.TensorSpec((1, 4), tf.int32)
+    )
     with silence():
         content = tf.lite.TFLiteConverter.from_concrete_functions([function], network).convert()
     with pytest.raises(ExportError, match="the converter lost weights"):
@@ -126,7 +148,9 @@ def test_operation_without_builtin_is_named(monkeypatch):
 
     def with_inverse(self, tokens, cache, **options):
         logits, cache = step(self, tokens, cache, **options)
-        return logits + tf.reduce_sum(tf.linalg.inv(tf.eye(3) * (2 + cache["state_h_0"][0, 0]))), cache
+        return logits + tf.reduce_sum(
+            tf.linalg.inv(tf.eye(3) * (2 + cache["state_h_0"][0, 0]))
+        ), cache
 
     monkeypatch.setattr(type(network), "cached_step", with_inverse)
     with pytest.raises(ExportError, match="TFLite cannot express this network: .*MatrixInverse"):
@@ -137,7 +161,10 @@ def test_mixed_precision_network_gives_the_float32_file():
     content = export_tflite(make_network("lstm", "mixed_float16"))
     with silence():
         ours, float32 = (Interpreter(model_content=c) for c in (content, make_file("lstm", "none")))
-    inputs = {"tokens": np.array([[65]], np.int32), **{f"state_{k}_0": np.full((1, 32), 0.1, np.float32) for k in "hc"}}
+    inputs = {
+        "tokens": np.array([[65]], np.int32),
+        **{f"state_{k}_0": np.full((1, 32), 0.1, np.float32) for k in "hc"},
+    }
     first, second = (i.get_signature_runner("decode")(**inputs)["logits"] for i in (ours, float32))
     np.testing.assert_array_equal(first, second)
 
@@ -154,17 +181,27 @@ def prefill_8(content, positions):
     mask = np.full((1, 1, 8, 16), -1e4, np.float32)
     for row, position in enumerate(positions):
         mask[0, 0, row, : position + 1] = 0
-    marked = {f"kv_cache_{kind}_{i}": np.full(CACHE, 7.0, np.float32) for i in range(2) for kind in "kv"}
+    marked = {
+        f"kv_cache_{kind}_{i}": np.full(CACHE, 7.0, np.float32) for i in range(2) for kind in "kv"
+    }
     outputs = runner(
-        tokens=np.arange(65, 73, dtype=np.int32)[None], input_pos=np.array(positions, np.int32), mask=mask, **marked
+        tokens=np.arange(65, 73, dtype=np.int32)[None],
+        input_pos=np.array(positions, np.int32),
+        mask=mask,
+        **marked,
     )
-    return {name: np.flatnonzero((cache != 7.0).any(axis=(0, 2, 3))).tolist() for name, cache in outputs.items()}
+    return {
+        name: np.flatnonzero((cache != 7.0).any(axis=(0, 2, 3))).tolist()
+        for name, cache in outputs.items()
+    }
 
 
 @pytest.mark.parametrize("quantize", RECIPES)
 def test_prefill_writes_its_own_positions_only(quantize):
     written = prefill_8(make_file("transformer", quantize), list(range(5, 13)))
-    assert written == {f"kv_cache_{kind}_{i}": list(range(5, 13)) for i in range(2) for kind in "kv"}
+    assert written == {
+        f"kv_cache_{kind}_{i}": list(range(5, 13)) for i in range(2) for kind in "kv"
+    }
 
 
 def test_a_call_past_the_context_is_shifted_back_over_earlier_tokens():

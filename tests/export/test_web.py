@@ -29,12 +29,21 @@ from tfscale.text.tokenizers.sentencepiece_tokenizer import SentencePieceTokeniz
 from tfscale.text.tokenizers.special import SpecialTokens
 
 PAGE = pathlib.Path(web.__file__).parent / "page"
-TEXT = "def main(args):\n    return 'the quick brown fox', 42  # jumps\n" * 40 + "naïve café 狐 \t∑ 🙂\n" * 4
+TEXT = (
+    "def main(args):\n    return 'the quick brown fox', 42  # jumps\n" * 40
+    + "naïve café 狐 \t∑ 🙂\n" * 4
+)
 
 
 def test_a_tokenizer_that_the_page_has_not(tmp_path):
-    with pytest.raises(ExportError, match="the page has no tokenizer of kind word; it has sentencepiece, byte, char"):
-        export_run(run_with(tmp_path / "run", "word"), ExportConfig(output=str(tmp_path / "x"), format="web"))
+    with pytest.raises(
+        ExportError,
+        match="the page has no tokenizer of kind word; it has sentencepiece, byte, char",
+    ):
+        export_run(
+            run_with(tmp_path / "run", "word"),
+            ExportConfig(output=str(tmp_path / "x"), format="web"),
+        )
 
 
 def test_a_runtime_that_is_not_what_it_was(tmp_path, monkeypatch):
@@ -59,7 +68,9 @@ def test_a_runtime_that_is_not_what_it_was(tmp_path, monkeypatch):
         raise web.urllib.error.URLError("no route")
 
     monkeypatch.setattr(web.urllib.request, "urlopen", unreachable)
-    with pytest.raises(ExportError, match=r"cannot be fetched from .*no route.*npm pack @litertjs/core@"):
+    with pytest.raises(
+        ExportError, match=r"cannot be fetched from .*no route.*npm pack @litertjs/core@"
+    ):
         export_run(run, ExportConfig(output=str(tmp_path / "x"), format="web", parity_tokens=64))
     assert not (tmp_path / "x").exists()
 
@@ -67,8 +78,13 @@ def test_a_runtime_that_is_not_what_it_was(tmp_path, monkeypatch):
 def test_what_the_page_knows_of_a_tokenizer():
     tokenizer = train_tokenizer("sentencepiece", [TEXT], 298, sentencepiece_model="bpe")
     found = web.vocabulary(tokenizer)
-    assert found["kind"] == "bpe" and len(found["pieces"]) == len(found["scores"]) == tokenizer.vocabulary_size
-    assert [tokenizer.token_bytes(id, None) for id in found["byte_ids"]] == [bytes((byte,)) for byte in range(256)]
+    assert (
+        found["kind"] == "bpe"
+        and len(found["pieces"]) == len(found["scores"]) == tokenizer.vocabulary_size
+    )
+    assert [tokenizer.token_bytes(id, None) for id in found["byte_ids"]] == [
+        bytes((byte,)) for byte in range(256)
+    ]
     assert web.vocabulary(train_tokenizer("byte", [], 257)) == {
         "kind": "byte",
         "end_id": 256,
@@ -94,7 +110,9 @@ def test_the_page_cuts_a_prompt_as_python_does(tmp_path):
     )
     tokenizer = SentencePieceTokenizer(keeping_text(model.getvalue()))
     stop = tokenizer.special_tokens["<end_of_turn>"]
-    tokenizer = tokenizer.with_special(SpecialTokens(start_id=1, stop_ids=(stop,), leading_space=True))
+    tokenizer = tokenizer.with_special(
+        SpecialTokens(start_id=1, stop_ids=(stop,), leading_space=True)
+    )
     prompts = ["def main", "a  <table>b <end_of_turn><s>", "  x\u2581y", "", "naïve 狐"]
     (tmp_path / "tokenizer.mjs").write_bytes(
         resources.files("tfscale.exporting").joinpath("page/tokenizer.js").read_bytes()
@@ -105,7 +123,9 @@ def test_the_page_cuts_a_prompt_as_python_does(tmp_path):
         f"const ids = {json.dumps(prompts)}.map((prompt) => tokenizer.promptIds(prompt));\n"
         "console.log(JSON.stringify([ids, [...tokenizer.stopIds]]));\n"
     )
-    done = subprocess.run(["node", str(tmp_path / "run.mjs")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["node", str(tmp_path / "run.mjs")], capture_output=True, text=True, check=True
+    )
     expected = [tokenizer.prompt_ids(tokenizer.encode(prompt)) for prompt in prompts]
     assert json.loads(done.stdout) == [expected, [2, stop]]
     assert expected[3] == [1] and stop not in expected[1]
@@ -114,15 +134,28 @@ def test_the_page_cuts_a_prompt_as_python_does(tmp_path):
 @pytest.mark.skipif(not shutil.which("node"), reason="no node")
 def test_the_page_cleans_prompts_as_python_does():
     tokenizer = train_tokenizer("byte", [], 257)
-    tokenizer.cleaner = Cleaner(unicode_normalization="NFKC", lowercase=True, collapse_whitespace=True)
-    prompts = ["  To  BE \t", "\ufb01ne\r\n\r\n\r\n\r\n", " \n ", "a\u3000b \n  c", "", "\u00c9t\u00c9"]
+    tokenizer.cleaner = Cleaner(
+        unicode_normalization="NFKC", lowercase=True, collapse_whitespace=True
+    )
+    prompts = [
+        "  To  BE \t",
+        "\ufb01ne\r\n\r\n\r\n\r\n",
+        " \n ",
+        "a\u3000b \n  c",
+        "",
+        "\u00c9t\u00c9",
+    ]
     script = (
         f"import {{Tokenizer}} from {json.dumps(str(PAGE / 'tokenizer.js'))};"
         f"const tokenizer = new Tokenizer({json.dumps(web.vocabulary(tokenizer))});"
         f"console.log(JSON.stringify({json.dumps(prompts)}.map((text) => tokenizer.beginning(text))));"
     )
     done = subprocess.run(
-        ["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=True, timeout=60
+        ["node", "--input-type=module", "-e", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert json.loads(done.stdout) == [tokenizer.cleaner.beginning(text) for text in prompts]
 
@@ -132,8 +165,16 @@ def browser():
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
-    for argument in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                     "--disable-background-networking", "--disable-component-update", "--disable-sync"):  # fmt: skip
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ):
         options.add_argument(argument)
     options.binary_location = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     service = webdriver.ChromeService(os.environ.get("CHROMEDRIVER", "/usr/bin/chromedriver"))
@@ -163,8 +204,12 @@ def open_page(browser, folder):
     return server
 
 
-CASES = [("unigram", "transformer", "none"), ("bpe", "lstm", "none"), ("byte", "transformer", "none"),
-         ("char", "lstm", "int8")]  # fmt: skip
+CASES = [
+    ("unigram", "transformer", "none"),
+    ("bpe", "lstm", "none"),
+    ("byte", "transformer", "none"),
+    ("char", "lstm", "int8"),
+]
 
 
 @pytest.mark.web
@@ -180,17 +225,24 @@ def test_typing_into_the_page(tmp_path, browser, kind, family, quantize):
     run = run_with(tmp_path / "other", "byte", family)
     if kind != "byte":
         config = LSTMConfig(
-            vocabulary_size=tokenizer.vocabulary_size, sequence_length=64, embedding_dim=24, hidden_dim=32
+            vocabulary_size=tokenizer.vocabulary_size,
+            sequence_length=64,
+            embedding_dim=24,
+            hidden_dim=32,
         )
         if family == "transformer":
             import dataclasses
 
-            config = dataclasses.replace(run.network.config, vocabulary_size=tokenizer.vocabulary_size)
+            config = dataclasses.replace(
+                run.network.config, vocabulary_size=tokenizer.vocabulary_size
+            )
         network = build_network(config)
         network.set_weights([weight * 5 for weight in network.get_weights()])
         run = make_run(tmp_path / "run", network, tokenizer)
     folder = tmp_path / "export"
-    export_run(run, ExportConfig(output=str(folder), format="web", quantize=quantize, parity_tokens=64))
+    export_run(
+        run, ExportConfig(output=str(folder), format="web", quantize=quantize, parity_tokens=64)
+    )
     server = open_page(browser, folder)
     model = tfscale.device.load(str(folder))
     prompt = "def main(a"
@@ -206,13 +258,22 @@ def test_typing_into_the_page(tmp_path, browser, kind, family, quantize):
     longer = TEXT[:25]
     found = browser.execute_async_script(
         "const done = arguments[arguments.length - 1];"
-        "globalThis.tfscale.complete(arguments[0], {maxTokens: 12}).then(done, (error) => done(String(error)))", longer
-    )  # fmt: skip
+        "globalThis.tfscale.complete(arguments[0], {maxTokens: 12}).then(done, (error) => done(String(error)))",
+        longer,
+    )
     assert found["text"] == model.generate(longer, 12, SamplingConfig()).text
     rng = random.Random(0)
     letters = "abc def\n\t()狐é🙂▁ ''"
-    texts = [TEXT, "", " ", "▁", *("".join(rng.choices(letters, k=rng.randint(1, 60))) for _ in range(200))]
-    encoded = browser.execute_script("return arguments[0].map((t) => globalThis.tfscale.tokenizer.encode(t))", texts)
+    texts = [
+        TEXT,
+        "",
+        " ",
+        "▁",
+        *("".join(rng.choices(letters, k=rng.randint(1, 60))) for _ in range(200)),
+    ]
+    encoded = browser.execute_script(
+        "return arguments[0].map((t) => globalThis.tfscale.tokenizer.encode(t))", texts
+    )
     for text, ids in zip(texts, encoded, strict=True):
         assert ids == tokenizer.encode(text), repr(text)
     if family == "transformer":
@@ -224,6 +285,11 @@ def test_typing_into_the_page(tmp_path, browser, kind, family, quantize):
     server.shutdown()
     server.server_close()
     # All that the page asked for came from its own folder.
-    assert json.dumps(browser.execute_script(
-        "return performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host)"
-    )).count("127.0.0.1") >= 5  # fmt: skip
+    assert (
+        json.dumps(
+            browser.execute_script(
+                "return performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host)"
+            )
+        ).count("127.0.0.1")
+        >= 5
+    )

@@ -23,7 +23,11 @@ def transformer(weights, ids, num_layers, num_heads, both_sides=False):
     or at all."""
     x = weights["tokens"][ids] + weights["positions"][: len(ids)]
     for i in range(num_layers):
-        w = {name.removeprefix(f"{i}."): value for name, value in weights.items() if name.startswith(f"{i}.")}
+        w = {
+            name.removeprefix(f"{i}."): value
+            for name, value in weights.items()
+            if name.startswith(f"{i}.")
+        }
         rows = layer_norm(x, w["norm1"], w["norm1_shift"]) @ w["qkv"] + w["qkv_bias"]
         query, key, value = np.split(rows, 3, axis=-1)
         width = query.shape[-1] // num_heads
@@ -49,7 +53,9 @@ def attend(query, key, value, num_heads, seen):
         part = slice(head * width, (head + 1) * width)
         for t in range(len(query)):
             at = seen(t)
-            attended[t, part] = softmax(key[at, part] @ query[t, part] / np.sqrt(width)) @ value[at, part]
+            attended[t, part] = (
+                softmax(key[at, part] @ query[t, part] / np.sqrt(width)) @ value[at, part]
+            )
     return attended
 
 
@@ -58,7 +64,11 @@ def stack(weights, ids, kind, num_layers, num_heads, seen, memory=None):
     x = weights["tokens"][ids] + weights[f"{kind}.positions"][: len(ids)]
     for i in range(num_layers):
         start = f"{kind}.{i}."
-        w = {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
+        w = {
+            name.removeprefix(start): value
+            for name, value in weights.items()
+            if name.startswith(start)
+        }
         rows = layer_norm(x, w["norm1"], w["norm1_shift"]) @ w["qkv"] + w["qkv_bias"]
         x = x + attend(*np.split(rows, 3, axis=-1), num_heads, seen) @ w["out"] + w["out_bias"]
         if memory is not None:
@@ -74,8 +84,12 @@ def stack(weights, ids, kind, num_layers, num_heads, seen, memory=None):
 
 def encoder_decoder(weights, source, target, num_layers, num_heads):
     """`source` and `target` without padding; each source token sees all of them, each target token itself and back."""
-    memory = stack(weights, source, "encoder", num_layers, num_heads, lambda t: list(range(len(source))))
-    x = stack(weights, target, "decoder", num_layers, num_heads, lambda t: list(range(t + 1)), memory)
+    memory = stack(
+        weights, source, "encoder", num_layers, num_heads, lambda t: list(range(len(source)))
+    )
+    x = stack(
+        weights, target, "decoder", num_layers, num_heads, lambda t: list(range(t + 1)), memory
+    )
     return x @ weights["softmax"]
 
 
@@ -99,7 +113,11 @@ def llama(weights, ids, num_layers, num_heads, num_kv_heads, width, base, window
     and positions."""
     x = weights["tokens"][ids]
     for i in range(num_layers):
-        w = {name.removeprefix(f"{i}."): value for name, value in weights.items() if name.startswith(f"{i}.")}
+        w = {
+            name.removeprefix(f"{i}."): value
+            for name, value in weights.items()
+            if name.startswith(f"{i}.")
+        }
         rows = rms_norm(x, w["norm1"]) @ w["qkv"]
         attended = np.zeros((len(ids), num_heads * width))
         for head in range(num_heads):
@@ -110,7 +128,9 @@ def llama(weights, ids, num_layers, num_heads, num_kv_heads, width, base, window
             keys = [rotated(row[key_at : key_at + width], p, base) for p, row in enumerate(rows)]
             for t in range(len(ids)):
                 seen = [s for s in range(t + 1) if not window or s > t - window or s < everywhere]
-                scores = np.array([keys[s] @ rotated(query[t], t, base) for s in seen]) / np.sqrt(width)
+                scores = np.array([keys[s] @ rotated(query[t], t, base) for s in seen]) / np.sqrt(
+                    width
+                )
                 values = rows[seen, value_at : value_at + width]
                 attended[t, head * width : (head + 1) * width] = softmax(scores) @ values
         x = x + attended @ w["out"]
@@ -127,7 +147,11 @@ def lstm(weights, ids, num_layers):
     """Gates in the order input, forget, candidate, output (Hochreiter and Schmidhuber 1997, with a forget gate)."""
     rows = weights["tokens"][ids]
     for i in range(num_layers):
-        kernel, recurrent, bias = weights[f"{i}.kernel"], weights[f"{i}.recurrent"], weights[f"{i}.bias"]
+        kernel, recurrent, bias = (
+            weights[f"{i}.kernel"],
+            weights[f"{i}.recurrent"],
+            weights[f"{i}.bias"],
+        )
         units = recurrent.shape[0]
         h, c, out = np.zeros(units), np.zeros(units), []
         for x in rows:
@@ -144,7 +168,11 @@ def gru(weights, ids, num_layers):
     """Gates in the order update, reset, candidate (Cho et al. 2014), the reset gate after the product with the state."""
     rows = weights["tokens"][ids]
     for i in range(num_layers):
-        kernel, recurrent, bias = weights[f"{i}.kernel"], weights[f"{i}.recurrent"], weights[f"{i}.bias"]
+        kernel, recurrent, bias = (
+            weights[f"{i}.kernel"],
+            weights[f"{i}.recurrent"],
+            weights[f"{i}.bias"],
+        )
         units = recurrent.shape[0]
         h, out = np.zeros(units), []
         for x in rows:
@@ -164,7 +192,9 @@ def rnn(weights, ids, num_layers):
     for i in range(num_layers):
         h, out = np.zeros(weights[f"{i}.recurrent"].shape[0]), []
         for x in rows:
-            h = np.tanh(x @ weights[f"{i}.kernel"] + h @ weights[f"{i}.recurrent"] + weights[f"{i}.bias"])
+            h = np.tanh(
+                x @ weights[f"{i}.kernel"] + h @ weights[f"{i}.recurrent"] + weights[f"{i}.bias"]
+            )
             out.append(h)
         rows = np.stack(out)
     return rows @ weights["softmax"] + weights["softmax_bias"]
@@ -176,7 +206,10 @@ def nnlm(weights, ids, count, direct):
     out = []
     for t in range(len(ids)):
         x = np.concatenate(
-            [weights["tokens"][ids[s]] if s >= 0 else np.zeros(width) for s in range(t - count + 1, t + 1)]
+            [
+                weights["tokens"][ids[s]] if s >= 0 else np.zeros(width)
+                for s in range(t - count + 1, t + 1)
+            ]
         )
         hidden = np.tanh(x @ weights["hidden"] + weights["hidden_bias"])
         units = len(hidden)

@@ -23,7 +23,9 @@ CONFIG = BERTConfig(sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2
 
 
 def hide(ids, step=3, seed=1):
-    hidden, chosen = mask_tokens(tf.constant(ids), step, mask_id=MASK, vocabulary_size=V, rate=0.15, seed=seed)
+    hidden, chosen = mask_tokens(
+        tf.constant(ids), step, mask_id=MASK, vocabulary_size=V, rate=0.15, seed=seed
+    )
     return hidden.numpy(), chosen.numpy()
 
 
@@ -40,7 +42,10 @@ def test_tokens_are_hidden_as_often_as_the_paper_says():
     assert others.mean() == pytest.approx(0.1 * (1 - 1 / V), abs=0.015)
     assert np.ptp(np.bincount(of_chosen[others], minlength=V)[:V]) < 60
     # No place is preferred, and what is hidden of one window says nothing about the next.
-    assert chosen.mean(0).std() < 0.03 and abs(np.corrcoef(chosen[:-1].ravel(), chosen[1:].ravel())[0, 1]) < 0.02
+    assert (
+        chosen.mean(0).std() < 0.03
+        and abs(np.corrcoef(chosen[:-1].ravel(), chosen[1:].ravel())[0, 1]) < 0.02
+    )
 
 
 def test_what_is_hidden_depends_on_window_step_and_seed_alone():
@@ -73,19 +78,34 @@ def trained(tmp_path_factory):
     lines = [" ".join(rng.choice(words, 5)) for _ in range(1200)]
     (folder / "text.txt").write_text("\n".join(lines))
     data, run = str(folder / "data"), str(folder / "run")
-    prepare = ["prepare", "--text", str(folder / "text.txt"), "--documents", "line", "--tokenizer", "char"]
+    prepare = [
+        "prepare",
+        "--text",
+        str(folder / "text.txt"),
+        "--documents",
+        "line",
+        "--tokenizer",
+        "char",
+    ]
     assert cli.main([*prepare, "--validation-fraction", "0.05", "--output", data]) == 0
     options = TrainConfig(
-        steps=200, global_batch_size=64, learning_rate=1e-2, warmup_steps=10, validate_every=200, checkpoint_every=200,
+        steps=200,
+        global_batch_size=64,
+        learning_rate=1e-2,
+        warmup_steps=10,
+        validate_every=200,
+        checkpoint_every=200,
         tensorboard=False,
-    )  # fmt: skip
+    )
     return data, load_run(train(CONFIG, options, data=data, output=run, progress=False) and run)
 
 
 def test_it_learns_and_its_score_is_the_sum_over_all_tokens(trained):
     data, run = trained
     found = api.evaluate(run.directory)
-    assert found["pseudo_perplexity"] == pytest.approx(run.summary["validation"]["pseudo_perplexity"], rel=1e-5)
+    assert found["pseudo_perplexity"] == pytest.approx(
+        run.summary["validation"]["pseudo_perplexity"], rel=1e-5
+    )
     assert "perplexity" not in found and "bits_per_byte" not in found
     stream = split_stream(data, "validation")
     _, targets, weights = text_windows(stream, 16, run.tokenizer.end_id)
@@ -106,7 +126,10 @@ def test_the_score_of_a_text_is_that_of_the_split(trained, tmp_path):
     (tmp_path / "one.txt").write_text("abc dec afg dhg abc")
     whole = api.evaluate(run.directory, text=[str(tmp_path / "one.txt")])
     [(nll, tokens)] = document_scores(run, ["abc dec afg dhg abc"])
-    assert (nll, tokens) == (pytest.approx(whole["cloze_nll_per_token"] * whole["tokens"], rel=1e-5), whole["tokens"])
+    assert (nll, tokens) == (
+        pytest.approx(whole["cloze_nll_per_token"] * whole["tokens"], rel=1e-5),
+        whole["tokens"],
+    )
 
 
 def test_a_short_text_is_scored_as_long_as_it_is(trained, tmp_path):
@@ -117,7 +140,9 @@ def test_a_short_text_is_scored_as_long_as_it_is(trained, tmp_path):
     nats = 0.0
     for part in range(7):
         chosen = np.arange(8) % 7 == part
-        chances = softmax(np.asarray(run.network(np.where(chosen, run.network.mask_id, ids)), np.float64))
+        chances = softmax(
+            np.asarray(run.network(np.where(chosen, run.network.mask_id, ids)), np.float64)
+        )
         nats -= np.log(chances[0, np.arange(8), ids[0]])[chosen].sum()
     assert document_scores(run, ["abc dec"]) == [(pytest.approx(nats, rel=1e-4), 8)]
     found = api.evaluate(run.directory, text=[str(tmp_path / "one.txt")])
@@ -130,7 +155,10 @@ def test_gaps_are_filled_from_both_sides(trained, monkeypatch):
         best = api.fill(run.directory, text=text)[0]
         assert best.text == letter and best.probability > 0.8
     why = api.explain(run.directory, text="abc dec")
-    assert (why["target_token"], max(why["parts"], key=lambda part: part["weight"])["text"]) == ("c", "e")
+    assert (why["target_token"], max(why["parts"], key=lambda part: part["weight"])["text"]) == (
+        "c",
+        "e",
+    )
     assert why["probability"] > 0.8
     ids = np.arange(5, 15, dtype=np.int32) % run.tokenizer.vocabulary_size
     logits = run.network.cloze_logits(ids)
@@ -139,7 +167,9 @@ def test_gaps_are_filled_from_both_sides(trained, monkeypatch):
     for place in (0, 4, 8):
         hidden = ids.copy()
         hidden[place + 1] = run.network.mask_id
-        np.testing.assert_allclose(logits[place], np.asarray(run.network(hidden[None]))[0, place + 1], atol=1e-5)
+        np.testing.assert_allclose(
+            logits[place], np.asarray(run.network(hidden[None]))[0, place + 1], atol=1e-5
+        )
     other = ids.copy()
     other[4] = (other[4] + 1) % run.tokenizer.vocabulary_size
     # The logits for a token do not depend on it, and those for all others do.
@@ -150,13 +180,31 @@ def test_gaps_are_filled_from_both_sides(trained, monkeypatch):
 def test_what_it_cannot_do_is_told(trained, tmp_path):
     _, run = trained
     for call, message in (
-        (lambda: export_run(run, ExportConfig(output=str(tmp_path / "e"))), "a start for tasks: fine-tune it"),
-        (lambda: api.generate(run.directory, prompt="a"), "BERT does not write text: it fills gaps"),
-        (lambda: Teacher(build_network(BiLSTMConfig(vocabulary_size=run.tokenizer.vocabulary_size))).check_fits(run.network),
-         "a BERT and a BiLSTMLM predict other tokens"),
+        (
+            lambda: export_run(run, ExportConfig(output=str(tmp_path / "e"))),
+            "a start for tasks: fine-tune it",
+        ),
+        (
+            lambda: api.generate(run.directory, prompt="a"),
+            "BERT does not write text: it fills gaps",
+        ),
+        (
+            lambda: Teacher(
+                build_network(BiLSTMConfig(vocabulary_size=run.tokenizer.vocabulary_size))
+            ).check_fits(run.network),
+            "a BERT and a BiLSTMLM predict other tokens",
+        ),
         (lambda: BERTConfig(attention_window=4), "bert sees all of both sides"),
-        (lambda: BERTConfig(mask_rate=0.0), "model.mask_rate=0.0 is out of range; expected above 0 to 0.5"),
-    ):  # fmt: skip
+        (
+            lambda: BERTConfig(mask_rate=0.0),
+            "model.mask_rate=0.0 is out of range; expected above 0 to 0.5",
+        ),
+    ):
         with pytest.raises(ConfigError, match=message):
             call()
-    assert cli.main(["compress", run.directory, "--target-size", "1MB", "--output", str(tmp_path / "s")]) == 2
+    assert (
+        cli.main(
+            ["compress", run.directory, "--target-size", "1MB", "--output", str(tmp_path / "s")]
+        )
+        == 2
+    )

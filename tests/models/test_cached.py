@@ -11,7 +11,9 @@ from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.models.cached import tracing_for_tflite, write_cache
 
-CONFIG = TransformerConfig(vocabulary_size=11, sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2)
+CONFIG = TransformerConfig(
+    vocabulary_size=11, sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2
+)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -33,7 +35,9 @@ def test_a_network_decodes_without_operations_of_xla_and_its_file_has_tflites_ow
     network = build_network(CONFIG, seed=1)
     decoder = KerasDecoder(network, prefill_lengths=[4])
     for function in (decoder._decode, decoder._prefill[4]):
-        found = {operation.type for operation in function.get_concrete_function().graph.get_operations()}
+        found = {
+            operation.type for operation in function.get_concrete_function().graph.get_operations()
+        }
         assert "TensorScatterUpdate" in found
         assert not [name for name in found if name.startswith("Xla")]
     [counts] = operations(export_tflite(network, prefill_lengths=[])).values()

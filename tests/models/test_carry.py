@@ -14,7 +14,13 @@ IDS = np.random.default_rng(0).integers(0, 20, (3, 12)).astype("int32")
 def build(family, precision="float32", **options):
     """Two layers with weights that are large enough for the state to matter."""
     config = FAMILIES[family](
-        vocabulary_size=20, sequence_length=6, embedding_dim=5, hidden_dim=7, num_layers=2, stateful=True, **options
+        vocabulary_size=20,
+        sequence_length=6,
+        embedding_dim=5,
+        hidden_dim=7,
+        num_layers=2,
+        stateful=True,
+        **options,
     )
     network = build_network(config, precision)
     network.set_weights([3 * weight for weight in network.get_weights()])

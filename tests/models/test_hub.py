@@ -13,14 +13,20 @@ from tfscale.models.hub import from_keras_hub
 SIZES = {"vocabulary_size": 50, "num_layers": 2, "hidden_dim": 16}
 GROUPS = {**SIZES, "num_query_heads": 4, "num_key_value_heads": 2, "intermediate_dim": 20}
 BACKBONES = {
-    "gpt2": lambda: keras_hub.models.GPT2Backbone(num_heads=2, intermediate_dim=24, max_sequence_length=40, **SIZES),
+    "gpt2": lambda: keras_hub.models.GPT2Backbone(
+        num_heads=2, intermediate_dim=24, max_sequence_length=40, **SIZES
+    ),
     "llama": lambda: keras_hub.models.LlamaBackbone(**GROUPS),
     "llama3_tied": lambda: keras_hub.models.Llama3Backbone(
         rope_max_wavelength=500_000, tie_word_embeddings=True, **GROUPS
     ),
-    "mistral": lambda: keras_hub.models.MistralBackbone(sliding_window=7, layer_norm_epsilon=1e-3, **GROUPS),
+    "mistral": lambda: keras_hub.models.MistralBackbone(
+        sliding_window=7, layer_norm_epsilon=1e-3, **GROUPS
+    ),
     "qwen2": lambda: keras_hub.models.QwenBackbone(**GROUPS),
-    "gemma": lambda: keras_hub.models.GemmaBackbone(head_dim=6, **(GROUPS | {"num_key_value_heads": 1})),
+    "gemma": lambda: keras_hub.models.GemmaBackbone(
+        head_dim=6, **(GROUPS | {"num_key_value_heads": 1})
+    ),
 }
 
 
@@ -43,7 +49,9 @@ def test_the_copy_has_the_logits_of_the_original(name):
     network = from_keras_hub(backbone, sequence_length=32)
     ids = np.random.default_rng(4).integers(0, 50, (3, 32)).astype(np.int32)
     expected = theirs(backbone, ids)
-    np.testing.assert_allclose(np.asarray(network(ids)), expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        np.asarray(network(ids)), expected, atol=1e-4 * np.abs(expected).max()
+    )
     # Token by token, with the key-value cache that export takes.
     decoder = KerasDecoder(network, prefill_lengths=[8])
     decoder.feed(ids[0, :11].tolist())
@@ -57,7 +65,9 @@ def test_the_copy_has_the_logits_of_the_original(name):
 
 def test_rows_that_the_tokenizer_lacks_are_left_out():
     backbone = randomized("llama")
-    network = from_keras_hub(keras_hub.models.LlamaCausalLM(backbone), sequence_length=16, vocabulary_size=47)
+    network = from_keras_hub(
+        keras_hub.models.LlamaCausalLM(backbone), sequence_length=16, vocabulary_size=47
+    )
     ids = np.random.default_rng(4).integers(0, 47, (1, 16)).astype(np.int32)
     np.testing.assert_allclose(np.asarray(network(ids)), theirs(backbone, ids)[..., :47], atol=1e-3)
     with pytest.raises(ConfigError, match="vocabulary_size=51, and the model has 50 entries"):
@@ -65,15 +75,24 @@ def test_rows_that_the_tokenizer_lacks_are_left_out():
 
 
 def test_what_cannot_be_copied_is_refused():
-    with pytest.raises(ConfigError, match="sequence_length=41, and the model has positions for 40 tokens"):
+    with pytest.raises(
+        ConfigError, match="sequence_length=41, and the model has positions for 40 tokens"
+    ):
         from_keras_hub(BACKBONES["gpt2"](), sequence_length=41)
-    with pytest.raises(ConfigError, match=r"stretches its rotary positions \(Llama 3.1 and later\)"):
+    with pytest.raises(
+        ConfigError, match=r"stretches its rotary positions \(Llama 3.1 and later\)"
+    ):
         from_keras_hub(keras_hub.models.LlamaBackbone(rope_position_scaling_factor=2.0, **GROUPS))
     with pytest.raises(ConfigError, match=r"the model has final_logit_soft_cap \(Gemma 2\)"):
-        from_keras_hub(keras_hub.models.GemmaBackbone(head_dim=6, final_logit_soft_cap=30.0, **GROUPS))
-    opt = keras_hub.models.OPTBackbone(num_heads=2, intermediate_dim=24, max_sequence_length=40, **SIZES)
+        from_keras_hub(
+            keras_hub.models.GemmaBackbone(head_dim=6, final_logit_soft_cap=30.0, **GROUPS)
+        )
+    opt = keras_hub.models.OPTBackbone(
+        num_heads=2, intermediate_dim=24, max_sequence_length=40, **SIZES
+    )
     with pytest.raises(
-        ConfigError, match="OPTBackbone is not an architecture that tfscale knows: GPT2, Llama, Mistral"
+        ConfigError,
+        match="OPTBackbone is not an architecture that tfscale knows: GPT2, Llama, Mistral",
     ):
         from_keras_hub(opt)
 
@@ -92,7 +111,9 @@ def test_a_model_that_computes_in_bfloat16_is_copied_in_float32(name, policy):
         target.assign(np.asarray(weight.value, np.float32))
     ids = np.random.default_rng(4).integers(0, 50, (1, 16)).astype(np.int32)
     expected = theirs(reference, ids)
-    np.testing.assert_allclose(np.asarray(network(ids)), expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        np.asarray(network(ids)), expected, atol=1e-4 * np.abs(expected).max()
+    )
     # The compute type of the copy is no reason to doubt it either.
     lower = from_keras_hub(reference, sequence_length=16, precision="mixed_bfloat16")
     assert lower.precision == "mixed_bfloat16"

@@ -26,62 +26,168 @@ from tfscale.training.language_model import LanguageModel
 
 CONFIGS = {
     "transformer": TransformerConfig(
-        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, dropout=0.1
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=4,
+        dropout=0.1,
     ),
     "transformer_scaled": TransformerConfig(
-        vocabulary_size=29, sequence_length=12, hidden_dim=12, num_layers=2, num_heads=3, scale_embeddings=True
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=12,
+        num_layers=2,
+        num_heads=3,
+        scale_embeddings=True,
     ),
     "transformer_untied_bias": TransformerConfig(
-        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=2, feed_forward_dim=24,
-        use_bias=True, tie_embeddings=False,
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=2,
+        feed_forward_dim=24,
+        use_bias=True,
+        tie_embeddings=False,
     ),
     "transformer_heads_and_ranks": TransformerConfig(
-        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=3, head_dim=6, use_bias=True,
-        feed_forward_dim=24, feed_forward_rank=7, embedding_rank=5,
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=3,
+        head_dim=6,
+        use_bias=True,
+        feed_forward_dim=24,
+        feed_forward_rank=7,
+        embedding_rank=5,
     ),
     "bert": BERTConfig(
-        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, dropout=0.1, use_bias=True
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=4,
+        dropout=0.1,
+        use_bias=True,
     ),
     "llama": TransformerConfig(
-        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=6,
-        feed_forward_dim=10, positions="rope", rope_base=50.0, normalization="rms", activation="swiglu", dropout=0.1,
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=6,
+        feed_forward_dim=10,
+        positions="rope",
+        rope_base=50.0,
+        normalization="rms",
+        activation="swiglu",
+        dropout=0.1,
     ),
     "llama_window": TransformerConfig(
-        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, num_kv_heads=2,
-        feed_forward_dim=10, positions="rope", normalization="rms", activation="swiglu", attention_window=3,
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        feed_forward_dim=10,
+        positions="rope",
+        normalization="rms",
+        activation="swiglu",
+        attention_window=3,
     ),
     "llama_global": TransformerConfig(
-        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, num_kv_heads=2,
-        feed_forward_dim=10, positions="rope", normalization="rms", activation="swiglu", attention_window=3,
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        feed_forward_dim=10,
+        positions="rope",
+        normalization="rms",
+        activation="swiglu",
+        attention_window=3,
         global_tokens=2,
     ),
     "llama_uneven_window": TransformerConfig(
-        vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=1, num_heads=2, num_kv_heads=1,
-        feed_forward_dim=10, positions="rope", normalization="rms", activation="swiglu", attention_window=5,
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        feed_forward_dim=10,
+        positions="rope",
+        normalization="rms",
+        activation="swiglu",
+        attention_window=5,
         tie_embeddings=False,
     ),
-    "lstm": LSTMConfig(vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=12, num_layers=2, dropout=0.1),
-    "lstm_rank": LSTMConfig(vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=12, output_rank=5),
-    "lstm_tied_projected": LSTMConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, tie_embeddings=True),
+    "lstm": LSTMConfig(
+        vocabulary_size=29,
+        sequence_length=12,
+        embedding_dim=8,
+        hidden_dim=12,
+        num_layers=2,
+        dropout=0.1,
+    ),
+    "lstm_rank": LSTMConfig(
+        vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=12, output_rank=5
+    ),
+    "lstm_tied_projected": LSTMConfig(
+        vocabulary_size=29, embedding_dim=8, hidden_dim=12, tie_embeddings=True
+    ),
     "lstm_tied": LSTMConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=8, tie_embeddings=True),
     "lstm_awd": LSTMConfig(
-        vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2, dropout=0.3, variational_dropout=True,
-        embedding_dropout=0.2, recurrent_dropout=0.1, weight_drop=0.4, activation_regularization=2.0,
-        temporal_activation_regularization=1.0, tie_embeddings=True,
+        vocabulary_size=29,
+        embedding_dim=8,
+        hidden_dim=12,
+        num_layers=2,
+        dropout=0.3,
+        variational_dropout=True,
+        embedding_dropout=0.2,
+        recurrent_dropout=0.1,
+        weight_drop=0.4,
+        activation_regularization=2.0,
+        temporal_activation_regularization=1.0,
+        tie_embeddings=True,
     ),
     "gru": GRUConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2),
-    "gru_tied": GRUConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, weight_drop=0.3, tie_embeddings=True),
-    "bilstm": BiLSTMConfig(vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=10, dropout=0.1),
-    "bilstm_untied": BiLSTMConfig(
-        vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=10, num_layers=2, tie_embeddings=False
+    "gru_tied": GRUConfig(
+        vocabulary_size=29, embedding_dim=8, hidden_dim=12, weight_drop=0.3, tie_embeddings=True
     ),
-    "nnlm": NNLMConfig(vocabulary_size=29, sequence_length=12, context_tokens=3, embedding_dim=8, hidden_dim=12),
+    "bilstm": BiLSTMConfig(
+        vocabulary_size=29, sequence_length=12, embedding_dim=8, hidden_dim=10, dropout=0.1
+    ),
+    "bilstm_untied": BiLSTMConfig(
+        vocabulary_size=29,
+        sequence_length=12,
+        embedding_dim=8,
+        hidden_dim=10,
+        num_layers=2,
+        tie_embeddings=False,
+    ),
+    "nnlm": NNLMConfig(
+        vocabulary_size=29, sequence_length=12, context_tokens=3, embedding_dim=8, hidden_dim=12
+    ),
     "nnlm_direct": NNLMConfig(
-        vocabulary_size=29, sequence_length=12, context_tokens=4, embedding_dim=6, hidden_dim=10, dropout=0.2,
+        vocabulary_size=29,
+        sequence_length=12,
+        context_tokens=4,
+        embedding_dim=6,
+        hidden_dim=10,
+        dropout=0.2,
         direct_connections=True,
     ),
-    "rnn": RNNConfig(vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2, recurrent_dropout=0.2),
-}  # fmt: skip
+    "rnn": RNNConfig(
+        vocabulary_size=29, embedding_dim=8, hidden_dim=12, num_layers=2, recurrent_dropout=0.2
+    ),
+}
 
 CAUSAL = [name for name in CONFIGS if not name.startswith("b")]
 
@@ -106,18 +212,30 @@ def product(before, layer):
 
 
 @pytest.mark.parametrize(
-    "name", ["transformer", "transformer_untied_bias", "transformer_heads_and_ranks", "transformer_scaled", "bert"]
+    "name",
+    [
+        "transformer",
+        "transformer_untied_bias",
+        "transformer_heads_and_ranks",
+        "transformer_scaled",
+        "bert",
+    ],
 )
 def test_transformer_equals_numpy_reference(name):
     config = CONFIGS[name]
     network = randomized(config)
     zero = np.zeros(())
-    w = {"tokens": network.token_embedding.embeddings, "positions": network.position_embedding.embeddings}
+    w = {
+        "tokens": network.token_embedding.embeddings,
+        "positions": network.position_embedding.embeddings,
+    }
     for i, block in enumerate(network.blocks):
         attention = block.attention
         w |= {
-            f"{i}.norm1": block.attention_norm.gamma, f"{i}.norm2": block.feed_forward_norm.gamma,
-            f"{i}.qkv": attention.query_key_value.kernel, f"{i}.out": attention.output_projection.kernel,
+            f"{i}.norm1": block.attention_norm.gamma,
+            f"{i}.norm2": block.feed_forward_norm.gamma,
+            f"{i}.qkv": attention.query_key_value.kernel,
+            f"{i}.out": attention.output_projection.kernel,
             f"{i}.expand": product(block.before_expand, block.expand),
             f"{i}.contract": product(block.before_contract, block.contract),
             f"{i}.norm1_shift": block.attention_norm.beta if config.use_bias else zero,
@@ -126,18 +244,27 @@ def test_transformer_equals_numpy_reference(name):
             f"{i}.out_bias": attention.output_projection.bias if config.use_bias else zero,
             f"{i}.expand_bias": block.expand.bias if config.use_bias else zero,
             f"{i}.contract_bias": block.contract.bias if config.use_bias else zero,
-        }  # fmt: skip
-    w |= {"norm": network.final_norm.gamma, "norm_shift": network.final_norm.beta if config.use_bias else zero}
+        }
+    w |= {
+        "norm": network.final_norm.gamma,
+        "norm_shift": network.final_norm.beta if config.use_bias else zero,
+    }
     tied = np.asarray(network.token_embedding.embeddings).T
-    w["softmax"] = tied[:, :29] if config.tie_embeddings else network.token_embedding.reverse_embeddings
+    w["softmax"] = (
+        tied[:, :29] if config.tie_embeddings else network.token_embedding.reverse_embeddings
+    )
     if config.embedding_rank:
-        w["tokens"] = np.asarray(network.token_embedding.embeddings, np.float64) @ np.asarray(network.widen.kernel)
+        w["tokens"] = np.asarray(network.token_embedding.embeddings, np.float64) @ np.asarray(
+            network.widen.kernel
+        )
         w["softmax"] = np.asarray(network.narrow.kernel, np.float64) @ tied
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
     if config.scale_embeddings:
         w["tokens"] = w["tokens"] * np.sqrt(config.hidden_dim)
     bert = config.family == "bert"
-    rows = [transformer(w, row, config.num_layers, config.num_heads, both_sides=bert) for row in ids()]
+    rows = [
+        transformer(w, row, config.num_layers, config.num_heads, both_sides=bert) for row in ids()
+    ]
     expected = np.stack(rows)
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
@@ -150,25 +277,41 @@ def test_llama_equals_numpy_reference(name):
     for i, block in enumerate(network.blocks):
         attention = block.attention
         w |= {
-            f"{i}.norm1": block.attention_norm.scale, f"{i}.norm2": block.feed_forward_norm.scale,
-            f"{i}.qkv": attention.query_key_value.kernel, f"{i}.out": attention.output_projection.kernel,
-            f"{i}.expand": block.expand.kernel, f"{i}.contract": block.contract.kernel,
-        }  # fmt: skip
+            f"{i}.norm1": block.attention_norm.scale,
+            f"{i}.norm2": block.feed_forward_norm.scale,
+            f"{i}.qkv": attention.query_key_value.kernel,
+            f"{i}.out": attention.output_projection.kernel,
+            f"{i}.expand": block.expand.kernel,
+            f"{i}.contract": block.contract.kernel,
+        }
     tied = np.asarray(network.token_embedding.embeddings).T
     w["softmax"] = tied if config.tie_embeddings else network.token_embedding.reverse_embeddings
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
-    expected = np.stack([
-        numpy_reference.llama(w, row, config.num_layers, config.num_heads, config.kv_heads, config.head_width,
-                              config.rope_base, config.attention_window, config.global_tokens)
-        for row in ids()
-    ])  # fmt: skip
+    expected = np.stack(
+        [
+            numpy_reference.llama(
+                w,
+                row,
+                config.num_layers,
+                config.num_heads,
+                config.kv_heads,
+                config.head_width,
+                config.rope_base,
+                config.attention_window,
+                config.global_tokens,
+            )
+            for row in ids()
+        ]
+    )
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
     # Without a known length a window is not computed in blocks.
     any_length = tf.function(network, input_signature=[tf.TensorSpec((None, None), tf.int32)])
     np.testing.assert_allclose(any_length(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if isinstance(CONFIGS[name], RecurrentConfig)])
+@pytest.mark.parametrize(
+    "name", [name for name in CONFIGS if isinstance(CONFIGS[name], RecurrentConfig)]
+)
 def test_recurrent_network_equals_numpy_reference(name):
     network = randomized(CONFIGS[name])
     reference = getattr(numpy_reference, CONFIGS[name].family)
@@ -181,7 +324,9 @@ def test_recurrent_network_equals_numpy_reference(name):
         kernel = product(network.projection, network.output_layer)
         w |= {"softmax": kernel, "softmax_bias": np.asarray(network.output_layer.bias)}
     else:
-        projection = np.eye(8) if network.projection is None else np.asarray(network.projection.kernel)
+        projection = (
+            np.eye(8) if network.projection is None else np.asarray(network.projection.kernel)
+        )
         w |= {"softmax": projection @ w["tokens"].T, "softmax_bias": np.zeros(())}
     expected = np.stack([reference(w, row, len(network.recurrent_layers)) for row in ids()])
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
@@ -191,13 +336,17 @@ def test_recurrent_network_equals_numpy_reference(name):
 def test_nnlm_equals_numpy_reference(name):
     config, network = CONFIGS[name], randomized(CONFIGS[name])
     w = {
-        "tokens": network.token_embedding.embeddings, "hidden": network.hidden_layer.kernel,
-        "hidden_bias": network.hidden_layer.bias, "softmax": network.output_layer.kernel,
+        "tokens": network.token_embedding.embeddings,
+        "hidden": network.hidden_layer.kernel,
+        "hidden_bias": network.hidden_layer.bias,
+        "softmax": network.output_layer.kernel,
         "softmax_bias": network.output_layer.bias,
-    }  # fmt: skip
+    }
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
     reference = numpy_reference.nnlm
-    expected = np.stack([reference(w, row, config.context_tokens, config.direct_connections) for row in ids()])
+    expected = np.stack(
+        [reference(w, row, config.context_tokens, config.direct_connections) for row in ids()]
+    )
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -208,11 +357,20 @@ def test_bilstm_equals_numpy_reference(name):
     body = network.body
     parts = {}
     for direction, layers in body.stacks.items():
-        parts[direction] = {"tokens": network.token_embedding.embeddings, "softmax": np.eye(10), "softmax_bias": 0.0}
+        parts[direction] = {
+            "tokens": network.token_embedding.embeddings,
+            "softmax": np.eye(10),
+            "softmax_bias": 0.0,
+        }
         for i, layer in enumerate(layers):
-            parts[direction] |= {f"{i}.kernel": layer.cell.kernel, f"{i}.recurrent": layer.cell.recurrent_kernel,
-                                 f"{i}.bias": layer.cell.bias}  # fmt: skip
-        parts[direction] = {key: np.asarray(value, np.float64) for key, value in parts[direction].items()}
+            parts[direction] |= {
+                f"{i}.kernel": layer.cell.kernel,
+                f"{i}.recurrent": layer.cell.recurrent_kernel,
+                f"{i}.bias": layer.cell.bias,
+            }
+        parts[direction] = {
+            key: np.asarray(value, np.float64) for key, value in parts[direction].items()
+        }
     join, join_bias = (np.asarray(x, np.float64) for x in (body.join.kernel, body.join.bias))
     table = np.asarray(network.token_embedding.embeddings, np.float64)
     softmax = table.T if config.tie_embeddings else np.asarray(body.output_layer.kernel, np.float64)
@@ -222,7 +380,11 @@ def test_bilstm_equals_numpy_reference(name):
     for t in range(12):
         before = numpy_reference.lstm(parts["forward"], row[: t + 1], config.num_layers)[-1]
         rest = row[t + 2 :][::-1]
-        after = numpy_reference.lstm(parts["backward"], rest, config.num_layers)[-1] if len(rest) else np.zeros(10)
+        after = (
+            numpy_reference.lstm(parts["backward"], rest, config.num_layers)[-1]
+            if len(rest)
+            else np.zeros(10)
+        )
         expected.append((np.concatenate([before, after]) @ join + join_bias) @ softmax + bias)
     np.testing.assert_allclose(network(row[None])[0], expected, atol=1e-5, rtol=1e-5)
 
@@ -251,7 +413,9 @@ def test_the_naive_bidirectional_recipe_leaks_and_ours_does_not():
     with pytest.raises(ConfigError, match="sees the future"):
         LanguageModel(naive).evaluate(tokens[:, :-1], tokens[:, 1:])
     naive.cloze = True
-    ours = models.build_network(BiLSTMConfig(vocabulary_size=10, sequence_length=12, embedding_dim=16, hidden_dim=16))
+    ours = models.build_network(
+        BiLSTMConfig(vocabulary_size=10, sequence_length=12, embedding_dim=16, hidden_dim=16)
+    )
     losses = []
     for network in (naive, ours):
         model = LanguageModel(network)
@@ -277,13 +441,18 @@ def test_logits_do_not_depend_on_later_tokens(name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_parameter_count_formula(name):
-    assert models.parameter_count(CONFIGS[name]) == models.build_network(CONFIGS[name]).count_params()
+    assert (
+        models.parameter_count(CONFIGS[name]) == models.build_network(CONFIGS[name]).count_params()
+    )
 
 
 def test_presets_have_the_sizes_of_their_models():
     # 124.4 M of GPT-2 without its key and value biases' twins; SmolLM-135M 134.5 M; Llama 3.2 1B 1,235.8 M.
-    sizes = {"gpt2-small": (50_257, 124_439_808), "llama-135m": (49_152, 134_515_008),
-             "llama-1b": (128_256, 1_235_814_400)}  # fmt: skip
+    sizes = {
+        "gpt2-small": (50_257, 124_439_808),
+        "llama-135m": (49_152, 134_515_008),
+        "llama-1b": (128_256, 1_235_814_400),
+    }
     for name, (vocabulary, parameters) in sizes.items():
         assert models.parameter_count(preset(name, vocabulary_size=vocabulary)) == parameters
     for name in PRESETS:
@@ -313,9 +482,14 @@ def test_cached_steps_equal_the_full_forward_pass(name):
     cache = {key: tf.zeros(shape) for key, shape in network.cache_spec().items()}
     logits = []
     for position in range(10):
-        mask = np.where(np.arange(config.sequence_length) <= position, 0, -1e4)[None, None, None].astype("float32")
+        mask = np.where(np.arange(config.sequence_length) <= position, 0, -1e4)[
+            None, None, None
+        ].astype("float32")
         step, cache = network.cached_step(
-            tf.constant(tokens[:, position : position + 1]), cache, input_pos=tf.constant([position]), mask=mask
+            tf.constant(tokens[:, position : position + 1]),
+            cache,
+            input_pos=tf.constant([position]),
+            mask=mask,
         )
         logits.append(step.numpy()[0, 0])
     np.testing.assert_allclose(np.stack(logits), network(tokens).numpy()[0], atol=1e-5, rtol=1e-5)
@@ -329,7 +503,9 @@ def test_hidden_states_projected_are_the_logits(name):
     np.testing.assert_array_equal(network.hidden_states(ids(), remat=True), hidden)
     with tf.GradientTape() as tape:
         network.project(hidden)
-    assert {id(v) for v in tape.watched_variables()} == {id(v.value) for v in network.output_variables}
+    assert {id(v) for v in tape.watched_variables()} == {
+        id(v.value) for v in network.output_variables
+    }
 
 
 @pytest.mark.parametrize("name", ["transformer", "lstm"])
@@ -373,11 +549,15 @@ def test_mixed_precision_keeps_float32_weights_and_logits(name, precision):
 
 def test_initial_weights_follow_the_seed():
     config = CONFIGS["transformer"]
-    same, again, other = (models.build_network(config, seed=seed).get_weights() for seed in (3, 3, 4))
+    same, again, other = (
+        models.build_network(config, seed=seed).get_weights() for seed in (3, 3, 4)
+    )
     assert all((a == b).all() for a, b in zip(same, again, strict=True))
     matrices = [w for w in range(len(same)) if same[w].ndim == 2]
     assert all((same[w] != other[w]).all() for w in matrices)
-    assert len({float(same[w][0, 0]) for w in matrices}) == len(matrices), "two matrices were drawn with one seed"
+    assert len({float(same[w][0, 0]) for w in matrices}) == len(matrices), (
+        "two matrices were drawn with one seed"
+    )
 
 
 def test_initial_loss_is_near_the_uniform_one():

@@ -23,7 +23,9 @@ layers = keras.layers
 
 
 def sequential(*rest, length=None, **embedding):
-    return keras.Sequential([layers.Input((length,), dtype="int32"), layers.Embedding(V, 8, **embedding), *rest])
+    return keras.Sequential(
+        [layers.Input((length,), dtype="int32"), layers.Embedding(V, 8, **embedding), *rest]
+    )
 
 
 def positions_and_tokens():
@@ -52,29 +54,52 @@ def own(config):
     [
         (lambda: sequential(layers.Dense(V)), Vocabulary(V, V)),
         (
-            lambda: sequential(layers.LSTM(4, return_sequences=True, stateful=False), layers.Dense(20)),
+            lambda: sequential(
+                layers.LSTM(4, return_sequences=True, stateful=False), layers.Dense(20)
+            ),
             Vocabulary(V, 20),
         ),
         (
-            lambda: sequential(layers.SimpleRNN(8, return_sequences=True), layers.Dense(V), mask_zero=True),
+            lambda: sequential(
+                layers.SimpleRNN(8, return_sequences=True), layers.Dense(V), mask_zero=True
+            ),
             Vocabulary(V, V),
         ),
-        (lambda: sequential(layers.Conv1D(8, 3, padding="causal"), layers.Dense(V)), Vocabulary(V, V)),
+        (
+            lambda: sequential(layers.Conv1D(8, 3, padding="causal"), layers.Dense(V)),
+            Vocabulary(V, V),
+        ),
         (lambda: sequential(layers.Dense(V), layers.Activation("log_softmax")), Vocabulary(V, V)),
         (lambda: sequential(layers.Dense(V), layers.Dense(V, "tanh")), Vocabulary(V, V)),
         (
-            lambda: keras.Sequential([layers.Embedding(V, 8), layers.GRU(4, return_sequences=True), layers.Dense(V)]),
+            lambda: keras.Sequential(
+                [layers.Embedding(V, 8), layers.GRU(4, return_sequences=True), layers.Dense(V)]
+            ),
             Vocabulary(V, V),
         ),
         (positions_and_tokens, Vocabulary(V + 1, V)),
         (
-            own(TransformerConfig(vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2)),
+            own(
+                TransformerConfig(
+                    vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2
+                )
+            ),
             Vocabulary(V, V),
         ),
-        (own(LSTMConfig(vocabulary_size=V, sequence_length=T, embedding_dim=4, hidden_dim=4)), Vocabulary(V, V)),
-        (own(BiLSTMConfig(vocabulary_size=V, sequence_length=T, embedding_dim=4, hidden_dim=4)), Vocabulary(V, V)),
         (
-            own(BERTConfig(vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2)),
+            own(LSTMConfig(vocabulary_size=V, sequence_length=T, embedding_dim=4, hidden_dim=4)),
+            Vocabulary(V, V),
+        ),
+        (
+            own(BiLSTMConfig(vocabulary_size=V, sequence_length=T, embedding_dim=4, hidden_dim=4)),
+            Vocabulary(V, V),
+        ),
+        (
+            own(
+                BERTConfig(
+                    vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2
+                )
+            ),
             Vocabulary(V + 1, V),
         ),
     ],
@@ -114,7 +139,9 @@ def with_outputs(pack):
 
 def two_inputs():
     a, b = keras.Input((None,), name="a"), keras.Input((None,), name="b")
-    return keras.Model([a, b], layers.Dense(V)(layers.Embedding(V, 8)(a) + layers.Embedding(V, 8)(b)))
+    return keras.Model(
+        [a, b], layers.Dense(V)(layers.Embedding(V, 8)(a) + layers.Embedding(V, 8)(b))
+    )
 
 
 def noncausal_attention():
@@ -136,15 +163,23 @@ def noncausal_attention():
             lambda: sequential(layers.GRU(4), layers.Dense(V)),
             r"gives \(2, 16\) for ids \(2, 4\); return_sequences=True",
         ),
-        (lambda: sequential(layers.Conv1D(4, 3), layers.Dense(V)), r"gives \(2, 2, 16\) for ids \(2, 4\)"),
+        (
+            lambda: sequential(layers.Conv1D(4, 3), layers.Dense(V)),
+            r"gives \(2, 2, 16\) for ids \(2, 4\)",
+        ),
         (with_outputs(lambda x: {"logits": x, "more": x}), "gives a dict of logits, more"),
         (with_outputs(lambda x: [x, x]), "gives 2 outputs"),
         (two_inputs, r"has 2 inputs \(a, b\)"),
         (
-            lambda: sequential(layers.Bidirectional(layers.LSTM(4, return_sequences=True)), layers.Dense(V)),
+            lambda: sequential(
+                layers.Bidirectional(layers.LSTM(4, return_sequences=True)), layers.Dense(V)
+            ),
             "sees the future: its first 2 logits change with later tokens",
         ),
-        (lambda: sequential(layers.Conv1D(8, 3, padding="same"), layers.Dense(V)), "sees the future"),
+        (
+            lambda: sequential(layers.Conv1D(8, 3, padding="same"), layers.Dense(V)),
+            "sees the future",
+        ),
         (noncausal_attention, "sees the future"),
     ],
 )
@@ -165,13 +200,19 @@ def test_a_network_that_declares_itself_a_cloze_may_read_both_sides():
 def test_windows_of_another_length_are_refused():
     network = sequential(layers.Dense(V), length=6)
     assert probe_ids(network).shape == (2, 6)
-    with pytest.raises(ConfigError, match="reads windows of 6 tokens, and the data has windows of 7"):
+    with pytest.raises(
+        ConfigError, match="reads windows of 6 tokens, and the data has windows of 7"
+    ):
         check_logits(network, np.zeros((2, 7), "int32"))
 
 
 def test_windows_longer_than_the_positions_are_refused():
-    config = TransformerConfig(vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2)
-    with pytest.raises(ConfigError, match=r"cannot read ids of shape \(2, 9\): Expected size\[0\] in \[0, 6\]"):
+    config = TransformerConfig(
+        vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2
+    )
+    with pytest.raises(
+        ConfigError, match=r"cannot read ids of shape \(2, 9\): Expected size\[0\] in \[0, 6\]"
+    ):
         check_logits(models.build_network(config), np.tile(np.arange(9), (2, 1)))
 
 
@@ -187,7 +228,9 @@ def test_states_are_left_as_they_are():
 def test_under_a_mirrored_strategy():
     with strategy("mirrored").scope():
         network = sequential(layers.GRU(4, return_sequences=True), layers.Dense(V))
-        both = sequential(layers.Bidirectional(layers.GRU(4, return_sequences=True)), layers.Dense(V))
+        both = sequential(
+            layers.Bidirectional(layers.GRU(4, return_sequences=True)), layers.Dense(V)
+        )
     assert check_logits(network, probe_ids(network, T)) == Vocabulary(V, V)
     with pytest.raises(ConfigError, match="sees the future"):
         check_logits(both, probe_ids(both, T))
@@ -195,13 +238,17 @@ def test_under_a_mirrored_strategy():
 
 def test_what_is_checked_before_any_batch():
     unbuilt = keras.Sequential([layers.Embedding(V, 8), layers.Dense(V)], name="mine")
-    with pytest.raises(ConfigError, match="model 'mine' is not built yet: call it once on a batch of ids"):
+    with pytest.raises(
+        ConfigError, match="model 'mine' is not built yet: call it once on a batch of ids"
+    ):
         check_built(unbuilt)
     with pytest.raises(ConfigError, match="received builtins.dict"):
         check_keras_model({})
     half = keras.Sequential([layers.Input((None,)), layers.Embedding(V, 8, dtype="float16")])
     with pytest.raises(ConfigError, match=r"embedding\w*/embeddings of model .* is float16"):
         check_weight_types(half)
-    mixed = keras.Sequential([layers.Input((None,)), layers.Embedding(V, 8, dtype="mixed_bfloat16")])
+    mixed = keras.Sequential(
+        [layers.Input((None,)), layers.Embedding(V, 8, dtype="mixed_bfloat16")]
+    )
     check_weight_types(mixed)
     assert check_logits(mixed, tf.constant([[1, 2]])) == Vocabulary(V, 8)

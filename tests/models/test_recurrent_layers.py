@@ -14,8 +14,10 @@ KINDS = ["LSTM", "GRU", "SimpleRNN"]
 
 def pair(kind, **options):
     """Keras's layer and ours with the same weights, all drawn anew."""
-    layers = [getattr(module, kind)(7, return_sequences=True, return_state=True, **options)
-              for module in (keras.layers, recurrent_layers)]  # fmt: skip
+    layers = [
+        getattr(module, kind)(7, return_sequences=True, return_state=True, **options)
+        for module in (keras.layers, recurrent_layers)
+    ]
     rng = np.random.default_rng(0)
     for layer in layers:
         layer.build((3, 5, 4))
@@ -30,8 +32,12 @@ def outputs_and_gradients(layer, x, states, how):
         with tf.GradientTape() as tape:
             tape.watch([x, states])
             outputs = layer(x, initial_state=states, training=True)
-            loss = tf.reduce_sum(tf.sin(outputs[0])) + sum(tf.reduce_sum(tf.cos(state)) for state in outputs[1:])
-        return outputs, tape.gradient(loss, [x, *states, *(w.value for w in layer.trainable_weights)])
+            loss = tf.reduce_sum(tf.sin(outputs[0])) + sum(
+                tf.reduce_sum(tf.cos(state)) for state in outputs[1:]
+            )
+        return outputs, tape.gradient(
+            loss, [x, *states, *(w.value for w in layer.trainable_weights)]
+        )
 
     function = run if how == "eager" else tf.function(run, jit_compile=how == "xla")
     return tf.nest.flatten(function(x, states))
@@ -42,7 +48,10 @@ def outputs_and_gradients(layer, x, states, how):
 def test_outputs_states_and_gradients_equal_keras(kind, how):
     rng = np.random.default_rng(1)
     x = tf.constant(rng.normal(size=(3, 5, 4)).astype("float32"))
-    states = [tf.constant(rng.normal(size=(3, 7)).astype("float32")) for _ in range(2 if kind == "LSTM" else 1)]
+    states = [
+        tf.constant(rng.normal(size=(3, 7)).astype("float32"))
+        for _ in range(2 if kind == "LSTM" else 1)
+    ]
     found = [outputs_and_gradients(layer, x, states, how) for layer in pair(kind)]
     assert len(found[0]) == len(found[1]) > 6
     for theirs, ours in zip(*found, strict=True):
@@ -50,7 +59,8 @@ def test_outputs_states_and_gradients_equal_keras(kind, how):
 
 
 @pytest.mark.parametrize(
-    "options", [{"go_backwards": True}, {"activation": "relu"}, {"use_bias": False}, {"unroll": True}]
+    "options",
+    [{"go_backwards": True}, {"activation": "relu"}, {"use_bias": False}, {"unroll": True}],
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_only_keras_can_do_is_done_by_keras(kind, options):
@@ -88,7 +98,9 @@ def test_weight_drop_is_one_mask_on_the_kernel_for_all_steps(kind):
 
 def test_recurrent_dropout_of_an_lstm_is_one_mask_on_the_state_with_its_gradient():
     rng = np.random.default_rng(2)
-    projected, recurrent = (tf.constant(rng.normal(size=s).astype("float32")) for s in ((5, 2, 12), (3, 12)))
+    projected, recurrent = (
+        tf.constant(rng.normal(size=s).astype("float32")) for s in ((5, 2, 12), (3, 12))
+    )
     mask = tf.constant([[0.0, 2.0, 2.0], [2.0, 0.0, 2.0]])
     zeros = tf.zeros((2, 3))
 
@@ -100,7 +112,10 @@ def test_recurrent_dropout_of_an_lstm_is_one_mask_on_the_state_with_its_gradient
         return tf.stack(out)
 
     results = []
-    for function in (by_hand, lambda p, r: recurrent_layers.lstm_sequence(p, r, zeros, zeros, mask)[0]):
+    for function in (
+        by_hand,
+        lambda p, r: recurrent_layers.lstm_sequence(p, r, zeros, zeros, mask)[0],
+    ):
         with tf.GradientTape() as tape:
             tape.watch([projected, recurrent])
             outputs = function(projected, recurrent)
@@ -135,7 +150,11 @@ def test_activation_regularization_by_hand():
 def test_dropout_masks_are_fair_and_independent(xla):
     """Of 50 masks: their means, the means of each place, neighbours, and one mask beside the next seed's."""
     function = tf.function(lambda seed: keep_mask((40, 500), 0.2, seed), jit_compile=xla)
-    masks = np.stack([function(tf.constant([7, seed])) for seed in range(50)]).reshape(50, -1).astype(float)
+    masks = (
+        np.stack([function(tf.constant([7, seed])) for seed in range(50)])
+        .reshape(50, -1)
+        .astype(float)
+    )
     # Standard errors of independent draws, with room for 4 of them.
     assert masks.mean() == pytest.approx(0.8, abs=4 * (0.16 / masks.size) ** 0.5)
     assert masks.mean(1).std() == pytest.approx((0.16 / 20_000) ** 0.5, rel=0.4)
@@ -153,6 +172,8 @@ def test_dropout_scales_what_it_keeps_and_repeats_its_mask_where_it_is_told():
     kept = found != 0
     np.testing.assert_allclose(found[kept], x.numpy()[kept] / 0.6, rtol=1e-6)
     assert 0.5 < kept.mean() < 0.7
-    repeated = Dropout(0.4, noise_shape=(None, 1, None), seed=1)(tf.ones((3, 50, 4)), training=True).numpy()
+    repeated = Dropout(0.4, noise_shape=(None, 1, None), seed=1)(
+        tf.ones((3, 50, 4)), training=True
+    ).numpy()
     assert (repeated == repeated[:, :1]).all() and len(np.unique(repeated)) == 2
     np.testing.assert_array_equal(Dropout(0.4)(x), x)

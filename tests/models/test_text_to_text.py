@@ -19,14 +19,33 @@ from tfscale.text.tokenizers.byte import ByteTokenizer
 
 END, SOURCE, TARGET = 0, 6, 5
 GPT = TransformerConfig(
-    vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, feed_forward_dim=24, use_bias=True,
+    vocabulary_size=29,
+    sequence_length=12,
+    hidden_dim=16,
+    num_layers=2,
+    num_heads=4,
+    feed_forward_dim=24,
+    use_bias=True,
     tie_embeddings=False,
-)  # fmt: skip
+)
 LLAMA = TransformerConfig(
-    vocabulary_size=29, sequence_length=12, hidden_dim=16, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=6,
-    feed_forward_dim=10, positions="rope", normalization="rms", activation="swiglu", embedding_rank=5, dropout=0.1,
-)  # fmt: skip
-GEMMA = dataclasses.replace(LLAMA, activation="geglu", scale_embeddings=True, norm_epsilon=1e-3, embedding_rank=0)
+    vocabulary_size=29,
+    sequence_length=12,
+    hidden_dim=16,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=6,
+    feed_forward_dim=10,
+    positions="rope",
+    normalization="rms",
+    activation="swiglu",
+    embedding_rank=5,
+    dropout=0.1,
+)
+GEMMA = dataclasses.replace(
+    LLAMA, activation="geglu", scale_embeddings=True, norm_epsilon=1e-3, embedding_rank=0
+)
 CONFIGS = {"gpt": GPT, "llama": LLAMA, "gemma": GEMMA}
 
 
@@ -57,7 +76,10 @@ def logits(network, architecture, *pairs):
     ids, starts = zip(*(row(architecture, *pair) for pair in pairs), strict=True)
     firsts = starts if architecture == "prefix" else [0] * len(pairs)
     found = network(np.stack(ids)).numpy()
-    return [one[first : first + len(target) + 1] for one, first, (_, target) in zip(found, firsts, pairs, strict=True)]
+    return [
+        one[first : first + len(target) + 1]
+        for one, first, (_, target) in zip(found, firsts, pairs, strict=True)
+    ]
 
 
 BOTH = pytest.mark.parametrize("architecture", ["prefix", "encoder_decoder"])
@@ -72,7 +94,11 @@ def test_who_sees_what(architecture, name):
     targets = [[*target[:place], 11, *target[place + 1 :]] for place in range(4)]
     sources = [[*source[:place], 11, *source[place + 1 :]] for place in range(3)]
     begun = [target[:length] for length in range(4)]
-    pairs = [(source, target), *((source, other) for other in targets), *((other, target) for other in sources)]
+    pairs = [
+        (source, target),
+        *((source, other) for other in targets),
+        *((other, target) for other in sources),
+    ]
     whole, *found = logits(network, architecture, *pairs, *((source, part) for part in begun))
     assert whole.shape == (5, 29)
     for place in range(4):
@@ -92,7 +118,12 @@ def test_a_source_sees_itself_in_both_directions():
     ids, changed = (row("prefix", source, [7])[0][None] for source in ([5, 9, 3], [5, 9, 4]))
     first = [prefix.hidden_states(x).numpy()[0, 0] for x in (ids, changed)]
     assert np.abs(first[0] - first[1]).max() > 1e-3
-    assert np.abs((prefix.base.hidden_states(ids) - prefix.base.hidden_states(changed)).numpy()[0, 0]).max() == 0
+    assert (
+        np.abs(
+            (prefix.base.hidden_states(ids) - prefix.base.hidden_states(changed)).numpy()[0, 0]
+        ).max()
+        == 0
+    )
     first = [other.encode(x[:, :SOURCE])[0].numpy()[0, 0] for x in (ids, changed)]
     assert np.abs(first[0] - first[1]).max() > 1e-3
 
@@ -110,12 +141,20 @@ def test_what_stands_after_a_source_is_not_seen():
 
 def block_weights(start, block):
     attention = block.attention
-    dense = {"qkv": attention.query_key_value, "out": attention.output_projection, "expand": block.expand,
-             "contract": block.contract}  # fmt: skip
+    dense = {
+        "qkv": attention.query_key_value,
+        "out": attention.output_projection,
+        "expand": block.expand,
+        "contract": block.contract,
+    }
     norms = {"norm1": block.attention_norm, "norm2": block.feed_forward_norm}
     if hasattr(block, "cross_attention"):
         cross = block.cross_attention
-        dense |= {"cross_q": cross.query, "cross_kv": cross.key_value, "cross_out": cross.output_projection}
+        dense |= {
+            "cross_q": cross.query,
+            "cross_kv": cross.key_value,
+            "cross_out": cross.output_projection,
+        }
         norms["norm3"] = block.cross_norm
     found = {f"{start}{name}": layer.kernel for name, layer in dense.items()}
     found |= {f"{start}{name}_bias": layer.bias for name, layer in dense.items()}
@@ -124,7 +163,11 @@ def block_weights(start, block):
 
 
 def stack_weights(kind, blocks, norm, positions):
-    found = {f"{kind}.norm": norm.gamma, f"{kind}.norm_shift": norm.beta, f"{kind}.positions": positions.embeddings}
+    found = {
+        f"{kind}.norm": norm.gamma,
+        f"{kind}.norm_shift": norm.beta,
+        f"{kind}.positions": positions.embeddings,
+    }
     for i, block in enumerate(blocks):
         found |= block_weights(f"{kind}.{i}.", block)
     return found
@@ -138,10 +181,16 @@ def test_encoder_decoder_equals_numpy_reference():
     network = made("encoder_decoder", "gpt")
     embedding = network.token_embedding
     w = {"tokens": embedding.embeddings, "softmax": embedding.reverse_embeddings}
-    w |= stack_weights("encoder", network.encoder_blocks, network.encoder_norm, network.positions[0])
-    w |= stack_weights("decoder", network.decoder_blocks, network.decoder_norm, network.positions[1])
+    w |= stack_weights(
+        "encoder", network.encoder_blocks, network.encoder_norm, network.positions[0]
+    )
+    w |= stack_weights(
+        "decoder", network.decoder_blocks, network.decoder_norm, network.positions[1]
+    )
     for source, target in (([5, 9, 3], [7, 8, 2]), ([4, 4, 1, 6], [28])):
-        expected = numpy_reference.encoder_decoder(in_float64(w), [END, *source, END], [END, *target], 2, 4)
+        expected = numpy_reference.encoder_decoder(
+            in_float64(w), [END, *source, END], [END, *target], 2, 4
+        )
         [found] = logits(network, "encoder_decoder", (source, target))
         np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
 
@@ -168,7 +217,9 @@ def test_tokens_read_one_by_one_by_a_batch_give_the_logits_of_the_whole_rows(arc
     decoder = batch_decoder(network, encoder)
     state, found = decoder.begin(tf.constant(np.stack(ids)), tf.constant(starts)), []
     for turn in range(TARGET):
-        tokens = np.array([one[start + turn] for one, start in zip(ids, starts, strict=True)], np.int32)
+        tokens = np.array(
+            [one[start + turn] for one, start in zip(ids, starts, strict=True)], np.int32
+        )
         step, state = decoder.step(tf.constant(tokens), state, tf.constant(turn))
         found.append(step.numpy())
     expected = np.stack(logits(network, architecture, *pairs))
@@ -186,7 +237,9 @@ def test_both_stacks_start_from_the_language_model(name):
         block.cross_attention.output_projection.kernel.assign(
             tf.zeros_like(block.cross_attention.output_projection.kernel)
         )
-    np.testing.assert_allclose(network(ids[None]).numpy(), base(ids[None, SOURCE:]).numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        network(ids[None]).numpy(), base(ids[None, SOURCE:]).numpy(), atol=1e-6
+    )
     everyone = tf.ones((1, 1, SOURCE), tf.bool)
     states = base.hidden_states(ids[None, :SOURCE], visible=everyone)
     memory = network.encode(ids[None, :SOURCE])[0]
@@ -199,7 +252,9 @@ def test_a_mask_of_the_past_is_causal_attention():
         base = build_network(config)
         ids = np.random.default_rng(1).integers(0, 29, (2, 12)).astype("int32")
         past = np.tril(np.ones((1, 12, 12), bool))
-        np.testing.assert_array_equal(base.hidden_states(ids, visible=past).numpy(), base.hidden_states(ids).numpy())
+        np.testing.assert_array_equal(
+            base.hidden_states(ids, visible=past).numpy(), base.hidden_states(ids).numpy()
+        )
 
 
 @BOTH
@@ -212,8 +267,12 @@ def test_a_saved_model_comes_back_equal(architecture, tmp_path):
 
 
 def test_what_cannot_read_a_source():
-    with pytest.raises(ConfigError, match="needs a run of --model.family transformer; a LSTMLM cannot attend"):
-        PrefixLM(build_network(LSTMConfig(vocabulary_size=9, embedding_dim=4, hidden_dim=4)), end_id=END)
+    with pytest.raises(
+        ConfigError, match="needs a run of --model.family transformer; a LSTMLM cannot attend"
+    ):
+        PrefixLM(
+            build_network(LSTMConfig(vocabulary_size=9, embedding_dim=4, hidden_dim=4)), end_id=END
+        )
     windowed = build_network(dataclasses.replace(GPT, attention_window=3))
     with pytest.raises(ConfigError, match="attention_window=3 hides the source"):
         PrefixLM(windowed, end_id=END)

@@ -9,13 +9,24 @@ from litert_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor
 
 from tfscale.config import GRUConfig, LSTMConfig, TransformerConfig
 from tfscale.models import build_network
-from tfscale.models.weight_formats import WeightFormat, block_of, fake_quantize, store, stored_bytes, weight_formats
+from tfscale.models.weight_formats import (
+    WeightFormat,
+    block_of,
+    fake_quantize,
+    store,
+    stored_bytes,
+    weight_formats,
+)
 
 
 def by_the_library(weight, bits, block):
     """Rows of `weight` (outputs, inputs), as litert-quantizer stores and reads them."""
     cut = weight.reshape(len(weight), -1, block or weight.shape[1])
-    granularity = qtyping.QuantGranularity(f"BLOCKWISE_{block}") if block else qtyping.QuantGranularity.CHANNELWISE
+    granularity = (
+        qtyping.QuantGranularity(f"BLOCKWISE_{block}")
+        if block
+        else qtyping.QuantGranularity.CHANNELWISE
+    )
     zero, scale = reference.tensor_zp_scale_from_min_max(
         cut.min(-1, keepdims=True), cut.max(-1, keepdims=True), bits, True, granularity
     )
@@ -34,14 +45,18 @@ def test_rounding_is_that_of_the_files_writer(bits, block, axis):
     rows[3] = 0.0
     expected = by_the_library(rows, bits, block)
     given = rows if axis == 1 else rows.T
-    found = fake_quantize(tf.constant(given), WeightFormat(bits=bits, axis=axis, block=block)).numpy()
+    found = fake_quantize(
+        tf.constant(given), WeightFormat(bits=bits, axis=axis, block=block)
+    ).numpy()
     np.testing.assert_allclose(found, expected if axis == 1 else expected.T, atol=1e-6)
     assert len(np.unique(np.abs(expected[0, :32]))) <= 2 ** (bits - 1) + 1
 
 
 def test_a_block_too_weak_for_a_normal_scale_is_zero():
     weak = np.float32(6.9 * 2**-14)
-    found = fake_quantize(tf.constant([[weak] * 32 + [0.5] * 32]), WeightFormat(bits=4, axis=1, block=32)).numpy()
+    found = fake_quantize(
+        tf.constant([[weak] * 32 + [0.5] * 32]), WeightFormat(bits=4, axis=1, block=32)
+    ).numpy()
     assert (found[0, :32] == 0).all() and (found[0, 32:] > 0.49).all()
 
 
@@ -66,16 +81,27 @@ def test_gradient_passes_through():
 
 def test_formats_of_a_transformer():
     config = TransformerConfig(
-        vocabulary_size=100, sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2, feed_forward_dim=48,
+        vocabulary_size=100,
+        sequence_length=16,
+        hidden_dim=32,
+        num_layers=1,
+        num_heads=2,
+        feed_forward_dim=48,
         tie_embeddings=False,
-    )  # fmt: skip
+    )
     network = build_network(config)
     blocks, rows = WeightFormat(bits=4, axis=0, block=32), WeightFormat(bits=8, axis=1)
 
     def of(quantize, part):
-        return next(form for path, form in weight_formats(network, quantize).items() if part in path)
+        return next(
+            form for path, form in weight_formats(network, quantize).items() if part in path
+        )
 
-    assert of("int4", "token_embedding/embeddings") == of("int4", "position_embedding/embeddings") == rows
+    assert (
+        of("int4", "token_embedding/embeddings")
+        == of("int4", "position_embedding/embeddings")
+        == rows
+    )
     assert of("int4_all", "token_embedding/embeddings") == WeightFormat(bits=4, axis=1, block=32)
     assert of("int4", "reverse_embeddings") == of("int4", "expand/kernel") == blocks
     # Sums over 48 are not sums of whole blocks.
@@ -84,12 +110,17 @@ def test_formats_of_a_transformer():
     assert of("int4", "gamma") == of("none", "expand/kernel") == WeightFormat(bits=32)
     # Two tables of 100 and of 16 rows, three norms; 32 x 96 + 32 x 32 + 32 x 48 + 32 x 100 in blocks; 48 x 32 in int8.
     in_blocks = 32 * 96 + 32 * 32 + 32 * 48 + 32 * 100
-    assert stored_bytes(network, "int4") == 116 * 32 + 4 * 3 * 32 + in_blocks // 2 + 2 * in_blocks // 32 + 48 * 32
+    assert (
+        stored_bytes(network, "int4")
+        == 116 * 32 + 4 * 3 * 32 + in_blocks // 2 + 2 * in_blocks // 32 + 48 * 32
+    )
 
 
 def test_formats_of_an_lstm_and_of_a_users_model():
     network = build_network(LSTMConfig(vocabulary_size=50, embedding_dim=32, hidden_dim=64))
-    bits = {path.split("/", 1)[-1]: form.bits for path, form in weight_formats(network, "int4").items()}
+    bits = {
+        path.split("/", 1)[-1]: form.bits for path, form in weight_formats(network, "int4").items()
+    }
     assert sorted(bits.values()) == [4, 4, 4, 8, 32, 32]
     own = keras.Sequential([keras.Input((8, 4)), keras.layers.Conv1D(3, 2), keras.layers.Dense(5)])
     assert {form.bits for form in weight_formats(own, "int8").values()} == {8, 32}
@@ -101,11 +132,19 @@ def test_block_sizes():
 
 def test_biases_stay_float32_whatever_their_shape():
     """A GRU's bias has two rows, which the writer of files does not take for a matrix either."""
-    formats = weight_formats(build_network(GRUConfig(vocabulary_size=9, embedding_dim=4, hidden_dim=4)), "int8")
+    formats = weight_formats(
+        build_network(GRUConfig(vocabulary_size=9, embedding_dim=4, hidden_dim=4)), "int8"
+    )
     assert {path.rsplit("/", 1)[1]: form.bits for path, form in formats.items()} == {
-        "embeddings": 8, "kernel": 8, "recurrent_kernel": 8, "bias": 32
-    }  # fmt: skip
+        "embeddings": 8,
+        "kernel": 8,
+        "recurrent_kernel": 8,
+        "bias": 32,
+    }
 
 
 def test_float16():
-    assert store(tf.constant([1.0, 1.0 + 2**-12]), WeightFormat(bits=16)).numpy().tolist() == [1.0, 1.0]
+    assert store(tf.constant([1.0, 1.0 + 2**-12]), WeightFormat(bits=16)).numpy().tolist() == [
+        1.0,
+        1.0,
+    ]

@@ -36,13 +36,19 @@ def stream(documents=60, vocabulary=9, seed=0):
         token = int(rng.integers(1, vocabulary))
         for _ in range(rng.integers(0, 12)):
             tokens.append(token)
-            token = token * 3 % vocabulary or 1 if rng.random() < 0.5 else int(rng.integers(1, vocabulary))
+            token = (
+                token * 3 % vocabulary or 1
+                if rng.random() < 0.5
+                else int(rng.integers(1, vocabulary))
+            )
         tokens.append(END)
     return np.array(tokens)
 
 
 def fit(tokens, order, vocabulary=9, min_counts=(), **options):
-    with count_ngrams([tokens], order=order, vocabulary_size=vocabulary, end_id=END, **options) as counts:
+    with count_ngrams(
+        [tokens], order=order, vocabulary_size=vocabulary, end_id=END, **options
+    ) as counts:
         return estimate(counts, vocabulary_size=vocabulary, end_id=END, min_counts=min_counts)
 
 
@@ -88,7 +94,8 @@ class Reference:
         for k in range(order - 1, 0, -1):
             left = collections.Counter(gram[1:] for gram in self.raw[k + 1])
             self.counts[k] = {
-                gram: self.raw[k][gram] if k > 1 and gram[0] == END else left[gram] for gram in self.raw[k]
+                gram: self.raw[k][gram] if k > 1 and gram[0] == END else left[gram]
+                for gram in self.raw[k]
             }
         self.least = [*min_counts, *[min_counts[-1]] * order][:order]
         self.discounts = {k: self.estimated(k) for k in self.counts}
@@ -118,7 +125,9 @@ class Reference:
 def test_counts_by_hand(run_tokens):
     # <s> 1 2 1 2 </s> and <s> 1 </s>
     tokens = np.array([1, 2, 1, 2, END, 1, END])
-    with count_ngrams([tokens[:3], tokens[3:]], order=3, vocabulary_size=3, end_id=END, run_tokens=run_tokens) as found:
+    with count_ngrams(
+        [tokens[:3], tokens[3:]], order=3, vocabulary_size=3, end_id=END, run_tokens=run_tokens
+    ) as found:
         assert found[0].counts.tolist() == [2, 3, 2]
         assert as_dictionary(found, 2, 3) == {(0, 1): 2, (1, 0): 1, (1, 2): 2, (2, 0): 1, (2, 1): 1}
         expected = {(0, 1, 0): 1, (0, 1, 2): 1, (1, 2, 0): 1, (1, 2, 1): 1, (2, 1, 2): 1}
@@ -129,7 +138,9 @@ def test_counts_by_hand(run_tokens):
 def test_runs_and_merges_do_not_change_the_counts(run_tokens, monkeypatch):
     monkeypatch.setattr(count, "MERGE_ENTRIES", 20)
     tokens = stream()
-    with count_ngrams([tokens], order=4, vocabulary_size=9, end_id=END, run_tokens=run_tokens, threads=3) as found:
+    with count_ngrams(
+        [tokens], order=4, vocabulary_size=9, end_id=END, run_tokens=run_tokens, threads=3
+    ) as found:
         for k in (2, 3, 4):
             assert as_dictionary(found, k, 9) == dict(ngrams_of(tokens, k))
             assert (np.diff(found[k - 1].keys.astype(np.int64)) > 0).all()
@@ -144,7 +155,9 @@ def test_probabilities_equal_the_papers_equations(order, min_counts, monkeypatch
     reference = Reference(tokens, order, 9, min_counts)
     assert order == 1 or reference.discounts[order] != [0.5, 1.0, 1.5]
     found = fit(tokens, order, min_counts=min_counts)
-    contexts = [c for n in range(order) for c in itertools.product(range(9), repeat=n) if END not in c[1:]]
+    contexts = [
+        c for n in range(order) for c in itertools.product(range(9), repeat=n) if END not in c[1:]
+    ]
     rng = np.random.default_rng(1)
     for index in rng.choice(len(contexts), min(40, len(contexts)), replace=False):
         context = contexts[index]
@@ -153,7 +166,9 @@ def test_probabilities_equal_the_papers_equations(order, min_counts, monkeypatch
             continue
         expected = [reference.probability(context, token) for token in range(9)]
         assert sum(expected) == pytest.approx(1)
-        np.testing.assert_allclose(np.exp(found.next_log_probabilities(context)), expected, rtol=1e-5)
+        np.testing.assert_allclose(
+            np.exp(found.next_log_probabilities(context)), expected, rtol=1e-5
+        )
 
 
 def test_bigrams_equal_nltk(monkeypatch):
@@ -172,7 +187,9 @@ def test_bigrams_equal_nltk(monkeypatch):
         probabilities = np.exp(found.next_log_probabilities([context]))
         for token in range(9):
             names = {END: "</s>"}.get(token, str(token)), {END: "<s>"}.get(context, str(context))
-            assert probabilities[token] == pytest.approx(theirs.score(names[0], [names[1]]), rel=1e-5)
+            assert probabilities[token] == pytest.approx(
+                theirs.score(names[0], [names[1]]), rel=1e-5
+            )
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])
@@ -195,8 +212,10 @@ def test_scores_of_a_stream_are_those_of_each_token(order, monkeypatch):
 def test_a_document_does_not_depend_on_the_one_before():
     found = fit(stream(), 4)
     one, other = stream(3, seed=7), stream(3, seed=8)
-    np.testing.assert_array_equal(found.log_probabilities(np.concatenate([other, one]))[len(other) :],
-                                  found.log_probabilities(one))  # fmt: skip
+    np.testing.assert_array_equal(
+        found.log_probabilities(np.concatenate([other, one]))[len(other) :],
+        found.log_probabilities(one),
+    )
 
 
 def saved(found):
@@ -226,10 +245,18 @@ def test_files_hold_the_model_and_quantized_ones_take_a_byte_per_number(tmp_path
 
 def byte_model(order=4, min_counts=()):
     tokenizer = ByteTokenizer()
-    texts = ["the cat sat on the mat", "the dog\tsat", "naïve 狐 <s> x", "", "a cat sat"] * 3 + ["the rat sat on a cat"]
+    texts = ["the cat sat on the mat", "the dog\tsat", "naïve 狐 <s> x", "", "a cat sat"] * 3 + [
+        "the rat sat on a cat"
+    ]
     ids = [[*tokenizer.encode(text), tokenizer.end_id] for text in texts]
-    with count_ngrams([np.concatenate(ids)], order=order, vocabulary_size=257, end_id=tokenizer.end_id) as counts:
-        return tokenizer, estimate(counts, vocabulary_size=257, end_id=tokenizer.end_id, min_counts=min_counts), ids
+    with count_ngrams(
+        [np.concatenate(ids)], order=order, vocabulary_size=257, end_id=tokenizer.end_id
+    ) as counts:
+        return (
+            tokenizer,
+            estimate(counts, vocabulary_size=257, end_id=tokenizer.end_id, min_counts=min_counts),
+            ids,
+        )
 
 
 @pytest.mark.parametrize("min_counts", [[1], [1, 1, 3]])
@@ -241,7 +268,9 @@ def test_arpa_files_come_back_and_others_read_them_alike(min_counts, tmp_path):
     write_arpa(found, tokenizer, path)
     read = read_arpa(path, tokenizer)
     tokens = np.concatenate([*ids, tokenizer.encode("unseen words"), [tokenizer.end_id]])
-    np.testing.assert_allclose(read.log_probabilities(tokens), found.log_probabilities(tokens), atol=2e-6)
+    np.testing.assert_allclose(
+        read.log_probabilities(tokens), found.log_probabilities(tokens), atol=2e-6
+    )
     assert read.sizes == found.sizes
     theirs = arpa.loadf(path)[0]
     names = token_names(tokenizer)
@@ -251,7 +280,9 @@ def test_arpa_files_come_back_and_others_read_them_alike(min_counts, tmp_path):
 
 
 def test_perplexities_equal_kenlms(tmp_path):
-    kenlm = pytest.importorskip("kenlm", reason="KenLM is compiled when it is installed: pip install kenlm")
+    kenlm = pytest.importorskip(
+        "kenlm", reason="KenLM is compiled when it is installed: pip install kenlm"
+    )
     tokenizer, found, ids = byte_model(min_counts=[1, 1, 2])
     write_arpa(found, tokenizer, str(tmp_path / "model.arpa"))
     theirs = kenlm.Model(str(tmp_path / "model.arpa"))
@@ -261,8 +292,10 @@ def test_perplexities_equal_kenlms(tmp_path):
         assert -log10 * np.log(10) == pytest.approx(found.score(document).nll, rel=1e-5)
 
 
-FOREIGN = "\\data\\\nngram 1=5\nngram 2=2\n\n\\1-grams:\n-1\t<unk>\n-99\t<s>\t-0.5\n-0.5\t</s>\n-0.6\ta\t-0.2\n" \
-          "-0.7\tb\n\n\\2-grams:\n-0.1\t<s> a\n-0.3\ta b\n\n\\end\\\n"  # fmt: skip
+FOREIGN = (
+    "\\data\\\nngram 1=5\nngram 2=2\n\n\\1-grams:\n-1\t<unk>\n-99\t<s>\t-0.5\n-0.5\t</s>\n-0.6\ta\t-0.2\n"
+    "-0.7\tb\n\n\\2-grams:\n-0.1\t<s> a\n-0.3\ta b\n\n\\end\\\n"
+)
 
 
 def test_an_arpa_file_of_another_program(tmp_path):
@@ -274,9 +307,13 @@ def test_an_arpa_file_of_another_program(tmp_path):
     log10 = found.log_probabilities([a, b, end]) / np.log(10)
     # <s> a; a b; the back-off of b, which has none, and the end
     np.testing.assert_allclose(log10, [-0.1, -0.3, -0.5], rtol=1e-6)
-    np.testing.assert_allclose(found.log_probabilities([a, a]) / np.log(10), [-0.1, -0.2 - 0.6], rtol=1e-6)
+    np.testing.assert_allclose(
+        found.log_probabilities([a, a]) / np.log(10), [-0.1, -0.2 - 0.6], rtol=1e-6
+    )
     # What the file does not know shares the probability of <unk>: 257 bytes and the end token without a, b, the end.
-    assert found.log_probabilities([ord("c")])[0] / np.log(10) == pytest.approx(-0.5 - 1 - np.log10(254))
+    assert found.log_probabilities([ord("c")])[0] / np.log(10) == pytest.approx(
+        -0.5 - 1 - np.log10(254)
+    )
 
 
 def test_tokens_that_an_arpa_file_lacks_share_its_unknown_token(tmp_path):
@@ -285,7 +322,9 @@ def test_tokens_that_an_arpa_file_lacks_share_its_unknown_token(tmp_path):
     path.write_text(FOREIGN)
     tokenizer = train_tokenizer("char", ["abcd"], 300)
     found = read_arpa(str(path), tokenizer)
-    chances = np.exp([found.log_probabilities([token])[0] for token in range(tokenizer.vocabulary_size)])
+    chances = np.exp(
+        [found.log_probabilities([token])[0] for token in range(tokenizer.vocabulary_size)]
+    )
     (c, d), unknown = tokenizer.encode("cd"), tokenizer.unknown_id
     # At the beginning of a text, after <s> and its back-off; <unk> itself and two letters share its part.
     assert chances[[c, d, unknown]] == pytest.approx([10**-1.5 / 3] * 3)
@@ -296,7 +335,9 @@ def test_an_arpa_file_of_single_tokens_has_no_back_off(tmp_path):
     write_arpa(found, tokenizer, str(tmp_path / "model.arpa"))
     read = read_arpa(str(tmp_path / "model.arpa"), tokenizer)
     tokens = np.concatenate(ids)
-    np.testing.assert_allclose(read.log_probabilities(tokens), found.log_probabilities(tokens), atol=2e-6)
+    np.testing.assert_allclose(
+        read.log_probabilities(tokens), found.log_probabilities(tokens), atol=2e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -323,8 +364,11 @@ def test_arpa_files_that_lie_are_named(change, message, tmp_path):
     path.write_text(FOREIGN.replace(*change))
     if change[1].endswith("c b"):
         # An n-gram needs its context, not only its words: bytes are all unigrams here, so try with a trigram.
-        path.write_text(FOREIGN.replace("ngram 2=2", "ngram 2=2\nngram 3=1").replace(
-            "\n\n\\end", "\n\n\\3-grams:\n-0.1\tb a b\n\n\\end"))  # fmt: skip
+        path.write_text(
+            FOREIGN.replace("ngram 2=2", "ngram 2=2\nngram 3=1").replace(
+                "\n\n\\end", "\n\n\\3-grams:\n-0.1\tb a b\n\n\\end"
+            )
+        )
         message = "line 18: the 3-gram 'b a b' has no 2-gram 'b a'"
     with pytest.raises(DataError, match=message):
         read_arpa(str(path), ByteTokenizer())
@@ -333,19 +377,23 @@ def test_arpa_files_that_lie_are_named(change, message, tmp_path):
 @pytest.mark.parametrize("min_counts", [[2], [1, 3, 2], [0]])
 def test_counts_that_cannot_be_kept(min_counts):
     with contextlib.ExitStack() as stack:
-        counts = stack.enter_context(count_ngrams([stream()], order=3, vocabulary_size=9, end_id=END))
+        counts = stack.enter_context(
+            count_ngrams([stream()], order=3, vocabulary_size=9, end_id=END)
+        )
         with pytest.raises(ConfigError, match="must begin with 1"):
             estimate(counts, vocabulary_size=9, end_id=END, min_counts=min_counts)
 
 
 def test_bad_tokens_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(DataError, match="must be 0 to 8; received 0 to 9"), count_ngrams(
-        [np.array([9, 0])], order=2, vocabulary_size=9, end_id=END
-    ):  # fmt: skip
+    with (
+        pytest.raises(DataError, match="must be 0 to 8; received 0 to 9"),
+        count_ngrams([np.array([9, 0])], order=2, vocabulary_size=9, end_id=END),
+    ):
         pass
-    with pytest.raises(DataError, match="no tokens to count"), count_ngrams(
-        [], order=2, vocabulary_size=9, end_id=END
-    ):  # fmt: skip
+    with (
+        pytest.raises(DataError, match="no tokens to count"),
+        count_ngrams([], order=2, vocabulary_size=9, end_id=END),
+    ):
         pass
     with pytest.raises(DataError, match="must be 0 to 8; received 9 to 9"):
         fit(stream(), 2).score([9])
@@ -375,7 +423,10 @@ def described(**changes):
         ({"tokens_2": lambda old: np.full_like(old, 200)}, "the tokens of 2-grams cannot be"),
         ({"tokens_2": lambda old: np.sort(old)[::-1]}, "the order of the 2-grams cannot be"),
         ({"probabilities_1_codes": lambda old: old + 100}, "the codes of 1-grams cannot be"),
-        ({"probabilities_2_values": lambda old: old * np.nan}, "the probabilities of 2-grams cannot be"),
+        (
+            {"probabilities_2_values": lambda old: old * np.nan},
+            "the probabilities of 2-grams cannot be",
+        ),
         ({"backoffs_1_codes": lambda old: old[:-1]}, "the 1-grams cannot be"),
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
@@ -385,7 +436,9 @@ def test_a_file_of_somebody_else_is_checked_before_it_is_believed(tmp_path, chan
     path.write_bytes(saved(fit(stream(), 2)))
     with np.load(path) as archive:
         arrays = dict(archive)
-    arrays |= {name: value(arrays[name]) if callable(value) else value for name, value in change.items()}
+    arrays |= {
+        name: value(arrays[name]) if callable(value) else value for name, value in change.items()
+    }
     with path.open("wb") as file:
         np.savez(file, **arrays)
     with pytest.raises(ExportError, match=f"is not an n-gram model, or is damaged .*{reason}"):
@@ -406,7 +459,9 @@ def test_an_array_whose_head_lies_is_refused_before_it_is_allocated(shape):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         head = io.BytesIO()
-        np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": shape})
+        np.lib.format.write_array_header_1_0(
+            head, {"descr": "<f8", "fortran_order": False, "shape": shape}
+        )
         archive.writestr("a.npy", head.getvalue() + bytes(16))
     with pytest.raises(ValueError, match=r"a.npy has another size than its head says"):
         read_npz(file)

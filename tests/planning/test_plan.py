@@ -24,17 +24,36 @@ from tfscale.planning.chips import CHIPS, Chip
 from tfscale.planning.costs import model_costs
 from tfscale.planning.plan import memory_of, plan
 
-TRANSFORMER = TransformerConfig(vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4)
+TRANSFORMER = TransformerConfig(
+    vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4
+)
 LSTM = LSTMConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256)
 LLAMA = TransformerConfig(
-    vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=2, num_heads=4, num_kv_heads=2,
-    feed_forward_dim=300, positions="rope", normalization="rms", activation="swiglu", attention_window=32,
+    vocabulary_size=1000,
+    sequence_length=128,
+    hidden_dim=128,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    feed_forward_dim=300,
+    positions="rope",
+    normalization="rms",
+    activation="swiglu",
+    attention_window=32,
     global_tokens=4,
-)  # fmt: skip
-GRU = GRUConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, num_layers=2)
-RNN = RNNConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, tie_embeddings=True)
-NNLM = NNLMConfig(vocabulary_size=1000, sequence_length=64, context_tokens=4, embedding_dim=64, hidden_dim=256)
-BERT = BERTConfig(vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=2, num_heads=4)
+)
+GRU = GRUConfig(
+    vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, num_layers=2
+)
+RNN = RNNConfig(
+    vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, tie_embeddings=True
+)
+NNLM = NNLMConfig(
+    vocabulary_size=1000, sequence_length=64, context_tokens=4, embedding_dim=64, hidden_dim=256
+)
+BERT = BERTConfig(
+    vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=2, num_heads=4
+)
 BILSTM = BiLSTMConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256)
 TRAIN = TrainConfig(global_batch_size=16)
 SLOW = Chip("slow", 1e12, 1e12, 1e9, 1e10, 8, 1e9, 1e8, 0.5, "made up")
@@ -44,16 +63,24 @@ SLOW = Chip("slow", 1e12, 1e12, 1e9, 1e10, 8, 1e9, 1e8, 0.5, "made up")
     "config",
     [
         TRANSFORMER,
-        dataclasses.replace(TRANSFORMER, use_bias=True, tie_embeddings=False, feed_forward_dim=300, num_layers=1),
+        dataclasses.replace(
+            TRANSFORMER, use_bias=True, tie_embeddings=False, feed_forward_dim=300, num_layers=1
+        ),
         LSTM,
         dataclasses.replace(LSTM, tie_embeddings=True, num_layers=3),
         dataclasses.replace(LSTM, tie_embeddings=True, embedding_dim=256),
-        BERT, LLAMA, dataclasses.replace(LLAMA, use_bias=True, feed_forward_rank=8, embedding_rank=16),
+        BERT,
+        LLAMA,
+        dataclasses.replace(LLAMA, use_bias=True, feed_forward_rank=8, embedding_rank=16),
         dataclasses.replace(LLAMA, normalization="layer", use_bias=True, activation="gelu"),
-        GRU, RNN, NNLM, dataclasses.replace(NNLM, direct_connections=True),
-        BILSTM, dataclasses.replace(BILSTM, tie_embeddings=False, num_layers=2),
+        GRU,
+        RNN,
+        NNLM,
+        dataclasses.replace(NNLM, direct_connections=True),
+        BILSTM,
+        dataclasses.replace(BILSTM, tie_embeddings=False, num_layers=2),
     ],
-)  # fmt: skip
+)
 def test_parameters_are_those_of_the_real_model(config):
     small = dataclasses.replace(config, vocabulary_size=50)
     parameters = model_costs(small).parameters
@@ -62,10 +89,14 @@ def test_parameters_are_those_of_the_real_model(config):
 
 def test_forward_operations_by_hand():
     # Per token: 4 blocks of 12 D^2 weights and two products of T x D for attention; the head of D x V; 2 FLOPs each.
-    assert model_costs(TRANSFORMER).forward_flops == 2 * (4 * (12 * 128**2 + 2 * 128 * 128) + 128 * 1000)
+    assert model_costs(TRANSFORMER).forward_flops == 2 * (
+        4 * (12 * 128**2 + 2 * 128 * 128) + 128 * 1000
+    )
     assert model_costs(LSTM).forward_flops == 2 * (4 * 256 * (128 + 256) + 256 * 1000)
     two = dataclasses.replace(LSTM, num_layers=2, tie_embeddings=True)
-    assert model_costs(two).forward_flops == 2 * (4 * 256 * (128 + 256 + 256 + 256) + 256 * 128 + 128 * 1000)
+    assert model_costs(two).forward_flops == 2 * (
+        4 * 256 * (128 + 256 + 256 + 256) + 256 * 128 + 128 * 1000
+    )
     # Query, key and value of 128 + 2 x 64, gate, value and output of 300; each query meets two windows of 32 keys and
     # 4 that all meet.
     block = 128 * (128 + 128) + 128 * 128 + 3 * 128 * 300 + 2 * 68 * 128
@@ -73,7 +104,9 @@ def test_forward_operations_by_hand():
     assert model_costs(GRU).forward_flops == 2 * (3 * 256 * (128 + 256 + 256 + 256) + 256 * 1000)
     assert model_costs(RNN).forward_flops == 2 * (256 * (128 + 256) + 256 * 128 + 128 * 1000)
     assert model_costs(NNLM).forward_flops == 2 * (4 * 64 * 256 + 256 * 1000)
-    assert model_costs(BILSTM).forward_flops == 2 * (2 * 4 * 256 * (128 + 256) + 512 * 128 + 128 * 1000)
+    assert model_costs(BILSTM).forward_flops == 2 * (
+        2 * 4 * 256 * (128 + 256) + 512 * 128 + 128 * 1000
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,21 +114,44 @@ def test_forward_operations_by_hand():
     [
         (TRANSFORMER, TRAIN),
         (dataclasses.replace(TRANSFORMER, num_heads=8, feed_forward_dim=1024, num_layers=2), TRAIN),
-        (dataclasses.replace(TRANSFORMER, vocabulary_size=8000), dataclasses.replace(TRAIN, global_batch_size=8)),
-        (dataclasses.replace(LSTM, num_layers=2), TRAIN), (LLAMA, TRAIN), (GRU, TRAIN), (NNLM, TRAIN), (BILSTM, TRAIN),
+        (
+            dataclasses.replace(TRANSFORMER, vocabulary_size=8000),
+            dataclasses.replace(TRAIN, global_batch_size=8),
+        ),
+        (dataclasses.replace(LSTM, num_layers=2), TRAIN),
+        (LLAMA, TRAIN),
+        (GRU, TRAIN),
+        (NNLM, TRAIN),
+        (BILSTM, TRAIN),
         (
             dataclasses.replace(TRANSFORMER, vocabulary_size=8000, num_layers=6),
             dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=256),
         ),
     ],
-)  # fmt: skip
+)
 def test_memory_is_what_xla_assigns_to_the_real_step(config, train):
     words = json.dumps({"family": config.family, **dataclasses.asdict(config)})
-    options = ["--batch", str(train.global_batch_size), "--steps", "1", "--chunk", str(train.loss_chunk_tokens)]
+    options = [
+        "--batch",
+        str(train.global_batch_size),
+        "--steps",
+        "1",
+        "--chunk",
+        str(train.loss_chunk_tokens),
+    ]
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.plan_side", words, *options, *(["--remat"] if train.remat else [])],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.plan_side",
+            words,
+            *options,
+            *(["--remat"] if train.remat else []),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     real = json.loads(run.stdout.splitlines()[-1])
     memory = memory_of(model_costs(config), config, train, devices=1)
     # XLA's temporaries are the gradients and what lives between forward and backward pass.
@@ -123,14 +179,22 @@ def test_time_and_communication_by_hand():
     made = plan(TRANSFORMER, TRAIN, devices=4, chip=SLOW, tokens=1e6)
     costs = model_costs(TRANSFORMER)
     memory = memory_of(costs, TRANSFORMER, TRAIN, 4)
-    moved = 3 * (memory.activations + memory.logits) + 2 * (memory.weights + memory.optimizer) + memory.gradients
-    assert made.compute_seconds == pytest.approx(3 * costs.forward_flops * 4 * 128 / 0.5e12 + moved / 1e10)
+    moved = (
+        3 * (memory.activations + memory.logits)
+        + 2 * (memory.weights + memory.optimizer)
+        + memory.gradients
+    )
+    assert made.compute_seconds == pytest.approx(
+        3 * costs.forward_flops * 4 * 128 / 0.5e12 + moved / 1e10
+    )
     assert made.all_reduce_bytes == 2 * 3 / 4 * 4 * costs.parameters
     assert made.communication_seconds == pytest.approx(made.all_reduce_bytes / 1e9)
     assert made.tokens_per_second == pytest.approx(16 * 128 / made.step_seconds)
     assert made.device_hours == pytest.approx(4 * 1e6 / made.tokens_per_second / 3600)
     assert [s.devices for s in made.scaling] == [1, 2, 4]
-    assert made.scaling[0].efficiency == 1 and made.scaling[-1].step_seconds == pytest.approx(made.step_seconds)
+    assert made.scaling[0].efficiency == 1 and made.scaling[-1].step_seconds == pytest.approx(
+        made.step_seconds
+    )
     # Nine devices are more than a node: its eight adapters carry the ring, at most as fast as the links inside.
     over = plan(TRANSFORMER, dataclasses.replace(TRAIN, global_batch_size=36), devices=9, chip=SLOW)
     assert over.communication_seconds == pytest.approx(2 * 8 / 9 * 4 * costs.parameters / 8e8)
@@ -141,7 +205,10 @@ def test_memory_savings_save_no_time():
         plan(TRANSFORMER, dataclasses.replace(TRAIN, **options), chip=SLOW)
         for options in ({}, {"loss_chunk_tokens": 64}, {"remat": True})
     )
-    assert chunks.memory.logits < whole.memory.logits and chunks.compute_seconds == whole.compute_seconds
+    assert (
+        chunks.memory.logits < whole.memory.logits
+        and chunks.compute_seconds == whole.compute_seconds
+    )
     costs = model_costs(TRANSFORMER)
     again = costs.forward_flops * 16 * 128 / 0.5e12 + whole.memory.activations / 1e10
     assert remat.memory.activations < whole.memory.activations
@@ -155,7 +222,10 @@ def test_what_makes_it_fit_is_said_and_true():
     micro = int(made.advice.split("--train.micro_batches ")[1].split()[0])
     assert plan(TRANSFORMER, dataclasses.replace(TRAIN, micro_batches=micro), chip=chip).fits
     hopeless = plan(TRANSFORMER, TRAIN, chip=dataclasses.replace(SLOW, memory=1e6))
-    assert "no memory option makes it fit" in hopeless.advice and "which tfscale does not do" in hopeless.advice
+    assert (
+        "no memory option makes it fit" in hopeless.advice
+        and "which tfscale does not do" in hopeless.advice
+    )
 
 
 def test_every_published_chip_has_its_source():
@@ -168,7 +238,11 @@ def test_every_published_chip_has_its_source():
     [
         ({}, {"chip": "h10"}, "unknown chip 'h10'; did you mean h100"),
         ({}, {"devices": 0}, "devices=0 is out of range"),
-        ({}, {"utilization": 40.0}, "utilization=40.0 is out of range; expected a share of the peak above 0"),
+        (
+            {},
+            {"utilization": 40.0},
+            "utilization=40.0 is out of range; expected a share of the peak above 0",
+        ),
         ({}, {"utilization": 0.0}, "utilization=0.0 is out of range"),
         ({}, {"tokens": 0.0}, "tokens=0.0 is out of range; expected more than 0"),
         ({}, {"devices": 3, "chip": "h100"}, "devices x micro_batches = 3 x 1 = 3; 15 would be"),
@@ -181,12 +255,22 @@ def test_mistakes_are_named(change, options, message):
 
 
 def test_the_command_plans_a_billion_parameters(capsys):
-    result = command.run(command.parse(["examples/plan_1b3.yaml", "--devices", "64", "--chip", "h100"]))
+    result = command.run(
+        command.parse(["examples/plan_1b3.yaml", "--devices", "64", "--chip", "h100"])
+    )
     assert result["parameters"] == 1_315_180_544
     assert result["fits"] and result["token_budget"] == 20 * 1_315_180_544
     command.show(result)
     assert "fits: it fits as it is" in capsys.readouterr().out
-    words = ["examples/plan_1b3.yaml", "--devices", "64", "--chip", "h100", "--train.micro_batches", "2"]
+    words = [
+        "examples/plan_1b3.yaml",
+        "--devices",
+        "64",
+        "--chip",
+        "h100",
+        "--train.micro_batches",
+        "2",
+    ]
     result = command.run(command.parse(words))
     assert not result["fits"] and "--train.micro_batches 4 makes it fit" in result["advice"]
     command.show(result)

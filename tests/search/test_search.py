@@ -26,42 +26,69 @@ from tfscale.workflows.search.candidates import candidates, shrunken, sizes_of
 from tfscale.workflows.search.outcome import choose, pareto, shortfalls, verdict
 from tfscale.workflows.search.search import search_run
 
-CONFIG = TransformerConfig(vocabulary_size=257, sequence_length=16, hidden_dim=64, num_layers=1, num_heads=4)
+CONFIG = TransformerConfig(
+    vocabulary_size=257, sequence_length=16, hidden_dim=64, num_layers=1, num_heads=4
+)
 
 
-@pytest.mark.parametrize("text, size", [
-    ("4MB", 4_000_000), ("900kB", 900_000), ("900 K", 900_000), ("4000000", 4_000_000), ("1.5M", 1_500_000),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, size",
+    [
+        ("4MB", 4_000_000),
+        ("900kB", 900_000),
+        ("900 K", 900_000),
+        ("4000000", 4_000_000),
+        ("1.5M", 1_500_000),
+    ],
+)
 def test_sizes_are_read(text, size):
     assert SearchConfig(target_size=text).size_bytes == size
 
 
-@pytest.mark.parametrize("text, fraction", [("2%", 0.02), ("0.02", 0.02), ("0", 0.0), ("2.5 %", 0.025)])
+@pytest.mark.parametrize(
+    "text, fraction", [("2%", 0.02), ("0.02", 0.02), ("0", 0.0), ("2.5 %", 0.025)]
+)
 def test_increases_are_read(text, fraction):
     assert SearchConfig(max_perplexity_increase=text).increase == pytest.approx(fraction)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"target_size": "4 lightyears"}, "target_size='4 lightyears' is out of range; expected a size such as 4MB"),
-    ({"target_size": "0MB"}, "target_size='0MB' is out of range"),
-    ({"max_perplexity_increase": "-2%"}, "expected a fraction of 0 or more, such as 2% or 0.02"),
-    ({"gzip": True}, "gzip has no effect without a bound; give target_size, max_perplexity_increase"),
-    ({"distill_weight": 0.4}, "distill_weight has no effect without a bound"),
-    ({"target_tokens_per_second": -1.0}, "target_tokens_per_second=-1.0 is out of range"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"target_size": "4 lightyears"},
+            "target_size='4 lightyears' is out of range; expected a size such as 4MB",
+        ),
+        ({"target_size": "0MB"}, "target_size='0MB' is out of range"),
+        (
+            {"max_perplexity_increase": "-2%"},
+            "expected a fraction of 0 or more, such as 2% or 0.02",
+        ),
+        (
+            {"gzip": True},
+            "gzip has no effect without a bound; give target_size, max_perplexity_increase",
+        ),
+        ({"distill_weight": 0.4}, "distill_weight has no effect without a bound"),
+        ({"target_tokens_per_second": -1.0}, "target_tokens_per_second=-1.0 is out of range"),
+    ],
+)
 def test_bounds_that_are_none(options, message):
     with pytest.raises(ConfigError, match=message):
         SearchConfig(**options)
 
 
-@pytest.mark.parametrize("config", [
-    CONFIG, LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128),
-    LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=128, tie_embeddings=True),
-    LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=64, tie_embeddings=True),
-    LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128, tie_embeddings=True),
-    dataclasses.replace(CONFIG, num_kv_heads=CONFIG.num_heads),
-    dataclasses.replace(CONFIG, vocabulary_size=CONFIG.hidden_dim * 3 // 4 - 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128),
+        LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=128, tie_embeddings=True),
+        LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=64, tie_embeddings=True),
+        LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128, tie_embeddings=True),
+        dataclasses.replace(CONFIG, num_kv_heads=CONFIG.num_heads),
+        dataclasses.replace(CONFIG, vocabulary_size=CONFIG.hidden_dim * 3 // 4 - 2),
+    ],
+)
 def test_sizes_become_smaller_and_are_what_the_files_have(config):
     sizes = sizes_of(config)
     counts = [parameter_count(shrunken(config, shrink)) for shrink in sizes]
@@ -86,12 +113,19 @@ def test_sizes_become_smaller_and_are_what_the_files_have(config):
 
 def test_pruned_candidates_are_tried_where_gzip_counts():
     assert not any(candidate.sparsity for candidate in candidates(CONFIG, 0, compressed=False))
-    sparse = [candidate for candidate in candidates(CONFIG, 0, compressed=True) if candidate.sparsity]
+    sparse = [
+        candidate for candidate in candidates(CONFIG, 0, compressed=True) if candidate.sparsity
+    ]
     assert sparse and all(candidate.tuned and candidate.quantize == "int8" for candidate in sparse)
 
 
 def figures(size, perplexity, speed=100.0, gzip=None):
-    return {"bytes": size, "gzip_bytes": gzip or size, "perplexity": perplexity, "tokens_per_second": speed}
+    return {
+        "bytes": size,
+        "gzip_bytes": gzip or size,
+        "perplexity": perplexity,
+        "tokens_per_second": speed,
+    }
 
 
 TRIED = {
@@ -103,32 +137,51 @@ TRIED = {
 BASELINE = figures(1000, 10.0)
 
 
-@pytest.mark.parametrize("bounds, best, missing", [
-    ({"target_size": "300"}, "small", {}),
-    ({"target_size": "600"}, "big", {}),
-    ({"max_perplexity_increase": "5%"}, "small", {}),
-    ({"max_perplexity_increase": "5%", "target_size": "200"}, "tiny", {"max_perplexity_increase": 0.15}),
-    ({"max_perplexity_increase": "1%", "target_size": "100"}, "tiny", {"max_perplexity_increase": 0.19}),
-    ({"target_tokens_per_second": 80.0, "max_perplexity_increase": "2%"}, "small", {"max_perplexity_increase": 0.02}),
-    ({"target_tokens_per_second": 200.0, "target_size": "550"}, "big", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "bounds, best, missing",
+    [
+        ({"target_size": "300"}, "small", {}),
+        ({"target_size": "600"}, "big", {}),
+        ({"max_perplexity_increase": "5%"}, "small", {}),
+        (
+            {"max_perplexity_increase": "5%", "target_size": "200"},
+            "tiny",
+            {"max_perplexity_increase": 0.15},
+        ),
+        (
+            {"max_perplexity_increase": "1%", "target_size": "100"},
+            "tiny",
+            {"max_perplexity_increase": 0.19},
+        ),
+        (
+            {"target_tokens_per_second": 80.0, "max_perplexity_increase": "2%"},
+            "small",
+            {"max_perplexity_increase": 0.02},
+        ),
+        ({"target_tokens_per_second": 200.0, "target_size": "550"}, "big", None),
+    ],
+)
 def test_the_best_of_figures_by_hand(bounds, best, missing):
     bounds = SearchConfig(**bounds)
     if missing is None:
         assert shortfalls(TRIED["big"], bounds, BASELINE) == {"target_tokens_per_second": 0.75}
-        assert choose(TRIED, bounds, BASELINE) != "big"  # 0.75 against 0.5: speed counts as the others do
+        assert (
+            choose(TRIED, bounds, BASELINE) != "big"
+        )  # 0.75 against 0.5: speed counts as the others do
         return
     assert choose(TRIED, bounds, BASELINE) == best
     assert shortfalls(TRIED[best], bounds, BASELINE) == pytest.approx(missing)
     result = {"met": not missing, "best": best, "shortfalls": missing}
-    assert verdict(result).startswith("the bounds are not met: the closest" if missing else "all bounds are met by")
+    assert verdict(result).startswith(
+        "the bounds are not met: the closest" if missing else "all bounds are met by"
+    )
 
 
 def test_the_front_and_gzip_sizes():
     assert pareto(TRIED, SearchConfig(target_size="1")) == ["tiny", "small", "big"]
-    assert pareto({**TRIED, "sparse": figures(500, 10.05, gzip=90)}, SearchConfig(gzip=True, target_size="1")) == [
-        "sparse"
-    ]
+    assert pareto(
+        {**TRIED, "sparse": figures(500, 10.05, gzip=90)}, SearchConfig(gzip=True, target_size="1")
+    ) == ["sparse"]
 
 
 @pytest.fixture(scope="module")
@@ -137,29 +190,66 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("search")
     words = "the red cat ran and the old dog sat under a big blue mat".split()
     rng = np.random.default_rng(0)
-    (root / "text.txt").write_text("".join(" ".join(rng.choice(words, 9)) + ".\n" for _ in range(600)))
+    (root / "text.txt").write_text(
+        "".join(" ".join(rng.choice(words, 9)) + ".\n" for _ in range(600))
+    )
     prepare(
-        PrepareConfig(text=[str(root / "text.txt")], documents="line", tokenizer="byte", output=str(root / "data")),
+        PrepareConfig(
+            text=[str(root / "text.txt")],
+            documents="line",
+            tokenizer="byte",
+            output=str(root / "data"),
+        ),
         progress=False,
     )
-    config = TrainConfig(steps=60, global_batch_size=8, learning_rate=1e-2, warmup_steps=5, log_every=10,
-                         validate_every=30, checkpoint_every=30, tensorboard=False, xla="off")  # fmt: skip
+    config = TrainConfig(
+        steps=60,
+        global_batch_size=8,
+        learning_rate=1e-2,
+        warmup_steps=5,
+        log_every=10,
+        validate_every=30,
+        checkpoint_every=30,
+        tensorboard=False,
+        xla="off",
+    )
     train(CONFIG, config, data=str(root / "data"), output=str(root / "run"), progress=False)
     return root
 
 
-WORDS = ["--steps", "40", "--candidate-steps", "20", "--evaluation-tokens", "300", "--learning-rate", "0.002"]
+WORDS = [
+    "--steps",
+    "40",
+    "--candidate-steps",
+    "20",
+    "--evaluation-tokens",
+    "300",
+    "--learning-rate",
+    "0.002",
+]
 
 
 def test_a_whole_search_by_the_command_and_again(folder, capsys, monkeypatch):
     output = folder / "small"
     network = load_run(str(folder / "run")).network
     bound = stored_bytes(network, "int4_all") + 30_000
-    words = ["compress", str(folder / "run"), "--output", str(output), "--target-size", f"{bound}",
-             "--max-perplexity-increase", "30%", *WORDS, "--json"]  # fmt: skip
+    words = [
+        "compress",
+        str(folder / "run"),
+        "--output",
+        str(output),
+        "--target-size",
+        f"{bound}",
+        "--max-perplexity-increase",
+        "30%",
+        *WORDS,
+        "--json",
+    ]
     made = []
     original = search_module.compress_run
-    monkeypatch.setattr(search_module, "compress_run", lambda *a, **k: made.append(a[1].output) or original(*a, **k))
+    monkeypatch.setattr(
+        search_module, "compress_run", lambda *a, **k: made.append(a[1].output) or original(*a, **k)
+    )
 
     def die(*_, **__):
         raise KeyboardInterrupt
@@ -167,9 +257,12 @@ def test_a_whole_search_by_the_command_and_again(folder, capsys, monkeypatch):
     # Stopped while it measures its first candidate, the same command goes on from there.
     measure, stopped = search_module.measure, []
     monkeypatch.setattr(
-        search_module, "measure",
-        lambda folder, *rest: measure(folder, *rest) if "float32" in folder or stopped else stopped.append(1) or die(),
-    )  # fmt: skip
+        search_module,
+        "measure",
+        lambda folder, *rest: (
+            measure(folder, *rest) if "float32" in folder or stopped else stopped.append(1) or die()
+        ),
+    )
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         raise SystemExit(cli.main(words))
     assert "baseline" in json.loads((output / "search.json").read_text())
@@ -188,7 +281,9 @@ def test_a_whole_search_by_the_command_and_again(folder, capsys, monkeypatch):
     assert best["perplexity"] == pytest.approx(np.exp(nll / 300), rel=1e-6)
     assert os.path.getsize(output / "export" / "model.tflite") == best["bytes"]
     assert model.metadata["quantize"] == best["quantize"]
-    assert result["baseline"]["bytes"] > best["bytes"] and result["baseline"]["peak_rss_bytes"] > 1e6
+    assert (
+        result["baseline"]["bytes"] > best["bytes"] and result["baseline"]["peak_rss_bytes"] > 1e6
+    )
     assert result["pareto"] and set(result["pareto"]) <= set(result["candidates"])
     page = (output / "report.html").read_text()
     assert "<svg" in page and result["best"] in page and "all bounds are met" in page
@@ -202,8 +297,18 @@ def test_a_candidate_that_was_stopped_is_not_measured_and_goes_on(folder, capsys
     import tfscale.runs.recorder as recorder
 
     bound = stored_bytes(load_run(str(folder / "run")).network, "int4_all") - 3_000
-    words = ["compress", str(folder / "run"), "--output", str(folder / "stopped"), "--target-size", str(bound + 30_000),
-             "--max-perplexity-increase", "0", *WORDS, "--json"]  # fmt: skip
+    words = [
+        "compress",
+        str(folder / "run"),
+        "--output",
+        str(folder / "stopped"),
+        "--target-size",
+        str(bound + 30_000),
+        "--max-perplexity-increase",
+        "0",
+        *WORDS,
+        "--json",
+    ]
     original = recorder.RunRecorder.on_train_batch_end
 
     def stop_at_10(self, batch, logs=None):
@@ -225,8 +330,20 @@ def test_a_candidate_that_was_stopped_is_not_measured_and_goes_on(folder, capsys
 
 def test_bounds_that_cannot_be_met_are_told_by_how_much(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    words = ["compress", str(folder / "run"), "--output", str(folder / "never"), "--max-perplexity-increase", "0",
-             "--target-tokens-per-second", "1e9", "--steps", "1", "--evaluation-tokens", "300"]  # fmt: skip
+    words = [
+        "compress",
+        str(folder / "run"),
+        "--output",
+        str(folder / "never"),
+        "--max-perplexity-increase",
+        "0",
+        "--target-tokens-per-second",
+        "1e9",
+        "--steps",
+        "1",
+        "--evaluation-tokens",
+        "300",
+    ]
     assert cli.main(words) == 1
     printed = capsys.readouterr().out
     assert "the bounds are not met: the closest" in printed
@@ -236,16 +353,39 @@ def test_bounds_that_cannot_be_met_are_told_by_how_much(folder, capsys, monkeypa
     assert os.path.exists(folder / "never" / "export" / "model.tflite")
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--target-size", "1kB"], "target_size=1kB is out of reach: the smallest file"),
-    (["--target-size", "90kB", "--prune.sparsity", "0.5"], r"--prune.* says what to do, and a bound"),
-    (["--target-size", "90kB", "--quantize", "int4"], "--quantize is one recipe, and with a bound"),
-    (["--target-size", "90kB", "--candidate-steps", "50", "--steps", "9"], "candidate_steps=50 is more than steps=9"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--target-size", "1kB"], "target_size=1kB is out of reach: the smallest file"),
+        (
+            ["--target-size", "90kB", "--prune.sparsity", "0.5"],
+            r"--prune.* says what to do, and a bound",
+        ),
+        (
+            ["--target-size", "90kB", "--quantize", "int4"],
+            "--quantize is one recipe, and with a bound",
+        ),
+        (
+            ["--target-size", "90kB", "--candidate-steps", "50", "--steps", "9"],
+            "candidate_steps=50 is more than steps=9",
+        ),
+    ],
+)
 def test_bounds_that_contradict(folder, words, message, capsys):
     output = folder / "contradiction"
     assert (
-        cli.main(["compress", str(folder / "run"), "--output", str(output), "--evaluation-tokens", "100", *words]) == 2
+        cli.main(
+            [
+                "compress",
+                str(folder / "run"),
+                "--output",
+                str(output),
+                "--evaluation-tokens",
+                "100",
+                *words,
+            ]
+        )
+        == 2
     )
     assert message in capsys.readouterr().err
 

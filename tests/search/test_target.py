@@ -31,7 +31,9 @@ from tfscale.workflows.search.search import search_run
 from tfscale.workflows.search.target import read_target
 
 WORDS = "the red cat ran and the old dog sat under a big blue mat while seven grey birds watched quietly".split()
-CONFIG = TransformerConfig(vocabulary_size=300, sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2)
+CONFIG = TransformerConfig(
+    vocabulary_size=300, sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2
+)
 SIZES = [(1.0, 1.0, 1.0), (0.5, 1.0, 1.0)]
 TIMING = {"decode_tokens_per_second": 1000.0, "peak_rss_bytes": 1_000_000}
 
@@ -43,7 +45,10 @@ def sentences(seed, words, count):
 
 def test_candidates_of_a_smaller_vocabulary(monkeypatch):
     monkeypatch.setattr(candidates_module, "TRANSFORMER_SIZES", SIZES)
-    found = {c.name: c for c in candidates(CONFIG, 1000, False, row_bytes=12, trimming=Trimming(200, 0.9))}
+    found = {
+        c.name: c
+        for c in candidates(CONFIG, 1000, False, row_bytes=12, trimming=Trimming(200, 0.9))
+    }
     plain = candidates(CONFIG, 1000, False, row_bytes=12)
     assert [c for c in found.values() if not c.vocabulary_size] == plain
     for quantize in ("int8", "int4", "int4_all"):
@@ -52,7 +57,10 @@ def test_candidates_of_a_smaller_vocabulary(monkeypatch):
         network = build_network(TransformerConfig(**{**vars(CONFIG), "vocabulary_size": 200}))
         assert small.bytes == stored_bytes(network, quantize) + 1000 + 12 * (200 + 16) < whole.bytes
         assert small.kept == pytest.approx(0.9 * whole.kept) and not small.tuned
-        assert small.describe()["sizes"] == {"vocabulary_size": 200} and whole.describe()["sizes"] == {}
+        assert (
+            small.describe()["sizes"] == {"vocabulary_size": 200}
+            and whole.describe()["sizes"] == {}
+        )
     # What its tokens lost, training may bring back, unlike what int8 loses.
     assert "int8-vocab200-tuned" in found and "int8-tuned" not in found
 
@@ -74,8 +82,12 @@ def test_perplexities_of_other_tokens_compare_by_hand(monkeypatch):
     sample = Sample(tokens=[0, 1, 2, 3, 0, 1], utf8_bytes=8, counted=4)
     report = {"sizes": {"file_bytes": 1, "gzip_bytes": 1}}
     found = measure("", Samples(sample, Sample([3, 3], 1, 2)), report)
-    assert found["perplexity"] == pytest.approx(2**3) and found["bits_per_byte"] == pytest.approx(1.5)
-    assert found["target_perplexity"] == pytest.approx(4) and found["target_bits_per_byte"] == pytest.approx(4)
+    assert found["perplexity"] == pytest.approx(2**3) and found["bits_per_byte"] == pytest.approx(
+        1.5
+    )
+    assert found["target_perplexity"] == pytest.approx(4) and found[
+        "target_bits_per_byte"
+    ] == pytest.approx(4)
     assert "target_perplexity" not in measure("", Samples(sample), report)
 
 
@@ -87,11 +99,20 @@ def folder(tmp_path_factory):
     (root / "mine.txt").write_text("".join(sentences(1, WORDS[:8], 60)))
     (root / "empty.txt").write_text("")
     config = PrepareConfig(
-        text=[str(root / "text.txt")], documents="line", vocabulary_size=315, output=str(root / "data")
+        text=[str(root / "text.txt")],
+        documents="line",
+        vocabulary_size=315,
+        output=str(root / "data"),
     )
     prepare(config, progress=False)
-    options = TrainConfig(steps=30, global_batch_size=8, warmup_steps=2, learning_rate=1e-2, tensorboard=False,
-                          xla="off")  # fmt: skip
+    options = TrainConfig(
+        steps=30,
+        global_batch_size=8,
+        warmup_steps=2,
+        learning_rate=1e-2,
+        tensorboard=False,
+        xla="off",
+    )
     model = TransformerConfig(sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2)
     train(model, options, data=str(root / "data"), output=str(root / "run"), progress=False)
     return root
@@ -106,8 +127,22 @@ def quick(monkeypatch):
 
 
 def words_of(folder, output, *more, text="mine.txt"):
-    return ["compress", str(folder / "run"), "--output", str(folder / output), "--target-text", str(folder / text),
-            "--steps", "5", "--candidate-steps", "5", "--evaluation-tokens", "250", "--json", *more]  # fmt: skip
+    return [
+        "compress",
+        str(folder / "run"),
+        "--output",
+        str(folder / output),
+        "--target-text",
+        str(folder / text),
+        "--steps",
+        "5",
+        "--candidate-steps",
+        "5",
+        "--evaluation-tokens",
+        "250",
+        "--json",
+        *more,
+    ]
 
 
 def test_a_whole_search_where_only_the_smaller_vocabulary_fits(folder, quick, capsys, monkeypatch):
@@ -118,7 +153,9 @@ def test_a_whole_search_where_only_the_smaller_vocabulary_fits(folder, quick, ca
     words = words_of(folder, "small", "--target-size", str(bound))
     made = []
     export = search_module.export_run
-    monkeypatch.setattr(search_module, "export_run", lambda *a, **k: made.append(a[1].output) or export(*a, **k))
+    monkeypatch.setattr(
+        search_module, "export_run", lambda *a, **k: made.append(a[1].output) or export(*a, **k)
+    )
     original = search_module.measure
 
     def die(output, *rest):
@@ -144,8 +181,12 @@ def test_a_whole_search_where_only_the_smaller_vocabulary_fits(folder, quick, ca
     # On the target text, whose tokens are all there, nothing is lost; on the other text much is, and learned again.
     assert tried[plain]["target_increase"] < 0 < tried[tuned]["increase"] < tried[plain]["increase"]
     assert result["best"] == tuned and result["met"] and tuned in result["pareto"]
-    config = yaml.safe_load((folder / "small" / "candidates" / tuned / "run" / "config.yaml").read_text())
-    assert config["model"]["vocabulary_size"] == size and config["data"] == str(folder / "small" / "trimmed" / "data")
+    config = yaml.safe_load(
+        (folder / "small" / "candidates" / tuned / "run" / "config.yaml").read_text()
+    )
+    assert config["model"]["vocabulary_size"] == size and config["data"] == str(
+        folder / "small" / "trimmed" / "data"
+    )
 
     # The figures by hand: the lines of the split, encoded one by one, over the tokens of the run's own tokenizer.
     model = load(str(folder / "small" / "export"))
@@ -162,8 +203,21 @@ def test_a_whole_search_where_only_the_smaller_vocabulary_fits(folder, quick, ca
     nll = model.score(ids).nll
     best = tried[tuned]
     assert len(ids) > len(stream) and best["perplexity"] == pytest.approx(np.exp(nll / len(stream)))
-    assert best["bits_per_byte"] == pytest.approx(nll / np.log(2) / len(own.decode(stream).encode()))
-    assert cli.main(["evaluate", str(folder / "small" / "export"), "--text", str(folder / "mine.txt"), "--json"]) == 0
+    assert best["bits_per_byte"] == pytest.approx(
+        nll / np.log(2) / len(own.decode(stream).encode())
+    )
+    assert (
+        cli.main(
+            [
+                "evaluate",
+                str(folder / "small" / "export"),
+                "--text",
+                str(folder / "mine.txt"),
+                "--json",
+            ]
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["tokens"] > 0
     page = (folder / "small" / "report.html").read_text()
     assert "target %" in page and plain in page and "per token of the run" in page
@@ -175,20 +229,30 @@ def test_a_whole_search_where_only_the_smaller_vocabulary_fits(folder, quick, ca
     moved = [word.replace("mine.txt", "moved.txt") for word in words]
     monkeypatch.setattr(search_module, "choose", lambda *_: plain)
     assert cli.main(moved) == 0 and len(made) == count
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["run"] == str(folder / "small" / "trimmed" / "run")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["run"] == str(
+        folder / "small" / "trimmed" / "run"
+    )
     monkeypatch.setenv("COLUMNS", "200")
     assert cli.main([word for word in moved if word != "--json"]) == 0
     printed = capsys.readouterr().out
     assert "target %" in printed and f"all bounds are met by {plain}" in printed
     assert cli.main([word.replace("mine.txt", "text.txt") for word in words]) == 2
     assert "was begun with target_text=" in capsys.readouterr().err
-    assert cli.main([word for word in words if word != "--target-text" and "mine.txt" not in word]) == 2
+    assert (
+        cli.main([word for word in words if word != "--target-text" and "mine.txt" not in word])
+        == 2
+    )
     assert "now it is None" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text, message", [
-    ("none.txt", "text file or folder does not exist: "), ("empty.txt", "the target text is empty: "),
-], ids=["missing", "empty"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("none.txt", "text file or folder does not exist: "),
+        ("empty.txt", "the target text is empty: "),
+    ],
+    ids=["missing", "empty"],
+)
 def test_texts_that_are_refused(folder, text, message, capsys):
     assert cli.main(words_of(folder, "never", "--target-size", "50kB", text=text)) == 2
     assert message in capsys.readouterr().err and not os.path.exists(folder / "never")
@@ -196,7 +260,9 @@ def test_texts_that_are_refused(folder, text, message, capsys):
 
 def test_tokenizers_that_keep_all_their_tokens(folder):
     byte = train_tokenizer("byte", [], 257)
-    with pytest.raises(TokenizerError, match="the vocabulary of a byte tokenizer cannot be trimmed"):
+    with pytest.raises(
+        TokenizerError, match="the vocabulary of a byte tokenizer cannot be trimmed"
+    ):
         read_target([str(folder / "none.txt")], "line", byte, 100)
     # Each token on a line of its own, and no candidates without any.
     tokenizer = load_tokenizer(str(folder / "run"))
@@ -205,8 +271,12 @@ def test_tokenizers_that_keep_all_their_tokens(folder):
     notes = []
     bounds = SearchConfig(target_size="1kB", target_text=[str(folder / "every.txt")])
     with pytest.raises(ConfigError, match="is out of reach"):
-        search_run(str(folder / "run"), CompressConfig(output=str(folder / "never")), bounds, notes.append)
-    assert notes == ["every token of the vocabulary occurs in the target text: there are no candidates without any"]
+        search_run(
+            str(folder / "run"), CompressConfig(output=str(folder / "never")), bounds, notes.append
+        )
+    assert notes == [
+        "every token of the vocabulary occurs in the target text: there are no candidates without any"
+    ]
 
 
 def test_a_target_text_without_a_bound():

@@ -28,11 +28,14 @@ def test_a_label_of_a_text():
     targets, weights = encoder.targets(example, encoded)
     assert targets.tolist() == [1] and weights.tolist() == [1.0]
     found = encoder.decode(np.array([[0.0, np.log(3.0)]]), example, encoded)
-    assert found["label"] == "good" and found["probabilities"] == pytest.approx({"bad": 0.25, "good": 0.75})
+    assert found["label"] == "good" and found["probabilities"] == pytest.approx(
+        {"bad": 0.25, "good": 0.75}
+    )
     # What is too long is cut, and still ends with the end token.
     assert encoder.encode(Example("here", "abcdefgh")).ids.tolist() == [END, 97, 98, 99, 100, END]
     with pytest.raises(
-        DataError, match="here: label 'fair' does not occur in the training examples; they have bad, good"
+        DataError,
+        match="here: label 'fair' does not occur in the training examples; they have bad, good",
     ):
         encoder.targets(Example("here", "ab", ("fair",)), encoded)
 
@@ -55,8 +58,16 @@ def test_tags_stand_at_the_first_token_of_each_word():
     assert encoded.ids.tolist() == [END, *b"Ann B left", END]
     assert encoded.places == [1, 4, 6]
     targets, weights = encoder.targets(example, encoded)
-    assert targets[[1, 4, 6]].tolist() == [0, 1, 2] and np.flatnonzero(weights).tolist() == [1, 4, 6]
-    assert encoder.decode(certain(targets, 3, 12), example, encoded)["tags"] == ["B-PER", "I-PER", "O"]
+    assert targets[[1, 4, 6]].tolist() == [0, 1, 2] and np.flatnonzero(weights).tolist() == [
+        1,
+        4,
+        6,
+    ]
+    assert encoder.decode(certain(targets, 3, 12), example, encoded)["tags"] == [
+        "B-PER",
+        "I-PER",
+        "O",
+    ]
     # An I- that follows O is read as the beginning of an entity.
     targets[1] = 2
     assert encoder.decode(certain(targets, 3, 12), example, encoded)["tags"] == ["O", "B-PER", "O"]
@@ -68,7 +79,8 @@ def test_tags_stand_at_the_first_token_of_each_word():
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"), [("ann saw bob", "saw"), ("naïve 狐 ran", "狐"), ("ann saw bob", "ann saw bob")]
+    ("text", "answer"),
+    [("ann saw bob", "saw"), ("naïve 狐 ran", "狐"), ("ann saw bob", "ann saw bob")],
 )
 def test_answers_are_parts_of_the_text(text, answer):
     encoder = TaskEncoder("answer", BYTES, ANSWER_TAGS, 40)
@@ -101,13 +113,20 @@ def test_metrics_of_labels_by_hand():
     assert (found["precision"], found["recall"]) == (pytest.approx(0.75), pytest.approx(5 / 6))
     assert found["f1"] == pytest.approx((0.8 + 2 / 3) / 2)
     assert found["by_label"]["a"] == {
-        "precision": 1.0, "recall": pytest.approx(2 / 3), "f1": pytest.approx(0.8), "examples": 3
-    }  # fmt: skip
+        "precision": 1.0,
+        "recall": pytest.approx(2 / 3),
+        "f1": pytest.approx(0.8),
+        "examples": 3,
+    }
     guess = baseline("classify", examples, ["a", "b"], False)(examples)
     assert [g["label"] for g in guess] == ["a"] * 4
     several = [Example("", "t", labels) for labels in (("a",), ("a", "b"), ())]
     found = task_metrics(
-        "classify", several, [{"labels": ["a"]}, {"labels": ["a"]}, {"labels": ["b"]}], ["a", "b"], True
+        "classify",
+        several,
+        [{"labels": ["a"]}, {"labels": ["a"]}, {"labels": ["b"]}],
+        ["a", "b"],
+        True,
     )
     # a: 2 of 2; b: none right. Micro: 2 right of 3 found and 3 there.
     assert (found["f1"], found["f1_micro"]) == (pytest.approx(0.5), pytest.approx(2 / 3))
@@ -132,6 +151,8 @@ def test_metrics_of_tags_count_whole_entities():
 
 def test_metrics_of_answers_by_hand():
     examples = [Example("", "t", answer=answer) for answer in ("the red fox", "", "Bob")]
-    found = task_metrics("answer", examples, [{"answer": a} for a in ("red fox ran", "", "bob ")], [], False)
+    found = task_metrics(
+        "answer", examples, [{"answer": a} for a in ("red fox ran", "", "bob ")], [], False
+    )
     assert found["exact_match"] == pytest.approx(2 / 3)
     assert found["f1"] == pytest.approx((2 * 2 / 6 + 1 + 1) / 3)

@@ -13,7 +13,15 @@ from export.exported import make_run
 
 import tfscale
 from tfscale import cli
-from tfscale.config import BERTConfig, BiLSTMConfig, ExportConfig, GRUConfig, LSTMConfig, NNLMConfig, TransformerConfig
+from tfscale.config import (
+    BERTConfig,
+    BiLSTMConfig,
+    ExportConfig,
+    GRUConfig,
+    LSTMConfig,
+    NNLMConfig,
+    TransformerConfig,
+)
 from tfscale.config.tasks import TaskConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
@@ -27,16 +35,42 @@ from tfscale.text.tokenizers.byte import ByteTokenizer
 
 LENGTH = 48
 BASES = {
-    "bilstm": BiLSTMConfig(vocabulary_size=257, sequence_length=LENGTH, embedding_dim=24, hidden_dim=32),
+    "bilstm": BiLSTMConfig(
+        vocabulary_size=257, sequence_length=LENGTH, embedding_dim=24, hidden_dim=32
+    ),
     "transformer": TransformerConfig(
-        vocabulary_size=257, sequence_length=LENGTH, hidden_dim=32, num_layers=2, num_heads=4, positions="rope"
+        vocabulary_size=257,
+        sequence_length=LENGTH,
+        hidden_dim=32,
+        num_layers=2,
+        num_heads=4,
+        positions="rope",
     ),
     "bert": BERTConfig(
-        vocabulary_size=257, sequence_length=LENGTH, hidden_dim=32, num_layers=2, num_heads=4, positions="rope"
+        vocabulary_size=257,
+        sequence_length=LENGTH,
+        hidden_dim=32,
+        num_layers=2,
+        num_heads=4,
+        positions="rope",
     ),
-    "lstm": LSTMConfig(vocabulary_size=257, sequence_length=LENGTH, embedding_dim=24, hidden_dim=32),
-    "gru": GRUConfig(vocabulary_size=257, sequence_length=LENGTH, embedding_dim=24, hidden_dim=32, tie_embeddings=True),
-    "nnlm": NNLMConfig(vocabulary_size=257, sequence_length=LENGTH, context_tokens=5, embedding_dim=24, hidden_dim=32),
+    "lstm": LSTMConfig(
+        vocabulary_size=257, sequence_length=LENGTH, embedding_dim=24, hidden_dim=32
+    ),
+    "gru": GRUConfig(
+        vocabulary_size=257,
+        sequence_length=LENGTH,
+        embedding_dim=24,
+        hidden_dim=32,
+        tie_embeddings=True,
+    ),
+    "nnlm": NNLMConfig(
+        vocabulary_size=257,
+        sequence_length=LENGTH,
+        context_tokens=5,
+        embedding_dim=24,
+        hidden_dim=32,
+    ),
 }
 
 
@@ -68,7 +102,9 @@ def opinions(rng, count):
     for _ in range(count):
         good = rng.random() < 0.8
         middle = rng.choice(["fine", "great", "superb"] if good else ["dull", "awful", "stale"])
-        rows.append({"text": f"{word(rng)} {middle} {word(rng)}", "label": "good" if good else "bad"})
+        rows.append(
+            {"text": f"{word(rng)} {middle} {word(rng)}", "label": "good" if good else "bad"}
+        )
     return rows
 
 
@@ -88,26 +124,52 @@ def questions(rng, count):
         place, day = word(rng), str(rng.integers(1, 32))
         text = f"{word(rng)} at {place} on {day} {word(rng)}"
         where = rng.random() < 0.5
-        rows.append({"question": "where" if where else "when", "context": text, "answer": place if where else day})
+        rows.append(
+            {
+                "question": "where" if where else "when",
+                "context": text,
+                "answer": place if where else day,
+            }
+        )
     return rows
 
 
 def fit(runs, family, rows, tmp_path, task, epochs=12, **options):
     rng = np.random.default_rng(0)
-    files = {name: [write(tmp_path / f"{name}.jsonl", rows(rng, count))]
-             for name, count in (("train", 300), ("validation", 60), ("test", 60))}  # fmt: skip
+    files = {
+        name: [write(tmp_path / f"{name}.jsonl", rows(rng, count))]
+        for name, count in (("train", 300), ("validation", 60), ("test", 60))
+    }
     config = TaskConfig(
-        task=task, output=str(tmp_path / "task"), epochs=epochs, patience=options.pop("patience", 4), learning_rate=options.pop("rate", 1e-2),
-        dropout=0.0, **files, **options,
-    )  # fmt: skip
+        task=task,
+        output=str(tmp_path / "task"),
+        epochs=epochs,
+        patience=options.pop("patience", 4),
+        learning_rate=options.pop("rate", 1e-2),
+        dropout=0.0,
+        **files,
+        **options,
+    )
     return finetune(runs(family), config)
 
 
 @pytest.mark.parametrize("family", ["transformer", "lstm", "bert"])
 def test_classify_learns_and_its_file_does_the_same(family, runs, tmp_path, capsys):
-    summary = fit(runs, family, opinions, tmp_path, "classify", epochs=12 if family == "bert" else 6, patience=12)
+    summary = fit(
+        runs,
+        family,
+        opinions,
+        tmp_path,
+        "classify",
+        epochs=12 if family == "bert" else 6,
+        patience=12,
+    )
     assert summary["test"]["f1"] > 0.9 > 0.5 > summary["test"]["baseline"]["f1"]
-    assert summary["labels"] == ["bad", "good"] and summary["examples"] == {"train": 300, "validation": 60, "test": 60}
+    assert summary["labels"] == ["bad", "good"] and summary["examples"] == {
+        "train": 300,
+        "validation": 60,
+        "test": 60,
+    }
     folder = str(tmp_path / "task")
     model = load_task(folder)
     assert model.predict_text("abc superb def")["label"] == "good"
@@ -115,13 +177,20 @@ def test_classify_learns_and_its_file_does_the_same(family, runs, tmp_path, caps
     again = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert again["f1"] == pytest.approx(summary["test"]["f1"])
     for quantize in ("none", "int8"):
-        report = export_task(model, ExportConfig(output=str(tmp_path / quantize), quantize=quantize))
+        report = export_task(
+            model, ExportConfig(output=str(tmp_path / quantize), quantize=quantize)
+        )
         assert report["passed"] and report["compared_on"]["source"] == "test examples"
     device = load(str(tmp_path / "none"))
     ours, theirs = model.predict_text("abc stale def"), device.predict_text("abc stale def")
     assert ours["label"] == theirs["label"] == "bad"
     assert theirs["probabilities"] == pytest.approx(ours["probabilities"], abs=1e-4)
-    assert cli.main(["evaluate", str(tmp_path / "int8"), "--text", str(tmp_path / "test.jsonl"), "--json"]) == 0
+    assert (
+        cli.main(
+            ["evaluate", str(tmp_path / "int8"), "--text", str(tmp_path / "test.jsonl"), "--json"]
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["f1"] > 0.85
     with open(tmp_path / "int8" / "model.json") as file:
         assert str(tmp_path) not in file.read()
@@ -150,7 +219,12 @@ def test_answer_reads_the_question(runs, tmp_path, capsys):
         [found] = json.loads(capsys.readouterr().out.splitlines()[-1])["predictions"]
         assert found["answer"] == expected
     assert cli.main(words) == 2 and "the task answer needs a question" in capsys.readouterr().err
-    assert cli.main(["predict", str(tmp_path / "task"), "--file", str(tmp_path / "test.jsonl"), "--json"]) == 0
+    assert (
+        cli.main(
+            ["predict", str(tmp_path / "task"), "--file", str(tmp_path / "test.jsonl"), "--json"]
+        )
+        == 0
+    )
     assert len(json.loads(capsys.readouterr().out.splitlines()[-1])["predictions"]) == 60
 
 
@@ -165,7 +239,10 @@ def test_several_labels_are_told_apart(runs, tmp_path):
     summary = fit(runs, "lstm", rows, tmp_path, "classify", labels_separator=",", epochs=10)
     assert summary["test"]["f1_micro"] > 0.9 > 0.8 > summary["test"]["baseline"]["f1_micro"]
     tfscale.export(str(tmp_path / "task"), output=str(tmp_path / "export"))
-    assert load(str(tmp_path / "export")).predict_text("abc sun rain def")["labels"] == ["rain", "sun"]
+    assert load(str(tmp_path / "export")).predict_text("abc sun rain def")["labels"] == [
+        "rain",
+        "sun",
+    ]
 
 
 def test_a_task_of_half_precision_is_exported_in_float32(tmp_path):
@@ -173,21 +250,31 @@ def test_a_task_of_half_precision_is_exported_in_float32(tmp_path):
     run = make_run(tmp_path / "run", base, ByteTokenizer())
     rows = [{"text": text, "label": label} for text, label in (("good", "x"), ("bad", "y"))] * 10
     config = TaskConfig(
-        task="classify", output=str(tmp_path / "task"), epochs=1, train=[write(tmp_path / "a.jsonl", rows)],
+        task="classify",
+        output=str(tmp_path / "task"),
+        epochs=1,
+        train=[write(tmp_path / "a.jsonl", rows)],
         precision="mixed_bfloat16",
-    )  # fmt: skip
+    )
     finetune(run, config)
     model = load_task(config.output)
     assert model.network.base.precision == "mixed_bfloat16"
     assert export_task(model, ExportConfig(output=str(tmp_path / "export")))["passed"]
-    ours, theirs = (one.predict_text("good")["probabilities"] for one in (model, load(str(tmp_path / "export"))))
+    ours, theirs = (
+        one.predict_text("good")["probabilities"] for one in (model, load(str(tmp_path / "export")))
+    )
     assert theirs == pytest.approx(ours, abs=2e-2)
 
 
 def test_one_label_that_a_text_has_or_has_not(runs, tmp_path):
     def rows(rng, count):
-        return [{"text": f"{word(rng)} {'offer' if spam else 'lunch'} {word(rng)}", "label": "spam" if spam else ""}
-                for spam in rng.random(count) < 0.5]  # fmt: skip
+        return [
+            {
+                "text": f"{word(rng)} {'offer' if spam else 'lunch'} {word(rng)}",
+                "label": "spam" if spam else "",
+            }
+            for spam in rng.random(count) < 0.5
+        ]
 
     summary = fit(runs, "lstm", rows, tmp_path, "classify", labels_separator=",", epochs=4)
     test = summary["test"]
@@ -196,7 +283,9 @@ def test_one_label_that_a_text_has_or_has_not(runs, tmp_path):
 
 
 def test_a_label_is_not_held_out_whole():
-    examples = [Example("", "t", ("often",)) for _ in range(80)] + [Example("", "t", (f"rare {i}",)) for i in range(20)]
+    examples = [Example("", "t", ("often",)) for _ in range(80)] + [
+        Example("", "t", (f"rare {i}",)) for i in range(20)
+    ]
     for seed in range(5):
         held_out = _held_out(examples, np.random.default_rng(seed))
         assert len(held_out) == 10 and max(held_out) < 80
@@ -221,20 +310,36 @@ def test_frozen_and_low_rank_training_leave_the_weights(runs, tmp_path):
     before = [weight.numpy() for weight in base.network.weights]
     frozen = fit(runs, "transformer", opinions, tmp_path, "classify", epochs=1, freeze=True)
     assert frozen["trained_parameters"] == 2 * 2 * 32 + 2
-    np.testing.assert_array_equal(load_task(str(tmp_path / "task")).network.base.weights[0], before[0])
+    np.testing.assert_array_equal(
+        load_task(str(tmp_path / "task")).network.base.weights[0], before[0]
+    )
     (tmp_path / "lora").mkdir()
-    lora = fit(runs, "transformer", opinions, tmp_path / "lora", "classify", epochs=10, lora_rank=2, rate=2e-2)
+    lora = fit(
+        runs,
+        "transformer",
+        opinions,
+        tmp_path / "lora",
+        "classify",
+        epochs=10,
+        lora_rank=2,
+        rate=2e-2,
+    )
     # Two blocks of four dense layers, D x rank + rank x F each, and the head.
     layers = 2 * 2 * ((32 + 96) + (32 + 32) + (32 + 128) + (128 + 32))
     assert lora["trained_parameters"] == layers + 2 * 2 * 32 + 2
     assert lora["test"]["f1"] > lora["test"]["baseline"]["f1"] + 0.3
     saved = load_task(str(tmp_path / "lora" / "task"))
     assert saved.network.count_params() == lora["parameters"] - layers
-    moved = [float(np.abs(a - np.asarray(b)).max()) for a, b in zip(before, saved.network.base.weights, strict=True)]
+    moved = [
+        float(np.abs(a - np.asarray(b)).max())
+        for a, b in zip(before, saved.network.base.weights, strict=True)
+    ]
     kernels = ["kernel" in weight.path for weight in saved.network.base.weights]
     # The additions are in the kernels of the file; all else is as it was.
     assert all((change > 0) == is_kernel for change, is_kernel in zip(moved, kernels, strict=True))
-    assert saved.score(saved.read([str(tmp_path / "lora" / "test.jsonl")]))["f1"] == pytest.approx(lora["test"]["f1"])
+    assert saved.score(saved.read([str(tmp_path / "lora" / "test.jsonl")]))["f1"] == pytest.approx(
+        lora["test"]["f1"]
+    )
     for weight, value in zip(base.network.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
 
@@ -247,7 +352,10 @@ def test_low_rank_training_leaves_out_what_only_predicts_tokens(runs, tmp_path):
     assert summary["test"]["f1"] > summary["test"]["baseline"]["f1"] + 0.2
     rows = write(tmp_path / "rows.jsonl", opinions(np.random.default_rng(0), 20))
     with pytest.raises(ConfigError, match="no feature of LSTMLM is made by a dense layer"):
-        finetune(runs("lstm"), TaskConfig(task="classify", output=str(tmp_path / "x"), train=[rows], lora_rank=3))
+        finetune(
+            runs("lstm"),
+            TaskConfig(task="classify", output=str(tmp_path / "x"), train=[rows], lora_rank=3),
+        )
 
 
 def test_the_learning_rate_follows_what_is_trained():
@@ -277,7 +385,9 @@ def test_a_run_folder_from_the_command_line(runs, tmp_path, capsys):
     run.tokenizer.save(str(folder / "tokenizer"))
     (folder / "config.yaml").write_text("model: {family: gru}\ntrain: {}\n")
     rng = np.random.default_rng(0)
-    train, test = (write(tmp_path / f"{name}.jsonl", opinions(rng, 40)) for name in ("train", "test"))
+    train, test = (
+        write(tmp_path / f"{name}.jsonl", opinions(rng, 40)) for name in ("train", "test")
+    )
     words = ["finetune", str(folder), "--task", "classify", "--train", train, "--epochs", "1"]
     assert cli.main([*words, "--test", test, "--output", str(tmp_path / "task")]) == 0
     captured = capsys.readouterr()
@@ -288,7 +398,10 @@ def test_a_run_folder_from_the_command_line(runs, tmp_path, capsys):
     better = score["accuracy"] > score["baseline"]["accuracy"]
     assert ("the model is no better than the baseline: test accuracy" in captured.err) is not better
     assert os.path.exists(tmp_path / "task" / "model.keras")
-    for name, row in (("label", {"text": "a", "label": "fair"}), ("empty", {"text": "", "label": "good"})):
+    for name, row in (
+        ("label", {"text": "a", "label": "fair"}),
+        ("empty", {"text": "", "label": "good"}),
+    ):
         wrong = write(tmp_path / f"{name}.jsonl", [row])
         assert cli.main([*words, "--test", wrong, "--output", str(tmp_path / "other")]) == 2
         assert not (tmp_path / "other").exists()
@@ -301,20 +414,42 @@ def test_a_run_folder_from_the_command_line(runs, tmp_path, capsys):
     assert cli.main(["predict", str(folder), "--text", "a"]) == 2
     assert "is a language model; predict needs" in capsys.readouterr().err
     assert cli.main(["generate", str(tmp_path / "task"), "--prompt", "a"]) == 2
-    assert cli.main(["export", str(tmp_path / "task"), "--output", str(tmp_path / "x"), "--quantize", "int4"]) == 2
+    assert (
+        cli.main(
+            [
+                "export",
+                str(tmp_path / "task"),
+                "--output",
+                str(tmp_path / "x"),
+                "--quantize",
+                "int4",
+            ]
+        )
+        == 2
+    )
     assert cli.main(["evaluate", str(tmp_path / "task")]) == 2
     assert "give files of labelled examples to score" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "task,module",
-    [("classify", "sklearn"), ("tag", "nervaluate"), ("translate", "sacrebleu"), ("summarize", "rouge_score")],
+    [
+        ("classify", "sklearn"),
+        ("tag", "nervaluate"),
+        ("translate", "sacrebleu"),
+        ("summarize", "rouge_score"),
+    ],
 )
 def test_a_package_that_is_missing_is_told_before_the_training(task, module, tmp_path, monkeypatch):
     there = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else there(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == module else there(name)
+    )
     config = TaskConfig(task=task, output=str(tmp_path / "task"), train=["missing.jsonl"])
-    with pytest.raises(ConfigError, match=rf"needs {module}, which is not installed: pip install 'tfscale\[tasks\]'"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"needs {module}, which is not installed: pip install 'tfscale\[tasks\]'",
+    ):
         finetune("missing", config)
     assert not (tmp_path / "task").exists()
 

@@ -25,10 +25,15 @@ from tfscale.text.tokenizers.byte import ByteTokenizer
 def begun(tmp_path_factory):
     """A run, examples, and what an unbroken fine-tuning makes of them: 4 passes of 5 steps."""
     folder = tmp_path_factory.mktemp("fitting")
-    config = GRUConfig(vocabulary_size=257, sequence_length=16, embedding_dim=8, hidden_dim=8, tie_embeddings=True)
+    config = GRUConfig(
+        vocabulary_size=257, sequence_length=16, embedding_dim=8, hidden_dim=8, tie_embeddings=True
+    )
     run = make_run(folder, build_network(config), ByteTokenizer())
     rng = np.random.default_rng(1)
-    rows = [{"text": f"a {word} {i}", "label": word} for i, word in enumerate(rng.choice(["fine", "dull"], 24))]
+    rows = [
+        {"text": f"a {word} {i}", "label": word}
+        for i, word in enumerate(rng.choice(["fine", "dull"], 24))
+    ]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:18]))
     (folder / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[18:]))
     return folder, run, figures(folder, "unbroken", finetune(run, options(folder, "unbroken")))
@@ -51,7 +56,9 @@ def options(folder, output, **changed):
 
 def figures(folder, output, summary):
     weights = [np.array(value) for value in load_task(str(folder / output)).network.get_weights()]
-    return {name: value for name, value in summary.items() if name not in ("seconds", "output")}, weights
+    return {
+        name: value for name, value in summary.items() if name not in ("seconds", "output")
+    }, weights
 
 
 def assert_same(found, expected):
@@ -90,11 +97,15 @@ def test_a_fine_tuning_that_was_stopped_goes_on_bit_for_bit(begun, monkeypatch):
 def test_another_process_at_the_same_output_is_told(begun):
     folder, run, _ = begun
     with only_writer(str(folder / "twice.unfinished")):
-        with pytest.raises(ConfigError, match=f"twice.unfinished is being written by process {os.getpid()} on "):
+        with pytest.raises(
+            ConfigError, match=f"twice.unfinished is being written by process {os.getpid()} on "
+        ):
             finetune(run, options(folder, "twice"))
 
 
-@pytest.mark.parametrize("earlier,anew", [({"options": 1}, False), ({"options": 2}, True), (None, True)])
+@pytest.mark.parametrize(
+    "earlier,anew", [({"options": 1}, False), ({"options": 2}, True), (None, True)]
+)
 def test_a_state_of_other_options_is_given_up(tmp_path, earlier, anew):
     (tmp_path / "begun.json").write_text("{" if earlier is None else json.dumps(earlier))
     (tmp_path / "checkpoints").mkdir()
@@ -112,7 +123,10 @@ def test_a_full_disk_is_found_before_the_first_step(begun, monkeypatch):
 
     monkeypatch.setattr(np, "savez", full)
     notes = []
-    with pytest.raises(TfscaleError, match="no space left while writing .*full.unfinished/checkpoints/step-00000000"):
+    with pytest.raises(
+        TfscaleError,
+        match="no space left while writing .*full.unfinished/checkpoints/step-00000000",
+    ):
         finetune(run, options(folder, "full"), notes.append)
     assert not any(note.startswith("pass") for note in notes)
 
@@ -121,6 +135,18 @@ def test_the_command_ends_with_75_where_a_signal_stopped_it(begun, monkeypatch, 
     folder, run, _ = begun
     stopped = {"interrupted": "SIGTERM", "steps": 7, "task": "classify", "output": "x"}
     monkeypatch.setattr("tfscale.tasks.finetune.finetune", lambda *_: stopped)
-    words = ["finetune", str(folder / "run"), "--task", "classify", "--train", "t.csv", "--output", str(folder / "x")]
+    words = [
+        "finetune",
+        str(folder / "run"),
+        "--task",
+        "classify",
+        "--train",
+        "t.csv",
+        "--output",
+        str(folder / "x"),
+    ]
     assert cli.main(words) == 75
-    assert capsys.readouterr().out == "stopped by SIGTERM at step 7; the same command goes on from there\n"
+    assert (
+        capsys.readouterr().out
+        == "stopped by SIGTERM at step 7; the same command goes on from there\n"
+    )

@@ -28,13 +28,15 @@ def test_values_and_gap_by_hand():
     assert list(found["groups"]) == ["a", "b"] and found["groups"]["a"]["examples"] == 2
     # (2 + 9) / (1 + 3) nats per token, and 4 / 2.
     assert found["groups"]["a"]["value"] == pytest.approx(math.exp(11 / 4))
-    assert found["groups"]["b"]["value"] == found["groups"]["b"]["low"] == pytest.approx(math.exp(2))
+    assert (
+        found["groups"]["b"]["value"] == found["groups"]["b"]["low"] == pytest.approx(math.exp(2))
+    )
     assert (found["gap"]["highest"], found["gap"]["lowest"]) == ("a", "b")
     assert found["gap"]["value"] == pytest.approx(math.exp(11 / 4) - math.exp(2))
     # A sample of "a" is one of its texts twice, or both.
-    assert found["groups"]["a"]["low"] == pytest.approx(math.exp(2)) and found["groups"]["a"]["high"] == pytest.approx(
-        math.exp(3)
-    )
+    assert found["groups"]["a"]["low"] == pytest.approx(math.exp(2)) and found["groups"]["a"][
+        "high"
+    ] == pytest.approx(math.exp(3))
     with pytest.raises(DataError, match="all 2 examples are of the group 'a'"):
         slices(items[:2], ["a", "a"], total_perplexity, "perplexity")
 
@@ -44,7 +46,14 @@ def test_intervals_hold_the_mean_as_often_as_they_say():
     held = 0
     for trial in range(60):
         values = rng.normal(1.0, 1.0, 80).tolist()
-        found = slices(values, ["a"] * 40 + ["b"] * 40, lambda v: float(np.mean(v)), "mean", seed=trial, draws=200)
+        found = slices(
+            values,
+            ["a"] * 40 + ["b"] * 40,
+            lambda v: float(np.mean(v)),
+            "mean",
+            seed=trial,
+            draws=200,
+        )
         held += sum(group["low"] <= 1.0 <= group["high"] for group in found["groups"].values())
     # 120 intervals of 95 %: 114 on average, and with luck a few less.
     assert 104 <= held <= 120
@@ -63,7 +72,9 @@ def texts(tmp_path):
 
 
 def test_a_runs_texts_are_scored_one_by_one(texts, tmp_path):
-    network = build_network(GRUConfig(vocabulary_size=257, sequence_length=8, embedding_dim=8, hidden_dim=8))
+    network = build_network(
+        GRUConfig(vocabulary_size=257, sequence_length=8, embedding_dim=8, hidden_dim=8)
+    )
     run = make_run(tmp_path / "run", network, ByteTokenizer())
     end = run.tokenizer.end_id
     expected = []
@@ -79,7 +90,9 @@ def test_a_runs_texts_are_scored_one_by_one(texts, tmp_path):
     found = document_scores(run, [row["text"] for row in ROWS])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     result = evaluate_slices("run", run, [texts], "who")
-    assert result["groups"]["x"]["value"] == pytest.approx(total_perplexity([expected[0], expected[2]]), rel=1e-5)
+    assert result["groups"]["x"]["value"] == pytest.approx(
+        total_perplexity([expected[0], expected[2]]), rel=1e-5
+    )
     with pytest.raises(DataError, match="line 1: there is no 'age' to slice by; it has text, who"):
         evaluate_slices("run", run, [texts], "age")
 
@@ -92,7 +105,9 @@ def test_from_the_command_line(texts, tmp_path, capsys):
     folder = tmp_path / "run"
     tokenizer.save(str(folder / "tokenizer"))
     write_model(model, str(folder / "model.ngram"))
-    write_json(str(folder / "model.json"), describe(model, tokenizer, str(folder / "model.ngram"), "none"))
+    write_json(
+        str(folder / "model.json"), describe(model, tokenizer, str(folder / "model.ngram"), "none")
+    )
     words = ["evaluate", str(folder), "--text", texts, "--slice-by", "who"]
     assert cli.main(words) == 0
     shown = capsys.readouterr().out
@@ -113,15 +128,29 @@ class Guess(TaskPredictor):
 
 
 def test_a_classifier_is_sliced_with_equalized_odds(tmp_path):
-    rows = [("e", "good", "x"), ("e", "good", "x"), ("b", "bad", "x"), ("b", "bad", "x"),
-            ("e", "good", "y"), ("b", "good", "y"), ("e", "bad", "y"), ("b", "bad", "y")]  # fmt: skip
-    (tmp_path / "a.csv").write_text("text,label,who\n" + "".join(",".join(row) + "\n" for row in rows))
+    rows = [
+        ("e", "good", "x"),
+        ("e", "good", "x"),
+        ("b", "bad", "x"),
+        ("b", "bad", "x"),
+        ("e", "good", "y"),
+        ("b", "good", "y"),
+        ("e", "bad", "y"),
+        ("b", "bad", "y"),
+    ]
+    (tmp_path / "a.csv").write_text(
+        "text,label,who\n" + "".join(",".join(row) + "\n" for row in rows)
+    )
     config = TaskConfig(task="classify", output="-", train=["-"])
     model = Guess(TaskEncoder("classify", ByteTokenizer(), ["bad", "good"], 8), config)
     found = evaluate_slices("task", model, [str(tmp_path / "a.csv")], "who")
     assert found["metric"] == "accuracy"
     assert {name: group["value"] for name, group in found["groups"].items()} == {"x": 1.0, "y": 0.5}
-    assert (found["gap"]["value"], found["gap"]["highest"], found["gap"]["lowest"]) == (0.5, "x", "y")
+    assert (found["gap"]["value"], found["gap"]["highest"], found["gap"]["lowest"]) == (
+        0.5,
+        "x",
+        "y",
+    )
     # Of good texts 2 of 2 and 1 of 2 are called good; of bad ones 0 of 2 and 1 of 2.
     assert found["equalized_odds"] == {"bad": 0.5, "good": 0.5}
     # A group whose texts all have a label has no false positives to compare, and one without it no true ones.
@@ -137,6 +166,7 @@ def test_a_classifier_is_sliced_with_equalized_odds(tmp_path):
     for one in (several, model):
         (tmp_path / "b.csv").write_text("text,label,who\ne,bad,x\nb,fair,y\n")
         with pytest.raises(
-            DataError, match="b.csv, line 3: label 'fair' does not occur in the training examples; they have"
+            DataError,
+            match="b.csv, line 3: label 'fair' does not occur in the training examples; they have",
         ):
             evaluate_slices("task", one, [str(tmp_path / "b.csv")], "who")

@@ -32,7 +32,10 @@ def test_rows_by_hand():
     # A target of U tokens is whole, but does not end; the source's end token is never cut.
     long = Example("here", "abcdef", target="vwxy")
     found = prefix.encode(long)
-    assert found.ids.tolist() == [END, *b"abcd", END, *b"vwx", END] and (found.source_cut, found.target_cut) == (1, 0)
+    assert found.ids.tolist() == [END, *b"abcd", END, *b"vwx", END] and (
+        found.source_cut,
+        found.target_cut,
+    ) == (1, 0)
     targets, weights = prefix.targets(long, found)
     assert targets[5:9].tolist() == list(b"vwxy") and weights.sum() == 4
     assert prefix.encode(dataclasses.replace(long, target="vwxyz")).target_cut
@@ -55,7 +58,11 @@ def test_beam_search_finds_the_best_text_where_greedy_does_not():
             whole = [*text, end] if len(text) < length else text
             return np.mean([logs[a, b] for a, b in zip([end, *whole], whole, strict=False)])
 
-        texts = [text for n in range(length + 1) for text in itertools.product(range(1, vocabulary), repeat=n)]
+        texts = [
+            text
+            for n in range(length + 1)
+            for text in itertools.product(range(1, vocabulary), repeat=n)
+        ]
         best = max(texts, key=score)
         # With as many beams as there are texts nothing is lost.
         found, greedy = (beam_search(step, beams, length, end) for beams in (100, 1))
@@ -72,12 +79,20 @@ def test_metrics_of_texts_by_hand():
     examples = [Example("", "a b", target="the cat sat on the mat")]
     found = task_metrics("translate", examples, [{"text": "the cat sat on mat"}], [], False)
     # 5/5 words, 3/4 pairs, 2/3 triples, 1/2 of four; 5 words for 6.
-    assert found["bleu"] == pytest.approx(100 * np.exp(1 - 6 / 5) * (1 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)
+    assert found["bleu"] == pytest.approx(
+        100 * np.exp(1 - 6 / 5) * (1 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
+    )
     assert found["exact_match"] == 0 and 0 < found["chrf"] < 100
     same = task_metrics("translate", examples, [{"text": "the cat  sat on the mat"}], [], False)
-    assert (same["exact_match"], same["bleu"], same["chrf"]) == (1.0, pytest.approx(100), pytest.approx(100))
+    assert (same["exact_match"], same["bleu"], same["chrf"]) == (
+        1.0,
+        pytest.approx(100),
+        pytest.approx(100),
+    )
     examples = [Example("", "a", target="Red fox ran far"), Example("", "a", target="狐 は")]
-    found = task_metrics("summarize", examples, [{"text": "red fox far"}, {"text": "狐 は"}], [], False)
+    found = task_metrics(
+        "summarize", examples, [{"text": "red fox far"}, {"text": "狐 は"}], [], False
+    )
     # 3 of 3 and 3 of 4 words; 1 of 2 and 1 of 3 pairs; a common sequence of 3. The second is right.
     assert found["rouge1"] == pytest.approx((6 / 7 + 1) / 2) == found["rougeL"]
     assert found["rouge2"] == pytest.approx((0.4 + 1) / 2)

@@ -33,8 +33,11 @@ THEIRS = "ma me mi mo na ne ni no".split()
 def turned(rng):
     """Each word has another one in the other language, and the last comes first."""
     words = rng.integers(0, 8, rng.integers(2, 5))
-    return {"source": " ".join(OURS[i] for i in words), "target": " ".join(THEIRS[i] for i in words[::-1]),
-            "who": "short" if len(words) == 2 else "long"}  # fmt: skip
+    return {
+        "source": " ".join(OURS[i] for i in words),
+        "target": " ".join(THEIRS[i] for i in words[::-1]),
+        "who": "short" if len(words) == 2 else "long",
+    }
 
 
 def capitals(rng):
@@ -54,14 +57,19 @@ def files(folder, make, train=1000, held_out=40):
     rng = np.random.default_rng(0)
     counts = {"train": train, "validation": held_out, "test": held_out}
     return {
-        name: [write(folder / f"{name}.jsonl", [make(rng) for _ in range(count)])] for name, count in counts.items()
+        name: [write(folder / f"{name}.jsonl", [make(rng) for _ in range(count)])]
+        for name, count in counts.items()
     }
 
 
 def small_run(folder, words):
     tokenizer = train_tokenizer("word", [" ".join(words)] * 5, 40)
     config = TransformerConfig(
-        vocabulary_size=tokenizer.vocabulary_size, sequence_length=14, hidden_dim=32, num_layers=1, num_heads=4
+        vocabulary_size=tokenizer.vocabulary_size,
+        sequence_length=14,
+        hidden_dim=32,
+        num_layers=1,
+        num_heads=4,
     )
     return make_run(folder, build_network(config), tokenizer)
 
@@ -69,16 +77,23 @@ def small_run(folder, words):
 def fitted(folder, run, make, **options):
     notes = []
     config = TaskConfig(
-        output=str(folder / "task"), learning_rate=1e-2, dropout=0.0, global_batch_size=32, epochs=10, **files(folder, make),
+        output=str(folder / "task"),
+        learning_rate=1e-2,
+        dropout=0.0,
+        global_batch_size=32,
+        epochs=10,
+        **files(folder, make),
         **options,
-    )  # fmt: skip
+    )
     return finetune(run, config, notes.append), load_task(str(folder / "task")), notes
 
 
 @pytest.fixture(scope="module")
 def translated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("translate")
-    return folder, *fitted(folder, small_run(folder / "run", OURS + THEIRS), turned, task="translate")
+    return folder, *fitted(
+        folder, small_run(folder / "run", OURS + THEIRS), turned, task="translate"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +101,15 @@ def summarized(tmp_path_factory):
     folder = tmp_path_factory.mktemp("summarize")
     run = small_run(folder / "run", OURS + [word.upper() for word in OURS])
     return folder, *fitted(
-        folder, run, capitals, task="summarize", architecture="encoder_decoder", label_field="summary",
-        source_length=7, target_length=4,
-    )  # fmt: skip
+        folder,
+        run,
+        capitals,
+        task="summarize",
+        architecture="encoder_decoder",
+        label_field="summary",
+        source_length=7,
+        target_length=4,
+    )
 
 
 def test_a_prefix_lm_translates(translated, capsys):
@@ -96,14 +117,22 @@ def test_a_prefix_lm_translates(translated, capsys):
     assert notes[0].startswith("translate: 1,000 examples, prefix, ")
     test = summary["test"]
     assert test["exact_match"] > 0.8 > 0.0 == test["baseline"]["exact_match"]
-    assert test["bleu"] > 80 > 10 > test["baseline"]["bleu"] and test["chrf"] > 80 > 30 > test["baseline"]["chrf"]
-    assert summary["architecture"] == "prefix" and summary["cut"]["train"] == {"sources": 0, "targets": 0}
+    assert (
+        test["bleu"] > 80 > 10 > test["baseline"]["bleu"]
+        and test["chrf"] > 80 > 30 > test["baseline"]["chrf"]
+    )
+    assert summary["architecture"] == "prefix" and summary["cut"]["train"] == {
+        "sources": 0,
+        "targets": 0,
+    }
     task = str(folder / "task")
     assert cli.main(["predict", task, "--text", "ba be do"]) == 0
     assert capsys.readouterr().out == "no me ma\n"
     words = ["evaluate", task, "--text", str(folder / "test.jsonl"), "--json"]
     assert cli.main(words) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["chrf"] == pytest.approx(test["chrf"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["chrf"] == pytest.approx(
+        test["chrf"]
+    )
     assert cli.main([*words, "--slice-by", "who"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["metric"] == "chrf" and set(found["groups"]) == {"short", "long"}
@@ -118,7 +147,10 @@ def test_its_file_translates_by_the_language_models_signatures(translated, capsy
     report = export_task(model, ExportConfig(output=str(folder / "int8"), quantize="int8"))
     assert report["passed"] and report["compared_on"] == {"source": "test examples", "examples": 16}
     values = {row["name"]: row["value"] for row in report["checks"]}
-    assert values["equal_texts (xnnpack)"] > 0.8 and 0 < values["relative_logit_error (xnnpack)"] < 0.05
+    assert (
+        values["equal_texts (xnnpack)"] > 0.8
+        and 0 < values["relative_logit_error (xnnpack)"] < 0.05
+    )
     device = load(str(folder / "int8"))
     assert sorted(device._file._interpreter.get_signature_list()) == ["decode", "prefill_7"]
     for text in ("ba be do", "di ba", "bo bo bi de"):
@@ -130,7 +162,10 @@ def test_its_file_translates_by_the_language_models_signatures(translated, capsy
     for command in (["generate", "--prompt", "a"], ["benchmark"]):
         assert cli.main([command[0], str(folder / "int8"), *command[1:]]) == 2
     assert "is no file of a model of the next token" in capsys.readouterr().err
-    assert cli.main(["evaluate", str(folder / "int8"), "--text", str(folder / "test.jsonl"), "--json"]) == 0
+    assert (
+        cli.main(["evaluate", str(folder / "int8"), "--text", str(folder / "test.jsonl"), "--json"])
+        == 0
+    )
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["exact_match"] > 0.8
     with open(folder / "int8" / "README.md") as file:
         assert "| Equal texts of Keras and file | 1" in file.read()
@@ -157,8 +192,9 @@ def test_what_is_compared_when_the_examples_are_gone(summarized, translated):
         config = dataclasses.replace(model.config, train=["gone"], validation=[], test=[])
         _, ids, counted, source = _examples(TaskModel("", model.network, model.encoder, config))
         assert source.startswith("random tokens") and model.logits(ids)[counted].shape[:2] == (
-            16, model.encoder.target_length
-        )  # fmt: skip
+            16,
+            model.encoder.target_length,
+        )
         end, length = model.encoder.tokenizer.end_id, model.encoder.source_length
         assert (ids[:, 0] == end).all() and (ids[:, length - 1] == end).all()
         assert all(model.encoder.start_of(row) == model.encoder.start_of(ids[0]) for row in ids)
@@ -166,11 +202,15 @@ def test_what_is_compared_when_the_examples_are_gone(summarized, translated):
 
 def test_a_network_of_half_precision_is_exported_in_float32(translated, summarized):
     network, other = translated[2].network, summarized[2].network
-    halves = [PrefixLM(build_network(network.base.config, "mixed_bfloat16"), end_id=network.end_id),
-              EncoderDecoder.from_config(other.get_config() | {"precision": "mixed_bfloat16"})]  # fmt: skip
+    halves = [
+        PrefixLM(build_network(network.base.config, "mixed_bfloat16"), end_id=network.end_id),
+        EncoderDecoder.from_config(other.get_config() | {"precision": "mixed_bfloat16"}),
+    ]
     for half, whole, length in zip(halves, (network, other), (14, 11), strict=True):
         half.set_weights(whole.get_weights())
-        ids = np.array([[whole.end_id, 3, 4, 5, whole.end_id, *[whole.end_id] * (length - 5)]], np.int32)
+        ids = np.array(
+            [[whole.end_id, 3, 4, 5, whole.end_id, *[whole.end_id] * (length - 5)]], np.int32
+        )
         assert in_float32(whole) is whole
         np.testing.assert_array_equal(in_float32(half)(ids).numpy(), whole(ids).numpy())
         gap = np.abs(half(ids).numpy() - whole(ids).numpy()).max()
@@ -179,7 +219,9 @@ def test_a_network_of_half_precision_is_exported_in_float32(translated, summariz
 
 def test_low_rank_additions_and_what_is_cut(tmp_path):
     run = small_run(tmp_path / "run", OURS + THEIRS)
-    config = TaskConfig(task="translate", output="-", train=["-"], lora_rank=2, source_length=4, target_length=3)
+    config = TaskConfig(
+        task="translate", output="-", train=["-"], lora_rank=2, source_length=4, target_length=3
+    )
     encoder = build_encoder(config, run.tokenizer, {"labels": [], **text_lengths(run, config)})
     network = text_network(run, config, encoder)
     # A block of four dense layers of D = 32, D x rank + rank x F each.
@@ -189,7 +231,9 @@ def test_low_rank_additions_and_what_is_cut(tmp_path):
     assert network.base.position_embedding.embeddings.shape == (7, 32)
     texts, notes = [("ba be", "ma"), ("ba be bi", "ma me mi"), ("ba be bi bo", "ma me mi mo")], []
     examples = [Example("", text, target=target) for text, target in texts]
-    assert _cut(encoder, {"train": examples}, notes.append) == {"train": {"sources": 2, "targets": 1}}
+    assert _cut(encoder, {"train": examples}, notes.append) == {
+        "train": {"sources": 2, "targets": 1}
+    }
     assert notes == ["train: 2 sources and 1 targets are too long and were cut"]
 
 
@@ -199,16 +243,25 @@ def test_what_does_not_fit(tmp_path, capsys):
         "train": [write(tmp_path / "a.jsonl", [{"text": "a", "target": "b"}] * 12)],
     }
     run = small_run(tmp_path / "run", OURS)
-    with pytest.raises(ConfigError, match="source_length=8 and target_length=7 need 15 positions, and the run has"):
+    with pytest.raises(
+        ConfigError, match="source_length=8 and target_length=7 need 15 positions, and the run has"
+    ):
         finetune(run, TaskConfig(task="translate", source_length=8, **options))
     gru = make_run(
-        tmp_path / "gru", build_network(GRUConfig(vocabulary_size=257, embedding_dim=4, hidden_dim=4)), ByteTokenizer()
+        tmp_path / "gru",
+        build_network(GRUConfig(vocabulary_size=257, embedding_dim=4, hidden_dim=4)),
+        ByteTokenizer(),
     )
-    with pytest.raises(ConfigError, match="needs a run of --model.family transformer; a GRULM cannot"):
+    with pytest.raises(
+        ConfigError, match="needs a run of --model.family transformer; a GRULM cannot"
+    ):
         finetune(gru, TaskConfig(task="summarize", **options))
     assert not (tmp_path / "out").exists()
     for given, message in (
-        ({"task": "classify", "architecture": "prefix"}, "architecture is for translate and summarize"),
+        (
+            {"task": "classify", "architecture": "prefix"},
+            "architecture is for translate and summarize",
+        ),
         ({"task": "tag", "source_length": 8}, "source_length is for translate and summarize"),
         ({"task": "translate", "sequence_length": 8}, "takes source_length and target_length"),
         ({"task": "translate", "freeze": True}, "task='translate' has none"),
@@ -222,12 +275,19 @@ def test_what_does_not_fit(tmp_path, capsys):
     ):
         with pytest.raises(ConfigError, match=message):
             TaskConfig(**{**options, **given})
-    for row, message in (({"text": "a"}, "there is no 'target'"), ({"text": "a", "target": " "}, "target is empty")):
+    for row, message in (
+        ({"text": "a"}, "there is no 'target'"),
+        ({"text": "a", "target": " "}, "target is empty"),
+    ):
         with pytest.raises(DataError, match=f"line 1: {message}"):
-            read_examples([write(tmp_path / "b.jsonl", [row])], TaskConfig(task="translate", **options))
+            read_examples(
+                [write(tmp_path / "b.jsonl", [row])], TaskConfig(task="translate", **options)
+            )
     row = {"source": "a", "target": "b", "text": "c", "label": "d"}
     paths = [write(tmp_path / "c.jsonl", [row])]
-    [found] = read_examples(paths, TaskConfig(task="translate", text_field="source", label_field="target", **options))
+    [found] = read_examples(
+        paths, TaskConfig(task="translate", text_field="source", label_field="target", **options)
+    )
     assert (found.text, found.target) == ("a", "b")
     [found] = read_examples(paths, TaskConfig(task="translate", **options))
     assert (found.text, found.target) == ("c", "d")

@@ -7,7 +7,14 @@ from tfscale.text.builtin import builtin_corpus
 from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.bpe import LLAMA_3, BytePairTokenizer
 
-SIZES = {"sentencepiece": 700, "sentencepiece-bpe": 700, "wordpiece": 700, "word": 300, "char": 90, "byte": 257}
+SIZES = {
+    "sentencepiece": 700,
+    "sentencepiece-bpe": 700,
+    "wordpiece": 700,
+    "word": 300,
+    "char": 90,
+    "byte": 257,
+}
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +44,11 @@ def byte_pairs(sample_documents):
     model = library.Tokenizer(library.models.BPE())
     model.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = library.trainers.BpeTrainer(
-        vocab_size=400, initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(), special_tokens=["</s>"],
+        vocab_size=400,
+        initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["</s>"],
         show_progress=False,
-    )  # fmt: skip
+    )
     model.train_from_iterator(sample_documents, trainer)
     saved = json.loads(model.to_str())["model"]
     merges = [" ".join(pair) for pair in saved["merges"]]

@@ -16,11 +16,20 @@ def texts_by_name(name):
 
 def test_standard_library_without_tests_and_installed_packages():
     files = texts_by_name("python-stdlib")
-    assert files["json/decoder.py"].text() == Path(json.decoder.__file__).read_text(encoding="utf-8")
+    assert files["json/decoder.py"].text() == Path(json.decoder.__file__).read_text(
+        encoding="utf-8"
+    )
     modules = [name for name in files if "/" not in name]
     assert list(files)[: len(modules)] == sorted(modules)
     parts = {part for name in files for part in name.split("/")}
-    assert not parts & {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+    assert not parts & {
+        "test",
+        "tests",
+        "idle_test",
+        "site-packages",
+        "dist-packages",
+        "__pycache__",
+    }
     assert not any(part.startswith("_sysconfigdata") for part in parts)
     assert [file.name for file in builtin_corpus("python-stdlib")] == list(files)
 
@@ -55,13 +64,19 @@ def test_sources_are_read_in_their_declared_encoding(tmp_path):
 
 def test_no_module_is_imported_to_read_its_docstring():
     before = set(sys.modules)
-    files = [file for file in builtin_corpus("python-docs") if file.name in ("antigravity.py", "this.py", "turtle.py")]
+    files = [
+        file
+        for file in builtin_corpus("python-docs")
+        if file.name in ("antigravity.py", "this.py", "turtle.py")
+    ]
     assert len(list(read_documents(files, "file", "error", ReadCounts()))) >= 1
     assert not (set(sys.modules) - before) & {"antigravity", "this", "turtle"}
 
 
 def test_unknown_or_missing_corpus(monkeypatch, tmp_path):
-    with pytest.raises(DataError, match="unknown corpus 'wikipedia'; expected python-stdlib or python-docs"):
+    with pytest.raises(
+        DataError, match="unknown corpus 'wikipedia'; expected python-stdlib or python-docs"
+    ):
         builtin_corpus("wikipedia")
     monkeypatch.setattr(builtin.sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(DataError, match="sources are not installed"):

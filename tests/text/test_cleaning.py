@@ -42,7 +42,9 @@ def test_each_step_alone_and_all_together():
     assert Cleaner(lowercase=True)(text) == "<i>\ufb01</i> e\u0301  x"
     assert Cleaner(strip_html=True)(text) == "\ufb01 E\u0301  X"
     assert Cleaner(collapse_whitespace=True)(text) == "<i>\ufb01</i> E\u0301 X"
-    everything = Cleaner(strip_html=True, unicode_normalization="NFKC", lowercase=True, collapse_whitespace=True)
+    everything = Cleaner(
+        strip_html=True, unicode_normalization="NFKC", lowercase=True, collapse_whitespace=True
+    )
     assert everything(text) == "fi é x"
 
 
@@ -64,6 +66,12 @@ def test_steps_are_kept_by_name():
         strip_html=True, unicode_normalization="NFKC", lowercase=True
     )
     assert Cleaner(unicode_normalization="NFKC").joined(cleaner).unicode_normalization == "NFKC"
-    for wrong in ({"upper": True}, {"lowercase": 1}, {"lowercase": "yes"}, {"unicode_normalization": "NFD"}, []):
+    for wrong in (
+        {"upper": True},
+        {"lowercase": 1},
+        {"lowercase": "yes"},
+        {"unicode_normalization": "NFD"},
+        [],
+    ):
         with pytest.raises(ValueError, match=r"cleaning step"):
             Cleaner.from_dict(wrong)

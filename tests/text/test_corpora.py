@@ -29,7 +29,9 @@ def test_a_folder_is_read_sorted_without_hidden_files(tmp_path):
 def test_globs_match_sorted_and_a_file_named_twice_is_read_once(tmp_path):
     for name in ("2.txt", "1.txt", "x/3.txt", "note.md"):
         write(tmp_path / name, name)
-    found = find_text([str(tmp_path / "*.txt"), str(tmp_path / "**/*.txt"), str(tmp_path / "1.txt")])
+    found = find_text(
+        [str(tmp_path / "*.txt"), str(tmp_path / "**/*.txt"), str(tmp_path / "1.txt")]
+    )
     assert [os.path.relpath(file.name, tmp_path) for file in found] == ["1.txt", "2.txt", "x/3.txt"]
 
 
@@ -89,7 +91,9 @@ def test_documents_are_files_paragraphs_or_lines(tmp_path):
 def test_texts_of_a_corpus_are_cut_like_files(tmp_path, documents):
     path = write(tmp_path / "a.txt", TEXT)
     corpus = [TextFile("name", len(TEXT), lambda: TEXT)]
-    assert list(read_documents(corpus, documents, "error", ReadCounts())) == read(path, documents)[0]
+    assert (
+        list(read_documents(corpus, documents, "error", ReadCounts())) == read(path, documents)[0]
+    )
 
 
 def test_other_line_breaks_of_unicode_do_not_end_a_line(tmp_path):
@@ -160,7 +164,10 @@ def test_on_file_is_called_after_each_file(tmp_path):
     write(tmp_path / "b.txt", "3")
     done = []
     files = find_text([str(tmp_path)])
-    seen = [(text, len(done)) for text in read_documents(files, "line", "error", ReadCounts(), on_file=done.append)]
+    seen = [
+        (text, len(done))
+        for text in read_documents(files, "line", "error", ReadCounts(), on_file=done.append)
+    ]
     assert seen == [("1", 0), ("2", 0), ("3", 1)]
     assert done == files
 
@@ -180,7 +187,14 @@ def test_a_file_of_two_spellings_is_read_once(tmp_path, monkeypatch):
     write(tmp_path / "forms" / "a.txt", "text")
     os.symlink("a.txt", tmp_path / "forms" / "link.txt")
     monkeypatch.chdir(tmp_path / "forms")
-    names = ["a.txt", "./a.txt", "../forms/a.txt", str(tmp_path / "forms" / "a.txt"), "link.txt", "*.txt"]
+    names = [
+        "a.txt",
+        "./a.txt",
+        "../forms/a.txt",
+        str(tmp_path / "forms" / "a.txt"),
+        "link.txt",
+        "*.txt",
+    ]
     assert [file.name for file in find_text(names)] == ["a.txt"]
     # Two files of the same content are two.
     os.link("a.txt", "b.txt")
@@ -194,7 +208,10 @@ def test_links_to_folders_are_followed_once(tmp_path):
     os.symlink(tmp_path / "text", tmp_path / "text" / "sub" / "loop")
     os.symlink(tmp_path / "text" / "sub", tmp_path / "text" / "again")
     os.symlink(tmp_path / "elsewhere", tmp_path / "text" / ".hidden")
-    found = [os.path.relpath(file.name, tmp_path / "text") for file in find_text([str(tmp_path / "text")])]
+    found = [
+        os.path.relpath(file.name, tmp_path / "text")
+        for file in find_text([str(tmp_path / "text")])
+    ]
     assert found == ["linked/x.txt", "sub/a.txt"]
 
 
@@ -202,8 +219,12 @@ def test_what_is_no_file_is_passed_over(tmp_path, capsys):
     write(tmp_path / "a.txt", "a")
     os.mkfifo(tmp_path / "pipe")
     assert [os.path.basename(file.name) for file in find_text([str(tmp_path)])] == ["a.txt"]
-    assert capsys.readouterr().err.endswith("pipe is a pipe, a socket or a device and is passed over\n")
-    with pytest.raises(DataError, match=r"pipe is a pipe, a socket or a device; write the text into a file"):
+    assert capsys.readouterr().err.endswith(
+        "pipe is a pipe, a socket or a device and is passed over\n"
+    )
+    with pytest.raises(
+        DataError, match=r"pipe is a pipe, a socket or a device; write the text into a file"
+    ):
         find_text([str(tmp_path / "pipe")])
     with pytest.raises(DataError, match="/dev/null is a pipe"):
         find_text(["/dev/null"])
@@ -215,6 +236,9 @@ def test_bytes_after_a_gzip_file_are_passed_over_with_a_note(tmp_path, capsys, d
     members = gzip.compress(text[:5000].encode()) + gzip.compress(text[5000:].encode())
     path = write(tmp_path / "a.gz", members + b"other bytes")
     assert "".join(read(path)[0]) == text
-    assert capsys.readouterr().err == f"note: {path} has other bytes after its gzip data, which are passed over\n"
+    assert (
+        capsys.readouterr().err
+        == f"note: {path} has other bytes after its gzip data, which are passed over\n"
+    )
     assert len(read(path, documents, "skip")[0]) == (1 if documents == "file" else 20_000)
     assert capsys.readouterr().err.count("note:") == 1

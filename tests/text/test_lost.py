@@ -49,7 +49,9 @@ def test_an_unknown_word_costs_its_bytes_and_its_end():
     ],
 )
 def test_white_space_that_decoding_would_not_write_is_spelled(text, usual, other):
-    assert gap_bits(text) == pytest.approx(usual * USUAL + sum(8 + 8 * (size + 1) for size in other))
+    assert gap_bits(text) == pytest.approx(
+        usual * USUAL + sum(8 + 8 * (size + 1) for size in other)
+    )
 
 
 def test_words_of_jieba_lose_the_length_of_white_space():
@@ -84,14 +86,20 @@ def test_the_text_is_its_tokens_and_what_was_lost(text):
 
 
 def test_tokenizers_that_lose_nothing_charge_nothing(tokenizers, byte_pairs):
-    for tokenizer in (tokenizers["sentencepiece"], tokenizers["sentencepiece-bpe"], tokenizers["byte"]):
+    for tokenizer in (
+        tokenizers["sentencepiece"],
+        tokenizers["sentencepiece-bpe"],
+        tokenizers["byte"],
+    ):
         assert lost(tokenizer, "a\0  名字\r\n") == 0
     assert all(lost(tokenizer, "a\0  名字\r\n") == 0 for tokenizer in byte_pairs.values())
 
 
 def test_a_smaller_vocabulary_is_never_cheaper(tokenizers):
     """The bits of a text under the best model of its single tokens grow with every word that leaves."""
-    text = "to be or not to be that is the question " * 3 + "whether tis nobler in the mind to suffer"
+    text = (
+        "to be or not to be that is the question " * 3 + "whether tis nobler in the mind to suffer"
+    )
     words = sorted(set(text.split()), key=lambda word: (-text.split().count(word), word))
     costs = []
     for size in range(len(words), -1, -3):

@@ -59,9 +59,10 @@ def test_the_round_trip_loses_white_space_alone(tokenizer):
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    st.lists(st.sampled_from([*LINES, "北京", "a b", "3.5%", " ", "\t", "#x-1", "é🙂", "\r", "，"]), max_size=8).map(
-        "".join
-    )
+    st.lists(
+        st.sampled_from([*LINES, "北京", "a b", "3.5%", " ", "\t", "#x-1", "é🙂", "\r", "，"]),
+        max_size=8,
+    ).map("".join)
 )
 def test_nothing_gets_lost_between_words(text):
     words = split_words(text, "jieba")
@@ -75,10 +76,15 @@ def test_it_is_saved_with_the_tokenizer(tokenizer, tmp_path, monkeypatch):
     assert loaded.encode(TEXT) == tokenizer.encode(TEXT) and loaded.digest == tokenizer.digest
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["segmenter"] == "jieba"
     # Those that split at white space have the digest that they always had.
-    assert WordTokenizer(["the", "cat"]).digest == "877adc4f94eb2b455698d752d59075348c3b4966f492916aa2c8929c530395fc"
+    assert (
+        WordTokenizer(["the", "cat"]).digest
+        == "877adc4f94eb2b455698d752d59075348c3b4966f492916aa2c8929c530395fc"
+    )
     monkeypatch.setitem(sys.modules, "jieba", None)
     jieba_words.cache_clear()
-    with pytest.raises(TokenizerError, match=r"cannot be loaded: .* found by jieba: pip install jieba"):
+    with pytest.raises(
+        TokenizerError, match=r"cannot be loaded: .* found by jieba: pip install jieba"
+    ):
         load_tokenizer(str(tmp_path))
     monkeypatch.undo()
     path = tmp_path / "tokenizer_config.json"
@@ -102,7 +108,12 @@ print(*jieba_words()({"".join(LINES)!r}), sep="|")
     ignored = shutil.ignore_patterns("__pycache__", "lac_small", "analyse", "posseg")
     shutil.copytree(os.path.dirname(jieba.__file__), tmp_path / "lib" / "jieba", ignore=ignored)
     path = os.pathsep.join([str(tmp_path / "lib"), os.getcwd()])
-    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path / "t"), "PYTHONIOENCODING": "utf-8"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": path,
+        "TMPDIR": str(tmp_path / "t"),
+        "PYTHONIOENCODING": "utf-8",
+    }
     (tmp_path / "t").mkdir()
     words = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8", env=environment)
@@ -135,11 +146,39 @@ def test_from_text_to_a_score(tmp_path, capsys, monkeypatch):
     (tmp_path / "t").mkdir()
     (tmp_path / "text.txt").write_text("\n".join(LINES * 20), encoding="utf-8")
     data, run = str(tmp_path / "data"), str(tmp_path / "run")
-    words = ["prepare", "--text", str(tmp_path / "text.txt"), "--documents", "line", "--output", data,
-             "--tokenizer", "word", "--word-segmenter", "jieba", "--validation-fraction", "0.2"]  # fmt: skip
+    words = [
+        "prepare",
+        "--text",
+        str(tmp_path / "text.txt"),
+        "--documents",
+        "line",
+        "--output",
+        data,
+        "--tokenizer",
+        "word",
+        "--word-segmenter",
+        "jieba",
+        "--validation-fraction",
+        "0.2",
+    ]
     jieba_words.cache_clear()
     assert cli.main(words) == 0
-    assert cli.main(["train", "--model.family", "ngram", "--model.order", "3", "--data", data, "--output", run]) == 0
+    assert (
+        cli.main(
+            [
+                "train",
+                "--model.family",
+                "ngram",
+                "--model.order",
+                "3",
+                "--data",
+                data,
+                "--output",
+                run,
+            ]
+        )
+        == 0
+    )
     assert "jieba" not in capsys.readouterr().err
     (tmp_path / "seen.txt").write_text("今天的天气很好，我们去公园散步。", encoding="utf-8")
     (tmp_path / "mixed.txt").write_text("散步公园去我们，好很天气的今天。", encoding="utf-8")
@@ -153,17 +192,33 @@ def test_from_text_to_a_score(tmp_path, capsys, monkeypatch):
     assert not [name for name in os.listdir(tmp_path / "t") if "jieba" in name]
 
 
-@pytest.mark.parametrize("options", [{}, {"tokenizer": "word", "tokenizer_from": "data"}], ids=["other_kind", "given"])
+@pytest.mark.parametrize(
+    "options", [{}, {"tokenizer": "word", "tokenizer_from": "data"}], ids=["other_kind", "given"]
+)
 def test_a_segmenter_without_words_to_find_is_refused(options):
-    with pytest.raises(ConfigError, match="word_segmenter='jieba' is for training a word tokenizer"):
+    with pytest.raises(
+        ConfigError, match="word_segmenter='jieba' is for training a word tokenizer"
+    ):
         PrepareConfig(output="o", text=["a"], word_segmenter="jieba", **options)
 
 
 def test_a_missing_library_is_told_before_the_text_is_read(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "jieba", None)
     jieba_words.cache_clear()
-    words = ["prepare", "--text", str(tmp_path / "text.txt"), "--output", str(tmp_path / "data"), "--tokenizer", "word",
-             "--word-segmenter", "jieba"]  # fmt: skip
+    words = [
+        "prepare",
+        "--text",
+        str(tmp_path / "text.txt"),
+        "--output",
+        str(tmp_path / "data"),
+        "--tokenizer",
+        "word",
+        "--word-segmenter",
+        "jieba",
+    ]
     (tmp_path / "text.txt").write_text("北京")
     assert cli.main(words) == 2
-    assert capsys.readouterr().err == "error: the words of this tokenizer are found by jieba: pip install jieba\n"
+    assert (
+        capsys.readouterr().err
+        == "error: the words of this tokenizer are found by jieba: pip install jieba\n"
+    )

@@ -18,17 +18,29 @@ RECORDS = "".join(json.dumps({"id": number, "text": "one\ntwo"}) + "\n" for numb
         (b"\x28\xb5\x2f\xfd\x00", "is a zstd file; unpack it by zstd -d first"),
         (b"BZh91AY&SY", "is a bzip2 file; unpack it by bunzip2 first"),
         (b"\xfd7zXZ\x00\x00", "is an xz file; unpack it by unxz first"),
-        (b"PK\x03\x04\x14\x00", r"is a zip archive \(as \.docx, \.odt and \.epub are, too\); unpack it by unzip"),
+        (
+            b"PK\x03\x04\x14\x00",
+            r"is a zip archive \(as \.docx, \.odt and \.epub are, too\); unpack it by unzip",
+        ),
         (b"PAR1\x15\x04", "is a parquet file; .* a later version reads it"),
         (b"ARROW1\x00\x00", "is an Arrow file; .* a later version reads it"),
         (b"%PDF-1.7\n", "is a PDF file; make text of it by pdftotext"),
-        (ENGLISH.encode("utf-16"), "is UTF-16, and text is read as UTF-8; .*iconv -f UTF-16 -t UTF-8 'my text' >"),
+        (
+            ENGLISH.encode("utf-16"),
+            "is UTF-16, and text is read as UTF-8; .*iconv -f UTF-16 -t UTF-8 'my text' >",
+        ),
         (ENGLISH.encode("utf-32"), "is UTF-32, .*iconv -f UTF-32 "),
-        (ENGLISH.encode("utf-16-le"), "looks like UTF-16LE without a byte order mark .*iconv -f UTF-16LE "),
+        (
+            ENGLISH.encode("utf-16-le"),
+            "looks like UTF-16LE without a byte order mark .*iconv -f UTF-16LE ",
+        ),
         (ENGLISH.encode("utf-16-be"), "looks like UTF-16BE "),
         (ENGLISH.encode("utf-32-le"), "looks like UTF-32LE "),
         (ENGLISH.encode("utf-32-be"), "looks like UTF-32BE "),
-        (RECORDS.encode(), r"looks like JSONL \(every line is a JSON object\), which a later version reads;"),
+        (
+            RECORDS.encode(),
+            r"looks like JSONL \(every line is a JSON object\), which a later version reads;",
+        ),
         (b"\xef\xbb\xbf" + RECORDS.encode(), "looks like JSONL"),
         ((RECORDS * 2000).encode()[:HEAD], "looks like JSONL"),
     ],
@@ -50,7 +62,10 @@ def test_what_is_no_plain_text_is_named(head, message):
 )
 def test_tables_and_records_are_known_by_name_and_content(name, text, columns):
     found = refusal(name, text.encode())
-    assert found is not None and f"{name} looks like {columns}, which a later version reads" in found.message
+    assert (
+        found is not None
+        and f"{name} looks like {columns}, which a later version reads" in found.message
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +93,9 @@ def test_plain_text_is_read(name, text):
 def test_such_files_are_refused_or_skipped(tmp_path, documents):
     def read(invalid_utf8="error"):
         counts = ReadCounts()
-        return list(read_documents(find_text([str(tmp_path)]), documents, invalid_utf8, counts)), counts
+        return list(
+            read_documents(find_text([str(tmp_path)]), documents, invalid_utf8, counts)
+        ), counts
 
     (tmp_path / "good.txt").write_text("fine")
     path = tmp_path / "packed.txt"
@@ -93,6 +110,7 @@ def test_such_files_are_refused_or_skipped(tmp_path, documents):
             read(choice)
     path.write_bytes(b"caf\xe9")
     with pytest.raises(
-        DataError, match=r"byte 0xe9 at offset 3; convert it: iconv -f LATIN1 -t UTF-8 \S+packed\.txt >"
+        DataError,
+        match=r"byte 0xe9 at offset 3; convert it: iconv -f LATIN1 -t UTF-8 \S+packed\.txt >",
     ):
         read()

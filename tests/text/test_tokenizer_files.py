@@ -49,7 +49,9 @@ def test_the_files_are_those_that_other_libraries_read(tokenizers, tmp_path):
 
 
 def test_a_folder_without_a_tokenizer(tmp_path):
-    with pytest.raises(TokenizerError, match="has no tokenizer: neither it nor its folder tokenizer/"):
+    with pytest.raises(
+        TokenizerError, match="has no tokenizer: neither it nor its folder tokenizer/"
+    ):
         load_tokenizer(str(tmp_path))
     with pytest.raises(TokenizerError, match="absent has no tokenizer"):
         load_tokenizer(str(tmp_path / "absent"))
@@ -83,7 +85,10 @@ def test_a_changed_entry_is_found_by_the_digest(tokenizers, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "morpheme"}, "kind='morpheme'; expected format_version=1 and one of sentencepiece"),
+        (
+            {"kind": "morpheme"},
+            "kind='morpheme'; expected format_version=1 and one of sentencepiece",
+        ),
         ({"format_version": 9}, "format_version=9"),
         ({"files": None}, "not a tokenizer's configuration: files is missing"),
     ],
@@ -92,7 +97,9 @@ def test_a_configuration_of_another_version(tokenizers, tmp_path, change, messag
     tokenizers["byte"].save(str(tmp_path))
     path = tmp_path / "tokenizer_config.json"
     config = {**json.loads(path.read_text()), **change}
-    path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    path.write_text(
+        json.dumps({name: value for name, value in config.items() if value is not None})
+    )
     with pytest.raises(TokenizerError, match=message):
         load_tokenizer(str(tmp_path))
     path.write_text("{")
@@ -100,8 +107,12 @@ def test_a_configuration_of_another_version(tokenizers, tmp_path, change, messag
         load_tokenizer(str(tmp_path))
 
 
-@pytest.mark.parametrize(("name", "library"), [("sentencepiece", "sentencepiece"), ("wordpiece", "tokenizers")])
-def test_a_missing_library_is_named_with_its_pip_line(tokenizers, tmp_path, monkeypatch, name, library):
+@pytest.mark.parametrize(
+    ("name", "library"), [("sentencepiece", "sentencepiece"), ("wordpiece", "tokenizers")]
+)
+def test_a_missing_library_is_named_with_its_pip_line(
+    tokenizers, tmp_path, monkeypatch, name, library
+):
     tokenizers[name].save(str(tmp_path))
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(TokenizerError, match=f"pip install {library}"):
@@ -127,7 +138,10 @@ def test_cleaning_is_saved_and_is_a_part_of_the_digest(tokenizer, tmp_path):
     assert config["cleaning"] == {"lowercase": True, "unicode_normalization": "NFKC"}
     loaded = load_tokenizer(str(tmp_path))
     assert loaded.cleaner == cleaned.cleaner and loaded.digest == cleaned.digest != tokenizer.digest
-    for wrong, message in (({"lowercase": True}, "was changed after it was saved"), ({"upper": 1}, "is damaged")):
+    for wrong, message in (
+        ({"lowercase": True}, "was changed after it was saved"),
+        ({"upper": 1}, "is damaged"),
+    ):
         path.write_text(json.dumps(config | {"cleaning": wrong}))
         with pytest.raises(TokenizerError, match=message):
             load_tokenizer(str(tmp_path))
@@ -136,4 +150,7 @@ def test_cleaning_is_saved_and_is_a_part_of_the_digest(tokenizer, tmp_path):
 def test_digests_without_cleaning_are_what_they_were(tmp_path):
     CharacterTokenizer("ab").save(str(tmp_path))
     assert "cleaning" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
-    assert load_tokenizer(str(tmp_path)).digest == "f85bedc799cc3f86b9342a0e973cf69d3fd2f343af9327775aeead42150dc6cf"
+    assert (
+        load_tokenizer(str(tmp_path)).digest
+        == "f85bedc799cc3f86b9342a0e973cf69d3fd2f343af9327775aeead42150dc6cf"
+    )

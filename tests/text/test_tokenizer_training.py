@@ -6,11 +6,19 @@ from tfscale.text.tokenizers import train_tokenizer
 
 @pytest.mark.parametrize(
     ("kind", "size"),
-    [("sentencepiece", 700), ("sentencepiece-bpe", 700), ("wordpiece", 700), ("word", 300), ("char", 90)],
+    [
+        ("sentencepiece", 700),
+        ("sentencepiece-bpe", 700),
+        ("wordpiece", 700),
+        ("word", 300),
+        ("char", 90),
+    ],
 )
 def test_the_same_text_and_seed_give_the_same_bytes(tokenizers, sample_documents, kind, size):
     model = "bpe" if kind.endswith("bpe") else "unigram"
-    again = train_tokenizer(kind.removesuffix("-bpe"), iter(sample_documents), size, sentencepiece_model=model)
+    again = train_tokenizer(
+        kind.removesuffix("-bpe"), iter(sample_documents), size, sentencepiece_model=model
+    )
     assert again._files() == tokenizers[kind]._files()
     assert again.digest == tokenizers[kind].digest
 
@@ -18,8 +26,13 @@ def test_the_same_text_and_seed_give_the_same_bytes(tokenizers, sample_documents
 def test_vocabulary_sizes(tokenizers):
     sizes = {name: tokenizer.vocabulary_size for name, tokenizer in tokenizers.items()}
     assert sizes == {
-        "sentencepiece": 700, "sentencepiece-bpe": 700, "wordpiece": 700, "word": 300, "char": 90, "byte": 257,
-    }  # fmt: skip
+        "sentencepiece": 700,
+        "sentencepiece-bpe": 700,
+        "wordpiece": 700,
+        "word": 300,
+        "char": 90,
+        "byte": 257,
+    }
     assert len({tokenizer.digest for tokenizer in tokenizers.values()}) == 6
 
 
@@ -28,16 +41,22 @@ def test_a_vocabulary_that_the_text_does_not_support_names_the_largest(kind):
     model = "bpe" if kind.endswith("bpe") else "unigram"
     kind = kind.removesuffix("-bpe")
     texts = ["to be or not to be, that is the question " * 10]
-    with pytest.raises(TokenizerError, match="vocabulary_size=5000 is larger than the text supports") as error:
+    with pytest.raises(
+        TokenizerError, match="vocabulary_size=5000 is larger than the text supports"
+    ) as error:
         train_tokenizer(kind, texts, 5000, sentencepiece_model=model)
     largest = int(str(error.value).rsplit(" ", 1)[1])
-    assert train_tokenizer(kind, texts, largest, sentencepiece_model=model).vocabulary_size == largest
+    assert (
+        train_tokenizer(kind, texts, largest, sentencepiece_model=model).vocabulary_size == largest
+    )
     with pytest.raises(TokenizerError, match=f"the largest possible is {largest}$"):
         train_tokenizer(kind, texts, largest + 1, sentencepiece_model=model)
 
 
 def test_a_vocabulary_that_is_too_small_names_the_smallest():
-    with pytest.raises(TokenizerError, match="too small for the text's characters and the 256 bytes; .* is 263$"):
+    with pytest.raises(
+        TokenizerError, match="too small for the text's characters and the 256 bytes; .* is 263$"
+    ):
         train_tokenizer("sentencepiece", ["abcd " * 100], 100)
     with pytest.raises(TokenizerError, match="too small for the text's 5 characters.* is 12$"):
         train_tokenizer("wordpiece", ["abcd " * 100], 4)
@@ -60,12 +79,19 @@ def test_an_unknown_kind_is_refused():
 def test_characters_and_words_are_ranked_by_frequency_then_by_code():
     assert train_tokenizer("char", ["abcb", "cc\n"], 5).characters == ["c", "b", "\n"]
     assert train_tokenizer("word", ["b a c a", "c\n <unk> </s> <eos>"], 5).words == ["a", "c"]
-    assert train_tokenizer("word", ["b a c a", "c\n <unk> </s> <eos>"], 100).words == ["a", "c", "b"]
+    assert train_tokenizer("word", ["b a c a", "c\n <unk> </s> <eos>"], 100).words == [
+        "a",
+        "c",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize("model", ["unigram", "bpe"])
 def test_reserved_characters_and_special_names_in_the_training_text(model):
-    texts = ["</s> <0x0A> <unk> \0 \u2585 \u2581 [UNK] ## word words worded " * 200, "no line end " * 3000]
+    texts = [
+        "</s> <0x0A> <unk> \0 \u2585 \u2581 [UNK] ## word words worded " * 200,
+        "no line end " * 3000,
+    ]
     tokenizer = train_tokenizer("sentencepiece", texts, 278, sentencepiece_model=model)
     assert tokenizer.decode(tokenizer.encode(texts[0])) == texts[0]
     assert tokenizer.end_id not in tokenizer.encode(texts[0])

@@ -7,7 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfscale.errors import TokenizerError
-from tfscale.text.tokenizers import StreamDecoder, load_tokenizer, sentencepiece_tokenizer, train_tokenizer
+from tfscale.text.tokenizers import (
+    StreamDecoder,
+    load_tokenizer,
+    sentencepiece_tokenizer,
+    train_tokenizer,
+)
 from tfscale.text.tokenizers.base import split_long
 from tfscale.text.tokenizers.byte import ByteTokenizer
 from tfscale.text.tokenizers.character import CharacterTokenizer
@@ -88,7 +93,9 @@ def test_saved_byte_pairs_are_the_same(byte_pairs, tmp_path):
 @given(data=st.data())
 def test_wordpiece_and_characters_bring_texts_of_their_alphabet_back(tokenizers, data):
     wordpiece = tokenizers["wordpiece"]
-    alphabet = [piece for piece in map(wordpiece.piece, range(wordpiece.vocabulary_size)) if len(piece) == 1]
+    alphabet = [
+        piece for piece in map(wordpiece.piece, range(wordpiece.vocabulary_size)) if len(piece) == 1
+    ]
     assert {"#", " ", "\n", "a"} <= set(alphabet)
     text = data.draw(st.text(alphabet=alphabet, max_size=200))
     assert wordpiece.decode(wordpiece.encode(text)) == text
@@ -137,7 +144,9 @@ def test_streamed_pieces_join_to_the_decoded_text(tokenizers, data):
         pieces = [decoder.push(id) for id in ids] + [decoder.flush()]
         assert "".join(pieces) == tokenizer.decode(ids)
         if name == "byte":
-            assert tokenizer.decode(ids) == bytes(id for id in ids if id < 256).decode("utf-8", "replace")
+            assert tokenizer.decode(ids) == bytes(id for id in ids if id < 256).decode(
+                "utf-8", "replace"
+            )
         if name == "wordpiece":
             parts = (
                 "\ufffd" if id == tokenizer.unknown_id else tokenizer.piece(id).removeprefix("##")
@@ -153,7 +162,9 @@ def test_sentencepiece_decodes_as_its_own_library_does(tokenizers, data):
     for name in ("sentencepiece", "sentencepiece-bpe"):
         tokenizer = tokenizers[name]
         # Without byte pieces: for invalid UTF-8 the library writes another number of U+FFFD.
-        normal = [id for id in range(tokenizer.vocabulary_size) if not tokenizer.piece(id).startswith("<")]
+        normal = [
+            id for id in range(tokenizer.vocabulary_size) if not tokenizer.piece(id).startswith("<")
+        ]
         ids = data.draw(st.lists(st.sampled_from(normal), max_size=40))
         assert tokenizer.decode(ids) == tokenizer._processor.decode(ids)
 
@@ -164,7 +175,9 @@ def test_long_texts_are_cut_where_no_token_lies(tokenizers, text, limit):
     parts = list(split_long(text, limit))
     assert "".join(parts) == text
     for name, tokenizer in tokenizers.items():
-        assert [id for part in parts for id in tokenizer.encode(part)] == tokenizer.encode(text), name
+        assert [id for part in parts for id in tokenizer.encode(part)] == tokenizer.encode(text), (
+            name
+        )
 
 
 def test_long_code_is_cut_near_the_limit_and_tokenized_alike(tokenizer, sample_documents):
@@ -186,7 +199,11 @@ def test_sums_over_a_long_text_do_not_change_its_tokens(tokenizers, sample_docum
     expected = [id for part in split_long(text, 1000) for id in tokenizer._processor.encode(part)]
     lengths = []
     encode = tokenizer._encode_batch
-    monkeypatch.setattr(tokenizer, "_encode_batch", lambda texts: (lengths.extend(map(len, texts)), encode(texts))[1])
+    monkeypatch.setattr(
+        tokenizer,
+        "_encode_batch",
+        lambda texts: (lengths.extend(map(len, texts)), encode(texts))[1],
+    )
     assert tokenizer.encode(text) == expected
     assert sum(lengths) == len(text)
     assert max(lengths) < 1500
@@ -233,7 +250,13 @@ def test_bytes():
     tokenizer = ByteTokenizer()
     assert tokenizer.encode("aé\n") == [97, 195, 169, 10]
     assert (tokenizer.vocabulary_size, tokenizer.end_id, tokenizer.unknown_id) == (257, 256, None)
-    assert [tokenizer.piece(id) for id in (65, 10, 32, 255, 256)] == ["A", "<0x0A>", "<0x20>", "<0xFF>", "</s>"]
+    assert [tokenizer.piece(id) for id in (65, 10, 32, 255, 256)] == [
+        "A",
+        "<0x0A>",
+        "<0x20>",
+        "<0xFF>",
+        "</s>",
+    ]
 
 
 def test_characters():
@@ -271,4 +294,9 @@ def test_importing_tokenizers_loads_no_framework():
         "import sys, tfscale, tfscale.text.tokenizers\n"
         "print(sorted({'tensorflow', 'keras', 'tokenizers'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )

@@ -30,7 +30,11 @@ class StatelessAdamW(keras.optimizers.AdamW):
     """AdamW with the backend-neutral methods that Keras's TensorFlow backend takes away."""
 
     stateless_apply = BaseOptimizer.stateless_apply
-    assign, assign_add, assign_sub = BaseOptimizer.assign, BaseOptimizer.assign_add, BaseOptimizer.assign_sub
+    assign, assign_add, assign_sub = (
+        BaseOptimizer.assign,
+        BaseOptimizer.assign_add,
+        BaseOptimizer.assign_sub,
+    )
     _var_key = BaseOptimizer._var_key
     _apply_weight_decay = BaseOptimizer._apply_weight_decay
     _backend_update_step = BaseOptimizer._backend_update_step
@@ -40,9 +44,14 @@ def train_step(config, replicas):
     """The step of one of several replicas as a function of tensors alone, and what it takes."""
     network = build_network(config, TRAIN.precision, seed=0)
     optimizer = StatelessAdamW(1e-3)
-    step = TrainStep(network, optimizer, options_from(TRAIN, xla=False), tf.distribute.get_strategy())
+    step = TrainStep(
+        network, optimizer, options_from(TRAIN, xla=False), tf.distribute.get_strategy()
+    )
     count = len(network.trainable_variables)
-    specs = [tf.TensorSpec(v.shape, v.dtype) for v in [*network.trainable_variables, *optimizer.variables]]
+    specs = [
+        tf.TensorSpec(v.shape, v.dtype)
+        for v in [*network.trainable_variables, *optimizer.variables]
+    ]
     micro = tf.TensorSpec((TRAIN.micro_batches, ROWS // TRAIN.micro_batches, LENGTH), tf.int32)
     scale = 1.0 / (ROWS * LENGTH * replicas)
 
@@ -52,7 +61,12 @@ def train_step(config, replicas):
         for index in tf.range(TRAIN.micro_batches):
             draw = tf.cast(index, tf.int64)
             part = step._micro_batch(
-                ids[index], targets[index], tf.ones(ids.shape[1:]), tf.constant(scale), draw, list(weights)
+                ids[index],
+                targets[index],
+                tf.ones(ids.shape[1:]),
+                tf.constant(scale),
+                draw,
+                list(weights),
             )
             sums = [a + b for a, b in zip(sums, part, strict=True)]
         if replicas > 1:
@@ -73,7 +87,10 @@ def main():
         function, arguments = train_step(config, replicas)
         representation = function.experimental_get_compiler_ir(*arguments)
         findings = find(representation(stage="stablehlo", platform_name="TPU"))
-        assert not findings.dynamic and not findings.float64 and not findings.custom_calls, (family, findings)
+        assert not findings.dynamic and not findings.float64 and not findings.custom_calls, (
+            family,
+            findings,
+        )
         with open(os.path.join(folder, f"{family}.hlo.pb"), "wb") as file:
             file.write(representation(stage="hlo_serialized", platform_name="TPU"))
         print(f"{family} lowered by the TPU kernels of TensorFlow {tf.__version__}", flush=True)

@@ -20,7 +20,9 @@ from tfscale.workflows.tpu_check import check, compiler
 from tfscale.workflows.tpu_check.check import run_compiler, tpu_check
 from tfscale.workflows.tpu_check.lowering import Findings, find, lower, lower_steps
 
-TRAIN = TrainConfig(global_batch_size=16, precision="mixed_bfloat16", micro_batches=2, ema_decay=0.9)
+TRAIN = TrainConfig(
+    global_batch_size=16, precision="mixed_bfloat16", micro_batches=2, ema_decay=0.9
+)
 GOOD = {"compiled": True, "error": None, "temporaries": 5 * 2**20, "flops": 1e6}
 
 
@@ -49,7 +51,9 @@ def test_the_steps_of_every_family_have_fixed_shapes_and_nothing_odd(family):
     assert [step.name for step in steps] == ["train", "evaluation"]
     for step in steps:
         assert step.findings == Findings((), (), ()) and len(step.hlo) > 1000
-    assert steps[0].state_bytes > 4 * steps[0].weight_bytes  # two moments, the averages, and the counters
+    assert (
+        steps[0].state_bytes > 4 * steps[0].weight_bytes
+    )  # two moments, the averages, and the counters
 
 
 def lowered(function):
@@ -73,35 +77,66 @@ def test_float64_and_custom_calls_are_found():
 
 
 def test_strings_in_the_step_are_refused():
-    with pytest.raises(ConfigError, match="the train step cannot be compiled for a TPU: it uses .*AsString"):
+    with pytest.raises(
+        ConfigError, match="the train step cannot be compiled for a TPU: it uses .*AsString"
+    ):
         lowered(lambda x: tf.strings.length(tf.strings.as_string(x)))
 
 
 def test_a_step_with_dynamic_shapes_is_refused(monkeypatch, fake):
     class Unique(keras.layers.Layer):
         def call(self, x):
-            return x + 0 * tf.cast(tf.reduce_sum(tf.unique(tf.reshape(tf.cast(x, tf.int32), [-1]))[0]), x.dtype)
+            return x + 0 * tf.cast(
+                tf.reduce_sum(tf.unique(tf.reshape(tf.cast(x, tf.int32), [-1]))[0]), x.dtype
+            )
 
     def network(*_):
         inputs = keras.Input((None,), dtype="int32")
-        return keras.Model(inputs, keras.layers.Dense(50)(Unique()(keras.layers.Embedding(50, 8)(inputs))))
+        return keras.Model(
+            inputs, keras.layers.Dense(50)(Unique()(keras.layers.Embedding(50, 8)(inputs)))
+        )
 
     monkeypatch.setattr("tfscale.models.build_network", network)
-    with pytest.raises(ConfigError, match="the train step has dynamic shapes .*keep every shape fixed"):
-        tpu_check(config_of("lstm"), TrainConfig(global_batch_size=8), ["v5e:2x2"], compiler_python=fake(""))
+    with pytest.raises(
+        ConfigError, match="the train step has dynamic shapes .*keep every shape fixed"
+    ):
+        tpu_check(
+            config_of("lstm"),
+            TrainConfig(global_batch_size=8),
+            ["v5e:2x2"],
+            compiler_python=fake(""),
+        )
 
 
 def test_the_report_and_its_command(fake, capsys):
     python = fake("for path in sys.argv[3:]: print(json.dumps(GOOD))")
-    words = ["tpu-check", "--model.vocabulary_size", "50", "--model.hidden_dim", "16", "--model.num_layers", "1",
-             "--topology", "v5e:2x2", "--compiler-python", python]  # fmt: skip
+    words = [
+        "tpu-check",
+        "--model.vocabulary_size",
+        "50",
+        "--model.hidden_dim",
+        "16",
+        "--model.num_layers",
+        "1",
+        "--topology",
+        "v5e:2x2",
+        "--compiler-python",
+        python,
+    ]
     assert cli.main([*words, "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     (chip,) = result["chips"]
-    assert (chip["chips"], chip["rows_per_chip"], chip["memory"], chip["compiled"]) == (4, 8, 2**34, True)
+    assert (chip["chips"], chip["rows_per_chip"], chip["memory"], chip["compiled"]) == (
+        4,
+        8,
+        2**34,
+        True,
+    )
     assert [step["temporaries"] for step in chip["steps"]] == [5 * 2**20] * 2
     assert cli.main(words) == 0
-    assert "compiled by the TPU compiler (libtpu 0.0.52); not run on a TPU" in capsys.readouterr().out
+    assert (
+        "compiled by the TPU compiler (libtpu 0.0.52); not run on a TPU" in capsys.readouterr().out
+    )
 
 
 def test_what_makes_it_fit_is_found_by_trying(fake, tmp_path):
@@ -111,9 +146,9 @@ def test_what_makes_it_fit_is_found_by_trying(fake, tmp_path):
         "for path in sys.argv[3:]:\n"
         "    print(json.dumps(GOOD if count > 2 else {'compiled': False, 'error': 'RESOURCE_EXHAUSTED: HbmOom'}))"
     )
-    (chip,) = tpu_check(config_of("lstm"), TrainConfig(global_batch_size=32), ["v6e:2x2"], compiler_python=python)[
-        "chips"
-    ]
+    (chip,) = tpu_check(
+        config_of("lstm"), TrainConfig(global_batch_size=32), ["v6e:2x2"], compiler_python=python
+    )["chips"]
     assert not chip["compiled"] and "makes it fit" in chip["advice"]
     assert len(list(tmp_path.glob("call-*"))) == 3
 
@@ -121,7 +156,10 @@ def test_what_makes_it_fit_is_found_by_trying(fake, tmp_path):
 @pytest.mark.parametrize(
     "code,message",
     [
-        ("print(json.dumps(GOOD)); sys.stdout.flush(); os.abort()", r"the TPU compiler crashed \(exit code -6\)"),
+        (
+            "print(json.dumps(GOOD)); sys.stdout.flush(); os.abort()",
+            r"the TPU compiler crashed \(exit code -6\)",
+        ),
         ("print(json.dumps(GOOD)); sys.stdout.flush(); time.sleep(60)", "did not end within 2 s"),
         ("print(json.dumps(GOOD))", "the TPU compiler said nothing"),
     ],
@@ -151,7 +189,9 @@ def test_mistakes_are_named(topology, train, python, message):
 
 def test_a_failed_installation_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(check.compiler, "REQUIREMENTS", ("no-such-package-of-ours==1.0", "libtpu==9.9"))
+    monkeypatch.setattr(
+        check.compiler, "REQUIREMENTS", ("no-such-package-of-ours==1.0", "libtpu==9.9")
+    )
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     notes = []
     with pytest.raises(TfscaleError, match="could not be installed into .*give --compiler-python"):
@@ -163,7 +203,9 @@ def test_a_failed_installation_is_named(monkeypatch, tmp_path):
 @pytest.mark.parametrize("family", MODEL_CONFIGS)
 def test_the_tpu_compiler_takes_the_steps_of_every_family(family):
     """With the real compiler, which TFSCALE_TPU_COMPILER names."""
-    result = tpu_check(config_of(family), TRAIN, ["v5e:2x2"], compiler_python=os.environ["TFSCALE_TPU_COMPILER"])
+    result = tpu_check(
+        config_of(family), TRAIN, ["v5e:2x2"], compiler_python=os.environ["TFSCALE_TPU_COMPILER"]
+    )
     (chip,) = result["chips"]
     assert chip["compiled"], chip
     # Weights and state are updated in place; what is left is small for such a model.
@@ -175,19 +217,30 @@ def lowered_by_tpu_kernels(tmp_path_factory):
     """A folder with the train step of each family, lowered by tensorflow-tpu's own kernels for 4 replicas."""
     folder = tmp_path_factory.mktemp("lowered")
     program = os.path.join(os.path.dirname(__file__), "lower_by_tpu_kernels.py")
-    environ = {**os.environ, "TPU_SKIP_MDS_QUERY": "1", "PYTHONPATH": os.getcwd(), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environ = {
+        **os.environ,
+        "TPU_SKIP_MDS_QUERY": "1",
+        "PYTHONPATH": os.getcwd(),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
     python = os.environ["TFSCALE_TENSORFLOW_TPU"]
-    done = subprocess.run([python, program, folder, "4"], env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python, program, folder, "4"], env=environ, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
 @pytest.mark.tpu
 @pytest.mark.parametrize("family", MODEL_CONFIGS)
-def test_the_tpu_compiler_takes_what_tpu_kernels_make_of_every_family(family, lowered_by_tpu_kernels):
+def test_the_tpu_compiler_takes_what_tpu_kernels_make_of_every_family(
+    family, lowered_by_tpu_kernels
+):
     """As a TPU would see it: TFSCALE_TENSORFLOW_TPU names a Python with the wheel tensorflow-tpu."""
     program = [os.environ["TFSCALE_TPU_COMPILER"], compiler.__file__, "v5e:2x2", "--replicas=4"]
-    done = subprocess.run([*program, lowered_by_tpu_kernels / f"{family}.hlo.pb"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*program, lowered_by_tpu_kernels / f"{family}.hlo.pb"], capture_output=True, text=True
+    )
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["compiled"], result
     # The gradients, the loss and the token count of a step are summed over the replicas.
@@ -202,7 +255,9 @@ def test_the_tpu_compiler_refuses_what_does_not_fit():
         vocabulary_size=50, sequence_length=2048, hidden_dim=64, num_layers=1, num_heads=8
     )
     train = TrainConfig(global_batch_size=512, precision="mixed_bfloat16")
-    result = tpu_check(config, train, ["v5e:2x2"], compiler_python=os.environ["TFSCALE_TPU_COMPILER"])
+    result = tpu_check(
+        config, train, ["v5e:2x2"], compiler_python=os.environ["TFSCALE_TPU_COMPILER"]
+    )
     (chip,) = result["chips"]
     assert not chip["compiled"] and "RESOURCE_EXHAUSTED" in chip["steps"][0]["error"]
     assert "--train.micro_batches" in chip["advice"] and "makes it fit" in chip["advice"]

@@ -26,17 +26,30 @@ from tfscale.training.schedule import build_optimizer
 
 ROWS, STEPS = 16, 40
 SMALL_SHARDS = 512  # bytes, so that all but the smallest variables are cut
-LSTM = LSTMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16, dropout=0.1)
-TRANSFORMER = TransformerConfig(
-    vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2, tie_embeddings=False
+LSTM = LSTMConfig(
+    vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16, dropout=0.1
 )
-TIED = TransformerConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2)
+TRANSFORMER = TransformerConfig(
+    vocabulary_size=VOCABULARY,
+    sequence_length=LENGTH,
+    hidden_dim=16,
+    num_layers=2,
+    num_heads=2,
+    tie_embeddings=False,
+)
+TIED = TransformerConfig(
+    vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2
+)
 MEMORY = {"micro_batches": 4, "remat": True, "loss_chunk_tokens": 10, "ema_decay": 0.9, "xla": True}
 EXACT = {
     "lstm": (LSTM, "float32", {"xla": False}),
     "lstm, XLA": (LSTM, "float32", {"xla": True}),
     "untied transformer, all memory options": (TRANSFORMER, "float32", MEMORY),
-    "tied transformer, no clipping": (TIED, "float32", {"clip_norm": 0.0, "ema_decay": 0.9, "xla": False}),
+    "tied transformer, no clipping": (
+        TIED,
+        "float32",
+        {"clip_norm": 0.0, "ema_decay": 0.9, "xla": False},
+    ),
     "tied transformer, bfloat16": (TIED, "mixed_bfloat16", {"xla": False}),
     "lstm, float16": (LSTM, "mixed_float16", {"xla": False}),
 }
@@ -46,7 +59,9 @@ def start_cluster(workers, servers):
     """A strategy over workers and servers that live in this process, each with a port of its own."""
     addresses = iter(free_addresses(1 + workers + servers))
     sizes = {"chief": 1, "worker": workers, "ps": servers}
-    spec = tf.train.ClusterSpec({task: [next(addresses) for _ in range(count)] for task, count in sizes.items()})
+    spec = tf.train.ClusterSpec(
+        {task: [next(addresses) for _ in range(count)] for task, count in sizes.items()}
+    )
     # Tasks wait for each other in threads that they all share here.
     config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=8)
     running = [
@@ -57,8 +72,12 @@ def start_cluster(workers, servers):
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         spec, task_type="chief", task_id=0, rpc_layer="grpc"
     )
-    partitioner = tf.distribute.experimental.partitioners.MinSizePartitioner(SMALL_SHARDS, max_shards=servers)
-    return tf.distribute.ParameterServerStrategy(resolver, variable_partitioner=partitioner), running
+    partitioner = tf.distribute.experimental.partitioners.MinSizePartitioner(
+        SMALL_SHARDS, max_shards=servers
+    )
+    return tf.distribute.ParameterServerStrategy(
+        resolver, variable_partitioner=partitioner
+    ), running
 
 
 def build(strategy, config, precision="float32", optimizer=None, **options):
@@ -66,7 +85,9 @@ def build(strategy, config, precision="float32", optimizer=None, **options):
         network = models.build_network(config, precision, seed=1)
         model = LanguageModel(network)
         chosen = TrainConfig(steps=STEPS, learning_rate=1e-2, warmup_steps=5, weight_decay=0.1)
-        model.compile(optimizer or build_optimizer(chosen, network), **{"clip_norm": 0.5, **options})
+        model.compile(
+            optimizer or build_optimizer(chosen, network), **{"clip_norm": 0.5, **options}
+        )
     return model
 
 
@@ -77,14 +98,20 @@ def batches():
 def fit(model, steps=STEPS, steps_per_call=1):
     losses = Losses()
     model.fit(
-        batches(), steps_per_epoch=steps, steps_per_call=steps_per_call, verbose=0, callbacks=[losses],
+        batches(),
+        steps_per_epoch=steps,
+        steps_per_call=steps_per_call,
+        verbose=0,
+        callbacks=[losses],
         validation_data=make_windows(21, seed=5),
-    )  # fmt: skip
+    )
     return losses.values, model.evaluate(*make_windows(21, seed=5))["loss"]
 
 
 def arrays(model):
-    return {name: np.asarray(v.numpy(), float) for name, v in model.train_step_runner.state().items()}
+    return {
+        name: np.asarray(v.numpy(), float) for name, v in model.train_step_runner.state().items()
+    }
 
 
 def difference(one, other):
@@ -141,12 +168,19 @@ def slots_beside_weights(step):
 def reads_of_tables(step):
     """Operations of the workers' program, outside of the optimizer's branch, that take a shard of a table."""
     (program,) = step._worker_step._list_all_concrete_functions()
-    tables = [shard for w in step.network.trainable_variables if w in step.tables for shard in shards(w)]
+    tables = [
+        shard for w in step.network.trainable_variables if w in step.tables for shard in shards(w)
+    ]
     names = [
-        inside.name for outside, inside in program.graph.captures if any(outside is shard.handle for shard in tables)
+        inside.name
+        for outside, inside in program.graph.captures
+        if any(outside is shard.handle for shard in tables)
     ]
     assert len(names) == len(tables)
-    return sorted({op.type for op in program.graph.get_operations() for x in op.inputs if x.name in names} - {"If"})
+    return sorted(
+        {op.type for op in program.graph.get_operations() for x in op.inputs if x.name in names}
+        - {"If"}
+    )
 
 
 def two_workers(strategy):
@@ -166,7 +200,7 @@ def two_workers(strategy):
                     "repeated": step.repeated,
                     "steps": int(step.step.numpy()),
                     "updates": int(step.optimizer.iterations.numpy()),
-                }  # fmt: skip
+                }
             )
 
     def refused(name, function):
@@ -179,7 +213,8 @@ def two_workers(strategy):
         yield from zip(*make_windows(ROWS), strict=True)
 
     python = tf.data.Dataset.from_generator(
-        generator, output_signature=(tf.TensorSpec((LENGTH,), tf.int32), tf.TensorSpec((LENGTH,), tf.int32))
+        generator,
+        output_signature=(tf.TensorSpec((LENGTH,), tf.int32), tf.TensorSpec((LENGTH,), tf.int32)),
     ).batch(ROWS, drop_remainder=True)
     model = build(strategy, LSTM)
     refused("python", lambda: model.fit(python, steps_per_epoch=2, verbose=0))

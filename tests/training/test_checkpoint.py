@@ -43,14 +43,20 @@ def test_a_remote_file_system_keeps_checkpoints_too(tmp_path):
 def test_the_newest_two_are_kept(tmp_path):
     checkpoints = Checkpoints(str(tmp_path))
     for name in ("step-00000003.npz.tmp-4711", "step-00000003.npz.tmp-4712"):
-        (tmp_path / name).write_text("of a process of an earlier version that was killed while it wrote")
+        (tmp_path / name).write_text(
+            "of a process of an earlier version that was killed while it wrote"
+        )
     two_days_ago = time.time() - 2 * 86_400
     os.utime(tmp_path / "step-00000003.npz.tmp-4711", (two_days_ago, two_days_ago))
     for step in (5, 10, 15):
         checkpoints.save(step, state(step), {})
     assert checkpoints.steps() == [10, 15]
     # What was written a moment ago may have a writer that lives.
-    assert sorted(os.listdir(tmp_path)) == ["step-00000003.npz.tmp-4712", "step-00000010.npz", "step-00000015.npz"]
+    assert sorted(os.listdir(tmp_path)) == [
+        "step-00000003.npz.tmp-4712",
+        "step-00000010.npz",
+        "step-00000015.npz",
+    ]
 
 
 def damage(path, how):
@@ -89,7 +95,8 @@ def test_arrays_that_were_exchanged_are_noticed(tmp_path):
     with open(path, "wb") as file:
         np.savez(file, **arrays)
     with pytest.raises(
-        CheckpointError, match="step-00000010.npz is damaged .its arrays do not have the digest written"
+        CheckpointError,
+        match="step-00000010.npz is damaged .its arrays do not have the digest written",
     ):
         read_arrays(path)
 
@@ -98,7 +105,9 @@ def test_the_digest_is_of_names_types_shapes_and_bytes():
     one = {"a": np.arange(6, dtype="int64").reshape(2, 3)}
     assert (
         array_digest(one)
-        == hashlib.blake2b(b"a <i8 (2, 3)" + np.arange(6, dtype="<i8").tobytes(), digest_size=32).hexdigest()
+        == hashlib.blake2b(
+            b"a <i8 (2, 3)" + np.arange(6, dtype="<i8").tobytes(), digest_size=32
+        ).hexdigest()
     )
     for other in (
         {"b": one["a"]},
@@ -114,10 +123,15 @@ def test_the_digest_is_of_names_types_shapes_and_bytes():
     [
         (state(width=4), r"network/0/kernel has shape \(2, 3\), this model's is \(2, 4\)"),
         (state() | {"network/1/bias": tf.Variable(0.0)}, "it has no network/1/bias"),
-        ({"step": tf.Variable(7, dtype=tf.int64)}, "it has network/0/kernel, which this model lacks"),
+        (
+            {"step": tf.Variable(7, dtype=tf.int64)},
+            "it has network/0/kernel, which this model lacks",
+        ),
     ],
 )
-def test_a_checkpoint_of_another_model_is_refused_before_anything_is_assigned(tmp_path, other, message):
+def test_a_checkpoint_of_another_model_is_refused_before_anything_is_assigned(
+    tmp_path, other, message
+):
     checkpoints = Checkpoints(str(tmp_path))
     checkpoints.save(7, state(9.0), {})
     before = {name: variable.numpy() for name, variable in other.items()}

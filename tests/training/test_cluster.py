@@ -33,8 +33,12 @@ def test_workers_by_hand():
 
 def test_a_chief_is_worker_zero():
     vertex = {"chief": ["c:1"], "worker": ["a:1", "b:2"], "evaluator": []}
-    assert read_cluster(tf_config(vertex, "chief")) == Cluster(("c:1", "a:1", "b:2"), 0, "chief", has_chief=True)
-    assert read_cluster(tf_config(vertex, "worker", 1)) == Cluster(("c:1", "a:1", "b:2"), 2, has_chief=True)
+    assert read_cluster(tf_config(vertex, "chief")) == Cluster(
+        ("c:1", "a:1", "b:2"), 0, "chief", has_chief=True
+    )
+    assert read_cluster(tf_config(vertex, "worker", 1)) == Cluster(
+        ("c:1", "a:1", "b:2"), 2, has_chief=True
+    )
 
 
 def test_parameter_servers():
@@ -49,13 +53,19 @@ def test_parameter_servers():
         ({"TF_CONFIG": "{cluster:"}, "TF_CONFIG is not JSON .*: '{cluster:'"),
         ({"TF_CONFIG": "[]"}, "names no cluster"),
         ({"TF_CONFIG": json.dumps({"cluster": TWO})}, "does not say which task this process is"),
-        (tf_config({"worker": "a:1"}), "cluster.worker must be a list of addresses; received 'a:1'"),
+        (
+            tf_config({"worker": "a:1"}),
+            "cluster.worker must be a list of addresses; received 'a:1'",
+        ),
         (tf_config({"ps": ["a:1"]}), "task type 'worker' is not in the cluster, which has ps"),
         (tf_config(TWO, "chief"), "task type 'chief' is not in the cluster, which has worker"),
         (tf_config(TWO, index=2), "task index of worker is 2; expected 0 to 1"),
         (tf_config(TWO, index="2"), "task index of worker is 2; expected 0 to 1"),
         (tf_config(TWO, index="first"), "task index of worker is 'first'; expected 0 to 1"),
-        (tf_config({"master": ["m:1"], **TWO}, "master"), "tasks of type master, .*chief is what master is called now"),
+        (
+            tf_config({"master": ["m:1"], **TWO}, "master"),
+            "tasks of type master, .*chief is what master is called now",
+        ),
         (tf_config({"master": ["m:1"], **TWO}), "tasks of type master"),
         (tf_config({"worker": ["http://a:1"]}), "'http://a:1' is not an address"),
         (tf_config(TWO, "evaluator"), "no evaluator tasks"),
@@ -63,7 +73,10 @@ def test_parameter_servers():
         (tf_config({"worker": ["a:1", "b"]}), "'b' is not an address; expected host:port"),
         (tf_config({"worker": ["a:1", "b:port"]}), "'b:port' is not an address"),
         (tf_config({"worker": ["a:1"], "chief": ["b:1", "c:1"]}), "one chief; received 2"),
-        ({"TFSCALE_WORKERS": "a:1,b:2"}, "TFSCALE_WORKER_INDEX .* must be a whole number; received None"),
+        (
+            {"TFSCALE_WORKERS": "a:1,b:2"},
+            "TFSCALE_WORKER_INDEX .* must be a whole number; received None",
+        ),
         ({"TFSCALE_WORKERS": "a:1,b:2", "TFSCALE_WORKER_INDEX": "2"}, "is 2; expected 0 to 1"),
         ({"TFSCALE_WORKERS": "w-{index}:1", "TFSCALE_WORKER_INDEX": "0"}, "TFSCALE_NUM_WORKERS"),
         ({"SLURM_STEP_NUM_TASKS": "2"}, "Slurm did not set SLURM_STEP_NODELIST"),
@@ -75,7 +88,11 @@ def test_each_mistake_is_named(environ, message):
 
 
 def test_an_indexed_job_of_kubernetes():
-    environ = {"TFSCALE_WORKERS": "train-{index}.train:2222", "TFSCALE_NUM_WORKERS": "3", "JOB_COMPLETION_INDEX": "2"}
+    environ = {
+        "TFSCALE_WORKERS": "train-{index}.train:2222",
+        "TFSCALE_NUM_WORKERS": "3",
+        "JOB_COMPLETION_INDEX": "2",
+    }
     cluster = read_cluster(environ)
     assert cluster == Cluster(
         ("train-0.train:2222", "train-1.train:2222", "train-2.train:2222"), 2, source=cluster.source
@@ -85,9 +102,11 @@ def test_an_indexed_job_of_kubernetes():
 
 def test_slurm_keeps_the_order_of_its_nodes():
     environ = {
-        "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_STEP_NODELIST": "node[2,10],login",
+        "SLURM_STEP_NUM_TASKS": "4",
+        "SLURM_PROCID": "3",
+        "SLURM_STEP_NODELIST": "node[2,10],login",
         "SLURM_STEP_TASKS_PER_NODE": "2,1(x2)",
-    }  # fmt: skip
+    }
     cluster = read_cluster(environ)
     assert cluster.workers == ("node2:12345", "node2:12346", "node10:12345", "login:12345")
     assert cluster.address == "login:12345"

@@ -41,7 +41,9 @@ def test_two_replicas_equal_tf_keras_fit(windows, clip):
         ours = LanguageModel(models.build_network(config, seed=3))
         ours.compile(keras.optimizers.SGD(0.1), clip_norm=clip, micro_batches=2, xla=False)
         inputs = tf_keras.Input((LENGTH,), dtype="int32")
-        one_hot = tf_keras.layers.Lambda(lambda ids: tf_keras.backend.one_hot(ids, VOCABULARY))(inputs)
+        one_hot = tf_keras.layers.Lambda(lambda ids: tf_keras.backend.one_hot(ids, VOCABULARY))(
+            inputs
+        )
         x = tf_keras.layers.Dense(config.embedding_dim, use_bias=False)(one_hot)
         x = tf_keras.layers.LSTM(config.hidden_dim, return_sequences=True)(x)
         theirs = tf_keras.Model(inputs, tf_keras.layers.Dense(VOCABULARY)(x))

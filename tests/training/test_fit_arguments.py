@@ -17,7 +17,9 @@ X, Y = STREAM[:, :-1], STREAM[:, 1:]
 
 def network():
     keras.utils.set_random_seed(0)
-    return keras.Sequential([layers.Input((None,)), layers.Embedding(V, 4), layers.Dense(V)], name="mine")
+    return keras.Sequential(
+        [layers.Input((None,)), layers.Embedding(V, 4), layers.Dense(V)], name="mine"
+    )
 
 
 def language_model(**options):
@@ -29,7 +31,10 @@ def language_model(**options):
 @pytest.mark.parametrize(
     "options,message",
     [
-        ({"steps_per_execution": 10}, r"does not take steps_per_execution; give fit\(steps_per_call=...\)"),
+        (
+            {"steps_per_execution": 10},
+            r"does not take steps_per_execution; give fit\(steps_per_call=...\)",
+        ),
         ({"jit_compile": True}, "does not take jit_compile; give xla=True or xla=False"),
         ({"run_eagerly": True}, "does not take run_eagerly; the step is always compiled"),
         (
@@ -47,11 +52,26 @@ def test_compile_names_the_counterpart(options, message):
 @pytest.mark.parametrize(
     "options,message",
     [
-        ({"validation_split": 0.1}, r"does not take validation_split; give validation_data=\(x\[n:\], y\[n:\]\)"),
-        ({"class_weight": {0: 2.0}}, r"does not take class_weight; give sample_weight=class_weight\[y\]"),
-        ({"validation_freq": 2}, "does not take validation_freq; validation comes after every epoch"),
-        ({"validation_batch_size": 2}, "does not take validation_batch_size; give validation_data as a batched"),
-        ({"callbacks": ["EarlyStopping"]}, "callbacks are objects of keras.callbacks.Callback; received 'EarlyStop"),
+        (
+            {"validation_split": 0.1},
+            r"does not take validation_split; give validation_data=\(x\[n:\], y\[n:\]\)",
+        ),
+        (
+            {"class_weight": {0: 2.0}},
+            r"does not take class_weight; give sample_weight=class_weight\[y\]",
+        ),
+        (
+            {"validation_freq": 2},
+            "does not take validation_freq; validation comes after every epoch",
+        ),
+        (
+            {"validation_batch_size": 2},
+            "does not take validation_batch_size; give validation_data as a batched",
+        ),
+        (
+            {"callbacks": ["EarlyStopping"]},
+            "callbacks are objects of keras.callbacks.Callback; received 'EarlyStop",
+        ),
         ({"validation_data": [X]}, "validation_data must be a dataset or .*; received 1 parts"),
     ],
 )
@@ -61,7 +81,9 @@ def test_fit_says_what_to_do_instead(options, message):
 
 
 def test_arguments_that_ask_for_nothing_are_taken():
-    model = language_model(loss=None, metrics=[], run_eagerly=False, jit_compile="auto", steps_per_execution=1)
+    model = language_model(
+        loss=None, metrics=[], run_eagerly=False, jit_compile="auto", steps_per_execution=1
+    )
     model.fit(X, Y, verbose=0, validation_split=0.0, class_weight=None, validation_freq=1)
 
 
@@ -93,7 +115,9 @@ class Batches(keras.utils.PyDataset):
 def test_other_containers_are_named(data):
     model = language_model()
     for call in (model.fit, model.evaluate):
-        with pytest.raises(ConfigError, match=r"take a tf.data.Dataset or arrays, no \w+; .*from_generator"):
+        with pytest.raises(
+            ConfigError, match=r"take a tf.data.Dataset or arrays, no \w+; .*from_generator"
+        ):
             call(data())
 
 
@@ -101,7 +125,8 @@ def test_weights_frozen_after_compile():
     model = language_model()
     model.network.layers[0].trainable = False
     with pytest.raises(
-        ConfigError, match="other weights of model 'mine' are trainable than at compile .* call compile"
+        ConfigError,
+        match="other weights of model 'mine' are trainable than at compile .* call compile",
     ):
         model.fit(X, Y, verbose=0)
     model.compile("sgd", xla=False)
@@ -116,7 +141,9 @@ def test_networks_that_no_step_can_update():
             language.compile("sgd")
     with pytest.raises(ConfigError, match="were not made in the scope of one strategy"):
         LanguageModel(inside).compile("sgd")
-    with pytest.raises(ConfigError, match="model 'unbuilt' is not built yet: call it once on a batch"):
+    with pytest.raises(
+        ConfigError, match="model 'unbuilt' is not built yet: call it once on a batch"
+    ):
         LanguageModel(keras.Sequential([layers.Embedding(V, 4)], name="unbuilt")).compile("sgd")
     with pytest.raises(ConfigError, match="is Keras 2 .*: build it with `import keras`"):
         LanguageModel(tf_keras.Sequential([tf_keras.layers.Embedding(V, 4)]))
@@ -127,9 +154,13 @@ OUTSIDE = network()
 
 def test_keras_methods_that_a_language_model_has_not():
     model = language_model()
-    with pytest.raises(ConfigError, match="train_on_batch is not for a LanguageModel: call fit on the batch"):
+    with pytest.raises(
+        ConfigError, match="train_on_batch is not for a LanguageModel: call fit on the batch"
+    ):
         model.train_on_batch(X, Y)
-    with pytest.raises(ConfigError, match="test_on_batch is not for a LanguageModel: call evaluate"):
+    with pytest.raises(
+        ConfigError, match="test_on_batch is not for a LanguageModel: call evaluate"
+    ):
         model.test_on_batch(X, Y)
     with pytest.raises(ConfigError, match=r"model.network.export\(folder\) a SavedModel"):
         model.export("folder")

@@ -80,7 +80,9 @@ def all_ids(length):
 def test_every_negative_label_becomes_a_target_of_weight_0(kind, label):
     targets = np.where(IGNORED < 0, np.int32(label), IGNORED)
     dataset = slices((X, targets)).batch(8, drop_remainder=kind == "fixed")
-    found = as_batches(*((X, targets) if kind == "arrays" else (dataset,)), batch_size=8, vocabulary=all_ids)
+    found = as_batches(
+        *((X, targets) if kind == "arrays" else (dataset,)), batch_size=8, vocabulary=all_ids
+    )
     assert numbers(found) == numbers(slices((X, np.where(IGNORED < 0, 0, Y), KEPT)).batch(8))
 
 
@@ -102,9 +104,21 @@ def altered(array, value):
 @pytest.mark.parametrize(
     "ids,targets,message",
     [
-        (altered(X, V), Y, f"id {V} in row {{}}, column 3{{}} is outside of the model's vocabulary, 0 to 15$"),
-        (altered(X, -1), Y, "id -1 in row {}, column 3{} is outside of the model's vocabulary, 0 to 15$"),
-        (X, altered(Y, V), f"target {V} in row {{}}, column 3{{}} is outside .* 0 to 15; a target to leave out is neg"),
+        (
+            altered(X, V),
+            Y,
+            f"id {V} in row {{}}, column 3{{}} is outside of the model's vocabulary, 0 to 15$",
+        ),
+        (
+            altered(X, -1),
+            Y,
+            "id -1 in row {}, column 3{} is outside of the model's vocabulary, 0 to 15$",
+        ),
+        (
+            X,
+            altered(Y, V),
+            f"target {V} in row {{}}, column 3{{}} is outside .* 0 to 15; a target to leave out is neg",
+        ),
     ],
 )
 def test_ids_outside_of_the_vocabulary_are_named(ids, targets, message):
@@ -135,7 +149,9 @@ def test_the_networks_table_says_which_ids_there_are():
     """A table of one more row than there are targets: 16 is an id, and no target."""
 
     def padded():
-        return keras.Sequential([layers.Input((None,)), layers.Embedding(V + 1, 8), layers.Dense(V)])
+        return keras.Sequential(
+            [layers.Input((None,)), layers.Embedding(V + 1, 8), layers.Dense(V)]
+        )
 
     model = language_model(make=padded)
     assert np.isfinite(model.evaluate(altered(X, V), Y)["loss"])
@@ -150,7 +166,9 @@ def test_the_networks_table_says_which_ids_there_are():
 def test_weights_of_every_shape_are_those_of_each_token(shape, kind):
     weights = np.random.default_rng(1).random(shape).astype("float32")
     dataset = slices((X, Y, weights)).batch(8, drop_remainder=kind == "fixed")
-    found = as_batches(*((X, Y, weights) if kind == "arrays" else (dataset,)), batch_size=8, vocabulary=all_ids)
+    found = as_batches(
+        *((X, Y, weights) if kind == "arrays" else (dataset,)), batch_size=8, vocabulary=all_ids
+    )
     each = np.broadcast_to(weights.reshape(ROWS, -1), Y.shape)
     assert numbers(found) == numbers(slices((X, Y, each)).batch(8))
 
@@ -164,10 +182,15 @@ def test_weights_of_rows_mean_what_keras_means():
     assert found["tokens"] == pytest.approx(weights.sum() * T, rel=1e-6)
     # Keras divides by the tokens, we by their weights.
     stock = network()
-    stock.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    stock.compile(
+        keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     stock.fit(X, Y, sample_weight=weights / weights.mean(), batch_size=ROWS, verbose=0)
     moved(model, dataset)
-    assert all(np.abs(a - b).max() < 1e-7 for a, b in zip(stock.get_weights(), model.get_weights(), strict=True))
+    assert all(
+        np.abs(a - b).max() < 1e-7
+        for a, b in zip(stock.get_weights(), model.get_weights(), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,10 +216,25 @@ def test_datasets_that_do_not_fit_together(parts, message):
     "x,y,weights,message",
     [
         ([[1, 2], [1]], [[1, 2], [1]], None, "the ids are rows of different lengths"),
-        (tf.ragged.constant([[1, 2], [1]]), [[1, 2], [1, 2]], None, "the ids are rows of different lengths"),
-        (np.zeros((0, 6)), np.zeros((0, 6)), None, r"nothing to read: ids and targets are \(0, 6\)"),
+        (
+            tf.ragged.constant([[1, 2], [1]]),
+            [[1, 2], [1, 2]],
+            None,
+            "the ids are rows of different lengths",
+        ),
+        (
+            np.zeros((0, 6)),
+            np.zeros((0, 6)),
+            None,
+            r"nothing to read: ids and targets are \(0, 6\)",
+        ),
         (X + 0.5, Y, None, "ids must be whole numbers of 32 bits; received 13.5"),
-        (X, Y, np.ones((ROWS, 3)), r"received ids \(40, 6\), targets \(40, 6\) and weights \(40, 3\)"),
+        (
+            X,
+            Y,
+            np.ones((ROWS, 3)),
+            r"received ids \(40, 6\), targets \(40, 6\) and weights \(40, 3\)",
+        ),
         (X, Y, np.where(np.arange(ROWS) == 7, -2.0, 1.0), "not negative; that of row 7 is -2.0"),
         (X, Y, np.zeros(ROWS), "no target counts: every weight is 0"),
         (X, np.full_like(Y, -1), None, "no target counts"),
@@ -219,7 +257,9 @@ def test_batches_of_several_lengths_are_padded_to_the_longest_where_their_number
     assert as_batches(dataset).element_spec[0].shape == (2, 6)
     expected = language_model()
     whole = np.where(np.arange(T) < np.array([2, 3, 6, 4, 1, 1])[:, None], X[:6], -1)
-    found, reference = (moved(m, d) for m, d in ((model, dataset), (expected, slices((X[:6], whole)).batch(2))))
+    found, reference = (
+        moved(m, d) for m, d in ((model, dataset), (expected, slices((X[:6], whole)).batch(2)))
+    )
     assert found[0] == pytest.approx(reference[0], rel=1e-5)
     assert found[1]["loss"] == pytest.approx(reference[1]["loss"], rel=1e-6)
     assert model.evaluate(dataset)["tokens"] == 17
@@ -238,7 +278,10 @@ def test_batches_of_several_lengths_are_padded_to_the_longest_where_their_number
         ),
         (lambda: slices((X, Y)).batch(4).take(0), "the dataset is empty"),
         (lambda: rows_of(2, 3).ragged_batch(2), "the dataset's ids are ragged"),
-        (lambda: slices((X, Y)), r"ids must be \(B, T\); the dataset gives \(6,\); has it been batched"),
+        (
+            lambda: slices((X, Y)),
+            r"ids must be \(B, T\); the dataset gives \(6,\); has it been batched",
+        ),
     ],
 )
 def test_batches_of_several_shapes_are_refused(dataset, message):
@@ -258,7 +301,9 @@ def test_a_generators_dataset_without_shapes_is_taken():
 
 def test_the_scale_of_the_weights_does_not_change_the_step():
     gaps = [
-        moved(language_model(clip_norm=0.0), X, Y, sample_weight=np.full(ROWS, scale), batch_size=ROWS)[0]
+        moved(
+            language_model(clip_norm=0.0), X, Y, sample_weight=np.full(ROWS, scale), batch_size=ROWS
+        )[0]
         for scale in (1.0, 0.01, 0.0001)
     ]
     assert gaps == pytest.approx([0.0017350] * 3, abs=1e-7)
@@ -269,7 +314,9 @@ def test_a_batch_in_which_nothing_counts_changes_nothing(steps_per_call):
     """Adam would go on by its moments, and AdamW decay the weights."""
     weights = np.ones(ROWS, "float32")
     weights[8:16] = weights[-8:] = 0
-    model, expected = (language_model(keras.optimizers.AdamW(0.01), ema_decay=0.5) for _ in range(2))
+    model, expected = (
+        language_model(keras.optimizers.AdamW(0.01), ema_decay=0.5) for _ in range(2)
+    )
     options = {"batch_size": 8, "shuffle": False, "steps_per_call": steps_per_call}
     logs = moved(model, X, Y, sample_weight=weights, **options)[1]
     rest = weights > 0
@@ -293,7 +340,9 @@ def padded_windows():
 def with_masking():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None,), dtype="int32")
-    x = layers.Masking(0.0)(keras.ops.one_hot(inputs, V) * keras.ops.cast(inputs != 0, "float32")[..., None])
+    x = layers.Masking(0.0)(
+        keras.ops.one_hot(inputs, V) * keras.ops.cast(inputs != 0, "float32")[..., None]
+    )
     return keras.Model(inputs, layers.Dense(V)(layers.GRU(8, return_sequences=True)(x)))
 
 
@@ -301,7 +350,9 @@ def with_masking():
 def test_masks_leave_tokens_out_as_in_stock_keras(make):
     data = padded_windows()
     stock = make()
-    stock.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    stock.compile(
+        keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     loss = stock.evaluate(*data, batch_size=ROWS, verbose=0)
     model = language_model(make=make, clip_norm=0.0)
     found = model.evaluate(*data)
@@ -310,11 +361,18 @@ def test_masks_leave_tokens_out_as_in_stock_keras(make):
     stock.fit(*data, batch_size=ROWS, verbose=0)
     logs = moved(model, *data, batch_size=ROWS, validation_data=data)[1]
     assert logs["loss"] == pytest.approx(loss, abs=1e-6)
-    assert logs["val_loss"] == pytest.approx(stock.evaluate(*data, batch_size=ROWS, verbose=0), abs=1e-6)
-    assert all(np.abs(a - b).max() < 1e-6 for a, b in zip(stock.get_weights(), model.get_weights(), strict=True))
+    assert logs["val_loss"] == pytest.approx(
+        stock.evaluate(*data, batch_size=ROWS, verbose=0), abs=1e-6
+    )
+    assert all(
+        np.abs(a - b).max() < 1e-6
+        for a, b in zip(stock.get_weights(), model.get_weights(), strict=True)
+    )
 
 
-@pytest.mark.parametrize("where,options", [("single", {"micro_batches": 4, "xla": True}), ("mirrored", {})])
+@pytest.mark.parametrize(
+    "where,options", [("single", {"micro_batches": 4, "xla": True}), ("mirrored", {})]
+)
 def test_masks_under_micro_batches_and_replicas(where, options):
     """The rows of one part hold more padding than those of another."""
     ids, targets = X.copy(), Y.copy()
@@ -325,14 +383,20 @@ def test_masks_under_micro_batches_and_replicas(where, options):
     for one in (expected, model):
         one.fit(ids, targets, batch_size=ROWS, verbose=0)
     assert model.evaluate(ids, targets) == pytest.approx(expected.evaluate(ids, targets), rel=1e-6)
-    assert all(np.abs(a - b).max() < 1e-7 for a, b in zip(model.get_weights(), expected.get_weights(), strict=True))
+    assert all(
+        np.abs(a - b).max() < 1e-7
+        for a, b in zip(model.get_weights(), expected.get_weights(), strict=True)
+    )
 
 
 def test_networks_are_looked_at_before_the_first_step():
     def make(*head):
         return lambda: keras.Sequential([layers.Input((None,)), layers.Embedding(V, 8), *head])
 
-    softmax, both = make(layers.Dense(V, "softmax")), make(layers.Bidirectional(layers.GRU(4, return_sequences=True)))
+    softmax, both = (
+        make(layers.Dense(V, "softmax")),
+        make(layers.Bidirectional(layers.GRU(4, return_sequences=True))),
+    )
     for network_of, message in ((softmax, "ends in softmax"), (both, "sees the future")):
         model = language_model(make=network_of)
         for call in (model.fit, model.evaluate):
@@ -344,9 +408,17 @@ def test_networks_are_looked_at_before_the_first_step():
 def test_errors_of_the_step_are_one_line():
     def normalized():
         return keras.Sequential(
-            [layers.Input((None,)), layers.Embedding(V, 8), layers.BatchNormalization(), layers.Dense(V)], name="mine"
+            [
+                layers.Input((None,)),
+                layers.Embedding(V, 8),
+                layers.BatchNormalization(),
+                layers.Dense(V),
+            ],
+            name="mine",
         )
 
-    with pytest.raises(ConfigError, match="^model 'mine' updates state in its forward pass") as caught:
+    with pytest.raises(
+        ConfigError, match="^model 'mine' updates state in its forward pass"
+    ) as caught:
         language_model(make=normalized).fit(X, Y, verbose=0)
     assert "\n" not in str(caught.value)

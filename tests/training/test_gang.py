@@ -38,10 +38,16 @@ def losses(output):
 
 def test_kills_leave_no_trace_in_the_weights(data, tmp_path):
     quiet, killed = str(tmp_path / "quiet"), str(tmp_path / "killed")
-    subprocess.run(launch_command(train_words(data, quiet, STEPS), 2, 0), check=True, capture_output=True)
+    subprocess.run(
+        launch_command(train_words(data, quiet, STEPS), 2, 0), check=True, capture_output=True
+    )
     at = sorted(random.Random(3).sample(range(30, STEPS - 100), 3))
-    kills = run_with_kills(launch_command(train_words(data, killed, STEPS), 2, 3), killed, at, in_write=1, seed=3)
-    assert len(kills.steps) == 3 and kills.in_checkpoint <= 1  # The write may end before the kill comes.
+    kills = run_with_kills(
+        launch_command(train_words(data, killed, STEPS), 2, 3), killed, at, in_write=1, seed=3
+    )
+    assert (
+        len(kills.steps) == 3 and kills.in_checkpoint <= 1
+    )  # The write may end before the kill comes.
     assert largest_difference(quiet, killed, STEPS) == 0
     assert losses(killed) == losses(quiet)
     with open(f"{killed}/summary.json") as file:
@@ -51,11 +57,14 @@ def test_kills_leave_no_trace_in_the_weights(data, tmp_path):
 def test_a_run_goes_on_with_fewer_workers(data, tmp_path):
     """Begun by two workers, stopped by SIGTERM, ended by one: the losses are those of one worker all along."""
     elastic, alone = str(tmp_path / "elastic"), str(tmp_path / "alone")
-    no_dropout = ["--model.dropout=0"]  # Its draws belong to the replica, so they follow the number of replicas.
+    no_dropout = [
+        "--model.dropout=0"
+    ]  # Its draws belong to the replica, so they follow the number of replicas.
     launcher = subprocess.Popen(
         launch_command([*train_words(data, elastic, 300), *no_dropout], 2, 0),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while last_step(elastic) < 50:
         assert launcher.poll() is None
         time.sleep(0.01)
@@ -97,7 +106,7 @@ def start_by_hand(command_of, environ=None):
                     stderr=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     env={**os.environ, "TF_CONFIG": json.dumps(config), **(environ or {})},
-                )  # fmt: skip
+                )
             )
     ends = [process.communicate(timeout=120)[1] for process in processes]
     return [process.returncode for process in processes], ends, addresses
@@ -110,7 +119,10 @@ def error_lines(text):
 def test_workers_with_other_options_are_named_on_all_of_them(data, tmp_path):
     output = str(tmp_path / "run")
     codes, ends, _ = start_by_hand(
-        lambda index: [*train_words(data, output, 50), f"--train.learning_rate={0.001 + index / 1000}"]
+        lambda index: [
+            *train_words(data, output, 50),
+            f"--train.learning_rate={0.001 + index / 1000}",
+        ]
     )
     assert codes == [2, 2]
     for end in ends:

@@ -27,15 +27,29 @@ from tfscale.text.tokenizers import load_tokenizer
 # keras-hub leaves the file of a preset's SentencePiece model open.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed file.*vocabulary.spm:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored.*vocabulary.spm:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored.*vocabulary.spm:pytest.PytestUnraisableExceptionWarning"
+    ),
 ]
 PROMPT = "return"
 CONTEXT = 72
 LENGTH = 32
 """Tokens of the start token, the prompt and the completion."""
 TURNS = ["<start_of_turn>", "<end_of_turn>"]
-HEADERS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-GROUPS = {"num_layers": 2, "hidden_dim": 32, "num_query_heads": 4, "num_key_value_heads": 2, "intermediate_dim": 48}
+HEADERS = [
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+]
+GROUPS = {
+    "num_layers": 2,
+    "hidden_dim": 32,
+    "num_query_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_dim": 48,
+}
 START = {
     "gpt2": "<|endoftext|>",
     "llama": "<s>",
@@ -74,7 +88,9 @@ def their_tokenizers():
     library = tokenizers.Tokenizer(tokenizers.models.BPE())
     library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=alphabet, show_progress=False
+    )
     library.train_from_iterator(sample, trainer)
     model = json.loads(library.to_str())["model"]
     vocabulary, merges = model["vocab"], [" ".join(pair) for pair in model["merges"]]
@@ -128,12 +144,18 @@ def causal_lm(name, tokenizer):
     # Single bytes are never the likeliest token, so that the text is not full of broken characters.
     special = set(tokenizer.special_token_ids)
     pieces = [tokenizer.id_to_token(id) for id in range(size)]
-    words = [id for id, piece in enumerate(pieces) if id in special or (len(piece) > 1 and not piece.startswith("<"))]
+    words = [
+        id
+        for id, piece in enumerate(pieces)
+        if id in special or (len(piece) > 1 and not piece.startswith("<"))
+    ]
     tables = [weight for weight in backbone.token_embedding.weights if size in weight.shape]
     table = tables[-1].numpy()
     kept = np.isin(np.arange(size), words)
     if name == "llama3":
-        table[:, tokenizer.token_to_id("<|start_header_id|>")] *= 1.5  # It comes up in the test's text.
+        table[:, tokenizer.token_to_id("<|start_header_id|>")] *= (
+            1.5  # It comes up in the test's text.
+        )
     tables[-1].assign(table * (kept[:, None] if table.shape[0] == size else kept))
     model.compile(sampler="greedy", jit_compile=False)
     return model
@@ -148,7 +170,9 @@ def presets(their_tokenizers, tmp_path_factory):
         if name not in made:
             model = causal_lm(name, their_tokenizers[name])
             model.save_to_preset(str(folder / name))
-            tfscale.import_keras_hub(str(folder / name), str(folder / f"{name}_run"), sequence_length=CONTEXT)
+            tfscale.import_keras_hub(
+                str(folder / name), str(folder / f"{name}_run"), sequence_length=CONTEXT
+            )
             made[name] = model, str(folder / name), str(folder / f"{name}_run")
         return made[name]
 
@@ -173,7 +197,9 @@ def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
     expected = model.generate(PROMPT, max_length=LENGTH)
     loaded = tfscale.load_run(run)
     tokenizer = loaded.tokenizer
-    assert [tokenizer.piece(id) for id in tokenizer.prompt_start] == [START[name]] * (START[name] is not None)
+    assert [tokenizer.piece(id) for id in tokenizer.prompt_start] == [START[name]] * (
+        START[name] is not None
+    )
     assert len(set(expected)) > 5
     count = LENGTH - len(tokenizer.prompt_ids(tokenizer.encode(PROMPT)))
     assert text_of(run, PROMPT, count) == expected
@@ -194,12 +220,16 @@ def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
         [id for ids in parts for id in (tokenizer.start_id, *ids)],
         [id for ids in parts for id in (*ids, tokenizer.end_id)],
     )
-    hidden = model.backbone({"token_ids": np.array([read]), "padding_mask": np.ones((1, len(read)), int)})
+    hidden = model.backbone(
+        {"token_ids": np.array([read]), "padding_mask": np.ones((1, len(read)), int)}
+    )
     logits = np.asarray(model.backbone.token_embedding(hidden, reverse=True))[0]
     nll = float(token_nll(logits, np.array(told)).mean())
     for target in (run, file):
         score = tfscale.evaluate(target, text=[str(path) for path in texts])
-        assert score["nll_per_token"] == pytest.approx(nll, rel=1e-4) and score["tokens"] == len(told)
+        assert score["nll_per_token"] == pytest.approx(nll, rel=1e-4) and score["tokens"] == len(
+            told
+        )
     info = json.loads((tmp_path / "file" / "model.json").read_text())
     assert info["prompt_start"] == [info["start_id"]] == [tokenizer.start_id] != [info["end_id"]]
     assert info["stop_ids"] == list(tokenizer.stop_ids)
@@ -225,7 +255,16 @@ def test_every_stop_token_ends_the_text(presets, tmp_path):
     assert load_tokenizer(run).stop_ids == (ids["<|end_of_text|>"], ids["<|eot_id|>"])
     stopping = str(tmp_path / "run")
     header = "<|start_header_id|>"
-    words = ["import", preset, "--output", stopping, "--sequence-length", str(CONTEXT), "--stop-token", header]
+    words = [
+        "import",
+        preset,
+        "--output",
+        stopping,
+        "--sequence-length",
+        str(CONTEXT),
+        "--stop-token",
+        header,
+    ]
     assert cli.main(words) == 0
     tokenizer = load_tokenizer(stopping)
     assert tokenizer.stop_ids == (ids["<|end_of_text|>"], ids["<|eot_id|>"], ids[header])
@@ -237,15 +276,24 @@ def test_every_stop_token_ends_the_text(presets, tmp_path):
         assert text_of(target, PROMPT, LENGTH) == expected
     assert tfscale.generate(stopping, prompt=PROMPT, max_tokens=LENGTH).stopped_by == "end"
     described = read_bundle(str(tmp_path / "bundle" / "model.litertlm"))
-    assert [list(stop.token_ids.ids) for stop in described.stop_tokens] == [[id] for id in tokenizer.stop_ids]
+    assert [list(stop.token_ids.ids) for stop in described.stop_tokens] == [
+        [id] for id in tokenizer.stop_ids
+    ]
 
     chat = f"<|start_header_id|>user<|end_header_id|>{PROMPT}"
-    with pytest.raises(ConfigError, match=r"reads the text of a special token \(id 402\) in the prompt as that token"):
+    with pytest.raises(
+        ConfigError,
+        match=r"reads the text of a special token \(id 402\) in the prompt as that token",
+    ):
         tfscale.generate(bundle, prompt=chat)
     expected = model.generate(chat, max_length=LENGTH, stop_token_ids=tokenizer.stop_ids)
     for target in (stopping, bundle):
-        written = tfscale.generate(target, prompt=chat, max_tokens=LENGTH - 6, parse_special=True).text
-        assert f"user{PROMPT}{written}" == expected  # keras-hub leaves special tokens out of the prompt, too.
+        written = tfscale.generate(
+            target, prompt=chat, max_tokens=LENGTH - 6, parse_special=True
+        ).text
+        assert (
+            f"user{PROMPT}{written}" == expected
+        )  # keras-hub leaves special tokens out of the prompt, too.
 
 
 def test_what_an_import_says_of_its_tokens(presets, tmp_path, capsys):
@@ -254,13 +302,18 @@ def test_what_an_import_says_of_its_tokens(presets, tmp_path, capsys):
     assert cli.main(words) == 0
     shown = capsys.readouterr().out
     assert "start token      <bos>" in shown and "stop tokens      <eos>\n" in shown
-    assert "its answers end with <end_of_turn>: import it with --stop-token '<end_of_turn>'" in shown
+    assert (
+        "its answers end with <end_of_turn>: import it with --stop-token '<end_of_turn>'" in shown
+    )
     assert cli.main([*words, "--stop-token", "<end_of_turn>", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["stop_tokens"] == ["<eos>", "<end_of_turn>"] and result["turns_end_with"] == []
     assert cli.main([*words, "--stop-token", "return"]) == 2
     error = capsys.readouterr().err
-    assert "'return' is not a special token of GemmaTokenizer, whose special tokens are <pad>, <eos>" in error
+    assert (
+        "'return' is not a special token of GemmaTokenizer, whose special tokens are <pad>, <eos>"
+        in error
+    )
     one = tfscale.import_keras_hub(preset, str(tmp_path / "one"), stop_tokens="<end_of_turn>")
     assert one["stop_tokens"] == ["<eos>", "<end_of_turn>"]
 
@@ -268,28 +321,47 @@ def test_what_an_import_says_of_its_tokens(presets, tmp_path, capsys):
 def test_special_tokens_are_text_unless_they_are_asked_for(their_tokenizers):
     chat = "<start_of_turn>user\nreturn  <table><end_of_turn>"
     gemma = tokenizer_of(their_tokenizers["gemma"])
-    assert gemma.encode(chat, parse_special=True) == np.asarray(their_tokenizers["gemma"](chat)).tolist()
+    assert (
+        gemma.encode(chat, parse_special=True)
+        == np.asarray(their_tokenizers["gemma"](chat)).tolist()
+    )
     plain = gemma.encode(chat)
     assert gemma.decode(plain) == chat and not set(plain) & set(gemma.special_tokens.values())
     # Pieces of text that the model's makers defined stay one token.
     assert gemma.piece(gemma.encode("<table>")[0]) == "<table>"
-    with pytest.raises(PromptError, match=r"the tokenizer has no special token '<\|eot_id\|>'; it has <pad>, <eos>"):
+    with pytest.raises(
+        PromptError, match=r"the tokenizer has no special token '<\|eot_id\|>'; it has <pad>, <eos>"
+    ):
         gemma.encode("<|eot_id|>", parse_special=True)
 
     chat = "<|start_header_id|>user<|end_header_id|>return"
     llama = tokenizer_of(their_tokenizers["llama3"])
-    assert llama.encode(chat, parse_special=True) == np.asarray(their_tokenizers["llama3"](chat)).tolist()
-    assert list(llama.special_tokens) == HEADERS and not set(llama.encode(chat)) & set(llama.special_tokens.values())
+    assert (
+        llama.encode(chat, parse_special=True)
+        == np.asarray(their_tokenizers["llama3"](chat)).tolist()
+    )
+    assert list(llama.special_tokens) == HEADERS and not set(llama.encode(chat)) & set(
+        llama.special_tokens.values()
+    )
     assert llama.decode(llama.encode(chat)) == chat
 
     llama = tokenizer_of(their_tokenizers["llama"])
     for text in ("return a  line", " return", "", "\u2581x", "a\nb"):
         assert llama.decode(llama.encode(text)) == text
-    assert llama.encode("return a line") == np.asarray(their_tokenizers["llama"]("return a line")).tolist()
-    assert llama.encode("<s>") == llama.encode_continued(" <s>") and llama.start_id not in llama.encode("<s>")
+    assert (
+        llama.encode("return a line")
+        == np.asarray(their_tokenizers["llama"]("return a line")).tolist()
+    )
+    assert llama.encode("<s>") == llama.encode_continued(
+        " <s>"
+    ) and llama.start_id not in llama.encode("<s>")
     # A space stands before the text once, before or behind a special token.
     space = llama.encode_continued(" ")
-    assert llama.encode("<s>return", parse_special=True) == [*space, 1, *llama.encode_continued("return")]
+    assert llama.encode("<s>return", parse_special=True) == [
+        *space,
+        1,
+        *llama.encode_continued("return"),
+    ]
 
 
 def test_a_tokenizer_that_contradicts_its_model(their_tokenizers):
@@ -298,5 +370,8 @@ def test_a_tokenizer_that_contradicts_its_model(their_tokenizers):
             super().__init__(proto)
             self.end_token, self.end_token_id = "<s>", 1
 
-    with pytest.raises(TokenizerError, match=r"Other ends a text with '<s>' \(id 1\) and its SentencePiece model with"):
+    with pytest.raises(
+        TokenizerError,
+        match=r"Other ends a text with '<s>' \(id 1\) and its SentencePiece model with",
+    ):
         tokenizer_of(Other(their_tokenizers["llama"].proto))

@@ -50,17 +50,43 @@ def test_keras_callbacks_are_driven_as_by_keras(windows, tmp_path):
             calls.append(("epoch", epoch, sorted(logs)))
 
     model = language_model()
-    best = keras.callbacks.ModelCheckpoint(tmp_path / "best.weights.h5", save_best_only=True, save_weights_only=True)
-    model.fit(*windows, batch_size=16, epochs=2, verbose=0, validation_data=windows, steps_per_call=2,
-              callbacks=[Watch(), best])  # fmt: skip
-    names = ["gradient_norm", "input_wait", "learning_rate", "loss", "perplexity", "seconds", "tokens",
-             "tokens_per_second"]  # fmt: skip
-    epoch = ["learning_rate", "loss", "perplexity", "tokens_per_second", "val_loss", "val_perplexity"]
+    best = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.weights.h5", save_best_only=True, save_weights_only=True
+    )
+    model.fit(
+        *windows,
+        batch_size=16,
+        epochs=2,
+        verbose=0,
+        validation_data=windows,
+        steps_per_call=2,
+        callbacks=[Watch(), best],
+    )
+    names = [
+        "gradient_norm",
+        "input_wait",
+        "learning_rate",
+        "loss",
+        "perplexity",
+        "seconds",
+        "tokens",
+        "tokens_per_second",
+    ]
+    epoch = [
+        "learning_rate",
+        "loss",
+        "perplexity",
+        "tokens_per_second",
+        "val_loss",
+        "val_perplexity",
+    ]
     one = [(1, names), (2, names)]
     assert calls == [*one, ("epoch", 0, epoch), *one, ("epoch", 1, epoch)]
     again = LanguageModel(models.build_network(CONFIGS["transformer"]))
     again.load_weights(tmp_path / "best.weights.h5")
-    assert all((a == b).all() for a, b in zip(again.get_weights(), model.get_weights(), strict=True))
+    assert all(
+        (a == b).all() for a, b in zip(again.get_weights(), model.get_weights(), strict=True)
+    )
 
 
 def test_early_stopping_stops(windows):
@@ -78,8 +104,14 @@ def test_calls_end_at_the_multiples_asked_for(windows):
             steps.append(batch + 1)
 
     dataset = tf.data.Dataset.from_tensor_slices(windows).batch(16).repeat()
-    language_model().fit(dataset, steps_per_epoch=14, verbose=0, callbacks=[Watch()], steps_per_call=4,
-                         stop_at_multiples_of=(5,))  # fmt: skip
+    language_model().fit(
+        dataset,
+        steps_per_epoch=14,
+        verbose=0,
+        callbacks=[Watch()],
+        steps_per_call=4,
+        stop_at_multiples_of=(5,),
+    )
     assert steps == [4, 5, 9, 10, 14]
 
 
@@ -127,10 +159,16 @@ def test_a_dataset_of_the_right_shape_is_taken_as_it_is(windows):
 def test_batches_are_padded_with_weight_zero():
     ids = np.arange(10).reshape(5, 2)
     batches = list(as_batches(ids, ids + 1, batch_size=3).as_numpy_iterator())
-    assert [x.tolist() for x in batches[0]] == [[[0, 1], [2, 3], [4, 5]], [[1, 2], [3, 4], [5, 6]], [[1, 1]] * 3]
+    assert [x.tolist() for x in batches[0]] == [
+        [[0, 1], [2, 3], [4, 5]],
+        [[1, 2], [3, 4], [5, 6]],
+        [[1, 1]] * 3,
+    ]
     assert [x.tolist() for x in batches[1]] == [
-        [[6, 7], [8, 9], [0, 0]], [[7, 8], [9, 10], [0, 0]], [[1, 1], [1, 1], [0, 0]]
-    ]  # fmt: skip
+        [[6, 7], [8, 9], [0, 0]],
+        [[7, 8], [9, 10], [0, 0]],
+        [[1, 1], [1, 1], [0, 0]],
+    ]
     assert [x.dtype.name for x in batches[1]] == ["int32", "int32", "float32"]
 
 
@@ -140,7 +178,12 @@ def test_batches_are_padded_with_weight_zero():
         (np.zeros((4, 3)), None, ConfigError, "needs targets"),
         (np.zeros((4, 3)), np.zeros((4, 2)), DataError, r"received \(4, 3\) and \(4, 2\)"),
         (np.zeros(4), np.zeros(4), DataError, r"must be \(N, T\)"),
-        (tf.data.Dataset.from_tensor_slices(np.zeros((4, 3, 2))), None, DataError, r"must give \(ids, targets\)"),
+        (
+            tf.data.Dataset.from_tensor_slices(np.zeros((4, 3, 2))),
+            None,
+            DataError,
+            r"must give \(ids, targets\)",
+        ),
     ],
 )
 def test_unfit_data_is_refused(x, y, error, message):
@@ -149,7 +192,9 @@ def test_unfit_data_is_refused(x, y, error, message):
 
 
 def test_batches_that_cannot_be_cut_are_refused(windows):
-    with pytest.raises(ConfigError, match=r"20 is not divisible by replicas x micro_batches = 2 x 4 = 8; 16 or 24"):
+    with pytest.raises(
+        ConfigError, match=r"20 is not divisible by replicas x micro_batches = 2 x 4 = 8; 16 or 24"
+    ):
         check_divisible(20, 2, 4)
     with strategy("mirrored").scope():
         model = language_model()

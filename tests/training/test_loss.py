@@ -56,7 +56,14 @@ def chunked(network, hidden, targets, weights, scale, smoothing, chunk_tokens, x
     @tf.function(jit_compile=xla)
     def run():
         return chunked_loss_and_gradients(
-            network, hidden, targets, weights, scale, variables, chunk_tokens=chunk_tokens, label_smoothing=smoothing
+            network,
+            hidden,
+            targets,
+            weights,
+            scale,
+            variables,
+            chunk_tokens=chunk_tokens,
+            label_smoothing=smoothing,
         )
 
     return run()
@@ -71,7 +78,9 @@ def test_chunks_equal_the_whole(name, chunk_tokens, smoothing, xla):
     ids, targets, weights = batch()
     hidden, scale = network.hidden_states(ids), tf.constant(0.03)
     nll, of_hidden, of_variables = whole(network, hidden, targets, weights, scale, smoothing)
-    got_nll, got_hidden, got_variables = chunked(network, hidden, targets, weights, scale, smoothing, chunk_tokens, xla)
+    got_nll, got_hidden, got_variables = chunked(
+        network, hidden, targets, weights, scale, smoothing, chunk_tokens, xla
+    )
     assert float(got_nll) == pytest.approx(float(nll), rel=1e-6)
     for got, expected in zip([got_hidden, *got_variables], [of_hidden, *of_variables], strict=True):
         assert np.abs(got - expected).max() < 1e-6 * np.abs(expected).max()
@@ -82,8 +91,13 @@ def test_chunks_equal_the_whole(name, chunk_tokens, smoothing, xla):
 def test_the_loss_for_xla_is_that_of_tensorflow(compiled, smoothing):
     """Also where logits are far apart, and in their gradient."""
     rng = np.random.default_rng(5)
-    logits = np.concatenate([rng.normal(0, 2, (2, 3, 11)), rng.normal(0, 3e4, (2, 3, 11))], 1).astype("float32")
-    targets, weights = rng.integers(0, 11, (2, 6)).astype("int32"), rng.random((2, 6)).astype("float32")
+    logits = np.concatenate(
+        [rng.normal(0, 2, (2, 3, 11)), rng.normal(0, 3e4, (2, 3, 11))], 1
+    ).astype("float32")
+    targets, weights = (
+        rng.integers(0, 11, (2, 6)).astype("int32"),
+        rng.random((2, 6)).astype("float32"),
+    )
 
     def losses(logits, xla):
         with tf.GradientTape() as tape:
@@ -144,7 +158,9 @@ def test_float16_gradients_do_not_vanish():
     network.output_variables[1].assign(np.where(np.arange(VOCABULARY) == 3, 17.0, 0.0))
     network.output_variables[0].assign(np.zeros((16, VOCABULARY)))
     hidden, ones = tf.ones((1, 1, 16), tf.float16), tf.ones((1, 1))
-    _, _, (_, of_bias) = chunked(network, hidden, np.array([[3]]), ones, tf.constant(2.0**15), 0.0, 1, xla=False)
+    _, _, (_, of_bias) = chunked(
+        network, hidden, np.array([[3]]), ones, tf.constant(2.0**15), 0.0, 1, xla=False
+    )
     others = np.delete(of_bias.numpy(), 3)
     np.testing.assert_allclose(others, 2.0**15 * np.exp(-17) / (1 + 49 * np.exp(-17)), rtol=1e-3)
 
@@ -170,7 +186,9 @@ def test_evaluation_in_chunks_equals_the_whole(name):
     eager = chunked_loss(network, network.hidden_states(ids), targets, tf.constant(weights), 7)
     assert float(eager) == pytest.approx(nll, rel=1e-6)
     for xla in (False, True):
-        got = EvaluationStep(network, tf.distribute.get_strategy(), xla, loss_chunk_tokens=7)(batches)
+        got = EvaluationStep(network, tf.distribute.get_strategy(), xla, loss_chunk_tokens=7)(
+            batches
+        )
         assert got == pytest.approx((nll, tokens), rel=1e-6)
 
 
@@ -193,5 +211,9 @@ def test_frozen_output_weights_stay(windows):
     model.compile(keras.optimizers.SGD(0.5), loss_chunk_tokens=32, xla=False)
     before = network.get_weights()
     model.fit(*windows, batch_size=16, verbose=0)
-    moved = {v.path for v, old in zip(network.weights, before, strict=True) if np.abs(v.numpy() - old).max() > 0}
+    moved = {
+        v.path
+        for v, old in zip(network.weights, before, strict=True)
+        if np.abs(v.numpy() - old).max() > 0
+    }
     assert moved == {v.path for v in network.trainable_variables}

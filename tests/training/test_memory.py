@@ -22,7 +22,12 @@ from tfscale.training.step_options import StepOptions
 def micro_batch_gradients(windows, family, precision="float32", xla=False, draw=7, **options):
     """Gradients of one micro-batch of 8 rows with dropout 0.3, as the train step takes them."""
     network = models.build_network(dataclasses.replace(CONFIGS[family], dropout=0.3), precision)
-    step = TrainStep(network, keras.optimizers.SGD(0.1), StepOptions(xla=xla, **options), tf.distribute.get_strategy())
+    step = TrainStep(
+        network,
+        keras.optimizers.SGD(0.1),
+        StepOptions(xla=xla, **options),
+        tf.distribute.get_strategy(),
+    )
     ids, targets = (x[:8] for x in windows)
     *gradients, _, _ = tf.function(step._micro_batch, jit_compile=xla)(
         ids, targets, tf.ones(ids.shape), tf.constant(0.01), tf.constant(draw, tf.int64)
@@ -39,33 +44,57 @@ def gap(a, b):
 @pytest.mark.parametrize(
     ("family", "precision", "xla", "limit"),
     [
-        ("transformer", "float32", False, 1e-6), ("transformer", "float32", True, 1e-6),
-        ("transformer", "mixed_bfloat16", False, 2**-8), ("transformer", "mixed_float16", True, 2**-10),
-        ("lstm", "float32", False, 1e-6), ("lstm", "float32", True, 1e-6), ("lstm", "mixed_bfloat16", False, 2**-8),
+        ("transformer", "float32", False, 1e-6),
+        ("transformer", "float32", True, 1e-6),
+        ("transformer", "mixed_bfloat16", False, 2**-8),
+        ("transformer", "mixed_float16", True, 2**-10),
+        ("lstm", "float32", False, 1e-6),
+        ("lstm", "float32", True, 1e-6),
+        ("lstm", "mixed_bfloat16", False, 2**-8),
     ],
-)  # fmt: skip
-def test_gradients_with_dropout_are_those_without_rematerialization(windows, family, precision, xla, limit):
-    plain, again = (micro_batch_gradients(windows, family, precision, xla, remat=remat) for remat in (False, True))
+)
+def test_gradients_with_dropout_are_those_without_rematerialization(
+    windows, family, precision, xla, limit
+):
+    plain, again = (
+        micro_batch_gradients(windows, family, precision, xla, remat=remat)
+        for remat in (False, True)
+    )
     assert gap(plain, again) <= limit
     if not xla:  # the masks matter: another draw has another gradient
-        assert gap(plain, micro_batch_gradients(windows, family, precision, xla, draw=8, remat=True)) > 0.01
+        assert (
+            gap(plain, micro_batch_gradients(windows, family, precision, xla, draw=8, remat=True))
+            > 0.01
+        )
 
 
 @pytest.mark.parametrize(
     ("family", "name", "micro", "xla"),
     [
-        ("transformer", "single", 2, True), ("transformer", "mirrored", 2, True),
-        ("lstm", "single", 2, True), ("lstm", "mirrored", 1, False),
+        ("transformer", "single", 2, True),
+        ("transformer", "mirrored", 2, True),
+        ("lstm", "single", 2, True),
+        ("lstm", "mirrored", 1, False),
     ],
-)  # fmt: skip
+)
 def test_fit_is_the_same_with_both_savings(windows, family, name, micro, xla):
     results = []
     for options in ({}, {"remat": True, "loss_chunk_tokens": 25}):
         with strategy(name).scope():
-            model = LanguageModel(models.build_network(dataclasses.replace(CONFIGS[family], dropout=0.3)))
-            model.compile(keras.optimizers.SGD(0.5), clip_norm=0.1, label_smoothing=0.1, micro_batches=micro, xla=xla,
-                          **options)  # fmt: skip
-        history = model.fit(*windows, batch_size=16, verbose=0, shuffle=False, validation_data=windows).history
+            model = LanguageModel(
+                models.build_network(dataclasses.replace(CONFIGS[family], dropout=0.3))
+            )
+            model.compile(
+                keras.optimizers.SGD(0.5),
+                clip_norm=0.1,
+                label_smoothing=0.1,
+                micro_batches=micro,
+                xla=xla,
+                **options,
+            )
+        history = model.fit(
+            *windows, batch_size=16, verbose=0, shuffle=False, validation_data=windows
+        ).history
         results.append((history, model.network.get_weights()))
     (plain, weights), (saving, saving_weights) = results
     np.testing.assert_allclose(saving["loss"], plain["loss"], rtol=1e-6)
@@ -82,16 +111,25 @@ def test_xla_keeps_the_second_computation_of_each_block(windows):
         model = LanguageModel(models.build_network(CONFIGS["transformer"]))
         model.compile(keras.optimizers.SGD(0.1), remat=remat)
         program = compiled_program(model.train_step_runner, ids, targets)
-        found[remat] = [len(re.findall(rf" {operation}\(", program)) for operation in ("while", "dot")]
+        found[remat] = [
+            len(re.findall(rf" {operation}\(", program)) for operation in ("while", "dot")
+        ]
     assert found[False][0] == 0
     assert found[True] == [2, found[False][1] + 2 * 5]
 
 
 def test_a_model_without_hidden_states_is_refused():
     inputs = keras.Input((LENGTH,), dtype="int32")
-    model = LanguageModel(keras.Model(inputs, keras.layers.Embedding(VOCABULARY, VOCABULARY)(inputs), name="own"))
-    for options, named in (({"remat": True}, "remat=True"), ({"loss_chunk_tokens": 8}, "loss_chunk_tokens=8")):
-        with pytest.raises(ConfigError, match=f"{named} needs .*'own' lacks hidden_states, project"):
+    model = LanguageModel(
+        keras.Model(inputs, keras.layers.Embedding(VOCABULARY, VOCABULARY)(inputs), name="own")
+    )
+    for options, named in (
+        ({"remat": True}, "remat=True"),
+        ({"loss_chunk_tokens": 8}, "loss_chunk_tokens=8"),
+    ):
+        with pytest.raises(
+            ConfigError, match=f"{named} needs .*'own' lacks hidden_states, project"
+        ):
             model.compile(**options)
 
 
@@ -115,7 +153,8 @@ def test_a_layer_with_state_between_batches_is_refused():
     x = tf.zeros((2, 3, 4))
     layer(x)
     with pytest.raises(
-        ConfigError, match="'between_batches' updates .*moving_mean in its forward pass, which is taken"
+        ConfigError,
+        match="'between_batches' updates .*moving_mean in its forward pass, which is taken",
     ):
         rematerialized(layer, x, training=True)
     rematerialized(layer, x)  # nothing is updated outside of training
@@ -124,7 +163,9 @@ def test_a_layer_with_state_between_batches_is_refused():
 @pytest.fixture
 def two_gpus(monkeypatch):
     gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(2)]
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else [])
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else []
+    )
     strategies.grow_gpu_memory.cache_clear()
     yield gpus
     strategies.grow_gpu_memory.cache_clear()
@@ -132,7 +173,9 @@ def two_gpus(monkeypatch):
 
 def test_gpu_memory_grows_and_is_asked_for_once(two_gpus, monkeypatch):
     asked = []
-    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: asked.append((gpu, on)))
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda gpu, on: asked.append((gpu, on))
+    )
     for _ in range(2):
         strategy("single")
     assert asked == [(gpu, True) for gpu in two_gpus]
@@ -143,7 +186,9 @@ def test_gpu_memory_that_cannot_grow_any_more_is_reported_once(two_gpus, monkeyp
         raise RuntimeError("Physical devices cannot be modified after being initialized")
 
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
-    with pytest.warns(RuntimeWarning, match=r"GPU:0: Physical devices cannot be .*call tfscale.strategy") as caught:
+    with pytest.warns(
+        RuntimeWarning, match=r"GPU:0: Physical devices cannot be .*call tfscale.strategy"
+    ) as caught:
         strategy("single")
         strategy("single")
     assert len(caught) == 1

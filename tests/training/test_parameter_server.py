@@ -26,7 +26,9 @@ def play(scene, folder):
     result = folder / f"{scene}.json"
     program = os.path.join(HERE, "in_process_cluster.py")
     environ = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(HERE))}
-    done = subprocess.run([sys.executable, program, scene, result], env=environ, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, program, scene, result], env=environ, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(result.read_text())
 
@@ -137,7 +139,11 @@ def test_a_table_with_a_regularizer_is_read_whole():
         network = keras.Model(ids, keras.layers.Dense(9)(table(ids)))
         return _looked_up_only(network) == [table]
 
-    assert found() and not found(embeddings_regularizer=keras.regularizers.L2(0.1)) and not found(mask_zero=True)
+    assert (
+        found()
+        and not found(embeddings_regularizer=keras.regularizers.L2(0.1))
+        and not found(mask_zero=True)
+    )
 
 
 def test_a_chief_names_who_did_not_come():
@@ -149,10 +155,14 @@ def test_a_chief_names_who_did_not_come():
 
 def test_other_strategies_have_no_servers(monkeypatch):
     tf_config(monkeypatch, ADDRESSES, "chief")
-    with pytest.raises(ConfigError, match="multi_worker has no parameter servers, and TF_CONFIG names 2"):
+    with pytest.raises(
+        ConfigError, match="multi_worker has no parameter servers, and TF_CONFIG names 2"
+    ):
         _make("multi_worker")
     monkeypatch.delenv("TF_CONFIG")
-    with pytest.raises(ConfigError, match="parameter_server needs a cluster.*--parameter-servers 1 -- train"):
+    with pytest.raises(
+        ConfigError, match="parameter_server needs a cluster.*--parameter-servers 1 -- train"
+    ):
         _make("parameter_server")
 
 
@@ -166,7 +176,10 @@ def test_a_killed_worker_does_not_stop_the_run_and_a_killed_server_starts_it_aga
     words = ["launch", "--workers", "2", "--parameter-servers", "2", "--max-restarts", "2", "--"]
     words += [*train_words(data, output, 1200), "--model.tie_embeddings=false"]
     with subprocess.Popen(
-        [sys.executable, "-m", "tfscale.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tfscale.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as launcher:
         chiefs = []
         for task, step in (("worker 1", 200), ("ps 0", 600)):
@@ -190,7 +203,9 @@ def test_a_killed_worker_does_not_stop_the_run_and_a_killed_server_starts_it_aga
     assert steps == sorted(steps) and steps[-1] == 1200
     assert summary["loss"] < 2.2  # from log(259) = 5.6
     evaluated = subprocess.run(
-        [sys.executable, "-m", "tfscale.cli", "evaluate", output, "--json"], capture_output=True, text=True
+        [sys.executable, "-m", "tfscale.cli", "evaluate", output, "--json"],
+        capture_output=True,
+        text=True,
     )
     found = json.loads(evaluated.stdout)
     assert found["nll_per_token"] == pytest.approx(summary["validation"]["nll_per_token"], abs=1e-5)
@@ -205,7 +220,10 @@ def test_a_server_whose_chief_never_comes_says_so(data, tmp_path):
     }
     words = train_words("/nowhere", str(tmp_path / "run"), 10)  # A server needs no data.
     done = subprocess.run(
-        [sys.executable, "-m", "tfscale.cli", *words], env={**os.environ, **environ}, capture_output=True, text=True
+        [sys.executable, "-m", "tfscale.cli", *words],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if line.startswith("error")] == [

@@ -15,7 +15,9 @@ def first_rows(batches, count):
 
 def one_shuffle(count):
     """Batches of 3 of TensorFlow's shuffle as they come, but for a first pass."""
-    dataset = tf.data.Dataset.from_tensor_slices(IDS[:, 0]).shuffle(7, seed=5).batch(3).repeat().skip(3)
+    dataset = (
+        tf.data.Dataset.from_tensor_slices(IDS[:, 0]).shuffle(7, seed=5).batch(3).repeat().skip(3)
+    )
     return [batch.tolist() for batch in dataset.take(count).as_numpy_iterator()]
 
 
@@ -31,7 +33,9 @@ def test_without_a_seed_rows_keep_their_order():
 
 
 def test_the_parts_of_a_row_stay_together():
-    for ids, targets, weights in row_batches((IDS, IDS + 1, IDS[:, 0] / 2), 3, seed=5).as_numpy_iterator():
+    for ids, targets, weights in row_batches(
+        (IDS, IDS + 1, IDS[:, 0] / 2), 3, seed=5
+    ).as_numpy_iterator():
         assert (targets == ids + 1).all() and (weights == ids[:, 0] / 2).all()
 
 

@@ -31,22 +31,42 @@ from tfscale.training.checkpoint import Checkpoints, read_arrays
 
 MODEL = TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2, dropout=0.1)
 TRAIN = TrainConfig(
-    steps=12, global_batch_size=4, warmup_steps=2, validate_every=6, checkpoint_every=3, log_every=4, xla="off",
-    ema_decay=0.5, tensorboard=False, learning_rate=1e-2,
-)  # fmt: skip
+    steps=12,
+    global_batch_size=4,
+    warmup_steps=2,
+    validate_every=6,
+    checkpoint_every=3,
+    log_every=4,
+    xla="off",
+    ema_decay=0.5,
+    tensorboard=False,
+    learning_rate=1e-2,
+)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("road")
     text = folder / "text.txt"
-    lines = (f"the {a} cat sat on the {b} mat, and {a} is not {b}.\n" for a in "red blue green".split()
-             for b in "old new big small".split() for _ in range(8))  # fmt: skip
+    lines = (
+        f"the {a} cat sat on the {b} mat, and {a} is not {b}.\n"
+        for a in "red blue green".split()
+        for b in "old new big small".split()
+        for _ in range(8)
+    )
     text.write_text("".join(lines))
     prepare(
-        PrepareConfig(text=[str(text)], documents="line", tokenizer="byte", output=str(folder / "data"),
-                      validation_fraction=0.1, test_fraction=0.0, shards=2), progress=False,
-    )  # fmt: skip
+        PrepareConfig(
+            text=[str(text)],
+            documents="line",
+            tokenizer="byte",
+            output=str(folder / "data"),
+            validation_fraction=0.1,
+            test_fraction=0.0,
+            shards=2,
+        ),
+        progress=False,
+    )
     return str(folder / "data")
 
 
@@ -68,13 +88,19 @@ def test_the_summary_is_right(finished, data):
     assert (summary["steps"], summary["tokens"], summary["completed"]) == (12, 12 * 4 * 16, True)
     assert summary["interrupted"] is None
     run = load_run(output)
-    assert run.model_config == dataclasses.replace(MODEL, vocabulary_size=run.tokenizer.vocabulary_size)
+    assert run.model_config == dataclasses.replace(
+        MODEL, vocabulary_size=run.tokenizer.vocabulary_size
+    )
     assert run.train_config == TRAIN and run.data_dir == os.path.abspath(data)
     nll = tokens = 0.0
-    for ids, targets, weights in evaluation_dataset(data, "validation", sequence_length=16, batch_size=3):
+    for ids, targets, weights in evaluation_dataset(
+        data, "validation", sequence_length=16, batch_size=3
+    ):
         logits = run.network(ids).numpy().astype("float64")
         log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-        nll -= (np.take_along_axis(log_p, targets.numpy()[..., None], -1)[..., 0] * weights.numpy()).sum()
+        nll -= (
+            np.take_along_axis(log_p, targets.numpy()[..., None], -1)[..., 0] * weights.numpy()
+        ).sum()
         tokens += weights.numpy().sum()
     split = json.loads(Path(data, "manifest.json").read_text())["splits"]["validation"]
     scores = summary["validation"]
@@ -82,7 +108,9 @@ def test_the_summary_is_right(finished, data):
     assert scores["bytes"] == split["utf8_bytes"]
     assert scores["nll_per_token"] == pytest.approx(nll / tokens, abs=1e-5)
     assert scores["perplexity"] == pytest.approx(math.exp(nll / tokens), rel=1e-5)
-    assert scores["bits_per_byte"] == pytest.approx(nll / math.log(2) / split["utf8_bytes"], abs=1e-5)
+    assert scores["bits_per_byte"] == pytest.approx(
+        nll / math.log(2) / split["utf8_bytes"], abs=1e-5
+    )
 
 
 def test_the_history_has_a_line_per_call_and_per_validation(finished):
@@ -99,9 +127,20 @@ def test_the_history_has_a_line_per_call_and_per_validation(finished):
 
 def test_the_run_folder_holds_what_the_design_says(finished):
     output, _ = finished
-    names = ["checkpoints", "config.yaml", "history.jsonl", "model.keras", "summary.json", "tokenizer"]
+    names = [
+        "checkpoints",
+        "config.yaml",
+        "history.jsonl",
+        "model.keras",
+        "summary.json",
+        "tokenizer",
+    ]
     assert sorted(os.listdir(output)) == names
-    assert sorted(os.listdir(f"{output}/checkpoints")) == ["best.npz", "step-00000009.npz", "step-00000012.npz"]
+    assert sorted(os.listdir(f"{output}/checkpoints")) == [
+        "best.npz",
+        "step-00000009.npz",
+        "step-00000012.npz",
+    ]
     config = yaml.safe_load(Path(output, "config.yaml").read_text())
     assert config["model"]["family"] == "transformer" and config["train"]["steps"] == 12
 
@@ -130,7 +169,11 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished, data, tmp_path, monkeypatch
     output = str(tmp_path / "run")
     summary = train(MODEL, TRAIN, data=data, output=output, progress=False)
     assert signal.getsignal(number) is before
-    assert (summary["completed"], summary["interrupted"], summary["steps"]) == (False, number.name, 6)
+    assert (summary["completed"], summary["interrupted"], summary["steps"]) == (
+        False,
+        number.name,
+        6,
+    )
     assert summary["validation"] is None
     monkeypatch.setattr("tfscale.runs.train.RunRecorder", RunRecorder)
     summary = train(MODEL, TRAIN, data=data, output=output, progress=False)
@@ -139,7 +182,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished, data, tmp_path, monkeypatch
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
-    strip = [{k: v for k, v in line.items() if k in ("step", "loss", "tokens", "val_loss")} for line in history(output)]
+    strip = [
+        {k: v for k, v in line.items() if k in ("step", "loss", "tokens", "val_loss")}
+        for line in history(output)
+    ]
     steps = [line["step"] for line in strip]
     assert steps == sorted(steps) and strip[-1] == {
         k: v for k, v in history(finished[0])[-1].items() if k in ("step", "val_loss")
@@ -161,7 +207,9 @@ def test_a_stopped_run_goes_on_with_less_memory(finished, data, tmp_path, monkey
         np.testing.assert_allclose(resumed[name], value, atol=1e-4, err_msg=name)
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(finished, data, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(
+    finished, data, tmp_path, monkeypatch
+):
     """As after kill -9: the process ends between checkpoints, with lines in the history that will be done again."""
 
     class Killed(Exception):
@@ -184,7 +232,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(finished, dat
         np.testing.assert_array_equal(final_state(output)[name], value, err_msg=name)
 
 
-def test_a_signal_to_another_worker_during_validation_stops_this_one_too(data, tmp_path, monkeypatch):
+def test_a_signal_to_another_worker_during_validation_stops_this_one_too(
+    data, tmp_path, monkeypatch
+):
     """This worker hears of it after the validation, writes a checkpoint of that very step, and says why it stopped."""
     signalled = []
 
@@ -221,10 +271,15 @@ def test_a_history_that_was_cut_short_goes_on(finished, tmp_path):
         recorder = RunRecorder.__new__(RunRecorder)
         recorder._model = types.SimpleNamespace(workers=types.SimpleNamespace(is_chief=True))
         recorder.history_path = path
-        recorder.checkpoints, recorder.progress = Checkpoints(str(tmp_path)), types.SimpleNamespace(note=pytest.fail)
+        recorder.checkpoints, recorder.progress = (
+            Checkpoints(str(tmp_path)),
+            types.SimpleNamespace(note=pytest.fail),
+        )
         recorder.resume(6)
         assert read_json_lines(path) == before
-        assert recorder.best_loss == min(entry["val_loss"] for entry in before if "val_loss" in entry)
+        assert recorder.best_loss == min(
+            entry["val_loss"] for entry in before if "val_loss" in entry
+        )
         assert recorder.tokens == max(entry["tokens"] for entry in before if "tokens" in entry) > 0
 
 
@@ -242,7 +297,10 @@ def test_a_damaged_log_changes_nothing_of_a_resume(finished, data, tmp_path, dam
     recorder = RunRecorder.__new__(RunRecorder)
     recorder._model = types.SimpleNamespace(workers=types.SimpleNamespace(is_chief=True))
     recorder.history_path = str(output / "history.jsonl")
-    recorder.checkpoints, recorder.progress = checkpoints, types.SimpleNamespace(note=recorders.append)
+    recorder.checkpoints, recorder.progress = (
+        checkpoints,
+        types.SimpleNamespace(note=recorders.append),
+    )
     recorder.resume(9)
     first = next(line for line in history(finished[0]) if "val_loss" in line)
     assert recorder.best_loss == first["val_loss"] and recorder.tokens == 9 * 4 * 16
@@ -265,7 +323,10 @@ def test_a_hangup_is_noted_as_sigterm_is_unless_it_is_ignored(monkeypatch):
     recorder.on_train_begin()
     os.kill(os.getpid(), signal.SIGHUP)
     recorder.on_train_end()
-    assert recorder.interrupted == "SIGHUP" and train_command.exit_code({"interrupted": "SIGHUP"}) == 75
+    assert (
+        recorder.interrupted == "SIGHUP"
+        and train_command.exit_code({"interrupted": "SIGHUP"}) == 75
+    )
     earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     recorder.on_train_begin()
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -275,7 +336,9 @@ def test_a_hangup_is_noted_as_sigterm_is_unless_it_is_ignored(monkeypatch):
 
 def test_a_run_on_a_bucket_is_loaded_without_asking_for_it(finished, tmp_path, monkeypatch):
     output = shutil.copytree(finished[0], tmp_path / "run")
-    config = yaml.safe_load((output / "config.yaml").read_text()) | {"data": "gs://some-bucket/data"}
+    config = yaml.safe_load((output / "config.yaml").read_text()) | {
+        "data": "gs://some-bucket/data"
+    }
     (output / "config.yaml").write_text(yaml.safe_dump(config))
     asked = []
     exists = tf.io.gfile.exists
@@ -287,10 +350,22 @@ def test_a_run_on_a_bucket_is_loaded_without_asking_for_it(finished, tmp_path, m
 @pytest.mark.parametrize(
     "change,message",
     [
-        (lambda config: config["train"].update(stepz=3), "config.yaml: train: unknown name 'stepz'"),
-        (lambda config: config["train"].update(steps="12"), "config.yaml: train: steps should be a whole number; rec"),
-        (lambda config: config.update(train=None), "config.yaml: train should hold names and values; received None"),
-        (lambda config: config.update(model=[1]), "config.yaml is not the config.yaml of a run: it has no section mod"),
+        (
+            lambda config: config["train"].update(stepz=3),
+            "config.yaml: train: unknown name 'stepz'",
+        ),
+        (
+            lambda config: config["train"].update(steps="12"),
+            "config.yaml: train: steps should be a whole number; rec",
+        ),
+        (
+            lambda config: config.update(train=None),
+            "config.yaml: train should hold names and values; received None",
+        ),
+        (
+            lambda config: config.update(model=[1]),
+            "config.yaml is not the config.yaml of a run: it has no section mod",
+        ),
     ],
 )
 def test_a_damaged_configuration_is_one_line(finished, tmp_path, change, message):
@@ -308,7 +383,9 @@ def test_a_damaged_network_is_one_line(finished, tmp_path, damage):
     path = output / "model.keras"
     content = bytearray(path.read_bytes())
     if damage == "class":
-        content = content.replace(b'"class_name": "TransformerLM"', b'"class_name": "TransformerLN"')
+        content = content.replace(
+            b'"class_name": "TransformerLM"', b'"class_name": "TransformerLN"'
+        )
     else:
         content[len(content) // 2] ^= 1
         content = content[: {"bit": len(content), "cut": len(content) - 30, "empty": 0}[damage]]
@@ -322,17 +399,24 @@ def test_a_finished_run_is_left_as_it_is(finished, data):
     weights = load_run(output).network.get_weights()
     again = train(MODEL, TRAIN, data=data, output=output, progress=False)
     assert again == summary
-    assert all((a == b).all() for a, b in zip(weights, load_run(output).network.get_weights(), strict=True))
+    assert all(
+        (a == b).all() for a, b in zip(weights, load_run(output).network.get_weights(), strict=True)
+    )
 
 
 def test_the_result_has_the_lowest_validation_loss(data, tmp_path, monkeypatch):
     losses = iter([3.0, 2.0, 4.0])
-    monkeypatch.setattr("tfscale.runs.train.LanguageModel.summed_loss", lambda *_, **__: (next(losses, 9.0) * 10, 10.0))
+    monkeypatch.setattr(
+        "tfscale.runs.train.LanguageModel.summed_loss",
+        lambda *_, **__: (next(losses, 9.0) * 10, 10.0),
+    )
     config = dataclasses.replace(TRAIN, steps=9, validate_every=3, ema_decay=0.0)
     summary = train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
     assert (summary["result"], summary["result_step"]) == ("best", 6)
     best = read_arrays(str(tmp_path / "run/checkpoints/best.npz"))[0]
-    for weight, kept in zip(load_run(str(tmp_path / "run")).network.weights, best.values(), strict=True):
+    for weight, kept in zip(
+        load_run(str(tmp_path / "run")).network.weights, best.values(), strict=True
+    ):
         np.testing.assert_array_equal(weight.numpy(), kept)
 
 
@@ -353,19 +437,29 @@ def test_a_run_is_not_resumed_as_another_one(finished, data, model, changes, mes
 
 def test_bad_input_is_refused_before_the_first_step(data, tmp_path):
     def run(model=MODEL, folder=data, output="run", **changes):
-        train(model, dataclasses.replace(TRAIN, **changes), data=folder, output=str(tmp_path / output), progress=False)
+        train(
+            model,
+            dataclasses.replace(TRAIN, **changes),
+            data=folder,
+            output=str(tmp_path / output),
+            progress=False,
+        )
 
     with pytest.raises(DataError, match="manifest"):
         run(folder=str(tmp_path / "nothing"))
     with pytest.raises(
-        DataError, match=r"the manifest of the data folder cannot be read: ram://nothing/manifest\.json"
+        DataError,
+        match=r"the manifest of the data folder cannot be read: ram://nothing/manifest\.json",
     ):
         run(folder="ram://nothing")
     with pytest.raises(DataError, match="tokens"):
         run(dataclasses.replace(MODEL, sequence_length=100_000))
     with pytest.raises(ConfigError, match="vocabulary_size=9, but the data was tokenized with 257"):
         run(dataclasses.replace(MODEL, vocabulary_size=9))
-    with pytest.raises(ConfigError, match="global batch size 3 is not divisible by replicas x micro_batches = 2 x 1"):
+    with pytest.raises(
+        ConfigError,
+        match="global batch size 3 is not divisible by replicas x micro_batches = 2 x 1",
+    ):
         run(global_batch_size=3, strategy="mirrored")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").touch()
@@ -373,7 +467,9 @@ def test_bad_input_is_refused_before_the_first_step(data, tmp_path):
         run(output="photos")
     assert sorted(os.listdir(tmp_path)) == ["photos"]
     (tmp_path / "corpus.txt").write_text("no folder")
-    with pytest.raises(DataError, match=r"the manifest of the data folder is missing: .*corpus\.txt"):
+    with pytest.raises(
+        DataError, match=r"the manifest of the data folder is missing: .*corpus\.txt"
+    ):
         run(folder=str(tmp_path / "corpus.txt"))
 
 
@@ -389,7 +485,9 @@ def test_bad_input_is_refused_before_the_first_step(data, tmp_path):
         ),
     ],
 )
-def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(data, tmp_path, precision, steps, message):
+def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(
+    data, tmp_path, precision, steps, message
+):
     config = dataclasses.replace(
         TRAIN,
         learning_rate=1e38,
@@ -430,6 +528,10 @@ def test_tensorboard_events_are_written(data, tmp_path):
     train(MODEL, config, data=data, output=str(tmp_path / "run"), progress=False)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"tensors": 0}).Reload()
-    assert {"loss", "val_loss", "learning_rate", "tokens_per_second"} <= set(events.Tags()["tensors"])
+    events = EventAccumulator(
+        str(tmp_path / "run" / "tensorboard"), size_guidance={"tensors": 0}
+    ).Reload()
+    assert {"loss", "val_loss", "learning_rate", "tokens_per_second"} <= set(
+        events.Tags()["tensors"]
+    )
     assert recorder_module.RunRecorder is RunRecorder

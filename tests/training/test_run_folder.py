@@ -10,9 +10,12 @@ from tfscale.errors import ConfigError, DataError
 from tfscale.runs.folder import check_same_run, named
 
 NOW = {
-    "model": named(LSTMConfig(vocabulary_size=9)), "train": to_dict(TrainConfig()), "data": "d", "data_digest": "a",
+    "model": named(LSTMConfig(vocabulary_size=9)),
+    "train": to_dict(TrainConfig()),
+    "data": "d",
+    "data_digest": "a",
     "tokenizer_digest": "t",
-}  # fmt: skip
+}
 
 
 def begun(folder, **changes):
@@ -33,7 +36,9 @@ def test_options_that_came_later_had_their_default(tmp_path):
     later["train"]["ema_decay"] = 0.9
     with pytest.raises(ConfigError, match="was begun with train.ema_decay=0.0, now it is 0.9"):
         check_same_run(str(tmp_path), later)
-    with pytest.raises(ConfigError, match="was begun with quantize.recipe='none', now it is 'int4'"):
+    with pytest.raises(
+        ConfigError, match="was begun with quantize.recipe='none', now it is 'int4'"
+    ):
         check_same_run(str(tmp_path), NOW | {"quantize": {"recipe": "int4"}})
 
 
@@ -47,7 +52,10 @@ def test_a_finished_run_is_trained_further_by_start(tmp_path):
     ):
         for name in files:
             (tmp_path / name).touch()
-        with pytest.raises(ConfigError, match=f"begun with train.steps=1000, now it is 2000; give the same.*{ending}"):
+        with pytest.raises(
+            ConfigError,
+            match=f"begun with train.steps=1000, now it is 2000; give the same.*{ending}",
+        ):
             check_same_run(str(tmp_path), later)
 
 
@@ -58,7 +66,9 @@ def test_what_makes_it_another_run(tmp_path):
     with pytest.raises(ConfigError, match="was begun with other weights of the teacher"):
         check_same_run(str(tmp_path), NOW | {"started_from": "x", "teacher_digest": "z"})
     with pytest.raises(DataError, match="was begun on other data"):
-        check_same_run(str(tmp_path), NOW | {"started_from": "x", "teacher_digest": "y", "data_digest": "b"})
+        check_same_run(
+            str(tmp_path), NOW | {"started_from": "x", "teacher_digest": "y", "data_digest": "b"}
+        )
     moved = copy.deepcopy(NOW) | {"started_from": "x", "teacher_digest": "y"}
     moved["distill"] = {"teacher": "elsewhere"}
     moved["train"]["log_every"] = 7

@@ -6,24 +6,36 @@ from training.conftest import CONFIGS
 from tfscale import models
 from tfscale.config import MODEL_CONFIGS, GRUConfig, TrainConfig, TransformerConfig
 from tfscale.errors import ConfigError
-from tfscale.training.schedule import WarmupSchedule, build_optimizer, build_schedule, undecayed_variables, warmup_note
+from tfscale.training.schedule import (
+    WarmupSchedule,
+    build_optimizer,
+    build_schedule,
+    undecayed_variables,
+    warmup_note,
+)
 
 
 @pytest.mark.parametrize(
     "step,expected",
     [
-        (0, 0.2), (1, 0.4), (3, 0.8),  # warm-up: peak x (step + 1) / 5
-        (4, 1.0), (9, 0.55), (14, 0.1),  # half a cosine from 1.0 at step 4 to 0.1 at step 14, the last of 15
+        (0, 0.2),
+        (1, 0.4),
+        (3, 0.8),  # warm-up: peak x (step + 1) / 5
+        (4, 1.0),
+        (9, 0.55),
+        (14, 0.1),  # half a cosine from 1.0 at step 4 to 0.1 at step 14, the last of 15
         (20, 0.1),
     ],
-)  # fmt: skip
+)
 def test_warmup_and_cosine(step, expected):
     schedule = WarmupSchedule(peak=1.0, warmup_steps=4, steps=15, final=0.1)
     assert float(schedule(step)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_constant_after_the_warmup():
-    schedule = build_schedule(TrainConfig(schedule="constant", learning_rate=0.5, warmup_steps=1, steps=9))
+    schedule = build_schedule(
+        TrainConfig(schedule="constant", learning_rate=0.5, warmup_steps=1, steps=9)
+    )
     assert [float(schedule(step)) for step in (0, 1, 5, 8)] == [0.25, 0.5, 0.5, 0.5]
 
 
@@ -31,16 +43,24 @@ def test_a_warmup_that_is_not_over_is_said():
     assert warmup_note(TrainConfig(learning_rate=1e-3, steps=20, warmup_steps=19)) is None
     config = TrainConfig(learning_rate=1e-3, steps=20, warmup_steps=100)
     assert float(build_schedule(config)(19)) == pytest.approx(0.000198, abs=5e-7)
-    assert "warmup_steps=100 is not over within steps=20: the learning rate ends at 0.000198 and" in warmup_note(config)
+    assert (
+        "warmup_steps=100 is not over within steps=20: the learning rate ends at 0.000198 and"
+        in warmup_note(config)
+    )
 
 
 def test_each_family_has_a_learning_rate_of_its_own():
-    taken = {name: TrainConfig().for_model(config()).learning_rate for name, config in MODEL_CONFIGS.items()}
+    taken = {
+        name: TrainConfig().for_model(config()).learning_rate
+        for name, config in MODEL_CONFIGS.items()
+    }
     slow, fast = ("transformer", "bert", "nnlm"), ("gru", "rnn", "bilstm")
     assert taken == dict.fromkeys(slow, 1e-3) | dict.fromkeys(fast, 5e-3) | {"lstm": 1e-2}
     named = TrainConfig(learning_rate=0.25)
     assert named.for_model(GRUConfig()) is named
-    with pytest.raises(ConfigError, match="learning_rate=0.0 is out of range; expected more than 0"):
+    with pytest.raises(
+        ConfigError, match="learning_rate=0.0 is out of range; expected more than 0"
+    ):
         build_schedule(TrainConfig())
 
 
@@ -57,20 +77,35 @@ def test_schedule_survives_serialization():
 @pytest.mark.parametrize(
     "config,expected",
     [
-        (TransformerConfig(vocabulary_size=9, hidden_dim=8, num_layers=1, num_heads=2, use_bias=True),
-         {"query_key_value/kernel", "output_projection/kernel", "expand/kernel", "contract/kernel"}),
+        (
+            TransformerConfig(
+                vocabulary_size=9, hidden_dim=8, num_layers=1, num_heads=2, use_bias=True
+            ),
+            {
+                "query_key_value/kernel",
+                "output_projection/kernel",
+                "expand/kernel",
+                "contract/kernel",
+            },
+        ),
         (CONFIGS["lstm"], {"lstm_cell/kernel", "lstm_cell/recurrent_kernel", "output/kernel"}),
         # The bias of a GRU has two rows, and is a bias.
-        (GRUConfig(vocabulary_size=9, embedding_dim=4, hidden_dim=4, num_layers=1),
-         {"gru_cell/kernel", "gru_cell/recurrent_kernel", "output/kernel"}),
+        (
+            GRUConfig(vocabulary_size=9, embedding_dim=4, hidden_dim=4, num_layers=1),
+            {"gru_cell/kernel", "gru_cell/recurrent_kernel", "output/kernel"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_weight_decay_spares_norms_biases_and_embeddings(config, expected):
     network = models.build_network(config)
     spared = {id(v) for v in undecayed_variables(network)}
-    decayed = {"/".join(v.path.split("/")[-2:]) for v in network.trainable_variables if id(v) not in spared}
+    decayed = {
+        "/".join(v.path.split("/")[-2:]) for v in network.trainable_variables if id(v) not in spared
+    }
     assert decayed == expected
-    optimizer = build_optimizer(TrainConfig(weight_decay=0.5, learning_rate=0.1, warmup_steps=0), network)
+    optimizer = build_optimizer(
+        TrainConfig(weight_decay=0.5, learning_rate=0.1, warmup_steps=0), network
+    )
     optimizer.build(network.trainable_variables)
     before = [np.array(v.numpy()) for v in network.trainable_variables]
     optimizer.apply([np.zeros(v.shape, "float32") for v in network.trainable_variables])

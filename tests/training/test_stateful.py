@@ -33,11 +33,20 @@ from tfscale.training.language_model import LanguageModel
 from tfscale.training.stateful import check_carries
 from tfscale.workflows.tpu_check.check import tpu_check
 
-SIZES = {"vocabulary_size": 20, "sequence_length": 5, "embedding_dim": 5, "hidden_dim": 6, "stateful": True}
+SIZES = {
+    "vocabulary_size": 20,
+    "sequence_length": 5,
+    "embedding_dim": 5,
+    "hidden_dim": 6,
+    "stateful": True,
+}
 RNG = np.random.default_rng(0)
 # Four batches of four rows, each of which goes on in the next batch.
 STREAMS = RNG.integers(0, 20, (4, 21)).astype("int32")
-IDS, TARGETS = (np.concatenate([STREAMS[:, i + shift : i + shift + 5] for i in range(0, 20, 5)]) for shift in (0, 1))
+IDS, TARGETS = (
+    np.concatenate([STREAMS[:, i + shift : i + shift + 5] for i in range(0, 20, 5)])
+    for shift in (0, 1)
+)
 
 
 def build(config, name="single", optimizer=None, teacher=None, **options):
@@ -49,17 +58,32 @@ def build(config, name="single", optimizer=None, teacher=None, **options):
             lesson = build_network(config)
             lesson.set_weights(network.get_weights())
             distill(model, lesson, **teacher)
-        model.compile(optimizer or keras.optimizers.SGD(1.0), streams=4, **({"xla": False, "clip_norm": 0.0} | options))
+        model.compile(
+            optimizer or keras.optimizers.SGD(1.0),
+            streams=4,
+            **({"xla": False, "clip_norm": 0.0} | options),
+        )
     return model
 
 
 def fit(model, steps=4, epochs=1):
-    model.fit(IDS[: 4 * steps], TARGETS[: 4 * steps], batch_size=4, epochs=epochs, shuffle=False, verbose=0)
+    model.fit(
+        IDS[: 4 * steps],
+        TARGETS[: 4 * steps],
+        batch_size=4,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+    )
     return model.network.get_weights()
 
 
 def carried(model):
-    return {name: value.numpy() for name, value in model.train_step_runner.state().items() if name.startswith("state/")}
+    return {
+        name: value.numpy()
+        for name, value in model.train_step_runner.state().items()
+        if name.startswith("state/")
+    }
 
 
 def gap(a, b):
@@ -77,7 +101,9 @@ def read_token_by_token(network, ids, targets, caches):
 
 
 @pytest.mark.parametrize(
-    "config", [LSTMConfig(**SIZES), GRUConfig(**SIZES), RNNConfig(**SIZES)], ids=["lstm", "gru", "rnn"]
+    "config",
+    [LSTMConfig(**SIZES), GRUConfig(**SIZES), RNNConfig(**SIZES)],
+    ids=["lstm", "gru", "rnn"],
 )
 def test_gradients_stop_at_the_edge_and_the_state_goes_on(config):
     """Two steps of SGD; of the second, the gradient with and without what flows over the edge."""
@@ -105,14 +131,18 @@ def test_gradients_stop_at_the_edge_and_the_state_goes_on(config):
     assert gap(before, twin.get_weights()) > 1e-2
     for name, found in carried(model).items():
         key = name.removeprefix("state/")
-        np.testing.assert_allclose(found, np.concatenate([cache[key] for cache in caches]), atol=2e-6)
+        np.testing.assert_allclose(
+            found, np.concatenate([cache[key] for cache in caches]), atol=2e-6
+        )
 
 
 def test_each_pass_begins_with_zeros():
     """After a pass of two steps, with a learning rate of 0, everything repeats; without `pass_steps` it does not."""
     states = {}
     for pass_steps in (0, 2):
-        model = build(LSTMConfig(**SIZES), optimizer=keras.optimizers.SGD(0.0), pass_steps=pass_steps)
+        model = build(
+            LSTMConfig(**SIZES), optimizer=keras.optimizers.SGD(0.0), pass_steps=pass_steps
+        )
         fit(model, steps=2)
         states[pass_steps] = carried(model)
         fit(model, steps=2)
@@ -123,9 +153,14 @@ def test_each_pass_begins_with_zeros():
 
 
 AWD = {
-    "dropout": 0.2, "variational_dropout": True, "embedding_dropout": 0.1, "recurrent_dropout": 0.2,
-    "weight_drop": 0.2, "activation_regularization": 1.0, "temporal_activation_regularization": 1.0,
-}  # fmt: skip
+    "dropout": 0.2,
+    "variational_dropout": True,
+    "embedding_dropout": 0.1,
+    "recurrent_dropout": 0.2,
+    "weight_drop": 0.2,
+    "activation_regularization": 1.0,
+    "temporal_activation_regularization": 1.0,
+}
 
 
 def test_dropout_of_every_kind_and_less_memory():
@@ -149,7 +184,15 @@ def one_device():
 def test_replicas_micro_batches_and_xla_do_not_change_the_answer(one_device, name, micro):
     weights, states, scores = one_device
     xla = (name, micro) != ("mirrored", 2)
-    model = build(RNNConfig(**SIZES), name, clip_norm=0.1, ema_decay=0.5, pass_steps=3, micro_batches=micro, xla=xla)
+    model = build(
+        RNNConfig(**SIZES),
+        name,
+        clip_norm=0.1,
+        ema_decay=0.5,
+        pass_steps=3,
+        micro_batches=micro,
+        xla=xla,
+    )
     assert gap(fit(model), weights) < 2e-6
     found = carried(model)
     assert {key: value.shape for key, value in found.items()} == {"state/state_h_0": (4, 6)}
@@ -181,15 +224,25 @@ def test_a_stateful_teacher_reads_the_same_streams(chunk):
 
 MODEL = LSTMConfig(sequence_length=8, embedding_dim=6, hidden_dim=8, dropout=0.1, stateful=True)
 TRAIN = TrainConfig(
-    steps=12, global_batch_size=4, warmup_steps=2, validate_every=6, checkpoint_every=3, log_every=4, xla="off",
-    tensorboard=False, learning_rate=1e-2, ema_decay=0.5,
-)  # fmt: skip
+    steps=12,
+    global_batch_size=4,
+    warmup_steps=2,
+    validate_every=6,
+    checkpoint_every=3,
+    log_every=4,
+    xla="off",
+    tensorboard=False,
+    learning_rate=1e-2,
+    ema_decay=0.5,
+)
 
 
 def documents(count, seed):
     """A letter, another one by which it is known, four tokens that are always the same, and the letter again."""
     draw = random.Random(seed)
-    return "\n".join(f"{letter}{letter.upper()}1234{letter}" for letter in draw.choices("ab", k=count))
+    return "\n".join(
+        f"{letter}{letter.upper()}1234{letter}" for letter in draw.choices("ab", k=count)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -199,11 +252,19 @@ def make_data(tmp_path_factory):
         (folder / "train.txt").write_text(documents(count, 0))
         (folder / "valid.txt").write_text(documents(70, 1))
         prepare(
-            PrepareConfig(text=[str(folder / "train.txt")], validation_text=[str(folder / "valid.txt")],
-                          test_fraction=0.0, documents="line", tokenizer="char", vocabulary_size=300, shards=2,
-                          processes=1, output=str(folder / "data")),
+            PrepareConfig(
+                text=[str(folder / "train.txt")],
+                validation_text=[str(folder / "valid.txt")],
+                test_fraction=0.0,
+                documents="line",
+                tokenizer="char",
+                vocabulary_size=300,
+                shards=2,
+                processes=1,
+                output=str(folder / "data"),
+            ),
             progress=False,
-        )  # fmt: skip
+        )
         return str(folder / "data")
 
     return make
@@ -238,10 +299,15 @@ def test_a_killed_run_goes_on_bit_for_bit_with_its_state(finished, data, tmp_pat
     monkeypatch.setattr("tfscale.runs.train.RunRecorder", Dies)
     output = str(tmp_path / "run")
     with pytest.raises(Killed):
-        train(MODEL, dataclasses.replace(TRAIN, log_every=1), data=data, output=output, progress=False)
+        train(
+            MODEL, dataclasses.replace(TRAIN, log_every=1), data=data, output=output, progress=False
+        )
     monkeypatch.setattr("tfscale.runs.train.RunRecorder", RunRecorder)
     assert train(MODEL, TRAIN, data=data, output=output, progress=False)["steps"] == 12
-    whole, resumed = (read_arrays(f"{folder}/checkpoints/step-00000012.npz")[0] for folder in (finished[0], output))
+    whole, resumed = (
+        read_arrays(f"{folder}/checkpoints/step-00000012.npz")[0]
+        for folder in (finished[0], output)
+    )
     assert whole.keys() == resumed.keys() >= {"state/state_h_0", "state/state_c_0"}
     assert whole["state/state_h_0"].shape == (4, 8) and np.abs(whole["state/state_h_0"]).min() > 0
     for name, value in whole.items():
@@ -250,20 +316,31 @@ def test_a_killed_run_goes_on_bit_for_bit_with_its_state(finished, data, tmp_pat
 
 def nll_by_hand(network, stream, starts, end_id):
     """In float64, each stream read in one go."""
-    weights = {"tokens": network.token_embedding.embeddings, "softmax": network.output_layer.kernel,
-               "softmax_bias": network.output_layer.bias}  # fmt: skip
+    weights = {
+        "tokens": network.token_embedding.embeddings,
+        "softmax": network.output_layer.kernel,
+        "softmax_bias": network.output_layer.bias,
+    }
     for i, layer in enumerate(network.recurrent_layers):
         cell = layer.cell
-        weights |= {f"{i}.kernel": cell.kernel, f"{i}.recurrent": cell.recurrent_kernel, f"{i}.bias": cell.bias}
+        weights |= {
+            f"{i}.kernel": cell.kernel,
+            f"{i}.recurrent": cell.recurrent_kernel,
+            f"{i}.bias": cell.bias,
+        }
     weights = {name: np.asarray(value, np.float64) for name, value in weights.items()}
     inputs, nll = np.array([end_id, *stream[:-1]]), 0.0
     for start, end in zip(starts, [*starts[1:], len(stream)], strict=True):
         logits = numpy_reference.lstm(weights, inputs[start:end], network.config.num_layers)
-        nll -= np.log(numpy_reference.softmax(logits)[np.arange(end - start), stream[start:end]]).sum()
+        nll -= np.log(
+            numpy_reference.softmax(logits)[np.arange(end - start), stream[start:end]]
+        ).sum()
     return nll
 
 
-def test_validation_evaluate_and_the_file_read_the_same_streams(finished, data, tmp_path, monkeypatch):
+def test_validation_evaluate_and_the_file_read_the_same_streams(
+    finished, data, tmp_path, monkeypatch
+):
     monkeypatch.setattr("tfscale.text.score.STREAM_TOKENS", 100)
     output, summary = finished
     run = load_run(output)
@@ -280,15 +357,22 @@ def test_validation_evaluate_and_the_file_read_the_same_streams(finished, data, 
         assert abs(nll_by_hand(run.network, stream, list(other), end_id) / expected - 1) > 1e-4
     decoder = KerasDecoder(run.network)
     decoder.vocabulary_size = run.network.config.vocabulary_size
-    file = DeviceModel("model.tflite", decoder, run.tokenizer, {"model": run.network.get_config()["config"]}, 1)
-    assert evaluate_file(file, data, progress=False)["nll_per_token"] == pytest.approx(expected / 560, rel=1e-5)
+    file = DeviceModel(
+        "model.tflite", decoder, run.tokenizer, {"model": run.network.get_config()["config"]}, 1
+    )
+    assert evaluate_file(file, data, progress=False)["nll_per_token"] == pytest.approx(
+        expected / 560, rel=1e-5
+    )
     # A text, and documents each by itself.
     path = tmp_path / "text.txt"
     path.write_text(documents(20, 2))
     stream, _ = text_stream(run.tokenizer, [str(path)])
     assert len(stream) == 160
     expected = nll_by_hand(run.network, stream, [0], end_id)
-    for result in (evaluate_run(run, text_files=[str(path)]), evaluate_file(file, None, text_files=[str(path)])):
+    for result in (
+        evaluate_run(run, text_files=[str(path)]),
+        evaluate_file(file, None, text_files=[str(path)]),
+    ):
         assert result["nll_per_token"] == pytest.approx(expected / 160, rel=1e-5)
     [(nll, tokens), _] = document_scores(run, [path.read_text(), "aA1"])
     assert (nll, tokens) == (pytest.approx(expected, rel=1e-5), 160)
@@ -302,10 +386,19 @@ def test_what_is_further_back_than_a_window_is_learned_with_the_state_alone(make
     for stateful in (True, False):
         config = RNNConfig(sequence_length=4, embedding_dim=16, hidden_dim=32, stateful=stateful)
         options = dataclasses.replace(
-            TRAIN, steps=300, global_batch_size=32, learning_rate=0.02, warmup_steps=5, validate_every=300,
-            checkpoint_every=300, log_every=100, ema_decay=0.0,
-        )  # fmt: skip
-        summary = train(config, options, data=data, output=str(tmp_path / str(stateful)), progress=False)
+            TRAIN,
+            steps=300,
+            global_batch_size=32,
+            learning_rate=0.02,
+            warmup_steps=5,
+            validate_every=300,
+            checkpoint_every=300,
+            log_every=100,
+            ema_decay=0.0,
+        )
+        summary = train(
+            config, options, data=data, output=str(tmp_path / str(stateful)), progress=False
+        )
         nats[stateful] = 8 * summary["validation"]["nll_per_token"]
     # A document has 8 tokens and one free choice of two; who does not know the last letter guesses twice.
     assert nats[True] < 0.85 and nats[False] > 1.9 * np.log(2)
@@ -317,9 +410,14 @@ def test_what_is_further_back_than_a_window_is_learned_with_the_state_alone(make
 def test_network_and_streams_must_agree():
     for stateful, streams in ((True, 0), (False, 4)):
         model = LanguageModel(build_network(LSTMConfig(**SIZES | {"stateful": stateful})))
-        with pytest.raises(ConfigError, match=rf"compile\(streams={streams}\) .*\(stateful={stateful}\) do not agree"):
+        with pytest.raises(
+            ConfigError,
+            match=rf"compile\(streams={streams}\) .*\(stateful={stateful}\) do not agree",
+        ):
             model.compile(streams=streams)
-    with pytest.raises(ConfigError, match="batch size 5 is not divisible by replicas x micro_batches = 1 x 2"):
+    with pytest.raises(
+        ConfigError, match="batch size 5 is not divisible by replicas x micro_batches = 1 x 2"
+    ):
         LanguageModel(build_network(LSTMConfig(**SIZES))).compile(streams=5, micro_batches=2)
 
 
@@ -343,25 +441,39 @@ def test_an_evaluation_of_windows_that_do_not_go_on_is_refused(name):
     ids[8 + 1], weights[8 + 1] = 7, 0
     assert model.evaluate(ids, TARGETS, batch_size=4, sample_weight=weights)["tokens"] == 75
     ids[8 + 2, 0] = (ids[8 + 2, 0] + 1) % 20
-    with pytest.raises(DataError, match="batch 3 does not go on where batch 2 stopped: in 1 of its rows"):
+    with pytest.raises(
+        DataError, match="batch 3 does not go on where batch 2 stopped: in 1 of its rows"
+    ):
         model.evaluate(ids, TARGETS, batch_size=4, sample_weight=weights)
     windows = np.lib.stride_tricks.sliding_window_view(STREAMS[0], 5)
     dataset = tf.data.Dataset.from_tensor_slices((windows[:8:2], windows[1:9:2])).batch(2)
-    with pytest.raises(DataError, match="in 2 of its rows .* reads the streams of tfscale.data.streams"):
+    with pytest.raises(
+        DataError, match="in 2 of its rows .* reads the streams of tfscale.data.streams"
+    ):
         evaluate_network(model.network, dataset, strategy=model.strategy)
 
 
-@pytest.mark.parametrize("name", ["TPUStrategy", "MultiWorkerMirroredStrategy", "ParameterServerStrategy"])
+@pytest.mark.parametrize(
+    "name", ["TPUStrategy", "MultiWorkerMirroredStrategy", "ParameterServerStrategy"]
+)
 def test_strategies_that_cannot_carry(name):
     kind = getattr(tf.distribute, name)
-    with pytest.raises(ConfigError, match=f"not under {kind.__name__}; give --train.strategy single or mirrored"):
+    with pytest.raises(
+        ConfigError, match=f"not under {kind.__name__}; give --train.strategy single or mirrored"
+    ):
         check_carries(kind.__new__(kind))
 
 
 def test_a_run_that_cannot_be_is_refused_before_it_begins(data, tmp_path):
     output = tmp_path / "run"
     with pytest.raises(ConfigError, match="train.shuffle_windows=100, but model.stateful=True"):
-        train(MODEL, dataclasses.replace(TRAIN, shuffle_windows=100), data=data, output=str(output), progress=False)
+        train(
+            MODEL,
+            dataclasses.replace(TRAIN, shuffle_windows=100),
+            data=data,
+            output=str(output),
+            progress=False,
+        )
     assert not output.exists()
     with pytest.raises(ConfigError, match="not trained on a TPU"):
         tpu_check(dataclasses.replace(MODEL, vocabulary_size=20), TRAIN, ["v5e:2x2"])
@@ -369,7 +481,13 @@ def test_a_run_that_cannot_be_is_refused_before_it_begins(data, tmp_path):
 
 def test_the_option_cannot_change_on_the_way(finished, data):
     with pytest.raises(ConfigError, match="begun with model.stateful=True, now it is False"):
-        train(dataclasses.replace(MODEL, stateful=False), TRAIN, data=data, output=finished[0], progress=False)
+        train(
+            dataclasses.replace(MODEL, stateful=False),
+            TRAIN,
+            data=data,
+            output=finished[0],
+            progress=False,
+        )
 
 
 def test_a_step_is_timed_on_streams(data):

@@ -15,14 +15,34 @@ from tfscale.errors import ConfigError, TrainingError
 from tfscale.training.language_model import LanguageModel
 
 
-def fit(windows, family="transformer", name="single", batch_size=16, epochs=3, optimizer=None, dropout=0.0,
-        precision="float32", callbacks=(), xla=False, **options):  # fmt: skip
+def fit(
+    windows,
+    family="transformer",
+    name="single",
+    batch_size=16,
+    epochs=3,
+    optimizer=None,
+    dropout=0.0,
+    precision="float32",
+    callbacks=(),
+    xla=False,
+    **options,
+):
     """Trains and returns (per-epoch losses, weights, model). XLA compiles for seconds, so most tests do without."""
     config = dataclasses.replace(CONFIGS[family], dropout=dropout)
     with strategy(name).scope():
         model = LanguageModel(models.build_network(config, precision))
-        model.compile(optimizer() if optimizer else keras.optimizers.AdamW(1e-2), xla=xla, **options)
-    history = model.fit(*windows, batch_size=batch_size, epochs=epochs, verbose=0, shuffle=False, callbacks=callbacks)
+        model.compile(
+            optimizer() if optimizer else keras.optimizers.AdamW(1e-2), xla=xla, **options
+        )
+    history = model.fit(
+        *windows,
+        batch_size=batch_size,
+        epochs=epochs,
+        verbose=0,
+        shuffle=False,
+        callbacks=callbacks,
+    )
     return history.history["loss"], model.network.get_weights(), model
 
 
@@ -31,7 +51,8 @@ def gap(a, b):
 
 
 @pytest.mark.parametrize(
-    "family,optimizer,limit", [("transformer", keras.optimizers.AdamW, 5e-5), ("lstm", keras.optimizers.SGD, 1e-6)]
+    "family,optimizer,limit",
+    [("transformer", keras.optimizers.AdamW, 5e-5), ("lstm", keras.optimizers.SGD, 1e-6)],
 )
 def test_one_device_equals_stock_keras_fit(windows, family, optimizer, limit):
     """Keras's own fit is right on one device; not with clipping, where it takes the norm of an embedding's gradient
@@ -40,8 +61,9 @@ def test_one_device_equals_stock_keras_fit(windows, family, optimizer, limit):
     network = models.build_network(CONFIGS[family])
     network.compile(
         optimizer(1e-2),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False,
-    )  # fmt: skip
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
     theirs = network.fit(*windows, batch_size=16, epochs=3, shuffle=False, verbose=0)
     np.testing.assert_allclose(ours_loss, theirs.history["loss"], atol=1e-5)
     assert gap(ours, network.get_weights()) < limit
@@ -58,11 +80,16 @@ def one_device(windows):
 @pytest.mark.parametrize(
     "family,name,micro,xla",
     [
-        ("transformer", "single", 4, True), ("transformer", "mirrored", 1, True), ("transformer", "mirrored", 2, False),
-        ("lstm", "single", 2, False), ("lstm", "mirrored", 2, True),
+        ("transformer", "single", 4, True),
+        ("transformer", "mirrored", 1, True),
+        ("transformer", "mirrored", 2, False),
+        ("lstm", "single", 2, False),
+        ("lstm", "mirrored", 2, True),
     ],
-)  # fmt: skip
-def test_replicas_micro_batches_and_xla_do_not_change_the_answer(windows, one_device, family, name, micro, xla):
+)
+def test_replicas_micro_batches_and_xla_do_not_change_the_answer(
+    windows, one_device, family, name, micro, xla
+):
     one_loss, one, one_model = one_device[family]
     loss, weights, model = fit(windows, family, name, micro_batches=micro, xla=xla, **SAME)
     np.testing.assert_allclose(loss, one_loss, atol=1e-5)
@@ -81,7 +108,9 @@ def test_unequal_tokens_per_replica_do_not_change_the_answer(windows):
         with strategy(name).scope():
             model = LanguageModel(models.build_network(CONFIGS["transformer"]))
             model.compile(keras.optimizers.SGD(0.5), clip_norm=0.1, micro_batches=micro, xla=False)
-        history = model.fit(ids, targets, sample_weight=weights, batch_size=16, epochs=2, verbose=0, shuffle=False)
+        history = model.fit(
+            ids, targets, sample_weight=weights, batch_size=16, epochs=2, verbose=0, shuffle=False
+        )
         results.append((history.history["loss"], model.network.get_weights()))
     np.testing.assert_allclose(results[1][0], results[0][0], atol=1e-5)
     assert gap(results[1][1], results[0][1]) < 1e-6
@@ -94,23 +123,39 @@ def test_gradient_and_clipping_by_hand():
     model = LanguageModel(keras.Model(inputs, table(inputs)))
     model.compile(keras.optimizers.SGD(1.0), clip_norm=0.0)
     # Logits are zeros, so p = 1/3. Id 0 is followed by 1 and by 2, id 1 by 2 and (weight 0) by 0.
-    model.fit(np.array([[0, 0], [1, 1]]), np.array([[1, 2], [2, 0]]), sample_weight=np.array([[1, 1], [1, 0.0]]),
-              batch_size=2, verbose=0)  # fmt: skip
-    gradient = np.array([[2 / 3, 1 / 3 - 1 + 1 / 3, 2 / 3 - 1], [1 / 3, 1 / 3, -2 / 3], [0, 0, 0]]) / 3
+    model.fit(
+        np.array([[0, 0], [1, 1]]),
+        np.array([[1, 2], [2, 0]]),
+        sample_weight=np.array([[1, 1], [1, 0.0]]),
+        batch_size=2,
+        verbose=0,
+    )
+    gradient = (
+        np.array([[2 / 3, 1 / 3 - 1 + 1 / 3, 2 / 3 - 1], [1 / 3, 1 / 3, -2 / 3], [0, 0, 0]]) / 3
+    )
     np.testing.assert_allclose(np.asarray(table.embeddings.numpy()), -gradient, atol=1e-7)
 
     table.embeddings.assign(np.zeros((3, 3)))
     model.compile(keras.optimizers.SGD(1.0), clip_norm=0.1)
-    model.fit(np.array([[0, 0], [1, 1]]), np.array([[1, 2], [2, 0]]), sample_weight=np.array([[1, 1], [1, 0.0]]),
-              batch_size=2, verbose=0)  # fmt: skip
-    np.testing.assert_allclose(table.embeddings.numpy(), -gradient * 0.1 / np.linalg.norm(gradient), atol=1e-7)
+    model.fit(
+        np.array([[0, 0], [1, 1]]),
+        np.array([[1, 2], [2, 0]]),
+        sample_weight=np.array([[1, 1], [1, 0.0]]),
+        batch_size=2,
+        verbose=0,
+    )
+    np.testing.assert_allclose(
+        table.embeddings.numpy(), -gradient * 0.1 / np.linalg.norm(gradient), atol=1e-7
+    )
 
 
 PENALIZED = {"activation_regularization": 3.0, "temporal_activation_regularization": 2.0}
 
 
 def test_a_window_of_one_token_has_no_change_to_penalize():
-    config = LSTMConfig(vocabulary_size=9, sequence_length=1, embedding_dim=4, hidden_dim=4, **PENALIZED)
+    config = LSTMConfig(
+        vocabulary_size=9, sequence_length=1, embedding_dim=4, hidden_dim=4, **PENALIZED
+    )
     model = LanguageModel(models.build_network(config))
     model.compile(keras.optimizers.SGD(0.1), xla=False)
     history = model.fit(np.arange(8)[:, None], np.arange(1, 9)[:, None], batch_size=8, verbose=0)
@@ -127,15 +172,21 @@ def test_what_layers_add_to_the_loss_counts_as_in_stock_keras(windows):
 
     network = build()
     network.compile(
-        keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False
+        keras.optimizers.SGD(0.1),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
     )
     network.fit(*windows, batch_size=16, epochs=2, shuffle=False, verbose=0)
-    plain = fit(windows, "lstm", optimizer=lambda: keras.optimizers.SGD(0.1), clip_norm=0.0, epochs=2)
+    plain = fit(
+        windows, "lstm", optimizer=lambda: keras.optimizers.SGD(0.1), clip_norm=0.0, epochs=2
+    )
     assert gap(plain[1], network.get_weights()) > 1e-2
     for name, options in (
-        ("single", {}), ("single", {"micro_batches": 2}), ("mirrored", {}),
+        ("single", {}),
+        ("single", {"micro_batches": 2}),
+        ("mirrored", {}),
         ("single", {"loss_chunk_tokens": 40, "remat": True}),
-    ):  # fmt: skip
+    ):
         with strategy(name).scope():
             model = LanguageModel(build())
             model.compile(keras.optimizers.SGD(0.1), xla=False, clip_norm=0.0, **options)
@@ -148,7 +199,14 @@ def test_label_smoothing_gradient_equals_keras_loss(windows):
     network = models.build_network(CONFIGS["transformer"])
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
     network.compile(keras.optimizers.AdamW(1e-2), loss, jit_compile=False)
-    network.fit(windows[0], np.eye(VOCABULARY)[windows[1]], batch_size=16, epochs=1, shuffle=False, verbose=0)
+    network.fit(
+        windows[0],
+        np.eye(VOCABULARY)[windows[1]],
+        batch_size=16,
+        epochs=1,
+        shuffle=False,
+        verbose=0,
+    )
     assert gap(ours, network.get_weights()) < 5e-5
 
 
@@ -204,7 +262,9 @@ def test_dropout_differs_per_replica_and_micro_batch():
     ids, targets = make_windows(1)
     ids, targets = np.repeat(ids, 8, 0), np.repeat(targets, 8, 0)
     with strategy("mirrored").scope():
-        model = LanguageModel(models.build_network(dataclasses.replace(CONFIGS["transformer"], dropout=0.5)))
+        model = LanguageModel(
+            models.build_network(dataclasses.replace(CONFIGS["transformer"], dropout=0.5))
+        )
         model.compile(keras.optimizers.SGD(0.0), xla=False)
     step = model.train_step_runner
     draws = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -212,7 +272,9 @@ def test_dropout_differs_per_replica_and_micro_batch():
     for at, replica in draws:
         number = tf.constant(at * 2 + replica, tf.int64)
         ones = tf.ones((4, LENGTH))
-        losses.add(float(step._micro_batch(ids[:4], targets[:4], ones, tf.constant(1.0), number)[-2]))
+        losses.add(
+            float(step._micro_batch(ids[:4], targets[:4], ones, tf.constant(1.0), number)[-2])
+        )
     assert len(losses) == len(draws)
 
 
@@ -224,8 +286,16 @@ def test_float16_overflow_on_one_replica_skips_the_step_on_all_and_halves_the_sc
         step = model.train_step_runner
         before = model.network.get_weights()
         weights = np.ones((16, LENGTH), "float32")
-        weights[replica * 8 : replica * 8 + 8] = 3e38  # the scaled loss of this replica alone is infinite
-        model.fit(*(x[:16] for x in windows), sample_weight=weights, batch_size=16, verbose=0, shuffle=False)
+        weights[replica * 8 : replica * 8 + 8] = (
+            3e38  # the scaled loss of this replica alone is infinite
+        )
+        model.fit(
+            *(x[:16] for x in windows),
+            sample_weight=weights,
+            batch_size=16,
+            verbose=0,
+            shuffle=False,
+        )
         assert gap(before, model.network.get_weights()) == 0
         assert float(step.loss_scale.value.numpy()) == 2.0**14
         assert int(step.overflows.numpy()) == 1
@@ -263,19 +333,31 @@ def float16_model(scale):
 def test_a_float16_step_that_is_skipped_is_no_part_of_the_means(windows):
     """Three steps, of which the second one overflows: the epoch's loss is that of the other two."""
     model, other = float16_model(1024.0), float16_model(1024.0)
-    history = model.fit(*windows, sample_weight=overflowing([20]), batch_size=16, verbose=0, shuffle=False).history
+    history = model.fit(
+        *windows, sample_weight=overflowing([20]), batch_size=16, verbose=0, shuffle=False
+    ).history
     good = np.r_[0:16, 32:48]
-    expected = other.fit(*(part[good] for part in windows), batch_size=16, verbose=0, shuffle=False).history
+    expected = other.fit(
+        *(part[good] for part in windows), batch_size=16, verbose=0, shuffle=False
+    ).history
     assert history["loss"] == expected["loss"] and history["perplexity"] == expected["perplexity"]
     assert int(model.train_step_runner.overflows.numpy()) == 1
-    assert gap(model.network.get_weights(), other.network.get_weights()) < 1e-5  # the scale of the third step differs
+    assert (
+        gap(model.network.get_weights(), other.network.get_weights()) < 1e-5
+    )  # the scale of the third step differs
 
 
 def test_a_call_of_skipped_steps_alone_has_no_loss(windows):
     model, seen = float16_model(1024.0), []
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs))
     weights = overflowing([0])[:16]
-    model.fit(*(part[:16] for part in windows), sample_weight=weights, batch_size=16, verbose=0, callbacks=[watch])
+    model.fit(
+        *(part[:16] for part in windows),
+        sample_weight=weights,
+        batch_size=16,
+        verbose=0,
+        callbacks=[watch],
+    )
     assert seen[0]["tokens"] == 0 and not {"loss", "perplexity"} & set(seen[0])
 
 
@@ -313,8 +395,11 @@ def test_loss_that_is_not_finite_stops_with_the_step_named(windows):
 
 
 def test_optimizers_that_do_the_steps_work_are_refused():
-    for argument, ours in (("global_clipnorm", "clip_norm"), ("use_ema", "ema_decay"),
-                           ("gradient_accumulation_steps", "micro_batches")):  # fmt: skip
+    for argument, ours in (
+        ("global_clipnorm", "clip_norm"),
+        ("use_ema", "ema_decay"),
+        ("gradient_accumulation_steps", "micro_batches"),
+    ):
         model = LanguageModel(models.build_network(CONFIGS["lstm"]))
         with pytest.raises(ConfigError, match=f"{argument}.*{ours}"):
             model.compile(keras.optimizers.AdamW(1e-3, **{argument: 2}))

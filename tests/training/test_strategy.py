@@ -34,7 +34,9 @@ def test_auto_takes_what_there_is_and_says_why(monkeypatch):
     assert module._offered() == ("multi_worker", "TF_CONFIG names 2 workers")
     gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(2)]
     monkeypatch.delenv("TF_CONFIG")
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else [])
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else []
+    )
     assert module._offered() == ("mirrored", "this machine has 2 GPUs")
 
 
@@ -47,7 +49,8 @@ def test_a_second_strategy_that_communicates_is_refused(monkeypatch):
     two_workers(monkeypatch)
     monkeypatch.setattr(module, "_chosen", {"single": None, "mirrored": object()})
     with pytest.raises(
-        ConfigError, match="already trains under the mirrored strategy, and a second one .multi_worker."
+        ConfigError,
+        match="already trains under the mirrored strategy, and a second one .multi_worker.",
     ):
         strategy("multi_worker")
 
@@ -63,7 +66,9 @@ def test_a_process_of_a_cluster_says_who_can_reach_it(monkeypatch, capsys, launc
     module._make("multi_worker")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == (0 if launched else 1)
-    assert launched or lines[0].startswith("warning: whoever reaches port 2 at 192.0.2.7 can read and write files as ")
+    assert launched or lines[0].startswith(
+        "warning: whoever reaches port 2 at 192.0.2.7 can read and write files as "
+    )
 
 
 def test_multi_worker_needs_a_cluster():
@@ -78,7 +83,9 @@ def test_keras_distribution_is_refused(monkeypatch):
 
 
 def test_unknown_names():
-    with pytest.raises(ConfigError, match="unknown strategy 'horovod'; expected one of auto, single, mirrored"):
+    with pytest.raises(
+        ConfigError, match="unknown strategy 'horovod'; expected one of auto, single, mirrored"
+    ):
         strategy("horovod")
 
 
@@ -92,7 +99,8 @@ def test_one_process_has_nothing_to_agree_on():
 
 def test_a_tpu_is_asked_for_where_there_is_none(monkeypatch):
     with pytest.raises(
-        ConfigError, match="TensorFlow 2.2[01].* without TPU kernels; pip install tensorflow-tpu==2.20.0"
+        ConfigError,
+        match="TensorFlow 2.2[01].* without TPU kernels; pip install tensorflow-tpu==2.20.0",
     ):
         module._make("tpu")
     monkeypatch.setattr(tpu, "has_tpu_wheel", lambda: True)

@@ -16,11 +16,24 @@ from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
 
 VOCABULARY, ROWS, LENGTH, WINDOWS = 16, 8, 6, 3
-STREAMS = np.random.default_rng(0).integers(0, VOCABULARY, (ROWS, WINDOWS * LENGTH + 1)).astype("int32")
+STREAMS = (
+    np.random.default_rng(0).integers(0, VOCABULARY, (ROWS, WINDOWS * LENGTH + 1)).astype("int32")
+)
 # Row b of a batch goes on where row b of the one before stopped, as a stateful network needs it.
-X, Y = (np.concatenate([STREAMS[:, first + LENGTH * w :][:, :LENGTH] for w in range(WINDOWS)]) for first in (0, 1))
-STATEFUL = LSTMConfig(vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=4, hidden_dim=4, stateful=True)
-DECAY = {"initial_sparsity": 0.0, "final_sparsity": 0.5, "begin_step": 2, "end_step": 10, "frequency": 4}
+X, Y = (
+    np.concatenate([STREAMS[:, first + LENGTH * w :][:, :LENGTH] for w in range(WINDOWS)])
+    for first in (0, 1)
+)
+STATEFUL = LSTMConfig(
+    vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=4, hidden_dim=4, stateful=True
+)
+DECAY = {
+    "initial_sparsity": 0.0,
+    "final_sparsity": 0.5,
+    "begin_step": 2,
+    "end_step": 10,
+    "frequency": 4,
+}
 OPTIONS = {
     "plain": {},
     "ema": {"ema_decay": 0.9},
@@ -46,7 +59,9 @@ def own_network(dtype="float32"):
 def make(kind, **options):
     """A new compiled model of a kind; plain ones leave a table out of the weight decay."""
     dtype = "mixed_float16" if kind == "mixed_float16" else "float32"
-    model = LanguageModel(models.build_network(STATEFUL) if kind == "stateful" else own_network(dtype))
+    model = LanguageModel(
+        models.build_network(STATEFUL) if kind == "stateful" else own_network(dtype)
+    )
     if kind == "pruned":
         prune(model, PolynomialDecay(**DECAY))
     if kind == "quantization-aware":
@@ -58,12 +73,17 @@ def make(kind, **options):
 
 
 def fit(model, epochs=4, kind="", **options):
-    history = model.fit(X, Y, batch_size=ROWS, epochs=epochs, verbose=0, shuffle=kind != "stateful", **options)
+    history = model.fit(
+        X, Y, batch_size=ROWS, epochs=epochs, verbose=0, shuffle=kind != "stateful", **options
+    )
     return history.history
 
 
 def everything(model):
-    return {name: np.asarray(variable.numpy()) for name, variable in model.train_step_runner.state().items()}
+    return {
+        name: np.asarray(variable.numpy())
+        for name, variable in model.train_step_runner.state().items()
+    }
 
 
 def assert_same(state, expected):
@@ -95,7 +115,9 @@ def unbroken(tmp_path_factory):
             if kind == "mixed_float16":
                 model.train_step_runner.loss_scale.value.assign(2.0**10)
             files = keras.callbacks.ModelCheckpoint(folder / "{epoch}.keras")
-            weights = keras.callbacks.ModelCheckpoint(folder / "{epoch}.weights.h5", save_weights_only=True)
+            weights = keras.callbacks.ModelCheckpoint(
+                folder / "{epoch}.weights.h5", save_weights_only=True
+            )
             history = fit(model, kind=kind, callbacks=[files, weights], validation_data=(X, Y))
             runs[kind] = folder, history, everything(model)
         return runs[kind]
@@ -152,14 +174,20 @@ def test_backup_and_restore_goes_on_exactly(unbroken, tmp_path, kind, save_freq,
 @pytest.mark.parametrize("kind", KINDS)
 def test_early_stopping_and_the_best_file_have_the_loss_they_were_chosen_by(kind, tmp_path):
     model = make(kind)
-    options = {"monitor": "val_loss", "mode": "max"}  # the loss falls, so that the first epoch is what is kept
+    options = {
+        "monitor": "val_loss",
+        "mode": "max",
+    }  # the loss falls, so that the first epoch is what is kept
     stop = keras.callbacks.EarlyStopping(**options, patience=1, restore_best_weights=True)
     best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", **options, save_best_only=True)
     losses = fit(model, kind=kind, callbacks=[stop, best], validation_data=(X, Y))["val_loss"]
     assert len(losses) == 2 and losses[1] < losses[0]
     restored = model.evaluate(X, Y, batch_size=ROWS)["loss"]
     assert restored == losses[0]
-    assert keras.models.load_model(tmp_path / "best.keras").evaluate(X, Y, batch_size=ROWS)["loss"] == losses[0]
+    assert (
+        keras.models.load_model(tmp_path / "best.keras").evaluate(X, Y, batch_size=ROWS)["loss"]
+        == losses[0]
+    )
 
 
 def test_set_weights_takes_the_averages_along():
@@ -188,7 +216,12 @@ def test_predict_uses_the_weights_that_evaluate_uses():
 def test_a_compiled_file_is_loaded_in_the_scope_of_two_replicas(kind, tmp_path):
     with strategy("mirrored").scope():
         model = make(kind)
-    fit(model, kind=kind, epochs=1, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")])
+    fit(
+        model,
+        kind=kind,
+        epochs=1,
+        callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")],
+    )
     kept = model.get_weights()
     fit(model, kind=kind, epochs=2, initial_epoch=1)
     with strategy("mirrored").scope():
@@ -198,7 +231,9 @@ def test_a_compiled_file_is_loaded_in_the_scope_of_two_replicas(kind, tmp_path):
     fit(again, kind=kind, epochs=2, initial_epoch=1)
     assert_same(everything(again), everything(model))
     again.set_weights(kept)
-    assert all((value == expected).all() for value, expected in zip(again.get_weights(), kept, strict=True))
+    assert all(
+        (value == expected).all() for value, expected in zip(again.get_weights(), kept, strict=True)
+    )
 
 
 def without_state(path):
@@ -227,7 +262,9 @@ def test_weights_files_of_earlier_versions_start_the_state_anew(tmp_path):
 def test_a_model_that_is_loaded_without_compiling_keeps_the_state_for_compile(unbroken, tmp_path):
     folder, history, _ = unbroken("ema")
     model = keras.models.load_model(folder / "2.keras", compile=False)
-    assert model.evaluate(X, Y, batch_size=ROWS)["loss"] == pytest.approx(history["val_loss"][1], rel=1e-6)
+    assert model.evaluate(X, Y, batch_size=ROWS)["loss"] == pytest.approx(
+        history["val_loss"][1], rel=1e-6
+    )
     model.save(tmp_path / "again.keras")
     model = keras.models.load_model(tmp_path / "again.keras")
     model.compile("sgd", ema_decay=0.9, xla=False)
@@ -242,14 +279,19 @@ def test_what_a_file_cannot_keep_is_asked_for_again(tmp_path, monkeypatch):
     fit(model, epochs=1)
     model.save(tmp_path / "student.keras")
     again = keras.models.load_model(tmp_path / "student.keras")
-    with pytest.raises(ConfigError, match=r"what tfscale.compress.distill set: call it again, then compile\(model.opt"):
+    with pytest.raises(
+        ConfigError,
+        match=r"what tfscale.compress.distill set: call it again, then compile\(model.opt",
+    ):
         fit(again)
     assert int(again.optimizer.iterations.numpy()) == 3
 
     monkeypatch.setattr(LanguageModel, "get_compile_config", keras.Model.get_compile_config)
     model.save(tmp_path / "earlier.keras")
     again = keras.models.load_model(tmp_path / "earlier.keras")
-    with pytest.raises(ConfigError, match="keeps the optimizer, but not the other arguments of compile"):
+    with pytest.raises(
+        ConfigError, match="keeps the optimizer, but not the other arguments of compile"
+    ):
         fit(again)
     again.compile(again.optimizer, xla=False)
     fit(again, epochs=1)
@@ -281,7 +323,9 @@ def test_each_call_reads_the_rows_in_another_order(monkeypatch):
     run = LanguageModel._run_epoch
 
     def watched(self, iterator, steps, *args):
-        orders.append(np.concatenate([np.asarray(next(iterator)[0]) for _ in range(steps)])[:, 0].tolist())
+        orders.append(
+            np.concatenate([np.asarray(next(iterator)[0]) for _ in range(steps)])[:, 0].tolist()
+        )
         return {}
 
     model = make("plain")
@@ -307,4 +351,10 @@ def saved_steps(**options):
 
 def test_a_checkpoint_every_few_steps_is_written_at_these_steps():
     assert saved_steps() == [7, 14, 21, 28, 35]
-    assert saved_steps(steps_per_call=3) == [9, 16, 23, 30, 39]  # as Keras does with steps_per_execution
+    assert saved_steps(steps_per_call=3) == [
+        9,
+        16,
+        23,
+        30,
+        39,
+    ]  # as Keras does with steps_per_execution

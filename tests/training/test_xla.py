@@ -38,15 +38,23 @@ def test_here_is_xla():
 
 
 def test_auto_takes_what_there_is(without_xla):
-    assert not xla.use_xla(TrainConfig(), CONFIG) and not xla.use_xla(TrainConfig(xla="off"), CONFIG)
-    with pytest.raises(ConfigError, match="train.xla='on', and TensorFlow .* has no XLA for this device"):
+    assert not xla.use_xla(TrainConfig(), CONFIG) and not xla.use_xla(
+        TrainConfig(xla="off"), CONFIG
+    )
+    with pytest.raises(
+        ConfigError, match="train.xla='on', and TensorFlow .* has no XLA for this device"
+    ):
         xla.use_xla(TrainConfig(xla="on"), CONFIG)
 
 
 def test_fit_and_evaluate_need_no_xla(without_xla):
     ids = np.random.default_rng(0).integers(0, 11, (8, 5)).astype("int32")
     model = LanguageModel(
-        build_network(TransformerConfig(vocabulary_size=11, sequence_length=4, hidden_dim=4, num_layers=1, num_heads=2))
+        build_network(
+            TransformerConfig(
+                vocabulary_size=11, sequence_length=4, hidden_dim=4, num_layers=1, num_heads=2
+            )
+        )
     )
     model.compile("sgd")
     history = model.fit(ids[:, :-1], ids[:, 1:], batch_size=8, verbose=0)
@@ -56,8 +64,12 @@ def test_fit_and_evaluate_need_no_xla(without_xla):
 
 def test_an_error_of_an_operation_is_no_damaged_shard(tmp_path):
     with pytest.raises(tf.errors.NotFoundError, match="transfer manager"), data_errors():
-        raise tf.errors.NotFoundError(None, None, f"Graph execution error:\n\n{MISSING}\n\t [[{{{{node Call}}}}]]")
+        raise tf.errors.NotFoundError(
+            None, None, f"Graph execution error:\n\n{MISSING}\n\t [[{{{{node Call}}}}]]"
+        )
     vanished = tf.data.TFRecordDataset([str(tmp_path / "train-0.tfrecord")])
-    with pytest.raises(ConfigError.__base__, match=r"^a shard could not be read: .*train-0.tfrecord; No such file"):
+    with pytest.raises(
+        ConfigError.__base__, match=r"^a shard could not be read: .*train-0.tfrecord; No such file"
+    ):
         with data_errors():
             tf.function(lambda iterator: next(iterator))(iter(vanished))

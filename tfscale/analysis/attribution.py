@@ -1,8 +1,10 @@
-"""Integrated gradients (Sundararajan et al. 2017): what each token's vector adds to a number that a network computes.
+"""Integrated gradients (Sundararajan et al. 2017): what each token's vector adds to a number that a
+network computes.
 
-The vectors of a text go from zero to what they are; a token's weight is its vector times the mean gradient on the way.
-So the weights add up to the number at the text less the number at the zero vectors (completeness). The integral is
-taken by the Gauss-Legendre rule, which needs fewer points than equal steps.
+The vectors of a text go from zero to what they are; a token's weight is its vector times the mean
+gradient on the way. So the weights add up to the number at the text less the number at the zero
+vectors (completeness). The integral is taken by the Gauss-Legendre rule, which needs fewer points
+than equal steps.
 
 Shapes: S points of the integral, T tokens, E width of the token embedding.
 """
@@ -23,7 +25,8 @@ _ROWS = 16
 
 @dataclass(frozen=True)
 class Attribution:
-    """`weights` (T,), `value` at the vectors, `start` at the baseline, and `error`: how far the weights' sum is off."""
+    """`weights` (T,), `value` at the vectors, `start` at the baseline, and `error`: how far the
+    weights' sum is off."""
 
     weights: np.ndarray
     value: float
@@ -32,7 +35,10 @@ class Attribution:
 
 
 def integrated_gradients(
-    function: Callable[[tf.Tensor], tf.Tensor], vectors: Any, moved: Sequence[bool] | np.ndarray, steps: int = 50
+    function: Callable[[tf.Tensor], tf.Tensor],
+    vectors: Any,
+    moved: Sequence[bool] | np.ndarray,
+    steps: int = 50,
 ) -> Attribution:
     """The weight of each vector in a number that is computed from them.
 
@@ -43,8 +49,8 @@ def integrated_gradients(
         steps: points of the integral.
 
     Returns:
-        An `Attribution`; its error is the difference between the sum of the weights and that of the two numbers, as it
-        is.
+        An `Attribution`; its error is the difference between the sum of the weights and that of the
+        two numbers, as it is.
 
     Example:
         integrated_gradients(lambda x: tf.reduce_sum(x * x, [1, 2]), [[1.0, 2.0], [3.0, 0.0]], [True, True]).weights
@@ -73,11 +79,14 @@ def integrated_gradients(
 
 @contextlib.contextmanager
 def embedded_as(embedding: Any, vectors: tf.Tensor) -> Iterator[None]:
-    """Lets a token embedding give `vectors` (S, T, E) for any ids in the block; as an output layer it stays itself."""
+    """Lets a token embedding give `vectors` (S, T, E) for any ids in the block; as an output layer
+    it stays itself."""
     original = embedding.call
 
     def call(inputs, reverse=False):
-        return original(inputs, reverse=True) if reverse else tf.cast(vectors, embedding.compute_dtype)
+        return (
+            original(inputs, reverse=True) if reverse else tf.cast(vectors, embedding.compute_dtype)
+        )
 
     try:
         object.__setattr__(embedding, "call", call)
@@ -86,8 +95,11 @@ def embedded_as(embedding: Any, vectors: tf.Tensor) -> Iterator[None]:
         object.__delattr__(embedding, "call")
 
 
-def token_parts(tokenizer: Tokenizer, ids: Sequence[int], weights: Sequence[float]) -> list[dict[str, Any]]:
-    """The text of each token with its weight; tokens that share a character are one part, with the sum of theirs.
+def token_parts(
+    tokenizer: Tokenizer, ids: Sequence[int], weights: Sequence[float]
+) -> list[dict[str, Any]]:
+    """The text of each token with its weight; tokens that share a character are one part, with the
+    sum of theirs.
 
     Example:
         token_parts(ByteTokenizer(), [0xC3, 0xA9, 0x21], [0.5, 0.25, 1.0])    # é 0.75, ! 1.0

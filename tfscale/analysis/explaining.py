@@ -1,9 +1,10 @@
 """`tfscale explain`: why a classifier gives a label, or a language model the last token of a text.
 
-Integrated gradients explain the log-odds of a label, log p - log(1 - p), which do not level off where the model is sure
-as a log-probability does; of a token they explain its log-probability. They begin at a text whose tokens are zero
-vectors; the end tokens around it stay. LIME (Ribeiro et al. 2016) fits a linear model to the probabilities of the text
-with words left out, by its authors' library.
+Integrated gradients explain the log-odds of a label, log p - log(1 - p), which do not level off
+where the model is sure as a log-probability does; of a token they explain its log-probability. They
+begin at a text whose tokens are zero vectors; the end tokens around it stay. LIME (Ribeiro et al.
+2016) fits a linear model to the probabilities of the text with words left out, by its authors'
+library.
 """
 
 import re
@@ -29,11 +30,12 @@ def explain(kind: str, opened: Any, config: ExplainConfig) -> dict[str, Any]:
         config: the text and the method.
 
     Returns:
-        `method`; `label` or `target_token`; its `probability`; `parts`: `text` and `weight` of each token or word in
-        order, which joined are the text as the tokenizer decodes it (of a language model up to the target). Of
-        integrated gradients the weights are nats of the log-odds or log-probability; `above_baseline` is what they
-        should add up to and `completeness_error` by how much they do not; `unread_tokens` did not fit into the window
-        and weigh 0. Of lime they are in units of probability, and `fit` is the R2 of the linear model.
+        `method`; `label` or `target_token`; its `probability`; `parts`: `text` and `weight` of each
+        token or word in order, which joined are the text as the tokenizer decodes it (of a language
+        model up to the target). Of integrated gradients the weights are nats of the log-odds or
+        log-probability; `above_baseline` is what they should add up to and `completeness_error` by
+        how much they do not; `unread_tokens` did not fit into the window and weigh 0. Of lime they
+        are in units of probability, and `fit` is the R2 of the linear model.
 
     Raises:
         ConfigError: a target, method or label that does not fit.
@@ -43,20 +45,33 @@ def explain(kind: str, opened: Any, config: ExplainConfig) -> dict[str, Any]:
     """
     if kind == "task":
         if opened.encoder.task != "classify":
-            raise ConfigError(f"explain takes classifiers and language models; the task here is {opened.encoder.task}")
+            raise ConfigError(
+                "explain takes classifiers and language models; the task here is"
+                f" {opened.encoder.task}"
+            )
         return _lime(opened, config) if config.method == "lime" else _classifier(opened, config)
     if config.method == "lime":
-        raise ConfigError("lime explains classifiers; a language model takes --method integrated_gradients")
+        raise ConfigError(
+            "lime explains classifiers; a language model takes --method integrated_gradients"
+        )
     if kind != "run":
-        raise ConfigError("explain needs a network: a folder of tfscale finetune, or a run of a network's family")
+        raise ConfigError(
+            "explain needs a network: a folder of tfscale finetune, or a run of a network's family"
+        )
     if config.label:
-        raise ConfigError(f"label={config.label!r} is for classifiers; of a language model the last token is explained")
+        raise ConfigError(
+            f"label={config.label!r} is for classifiers; of a language model the last token is"
+            " explained"
+        )
     return _last_token(opened, config)
 
 
 def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
     if not hasattr(model, "network"):
-        raise ConfigError("integrated gradients need the folder of tfscale finetune; lime explains its export, too")
+        raise ConfigError(
+            "integrated gradients need the folder of tfscale finetune; lime explains its"
+            " export, too"
+        )
     encoder, network = model.encoder, model.network
     chances, label = _chances(model, config)
     number = encoder.labels.index(label)
@@ -76,7 +91,9 @@ def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
         others = tf.concat([logits[:, 0, :number], logits[:, 0, number + 1 :]], axis=-1)
         return logits[:, 0, number] - tf.reduce_logsumexp(others, axis=-1)
 
-    found = integrated_gradients(log_odds, embedding(ids), (moved >= 0) & (moved < read), config.steps)
+    found = integrated_gradients(
+        log_odds, embedding(ids), (moved >= 0) & (moved < read), config.steps
+    )
     weights = np.concatenate([found.weights[1 : read + 1], np.zeros(len(tokens) - read)])
     result = {"method": config.method, "label": label, "probability": chances[label]}
     return result | _described(model.encoder.tokenizer, tokens, weights, found, len(tokens) - read)
@@ -86,10 +103,15 @@ def _last_token(run: Any, config: ExplainConfig) -> dict[str, Any]:
     tokenizer, network = run.tokenizer, run.network
     *tokens, target = tokenizer.encode(tokenizer.cleaner(config.text))
     if not tokens:
-        raise ConfigError("the text is one token; give one that has others before the last, which they explain")
-    # A network that guesses hidden tokens reads the mask in the target's place; of others the last token tells it.
+        raise ConfigError(
+            "the text is one token; give one that has others before the last, which they explain"
+        )
+    # A network that guesses hidden tokens reads the mask in the target's place; of others the last
+    # token tells it.
     hidden = [network.mask_id] if hasattr(network, "mask_id") else []
-    ids = np.array([tokenizer.start_id, *tokens, *hidden][-run.model_config.sequence_length :], np.int32)
+    ids = np.array(
+        [tokenizer.start_id, *tokens, *hidden][-run.model_config.sequence_length :], np.int32
+    )
     # The start token before the text stays, and so does the mask.
     places = np.arange(len(ids)) + len(hidden)
     moved = (places >= len(ids) - len(tokens)) & (places < len(ids))
@@ -105,7 +127,11 @@ def _last_token(run: Any, config: ExplainConfig) -> dict[str, Any]:
     read = int(moved.sum())
     weights = np.concatenate([np.zeros(len(tokens) - read), found.weights[moved]])
     shown = tokenizer.token_bytes(target, tokens[-1]).decode("utf-8", "replace")
-    result = {"method": config.method, "target_token": shown, "probability": float(np.exp(found.value))}
+    result = {
+        "method": config.method,
+        "target_token": shown,
+        "probability": float(np.exp(found.value)),
+    }
     return result | _described(tokenizer, tokens, weights, found, len(tokens) - read)
 
 
@@ -114,8 +140,10 @@ def _described(
 ) -> dict[str, Any]:
     return {
         "parts": token_parts(tokenizer, tokens, weights.tolist()),
-        "above_baseline": found.value - found.start, "completeness_error": found.error, "unread_tokens": unread,
-    }  # fmt: skip
+        "above_baseline": found.value - found.start,
+        "completeness_error": found.error,
+        "unread_tokens": unread,
+    }
 
 
 def _chances(model: Any, config: ExplainConfig) -> tuple[dict[str, float], str]:
@@ -136,25 +164,42 @@ def _lime(model: Any, config: ExplainConfig) -> dict[str, Any]:
     labels = model.encoder.labels
     chances, label = _chances(model, config)
     if not re.search(r"\w", config.text):
-        raise ConfigError("lime leaves out words, and the text has none; --method integrated_gradients explains tokens")
+        raise ConfigError(
+            "lime leaves out words, and the text has none; --method integrated_gradients explains"
+            " tokens"
+        )
 
     def probabilities(texts: Sequence[str]) -> np.ndarray:
         found = model.predict([Example("the text", text) for text in texts])
         return np.array([[one["probabilities"][label] for label in labels] for one in found])
 
-    # A weight for each place, because the networks read the order; a word that is left out leaves nothing.
+    # A weight for each place, because the networks read the order; a word that is left out leaves
+    # nothing.
     explainer = LimeTextExplainer(
-        class_names=labels, feature_selection="none", bow=False, mask_string="", random_state=config.seed,
-        split_expression=_jieba_split if getattr(model.encoder.tokenizer, "segmenter", "") == "jieba" else r"\W+",
-    )  # fmt: skip
+        class_names=labels,
+        feature_selection="none",
+        bow=False,
+        mask_string="",
+        random_state=config.seed,
+        split_expression=(
+            _jieba_split if getattr(model.encoder.tokenizer, "segmenter", "") == "jieba" else r"\W+"
+        ),
+    )
     number = labels.index(label)
-    found = explainer.explain_instance(config.text, probabilities, (number,), num_samples=config.samples)
+    found = explainer.explain_instance(
+        config.text, probabilities, (number,), num_samples=config.samples
+    )
     words = found.domain_mapper.indexed_string
-    weights = {int(words.positions[word]): float(weight) for word, weight in found.local_exp[number]}
+    weights = {
+        int(words.positions[word]): float(weight) for word, weight in found.local_exp[number]
+    }
     return {
-        "method": config.method, "label": label, "probability": chances[label],
-        "parts": _word_parts(words.as_list, weights), "fit": float(found.score),
-    }  # fmt: skip
+        "method": config.method,
+        "label": label,
+        "probability": chances[label],
+        "parts": _word_parts(words.as_list, weights),
+        "fit": float(found.score),
+    }
 
 
 def _jieba_split(text: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""How good a model is for whom: a score per group, with confidence intervals, and the largest gap. NumPy only.
+"""How good a model is for whom: a score per group, with confidence intervals, and the largest gap.
+NumPy only.
 
 Intervals are percentiles of the score over examples drawn anew with replacement (Efron 1979).
 """
@@ -19,9 +20,13 @@ T = TypeVar("T")
 
 
 def slices(
-    items: Sequence[T], groups: Sequence[str], score: Callable[[Sequence[T]], float], metric: str, seed: int = 0,
+    items: Sequence[T],
+    groups: Sequence[str],
+    score: Callable[[Sequence[T]], float],
+    metric: str,
+    seed: int = 0,
     draws: int = DRAWS,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Scores each group.
 
     Args:
@@ -33,7 +38,8 @@ def slices(
         draws: how many samples.
 
     Returns:
-        `metric`, `confidence`, `groups`: name -> `examples`, `value`, `low` and `high`, largest group first; and `gap`:
+        `metric`, `confidence`, `groups`: name -> `examples`, `value`, `low` and `high`, largest
+            group first; and `gap`:
         `value` between the `highest` and the `lowest`, and its own `low` and `high`.
 
     Raises:
@@ -44,7 +50,9 @@ def slices(
     """
     names = sorted(set(groups), key=lambda name: (-groups.count(name), name))
     if len(names) < 2:
-        raise DataError(f"all {len(groups)} examples are of the group {names[0]!r}; there is nothing to compare")
+        raise DataError(
+            f"all {len(groups)} examples are of the group {names[0]!r}; there is nothing to compare"
+        )
     rng = np.random.default_rng(seed)
     found: dict[str, Any] = {}
     samples: dict[str, np.ndarray] = {}
@@ -57,8 +65,13 @@ def slices(
     highest = max(names, key=lambda name: found[name]["value"])
     lowest = min(names, key=lambda name: found[name]["value"])
     low, high = interval(samples[highest] - samples[lowest])
-    gap = {"value": found[highest]["value"] - found[lowest]["value"], "highest": highest, "lowest": lowest,
-           "low": low, "high": high}  # fmt: skip
+    gap = {
+        "value": found[highest]["value"] - found[lowest]["value"],
+        "highest": highest,
+        "lowest": lowest,
+        "low": low,
+        "high": high,
+    }
     return {"metric": metric, "confidence": CONFIDENCE, "groups": found, "gap": gap}
 
 

@@ -1,4 +1,5 @@
-"""`tfscale evaluate --slice-by FIELD`: a language model's perplexity, or a task's metric, for each group of texts."""
+"""`tfscale evaluate --slice-by FIELD`: a language model's perplexity, or a task's metric, for each
+group of texts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,12 +31,15 @@ def evaluate_slices(
         text_field: the field with the text, for a language model.
 
     Returns:
-        What `tfscale.analysis.slices.slices` returns; of a classifier with one label per text also `equalized_odds`:
-        label -> equalized odds difference by fairlearn, the largest gap in how often the label is given to texts that
-        have it, or to texts that do not, between the groups that have such texts; None where no two groups have.
+        What `tfscale.analysis.slices.slices` returns; of a classifier with one label per text also
+        `equalized_odds`: label -> equalized odds difference by fairlearn, the largest gap in how
+            often the label is given to texts that
+        have it, or to texts that do not, between the groups that have such texts; None where no two
+        groups have.
 
     Raises:
-        DataError: an example without the field, one group alone, or a label that the training examples do not have.
+        DataError: an example without the field, one group alone, or a label that the training
+            examples do not have.
         ConfigError: a package that the metrics need is not installed.
 
     Example:
@@ -53,7 +57,9 @@ def evaluate_slices(
 
         def score(chosen: Sequence[tuple[Example, Any]]) -> float:
             known, predicted = zip(*chosen, strict=True)
-            return task_metrics(encoder.task, known, predicted, encoder.labels, encoder.several)[metric]
+            return task_metrics(encoder.task, known, predicted, encoder.labels, encoder.several)[
+                metric
+            ]
 
         if encoder.task in WRITTEN:
             return _slices_of_texts(encoder.task, pairs, groups)
@@ -67,16 +73,22 @@ def evaluate_slices(
     groups = _groups(examples, field)
     texts = [example.text for example in examples]
     scores, cloze = text_scores(kind, opened, texts)
-    result = slices(scores, groups, total_perplexity, "pseudo_perplexity" if cloze else "perplexity")
+    result = slices(
+        scores, groups, total_perplexity, "pseudo_perplexity" if cloze else "perplexity"
+    )
     for name, described in result["groups"].items():
         members = [at for at, group in enumerate(groups) if group == name]
         _, known = document_stream(opened.tokenizer, [texts[at] for at in members])
         described["unknown_tokens"] = known.unknown_tokens
-        described["unknown_share"] = (known.unknown_tokens or 0) / sum(scores[at][1] for at in members)
+        described["unknown_share"] = (known.unknown_tokens or 0) / sum(
+            scores[at][1] for at in members
+        )
     return result
 
 
-def text_scores(kind: str, opened: Any, texts: Sequence[str]) -> tuple[list[tuple[float, int]], bool]:
+def text_scores(
+    kind: str, opened: Any, texts: Sequence[str]
+) -> tuple[list[tuple[float, int]], bool]:
     """Summed nats and tokens of each text by a language model, and whether it is a cloze.
 
     Raises:
@@ -85,13 +97,17 @@ def text_scores(kind: str, opened: Any, texts: Sequence[str]) -> tuple[list[tupl
     if kind == "run":
         return document_scores(opened, texts), getattr(opened.network, "cloze", False)
     if kind != "file" or not hasattr(opened, "score"):
-        raise ConfigError("texts are scored one by one by runs and by exported files that score; this one does not")
+        raise ConfigError(
+            "texts are scored one by one by runs and by exported files that score; this one"
+            " does not"
+        )
     found = [opened.score(text) for text in texts]
     return [(one.nll, one.tokens) for one in found], found[0].cloze
 
 
 def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
-    """Summed nats and tokens of each text by a run, in the windows of `evaluate`, its end token included."""
+    """Summed nats and tokens of each text by a run, in the windows of `evaluate`, its end token
+    included."""
     import tensorflow as tf
 
     from tfscale.data.masking import hidden_in_turn
@@ -105,7 +121,9 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
         score = StatefulEvaluation(network, tf.distribute.get_strategy(), xla=False)
         streams = [document_stream(tokenizer, [text])[0] for text in texts]
         batches = [
-            evaluation_streams(ids, sequence_length=length, end_id=tokenizer.end_id, start_id=tokenizer.start_id)
+            evaluation_streams(
+                ids, sequence_length=length, end_id=tokenizer.end_id, start_id=tokenizer.start_id
+            )
             for ids in streams
         ]
         return [(score(one)[0], len(ids)) for one, ids in zip(batches, streams, strict=True)]
@@ -113,7 +131,9 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
     hides = hasattr(network, "mask_id")
     shape = (1, None) if hides else (_ROWS, length)
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, dtype) for dtype in (tf.int32, tf.int32, tf.float32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec(shape, dtype) for dtype in (tf.int32, tf.int32, tf.float32)]
+    )
     def nats(ids, targets, weights):
         views: Any = [(ids, 1.0)]
         if hides:
@@ -135,16 +155,26 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
     if hides:
         # It would attend to what fills a window up, so each is read by itself and as long as it is.
         lengths = arrays[2].sum(axis=1).astype(int)
-        sums = [nats(*(part[at : at + 1, :end] for part in arrays)).numpy() for at, end in enumerate(lengths)]
-        return list(zip(np.bincount(owners, np.concatenate(sums), len(texts)).tolist(), tokens, strict=True))
+        sums = [
+            nats(*(part[at : at + 1, :end] for part in arrays)).numpy()
+            for at, end in enumerate(lengths)
+        ]
+        return list(
+            zip(np.bincount(owners, np.concatenate(sums), len(texts)).tolist(), tokens, strict=True)
+        )
     missing = -len(owners) % _ROWS
     arrays = [np.concatenate([part, np.zeros((missing, length), part.dtype)]) for part in arrays]
-    sums = [nats(*(part[at : at + _ROWS] for part in arrays)).numpy() for at in range(0, len(arrays[0]), _ROWS)]
+    sums = [
+        nats(*(part[at : at + _ROWS] for part in arrays)).numpy()
+        for at in range(0, len(arrays[0]), _ROWS)
+    ]
     totals = np.bincount(owners, np.concatenate(sums)[: len(owners)].astype(np.float64), len(texts))
     return list(zip(totals.tolist(), tokens, strict=True))
 
 
-def _slices_of_texts(task: str, pairs: Sequence[tuple[Example, Any]], groups: Sequence[str]) -> dict[str, Any]:
+def _slices_of_texts(
+    task: str, pairs: Sequence[tuple[Example, Any]], groups: Sequence[str]
+) -> dict[str, Any]:
     texts = [(example.target, found["text"]) for example, found in pairs]
     if task == "translate":
         # It is of a set, not a mean: each sample is scored anew.
@@ -166,10 +196,11 @@ def _groups(examples: Sequence[Example], field: str) -> list[str]:
 def _equalized_odds(
     pairs: Sequence[tuple[Example, Any]], groups: Sequence[str], labels: Sequence[str]
 ) -> dict[str, float | None]:
-    """Of each label the larger of the differences of true and of false positive rates between groups.
+    """Of each label the larger of the differences of true and of false positive rates between
+    groups.
 
-    A group without a text that has the label has no true positive rate, and one whose texts all have it no false one:
-    fairlearn's own `equalized_odds_difference` would take 0 for them.
+    A group without a text that has the label has no true positive rate, and one whose texts all
+    have it no false one: fairlearn's own `equalized_odds_difference` would take 0 for them.
     """
     from fairlearn.metrics import false_positive_rate_difference, true_positive_rate_difference
 
@@ -179,10 +210,15 @@ def _equalized_odds(
         truth = np.array([example.labels[0] == label for example, _ in pairs], int)
         given = np.array([prediction["label"] == label for _, prediction in pairs], int)
         differences = []
-        for value, difference in ((1, true_positive_rate_difference), (0, false_positive_rate_difference)):
+        for value, difference in (
+            (1, true_positive_rate_difference),
+            (0, false_positive_rate_difference),
+        ):
             having = np.unique(names[truth == value])
             rows = np.isin(names, having)
             if len(having) > 1:
-                differences.append(float(difference(truth[rows], given[rows], sensitive_features=names[rows])))
+                differences.append(
+                    float(difference(truth[rows], given[rows], sensitive_features=names[rows]))
+                )
         found[label] = max(differences, default=None)
     return found

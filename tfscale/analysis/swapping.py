@@ -19,9 +19,10 @@ def swap(kind: str, opened: Any, config: SwapConfig) -> dict[str, Any]:
         config: the texts and the pairs.
 
     Returns:
-        What `tfscale.analysis.swaps.swap_ratios` returns, with `metric`: "log_likelihood_ratio", of a cloze model
-        "pseudo_log_likelihood_ratio" (Salazar et al. 2020); and of each pair `unknown`, its words that the model's
-        vocabulary lacks: their ratio says nothing about them.
+        What `tfscale.analysis.swaps.swap_ratios` returns, with `metric`: "log_likelihood_ratio", of
+            a cloze model
+        "pseudo_log_likelihood_ratio" (Salazar et al. 2020); and of each pair `unknown`, its words
+        that the model's vocabulary lacks: their ratio says nothing about them.
 
     Raises:
         DataError: files that cannot be read, or texts without any of the words.
@@ -47,7 +48,8 @@ def swap(kind: str, opened: Any, config: SwapConfig) -> dict[str, Any]:
 
 
 def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
-    """The pairs of words, and the texts: those of examples (JSONL, CSV, TSV), or the lines of .txt files.
+    """The pairs of words, and the texts: those of examples (JSONL, CSV, TSV), or the lines of .txt
+    files.
 
     Raises:
         DataError: a file that cannot be read, or has none.
@@ -72,4 +74,6 @@ def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
 
 
 def _is_unknown(tokenizer: Any, word: str) -> bool:
-    return tokenizer.unknown_id is not None and tokenizer.unknown_id in tokenizer.encode(tokenizer.cleaner(word))
+    return tokenizer.unknown_id is not None and tokenizer.unknown_id in tokenizer.encode(
+        tokenizer.cleaner(word)
+    )

@@ -1,7 +1,9 @@
-"""Counterfactual swaps: how much likelier a text becomes by one word in the place of another, such as he and she.
+"""Counterfactual swaps: how much likelier a text becomes by one word in the place of another, such
+as he and she.
 
-Of each pair (a, b) a text that holds either word is scored twice: with a in all places of both words, and with b (Lu et
-al. 2020; Nangia et al. 2020). The ratio is log p(with a) - log p(with b), in nats of the whole text. NumPy only.
+Of each pair (a, b) a text that holds either word is scored twice: with a in all places of both
+words, and with b (Lu et al. 2020; Nangia et al. 2020). The ratio is log p(with a) - log p(with b),
+in nats of the whole text. NumPy only.
 """
 
 import re
@@ -23,7 +25,8 @@ def read_pairs(path: str) -> list[Pair]:
     """The pairs of words in a file, one a line: a tab between them, or a comma, or white space.
 
     Raises:
-        DataError: no file, a line that is no pair of two words, a pair that comes twice; the message names the line.
+        DataError: no file, a line that is no pair of two words, a pair that comes twice; the
+            message names the line.
     """
     try:
         lines = read_lines(path)
@@ -36,9 +39,14 @@ def read_pairs(path: str) -> list[Pair]:
         separator = "\t" if "\t" in line else "," if "," in line else None
         words = [word.strip() for word in line.split(separator)]
         if len(words) != 2 or not all(words) or words[0].lower() == words[1].lower():
-            raise DataError(f"{path}, line {number}: expected two words, such as he and she; received {line.strip()!r}")
+            raise DataError(
+                f"{path}, line {number}: expected two words, such as he and she; received"
+                f" {line.strip()!r}"
+            )
         if any({*words} == {*pair} for pair in pairs):
-            raise DataError(f"{path}, line {number}: the pair {words[0]}, {words[1]} is there twice")
+            raise DataError(
+                f"{path}, line {number}: the pair {words[0]}, {words[1]} is there twice"
+            )
         pairs.append((words[0], words[1]))
     if not pairs:
         raise DataError(f"{path} has no pairs of words")
@@ -46,7 +54,8 @@ def read_pairs(path: str) -> list[Pair]:
 
 
 def counterfactuals(text: str, pair: Pair) -> Pair | None:
-    """The text with the first word in all places of both, and with the second; None where it holds neither.
+    """The text with the first word in all places of both, and with the second; None where it holds
+    neither.
 
     Whole words count, in any case, and what takes a word's place takes its case, too.
 
@@ -75,7 +84,10 @@ def _in_case(word: str, found: str, pair: Pair) -> str:
 
 
 def swap_ratios(
-    texts: Sequence[str], pairs: Sequence[Pair], score: Callable[[Sequence[str]], Sequence[float]], seed: int = 0
+    texts: Sequence[str],
+    pairs: Sequence[Pair],
+    score: Callable[[Sequence[str]], Sequence[float]],
+    seed: int = 0,
 ) -> dict[str, Any]:
     """The log-likelihood ratios of pairs of words.
 
@@ -86,9 +98,10 @@ def swap_ratios(
         seed: of the bootstrap.
 
     Returns:
-        `confidence`; `texts`, their number; and `pairs`, each with `a`, `b`, `texts` (those that hold either word; with
-        0 there are no figures), `mean` of the ratio with its `low` and `high`, and `largest`: `text` and `ratio` of the
-        different texts whose ratio is farthest from 0.
+        `confidence`; `texts`, their number; and `pairs`, each with `a`, `b`, `texts` (those that
+        hold either word; with 0 there are no figures), `mean` of the ratio with its `low` and
+        `high`, and `largest`: `text` and `ratio` of the different texts whose ratio is farthest
+            from 0.
 
     Raises:
         DataError: no text holds a word of any pair.
@@ -96,19 +109,33 @@ def swap_ratios(
     Example:
         swap_ratios(["he left"], [("he", "she")], lambda texts: [-float(len(text)) for text in texts])
     """
-    found = [[(text, both) for text in texts if (both := counterfactuals(text, pair))] for pair in pairs]
+    found = [
+        [(text, both) for text in texts if (both := counterfactuals(text, pair))] for pair in pairs
+    ]
     wanted = list(dict.fromkeys(text for rows in found for _, both in rows for text in both))
     if not wanted:
         words = ", ".join(f"{a}/{b}" for a, b in pairs[:5])
-        raise DataError(f"none of the {len(texts)} texts holds a word of a pair ({words}{', ...' * (len(pairs) > 5)})")
+        raise DataError(
+            f"none of the {len(texts)} texts holds a word of a pair"
+            f" ({words}{', ...' * (len(pairs) > 5)})"
+        )
     known = dict(zip(wanted, score(wanted), strict=True))
     rng = np.random.default_rng(seed)
     result = []
     for (a, b), rows in zip(pairs, found, strict=True):
         ratios = np.array([known[with_a] - known[with_b] for _, (with_a, with_b) in rows])
-        described: dict[str, Any] = {"a": a, "b": b, "texts": len(rows), "mean": None, "low": None, "high": None}
+        described: dict[str, Any] = {
+            "a": a,
+            "b": b,
+            "texts": len(rows),
+            "mean": None,
+            "low": None,
+            "high": None,
+        }
         if rows:
-            means = [float(ratios[rng.integers(0, len(rows), len(rows))].mean()) for _ in range(DRAWS)]
+            means = [
+                float(ratios[rng.integers(0, len(rows), len(rows))].mean()) for _ in range(DRAWS)
+            ]
             low, high = interval(np.array(means))
             described |= {"mean": float(ratios.mean()), "low": low, "high": high}
         distinct = {text: float(ratio) for (text, _), ratio in zip(rows, ratios, strict=True)}

@@ -1,8 +1,9 @@
 """Config classes to command-line options and YAML keys, with errors that a person can act on.
 
-`jsonargparse` turns the fields of a config class into options, checks their types and makes the help from the
-fields' docstrings. This module adds what a command line should feel like: hyphens or underscores, `--text A B C`,
-switches without a value, one line for a mistake with the closest name, and YAML checked against the same options.
+`jsonargparse` turns the fields of a config class into options, checks their types and makes the
+help from the fields' docstrings. This module adds what a command line should feel like: hyphens or
+underscores, `--text A B C`, switches without a value, one line for a mistake with the closest name,
+and YAML checked against the same options.
 """
 
 import argparse
@@ -56,7 +57,13 @@ class HelpFormatter(DefaultHelpFormatter):
         typehint = getattr(action, "_typehint", None)
         if typehint is bool:
             return f"{shown(action.dest)} [true|false]"
-        name = "N" if typehint is int else "X" if typehint is float else re.split("[._]", action.dest)[-1].upper()
+        name = (
+            "N"
+            if typehint is int
+            else "X"
+            if typehint is float
+            else re.split("[._]", action.dest)[-1].upper()
+        )
         return f"{shown(action.dest)} {name}{' ...' if typing.get_origin(typehint) is list else ''}"
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
@@ -86,7 +93,9 @@ def new_parser(command: str, description: str, epilog: str | None = None) -> Arg
         allow_abbrev=False,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--json", action="store_true", help="Progress to stderr; the last line of stdout is JSON.")
+    parser.add_argument(
+        "--json", action="store_true", help="Progress to stderr; the last line of stdout is JSON."
+    )
     return parser
 
 
@@ -95,7 +104,9 @@ def add_config(parser: ArgumentParser, config_class: type, section: str | None =
     parser.add_class_arguments(config_class, section, instantiate=False)
     for action in parser._actions:
         if action.dest == section:
-            action.help = argparse.SUPPRESS  # jsonargparse's own "--section FILE"; the YAML file of the command does it
+            action.help = (
+                argparse.SUPPRESS
+            )  # jsonargparse's own "--section FILE"; the YAML file of the command does it
 
 
 def option_types(parser: ArgumentParser) -> dict[str, Any]:
@@ -121,17 +132,19 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
         known: key -> type of every option, as from `option_types`.
 
     Returns:
-        Positional words, and one `--key=value` per option; the values of a list option are joined over its uses.
+        Positional words, and one `--key=value` per option; the values of a list option are joined
+        over its uses.
 
     Raises:
-        ConfigError: an option that is not known, or one without its value; a word that is not UTF-8.
+        ConfigError: an option that is not known, or one without its value; a word that is not
+            UTF-8.
     """
     words = list(arguments)
     for word in words:
         if not word.isascii() and word.encode("utf-8", "replace").decode("utf-8") != word:
             raise ConfigError(
-                f"{word.encode('utf-8', 'surrogateescape')!r} is not UTF-8, which words of the command line must be; "
-                "rename the file, or name the folder that it is in"
+                f"{word.encode('utf-8', 'surrogateescape')!r} is not UTF-8, which words of the"
+                " command line must be; rename the file, or name the folder that it is in"
             )
     lists: dict[str, list[str]] = {}
     result: list[str] = []
@@ -176,7 +189,9 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
 
 def _yaml_list(values: list[str]) -> str:
     # Not JSON, whose pairs of surrogates for what is beyond 16 bits are none of YAML's.
-    return str(yaml.safe_dump(values, default_flow_style=True, default_style='"', width=float("inf"))).strip()
+    return str(
+        yaml.safe_dump(values, default_flow_style=True, default_style='"', width=float("inf"))
+    ).strip()
 
 
 def _fields(config_class: Any) -> list[str]:
@@ -187,8 +202,8 @@ def parse_words(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     """Parses the words of a command line.
 
     Raises:
-        ConfigError: an option that is unknown or misspelt, lacks its value or has one of the wrong type, or is required
-            and missing; a word too many.
+        ConfigError: an option that is unknown or misspelt, lacks its value or has one of the wrong
+            type, or is required and missing; a word too many.
     """
     return parse_normalized(parser, normalize(words, option_types(parser)))
 
@@ -212,7 +227,8 @@ def parse_normalized(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
 
 
 def read_yaml(path: str) -> dict[str, Any]:
-    """Reads a YAML mapping. As in YAML 1.2, only true and false are truth values: `xla: off` is the word off.
+    """Reads a YAML mapping. As in YAML 1.2, only true and false are truth values: `xla: off` is the
+    word off.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
@@ -225,7 +241,10 @@ def read_yaml(path: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{path} should hold sections such as model: and train:; received {type(value).__name__}")
+        raise ConfigError(
+            f"{path} should hold sections such as model: and train:; received"
+            f" {type(value).__name__}"
+        )
     return value
 
 
@@ -236,27 +255,37 @@ class _Loader(yaml.SafeLoader):
     }
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF")
+)
 
 
 def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> None:
-    """Makes the values of a YAML file the parser's defaults; options of the command line go before them.
+    """Makes the values of a YAML file the parser's defaults; options of the command line go before
+    them.
 
     Raises:
         ConfigError: a key that is no option, or a value of the wrong type; names the file.
     """
-    known = {key: typehint for key, typehint in option_types(parser).items() if typehint is not None}
+    known = {
+        key: typehint for key, typehint in option_types(parser).items() if typehint is not None
+    }
     flat: dict[str, Any] = {}
     for key, value in document.items():
         section = [option for option in known if option.startswith(f"{key}.")]
         if section and not isinstance(value, dict):
-            raise ConfigError(f"{path}: {key} should hold options such as {section[0]}; received {brief(value)}")
-        flat.update({f"{key}.{name}": inner for name, inner in value.items()} if section else {key: value})
+            raise ConfigError(
+                f"{path}: {key} should hold options such as {section[0]}; received {brief(value)}"
+            )
+        flat.update(
+            {f"{key}.{name}": inner for name, inner in value.items()} if section else {key: value}
+        )
     for key in flat:
         if key not in known:
             sections = {option.rpartition(".")[0] for option in known} - {""}
             raise ConfigError(
-                f"{path}: unknown key {key}{other_family(str(key)) or closest(str(key), [*sections, *known])}"
+                f"{path}: unknown key"
+                f" {key}{other_family(str(key)) or closest(str(key), [*sections, *known])}"
             )
     for key, value in flat.items():
         if typing.get_origin(known[key]) is list and isinstance(value, str | int):
@@ -266,7 +295,9 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
         try:
             parser.parse_object({key: value}, defaults=False)
         except (argparse.ArgumentError, TypeError) as error:
-            raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received {brief(value)}") from error
+            raise ConfigError(
+                f"{path}: {key}: expected {describe(known[key])}; received {brief(value)}"
+            ) from error
     parser.set_defaults(flat)
 
 
@@ -277,7 +308,12 @@ def _explain(parser: ArgumentParser, message: str) -> str:
         value = brief(received[1] if received else "?")
         return f"{shown(key)}: expected {describe(known.get(key))}; received {value}"
     if match := re.match(r"the following arguments are required: (.*)", message):
-        positional = {action.dest: action.metavar for action in parser._actions if not action.option_strings}
-        names = [str(positional[key] or key) if key in positional else shown(key) for key in match[1].split(", ")]
+        positional = {
+            action.dest: action.metavar for action in parser._actions if not action.option_strings
+        }
+        names = [
+            str(positional[key] or key) if key in positional else shown(key)
+            for key in match[1].split(", ")
+        ]
         return f"{' and '.join(names)} must be given (see {parser.prog} --help)"
     return " ".join(message.split())

@@ -15,11 +15,17 @@ SUMMARY = "time a .tflite file on this machine"
 def build_parser() -> ArgumentParser:
     """The options of `tfscale benchmark`."""
     parser = new_parser("benchmark", "Times an exported file on this machine.")
-    parser.add_argument("target", metavar="FILE.tflite", help="An exported .tflite file or its folder.")
+    parser.add_argument(
+        "target", metavar="FILE.tflite", help="An exported .tflite file or its folder."
+    )
     parser.add_argument("--tokens", type=int, default=128, help="Tokens to decode.")
     parser.add_argument("--prompt_tokens", type=int, default=64, help="Tokens of the prompt.")
-    parser.add_argument("--repeats", type=int, default=3, help="Timed repetitions; medians are shown.")
-    parser.add_argument("--threads", type=list[int], default=[1], help="Numbers of CPU threads to time.")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="Timed repetitions; medians are shown."
+    )
+    parser.add_argument(
+        "--threads", type=list[int], default=[1], help="Numbers of CPU threads to time."
+    )
     return parser
 
 
@@ -29,7 +35,8 @@ def parse(words: Sequence[str]) -> Namespace:
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """Returns tokens per second of the prompt and of decoding, seconds to the first token, size and memory.
+    """Returns tokens per second of the prompt and of decoding, seconds to the first token, size and
+    memory.
 
     With several numbers of threads the figures are those of the first, and `by_threads` has all.
     """
@@ -41,17 +48,30 @@ def run(options: Namespace) -> dict[str, Any]:
     for threads in options.threads:
         model = load(options.target, threads=threads)
         if getattr(model, "is_bundle", False):
-            raise ConfigError(f"{options.target} is a bundle, which LiteRT-LM times itself; give the .tflite file")
+            raise ConfigError(
+                f"{options.target} is a bundle, which LiteRT-LM times itself; give the .tflite file"
+            )
         if not hasattr(model, "benchmark"):
-            raise ConfigError(f"{options.target} is no file of a model of the next token, which alone is timed")
+            raise ConfigError(
+                f"{options.target} is no file of a model of the next token, which alone is timed"
+            )
         found.append(model.benchmark(options.tokens, options.repeats, options.prompt_tokens))
-    names = ("threads", "prefill_tokens_per_second", "decode_tokens_per_second", "first_token_seconds")
-    return found[0] | ({"by_threads": [{name: one[name] for name in names} for one in found]} if found[1:] else {})
+    names = (
+        "threads",
+        "prefill_tokens_per_second",
+        "decode_tokens_per_second",
+        "first_token_seconds",
+    )
+    return found[0] | (
+        {"by_threads": [{name: one[name] for name in names} for one in found]} if found[1:] else {}
+    )
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints the figures with units."""
     figures = [with_unit(name, value) for name, value in result.items() if name != "by_threads"]
     print_figures(dict(figures))
-    if rows := [[with_unit(*figure) for figure in row.items()] for row in result.get("by_threads", [])]:
+    if rows := [
+        [with_unit(*figure) for figure in row.items()] for row in result.get("by_threads", [])
+    ]:
         print_table([name for name, _ in rows[0]], [[value for _, value in row] for row in rows])

@@ -23,19 +23,25 @@ def build_parser() -> ArgumentParser:
     """The options of `tfscale compare`."""
     parser = new_parser(
         "compare",
-        "Trains models with the same budget, scores, exports and times them, and prints one table. A second call goes "
-        "on where the first one stopped.",
+        "Trains models with the same budget, scores, exports and times them, and prints one table."
+        " A second call goes on where the first one stopped.",
     )
     parser.add_argument(
-        "--families", type=list[str], default=["ngram", "lstm", "transformer"],
-        help="Families (ngram, lstm, gru, rnn, nnlm, transformer), presets, or YAML files with model: and train:.",
-    )  # fmt: skip
+        "--families",
+        type=list[str],
+        default=["ngram", "lstm", "transformer"],
+        help=(
+            "Families (ngram, lstm, gru, rnn, nnlm, transformer), presets, or YAML files with"
+            " model: and train:."
+        ),
+    )
     add_config(parser, CompareConfig)
     return parser
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale compare`; `--families ngram,lstm` is `--families ngram lstm`."""
+    """Parses the words after `tfscale compare`; `--families ngram,lstm` is `--families ngram
+    lstm`."""
     options = parse_words(build_parser(), words)
     options.families = [name for word in options.families for name in word.split(",") if name]
     return options
@@ -44,13 +50,17 @@ def parse(words: Sequence[str]) -> Namespace:
 def run(options: Namespace) -> dict[str, Any]:
     """Returns the content of compare.json."""
     config = build_config(CompareConfig, options)
-    files = {name: _from_file(name) for name in options.families if name.endswith((".yaml", ".yml"))}
+    files = {
+        name: _from_file(name) for name in options.families if name.endswith((".yaml", ".yml"))
+    }
     load_tensorflow()
     from tfscale.workflows.compare import compare, entry
 
     for model_config, _ in files.values():
         entry(model_config.family)  # Refuses a family whose score is no perplexity.
-    entries = {_name(name): files[name] if name in files else entry(name) for name in options.families}
+    entries = {
+        _name(name): files[name] if name in files else entry(name) for name in options.families
+    }
     if len(entries) < len(options.families):
         raise ConfigError(f"--families names a model twice: {' '.join(options.families)}")
     return compare(entries, config, lambda text: print(text, file=sys.stderr, flush=True))
@@ -61,12 +71,15 @@ def _name(word: str) -> str:
 
 
 def _from_file(path: str) -> Any:
-    """The model and training options of a YAML file; its steps do not count, the budget decides them."""
+    """The model and training options of a YAML file; its steps do not count, the budget decides
+    them."""
     options = train.parse([path], needed={})
     family = options.model.family
     if family == NGramConfig.family:
         return build_config(NGramConfig, options, "model"), TrainConfig()
-    return build_config(MODEL_CONFIGS[family], options, "model"), build_config(TrainConfig, options, "train")
+    return build_config(MODEL_CONFIGS[family], options, "model"), build_config(
+        TrainConfig, options, "train"
+    )
 
 
 def show(result: dict[str, Any]) -> None:
@@ -76,15 +89,17 @@ def show(result: dict[str, Any]) -> None:
         return
     from tfscale.workflows.compare import HEAD, table_rows
 
-    rows = [[str(cell) if place == 0 else number(cell) for place, cell in enumerate(row)]
-            for row in table_rows(result["models"])]  # fmt: skip
+    rows = [
+        [str(cell) if place == 0 else number(cell) for place, cell in enumerate(row)]
+        for row in table_rows(result["models"])
+    ]
     print_table(list(HEAD), rows)
     shares = [model.get("unknown_share") for model in result["models"].values()]
     if any(shares):
         print(
-            f"{100 * max(filter(None, shares)):.3g} % of the tokens are unknown: each model has predicted that a word "
-            "is unknown, and none which word.\nPerplexities compare with each other, not with those of other data; "
-            "bits per byte spell the unknown words."
+            f"{100 * max(filter(None, shares)):.3g} % of the tokens are unknown: each model has"
+            " predicted that a word is unknown, and none which word.\nPerplexities compare with"
+            " each other, not with those of other data; bits per byte spell the unknown words."
         )
     print(f"{os.path.join(result['output'], 'report.html')} has the picture")
 

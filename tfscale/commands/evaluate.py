@@ -26,10 +26,16 @@ def build_parser() -> ArgumentParser:
         default=[],
         help="Text files to score, each one document; labelled examples for a task.",
     )
-    parser.add_argument("--data", type=str, help="Data folder to score a split of; a run's own if left out.")
+    parser.add_argument(
+        "--data", type=str, help="Data folder to score a split of; a run's own if left out."
+    )
     parser.add_argument("--split", type=str, default="validation", help="Split of the data folder.")
-    parser.add_argument("--slice_by", type=str, default="", help="Field of the examples: a score per value.")
-    parser.add_argument("--text_field", type=str, default="text", help="With it, the field that holds the text.")
+    parser.add_argument(
+        "--slice_by", type=str, default="", help="Field of the examples: a score per value."
+    )
+    parser.add_argument(
+        "--text_field", type=str, default="text", help="With it, the field that holds the text."
+    )
     parser.add_argument(
         "--output",
         type=str,
@@ -46,33 +52,52 @@ def parse(words: Sequence[str]) -> Namespace:
     if options.text and options.data:
         raise ConfigError("give either --text or --data, not both")
     if options.output and not options.slice_by:
-        raise ConfigError("--output writes a page of groups; name the field that they are the values of: --slice-by")
+        raise ConfigError(
+            "--output writes a page of groups; name the field that they are the values of:"
+            " --slice-by"
+        )
     return options
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """Scores the text or the split; see `tfscale.evaluation.evaluate.evaluate_run` for the figures."""
+    """Scores the text or the split; see `tfscale.evaluation.evaluate.evaluate_run` for the
+    figures."""
     load_tensorflow()
     from tfscale import api
 
     return api.evaluate(
-        options.target, text=options.text, data=options.data, split=options.split, threads=options.threads,
-        slice_by=options.slice_by, text_field=options.text_field, output=options.output,
-    )  # fmt: skip
+        options.target,
+        text=options.text,
+        data=options.data,
+        split=options.split,
+        threads=options.threads,
+        slice_by=options.slice_by,
+        text_field=options.text_field,
+        output=options.output,
+    )
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints the figures."""
     if "groups" in result:
         counted = any("unknown_share" in group for group in result["groups"].values())
-        rows = [[name, number(g["examples"]), number(g["value"]), f"{number(g['low'])} to {number(g['high'])}",
-                 *([f"{100 * g['unknown_share']:.3g} %"] if counted else [])]
-                for name, g in result["groups"].items()]  # fmt: skip
+        rows = [
+            [
+                name,
+                number(g["examples"]),
+                number(g["value"]),
+                f"{number(g['low'])} to {number(g['high'])}",
+                *([f"{100 * g['unknown_share']:.3g} %"] if counted else []),
+            ]
+            for name, g in result["groups"].items()
+        ]
         columns = ["group", "examples", result["metric"].replace("_", " "), "95 % of samples"]
         print_table([*columns, *(["unknown tokens"] if counted else [])], rows)
         gap = result["gap"]
-        print(f"largest gap: {number(gap['value'])} ({number(gap['low'])} to {number(gap['high'])}), "
-              f"{gap['highest']} above {gap['lowest']}")  # fmt: skip
+        print(
+            f"largest gap: {number(gap['value'])} ({number(gap['low'])} to {number(gap['high'])}), "
+            f"{gap['highest']} above {gap['lowest']}"
+        )
         for label, value in result.get("equalized_odds", {}).items():
             shown = "no two groups have its rates" if value is None else number(value)
             print(f"equalized odds difference of {label}: {shown}")

@@ -21,7 +21,8 @@ def build_parser() -> ArgumentParser:
     """The options of `tfscale explain`."""
     parser = new_parser(
         "explain",
-        "Explains the label of a text by a folder of tfscale finetune, or the last token of a text by a run.",
+        "Explains the label of a text by a folder of tfscale finetune, or the last token of a text"
+        " by a run.",
     )
     parser.add_argument(
         "target",
@@ -55,16 +56,33 @@ def show(result: dict[str, Any]) -> None:
         length = round(_BAR * abs(weight) / (strongest or 1.0))
         against, speaks_for = ("-" * length, "") if weight < 0 else ("", "+" * length)
         bar = f"{against:>{_BAR}}|{speaks_for:<{_BAR}}"
-        rows.append([repr(part["text"]), number(weight), bar, "strongest" if abs(weight) == strongest else ""])
+        rows.append(
+            [
+                repr(part["text"]),
+                number(weight),
+                bar,
+                "strongest" if abs(weight) == strongest else "",
+            ]
+        )
     lime = result["method"] == "lime"
-    head = ["word" if lime else "token", "probability" if lime else "nats", f"{'against':>{_BAR}}|for", ""]
+    head = [
+        "word" if lime else "token",
+        "probability" if lime else "nats",
+        f"{'against':>{_BAR}}|for",
+        "",
+    ]
     print_table(head, rows, left=(0, 2, 3))
     what = f"label {result['label']}" if "label" in result else f"token {result['target_token']!r}"
     print(f"{what}: probability {number(result['probability'])}")
     if lime:
         print(f"R2 of the linear model: {number(result['fit'])}")
         return
-    print(f"the weights add up to {number(result['above_baseline'])} nats above zero vectors, "
-          f"within {number(result['completeness_error'])}")  # fmt: skip
+    print(
+        f"the weights add up to {number(result['above_baseline'])} nats above zero vectors, "
+        f"within {number(result['completeness_error'])}"
+    )
     if result["unread_tokens"]:
-        print(f"tokens outside of the model's window, which weigh nothing: {number(result['unread_tokens'])}")
+        print(
+            "tokens outside of the model's window, which weigh nothing:"
+            f" {number(result['unread_tokens'])}"
+        )

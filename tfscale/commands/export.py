@@ -19,9 +19,13 @@ SUMMARY = "a run -> a file for the device, with proof that it computes the same"
 def build_parser() -> ArgumentParser:
     """The options of `tfscale export`."""
     parser = new_parser(
-        "export", "A trained run to a file for LiteRT, LiteRT-LM or TensorFlow that is proven to compute the same."
+        "export",
+        "A trained run to a file for LiteRT, LiteRT-LM or TensorFlow that is proven to compute the"
+        " same.",
     )
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="Folder that tfscale train or finetune wrote.")
+    parser.add_argument(
+        "run_dir", metavar="RUN_DIR", help="Folder that tfscale train or finetune wrote."
+    )
     add_config(parser, ExportConfig)
     return parser
 
@@ -52,7 +56,8 @@ def _export(options: Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints the checks of the parity report, and where the file is, its size, and what it cost in perplexity."""
+    """Prints the checks of the parity report, and where the file is, its size, and what it cost in
+    perplexity."""
     rows = [
         [
             check["name"],

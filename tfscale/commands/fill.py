@@ -15,10 +15,14 @@ SUMMARY = "the most likely tokens for a gap in a text, by a bidirectional model"
 def build_parser() -> ArgumentParser:
     """The options of `tfscale fill`."""
     parser = new_parser(
-        "fill", "Fills the gap in a text by a run of the family bilstm or bert, or the exported file of a bilstm."
+        "fill",
+        "Fills the gap in a text by a run of the family bilstm or bert, or the exported file of a"
+        " bilstm.",
     )
     parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
-    parser.add_argument("--text", type=str, required=True, help="Text with the gap, as ___ (three underscores).")
+    parser.add_argument(
+        "--text", type=str, required=True, help="Text with the gap, as ___ (three underscores)."
+    )
     parser.add_argument("--count", type=int, default=5, help="How many tokens to show.")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
     return parser
@@ -34,11 +38,15 @@ def run(options: Namespace) -> dict[str, Any]:
     target.start_for(options.target)
     from tfscale import api
 
-    found = api.fill(options.target, text=options.text, count=options.count, threads=options.threads)
+    found = api.fill(
+        options.target, text=options.text, count=options.count, threads=options.threads
+    )
     return {"text": options.text, "fillings": [vars(filling) for filling in found]}
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints the tokens with their probabilities."""
-    rows = [[repr(filling["text"]), number(filling["probability"])] for filling in result["fillings"]]
+    rows = [
+        [repr(filling["text"]), number(filling["probability"])] for filling in result["fillings"]
+    ]
     print_table(["token", "probability"], rows)

@@ -13,14 +13,18 @@ from tfscale.config.tasks import TaskConfig
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
 
-SUMMARY = "a run and labelled examples -> a model that classifies, tags, answers, translates or summarizes"
+SUMMARY = (
+    "a run and labelled examples -> a model that classifies, tags, answers, translates or"
+    " summarizes"
+)
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale finetune`."""
     parser = new_parser(
         "finetune",
-        "Trains a run on labelled examples of a task, with a head where it needs one; scores it beside a baseline.",
+        "Trains a run on labelled examples of a task, with a head where it needs one; scores it"
+        " beside a baseline.",
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
     add_config(parser, TaskConfig)
@@ -44,7 +48,10 @@ def run(options: Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Prints the metrics of each split beside those of the baseline."""
     if result.get("interrupted"):
-        print(f"stopped by {result['interrupted']} at step {result['steps']:,}; the same command goes on from there")
+        print(
+            f"stopped by {result['interrupted']} at step {result['steps']:,}; the same command goes"
+            " on from there"
+        )
         return
     rows = []
     for split in ("validation", "test"):

@@ -18,14 +18,19 @@ def build_parser() -> ArgumentParser:
     """The options of `tfscale generate`."""
     parser = new_parser("generate", "Completes a prompt, token by token.")
     parser.add_argument("target", metavar="RUN_DIR|FILE.tflite|FILE.litertlm", help=target.HELP)
-    parser.add_argument("--prompt", type=str, default="", help="Text to complete; empty begins a document.")
+    parser.add_argument(
+        "--prompt", type=str, default="", help="Text to complete; empty begins a document."
+    )
     parser.add_argument("--max_tokens", type=int, default=64, help="Most tokens to draw.")
     parser.add_argument("--stop", type=list[str], default=[], help="Texts that end the completion.")
     parser.add_argument(
         "--parse_special",
         type=bool,
         default=False,
-        help="Read the texts of special tokens in the prompt, such as <|eot_id|>, as those tokens; else as plain text.",
+        help=(
+            "Read the texts of special tokens in the prompt, such as <|eot_id|>, as those tokens;"
+            " else as plain text."
+        ),
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
     add_config(parser, SamplingConfig)
@@ -78,8 +83,8 @@ def show(result: dict[str, Any]) -> None:
     print(flush=True)
     if result["unknown_prompt_tokens"]:
         note(
-            f"{result['unknown_prompt_tokens']:,} of the prompt's {result['prompt_tokens'] - 1:,} tokens are unknown "
-            "to the model: it has not read what they stand for"
+            f"{result['unknown_prompt_tokens']:,} of the prompt's {result['prompt_tokens'] - 1:,}"
+            " tokens are unknown to the model: it has not read what they stand for"
         )
     speed = f", {result['tokens_per_second']:,.1f} tokens/s" if result["tokens_per_second"] else ""
     print(f"[{result['tokens']} tokens{speed}; stopped by {result['stopped_by']}]", file=sys.stderr)

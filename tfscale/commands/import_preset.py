@@ -18,17 +18,22 @@ def build_parser() -> ArgumentParser:
     """The options of `tfscale import`."""
     parser = new_parser(
         "import",
-        "Takes weights and tokenizer of a keras-hub decoder. The run evaluates, generates and exports as it is; to "
-        "train it on, prepare data with its tokenizer (tfscale prepare --tokenizer-from) and start from it (tfscale "
-        "train --start).",
+        "Takes weights and tokenizer of a keras-hub decoder. The run evaluates, generates and"
+        " exports as it is; to train it on, prepare data with its tokenizer (tfscale prepare"
+        " --tokenizer-from) and start from it (tfscale train --start).",
     )
-    parser.add_argument("preset", metavar="PRESET", help="Folder of a preset, or a name that keras-hub can fetch.")
+    parser.add_argument(
+        "preset", metavar="PRESET", help="Folder of a preset, or a name that keras-hub can fetch."
+    )
     parser.add_argument("--output", type=str, required=True, help="Run folder to write.")
     parser.add_argument(
         "--sequence_length",
         type=int,
         default=0,
-        help="Context of the run in tokens; 0 takes all learned positions, or 1,024 with rotary ones.",
+        help=(
+            "Context of the run in tokens; 0 takes all learned positions, or 1,024 with rotary"
+            " ones."
+        ),
     )
     parser.add_argument(
         "--precision",
@@ -40,8 +45,10 @@ def build_parser() -> ArgumentParser:
         "--stop_token",
         type=list[str],
         default=[],
-        help="Special tokens that end a completion beside the tokenizer's end token, such as <end_of_turn> (a list, or "
-        "the option several times).",
+        help=(
+            "Special tokens that end a completion beside the tokenizer's end token, such as"
+            " <end_of_turn> (a list, or the option several times)."
+        ),
     )
     return parser
 
@@ -50,10 +57,15 @@ def parse(words: Sequence[str]) -> Namespace:
     """Parses the words after `tfscale import`."""
     options = parse_words(build_parser(), words)
     if options.sequence_length < 0:
-        raise ConfigError(f"--sequence-length: expected 0 (the model's) or more; received {options.sequence_length}")
+        raise ConfigError(
+            "--sequence-length: expected 0 (the model's) or more; received"
+            f" {options.sequence_length}"
+        )
     known = ("float32", "mixed_float16", "mixed_bfloat16")
     if options.precision not in known:
-        raise ConfigError(f"--precision: expected one of {', '.join(known)}; received {options.precision!r}")
+        raise ConfigError(
+            f"--precision: expected one of {', '.join(known)}; received {options.precision!r}"
+        )
     return options
 
 
@@ -74,9 +86,15 @@ def run(options: Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Prints what was written, and what is missing for a model that was tuned for chats."""
     *figures, (_, turns) = result.items()
-    shown = {name.replace("_", " "): ", ".join(value) if isinstance(value, list) else value for name, value in figures}
+    shown = {
+        name.replace("_", " "): ", ".join(value) if isinstance(value, list) else value
+        for name, value in figures
+    }
     if result["start_token"] is None:
         shown["start token"] = "none: a prompt is read as it is"
     print_figures(shown)
     for text in turns:
-        print(f"If the model was tuned for chats, its answers end with {text}: import it with --stop-token '{text}'.")
+        print(
+            f"If the model was tuned for chats, its answers end with {text}: import it with"
+            f" --stop-token '{text}'."
+        )

@@ -7,7 +7,14 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import add_config, build_config, new_parser, normalize, option_types, parse_normalized
+from tfscale.commands.arguments import (
+    add_config,
+    build_config,
+    new_parser,
+    normalize,
+    option_types,
+    parse_normalized,
+)
 from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError
 from tfscale.files.paths import is_remote
@@ -20,18 +27,18 @@ def build_parser() -> ArgumentParser:
     """The parser for the options before `--`."""
     parser = new_parser(
         "launch",
-        "Starts worker processes on this machine: "
-        "tfscale launch --workers 2 -- train --data DATA_DIR --output RUN_DIR. "
-        "When one dies or hangs, all are ended and started again, and go on from the last checkpoint. "
-        "Exit codes: 0 done; 2 a mistake; 75 stopped by SIGTERM after a checkpoint, the same command goes on; "
-        "1 too many failures.",
+        "Starts worker processes on this machine: tfscale launch --workers 2 -- train --data"
+        " DATA_DIR --output RUN_DIR. When one dies or hangs, all are ended and started again, and"
+        " go on from the last checkpoint. Exit codes: 0 done; 2 a mistake; 75 stopped by SIGTERM"
+        " after a checkpoint, the same command goes on; 1 too many failures.",
     )
     add_config(parser, LaunchConfig)
     return parser
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """Parses the options before `--`, and checks the command after it as `tfscale train` itself would."""
+    """Parses the options before `--`, and checks the command after it as `tfscale train` itself
+    would."""
     own, command = list(words), []
     if "--" in words:
         at = own.index("--")
@@ -43,26 +50,36 @@ def parse(words: Sequence[str]) -> Namespace:
     options = parse_normalized(parser, own)
     if command[:1] != ["train"]:
         received = f"received {command[0]!r}" if command else "nothing stands there"
-        raise ConfigError(f"launch runs train: tfscale launch --workers 2 -- train --data ... ({received})")
+        raise ConfigError(
+            f"launch runs train: tfscale launch --workers 2 -- train --data ... ({received})"
+        )
     checked = train.parse(command[1:])
     if not hasattr(checked, "train"):
         raise ConfigError(
-            "n-grams are counted by one process, which needs no launch: tfscale train --model.family ngram"
+            "n-grams are counted by one process, which needs no launch: tfscale train"
+            " --model.family ngram"
         )
     config = build_config(LaunchConfig, options)
-    # With another strategy each process would train the whole model by itself, into the same run folder.
+    # With another strategy each process would train the whole model by itself, into the same run
+    # folder.
     fitting = "parameter_server" if config.parameter_servers else "multi_worker"
     together = config.parameter_servers or config.workers > 1
     if together and checked.train.strategy not in ("auto", fitting):
         raise ConfigError(
-            f"--train.strategy {checked.train.strategy} does not train in {config.workers} workers and "
-            f"{config.parameter_servers} parameter servers together; leave it out, or give {fitting}"
+            f"--train.strategy {checked.train.strategy} does not train in {config.workers} workers"
+            f" and {config.parameter_servers} parameter servers together; leave it out, or give"
+            f" {fitting}"
         )
-    remote = [value for value in vars(checked.as_flat()).values() if isinstance(value, str) and is_remote(value)]
+    remote = [
+        value
+        for value in vars(checked.as_flat()).values()
+        if isinstance(value, str) and is_remote(value)
+    ]
     if together and remote and not config.allow_network:
         raise ConfigError(
-            f"{remote[0]} is on the network, and the workers of launch have a network of their own, with loopback "
-            "alone; give --allow-network before -- (docs/security.md says what that opens), or copy it to this machine"
+            f"{remote[0]} is on the network, and the workers of launch have a network of their own,"
+            " with loopback alone; give --allow-network before -- (docs/security.md says what that"
+            " opens), or copy it to this machine"
         )
     options.json = bool(options.json or checked.json)
     options.command = [*command, "--json"]

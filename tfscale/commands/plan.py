@@ -18,17 +18,27 @@ def build_parser(family: str = "transformer") -> ArgumentParser:
     """The options of `tfscale train` and those of the plan."""
     parser = train.model_parser(family)
     parser.prog = "tfscale plan"
-    parser.description = "Says what a training would need: memory, communication, time. Nothing is trained or read."
+    parser.description = (
+        "Says what a training would need: memory, communication, time. Nothing is trained or read."
+    )
     parser.add_argument("--devices", type=int, default=1, help="Devices that share each batch.")
-    parser.add_argument("--chip", type=str, default="cpu", help="h100, a100, v5e, v5p, v6e, or cpu, measured now.")
+    parser.add_argument(
+        "--chip", type=str, default="cpu", help="h100, a100, v5e, v5p, v6e, or cpu, measured now."
+    )
     parser.add_argument(
         "--tokens",
         type=float,
         default=None,
-        help="Tokens to train on; by default those of train.steps where they are given, else 20 per parameter.",
+        help=(
+            "Tokens to train on; by default those of train.steps where they are given, else 20 per"
+            " parameter."
+        ),
     )
     parser.add_argument(
-        "--utilization", type=float, default=None, help="Share of the chip's peak that matrix products reach."
+        "--utilization",
+        type=float,
+        default=None,
+        help="Share of the chip's peak that matrix products reach.",
     )
     return parser
 
@@ -37,7 +47,9 @@ def parse(words: Sequence[str]) -> Namespace:
     """Parses the words after `tfscale plan`, and the YAML file if one is named."""
     options = train.parse(words, build_parser, needed={})
     if options.tokens is None and _names_steps(words, options.config):
-        options.tokens = float(options.train.steps * options.train.global_batch_size * options.model.sequence_length)
+        options.tokens = float(
+            options.train.steps * options.train.global_batch_size * options.model.sequence_length
+        )
     return options
 
 
@@ -56,8 +68,11 @@ def run(options: Namespace) -> dict[str, Any]:
     made = plan(
         build_config(MODEL_CONFIGS[options.model.family], options, "model"),
         build_config(TrainConfig, options, "train"),
-        devices=options.devices, chip=options.chip, tokens=options.tokens, utilization=options.utilization,
-    )  # fmt: skip
+        devices=options.devices,
+        chip=options.chip,
+        tokens=options.tokens,
+        utilization=options.utilization,
+    )
     return made.to_dict()
 
 
@@ -92,7 +107,12 @@ def show(result: dict[str, Any]) -> None:
     print_table(
         ["devices", "seconds per step", "tokens per second", "efficiency"],
         [
-            [str(s["devices"]), f"{s['step_seconds']:.4g}", f"{s['tokens_per_second']:,.0f}", f"{s['efficiency']:.1%}"]
+            [
+                str(s["devices"]),
+                f"{s['step_seconds']:.4g}",
+                f"{s['tokens_per_second']:,.0f}",
+                f"{s['efficiency']:.1%}",
+            ]
             for s in result["scaling"]
         ],
         "each device with the same share of the batch",

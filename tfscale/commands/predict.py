@@ -16,17 +16,33 @@ SUMMARY = "labels, tags, answers or a new text of a text or a file, by a fine-tu
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale predict`."""
-    parser = new_parser("predict", "Predicts by a folder of tfscale finetune, or by its exported file.")
-    parser.add_argument("target", metavar="TASK_DIR|FILE.tflite", help="A folder of tfscale finetune, or its export.")
+    parser = new_parser(
+        "predict", "Predicts by a folder of tfscale finetune, or by its exported file."
+    )
+    parser.add_argument(
+        "target",
+        metavar="TASK_DIR|FILE.tflite",
+        help="A folder of tfscale finetune, or its export.",
+    )
     parser.add_argument("--text", type=str, default="", help="A text to predict for.")
-    parser.add_argument("--question", type=str, default="", help="The question, for the task answer.")
     parser.add_argument(
-        "--file", type=str, default="", help="A file of examples, as for finetune; labels are not needed."
+        "--question", type=str, default="", help="The question, for the task answer."
     )
     parser.add_argument(
-        "--beams", type=int, default=1, help="Hypotheses of a beam search, for translate and summarize; 1 is greedy."
+        "--file",
+        type=str,
+        default="",
+        help="A file of examples, as for finetune; labels are not needed.",
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a folder of finetune.")
+    parser.add_argument(
+        "--beams",
+        type=int,
+        default=1,
+        help="Hypotheses of a beam search, for translate and summarize; 1 is greedy.",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads; no effect on a folder of finetune."
+    )
     return parser
 
 
@@ -46,9 +62,13 @@ def run(options: Namespace) -> dict[str, Any]:
     from tfscale import api
 
     found = api.predict(
-        options.target, text=options.text, question=options.question, file=options.file, beams=options.beams,
+        options.target,
+        text=options.text,
+        question=options.question,
+        file=options.file,
+        beams=options.beams,
         threads=options.threads,
-    )  # fmt: skip
+    )
     return {"predictions": found}
 
 
@@ -58,7 +78,8 @@ def show(result: dict[str, Any]) -> None:
         if "tags" in one:
             print(
                 " ".join(
-                    f"{word}/{tag}" if tag != "O" else word for word, tag in zip(one["words"], one["tags"], strict=True)
+                    f"{word}/{tag}" if tag != "O" else word
+                    for word, tag in zip(one["words"], one["tags"], strict=True)
                 )
             )
         elif "text" in one:
@@ -66,6 +87,11 @@ def show(result: dict[str, Any]) -> None:
         elif "answer" in one:
             print(one["answer"] or "(no answer)")
         elif "labels" in one:
-            print(", ".join(f"{label} {number(one['probabilities'][label])}" for label in one["labels"]) or "(none)")
+            print(
+                ", ".join(
+                    f"{label} {number(one['probabilities'][label])}" for label in one["labels"]
+                )
+                or "(none)"
+            )
         else:
             print(f"{one['label']} {number(one['probabilities'][one['label']])}")

@@ -64,5 +64,9 @@ def show(result: dict[str, Any]) -> None:
         for name, split in result["splits"].items()
     ]
     print_table(["split", "documents", "tokens", "bytes", "bytes/token", "unknown tokens"], rows)
-    cleaned = f"; text and bytes as cleaned: {', '.join(result['cleaning'])}" if result["cleaning"] else ""
+    cleaned = (
+        f"; text and bytes as cleaned: {', '.join(result['cleaning'])}"
+        if result["cleaning"]
+        else ""
+    )
     print(f"{result['output']}: vocabulary of {result['vocabulary_size']:,}{cleaned}")

@@ -1,4 +1,5 @@
-"""What an unknown option was meant to be: a slip of the fingers, a section left out, or another tool's word."""
+"""What an unknown option was meant to be: a slip of the fingers, a section left out, or another
+tool's word."""
 
 import dataclasses
 import difflib
@@ -14,7 +15,14 @@ OTHER_WORDS = {
     "hidden_dim": ("units", "hidden_size", "width", "d_model", "n_embd", "dim"),
     "num_layers": ("layers", "n_layer", "n_layers", "depth"),
     "num_heads": ("heads", "n_head", "n_heads"),
-    "sequence_length": ("seq_len", "seq_length", "context", "context_length", "block_size", "max_length"),
+    "sequence_length": (
+        "seq_len",
+        "seq_length",
+        "context",
+        "context_length",
+        "block_size",
+        "max_length",
+    ),
     "vocabulary_size": ("vocab_size", "vocab"),
     "max_tokens": ("max_new_tokens", "length"),
     "clip_norm": ("grad_clip", "clipnorm", "max_grad_norm"),
@@ -23,39 +31,63 @@ OTHER_WORDS = {
 NO_OPTION = {
     "optimizer": (
         "weight_decay",
-        "AdamW is the optimizer: its options are {learning_rate}, {weight_decay}, {beta_1} "
-        "and {beta_2} (from Python, LanguageModel.compile takes any of Keras's)",
+        (
+            "AdamW is the optimizer: its options are {learning_rate}, {weight_decay}, {beta_1} "
+            "and {beta_2} (from Python, LanguageModel.compile takes any of Keras's)"
+        ),
     ),
-    "epochs": ("steps", "training is counted in optimizer steps: {steps}; the log says how many make a pass"),
+    "epochs": (
+        "steps",
+        "training is counted in optimizer steps: {steps}; the log says how many make a pass",
+    ),
     "device": (
         "strategy",
-        "{strategy} says where to train, and the environment variable CUDA_VISIBLE_DEVICES which GPUs there are",
+        (
+            "{strategy} says where to train, and the environment variable CUDA_VISIBLE_DEVICES"
+            " which GPUs there are"
+        ),
     ),
     "gpus": (
         "strategy",
-        "{strategy} says where to train, and the environment variable CUDA_VISIBLE_DEVICES which GPUs there are",
+        (
+            "{strategy} says where to train, and the environment variable CUDA_VISIBLE_DEVICES"
+            " which GPUs there are"
+        ),
     ),
 }
-"""Another tool's option that has no counterpart -> an option that tells such a command, and what to say there."""
+"""Another tool's option that has no counterpart -> an option that tells such a command, and what to
+say there."""
 
 
 def shown(key: str) -> str:
-    """The name of an option as the help shows it: hyphens, except in keys of a section, which are also YAML keys."""
+    """The name of an option as the help shows it: hyphens, except in keys of a section, which are
+    also YAML keys."""
     return "--" + (key if "." in key else key.replace("_", "-"))
 
 
 def unknown_option(name: str, known: Iterable[str]) -> str:
     """The message for an unknown option, with the known one that was probably meant."""
     known, key = list(known), name.lstrip("-").replace("-", "_")
-    return f"unknown option {name}{other_family(key) or _no_option(key, known) or closest(key, known, shown)}"
+    return (
+        "unknown option"
+        f" {name}{other_family(key) or _no_option(key, known) or closest(key, known, shown)}"
+    )
 
 
 def other_family(key: str) -> str:
-    """The words "; it belongs to --model.family X" for an option of the model that other families have."""
+    """The words "; it belongs to --model.family X" for an option of the model that other families
+    have."""
     section, _, name = key.partition(".")
-    fields = {family: [field.name for field in dataclasses.fields(config)] for family, config in MODEL_CONFIGS.items()}
+    fields = {
+        family: [field.name for field in dataclasses.fields(config)]
+        for family, config in MODEL_CONFIGS.items()
+    }
     families = [family for family, names in fields.items() if name in names]
-    return f"; it belongs to --model.family {' or '.join(families)}" if section == "model" and families else ""
+    return (
+        f"; it belongs to --model.family {' or '.join(families)}"
+        if section == "model" and families
+        else ""
+    )
 
 
 def _no_option(key: str, known: list[str]) -> str:
@@ -77,7 +109,10 @@ def closest(key: str, known: Iterable[str], show: Callable[[str], str] = str) ->
     # Within a section the names are compared without it, or any two would be alike.
     in_section = {tail: option for option, tail in tails.items() if option == f"{section}.{tail}"}
     if not found and in_section:
-        found = [in_section[tail] for tail in difflib.get_close_matches(name, in_section, n=1, cutoff=0.6)]
+        found = [
+            in_section[tail]
+            for tail in difflib.get_close_matches(name, in_section, n=1, cutoff=0.6)
+        ]
     elif not found:
         found = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
     return f"; did you mean {show(found[0])}?" if found else ""

@@ -12,12 +12,16 @@ from tfscale.config.tasks import SwapConfig
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
 
-SUMMARY = "how much likelier a model finds texts with one word than with another, such as he and she"
+SUMMARY = (
+    "how much likelier a model finds texts with one word than with another, such as he and she"
+)
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale swap`."""
-    parser = new_parser("swap", "Log-likelihood ratios of texts with one word of a pair in the place of the other.")
+    parser = new_parser(
+        "swap", "Log-likelihood ratios of texts with one word of a pair in the place of the other."
+    )
     parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
     add_config(parser, SwapConfig)
     return parser
@@ -40,12 +44,19 @@ def run(options: Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Prints a row for each pair, and the texts with the largest ratios."""
     rows = [
-        [f"{pair['a']} / {pair['b']}", number(pair["texts"]), number(pair["mean"]),
-         f"{number(pair['low'])} to {number(pair['high'])}" if pair["texts"] else "-",
-         ", ".join(pair["unknown"])]
+        [
+            f"{pair['a']} / {pair['b']}",
+            number(pair["texts"]),
+            number(pair["mean"]),
+            f"{number(pair['low'])} to {number(pair['high'])}" if pair["texts"] else "-",
+            ", ".join(pair["unknown"]),
+        ]
         for pair in result["pairs"]
-    ]  # fmt: skip
-    print_table(["pair", "texts", result["metric"].replace("_", " "), "95 % of samples", "unknown words"], rows)
+    ]
+    print_table(
+        ["pair", "texts", result["metric"].replace("_", " "), "95 % of samples", "unknown words"],
+        rows,
+    )
     for pair in result["pairs"]:
         for one in pair["largest"]:
             print(f"{pair['a']} / {pair['b']}  {one['ratio']:+.3f}  {one['text']}")

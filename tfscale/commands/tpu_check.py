@@ -20,14 +20,22 @@ def build_parser(family: str = "transformer") -> ArgumentParser:
     parser = train.model_parser(family)
     parser.prog = "tfscale tpu-check"
     parser.description = (
-        "Compiles the training and evaluation step of a config with the compiler that TPUs use, on a machine without "
-        "one. It shows that the steps compile and what memory they need; not that they run, nor how fast."
+        "Compiles the training and evaluation step of a config with the compiler that TPUs use, on"
+        " a machine without one. It shows that the steps compile and what memory they need; not"
+        " that they run, nor how fast."
     )
-    parser.add_argument("--topology", type=str, default=None, help="Chip and grid, such as v5e:2x2; by default all.")
     parser.add_argument(
-        "--compiler_python", type=str, default=None, help="A Python with jax and libtpu; one is made if absent."
+        "--topology", type=str, default=None, help="Chip and grid, such as v5e:2x2; by default all."
     )
-    parser.add_argument("--compiler_seconds", type=float, default=900.0, help="Time limit of the compiler, seconds.")
+    parser.add_argument(
+        "--compiler_python",
+        type=str,
+        default=None,
+        help="A Python with jax and libtpu; one is made if absent.",
+    )
+    parser.add_argument(
+        "--compiler_seconds", type=float, default=900.0, help="Time limit of the compiler, seconds."
+    )
     return parser
 
 
@@ -47,8 +55,10 @@ def run(options: Namespace) -> dict[str, Any]:
             build_config(MODEL_CONFIGS[options.model.family], options, "model"),
             build_config(TrainConfig, options, "train"),
             [options.topology] if options.topology else TOPOLOGIES,
-            compiler_python=options.compiler_python, seconds=options.compiler_seconds, note=line.note,
-        )  # fmt: skip
+            compiler_python=options.compiler_python,
+            seconds=options.compiler_seconds,
+            note=line.note,
+        )
 
 
 def show(result: dict[str, Any]) -> None:
@@ -59,12 +69,17 @@ def show(result: dict[str, Any]) -> None:
 
     rows = [
         [
-            f"{chip['topology']} {step['step']}", "yes" if step["compiled"] else "NO", size(step["weights"]),
-            size(step["state"]), size(step["temporaries"]), size(chip["memory"]),
+            f"{chip['topology']} {step['step']}",
+            "yes" if step["compiled"] else "NO",
+            size(step["weights"]),
+            size(step["state"]),
+            size(step["temporaries"]),
+            size(chip["memory"]),
             "-" if step["flops"] is None else f"{step['flops']:.3g}",
         ]
-        for chip in result["chips"] for step in chip["steps"]
-    ]  # fmt: skip
+        for chip in result["chips"]
+        for step in chip["steps"]
+    ]
     columns = ["chip and step", "compiled", "weights", "state", "temporaries", "memory", "FLOPs"]
     print_table(columns, rows, "MiB on each chip; loops over time count once in the FLOPs")
     for chip in result["chips"]:
@@ -73,7 +88,10 @@ def show(result: dict[str, Any]) -> None:
                 print(f"{chip['topology']}, {step['step']}: {step['error'].splitlines()[0][:300]}")
             for kind in ("float64", "custom_calls"):
                 if step[kind]:
-                    print(f"{chip['topology']}, {step['step']}: {kind.replace('_', ' ')}: {', '.join(step[kind])}")
+                    print(
+                        f"{chip['topology']}, {step['step']}: {kind.replace('_', ' ')}:"
+                        f" {', '.join(step[kind])}"
+                    )
         if chip["advice"]:
             print(f"{chip['topology']}: {chip['advice']}")
     print(f"compiled by the TPU compiler ({result['compiler']}); not run on a TPU")

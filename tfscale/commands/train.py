@@ -30,9 +30,18 @@ from tfscale.ui.tables import print_figures
 SUMMARY = "token shards -> a trained model; goes on with a run that was stopped"
 
 
-RECORDED = ("data_digest", "tokenizer_digest", "prune", "shrink", "quantize", "started_from", "teacher_digest",
-            "vectors_digest")  # fmt: skip
-"""Keys that the config.yaml of a run has besides options: such a file can be given to train another run."""
+RECORDED = (
+    "data_digest",
+    "tokenizer_digest",
+    "prune",
+    "shrink",
+    "quantize",
+    "started_from",
+    "teacher_digest",
+    "vectors_digest",
+)
+"""Keys that the config.yaml of a run has besides options: such a file can be given to train another
+run."""
 
 
 def build_parser(family: str = "transformer") -> ArgumentParser:
@@ -58,21 +67,34 @@ def model_parser(family: str) -> ArgumentParser:
     """The same without a teacher: what decides about a model and its train step."""
     parser = new_parser(
         "train",
-        "Trains a language model. The same command goes on from the last checkpoint of its run folder.",
-        "\n\n".join(_family_help(name) for name in [*MODEL_CONFIGS, NGramConfig.family] if name != family),
+        "Trains a language model. The same command goes on from the last checkpoint of its run"
+        " folder.",
+        "\n\n".join(
+            _family_help(name) for name in [*MODEL_CONFIGS, NGramConfig.family] if name != family
+        ),
     )
     parser.add_argument(
-        "config", nargs="?", metavar="CONFIG.yaml", help="Options in the sections model: and train:, data: and output:."
+        "config",
+        nargs="?",
+        metavar="CONFIG.yaml",
+        help="Options in the sections model: and train:, data: and output:.",
     )
     parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
     parser.add_argument("--output", type=str, help="Run folder to write, or to go on with.")
     families = ", ".join([*MODEL_CONFIGS, NGramConfig.family])
-    parser.add_argument("--model.family", type=str, default=family, help=f"Kind of model: {families}.")
+    parser.add_argument(
+        "--model.family", type=str, default=family, help=f"Kind of model: {families}."
+    )
     if family == TransformerConfig.family:
         parser.add_argument(
-            "--model.preset", type=str, default="",
-            help=f"Sizes and options of a known model, before those that are given: {', '.join(PRESETS)}.",
-        )  # fmt: skip
+            "--model.preset",
+            type=str,
+            default="",
+            help=(
+                "Sizes and options of a known model, before those that are given:"
+                f" {', '.join(PRESETS)}."
+            ),
+        )
     add_config(parser, MODEL_CONFIGS[family], "model")
     add_config(parser, TrainConfig, "train")
     return parser
@@ -81,7 +103,9 @@ def model_parser(family: str) -> ArgumentParser:
 def ngram_parser() -> ArgumentParser:
     """The parser for n-gram models, which take no steps and have no train options."""
     parser = new_parser("train", "Counts n-grams and smooths them.")
-    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="Options in the section model:.")
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG.yaml", help="Options in the section model:."
+    )
     parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
     parser.add_argument("--output", type=str, help="Run folder to write.")
     parser.add_argument("--model.family", type=str, default=NGramConfig.family, help="ngram.")
@@ -94,7 +118,9 @@ def _family_help(family: str) -> str:
     add_config(parser, (MODEL_CONFIGS | {NGramConfig.family: NGramConfig})[family], "model")
     lines = parser.format_help().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
-    return "\n".join([f"With --model.family {family} ({lines[start - 1].removesuffix(':')}):", *lines[start:]])
+    return "\n".join(
+        [f"With --model.family {family} ({lines[start - 1].removesuffix(':')}):", *lines[start:]]
+    )
 
 
 NEEDED = {"data": "the data folder that tfscale prepare wrote", "output": "the run folder to write"}
@@ -109,27 +135,36 @@ def parse(
 
     Args:
         words: the words.
-        builder: makes the parser of a model family; another command that takes train's options gives its own.
+        builder: makes the parser of a model family; another command that takes train's options
+            gives its own.
         needed: options that must be given, and what they are.
     """
     parsers = {family: builder(family) for family in MODEL_CONFIGS}
     if builder is build_parser:
         parsers[NGramConfig.family] = ngram_parser()
-    known = {key: typehint for parser in parsers.values() for key, typehint in option_types(parser).items()}
+    known = {
+        key: typehint
+        for parser in parsers.values()
+        for key, typehint in option_types(parser).items()
+    }
     words = normalize(words, known)
     path = next((word for word in words if not word.startswith("-")), None)
     document = read_yaml(path) if path else {}
     document = {key: value for key, value in document.items() if key not in RECORDED}
     family = _family(words, document)
     if not isinstance(family, str) or family not in parsers:
-        raise ConfigError(f"--model.family: expected one of {', '.join(parsers)}; received {family!r}")
+        raise ConfigError(
+            f"--model.family: expected one of {', '.join(parsers)}; received {family!r}"
+        )
     parser = parsers[family]
     for word in words:
         name = word.partition("=")[0]
         if name.startswith("--") and name != "--help" and name[2:] not in option_types(parser):
             raise ConfigError(unknown_option(name, option_types(parser)))
     if options_of_model := _given_to_model(words, document) if _starts(words, document) else []:
-        raise ConfigError(f"--start takes the model of that run; leave {', '.join(options_of_model)} out")
+        raise ConfigError(
+            f"--start takes the model of that run; leave {', '.join(options_of_model)} out"
+        )
     if name := _preset(words, document):
         apply_yaml(parser, {"model": preset_options(name)}, f"preset {name}")
     if path:
@@ -162,7 +197,9 @@ def _given_to_model(words: Sequence[str], document: dict[str, Any]) -> list[str]
 def _preset(words: Sequence[str], document: dict[str, Any]) -> str:
     named = [word.partition("=")[2] for word in words if word.startswith("--model.preset=")]
     section = document.get("model")
-    return named[-1] if named else str(section.get("preset", "")) if isinstance(section, dict) else ""
+    return (
+        named[-1] if named else str(section.get("preset", "")) if isinstance(section, dict) else ""
+    )
 
 
 def run(options: Namespace) -> dict[str, Any]:
@@ -174,14 +211,25 @@ def _train(options: Namespace) -> dict[str, Any]:
     if options.model.family == NGramConfig.family:
         from tfscale.runs.ngram import train_ngram
 
-        return train_ngram(build_config(NGramConfig, options, "model"), data=options.data, output=options.output)
+        return train_ngram(
+            build_config(NGramConfig, options, "model"), data=options.data, output=options.output
+        )
     model_config = build_config(MODEL_CONFIGS[options.model.family], options, "model")
     train_config = build_config(TrainConfig, options, "train")
     distill = build_config(DistillConfig, options, "distill")
     if distill.weight and not distill.teacher:
-        raise ConfigError(f"--distill.weight {distill.weight} needs --distill.teacher, a run folder")
-    begins = [name for name, value in (("--vectors", options.vectors), ("--distill.teacher", distill.teacher),
-                                       ("--start", options.start)) if value]  # fmt: skip
+        raise ConfigError(
+            f"--distill.weight {distill.weight} needs --distill.teacher, a run folder"
+        )
+    begins = [
+        name
+        for name, value in (
+            ("--vectors", options.vectors),
+            ("--distill.teacher", distill.teacher),
+            ("--start", options.start),
+        )
+        if value
+    ]
     if len(begins) > 1:
         raise ConfigError(f"give either {' or '.join(begins)}")
     load_tensorflow()
@@ -192,20 +240,29 @@ def _train(options: Namespace) -> dict[str, Any]:
     if options.vectors:
         from tfscale.runs.vectors import train_from_vectors
 
-        return train_from_vectors(model_config, train_config, options.vectors, data=options.data, output=options.output)
+        return train_from_vectors(
+            model_config, train_config, options.vectors, data=options.data, output=options.output
+        )
     if distill.teacher:
         from tfscale.compress.tuning import distill_run
 
-        return distill_run(model_config, train_config, distill, data=options.data, output=options.output)
+        return distill_run(
+            model_config, train_config, distill, data=options.data, output=options.output
+        )
     from tfscale.runs.train import train
 
-    return train(model_config, train_config, data=options.data, output=options.output, progress=True)
+    return train(
+        model_config, train_config, data=options.data, output=options.output, progress=True
+    )
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints steps, losses and speed."""
     if result.get("interrupted"):
-        print(f"stopped by {result['interrupted']} at step {result['steps']:,}; the same command goes on from there")
+        print(
+            f"stopped by {result['interrupted']} at step {result['steps']:,}; the same command goes"
+            " on from there"
+        )
     figures = {
         "steps": result["steps"],
         "tokens": result["tokens"],
@@ -214,10 +271,13 @@ def show(result: dict[str, Any]) -> None:
     }
     if "ngrams" in result:
         figures = {f"{order}-grams": size for order, size in enumerate(result["ngrams"], 1)} | {
-            "training loss": result["loss"], "tokens per second": result["tokens_per_second"],
-        }  # fmt: skip
+            "training loss": result["loss"],
+            "tokens per second": result["tokens_per_second"],
+        }
     validation = result.get("validation") or {}
-    print_figures(figures | {f"validation {name}": value for name, value in score_figures(validation).items()})
+    print_figures(
+        figures | {f"validation {name}": value for name, value in score_figures(validation).items()}
+    )
     if not result.get("interrupted"):
         print(_next_steps(result))
 
@@ -234,6 +294,7 @@ def _next_steps(result: dict[str, Any]) -> str:
 
 
 def exit_code(result: dict[str, Any]) -> int:
-    """75 (EX_TEMPFAIL: try again) for a run that a signal stopped, 130 for Ctrl-C; both have written a checkpoint."""
+    """75 (EX_TEMPFAIL: try again) for a run that a signal stopped, 130 for Ctrl-C; both have
+    written a checkpoint."""
     interrupted = result.get("interrupted")
     return 0 if not interrupted else 130 if interrupted == "SIGINT" else RESUME_EXIT_CODE

@@ -16,14 +16,19 @@ def build_parser() -> ArgumentParser:
     """The options of `tfscale trim`."""
     parser = new_parser(
         "trim",
-        "Takes tokens that a sample of the text in question never has out of a run's SentencePiece (unigram) tokenizer "
-        "and its tables. Every text still has ids. The new run evaluates and exports as it is; to train it on, prepare "
-        "data with its tokenizer (tfscale prepare --tokenizer-from).",
+        "Takes tokens that a sample of the text in question never has out of a run's SentencePiece"
+        " (unigram) tokenizer and its tables. Every text still has ids. The new run evaluates and"
+        " exports as it is; to train it on, prepare data with its tokenizer (tfscale prepare"
+        " --tokenizer-from).",
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
-    parser.add_argument("--text", type=list[str], required=True, help="Files of the text that the model is for.")
+    parser.add_argument(
+        "--text", type=list[str], required=True, help="Files of the text that the model is for."
+    )
     parser.add_argument("--output", type=str, required=True, help="Run folder to write.")
-    parser.add_argument("--min_count", type=int, default=1, help="Tokens that occur less often leave.")
+    parser.add_argument(
+        "--min_count", type=int, default=1, help="Tokens that occur less often leave."
+    )
     return parser
 
 
@@ -42,4 +47,6 @@ def run(options: Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """Prints the sizes."""
-    print_figures({name.replace("_", " "): value for name, value in result.items() if value is not None})
+    print_figures(
+        {name.replace("_", " "): value for name, value in result.items() if value is not None}
+    )

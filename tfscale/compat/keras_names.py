@@ -115,5 +115,7 @@ class _KerasLoader(importlib.abc.Loader):
             module.__spec__.loader = self.loader
         module.__loader__ = self.loader
         self.loader.exec_module(module)
-        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _KerasFinder)]
+        sys.meta_path[:] = [
+            finder for finder in sys.meta_path if not isinstance(finder, _KerasFinder)
+        ]
         _register(module)

@@ -21,10 +21,12 @@ def load_tensorflow() -> None:
 
 
 def start_quietly() -> None:
-    """Imports TensorFlow, if it is there; what its C++ side writes meanwhile is shown only if the import fails.
+    """Imports TensorFlow, if it is there; what its C++ side writes meanwhile is shown only if the
+    import fails.
 
-    Its first lines ("All log messages before absl::InitializeLog() ...") come before it reads TF_CPP_MIN_LOG_LEVEL, so
-    that only the process's standard error itself can be turned away. Whoever sets the variable below 3 sees them.
+    Its first lines ("All log messages before absl::InitializeLog() ...") come before it reads
+    TF_CPP_MIN_LOG_LEVEL, so that only the process's standard error itself can be turned away.
+    Whoever sets the variable below 3 sees them.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") != "3" or "tensorflow" in sys.modules:
         return

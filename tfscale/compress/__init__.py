@@ -1,4 +1,5 @@
-"""Smaller models: fewer units, zeros, low precision, and learning from a teacher. `tfscale.compress` is this room."""
+"""Smaller models: fewer units, zeros, low precision, and learning from a teacher.
+`tfscale.compress` is this room."""
 
 from tfscale.compress.compress import compress_run
 from tfscale.compress.factorize import factorize_embedding, factorize_feed_forward, factorize_output

@@ -1,4 +1,5 @@
-"""`tfscale compress`: fine-tunes a run, smaller and sparse, into a new one that evaluates and exports like any."""
+"""`tfscale compress`: fine-tunes a run, smaller and sparse, into a new one that evaluates and
+exports like any."""
 
 import dataclasses
 import os
@@ -10,7 +11,13 @@ from tfscale.compress.factorize import factorize_embedding, factorize_feed_forwa
 from tfscale.compress.pruning import Sparsity, measure_sparsity, prune
 from tfscale.compress.structured import shrink_feed_forward, shrink_heads, shrink_lstm
 from tfscale.compress.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
-from tfscale.compress.tuning import check_teacher, copy_in_scope, data_tokenizer_digest, distill, quantize_aware
+from tfscale.compress.tuning import (
+    check_teacher,
+    copy_in_scope,
+    data_tokenizer_digest,
+    distill,
+    quantize_aware,
+)
 from tfscale.config.compression import (
     SHRINK_SIZES,
     CompressConfig,
@@ -31,12 +38,16 @@ from tfscale.runs.train import train
 from tfscale.training.language_model import LanguageModel
 
 RANKED: dict[str, Any] = {
-    "feed_forward_dim": shrink_feed_forward, "num_heads": shrink_heads, "lstm_units": shrink_lstm,
-}  # fmt: skip
+    "feed_forward_dim": shrink_feed_forward,
+    "num_heads": shrink_heads,
+    "lstm_units": shrink_lstm,
+}
 """What takes units out, by the size of `ShrinkConfig`; each also takes batches to rank them on."""
 SHRINKERS: dict[str, Any] = RANKED | {
-    "feed_forward_rank": factorize_feed_forward, "embedding_rank": factorize_embedding, "output_rank": factorize_output,
-}  # fmt: skip
+    "feed_forward_rank": factorize_feed_forward,
+    "embedding_rank": factorize_embedding,
+    "output_rank": factorize_output,
+}
 """What makes each size smaller."""
 
 
@@ -50,7 +61,8 @@ def compress_run(
     *,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Takes units and weights out of a trained run and trains it on; goes on where it stopped, like `train`.
+    """Takes units and weights out of a trained run and trains it on; goes on where it stopped, like
+    `train`.
 
     Args:
         run: the run or its folder; it is left as it is.
@@ -61,11 +73,14 @@ def compress_run(
         progress: show progress on stderr.
 
     Returns:
-        The summary of the new run, with `sparsity`: path of each pruned weight -> the fraction that is zero;
-        `sparsity_of_pruned` over all of them; and `validation_before` and `parameters_before`, those of the run.
+        The summary of the new run, with `sparsity`: path of each pruned weight -> the fraction that
+            is zero;
+        `sparsity_of_pruned` over all of them; and `validation_before` and `parameters_before`,
+        those of the run.
 
     Raises:
-        ConfigError: nothing to do, or options that contradict each other or the earlier state of the new run.
+        ConfigError: nothing to do, or options that contradict each other or the earlier state of
+            the new run.
         TokenizerError: the data was tokenized by another tokenizer than the run's.
 
     Example:
@@ -74,36 +89,52 @@ def compress_run(
     prune_config, shrink_config = prune_config or PruneConfig(), shrink_config or ShrinkConfig()
     distill_config = distill_config or DistillConfig()
     if not prune_config.sparsity and not shrink_config.shrinks and config.quantize == "none":
-        raise ConfigError("there is nothing to do: give prune.sparsity, quantize, or a size such as shrink.num_heads")
-    strategy(config.strategy)  # Workers must meet before TensorFlow is used, and a run is loaded by it.
+        raise ConfigError(
+            "there is nothing to do: give prune.sparsity, quantize, or a size such as"
+            " shrink.num_heads"
+        )
+    strategy(
+        config.strategy
+    )  # Workers must meet before TensorFlow is used, and a run is loaded by it.
     run = load_run(run) if isinstance(run, str) else run
     data = config.data or run.data_dir
     if data is None:
-        raise ConfigError(f"the data that {run.directory} was trained on is gone; give data to fine-tune on")
+        raise ConfigError(
+            f"the data that {run.directory} was trained on is gone; give data to fine-tune on"
+        )
     digest = data_tokenizer_digest(data)
     if digest != run.tokenizer.digest:
-        raise TokenizerError(f"{data} was tokenized by another tokenizer than that of {run.directory}")
+        raise TokenizerError(
+            f"{data} was tokenized by another tokenizer than that of {run.directory}"
+        )
     teacher = load_run(distill_config.teacher) if distill_config.teacher else run
     if distill_config.weight:
         check_teacher(teacher, digest, run.model_config.sequence_length, data)
     schedule = schedule_of(prune_config, config.steps) if prune_config.sparsity else None
     network = shrink(run, shrink_config, data)
     train_config = dataclasses.replace(
-        run.train_config, strategy=config.strategy, steps=config.steps, learning_rate=config.learning_rate,
+        run.train_config,
+        strategy=config.strategy,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
         warmup_steps=min(run.train_config.warmup_steps, config.steps // 10),
         # The state of lowest loss is often one before the last zeros came.
         result="last" if schedule is not None else run.train_config.result,
-    )  # fmt: skip
+    )
 
     def begin(model: LanguageModel) -> None:
         for weight, source in zip(model.network.weights, network.weights, strict=True):
             weight.assign(tf.convert_to_tensor(source.value))
         if schedule is not None:
             prune(
-                model, schedule, embeddings=prune_config.embeddings, include=prune_config.include,
-                exclude=prune_config.exclude, block_size=(prune_config.block_rows, prune_config.block_columns),
+                model,
+                schedule,
+                embeddings=prune_config.embeddings,
+                include=prune_config.include,
+                exclude=prune_config.exclude,
+                block_size=(prune_config.block_rows, prune_config.block_columns),
                 m_by_n=(2, 4) if prune_config.pattern == "2:4" else None,
-            )  # fmt: skip
+            )
         if config.quantize != "none":
             quantize_aware(model, config.quantize)
         if distill_config.weight:
@@ -126,17 +157,27 @@ def compress_run(
         }
 
     return train(
-        network.config, train_config, data=data, output=config.output, progress=progress,
-        begin=begin, finish=finish, described={
-            "prune": describe(prune_config), "shrink": describe(shrink_config), "quantize": {"recipe": config.quantize},
-            "distill": describe(distill_config), "started_from": run.weights_digest,
+        network.config,
+        train_config,
+        data=data,
+        output=config.output,
+        progress=progress,
+        begin=begin,
+        finish=finish,
+        described={
+            "prune": describe(prune_config),
+            "shrink": describe(shrink_config),
+            "quantize": {"recipe": config.quantize},
+            "distill": describe(distill_config),
+            "started_from": run.weights_digest,
             "teacher_digest": teacher.weights_digest if distill_config.weight else None,
         },
-    )  # fmt: skip
+    )
 
 
 def shrink(run: Run, config: ShrinkConfig, data: str) -> Network:
-    """The network of a run with the sizes of `config`, and the run's own where nothing is asked for.
+    """The network of a run with the sizes of `config`, and the run's own where nothing is asked
+    for.
 
     Args:
         run: it is left as it is.
@@ -147,9 +188,13 @@ def shrink(run: Run, config: ShrinkConfig, data: str) -> Network:
     if config.by == "saliency":
         rows = run.train_config.global_batch_size
         batches = list(
-            training_dataset(data, sequence_length=run.model_config.sequence_length, global_batch_size=rows, seed=0)
-            .take(config.saliency_batches)
-        )  # fmt: skip
+            training_dataset(
+                data,
+                sequence_length=run.model_config.sequence_length,
+                global_batch_size=rows,
+                seed=0,
+            ).take(config.saliency_batches)
+        )
     for name in SHRINK_SIZES:
         if size := getattr(config, name):
             network = SHRINKERS[name](network, size, *([batches] if name in RANKED else []))
@@ -164,13 +209,18 @@ def schedule_of(config: PruneConfig, steps: int) -> PruningSchedule:
     last = config.last_step(steps)
     if config.schedule == "constant" or config.pattern == "2:4":
         return ConstantSparsity(config.sparsity, config.begin_step, last, config.frequency)
-    last = config.begin_step + max(1, (last - config.begin_step) // config.frequency) * config.frequency
+    last = (
+        config.begin_step
+        + max(1, (last - config.begin_step) // config.frequency) * config.frequency
+    )
     if last > steps:
         raise ConfigError(
-            f"prune.frequency={config.frequency} leaves no second choice of what is pruned between begin_step="
-            f"{config.begin_step} and the last of {steps} steps; lower it"
+            f"prune.frequency={config.frequency} leaves no second choice of what is pruned between"
+            f" begin_step={config.begin_step} and the last of {steps} steps; lower it"
         )
-    return PolynomialDecay(0.0, config.sparsity, config.begin_step, last, frequency=config.frequency)
+    return PolynomialDecay(
+        0.0, config.sparsity, config.begin_step, last, frequency=config.frequency
+    )
 
 
 def _overall(measured: list[Sparsity]) -> float:

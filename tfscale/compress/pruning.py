@@ -1,9 +1,11 @@
-"""Magnitude pruning of any Keras 3 model by TF-MOT's engine, inside the train step (Zhu and Gupta 2017).
+"""Magnitude pruning of any Keras 3 model by TF-MOT's engine, inside the train step (Zhu and Gupta
+2017).
 
-TF-MOT refuses Keras 3. Its schedules and its computation of masks need no Keras, so they are used here as they are: by
-magnitude, in blocks, or N:M (of M consecutive weights N are zero). What surrounds them is the train step's: masks are
-variables of the strategy, are computed once for all replicas and given to each, follow the optimizer's count of
-updates, and go into checkpoints. Weights are masked after each update, so they are sparse whenever anybody looks.
+TF-MOT refuses Keras 3. Its schedules and its computation of masks need no Keras, so they are used
+here as they are: by magnitude, in blocks, or N:M (of M consecutive weights N are zero). What
+surrounds them is the train step's: masks are variables of the strategy, are computed once for all
+replicas and given to each, follow the optimizer's count of updates, and go into checkpoints.
+Weights are masked after each update, so they are sparse whenever anybody looks.
 """
 
 import re
@@ -67,7 +69,8 @@ class Pruner:
         """Makes the masks. The train step calls it inside its strategy's scope.
 
         Raises:
-            ConfigError: the policy chooses no weight, or one that the block size or N:M does not fit.
+            ConfigError: the policy chooses no weight, or one that the block size or N:M does not
+                fit.
         """
         weights = self.choose(network)
         chosen = {id(weight) for weight in weights}
@@ -80,14 +83,20 @@ class Pruner:
             if id(weight) in chosen:
                 with step.strategy.extended.colocate_vars_with(variable):
                     mask = tf.Variable(
-                        tf.ones(variable.shape), trainable=False, name="mask",
+                        tf.ones(variable.shape),
+                        trainable=False,
+                        name="mask",
                         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-                    )  # fmt: skip
+                    )
                 self.pruned.append((variable, mask, average))
         self._engine = Pruning(
-            self._next_step, [(v, m, None) for v, m, _ in self.pruned], self.schedule,
-            self.block_size, self.block_pooling, self.m_by_n,
-        )  # fmt: skip
+            self._next_step,
+            [(v, m, None) for v, m, _ in self.pruned],
+            self.schedule,
+            self.block_size,
+            self.block_pooling,
+            self.m_by_n,
+        )
         self._update(step.strategy)
 
     def choose(self, network: keras.Model) -> list[keras.Variable]:
@@ -103,15 +112,16 @@ class Pruner:
         for weight in chosen.values():
             if patterned and len(weight.shape) != 2:
                 raise ConfigError(
-                    f"blocks and N:M are for matrices, and {weight.path} has the shape {tuple(weight.shape)}; leave it "
-                    "out by the policy"
+                    f"blocks and N:M are for matrices, and {weight.path} has the shape"
+                    f" {tuple(weight.shape)}; leave it out by the policy"
                 )
         if not chosen:
             raise ConfigError(f"the policy chooses no weight of {network.name!r} to prune")
         return list(chosen.values())
 
     def after_update(self) -> None:
-        """Brings masks up to date and applies them; the train step calls it in a replica after its update."""
+        """Brings masks up to date and applies them; the train step calls it in a replica after its
+        update."""
         tf.distribute.get_replica_context().merge_call(self._update)
 
     def state(self) -> dict[str, tf.Variable]:
@@ -121,7 +131,9 @@ class Pruner:
     def masks_of_zeros(self) -> dict[str, np.ndarray]:
         """Returns the state for weights that came without masks: what is zero was pruned."""
         arrays = [np.asarray(tf.convert_to_tensor(weight)) for weight, _, _ in self.pruned]
-        return {f"mask/{index}": (array != 0).astype("float32") for index, array in enumerate(arrays)}
+        return {
+            f"mask/{index}": (array != 0).astype("float32") for index, array in enumerate(arrays)
+        }
 
     def is_kept(self) -> bool:
         """Whether a file can keep it, which needs a schedule of TF-MOT, not of a user's class."""
@@ -153,7 +165,8 @@ class Pruner:
         return pruner
 
     def _next_step(self) -> tf.Tensor:
-        """The number, from 1, of the step that comes: TF-MOT makes the masks of a step before its forward pass."""
+        """The number, from 1, of the step that comes: TF-MOT makes the masks of a step before its
+        forward pass."""
         return tf.cast(self._iterations, tf.int32) + 1
 
     def _update(self, strategy: tf.distribute.Strategy) -> None:
@@ -166,7 +179,8 @@ class Pruner:
             return tf.constant(True)
 
         step = self._next_step()
-        # N:M leaves the schedule no fraction to raise: its masks are made once, where the schedule begins.
+        # N:M leaves the schedule no fraction to raise: its masks are made once, where the schedule
+        # begins.
         due = step == self.schedule.begin_step if self.m_by_n else self.schedule(step)[0]
         tf.cond(due, new_masks, lambda: tf.constant(False))
         for weight, mask, average in self.pruned:
@@ -191,23 +205,27 @@ def prune(
 
     Args:
         model: a `LanguageModel` around any Keras 3 network.
-        schedule: TF-MOT's `ConstantSparsity` or `PolynomialDecay`. Its steps are optimizer updates, counted from 1; the
-            masks of a step are there before its gradient is taken.
-        policy: which weights, as a function (layer, weight) -> bool; None takes the kernels of Dense and EinsumDense
-            layers (attention projections among them) and of LSTM, GRU and SimpleRNN, recurrent ones too.
+        schedule: TF-MOT's `ConstantSparsity` or `PolynomialDecay`. Its steps are optimizer updates,
+            counted from 1; the masks of a step are there before its gradient is taken.
+        policy: which weights, as a function (layer, weight) -> bool; None takes the kernels of
+            Dense and EinsumDense layers (attention projections among them) and of LSTM, GRU and
+            SimpleRNN, recurrent ones too.
         embeddings: prune embedding tables too. No effect with a policy of one's own.
-        include: regular expression that the path of a weight must contain; "" takes all that the policy takes.
+        include: regular expression that the path of a weight must contain; "" takes all that the
+            policy takes.
         exclude: regular expression for paths to leave out; "" leaves none out.
         block_size: rows and columns of the blocks that are zero or not as a whole; matrices only.
-        block_pooling: "AVG" or "MAX", how the weights of a block are compared with those of another.
-        m_by_n: (2, 4) makes 2 of 4 consecutive weights of an output zero, from the schedule's first step on.
+        block_pooling: "AVG" or "MAX", how the weights of a block are compared with those of
+            another.
+        m_by_n: (2, 4) makes 2 of 4 consecutive weights of an output zero, from the schedule's first
+            step on.
 
     Returns:
         The pruner, which `compile` hands to the train step.
 
     Raises:
-        ConfigError: the model is compiled already or on parameter servers, a pattern is out of range, or an expression
-            is not regular.
+        ConfigError: the model is compiled already or on parameter servers, a pattern is out of
+            range, or an expression is not regular.
 
     Example:
         with tfscale.strategy("auto").scope():
@@ -218,23 +236,31 @@ def prune(
         print(tfscale.compress.strip(model))
     """
     if model.train_step_runner is not None:
-        raise ConfigError("prune comes before compile, which builds the train step with the masks in it")
+        raise ConfigError(
+            "prune comes before compile, which builds the train step with the masks in it"
+        )
     if is_asynchronous(model.strategy):
         raise ConfigError(
-            "pruning needs all of a weight in one place, which parameter servers do not give; prune the trained run "
-            "under another strategy: its checkpoints are the same"
+            "pruning needs all of a weight in one place, which parameter servers do not give; prune"
+            " the trained run under another strategy: its checkpoints are the same"
         )
     if block_pooling not in ("AVG", "MAX"):
         raise ConfigError(f"block_pooling={block_pooling!r} is unknown; expected AVG or MAX")
     if min(block_size) < 1 or (m_by_n is not None and not 0 < m_by_n[0] < m_by_n[1]):
-        raise ConfigError(f"block_size={block_size} needs 1 or more, m_by_n={m_by_n} fewer zeros than weights")
+        raise ConfigError(
+            f"block_size={block_size} needs 1 or more, m_by_n={m_by_n} fewer zeros than weights"
+        )
     if m_by_n is not None and block_size != (1, 1):
         raise ConfigError("block_size and m_by_n are two patterns; give one of them")
     try:
         wanted, unwanted = re.compile(include), re.compile(exclude)
     except re.error as error:
         raise ConfigError(f"include and exclude must be regular expressions: {error}") from error
-    base = policy or (lambda layer, weight: is_kernel(layer, weight) or (embeddings and is_embedding(layer, weight)))
+    base = policy or (
+        lambda layer, weight: (
+            is_kernel(layer, weight) or (embeddings and is_embedding(layer, weight))
+        )
+    )
 
     def chooses(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
         left_out = bool(exclude) and unwanted.search(weight.path)
@@ -245,10 +271,12 @@ def prune(
 
 
 def strip(model: LanguageModel) -> list[Sparsity]:
-    """Ends the pruning of a model: its weights keep their zeros, and the masks are gone. Compile it to train on.
+    """Ends the pruning of a model: its weights keep their zeros, and the masks are gone. Compile it
+    to train on.
 
     Returns:
-        Each weight that was pruned with its measured sparsity; a warning says if there is not one zero.
+        Each weight that was pruned with its measured sparsity; a warning says if there is not one
+        zero.
 
     Raises:
         ConfigError: the model is not pruned, or was not compiled.
@@ -262,8 +290,8 @@ def strip(model: LanguageModel) -> list[Sparsity]:
     measured = measure_sparsity(chosen)
     if not any(part.zeros for part in measured):
         warnings.warn(
-            "nothing was pruned: the schedule did not act in the steps that were trained; give it a begin_step and a "
-            "frequency (100 by default) below them",
+            "nothing was pruned: the schedule did not act in the steps that were trained; give it a"
+            " begin_step and a frequency (100 by default) below them",
             stacklevel=2,
         )
     return measured
@@ -281,9 +309,12 @@ def measure_sparsity(weights: Sequence[keras.Variable]) -> list[Sparsity]:
 def is_kernel(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
     """Whether a weight is a kernel of a dense or recurrent layer."""
     kinds = (
-        keras.layers.Dense, keras.layers.EinsumDense, keras.layers.LSTMCell, keras.layers.GRUCell,
+        keras.layers.Dense,
+        keras.layers.EinsumDense,
+        keras.layers.LSTMCell,
+        keras.layers.GRUCell,
         keras.layers.SimpleRNNCell,
-    )  # fmt: skip
+    )
     return isinstance(layer, kinds) and weight.name in KERNEL_NAMES
 
 

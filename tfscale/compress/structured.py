@@ -1,10 +1,12 @@
-"""Structured pruning: whole units leave, so the weights become smaller matrices and each token costs less time.
+"""Structured pruning: whole units leave, so the weights become smaller matrices and each token
+costs less time.
 
-Units are ranked by magnitude, the product of the norms of what a unit reads and of what reads it (Li et al. 2017 rank
-filters by their norms); or by saliency, how much the loss would change to first order without it (Molchanov et al.
-2017). Fine-tuning is to follow.
+Units are ranked by magnitude, the product of the norms of what a unit reads and of what reads it
+(Li et al. 2017 rank filters by their norms); or by saliency, how much the loss would change to
+first order without it (Molchanov et al. 2017). Fine-tuning is to follow.
 
-Shapes: D hidden_dim, F feed_forward_dim, H heads, K width of a head, U units of an LSTM layer, I its inputs.
+Shapes: D hidden_dim, F feed_forward_dim, H heads, K width of a head, U units of an LSTM layer, I
+its inputs.
 """
 
 import dataclasses
@@ -24,7 +26,8 @@ Arrays = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Units:
-    """The units of one layer: functions of all arrays to (n, units), what each reads and what reads it."""
+    """The units of one layer: functions of all arrays to (n, units), what each reads and what reads
+    it."""
 
     reads: Callable[[Arrays], np.ndarray]
     is_read: Callable[[Arrays], np.ndarray]
@@ -36,7 +39,8 @@ def shrink_feed_forward(network: Network, width: int, batches: Iterable[Any] = (
     Args:
         network: a Transformer of `build_network`; it is left as it is.
         width: F of the new network, less than before.
-        batches: (ids, targets[, weights]), each (B, T), to rank by saliency; without any the rank is by magnitude.
+        batches: (ids, targets[, weights]), each (B, T), to rank by saliency; without any the rank
+            is by magnitude.
 
     Raises:
         ConfigError: another family, or a width that is not smaller.
@@ -48,7 +52,9 @@ def shrink_feed_forward(network: Network, width: int, batches: Iterable[Any] = (
     assert isinstance(network, TransformerLM)
     _check_smaller("feed_forward_dim", width, network.config.feed_forward_width)
     groups = [_feed_forward_units(block) for block in network.blocks]
-    small = build_network(dataclasses.replace(network.config, feed_forward_dim=width), network.precision, network.seed)
+    small = build_network(
+        dataclasses.replace(network.config, feed_forward_dim=width), network.precision, network.seed
+    )
     chosen: dict[str, tuple[Any, ...]] = {}
     for block, scores in zip(network.blocks, rank(network, groups, batches), strict=True):
         keep = _strongest(scores, width)
@@ -83,8 +89,8 @@ def shrink_heads(network: Network, heads: int, batches: Iterable[Any] = ()) -> T
     config = network.config
     if config.kv_heads != config.num_heads:
         raise ConfigError(
-            f"shrink.num_heads is for a model with as many key-value heads as heads; this one has {config.kv_heads} "
-            f"for {config.num_heads}"
+            "shrink.num_heads is for a model with as many key-value heads as heads; this one has"
+            f" {config.kv_heads} for {config.num_heads}"
         )
     _check_smaller("num_heads", heads, config.num_heads)
     before, width = config.num_heads, config.head_width
@@ -114,31 +120,40 @@ def shrink_lstm(network: Network, units: int, batches: Iterable[Any] = ()) -> Re
         batches: as in `shrink_feed_forward`.
 
     Raises:
-        ConfigError: another family, a number that is not smaller, or tied embeddings without a projection, before or
-            after, because their width is that of the units.
+        ConfigError: another family, a number that is not smaller, or tied embeddings without a
+            projection, before or after, because their width is that of the units.
 
     Example:
         half = shrink_lstm(load_run("run").network, 128)
     """
     if not isinstance(network, RecurrentLM):
-        raise ConfigError(f"shrink.lstm_units is for a recurrent model, and this is {type(network).__name__}")
+        raise ConfigError(
+            f"shrink.lstm_units is for a recurrent model, and this is {type(network).__name__}"
+        )
     config = network.config
     _check_smaller("lstm_units", units, config.hidden_dim)
     if config.tie_embeddings and network.projection is None:
         raise ConfigError(
-            f"shrink.lstm_units: the tied embeddings of this model are as wide as its {config.hidden_dim} units, and "
-            "must stay so; train one with another model.embedding_dim, which has a projection between them"
+            "shrink.lstm_units: the tied embeddings of this model are as wide as its"
+            f" {config.hidden_dim} units, and must stay so; train one with another"
+            " model.embedding_dim, which has a projection between them"
         )
     if config.tie_embeddings and units == config.embedding_dim:
         raise ConfigError(
-            f"shrink.lstm_units={units} is the width of the tied embeddings, where a model has no projection between "
-            f"units and embeddings, and this one has; {units - 1} or {units + 1} would do"
+            f"shrink.lstm_units={units} is the width of the tied embeddings, where a model has no"
+            f" projection between units and embeddings, and this one has; {units - 1} or"
+            f" {units + 1} would do"
         )
-    small = build_network(dataclasses.replace(config, hidden_dim=units), network.precision, network.seed)
+    small = build_network(
+        dataclasses.replace(config, hidden_dim=units), network.precision, network.seed
+    )
     last = network.output_layer if network.projection is None else network.projection
     assert last is not None
     readers = [*(layer.cell.kernel for layer in network.recurrent_layers[1:]), last.kernel]
-    groups = [_lstm_units(layer.cell, reader) for layer, reader in zip(network.recurrent_layers, readers, strict=True)]
+    groups = [
+        _lstm_units(layer.cell, reader)
+        for layer, reader in zip(network.recurrent_layers, readers, strict=True)
+    ]
     chosen: dict[str, tuple[Any, ...]] = {}
     below: Any = slice(None)
     for layer, scores in zip(network.recurrent_layers, rank(network, groups, batches), strict=True):
@@ -160,7 +175,10 @@ def rank(network: Network, groups: list[Units], batches: Iterable[Any] = ()) -> 
     batches = list(batches)
     if not batches:
         arrays = {path: np.asarray(weight.numpy(), np.float64) for path, weight in weights.items()}
-        return [np.linalg.norm(g.reads(arrays), axis=0) * np.linalg.norm(g.is_read(arrays), axis=0) for g in groups]
+        return [
+            np.linalg.norm(g.reads(arrays), axis=0) * np.linalg.norm(g.is_read(arrays), axis=0)
+            for g in groups
+        ]
     totals: list[Any] = [0.0] * len(groups)
     variables = [weight.value for weight in weights.values()]
     for ids, targets, *rest in batches:
@@ -169,11 +187,15 @@ def rank(network: Network, groups: list[Units], batches: Iterable[Any] = ()) -> 
             loss = tf.reduce_mean(nll * rest[0] if rest else nll)
         gradients = tape.gradient(loss, variables)
         products = {
-            path: np.asarray(tf.convert_to_tensor(gradient) * tf.convert_to_tensor(variable), np.float64)
+            path: np.asarray(
+                tf.convert_to_tensor(gradient) * tf.convert_to_tensor(variable), np.float64
+            )
             for path, variable, gradient in zip(weights, variables, gradients, strict=True)
         }
         for index, group in enumerate(groups):
-            totals[index] = totals[index] + np.abs(group.reads(products).sum(0) + group.is_read(products).sum(0))
+            totals[index] = totals[index] + np.abs(
+                group.reads(products).sum(0) + group.is_read(products).sum(0)
+            )
     return totals
 
 
@@ -188,7 +210,9 @@ def _head_units(attention: Any, heads: int) -> Units:
     reads, reader = attention.query_key_value.kernel.path, attention.output_projection.kernel.path
     return Units(
         # (D, 3, H, K) and (H, K, D), each to one column per head.
-        lambda a: np.moveaxis(a[reads].reshape(a[reads].shape[0], 3, heads, -1), 2, -1).reshape(-1, heads),
+        lambda a: np.moveaxis(a[reads].reshape(a[reads].shape[0], 3, heads, -1), 2, -1).reshape(
+            -1, heads
+        ),
         lambda a: a[reader].reshape(heads, -1).T,
     )
 
@@ -203,12 +227,17 @@ def _lstm_units(cell: Any, reader: Any) -> Units:
 
 def _check_transformer(network: Network, name: str) -> None:
     if not isinstance(network, TransformerLM):
-        raise ConfigError(f"shrink.{name} is for a Transformer, and this is {type(network).__name__}")
+        raise ConfigError(
+            f"shrink.{name} is for a Transformer, and this is {type(network).__name__}"
+        )
 
 
 def _check_smaller(name: str, value: int, before: int) -> None:
     if not 0 < value < before:
-        raise ConfigError(f"shrink.{name}={value} is out of range; expected 1 to {before - 1}, less than the model has")
+        raise ConfigError(
+            f"shrink.{name}={value} is out of range; expected 1 to {before - 1}, less than the"
+            " model has"
+        )
 
 
 def _strongest(scores: np.ndarray, count: int) -> np.ndarray:
@@ -217,7 +246,8 @@ def _strongest(scores: np.ndarray, count: int) -> np.ndarray:
 
 
 def copy_weights(network: Network, small: Network, chosen: dict[str, tuple[Any, ...]]) -> None:
-    """Gives a network the weights of a larger one, of each weight the chosen places along its axes."""
+    """Gives a network the weights of a larger one, of each weight the chosen places along its
+    axes."""
     for source, target in zip(network.weights, small.weights, strict=True):
         value = source.numpy()
         places = chosen.get(source.path, ())

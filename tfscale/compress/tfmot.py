@@ -1,8 +1,8 @@
 """TF-MOT's pruning engine, imported so that nothing of the user's process changes.
 
-TF-MOT (tensorflow-model-optimization 0.8.1) sets TF_USE_LEGACY_KERAS when it is imported, and then looks at `tf.keras`.
-If that is the first look at it in the process, `tf.keras` is Keras 2 from then on. Here `tf.keras` is looked at before,
-and the variable is put back.
+TF-MOT (tensorflow-model-optimization 0.8.1) sets TF_USE_LEGACY_KERAS when it is imported, and then
+looks at `tf.keras`. If that is the first look at it in the process, `tf.keras` is Keras 2 from then
+on. Here `tf.keras` is looked at before, and the variable is put back.
 """
 
 import contextlib
@@ -24,7 +24,10 @@ def _import_engine():
     try:
         with warnings.catch_warnings():  # It reads versions by distutils.
             warnings.simplefilter("ignore", DeprecationWarning)
-            from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl, pruning_schedule
+            from tensorflow_model_optimization.python.core.sparsity.keras import (
+                pruning_impl,
+                pruning_schedule,
+            )
     finally:
         if before is None:
             os.environ.pop(_VARIABLE, None)
@@ -54,24 +57,34 @@ class ConstantSparsity(_Constant):
         ConfigError: a sparsity outside 0 to 1, or steps that contradict each other.
     """
 
-    def __init__(self, target_sparsity: float, begin_step: int, end_step: int = -1, frequency: int = 100):
+    def __init__(
+        self, target_sparsity: float, begin_step: int, end_step: int = -1, frequency: int = 100
+    ):
         with _mistakes_named():
             super().__init__(target_sparsity, begin_step, end_step, frequency)
 
 
 class PolynomialDecay(_Polynomial):
-    """TF-MOT's schedule that rises from `initial_sparsity` to `final_sparsity` by a power (Zhu and Gupta 2017).
+    """TF-MOT's schedule that rises from `initial_sparsity` to `final_sparsity` by a power (Zhu and
+    Gupta 2017).
 
     Raises:
         ConfigError: as `ConstantSparsity`.
     """
 
     def __init__(
-        self, initial_sparsity: float, final_sparsity: float, begin_step: int, end_step: int, power: int = 3,
+        self,
+        initial_sparsity: float,
+        final_sparsity: float,
+        begin_step: int,
+        end_step: int,
+        power: int = 3,
         frequency: int = 100,
-    ):  # fmt: skip
+    ):
         with _mistakes_named():
-            super().__init__(initial_sparsity, final_sparsity, begin_step, end_step, power, frequency)
+            super().__init__(
+                initial_sparsity, final_sparsity, begin_step, end_step, power, frequency
+            )
 
 
 SCHEDULES = {"ConstantSparsity": ConstantSparsity, "PolynomialDecay": PolynomialDecay}

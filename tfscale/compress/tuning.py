@@ -1,4 +1,5 @@
-"""What a model is trained for besides its text: the recipe of a file, and the predictions of a teacher."""
+"""What a model is trained for besides its text: the recipe of a file, and the predictions of a
+teacher."""
 
 import dataclasses
 from typing import Any, Literal
@@ -22,12 +23,14 @@ from tfscale.training.distillation import Teacher
 from tfscale.training.language_model import LanguageModel
 
 
-def quantize_aware(model: LanguageModel, quantize: Literal["int8", "int4", "int4_all"]) -> list[str]:
+def quantize_aware(
+    model: LanguageModel, quantize: Literal["int8", "int4", "int4_all"]
+) -> list[str]:
     """Trains a model for a recipe of export: call it before `compile`.
 
-    In the forward pass each weight is what the recipe would store, and the gradient reaches the weight itself (Jacob et
-    al. 2018; straight-through, Bengio et al. 2013). Validation and the saved network have the rounded weights, which
-    the exporter rounds to themselves.
+    In the forward pass each weight is what the recipe would store, and the gradient reaches the
+    weight itself (Jacob et al. 2018; straight-through, Bengio et al. 2013). Validation and the
+    saved network have the rounded weights, which the exporter rounds to themselves.
 
     Args:
         model: a `LanguageModel` around any Keras 3 network.
@@ -37,26 +40,35 @@ def quantize_aware(model: LanguageModel, quantize: Literal["int8", "int4", "int4
         The paths of the weights that are rounded.
 
     Raises:
-        ConfigError: the model is compiled already or on parameter servers, or none of its weights is rounded.
+        ConfigError: the model is compiled already or on parameter servers, or none of its weights
+            is rounded.
 
     Example:
         tfscale.compress.quantize_aware(model, "int4")
         model.compile(keras.optimizers.AdamW(1e-4))
     """
     _check_before_compile(model, "quantize_aware")
-    formats = {path: form for path, form in weight_formats(model.network, quantize).items() if form.bits <= 8}
+    formats = {
+        path: form
+        for path, form in weight_formats(model.network, quantize).items()
+        if form.bits <= 8
+    }
     if not formats:
         raise ConfigError(f"no weight of {model.network.name!r} is quantized by {quantize}")
     model.formats = formats
     return list(formats)
 
 
-def distill(model: LanguageModel, teacher: keras.Model, weight: float = 0.5, temperature: float = 2.0) -> None:
-    """Lets a model learn from a teacher besides the targets: call it before `compile`, in the strategy's scope.
+def distill(
+    model: LanguageModel, teacher: keras.Model, weight: float = 0.5, temperature: float = 2.0
+) -> None:
+    """Lets a model learn from a teacher besides the targets: call it before `compile`, in the
+    strategy's scope.
 
-    The loss of a token is (1 - weight) x cross-entropy + weight x temperature^2 x the Kullback-Leibler divergence from
-    the teacher's prediction to the student's, both at the temperature (Hinton et al. 2015). The teacher predicts in the
-    step, on each replica. Reported losses and perplexities are those of the text alone.
+    The loss of a token is (1 - weight) x cross-entropy + weight x temperature^2 x the
+    Kullback-Leibler divergence from the teacher's prediction to the student's, both at the
+    temperature (Hinton et al. 2015). The teacher predicts in the step, on each replica. Reported
+    losses and perplexities are those of the text alone.
 
     Args:
         model: the student.
@@ -65,8 +77,9 @@ def distill(model: LanguageModel, teacher: keras.Model, weight: float = 0.5, tem
         temperature: divides the logits of both.
 
     Raises:
-        ConfigError: the model is compiled already or on parameter servers, another vocabulary, a value out of range, or
-            a teacher that gives no logits of the next token, such as one that ends in softmax.
+        ConfigError: the model is compiled already or on parameter servers, another vocabulary, a
+            value out of range, or a teacher that gives no logits of the next token, such as one
+            that ends in softmax.
 
     Example:
         with strategy.scope():
@@ -83,9 +96,14 @@ def distill(model: LanguageModel, teacher: keras.Model, weight: float = 0.5, tem
 
 @checks_arguments
 def distill_run(
-    model_config: ModelConfig, train_config: TrainConfig, config: DistillConfig, *, data: str, output: str,
+    model_config: ModelConfig,
+    train_config: TrainConfig,
+    config: DistillConfig,
+    *,
+    data: str,
+    output: str,
     progress: bool = True,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Trains a new model with a trained run as its teacher; goes on where it stopped, like `train`.
 
     Args:
@@ -108,17 +126,28 @@ def distill_run(
                     data="data", output="small")
     """
     if not config.teacher or not config.weight:
-        raise ConfigError("distillation needs distill.teacher, a run folder, and a distill.weight above 0")
-    strategy(train_config.strategy)  # Workers must meet before TensorFlow is used, and a run is loaded by it.
+        raise ConfigError(
+            "distillation needs distill.teacher, a run folder, and a distill.weight above 0"
+        )
+    strategy(
+        train_config.strategy
+    )  # Workers must meet before TensorFlow is used, and a run is loaded by it.
     teacher = load_run(config.teacher)
     check_teacher(teacher, data_tokenizer_digest(data), model_config.sequence_length, data)
     return train(
-        model_config, train_config, data=data, output=output, progress=progress,
-        begin=lambda model: distill(model, copy_in_scope(teacher.network, train_config), config.weight,
-                                    config.temperature),
-        finish=lambda model: {"teacher": {"run": teacher.directory, "validation": teacher.summary.get("validation")}},
+        model_config,
+        train_config,
+        data=data,
+        output=output,
+        progress=progress,
+        begin=lambda model: distill(
+            model, copy_in_scope(teacher.network, train_config), config.weight, config.temperature
+        ),
+        finish=lambda model: {
+            "teacher": {"run": teacher.directory, "validation": teacher.summary.get("validation")}
+        },
         described={"distill": dataclasses.asdict(config), "teacher_digest": teacher.weights_digest},
-    )  # fmt: skip
+    )
 
 
 def check_teacher(teacher: Run, tokenizer_digest: str, sequence_length: int, data: str) -> None:
@@ -129,12 +158,15 @@ def check_teacher(teacher: Run, tokenizer_digest: str, sequence_length: int, dat
         ConfigError: the windows are longer than the teacher's context.
     """
     if teacher.tokenizer.digest != tokenizer_digest:
-        raise TokenizerError(f"{data} was tokenized by another tokenizer than that of the teacher {teacher.directory}")
+        raise TokenizerError(
+            f"{data} was tokenized by another tokenizer than that of the teacher"
+            f" {teacher.directory}"
+        )
     context = teacher.model_config.sequence_length
     if isinstance(teacher.model_config, TransformerConfig) and context < sequence_length:
         raise ConfigError(
-            f"the teacher {teacher.directory} reads at most {context} tokens, and the student's windows have "
-            f"model.sequence_length={sequence_length}; give {context} or less"
+            f"the teacher {teacher.directory} reads at most {context} tokens, and the student's"
+            f" windows have model.sequence_length={sequence_length}; give {context} or less"
         )
 
 
@@ -144,7 +176,8 @@ def data_tokenizer_digest(data: str) -> str:
 
 
 def copy_in_scope(network: Network, train_config: TrainConfig) -> Network:
-    """The same network with variables of the strategy in whose scope this is called, in the run's precision."""
+    """The same network with variables of the strategy in whose scope this is called, in the run's
+    precision."""
     copy = build_network(network.config, train_config.precision)
     for own, weight in zip(copy.weights, network.weights, strict=True):
         own.assign(tf.convert_to_tensor(weight.value))
@@ -157,5 +190,6 @@ def _check_before_compile(model: LanguageModel, name: str) -> None:
         raise ConfigError(f"{name} comes before compile, which builds the train step")
     if is_asynchronous(model.strategy):
         raise ConfigError(
-            f"{name} is not for parameter servers; take another strategy: the checkpoints of a run are the same"
+            f"{name} is not for parameter servers; take another strategy: the checkpoints of a run"
+            " are the same"
         )

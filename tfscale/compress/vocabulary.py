@@ -1,7 +1,8 @@
-"""Fewer tokens: those that a sample of the text in question never has leave the tokenizer and the tables.
+"""Fewer tokens: those that a sample of the text in question never has leave the tokenizer and the
+tables.
 
-What was a token of its own and is not any more is spelled by shorter pieces or by its bytes, so every text still has
-ids and comes back exactly.
+What was a token of its own and is not any more is spelled by shorter pieces or by its bytes, so
+every text still has ids and comes back exactly.
 """
 
 import dataclasses
@@ -22,8 +23,11 @@ from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
 
 
-def trim_run(run: Run | str, text: Sequence[str], output: str, min_count: int = 1) -> dict[str, Any]:
-    """Writes a run with a smaller vocabulary. It evaluates and exports as it is; to train on, prepare data anew.
+def trim_run(
+    run: Run | str, text: Sequence[str], output: str, min_count: int = 1
+) -> dict[str, Any]:
+    """Writes a run with a smaller vocabulary. It evaluates and exports as it is; to train on,
+    prepare data anew.
 
     Args:
         run: a run, or its folder, with a SentencePiece unigram tokenizer; it is left as it is.
@@ -32,7 +36,8 @@ def trim_run(run: Run | str, text: Sequence[str], output: str, min_count: int = 
         min_count: tokens that occur less often than this in `text` leave.
 
     Returns:
-        `vocabulary_before` and `vocabulary`, `parameters_before` and `parameters`, `sample_tokens` before and after.
+        `vocabulary_before` and `vocabulary`, `parameters_before` and `parameters`, `sample_tokens`
+        before and after.
 
     Raises:
         TokenizerError: another kind of tokenizer.
@@ -46,7 +51,9 @@ def trim_run(run: Run | str, text: Sequence[str], output: str, min_count: int = 
         raise ConfigError(f"min_count={min_count!r} is out of range; expected 1 or more")
     source = run if isinstance(run, str) else run.directory
     if os.path.realpath(output) == os.path.realpath(source):
-        raise ConfigError(f"output={output!r} is the run itself, which is left as it is; name another folder")
+        raise ConfigError(
+            f"output={output!r} is the run itself, which is left as it is; name another folder"
+        )
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
     run = load_run(run) if isinstance(run, str) else run
     stream, _ = text_stream(run.tokenizer, text)
@@ -73,21 +80,28 @@ def write_trimmed(
     """
     network = trim_network(run.network, kept)
     summary = {
-        "vocabulary_before": run.tokenizer.vocabulary_size, "vocabulary": tokenizer.vocabulary_size,
-        "parameters_before": run.network.count_params(), "parameters": network.count_params(),
-        "sample_tokens_before": sample_tokens[0], "sample_tokens": sample_tokens[1],
+        "vocabulary_before": run.tokenizer.vocabulary_size,
+        "vocabulary": tokenizer.vocabulary_size,
+        "parameters_before": run.network.count_params(),
+        "parameters": network.count_params(),
+        "sample_tokens_before": sample_tokens[0],
+        "sample_tokens": sample_tokens[1],
         # Of the run as it was: by other tokens, perplexities do not compare.
-        "steps": run.summary.get("steps"), "validation": None,
-    }  # fmt: skip
+        "steps": run.summary.get("steps"),
+        "validation": None,
+    }
     write_untrained_run(output, network, tokenizer, run.train_config, summary, run.weights_digest)
     return summary
 
 
-def trim_tokenizer(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> tuple[Tokenizer, list[int]]:
+def trim_tokenizer(
+    tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray
+) -> tuple[Tokenizer, list[int]]:
     """A SentencePiece tokenizer of the wanted pieces, and the old ids of its pieces in their order.
 
-    The special tokens, the 256 bytes, the space, and the piece of the lowest score, from which that of unknown
-    characters is counted, stay in any case; so a text whose tokens are all wanted is cut as before.
+    The special tokens, the 256 bytes, the space, and the piece of the lowest score, from which that
+    of unknown characters is counted, stay in any case; so a text whose tokens are all wanted is cut
+    as before.
 
     Raises:
         TokenizerError: as `tokens_that_leave`.
@@ -95,7 +109,10 @@ def trim_tokenizer(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> 
     """
     leaves = tokens_that_leave(tokenizer, wanted)
     if not leaves:
-        raise ConfigError("every token of the vocabulary occurs in the text; give another text, or a higher min_count")
+        raise ConfigError(
+            "every token of the vocabulary occurs in the text; give another text, or a higher"
+            " min_count"
+        )
     from sentencepiece import sentencepiece_model_pb2
 
     assert isinstance(tokenizer, SentencePieceTokenizer)
@@ -117,18 +134,24 @@ def trim_tokenizer(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> 
 
 
 def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> set[int]:
-    """The ids that `trim_tokenizer` takes out for the wanted ones; none where every token is wanted.
+    """The ids that `trim_tokenizer` takes out for the wanted ones; none where every token is
+    wanted.
 
     Raises:
-        TokenizerError: another kind of tokenizer, or BPE, whose longer pieces are merged from shorter ones.
+        TokenizerError: another kind of tokenizer, or BPE, whose longer pieces are merged from
+            shorter ones.
     """
     if not isinstance(tokenizer, SentencePieceTokenizer):
-        raise TokenizerError(f"the vocabulary of a {tokenizer.kind} tokenizer cannot be trimmed; sentencepiece can")
+        raise TokenizerError(
+            f"the vocabulary of a {tokenizer.kind} tokenizer cannot be trimmed; sentencepiece can"
+        )
     from sentencepiece import sentencepiece_model_pb2
 
     model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.model)
     if model.trainer_spec.model_type != model.trainer_spec.UNIGRAM:
-        raise TokenizerError("only SentencePiece's unigram can be trimmed: BPE builds its pieces from shorter ones")
+        raise TokenizerError(
+            "only SentencePiece's unigram can be trimmed: BPE builds its pieces from shorter ones"
+        )
     normal = [index for index, piece in enumerate(model.pieces) if piece.type == piece.NORMAL]
     lowest = min(normal, key=lambda index: model.pieces[index].score)
     # Spelled in bytes, the sign for a space would come back as the sign.
@@ -138,16 +161,23 @@ def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) 
 
 
 def trim_network(network: Network, kept: Sequence[int]) -> Network:
-    """The network with the rows of `kept` tokens, in their order; its other logits are what they were."""
+    """The network with the rows of `kept` tokens, in their order; its other logits are what they
+    were."""
     if not hasattr(network, "cached_step"):
-        raise ConfigError(f"trim is for models of the next token, and this is {type(network).__name__}")
+        raise ConfigError(
+            f"trim is for models of the next token, and this is {type(network).__name__}"
+        )
     config = network.config
     small = build_network(
-        type(config)(**{**to_dict(config), "vocabulary_size": len(kept)}), network.precision, network.seed
+        type(config)(**{**to_dict(config), "vocabulary_size": len(kept)}),
+        network.precision,
+        network.seed,
     )
-    columns = [network.output_layer.kernel, network.output_layer.bias] if (
-        not isinstance(network, TransformerLM) and network.output_layer is not None
-    ) else []  # fmt: skip
+    columns = (
+        [network.output_layer.kernel, network.output_layer.bias]
+        if (not isinstance(network, TransformerLM) and network.output_layer is not None)
+        else []
+    )
     by_column = {weight.path for weight in columns} | {
         weight.path for weight in network.weights if weight.name == "reverse_embeddings"
     }

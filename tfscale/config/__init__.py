@@ -1,7 +1,8 @@
-"""Every option of tfscale: the command line, the YAML files and the Python API are all made from these classes.
+"""Every option of tfscale: the command line, the YAML files and the Python API are all made from
+these classes.
 
-Each field's docstring states its unit and its effect, and becomes its line of `--help`. The classes are frozen and
-keyword-only; a value that is out of range is refused when the object is made.
+Each field's docstring states its unit and its effect, and becomes its line of `--help`. The classes
+are frozen and keyword-only; a value that is out of range is refused when the object is made.
 """
 
 from tfscale.config.choices import Precision, Quantization, TokenizerKind, WordSegmenter

@@ -11,12 +11,13 @@ class CompareConfig(Options):
     """Several models on the same data, each trained with the same budget, side by side."""
 
     output: str
-    """Folder to write: a run and an export for each model, the table, and a page. A second call goes on with it."""
+    """Folder to write: a run and an export for each model, the table, and a page. A second call
+    goes on with it."""
     data: str
     """Data folder that `tfscale prepare` wrote."""
     budget_minutes: float = 0.0
-    """Training minutes of each model, made into steps by the speed of the first ones, at least 100 steps however long
-    those take; n-grams take what they take."""
+    """Training minutes of each model, made into steps by the speed of the first ones, at least 100
+    steps however long those take; n-grams take what they take."""
     budget_tokens: int = 0
     """Training tokens of each model, in the place of a time."""
     split: str = ""

@@ -22,7 +22,8 @@ class CompressConfig(Options):
     learning_rate: float = 3e-4
     """Peak learning rate of the fine-tuning. All other training options are those of the run."""
     quantize: Literal["none", "int8", "int4", "int4_all"] = "none"
-    """Recipe of export to fine-tune for: in the forward pass the weights are rounded as its file stores them."""
+    """Recipe of export to fine-tune for: in the forward pass the weights are rounded as its file
+    stores them."""
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
     """Where to fine-tune, as in train."""
 
@@ -34,46 +35,68 @@ class CompressConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(Options):
-    """Bounds for the smallest model that is good enough: with one of them, compress tries what it can do by itself."""
+    """Bounds for the smallest model that is good enough: with one of them, compress tries what it
+    can do by itself."""
 
     target_size: str = ""
     """Most bytes of the file, as in 4MB, 900kB or 4000000 (1 MB is 1,000,000 bytes)."""
     max_perplexity_increase: str = ""
     """Most that the file's perplexity may be above that of the run in float32, as in 2% or 0.02."""
     target_tokens_per_second: float = 0.0
-    """Least tokens per second that the file decodes on this machine, one thread; 0 asks for none."""
+    """Least tokens per second that the file decodes on this machine, one thread; 0 asks for
+    none."""
     gzip: bool = False
-    """Take the size that gzip makes of the file, which is what a store sends; tries pruned candidates too."""
+    """Take the size that gzip makes of the file, which is what a store sends; tries pruned
+    candidates too."""
     candidate_steps: int = 0
-    """Fine-tuning steps of each candidate; 0 is a quarter of --steps, which is what all together may take."""
+    """Fine-tuning steps of each candidate; 0 is a quarter of --steps, which is what all together
+    may take."""
     evaluation_tokens: int = 10_000
     """Tokens of the validation split on which each file is scored."""
     distill_weight: float = 0.5
     """Part of the candidates' loss that is the run's own predictions, 0 to 1."""
     target_text: list[str] = field(default_factory=list)
-    """Files, folders or globs with a sample of the text that the model is for: tries files without the tokens that it
-    never has, too (of a SentencePiece unigram tokenizer)."""
+    """Files, folders or globs with a sample of the text that the model is for: tries files without
+    the tokens that it never has, too (of a SentencePiece unigram tokenizer)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.size_bytes, self.increase  # noqa: B018 - raise where they cannot be read
-        check_range(self.target_tokens_per_second >= 0, "target_tokens_per_second", self.target_tokens_per_second,
-               "more than 0 (0 asks for none)")  # fmt: skip
-        check_range(self.candidate_steps >= 0, "candidate_steps", self.candidate_steps, "0 (automatic) or more")
-        check_range(self.evaluation_tokens >= 100, "evaluation_tokens", self.evaluation_tokens, "100 or more")
+        check_range(
+            self.target_tokens_per_second >= 0,
+            "target_tokens_per_second",
+            self.target_tokens_per_second,
+            "more than 0 (0 asks for none)",
+        )
+        check_range(
+            self.candidate_steps >= 0,
+            "candidate_steps",
+            self.candidate_steps,
+            "0 (automatic) or more",
+        )
+        check_range(
+            self.evaluation_tokens >= 100,
+            "evaluation_tokens",
+            self.evaluation_tokens,
+            "100 or more",
+        )
         check_range(0 <= self.distill_weight <= 1, "distill_weight", self.distill_weight, "0 to 1")
         for option in dataclasses.fields(self):
-            default = option.default if option.default_factory is MISSING else option.default_factory()
+            default = (
+                option.default if option.default_factory is MISSING else option.default_factory()
+            )
             if not self.asked and getattr(self, option.name) != default:
                 raise ConfigError(
-                    f"{option.name} has no effect without a bound; give target_size, max_perplexity_increase or "
-                    "target_tokens_per_second"
+                    f"{option.name} has no effect without a bound; give target_size,"
+                    " max_perplexity_increase or target_tokens_per_second"
                 )
 
     @property
     def asked(self) -> bool:
         """Whether there is any bound."""
-        return bool(self.target_size or self.max_perplexity_increase or self.target_tokens_per_second)
+        return bool(
+            self.target_size or self.max_perplexity_increase or self.target_tokens_per_second
+        )
 
     @property
     def size_bytes(self) -> int | None:
@@ -81,8 +104,14 @@ class SearchConfig(Options):
         if not self.target_size:
             return None
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([kKMG]?)B?", self.target_size.strip())
-        size = round(float(match[1]) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}[match[2]]) if match else 0
-        check_range(size > 0, "target_size", self.target_size, "a size such as 4MB, 900kB or 4000000")
+        size = (
+            round(float(match[1]) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}[match[2]])
+            if match
+            else 0
+        )
+        check_range(
+            size > 0, "target_size", self.target_size, "a size such as 4MB, 900kB or 4000000"
+        )
         return size
 
     @property
@@ -91,8 +120,12 @@ class SearchConfig(Options):
         if not self.max_perplexity_increase:
             return None
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *(%?)", self.max_perplexity_increase.strip())
-        check_range(bool(match), "max_perplexity_increase", self.max_perplexity_increase,
-               "a fraction of 0 or more, such as 2% or 0.02")  # fmt: skip
+        check_range(
+            bool(match),
+            "max_perplexity_increase",
+            self.max_perplexity_increase,
+            "a fraction of 0 or more, such as 2% or 0.02",
+        )
         assert match
         return float(match[1]) / (100 if match[2] else 1)
 
@@ -104,7 +137,8 @@ class PruneConfig(Options):
     sparsity: float = 0.0
     """Fraction of each pruned weight that is zero at the end; 0 prunes nothing."""
     schedule: Literal["polynomial", "constant"] = "polynomial"
-    """How the sparsity gets there: rising by a cubic curve from begin_step to end_step, or at once at begin_step."""
+    """How the sparsity gets there: rising by a cubic curve from begin_step to end_step, or at once
+    at begin_step."""
     begin_step: int = 1
     """First step of the fine-tuning that prunes."""
     end_step: int = 0
@@ -116,12 +150,13 @@ class PruneConfig(Options):
     block_columns: int = 1
     """Columns of these blocks."""
     pattern: Literal["none", "2:4"] = "none"
-    """2:4 makes two of four consecutive weights zero, once, at begin_step, with sparsity 0.5; schedule, end_step and
-    frequency have no effect then."""
+    """2:4 makes two of four consecutive weights zero, once, at begin_step, with sparsity 0.5;
+    schedule, end_step and frequency have no effect then."""
     embeddings: bool = False
     """Prune embedding tables too."""
     include: str = ""
-    """Regular expression that the path of a weight must contain to be pruned, as in 'block_0|output'."""
+    """Regular expression that the path of a weight must contain to be pruned, as in
+    'block_0|output'."""
     exclude: str = ""
     """Regular expression for the paths of weights to leave alone."""
 
@@ -130,12 +165,25 @@ class PruneConfig(Options):
         check_range(0 <= self.sparsity < 1, "sparsity", self.sparsity, "0 or more and less than 1")
         for name in ("begin_step", "frequency", "block_rows", "block_columns"):
             check_range(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        check_range(self.end_step == 0 or self.end_step >= self.begin_step, "end_step", self.end_step,
-               f"0 (three quarters of the steps) or begin_step={self.begin_step} or more")  # fmt: skip
+        check_range(
+            self.end_step == 0 or self.end_step >= self.begin_step,
+            "end_step",
+            self.end_step,
+            f"0 (three quarters of the steps) or begin_step={self.begin_step} or more",
+        )
         if self.pattern == "2:4":
-            check_range(self.sparsity == 0.5, "sparsity", self.sparsity, "0.5, which is what pattern=2:4 makes")
-            check_range(self.block_rows == self.block_columns == 1, "block_rows and block_columns",
-                   (self.block_rows, self.block_columns), "1 and 1 with pattern=2:4")  # fmt: skip
+            check_range(
+                self.sparsity == 0.5,
+                "sparsity",
+                self.sparsity,
+                "0.5, which is what pattern=2:4 makes",
+            )
+            check_range(
+                self.block_rows == self.block_columns == 1,
+                "block_rows and block_columns",
+                (self.block_rows, self.block_columns),
+                "1 and 1 with pattern=2:4",
+            )
 
     def last_step(self, steps: int) -> int:
         """The last step that changes what is pruned, of a fine-tuning of so many steps.
@@ -144,18 +192,22 @@ class PruneConfig(Options):
             ConfigError: it lies behind the end.
         """
         if self.begin_step > steps:
-            raise ConfigError(f"prune.begin_step={self.begin_step} lies behind the last of {steps} steps")
+            raise ConfigError(
+                f"prune.begin_step={self.begin_step} lies behind the last of {steps} steps"
+            )
         last = self.end_step or max(self.begin_step, steps * 3 // 4)
         if last > steps:
             raise ConfigError(
-                f"prune.end_step={last} lies behind the last of {steps} steps, so the sparsity is not reached"
+                f"prune.end_step={last} lies behind the last of {steps} steps, so the sparsity is"
+                " not reached"
             )
         return last
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShrinkConfig(Options):
-    """Smaller matrices before the fine-tuning: a smaller file, and fewer operations a token. 0 leaves a size alone."""
+    """Smaller matrices before the fine-tuning: a smaller file, and fewer operations a token. 0
+    leaves a size alone."""
 
     feed_forward_dim: int = 0
     """Feed-forward units of each Transformer block that stay, the strongest."""
@@ -164,7 +216,8 @@ class ShrinkConfig(Options):
     lstm_units: int = 0
     """Units of each recurrent layer that stay, the strongest."""
     by: Literal["magnitude", "saliency"] = "magnitude"
-    """What makes a unit strong: its weights, or the change of the loss to first order without it (on training data)."""
+    """What makes a unit strong: its weights, or the change of the loss to first order without it
+    (on training data)."""
     saliency_batches: int = 16
     """Batches of the run's own size from which saliency is taken."""
     feed_forward_rank: int = 0
@@ -178,7 +231,9 @@ class ShrinkConfig(Options):
         super().__post_init__()
         for name in SHRINK_SIZES:
             check_range(getattr(self, name) >= 0, name, getattr(self, name), "0 (keep all) or more")
-        check_range(self.saliency_batches >= 1, "saliency_batches", self.saliency_batches, "1 or more")
+        check_range(
+            self.saliency_batches >= 1, "saliency_batches", self.saliency_batches, "1 or more"
+        )
 
     @property
     def shrinks(self) -> bool:
@@ -186,7 +241,14 @@ class ShrinkConfig(Options):
         return any(getattr(self, name) for name in SHRINK_SIZES)
 
 
-SHRINK_SIZES = ("feed_forward_dim", "num_heads", "lstm_units", "feed_forward_rank", "embedding_rank", "output_rank")
+SHRINK_SIZES = (
+    "feed_forward_dim",
+    "num_heads",
+    "lstm_units",
+    "feed_forward_rank",
+    "embedding_rank",
+    "output_rank",
+)
 """The sizes, in the order in which they are made smaller: factors are taken of what is left."""
 
 
@@ -199,16 +261,20 @@ class DistillConfig(Options):
     teacher: str | None = None
     """Run folder of the teacher; compress takes the run itself if it is left out."""
     weight: float = 0.0
-    """The teacher's part of the loss, 0 (no teacher) to 1; the rest is cross-entropy with the text."""
+    """The teacher's part of the loss, 0 (no teacher) to 1; the rest is cross-entropy with the
+    text."""
     temperature: float = 2.0
-    """Divides the logits of teacher and student in the comparison: the higher, the more the unlikely tokens count."""
+    """Divides the logits of teacher and student in the comparison: the higher, the more the
+    unlikely tokens count."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(0 <= self.weight <= 1, "distill.weight", self.weight, "0 to 1")
         check_range(self.temperature > 0, "distill.temperature", self.temperature, "more than 0")
         if self.teacher and not self.weight:
-            raise ConfigError("distill.teacher has no effect with distill.weight=0; give a weight such as 0.5")
+            raise ConfigError(
+                "distill.teacher has no effect with distill.weight=0; give a weight such as 0.5"
+            )
 
 
 def describe(config: PruneConfig | ShrinkConfig | DistillConfig) -> dict[str, Any]:

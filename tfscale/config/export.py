@@ -14,16 +14,20 @@ class ExportConfig(Options):
     """A trained run to a file for the device."""
 
     output: str
-    """Export folder to write. It must be absent, empty, or an earlier export (which is replaced)."""
+    """Export folder to write. It must be absent, empty, or an earlier export (which is
+    replaced)."""
     format: Literal["tflite", "litertlm", "saved_model", "web", "ngram", "arpa"] = "tflite"
-    """tflite is a file for LiteRT; litertlm is that file with its tokenizer in a bundle for LiteRT-LM (Transformers);
-    saved_model is a folder for TensorFlow and TensorFlow Serving, in float32; web is the .tflite file with a page that
-    runs it in the browser. An n-gram model goes to ngram, a compact file, or arpa, which other programs read."""
+    """tflite is a file for LiteRT; litertlm is that file with its tokenizer in a bundle for
+    LiteRT-LM (Transformers); saved_model is a folder for TensorFlow and TensorFlow Serving, in
+    float32; web is the .tflite file with a page that runs it in the browser. An n-gram model goes
+    to ngram, a compact file, or arpa, which other programs read."""
     quantize: Quantization = "none"
-    """Weights in the file: float32 (none), float16, int8 (computed in int8 where the runtime can), int4 (matrices in
-    blocks of 64 or 32 weights, with embedding tables in int8; the tables too with int4_all)."""
+    """Weights in the file: float32 (none), float16, int8 (computed in int8 where the runtime can),
+    int4 (matrices in blocks of 64 or 32 weights, with embedding tables in int8; the tables too with
+    int4_all)."""
     prefill_lengths: list[int] = field(default_factory=lambda: [8, 64])
-    """Tokens per call of the prompt signatures of a Transformer; those above the context are left out."""
+    """Tokens per call of the prompt signatures of a Transformer; those above the context are left
+    out."""
     parity_tokens: int = 512
     """Held-out tokens on which the file is compared with the Keras model."""
     threads: int = 1
@@ -33,11 +37,21 @@ class ExportConfig(Options):
         for choice in (self.format, self.quantize):
             explain_refusal(str(choice))
         super().__post_init__()
-        check_range(bool(self.prefill_lengths) and min(self.prefill_lengths) >= 1,
-               "prefill_lengths", self.prefill_lengths, "one or more lengths of 1 or more")  # fmt: skip
-        check_range(16 <= self.parity_tokens <= 100_000, "parity_tokens", self.parity_tokens, "16 to 100,000")
+        check_range(
+            bool(self.prefill_lengths) and min(self.prefill_lengths) >= 1,
+            "prefill_lengths",
+            self.prefill_lengths,
+            "one or more lengths of 1 or more",
+        )
+        check_range(
+            16 <= self.parity_tokens <= 100_000,
+            "parity_tokens",
+            self.parity_tokens,
+            "16 to 100,000",
+        )
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")
         if self.format == "saved_model" and self.quantize != "none":
             raise ConfigError(
-                f"quantize={self.quantize!r} is for format=tflite and litertlm; a saved_model holds float32 weights"
+                f"quantize={self.quantize!r} is for format=tflite and litertlm; a saved_model holds"
+                " float32 weights"
             )

@@ -11,10 +11,21 @@ WRITES = ("generate RUN --prompt TEXT", f"{_EXPORT} --quantize int8")
 """What a run that writes text is used by."""
 
 
-def _check(config: Any, *, positive: tuple[str, ...] = (), default_0: tuple[str, ...] = (), rates: tuple[str, ...] = (),
-           weights: tuple[str, ...] = ()) -> None:  # fmt: skip
+def _check(
+    config: Any,
+    *,
+    positive: tuple[str, ...] = (),
+    default_0: tuple[str, ...] = (),
+    rates: tuple[str, ...] = (),
+    weights: tuple[str, ...] = (),
+) -> None:
     """Refuses options out of range; `vocabulary_size` is one of every family."""
-    check_range(config.vocabulary_size >= 0, "vocabulary_size", config.vocabulary_size, "0 (the tokenizer's) or more")
+    check_range(
+        config.vocabulary_size >= 0,
+        "vocabulary_size",
+        config.vocabulary_size,
+        "0 (the tokenizer's) or more",
+    )
     for names, holds, expected in (
         (positive, lambda value: value >= 1, "1 or more"),
         (default_0, lambda value: value >= 0, "0 (its default) or more"),
@@ -22,12 +33,15 @@ def _check(config: Any, *, positive: tuple[str, ...] = (), default_0: tuple[str,
         (weights, lambda value: value >= 0, "0 or more"),
     ):
         for name in names:
-            check_range(holds(getattr(config, name)), f"model.{name}", getattr(config, name), expected)
+            check_range(
+                holds(getattr(config, name)), f"model.{name}", getattr(config, name), expected
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig(Options):
-    """Decoder-only Transformer: as it is in the manner of GPT-2 (Radford et al. 2019); Llama's parts are options."""
+    """Decoder-only Transformer: as it is in the manner of GPT-2 (Radford et al. 2019); Llama's
+    parts are options."""
 
     section: ClassVar[str] = "model"
     family: ClassVar[str] = "transformer"
@@ -39,7 +53,8 @@ class TransformerConfig(Options):
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
     sequence_length: int = 128
-    """Context in tokens: the length of a training window and the most that the model can look back."""
+    """Context in tokens: the length of a training window and the most that the model can look
+    back."""
     hidden_dim: int = 128
     """Width of the residual stream."""
     num_layers: int = 4
@@ -59,19 +74,23 @@ class TransformerConfig(Options):
     norm_epsilon: float = 1e-5
     """Added to the variance in every normalization; Llama and Gemma have 1e-6."""
     activation: Literal["gelu", "gelu_tanh", "swiglu", "geglu"] = "gelu"
-    """Of the feed-forward layer: GELU, its approximation by tanh (GPT-2), or SiLU (swiglu) or that approximation
-    (geglu) with a gate per unit (Shazeer 2020), which has half as many weights more."""
+    """Of the feed-forward layer: GELU, its approximation by tanh (GPT-2), or SiLU (swiglu) or that
+    approximation (geglu) with a gate per unit (Shazeer 2020), which has half as many weights
+    more."""
     num_kv_heads: int = 0
-    """Heads of keys and values, each read by several query heads (Ainslie et al. 2023); 0 takes num_heads."""
+    """Heads of keys and values, each read by several query heads (Ainslie et al. 2023); 0 takes
+    num_heads."""
     attention_window: int = 0
     """Tokens that a token sees in each layer, itself included (Beltagy et al. 2020); 0 is all."""
     global_tokens: int = 0
-    """With attention_window: first tokens of the context that every token sees besides (Zaheer et al. 2020; Xiao et al.
-    2024), so that the attention is block-sparse."""
+    """With attention_window: first tokens of the context that every token sees besides (Zaheer et
+    al. 2020; Xiao et al. 2024), so that the attention is block-sparse."""
     feed_forward_rank: int = 0
-    """Rank of the two matrices of the feed-forward layer, each a product of two smaller ones; 0 is full rank."""
+    """Rank of the two matrices of the feed-forward layer, each a product of two smaller ones; 0 is
+    full rank."""
     embedding_rank: int = 0
-    """Width of the token embedding, with a matrix between it and hidden_dim (Lan et al. 2020); 0 takes hidden_dim."""
+    """Width of the token embedding, with a matrix between it and hidden_dim (Lan et al. 2020); 0
+    takes hidden_dim."""
     dropout: float = 0.0
     """Dropout rate after the embedding, attention and feed-forward layers, 0 to below 1."""
     use_bias: bool = False
@@ -79,32 +98,46 @@ class TransformerConfig(Options):
     tie_embeddings: bool = True
     """Use the token embedding as the output projection (Press and Wolf 2017)."""
     scale_embeddings: bool = False
-    """Multiply the token embedding by the square root of hidden_dim before the first block (Vaswani et al. 2017)."""
+    """Multiply the token embedding by the square root of hidden_dim before the first block (Vaswani
+    et al. 2017)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(
-            self, positive=("sequence_length", "hidden_dim", "num_layers", "num_heads"), rates=("dropout",),
-            default_0=("feed_forward_dim", "head_dim", "feed_forward_rank", "embedding_rank", "num_kv_heads",
-                       "attention_window", "global_tokens"),
-        )  # fmt: skip
+            self,
+            positive=("sequence_length", "hidden_dim", "num_layers", "num_heads"),
+            rates=("dropout",),
+            default_0=(
+                "feed_forward_dim",
+                "head_dim",
+                "feed_forward_rank",
+                "embedding_rank",
+                "num_kv_heads",
+                "attention_window",
+                "global_tokens",
+            ),
+        )
         check_range(self.rope_base > 1, "model.rope_base", self.rope_base, "more than 1")
         check_range(self.norm_epsilon > 0, "model.norm_epsilon", self.norm_epsilon, "more than 0")
         if self.global_tokens and not 0 < self.global_tokens <= self.attention_window:
             raise ConfigError(
-                f"model.global_tokens={self.global_tokens} goes with a model.attention_window of as many tokens or "
-                f"more; it is {self.attention_window}"
+                f"model.global_tokens={self.global_tokens} goes with a model.attention_window of as"
+                f" many tokens or more; it is {self.attention_window}"
             )
         if self.num_heads % self.kv_heads:
             raise ConfigError(
-                f"model.num_heads={self.num_heads} is not divisible by model.num_kv_heads={self.num_kv_heads}"
+                f"model.num_heads={self.num_heads} is not divisible by"
+                f" model.num_kv_heads={self.num_kv_heads}"
             )
         if not self.head_dim and self.hidden_dim % self.num_heads:
             raise ConfigError(
-                f"model.hidden_dim={self.hidden_dim} is not divisible by model.num_heads={self.num_heads}"
+                f"model.hidden_dim={self.hidden_dim} is not divisible by"
+                f" model.num_heads={self.num_heads}"
             )
         if self.positions == "rope" and self.head_width % 2:
-            raise ConfigError(f"rotary positions turn pairs of numbers, and a head has {self.head_width} of them")
+            raise ConfigError(
+                f"rotary positions turn pairs of numbers, and a head has {self.head_width} of them"
+            )
 
     @property
     def table_rows(self) -> int:
@@ -134,11 +167,13 @@ class TransformerConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class BERTConfig(TransformerConfig):
-    """Transformer whose tokens see both sides, trained to guess hidden tokens (Devlin et al. 2019): what tasks start
-    from. It has one token more, the mask."""
+    """Transformer whose tokens see both sides, trained to guess hidden tokens (Devlin et al. 2019):
+    what tasks start from. It has one token more, the mask."""
 
     family: ClassVar[str] = "bert"
-    uses: ClassVar[tuple[str, ...]] = ("finetune RUN --task classify --train FILE.csv --output task",)
+    uses: ClassVar[tuple[str, ...]] = (
+        "finetune RUN --task classify --train FILE.csv --output task",
+    )
 
     mask_rate: float = 0.15
     """Part of the tokens of a training window that are to be guessed."""
@@ -147,7 +182,9 @@ class BERTConfig(TransformerConfig):
         super().__post_init__()
         check_range(0 < self.mask_rate <= 0.5, "model.mask_rate", self.mask_rate, "above 0 to 0.5")
         if self.attention_window:
-            raise ConfigError("model.attention_window is for a model that looks back; bert sees all of both sides")
+            raise ConfigError(
+                "model.attention_window is for a model that looks back; bert sees all of both sides"
+            )
 
     @property
     def table_rows(self) -> int:
@@ -178,11 +215,12 @@ class RecurrentConfig(Options):
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
     sequence_length: int = 128
-    """Length of a training window in tokens; the state starts at zero in each, unless the model is stateful."""
+    """Length of a training window in tokens; the state starts at zero in each, unless the model is
+    stateful."""
     stateful: bool = False
-    """Carry the state from each window to the next, in training and in evaluation (Mikolov et al. 2010; Zaremba et al.
-    2014): the training split is read in order as train.global_batch_size streams, and gradients stop at a window's
-    edge."""
+    """Carry the state from each window to the next, in training and in evaluation (Mikolov et al.
+    2010; Zaremba et al. 2014): the training split is read in order as train.global_batch_size
+    streams, and gradients stop at a window's edge."""
     embedding_dim: int = 128
     """Width of the token embedding."""
     hidden_dim: int = 256
@@ -192,34 +230,43 @@ class RecurrentConfig(Options):
     dropout: float = 0.0
     """Dropout rate on the embedding and on each recurrent layer's output, 0 to below 1."""
     variational_dropout: bool = False
-    """One dropout mask for all tokens of a window, in the place of one per token (Gal and Ghahramani 2016)."""
+    """One dropout mask for all tokens of a window, in the place of one per token (Gal and
+    Ghahramani 2016)."""
     embedding_dropout: float = 0.0
     """Rate at which whole words are dropped from the embedding table (Gal and Ghahramani 2016)."""
     recurrent_dropout: float = 0.0
-    """Dropout rate on the state before it enters the next step, one mask per window (Gal and Ghahramani 2016)."""
+    """Dropout rate on the state before it enters the next step, one mask per window (Gal and
+    Ghahramani 2016)."""
     weight_drop: float = 0.0
-    """Dropout rate on the recurrent kernel, drawn once per window batch (Merity et al. 2018, "AWD-LSTM")."""
+    """Dropout rate on the recurrent kernel, drawn once per window batch (Merity et al. 2018,
+    "AWD-LSTM")."""
     activation_regularization: float = 0.0
-    """Weight of the mean square of the last layer's dropped output, added to the training loss (Merity et al. 2018)."""
+    """Weight of the mean square of the last layer's dropped output, added to the training loss
+    (Merity et al. 2018)."""
     temporal_activation_regularization: float = 0.0
     """Weight of the mean square of that output's change from token to token, added likewise."""
     tie_embeddings: bool = False
-    """Use the token embedding as the output projection, after a dense layer where hidden_dim is not embedding_dim."""
+    """Use the token embedding as the output projection, after a dense layer where hidden_dim is not
+    embedding_dim."""
     output_rank: int = 0
-    """Rank of the output projection, a product of two smaller matrices; 0 is full rank. No effect if it is tied."""
+    """Rank of the output projection, a product of two smaller matrices; 0 is full rank. No effect
+    if it is tied."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(
-            self, positive=("sequence_length", "embedding_dim", "hidden_dim", "num_layers"), default_0=("output_rank",),
+            self,
+            positive=("sequence_length", "embedding_dim", "hidden_dim", "num_layers"),
+            default_0=("output_rank",),
             rates=("dropout", "embedding_dropout", "recurrent_dropout", "weight_drop"),
             weights=("activation_regularization", "temporal_activation_regularization"),
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LSTMConfig(RecurrentConfig):
-    """Embedding, LSTM layers and a softmax (Mikolov et al. 2010; Zaremba et al. 2014; Merity et al. 2018)."""
+    """Embedding, LSTM layers and a softmax (Mikolov et al. 2010; Zaremba et al. 2014; Merity et al.
+    2018)."""
 
     family: ClassVar[str] = "lstm"
     learning_rate: ClassVar[float] = 1e-2
@@ -244,12 +291,16 @@ class RNNConfig(RecurrentConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BiLSTMConfig(Options):
-    """Two stacks of LSTM layers, one from each end, that predict the token between them: a cloze, no language model."""
+    """Two stacks of LSTM layers, one from each end, that predict the token between them: a cloze,
+    no language model."""
 
     section: ClassVar[str] = "model"
     family: ClassVar[str] = "bilstm"
     learning_rate: ClassVar[float] = 5e-3
-    uses: ClassVar[tuple[str, ...]] = ("fill RUN --text 'a text with a ___ in it'", f"{_EXPORT} --quantize int8")
+    uses: ClassVar[tuple[str, ...]] = (
+        "fill RUN --text 'a text with a ___ in it'",
+        f"{_EXPORT} --quantize int8",
+    )
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
@@ -269,7 +320,9 @@ class BiLSTMConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self, positive=("embedding_dim", "hidden_dim", "num_layers"), rates=("dropout",))
-        check_range(self.sequence_length >= 3, "model.sequence_length", self.sequence_length, "3 or more")
+        check_range(
+            self.sequence_length >= 3, "model.sequence_length", self.sequence_length, "3 or more"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,8 +351,12 @@ class NNLMConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self, positive=("sequence_length", "embedding_dim", "hidden_dim"), rates=("dropout",))
-        check_range(self.context_tokens >= 2, "model.context_tokens", self.context_tokens, "2 or more")
+        _check(
+            self, positive=("sequence_length", "embedding_dim", "hidden_dim"), rates=("dropout",)
+        )
+        check_range(
+            self.context_tokens >= 2, "model.context_tokens", self.context_tokens, "2 or more"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,22 +372,37 @@ class NGramConfig(Options):
     order: int = 5
     """Tokens of the longest n-grams, 1 to 10."""
     min_counts: list[int] = field(default_factory=lambda: [1])
-    """Least count of the n-grams that are kept, from order 1 up; the last number holds for the orders above it."""
+    """Least count of the n-grams that are kept, from order 1 up; the last number holds for the
+    orders above it."""
     arpa: str = ""
-    """An ARPA file to take the model from, in the place of counting; its words must be tokens of the data's."""
+    """An ARPA file to take the model from, in the place of counting; its words must be tokens of
+    the data's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self)
         check_range(1 <= self.order <= 10, "model.order", self.order, "1 to 10")
         counts = self.min_counts
-        rising = bool(counts) and counts[0] == 1 and all(a <= b for a, b in zip(counts, counts[1:], strict=False))
-        check_range(rising, "model.min_counts", counts, "1 and then numbers that do not fall, such as 1 1 2")
+        rising = (
+            bool(counts)
+            and counts[0] == 1
+            and all(a <= b for a, b in zip(counts, counts[1:], strict=False))
+        )
+        check_range(
+            rising, "model.min_counts", counts, "1 and then numbers that do not fall, such as 1 1 2"
+        )
 
 
 ModelConfig = TransformerConfig | RecurrentConfig | NNLMConfig | BiLSTMConfig
 MODEL_CONFIGS: dict[str, Any] = {
-    config.family: config for config in (
-        TransformerConfig, LSTMConfig, GRUConfig, RNNConfig, NNLMConfig, BiLSTMConfig, BERTConfig,
+    config.family: config
+    for config in (
+        TransformerConfig,
+        LSTMConfig,
+        GRUConfig,
+        RNNConfig,
+        NNLMConfig,
+        BiLSTMConfig,
+        BERTConfig,
     )
-}  # fmt: skip
+}

@@ -1,4 +1,5 @@
-"""Values of options, checked against their types: in config classes, in arguments of the Python API, in YAML."""
+"""Values of options, checked against their types: in config classes, in arguments of the Python
+API, in YAML."""
 
 import dataclasses
 import difflib
@@ -20,10 +21,12 @@ LARGEST = 2**62 - 1
 
 
 class Options:
-    """Base of the config classes, frozen dataclasses: an object whose values do not fit their types is refused.
+    """Base of the config classes, frozen dataclasses: an object whose values do not fit their types
+    is refused.
 
-    Values are brought to the form that their field names: a path becomes a string, a string or a number where a list is
-    meant becomes a list of one, a whole number where a number is meant becomes a float.
+    Values are brought to the form that their field names: a path becomes a string, a string or a
+    number where a list is meant becomes a list of one, a whole number where a number is meant
+    becomes a float.
 
     Example:
         TrainConfig(steps=5.5)    # ConfigError: train.steps: expected a whole number; received 5.5
@@ -51,7 +54,8 @@ def checked(name: str, value: Any, typehint: Any) -> Any:
     Args:
         name: the option's name, for the message.
         value: what was received.
-        typehint: `bool`, `int`, `float`, `str`, a `Literal`, a list of these, or a union of these and None.
+        typehint: `bool`, `int`, `float`, `str`, a `Literal`, a list of these, or a union of these
+            and None.
 
     Raises:
         ConfigError: the value is of another type, is not one of the choices, or is not finite.
@@ -64,7 +68,9 @@ def checked(name: str, value: Any, typehint: Any) -> Any:
         received, wanted = " ".join(repr(value).split()), describe(typehint)
         if typehint is float and isinstance(value, numbers.Real):
             wanted = "a finite number"
-        elif typehint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        elif (
+            typehint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        ):
             wanted = "a whole number below 2**62"
         received = received if len(received) <= 80 else f"{received[:77]}..."
         raise ConfigError(f"{name}: expected {wanted}; received {received}")
@@ -72,10 +78,11 @@ def checked(name: str, value: Any, typehint: Any) -> Any:
 
 
 def checks_arguments(function: Function) -> Function:
-    """Has a function check its arguments as config classes check their fields, by the annotations of its parameters.
+    """Has a function check its arguments as config classes check their fields, by the annotations
+    of its parameters.
 
-    A parameter of type `str` also takes an `os.PathLike`, a `Sequence[str]` also one string or path. What is annotated
-    by another class than a config class is passed on as it is.
+    A parameter of type `str` also takes an `os.PathLike`, a `Sequence[str]` also one string or
+    path. What is annotated by another class than a config class is passed on as it is.
 
     Example:
         @checks_arguments
@@ -104,7 +111,9 @@ _UNFIT = object()
 def _converted(value: Any, typehint: Any) -> Any:
     origin, arguments = typing.get_origin(typehint), typing.get_args(typehint)
     if origin is typing.Literal:
-        fits = (choice for choice in arguments if isinstance(value, type(choice)) and value == choice)
+        fits = (
+            choice for choice in arguments if isinstance(value, type(choice)) and value == choice
+        )
         return next(fits, _UNFIT)
     if origin in (typing.Union, types.UnionType):
         # Types that are checked come first: the others take any value.
@@ -120,7 +129,9 @@ def _converted(value: Any, typehint: Any) -> Any:
 
 
 def _list(value: Any, item: Any) -> Any:
-    several = isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike | Mapping | Set)
+    several = isinstance(value, Iterable) and not isinstance(
+        value, str | bytes | os.PathLike | Mapping | Set
+    )
     found = [_converted(one, item) for one in (value if several else [value])]
     return _UNFIT if any(one is _UNFIT for one in found) else found
 
@@ -165,7 +176,9 @@ def describe(typehint: Any) -> str:
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe(argument) for argument in arguments if argument is not type(None))
+        return " or ".join(
+            describe(argument) for argument in arguments if argument is not type(None)
+        )
     if origin in (list, Sequence):
         return f"{describe(arguments[0])}, once or more"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -181,7 +194,8 @@ def make_config(kind: Any, options: dict[str, Any]) -> Any:
     """An object of a config class from keyword arguments.
 
     Raises:
-        ConfigError: an option that the class does not have, with the closest one that it has; or one that is missing.
+        ConfigError: an option that the class does not have, with the closest one that it has; or
+            one that is missing.
     """
     fields = {item.name: item for item in dataclasses.fields(kind)}
     for name in options:

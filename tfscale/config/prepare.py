@@ -13,7 +13,8 @@ class PrepareConfig(Options):
     """Text to tokenizer, token shards and manifest."""
 
     output: str
-    """Data folder to write. It must be absent, empty, or an earlier data folder (which is replaced)."""
+    """Data folder to write. It must be absent, empty, or an earlier data folder (which is
+    replaced)."""
     text: list[str] = field(default_factory=list)
     """Files, folders or globs of the training text, local or gs://, plain or .gz."""
     corpus: Literal["python-stdlib", "python-docs"] | None = None
@@ -23,37 +24,42 @@ class PrepareConfig(Options):
     test_text: list[str] = field(default_factory=list)
     """Files of the test split. Without them a fraction of the documents is held out."""
     validation_fraction: float = 0.05
-    """Fraction of the documents held out for validation, 0 to 0.5; chosen by a hash of each document and the seed. Of a
-    single document it is a part at its end."""
+    """Fraction of the documents held out for validation, 0 to 0.5; chosen by a hash of each
+    document and the seed. Of a single document it is a part at its end."""
     test_fraction: float = 0.05
     """Fraction of the documents held out for the test split, 0 to 0.5."""
     documents: Literal["file", "paragraph", "line"] = "file"
-    """What one document is: a file, a paragraph (blank lines between), or a line. An end token follows each."""
+    """What one document is: a file, a paragraph (blank lines between), or a line. An end token
+    follows each."""
     tokenizer: TokenizerKind = "sentencepiece"
     """Kind of tokenizer to train on the training split."""
     tokenizer_from: str | None = None
-    """Folder of a tokenizer (or a data folder, or a run folder) to use in the place of training one."""
+    """Folder of a tokenizer (or a data folder, or a run folder) to use in the place of training
+    one."""
     sentencepiece_model: Literal["unigram", "bpe"] = "unigram"
     """SentencePiece algorithm. No effect on the other tokenizers."""
     word_segmenter: WordSegmenter = "none"
     """What finds the words of the word tokenizer: white space (none), or jieba, for Chinese."""
     vocabulary_size: int = 0
-    """Entries of the vocabulary, special tokens included; 0 takes 8,192, or what the text supports. No effect for byte;
-    an upper bound for word and char."""
+    """Entries of the vocabulary, special tokens included; 0 takes 8,192, or what the text supports.
+    No effect for byte; an upper bound for word and char."""
     tokenizer_sample: int = 10_000_000
-    """Characters of training text that the tokenizer is trained on, spread evenly over the documents."""
+    """Characters of training text that the tokenizer is trained on, spread evenly over the
+    documents."""
     unicode_normalization: Literal["none", "NFC", "NFKC"] = "none"
     """Cleaning: Unicode normal form."""
     strip_html: bool = False
     """Cleaning: remove HTML tags and comments, resolve entities."""
     collapse_whitespace: bool = False
-    """Cleaning: runs of spaces and tabs become one space, of line ends at most two; ends are stripped."""
+    """Cleaning: runs of spaces and tabs become one space, of line ends at most two; ends are
+    stripped."""
     lowercase: bool = False
     """Cleaning: lower case."""
     drop_duplicates: bool = False
     """Cleaning: keep the first of documents that are exactly the same."""
     invalid_utf8: Literal["error", "replace", "skip"] = "error"
-    """Bytes that are not UTF-8: name the place and stop, replace them by U+FFFD, or skip the file; counted."""
+    """Bytes that are not UTF-8: name the place and stop, replace them by U+FFFD, or skip the file;
+    counted."""
     shards: int = 0
     """Shards of the training split; 0 takes one per 4 million tokens, and at least 4."""
     processes: int = 0
@@ -65,17 +71,26 @@ class PrepareConfig(Options):
         super().__post_init__()
         if bool(self.text) == bool(self.corpus):
             raise ConfigError(
-                f"give either text or corpus; received text={self.text!r} and corpus={self.corpus!r} "
-                "(for example --text 'books/*.txt', or --corpus python-stdlib)"
+                f"give either text or corpus; received text={self.text!r} and"
+                f" corpus={self.corpus!r} (for example --text 'books/*.txt', or --corpus"
+                " python-stdlib)"
             )
         if self.word_segmenter != "none" and (self.tokenizer != "word" or self.tokenizer_from):
             raise ConfigError(
-                f"word_segmenter={self.word_segmenter!r} is for training a word tokenizer: --tokenizer word"
+                f"word_segmenter={self.word_segmenter!r} is for training a word tokenizer:"
+                " --tokenizer word"
             )
-        check_range(0 <= self.validation_fraction <= 0.5, "validation_fraction", self.validation_fraction, "0 to 0.5")
+        check_range(
+            0 <= self.validation_fraction <= 0.5,
+            "validation_fraction",
+            self.validation_fraction,
+            "0 to 0.5",
+        )
         check_range(0 <= self.test_fraction <= 0.5, "test_fraction", self.test_fraction, "0 to 0.5")
         size = self.vocabulary_size
         check_range(size == 0 or size >= 4, "vocabulary_size", size, "4 or more, or 0 (automatic)")
-        check_range(self.tokenizer_sample >= 1, "tokenizer_sample", self.tokenizer_sample, "1 or more")
+        check_range(
+            self.tokenizer_sample >= 1, "tokenizer_sample", self.tokenizer_sample, "1 or more"
+        )
         check_range(self.shards >= 0, "shards", self.shards, "0 (automatic) or more")
         check_range(self.processes >= 0, "processes", self.processes, "0 (one per core) or more")

@@ -18,9 +18,11 @@ class SamplingConfig(Options):
     top_k: int = 0
     """Draw among the k most likely tokens; 0 takes all."""
     top_p: float = 1.0
-    """Draw among the fewest most likely tokens whose probabilities reach p (Holtzman et al. 2020); 1 takes all."""
+    """Draw among the fewest most likely tokens whose probabilities reach p (Holtzman et al. 2020);
+    1 takes all."""
     repetition_penalty: float = 1.0
-    """Divides positive and multiplies negative logits of tokens already seen (Keskar et al. 2019); 1 does nothing."""
+    """Divides positive and multiplies negative logits of tokens already seen (Keskar et al. 2019);
+    1 does nothing."""
     seed: int = 0
     """Seed of the draws."""
 
@@ -29,5 +31,10 @@ class SamplingConfig(Options):
         check_range(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
         check_range(self.top_k >= 0, "top_k", self.top_k, "0 (all) or more")
         check_range(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 to 1")
-        check_range(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "more than 0")
+        check_range(
+            self.repetition_penalty > 0,
+            "repetition_penalty",
+            self.repetition_penalty,
+            "more than 0",
+        )
         check_range(self.seed >= 0, "seed", self.seed, "0 or more")

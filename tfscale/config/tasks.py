@@ -1,4 +1,5 @@
-"""The options of `tfscale finetune`, `tfscale explain` and `tfscale swap`, in the manner of `tfscale.config`."""
+"""The options of `tfscale finetune`, `tfscale explain` and `tfscale swap`, in the manner of
+`tfscale.config`."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,50 +18,65 @@ class TaskConfig(Options):
     """A trained run and labelled examples to a model of a task."""
 
     task: Task
-    """classify: one or several labels of a text; tag: a label of each word (BIO); answer: the part of a text that
-    answers a question; translate and summarize: a text for a text, which differ in metrics and baseline."""
+    """classify: one or several labels of a text; tag: a label of each word (BIO); answer: the part
+    of a text that answers a question; translate and summarize: a text for a text, which differ in
+    metrics and baseline."""
     output: str
-    """Folder to write; it must be absent, empty, or an earlier one of this command (which is replaced)."""
+    """Folder to write; it must be absent, empty, or an earlier one of this command (which is
+    replaced)."""
     train: list[str] = field(default_factory=list)
-    """Files of training examples: .jsonl, .csv or .tsv with a head, or .conll (a word and its tag a line)."""
+    """Files of training examples: .jsonl, .csv or .tsv with a head, or .conll (a word and its tag a
+    line)."""
     validation: list[str] = field(default_factory=list)
-    """Files of validation examples, which decide when to stop; without them a tenth of the training examples."""
+    """Files of validation examples, which decide when to stop; without them a tenth of the training
+    examples."""
     test: list[str] = field(default_factory=list)
     """Files of test examples, scored at the end."""
     text_field: str = "text"
-    """Column or key of the text (for answer `context`, for translate and summarize `source` is also found)."""
+    """Column or key of the text (for answer `context`, for translate and summarize `source` is also
+    found)."""
     label_field: str = "label"
-    """Column or key of the label (for answer `answer`, for translate and summarize `target` is also found)."""
+    """Column or key of the label (for answer `answer`, for translate and summarize `target` is also
+    found)."""
     labels_separator: str = ""
-    """What stands between the labels of a text that may have several or none; empty: each text has one label."""
+    """What stands between the labels of a text that may have several or none; empty: each text has
+    one label."""
     sequence_length: int = 0
-    """Most tokens of an example, longer ones are cut; 0 takes the run's. For translate and summarize see below."""
+    """Most tokens of an example, longer ones are cut; 0 takes the run's. For translate and
+    summarize see below."""
     architecture: Literal["prefix", "encoder_decoder"] | None = None
-    """For translate and summarize. prefix (if left out): the run itself, which sees the source in both directions;
-    encoder_decoder: two stacks that start from the run's weights, and attention between them that is new."""
+    """For translate and summarize. prefix (if left out): the run itself, which sees the source in
+    both directions; encoder_decoder: two stacks that start from the run's weights, and attention
+    between them that is new."""
     source_length: int = 0
-    """For translate and summarize: most tokens of the source and its two ends; 0 takes half of the run's context."""
+    """For translate and summarize: most tokens of the source and its two ends; 0 takes half of the
+    run's context."""
     target_length: int = 0
-    """For translate and summarize: most tokens of what is written; 0 takes half of the run's context."""
+    """For translate and summarize: most tokens of what is written; 0 takes half of the run's
+    context."""
     epochs: int = 10
     """Most passes over the training examples."""
     patience: int = 2
-    """Passes without a lower validation loss after which training stops; the best weights are kept."""
+    """Passes without a lower validation loss after which training stops; the best weights are
+    kept."""
     global_batch_size: int = 16
     """Examples per optimizer step."""
     learning_rate: float = 0.0
-    """Peak learning rate, after a warm-up of a tenth of the steps; 0 takes 1e-4 where all weights of the run are
-    trained for labels, 1e-3 where they stay (freeze, lora_rank) and for translate and summarize."""
+    """Peak learning rate, after a warm-up of a tenth of the steps; 0 takes 1e-4 where all weights
+    of the run are trained for labels, 1e-3 where they stay (freeze, lora_rank) and for translate
+    and summarize."""
     dropout: float = 0.1
-    """Dropout rate before the head; for translate and summarize in all layers, in the place of the run's."""
+    """Dropout rate before the head; for translate and summarize in all layers, in the place of the
+    run's."""
     freeze: bool = False
-    """Train the head alone; the run's weights stay. Not for translate and summarize, which have none."""
+    """Train the head alone; the run's weights stay. Not for translate and summarize, which have
+    none."""
     lora_rank: int = 0
-    """Train, besides the head, a low-rank addition to each dense layer of the run (Hu et al. 2022); 0 trains all. Not
-    for an encoder_decoder."""
+    """Train, besides the head, a low-rank addition to each dense layer of the run (Hu et al. 2022);
+    0 trains all. Not for an encoder_decoder."""
     balance: Literal["none", "weights", "resample"] = "none"
-    """For labels of unequal frequency: weigh each example by the inverse of its label's, or draw the rare ones as often
-    as the frequent ones. For classify with one label."""
+    """For labels of unequal frequency: weigh each example by the inverse of its label's, or draw
+    the rare ones as often as the frequent ones. For classify with one label."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Compute type, as in train."""
     strategy: Literal["auto", "single", "mirrored"] = "auto"
@@ -74,41 +90,71 @@ class TaskConfig(Options):
             raise ConfigError("give the files of the training examples: --train FILE.jsonl")
         for name in ("epochs", "global_batch_size", "patience"):
             check_range(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        check_range(self.sequence_length == 0 or self.sequence_length >= 4, "sequence_length", self.sequence_length,
-                    "0 (the run's), or 4 or more")  # fmt: skip
-        check_range(self.learning_rate >= 0, "learning_rate", self.learning_rate, "0 (one that suits) or more")
+        check_range(
+            self.sequence_length == 0 or self.sequence_length >= 4,
+            "sequence_length",
+            self.sequence_length,
+            "0 (the run's), or 4 or more",
+        )
+        check_range(
+            self.learning_rate >= 0,
+            "learning_rate",
+            self.learning_rate,
+            "0 (one that suits) or more",
+        )
         check_range(0 <= self.dropout < 1, "dropout", self.dropout, "0 to below 1")
-        check_range(self.lora_rank >= 0, "lora_rank", self.lora_rank, "0 (train all weights) or more")
+        check_range(
+            self.lora_rank >= 0, "lora_rank", self.lora_rank, "0 (train all weights) or more"
+        )
         check_range(self.seed >= 0, "seed", self.seed, "0 or more")
         if self.freeze and self.lora_rank:
-            raise ConfigError("freeze trains the head alone, lora_rank an addition to the layers; give one of them")
+            raise ConfigError(
+                "freeze trains the head alone, lora_rank an addition to the layers; give one of"
+                " them"
+            )
         if self.balance != "none" and (self.task != "classify" or self.labels_separator):
             raise ConfigError(f"balance={self.balance!r} is for classify with one label per text")
         if self.labels_separator and self.task != "classify":
-            raise ConfigError("labels_separator is for classify: the other tasks have their own form")
+            raise ConfigError(
+                "labels_separator is for classify: the other tasks have their own form"
+            )
         self._check_written()
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate, or one that suits what is trained: whole runs forget what they know at a high one."""
+        """The learning rate, or one that suits what is trained: whole runs forget what they know at
+        a high one."""
         careful = self.task not in WRITTEN and not self.freeze and not self.lora_rank
         return self.learning_rate or (1e-4 if careful else 1e-3)
 
     def _check_written(self) -> None:
         for name, least in (("source_length", 3), ("target_length", 2)):
-            check_range(getattr(self, name) == 0 or getattr(self, name) >= least, name, getattr(self, name),
-                        f"0 (half of the run's context), or {least} or more")  # fmt: skip
+            check_range(
+                getattr(self, name) == 0 or getattr(self, name) >= least,
+                name,
+                getattr(self, name),
+                f"0 (half of the run's context), or {least} or more",
+            )
         if self.task not in WRITTEN:
             for name in ("architecture", "source_length", "target_length"):
                 if getattr(self, name):
-                    raise ConfigError(f"{name} is for translate and summarize; task={self.task!r} has no use for it")
+                    raise ConfigError(
+                        f"{name} is for translate and summarize; task={self.task!r} has no use"
+                        " for it"
+                    )
             return
         if self.sequence_length:
-            raise ConfigError(f"task={self.task!r} takes source_length and target_length, not sequence_length")
+            raise ConfigError(
+                f"task={self.task!r} takes source_length and target_length, not sequence_length"
+            )
         if self.freeze:
-            raise ConfigError(f"freeze trains the head alone, and task={self.task!r} has none; take lora_rank")
+            raise ConfigError(
+                f"freeze trains the head alone, and task={self.task!r} has none; take lora_rank"
+            )
         if self.lora_rank and self.architecture == "encoder_decoder":
-            raise ConfigError("the attention between the stacks is new and needs more than lora_rank; take prefix")
+            raise ConfigError(
+                "the attention between the stacks is new and needs more than lora_rank; take prefix"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +164,15 @@ class ExplainConfig(Options):
     text: str
     """The text; of a language model its last token is the prediction that is explained."""
     method: Literal["integrated_gradients", "lime"] = "integrated_gradients"
-    """integrated_gradients: a weight for each token, in nats; lime: a weight for each word, of classifiers only."""
+    """integrated_gradients: a weight for each token, in nats; lime: a weight for each word, of
+    classifiers only."""
     label: str = ""
     """The label that is explained, of a classifier; empty takes the most probable one."""
     steps: int = 50
     """Points of the integral. No effect on lime."""
     samples: int = 1000
-    """Texts with words left out that lime fits its weights to. No effect on integrated_gradients."""
+    """Texts with words left out that lime fits its weights to. No effect on
+    integrated_gradients."""
     seed: int = 0
     """Seed of lime's samples."""
     output: str = ""
@@ -148,7 +196,8 @@ class SwapConfig(Options):
     text: list[str]
     """Files of texts: .jsonl, .csv or .tsv with a head, or .txt with a text on each line."""
     pairs: str
-    """File with a pair of words a line, such as he and she, with a tab, a comma or white space between."""
+    """File with a pair of words a line, such as he and she, with a tab, a comma or white space
+    between."""
     text_field: str = "text"
     """Column or key of the text. No effect on .txt."""
     threads: int = 1

@@ -1,4 +1,5 @@
-"""A text of too few documents in contiguous parts: its beginning to train on, its end to validate and test on."""
+"""A text of too few documents in contiguous parts: its beginning to train on, its end to validate
+and test on."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,17 +11,21 @@ SHORTEST = 20
 """Least characters of a part."""
 
 
-def cut_spool(path: str, batches: Sequence[Batch], shares: dict[str, float]) -> tuple[list[Batch], int] | None:
-    """Writes a spool anew in which the training documents are cut into the splits that they are too few for.
+def cut_spool(
+    path: str, batches: Sequence[Batch], shares: dict[str, float]
+) -> tuple[list[Batch], int] | None:
+    """Writes a spool anew in which the training documents are cut into the splits that they are too
+    few for.
 
     Args:
         path: the spool, which is replaced.
         batches: of the spool.
-        shares: of the characters that each held-out split gets, in the order in which they end the text.
+        shares: of the characters that each held-out split gets, in the order in which they end the
+            text.
 
     Returns:
-        The batches of the new spool and how many documents were cut; None, and the spool is as it was, where the text
-        is too short for a part of each.
+        The batches of the new spool and how many documents were cut; None, and the spool is as it
+        was, where the text is too short for a part of each.
     """
     documents: list[tuple[str, str]] = []
     others: list[tuple[str, str]] = []
@@ -29,7 +34,11 @@ def cut_spool(path: str, batches: Sequence[Batch], shares: dict[str, float]) -> 
     parts = cut_texts([text for _, text in documents], list(shares.values()))
     if parts is None:
         return None
-    named = [(split, text) for split, texts in zip([TRAIN, *shares], parts, strict=True) for text in texts]
+    named = [
+        (split, text)
+        for split, texts in zip([TRAIN, *shares], parts, strict=True)
+        for text in texts
+    ]
     with SpoolWriter(f"{path}.cut") as spool:
         for split, text in [*named, *others]:
             spool.add(text, 0, split)
@@ -38,10 +47,12 @@ def cut_spool(path: str, batches: Sequence[Batch], shares: dict[str, float]) -> 
 
 
 def cut_texts(documents: Sequence[str], shares: Sequence[float]) -> list[list[str]] | None:
-    """Cuts documents, one after the other, into a first part and one for each share of their characters.
+    """Cuts documents, one after the other, into a first part and one for each share of their
+    characters.
 
-    A cut is between documents, after a line end or after white space where there is one nearby, in this order, and else
-    between two characters. Nothing is lost: the parts joined are the documents joined.
+    A cut is between documents, after a line end or after white space where there is one nearby, in
+    this order, and else between two characters. Nothing is lost: the parts joined are the documents
+    joined.
 
     Returns:
         The parts, each a list of texts; None where one of them would have fewer than 20 characters.

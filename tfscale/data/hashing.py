@@ -1,15 +1,18 @@
-"""Random numbers as a hash of what they are for: cheap to draw, and the same on every machine and in every order."""
+"""Random numbers as a hash of what they are for: cheap to draw, and the same on every machine and
+in every order."""
 
 import tensorflow as tf
 
 ODD = 0x9E3779B9
-"""2^32 over the golden ratio: it spreads neighbours (Knuth, The Art of Computer Programming, 6.4)."""
+"""2^32 over the golden ratio: it spreads neighbours (Knuth, The Art of Computer Programming,
+6.4)."""
 
 
 def mixed(x: tf.Tensor) -> tf.Tensor:
     """uint32 of any shape to uint32 in which every bit depends on every bit.
 
-    The mixing function is the best of its size in bias that is known (Wellons 2018, "Prospecting for hash functions").
+    The mixing function is the best of its size in bias that is known (Wellons 2018, "Prospecting
+    for hash functions").
     """
     for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
         x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32)))

@@ -44,8 +44,8 @@ class Split:
         tokens: tokens of all shards; the end token that follows each document counts.
         utf8_bytes: bytes of the documents' text (as cleaned), over which bits per byte are taken.
         shards: its files; the split's token stream is theirs, one after the other.
-        unknown_tokens, lost_bits: see `tfscale.score.ScoredText`; None in folders that were written before they were
-            counted.
+        unknown_tokens, lost_bits: see `tfscale.score.ScoredText`; None in folders that were written
+            before they were counted.
     """
 
     documents: int
@@ -69,8 +69,8 @@ class Manifest:
         splits: "train", and "validation" and "test" where they were asked for.
         how: the options that the folder was prepared with.
         counts: what was met while reading, such as empty files and replaced characters.
-        start_id: the token that a model reads before each document, where it is not `end_id`; the shards do not hold
-            it, see `tfscale.text.tokenizers.special.as_inputs`.
+        start_id: the token that a model reads before each document, where it is not `end_id`; the
+            shards do not hold it, see `tfscale.text.tokenizers.special.as_inputs`.
         format_version: of the folder's layout.
     """
 
@@ -94,8 +94,8 @@ class Manifest:
             verify: "size" compares each shard's size, "sha256" also its content.
 
         Raises:
-            DataError: the folder is no data folder, a shard is missing or damaged, or the tokenizer is another one; the
-                message names the file.
+            DataError: the folder is no data folder, a shard is missing or damaged, or the tokenizer
+                is another one; the message names the file.
 
         Example:
             manifest = Manifest.load("data", verify="sha256")
@@ -108,11 +108,14 @@ class Manifest:
                 tokenizer = load_tokenizer(os.path.join(data_dir, "tokenizer"))
             digest = tokenizer.digest
         except TokenizerError as error:
-            raise DataError(f"the data folder {data_dir} has no usable tokenizer: {error}") from error
+            raise DataError(
+                f"the data folder {data_dir} has no usable tokenizer: {error}"
+            ) from error
         if digest != manifest.tokenizer_digest:
             raise DataError(
-                f"{os.path.join(data_dir, 'tokenizer')} is not the tokenizer of these shards: its digest is "
-                f"{digest[:12]}, the manifest says {manifest.tokenizer_digest[:12]}; prepare the data again"
+                f"{os.path.join(data_dir, 'tokenizer')} is not the tokenizer of these shards: its"
+                f" digest is {digest[:12]}, the manifest says {manifest.tokenizer_digest[:12]};"
+                " prepare the data again"
             )
         facts = {
             "tokenizer_kind": tokenizer.kind,
@@ -121,7 +124,9 @@ class Manifest:
         }
         for name, value in facts.items():
             if getattr(manifest, name) != value:
-                raise DataError(f"{path} says {name}={getattr(manifest, name)!r}, and its tokenizer {value!r}")
+                raise DataError(
+                    f"{path} says {name}={getattr(manifest, name)!r}, and its tokenizer {value!r}"
+                )
         with remote_errors(data_dir, "the data folder"):
             for split in manifest.splits.values():
                 for shard in split.shards:
@@ -133,22 +138,32 @@ class Manifest:
         content = read_json(path, "the manifest of the data folder")
         version = content.get("format_version") if isinstance(content, dict) else None
         if version != FORMAT_VERSION:
-            raise DataError(f"{path} has format_version={version!r}; this version of tfscale reads {FORMAT_VERSION}")
+            raise DataError(
+                f"{path} has format_version={version!r}; this version of tfscale reads"
+                f" {FORMAT_VERSION}"
+            )
         manifest = from_fields(cls, content, f"{path} is not a manifest of tfscale")
         for name, split in manifest.splits.items():
             for shard in split.shards:
                 if os.path.basename(shard.file) != shard.file or min(shard.tokens, shard.size) < 0:
-                    raise DataError(f"{path} has a shard that cannot be: {shard.tokens} tokens in {shard.file!r}")
+                    raise DataError(
+                        f"{path} has a shard that cannot be: {shard.tokens} tokens in"
+                        f" {shard.file!r}"
+                    )
             if min(split.documents, split.utf8_bytes) < 0:
                 raise DataError(f"{path} counts less than 0 documents or bytes in {name}")
-            if not 0 <= (split.unknown_tokens or 0) <= split.tokens or not 0 <= (split.lost_bits or 0) < math.inf:
+            if (
+                not 0 <= (split.unknown_tokens or 0) <= split.tokens
+                or not 0 <= (split.lost_bits or 0) < math.inf
+            ):
                 raise DataError(
                     f"{path} contradicts itself: {name} has {split.tokens} tokens, unknown_tokens="
                     f"{split.unknown_tokens!r} and lost_bits={split.lost_bits!r}"
                 )
             if sum(shard.tokens for shard in split.shards) != split.tokens:
                 raise DataError(
-                    f"{path} contradicts itself: the shards of {name} do not add up to {split.tokens} tokens"
+                    f"{path} contradicts itself: the shards of {name} do not add up to"
+                    f" {split.tokens} tokens"
                 )
         return manifest
 
@@ -172,7 +187,9 @@ class Manifest:
             DataError: the folder has no such split; the message names those that it has.
         """
         if name not in self.splits:
-            raise DataError(f"the data folder has no split {name!r}; it has {', '.join(self.splits)}")
+            raise DataError(
+                f"the data folder has no split {name!r}; it has {', '.join(self.splits)}"
+            )
         return self.splits[name]
 
 
@@ -181,9 +198,13 @@ def _check_shard(path: str, shard: Shard, verify: Verification) -> None:
     if size is None:
         raise DataError(f"shard is missing: {path}")
     if size != shard.size:
-        raise DataError(f"shard {path} has {size} bytes, the manifest says {shard.size}; prepare the data again")
+        raise DataError(
+            f"shard {path} has {size} bytes, the manifest says {shard.size}; prepare the data again"
+        )
     if verify == "sha256" and sha256_file(path) != shard.sha256:
-        raise DataError(f"shard {path} is damaged: its SHA-256 is not the manifest's; prepare the data again")
+        raise DataError(
+            f"shard {path} is damaged: its SHA-256 is not the manifest's; prepare the data again"
+        )
 
 
 def _size(path: str) -> int | None:

@@ -1,6 +1,8 @@
-"""Tokens to guess: hidden at random for training (Devlin et al. 2019), each of them once for a score.
+"""Tokens to guess: hidden at random for training (Devlin et al. 2019), each of them once for a
+score.
 
-What is hidden depends on the window's tokens, the step and the seed alone, so every number of readers hides the same.
+What is hidden depends on the window's tokens, the step and the seed alone, so every number of
+readers hides the same.
 
 Shapes: B rows, T tokens.
 """
@@ -14,11 +16,18 @@ from tfscale.data.hashing import seeded, threshold
 
 _CHOICE, _KIND, _OTHER = range(3)
 MASKED, RANDOM = 0.8, 0.1
-"""Of the chosen tokens, those that become the mask, and those that become any token; the others stay."""
+"""Of the chosen tokens, those that become the mask, and those that become any token; the others
+stay."""
 
 
 def mask_tokens(
-    ids: tf.Tensor, step: tf.Tensor | int, *, mask_id: int, vocabulary_size: int, rate: float, seed: int = 0
+    ids: tf.Tensor,
+    step: tf.Tensor | int,
+    *,
+    mask_id: int,
+    vocabulary_size: int,
+    rate: float,
+    seed: int = 0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Hides some tokens of each window.
 
@@ -31,8 +40,8 @@ def mask_tokens(
         seed: of the choice.
 
     Returns:
-        The windows with 80 % of the chosen tokens masked, 10 % replaced by a random one and 10 % as they were; and 1
-        where a token was chosen, 0 elsewhere, (B, T) float32.
+        The windows with 80 % of the chosen tokens masked, 10 % replaced by a random one and 10 % as
+        they were; and 1 where a token was chosen, 0 elsewhere, (B, T) float32.
 
     Example:
         hidden, chosen = mask_tokens(ids, step=0, mask_id=8192, vocabulary_size=8192, rate=0.15)
@@ -41,7 +50,10 @@ def mask_tokens(
     of_token = seeded(tf.cast(ids, tf.uint32), 1)
     # The row's key: a sum of hashes of each token and its place, so that the order counts.
     key = tf.reduce_sum(seeded(of_token + places, 2), axis=1, keepdims=True)
-    draws = [seeded(key + places, seed, tf.cast(step, tf.int64) & 0x7FFFFFFF, purpose) for purpose in range(3)]
+    draws = [
+        seeded(key + places, seed, tf.cast(step, tf.int64) & 0x7FFFFFFF, purpose)
+        for purpose in range(3)
+    ]
     chosen = draws[_CHOICE] < threshold(rate)
     masked = chosen & (draws[_KIND] < threshold(MASKED))
     random = chosen & ~masked & (draws[_KIND] < threshold(MASKED + RANDOM))
@@ -50,8 +62,11 @@ def mask_tokens(
     return hidden, tf.cast(chosen, tf.float32)
 
 
-def masked_batches(dataset: tf.data.Dataset, config: BERTConfig, seed: int, start_step: int = 0) -> tf.data.Dataset:
-    """Training batches (inputs, targets) as (hidden tokens, tokens, 1 where they are to be guessed), each (B, T).
+def masked_batches(
+    dataset: tf.data.Dataset, config: BERTConfig, seed: int, start_step: int = 0
+) -> tf.data.Dataset:
+    """Training batches (inputs, targets) as (hidden tokens, tokens, 1 where they are to be
+    guessed), each (B, T).
 
     Args:
         dataset: batches of a model of the next token.
@@ -62,16 +77,23 @@ def masked_batches(dataset: tf.data.Dataset, config: BERTConfig, seed: int, star
 
     def hide(step, batch):
         hidden, chosen = mask_tokens(
-            batch[1], step, mask_id=config.mask_id, vocabulary_size=config.vocabulary_size, rate=config.mask_rate,
+            batch[1],
+            step,
+            mask_id=config.mask_id,
+            vocabulary_size=config.vocabulary_size,
+            rate=config.mask_rate,
             seed=seed,
-        )  # fmt: skip
+        )
         return hidden, batch[1], chosen
 
     return dataset.enumerate(start_step).map(hide)
 
 
-def hidden_in_turn(ids: tf.Tensor, weights: tf.Tensor, mask_id: int, parts: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Views (B, T) of the same windows, in which every `parts`-th token is masked, and 1 at the masked ones.
+def hidden_in_turn(
+    ids: tf.Tensor, weights: tf.Tensor, mask_id: int, parts: int
+) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Views (B, T) of the same windows, in which every `parts`-th token is masked, and 1 at the
+    masked ones.
 
     Every token is masked in one of them, but for padding (weight 0), which stays.
     """
@@ -86,8 +108,8 @@ def hidden_in_turn(ids: tf.Tensor, weights: tf.Tensor, mask_id: int, parts: int)
 def as_read(dataset: tf.data.Dataset, config: Any) -> tf.data.Dataset:
     """Evaluation batches (inputs, targets, weights) as the model reads them.
 
-    For one that guesses hidden tokens each is as many batches as its config has `parts`, in which every target is
-    guessed once; for any other they stay.
+    For one that guesses hidden tokens each is as many batches as its config has `parts`, in which
+    every target is guessed once; for any other they stay.
     """
     if not isinstance(config, BERTConfig):
         return dataset
@@ -96,9 +118,17 @@ def as_read(dataset: tf.data.Dataset, config: Any) -> tf.data.Dataset:
     def views(_, targets, weights):
         hidden, chosen = zip(*hidden_in_turn(targets, weights, config.mask_id, parts), strict=True)
         return tf.data.Dataset.from_tensor_slices(
-            (tf.stack(hidden), tf.stack([targets] * parts), tf.stack([weights * one for one in chosen]))
+            (
+                tf.stack(hidden),
+                tf.stack([targets] * parts),
+                tf.stack([weights * one for one in chosen]),
+            )
         )
 
     expanded = dataset.flat_map(views)
     cardinality = dataset.cardinality()
-    return expanded.apply(tf.data.experimental.assert_cardinality(cardinality * parts)) if cardinality > 0 else expanded
+    return (
+        expanded.apply(tf.data.experimental.assert_cardinality(cardinality * parts))
+        if cardinality > 0
+        else expanded
+    )

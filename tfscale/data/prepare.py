@@ -1,4 +1,5 @@
-"""From raw text to a data folder: read, clean, split, train a tokenizer, tokenize, write shards and the manifest."""
+"""From raw text to a data folder: read, clean, split, train a tokenizer, tokenize, write shards and
+the manifest."""
 
 import dataclasses
 import os
@@ -8,7 +9,15 @@ from tfscale.config import PrepareConfig, to_dict
 from tfscale.data.cutting import cut_spool
 from tfscale.data.manifest import MANIFEST_FILE, Manifest
 from tfscale.data.sampling import tokenizer_sample
-from tfscale.data.splits import TEST, TRAIN, VALIDATION, Borders, HoldOut, document_digest, split_hash
+from tfscale.data.splits import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Borders,
+    HoldOut,
+    document_digest,
+    split_hash,
+)
 from tfscale.data.spool import Batch, SpoolReader, SpoolWriter
 from tfscale.data.tokenizing import Encoded, encode_batches, token_dtype
 from tfscale.data.writing import cores, write_splits, write_tokens
@@ -32,8 +41,8 @@ _NOT_IN_MANIFEST = ("output", "processes")
 def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
     """Writes a data folder: token shards of each split, the tokenizer, and the manifest.
 
-    The same text, options and seed give the same bytes, whatever the number of processes. The folder appears, or takes
-    the place of an earlier one, when all is done.
+    The same text, options and seed give the same bytes, whatever the number of processes. The
+    folder appears, or takes the place of an earlier one, when all is done.
 
     Args:
         config: the text and what to make of it.
@@ -43,8 +52,8 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
         The manifest of the folder at `config.output`.
 
     Raises:
-        DataError: the text is missing, empty, not UTF-8, or has too few documents for its splits; or the output folder
-            is something else.
+        DataError: the text is missing, empty, not UTF-8, or has too few documents for its splits;
+            or the output folder is something else.
         TokenizerError: the text does not support the vocabulary.
 
     Example:
@@ -79,9 +88,18 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
             start_id=tokenizer.special.start_id,
             token_dtype=token_dtype(tokenizer.vocabulary_size),  # type: ignore[arg-type]
             splits=write_splits(
-                directory, totals, token_dtype(tokenizer.vocabulary_size), config.shards, processes, progress
+                directory,
+                totals,
+                token_dtype(tokenizer.vocabulary_size),
+                config.shards,
+                processes,
+                progress,
             ),
-            how={name: value for name, value in to_dict(config).items() if name not in _NOT_IN_MANIFEST}
+            how={
+                name: value
+                for name, value in to_dict(config).items()
+                if name not in _NOT_IN_MANIFEST
+            }
             | dataclasses.asdict(cleaner),
             counts=counts,
         )
@@ -92,12 +110,14 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
 
 
 def _note_unknown(manifest: Manifest) -> None:
-    shares = {name: (split.unknown_tokens or 0) / split.tokens for name, split in manifest.splits.items()}
+    shares = {
+        name: (split.unknown_tokens or 0) / split.tokens for name, split in manifest.splits.items()
+    }
     most = max(shares, key=lambda name: shares[name])
     if shares[most] > _MUCH_UNKNOWN:
         note(
-            f"{100 * shares[most]:.3g} % of the {most} tokens are unknown to this vocabulary; sentencepiece and byte "
-            "tokenizers know every text"
+            f"{100 * shares[most]:.3g} % of the {most} tokens are unknown to this vocabulary;"
+            " sentencepiece and byte tokenizers know every text"
         )
 
 
@@ -114,15 +134,20 @@ def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
             path = file.name if is_remote(file.name) else os.path.realpath(file.name)
             if not is_remote(path) and os.path.commonpath([path, output]) == output:
                 raise DataError(
-                    f"{file.name} lies in the output folder {config.output}, which is replaced; name another"
+                    f"{file.name} lies in the output folder {config.output}, which is replaced;"
+                    " name another"
                 )
             if seen.setdefault(path, split) != split:
-                raise DataError(f"{file.name} is in the {seen[path]} text and in the {split} text; leave it out of one")
+                raise DataError(
+                    f"{file.name} is in the {seen[path]} text and in the {split} text; leave it out"
+                    " of one"
+                )
     return sources
 
 
 def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, show: bool) -> Cleaner:
-    """The steps that were asked for, and those of an earlier tokenizer, whose model has seen no other text."""
+    """The steps that were asked for, and those of an earlier tokenizer, whose model has seen no
+    other text."""
     asked = Cleaner(
         strip_html=config.strip_html,
         unicode_normalization=config.unicode_normalization,
@@ -135,14 +160,18 @@ def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, show: bool) -> 
     if show and cleaner != tokenizer.cleaner:
         more = [step for step in cleaner.steps if step not in tokenizer.cleaner.steps]
         note(
-            f"the tokenizer of {config.tokenizer_from} does not clean by {', '.join(more)}: this text is cleaned by "
-            "it, and one that evaluate or generate reads is not"
+            f"the tokenizer of {config.tokenizer_from} does not clean by {', '.join(more)}: this"
+            " text is cleaned by it, and one that evaluate or generate reads is not"
         )
     return cleaner
 
 
 def _read(
-    config: PrepareConfig, sources: dict[str, list[TextFile]], clean: Cleaner, spool_path: str, show: bool
+    config: PrepareConfig,
+    sources: dict[str, list[TextFile]],
+    clean: Cleaner,
+    spool_path: str,
+    show: bool,
 ) -> tuple[Borders, list[Batch], dict[str, int]]:
     counts = ReadCounts()
     duplicates = cleaned_away = 0
@@ -156,7 +185,11 @@ def _read(
             documents = 0
             seen: set[bytes] = set()
             read = read_documents(
-                files, config.documents, config.invalid_utf8, counts, on_file=lambda file: progress.add(size=file.size)
+                files,
+                config.documents,
+                config.invalid_utf8,
+                counts,
+                on_file=lambda file: progress.add(size=file.size),
             )
             for text in read:
                 progress.add(documents=1)
@@ -178,13 +211,19 @@ def _read(
             if not documents:
                 raise DataError(f"the {split} text is empty: {_names(files)}")
     cut = _cut(config, sources, spool_path, spool.batches, show) if hold_out.too_few else None
-    borders, batches, pieces = (Borders(0, 0), *cut) if cut else (hold_out.borders(), spool.batches, 0)
+    borders, batches, pieces = (
+        (Borders(0, 0), *cut) if cut else (hold_out.borders(), spool.batches, 0)
+    )
     found = {"cleaned_away": cleaned_away, "duplicates": duplicates, "cut_for_splits": pieces}
     return borders, batches, dataclasses.asdict(counts) | found
 
 
 def _cut(
-    config: PrepareConfig, sources: dict[str, list[TextFile]], spool_path: str, batches: list[Batch], show: bool
+    config: PrepareConfig,
+    sources: dict[str, list[TextFile]],
+    spool_path: str,
+    batches: list[Batch],
+    show: bool,
 ) -> tuple[list[Batch], int] | None:
     """Cuts documents that are too few for the splits; None where the text is too short for that."""
     shares = {VALIDATION: config.validation_fraction, TEST: config.test_fraction}
@@ -193,7 +232,10 @@ def _cut(
     if cut and show:
         parts = {TRAIN: 1 - sum(shares.values())} | shares
         described = ", ".join(f"{100 * share:.3g} % {split}" for split, share in parts.items())
-        note(f"the text has too few documents for {len(parts)} splits and is cut, in its order: {described}")
+        note(
+            f"the text has too few documents for {len(parts)} splits and is cut, in its order:"
+            f" {described}"
+        )
     return cut
 
 
@@ -202,14 +244,20 @@ def _names(files: list[TextFile]) -> str:
     return f"{names} and {len(files) - 3} more" if len(files) > 3 else names
 
 
-def _train(config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show: bool) -> Tokenizer:
+def _train(
+    config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show: bool
+) -> Tokenizer:
     if config.tokenizer == "byte":
         sample: list[str] = []
     else:
         sample = list(tokenizer_sample(spool, batches, config.tokenizer_sample))
         if show:
             size = sum(map(len, sample))
-            print(f"training the {config.tokenizer} tokenizer on {size:,} characters", file=sys.stderr, flush=True)
+            print(
+                f"training the {config.tokenizer} tokenizer on {size:,} characters",
+                file=sys.stderr,
+                flush=True,
+            )
     tokenizer = train_tokenizer(
         config.tokenizer,
         sample,
@@ -220,13 +268,21 @@ def _train(config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show
     )
     smaller = not config.vocabulary_size and tokenizer.vocabulary_size < AUTOMATIC_SIZE
     if show and smaller and config.tokenizer != "byte":
-        note(f"a vocabulary of {tokenizer.vocabulary_size:,} entries: the text does not support {AUTOMATIC_SIZE:,}")
+        note(
+            f"a vocabulary of {tokenizer.vocabulary_size:,} entries: the text does not support"
+            f" {AUTOMATIC_SIZE:,}"
+        )
     return tokenizer
 
 
 def _check_splits(config: PrepareConfig, totals: dict[str, Encoded]) -> None:
-    for split, fraction in ((VALIDATION, config.validation_fraction), (TEST, config.test_fraction), (TRAIN, 1)):
+    for split, fraction in (
+        (VALIDATION, config.validation_fraction),
+        (TEST, config.test_fraction),
+        (TRAIN, 1),
+    ):
         if fraction and split not in totals:
             raise DataError(
-                f"the {split} split got no document by {split}_fraction={fraction}; choose a larger fraction"
+                f"the {split} split got no document by {split}_fraction={fraction}; choose a larger"
+                " fraction"
             )

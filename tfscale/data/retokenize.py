@@ -1,4 +1,5 @@
-"""The same text in the tokens of another tokenizer: a tokenizer that loses nothing gives the documents back."""
+"""The same text in the tokens of another tokenizer: a tokenizer that loses nothing gives the
+documents back."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,8 @@ from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 
 def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool = True) -> Manifest:
-    """Writes a data folder of the same documents, in the same splits and order, by another tokenizer.
+    """Writes a data folder of the same documents, in the same splits and order, by another
+    tokenizer.
 
     Args:
         data_dir: folder that `tfscale prepare` wrote.
@@ -26,8 +28,8 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
         progress: show progress on stderr.
 
     Returns:
-        The manifest of the new folder; its `how` is that of the old one, with `retokenized_from`, the digest of the
-        tokenizer by which the documents were decoded.
+        The manifest of the new folder; its `how` is that of the old one, with `retokenized_from`,
+        the digest of the tokenizer by which the documents were decoded.
 
     Raises:
         TokenizerError: the folder's own tokenizer loses characters, so that its documents are gone.
@@ -39,7 +41,9 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
     manifest = Manifest.load(data_dir, verify="sha256")
     own = load_tokenizer(os.path.join(data_dir, "tokenizer"))
     if not own.lossless:
-        raise TokenizerError(f"the {own.kind} tokenizer of {data_dir} loses characters; prepare the text itself anew")
+        raise TokenizerError(
+            f"the {own.kind} tokenizer of {data_dir} loses characters; prepare the text itself anew"
+        )
     claim_directory(output, MANIFEST_FILE, "a data folder", key="tokenizer_digest")
     with atomic_directory(output) as directory:
         spool_path = os.path.join(directory, "documents.spool")
@@ -50,7 +54,9 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
         tokenizer_dir = os.path.join(directory, "tokenizer")
         tokenizer.save(tokenizer_dir)
         # Borders at 0 leave every document that is not held out already in the training split.
-        results = encode_batches(tokenizer, tokenizer_dir, spool_path, Borders(0, 0), spool.batches, cores())
+        results = encode_batches(
+            tokenizer, tokenizer_dir, spool_path, Borders(0, 0), spool.batches, cores()
+        )
         totals = write_tokens(directory, results, spool.batches, progress)
         os.remove(spool_path)
         dtype = token_dtype(tokenizer.vocabulary_size)
@@ -70,7 +76,8 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
 
 
 def documents(blocks: Iterable[np.ndarray], tokenizer: Tokenizer) -> Iterator[str]:
-    """The texts between the end tokens of a stream; at its end what comes after the last one, if anything does."""
+    """The texts between the end tokens of a stream; at its end what comes after the last one, if
+    anything does."""
     parts: list[np.ndarray] = []
     for block in blocks:
         start = 0

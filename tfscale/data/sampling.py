@@ -10,15 +10,24 @@ _PART = 4000
 """Characters of a part of a document, which is taken or passed over as a whole."""
 
 
-def tokenizer_sample(spool: SpoolReader, batches: Sequence[Batch], characters: int) -> Iterator[str]:
-    """Parts of the training documents, spread evenly: at any place, the same share of what came before has been taken.
+def tokenizer_sample(
+    spool: SpoolReader, batches: Sequence[Batch], characters: int
+) -> Iterator[str]:
+    """Parts of the training documents, spread evenly: at any place, the same share of what came
+    before has been taken.
 
     Args:
         spool: the documents.
         batches: of the spool.
-        characters: how many to take; all where the text has no more. The first part, of up to 8,000, is always taken.
+        characters: how many to take; all where the text has no more. The first part, of up to
+            8,000, is always taken.
     """
-    total = sum(piece.characters for batch in batches for piece in spool.pieces(batch) if piece.split == TRAIN)
+    total = sum(
+        piece.characters
+        for batch in batches
+        for piece in spool.pieces(batch)
+        if piece.split == TRAIN
+    )
     share = characters / max(total, 1)
     seen = taken = 0
     for batch in batches:
@@ -32,7 +41,8 @@ def tokenizer_sample(spool: SpoolReader, batches: Sequence[Batch], characters: i
 
 
 def _parts(text: str, whole: bool) -> Iterator[str]:
-    """Parts that end where a token does, or after 4,000 characters in a text that has no such place for long."""
+    """Parts that end where a token does, or after 4,000 characters in a text that has no such place
+    for long."""
     for part in split_long(text, _PART):
         if whole or len(part) <= 2 * _PART:
             yield part

@@ -1,9 +1,11 @@
-"""Who reads what: the plan by which the order of training windows belongs to the step, not to the reader.
+"""Who reads what: the plan by which the order of training windows belongs to the step, not to the
+reader.
 
-The rows of every global batch are dealt out to P groups of shards, P being the largest divisor of the global batch size
-that is at most the number of shards. Group g owns the shards s with s % P == g and fills the rows g * G / P up to (g +
-1) * G / P of every batch with its own shuffled stream. An input pipeline reads the groups that overlap its rows. So one
-reader, two or four see the same batches.
+The rows of every global batch are dealt out to P groups of shards, P being the largest divisor of
+the global batch size that is at most the number of shards. Group g owns the shards s with s % P ==
+g and fills the rows g * G / P up to (g + 1) * G / P of every batch with its own shuffled stream. An
+input pipeline reads the groups that overlap its rows. So one reader, two or four see the same
+batches.
 """
 
 from dataclasses import dataclass
@@ -27,10 +29,16 @@ def num_groups(global_batch_size: int, num_shards: int) -> int:
     Example:
         num_groups(12, 5)    # 4
     """
-    return next(count for count in range(min(global_batch_size, num_shards), 0, -1) if global_batch_size % count == 0)
+    return next(
+        count
+        for count in range(min(global_batch_size, num_shards), 0, -1)
+        if global_batch_size % count == 0
+    )
 
 
-def input_plan(global_batch_size: int, num_shards: int, num_input_pipelines: int) -> list[list[RowRange]]:
+def input_plan(
+    global_batch_size: int, num_shards: int, num_input_pipelines: int
+) -> list[list[RowRange]]:
     """What each input pipeline reads.
 
     Args:
@@ -49,7 +57,8 @@ def input_plan(global_batch_size: int, num_shards: int, num_input_pipelines: int
     """
     if num_input_pipelines < 1 or global_batch_size < 1 or global_batch_size % num_input_pipelines:
         raise ConfigError(
-            f"global_batch_size={global_batch_size} is not divisible by the {num_input_pipelines} input pipelines"
+            f"global_batch_size={global_batch_size} is not divisible by the {num_input_pipelines}"
+            " input pipelines"
         )
     rows_per_group = global_batch_size // num_groups(global_batch_size, num_shards)
     rows_per_pipeline = global_batch_size // num_input_pipelines
@@ -82,14 +91,15 @@ def describe_plan(global_batch_size: int, num_shards: int, num_input_pipelines: 
     groups = num_groups(global_batch_size, num_shards)
     read = shards_read(global_batch_size, num_shards, num_input_pipelines)
     return (
-        f"input: {num_shards} shards in {groups} groups, each of which fills {global_batch_size // groups} of the "
-        f"{global_batch_size} rows of every batch; "
+        f"input: {num_shards} shards in {groups} groups, each of which fills"
+        f" {global_batch_size // groups} of the {global_batch_size} rows of every batch; "
         + "; ".join(f"worker {worker} reads {count}" for worker, count in enumerate(read))
     )
 
 
 def windows_per_shard(tokens: int, sequence_length: int) -> int:
-    """Training windows that a shard gives in every epoch, wherever in its first T tokens they begin."""
+    """Training windows that a shard gives in every epoch, wherever in its first T tokens they
+    begin."""
     return max(0, (tokens - sequence_length) // sequence_length)
 
 
@@ -97,24 +107,29 @@ def batches_per_epoch(split: Split, sequence_length: int, global_batch_size: int
     """Full global batches that every group can give in an epoch.
 
     Raises:
-        DataError: the shards are too short for the context, or too few for a batch; the message says what would fit.
+        DataError: the shards are too short for the context, or too few for a batch; the message
+            says what would fit.
     """
     smallest = min(split.shards, key=lambda shard: shard.tokens)
     if not windows_per_shard(smallest.tokens, sequence_length):
         raise DataError(
-            f"sequence_length={sequence_length} is too long for the data: the smallest training shard, "
-            f"{smallest.file}, has {smallest.tokens} tokens, which allow {smallest.tokens // 2} at most; "
-            "prepare more text, or with fewer --shards"
+            f"sequence_length={sequence_length} is too long for the data: the smallest training"
+            f" shard, {smallest.file}, has {smallest.tokens} tokens, which allow"
+            f" {smallest.tokens // 2} at most; prepare more text, or with fewer --shards"
         )
     groups = num_groups(global_batch_size, len(split.shards))
     windows = [
-        sum(windows_per_shard(shard.tokens, sequence_length) for shard in split.shards[group::groups])
+        sum(
+            windows_per_shard(shard.tokens, sequence_length)
+            for shard in split.shards[group::groups]
+        )
         for group in range(groups)
     ]
     batches = min(windows) // (global_batch_size // groups)
     if not batches:
         raise DataError(
-            f"global_batch_size={global_batch_size} is larger than the data: with sequence_length={sequence_length} "
-            f"the training split has {sum(windows)} windows; prepare more text, or take a smaller batch"
+            f"global_batch_size={global_batch_size} is larger than the data: with"
+            f" sequence_length={sequence_length} the training split has {sum(windows)} windows;"
+            " prepare more text, or take a smaller batch"
         )
     return batches

@@ -19,8 +19,8 @@ def shard_count(tokens: int, wanted: int = 0) -> int:
 
     Args:
         tokens: tokens of the split, 1 or more.
-        wanted: the number asked for; 0 takes one per 4 million tokens, and up to 4 of at least 4,096 tokens, so that
-            small data sets too can be read by several input pipelines.
+        wanted: the number asked for; 0 takes one per 4 million tokens, and up to 4 of at least
+            4,096 tokens, so that small data sets too can be read by several input pipelines.
 
     Raises:
         DataError: there would be shards without tokens.
@@ -56,7 +56,9 @@ def write_shards(
         name = f"{split}-{number:05}-of-{num_shards:05}.tfrecord.gz"
         path = os.path.join(directory, name)
         first, end = borders[number], borders[number + 1]
-        _write_shard(path, tokens_path, first * token_size, end * token_size, RECORD_TOKENS * token_size)
+        _write_shard(
+            path, tokens_path, first * token_size, end * token_size, RECORD_TOKENS * token_size
+        )
         return Shard(name, end - first, sha256_file(path), os.path.getsize(path))
 
     with ThreadPoolExecutor(threads) as pool:
@@ -67,7 +69,8 @@ def _write_shard(path: str, tokens_path: str, start: int, end: int, record_size:
     # Imported here: wrong input is reported before TensorFlow has taken its seconds to load.
     import tensorflow as tf
 
-    # Level 1 takes a tenth of the time of tokenization; level 6 half of it, for files smaller by an eighth.
+    # Level 1 takes a tenth of the time of tokenization; level 6 half of it, for files smaller by an
+    # eighth.
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
     try:
         with open(tokens_path, "rb") as source, tf.io.TFRecordWriter(path, options) as writer:

@@ -1,4 +1,5 @@
-"""Which documents are held out: by a hash of the document and the seed, whatever the order and number of the others."""
+"""Which documents are held out: by a hash of the document and the seed, whatever the order and
+number of the others."""
 
 import bisect
 import hashlib
@@ -25,7 +26,8 @@ def split_hash(digest: bytes) -> int:
 
 @dataclass(frozen=True)
 class Borders:
-    """Hashes below `test` are the test split, those those below `validation` validation, all others train."""
+    """Hashes below `test` are the test split, those those below `validation` validation, all others
+    train."""
 
     test: int
     validation: int
@@ -40,9 +42,9 @@ class Borders:
 class HoldOut:
     """Finds the borders between the splits, so that none is empty.
 
-    The borders are where the fractions put them. With few documents (up to 4,096 different ones) they are moved as far
-    as it takes for each split with a fraction above 0 to have at least one, those with the smallest hashes. Documents
-    that are the same go to the same split.
+    The borders are where the fractions put them. With few documents (up to 4,096 different ones)
+    they are moved as far as it takes for each split with a fraction above 0 to have at least one,
+    those with the smallest hashes. Documents that are the same go to the same split.
 
     Args:
         validation_fraction, test_fraction: shares of the documents.
@@ -89,11 +91,13 @@ class HoldOut:
         for_test, for_validation = int(self._test_fraction > 0), int(self._validation_fraction > 0)
         if len(places) < self._wanted:
             raise DataError(
-                f"{len(places)} different document{'s' if len(places) != 1 else ''} cannot make {self._wanted} splits; "
-                "name --validation-text and --test-text, cut smaller documents by --documents paragraph or line, or "
-                "set --validation-fraction 0 --test-fraction 0"
+                f"{len(places)} different document{'s' if len(places) != 1 else ''} cannot make"
+                f" {self._wanted} splits; name --validation-text and --test-text, cut smaller"
+                " documents by --documents paragraph or line, or set --validation-fraction 0"
+                " --test-fraction 0"
             )
-        # How many of the sorted hashes are before each border, with at least one document on each side of it.
+        # How many of the sorted hashes are before each border, with at least one document on each
+        # side of it.
         in_test = max(bisect.bisect_left(places, test), for_test)
         held_out = max(bisect.bisect_left(places, validation), in_test + for_validation)
         held_out = min(held_out, len(places) - 1)

@@ -1,8 +1,9 @@
-"""The cleaned documents on disk, between the pass that reads them and the passes that sample and tokenize them.
+"""The cleaned documents on disk, between the pass that reads them and the passes that sample and
+tokenize them.
 
-Which split a document belongs to, and what the tokenizer is trained on, is known only when all have been read. The
-spool keeps them as a list of pieces; long documents are cut where no token can lie across the cut (`split_long`), so
-that no piece, and no batch, is much larger than a megabyte.
+Which split a document belongs to, and what the tokenizer is trained on, is known only when all have
+been read. The spool keeps them as a list of pieces; long documents are cut where no token can lie
+across the cut (`split_long`), so that no piece, and no batch, is much larger than a megabyte.
 """
 
 import struct
@@ -23,7 +24,8 @@ _NAMES = {1: "validation", 2: "test"}
 
 @dataclass(frozen=True)
 class Batch:
-    """A run of pieces: where it starts and ends in the spool, and how much of that is text, all in bytes."""
+    """A run of pieces: where it starts and ends in the spool, and how much of that is text, all in
+    bytes."""
 
     start: int
     end: int
@@ -59,7 +61,9 @@ class SpoolWriter:
     def __enter__(self) -> "SpoolWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         if kind is None:
             self._close_batch(0)
         self._file.close()
@@ -112,4 +116,10 @@ class SpoolReader:
             source, place, size, characters, last, first = unpack(content, offset)
             start = offset + header_size
             offset = start + size
-            yield Piece(_NAMES[source] if source else split_of(place), content[start:offset], characters, last, first)
+            yield Piece(
+                _NAMES[source] if source else split_of(place),
+                content[start:offset],
+                characters,
+                last,
+                first,
+            )

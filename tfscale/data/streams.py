@@ -1,11 +1,12 @@
-"""A split as contiguous streams that are read side by side, so that a recurrent state can be carried from window to
-window (Mikolov et al. 2010; Zaremba et al. 2014).
+"""A split as contiguous streams that are read side by side, so that a recurrent state can be
+carried from window to window (Mikolov et al. 2010; Zaremba et al. 2014).
 
-Of N tokens, stream s of B holds the N // B from s * (N // B) on; the k-th window of it has the targets k * T up to (k +
-1) * T. As everywhere, inputs are the tokens just before, and an END is thought to stand before the first token.
+Of N tokens, stream s of B holds the N // B from s * (N // B) on; the k-th window of it has the
+targets k * T up to (k + 1) * T. As everywhere, inputs are the tokens just before, and an END is
+thought to stand before the first token.
 
-Shapes: B streams, T tokens of a window, N tokens of the split. A whole split is held in memory, once: 2 bytes a token,
-4 with vocabularies above 65,536, so that 1 GB holds 500 million tokens.
+Shapes: B streams, T tokens of a window, N tokens of the split. A whole split is held in memory,
+once: 2 bytes a token, 4 with vocabularies above 65,536, so that 1 GB holds 500 million tokens.
 """
 
 import numpy as np
@@ -22,7 +23,8 @@ from tfscale.text.tokenizers.special import as_inputs
 def stream_steps(manifest: Manifest, sequence_length: int, global_batch_size: int) -> int:
     """Windows of each training stream, and so the steps of a pass over the data.
 
-    Fewer than T tokens at the end of each stream, and fewer than B at the end of the split, are no targets in any pass.
+    Fewer than T tokens at the end of each stream, and fewer than B at the end of the split, are no
+    targets in any pass.
 
     Args:
         manifest: of the data folder.
@@ -36,9 +38,9 @@ def stream_steps(manifest: Manifest, sequence_length: int, global_batch_size: in
     steps = tokens // global_batch_size // sequence_length
     if not steps:
         raise DataError(
-            f"global_batch_size={global_batch_size} streams of {tokens // global_batch_size} tokens are shorter than "
-            f"sequence_length={sequence_length}: the training split has {tokens} tokens; prepare more text, or take "
-            "fewer streams or a shorter window"
+            f"global_batch_size={global_batch_size} streams of {tokens // global_batch_size} tokens"
+            f" are shorter than sequence_length={sequence_length}: the training split has {tokens}"
+            " tokens; prepare more text, or take fewer streams or a shorter window"
         )
     return steps
 
@@ -51,9 +53,11 @@ def stream_dataset(
     start_step: int = 0,
     verify: Verification = "sha256",
 ) -> tf.data.Dataset:
-    """Training batches without end, in order: row b of each goes on where row b of the one before stopped.
+    """Training batches without end, in order: row b of each goes on where row b of the one before
+    stopped.
 
-    After `stream_steps` batches the streams begin again, every pass alike. Nothing is shuffled, and nothing is random.
+    After `stream_steps` batches the streams begin again, every pass alike. Nothing is shuffled, and
+    nothing is random.
 
     Args:
         data_dir: folder that `tfscale prepare` wrote.
@@ -95,23 +99,32 @@ def stream_dataset(
 
 
 def evaluation_streams(
-    tokens: np.ndarray, *, sequence_length: int, end_id: int, start_id: int | None = None, multiple_of: int = 1
+    tokens: np.ndarray,
+    *,
+    sequence_length: int,
+    end_id: int,
+    start_id: int | None = None,
+    multiple_of: int = 1,
 ) -> tf.data.Dataset:
-    """All tokens of a text, each as a target exactly once, for a network that carries its state from batch to batch.
+    """All tokens of a text, each as a target exactly once, for a network that carries its state
+    from batch to batch.
 
-    The text is cut where `tfscale.text.score.stream_starts` says: into 8 streams of equal length, a short one into
-    fewer.
+    The text is cut where `tfscale.text.score.stream_starts` says: into 8 streams of equal length, a
+    short one into fewer.
 
     Args:
         tokens: ids (N,), documents followed by their end tokens.
         sequence_length: T, tokens of a window. It bounds the memory and does not change the score.
         end_id: the token that is thought to stand before the first.
-        start_id: what a model reads in its place and between documents; None for the end token itself.
-        multiple_of: rows are filled up to a multiple of this, so that they can be cut over as many replicas.
+        start_id: what a model reads in its place and between documents; None for the end token
+            itself.
+        multiple_of: rows are filled up to a multiple of this, so that they can be cut over as many
+            replicas.
 
     Returns:
-        A finite dataset of (inputs, targets, weights), each (B, T), as `tfscale.data.pipeline.evaluation_dataset` gives
-        them; weights are 0 after the end of a stream, and in rows that fill up.
+        A finite dataset of (inputs, targets, weights), each (B, T), as
+        `tfscale.data.pipeline.evaluation_dataset` gives them; weights are 0 after the end of a
+        stream, and in rows that fill up.
 
     Example:
         evaluation_streams(np.array([5, 6, 7]), sequence_length=2, end_id=1)
@@ -129,7 +142,9 @@ def evaluation_streams(
         places = first + int(number) * sequence_length + np.arange(sequence_length)
         real = places < end
         before = tokens[np.clip(places - 1, 0, len(tokens) - 1)]
-        inputs = np.where(real, as_inputs(np.where(places == 0, end_id, before), end_id, start_id), 0)
+        inputs = np.where(
+            real, as_inputs(np.where(places == 0, end_id, before), end_id, start_id), 0
+        )
         targets = np.where(real, tokens[np.minimum(places, len(tokens) - 1)], 0)
         return inputs.astype(np.int32), targets.astype(np.int32), real.astype(np.float32)
 
@@ -141,18 +156,25 @@ def evaluation_streams(
 
 
 def split_tokens(data_dir: str, manifest: Manifest, split: str) -> np.ndarray:
-    """All tokens of a split, in order and in their stored type, without a second copy in memory: ids (N,).
+    """All tokens of a split, in order and in their stored type, without a second copy in memory:
+    ids (N,).
 
     Raises:
-        DataError: there is no such split, or a shard cannot be read or has another number of tokens than it should.
+        DataError: there is no such split, or a shard cannot be read or has another number of tokens
+            than it should.
     """
     blocks = token_blocks(data_dir, manifest, split)
-    tokens = np.empty(manifest.split(split).tokens, np.uint16 if manifest.token_dtype == "uint16" else np.uint32)
+    tokens = np.empty(
+        manifest.split(split).tokens, np.uint16 if manifest.token_dtype == "uint16" else np.uint32
+    )
     done = 0
     for block in blocks:
         if done + len(block) <= len(tokens):
             tokens[done : done + len(block)] = block
         done += len(block)
     if done != len(tokens):
-        raise DataError(f"the {split} split of {data_dir} has {done} tokens, and its manifest says {len(tokens)}")
+        raise DataError(
+            f"the {split} split of {data_dir} has {done} tokens, and its manifest says"
+            f" {len(tokens)}"
+        )
     return tokens

@@ -1,7 +1,8 @@
-"""Tokenizes the spooled documents, in this process or in several; the result does not depend on how many.
+"""Tokenizes the spooled documents, in this process or in several; the result does not depend on how
+many.
 
-The processes read the spool themselves and load nothing but the tokenizer: what goes through the pipes is a pair of
-offsets one way and two bytes a token the other way.
+The processes read the spool themselves and load nothing but the tokenizer: what goes through the
+pipes is a pair of offsets one way and two bytes a token the other way.
 """
 
 import collections
@@ -72,9 +73,12 @@ class BatchEncoder:
         if self._tokenizer.special.leading_space:
             for number, piece in enumerate(pieces):
                 if not piece.first:
-                    ids[number] = np.array(self._tokenizer.encode_continued(texts[number]), np.int32)
+                    ids[number] = np.array(
+                        self._tokenizer.encode_continued(texts[number]), np.int32
+                    )
         end = np.array([self._tokenizer.end_id], np.int32)
-        # Documents may be lines of a few tokens: what is done for each of them is kept to the appends.
+        # Documents may be lines of a few tokens: what is done for each of them is kept to the
+        # appends.
         arrays: dict[str, list[np.ndarray]] = collections.defaultdict(list)
         documents: Counter[str] = Counter()
         texts_of: dict[str, list[str]] = collections.defaultdict(list)
@@ -96,8 +100,9 @@ class BatchEncoder:
 class _Worker:
     """A process that tokenizes.
 
-    It is started by itself and not by `multiprocessing`, which would run the user's script anew in every process: that
-    takes seconds where the script imports TensorFlow, and fails where it has no `if __name__ == "__main__":`.
+    It is started by itself and not by `multiprocessing`, which would run the user's script anew in
+    every process: that takes seconds where the script imports TensorFlow, and fails where it has no
+    `if __name__ == "__main__":`.
     """
 
     def __init__(self, tokenizer_dir: str, spool_path: str, borders: Borders):
@@ -107,7 +112,8 @@ class _Worker:
             "PYTHONSAFEPATH": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
-        # In a session of its own Ctrl-C does not reach it; it ends when its input is closed, whatever happens here.
+        # In a session of its own Ctrl-C does not reach it; it ends when its input is closed,
+        # whatever happens here.
         self._process = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import _serve; _serve()"],
             stdin=subprocess.PIPE,
@@ -135,8 +141,8 @@ class _Worker:
 
     def _died(self) -> TfscaleError:
         return TfscaleError(
-            f"a process that tokenizes ended with exit code {self._process.wait()} (out of memory?); "
-            "--processes 1 tokenizes without others"
+            f"a process that tokenizes ended with exit code {self._process.wait()} (out of"
+            " memory?); --processes 1 tokenizes without others"
         )
 
     def close(self) -> None:
@@ -148,7 +154,8 @@ class _Worker:
 
 
 def _serve() -> None:
-    """The main function of a `_Worker`'s process: tokenizes the batches that it reads from its standard input."""
+    """The main function of a `_Worker`'s process: tokenizes the batches that it reads from its
+    standard input."""
     # Nothing that a library prints may get among the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

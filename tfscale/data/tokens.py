@@ -48,7 +48,9 @@ def token_blocks(data_dir: str, manifest: Manifest, split: str) -> Iterator[np.n
                     length, _ = _HEADER.unpack(header)
                     left -= length
                     if left < 0:  # Before as much is read: the length may be anything.
-                        raise ValueError(f"it has more than the {shard.tokens:,} tokens of the manifest")
+                        raise ValueError(
+                            f"it has more than the {shard.tokens:,} tokens of the manifest"
+                        )
                     data = file.read(length)
                     file.read(_CHECKSUM_BYTES)
                     yield np.frombuffer(data, dtype)
@@ -64,14 +66,16 @@ def split_stream(data_dir: str, split: str) -> np.ndarray:
     Raises:
         DataError: the data folder is damaged, or has no such split.
     """
-    return np.concatenate(list(token_blocks(data_dir, Manifest.load(data_dir), split))).astype(np.int32)
+    return np.concatenate(list(token_blocks(data_dir, Manifest.load(data_dir), split))).astype(
+        np.int32
+    )
 
 
 def split_text(data_dir: str, manifest: Manifest, split: str, tokenizer: Tokenizer) -> ScoredText:
     """What is known about the text of a split.
 
-    Where an older folder's manifest has no count of unknown tokens, they are counted here. The text itself is gone:
-    what a tokenizer that loses text has lost of it stays unknown.
+    Where an older folder's manifest has no count of unknown tokens, they are counted here. The text
+    itself is gone: what a tokenizer that loses text has lost of it stays unknown.
 
     Raises:
         DataError: there is no such split, or a shard cannot be read.
@@ -87,8 +91,11 @@ def split_text(data_dir: str, manifest: Manifest, split: str, tokenizer: Tokeniz
     return ScoredText(found.utf8_bytes, unknown, lost)
 
 
-def first_tokens(data_dir: str | None, tokenizer_digest: str, count: int) -> tuple[np.ndarray | None, str]:
-    """Up to `count` tokens that no model was trained on: the first of the validation split, or of the test split.
+def first_tokens(
+    data_dir: str | None, tokenizer_digest: str, count: int
+) -> tuple[np.ndarray | None, str]:
+    """Up to `count` tokens that no model was trained on: the first of the validation split, or of
+    the test split.
 
     Args:
         data_dir: the data folder that a run names; None if it names none, or it is gone.

@@ -1,7 +1,7 @@
 """Word vectors: trained on a data folder's tokens by gensim, and read from the files of others.
 
-Vectors belong to tokens by their text without the space before it, so that those of whole words fit the tokens that are
-whole words, in any tokenizer.
+Vectors belong to tokens by their text without the space before it, so that those of whole words fit
+the tokens that are whole words, in any tokenizer.
 """
 
 import gzip
@@ -25,9 +25,17 @@ _LONGEST = 10_000
 
 @checks_arguments
 def train_vectors(
-    data: str, output: str, *, dim: int = 128, window: int = 5, epochs: int = 5, min_count: int = 5, seed: int = 0
+    data: str,
+    output: str,
+    *,
+    dim: int = 128,
+    window: int = 5,
+    epochs: int = 5,
+    min_count: int = 5,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Trains word2vec's skip-gram with negative sampling (Mikolov et al. 2013) on the training split.
+    """Trains word2vec's skip-gram with negative sampling (Mikolov et al. 2013) on the training
+    split.
 
     Args:
         data: DATA_DIR of `tfscale prepare`.
@@ -36,7 +44,8 @@ def train_vectors(
         window: tokens on either side that are predicted.
         epochs: passes over the text.
         min_count: tokens that occur less often get no vector.
-        seed: of the initial vectors; one thread trains, so that the same seed gives the same vectors.
+        seed: of the initial vectors; one thread trains, so that the same seed gives the same
+            vectors.
 
     Returns:
         `tokens` of the vocabulary with a vector, `dim`, `output`.
@@ -59,7 +68,9 @@ def train_vectors(
     tokenizer = load_tokenizer(data)
     names = token_texts(tokenizer)
     sentences = list(_sentences(data, manifest, names))
-    model = Word2Vec(vector_size=dim, window=window, min_count=min_count, sg=1, workers=1, seed=seed)
+    model = Word2Vec(
+        vector_size=dim, window=window, min_count=min_count, sg=1, workers=1, seed=seed
+    )
     model.build_vocab(sentences)
     if not len(model.wv):
         raise DataError(f"no token of {data} occurs {min_count} times; give a smaller min_count")
@@ -72,7 +83,8 @@ def train_vectors(
 
 
 def read_vectors(path: str) -> tuple[dict[str, int], np.ndarray]:
-    """Words and vectors of a file: word2vec's text or binary format, or GloVe's, which has no head; also .gz.
+    """Words and vectors of a file: word2vec's text or binary format, or GloVe's, which has no head;
+    also .gz.
 
     Returns:
         Word -> row, and the vectors (rows, width) float32.
@@ -96,7 +108,9 @@ def read_vectors(path: str) -> tuple[dict[str, int], np.ndarray]:
             return _read_glove(path)
         vectors = KeyedVectors.load_word2vec_format(path, binary=binary)
     except (ValueError, EOFError, IndexError, OSError, OverflowError, zlib.error) as error:
-        raise DataError(f"{path} holds no vectors of word2vec (.txt, .bin) or GloVe: {reason(error)}") from error
+        raise DataError(
+            f"{path} holds no vectors of word2vec (.txt, .bin) or GloVe: {reason(error)}"
+        ) from error
     return dict(vectors.key_to_index), np.asarray(vectors.vectors, np.float32)
 
 
@@ -117,8 +131,9 @@ def embedding_rows(path: str, tokenizer: Tokenizer, width: int) -> tuple[np.ndar
     words, vectors = read_vectors(path)
     if vectors.shape[1] != width:
         raise DataError(
-            f"the vectors of {path} have {vectors.shape[1]} numbers, and the model's embedding {width}; give "
-            f"--model.embedding_dim {vectors.shape[1]} (of a Transformer, --model.hidden_dim)"
+            f"the vectors of {path} have {vectors.shape[1]} numbers, and the model's embedding"
+            f" {width}; give --model.embedding_dim {vectors.shape[1]} (of a Transformer,"
+            " --model.hidden_dim)"
         )
     found = {}
     for token, text in enumerate(token_texts(tokenizer)):
@@ -131,11 +146,14 @@ def embedding_rows(path: str, tokenizer: Tokenizer, width: int) -> tuple[np.ndar
 
 
 def token_texts(tokenizer: Tokenizer) -> list[str]:
-    """Each token's text without the space before it; empty for what is no word, holds white space or is special."""
+    """Each token's text without the space before it; empty for what is no word, holds white space
+    or is special."""
     texts = []
     for token in range(tokenizer.vocabulary_size):
         special = token in (tokenizer.end_id, tokenizer.unknown_id)
-        text = "" if special else tokenizer.token_bytes(token, None).decode("utf-8", "replace").strip()
+        text = (
+            "" if special else tokenizer.token_bytes(token, None).decode("utf-8", "replace").strip()
+        )
         texts.append("" if "\N{REPLACEMENT CHARACTER}" in text or text.split() != [text] else text)
     return texts
 
@@ -153,14 +171,19 @@ def _sentences(data: str, manifest: Manifest, names: list[str]) -> Iterator[list
 
 
 def _open_text(path: str) -> Any:
-    return gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8")
+    return (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.endswith(".gz")
+        else open(path, encoding="utf-8")
+    )
 
 
 def _check_head(path: str, binary: bool) -> None:
-    """Refuses a file of word2vec whose first line promises more vectors than the file has bytes for.
+    """Refuses a file of word2vec whose first line promises more vectors than the file has bytes
+    for.
 
-    A word and its numbers take 4 bytes a number in the binary format, and a digit and a space in text; gzip makes at
-    most a thousandth of it.
+    A word and its numbers take 4 bytes a number in the binary format, and a digit and a space in
+    text; gzip makes at most a thousandth of it.
     """
     if not binary and not _has_head(path):
         return
@@ -171,7 +194,9 @@ def _check_head(path: str, binary: bool) -> None:
     count, width = map(int, words)
     largest = os.path.getsize(path) * (1032 if path.endswith(".gz") else 1)
     if count * width * (4 if binary else 2) > largest:
-        raise ValueError(f"it is too small for the {count:,} x {width:,} numbers that its first line promises")
+        raise ValueError(
+            f"it is too small for the {count:,} x {width:,} numbers that its first line promises"
+        )
 
 
 def _has_head(path: str) -> bool:
@@ -185,7 +210,8 @@ def _read_glove(path: str) -> tuple[dict[str, int], np.ndarray]:
     rows: list[np.ndarray] = []
     with _open_text(path) as file:
         for line in file:
-            # The first word says how many numbers there are; later ones may hold spaces, as in glove.840B.300d.txt.
+            # The first word says how many numbers there are; later ones may hold spaces, as in
+            # glove.840B.300d.txt.
             word, *numbers = line.rstrip().rsplit(" ", len(rows[0]) if rows else -1)
             words[word] = len(rows)
             rows.append(np.array(numbers, np.float32))

@@ -35,8 +35,13 @@ def write_tokens(
     """
     totals: dict[str, Encoded] = {}
     with contextlib.ExitStack() as stack:
-        files = {split: stack.enter_context(open(_tokens_path(directory, split), "wb")) for split in SPLITS}
-        progress = stack.enter_context(Progress("tokenizing", sum(batch.text_bytes for batch in batches), show))
+        files = {
+            split: stack.enter_context(open(_tokens_path(directory, split), "wb"))
+            for split in SPLITS
+        }
+        progress = stack.enter_context(
+            Progress("tokenizing", sum(batch.text_bytes for batch in batches), show)
+        )
         for batch, result in zip(batches, results, strict=True):
             for split, encoded in result.items():
                 total = totals.setdefault(split, Encoded())
@@ -74,9 +79,16 @@ def write_splits(
             if split in totals:
                 total = totals[split]
                 num_shards = shard_count(total.tokens, shards if split == TRAIN else 0)
-                written = write_shards(directory, split, path, 2 if dtype == "uint16" else 4, num_shards, processes)
+                written = write_shards(
+                    directory, split, path, 2 if dtype == "uint16" else 4, num_shards, processes
+                )
                 splits[split] = Split(
-                    total.documents, total.tokens, total.utf8_bytes, written, total.unknown_tokens, total.lost_bits
+                    total.documents,
+                    total.tokens,
+                    total.utf8_bytes,
+                    written,
+                    total.unknown_tokens,
+                    total.lost_bits,
                 )
                 progress.add(documents=total.documents, tokens=total.tokens, size=total.utf8_bytes)
             os.remove(path)

@@ -1,4 +1,5 @@
-"""Runs an exported file with NumPy, ai-edge-litert and the tokenizer's library: no TensorFlow, no Keras."""
+"""Runs an exported file with NumPy, ai-edge-litert and the tokenizer's library: no TensorFlow, no
+Keras."""
 
 from tfscale.device.bundle import BundleModel
 from tfscale.device.runner import DeviceModel, load

@@ -13,8 +13,10 @@ from tfscale.inference.generation import Decoder
 
 
 def peak_rss_bytes() -> int | None:
-    """Most memory that this process has held so far; None where the system does not tell (Windows)."""
-    # On Linux `getrusage` also counts what the process held before it began this program: that of its parent.
+    """Most memory that this process has held so far; None where the system does not tell
+    (Windows)."""
+    # On Linux `getrusage` also counts what the process held before it began this program: that of
+    # its parent.
     if os.path.exists("/proc/self/status"):
         with open("/proc/self/status") as file:
             found = [line.split() for line in file if line.startswith("VmHWM:")]
@@ -29,7 +31,11 @@ def peak_rss_bytes() -> int | None:
 
 
 def time_decoder(
-    decoder: Decoder, vocabulary_size: int, tokens: int = 128, repeats: int = 3, prompt_tokens: int = 64
+    decoder: Decoder,
+    vocabulary_size: int,
+    tokens: int = 128,
+    repeats: int = 3,
+    prompt_tokens: int = 64,
 ) -> dict[str, Any]:
     """Times a prompt of seeded random tokens and the greedy tokens after it.
 
@@ -37,12 +43,14 @@ def time_decoder(
         decoder: the model; it is reset.
         vocabulary_size: ids of the prompt are below it.
         tokens: tokens to decode after the prompt, fewer where the context is shorter.
-        repeats: how often; the first call, which warms up, is not counted, and the medians of the rest are returned.
+        repeats: how often; the first call, which warms up, is not counted, and the medians of the
+            rest are returned.
         prompt_tokens: tokens of the prompt, at most half of the context.
 
     Returns:
-        `prompt_tokens` and `decode_tokens` as they were; `first_token_seconds` from the prompt's start until the first
-        logits; `prefill_tokens_per_second` (the prompt's tokens over that); `decode_tokens_per_second`.
+        `prompt_tokens` and `decode_tokens` as they were; `first_token_seconds` from the prompt's
+        start until the first logits; `prefill_tokens_per_second` (the prompt's tokens over that);
+        `decode_tokens_per_second`.
     """
     if tokens < 1 or repeats < 1 or prompt_tokens < 1:
         received = f"tokens={tokens}, repeats={repeats}, prompt_tokens={prompt_tokens}"
@@ -73,10 +81,12 @@ def time_decoder(
 
 
 def read_bandwidth(size: int, repeats: int = 7) -> float:
-    """Bytes per second that one core of this machine reads from an array of `size` bytes, the fastest of `repeats`.
+    """Bytes per second that one core of this machine reads from an array of `size` bytes, the
+    fastest of `repeats`.
 
-    A small model lies in the processor's cache, a large one in memory; the array lies where the model would. It is
-    read by NumPy's maximum of 64-bit integers, which does one comparison in vector registers per 8 bytes.
+    A small model lies in the processor's cache, a large one in memory; the array lies where the
+    model would. It is read by NumPy's maximum of 64-bit integers, which does one comparison in
+    vector registers per 8 bytes.
     """
     array = np.ones(max(1, size // 8), np.int64)
     times = max(1, 20_000_000 // max(1, array.nbytes))

@@ -22,11 +22,13 @@ class BundleModel:
     Args:
         path: the .litertlm file.
         threads: CPU threads.
-        special_tokens: text -> id of the tokenizer's special tokens, from model.json beside the file.
+        special_tokens: text -> id of the tokenizer's special tokens, from model.json beside the
+            file.
         cleaner: how prompts are cleaned, which the runtime does not do.
 
     Raises:
-        ExportError: the file is missing or no bundle, it cannot be run, or `litert-lm-api` is not installed.
+        ExportError: the file is missing or no bundle, it cannot be run, or `litert-lm-api` is not
+            installed.
     """
 
     is_bundle = True
@@ -59,7 +61,9 @@ class BundleModel:
                 os.fspath(path), backend=backend, cache_dir=":nocache", enable_benchmark=True
             )
         except (RuntimeError, ValueError) as error:
-            raise ExportError(f"{path} cannot be run by LiteRT-LM: {str(error).splitlines()[0]}") from error
+            raise ExportError(
+                f"{path} cannot be run by LiteRT-LM: {str(error).splitlines()[0]}"
+            ) from error
 
     def tokenize(self, text: str) -> list[int]:
         """Ids of a text by the bundle's own tokenizer, without the start token."""
@@ -74,31 +78,37 @@ class BundleModel:
         on_text: Callable[[str], None] | None = None,
         parse_special: bool = False,
     ) -> Generation:
-        """Completes `prompt`; as `tfscale.inference.generation.generate`, as far as LiteRT-LM has it.
+        """Completes `prompt`; as `tfscale.inference.generation.generate`, as far as LiteRT-LM has
+        it.
 
         Raises:
-            ConfigError: a repetition penalty or stop strings, which this runtime is not given; or a special token in
-                the prompt that this runtime reads otherwise than `parse_special` asks for.
+            ConfigError: a repetition penalty or stop strings, which this runtime is not given; or a
+                special token in the prompt that this runtime reads otherwise than `parse_special`
+                asks for.
             PromptError: the prompt does not fit into the context.
         """
         sampling = sampling or SamplingConfig()
         if max_tokens < 1:
             raise ConfigError(f"max_tokens={max_tokens!r} is out of range; expected 1 or more")
         if sampling.repetition_penalty != 1 or stop:
-            raise ConfigError("stop and repetition_penalty are not for a .litertlm bundle; give the .tflite file")
+            raise ConfigError(
+                "stop and repetition_penalty are not for a .litertlm bundle; give the .tflite file"
+            )
         greedy = sampling.temperature == 0
         config = self._api.SamplerConfig(
-            top_k=1 if greedy else sampling.top_k or 1_000_000, top_p=0.0 if greedy else sampling.top_p,
-            temperature=1.0 if greedy else sampling.temperature, seed=sampling.seed,
-        )  # fmt: skip
+            top_k=1 if greedy else sampling.top_k or 1_000_000,
+            top_p=0.0 if greedy else sampling.top_p,
+            temperature=1.0 if greedy else sampling.temperature,
+            seed=sampling.seed,
+        )
         prompt = self._cleaner.beginning(prompt)
         ids = self.tokenize(prompt)
         self._check_special(prompt, ids, parse_special)
         prompt_tokens = len(ids) + len(self._start)
         if prompt_tokens >= self.context_length:
             raise PromptError(
-                f"the prompt has {len(ids)} tokens; the model's context of {self.context_length} takes at "
-                f"most {self.context_length - 1 - len(self._start)} here"
+                f"the prompt has {len(ids)} tokens; the model's context of {self.context_length}"
+                f" takes at most {self.context_length - 1 - len(self._start)} here"
             )
         with self._lock:
             pieces, counted = self._complete(prompt, config, max_tokens, on_text)
@@ -121,48 +131,60 @@ class BundleModel:
                 pieces += response.texts[:1]
                 if on_text is not None and response.texts:
                     on_text(response.texts[0])
-            # How the engine cut its own text is not told, and the text cut anew may have other tokens: it counts them.
+            # How the engine cut its own text is not told, and the text cut anew may have other
+            # tokens: it counts them.
             return pieces, session.get_benchmark_info()
         except RuntimeError as error:
-            raise PromptError(f"LiteRT-LM refuses the prompt: {str(error).splitlines()[0]}") from error
+            raise PromptError(
+                f"LiteRT-LM refuses the prompt: {str(error).splitlines()[0]}"
+            ) from error
         finally:
             session.close()
 
     def _check_special(self, prompt: str, ids: list[int], parse_special: bool) -> None:
-        """Refuses a prompt whose special tokens the bundle's tokenizer does not read as they are meant."""
+        """Refuses a prompt whose special tokens the bundle's tokenizer does not read as they are
+        meant."""
         found = [id for id in ids if id in self._special_ids]
         if not parse_special and found:
             raise ConfigError(
-                f"a .litertlm bundle reads the text of a special token (id {found[0]}) in the prompt as that token; "
-                "ask for it with parse_special, or give the .tflite file"
+                f"a .litertlm bundle reads the text of a special token (id {found[0]}) in the"
+                " prompt as that token; ask for it with parse_special, or give the .tflite file"
             )
         if parse_special and self._special:
-            meant = [part for part in split_at_special(prompt, self._special) if isinstance(part, int)]
+            meant = [
+                part for part in split_at_special(prompt, self._special) if isinstance(part, int)
+            ]
             if found != meant:
                 texts = {id: text for text, id in self._special.items()}
-                missing = next((texts[id] for id in meant if meant.count(id) != found.count(id)), texts[meant[0]])
+                missing = next(
+                    (texts[id] for id in meant if meant.count(id) != found.count(id)),
+                    texts[meant[0]],
+                )
                 raise ConfigError(
-                    f"a .litertlm bundle does not read {missing!r} in a prompt as a token; leave it out (the start "
-                    "token is put before every prompt), or give the .tflite file"
+                    f"a .litertlm bundle does not read {missing!r} in a prompt as a token; leave it"
+                    " out (the start token is put before every prompt), or give the .tflite file"
                 )
 
 
 def read_bundle(path: str) -> Any:
-    """The description of the model in a bundle; refuses what is no whole bundle before the runtime sees it.
+    """The description of the model in a bundle; refuses what is no whole bundle before the runtime
+    sees it.
 
     Returns:
         LiteRT-LM's `LlmMetadata`.
 
     Raises:
-        ExportError: the file is missing, is no bundle, is truncated, or lacks its model or its tokenizer; or
-            `litert-lm-builder`, which reads its header, is not installed.
+        ExportError: the file is missing, is no bundle, is truncated, or lacks its model or its
+            tokenizer; or `litert-lm-builder`, which reads its header, is not installed.
     """
     try:
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             head = file.read(32)
             if head[:8] != MAGIC:
-                raise ExportError(f"{path} is not a .litertlm bundle: it begins with {head[:8]!r}, not {MAGIC!r}")
+                raise ExportError(
+                    f"{path} is not a .litertlm bundle: it begins with {head[:8]!r}, not {MAGIC!r}"
+                )
             end = int.from_bytes(head[24:32], "little")
             header = file.read(end - 32) if 32 < end <= size else b""
     except OSError as error:
@@ -172,12 +194,16 @@ def read_bundle(path: str) -> Any:
         from litert_lm_builder import litertlm_header_schema_py_generated as schema
         from litert_lm_builder.runtime.proto import llm_metadata_pb2
     except ImportError as error:
-        raise ExportError(f"{path} needs LiteRT-LM: pip install litert-lm-api litert-lm-builder") from error
+        raise ExportError(
+            f"{path} needs LiteRT-LM: pip install litert-lm-api litert-lm-builder"
+        ) from error
     kinds = schema.AnySectionDataType
     try:
         found = schema.LiteRTLMMetaData.GetRootAs(header, 0).SectionMetadata()
         sections = [found.Objects(index) for index in range(found.ObjectsLength())]
-        places = {section.DataType(): (section.BeginOffset(), section.EndOffset()) for section in sections}
+        places = {
+            section.DataType(): (section.BeginOffset(), section.EndOffset()) for section in sections
+        }
     except Exception as error:  # Whatever reading beyond a buffer's end raises.
         raise ExportError(f"{path} is truncated or damaged: its header cannot be read") from error
     last = max((end for _, end in places.values()), default=0)
@@ -196,4 +222,6 @@ def read_bundle(path: str) -> Any:
         try:
             return llm_metadata_pb2.LlmMetadata.FromString(file.read(end - begin))
         except DecodeError as error:
-            raise ExportError(f"{path} is damaged: the description of its model cannot be read") from error
+            raise ExportError(
+                f"{path} is damaged: the description of its model cannot be read"
+            ) from error

@@ -1,9 +1,10 @@
 """Calls the signatures of a language model's .tflite file and keeps its cache.
 
-Shapes: S tokens of a call, C context, V vocabulary. A Transformer's file has `prefill_S` (tokens (1, S), input_pos
-(S,), mask (1, 1, S, C), caches -> caches) for one or more S, and `decode` (S = 1, also -> logits (1, 1, V)); an LSTM's
-file has `decode` with the state in the place of the caches and neither position nor mask. An encoder-decoder's file has
-`encode` (tokens (1, S) -> what is known of a source) and `decode`, which also takes that.
+Shapes: S tokens of a call, C context, V vocabulary. A Transformer's file has `prefill_S` (tokens
+(1, S), input_pos (S,), mask (1, 1, S, C), caches -> caches) for one or more S, and `decode` (S = 1,
+also -> logits (1, 1, V)); an LSTM's file has `decode` with the state in the place of the caches and
+neither position nor mask. An encoder-decoder's file has `encode` (tokens (1, S) -> what is known of
+a source) and `decode`, which also takes that.
 """
 
 import contextlib
@@ -25,8 +26,10 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @contextlib.contextmanager
 def _without_log_lines() -> Iterator[None]:
-    """Keeps what the runtime's C++ code writes to stderr while it loads a file off the terminal; it has no option."""
-    # Of two threads the second would take the first one's for the process's own, and put it back for good.
+    """Keeps what the runtime's C++ code writes to stderr while it loads a file off the terminal; it
+    has no option."""
+    # Of two threads the second would take the first one's for the process's own, and put it back
+    # for good.
     with _ONE_AT_A_TIME:
         try:
             saved = os.dup(2)
@@ -60,7 +63,8 @@ def open_interpreter(path: str, threads: int, xnnpack: bool) -> Interpreter:
 
 @contextlib.contextmanager
 def running(path: str) -> Iterator[None]:
-    """Turns what LiteRT raises of a file that it cannot run into an ExportError; much of it shows only at first use."""
+    """Turns what LiteRT raises of a file that it cannot run into an ExportError; much of it shows
+    only at first use."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
@@ -69,11 +73,13 @@ def running(path: str) -> Iterator[None]:
 
 
 class LiteRTDecoder:
-    """One sequence at a time through a .tflite file; implements `tfscale.inference.generation.Decoder`.
+    """One sequence at a time through a .tflite file; implements
+    `tfscale.inference.generation.Decoder`.
 
-    `decode` runs on the interpreter's own buffers: the cache stays where the next call reads it, and only the new row
-    is copied back from the output. (A signature runner copies every cache twice per token, which for a 4 x 256 model of
-    context 256 takes as long as half of the arithmetic.)
+    `decode` runs on the interpreter's own buffers: the cache stays where the next call reads it,
+    and only the new row is copied back from the output. (A signature runner copies every cache
+    twice per token, which for a 4 x 256 model of context 256 takes as long as half of the
+    arithmetic.)
 
     Args:
         path: the file; `tfscale.device.load` checks before that it is whole.
@@ -96,13 +102,22 @@ class LiteRTDecoder:
         self._check_signatures(path, signatures)
         decode = self._interpreter.get_signature_runner("decode")
         inputs, outputs = decode.get_input_details(), decode.get_output_details()
-        # The interpreter refuses to run while somebody else holds its internals, and a signature runner does.
+        # The interpreter refuses to run while somebody else holds its internals, and a signature
+        # runner does.
         del decode
-        primary = {int(detail["index"]): detail["name"] for detail in self._interpreter.get_input_details()}
+        primary = {
+            int(detail["index"]): detail["name"] for detail in self._interpreter.get_input_details()
+        }
         if any(primary.get(int(detail["index"])) != detail["name"] for detail in inputs.values()):
-            raise ExportError(f"{path}: `decode` is not the file's first signature; export the run again")
-        self._inputs = {name: self._interpreter.tensor(int(detail["index"])) for name, detail in inputs.items()}
-        self._outputs = {name: self._interpreter.tensor(int(detail["index"])) for name, detail in outputs.items()}
+            raise ExportError(
+                f"{path}: `decode` is not the file's first signature; export the run again"
+            )
+        self._inputs = {
+            name: self._interpreter.tensor(int(detail["index"])) for name, detail in inputs.items()
+        }
+        self._outputs = {
+            name: self._interpreter.tensor(int(detail["index"])) for name, detail in outputs.items()
+        }
         self._memory = set(signatures[_ENCODE]["outputs"]) if _ENCODE in signatures else set()
         self.cache_shapes = {
             name: tuple(int(size) for size in detail["shape"])
@@ -111,51 +126,86 @@ class LiteRTDecoder:
         }
         for name, shape in self.cache_shapes.items():
             if tuple(outputs[name]["shape"]) != shape:
-                raise ExportError(f"{path}: `{name}` has shape {shape} as input of `decode` and another as output")
+                raise ExportError(
+                    f"{path}: `{name}` has shape {shape} as input of `decode` and another as output"
+                )
         self.context_length = int(inputs["mask"]["shape"][-1]) if "mask" in inputs else None
         self._check_shapes(path, inputs, outputs)
         self.vocabulary_size = int(outputs["logits"]["shape"][-1])
-        self.prefill_lengths = sorted(int(name[len(_PREFILL) :]) for name in signatures if name.startswith(_PREFILL))
+        self.prefill_lengths = sorted(
+            int(name[len(_PREFILL) :]) for name in signatures if name.startswith(_PREFILL)
+        )
         if self.prefill_lengths and self.prefill_lengths[-1] > (self.context_length or 0):
-            raise ExportError(f"{path}: prefill_{self.prefill_lengths[-1]} is longer than the context")
+            raise ExportError(
+                f"{path}: prefill_{self.prefill_lengths[-1]} is longer than the context"
+            )
 
     def _check_shapes(self, path: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         """Checks that `decode` has the shapes and types that this class writes and reads."""
         context = self.context_length
-        expected = {"tokens": (np.int32, 1), "input_pos": (np.int32, 1), "mask": (np.float32, context)}
-        found = {f"input {name}": (inputs[name], expected[name]) for name in expected if name in inputs}
+        expected = {
+            "tokens": (np.int32, 1),
+            "input_pos": (np.int32, 1),
+            "mask": (np.float32, context),
+        }
+        found = {
+            f"input {name}": (inputs[name], expected[name]) for name in expected if name in inputs
+        }
         logits = outputs["logits"]
-        found["output logits"] = (logits, (np.float32, logits["shape"][-1] if len(logits["shape"]) else 0))
+        found["output logits"] = (
+            logits,
+            (np.float32, logits["shape"][-1] if len(logits["shape"]) else 0),
+        )
         for name, (detail, (dtype, size)) in found.items():
             if detail["dtype"] != dtype or not size or int(np.prod(detail["shape"])) != size:
                 shape = tuple(int(length) for length in detail["shape"])
-                raise ExportError(f"{path}: {name} of `decode` has shape {shape} of {np.dtype(detail['dtype'])}")
+                raise ExportError(
+                    f"{path}: {name} of `decode` has shape {shape} of {np.dtype(detail['dtype'])}"
+                )
         for name, shape in self.cache_shapes.items():
-            if inputs[name]["dtype"] != outputs[name]["dtype"] or (context is not None and shape[1:2] != (context,)):
-                raise ExportError(f"{path}: the cache `{name}` of `decode` has shape {shape}, which does not fit")
+            if inputs[name]["dtype"] != outputs[name]["dtype"] or (
+                context is not None and shape[1:2] != (context,)
+            ):
+                raise ExportError(
+                    f"{path}: the cache `{name}` of `decode` has shape {shape}, which does not fit"
+                )
 
     @staticmethod
     def _check_signatures(path: str, signatures: dict) -> None:
         if "decode" not in signatures:
             raise ExportError(
-                f"{path} is not a language model of tfscale: its signatures are {sorted(signatures) or 'none'}, "
-                "and `decode` is not among them"
+                f"{path} is not a language model of tfscale: its signatures are"
+                f" {sorted(signatures) or 'none'}, and `decode` is not among them"
             )
         memory = set(signatures[_ENCODE]["outputs"]) if _ENCODE in signatures else set()
         for name, signature in signatures.items():
             inputs, outputs = set(signature["inputs"]), set(signature["outputs"])
-            if name == _ENCODE and inputs == {"tokens"} and outputs <= set(signatures["decode"]["inputs"]):
+            if (
+                name == _ENCODE
+                and inputs == {"tokens"}
+                and outputs <= set(signatures["decode"]["inputs"])
+            ):
                 continue
             cache = inputs - {"tokens", "input_pos", "mask"} - memory
             length = name[len(_PREFILL) :]
-            known = name == "decode" or (name.startswith(_PREFILL) and length.isdecimal() and "mask" in inputs)
+            known = name == "decode" or (
+                name.startswith(_PREFILL) and length.isdecimal() and "mask" in inputs
+            )
             if not known:
-                raise ExportError(f"{path} has the unknown signature {name!r}; `decode` and `prefill_LENGTH` are known")
-            expected = cache | {"logits"} if name == "decode" else cache
-            if "tokens" not in inputs or ("input_pos" in inputs) != ("mask" in inputs) or outputs != expected:
                 raise ExportError(
-                    f"{path}: signature {name} has inputs {sorted(inputs)} and outputs {sorted(outputs)}; expected "
-                    "tokens, caches, and for a Transformer input_pos and mask; and the same caches (and logits) back"
+                    f"{path} has the unknown signature {name!r}; `decode` and `prefill_LENGTH` are"
+                    " known"
+                )
+            expected = cache | {"logits"} if name == "decode" else cache
+            if (
+                "tokens" not in inputs
+                or ("input_pos" in inputs) != ("mask" in inputs)
+                or outputs != expected
+            ):
+                raise ExportError(
+                    f"{path}: signature {name} has inputs {sorted(inputs)} and outputs"
+                    f" {sorted(outputs)}; expected tokens, caches, and for a Transformer input_pos"
+                    " and mask; and the same caches (and logits) back"
                 )
 
     @property
@@ -172,7 +222,8 @@ class LiteRTDecoder:
             self._inputs["mask"]()[...] = MASKED
 
     def mark(self) -> Any:
-        """The place reached, for `back_to`. Of a Transformer it is the position, of an LSTM a copy of the state."""
+        """The place reached, for `back_to`. Of a Transformer it is the position, of an LSTM a copy
+        of the state."""
         if self.context_length is not None:
             return self._position, None
         return self._position, {name: np.array(self._inputs[name]()) for name in self.cache_shapes}
@@ -181,19 +232,24 @@ class LiteRTDecoder:
         """Forgets what was read since a mark that was taken after the last reset."""
         self._position, state = mark
         if state is None:
-            # What the cache holds beyond is hidden by the mask, and overwritten by what is read next.
+            # What the cache holds beyond is hidden by the mask, and overwritten by what is read
+            # next.
             self._inputs["mask"]()[..., self._position :] = MASKED
         else:
             for name, value in state.items():
                 self._inputs[name]()[...] = value
 
     def state(self) -> Any:
-        """A copy of what was read, for `restore`, which may come after other tokens were read in its place."""
+        """A copy of what was read, for `restore`, which may come after other tokens were read in
+        its place."""
         position = self._position if self.context_length is not None else None
-        return self._position, {name: np.array(self._inputs[name]()[:, :position]) for name in self.cache_shapes}
+        return self._position, {
+            name: np.array(self._inputs[name]()[:, :position]) for name in self.cache_shapes
+        }
 
     def restore(self, state: Any) -> None:
-        """Puts the decoder where `state` was taken; the source, if there was one, must be the same."""
+        """Puts the decoder where `state` was taken; the source, if there was one, must be the
+        same."""
         self._position, cache = state
         for name, value in cache.items():
             self._inputs[name]()[:, : value.shape[1]] = value
@@ -202,7 +258,8 @@ class LiteRTDecoder:
             self._inputs["mask"]()[..., self._position :] = MASKED
 
     def feed(self, ids: Sequence[int]) -> np.ndarray:
-        """Reads `ids` (one or more) after those read before: the last by `decode`, those before it by prefill calls.
+        """Reads `ids` (one or more) after those read before: the last by `decode`, those before it
+        by prefill calls.
 
         Returns:
             Logits (V,) float32 after the last id.
@@ -215,13 +272,16 @@ class LiteRTDecoder:
             raise PromptError("no token to read; give one or more")
         if self.context_length is not None and self._position + len(ids) > self.context_length:
             raise PromptError(
-                f"{self._position + len(ids)} tokens do not fit into the model's context of {self.context_length}"
+                f"{self._position + len(ids)} tokens do not fit into the model's context of"
+                f" {self.context_length}"
             )
         done = 0
         while (remaining := len(ids) - 1 - done) > 0:
             length = 0
             if self.context_length is not None:
-                length, used = prefill_chunk(remaining, self._position, self.context_length, self.prefill_lengths)
+                length, used = prefill_chunk(
+                    remaining, self._position, self.context_length, self.prefill_lengths
+                )
             if length:
                 self._prefill(ids[done : done + used], length)
                 done += used
@@ -232,10 +292,12 @@ class LiteRTDecoder:
         return np.array(self._outputs["logits"]()).reshape(-1)
 
     def read_source(self, ids: Sequence[int] | np.ndarray) -> None:
-        """Forgets all tokens, and reads a source whose tokens all see each other; the target is then fed.
+        """Forgets all tokens, and reads a source whose tokens all see each other; the target is
+        then fed.
 
-        A file with `encode` reads it there, and the target begins at position 0. Any other reads it by one prefill
-        call, as what the target follows; its last token is given again by the first `feed`, which has the logits.
+        A file with `encode` reads it there, and the target begins at position 0. Any other reads it
+        by one prefill call, as what the target follows; its last token is given again by the first
+        `feed`, which has the logits.
 
         Raises:
             PromptError: the file has no call that takes as many tokens.
@@ -243,12 +305,17 @@ class LiteRTDecoder:
         self.reset()
         if self._memory:
             with running(self._path):
-                found = self._interpreter.get_signature_runner(_ENCODE)(tokens=np.asarray(ids, np.int32)[None])
+                found = self._interpreter.get_signature_runner(_ENCODE)(
+                    tokens=np.asarray(ids, np.int32)[None]
+                )
                 for name, value in found.items():
                     self._inputs[name]()[...] = value
             return
         if self.context_length is None or len(ids) > max(self.prefill_lengths, default=0):
-            raise PromptError(f"a source of {len(ids)} tokens fits into no call of the file: {self.prefill_lengths}")
+            raise PromptError(
+                f"a source of {len(ids)} tokens fits into no call of the file:"
+                f" {self.prefill_lengths}"
+            )
         length = min(length for length in self.prefill_lengths if length >= len(ids))
         mask = np.full((1, 1, length, self.context_length), MASKED, np.float32)
         mask[..., : len(ids)] = 0

@@ -12,17 +12,20 @@ from tfscale.text.tokenizers import Tokenizer
 
 
 class NGramDeviceModel(DeviceModel):
-    """A `model.ngram` with its tokenizer; made by `tfscale.device.load`, and used like any other model."""
+    """A `model.ngram` with its tokenizer; made by `tfscale.device.load`, and used like any other
+    model."""
 
     def __init__(self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int):
         self.ngrams = NGramModel.load(path)
         """The model itself."""
         if tokenizer.vocabulary_size != self.ngrams.vocabulary_size:
             raise TokenizerError(
-                f"{path} knows {self.ngrams.vocabulary_size} tokens and the tokenizer beside it has "
-                f"{tokenizer.vocabulary_size}; they do not belong together"
+                f"{path} knows {self.ngrams.vocabulary_size} tokens and the tokenizer beside it has"
+                f" {tokenizer.vocabulary_size}; they do not belong together"
             )
-        super().__init__(path, NGramDecoder(self.ngrams, tokenizer.start_id), tokenizer, metadata, threads)
+        super().__init__(
+            path, NGramDecoder(self.ngrams, tokenizer.start_id), tokenizer, metadata, threads
+        )
 
     def score(
         self,
@@ -30,7 +33,8 @@ class NGramDeviceModel(DeviceModel):
         utf8_bytes: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Score:
-        """The likelihood of a text: one document, whose end token is scored too, or the ids of a stream as they are.
+        """The likelihood of a text: one document, whose end token is scored too, or the ids of a
+        stream as they are.
 
         Each token is predicted from those before it in its document; there are no windows.
 

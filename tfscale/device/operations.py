@@ -9,14 +9,18 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-OPERATIONS = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+OPERATIONS = {
+    value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
+}
 """Code -> name."""
 _UNARY = (
-    "ABS CEIL COS ELU EXP FLOOR GELU HARD_SWISH L2_NORMALIZATION LEAKY_RELU LOGICAL_NOT LOGISTIC LOG LOG_SOFTMAX NEG "
-    "RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 ROUND RSQRT SIGN SIN SOFTMAX SQRT SQUARE SQUEEZE TANH ZEROS_LIKE"
+    "ABS CEIL COS ELU EXP FLOOR GELU HARD_SWISH L2_NORMALIZATION LEAKY_RELU LOGICAL_NOT LOGISTIC"
+    " LOG LOG_SOFTMAX NEG RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 ROUND RSQRT SIGN SIN SOFTMAX SQRT"
+    " SQUARE SQUEEZE TANH ZEROS_LIKE"
 ).split()
 _BINARY = (
-    "ADD ATAN2 DIV FLOOR_DIV FLOOR_MOD LOGICAL_AND LOGICAL_OR MAXIMUM MINIMUM MUL POW PRELU SQUARED_DIFFERENCE SUB"
+    "ADD ATAN2 DIV FLOOR_DIV FLOOR_MOD LOGICAL_AND LOGICAL_OR MAXIMUM MINIMUM MUL POW PRELU"
+    " SQUARED_DIFFERENCE SUB"
 ).split()
 _REDUCING = "MEAN SUM REDUCE_ALL REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD".split()
 _COMPARING = "EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL NOT_EQUAL".split()
@@ -114,13 +118,17 @@ def integers(table: Any, name: str) -> list[int]:
 
 
 def _arity_fault(name: str, inputs: int, outputs: int) -> str | None:
-    fewest, most, given = _ARITY.get(name, (_INPUTS.get(name, 0), _INPUTS.get(name, math.inf), outputs))
+    fewest, most, given = _ARITY.get(
+        name, (_INPUTS.get(name, 0), _INPUTS.get(name, math.inf), outputs)
+    )
     if fewest <= inputs <= most and outputs == given:
         return None
     return f"it has {inputs} inputs and {outputs} outputs"
 
 
-def _type_fault(name: str, inputs: list[int], outputs: list[int], types: Sequence[int]) -> str | None:
+def _type_fault(
+    name: str, inputs: list[int], outputs: list[int], types: Sequence[int]
+) -> str | None:
     if name not in _SAME_TYPE:
         return None
     places = _SAME_TYPE[name]
@@ -147,7 +155,10 @@ def _option_fault(name: str, operator: Any, lengths: dict[str, int], graphs: int
 
 def _options(operator: Any, kind: str) -> Any:
     """The options of an operation if they are of this kind; None otherwise."""
-    if operator.BuiltinOptionsType() != getattr(schema.BuiltinOptions, kind) or operator.BuiltinOptions() is None:
+    if (
+        operator.BuiltinOptionsType() != getattr(schema.BuiltinOptions, kind)
+        or operator.BuiltinOptions() is None
+    ):
         return None
     options = getattr(schema, kind)()
     options.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)

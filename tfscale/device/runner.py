@@ -1,7 +1,8 @@
 """Loads an exported model and generates, scores and times with it.
 
-Needs NumPy, ai-edge-litert and the library of the tokenizer. This is what runs on a Raspberry Pi, and what an app for
-another platform does by hand: the file's signatures are described in `tfscale.device.decoder`.
+Needs NumPy, ai-edge-litert and the library of the tokenizer. This is what runs on a Raspberry Pi,
+and what an app for another platform does by hand: the file's signatures are described in
+`tfscale.device.decoder`.
 """
 
 import logging
@@ -46,7 +47,8 @@ class DescribedModel:
 
 @dataclass(frozen=True)
 class Description:
-    """What this module reads of model.json, which holds more. All of it may be missing but the version."""
+    """What this module reads of model.json, which holds more. All of it may be missing but the
+    version."""
 
     format_version: int
     file: str = ""
@@ -66,11 +68,14 @@ class Description:
 class DeviceModel:
     """An exported model with its tokenizer; made by `load`.
 
-    It holds one text at a time. Calls from several threads wait for each other; a stream or a decoder that another call
-    overtook raises `OvertakenError`. Texts that shall be written side by side need a model each.
+    It holds one text at a time. Calls from several threads wait for each other; a stream or a
+    decoder that another call overtook raises `OvertakenError`. Texts that shall be written side by
+    side need a model each.
     """
 
-    def __init__(self, path: str, decoder: Any, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int):
+    def __init__(
+        self, path: str, decoder: Any, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int
+    ):
         self.path = path
         """The model's file."""
         self.tokenizer = tokenizer
@@ -84,7 +89,8 @@ class DeviceModel:
 
     @property
     def sequence_length(self) -> int | None:
-        """Tokens of a scoring window: the length of the training windows; None if model.json does not tell."""
+        """Tokens of a scoring window: the length of the training windows; None if model.json does
+        not tell."""
         return self.metadata.get("model", {}).get("sequence_length") or self._decoder.context_length
 
     def decoder(self) -> Any:
@@ -108,7 +114,16 @@ class DeviceModel:
         Other threads wait until it is done.
         """
         with self._turns.lock:
-            return generate(self.decoder(), self.tokenizer, prompt, max_tokens, sampling, stop, on_text, parse_special)
+            return generate(
+                self.decoder(),
+                self.tokenizer,
+                prompt,
+                max_tokens,
+                sampling,
+                stop,
+                on_text,
+                parse_special,
+            )
 
     def stream(
         self,
@@ -120,18 +135,21 @@ class DeviceModel:
     ) -> Iterator[str]:
         """Completes `prompt` piece by piece; see `tfscale.inference.generation.stream`.
 
-        The model holds one text at a time: once another call has begun one, asking for the next piece raises
-        `OvertakenError`.
+        The model holds one text at a time: once another call has begun one, asking for the next
+        piece raises `OvertakenError`.
 
         Example:
             for piece in model.stream("def main("):
                 print(piece, end="", flush=True)
         """
         # It takes its turn when the first piece is asked for.
-        return stream(Turn(self._turns), self.tokenizer, prompt, max_tokens, sampling, stop, parse_special)
+        return stream(
+            Turn(self._turns), self.tokenizer, prompt, max_tokens, sampling, stop, parse_special
+        )
 
     def suggest(self, text: str, count: int = 3) -> list[Suggestion]:
-        """The most likely next words, or endings of the word that the text stops in; see `tfscale.device.suggest`."""
+        """The most likely next words, or endings of the word that the text stops in; see
+        `tfscale.device.suggest`."""
         with self._turns.lock:
             return suggest(self.decoder(), self.tokenizer, text, count)
 
@@ -141,15 +159,17 @@ class DeviceModel:
         utf8_bytes: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Score:
-        """The likelihood of a text, as training and Keras evaluation compute it, one decode step per token.
+        """The likelihood of a text, as training and Keras evaluation compute it, one decode step
+        per token.
 
-        The tokens are cut into windows of `sequence_length`; each starts from nothing but the token before it (the
-        start token before the first of a document), and every token is predicted once. A stateful model carries its
-        state over the whole text, cut where `tfscale.text.score.stream_starts` says.
+        The tokens are cut into windows of `sequence_length`; each starts from nothing but the token
+        before it (the start token before the first of a document), and every token is predicted
+        once. A stateful model carries its state over the whole text, cut where
+        `tfscale.text.score.stream_starts` says.
 
         Args:
-            text: one document, cleaned here as the model's text was, whose end token is scored too; or the ids of a
-                stream as they are.
+            text: one document, cleaned here as the model's text was, whose end token is scored too;
+                or the ids of a stream as they are.
             utf8_bytes: bytes that the ids stand for; has no effect where a text is given.
             progress: is called with the tokens done and the tokens in all, after each window.
 
@@ -168,7 +188,8 @@ class DeviceModel:
         length = self.sequence_length
         if length is None:
             raise ExportError(
-                f"{self.path} cannot be scored: {METADATA_FILE}, which names the window, is not beside it"
+                f"{self.path} cannot be scored: {METADATA_FILE}, which names the window, is not"
+                " beside it"
             )
         inputs = self.tokenizer.as_inputs([end_id, *stream[:-1]]).tolist()
         carries = self.metadata.get("model", {}).get("stateful", False)
@@ -186,13 +207,18 @@ class DeviceModel:
         return Score(nll, len(stream)).of(known)
 
     def bytes_per_token(self) -> int | None:
-        """Bytes of weights and caches that a decode step reads; None where model.json does not tell."""
+        """Bytes of weights and caches that a decode step reads; None where model.json does not
+        tell."""
         weights = self.metadata.get("bytes_per_token")
         if weights is None:
             return None
-        return weights + 4 * sum(int(np.prod(shape)) for shape in self._decoder.cache_shapes.values())
+        return weights + 4 * sum(
+            int(np.prod(shape)) for shape in self._decoder.cache_shapes.values()
+        )
 
-    def benchmark(self, tokens: int = 128, repeats: int = 3, prompt_tokens: int = 64) -> dict[str, Any]:
+    def benchmark(
+        self, tokens: int = 128, repeats: int = 3, prompt_tokens: int = 64
+    ) -> dict[str, Any]:
         """Times the model on this machine.
 
         Args:
@@ -201,13 +227,16 @@ class DeviceModel:
             prompt_tokens: tokens of the prompt.
 
         Returns:
-            What `tfscale.device.bench.time_decoder` returns, and `threads`, `file_bytes`, `peak_rss_bytes` (of this
-            process; None where the system does not tell), `bytes_per_token`, and with it `bandwidth_bytes_per_second`,
-            that of reading as many bytes on this machine with one thread, and `bandwidth_bound_tokens_per_second`: no
+            What `tfscale.device.bench.time_decoder` returns, and `threads`, `file_bytes`,
+            `peak_rss_bytes` (of this process; None where the system does not tell),
+            `bytes_per_token`, and with it `bandwidth_bytes_per_second`, that of reading as many
+                bytes on this machine with one thread, and `bandwidth_bound_tokens_per_second`: no
             decoder that reads every weight for every token is faster on one core.
         """
         with self._turns.lock:
-            timing = time_decoder(self.decoder(), self._decoder.vocabulary_size, tokens, repeats, prompt_tokens)
+            timing = time_decoder(
+                self.decoder(), self._decoder.vocabulary_size, tokens, repeats, prompt_tokens
+            )
         peak = peak_rss_bytes()  # Without what is read below to learn the memory's speed.
         read = self.bytes_per_token()
         bandwidth = None if read is None else read_bandwidth(read)
@@ -215,7 +244,9 @@ class DeviceModel:
             **timing,
             "bytes_per_token": read,
             "bandwidth_bytes_per_second": bandwidth,
-            "bandwidth_bound_tokens_per_second": None if bandwidth is None or read is None else bandwidth / read,
+            "bandwidth_bound_tokens_per_second": (
+                None if bandwidth is None or read is None else bandwidth / read
+            ),
             "threads": self.threads,
             "file_bytes": os.path.getsize(self.path),
             "peak_rss_bytes": peak,
@@ -224,22 +255,25 @@ class DeviceModel:
 
 @checks_arguments
 def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
-    """Loads an exported model, after it has been checked to be whole and to belong to its tokenizer.
+    """Loads an exported model, after it has been checked to be whole and to belong to its
+    tokenizer.
 
     Args:
-        path: an export folder, or the .tflite, .litertlm or .ngram file in it; the run folder of an n-gram model.
+        path: an export folder, or the .tflite, .litertlm or .ngram file in it; the run folder of an
+            n-gram model.
         threads: CPU threads; for small models one is usually the fastest.
         xnnpack: whether to use the XNNPACK kernels; no effect on a .litertlm bundle.
 
     Returns:
-        A `DeviceModel`; a `tfscale.device.bundle.BundleModel`, which can generate only, for a .litertlm bundle; a
-        `tfscale.device.scorer.ScoringModel`, which can score only, for a file of `tfscale.export_keras`; a
-        `tfscale.device.task.DeviceTask`, which predicts labels, tags or answers, or a `DeviceWriter`, which writes a
-        text for a text, for a fine-tuned task.
+        A `DeviceModel`; a `tfscale.device.bundle.BundleModel`, which can generate only, for a
+        .litertlm bundle; a `tfscale.device.scorer.ScoringModel`, which can score only, for a file
+        of `tfscale.export_keras`; a `tfscale.device.task.DeviceTask`, which predicts labels, tags
+        or answers, or a `DeviceWriter`, which writes a text for a text, for a fine-tuned task.
 
     Raises:
         ExportError: the file is missing, damaged, not TFLite, or not a language model of tfscale.
-        TokenizerError: the tokenizer beside it is missing, or is not the one that the model was trained with.
+        TokenizerError: the tokenizer beside it is missing, or is not the one that the model was
+            trained with.
 
     Example:
         model = tfscale.device.load("export")
@@ -254,19 +288,25 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         path = os.path.join(folder, metadata.get("file", "model.tflite"))
     if path.endswith(".litertlm"):
         check_digest(path, metadata)
-        return BundleModel(path, threads, metadata.get("special_tokens"), _cleaner(metadata, folder))
+        return BundleModel(
+            path, threads, metadata.get("special_tokens"), _cleaner(metadata, folder)
+        )
     if path.endswith(".ngram"):
         from tfscale.device.ngram import NGramDeviceModel
 
         check_digest(path, metadata)
-        own = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer") or "tokenizer"), metadata)
+        own = _load_tokenizer(
+            os.path.join(folder, metadata.get("tokenizer") or "tokenizer"), metadata
+        )
         return NGramDeviceModel(path, own, metadata, threads)
     _check_file(path, metadata)
     if metadata.get("format") == "scoring":
         named = metadata.get("tokenizer")
         beside = _load_tokenizer(os.path.join(folder, named), metadata) if named else None
         return ScoringModel(path, beside, metadata, threads, xnnpack)
-    tokenizer = _load_tokenizer(os.path.join(folder, metadata.get("tokenizer") or "tokenizer"), metadata)
+    tokenizer = _load_tokenizer(
+        os.path.join(folder, metadata.get("tokenizer") or "tokenizer"), metadata
+    )
     if metadata.get("format") == "task":
         kind = DeviceWriter if metadata.get("config", {}).get("task") in WRITTEN else DeviceTask
         return kind(path, tokenizer, metadata, threads, xnnpack)
@@ -287,12 +327,20 @@ def _read_metadata(path: str) -> dict[str, Any]:
     except DataError as error:
         raise ExportError(str(error)) from error
     if not isinstance(metadata, dict) or metadata.get("format_version") != FORMAT_VERSION:
-        found = metadata.get("format_version") if isinstance(metadata, dict) else type(metadata).__name__
-        raise ExportError(f"{path} has format_version {found!r}; this version of tfscale reads {FORMAT_VERSION}")
+        found = (
+            metadata.get("format_version")
+            if isinstance(metadata, dict)
+            else type(metadata).__name__
+        )
+        raise ExportError(
+            f"{path} has format_version {found!r}; this version of tfscale reads {FORMAT_VERSION}"
+        )
     check_fields(Description, metadata, path, ExportError, others=True)
     for name in ("file", "tokenizer"):
         if (named := metadata.get(name)) and os.path.basename(named) != named:
-            raise ExportError(f"{path}: {name} should be a name in the same folder; received {named!r}")
+            raise ExportError(
+                f"{path}: {name} should be a name in the same folder; received {named!r}"
+            )
     return metadata
 
 
@@ -304,23 +352,28 @@ def _cleaner(metadata: dict[str, Any], folder: str) -> Cleaner:
 
 
 def _check_file(path: str, metadata: dict[str, Any]) -> None:
-    """Refuses what must not reach the runtime: it maps the file, checks its structure, and believes the rest."""
+    """Refuses what must not reach the runtime: it maps the file, checks its structure, and believes
+    the rest."""
     try:
         with open(path, "rb") as file:
             head = file.read(8)
     except OSError as error:
-        raise ExportError(f"cannot read {path}: {error.strerror}; name an export folder or a .tflite file") from error
+        raise ExportError(
+            f"cannot read {path}: {error.strerror}; name an export folder or a .tflite file"
+        ) from error
     if head[4:8] != b"TFL3":
-        raise ExportError(f"{path} is not a TFLite file: bytes 4 to 8 are {head[4:8]!r}, not b'TFL3'")
+        raise ExportError(
+            f"{path} is not a TFLite file: bytes 4 to 8 are {head[4:8]!r}, not b'TFL3'"
+        )
     check_digest(path, metadata)
 
 
 def check_digest(path: str, metadata: dict[str, Any]) -> None:
     """Refuses a file that is not the one that its description was written for.
 
-    A file that lies beside no description, or beside that of another one, cannot be checked: damage in its weights
-    would go unnoticed. That is said by a warning of the logger `tfscale`. Where the described file is not there, this
-    one is taken for it under another name.
+    A file that lies beside no description, or beside that of another one, cannot be checked: damage
+    in its weights would go unnoticed. That is said by a warning of the logger `tfscale`. Where the
+    described file is not there, this one is taken for it under another name.
     """
     if not os.path.exists(path):
         raise ExportError(f"{path} is missing; keep the export folder together")
@@ -328,7 +381,8 @@ def check_digest(path: str, metadata: dict[str, Any]) -> None:
     described = os.path.join(os.path.dirname(path), named) if named else ""
     if "sha256" not in metadata or (named != os.path.basename(path) and os.path.exists(described)):
         _LOGGER.warning(
-            "%s cannot be checked for damage: no %s beside it has its SHA-256; keep the export folder together",
+            "%s cannot be checked for damage: no %s beside it has its SHA-256; keep the export"
+            " folder together",
             path,
             METADATA_FILE,
         )
@@ -342,7 +396,9 @@ def check_digest(path: str, metadata: dict[str, Any]) -> None:
 
 def _load_tokenizer(folder: str, metadata: dict[str, Any]) -> Tokenizer:
     if not os.path.isdir(folder):
-        raise TokenizerError(f"the model's tokenizer is missing: {folder}; keep the export folder together")
+        raise TokenizerError(
+            f"the model's tokenizer is missing: {folder}; keep the export folder together"
+        )
     try:
         tokenizer = load_tokenizer(folder)
     except TokenizerError:
@@ -352,7 +408,7 @@ def _load_tokenizer(folder: str, metadata: dict[str, Any]) -> Tokenizer:
     expected = metadata.get("tokenizer_digest")
     if expected is not None and tokenizer.digest != expected:
         raise TokenizerError(
-            f"{folder} is not the tokenizer of this model: its digest is {tokenizer.digest[:12]}..., "
-            f"and {METADATA_FILE} expects {expected[:12]}..."
+            f"{folder} is not the tokenizer of this model: its digest is"
+            f" {tokenizer.digest[:12]}..., and {METADATA_FILE} expects {expected[:12]}..."
         )
     return tokenizer

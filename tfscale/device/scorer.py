@@ -1,4 +1,5 @@
-"""Scores windows of tokens with a file whose one signature is `score`; what `tfscale.export_keras` writes.
+"""Scores windows of tokens with a file whose one signature is `score`; what `tfscale.export_keras`
+writes.
 
 Shapes: T tokens of a window, V vocabulary.
 """
@@ -34,9 +35,13 @@ class ScoreSignature:
     def __init__(self, path: str, threads: int, xnnpack: bool):
         self._interpreter = open_interpreter(path, threads, xnnpack)
         signatures = self._interpreter.get_signature_list()
-        if list(signatures) != ["score"] or [*signatures["score"].values()] != [["tokens"], ["logits"]]:
+        if list(signatures) != ["score"] or [*signatures["score"].values()] != [
+            ["tokens"],
+            ["logits"],
+        ]:
             raise ExportError(
-                f"{path} does not score: its signatures are {signatures}, expected score(tokens) -> logits"
+                f"{path} does not score: its signatures are {signatures}, expected score(tokens) ->"
+                " logits"
             )
         self._path, self._lock = path, threading.Lock()
         with running(path):
@@ -44,7 +49,9 @@ class ScoreSignature:
             tokens = self._runner.get_input_details()["tokens"]["shape"]
             logits = self._runner.get_output_details()["logits"]["shape"]
         if len(tokens) != 2 or len(logits) != 3:
-            raise ExportError(f"{path} does not score: tokens have shape {tuple(tokens)}, logits {tuple(logits)}")
+            raise ExportError(
+                f"{path} does not score: tokens have shape {tuple(tokens)}, logits {tuple(logits)}"
+            )
         self.sequence_length, self.classes = int(tokens[1]), int(logits[-1])
 
     def __call__(self, tokens: np.ndarray) -> np.ndarray:
@@ -70,28 +77,37 @@ class ScoringModel:
     """
 
     def __init__(
-        self, path: str, tokenizer: Tokenizer | None, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
+        self,
+        path: str,
+        tokenizer: Tokenizer | None,
+        metadata: dict[str, Any],
+        threads: int = 1,
+        xnnpack: bool = True,
     ):
         self._score = ScoreSignature(path, threads, xnnpack)
         self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
-        self.sequence_length, self.vocabulary_size = self._score.sequence_length, self._score.classes
+        self.sequence_length, self.vocabulary_size = (
+            self._score.sequence_length,
+            self._score.classes,
+        )
         if not 0 <= metadata.get("end_id", -1) < self.vocabulary_size:
             raise ExportError(
-                f"{path} has {self.vocabulary_size} tokens, and the end token in its description is "
-                f"{metadata.get('end_id')!r}"
+                f"{path} has {self.vocabulary_size} tokens, and the end token in its description is"
+                f" {metadata.get('end_id')!r}"
             )
 
     def generate(self, *_: Any, **__: Any) -> NoReturn:
         """Raises a ConfigError: the file reads whole windows and has no call for the next token."""
         raise ConfigError(
-            f"{self.path} scores texts and does not write them; tfscale.export_keras writes a file that generates for "
-            "models whose attention keeps a key-value cache"
+            f"{self.path} scores texts and does not write them; tfscale.export_keras writes a file"
+            " that generates for models whose attention keeps a key-value cache"
         )
 
     stream = generate
 
     def logits(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Logits (n, V) float32 after each of n ids, 1 <= n <= T; start tokens fill the window up."""
+        """Logits (n, V) float32 after each of n ids, 1 <= n <= T; start tokens fill the window
+        up."""
         count = len(ids)
         if not 1 <= count <= self.sequence_length:
             raise DataError(f"a window has 1 to {self.sequence_length} tokens; received {count}")
@@ -100,12 +116,15 @@ class ScoringModel:
         return self._score(tokens)[:count]
 
     def fill(self, text: str, count: int = 5) -> list[Filling]:
-        """The most likely tokens for the gap `___` in a text; see `tfscale.inference.cloze.fill`."""
+        """The most likely tokens for the gap `___` in a text; see
+        `tfscale.inference.cloze.fill`."""
         return fill(self._cloze_logits, self._cloze_tokenizer(), text, self.sequence_length, count)
 
     def correct(self, text: str, edit_cost: float = EDIT_COST) -> list[Correction]:
         """Words that are probably misspelt; see `tfscale.inference.cloze.correct`."""
-        return correct(self._cloze_logits, self._cloze_tokenizer(), text, self.sequence_length, edit_cost)
+        return correct(
+            self._cloze_logits, self._cloze_tokenizer(), text, self.sequence_length, edit_cost
+        )
 
     def _start_id(self) -> int | None:
         """The token before a text; files of earlier versions name the end token alone."""
@@ -116,15 +135,23 @@ class ScoringModel:
 
     def _cloze_tokenizer(self) -> Tokenizer:
         if not self.metadata.get("cloze"):
-            raise ConfigError(f"{self.path} predicts the next token and does not fill gaps; a bilstm does")
+            raise ConfigError(
+                f"{self.path} predicts the next token and does not fill gaps; a bilstm does"
+            )
         if self.tokenizer is None:
-            raise ConfigError(f"{self.path} has no tokenizer beside it; keep the export folder together")
+            raise ConfigError(
+                f"{self.path} has no tokenizer beside it; keep the export folder together"
+            )
         return self.tokenizer
 
     def score(
-        self, text: str | Sequence[int], utf8_bytes: int = 0, progress: Callable[[int, int], None] | None = None
+        self,
+        text: str | Sequence[int],
+        utf8_bytes: int = 0,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Score:
-        """The likelihood of a text or of ids, in windows of T; as `tfscale.device.DeviceModel.score`."""
+        """The likelihood of a text or of ids, in windows of T; as
+        `tfscale.device.DeviceModel.score`."""
         if isinstance(text, str) and self.tokenizer is None:
             raise ConfigError(f"{self.path} has no tokenizer beside it; give ids instead of text")
         stream, known = read_stream(self.tokenizer, text, utf8_bytes)
@@ -132,13 +159,16 @@ class ScoringModel:
             raise DataError("nothing to score: the text has 0 tokens; give 1 or more")
         if min(stream) < 0 or max(stream) >= self.vocabulary_size:
             raise DataError(
-                f"token ids to score must be 0 to {self.vocabulary_size - 1}; received {min(stream)} to {max(stream)}"
+                f"token ids to score must be 0 to {self.vocabulary_size - 1}; received"
+                f" {min(stream)} to {max(stream)}"
             )
         end_id, nll = self.metadata["end_id"], 0.0
         inputs = as_inputs([end_id, *stream[:-1]], end_id, self._start_id())
         for start in range(0, len(stream), self.sequence_length):
             end = min(start + self.sequence_length, len(stream))
-            nll += float(token_nll(self.logits(inputs[start:end]), np.array(stream[start:end])).sum())
+            nll += float(
+                token_nll(self.logits(inputs[start:end]), np.array(stream[start:end])).sum()
+            )
             if progress is not None:
                 progress(end, len(stream))
         return Score(nll, len(stream), cloze=bool(self.metadata.get("cloze"))).of(known)

@@ -1,8 +1,10 @@
-"""Checks the structure of a .tflite file before LiteRT runs it, whose C++ code believes what the file says.
+"""Checks the structure of a .tflite file before LiteRT runs it, whose C++ code believes what the
+file says.
 
-The runtime itself checks that the flatbuffer is whole: no offset leads outside. It does not check that the parts agree:
-that a tensor's buffer is as large as its shape, that an operation's inputs exist, that a signature names tensors that
-are there. A file in which they don't agree reads memory that is not its own, and may kill the process.
+The runtime itself checks that the flatbuffer is whole: no offset leads outside. It does not check
+that the parts agree: that a tensor's buffer is as large as its shape, that an operation's inputs
+exist, that a signature names tensors that are there. A file in which they don't agree reads memory
+that is not its own, and may kill the process.
 """
 
 import math
@@ -19,7 +21,8 @@ from tfscale.errors import ExportError
 _LARGEST_TENSOR = 1 << 36
 """Bytes that one tensor may take, 64 GiB: what no device allocates need not be tried."""
 _MOST_PARTS = 5_000_000
-"""Tensors and operations that are looked at; one part that is named often makes a small file endless."""
+"""Tensors and operations that are looked at; one part that is named often makes a small file
+endless."""
 _TYPES = schema.TensorType
 _BITS = {
     _TYPES.FLOAT32: 32,
@@ -53,7 +56,8 @@ def check_structure(path: str, begin: int = 0, end: int | None = None) -> None:
         end: where it ends; None is the end of the file.
 
     Raises:
-        ExportError: they do not agree, or cannot be read; the message names the first part that is wrong.
+        ExportError: they do not agree, or cannot be read; the message names the first part that is
+            wrong.
 
     Example:
         check_structure("export/model.tflite")
@@ -65,7 +69,9 @@ def check_structure(path: str, begin: int = 0, end: int | None = None) -> None:
     try:
         fault = next(_Structure(content).faults(), None)
     except Exception as error:  # Whatever reading at a wrong place raises.
-        raise ExportError(f"{path} is truncated or damaged: its structure cannot be read") from error
+        raise ExportError(
+            f"{path} is truncated or damaged: its structure cannot be read"
+        ) from error
     if fault:
         raise ExportError(f"{path} is damaged or was made to do harm: {fault}")
 
@@ -113,7 +119,9 @@ class _Structure:
                 return
             shape = [int(size) for size in tensor.ShapeAsNumpy()] if tensor.ShapeLength() else []
             stored = self._sizes[tensor.Buffer()]
-            if fault := _size_fault(tensor, shape, stored) or _quantization_fault(tensor, shape, count):
+            if fault := _size_fault(tensor, shape, stored) or _quantization_fault(
+                tensor, shape, count
+            ):
                 yield f"tensor {index}: {fault}"
 
     def _operator_faults(self, graph: Any) -> Iterator[str]:
@@ -139,10 +147,17 @@ class _Structure:
                 yield f"signature {index}: there is no subgraph {signature.SubgraphIndex()}"
                 return
             graph = model.Subgraphs(signature.SubgraphIndex())
-            inputs = {signature.Inputs(place).TensorIndex() for place in range(signature.InputsLength())}
-            outputs = {signature.Outputs(place).TensorIndex() for place in range(signature.OutputsLength())}
+            inputs = {
+                signature.Inputs(place).TensorIndex() for place in range(signature.InputsLength())
+            }
+            outputs = {
+                signature.Outputs(place).TensorIndex() for place in range(signature.OutputsLength())
+            }
             # Of other tensors the runtime may use the memory again.
-            if not (inputs <= set(integers(graph, "Inputs")) and outputs <= set(integers(graph, "Outputs"))):
+            if not (
+                inputs <= set(integers(graph, "Inputs"))
+                and outputs <= set(integers(graph, "Outputs"))
+            ):
                 yield f"signature {index} names a tensor that is no input or output of its subgraph"
 
 

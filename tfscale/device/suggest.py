@@ -1,7 +1,7 @@
 """The next words that a keyboard would offer: a beam search that stops where a word ends.
 
-The text's last word, if it is not finished, is taken back, and only tokens that spell it again are followed. So the
-suggestions do not depend on how the tokenizer cut the unfinished word.
+The text's last word, if it is not finished, is taken back, and only tokens that spell it again are
+followed. So the suggestions do not depend on how the tokenizer cut the unfinished word.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ BEAMS_PER_WORD = 3
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A word and how likely the model finds it after the words before it; letters that were typed count."""
+    """A word and how likely the model finds it after the words before it; letters that were typed
+    count."""
 
     word: str
     probability: float
@@ -31,11 +32,13 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
     Args:
         decoder: a `tfscale.device.decoder.LiteRTDecoder`; it is reset.
         tokenizer: the model's tokenizer.
-        text: what was typed. If it ends in a letter, its last word is completed, else the next word is suggested.
+        text: what was typed. If it ends in a letter, its last word is completed, else the next word
+            is suggested.
         count: most suggestions.
 
     Returns:
-        Words without the space before them, the most likely first; fewer than `count` where the model has no more.
+        Words without the space before them, the most likely first; fewer than `count` where the
+        model has no more.
 
     Raises:
         PromptError: the text and a word do not fit into the context.
@@ -60,7 +63,8 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
     room = None if decoder.context_length is None else decoder.context_length - len(ids)
     if room is not None and room < 1:
         raise PromptError(
-            f"the text has {len(read)} tokens, and a context of {decoder.context_length} leaves no room for a word"
+            f"the text has {len(read)} tokens, and a context of {decoder.context_length} leaves no"
+            " room for a word"
         )
     # A word tokenizer puts a space before every word but the first of a text.
     pieces = _pieces(tokenizer, tokenizer.vocabulary_size - 1)
@@ -79,7 +83,9 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
             if len(spelled) > len(required) or (spelled == required and required.strip()):
                 _add_word(words, spelled, score + _log_sum(logs[ends]))
             own = pieces if tokens else first
-            for token, step in _followers(logs, own, ends, spelled, required, BEAMS_PER_WORD * count):
+            for token, step in _followers(
+                logs, own, ends, spelled, required, BEAMS_PER_WORD * count
+            ):
                 grown.append((score + step, [*tokens, token], spelled + own[token]))
         grown.sort(key=lambda beam: -beam[0])
         best = sorted(words.values(), reverse=True)[:count]
@@ -98,19 +104,30 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
 
 
 def _pieces(tokenizer: Tokenizer, previous: int | None) -> list[bytes]:
-    """The bytes of each token after another one; none of the end token, and of what stands for the unknown."""
+    """The bytes of each token after another one; none of the end token, and of what stands for the
+    unknown."""
     silent = (tokenizer.end_id, tokenizer.unknown_id)
-    return [b"" if i in silent else tokenizer.token_bytes(i, previous) for i in range(tokenizer.vocabulary_size)]
+    return [
+        b"" if i in silent else tokenizer.token_bytes(i, previous)
+        for i in range(tokenizer.vocabulary_size)
+    ]
 
 
 def _followers(
-    logs: np.ndarray, pieces: list[bytes], ends: np.ndarray, spelled: bytes, required: bytes, count: int
+    logs: np.ndarray,
+    pieces: list[bytes],
+    ends: np.ndarray,
+    spelled: bytes,
+    required: bytes,
+    count: int,
 ) -> list[tuple[int, float]]:
-    """The likeliest tokens that go on with the word: they agree with what was typed, and then are letters."""
+    """The likeliest tokens that go on with the word: they agree with what was typed, and then are
+    letters."""
     rest = required[len(spelled) :]
     if rest:
         fits = [
-            bool(p) and (rest.startswith(p) or (p.startswith(rest) and _goes_on(p[len(rest) :] or b"a")))
+            bool(p)
+            and (rest.startswith(p) or (p.startswith(rest) and _goes_on(p[len(rest) :] or b"a")))
             for p in pieces
         ]
         allowed = np.array(fits)
@@ -118,7 +135,9 @@ def _followers(
         allowed = ~ends
     else:
         # The first token of a word brings the space before it, unless one was typed.
-        allowed = np.array([bool(p) and p.strip() != b"" and _goes_on(p.removeprefix(b" ")) for p in pieces])
+        allowed = np.array(
+            [bool(p) and p.strip() != b"" and _goes_on(p.removeprefix(b" ")) for p in pieces]
+        )
     scores = np.where(allowed, logs, -np.inf)
     order = np.argsort(-scores, kind="stable")[:count]
     return [(int(token), float(scores[token])) for token in order if np.isfinite(scores[token])]
@@ -138,7 +157,8 @@ def _is_letter(character: str) -> bool:
 
 
 def _goes_on(piece: bytes) -> bool:
-    """Whether a token's bytes go on with a word: letters, digits, or a part of a character beyond ASCII."""
+    """Whether a token's bytes go on with a word: letters, digits, or a part of a character beyond
+    ASCII."""
     return all(byte >= 0x80 or _is_letter(chr(byte)) for byte in piece)
 
 

@@ -33,7 +33,12 @@ class _TaskFile(TaskPredictor):
     """What runs the file: path, threads, xnnpack -> its signatures as a call or a decoder."""
 
     def __init__(
-        self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int = 1, xnnpack: bool = True
+        self,
+        path: str,
+        tokenizer: Tokenizer,
+        metadata: dict[str, Any],
+        threads: int = 1,
+        xnnpack: bool = True,
     ):
         config, encoder = read_task(metadata, tokenizer, f"the description of {path}", ExportError)
         super().__init__(encoder, config)
@@ -57,8 +62,8 @@ class DeviceTask(_TaskFile):
         described = self.encoder.sequence_length, len(self.encoder.labels)
         if found != described:
             raise ExportError(
-                f"{path} reads {found[0]} tokens and knows {found[1]} labels, its description says {described[0]} and "
-                f"{described[1]}; keep the export folder together"
+                f"{path} reads {found[0]} tokens and knows {found[1]} labels, its description says"
+                f" {described[0]} and {described[1]}; keep the export folder together"
             )
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
@@ -67,7 +72,8 @@ class DeviceTask(_TaskFile):
 
 
 class DeviceWriter(_TaskFile):
-    """A file of a model that writes a text for a text: it reads the source once, then writes token by token.
+    """A file of a model that writes a text for a text: it reads the source once, then writes token
+    by token.
 
     Example:
         tfscale.device.load("export").predict_text("a long text")["text"]
@@ -77,11 +83,15 @@ class DeviceWriter(_TaskFile):
     encoder: SequenceEncoder
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
-        """Logits (N, P, V) float32 of rows (N, T) with their targets; 0 where a prefix LM's row has no target."""
+        """Logits (N, P, V) float32 of rows (N, T) with their targets; 0 where a prefix LM's row has
+        no target."""
         encoder, rows = self.encoder, []
         for row in ids:
             start = encoder.start_of(row)
-            found = np.zeros((encoder.sequence_length - encoder.first_logit, self._file.vocabulary_size), np.float32)
+            found = np.zeros(
+                (encoder.sequence_length - encoder.first_logit, self._file.vocabulary_size),
+                np.float32,
+            )
             with self._lock:
                 self._read(row, start)
                 for place in range(start, start + encoder.target_length):
@@ -96,11 +106,14 @@ class DeviceWriter(_TaskFile):
         for row, start in zip(ids, starts, strict=True):
             with self._lock:
                 self._read(row, start)
-                written.append(beam_search(self._step(beams), beams, self.encoder.target_length, end_id))
+                written.append(
+                    beam_search(self._step(beams), beams, self.encoder.target_length, end_id)
+                )
         return written
 
     def _step(self, beams: int) -> Any:
-        """The function that `beam_search` asks; a single hypothesis goes on where the decoder stands."""
+        """The function that `beam_search` asks; a single hypothesis goes on where the decoder
+        stands."""
         decoder, states = self._file, [self._file.state()]
 
         def step(tokens: Sequence[int], parents: Sequence[int]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Lends the one decoder of a loaded model to one text at a time.
 
-A decoder holds one sequence: its cache lies in the runtime's buffers. Whoever resets it begins a text of their own,
-and a text that was begun before cannot go on, because its cache is gone.
+A decoder holds one sequence: its cache lies in the runtime's buffers. Whoever resets it begins a
+text of their own, and a text that was begun before cannot go on, because its cache is gone.
 """
 
 import threading
@@ -59,7 +59,8 @@ class Turn:
             self._turns.decoder.reset()
 
     def feed(self, ids: Any) -> np.ndarray:
-        """Reads `ids` after those read before in this turn; returns the logits (V,) after the last one.
+        """Reads `ids` after those read before in this turn; returns the logits (V,) after the last
+        one.
 
         Raises:
             OvertakenError: another text was begun on the same model.
@@ -71,8 +72,8 @@ class Turn:
             with self._turns.lock:
                 if self._turns.current is not self:
                     raise OvertakenError(
-                        "another text was begun on this model, which holds one at a time; finish one before the next, "
-                        "or load the model once for each: tfscale.device.load"
+                        "another text was begun on this model, which holds one at a time; finish"
+                        " one before the next, or load the model once for each: tfscale.device.load"
                     )
                 return method(*arguments, **options)
 

@@ -1,7 +1,9 @@
-"""What the environment says about the processes of a training, checked before TensorFlow's gRPC gets to see it.
+"""What the environment says about the processes of a training, checked before TensorFlow's gRPC
+gets to see it.
 
-Three sources, the first that is there counts: TF_CONFIG (by hand, Vertex AI, `tfscale launch`), TFSCALE_WORKERS (for
-Kubernetes, whose pods know their index and can derive all addresses), and Slurm's own variables.
+Three sources, the first that is there counts: TF_CONFIG (by hand, Vertex AI, `tfscale launch`),
+TFSCALE_WORKERS (for Kubernetes, whose pods know their index and can derive all addresses), and
+Slurm's own variables.
 """
 
 import contextlib
@@ -26,8 +28,9 @@ _WAITING = 128
 class Cluster:
     """The processes of a training and which of them this one is.
 
-    `workers` are "host:port" addresses, the chief first; `servers` are those of parameter servers. `task` is "worker",
-    "chief" or "ps", `index` its place among `workers` (a chief counts as worker 0) or among `servers`.
+    `workers` are "host:port" addresses, the chief first; `servers` are those of parameter servers.
+    `task` is "worker", "chief" or "ps", `index` its place among `workers` (a chief counts as worker
+    0) or among `servers`.
     """
 
     workers: tuple[str, ...]
@@ -36,7 +39,8 @@ class Cluster:
     servers: tuple[str, ...] = ()
     source: str = "TF_CONFIG"
     has_chief: bool = False
-    """Whether worker 0 is a task of type "chief", which coordinates where there are parameter servers."""
+    """Whether worker 0 is a task of type "chief", which coordinates where there are parameter
+    servers."""
 
     @property
     def is_chief(self) -> bool:
@@ -47,8 +51,12 @@ class Cluster:
     def tasks(self) -> dict[str, str]:
         """Names of all processes, such as "chief", "worker 0" or "ps 1" -> their addresses."""
         chiefs = {"chief": self.workers[0]} if self.has_chief else {}
-        rest = {f"worker {index}": address for index, address in enumerate(self.workers[len(chiefs) :])}
-        return chiefs | rest | {f"ps {index}": address for index, address in enumerate(self.servers)}
+        rest = {
+            f"worker {index}": address for index, address in enumerate(self.workers[len(chiefs) :])
+        }
+        return (
+            chiefs | rest | {f"ps {index}": address for index, address in enumerate(self.servers)}
+        )
 
     @property
     def address(self) -> str:
@@ -82,10 +90,12 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
 
 
 def meet(cluster: Cluster, seconds: float) -> None:
-    """Waits until every other process answers at its address, so that TensorFlow is started only when all are there.
+    """Waits until every other process answers at its address, so that TensorFlow is started only
+    when all are there.
 
-    TensorFlow itself waits for ever, inside C++ where neither a thread nor a signal of Python's reaches it. So each
-    worker first listens at its own address in plain Python, until each of the others has answered once.
+    TensorFlow itself waits for ever, inside C++ where neither a thread nor a signal of Python's
+    reaches it. So each worker first listens at its own address in plain Python, until each of the
+    others has answered once.
 
     Args:
         cluster: the workers, and the parameter servers where there are any.
@@ -96,7 +106,9 @@ def meet(cluster: Cluster, seconds: float) -> None:
         WorkerLostError: a worker did not come; the message names it.
     """
     deadline = time.monotonic() + seconds
-    missing = {name: address for name, address in cluster.tasks.items() if address != cluster.address}
+    missing = {
+        name: address for name, address in cluster.tasks.items() if address != cluster.address
+    }
     with _listening(cluster) as listener:
         while missing:
             _let_in(listener)
@@ -106,8 +118,8 @@ def meet(cluster: Cluster, seconds: float) -> None:
             if missing and time.monotonic() > deadline:
                 names = ", ".join(f"{name} at {address}" for name, address in missing.items())
                 raise WorkerLostError(
-                    f"the workers did not come together within {seconds:g} s; missing: {names}. Start every worker of "
-                    "the cluster, and let the others reach its port"
+                    f"the workers did not come together within {seconds:g} s; missing: {names}."
+                    " Start every worker of the cluster, and let the others reach its port"
                 )
             if missing:
                 time.sleep(0.2)
@@ -122,8 +134,9 @@ def _listening(cluster: Cluster) -> Iterator[socket.socket]:
             listener.bind(("", port))
         except OSError as error:
             raise ConfigError(
-                f"port {port} of {cluster.task} {cluster.index} is taken on this machine ({error.strerror}); end the "
-                f"process that holds it, or name another port in {cluster.source}"
+                f"port {port} of {cluster.task} {cluster.index} is taken on this machine"
+                f" ({error.strerror}); end the process that holds it, or name another port in"
+                f" {cluster.source}"
             ) from error
         # The kernel itself answers those who knock, until as many wait to be let in.
         listener.listen(_WAITING)
@@ -153,26 +166,47 @@ def _from_tf_config(text: str) -> Cluster:
         document = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"TF_CONFIG is not JSON ({error}): {text[:80]!r}") from error
-    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+    example = (
+        '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker",'
+        ' "index": 0}}'
+    )
     if not isinstance(document, dict) or not isinstance(document.get("cluster"), dict):
         raise ConfigError(f"TF_CONFIG names no cluster; expected for example {example}")
     cluster, task = document["cluster"], document.get("task")
     if not isinstance(task, dict) or "type" not in task or "index" not in task:
-        raise ConfigError(f"TF_CONFIG does not say which task this process is; expected for example {example}")
+        raise ConfigError(
+            f"TF_CONFIG does not say which task this process is; expected for example {example}"
+        )
     for kind, addresses in cluster.items():
         if not isinstance(addresses, list):
-            raise ConfigError(f"TF_CONFIG: cluster.{kind} must be a list of addresses; received {addresses!r}")
+            raise ConfigError(
+                f"TF_CONFIG: cluster.{kind} must be a list of addresses; received {addresses!r}"
+            )
         if addresses and kind not in _TASKS:
-            other = "chief is what master is called now" if kind == "master" else f"expected {', '.join(_TASKS)}"
-            raise ConfigError(f"TF_CONFIG: the cluster has tasks of type {kind}, which tfscale does not know; {other}")
+            other = (
+                "chief is what master is called now"
+                if kind == "master"
+                else f"expected {', '.join(_TASKS)}"
+            )
+            raise ConfigError(
+                f"TF_CONFIG: the cluster has tasks of type {kind}, which tfscale does not know;"
+                f" {other}"
+            )
     kind, index = task["type"], task["index"]
     if kind == "evaluator":
-        raise ConfigError("TF_CONFIG: tfscale has no evaluator tasks, it validates while it trains; use worker tasks")
+        raise ConfigError(
+            "TF_CONFIG: tfscale has no evaluator tasks, it validates while it trains; use worker"
+            " tasks"
+        )
     if kind not in ("chief", "worker", "ps") or kind not in cluster:
         there = ", ".join(name for name, addresses in cluster.items() if addresses)
-        raise ConfigError(f"TF_CONFIG: task type {kind!r} is not in the cluster, which has {there or 'no tasks'}")
+        raise ConfigError(
+            f"TF_CONFIG: task type {kind!r} is not in the cluster, which has {there or 'no tasks'}"
+        )
     chiefs, workers, servers = (cluster.get(name, []) for name in ("chief", "worker", "ps"))
-    if isinstance(index, str) and index.isdecimal():  # As templates of environment variables write it.
+    if (
+        isinstance(index, str) and index.isdecimal()
+    ):  # As templates of environment variables write it.
         index = int(index)
     index = _index(index, len(cluster[kind]), f"TF_CONFIG: task index of {kind}")
     if len(chiefs) > 1:
@@ -190,19 +224,24 @@ def _from_list(environ: Mapping[str, str]) -> Cluster:
     source = "TFSCALE_WORKERS"
     text = environ[source]
     if "{index}" in text:
-        count = _number(environ.get("TFSCALE_NUM_WORKERS"), "TFSCALE_NUM_WORKERS, which the {index} pattern needs,")
+        count = _number(
+            environ.get("TFSCALE_NUM_WORKERS"),
+            "TFSCALE_NUM_WORKERS, which the {index} pattern needs,",
+        )
         addresses = [text.replace("{index}", str(index)) for index in range(count)]
     else:
         addresses = [address.strip() for address in text.split(",")]
     index = environ.get("TFSCALE_WORKER_INDEX", environ.get("JOB_COMPLETION_INDEX"))
     which = "TFSCALE_WORKER_INDEX (or Kubernetes's JOB_COMPLETION_INDEX)"
     number = _number(index, which)
-    return Cluster(_addresses(addresses, source), _index(number, len(addresses), which), source=source)
+    return Cluster(
+        _addresses(addresses, source), _index(number, len(addresses), which), source=source
+    )
 
 
 def _from_slurm(environ: Mapping[str, str]) -> Cluster:
-    # SlurmClusterResolver itself sorts the hosts as text, so node10 would come before node2 and ranks would go astray;
-    # its two parsers are sound.
+    # SlurmClusterResolver itself sorts the hosts as text, so node10 would come before node2 and
+    # ranks would go astray; its two parsers are sound.
     from tensorflow.python.distribute.cluster_resolver.slurm_cluster_resolver import (
         expand_hostlist,
         expand_tasks_per_node,
@@ -219,8 +258,14 @@ def _from_slurm(environ: Mapping[str, str]) -> Cluster:
     except ValueError as error:
         raise ConfigError(f"Slurm's list of nodes cannot be read: {error}") from error
     base = _number(environ.get("TFSCALE_PORT", str(SLURM_PORT)), "TFSCALE_PORT")
-    addresses = [f"{host}:{base + task}" for host, count in zip(hosts, tasks, strict=False) for task in range(count)]
-    index = _index(_number(variable("SLURM_PROCID"), "SLURM_PROCID"), len(addresses), "SLURM_PROCID")
+    addresses = [
+        f"{host}:{base + task}"
+        for host, count in zip(hosts, tasks, strict=False)
+        for task in range(count)
+    ]
+    index = _index(
+        _number(variable("SLURM_PROCID"), "SLURM_PROCID"), len(addresses), "SLURM_PROCID"
+    )
     return Cluster(_addresses(addresses, "Slurm"), index, source="Slurm")
 
 
@@ -229,10 +274,15 @@ def _addresses(addresses: Any, source: str) -> tuple[str, ...]:
     for address in addresses:
         host, colon, port = address.rpartition(":")
         if not colon or not host or "/" in host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ConfigError(f"{source}: {address!r} is not an address; expected host:port, such as host1:2222")
+            raise ConfigError(
+                f"{source}: {address!r} is not an address; expected host:port, such as host1:2222"
+            )
     twice = {address for address in addresses if addresses.count(address) > 1}
     if twice:
-        raise ConfigError(f"{source}: {sorted(twice)[0]} is named twice; every process needs an address of its own")
+        raise ConfigError(
+            f"{source}: {sorted(twice)[0]} is named twice; every process needs an address of"
+            " its own"
+        )
     return tuple(addresses)
 
 
@@ -244,5 +294,7 @@ def _number(text: str | None, name: str) -> int:
 
 def _index(value: Any, count: int, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < count:
-        raise ConfigError(f"{name} is {value!r}; expected 0 to {count - 1}, since the cluster has {count}")
+        raise ConfigError(
+            f"{name} is {value!r}; expected 0 to {count - 1}, since the cluster has {count}"
+        )
     return value

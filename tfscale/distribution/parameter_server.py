@@ -1,8 +1,10 @@
-"""The processes of a training with parameter servers (Li et al. 2014): who serves, who coordinates, who reads what.
+"""The processes of a training with parameter servers (Li et al. 2014): who serves, who coordinates,
+who reads what.
 
-A task of type "ps" holds variables, one of type "worker" computes gradients of batches that it reads itself, and the
-task "chief" coordinates: it runs the program, hands out the steps, validates and writes the files. Workers and servers
-run nothing but a TensorFlow server, so all that they do comes from the chief.
+A task of type "ps" holds variables, one of type "worker" computes gradients of batches that it
+reads itself, and the task "chief" coordinates: it runs the program, hands out the steps, validates
+and writes the files. Workers and servers run nothing but a TensorFlow server, so all that they do
+comes from the chief.
 """
 
 import logging
@@ -14,7 +16,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import tensorflow as tf
-from tensorflow.python.distribute.coordinator.values import deserialize_dataset_from_graph, serialize_dataset_to_graph
+from tensorflow.python.distribute.coordinator.values import (
+    deserialize_dataset_from_graph,
+    serialize_dataset_to_graph,
+)
 
 from tfscale.distribution.cluster import Cluster, answers, meet
 from tfscale.errors import ConfigError, WorkerLostError
@@ -22,8 +27,9 @@ from tfscale.launching.heartbeat import NO_STEPS, beat
 from tfscale.terminal import print
 
 MIN_SHARD_BYTES = 4 << 20
-"""Variables of twice this size and more are cut into shards, as many as there are servers at most. What is smaller is
-spread over the servers whole, since a sharded variable is no ordinary one: a layer cannot take a slice of it, say."""
+"""Variables of twice this size and more are cut into shards, as many as there are servers at most.
+What is smaller is spread over the servers whole, since a sharded variable is no ordinary one: a
+layer cannot take a slice of it, say."""
 POLL_SECONDS = 1.0
 CHIEF_GONE_SECONDS = 30.0
 """How long workers and servers wait for a chief that has gone away to come back."""
@@ -32,7 +38,8 @@ CHIEF_GONE_SECONDS = 30.0
 def parameter_server_strategy(
     cluster: Cluster, startup_seconds: float, min_shard_bytes: int = MIN_SHARD_BYTES
 ) -> tf.distribute.ParameterServerStrategy:
-    """The strategy in the chief's process; in the process of a worker or a server this does not return.
+    """The strategy in the chief's process; in the process of a worker or a server this does not
+    return.
 
     Args:
         cluster: the tasks, as `read_cluster` gives them.
@@ -40,7 +47,8 @@ def parameter_server_strategy(
         min_shard_bytes: see MIN_SHARD_BYTES.
 
     Raises:
-        ConfigError: the cluster lacks a chief, a worker or a server, a port is taken, or a task did not come.
+        ConfigError: the cluster lacks a chief, a worker or a server, a port is taken, or a task did
+            not come.
         SystemExit: with code 0, in a worker or server whose chief has ended.
 
     Example:
@@ -66,12 +74,15 @@ def is_asynchronous(strategy: tf.distribute.Strategy) -> bool:
 
 
 def worker_iterators(
-    coordinator: tf.distribute.coordinator.ClusterCoordinator, datasets: Sequence[tf.data.Dataset], done: Any
+    coordinator: tf.distribute.coordinator.ClusterCoordinator,
+    datasets: Sequence[tf.data.Dataset],
+    done: Any,
 ) -> Any:
-    """An iterator on each worker over the worker's own dataset, to be given to `coordinator.schedule`.
+    """An iterator on each worker over the worker's own dataset, to be given to
+    `coordinator.schedule`.
 
-    Datasets travel as graphs, so they must be made of `tf.data`'s own operations. A worker that comes back after it was
-    lost makes its dataset anew and goes on about where it was.
+    Datasets travel as graphs, so they must be made of `tf.data`'s own operations. A worker that
+    comes back after it was lost makes its dataset anew and goes on about where it was.
 
     Args:
         coordinator: the cluster's coordinator.
@@ -79,10 +90,11 @@ def worker_iterators(
         done: function without arguments that returns how many batches a worker should skip, int64.
 
     Raises:
-        ConfigError: a dataset runs Python code (`from_generator`, `py_function`), which cannot travel.
+        ConfigError: a dataset runs Python code (`from_generator`, `py_function`), which cannot
+            travel.
     """
-    # TensorFlow's own `create_per_worker_dataset` gives every worker the same dataset, and does not tell it which
-    # worker it is on; the two private names are what it is made of.
+    # TensorFlow's own `create_per_worker_dataset` gives every worker the same dataset, and does not
+    # tell it which worker it is on; the two private names are what it is made of.
     iterators = []
     for worker, dataset in zip(coordinator._cluster.workers, datasets, strict=True):
         iterator = worker.create_resource(_maker(dataset, done))
@@ -95,8 +107,9 @@ def _maker(dataset: tf.data.Dataset, done: Any) -> Any:
     graph = serialize_dataset_to_graph(dataset)
     if any(word in graph.numpy() for word in (b"PyFunc", b"GeneratorDataset")):
         raise ConfigError(
-            "under parameter servers each worker runs its dataset itself, and this one runs Python code "
-            "(from_generator or py_function); write it as shards (tfscale prepare) or as tf.data operations"
+            "under parameter servers each worker runs its dataset itself, and this one runs Python"
+            " code (from_generator or py_function); write it as shards (tfscale prepare) or as"
+            " tf.data operations"
         )
 
     def build() -> tf.data.Dataset:
@@ -109,23 +122,36 @@ def _maker(dataset: tf.data.Dataset, done: Any) -> Any:
 def _tell_lost_worker(record: logging.LogRecord) -> bool:
     """Makes one line of what TensorFlow's coordinator logs about a lost task, which is pages long.
 
-    A lost worker is no error: another one takes its step. All else is raised too, and told when it is caught.
+    A lost worker is no error: another one takes its step. All else is raised too, and told when it
+    is caught.
     """
     if not record.pathname.endswith("cluster_coordinator.py"):
         return True
     if str(record.msg).startswith("Worker %s failed with") and isinstance(record.args, tuple):
         name = str(record.args[0]).replace("/job:worker/replica:0/task:", "worker ")
-        print(f"{name} is lost; another one takes its step, and the training goes on", file=sys.stderr, flush=True)
+        print(
+            f"{name} is lost; another one takes its step, and the training goes on",
+            file=sys.stderr,
+            flush=True,
+        )
     return False
 
 
 def _cluster_spec(cluster: Cluster) -> dict[str, list[str]]:
     example = '{"chief": ["host0:2222"], "worker": ["host1:2222"], "ps": ["host2:2222"]}'
     if not cluster.servers:
-        raise ConfigError(f"strategy parameter_server needs ps tasks in {cluster.source}, such as {example}")
+        raise ConfigError(
+            f"strategy parameter_server needs ps tasks in {cluster.source}, such as {example}"
+        )
     if not cluster.has_chief or len(cluster.workers) < 2:
-        raise ConfigError(f"strategy parameter_server needs a chief and a worker in {cluster.source}: {example}")
-    return {"chief": [cluster.workers[0]], "worker": list(cluster.workers[1:]), "ps": list(cluster.servers)}
+        raise ConfigError(
+            f"strategy parameter_server needs a chief and a worker in {cluster.source}: {example}"
+        )
+    return {
+        "chief": [cluster.workers[0]],
+        "worker": list(cluster.workers[1:]),
+        "ps": list(cluster.servers),
+    }
 
 
 def _serve(cluster: Cluster, spec: dict[str, list[str]], startup_seconds: float) -> NoReturn:
@@ -137,14 +163,19 @@ def _serve(cluster: Cluster, spec: dict[str, list[str]], startup_seconds: float)
     index = cluster.index - (cluster.task == "worker")
     try:
         server = tf.distribute.Server(
-            tf.train.ClusterSpec(spec), job_name=cluster.task, task_index=index, protocol="grpc", config=config
+            tf.train.ClusterSpec(spec),
+            job_name=cluster.task,
+            task_index=index,
+            protocol="grpc",
+            config=config,
         )
     except tf.errors.OpError as error:
         raise ConfigError(
-            f"{cluster.task} {index} cannot listen at {cluster.address} ({error.message}); end the process that holds "
-            f"the port, or name another one in {cluster.source}"
+            f"{cluster.task} {index} cannot listen at {cluster.address} ({error.message}); end the"
+            f" process that holds the port, or name another one in {cluster.source}"
         ) from error
-    # A chief that is stopped by SIGTERM, as a rule together with all others, still needs the weights for a checkpoint.
+    # A chief that is stopped by SIGTERM, as a rule together with all others, still needs the
+    # weights for a checkpoint.
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     seen, last = False, time.monotonic()
@@ -152,10 +183,14 @@ def _serve(cluster: Cluster, spec: dict[str, list[str]], startup_seconds: float)
         beat(NO_STEPS)
         if answers(cluster.workers[0]):
             seen, last = True, time.monotonic()
-        elif stopping.is_set() or time.monotonic() - last > (CHIEF_GONE_SECONDS if seen else startup_seconds):
+        elif stopping.is_set() or time.monotonic() - last > (
+            CHIEF_GONE_SECONDS if seen else startup_seconds
+        ):
             break
         time.sleep(POLL_SECONDS)
     del server
     if not seen and not stopping.is_set():
-        raise WorkerLostError(f"the chief at {cluster.workers[0]} did not come within {startup_seconds:g} s; start it")
+        raise WorkerLostError(
+            f"the chief at {cluster.workers[0]} did not come within {startup_seconds:g} s; start it"
+        )
     raise SystemExit(0)

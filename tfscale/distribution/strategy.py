@@ -1,4 +1,5 @@
-"""Where to train: the choice of a `tf.distribute` strategy, once per process. Model code knows nothing of it."""
+"""Where to train: the choice of a `tf.distribute` strategy, once per process. Model code knows
+nothing of it."""
 
 import functools
 import os
@@ -18,7 +19,8 @@ from tfscale.launching.network import outside_addresses, reach_warning
 from tfscale.terminal import print
 
 STARTUP_SECONDS = 600.0
-"""How long workers wait for each other at the start; the environment variable TFSCALE_STARTUP_SECONDS sets another."""
+"""How long workers wait for each other at the start; the environment variable
+TFSCALE_STARTUP_SECONDS sets another."""
 NAMES = ("auto", "single", "mirrored", "multi_worker", "tpu", "parameter_server")
 
 _chosen: dict[str, tf.distribute.Strategy] = {}
@@ -28,18 +30,21 @@ _chosen: dict[str, tf.distribute.Strategy] = {}
 def strategy(name: str = "auto") -> tf.distribute.Strategy:
     """The strategy of this process; the same object on every call with the same name.
 
-    A second strategy that communicates would clash with the collectives of the first, so a process has one.
+    A second strategy that communicates would clash with the collectives of the first, so a process
+    has one.
 
-    The first call also tells TensorFlow to take the memory of a GPU as it is needed, not all of it at the start
-    (TF_FORCE_GPU_ALLOW_GROWTH=false in the environment undoes that).
+    The first call also tells TensorFlow to take the memory of a GPU as it is needed, not all of it
+    at the start (TF_FORCE_GPU_ALLOW_GROWTH=false in the environment undoes that).
 
     Args:
-        name: "single" (one device); "mirrored" (every GPU of this machine or, without one, every logical CPU device);
-            "multi_worker" (all processes of the cluster that TF_CONFIG, Slurm or TFSCALE_WORKERS describe);
-            "parameter_server" (the same, where TF_CONFIG names a chief, workers and ps tasks: in the processes of
-            workers and servers this call serves the chief and ends the process after it); "tpu" (this machine's TPU, or
-            the one that TPU_NAME names); or "auto": parameter_server or multi_worker where there is such a cluster, tpu
-            where there is one, mirrored where there is more than one GPU, single elsewhere.
+        name: "single" (one device); "mirrored" (every GPU of this machine or, without one, every
+            logical CPU device); "multi_worker" (all processes of the cluster that TF_CONFIG, Slurm
+            or TFSCALE_WORKERS describe); "parameter_server" (the same, where TF_CONFIG names a
+            chief, workers and ps tasks: in the processes of workers and servers this call serves
+            the chief and ends the process after it); "tpu" (this machine's TPU, or the one that
+            TPU_NAME names); or "auto": parameter_server or multi_worker where there is such a
+            cluster, tpu where there is one, mirrored where there is more than one GPU, single
+            elsewhere.
 
     Raises:
         ConfigError: an unknown name, no or an unsound cluster, a second strategy in one process, or
@@ -64,8 +69,8 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
         communicating = [other for other in _chosen if other != "single"]
         if name != "single" and communicating:
             raise ConfigError(
-                f"this process already trains under the {communicating[0]} strategy, and a second one ({name}) would "
-                "clash with its communication; use one strategy per process"
+                f"this process already trains under the {communicating[0]} strategy, and a second"
+                f" one ({name}) would clash with its communication; use one strategy per process"
             )
         _chosen[name] = _make(name)
     return _chosen[name]
@@ -73,19 +78,25 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
 
 @functools.cache
 def grow_gpu_memory() -> None:
-    """Has TensorFlow take each GPU's memory as it is needed; what another process uses of it stays free.
+    """Has TensorFlow take each GPU's memory as it is needed; what another process uses of it stays
+    free.
 
-    It must come before TensorFlow is used in any other way; where it is too late, a warning says so.
+    It must come before TensorFlow is used in any other way; where it is too late, a warning says
+    so.
     """
     for gpu in tf.config.list_physical_devices("GPU"):
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except (RuntimeError, ValueError) as error:  # the devices are in use, or were divided by hand
+        except (
+            RuntimeError,
+            ValueError,
+        ) as error:  # the devices are in use, or were divided by hand
             warnings.warn(
-                f"TensorFlow takes all memory of {gpu.name}: {error}; call tfscale.strategy(...) before any other use "
-                "of TensorFlow to let it grow",
-                RuntimeWarning, stacklevel=3,
-            )  # fmt: skip
+                f"TensorFlow takes all memory of {gpu.name}: {error}; call tfscale.strategy(...)"
+                " before any other use of TensorFlow to let it grow",
+                RuntimeWarning,
+                stacklevel=3,
+            )
             return
 
 
@@ -93,7 +104,10 @@ def _offered() -> tuple[str, str]:
     """The strategy that machine and environment call for, and why."""
     cluster = read_cluster()
     if cluster is not None and cluster.servers:
-        return "parameter_server", f"{cluster.source} names {len(cluster.servers)} parameter servers"
+        return (
+            "parameter_server",
+            f"{cluster.source} names {len(cluster.servers)} parameter servers",
+        )
     if cluster is not None and len(cluster.workers) > 1:
         return "multi_worker", f"{cluster.source} names {len(cluster.workers)} workers"
     if has_tpu_wheel() and (chips := len(tpu_device_files())):
@@ -101,11 +115,16 @@ def _offered() -> tuple[str, str]:
     gpus = len(tf.config.list_physical_devices("GPU"))
     if gpus > 1:
         return "mirrored", f"this machine has {gpus} GPUs"
-    return "single", "this machine has one GPU" if gpus else "this machine has no GPU, and its cores share one device"
+    return "single", (
+        "this machine has one GPU"
+        if gpus
+        else "this machine has no GPU, and its cores share one device"
+    )
 
 
 def serves_only() -> bool:
-    """Whether this process is a worker or server of a cluster with parameter servers, and so only serves its chief."""
+    """Whether this process is a worker or server of a cluster with parameter servers, and so only
+    serves its chief."""
     cluster = read_cluster()
     return cluster is not None and bool(cluster.servers) and not cluster.is_chief
 
@@ -115,17 +134,21 @@ def _make(name: str) -> tf.distribute.Strategy:
         return tf.distribute.get_strategy()
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-        return tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices(kind)])
+        return tf.distribute.MirroredStrategy(
+            [d.name for d in tf.config.list_logical_devices(kind)]
+        )
     if name == "tpu":
         return tpu_strategy()
     cluster, seconds = read_cluster(), _startup_seconds()
     if cluster is None:
         servers = "--parameter-servers 1 " if name == "parameter_server" else ""
         raise ConfigError(
-            f"strategy {name} needs a cluster, and the environment names none (TF_CONFIG, Slurm, or "
-            f"TFSCALE_WORKERS); on one machine: tfscale launch --workers 2 {servers}-- train ..."
+            f"strategy {name} needs a cluster, and the environment names none (TF_CONFIG, Slurm, or"
+            f" TFSCALE_WORKERS); on one machine: tfscale launch --workers 2 {servers}-- train ..."
         )
-    if LAUNCHED not in os.environ and outside_addresses():  # `tfscale launch` has said it, or is apart.
+    if (
+        LAUNCHED not in os.environ and outside_addresses()
+    ):  # `tfscale launch` has said it, or is apart.
         port = cluster.address.rpartition(":")[2]
         print(f"warning: {reach_warning(f'port {port}')}", file=sys.stderr, flush=True)
     if name == "parameter_server":
@@ -139,15 +162,17 @@ def _startup_seconds() -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    check_range(seconds > 0, "TFSCALE_STARTUP_SECONDS", text, "a number of seconds above 0, such as 600")
+    check_range(
+        seconds > 0, "TFSCALE_STARTUP_SECONDS", text, "a number of seconds above 0, such as 600"
+    )
     return seconds
 
 
 def _multi_worker(cluster: Cluster, seconds: float) -> tf.distribute.Strategy:
     if cluster.servers:
         raise ConfigError(
-            f"strategy multi_worker has no parameter servers, and {cluster.source} names {len(cluster.servers)}; "
-            "take strategy parameter_server, or remove the ps tasks"
+            f"strategy multi_worker has no parameter servers, and {cluster.source} names"
+            f" {len(cluster.servers)}; take strategy parameter_server, or remove the ps tasks"
         )
     meet(cluster, seconds)
     spec = tf.train.ClusterSpec({"worker": list(cluster.workers)})
@@ -158,20 +183,26 @@ def _multi_worker(cluster: Cluster, seconds: float) -> tf.distribute.Strategy:
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except RuntimeError as error:
         raise ConfigError(
-            f"the multi_worker strategy must be made before TensorFlow is used in any other way ({error}); call "
-            'tfscale.strategy("multi_worker") first'
+            "the multi_worker strategy must be made before TensorFlow is used in any other way"
+            f' ({error}); call tfscale.strategy("multi_worker") first'
         ) from error
 
 
 def describe(chosen: tf.distribute.Strategy, asked: str = "") -> str:
-    """One line that says what was chosen, for the log: name, replicas, device kind; and why, if it was "auto"."""
+    """One line that says what was chosen, for the log: name, replicas, device kind; and why, if it
+    was "auto"."""
     kind = next(kind for kind in ("TPU", "GPU", "CPU") if tf.config.list_logical_devices(kind))
     replicas = chosen.num_replicas_in_sync
     why = f" ({_offered()[1]})" if asked == "auto" else ""
     if is_asynchronous(chosen):
         extended = chosen.extended
-        return f"ParameterServerStrategy, {extended._num_workers} workers, {extended._num_ps} parameter servers{why}"
+        return (
+            f"ParameterServerStrategy, {extended._num_workers} workers, {extended._num_ps}"
+            f" parameter servers{why}"
+        )
     # TensorFlow's classes carry older names than those they are exported under.
     exported = ("MirroredStrategy", "MultiWorkerMirroredStrategy", "TPUStrategy")
-    name = next((n for n in exported if isinstance(chosen, getattr(tf.distribute, n))), "one device")
+    name = next(
+        (n for n in exported if isinstance(chosen, getattr(tf.distribute, n))), "one device"
+    )
     return f"{name}, {replicas} replica{'s' if replicas > 1 else ''} on {kind}{why}"

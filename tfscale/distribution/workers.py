@@ -1,7 +1,8 @@
-"""The processes of one training: who they are, what they agree on, and what the chief tells the others.
+"""The processes of one training: who they are, what they agree on, and what the chief tells the
+others.
 
-Every function here that communicates must be called by all workers, in the same order. With one process (also one that
-drives many devices) there is nothing to agree on, and nothing is sent.
+Every function here that communicates must be called by all workers, in the same order. With one
+process (also one that drives many devices) there is nothing to agree on, and nothing is sent.
 """
 
 import contextlib
@@ -21,7 +22,8 @@ class Workers:
     """The worker processes of a strategy.
 
     Args:
-        strategy: any `tf.distribute` strategy; only MultiWorkerMirroredStrategy has more than one process.
+        strategy: any `tf.distribute` strategy; only MultiWorkerMirroredStrategy has more than one
+            process.
 
     Example:
         workers = Workers(strategy)
@@ -33,7 +35,8 @@ class Workers:
         self.strategy = strategy
         self.count, self.index = 1, 0
         self.readers = 1
-        """How many processes read training data: all of them, or the workers that the one coordinator drives."""
+        """How many processes read training data: all of them, or the workers that the one
+        coordinator drives."""
         if is_asynchronous(strategy):
             self.readers = strategy.extended._num_workers
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
@@ -61,16 +64,20 @@ class Workers:
             return self._sum([tf.constant(table)])[0].numpy()
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on at least one worker. Nobody goes on before all have come here."""
+        """Whether the flag is set on at least one worker. Nobody goes on before all have come
+        here."""
         return bool(self.gather([float(flag)]).any())
 
     def from_chief(self, state: Mapping[str, tf.Variable]) -> None:
-        """Gives every worker's variables the chief's values, bit for bit, so that only the chief needs its files."""
+        """Gives every worker's variables the chief's values, bit for bit, so that only the chief
+        needs its files."""
         if self.count == 1:
             return
         with lost_workers():
             own = [variable.numpy() for variable in state.values()]
-            values = self._sum([tf.constant(value if self.is_chief else np.zeros_like(value)) for value in own])
+            values = self._sum(
+                [tf.constant(value if self.is_chief else np.zeros_like(value)) for value in own]
+            )
             for variable, value in zip(state.values(), values, strict=True):
                 variable.assign(value)
 
@@ -78,22 +85,25 @@ class Workers:
         """Compares what the workers were started with.
 
         Args:
-            described: name of a thing that must be alike ("data", "train.steps") -> its value, as JSON knows it.
+            described: name of a thing that must be alike ("data", "train.steps") -> its value, as
+                JSON knows it.
 
         Raises:
-            ConfigError: on every worker, naming the things and the workers that differ from the chief.
+            ConfigError: on every worker, naming the things and the workers that differ from the
+                chief.
         """
         digests = [_digest(value) for value in described.values()]
         table = self.gather(digests)
         different = [
-            f"{name} (worker {', '.join(str(i) for i in range(self.count) if table[i, column] != table[0, column])})"
+            f"{name} (worker"
+            f" {', '.join(str(i) for i in range(self.count) if table[i, column] != table[0, column])})"
             for column, name in enumerate(described)
             if (table[:, column] != table[0, column]).any()
         ]
         if different:
             raise ConfigError(
-                f"the workers were started with different {'; '.join(different)}, compared with worker 0. "
-                "Give every worker the same data and options"
+                f"the workers were started with different {'; '.join(different)}, compared with"
+                " worker 0. Give every worker the same data and options"
             )
 
     def _summed(self, values):
@@ -107,7 +117,9 @@ class Workers:
             # TensorFlow packs what it reduces together, which must be of one type.
             for dtype in sorted({part.dtype.name for part in parts}):
                 places = [place for place, part in enumerate(parts) if part.dtype.name == dtype]
-                sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [parts[place] for place in places])
+                sums = context.all_reduce(
+                    tf.distribute.ReduceOp.SUM, [parts[place] for place in places]
+                )
                 for place, value in zip(places, sums, strict=True):
                     parts[place] = value
             return parts
@@ -140,14 +152,20 @@ def lost_workers(who: str = "another worker") -> Iterator[None]:
         tf.errors.CancelledError,
         tf.errors.DeadlineExceededError,
     ) as error:
-        lines = [line for line in (error.message or "").splitlines() if line and not line.endswith("error:")]
+        lines = [
+            line
+            for line in (error.message or "").splitlines()
+            if line and not line.endswith("error:")
+        ]
         first = lines[-1] if lines else type(error).__name__
         raise WorkerLostError(
-            f"{who} has gone away ({first[:200]}); start all again: they go on from the last checkpoint"
+            f"{who} has gone away ({first[:200]}); start all again: they go on from the last"
+            " checkpoint"
         ) from error
 
 
 def _digest(value: Any) -> float:
-    """A number that a float64 holds exactly and that is the same for equal values in all processes."""
+    """A number that a float64 holds exactly and that is the same for equal values in all
+    processes."""
     text = json.dumps(value, sort_keys=True, default=str)
     return float(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big"))

@@ -1,4 +1,5 @@
-"""`tfscale evaluate`: how well a run or an exported file predicts a text, in the same windows for both."""
+"""`tfscale evaluate`: how well a run or an exported file predicts a text, in the same windows for
+both."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -33,29 +34,37 @@ class ExportedModel(Protocol):
     tokenizer: Tokenizer | None
     metadata: dict[str, Any]
 
-    def score(self, text: Sequence[int], utf8_bytes: int, progress: Callable[[int, int], None] | None) -> Score:
+    def score(
+        self, text: Sequence[int], utf8_bytes: int, progress: Callable[[int, int], None] | None
+    ) -> Score:
         """Scores the ids of a stream."""
 
 
 def evaluate_run(
-    run: Run, data_dir: str | None = None, split: str = "validation", text_files: Sequence[str] | None = None
+    run: Run,
+    data_dir: str | None = None,
+    split: str = "validation",
+    text_files: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Scores the Keras network of a run.
 
-    Each window starts from nothing but the token before it. The state of a stateful run is carried over the whole split
-    or text instead, in streams as `tfscale.text.score.stream_starts` cuts them, as in the validation of its training.
+    Each window starts from nothing but the token before it. The state of a stateful run is carried
+    over the whole split or text instead, in streams as `tfscale.text.score.stream_starts` cuts
+    them, as in the validation of its training.
 
     Args:
         run: from `load_run(RUN_DIR)`.
         data_dir: data folder; without it (and without text) the one that the run was trained on.
         split: which split of the data folder.
-        text_files: files, folders or globs to score in its place, local or gs://, plain or .gz; a file is a document.
+        text_files: files, folders or globs to score in its place, local or gs://, plain or .gz; a
+            file is a document.
 
     Returns:
-        `nll_per_token` (nats), `perplexity`, `bits_per_byte`, `tokens`, `bytes` (of the cleaned text),
-        `unknown_tokens` and their `unknown_share`, `charged_bits_per_byte`: the part of the bits per byte that spells
-        what the tokens lose of the text; `cleaning`: the steps by which the text was cleaned; and what was scored:
-        `data` and `split`, or `text`. None stands for what is not known.
+        `nll_per_token` (nats), `perplexity`, `bits_per_byte`, `tokens`, `bytes` (of the cleaned
+        text), `unknown_tokens` and their `unknown_share`, `charged_bits_per_byte`: the part of the
+        bits per byte that spells what the tokens lose of the text; `cleaning`: the steps by which
+        the text was cleaned; and what was scored: `data` and `split`, or `text`. None stands for
+        what is not known.
 
     Raises:
         ConfigError: both text and data are given, or the run's own data is gone and neither is.
@@ -66,19 +75,32 @@ def evaluate_run(
         evaluate_run(load_run("run"), split="test")["bits_per_byte"]
     """
     _check_source(data_dir, text_files)
-    length, end_id, start_id = run.model_config.sequence_length, run.tokenizer.end_id, run.tokenizer.start_id
+    length, end_id, start_id = (
+        run.model_config.sequence_length,
+        run.tokenizer.end_id,
+        run.tokenizer.start_id,
+    )
     rows = max(1, TOKENS_PER_BATCH // length)
     if text_files:
         stream, text = text_stream(run.tokenizer, text_files)
         if is_stateful(run.network):
-            datasets = [evaluation_streams(stream, sequence_length=length, end_id=end_id, start_id=start_id)]
+            datasets = [
+                evaluation_streams(stream, sequence_length=length, end_id=end_id, start_id=start_id)
+            ]
         else:
             # A bert would attend to what fills a window up: its last one is as long as the text is.
-            cut = len(stream) // length * length if isinstance(run.model_config, BERTConfig) else len(stream)
+            cut = (
+                len(stream) // length * length
+                if isinstance(run.model_config, BERTConfig)
+                else len(stream)
+            )
             parts = ((stream[:cut], length), (stream[cut:], len(stream) - cut))
-            windows = [text_windows(part, size, end_id, start_id) for part, size in parts if len(part)]
+            windows = [
+                text_windows(part, size, end_id, start_id) for part, size in parts if len(part)
+            ]
             datasets = [
-                as_read(tf.data.Dataset.from_tensor_slices(one).batch(rows), run.model_config) for one in windows
+                as_read(tf.data.Dataset.from_tensor_slices(one).batch(rows), run.model_config)
+                for one in windows
             ]
         scores = [evaluate_network(run.network, dataset) for dataset in datasets]
         nll, tokens = (sum(getattr(score, name) for score in scores) for name in ("nll", "tokens"))
@@ -86,16 +108,23 @@ def evaluate_run(
         return score.to_dict() | {"cleaning": run.tokenizer.cleaner.steps, "text": list(text_files)}
     data_dir = data_dir or run.data_dir
     if data_dir is None:
-        raise ConfigError(f"the data that {run.directory} was trained on is gone; give text or data to evaluate on")
+        raise ConfigError(
+            f"the data that {run.directory} was trained on is gone; give text or data to"
+            " evaluate on"
+        )
     manifest = _manifest(data_dir, split, run.tokenizer)
     if is_stateful(run.network):
         tokens = split_tokens(data_dir, manifest, split)
-        dataset = evaluation_streams(tokens, sequence_length=length, end_id=end_id, start_id=start_id)
+        dataset = evaluation_streams(
+            tokens, sequence_length=length, end_id=end_id, start_id=start_id
+        )
     else:
         dataset = evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows)
         dataset = as_read(dataset, run.model_config)
     with data_errors(data_dir):
-        score = evaluate_network(run.network, dataset).of(split_text(data_dir, manifest, split, run.tokenizer))
+        score = evaluate_network(run.network, dataset).of(
+            split_text(data_dir, manifest, split, run.tokenizer)
+        )
     return score.to_dict() | {"cleaning": manifest.cleaner.steps, "data": data_dir, "split": split}
 
 
@@ -116,7 +145,8 @@ def evaluate_file(
         progress: show progress on stderr.
 
     Returns:
-        The same as `evaluate_run`, in the same windows: the figures of a run and of its file compare.
+        The same as `evaluate_run`, in the same windows: the figures of a run and of its file
+            compare.
 
     Raises:
         ConfigError, DataError, TokenizerError: as `evaluate_run`.
@@ -124,24 +154,32 @@ def evaluate_file(
     _check_source(data_dir, text_files)
     if model.tokenizer is None:
         raise ConfigError(
-            "the file has no tokenizer beside it and scores ids alone: tfscale.device.load(...).score(ids)"
+            "the file has no tokenizer beside it and scores ids alone:"
+            " tfscale.device.load(...).score(ids)"
         )
     if text_files:
         stream, text = text_stream(model.tokenizer, text_files)
-        source: dict[str, Any] = {"cleaning": model.tokenizer.cleaner.steps, "text": list(text_files)}
+        source: dict[str, Any] = {
+            "cleaning": model.tokenizer.cleaner.steps,
+            "text": list(text_files),
+        }
     elif data_dir is not None:
         manifest = _manifest(data_dir, split, model.tokenizer)
         text = split_text(data_dir, manifest, split, model.tokenizer)
         stream = split_stream(data_dir, split)
         source = {"cleaning": manifest.cleaner.steps, "data": data_dir, "split": split}
     else:
-        raise ConfigError("an exported file does not know its data; give text or data to evaluate on")
+        raise ConfigError(
+            "an exported file does not know its data; give text or data to evaluate on"
+        )
     began = time.perf_counter()
     with ProgressLine("evaluate", len(stream), enabled=progress) as line:
         score = model.score(
             stream.tolist(),
             text.utf8_bytes,
-            lambda done, total: line.update(done, f"{done / (time.perf_counter() - began):,.0f} tokens/s"),
+            lambda done, total: line.update(
+                done, f"{done / (time.perf_counter() - began):,.0f} tokens/s"
+            ),
         )
     return score.of(text).to_dict() | source
 
@@ -160,13 +198,19 @@ def text_stream(tokenizer: Tokenizer, files: Sequence[str]) -> tuple[np.ndarray,
     texts = list(read_documents(find_text(files), "file", "error", ReadCounts()))
     if not any(map(tokenizer.cleaner, texts)):
         cleaned = f", cleaned by {', '.join(tokenizer.cleaner.steps)}" if texts else ""
-        raise DataError(f"nothing to score: {', '.join(files)} {'is' if len(files) == 1 else 'are'} empty{cleaned}")
+        raise DataError(
+            f"nothing to score: {', '.join(files)} {'is' if len(files) == 1 else 'are'}"
+            f" empty{cleaned}"
+        )
     return document_stream(tokenizer, [text for text in texts if tokenizer.cleaner(text)])
 
 
 def _check_source(data_dir: str | None, text_files: Sequence[str] | None) -> None:
     if text_files and data_dir:
-        raise ConfigError(f"give either text or data to evaluate on; received text={text_files} and data={data_dir!r}")
+        raise ConfigError(
+            f"give either text or data to evaluate on; received text={text_files} and"
+            f" data={data_dir!r}"
+        )
 
 
 def _manifest(data_dir: str, split: str, tokenizer: Tokenizer) -> Manifest:
@@ -174,7 +218,7 @@ def _manifest(data_dir: str, split: str, tokenizer: Tokenizer) -> Manifest:
     manifest.split(split)
     if manifest.tokenizer_digest != tokenizer.digest:
         raise TokenizerError(
-            f"{data_dir} was tokenized by another tokenizer than the model's: its token counts and ids do not compare; "
-            "give the data that the model was trained on, or text"
+            f"{data_dir} was tokenized by another tokenizer than the model's: its token counts and"
+            " ids do not compare; give the data that the model was trained on, or text"
         )
     return manifest

@@ -20,9 +20,10 @@ def evaluate_network(
 
     Args:
         network: Keras model, ids (B, T) int32 -> logits (B, T, V).
-        dataset: batches of (inputs, targets, weights), each (B, T); weight 0 leaves a target out, so that the tail of
-            a text can be padded. The last batch may be smaller. Of a stateful network each row goes on where that of
-            the batch before stopped, as `tfscale.data.streams.evaluation_streams` gives them.
+        dataset: batches of (inputs, targets, weights), each (B, T); weight 0 leaves a target out,
+            so that the tail of a text can be padded. The last batch may be smaller. Of a stateful
+            network each row goes on where that of the batch before stopped, as
+            `tfscale.data.streams.evaluation_streams` gives them.
         utf8_bytes: bytes of the text that the targets stand for; 0 if that is not known.
         strategy: the strategy whose scope the network was made in; by default the current one.
         xla: compile by XLA, which pays off from a few hundred batches on.

@@ -1,6 +1,7 @@
 """From a trained network to a file for a phone, proven against the network before it is written.
 
-The room has the name of its command, so the module itself can be called: `tfscale.export("run", output="export")`.
+The room has the name of its command, so the module itself can be called: `tfscale.export("run",
+output="export")`.
 """
 
 import os
@@ -36,7 +37,9 @@ class _Export(types.ModuleType):
         """
         from tfscale.exporting.targets import export_folder
 
-        return export_folder(run_dir, make_config(ExportConfig, {"output": os.fspath(output), **options}), progress)
+        return export_folder(
+            run_dir, make_config(ExportConfig, {"output": os.fspath(output), **options}), progress
+        )
 
 
 sys.modules[__name__].__class__ = _Export

@@ -1,7 +1,9 @@
-"""A user's own Keras model with a key-value cache as the export folder of a language model that generates.
+"""A user's own Keras model with a key-value cache as the export folder of a language model that
+generates.
 
-It is the folder that a Transformer of tfscale becomes, with the same signatures and the same comparison, so that all of
-`tfscale.device` and the command line run it. Weights are stored as TFLite's converter stores them.
+It is the folder that a Transformer of tfscale becomes, with the same signatures and the same
+comparison, so that all of `tfscale.device` and the command line run it. Weights are stored as
+TFLite's converter stores them.
 """
 
 import os
@@ -47,7 +49,8 @@ def write_decoder(
 
     Raises:
         DataError: ids that do not exist.
-        ExportError: TFLite has no built-in operation for a part of the model, or the file computes something else.
+        ExportError: TFLite has no built-in operation for a part of the model, or the file computes
+            something else.
     """
     tokens = check_held_out(held_out, model.config.vocabulary_size)
     config = ExportConfig(output=folder, quantize=quantize, prefill_lengths=list(prefill_lengths))
@@ -56,7 +59,9 @@ def write_decoder(
             functions = signatures(model, prefill_lengths)
     except (TypeError, ValueError, tf.errors.OpError) as error:
         why = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ExportError(f"the model cannot be called token by token with a cache: {why[-1][:200]}") from error
+        raise ExportError(
+            f"the model cannot be called token by token with a cache: {why[-1][:200]}"
+        ) from error
     content = convert_other(model, functions, quantize)
     path = os.path.join(folder, "model.tflite")
     with open(path, "wb") as file:
@@ -64,7 +69,9 @@ def write_decoder(
     tokenizer.save(os.path.join(folder, "tokenizer"))
     metadata = describe(model, tokenizer, config, path)
     write_json(os.path.join(folder, "model.json"), metadata)
-    report = check_parity(model, tokenizer, folder, tokens, quantize=quantize, threads=1, converted=True)
+    report = check_parity(
+        model, tokenizer, folder, tokens, quantize=quantize, threads=1, converted=True
+    )
     require(report)
     held = {"source": "the tokens that were given", "tokens": len(tokens)}
     report |= {"format": "tflite", "held_out": held, "versions": versions()}

@@ -1,4 +1,5 @@
-"""Reads and writes .tflite files: which operations they hold, and what no option of the converter changes.
+"""Reads and writes .tflite files: which operations they hold, and what no option of the converter
+changes.
 
 The schema and its reader are those of ai-edge-litert.
 """
@@ -12,7 +13,8 @@ from tfscale.errors import ExportError
 
 _ALIGNMENT = 16
 _OUTSIDE = 1024
-"""Bytes from which on a constant is stored after the flatbuffer, where it is aligned for SIMD reads."""
+"""Bytes from which on a constant is stored after the flatbuffer, where it is aligned for SIMD
+reads."""
 
 
 def operations(content: bytes) -> dict[str, dict[str, int]]:
@@ -22,15 +24,17 @@ def operations(content: bytes) -> dict[str, dict[str, int]]:
         content: the file.
 
     Returns:
-        Per subgraph, in the order of the file, the number of operations of each name; a custom operation (those of
-        TensorFlow begin with "Flex") goes by its own name.
+        Per subgraph, in the order of the file, the number of operations of each name; a custom
+        operation (those of TensorFlow begin with "Flex") goes by its own name.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
     counts = {}
     for index, subgraph in enumerate(model.subgraphs):
         names = (operation_name(model, operator.opcodeIndex) for operator in subgraph.operators)
         name = (subgraph.name or b"").decode()
-        counts[name if name and name not in counts else f"{name}_{index}"] = dict(sorted(Counter(names).items()))
+        counts[name if name and name not in counts else f"{name}_{index}"] = dict(
+            sorted(Counter(names).items())
+        )
     return counts
 
 
@@ -38,8 +42,8 @@ def refuse_custom_operations(content: bytes) -> None:
     """Checks that a stock runtime can run the file.
 
     Raises:
-        ExportError: it needs TensorFlow's own operations ("Flex"), which the LiteRT runtime does not carry, or other
-            custom ones.
+        ExportError: it needs TensorFlow's own operations ("Flex"), which the LiteRT runtime does
+            not carry, or other custom ones.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
     custom = sorted({code.customCode.decode() for code in model.operatorCodes if code.customCode})
@@ -51,12 +55,14 @@ def refuse_custom_operations(content: bytes) -> None:
 
 
 def unrounded_bytes(content: bytes) -> int:
-    """Bytes of the large constants of a file that no int8 tensor reads: biases, masks, positions."""
+    """Bytes of the large constants of a file that no int8 tensor reads: biases, masks,
+    positions."""
     model = flatbuffer_utils.read_model_from_bytearray(content)
     tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
     rounded = {tensor.buffer for tensor in tensors if tensor.type == TensorType.INT8}
     sizes = [
-        0 if buffer.data is None or index in rounded else len(buffer.data) for index, buffer in enumerate(model.buffers)
+        0 if buffer.data is None or index in rounded else len(buffer.data)
+        for index, buffer in enumerate(model.buffers)
     ]
     return sum(size for size in sizes if size >= _OUTSIDE)
 
@@ -64,8 +70,8 @@ def unrounded_bytes(content: bytes) -> int:
 def unclip_lstm(content: bytes) -> bytes:
     """Takes the bounds off the cell state of fused LSTM operations.
 
-    The converter writes -10 to 10 into each, and says nothing: over a long run of equal tokens, such as padding, the
-    state of the Keras layer grows beyond that and the file's does not.
+    The converter writes -10 to 10 into each, and says nothing: over a long run of equal tokens,
+    such as padding, the state of the Keras layer grows beyond that and the file's does not.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
     found = False
@@ -86,7 +92,8 @@ def operation_name(model: ModelT, index: int) -> str:
 
 
 def write_model(model: ModelT) -> bytes:
-    """The file of `model`, large constants behind the flatbuffer as LiteRT's own quantizer puts them."""
+    """The file of `model`, large constants behind the flatbuffer as LiteRT's own quantizer puts
+    them."""
     outside = {}
     for index, buffer in enumerate(model.buffers):
         if buffer.data is not None and len(buffer.data) >= _OUTSIDE:

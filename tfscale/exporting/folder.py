@@ -42,8 +42,9 @@ def describe(network: Any, tokenizer: Any, config: ExportConfig, path: str) -> d
 
 
 def described_tokens(tokenizer: Any) -> dict[str, Any]:
-    """What begins and ends a text: the token before it, what is read before a prompt, what ends a completion, and
-    whether a program that cuts text by `tokenizer.model` itself must put a space before it.
+    """What begins and ends a text: the token before it, what is read before a prompt, what ends a
+    completion, and whether a program that cuts text by `tokenizer.model` itself must put a space
+    before it.
     """
     return {
         "start_id": tokenizer.start_id,
@@ -55,7 +56,8 @@ def described_tokens(tokenizer: Any) -> dict[str, Any]:
 
 
 def _bytes_per_token(network: Any, config: ExportConfig) -> int | None:
-    """Bytes of weights that decoding a token reads: all but those of tables of which it looks up one row.
+    """Bytes of weights that decoding a token reads: all but those of tables of which it looks up
+    one row.
 
     None of a model of somebody's own, which does not say what its logits are made of.
     """
@@ -75,4 +77,6 @@ def versions() -> dict[str, str]:
     # The package that `import tensorflow` comes from has other names too, such as tensorflow-tpu.
     modules = {"tfscale": tfscale, "tensorflow": tf, "keras": keras}
     found = {name: module.__version__ for name, module in modules.items()}
-    return found | {name: importlib.metadata.version(name) for name in ("ai-edge-litert", "litert-quantizer")}
+    return found | {
+        name: importlib.metadata.version(name) for name in ("ai-edge-litert", "litert-quantizer")
+    }

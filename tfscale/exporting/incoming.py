@@ -1,4 +1,5 @@
-"""What a user gives to `export_keras`, looked at before anything is converted: model, tokenizer, held-out ids.
+"""What a user gives to `export_keras`, looked at before anything is converted: model, tokenizer,
+held-out ids.
 
 Shapes: B rows, T tokens of a window, V vocabulary.
 """
@@ -28,7 +29,8 @@ def check_length(sequence_length: int) -> None:
     """
     if not isinstance(sequence_length, int | np.integer) or not 2 <= sequence_length <= MOST_TOKENS:
         raise ConfigError(
-            f"sequence_length={sequence_length!r} is out of range; expected a whole number from 2 to {MOST_TOKENS:,}"
+            f"sequence_length={sequence_length!r} is out of range; expected a whole number from 2"
+            f" to {MOST_TOKENS:,}"
         )
 
 
@@ -42,17 +44,22 @@ def check_held_out(held_out: Any, vocabulary: int | None = None) -> list[int]:
     Raises:
         DataError: no ids, several windows, a text, or ids that the model does not have.
     """
-    expected = f"held_out must be one or more ids from 0{'' if vocabulary is None else f' to {vocabulary - 1}'}"
+    expected = (
+        "held_out must be one or more ids from"
+        f" 0{'' if vocabulary is None else f' to {vocabulary - 1}'}"
+    )
     if isinstance(held_out, str | bytes):
         raise DataError(f"{expected}, and is a text; give tokenizer.encode(text)")
     try:
         ids = np.asarray(held_out)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{expected}; received a {type(held_out).__name__} of unequal parts") from error
+        raise DataError(
+            f"{expected}; received a {type(held_out).__name__} of unequal parts"
+        ) from error
     if ids.ndim > 1:
         raise DataError(
-            f"{expected}, one after the other as in the text; received an array of shape {ids.shape}: give "
-            "held_out.reshape(-1) if its windows follow each other"
+            f"{expected}, one after the other as in the text; received an array of shape"
+            f" {ids.shape}: give held_out.reshape(-1) if its windows follow each other"
         )
     if not ids.size:
         raise DataError(f"{expected}; received 0")
@@ -68,7 +75,8 @@ def own_tokenizer(tokenizer: Any) -> Tokenizer | None:
 
     Raises:
         ConfigError: it is something else.
-        TokenizerError: a keras-hub tokenizer of another kind than byte-pair encoding or SentencePiece.
+        TokenizerError: a keras-hub tokenizer of another kind than byte-pair encoding or
+            SentencePiece.
     """
     if tokenizer is None or isinstance(tokenizer, Tokenizer):
         return tokenizer
@@ -77,13 +85,15 @@ def own_tokenizer(tokenizer: Any) -> Tokenizer | None:
 
         return tokenizer_of(tokenizer)
     raise ConfigError(
-        f"tokenizer must be one of tfscale, as tfscale.load_tokenizer(DATA_DIR) gives it, or of keras-hub; received "
-        f"a {type(tokenizer).__name__}. Without a tokenizer, and with end_id=, the file scores ids"
+        "tokenizer must be one of tfscale, as tfscale.load_tokenizer(DATA_DIR) gives it, or of"
+        f" keras-hub; received a {type(tokenizer).__name__}. Without a tokenizer, and with end_id=,"
+        " the file scores ids"
     )
 
 
 def check_layers(network: Any) -> None:
-    """Refuses what no file can hold: layers that Keras quantized, or that carry state from window to window.
+    """Refuses what no file can hold: layers that Keras quantized, or that carry state from window
+    to window.
 
     Raises:
         ConfigError: names the layer and what to do.
@@ -92,18 +102,18 @@ def check_layers(network: Any) -> None:
     for layer in network._flatten_layers():
         if getattr(layer, "quantization_mode", None) not in (None, "int4"):
             raise ConfigError(
-                f"layer {layer.name!r} was quantized by Keras (model.quantize), which TFLite cannot express; give the "
-                'float model, with quantize="int8" for a file in int8'
+                f"layer {layer.name!r} was quantized by Keras (model.quantize), which TFLite cannot"
+                ' express; give the float model, with quantize="int8" for a file in int8'
             )
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             raise ConfigError(
-                f"layer {layer.name!r} is stateful, and a file that scores starts each window from nothing; build it "
-                "with stateful=False and the same weights"
+                f"layer {layer.name!r} is stateful, and a file that scores starts each window from"
+                " nothing; build it with stateful=False and the same weights"
             )
         if (kind := _other_type(layer)) is not None:
             raise ConfigError(
-                f"weights of layer {layer.name!r} are {kind}; files are made of models with float32 weights: build "
-                'or load it with dtype="float32" and the same weights'
+                f"weights of layer {layer.name!r} are {kind}; files are made of models with float32"
+                ' weights: build or load it with dtype="float32" and the same weights'
             )
 
 
@@ -118,23 +128,26 @@ def check_model(network: keras.Model, sequence_length: int, end_id: int) -> Voca
     except ConfigError as error:
         raise ConfigError(f"{_ASKED}: {error}") from error
     except (TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
-        # A model that reads a dictionary or strings, or is wrong in itself, raises what its own code does.
+        # A model that reads a dictionary or strings, or is wrong in itself, raises what its own
+        # code does.
         why = str(error).strip().splitlines()
         raise ConfigError(
-            f"{_ASKED}; model {network.name!r} cannot be called with ids of shape (1, {sequence_length}): "
-            f"{(why[-1] if why else type(error).__name__)[:200]}"
+            f"{_ASKED}; model {network.name!r} cannot be called with ids of shape (1,"
+            f" {sequence_length}): {(why[-1] if why else type(error).__name__)[:200]}"
         ) from error
     if not 0 <= end_id < min(found.inputs, found.targets):
         raise ConfigError(
-            f"the end token is {end_id}, and model {network.name!r} knows ids from 0 to "
-            f"{min(found.inputs, found.targets) - 1}; give the tokenizer that it was trained with, or its end_id"
+            f"the end token is {end_id}, and model {network.name!r} knows ids from 0 to"
+            f" {min(found.inputs, found.targets) - 1}; give the tokenizer that it was trained with,"
+            " or its end_id"
         )
     return found
 
 
 @contextlib.contextmanager
 def in_float32(network: keras.Model) -> Iterator[None]:
-    """Has the layers of a model in mixed precision compute in float32, as files do, for the block."""
+    """Has the layers of a model in mixed precision compute in float32, as files do, for the
+    block."""
     changed = [
         (layer, layer.dtype_policy)
         for layer in network._flatten_layers()

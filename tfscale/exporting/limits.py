@@ -1,17 +1,19 @@
 """How much an export may change a model, and the rows in which a comparison is written down.
 
-Rounding n numbers to b bits, with the largest at the end of the scale, adds an error whose size relative to theirs is
+Rounding n numbers to b bits, with the largest at the end of the scale, adds an error whose size
+relative to theirs is
 
     noise(b, n) = c(n) / ((2^(b - 1) - 1) sqrt(12)),    c(n) = sqrt(2 ln 2n)
 
-since c(n) is how far the largest of n normal numbers is from their mean in standard deviations, and a uniform error has
-1 / sqrt(12) of its step. A product passes the relative error on as it is: both the sum and its error grow with the
-square root of n. P products, one after the other or added to a residual stream, add independent errors, whose squares
-add up: the logits are off by about noise x sqrt(P) of their spread. The limit is three times that; where the weights
-are not rounded in the reference either, theirs is as large and its square comes on top.
+since c(n) is how far the largest of n normal numbers is from their mean in standard deviations, and
+a uniform error has 1 / sqrt(12) of its step. A product passes the relative error on as it is: both
+the sum and its error grow with the square root of n. P products, one after the other or added to a
+residual stream, add independent errors, whose squares add up: the logits are off by about noise x
+sqrt(P) of their spread. The limit is three times that; where the weights are not rounded in the
+reference either, theirs is as large and its square comes on top.
 
-`python -m benchmarks.export_limits` measures the int8 files of networks with random weights, as they are initialised
-and of standard deviation 0.15. Limit / measured error, by shape (P, n):
+`python -m benchmarks.export_limits` measures the int8 files of networks with random weights, as
+they are initialised and of standard deviation 0.15. Limit / measured error, by shape (P, n):
 
     GPT 2 x 32 (9, 128)       11.4   3.7      LSTM 16 (4, 16)            6.4  25.3
     GPT 4 x 128 (17, 512)      7.9   3.1      LSTM 2 x 64 (6, 64)        5.4  11.1
@@ -20,10 +22,11 @@ and of standard deviation 0.15. Limit / measured error, by shape (P, n):
     Llama 30 x 64 (121, 256)  40.8   1.9      RNN 32 (4, 32)             2.1   5.3
     Gemma 18 x 64 (73, 256)   36.1            NNLM 64 (3, 192)           5.4   5.1
 
-The rows of 30 and 18 layers come from an earlier run with a similar text. The factor of three was chosen by looking at
-these very shapes, so the table shows how much room it leaves and is no independent test of the formula. The estimate is
-an upper one for deep networks that add small parts to their stream (30 layers as initialised: 1/40 of the limit); what
-damage below such a limit does is left to the perplexity check.
+The rows of 30 and 18 layers come from an earlier run with a similar text. The factor of three was
+chosen by looking at these very shapes, so the table shows how much room it leaves and is no
+independent test of the formula. The estimate is an upper one for deep networks that add small parts
+to their stream (30 layers as initialised: 1/40 of the limit); what damage below such a limit does
+is left to the perplexity check.
 """
 
 import math
@@ -41,19 +44,22 @@ _ACTIVATION_BITS = 8
 _HALF = 2.0**-11 / math.sqrt(3)
 """Relative error of a number that is rounded to float16."""
 _NEGLIGIBLE = 1000.0
-"""A logit so far below the largest of its row has the probability 0 in float64 too: a token that is masked out."""
+"""A logit so far below the largest of its row has the probability 0 in float64 too: a token that is
+masked out."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a recipe may change.
 
-    All but `perplexity_change` compare with the network whose weights are rounded as the recipe stores them, or, where
-    `converted` says so, with its own. `max_logit_difference` is in units of the logits' spread, at least 1.
-    `relative_logit_error` is the root mean square of the differences over that of the network's logits around their
-    mean. `top1_agreement` is the least fraction of tokens whose most likely successor is the same, or nearly as likely
-    by the network: within `greedy_gap`. That is how much less likely, in the network's own logits and in units of their
-    spread, the file's choice may be. `perplexity_change` is relative, up or down, from the network as it was trained.
+    All but `perplexity_change` compare with the network whose weights are rounded as the recipe
+    stores them, or, where `converted` says so, with its own. `max_logit_difference` is in units of
+    the logits' spread, at least 1. `relative_logit_error` is the root mean square of the
+    differences over that of the network's logits around their mean. `top1_agreement` is the least
+    fraction of tokens whose most likely successor is the same, or nearly as likely by the network:
+    within `greedy_gap`. That is how much less likely, in the network's own logits and in units of
+    their spread, the file's choice may be. `perplexity_change` is relative, up or down, from the
+    network as it was trained.
     """
 
     max_logit_difference: float | None
@@ -89,8 +95,8 @@ def limits_of(network: Any, quantize: Quantization, converted: bool = False) -> 
         limits_of(network, "int8").relative_logit_error    # 0.06 of two layers of width 32
     """
     perplexity = PERPLEXITY_CHANGE[quantize]
-    # The same float32 arithmetic in another order: logits differ by 1e-6 to 1e-5, a relative error of 3e-7. A weight
-    # beyond float16's range becomes infinite and fails all of these.
+    # The same float32 arithmetic in another order: logits differ by 1e-6 to 1e-5, a relative error
+    # of 3e-7. A weight beyond float16's range becomes infinite and fails all of these.
     if quantize == "none" or (quantize == "float16" and not converted):
         return Limits(1e-3, 1e-4, 0.998, perplexity, 1e-3)
     products, width = products_of(network)
@@ -107,7 +113,8 @@ def noise(bits: int, width: int) -> float:
 
 
 def products_of(network: keras.Model) -> tuple[int, int]:
-    """How many products with a rounded matrix a network makes of a token, and the most numbers that one sums over."""
+    """How many products with a rounded matrix a network makes of a token, and the most numbers that
+    one sums over."""
     formats = weight_formats(network, "int8")
     summed = [1]
     products = 1  # The output, which may be a table.
@@ -134,19 +141,23 @@ def difference(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def spread(logits: list[np.ndarray]) -> float:
-    """Root mean square of logits (..., V) around each token's mean: softmax does not see a common shift."""
+    """Root mean square of logits (..., V) around each token's mean: softmax does not see a common
+    shift."""
     squares, count = 0.0, 0
     for rows in logits:
         seen = counted(rows)
         values = np.where(seen, rows, 0.0).astype(np.float64)
         numbers = seen.sum(axis=-1, keepdims=True)
-        squares += float(np.square(np.where(seen, values - values.sum(-1, keepdims=True) / numbers, 0.0)).sum())
+        squares += float(
+            np.square(np.where(seen, values - values.sum(-1, keepdims=True) / numbers, 0.0)).sum()
+        )
         count += int(numbers.sum())
     return max(math.sqrt(squares / count), 1e-12)
 
 
 def agreeing(found: np.ndarray, expected: np.ndarray, gap: float) -> int:
-    """How many rows of logits (N, V) choose the same token, or one that the network finds less likely by at most `gap`.
+    """How many rows of logits (N, V) choose the same token, or one that the network finds less
+    likely by at most `gap`.
 
     Of two tokens that are nearly as likely rounding may take either.
     """
@@ -166,11 +177,14 @@ class Checks:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, name: str, value: float, rule: str, limit: float | None) -> None:
-        """Adds a row; `rule` is "<=", ">=" or "=="; without a limit it is a measurement that passes."""
+        """Adds a row; `rule` is "<=", ">=" or "=="; without a limit it is a measurement that
+        passes."""
         passed = limit is None or bool(
             {"<=": np.less_equal, ">=": np.greater_equal, "==": np.equal}[rule](value, limit)
         )
-        self.rows.append({"name": name, "value": value, "rule": rule, "limit": limit, "passed": passed})
+        self.rows.append(
+            {"name": name, "value": value, "rule": rule, "limit": limit, "passed": passed}
+        )
 
     @property
     def passed(self) -> bool:

@@ -1,7 +1,9 @@
-"""A `.litertlm` bundle: the .tflite file, its tokenizer and what LiteRT-LM must know, in the one file that it runs.
+"""A `.litertlm` bundle: the .tflite file, its tokenizer and what LiteRT-LM must know, in the one
+file that it runs.
 
-LiteRT-LM (https://github.com/google-ai-edge/LiteRT-LM) runs language models on Android, iOS, desktops and the web. It
-takes files with key-value caches, so a Transformer of ours; and tokenizers of SentencePiece or Hugging Face's library.
+LiteRT-LM (https://github.com/google-ai-edge/LiteRT-LM) runs language models on Android, iOS,
+desktops and the web. It takes files with key-value caches, so a Transformer of ours; and tokenizers
+of SentencePiece or Hugging Face's library.
 """
 
 import os
@@ -28,23 +30,27 @@ def check_bundle(network: Any, tokenizer: Tokenizer) -> None:
     """Refuses what LiteRT-LM cannot run, before anything is converted.
 
     Raises:
-        ExportError: a model without key-value caches, or a tokenizer that LiteRT-LM has no form for.
+        ExportError: a model without key-value caches, or a tokenizer that LiteRT-LM has no form
+            for.
     """
     if network.config.family != "transformer":
         raise ExportError(
-            f"a .litertlm bundle needs a model with key-value caches, and this is an {network.config.family}; "
-            "export it with --format tflite"
+            "a .litertlm bundle needs a model with key-value caches, and this is an"
+            f" {network.config.family}; export it with --format tflite"
         )
     if tokenizer.kind not in ("sentencepiece", "wordpiece", "bpe", "byte"):
         raise ExportError(
-            f"LiteRT-LM has no tokenizer of kind {tokenizer.kind}: it takes sentencepiece, wordpiece, bpe and byte; "
-            "export with --format tflite, or train on data prepared with one of these"
+            f"LiteRT-LM has no tokenizer of kind {tokenizer.kind}: it takes sentencepiece,"
+            " wordpiece, bpe and byte; export with --format tflite, or train on data prepared with"
+            " one of these"
         )
     try:
         import litert_lm  # noqa: F401 - the bundle is run before it is handed out
         import litert_lm_builder  # noqa: F401
     except ImportError as error:
-        raise ExportError(f"--format litertlm needs {error.name}: pip install 'tfscale[litertlm]'") from error
+        raise ExportError(
+            f"--format litertlm needs {error.name}: pip install 'tfscale[litertlm]'"
+        ) from error
 
 
 def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, output: str) -> None:
@@ -67,7 +73,9 @@ def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, ou
             return path
 
         bundle = builder.LitertLmFileBuilder()
-        bundle.add_system_metadata(builder.Metadata(key="Authors", value="tfscale", dtype=builder.DType.STRING))
+        bundle.add_system_metadata(
+            builder.Metadata(key="Authors", value="tfscale", dtype=builder.DType.STRING)
+        )
         bundle.add_llm_metadata(write("metadata.pb", _metadata(tokenizer, context_length)))
         bundle.add_tflite_model(tflite_path, builder.TfLiteModelType.PREFILL_DECODE)
         if tokenizer.kind == "sentencepiece":
@@ -79,7 +87,8 @@ def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, ou
 
 
 def check_bundle_text(report: dict[str, Any], folder: str, bundle: str) -> None:
-    """Runs a bundle by LiteRT-LM and adds to a report whether it reads and writes the same as its .tflite file.
+    """Runs a bundle by LiteRT-LM and adds to a report whether it reads and writes the same as its
+    .tflite file.
 
     Args:
         report: as `tfscale.exporting.parity.check_parity` returns it.
@@ -91,7 +100,9 @@ def check_bundle_text(report: dict[str, Any], folder: str, bundle: str) -> None:
     expected = ours.generate(prompt, GREEDY_TOKENS)
     found = theirs.generate(prompt, GREEDY_TOKENS)
     checks = Checks()
-    checks.add("bundle_ids_equal", int(theirs.tokenize(prompt) == ours.tokenizer.encode(prompt)), "==", 1)
+    checks.add(
+        "bundle_ids_equal", int(theirs.tokenize(prompt) == ours.tokenizer.encode(prompt)), "==", 1
+    )
     checks.add("bundle_text_equal", int(found.text == expected.text), "==", 1)
     report["checks"] += checks.rows
     report["passed"] = report["passed"] and checks.passed
@@ -119,8 +130,9 @@ def _metadata(tokenizer: Tokenizer, context_length: int) -> bytes:
 
 
 def _sentencepiece(tokenizer: Tokenizer) -> bytes:
-    """The model as LiteRT-LM reads text with it: it knows no option for special tokens, so that it finds those of chat
-    formats wherever they are written, and adds the space before the first word by itself.
+    """The model as LiteRT-LM reads text with it: it knows no option for special tokens, so that it
+    finds those of chat formats wherever they are written, and adds the space before the first word
+    by itself.
     """
     content = tokenizer._files()["tokenizer.model"]
     proto = parse_model(content)
@@ -148,10 +160,14 @@ def _hugging_face(tokenizer: Tokenizer) -> str:
         return ours.to_str()
     if isinstance(tokenizer, BytePairTokenizer):
         ours = library.Tokenizer.from_str(tokenizer.model.decode())
-        ours.add_special_tokens([library.AddedToken(text, special=True) for text in tokenizer.special_tokens])
+        ours.add_special_tokens(
+            [library.AddedToken(text, special=True) for text in tokenizer.special_tokens]
+        )
         return ours.to_str()
     alphabet = dict(byte_characters())
-    vocabulary = {character: byte for byte, character in alphabet.items()} | {"</s>": tokenizer.end_id}
+    vocabulary = {character: byte for byte, character in alphabet.items()} | {
+        "</s>": tokenizer.end_id
+    }
     ours = library.Tokenizer(library.models.BPE(vocab=vocabulary, merges=[]))
     ours.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     ours.decoder = decoders.ByteLevel()

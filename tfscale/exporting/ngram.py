@@ -28,12 +28,13 @@ def export_ngram(
 
     Args:
         model: the run, as `tfscale.device.load(RUN_DIR)` gives it.
-        config: output, format ("ngram" or "arpa"), and quantize ("none", or "int8": at most 256 probabilities per
-            order).
+        config: output, format ("ngram" or "arpa"), and quantize ("none", or "int8": at most 256
+            probabilities per order).
         progress: is called with the name of each stage.
 
     Returns:
-        The parity report: `passed`, `checks`, `perplexity` of `model` and `file`, `sizes`, `held_out`.
+        The parity report: `passed`, `checks`, `perplexity` of `model` and `file`, `sizes`,
+            `held_out`.
 
     Raises:
         ConfigError: another format or recipe.
@@ -44,8 +45,13 @@ def export_ngram(
     """
     note = progress or (lambda stage: None)
     if config.format not in ("ngram", "arpa"):
-        raise ConfigError(f"format={config.format!r} is for networks; give --format ngram or arpa for an n-gram model")
-    if config.quantize not in ("none", "int8") or (config.format == "arpa" and config.quantize != "none"):
+        raise ConfigError(
+            f"format={config.format!r} is for networks; give --format ngram or arpa for an n-gram"
+            " model"
+        )
+    if config.quantize not in ("none", "int8") or (
+        config.format == "arpa" and config.quantize != "none"
+    ):
         what = "an ARPA file" if config.format == "arpa" else "an n-gram model"
         allowed = "none" if config.format == "arpa" else "none or int8"
         raise ConfigError(f"quantize={config.quantize!r} is not for {what}; expected {allowed}")
@@ -58,7 +64,10 @@ def export_ngram(
         note("write")
         if config.format == "arpa":
             write_arpa(written, model.tokenizer, path)
-            metadata = describe(written, model.tokenizer, path, "none") | {"file": ARPA_FILE, "format": "arpa"}
+            metadata = describe(written, model.tokenizer, path, "none") | {
+                "file": ARPA_FILE,
+                "format": "arpa",
+            }
             read: NGramModel = read_arpa(path, model.tokenizer)
         else:
             write_model(written, path)
@@ -70,10 +79,11 @@ def export_ngram(
         report = _compare(model.ngrams, written, read, held_out, config)
         require(report)
         report |= {
-            "format": config.format, "output": config.output,
+            "format": config.format,
+            "output": config.output,
             "sizes": {"file_bytes": os.path.getsize(path), "ngrams": written.sizes},
             "held_out": {"source": source, "tokens": len(held_out)},
-        }  # fmt: skip
+        }
         write_json(os.path.join(folder, "parity.json"), report)
         with atomic_write(os.path.join(folder, "README.md"), "w") as file:
             file.write(ngram_readme(metadata, report))
@@ -81,7 +91,11 @@ def export_ngram(
 
 
 def _compare(
-    model: NGramModel, written: NGramModel, read: NGramModel, held_out: np.ndarray, config: ExportConfig
+    model: NGramModel,
+    written: NGramModel,
+    read: NGramModel,
+    held_out: np.ndarray,
+    config: ExportConfig,
 ) -> dict[str, Any]:
     checks = Checks()
     before, after = model.score(held_out), read.score(held_out)
@@ -93,20 +107,29 @@ def _compare(
     checks.add("perplexity_change", change, "<=", PERPLEXITY_CHANGE[config.quantize])
     # Rounded probabilities of a context no longer add up to 1 exactly.
     contexts = [
-        held_out[max(0, at - read.order) : at + 1] for at in range(0, len(held_out), max(1, len(held_out) // 16))
+        held_out[max(0, at - read.order) : at + 1]
+        for at in range(0, len(held_out), max(1, len(held_out) // 16))
     ]
-    sums = [float(np.exp(read.next_log_probabilities(context).astype(np.float64)).sum()) for context in contexts]
+    sums = [
+        float(np.exp(read.next_log_probabilities(context).astype(np.float64)).sum())
+        for context in contexts
+    ]
     allowed = 0.05 if config.quantize == "int8" else 1e-4
     checks.add("sum_of_probabilities_from_1", max(abs(total - 1) for total in sums), "<=", allowed)
     return {
-        "passed": checks.passed, "quantize": config.quantize, "checks": checks.rows,
+        "passed": checks.passed,
+        "quantize": config.quantize,
+        "checks": checks.rows,
         "perplexity": {"model": before.perplexity, "file": after.perplexity},
-    }  # fmt: skip
+    }
 
 
 def _held_out(model: NGramDeviceModel, count: int) -> tuple[np.ndarray, str]:
-    """Tokens of the validation or test split where the data is there, else drawn by the model itself."""
-    found, source = first_tokens(run_data(os.path.dirname(model.path)), model.tokenizer.digest, count)
+    """Tokens of the validation or test split where the data is there, else drawn by the model
+    itself."""
+    found, source = first_tokens(
+        run_data(os.path.dirname(model.path)), model.tokenizer.digest, count
+    )
     if found is not None:
         return found, source
     rng = np.random.default_rng(0)

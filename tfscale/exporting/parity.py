@@ -1,12 +1,14 @@
-"""The gate of every export: the file, run by the runtime that phones have, against the Keras network it is made from.
+"""The gate of every export: the file, run by the runtime that phones have, against the Keras
+network it is made from.
 
-The same held-out tokens go through the network's full forward pass in float32 and, one by one, through the file's
-cached decode step; then prompts of several lengths through its prefill signatures, and a greedy completion through
-both. All of it is done with the XNNPACK kernels, which phones use, and without them. A file that fails is not written.
+The same held-out tokens go through the network's full forward pass in float32 and, one by one,
+through the file's cached decode step; then prompts of several lengths through its prefill
+signatures, and a greedy completion through both. All of it is done with the XNNPACK kernels, which
+phones use, and without them. A file that fails is not written.
 
-What a recipe does on purpose, rounding the weights, is told apart from what must not happen: logits and tokens are
-compared with those of the network with rounded weights, so that their limits are tight for int4 too; perplexity is
-compared with that of the network itself.
+What a recipe does on purpose, rounding the weights, is told apart from what must not happen: logits
+and tokens are compared with those of the network with rounded weights, so that their limits are
+tight for int4 too; perplexity is compared with that of the network itself.
 """
 
 import functools
@@ -23,7 +25,15 @@ from tfscale.data.pipeline import text_windows
 from tfscale.device import DeviceModel, load
 from tfscale.errors import ExportError
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
-from tfscale.exporting.limits import Checks, Limits, agreeing, difference, limits_of, relative_change, spread
+from tfscale.exporting.limits import (
+    Checks,
+    Limits,
+    agreeing,
+    difference,
+    limits_of,
+    relative_change,
+    spread,
+)
 from tfscale.exporting.tflite import silence
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import Network, build_network
@@ -60,11 +70,13 @@ def check_parity(
         held_out: ids of held-out text, end tokens included; each is predicted once.
         quantize: the recipe, which decides the limits.
         threads: CPU threads of the runtime.
-        converted: the network is not one of ours: the converter may fold its weights, and it is compared as it is.
+        converted: the network is not one of ours: the converter may fold its weights, and it is
+            compared as it is.
 
     Returns:
-        `passed`; `checks`, each with `name`, `value`, `rule`, `limit` (None: measured only) and `passed`; `perplexity`
-        of `keras` and `file`; `greedy` with prompt and completions; `sizes`; `speed`; `operations` by signature.
+        `passed`; `checks`, each with `name`, `value`, `rule`, `limit` (None: measured only) and
+        `passed`; `perplexity` of `keras` and `file`; `greedy` with prompt and completions; `sizes`;
+        `speed`; `operations` by signature.
 
     Raises:
         ExportError: the runtime refuses the file.
@@ -74,7 +86,9 @@ def check_parity(
     as_it_is = quantize == "none" or converted
     windows = exact
     if not as_it_is:
-        windows = Windows(rounded_copy(network, quantize), stream, tokenizer.end_id, tokenizer.start_id)
+        windows = Windows(
+            rounded_copy(network, quantize), stream, tokenizer.end_id, tokenizer.start_id
+        )
     checks = Checks()
     limits = limits_of(network, quantize, converted)
     speed: dict[str, Any] = {}
@@ -111,17 +125,20 @@ def check_parity(
         "checks": checks.rows,
         "tokens": len(stream),
         "perplexity": {
-            "keras": perplexity["keras"], "keras_rounded": perplexity["rounded"], "file": perplexity["xnnpack"],
+            "keras": perplexity["keras"],
+            "keras_rounded": perplexity["rounded"],
+            "file": perplexity["xnnpack"],
             "file_plain": perplexity["plain"],
         },
         "greedy": {
-            "prompt": tokenizer.decode(prompt), "keras": tokenizer.decode(keras_tokens),
+            "prompt": tokenizer.decode(prompt),
+            "keras": tokenizer.decode(keras_tokens),
             "file": tokenizer.decode(file_tokens),
         },
         "sizes": sizes,
         "speed": speed,
         "operations": counts,
-    }  # fmt: skip
+    }
 
 
 def require(report: dict[str, Any]) -> None:
@@ -134,15 +151,21 @@ def require(report: dict[str, Any]) -> None:
     if failed:
         row = failed[0]
         more = f" ({len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
-        advice = {"none": "", "float16": "; try quantize=none", "int8": "; try quantize=float16"}.get(
-            report["quantize"], "; fine-tune for it (tfscale compress --quantize), or try quantize=int8"
+        advice = {
+            "none": "",
+            "float16": "; try quantize=none",
+            "int8": "; try quantize=float16",
+        }.get(
+            report["quantize"],
+            "; fine-tune for it (tfscale compress --quantize), or try quantize=int8",
         )
         few = report.get("tokens", _FEW)
         if few < _FEW and row["name"].startswith(("top1", "perplexity", "pseudo")):
             advice += f"; {few} held-out tokens say little: give {_FEW:,} or more"
         raise ExportError(
-            f"the {report['quantize']} file fails its parity check: {row['name']} is {row['value']:.4g}, "
-            f"which must be {row['rule']} {row['limit']:.4g}{more}; nothing was written{advice}"
+            f"the {report['quantize']} file fails its parity check: {row['name']} is"
+            f" {row['value']:.4g}, which must be {row['rule']} {row['limit']:.4g}{more}; nothing"
+            f" was written{advice}"
         )
 
 
@@ -174,20 +197,32 @@ class Windows:
         start_id: what is read in its place; None for the end token itself.
     """
 
-    def __init__(self, reference: Network | CachedModel, stream: np.ndarray, end_id: int, start_id: int | None = None):
+    def __init__(
+        self,
+        reference: Network | CachedModel,
+        stream: np.ndarray,
+        end_id: int,
+        start_id: int | None = None,
+    ):
         self.reference = reference
-        inputs, targets, weights = text_windows(stream, reference.config.sequence_length, end_id, start_id)
+        inputs, targets, weights = text_windows(
+            stream, reference.config.sequence_length, end_id, start_id
+        )
         counts = (weights > 0).sum(axis=1)
         self.inputs = [row[:count] for row, count in zip(inputs, counts, strict=True)]
         self.targets = [row[:count] for row, count in zip(targets, counts, strict=True)]
-        # Whole windows, so that every call has the same shape; what follows a token does not change its logits.
-        self.logits = [self._forward(row)[:count] for row, count in zip(inputs, counts, strict=True)]
+        # Whole windows, so that every call has the same shape; what follows a token does not change
+        # its logits.
+        self.logits = [
+            self._forward(row)[:count] for row, count in zip(inputs, counts, strict=True)
+        ]
 
     def _forward(self, ids: np.ndarray) -> np.ndarray:
         return np.asarray(self.reference(ids[None], training=False), np.float32)[0]
 
     def longest_prompt(self, least: int) -> tuple[list[int], np.ndarray]:
-        """The first window, repeated up to `least` tokens as far as the context goes, and the logits after each.
+        """The first window, repeated up to `least` tokens as far as the context goes, and the
+        logits after each.
 
         With fewer held-out tokens the longest calls that read a prompt would not be compared.
         """
@@ -201,7 +236,10 @@ class Windows:
 
     def score(self) -> Score:
         """How likely the network finds the tokens."""
-        nll = sum(float(token_nll(logits, row).sum()) for logits, row in zip(self.logits, self.targets, strict=True))
+        nll = sum(
+            float(token_nll(logits, row).sum())
+            for logits, row in zip(self.logits, self.targets, strict=True)
+        )
         return Score(nll, sum(map(len, self.targets)))
 
     @functools.cached_property
@@ -210,13 +248,17 @@ class Windows:
         return spread(self.logits)
 
 
-def _compare_logits(checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits) -> float:
+def _compare_logits(
+    checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
+) -> float:
     """Reads each window token by token; returns the file's perplexity."""
     decoder = model.decoder()
     total, squares, same, nll = 0.0, 0.0, 0, 0.0
     largest = []
     first = np.empty(0)
-    for index, (ids, targets, expected) in enumerate(zip(windows.inputs, windows.targets, windows.logits, strict=True)):
+    for index, (ids, targets, expected) in enumerate(
+        zip(windows.inputs, windows.targets, windows.logits, strict=True)
+    ):
         decoder.reset()
         logits = np.stack([decoder.feed([int(token)]) for token in ids])
         if index == 0:
@@ -231,7 +273,9 @@ def _compare_logits(checks: Checks, kernels: str, windows: Windows, model: Devic
     again = np.stack([decoder.feed([int(token)]) for token in windows.inputs[0][:_REPEATED_TOKENS]])
     tokens = windows.score().tokens
     perplexity = Score(nll, tokens).perplexity
-    checks.add(f"max_logit_difference ({kernels})", float(np.max(largest)), "<=", _largest(windows, limits))
+    checks.add(
+        f"max_logit_difference ({kernels})", float(np.max(largest)), "<=", _largest(windows, limits)
+    )
     checks.add(f"mean_logit_difference ({kernels})", total / tokens, "<=", None)
     relative = float(np.sqrt(squares / tokens)) / windows.spread
     checks.add(f"relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error)
@@ -240,34 +284,49 @@ def _compare_logits(checks: Checks, kernels: str, windows: Windows, model: Devic
     return perplexity
 
 
-def _compare_prompts(checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits) -> None:
-    """Reads prompts of lengths that fill a prefill call, that leave pads in it, and that fill the context."""
+def _compare_prompts(
+    checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
+) -> None:
+    """Reads prompts of lengths that fill a prefill call, that leave pads in it, and that fill the
+    context."""
     decoder = model.decoder()
     lengths = getattr(decoder, "prefill_lengths", [])
     if not lengths:
         return
     ids, expected = windows.longest_prompt(max(lengths) + 1 + _AFTER_PROMPT)
     differences = []
-    for count in sorted({min(n, len(ids)) for length in lengths for n in (length, length + 1)} | {len(ids)}):
+    for count in sorted(
+        {min(n, len(ids)) for length in lengths for n in (length, length + 1)} | {len(ids)}
+    ):
         decoder.reset()
         read = [decoder.feed(ids[:count])]
         read += [decoder.feed([token]) for token in ids[count : count + _AFTER_PROMPT]]
         differences.append(difference(np.stack(read), expected[count - 1 : count + _AFTER_PROMPT]))
     gaps = np.concatenate(differences)
-    largest, relative = float(np.abs(gaps).max()), float(np.sqrt(np.square(gaps).mean())) / windows.spread
+    largest, relative = (
+        float(np.abs(gaps).max()),
+        float(np.sqrt(np.square(gaps).mean())) / windows.spread,
+    )
     checks.add(f"prompt_max_logit_difference ({kernels})", largest, "<=", _largest(windows, limits))
-    checks.add(f"prompt_relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error)
+    checks.add(
+        f"prompt_relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error
+    )
 
 
 def _largest(windows: Windows, limits: Limits) -> float | None:
     """The most that a single logit may differ by."""
-    return None if limits.max_logit_difference is None else limits.max_logit_difference * max(1.0, windows.spread)
+    return (
+        None
+        if limits.max_logit_difference is None
+        else limits.max_logit_difference * max(1.0, windows.spread)
+    )
 
 
 def _compare_greedy(
     checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
 ) -> tuple[list[int], list[int], list[int]]:
-    """Completes the beginning of the first window by both; returns the prompt and the two completions."""
+    """Completes the beginning of the first window by both; returns the prompt and the two
+    completions."""
     ids = windows.inputs[0].tolist()
     context = windows.reference.config.sequence_length
     prompt = ids[: max(1, min(16, len(ids), context // 2))]
@@ -295,24 +354,39 @@ def _greedy(decoder: Any, prompt: list[int], count: int) -> tuple[list[int], lis
     return tokens, logits
 
 
-def _compare_tokenizers(checks: Checks, ours: Tokenizer, shipped: Tokenizer, held_out: Sequence[int]) -> None:
+def _compare_tokenizers(
+    checks: Checks, ours: Tokenizer, shipped: Tokenizer, held_out: Sequence[int]
+) -> None:
     text = ours.decode([int(token) for token in held_out])
     ids = shipped.encode(text)
     checks.add("tokenizer_ids_equal", int(ids == ours.encode(text)), "==", 1)
-    checks.add("tokenizer_round_trip", int(shipped.decode(ids) == text), "==", 1 if ours.lossless else None)
+    checks.add(
+        "tokenizer_round_trip", int(shipped.decode(ids) == text), "==", 1 if ours.lossless else None
+    )
 
 
-def _check_size(checks: Checks, sizes: dict[str, int], content: bytes, scales: int, converted: bool) -> None:
-    """Less than the weights: some are lost. More: some are stored twice. The graph takes up to 600 bytes an operation.
+def _check_size(
+    checks: Checks, sizes: dict[str, int], content: bytes, scales: int, converted: bool
+) -> None:
+    """Less than the weights: some are lost. More: some are stored twice. The graph takes up to 600
+    bytes an operation.
 
-    What the converter folds of other people's models, and what constants they have, is not known: of those only an int8
-    file is held, whose constants are told apart from its weights by their type.
+    What the converter folds of other people's models, and what constants they have, is not known:
+    of those only an int8 file is held, whose constants are told apart from its weights by their
+    type.
     """
     counts = operations(content)
-    graph = 600 * sum(sum(names.values()) for names in counts.values()) + sizes["weight_bytes"] // 10
+    graph = (
+        600 * sum(sum(names.values()) for names in counts.values()) + sizes["weight_bytes"] // 10
+    )
     most = sizes["weight_bytes"] + scales + graph
     if not converted:
-        checks.add("file_bytes (weights present)", sizes["file_bytes"], ">=", int(0.9 * sizes["weight_bytes"]))
+        checks.add(
+            "file_bytes (weights present)",
+            sizes["file_bytes"],
+            ">=",
+            int(0.9 * sizes["weight_bytes"]),
+        )
         checks.add("file_bytes (weights stored once)", sizes["file_bytes"], "<=", most)
     elif scales:
         size = sizes["file_bytes"] - unrounded_bytes(content)

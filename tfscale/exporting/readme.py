@@ -180,8 +180,15 @@ python -m http.server --bind 127.0.0.1 --directory .
 """
 
 
-def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int, tokenizer_kind: str,
-           prompt: str, prompt_ids: list[int]) -> str:  # fmt: skip
+def readme(
+    metadata: dict[str, Any],
+    parity: dict[str, Any],
+    *,
+    parameters: int,
+    tokenizer_kind: str,
+    prompt: str,
+    prompt_ids: list[int],
+) -> str:
     """The text of README.md.
 
     Args:
@@ -219,7 +226,9 @@ def readme(metadata: dict[str, Any], parity: dict[str, Any], *, parameters: int,
         "last": (context or 1) - 1,
     }
     if metadata["format"] == "saved_model":
-        values["signatures"] = ", ".join(f"`{name}`" for name in sorted(parity["signatures"]) if "s" != name[0])
+        values["signatures"] = ", ".join(
+            f"`{name}`" for name in sorted(parity["signatures"]) if "s" != name[0]
+        )
         return _SAVED_MODEL.format(**values)
     if metadata["format"] == "litertlm":
         return _BUNDLE.format(**values, bundle_bytes=parity["sizes"]["bundle_bytes"])
@@ -246,4 +255,7 @@ def _ends(metadata: dict[str, Any]) -> str:
 def _begun(metadata: dict[str, Any], prompt: str) -> str:
     if not metadata["prompt_start"] and prompt:
         return repr(prompt)
-    return f"the {'end' if metadata['start_id'] == metadata['end_id'] else 'start'} token, then {prompt!r}"
+    return (
+        f"the {'end' if metadata['start_id'] == metadata['end_id'] else 'start'} token, then"
+        f" {prompt!r}"
+    )

@@ -1,7 +1,7 @@
 """Rounds the weights of a float .tflite file: litert-quantizer's recipes, and what they leave out.
 
-The quantizer knows neither tables that are read by GATHER nor the fused LSTM. Shapes: V rows of a table, D columns, N
-ids.
+The quantizer knows neither tables that are read by GATHER nor the fused LSTM. Shapes: V rows of a
+table, D columns, N ids.
 """
 
 from collections import Counter
@@ -34,9 +34,11 @@ _IN_INT4: dict[Quantization, dict[str, str]] = {
     "int4": {"FULLY_CONNECTED": "matrix/"},
     "int4_all": {"FULLY_CONNECTED": "", "EMBEDDING_LOOKUP": ""},
 }
-"""Which operations' weights are in int4, and how the names that `mark_products` gave go on; the rest is int8."""
+"""Which operations' weights are in int4, and how the names that `mark_products` gave go on; the
+rest is int8."""
 _LSTM_MATRICES = range(1, 9)
-"""Places of the matrices among the inputs of a fused LSTM: of the input and of the state, by gate."""
+"""Places of the matrices among the inputs of a fused LSTM: of the input and of the state, by
+gate."""
 _LARGEST = 127
 
 
@@ -72,8 +74,9 @@ def round_weights(content: bytes, quantize: Quantization) -> bytes:
 def look_up_embeddings(content: bytes) -> bytes:
     """Makes each GATHER of rows of a constant table an EMBEDDING_LOOKUP.
 
-    The two compute the same; but the quantizer leaves the table of a GATHER in float32, and then stores a table that is
-    also the output projection twice. Ids of two or more dimensions are laid out in one for the lookup.
+    The two compute the same; but the quantizer leaves the table of a GATHER in float32, and then
+    stores a table that is also the output projection twice. Ids of two or more dimensions are laid
+    out in one for the lookup.
 
     Args:
         content: a float .tflite file.
@@ -84,14 +87,20 @@ def look_up_embeddings(content: bytes) -> bytes:
         operators = []
         for operator in subgraph.operators:
             operators.append(operator)
-            if operation_name(model, operator.opcodeIndex) != "GATHER" or operator.builtinOptions.batchDims:
+            if (
+                operation_name(model, operator.opcodeIndex) != "GATHER"
+                or operator.builtinOptions.batchDims
+            ):
                 continue
             table, ids = (subgraph.tensors[index] for index in operator.inputs[:2])
             is_table = model.buffers[table.buffer].data is not None and len(table.shape) == 2
             if not is_table or operator.builtinOptions.axis or table.type != TensorType.FLOAT32:
                 continue
             given, count = operator.inputs[1], int(np.prod(ids.shape))
-            result, shape = operator.outputs[0], [int(size) for size in subgraph.tensors[operator.outputs[0]].shape]
+            result, shape = (
+                operator.outputs[0],
+                [int(size) for size in subgraph.tensors[operator.outputs[0]].shape],
+            )
             operator.opcodeIndex = lookup
             operator.builtinOptionsType, operator.builtinOptions = 0, None
             if len(ids.shape) == 1:
@@ -107,7 +116,8 @@ def look_up_embeddings(content: bytes) -> bytes:
 
 
 def round_lstm(content: bytes) -> bytes:
-    """Rounds the matrices of fused LSTM operations to int8, each with one scale: the operation takes no more.
+    """Rounds the matrices of fused LSTM operations to int8, each with one scale: the operation
+    takes no more.
 
     Args:
         content: a float .tflite file.
@@ -125,7 +135,9 @@ def round_lstm(content: bytes) -> bytes:
                     continue  # A gate that is missing, or a matrix that is rounded already.
                 values = np.frombuffer(model.buffers[tensor.buffer].data, np.float32)
                 scale = max(float(np.abs(values).max()), 1e-9) / _LARGEST
-                rounded = np.clip(np.round(values / np.float32(scale)), -_LARGEST, _LARGEST).astype(np.int8)
+                rounded = np.clip(np.round(values / np.float32(scale)), -_LARGEST, _LARGEST).astype(
+                    np.int8
+                )
                 if users[tensor.buffer] > 1:  # Another tensor has the same numbers.
                     users[tensor.buffer] -= 1
                     tensor.buffer = len(model.buffers)
@@ -146,7 +158,9 @@ def _operation_code(model: ModelT, operator: int) -> int:
     return len(model.operatorCodes) - 1
 
 
-def _new_tensor(subgraph: SubGraphT, kind: int, shape: list[int], name: bytes, buffer: int = 0) -> int:
+def _new_tensor(
+    subgraph: SubGraphT, kind: int, shape: list[int], name: bytes, buffer: int = 0
+) -> int:
     tensor = TensorT()
     tensor.type, tensor.shape, tensor.buffer = kind, shape, buffer
     tensor.name = name + b"_%d" % len(subgraph.tensors)
@@ -154,14 +168,19 @@ def _new_tensor(subgraph: SubGraphT, kind: int, shape: list[int], name: bytes, b
     return len(subgraph.tensors) - 1
 
 
-def _reshape(model: ModelT, subgraph: SubGraphT, given: int, result: int, shape: list[int]) -> OperatorT:
+def _reshape(
+    model: ModelT, subgraph: SubGraphT, given: int, result: int, shape: list[int]
+) -> OperatorT:
     model.buffers.append(BufferT())
     model.buffers[-1].data = np.array(shape, np.int32).view(np.uint8)
     wanted = _new_tensor(subgraph, TensorType.INT32, [len(shape)], b"shape", len(model.buffers) - 1)
     operator = OperatorT()
     operator.opcodeIndex = _operation_code(model, BuiltinOperator.RESHAPE)
     operator.inputs, operator.outputs = [given, wanted], [result]
-    operator.builtinOptionsType, operator.builtinOptions = BuiltinOptions.ReshapeOptions, ReshapeOptionsT()
+    operator.builtinOptionsType, operator.builtinOptions = (
+        BuiltinOptions.ReshapeOptions,
+        ReshapeOptionsT(),
+    )
     operator.builtinOptions.newShape = shape
     return operator
 
@@ -169,9 +188,10 @@ def _reshape(model: ModelT, subgraph: SubGraphT, given: int, result: int, shape:
 def mark_products(content: bytes) -> bytes:
     """Names the result of each product with a constant matrix by how the matrix may be quantized.
 
-    The quantizer chooses by the names of results. Those of lookups and products of a table become `blocks64/table/...`,
-    those of products of other matrices `blocks64/matrix/...`; with the block size that the rows are whole multiples
-    of, or `blocks0`. Callers go by the names of signatures, which stay. Blocks too weak for int4 become zero.
+    The quantizer chooses by the names of results. Those of lookups and products of a table become
+    `blocks64/table/...`, those of products of other matrices `blocks64/matrix/...`; with the block
+    size that the rows are whole multiples of, or `blocks0`. Callers go by the names of signatures,
+    which stay. Blocks too weak for int4 become zero.
 
     Args:
         content: a float file out of `look_up_embeddings`.
@@ -180,7 +200,10 @@ def mark_products(content: bytes) -> bytes:
     for subgraph in model.subgraphs:
         weights = []
         for operator in subgraph.operators:
-            if operation_name(model, operator.opcodeIndex) in ("EMBEDDING_LOOKUP", "FULLY_CONNECTED"):
+            if operation_name(model, operator.opcodeIndex) in (
+                "EMBEDDING_LOOKUP",
+                "FULLY_CONNECTED",
+            ):
                 weight = subgraph.tensors[operator.inputs[1]]
                 if model.buffers[weight.buffer].data is not None:
                     weights.append((operator, weight))
@@ -200,10 +223,11 @@ def mark_products(content: bytes) -> bytes:
 
 
 def share_quantization_parameters(content: bytes) -> bytes:
-    """Stores the scales of a weight once, where each signature holds its own copy of the same numbers.
+    """Stores the scales of a weight once, where each signature holds its own copy of the same
+    numbers.
 
-    A scale and a zero point take 12 bytes per row of a matrix and signature; in a small model of three signatures that
-    is a fifth of the int8 file.
+    A scale and a zero point take 12 bytes per row of a matrix and signature; in a small model of
+    three signatures that is a fifth of the int8 file.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
     shared: dict[tuple, _PackedOnce] = {}
@@ -218,7 +242,8 @@ def share_quantization_parameters(content: bytes) -> bytes:
 
 
 def _clear_weak_blocks(buffer: Any, block: int) -> None:
-    """Makes blocks zero whose scale in int4 would not be a normal float16: the runtime refuses the whole file."""
+    """Makes blocks zero whose scale in int4 would not be a normal float16: the runtime refuses the
+    whole file."""
     blocks = np.frombuffer(buffer.data, np.float32).reshape(-1, block)
     weak = np.abs(blocks).max(axis=1) / INT4_LARGEST < SMALLEST_SCALE
     if weak.any():
@@ -226,7 +251,8 @@ def _clear_weak_blocks(buffer: Any, block: int) -> None:
 
 
 def raise_zero_scales(content: bytes) -> bytes:
-    """Gives blocks that are all zero the smallest scale that the runtime takes; the quantizer writes 0."""
+    """Gives blocks that are all zero the smallest scale that the runtime takes; the quantizer
+    writes 0."""
     model = flatbuffer_utils.read_model_from_bytearray(content)
     for subgraph in model.subgraphs:
         for tensor in subgraph.tensors:

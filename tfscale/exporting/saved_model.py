@@ -24,9 +24,9 @@ FOLDER = "saved_model"
 def write_saved_model(network: Network, prefill_lengths: Sequence[int], directory: str) -> None:
     """Writes the SavedModel of a network.
 
-    Its signatures are `score` (tokens (B, T) int32 -> logits (B, T, V) and nll (B, T - 1), the negative log-likelihood
-    in nats of each token but the first, given those before it; also the default signature), and those of the .tflite
-    file: `decode` and `prefill_S`.
+    Its signatures are `score` (tokens (B, T) int32 -> logits (B, T, V) and nll (B, T - 1), the
+    negative log-likelihood in nats of each token but the first, given those before it; also the
+    default signature), and those of the .tflite file: `decode` and `prefill_S`.
 
     Args:
         network: a network of `tfscale.models`, exported in float32.
@@ -41,7 +41,9 @@ def write_saved_model(network: Network, prefill_lengths: Sequence[int], director
     @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32, name="tokens")])
     def score(tokens):
         logits = network(tokens, training=False)
-        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tokens[:, 1:], logits=logits[:, :-1])
+        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            labels=tokens[:, 1:], logits=logits[:, :-1]
+        )
         return {"logits": logits, "nll": nll}
 
     functions["score"] = functions["serving_default"] = score.get_concrete_function()
@@ -50,7 +52,11 @@ def write_saved_model(network: Network, prefill_lengths: Sequence[int], director
 
 
 def check_saved_model(
-    network: Network, directory: str, held_out: Sequence[int], end_id: int, start_id: int | None = None
+    network: Network,
+    directory: str,
+    held_out: Sequence[int],
+    end_id: int,
+    start_id: int | None = None,
 ) -> dict[str, Any]:
     """Compares a SavedModel, loaded anew, with the network it was made from.
 
@@ -62,8 +68,8 @@ def check_saved_model(
         start_id: the token before a text; None for the end token.
 
     Returns:
-        `passed`, `checks`, `perplexity` of `keras` and `file` and `sizes` as for a .tflite file; `signatures`, with the
-        names of their inputs.
+        `passed`, `checks`, `perplexity` of `keras` and `file` and `sizes` as for a .tflite file;
+        `signatures`, with the names of their inputs.
     """
     reference, limits, checks = float32_copy(network), limits_of(network, "none"), Checks()
     windows = Windows(reference, np.asarray(held_out, np.int32), end_id, start_id)
@@ -95,19 +101,35 @@ def check_saved_model(
     for name in (name for name in loaded.signatures if name.startswith("prefill_")):
         length = int(name.removeprefix("prefill_"))
         prompt, expected = windows.longest_prompt(length + 1)
-        if length < context:  # Of a call that fills the context there is no token after, by which to tell.
+        if (
+            length < context
+        ):  # Of a call that fills the context there is no token after, by which to tell.
             cache = {key: tf.zeros(shape) for key, shape in network.cache_spec().items()}
-            read = loaded.signatures[name](tokens=tf.constant([prompt[:length]]), **_place(network, 0, length), **cache)
-            after = decode(tokens=tf.constant([[prompt[length]]]), **_place(network, length), **read)
+            read = loaded.signatures[name](
+                tokens=tf.constant([prompt[:length]]), **_place(network, 0, length), **cache
+            )
+            after = decode(
+                tokens=tf.constant([[prompt[length]]]), **_place(network, length), **read
+            )
             difference = float(np.abs(after["logits"].numpy().reshape(-1) - expected[length]).max())
-            checks.add(f"max_logit_difference ({name})", difference, "<=", limits.max_logit_difference)
-    size = sum(os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(directory) for name in names)
+            checks.add(
+                f"max_logit_difference ({name})", difference, "<=", limits.max_logit_difference
+            )
+    size = sum(
+        os.path.getsize(os.path.join(root, name))
+        for root, _, names in os.walk(directory)
+        for name in names
+    )
     return {
-        "passed": checks.passed, "quantize": "none", "checks": checks.rows,
+        "passed": checks.passed,
+        "quantize": "none",
+        "checks": checks.rows,
         "perplexity": {"keras": windows.score().perplexity, "file": found},
         "sizes": {"file_bytes": size},
-        "signatures": {name: sorted(s.structured_input_signature[1]) for name, s in loaded.signatures.items()},
-    }  # fmt: skip
+        "signatures": {
+            name: sorted(s.structured_input_signature[1]) for name, s in loaded.signatures.items()
+        },
+    }
 
 
 def _place(network: Network, position: int, length: int = 1) -> dict[str, tf.Tensor]:

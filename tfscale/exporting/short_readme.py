@@ -1,4 +1,5 @@
-"""README.md of the exports that are no files of a network that decodes: n-grams, scoring files and tasks."""
+"""README.md of the exports that are no files of a network that decodes: n-grams, scoring files and
+tasks."""
 
 import html
 import re
@@ -46,12 +47,18 @@ def ngram_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
     """README.md of an exported n-gram model."""
     sizes = metadata["model"]["ngrams"]
     return _NGRAM.format(
-        version=metadata["tfscale_version"], file=metadata["file"], ngrams=f"{sum(sizes):,}",
-        order=metadata["model"]["order"], by_order=", ".join(f"{size:,}" for size in sizes),
-        vocabulary=metadata["vocabulary_size"], bytes=report["sizes"]["file_bytes"], quantize=metadata["quantize"],
-        perplexity=report["perplexity"]["file"], held_out=report["held_out"]["source"],
+        version=metadata["tfscale_version"],
+        file=metadata["file"],
+        ngrams=f"{sum(sizes):,}",
+        order=metadata["model"]["order"],
+        by_order=", ".join(f"{size:,}" for size in sizes),
+        vocabulary=metadata["vocabulary_size"],
+        bytes=report["sizes"]["file_bytes"],
+        quantize=metadata["quantize"],
+        perplexity=report["perplexity"]["file"],
+        held_out=report["held_out"]["source"],
         use=_ARPA_USE if metadata["format"] == "arpa" else _NGRAM_USE,
-    )  # fmt: skip
+    )
 
 
 _SCORING = """# {title}
@@ -68,7 +75,8 @@ The one signature is `score`: `tokens` int32 (1, {length}) -> `logits` float32 (
 {commands}
 """
 _SCORE_IDS = (
-    "python -c \"import tfscale.device; print(tfscale.device.load('.').score([1, 2, 3]).nll)\"  # ids of your own"
+    "python -c \"import tfscale.device; print(tfscale.device.load('.').score([1, 2, 3]).nll)\"  #"
+    " ids of your own"
 )
 
 
@@ -78,22 +86,34 @@ def scoring_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
     name = "pseudo_perplexity" if cloze else "perplexity"
     meaning = (
         "Logits at t are for the token at t + 1, from all tokens of the window but that one."
-        if cloze else "Logits at t are for the token after it."
-    )  # fmt: skip
+        if cloze
+        else "Logits at t are for the token after it."
+    )
     commands = ["pip install 'tfscale[train]'", "tfscale evaluate . --text FILE.txt"]
     if cloze:
-        commands += ['tfscale fill . --text "a text with a ___ in it"      # needs `pip install tfscale` alone',
-                     'tfscale correct . --text "a tezt"']  # fmt: skip
+        commands += [
+            (
+                'tfscale fill . --text "a text with a ___ in it"      # needs `pip install tfscale`'
+                " alone"
+            ),
+            'tfscale correct . --text "a tezt"',
+        ]
     if not metadata["tokenizer"]:
         commands = ["pip install tfscale", _SCORE_IDS]
     return _SCORING.format(
-        title="Cloze model" if cloze else "Language model that scores", version=metadata["tfscale_version"],
-        length=metadata["model"]["sequence_length"], bytes=report["sizes"]["file_bytes"],
-        tokenizer=", `tokenizer/` cuts its text" if metadata["tokenizer"] else "", quantize=metadata["quantize"],
-        name=name.replace("_", "-").capitalize(), score=report[name]["file"], keras=report[name]["keras"],
-        vocabulary=report["vocabulary_size"], meaning=meaning,
+        title="Cloze model" if cloze else "Language model that scores",
+        version=metadata["tfscale_version"],
+        length=metadata["model"]["sequence_length"],
+        bytes=report["sizes"]["file_bytes"],
+        tokenizer=", `tokenizer/` cuts its text" if metadata["tokenizer"] else "",
+        quantize=metadata["quantize"],
+        name=name.replace("_", "-").capitalize(),
+        score=report[name]["file"],
+        keras=report[name]["keras"],
+        vocabulary=report["vocabulary_size"],
+        meaning=meaning,
         commands="\n".join(f"    {command}" for command in commands),
-    )  # fmt: skip
+    )
 
 
 _TASK = """# {task}
@@ -147,19 +167,20 @@ print(tfscale.device.load(".").predict_text("some words")["text"])
 """
 _SIGNATURES = {
     "prefix": (
-        "It has the signatures of a language model: `prefill_{source}` reads the first token, the source and the end\n"
-        "token, with a mask that hides nothing of them; `decode` is given the last of them again, and then each token\n"
-        "that was written."
+        "It has the signatures of a language model: `prefill_{source}` reads the first token, the"
+        " source and the end\ntoken, with a mask that hides nothing of them; `decode` is given the"
+        " last of them again, and then each token\nthat was written."
     ),
     "encoder_decoder": (
-        "`encode` reads the first token, the source and end tokens up to {source}; what it gives, `decode` takes\n"
-        "beside the end token, and then each token that was written."
+        "`encode` reads the first token, the source and end tokens up to {source}; what it gives,"
+        " `decode` takes\nbeside the end token, and then each token that was written."
     ),
 }
 
 
 def table_text(text: str) -> str:
-    """Returns a text of somebody else's as a cell of a Markdown table shows it: no markup, no end of the cell.
+    """Returns a text of somebody else's as a cell of a Markdown table shows it: no markup, no end
+    of the cell.
 
     Example:
         table_text("neg|<b>")    # "neg&#124;&lt;b&gt;"
@@ -174,17 +195,27 @@ def task_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
     task = config["task"]
     if task in WRITTEN:
         return _writer_readme(metadata, report)
-    shape = {"classify": f"1, {len(labels)}"}.get(task, f"{metadata['sequence_length']}, {len(labels)}")
+    shape = {"classify": f"1, {len(labels)}"}.get(
+        task, f"{metadata['sequence_length']}, {len(labels)}"
+    )
     if config["labels_separator"]:
         shape = f"{len(labels)}, 2"
-    title = {"classify": "Labels of texts", "tag": "Tags of words", "answer": "Answers in a text"}[task]
+    title = {"classify": "Labels of texts", "tag": "Tags of words", "answer": "Answers in a text"}[
+        task
+    ]
     return _TASK.format(
-        task=title, version=metadata["tfscale_version"], length=metadata["sequence_length"], shape=shape,
+        task=title,
+        version=metadata["tfscale_version"],
+        length=metadata["sequence_length"],
+        shape=shape,
         labels=", ".join(map(table_text, labels[:40])) + (" ..." if len(labels) > 40 else ""),
         quantize=metadata["quantize"],
-        bytes=report["sizes"]["file_bytes"], question=' --question "what?"' if task == "answer" else "",
-        argument=', question="what?"' if task == "answer" else "", end=metadata["end_id"], begin=_begin(metadata),
-    )  # fmt: skip
+        bytes=report["sizes"]["file_bytes"],
+        question=' --question "what?"' if task == "answer" else "",
+        argument=', question="what?"' if task == "answer" else "",
+        end=metadata["end_id"],
+        begin=_begin(metadata),
+    )
 
 
 def _writer_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
@@ -192,13 +223,21 @@ def _writer_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
     architecture = config["architecture"] or "prefix"
     equal = [row["value"] for row in report["checks"] if row["name"].startswith("equal_texts")]
     return _WRITER.format(
-        task={"translate": "Translation", "summarize": "Summaries"}[config["task"]], source=source,
-        target=metadata["target_length"], version=metadata["tfscale_version"], bytes=report["sizes"]["file_bytes"],
+        task={"translate": "Translation", "summarize": "Summaries"}[config["task"]],
+        source=source,
+        target=metadata["target_length"],
+        version=metadata["tfscale_version"],
+        bytes=report["sizes"]["file_bytes"],
         architecture={"prefix": "prefix LM", "encoder_decoder": "encoder-decoder"}[architecture],
         ends=_ends(metadata),
-        quantize=metadata["quantize"], signatures=_SIGNATURES[architecture].format(source=source),
-        equal=f"{min(equal):.0%} of {report['compared_on']['examples']}" if equal else "not compared, without examples",
-    )  # fmt: skip
+        quantize=metadata["quantize"],
+        signatures=_SIGNATURES[architecture].format(source=source),
+        equal=(
+            f"{min(equal):.0%} of {report['compared_on']['examples']}"
+            if equal
+            else "not compared, without examples"
+        ),
+    )
 
 
 def _begin(metadata: dict[str, Any]) -> str:
@@ -209,4 +248,6 @@ def _begin(metadata: dict[str, Any]) -> str:
 
 def _ends(metadata: dict[str, Any]) -> str:
     start, end = metadata["start_id"], metadata["end_id"]
-    return "two end tokens" if start == end else f"the start token ({start}) and the end token ({end})"
+    return (
+        "two end tokens" if start == end else f"the start token ({start}) and the end token ({end})"
+    )

@@ -15,7 +15,13 @@ from tfscale.exporting.parity import require
 from tfscale.exporting.scoring import FORMAT_VERSION, Recipe, scoring_file
 from tfscale.exporting.short_readme import task_readme
 from tfscale.exporting.writing import writing_file
-from tfscale.files.paths import atomic_directory, atomic_write, claim_export, sha256_file, write_json
+from tfscale.files.paths import (
+    atomic_directory,
+    atomic_write,
+    claim_export,
+    sha256_file,
+    write_json,
+)
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
 from tfscale.tasks.predictor import describe_encoder
@@ -27,8 +33,8 @@ COMPARED = 64
 COMPARED_TEXTS = 16
 """The same where texts are written, by both."""
 _EQUAL_TEXTS = {"none": 0.9, "float16": None, "int8": None}
-"""Least part of equal texts. Of two tokens that are nearly as likely rounding may take the other one, which changes all
-that follow; so that is told and not judged."""
+"""Least part of equal texts. Of two tokens that are nearly as likely rounding may take the other
+one, which changes all that follow; so that is told and not judged."""
 
 
 def export_task(
@@ -46,7 +52,8 @@ def export_task(
 
     Raises:
         ConfigError: another format or recipe.
-        ExportError: TFLite cannot express the network, or the file computes something else; nothing was written.
+        ExportError: TFLite cannot express the network, or the file computes something else; nothing
+            was written.
 
     Example:
         export_task(load_task("task"), ExportConfig(output="export", quantize="int8"))
@@ -73,21 +80,31 @@ def export_task(
         # Where the examples lay on this machine is nobody's business on the device.
         unknown = {"train": ["-"], "validation": [], "test": [], "output": "-"}
         metadata = {
-            "format_version": FORMAT_VERSION, "family": "task", "format": "task", "file": "model.tflite",
-            "sha256": sha256_file(path), "config": to_dict(model.config) | unknown, **describe_encoder(encoder),
-            "end_id": encoder.tokenizer.end_id, "start_id": encoder.tokenizer.start_id, "tokenizer": "tokenizer",
-            "tokenizer_digest": encoder.tokenizer.digest, "quantize": config.quantize,
+            "format_version": FORMAT_VERSION,
+            "family": "task",
+            "format": "task",
+            "file": "model.tflite",
+            "sha256": sha256_file(path),
+            "config": to_dict(model.config) | unknown,
+            **describe_encoder(encoder),
+            "end_id": encoder.tokenizer.end_id,
+            "start_id": encoder.tokenizer.start_id,
+            "tokenizer": "tokenizer",
+            "tokenizer_digest": encoder.tokenizer.digest,
+            "quantize": config.quantize,
             "tfscale_version": __version__,
-        }  # fmt: skip
+        }
         write_json(os.path.join(folder, "model.json"), metadata)
         note("compare with Keras")
         examples, ids, counted, source = _examples(model)
         report = _compare(model, folder, ids, counted, examples, config)
         require(report)
         report |= {
-            "format": "tflite", "output": config.output, "sizes": {"file_bytes": len(content)},
+            "format": "tflite",
+            "output": config.output,
+            "sizes": {"file_bytes": len(content)},
             "compared_on": {"source": source, "examples": len(ids)},
-        }  # fmt: skip
+        }
         write_json(os.path.join(folder, "parity.json"), report)
         with atomic_write(os.path.join(folder, "README.md"), "w") as readme:
             readme.write(task_readme(metadata, report))
@@ -95,11 +112,18 @@ def export_task(
 
 
 def _compare(
-    model: TaskModel, folder: str, ids: np.ndarray, counted: Any, examples: list[Example], config: ExportConfig
+    model: TaskModel,
+    folder: str,
+    ids: np.ndarray,
+    counted: Any,
+    examples: list[Example],
+    config: ExportConfig,
 ) -> dict[str, Any]:
     limits, checks = limits_of(model.network, config.quantize, converted=True), Checks()
     expected = model.logits(ids)[counted]
-    texts = model.predict(examples) if isinstance(model.encoder, SequenceEncoder) and examples else []
+    texts = (
+        model.predict(examples) if isinstance(model.encoder, SequenceEncoder) and examples else []
+    )
     unit = spread([expected])
     for kernels in ("xnnpack", "plain"):
         file = load(folder, threads=config.threads, xnnpack=kernels == "xnnpack")
@@ -111,19 +135,26 @@ def _compare(
         same = agreeing(found, expected, limits.greedy_gap * unit) / decisions
         checks.add(f"equal_decisions ({kernels})", same, ">=", limits.top1_agreement)
         checks.add(
-            f"second_run_difference ({kernels})", float(np.abs(file.logits(ids[:1]) - first[:1]).max()), "==", 0.0
+            f"second_run_difference ({kernels})",
+            float(np.abs(file.logits(ids[:1]) - first[:1]).max()),
+            "==",
+            0.0,
         )
         if texts:
             equal = np.mean([a == b for a, b in zip(texts, file.predict(examples), strict=True)])
-            checks.add(f"equal_texts ({kernels})", float(equal), ">=", _EQUAL_TEXTS[config.quantize])
+            checks.add(
+                f"equal_texts ({kernels})", float(equal), ">=", _EQUAL_TEXTS[config.quantize]
+            )
     return {"passed": checks.passed, "quantize": config.quantize, "checks": checks.rows}
 
 
 def _examples(model: TaskModel) -> tuple[list[Example], np.ndarray, Any, str]:
-    """Examples of the files that the model was validated or trained on, their ids (N, T), which logits count, a name.
+    """Examples of the files that the model was validated or trained on, their ids (N, T), which
+    logits count, a name.
 
-    Where the files are gone the ids are random. The logits that count are those of the tokens of a text that is
-    written, and those of the words and tokens that have a label: not of what fills the window up.
+    Where the files are gone the ids are random. The logits that count are those of the tokens of a
+    text that is written, and those of the words and tokens that have a label: not of what fills the
+    window up.
     """
     encoder: Any = model.encoder
     writes = isinstance(encoder, SequenceEncoder)
@@ -139,14 +170,23 @@ def _examples(model: TaskModel) -> tuple[list[Example], np.ndarray, Any, str]:
             ids = np.stack([one.ids for one in encoded])
             if encoder.task == "classify":
                 return examples, ids, np.s_[:], f"{name} examples"
-            weights = np.stack([encoder.targets(*pair)[1] for pair in zip(examples, encoded, strict=True)])
+            weights = np.stack(
+                [encoder.targets(*pair)[1] for pair in zip(examples, encoded, strict=True)]
+            )
             return examples, ids, weights > 0, f"{name} examples"
     size, source = (count, encoder.sequence_length), "random tokens, because the examples are gone"
-    ids = np.random.default_rng(0).integers(0, encoder.tokenizer.vocabulary_size, size).astype(np.int32)
+    ids = (
+        np.random.default_rng(0)
+        .integers(0, encoder.tokenizer.vocabulary_size, size)
+        .astype(np.int32)
+    )
     if not writes:
         return [], ids, np.s_[:], source
     # Whole sources and targets, without an end token inside.
-    end, start = encoder.tokenizer.end_id, encoder.source_length - (encoder.architecture == "prefix")
+    end, start = (
+        encoder.tokenizer.end_id,
+        encoder.source_length - (encoder.architecture == "prefix"),
+    )
     ids[ids == end] = (end + 1) % encoder.tokenizer.vocabulary_size
     ids[:, [0, encoder.source_length - 1, start]] = end
     ids[:, 0] = encoder.tokenizer.start_id

@@ -12,7 +12,12 @@ from tfscale.ui.report import render_report
 
 
 def write_texts(
-    folder: str, network: Any, tokenizer: Tokenizer, report: dict[str, Any], metadata: dict[str, Any], history: str = ""
+    folder: str,
+    network: Any,
+    tokenizer: Tokenizer,
+    report: dict[str, Any],
+    metadata: dict[str, Any],
+    history: str = "",
 ) -> None:
     """Writes README.md and report.html.
 
@@ -29,13 +34,18 @@ def write_texts(
     prompt = greedy["prompt"]
     short = prompt.splitlines()[0][:40] if prompt.strip() else ""
     text = readme(
-        metadata, report, parameters=parameters, tokenizer_kind=tokenizer.kind, prompt=short,
+        metadata,
+        report,
+        parameters=parameters,
+        tokenizer_kind=tokenizer.kind,
+        prompt=short,
         prompt_ids=tokenizer.prompt_ids(tokenizer.encode(short)),
-    )  # fmt: skip
+    )
     if tokenizer.cleaner.steps:
         text += (
-            f"\n## Text\n\nThe model was trained on text cleaned by {', '.join(tokenizer.cleaner.steps)}. `tfscale` "
-            "cleans what it is given in the same way; an app of your own has to.\n"
+            "\n## Text\n\nThe model was trained on text cleaned by"
+            f" {', '.join(tokenizer.cleaner.steps)}. `tfscale` cleans what it is given in the same"
+            " way; an app of your own has to.\n"
         )
     with atomic_write(os.path.join(folder, "README.md"), "w") as file:
         file.write(text)
@@ -43,7 +53,12 @@ def write_texts(
     for counts in report.get("operations", {}).values():
         for name, number in counts.items():
             totals[name] = totals.get(name, 0) + number
-    names = {"tflite": "LiteRT", "litertlm": "LiteRT-LM", "saved_model": "TensorFlow", "web": "the browser"}
+    names = {
+        "tflite": "LiteRT",
+        "litertlm": "LiteRT-LM",
+        "saved_model": "TensorFlow",
+        "web": "the browser",
+    }
     sections: list[tuple[str, tuple[str, str], Any]] = [
         ("Export", ("", ""), _rows(report, metadata, parameters)),
         ("Operations", ("operation", "count"), sorted(totals.items(), key=lambda item: -item[1])),
@@ -51,7 +66,8 @@ def write_texts(
     ]
     render_report(
         os.path.join(folder, "report.html"),
-        f"{metadata['family'].capitalize()} for {names[metadata['format']]}, {metadata['quantize']} weights",
+        f"{metadata['family'].capitalize()} for {names[metadata['format']]}, {metadata['quantize']}"
+        " weights",
         [section for section in sections if section[2]],
         history=read_json_lines(history) if history else [],
         samples=[(prompt, greedy["file"])] if prompt else [],
@@ -59,7 +75,9 @@ def write_texts(
     )
 
 
-def _rows(report: dict[str, Any], metadata: dict[str, Any], parameters: int) -> list[tuple[str, str]]:
+def _rows(
+    report: dict[str, Any], metadata: dict[str, Any], parameters: int
+) -> list[tuple[str, str]]:
     sizes, perplexity = report["sizes"], report["perplexity"]
     counted = report["held_out"].get("unknown_tokens")
     unknown = f" ({counted:,} of them unknown)" if counted else ""
@@ -75,13 +93,23 @@ def _rows(report: dict[str, Any], metadata: dict[str, Any], parameters: int) -> 
     rows += [
         ("Perplexity in Keras", f"{perplexity['keras']:.4f}"),
         ("Perplexity of the file", f"{perplexity['file']:.4f}"),
-        ("Held-out tokens", f"{report['held_out']['tokens']:,}{unknown}, {report['held_out']['source']}"),
+        (
+            "Held-out tokens",
+            f"{report['held_out']['tokens']:,}{unknown}, {report['held_out']['source']}",
+        ),
     ]
     if speed := report.get("speed"):
         if speed["decode_tokens_per_second"]:  # A context of one token is the prompt's.
-            rows.append(("Decode on this machine", f"{speed['decode_tokens_per_second']:,.0f} tokens/s, "
-                                                   f"{speed['threads']} thread(s)"))  # fmt: skip
+            rows.append(
+                (
+                    "Decode on this machine",
+                    (
+                        f"{speed['decode_tokens_per_second']:,.0f} tokens/s, "
+                        f"{speed['threads']} thread(s)"
+                    ),
+                )
+            )
         rows += [
             ("Prompt on this machine", f"{speed['prefill_tokens_per_second']:,.0f} tokens/s"),
-        ]  # fmt: skip
+        ]
     return rows

@@ -1,9 +1,11 @@
-"""A network to the bytes of a .tflite file: built-in operations only, one sequence, fixed shapes, named signatures.
+"""A network to the bytes of a .tflite file: built-in operations only, one sequence, fixed shapes,
+named signatures.
 
-Shapes: S tokens of a call, C context, V vocabulary, H heads, K width of a head. A Transformer's file has `prefill_S`
-(tokens (1, S) int32, input_pos (S,) int32, mask (1, 1, S, C) float32, caches (1, C, H, K) float32 -> caches) for each
-prefill length, and `decode` (S = 1, also -> logits (1, 1, V)). An LSTM's has `decode` alone, with its state in the
-place of the caches and neither position nor mask. All signatures share one copy of the weights.
+Shapes: S tokens of a call, C context, V vocabulary, H heads, K width of a head. A Transformer's
+file has `prefill_S` (tokens (1, S) int32, input_pos (S,) int32, mask (1, 1, S, C) float32, caches
+(1, C, H, K) float32 -> caches) for each prefill length, and `decode` (S = 1, also -> logits (1, 1,
+V)). An LSTM's has `decode` alone, with its state in the place of the caches and neither position
+nor mask. All signatures share one copy of the weights.
 """
 
 import contextlib
@@ -30,34 +32,41 @@ from tfscale.models.weight_formats import stored_bytes
 
 _LONGEST_REASON = 300
 _SMALLEST = 0.9
-"""A file below this fraction of its weights' bytes has lost some of them; what quantizes better does not exist."""
+"""A file below this fraction of its weights' bytes has lost some of them; what quantizes better
+does not exist."""
 
 
-def export_tflite(network: Network, quantize: Quantization = "none", prefill_lengths: Sequence[int] = (8, 64)) -> bytes:
+def export_tflite(
+    network: Network, quantize: Quantization = "none", prefill_lengths: Sequence[int] = (8, 64)
+) -> bytes:
     """Converts a network with `cached_step`.
 
     Args:
-        network: a network of `tfscale.models`; weights of any precision are exported as float32 before `quantize`.
-        quantize: "none" (float32); "float16" (stored; computed in float32); "int8" (a scale per output of each matrix
-            and per row of each table, activations quantized on the fly, so that the products run in int8); "int4"
-            (matrices in blocks of 64 or 32 weights, tables int8); or "int4_all" (tables in blocks of int4 too). A
-            matrix whose sums are not over whole blocks is int8 in the last two.
-        prefill_lengths: tokens per call of the prompt signatures; no effect on an LSTM, whose prompt is read by
-            `decode`. Those above the context are left out.
+        network: a network of `tfscale.models`; weights of any precision are exported as float32
+            before `quantize`.
+        quantize: "none" (float32); "float16" (stored; computed in float32); "int8" (a scale per
+            output of each matrix and per row of each table, activations quantized on the fly, so
+            that the products run in int8); "int4" (matrices in blocks of 64 or 32 weights, tables
+            int8); or "int4_all" (tables in blocks of int4 too). A matrix whose sums are not over
+            whole blocks is int8 in the last two.
+        prefill_lengths: tokens per call of the prompt signatures; no effect on an LSTM, whose
+            prompt is read by `decode`. Those above the context are left out.
 
     Returns:
         The file's bytes.
 
     Raises:
-        ExportError: TFLite has no built-in operation for a part of the network, or the file lacks weights.
+        ExportError: TFLite has no built-in operation for a part of the network, or the file lacks
+            weights.
 
     Example:
         content = export_tflite(run.network, quantize="int8")
     """
     if not hasattr(network, "cached_step"):
         raise ExportError(
-            f"a {type(network).__name__} cannot be exported: it has no cached_step; "
-            "build the network by tfscale.models.build_network, or give it config, cache_spec and cached_step"
+            f"a {type(network).__name__} cannot be exported: it has no cached_step; build the"
+            " network by tfscale.models.build_network, or give it config, cache_spec and"
+            " cached_step"
         )
     with tracing_for_tflite():
         functions = signatures(network, prefill_lengths)
@@ -73,23 +82,31 @@ def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> 
         quantize: as for `export_tflite`.
 
     Raises:
-        ExportError: TFLite has no built-in operation for a part of the network, or the file lacks weights.
+        ExportError: TFLite has no built-in operation for a part of the network, or the file lacks
+            weights.
     """
     with silence():
         content = _to_tflite(network, functions, "float16" if quantize == "float16" else "none")
         refuse_custom_operations(content)
-        check_weights_present(content, stored_bytes(network, "float16" if quantize == "float16" else "none"))
+        check_weights_present(
+            content, stored_bytes(network, "float16" if quantize == "float16" else "none")
+        )
         if quantize not in ("none", "float16"):
             content = round_weights(content, quantize)
             check_weights_present(content, stored_bytes(network, quantize))
     return content
 
 
-def usable_prefill_lengths(network: Network | CachedModel, prefill_lengths: Sequence[int]) -> list[int]:
-    """The prompt lengths that the file of this network gets: sorted, once each, none above the context."""
+def usable_prefill_lengths(
+    network: Network | CachedModel, prefill_lengths: Sequence[int]
+) -> list[int]:
+    """The prompt lengths that the file of this network gets: sorted, once each, none above the
+    context."""
     if network.config.family != "transformer":
         return []
-    return sorted({length for length in prefill_lengths if length <= network.config.sequence_length})
+    return sorted(
+        {length for length in prefill_lengths if length <= network.config.sequence_length}
+    )
 
 
 def signatures(
@@ -98,25 +115,32 @@ def signatures(
     """The functions of the file by name, `decode` first."""
     names = {"decode": (1, True)}
     names |= {f"prefill_{n}": (n, False) for n in usable_prefill_lengths(network, prefill_lengths)}
-    return {name: _signature(network, length, with_logits) for name, (length, with_logits) in names.items()}
+    return {
+        name: _signature(network, length, with_logits)
+        for name, (length, with_logits) in names.items()
+    }
 
 
 def check_weights_present(content: bytes, expected: int) -> None:
     """Refuses a file that is too small to hold its weights.
 
-    A conversion that does not track the variables behind a Keras network drops them all without an error.
+    A conversion that does not track the variables behind a Keras network drops them all without an
+    error.
 
     Raises:
         ExportError: the file is smaller than 0.9 of `expected` bytes.
     """
     if len(content) < _SMALLEST * expected:
         raise ExportError(
-            f"the converted file has {len(content):,} bytes, less than {_SMALLEST} of the {expected:,} that its "
-            "weights take: the converter lost weights (are all of them created by the network's layers?)"
+            f"the converted file has {len(content):,} bytes, less than {_SMALLEST} of the"
+            f" {expected:,} that its weights take: the converter lost weights (are all of them"
+            " created by the network's layers?)"
         )
 
 
-def _signature(network: Any, length: int, with_logits: bool) -> tf.types.experimental.ConcreteFunction:
+def _signature(
+    network: Any, length: int, with_logits: bool
+) -> tf.types.experimental.ConcreteFunction:
     spec = {"tokens": tf.TensorSpec((1, length), tf.int32, name="tokens")}
     if network.config.family == "transformer":
         context = network.config.sequence_length
@@ -126,17 +150,21 @@ def _signature(network: Any, length: int, with_logits: bool) -> tf.types.experim
         spec[name] = tf.TensorSpec(shape, tf.float32, name=name)
 
     def step(tokens, input_pos=None, mask=None, **cache):
-        logits, cache = network.cached_step(tokens, cache, input_pos=input_pos, mask=mask, with_logits=with_logits)
+        logits, cache = network.cached_step(
+            tokens, cache, input_pos=input_pos, mask=mask, with_logits=with_logits
+        )
         return {**cache, "logits": logits} if with_logits else cache
 
     return tf.function(step).get_concrete_function(**spec)
 
 
-def convert_other(network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None) -> bytes:
+def convert_other(
+    network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None
+) -> bytes:
     """The file of a network that is not of `tfscale.models`.
 
-    What it needs of the weights is known to the converter alone: it folds what is constant, such as the part of a
-    position table that a window reads. That nothing is lost shows in the logits.
+    What it needs of the weights is known to the converter alone: it folds what is constant, such as
+    the part of a position table that a window reads. That nothing is lost shows in the logits.
 
     Args:
         network: has the weights.
@@ -148,14 +176,19 @@ def convert_other(network: Any, functions: dict, quantize: Quantization, module:
         ExportError: TFLite has no built-in operation for a part of the network.
     """
     with silence():
-        content = _to_tflite(network, functions, "float16" if quantize == "float16" else "none", module)
+        content = _to_tflite(
+            network, functions, "float16" if quantize == "float16" else "none", module
+        )
         refuse_custom_operations(content)
         return round_weights(content, quantize) if quantize == "int8" else content
 
 
-def _to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None) -> bytes:
+def _to_tflite(
+    network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None
+) -> bytes:
     module = module or tf.Module()
-    # The converter finds variables through the module; it does not see those inside Keras's own variables.
+    # The converter finds variables through the module; it does not see those inside Keras's own
+    # variables.
     module.weights = [weight.value for weight in network.weights]
     with scratch_folder("tfscale-export-") as directory:
         try:
@@ -164,13 +197,16 @@ def _to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf
             if "untracked" not in str(error):
                 raise
             raise ExportError(
-                "the model reads a variable or a table that is not a weight of a Keras layer, which no file can hold: "
-                "make variables by add_weight, and turn text into ids outside of the model"
+                "the model reads a variable or a table that is not a weight of a Keras layer, which"
+                " no file can hold: make variables by add_weight, and turn text into ids outside of"
+                " the model"
             ) from error
-        converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=list(functions))
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            directory, signature_keys=list(functions)
+        )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        # Otherwise the scale of the last normalization is multiplied into the output projection, and a table that is
-        # also the embedding is stored twice.
+        # Otherwise the scale of the last normalization is multiplied into the output projection,
+        # and a table that is also the embedding is stored twice.
         converter._experimental_disable_fuse_mul_and_fc = True
         if quantize == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -181,16 +217,22 @@ def _to_tflite(network: Any, functions: dict, quantize: Quantization, module: tf
             # The converter's own error class is private to TensorFlow.
             if type(error).__name__ != "ConverterError":
                 raise
-            raise ExportError(f"TFLite cannot express this network: {reason(str(error))}") from error
+            raise ExportError(
+                f"TFLite cannot express this network: {reason(str(error))}"
+            ) from error
 
 
 def reason(message: str) -> str:
-    """What the converter's message names: the operations that it lacks, or else what is wrong, without where."""
+    """What the converter's message names: the operations that it lacks, or else what is wrong,
+    without where."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    named = [line for line in lines if line.startswith(("TF Select ops:", "Custom ops:", "Flex ops:"))]
+    named = [
+        line for line in lines if line.startswith(("TF Select ops:", "Custom ops:", "Flex ops:"))
+    ]
     if named or not lines:
         return "; ".join(named) or "no reason given"
-    # Of "<unknown>:0: error: loc(callsite(...)): 'tf.Op' op cannot ..." the last clause says what is wrong.
+    # Of "<unknown>:0: error: loc(callsite(...)): 'tf.Op' op cannot ..." the last clause says what
+    # is wrong.
     clause = re.split(r"\): (?=[^()]*$)|: error: (?!loc)", lines[0])[-1]
     return clause[:_LONGEST_REASON]
 
@@ -200,8 +242,10 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keeps the converter's log lines, many of which come from C++, off the terminal; errors still raise."""
-    # Of two threads the second would take the first one's for the process's own, and put it back for good.
+    """Keeps the converter's log lines, many of which come from C++, off the terminal; errors still
+    raise."""
+    # Of two threads the second would take the first one's for the process's own, and put it back
+    # for good.
     with _ONE_AT_A_TIME:
         yield from _redirected()
 

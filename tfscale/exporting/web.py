@@ -1,7 +1,8 @@
-"""A web page that runs an exported model in the browser by LiteRT.js: static files, nothing loaded from elsewhere.
+"""A web page that runs an exported model in the browser by LiteRT.js: static files, nothing loaded
+from elsewhere.
 
-LiteRT.js (npm `@litertjs/core`, Apache-2.0) is fetched once from the npm registry, checked against its digest, and
-copied into the page's folder.
+LiteRT.js (npm `@litertjs/core`, Apache-2.0) is fetched once from the npm registry, checked against
+its digest, and copied into the page's folder.
 """
 
 import base64
@@ -23,20 +24,26 @@ from tfscale.text.tokenizers.sentencepiece_tokenizer import parse_model
 
 VERSION = "2.5.3"
 _PACKAGES = {
-    "core": "sha512-PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1kCnN4nzWoyJQ==",
-    "wasm-utils": "sha512-4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580Tmk78pC2kT39A9OYBVdFawteZ/sI1kQ==",
+    "core": (
+        "sha512-PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1kCnN4nzWoyJQ=="
+    ),
+    "wasm-utils": (
+        "sha512-4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580Tmk78pC2kT39A9OYBVdFawteZ/sI1kQ=="
+    ),
 }
-# Where a file of a package goes: the build that every browser with relaxed SIMD takes, and the one for all others.
+# Where a file of a package goes: the build that every browser with relaxed SIMD takes, and the one
+# for all others.
 _FILES = {
     "core": {
         "dist/index.js": "litert.js",
         **{
             f"wasm/litert_wasm_{build}internal.{kind}": f"litert_wasm_{build}internal.{kind}"
-            for build in ("", "compat_") for kind in ("js", "wasm")
+            for build in ("", "compat_")
+            for kind in ("js", "wasm")
         },
     },
     "wasm-utils": {"dist/index.js": "wasm-utils.js"},
-}  # fmt: skip
+}
 KINDS = ("sentencepiece", "byte", "char")
 
 
@@ -47,7 +54,9 @@ def check_web(tokenizer: Tokenizer) -> None:
         ExportError: names the kinds that it has.
     """
     if tokenizer.kind not in KINDS:
-        raise ExportError(f"the page has no tokenizer of kind {tokenizer.kind}; it has {', '.join(KINDS)}")
+        raise ExportError(
+            f"the page has no tokenizer of kind {tokenizer.kind}; it has {', '.join(KINDS)}"
+        )
 
 
 def write_page(folder: str, tokenizer: Tokenizer) -> None:
@@ -101,7 +110,9 @@ def vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
         "scores": [piece.score for piece in model.pieces],
         "leading_space": tokenizer.special.leading_space,
         "control_ids": [id for id, piece in enumerate(model.pieces) if piece.type == piece.CONTROL],
-        "user_defined_ids": [id for id, piece in enumerate(model.pieces) if piece.type == piece.USER_DEFINED],
+        "user_defined_ids": [
+            id for id, piece in enumerate(model.pieces) if piece.type == piece.USER_DEFINED
+        ],
         "byte_ids": [pieces.index(f"<0x{byte:02X}>") for byte in range(256)],
     }
 
@@ -122,8 +133,9 @@ def _fetch(package: str) -> bytes:
             content = answer.read()
     except (urllib.error.URLError, TimeoutError) as error:
         raise ExportError(
-            f"LiteRT.js cannot be fetched from {url} ({getattr(error, 'reason', error)}); where there is no network, "
-            f"put the file of `npm pack @litertjs/{package}@{VERSION}` at {path}"
+            f"LiteRT.js cannot be fetched from {url} ({getattr(error, 'reason', error)}); where"
+            f" there is no network, put the file of `npm pack @litertjs/{package}@{VERSION}` at"
+            f" {path}"
         ) from error
     if _digest(content) != _PACKAGES[package]:
         raise ExportError(f"{url} is not what it was: its digest is {_digest(content)[:20]}...")

@@ -1,6 +1,8 @@
-"""A network that writes a text for a text as a .tflite file that reads a source once and decodes with caches.
+"""A network that writes a text for a text as a .tflite file that reads a source once and decodes
+with caches.
 
-Shapes: S tokens of the source part, U of the target part, G key-value heads, K width of a head, V vocabulary.
+Shapes: S tokens of the source part, U of the target part, G key-value heads, K width of a head, V
+vocabulary.
 """
 
 import keras
@@ -15,10 +17,11 @@ from tfscale.models.encoder_decoder import EncoderDecoder
 def writing_file(network: keras.Model, source_length: int, quantize: Quantization) -> bytes:
     """Converts a `PrefixLM` or an `EncoderDecoder`.
 
-    A prefix LM's file is that of its language model, with one prompt signature; the mask that the caller gives is what
-    lets a source see itself in both directions. An encoder-decoder's has `encode`: tokens (1, S) int32 -> source_mask
-    (1, 1, 1, S) and memory (1, S, G, K) float32; and `decode`: tokens (1, 1), input_pos (1,) int32, mask (1, 1, 1, U),
-    source_mask, memory and caches (1, U, G, K) float32 -> logits (1, 1, V) and caches.
+    A prefix LM's file is that of its language model, with one prompt signature; the mask that the
+    caller gives is what lets a source see itself in both directions. An encoder-decoder's has
+    `encode`: tokens (1, S) int32 -> source_mask (1, 1, 1, S) and memory (1, S, G, K) float32; and
+    `decode`: tokens (1, 1), input_pos (1,) int32, mask (1, 1, 1, U), source_mask, memory and caches
+    (1, U, G, K) float32 -> logits (1, 1, V) and caches.
 
     Args:
         network: its weights are exported as float32 before `quantize`.
@@ -29,15 +32,21 @@ def writing_file(network: keras.Model, source_length: int, quantize: Quantizatio
         The file's bytes.
 
     Raises:
-        ExportError: TFLite has no built-in operation for a part of the network, or the file lacks weights.
+        ExportError: TFLite has no built-in operation for a part of the network, or the file lacks
+            weights.
     """
     if not isinstance(network, EncoderDecoder):
         return export_tflite(network.base, quantize, [source_length])
     spec = {"tokens": tf.TensorSpec((1, source_length), tf.int32, name="tokens")}
     with tracing_for_tflite():
         encode = tf.function(network.encode_cached).get_concrete_function(**spec)
-    memory = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in _shapes(encode).items()}
-    cache = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in network.cache_spec().items()}
+    memory = {
+        name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in _shapes(encode).items()
+    }
+    cache = {
+        name: tf.TensorSpec(shape, tf.float32, name=name)
+        for name, shape in network.cache_spec().items()
+    }
 
     def step(tokens, input_pos, mask, **others):
         read = {name: others[name] for name in memory}

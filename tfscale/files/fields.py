@@ -1,7 +1,7 @@
 """Checks what JSON and YAML files hold against the dataclass that says what they should.
 
-What a file holds may be damaged, or be anybody's. A value of the wrong type is told by its place in the file, before
-the program trips over it somewhere.
+What a file holds may be damaged, or be anybody's. A value of the wrong type is told by its place in
+the file, before the program trips over it somewhere.
 """
 
 import dataclasses
@@ -24,19 +24,22 @@ _WORDS = {
 }
 
 
-def from_fields(kind: type[T], content: Any, where: str, error: type[TfscaleError] = DataError) -> T:
-    """Returns an object of a dataclass, and of those that its fields are made of, from what JSON or YAML gave.
+def from_fields(
+    kind: type[T], content: Any, where: str, error: type[TfscaleError] = DataError
+) -> T:
+    """Returns an object of a dataclass, and of those that its fields are made of, from what JSON or
+    YAML gave.
 
     Args:
-        kind: the dataclass; its types may be int, float, str, bool, None, Any, Literal, list, dict, unions of these,
-            and dataclasses.
+        kind: the dataclass; its types may be int, float, str, bool, None, Any, Literal, list, dict,
+            unions of these, and dataclasses.
         content: what was read.
         where: the file and the place in it, for the error.
         error: the class of the error.
 
     Raises:
-        TfscaleError: of the class `error`: a name that is unknown or missing, a value of the wrong type, or one that
-            the dataclass refuses.
+        TfscaleError: of the class `error`: a name that is unknown or missing, a value of the wrong
+            type, or one that the dataclass refuses.
 
     Example:
         from_fields(Shard, {"file": "a", "tokens": "9"}, "manifest.json")
@@ -51,7 +54,12 @@ def from_fields(kind: type[T], content: Any, where: str, error: type[TfscaleErro
 
 
 def check_fields(
-    kind: type, content: Any, where: str, error: type[TfscaleError] = DataError, *, others: bool = False
+    kind: type,
+    content: Any,
+    where: str,
+    error: type[TfscaleError] = DataError,
+    *,
+    others: bool = False,
 ) -> None:
     """Checks names and values as `from_fields` does, without making an object.
 
@@ -67,9 +75,13 @@ def check_fields(
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if unknown := [name for name in content if name not in fields]:
         if not others:
-            raise error(f"{where}: unknown name {_shown(unknown[0])}; there are {', '.join(fields)}")
+            raise error(
+                f"{where}: unknown name {_shown(unknown[0])}; there are {', '.join(fields)}"
+            )
     for name, field in fields.items():
-        needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        needed = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
         if needed and name not in content:
             raise error(f"{where}: {name} is missing")
     for name, hint in typing.get_type_hints(kind).items():
@@ -135,5 +147,9 @@ def _shown(value: Any) -> str:
     """A value in few characters; what is large is told by its kind."""
     if isinstance(value, dict | list):
         return f"a {type(value).__name__}"
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**30 else "a number of many digits"
+    text = (
+        repr(value)
+        if not isinstance(value, int) or abs(value) < 10**30
+        else "a number of many digits"
+    )
     return text if len(text) <= 60 else f"{text[:60]}..."

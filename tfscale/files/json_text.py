@@ -1,4 +1,5 @@
-"""JSON as its standard has it: what is written holds no NaN and no Infinity, and what is read fails in one way."""
+"""JSON as its standard has it: what is written holds no NaN and no Infinity, and what is read fails
+in one way."""
 
 import json
 import math
@@ -7,7 +8,8 @@ from typing import Any
 
 
 def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """Returns `value` as JSON text; numbers that are not finite become null, NumPy's numbers plain ones.
+    """Returns `value` as JSON text; numbers that are not finite become null, NumPy's numbers plain
+    ones.
 
     Raises:
         TypeError: a value that JSON cannot hold.
@@ -48,7 +50,8 @@ def parse_json(content: str | bytes) -> Any:
     """Returns the value of a JSON text.
 
     Raises:
-        ValueError: it is not JSON, not UTF-8, nested too deeply, or holds an integer of thousands of digits.
+        ValueError: it is not JSON, not UTF-8, nested too deeply, or holds an integer of thousands
+            of digits.
     """
     try:
         return json.loads(content)

@@ -1,10 +1,11 @@
 """Locks that other processes see on any machine, and that end with the process that holds them.
 
-A lock is a file with `flock` on it, which the kernel releases when its process dies, however that happens; containers
-of one machine and clients of one NFS server see each other's. Process numbers decide nothing: in containers they are
-the same at each start. Some file systems have no such locks, and some keep them to one machine. So the holder also
-touches its file every few seconds, and a file that another machine left, or that cannot be locked, is watched for a
-while: one that is touched has a living holder.
+A lock is a file with `flock` on it, which the kernel releases when its process dies, however that
+happens; containers of one machine and clients of one NFS server see each other's. Process numbers
+decide nothing: in containers they are the same at each start. Some file systems have no such locks,
+and some keep them to one machine. So the holder also touches its file every few seconds, and a file
+that another machine left, or that cannot be locked, is watched for a while: one that is touched has
+a living holder.
 """
 
 import contextlib
@@ -35,7 +36,8 @@ _beats_in: int | None = None
 
 
 def machine() -> str:
-    """Returns what the processes share that see each other's locks: the kernel's number of this boot."""
+    """Returns what the processes share that see each other's locks: the kernel's number of this
+    boot."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -59,7 +61,8 @@ class Held:
         """Removes the file and gives the lock back."""
         with _beating:
             _held.discard(self)
-        # Removed while it is locked: whoever waits for it finds that it has no name any more, and makes a new one.
+        # Removed while it is locked: whoever waits for it finds that it has no name any more, and
+        # makes a new one.
         with contextlib.suppress(OSError):
             os.remove(self.path)
         os.close(self.descriptor)
@@ -76,7 +79,8 @@ def hold(path: str, watch_seconds: float = WATCH_SECONDS) -> Held | None:
 
     Args:
         path: the lock's file; it is made where it is missing, and its folder must be there.
-        watch_seconds: how long a file is watched that was left on another machine, or that cannot be locked.
+        watch_seconds: how long a file is watched that was left on another machine, or that cannot
+            be locked.
 
     Raises:
         OSError: the file cannot be made.
@@ -95,7 +99,11 @@ def hold(path: str, watch_seconds: float = WATCH_SECONDS) -> Held | None:
             os.close(descriptor)  # Its holder removed it just now.
             continue
         holder = read_holder(path)
-        if holder and (locked is None or holder.get("machine") != machine()) and _is_touched(path, watch_seconds):
+        if (
+            holder
+            and (locked is None or holder.get("machine") != machine())
+            and _is_touched(path, watch_seconds)
+        ):
             os.close(descriptor)
             return None
         os.ftruncate(descriptor, 0)
@@ -104,7 +112,8 @@ def hold(path: str, watch_seconds: float = WATCH_SECONDS) -> Held | None:
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Locks an open file without waiting. False: another one has it locked; None: it cannot be locked here."""
+    """Locks an open file without waiting. False: another one has it locked; None: it cannot be
+    locked here."""
     if fcntl is None:
         return None
     try:
@@ -123,7 +132,8 @@ def is_at(descriptor: int, path: str) -> bool:
 
 
 def read_holder(path: str) -> dict[str, Any]:
-    """Returns what the holder of a lock wrote: `process`, `host` and `machine`; empty where nothing can be read."""
+    """Returns what the holder of a lock wrote: `process`, `host` and `machine`; empty where nothing
+    can be read."""
     try:
         with open(path, "rb") as file:
             content = parse_json(file.read(1000))

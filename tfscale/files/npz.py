@@ -1,4 +1,5 @@
-"""Reads archives of NumPy arrays (.npz), whose sizes are compared with the file's before anything is allocated."""
+"""Reads archives of NumPy arrays (.npz), whose sizes are compared with the file's before anything
+is allocated."""
 
 import io
 import tokenize
@@ -14,14 +15,15 @@ _HEADER_BYTES = 1 << 16
 def read_npz(file: IO[bytes]) -> dict[str, np.ndarray]:
     """Reads all arrays of a file that `numpy.savez` wrote.
 
-    What it does not write is refused: compression, by which a small file becomes gigabytes, arrays of objects, and an
-    array whose head speaks of more or fewer bytes than the archive has of it.
+    What it does not write is refused: compression, by which a small file becomes gigabytes, arrays
+    of objects, and an array whose head speaks of more or fewer bytes than the archive has of it.
 
     Args:
         file: open for reading; it must be able to seek.
 
     Raises:
-        ValueError: it is damaged or not such a file; so say zipfile.BadZipFile, OSError and EOFError.
+        ValueError: it is damaged or not such a file; so say zipfile.BadZipFile, OSError and
+            EOFError.
 
     Example:
         with open("run/checkpoints/best.npz", "rb") as file:
@@ -41,7 +43,10 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         raise ValueError(f"{entry.filename} is compressed")
     with archive.open(entry) as member:
         version = np.lib.format.read_magic(member)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        readers = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
         if version not in readers:
             raise ValueError(f"{entry.filename} is of version {version} of NumPy's format")
         try:
@@ -53,7 +58,10 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         count = 1
         for length in shape:  # Python's integers, which do not overflow.
             count *= length
-        if any(length < 0 for length in shape) or count * dtype.itemsize != entry.file_size - member.tell():
+        if (
+            any(length < 0 for length in shape)
+            or count * dtype.itemsize != entry.file_size - member.tell()
+        ):
             raise ValueError(f"{entry.filename} has another size than its head says")
         # To its end, where the checksum is compared.
         values = np.frombuffer(bytearray(member.read()), dtype)

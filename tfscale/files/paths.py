@@ -1,8 +1,9 @@
 """Writing files so that a reader never sees half of one.
 
-A file is written under a temporary name beside its target (`tfscale.files.temporary`) and renamed at the end: an interrupted
-write or a full disk leaves the earlier file whole. Paths with a scheme (`gs://...`) go through `tf.io.gfile`, all
-others through the operating system, so that nothing here needs TensorFlow for local work.
+A file is written under a temporary name beside its target (`tfscale.files.temporary`) and renamed
+at the end: an interrupted write or a full disk leaves the earlier file whole. Paths with a scheme
+(`gs://...`) go through `tf.io.gfile`, all others through the operating system, so that nothing here
+needs TensorFlow for local work.
 """
 
 import contextlib
@@ -16,7 +17,13 @@ import yaml
 
 from tfscale.errors import DataError, TfscaleError, reason
 from tfscale.files.json_text import parse_json, to_json
-from tfscale.files.temporary import new_name, open_temporary, put_in_place, remove_leftovers, temporary_folder
+from tfscale.files.temporary import (
+    new_name,
+    open_temporary,
+    put_in_place,
+    remove_leftovers,
+    temporary_folder,
+)
 from tfscale.files.write_errors import REFUSED, write_error, write_errors
 from tfscale.files.yaml_text import load_yaml
 from tfscale.terminal import print
@@ -53,7 +60,8 @@ def open_file(path: str, mode: str = "rb") -> IO[Any]:
 
 @contextlib.contextmanager
 def remote_errors(path: str, what: str) -> Iterator[None]:
-    """Turns what TensorFlow raises of a remote file that cannot be read into a DataError; local paths pass.
+    """Turns what TensorFlow raises of a remote file that cannot be read into a DataError; local
+    paths pass.
 
     Args:
         path: the file.
@@ -73,14 +81,16 @@ def remote_errors(path: str, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_write(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Opens `path` for writing under a temporary name and renames it when the block ends without an error.
+    """Opens `path` for writing under a temporary name and renames it when the block ends without an
+    error.
 
     Args:
         path: the file to write; its folder is made if it is missing.
         mode: "wb" or "w" (UTF-8).
 
     Raises:
-        TfscaleError: the disk is full or the place cannot be written. The earlier file, if any, is left as it was.
+        TfscaleError: the disk is full or the place cannot be written. The earlier file, if any, is
+            left as it was.
 
     Example:
         with atomic_write("run/summary.json", "w") as file:
@@ -119,7 +129,9 @@ def _remote_write(path: str, mode: str) -> Iterator[IO[Any]]:
             yield file
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except tf.errors.OpError as error:
-        raise TfscaleError(f"cannot write {path}: {(error.message or str(error)).splitlines()[0]}") from error
+        raise TfscaleError(
+            f"cannot write {path}: {(error.message or str(error)).splitlines()[0]}"
+        ) from error
 
 
 def write_json(path: str, value: Any) -> None:
@@ -141,7 +153,8 @@ def read_json(path: str, what: str) -> Any:
 
 
 def read_yaml(path: str, what: str) -> dict[str, Any]:
-    """Reads a mapping that this package wrote as YAML, such as the config.yaml of a run; an empty file is an empty one.
+    """Reads a mapping that this package wrote as YAML, such as the config.yaml of a run; an empty
+    file is an empty one.
 
     Raises:
         DataError: the file is missing, is not YAML, or holds something else.
@@ -149,9 +162,13 @@ def read_yaml(path: str, what: str) -> dict[str, Any]:
     try:
         value = load_yaml(_read_bytes(path, what).decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{what} is not valid YAML: {path} ({' '.join(str(error).split())})") from error
+        raise DataError(
+            f"{what} is not valid YAML: {path} ({' '.join(str(error).split())})"
+        ) from error
     if not isinstance(value, dict | None):
-        raise DataError(f"{what} should hold names and values: {path} holds a {type(value).__name__}")
+        raise DataError(
+            f"{what} should hold names and values: {path} holds a {type(value).__name__}"
+        )
     return value or {}
 
 
@@ -166,7 +183,8 @@ def _read_bytes(path: str, what: str) -> bytes:
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a UTF-8 text, without their ends (LF, CRLF or CR) and without a byte-order mark before the first.
+    """The lines of a UTF-8 text, without their ends (LF, CRLF or CR) and without a byte-order mark
+    before the first.
 
     Other characters that separate lines for Python, such as U+2028, are part of a line.
     """
@@ -177,9 +195,11 @@ def read_lines(path: str) -> list[str]:
 
 
 def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """The lines of a log such as history.jsonl: numbers by name, with a `step`; none where there is no such file.
+    """The lines of a log such as history.jsonl: numbers by name, with a `step`; none where there is
+    no such file.
 
-    A log is no reason to stop: lines that are damaged are left out. So is the last one if a crash cut it short.
+    A log is no reason to stop: lines that are damaged are left out. So is the last one if a crash
+    cut it short.
 
     Args:
         path: the file.
@@ -195,7 +215,11 @@ def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> lis
             record = parse_json(line)
         except ValueError:
             record = None
-        if isinstance(record, dict) and isinstance(record.get("step"), int) and all(map(_is_number, record.values())):
+        if (
+            isinstance(record, dict)
+            and isinstance(record.get("step"), int)
+            and all(map(_is_number, record.values()))
+        ):
             records.append(record)
         elif line is not rest:
             damaged += 1
@@ -219,9 +243,16 @@ def sha256_file(path: str) -> str:
 
 
 def claim_directory(
-    path: str, marker: str, what: str, *, key: str = "", without: Sequence[str] = (), remote: bool = False
+    path: str,
+    marker: str,
+    what: str,
+    *,
+    key: str = "",
+    without: Sequence[str] = (),
+    remote: bool = False,
 ) -> None:
-    """Checks that output may be written to `path`: it is absent, empty, or holds `marker` (it is ours).
+    """Checks that output may be written to `path`: it is absent, empty, or holds `marker` (it is
+    ours).
 
     What processes left beside it and in it that were killed while they wrote is removed.
 
@@ -229,8 +260,10 @@ def claim_directory(
         path: the output folder.
         marker: a file that shows the folder was made by the same command, such as "manifest.json".
         what: the name of such a folder for the error, such as "a data folder".
-        key: what a marker of ours has among its keys, where others have files of that name too; it is JSON then.
-        without: names that show that there is more in the folder than the command writes, which would be lost.
+        key: what a marker of ours has among its keys, where others have files of that name too; it
+            is JSON then.
+        without: names that show that there is more in the folder than the command writes, which
+            would be lost.
         remote: whether the command can write to a remote file system.
 
     Raises:
@@ -249,24 +282,36 @@ def claim_directory(
     remove_leftovers(path)
     reason = "" if os.path.exists(os.path.join(path, marker)) else f"it has no {marker}"
     if not reason and key:
-        content = read_json(os.path.join(path, marker), f"what would show that output folder {path} is {what}")
-        reason = "" if isinstance(content, dict) and key in content else f"its {marker} is another program's"
+        content = read_json(
+            os.path.join(path, marker), f"what would show that output folder {path} is {what}"
+        )
+        reason = (
+            ""
+            if isinstance(content, dict) and key in content
+            else f"its {marker} is another program's"
+        )
     if reason:
-        raise DataError(f"output folder {path} exists and is not {what} ({reason}); name a new or empty folder")
+        raise DataError(
+            f"output folder {path} exists and is not {what} ({reason}); name a new or empty folder"
+        )
     for name in without:
         if os.path.exists(os.path.join(path, name)):
             raise DataError(
-                f"output folder {path} holds {name}, which would be lost; name a new or empty folder, or remove it"
+                f"output folder {path} holds {name}, which would be lost; name a new or empty"
+                " folder, or remove it"
             )
 
 
 def claim_export(path: str) -> None:
-    """Checks that an export may be written to `path`: as `claim_directory`, and it is no run, of n-grams say.
+    """Checks that an export may be written to `path`: as `claim_directory`, and it is no run, of
+    n-grams say.
 
     Raises:
         DataError: the folder holds something else, or is a file.
     """
-    claim_directory(path, "model.json", "an export folder", key="tfscale_version", without=("config.yaml",))
+    claim_directory(
+        path, "model.json", "an export folder", key="tfscale_version", without=("config.yaml",)
+    )
 
 
 def claim_page(path: str) -> None:
@@ -281,10 +326,12 @@ def claim_page(path: str) -> None:
 
 @contextlib.contextmanager
 def atomic_directory(path: str) -> Iterator[str]:
-    """Yields a temporary folder beside `path` and puts it in the place of `path` when the block ends without an error.
+    """Yields a temporary folder beside `path` and puts it in the place of `path` when the block
+    ends without an error.
 
     An earlier folder at `path` is replaced only then, at once where the system can (see
-    `tfscale.files.temporary.put_in_place`); on an error the temporary folder is removed and `path` is left as it was.
+    `tfscale.files.temporary.put_in_place`); on an error the temporary folder is removed and `path`
+    is left as it was.
 
     Raises:
         DataError: the path is remote; see `claim_directory`, which says so before anything is done.
@@ -314,10 +361,15 @@ def atomic_directory(path: str) -> Iterator[str]:
 
 
 def clean_up(path: str) -> None:
-    """Removes what processes left beside `path` that were killed while they wrote it, and says so."""
+    """Removes what processes left beside `path` that were killed while they wrote it, and says
+    so."""
     target = os.path.abspath(path)
     if found := remove_leftovers(os.path.dirname(target), os.path.basename(target)):
-        print(f"left behind by a process that was killed, removed: {', '.join(found)}", file=sys.stderr, flush=True)
+        print(
+            f"left behind by a process that was killed, removed: {', '.join(found)}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def is_exported(path: str) -> bool:
@@ -332,4 +384,8 @@ def run_data(directory: str) -> str | None:
     if not os.path.isfile(path):
         return None
     data = read_yaml(path, "the configuration of the run").get("data")
-    return data if isinstance(data, str) and os.path.isfile(os.path.join(data, "manifest.json")) else None
+    return (
+        data
+        if isinstance(data, str) and os.path.isfile(os.path.join(data, "manifest.json"))
+        else None
+    )

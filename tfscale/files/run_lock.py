@@ -12,9 +12,11 @@ from tfscale.files.write_errors import write_errors
 
 @contextlib.contextmanager
 def only_writer(folder: str, what: str = "trained") -> Iterator[None]:
-    """Keeps other processes, also of other containers and machines, from writing to a folder during the block.
+    """Keeps other processes, also of other containers and machines, from writing to a folder during
+    the block.
 
-    The lock ends with the process, however that ends; see `tfscale.files.locks`. A remote folder (gs://) has none.
+    The lock ends with the process, however that ends; see `tfscale.files.locks`. A remote folder
+    (gs://) has none.
 
     Args:
         folder: is made if it is missing.
@@ -38,8 +40,8 @@ def only_writer(folder: str, what: str = "trained") -> Iterator[None]:
     if held is None:
         holder = read_holder(path)
         raise ConfigError(
-            f"{folder} is being {what} by process {holder.get('process', '?')} on {holder.get('host', '?')}; "
-            "wait until that has ended, or give another --output"
+            f"{folder} is being {what} by process {holder.get('process', '?')} on"
+            f" {holder.get('host', '?')}; wait until that has ended, or give another --output"
         )
     try:
         with held:

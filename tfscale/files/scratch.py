@@ -1,4 +1,5 @@
-"""Temporary folders for what a command computes with, and the line for the user when there is no room for it."""
+"""Temporary folders for what a command computes with, and the line for the user when there is no
+room for it."""
 
 import contextlib
 import os
@@ -18,8 +19,9 @@ def scratch_folder(prefix: str, beside: str = "") -> Iterator[str]:
 
     Args:
         prefix: of its name in the system's temporary folder.
-        beside: a local output, beside which it lies instead: where there is room for the result, there is as a rule
-            room for what it is made of. One that a killed process leaves is found with that output's leftovers.
+        beside: a local output, beside which it lies instead: where there is room for the result,
+            there is as a rule room for what it is made of. One that a killed process leaves is
+            found with that output's leftovers.
 
     Raises:
         TfscaleError: the disk is full; names the folder, and how to have it elsewhere.
@@ -33,7 +35,10 @@ def scratch_folder(prefix: str, beside: str = "") -> Iterator[str]:
         where, hint = os.path.dirname(target), "make room there, or give another --output"
         made: contextlib.AbstractContextManager[str] = temporary_folder(target)
     else:
-        where, hint = tempfile.gettempdir(), "make room there, or name another folder by the variable TMPDIR"
+        where, hint = (
+            tempfile.gettempdir(),
+            "make room there, or name another folder by the variable TMPDIR",
+        )
         made = tempfile.TemporaryDirectory(prefix=prefix)
     try:
         with made as folder:
@@ -49,4 +54,8 @@ def _is_full(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in NO_SPACE
     tensorflow = sys.modules.get("tensorflow")
-    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError) and "No space left" in str(error)
+    return (
+        tensorflow is not None
+        and isinstance(error, tensorflow.errors.OpError)
+        and "No space left" in str(error)
+    )

@@ -1,11 +1,14 @@
-"""Temporary files and folders beside what they are to become, and what is left of them when a process was killed.
+"""Temporary files and folders beside what they are to become, and what is left of them when a
+process was killed.
 
-A name is `TARGET.tmp-MACHINE-RANDOM`: no two processes have the same, whatever their process numbers. A folder has a
-lock beside it, `TARGET.tmp-MACHINE-RANDOM.lock` (see `tfscale.files.locks`); a file is locked itself.
+A name is `TARGET.tmp-MACHINE-RANDOM`: no two processes have the same, whatever their process
+numbers. A folder has a lock beside it, `TARGET.tmp-MACHINE-RANDOM.lock` (see
+`tfscale.files.locks`); a file is locked itself.
 
-`remove_leftovers` removes what it can lock. Where that is no proof, because another machine wrote it or the file system
-has no locks, a folder must also have been left alone for an hour (its lock is touched every few seconds), and a file
-for a day; so must what an earlier version left, which had no locks. Nothing is taken from a process that lives.
+`remove_leftovers` removes what it can lock. Where that is no proof, because another machine wrote
+it or the file system has no locks, a folder must also have been left alone for an hour (its lock is
+touched every few seconds), and a file for a day; so must what an earlier version left, which had no
+locks. Nothing is taken from a process that lives.
 """
 
 import contextlib
@@ -83,11 +86,12 @@ def _new_lock(path: str) -> Held:
 
 
 def put_in_place(folder: str, target: str) -> None:
-    """Gives a folder of `temporary_folder` the name `target`; what had that name goes with the block.
+    """Gives a folder of `temporary_folder` the name `target`; what had that name goes with the
+    block.
 
-    Where the system can exchange two names (Linux), there is no moment without a folder at `target`. Elsewhere an
-    earlier one has another name for a moment, and gets its own back if anything comes between; if the process is killed
-    there, by `remove_leftovers` at the next start.
+    Where the system can exchange two names (Linux), there is no moment without a folder at
+    `target`. Elsewhere an earlier one has another name for a moment, and gets its own back if
+    anything comes between; if the process is killed there, by `remove_leftovers` at the next start.
     """
     while os.path.isdir(target):
         if exchange(folder, target):
@@ -113,17 +117,21 @@ def _unless_taken() -> Iterator[None]:
 
 
 def exchange(a: str, b: str) -> bool:
-    """Exchanges two names at once; False where one of them is missing, or the file system cannot."""
+    """Exchanges two names at once; False where one of them is missing, or the file system
+    cannot."""
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False
-    return libc.renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0
+    return (
+        libc.renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0
+    )
 
 
 def remove_leftovers(folder: str, prefix: str = "") -> list[str]:
-    """Removes the temporary files and folders in `folder` whose writers are dead, and puts earlier folders back.
+    """Removes the temporary files and folders in `folder` whose writers are dead, and puts earlier
+    folders back.
 
     Args:
         folder: where to look; what cannot be looked at is left alone.
@@ -156,7 +164,11 @@ def _remove_one(path: str) -> list[str]:
     try:
         locked = try_lock(descriptor)
         least = 0.0 if locked and not _is_foreign(path) else _HOUR if marked != path else _DAY
-        if locked is False or not is_at(descriptor, marked) or time.time() - os.fstat(descriptor).st_mtime < least:
+        if (
+            locked is False
+            or not is_at(descriptor, marked)
+            or time.time() - os.fstat(descriptor).st_mtime < least
+        ):
             return []
         found = _restore(path) + _removed(path)
         if marked != path:
@@ -172,7 +184,8 @@ def _is_foreign(path: str) -> bool:
 
 
 def _restore(path: str) -> list[str]:
-    """Deals with a process that was killed while it put a folder in place: one of the two gets the name."""
+    """Deals with a process that was killed while it put a folder in place: one of the two gets the
+    name."""
     earlier, target = path + EARLIER, path.rpartition(".tmp-")[0]
     if not os.path.lexists(earlier):
         return []

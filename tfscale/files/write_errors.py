@@ -23,11 +23,15 @@ REFUSED = (
     errno.ENXIO,
     errno.ENODEV,
 )
-"""Inside of a block that writes, anything else is a mistake of the program, whose traceback is needed."""
+"""Inside of a block that writes, anything else is a mistake of the program, whose traceback is
+needed."""
 
 
-def write_error(path: str, error: OSError, kept: str = "what was there before is unchanged") -> TfscaleError:
-    """Returns the error for a file or folder that could not be written; `kept` is said of a full disk."""
+def write_error(
+    path: str, error: OSError, kept: str = "what was there before is unchanged"
+) -> TfscaleError:
+    """Returns the error for a file or folder that could not be written; `kept` is said of a full
+    disk."""
     if error.errno in NO_SPACE:
         return TfscaleError(f"no space left while writing {path}; {kept}")
     return TfscaleError(f"cannot write {path}: {error.strerror or error}")
@@ -35,7 +39,8 @@ def write_error(path: str, error: OSError, kept: str = "what was there before is
 
 @contextlib.contextmanager
 def write_errors(path: str) -> Iterator[None]:
-    """Turns any error of the operating system in the block, which only writes `path`, into that of `write_error`."""
+    """Turns any error of the operating system in the block, which only writes `path`, into that of
+    `write_error`."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,7 @@
 """YAML whose size is what it looks like: aliases cannot blow a small file up.
 
-`a: &a [x, x]`, `b: &b [*a, *a]` and so on doubles with every line: 400 bytes stand for more than any memory holds.
+`a: &a [x, x]`, `b: &b [*a, *a]` and so on doubles with every line: 400 bytes stand for more than
+any memory holds.
 """
 
 from typing import IO, Any
@@ -19,8 +20,8 @@ def load_yaml(source: str | IO[str], loader: type[yaml.SafeLoader] = yaml.SafeLo
         loader: a subclass of PyYAML's safe loader.
 
     Raises:
-        yaml.YAMLError: it is not YAML, it is nested too deeply, it contains itself, or its aliases repeat values so
-            often that they are more than LARGEST.
+        yaml.YAMLError: it is not YAML, it is nested too deeply, it contains itself, or its aliases
+            repeat values so often that they are more than LARGEST.
 
     Example:
         load_yaml("a: &a [1, 2]\\nb: *a")    # {"a": [1, 2], "b": [1, 2]}
@@ -39,7 +40,8 @@ def load_yaml(source: str | IO[str], loader: type[yaml.SafeLoader] = yaml.SafeLo
 
 
 def _size(node: yaml.Node, sizes: dict[int, int | None]) -> int:
-    """Values under a node, repeated ones as often as they appear; `sizes` has those of the nodes seen before."""
+    """Values under a node, repeated ones as often as they appear; `sizes` has those of the nodes
+    seen before."""
     if id(node) in sizes:
         known = sizes[id(node)]
         if known is None:

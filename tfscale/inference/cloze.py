@@ -1,4 +1,5 @@
-"""What a cloze model is for: filling a gap in a text, and finding words that were meant to be others. NumPy only.
+"""What a cloze model is for: filling a gap in a text, and finding words that were meant to be
+others. NumPy only.
 
 Shapes: T tokens of a window, V vocabulary.
 """
@@ -34,7 +35,8 @@ class Filling:
 
 @dataclass(frozen=True)
 class Correction:
-    """A word at `start` of the text, what was probably meant, and how much more likely that is, in nats."""
+    """A word at `start` of the text, what was probably meant, and how much more likely that is, in
+    nats."""
 
     start: int
     word: str
@@ -42,12 +44,15 @@ class Correction:
     gain: float
 
 
-def fill(logits: Logits, tokenizer: Tokenizer, text: str, sequence_length: int, count: int = 5) -> list[Filling]:
+def fill(
+    logits: Logits, tokenizer: Tokenizer, text: str, sequence_length: int, count: int = 5
+) -> list[Filling]:
     """The most likely tokens for the gap in a text.
 
     Args:
         logits: the model.
-        tokenizer: its tokenizer. The gap takes one token: a word, or with pieces of words what is a piece.
+        tokenizer: its tokenizer. The gap takes one token: a word, or with pieces of words what is a
+            piece.
         text: holds `___` once.
         sequence_length: T, the most tokens that the model reads.
         count: how many to give.
@@ -65,7 +70,11 @@ def fill(logits: Logits, tokenizer: Tokenizer, text: str, sequence_length: int, 
         raise ConfigError(f"count={count} is out of range; expected 1 or more")
     before, after = text.split(GAP)
     left = [tokenizer.end_id, *tokenizer.encode(before)]
-    window = _window([*left, tokenizer.end_id, *tokenizer.encode_continued(after)], sequence_length, tokenizer.end_id)
+    window = _window(
+        [*left, tokenizer.end_id, *tokenizer.encode_continued(after)],
+        sequence_length,
+        tokenizer.end_id,
+    )
     row = np.asarray(logits(window), np.float64)[len(left) - 1]
     probabilities = np.exp(row - row.max())
     probabilities /= probabilities.sum()
@@ -78,17 +87,23 @@ def fill(logits: Logits, tokenizer: Tokenizer, text: str, sequence_length: int, 
 
 
 def correct(
-    logits: Logits, tokenizer: Tokenizer, text: str, sequence_length: int, edit_cost: float = EDIT_COST
+    logits: Logits,
+    tokenizer: Tokenizer,
+    text: str,
+    sequence_length: int,
+    edit_cost: float = EDIT_COST,
 ) -> list[Correction]:
-    """Words of a text that are probably misspelt: a word one letter away makes the text much more likely.
+    """Words of a text that are probably misspelt: a word one letter away makes the text much more
+    likely.
 
-    A letter may be wrong, missing, too much, or have changed places with the next one (Kernighan et al. 1990). Words to
-    put in their place are those that the tokenizer has as one token.
+    A letter may be wrong, missing, too much, or have changed places with the next one (Kernighan et
+    al. 1990). Words to put in their place are those that the tokenizer has as one token.
 
     Args:
         logits: the model.
         tokenizer: its tokenizer.
-        text: a sentence or two; words are corrected one after the other, each in the text as it is then.
+        text: a sentence or two; words are corrected one after the other, each in the text as it is
+            then.
         sequence_length: T, the most tokens that the model reads.
         edit_cost: nats by which the text must become more likely.
 
@@ -106,16 +121,22 @@ def correct(
     shift = 0
     for match in _WORD.finditer(text):
         start = match.start() + shift
-        candidates = [word for word in _one_edit_away(tokenizer.cleaner(match[0])) if word in lexicon]
+        candidates = [
+            word for word in _one_edit_away(tokenizer.cleaner(match[0])) if word in lexicon
+        ]
         if not candidates:
             continue
         before, after = text[:start], text[start + len(match[0]) :]
         base = _log_likelihood(logits, tokenizer, text, sequence_length)
-        gains = [_log_likelihood(logits, tokenizer, before + word + after, sequence_length) - base
-                 for word in candidates]  # fmt: skip
+        gains = [
+            _log_likelihood(logits, tokenizer, before + word + after, sequence_length) - base
+            for word in candidates
+        ]
         best = int(np.argmax(gains))
         if gains[best] > edit_cost:
-            found.append(Correction(match.start(), match[0], candidates[best], gains[best] - edit_cost))
+            found.append(
+                Correction(match.start(), match[0], candidates[best], gains[best] - edit_cost)
+            )
             text = before + candidates[best] + after
             shift += len(candidates[best]) - len(match[0])
     return found
@@ -140,9 +161,12 @@ def _log_likelihood(logits: Logits, tokenizer: Tokenizer, text: str, sequence_le
 
 
 def _window(ids: Sequence[int], sequence_length: int, end_id: int) -> np.ndarray:
-    """The ids, and end tokens up to the window's length: every text is read alike, whatever runs the model."""
+    """The ids, and end tokens up to the window's length: every text is read alike, whatever runs
+    the model."""
     if len(ids) > sequence_length:
-        raise PromptError(f"the text has {len(ids)} tokens; the model reads at most {sequence_length}")
+        raise PromptError(
+            f"the text has {len(ids)} tokens; the model reads at most {sequence_length}"
+        )
     return np.array([*ids, *[end_id] * (sequence_length - len(ids))], np.int32)
 
 

@@ -1,4 +1,5 @@
-"""Completes a prompt token by token, from any decoder; NumPy only, so that it also runs on the device."""
+"""Completes a prompt token by token, from any decoder; NumPy only, so that it also runs on the
+device."""
 
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -26,20 +27,22 @@ class Decoder(Protocol):
         """Forgets all tokens."""
 
     def feed(self, ids: Sequence[int]) -> np.ndarray:
-        """Reads `ids` (one or more) after those read before; returns the logits (V,) after the last one."""
+        """Reads `ids` (one or more) after those read before; returns the logits (V,) after the last
+        one."""
 
 
 @dataclass(frozen=True)
 class Generation:
     """A completion.
 
-    `text` is what follows the prompt, up to a stop string. `tokens` are all ids drawn, without the stop token;
-    `prompt_tokens` counts the start token that is read before a prompt. `tokens_per_second` is that of drawing and
-    decoding, without the prompt; None where a single token, which comes out of the prompt, was drawn.
-    `stopped_by` is "length", "stop" (a stop string), "end" (a stop token) or "context" (no room for another token).
-    `drawn` is the number of tokens where a runtime does not tell which they are, and `tokens` is empty.
-    `unknown_prompt_tokens` counts the tokens of the prompt that are the unknown token: what they stood for in the text,
-    the model has not read.
+    `text` is what follows the prompt, up to a stop string. `tokens` are all ids drawn, without the
+    stop token; `prompt_tokens` counts the start token that is read before a prompt.
+    `tokens_per_second` is that of drawing and decoding, without the prompt; None where a single
+    token, which comes out of the prompt, was drawn. `stopped_by` is "length", "stop" (a stop
+    string), "end" (a stop token) or "context" (no room for another token). `drawn` is the number of
+    tokens where a runtime does not tell which they are, and `tokens` is empty.
+    `unknown_prompt_tokens` counts the tokens of the prompt that are the unknown token: what they
+    stood for in the text, the model has not read.
     """
 
     text: str
@@ -57,7 +60,8 @@ class Generation:
 
 
 class _StopStrings:
-    """Lets text through up to the first stop string; holds back what may be the beginning of one."""
+    """Lets text through up to the first stop string; holds back what may be the beginning of
+    one."""
 
     def __init__(self, stop: Sequence[str]):
         self.stop = stop
@@ -81,13 +85,16 @@ class _StopStrings:
         return next((n for n in range(longest, 0, -1) if self.held.endswith(stop[:n])), 0)
 
 
-def prefill_chunk(remaining: int, position: int, context_length: int, lengths: Sequence[int]) -> tuple[int, int]:
+def prefill_chunk(
+    remaining: int, position: int, context_length: int, lengths: Sequence[int]
+) -> tuple[int, int]:
     """How the next tokens of a prompt are read by calls of fixed lengths.
 
-    A call of length S writes the cache from `position` to `position + S`. It may run past the tokens that are left (the
-    mask hides what it writes there, later tokens overwrite it) but never past the context: there the write would be
-    shifted back over earlier tokens. The longest call that fits and of which at least half is used is taken: one
-    padded call of 64 is faster than eight calls of 8, and a few tokens are read as fast one by one.
+    A call of length S writes the cache from `position` to `position + S`. It may run past the
+    tokens that are left (the mask hides what it writes there, later tokens overwrite it) but never
+    past the context: there the write would be shifted back over earlier tokens. The longest call
+    that fits and of which at least half is used is taken: one padded call of 64 is faster than
+    eight calls of 8, and a few tokens are read as fast one by one.
 
     Args:
         remaining: tokens still to read, 1 or more.
@@ -96,7 +103,8 @@ def prefill_chunk(remaining: int, position: int, context_length: int, lengths: S
         lengths: lengths of the calls that the model has.
 
     Returns:
-        The call's length, and how many of the tokens it reads; (0, 1) where no call fits and one token is decoded.
+        The call's length, and how many of the tokens it reads; (0, 1) where no call fits and one
+        token is decoded.
 
     Example:
         prefill_chunk(100, 0, 128, [8, 64])   # (64, 64)
@@ -110,7 +118,8 @@ def prefill_chunk(remaining: int, position: int, context_length: int, lengths: S
 
 
 def causal_mask(position: int, length: int, context_length: int) -> np.ndarray:
-    """Mask (1, 1, S, C) float32 for S tokens from `position` on: 0 up to each token's own position, MASKED after it."""
+    """Mask (1, 1, S, C) float32 for S tokens from `position` on: 0 up to each token's own position,
+    MASKED after it."""
     own = np.arange(position, position + length)[:, None]
     return np.where(np.arange(context_length) <= own, 0, MASKED).astype(np.float32)[None, None]
 
@@ -127,29 +136,29 @@ def generate(
 ) -> Generation:
     """Completes `prompt`.
 
-    The model reads the tokenizer's start token and then the prompt's tokens. That is the end token for models that
-    tfscale trains from nothing; imported ones may have another, or none. Any of the tokenizer's stop tokens ends the
-    completion and is not part of its text.
+    The model reads the tokenizer's start token and then the prompt's tokens. That is the end token
+    for models that tfscale trains from nothing; imported ones may have another, or none. Any of the
+    tokenizer's stop tokens ends the completion and is not part of its text.
 
     Args:
         decoder: the model; it is reset first.
         tokenizer: the model's tokenizer.
-        prompt: any text; the empty text asks for a document from its beginning. It is cleaned as the text was that the
-            tokenizer was made for.
+        prompt: any text; the empty text asks for a document from its beginning. It is cleaned as
+            the text was that the tokenizer was made for.
         max_tokens: most tokens to draw.
         sampling: how tokens are drawn; greedy if it is left out.
-        stop: strings that end the completion; the text is cut before the first that occurs, whichever tokens it is
-            spread over.
+        stop: strings that end the completion; the text is cut before the first that occurs,
+            whichever tokens it is spread over.
         on_text: is called with each new piece of text; the pieces joined are the result's text.
-        parse_special: whether the texts of special tokens in the prompt, such as `<|eot_id|>`, are read as those
-            tokens; they are plain text otherwise.
+        parse_special: whether the texts of special tokens in the prompt, such as `<|eot_id|>`, are
+            read as those tokens; they are plain text otherwise.
 
     Returns:
         The completion, without the prompt.
 
     Raises:
-        PromptError: the prompt does not fit into the context, or `parse_special` finds a mark of a chat format that the
-            tokenizer does not have.
+        PromptError: the prompt does not fit into the context, or `parse_special` finds a mark of a
+            chat format that the tokenizer does not have.
         ConfigError: `max_tokens` is below 1, or a stop string is empty.
 
     Example:
@@ -187,7 +196,8 @@ def stream(
         parse_special: whether the texts of special tokens in the prompt are read as those tokens.
 
     Yields:
-        Each new piece of text, as soon as it is certain; the iterator's return value is the `Generation`.
+        Each new piece of text, as soon as it is certain; the iterator's return value is the
+        `Generation`.
 
     Raises:
         PromptError, ConfigError: as `generate`, when the first piece is asked for.
@@ -199,7 +209,10 @@ def stream(
     if max_tokens < 1:
         raise ConfigError(f"max_tokens={max_tokens!r} is out of range; expected 1 or more")
     if any(not text for text in stop):
-        raise ConfigError("stop has an empty string; give the text that shall end the completion, such as '\\n\\n'")
+        raise ConfigError(
+            "stop has an empty string; give the text that shall end the completion, such as"
+            " '\\n\\n'"
+        )
     sampling = sampling or SamplingConfig()
     prompt = tokenizer.cleaner.beginning(prompt)
     prompt_ids = tokenizer.encode(prompt, parse_special)
@@ -208,11 +221,12 @@ def stream(
     context = decoder.context_length
     if context is not None and position > context:
         raise PromptError(
-            f"the prompt has {len(prompt_ids)} tokens; the model's context of {context} takes at most "
-            f"{context - len(tokenizer.prompt_start)}"
+            f"the prompt has {len(prompt_ids)} tokens; the model's context of {context} takes at"
+            f" most {context - len(tokenizer.prompt_start)}"
         )
     rng = np.random.default_rng(sampling.seed)
-    # The start token in front is no part of the text, and to penalize it would make completions end later.
+    # The start token in front is no part of the text, and to penalize it would make completions end
+    # later.
     seen = set(prompt_ids)
     tokens: list[int] = []
     pieces: list[str] = []
@@ -258,4 +272,6 @@ def stream(
         yield from emit(stops.held)
     rate = decoded / seconds if decoded else None
     unknown = prompt_ids.count(tokenizer.unknown_id)
-    return Generation("".join(pieces), position - decoded, tokens, rate, stopped_by, unknown_prompt_tokens=unknown)
+    return Generation(
+        "".join(pieces), position - decoded, tokens, rate, stopped_by, unknown_prompt_tokens=unknown
+    )

@@ -15,12 +15,14 @@ from tfscale.models.decoding import CachedModel
 class KerasDecoder:
     """A network of `tfscale.models` as a `tfscale.inference.generation.Decoder`.
 
-    A prompt is read in chunks of `prefill_lengths`, its last token and what follows one by one. Weights are read at
-    each call, so a decoder that was made before training shows the trained network.
+    A prompt is read in chunks of `prefill_lengths`, its last token and what follows one by one.
+    Weights are read at each call, so a decoder that was made before training shows the trained
+    network.
 
     Args:
         network: a network with `cached_step`.
-        prefill_lengths: tokens per call of a prompt, for a Transformer; those above the context are left out.
+        prefill_lengths: tokens per call of a prompt, for a Transformer; those above the context are
+            left out.
 
     Raises:
         ConfigError: the network does not decode token by token.
@@ -32,19 +34,26 @@ class KerasDecoder:
     def __init__(self, network: Network | CachedModel, prefill_lengths: Sequence[int] = (8, 64)):
         if not hasattr(network, "cached_step"):
             raise ConfigError(
-                f"{type(network).__name__} does not write text: it fills gaps (tfscale fill), or has no cached_step"
+                f"{type(network).__name__} does not write text: it fills gaps (tfscale fill), or"
+                " has no cached_step"
             )
         self.network: Any = network
         self._spec = network.cache_spec()
-        self.context_length = network.config.sequence_length if network.config.family == "transformer" else None
+        self.context_length = (
+            network.config.sequence_length if network.config.family == "transformer" else None
+        )
         self.prefill_lengths = [n for n in prefill_lengths if n <= (self.context_length or 0)]
         self._decode = self._compile(1, with_logits=True)
-        self._prefill = {length: self._compile(length, with_logits=False) for length in self.prefill_lengths}
+        self._prefill = {
+            length: self._compile(length, with_logits=False) for length in self.prefill_lengths
+        }
         self.reset()
 
     def _compile(self, length: int, with_logits: bool) -> Any:
         def step(tokens: Any, cache: Any, input_pos: Any = None, mask: Any = None) -> Any:
-            return self.network.cached_step(tokens, cache, input_pos=input_pos, mask=mask, with_logits=with_logits)
+            return self.network.cached_step(
+                tokens, cache, input_pos=input_pos, mask=mask, with_logits=with_logits
+            )
 
         signature: list[Any] = [
             tf.TensorSpec((1, length), tf.int32),
@@ -73,14 +82,21 @@ class KerasDecoder:
             raise PromptError("no token to read; give one or more")
         if self.context_length is not None and self._position + len(ids) > self.context_length:
             raise PromptError(
-                f"{self._position + len(ids)} tokens do not fit into the model's context of {self.context_length}"
+                f"{self._position + len(ids)} tokens do not fit into the model's context of"
+                f" {self.context_length}"
             )
         done = 0
         while (remaining := len(ids) - 1 - done) > 0:
             length, used = 0, 1
             if self.context_length is not None:
-                length, used = prefill_chunk(remaining, self._position, self.context_length, self.prefill_lengths)
-            self._call(self._prefill[length] if length else self._decode, ids[done : done + used], max(length, 1))
+                length, used = prefill_chunk(
+                    remaining, self._position, self.context_length, self.prefill_lengths
+                )
+            self._call(
+                self._prefill[length] if length else self._decode,
+                ids[done : done + used],
+                max(length, 1),
+            )
             done += used
         return self._call(self._decode, ids[-1:], 1).numpy().reshape(-1)
 

@@ -8,7 +8,9 @@ from tfscale.config import SamplingConfig
 from tfscale.errors import TfscaleError
 
 
-def penalize_repetition(logits: np.ndarray, seen_ids: Collection[int], penalty: float) -> np.ndarray:
+def penalize_repetition(
+    logits: np.ndarray, seen_ids: Collection[int], penalty: float
+) -> np.ndarray:
     """Makes tokens already seen less likely (Keskar et al. 2019, "CTRL", section 4.1).
 
     Args:
@@ -34,21 +36,23 @@ def candidates(logits: np.ndarray, config: SamplingConfig) -> tuple[np.ndarray, 
         config: its temperature must be above 0.
 
     Returns:
-        Ids and probabilities (sum 1). Of equally likely tokens the lower id counts as the more likely one.
+        Ids and probabilities (sum 1). Of equally likely tokens the lower id counts as the more
+        likely one.
     """
     scaled = (logits - logits.max()) / config.temperature
     ids = most_likely(scaled, config.top_k) if config.top_k else np.arange(len(scaled))
     weights = np.exp(scaled[ids])
     weights /= weights.sum()
     if config.top_p < 1:
-        # A few hundred tokens reach most p; to sort a whole vocabulary takes longer than a small model decodes.
+        # A few hundred tokens reach most p; to sort a whole vocabulary takes longer than a small
+        # model decodes.
         sorted_count = 256
         order = most_likely(weights, sorted_count)
         while sorted_count < len(weights) and weights[order].sum() < config.top_p:
             sorted_count *= 8
             order = most_likely(weights, sorted_count)
-        # The token that reaches p belongs to the set, so that there is always one; the tolerance is for sums such as
-        # 0.5 + 0.3 + 0.1 that fall short of 0.9 by a rounding error.
+        # The token that reaches p belongs to the set, so that there is always one; the tolerance is
+        # for sums such as 0.5 + 0.3 + 0.1 that fall short of 0.9 by a rounding error.
         reached = int(np.searchsorted(np.cumsum(weights[order]), config.top_p - 1e-12))
         order = order[: reached + 1]
         ids, weights = ids[order], weights[order] / weights[order].sum()
@@ -56,14 +60,17 @@ def candidates(logits: np.ndarray, config: SamplingConfig) -> tuple[np.ndarray, 
 
 
 def most_likely(values: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the `count` largest of `values` (V,), largest first; of equal ones the first comes first."""
+    """Positions of the `count` largest of `values` (V,), largest first; of equal ones the first
+    comes first."""
     if count >= len(values):
         return np.argsort(-values, kind="stable")
     reaching = np.flatnonzero(values >= np.partition(values, -count)[-count])
     return reaching[np.argsort(-values[reaching], kind="stable")[:count]]
 
 
-def next_token(logits: np.ndarray, config: SamplingConfig, seen_ids: Collection[int], rng: np.random.Generator) -> int:
+def next_token(
+    logits: np.ndarray, config: SamplingConfig, seen_ids: Collection[int], rng: np.random.Generator
+) -> int:
     """The next token's id.
 
     Args:
@@ -80,7 +87,9 @@ def next_token(logits: np.ndarray, config: SamplingConfig, seen_ids: Collection[
     """
     logits = np.asarray(logits, np.float64)
     if np.isnan(logits).any() or not np.isfinite(logits.max()):
-        raise TfscaleError("the model's logits are not finite; its weights are damaged or its training diverged")
+        raise TfscaleError(
+            "the model's logits are not finite; its weights are damaged or its training diverged"
+        )
     if config.repetition_penalty != 1 and len(seen_ids):
         logits = penalize_repetition(logits, seen_ids, config.repetition_penalty)
     if config.temperature == 0:

@@ -1,1 +1,2 @@
-"""A gang of worker processes on this machine, started, watched, and started again together. Needs no TensorFlow."""
+"""A gang of worker processes on this machine, started, watched, and started again together. Needs
+no TensorFlow."""

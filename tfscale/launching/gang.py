@@ -1,9 +1,10 @@
 """The supervision: starts all workers, restarts all when one fails, and leaves none behind.
 
-A worker that is started again alone hangs for ever, because the others have given up their collectives; so the gang
-lives and dies together. What was trained up to the last checkpoint is kept by `train` itself. With parameter servers it
-is otherwise: workers that come and go are what they are made for, so a worker is started again alone; a server takes
-its weights with it, and the chief the course of training, so these two take the gang with them.
+A worker that is started again alone hangs for ever, because the others have given up their
+collectives; so the gang lives and dies together. What was trained up to the last checkpoint is kept
+by `train` itself. With parameter servers it is otherwise: workers that come and go are what they
+are made for, so a worker is started again alone; a server takes its weights with it, and the chief
+the course of training, so these two take the gang with them.
 """
 
 import contextlib
@@ -37,7 +38,8 @@ class LaunchError(TfscaleError):
 
 @dataclass(frozen=True)
 class Launched:
-    """How a launch ended: exit code 0, 75 (stopped, can go on) or 130 (Ctrl-C), the chief's stdout, and restarts."""
+    """How a launch ended: exit code 0, 75 (stopped, can go on) or 130 (Ctrl-C), the chief's stdout,
+    and restarts."""
 
     exit_code: int
     stdout: str
@@ -45,7 +47,9 @@ class Launched:
 
 
 def launch(
-    words: Sequence[str], config: LaunchConfig, program: Sequence[str] = (sys.executable, "-m", "tfscale.cli")
+    words: Sequence[str],
+    config: LaunchConfig,
+    program: Sequence[str] = (sys.executable, "-m", "tfscale.cli"),
 ) -> Launched:
     """Runs a `tfscale` command in `config.workers` processes until all have succeeded.
 
@@ -58,7 +62,8 @@ def launch(
         The chief's output and the exit code.
 
     Raises:
-        ConfigError: a port is taken; or others could reach the workers' ports (see `workers_network`).
+        ConfigError: a port is taken; or others could reach the workers' ports (see
+            `workers_network`).
         TfscaleError: a worker ended with a mistake of the user's (exit code 2); its own words.
         LaunchError: more failures than `max_restarts`.
 
@@ -75,12 +80,22 @@ def launch(
     ):
         while True:
             attempt = os.path.join(folder, str(failures + resumes))
-            gang = _Gang([*program, *words], config, attempt, config.max_restarts - failures, network)
+            gang = _Gang(
+                [*program, *words], config, attempt, config.max_restarts - failures, network
+            )
             outcome, reason = gang.watch(stop)
             failures += gang.replaced
             if outcome in ("done", "stopped"):
-                code = 0 if outcome == "done" else 130 if stop.number == signal.SIGINT else RESUME_EXIT_CODE
-                return Launched(code, gang.members[0].stdout.decode("utf-8", "replace"), failures + resumes)
+                code = (
+                    0
+                    if outcome == "done"
+                    else 130
+                    if stop.number == signal.SIGINT
+                    else RESUME_EXIT_CODE
+                )
+                return Launched(
+                    code, gang.members[0].stdout.decode("utf-8", "replace"), failures + resumes
+                )
             if outcome == "mistake":
                 raise TfscaleError(reason)
             advanced, reached = gang.step > reached, max(reached, gang.step)
@@ -90,8 +105,8 @@ def launch(
                 failures += 1
             if failures > config.max_restarts:
                 raise LaunchError(
-                    f"{reason}; that was failure {failures}, and --max-restarts is {config.max_restarts}. "
-                    "The same command goes on from the last checkpoint"
+                    f"{reason}; that was failure {failures}, and --max-restarts is"
+                    f" {config.max_restarts}. The same command goes on from the last checkpoint"
                 )
             report(f"launch: {reason}; starting all again")
 
@@ -107,7 +122,12 @@ class _Gang:
         may_replace: int,
         network: PrivateNetwork | None,
     ):
-        self.command, self.config, self.folder, self.may_replace = command, config, folder, may_replace
+        self.command, self.config, self.folder, self.may_replace = (
+            command,
+            config,
+            folder,
+            may_replace,
+        )
         self.network = network
         self.replaced = 0
         os.makedirs(folder)
@@ -117,21 +137,29 @@ class _Gang:
         self.members = [self._start(name) for name in self.environments]
 
     def _start(self, name: str) -> Member:
-        log = os.path.join(self.config.log_dir, f"{name.replace(' ', '-')}.log") if self.config.log_dir else None
+        log = (
+            os.path.join(self.config.log_dir, f"{name.replace(' ', '-')}.log")
+            if self.config.log_dir
+            else None
+        )
         return Member(self.command, name, self.environments[name], self.folder, log, self.network)
 
     @property
     def leaders(self) -> list[Member]:
-        """The processes that train and that decide when it is done: all workers, or the chief of parameter servers."""
+        """The processes that train and that decide when it is done: all workers, or the chief of
+        parameter servers."""
         return self.members[:1] if self.config.parameter_servers else self.members
 
     @property
     def step(self) -> int:
         """The furthest step that a worker has reported; -1 before the first report."""
-        return max((sign.step for member in self.members if (sign := member.heartbeat())), default=-1)
+        return max(
+            (sign.step for member in self.members if (sign := member.heartbeat())), default=-1
+        )
 
     def watch(self, stop: "_StopRequest") -> tuple[str, str]:
-        """Waits for the end of the gang; returns "done", "stopped", "resume", "mistake" or "failed", and why."""
+        """Waits for the end of the gang; returns "done", "stopped", "resume", "mistake" or
+        "failed", and why."""
         try:
             while True:
                 if stop.number is not None:
@@ -144,7 +172,11 @@ class _Gang:
                 codes = [member.process.poll() for member in self.leaders]
                 if None not in codes:
                     resumed = RESUME_EXIT_CODE in codes
-                    return ("resume", "the workers were stopped and wrote a checkpoint") if resumed else ("done", "")
+                    return (
+                        ("resume", "the workers were stopped and wrote a checkpoint")
+                        if resumed
+                        else ("done", "")
+                    )
                 if late := self._late():
                     return "failed", late
                 time.sleep(POLL_SECONDS)
@@ -152,30 +184,43 @@ class _Gang:
             self._end()
 
     def _replace_workers(self) -> None:
-        """Starts workers again that ended before their chief, as long as the number of restarts allows it."""
+        """Starts workers again that ended before their chief, as long as the number of restarts
+        allows it."""
         for place, member in enumerate(self.members):
             code = member.process.poll()
             ended = code not in (None, MISTAKE_EXIT_CODE) and member.name.startswith("worker")
-            if not ended or self.members[0].process.poll() is not None or self.replaced >= self.may_replace:
+            if (
+                not ended
+                or self.members[0].process.poll() is not None
+                or self.replaced >= self.may_replace
+            ):
                 continue
             member.collect()
             report(f"launch: {member.describe_end()}; starting it again")
             self.replaced += 1
-            with contextlib.suppress(FileNotFoundError):  # Its last sign of life is not the new one's.
+            with contextlib.suppress(
+                FileNotFoundError
+            ):  # Its last sign of life is not the new one's.
                 os.remove(member.heartbeat_path)
             self.members[place] = self._start(member.name)
 
     def _failure(self, codes: Sequence[int | None]) -> tuple[str, str] | None:
-        bad = [m for m, code in zip(self.members, codes, strict=True) if code not in (None, 0, RESUME_EXIT_CODE)]
+        bad = [
+            m
+            for m, code in zip(self.members, codes, strict=True)
+            if code not in (None, 0, RESUME_EXIT_CODE)
+        ]
         if not bad:
             return None
-        # The first to die tells why; the others soon follow it, so a moment is left for a user's mistake to show.
+        # The first to die tells why; the others soon follow it, so a moment is left for a user's
+        # mistake to show.
         time.sleep(POLL_SECONDS)
         mistaken = [m for m in self.members if m.process.poll() == MISTAKE_EXIT_CODE]
         if mistaken:
             mistaken[0].collect()
             return "mistake", mistaken[0].error or mistaken[0].describe_end()
-        # A process that was killed is the cause, one that ended by itself as a rule the consequence.
+        # A process that was killed is the cause, one that ended by itself as a rule the
+        # consequence.
         first = min(bad, key=lambda member: member.process.returncode)
         first.collect()
         return "failed", first.describe_end()
@@ -185,25 +230,42 @@ class _Gang:
         running = [member for member in self.members if member.process.poll() is None]
         signs = [(member, member.heartbeat()) for member in running]
         limit = self.config.startup_seconds
-        silent = [member.name for member, sign in signs if sign is None and now - member.quiet_since > limit]
+        silent = [
+            member.name
+            for member, sign in signs
+            if sign is None and now - member.quiet_since > limit
+        ]
         if silent:
             return f"{', '.join(silent)} did not begin to train within {limit:g} s"
         limit = self.config.stall_seconds
-        stalled = [(m.name, sign.step) for m, sign in signs if sign and 0 < limit < now - m.quiet_since]
-        names = [f"{name} (at step {step:,})" if step > NO_STEPS else name for name, step in stalled]
+        stalled = [
+            (m.name, sign.step) for m, sign in signs if sign and 0 < limit < now - m.quiet_since
+        ]
+        names = [
+            f"{name} (at step {step:,})" if step > NO_STEPS else name for name, step in stalled
+        ]
         return f"{', '.join(names)} gave no sign of life for {limit:g} s" if names else None
 
     def _stop(self, stop: "_StopRequest") -> tuple[str, str]:
-        """Asks all that train to stop, and waits; a second signal, or the end of the grace, kills what is left."""
+        """Asks all that train to stop, and waits; a second signal, or the end of the grace, kills
+        what is left."""
         for member in self.leaders:
             member.signal(signal.SIGTERM)
         deadline = time.monotonic() + self.config.grace_seconds
-        while any(m.process.poll() is None for m in self.leaders) and time.monotonic() < deadline and stop.count < 2:
+        while (
+            any(m.process.poll() is None for m in self.leaders)
+            and time.monotonic() < deadline
+            and stop.count < 2
+        ):
             time.sleep(POLL_SECONDS)
         codes = [member.process.poll() for member in self.leaders]
         if all(code == 0 for code in codes):
             return "done", ""
-        lost = [m.name for m, code in zip(self.leaders, codes, strict=True) if code not in (0, RESUME_EXIT_CODE)]
+        lost = [
+            m.name
+            for m, code in zip(self.leaders, codes, strict=True)
+            if code not in (0, RESUME_EXIT_CODE)
+        ]
         if lost:
             report(f"launch: {', '.join(lost)} did not write a checkpoint")
         return "stopped", ""
@@ -237,15 +299,18 @@ def member_environments(config: LaunchConfig) -> dict[str, dict[str, str]]:
     elif config.workers == 1:
         common.pop("TF_CONFIG", None)
         return {"worker 0": common}
-    addresses = iter([f"localhost:{port}" for port in _ports(config.port_base, sum(sizes.values()))])
+    addresses = iter(
+        [f"localhost:{port}" for port in _ports(config.port_base, sum(sizes.values()))]
+    )
     cluster = {task: [next(addresses) for _ in range(count)] for task, count in sizes.items()}
     return {
         task if task == "chief" else f"{task} {index}": {
-            **common, "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": task, "index": index}})
+            **common,
+            "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": task, "index": index}}),
         }
         for task, count in sizes.items()
         for index in range(count)
-    }  # fmt: skip
+    }
 
 
 def _ports(base: int, count: int) -> list[int]:
@@ -259,8 +324,8 @@ def _ports(base: int, count: int) -> list[int]:
                 sockets[-1].bind(("", port))
             except OSError as error:
                 raise ConfigError(
-                    f"port {port} is taken ({error.strerror}); end the process that holds it, or name another "
-                    "--port-base (0 finds free ports)"
+                    f"port {port} is taken ({error.strerror}); end the process that holds it, or"
+                    " name another --port-base (0 finds free ports)"
                 ) from error
             ports.append(sockets[-1].getsockname()[1])
     finally:
@@ -270,7 +335,8 @@ def _ports(base: int, count: int) -> list[int]:
 
 
 class _StopRequest:
-    """Counts SIGTERM, SIGHUP (a closed terminal) and Ctrl-C while the gang runs, instead of being ended by them."""
+    """Counts SIGTERM, SIGHUP (a closed terminal) and Ctrl-C while the gang runs, instead of being
+    ended by them."""
 
     def __init__(self) -> None:
         self.number: int | None = None

@@ -1,4 +1,5 @@
-"""What a worker tells `tfscale launch`: the step it has reached, in a file that is watched, and how it ended."""
+"""What a worker tells `tfscale launch`: the step it has reached, in a file that is watched, and how
+it ended."""
 
 import os
 from dataclasses import dataclass
@@ -8,16 +9,19 @@ VARIABLE = "TFSCALE_HEARTBEAT"
 NO_STEPS = -1
 """In the place of a step: of a process that takes none by itself, such as a parameter server."""
 RESUME_EXIT_CODE = 75
-"""EX_TEMPFAIL of sysexits.h: stopped by a signal after writing a checkpoint; the same command goes on."""
+"""EX_TEMPFAIL of sysexits.h: stopped by a signal after writing a checkpoint; the same command goes
+on."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The last sign of a worker: the step it had taken, and a mark that differs from sign to sign."""
+    """The last sign of a worker: the step it had taken, and a mark that differs from sign to
+    sign."""
 
     step: int
     mark: int
-    """When the file was written, by the machine's clock, which may jump: good to be compared for equality alone."""
+    """When the file was written, by the machine's clock, which may jump: good to be compared for
+    equality alone."""
 
 
 def beat(step: int) -> None:

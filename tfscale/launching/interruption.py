@@ -1,4 +1,5 @@
-"""Signals that end a command: it is left as by Ctrl-C, so that temporary files go and locks are given back."""
+"""Signals that end a command: it is left as by Ctrl-C, so that temporary files go and locks are
+given back."""
 
 import contextlib
 import signal
@@ -6,12 +7,15 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-ENDING = tuple(number for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None)
+ENDING = tuple(
+    number for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None
+)
 """Signals by which systems end a process; the second one comes when a terminal is closed."""
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP, raised where the command stands; the shell's exit code for it is 128 + its number."""
+    """SIGTERM or SIGHUP, raised where the command stands; the shell's exit code for it is 128 + its
+    number."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -27,8 +31,8 @@ def wanted(number: int) -> bool:
 def left_by_signals() -> Iterator[None]:
     """Raises `Terminated` in the block when SIGTERM or SIGHUP comes; the first one counts.
 
-    As with Ctrl-C, a library that computes without Python is waited for. Training, which writes a checkpoint first,
-    has handlers of its own (`RunRecorder`).
+    As with Ctrl-C, a library that computes without Python is waited for. Training, which writes a
+    checkpoint first, has handlers of its own (`RunRecorder`).
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -42,7 +46,8 @@ def left_by_signals() -> Iterator[None]:
 
 
 class StopRequest:
-    """Notes Ctrl-C, SIGTERM and SIGHUP instead of being ended by them; a second one ends at once. Use as a context.
+    """Notes Ctrl-C, SIGTERM and SIGHUP instead of being ended by them; a second one ends at once.
+    Use as a context.
 
     Args:
         note: is called with a line when the first one comes.
@@ -73,7 +78,10 @@ class StopRequest:
     def _request(self, number: int, frame: Any) -> None:
         self.signal = signal.Signals(number).name
         signal.signal(number, self._earlier[number])
-        self.note(f"{self.signal} received: writing a checkpoint after the steps in progress, then stopping")
+        self.note(
+            f"{self.signal} received: writing a checkpoint after the steps in progress, then"
+            " stopping"
+        )
 
 
 def _leave(number: int, frame: Any) -> None:

@@ -18,7 +18,8 @@ ERROR = "error: "
 
 
 def report(text: str) -> None:
-    """Prints a line on stderr. A closed terminal takes none, which must not end who waits for a checkpoint."""
+    """Prints a line on stderr. A closed terminal takes none, which must not end who waits for a
+    checkpoint."""
     with _OUTPUT_LOCK:
         try:
             print(text, file=sys.stderr, flush=True)
@@ -58,13 +59,20 @@ class Member:
         self._last_sign: Heartbeat | None = None
         self._log = open(log, "ab") if log else None  # noqa: SIM115 - closed by `collect`
         self.process = subprocess.Popen(
-            network.wrap(command) if network else command, env={**environ, VARIABLE: self.heartbeat_path},
-            pass_fds=network.descriptors if network else (), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            network.wrap(command) if network else command,
+            env={**environ, VARIABLE: self.heartbeat_path},
+            pass_fds=network.descriptors if network else (),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         self._readers = [
             threading.Thread(target=read, args=(stream,), daemon=True)
-            for read, stream in ((self._keep, self.process.stdout), (self._pass_on, self.process.stderr))
+            for read, stream in (
+                (self._keep, self.process.stdout),
+                (self._pass_on, self.process.stderr),
+            )
         ]
         for reader in self._readers:
             reader.start()
@@ -86,7 +94,11 @@ class Member:
     def describe_end(self) -> str:
         """How it ended, in words: "worker 1 was ended by SIGKILL at step 40"."""
         code = self.process.returncode
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = (
+            f"was ended by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended with exit code {code}"
+        )
         sign = self.heartbeat()
         where = f" at step {sign.step:,}" if sign and sign.step > NO_STEPS else ""
         return f"{self.name} {how}{where}{f' ({self.error})' if self.error else ''}"
@@ -108,7 +120,8 @@ class Member:
         with stream:
             for line in stream:
                 self._write_log(line)
-                # A progress bar writes over its own line; what stands at the end of it is what a log needs.
+                # A progress bar writes over its own line; what stands at the end of it is what a
+                # log needs.
                 text = line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2]
                 if text.startswith(ERROR):
                     self.error = text.removeprefix(ERROR)

@@ -1,10 +1,13 @@
-"""A network namespace of Linux in which loopback alone exists: one process makes it, others enter it.
+"""A network namespace of Linux in which loopback alone exists: one process makes it, others enter
+it.
 
-A process with threads cannot change its namespace, so this runs as a program of its own, before the one that it is for.
-It needs the standard library alone (`python -I -S namespace.py ...`), and so starts in 20 ms:
+A process with threads cannot change its namespace, so this runs as a program of its own, before the
+one that it is for. It needs the standard library alone (`python -I -S namespace.py ...`), and so
+starts in 20 ms:
 
-    make LINK               makes a namespace and sends its descriptors through the inherited socket LINK
-    enter 5,6 program ...   enters the namespaces behind the inherited descriptors 5 and 6, and becomes the program
+    make LINK               makes a namespace and sends its descriptors through the inherited socket
+    LINK enter 5,6 program ...   enters the namespaces behind the inherited descriptors 5 and 6, and
+    becomes the program
 """
 
 import ctypes
@@ -22,7 +25,8 @@ _SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
 
 
 def make(link: socket.socket) -> None:
-    """Makes a network namespace with nothing but loopback, and sends its descriptors through `link`.
+    """Makes a network namespace with nothing but loopback, and sends its descriptors through
+    `link`.
 
     Raises:
         OSError: the system does not allow it to this user.
@@ -30,7 +34,9 @@ def make(link: socket.socket) -> None:
     kinds = _unshare_network()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
-    socket.send_fds(link, [b"made"], [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in kinds])
+    socket.send_fds(
+        link, [b"made"], [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in kinds]
+    )
 
 
 def enter(descriptors: Sequence[int], command: Sequence[str]) -> None:
@@ -42,7 +48,8 @@ def enter(descriptors: Sequence[int], command: Sequence[str]) -> None:
 
 
 def _unshare_network() -> tuple[str, ...]:
-    """Moves this process into a new network namespace; returns the kinds of namespace that were made for it."""
+    """Moves this process into a new network namespace; returns the kinds of namespace that were
+    made for it."""
     user, group = os.geteuid(), os.getegid()
     try:
         _call("unshare", _CLONE_NEWNET)
@@ -52,7 +59,11 @@ def _unshare_network() -> tuple[str, ...]:
         if user == 0:
             raise
     _call("unshare", _CLONE_NEWUSER | _CLONE_NEWNET)
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
     return "user", "net"

@@ -1,8 +1,9 @@
 """Keeps the ports of workers on one machine from everybody else.
 
-TensorFlow's server takes orders from whoever reaches its port: it reads and writes any file that its user can. It
-listens at every address of the machine, and no option makes it listen at loopback alone. So the workers get a network
-of their own in which there is nothing but loopback; where the system does not allow that, the user has to say so.
+TensorFlow's server takes orders from whoever reaches its port: it reads and writes any file that
+its user can. It listens at every address of the machine, and no option makes it listen at loopback
+alone. So the workers get a network of their own in which there is nothing but loopback; where the
+system does not allow that, the user has to say so.
 """
 
 import contextlib
@@ -52,7 +53,8 @@ class PrivateNetwork:
             """What a process must inherit to enter."""
 
     def wrap(self, command: Sequence[str]) -> list[str]:
-        """The command that enters this network and then becomes `command`, with the same process number."""
+        """The command that enters this network and then becomes `command`, with the same process
+        number."""
         return [*_program("enter", ",".join(map(str, self.descriptors))), *command]
 
     def close(self) -> None:
@@ -67,7 +69,8 @@ def _program(*words: str) -> list[str]:
 
 
 def has_private_networks() -> bool:
-    """Whether this system allows this user a network with loopback alone; in many containers it does not."""
+    """Whether this system allows this user a network with loopback alone; in many containers it
+    does not."""
     try:
         PrivateNetwork().close()
     except OSError:
@@ -79,11 +82,13 @@ def has_private_networks() -> bool:
 def workers_network(config: LaunchConfig) -> Iterator[PrivateNetwork | None]:
     """The network for the workers of one machine; None where they use the machine's.
 
-    They do where there is one worker, which listens nowhere, where `config.allow_network` says so (a line on stderr
-    then says who can reach them), and where the machine itself has nothing but loopback.
+    They do where there is one worker, which listens nowhere, where `config.allow_network` says so
+    (a line on stderr then says who can reach them), and where the machine itself has nothing but
+    loopback.
 
     Raises:
-        ConfigError: the system does not allow a network of their own, and others could reach this machine.
+        ConfigError: the system does not allow a network of their own, and others could reach this
+            machine.
     """
     if config.workers == 1 and not config.parameter_servers:
         yield None
@@ -108,13 +113,15 @@ def _private_network() -> PrivateNetwork | None:
         if not outside_addresses():
             return None
         raise ConfigError(
-            f"the workers' ports cannot be kept from other machines here ({error}), and {reach_warning()}. Give "
-            "--allow-network if nobody else is in this machine's network, or train in one process"
+            f"the workers' ports cannot be kept from other machines here ({error}), and"
+            f" {reach_warning()}. Give --allow-network if nobody else is in this machine's network,"
+            " or train in one process"
         ) from error
 
 
 def reach_warning(ports: str = "the workers' ports") -> str:
-    """Returns a sentence that says who reaches TensorFlow's servers on this machine, and what they can do.
+    """Returns a sentence that says who reaches TensorFlow's servers on this machine, and what they
+    can do.
 
     Args:
         ports: the servers' ports, in words.
@@ -128,7 +135,8 @@ def reach_warning(ports: str = "the workers' ports") -> str:
 def outside_addresses() -> list[str]:
     """The addresses of this machine at which others may reach it: all but loopback.
 
-    Where the system does not list them, which is everywhere but on Linux, the machine's name stands for them.
+    Where the system does not list them, which is everywhere but on Linux, the machine's name stands
+    for them.
 
     Example:
         outside_addresses()    # ["192.168.0.17", "fe80::5054:ff:fe12:3456"]

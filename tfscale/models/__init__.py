@@ -1,4 +1,5 @@
-"""Language models: one family a file, each a builder from its config to a Keras model of token ids to logits."""
+"""Language models: one family a file, each a builder from its config to a Keras model of token ids
+to logits."""
 
 from typing import Any
 
@@ -21,12 +22,18 @@ from tfscale.models.recurrent import GRULM, LSTMLM, RNNLM, RecurrentLM
 from tfscale.models.transformer import TransformerLM
 
 Network = TransformerLM | RecurrentLM | NNLM
-"""Networks that predict the next token and decode token by token; `BiLSTMLM` and `BERT` do neither."""
+"""Networks that predict the next token and decode token by token; `BiLSTMLM` and `BERT` do
+neither."""
 
 _FAMILIES: dict[Any, Any] = {
-    TransformerConfig: TransformerLM, LSTMConfig: LSTMLM, GRUConfig: GRULM, RNNConfig: RNNLM, NNLMConfig: NNLM,
-    BiLSTMConfig: BiLSTMLM, BERTConfig: BERT,
-}  # fmt: skip
+    TransformerConfig: TransformerLM,
+    LSTMConfig: LSTMLM,
+    GRUConfig: GRULM,
+    RNNConfig: RNNLM,
+    NNLMConfig: NNLM,
+    BiLSTMConfig: BiLSTMLM,
+    BERTConfig: BERT,
+}
 
 
 def build_network(config: ModelConfig, precision: Precision = "float32", seed: int = 0) -> Network:
@@ -44,7 +51,9 @@ def build_network(config: ModelConfig, precision: Precision = "float32", seed: i
         network = build_network(TransformerConfig(vocabulary_size=8192, sequence_length=128))
     """
     if type(config) not in _FAMILIES:
-        raise ConfigError(f"no model family for {type(config).__name__}; expected one of {sorted(families())}")
+        raise ConfigError(
+            f"no model family for {type(config).__name__}; expected one of {sorted(families())}"
+        )
     return _FAMILIES[type(config)](config, precision=precision, seed=seed)
 
 

@@ -1,7 +1,8 @@
-"""Self-attention, causal or not: many heads or few key-value heads, learned or rotary positions, all or a window.
+"""Self-attention, causal or not: many heads or few key-value heads, learned or rotary positions,
+all or a window.
 
-Shapes: B batch, T tokens, D hidden_dim, H query heads, G key-value heads, R = H / G, K width of a head, C context,
-S tokens of one cached call, W attention window, N = T / W.
+Shapes: B batch, T tokens, D hidden_dim, H query heads, G key-value heads, R = H / G, K width of a
+head, C context, S tokens of one cached call, W attention window, N = T / W.
 """
 
 from typing import Any
@@ -15,35 +16,54 @@ from tfscale.models.cached import cached_dense, write_cache
 from tfscale.models.dropout import Dropout
 
 MASKED = -1e9
-"""Added to attention scores of tokens that must not be seen; float32 softmax gives them exactly 0."""
+"""Added to attention scores of tokens that must not be seen; float32 softmax gives them exactly
+0."""
 
 
 @keras.saving.register_keras_serializable("tfscale")
 class CausalSelfAttention(keras.layers.Layer):
-    """Attention of each token to itself and those before it: (B, T, D) -> (B, T, D) (Vaswani et al. 2017).
+    """Attention of each token to itself and those before it: (B, T, D) -> (B, T, D) (Vaswani et al.
+    2017).
 
     With `causal=False` to those after it too, as in BERT.
 
-    Query, key and value come from one matrix product, which is what makes the step fast on small models.
-    Scores and softmax are computed in float32 under every precision. Who sees whom can be said by each call: `visible`
-    (B, T or 1, T) bool, true where a token (second axis) sees another (third), is in the place of past and window.
+    Query, key and value come from one matrix product, which is what makes the step fast on small
+    models. Scores and softmax are computed in float32 under every precision. Who sees whom can be
+    said by each call: `visible` (B, T or 1, T) bool, true where a token (second axis) sees another
+    (third), is in the place of past and window.
 
     Args:
         hidden_dim: D.
         num_heads: H.
-        num_kv_heads: G, heads of key and value, each read by R query heads (Ainslie et al. 2023); 0 takes H.
+        num_kv_heads: G, heads of key and value, each read by R query heads (Ainslie et al. 2023); 0
+            takes H.
         head_dim: K; 0 takes D / H.
-        rope_base: base of the rotary positions (Su et al. 2021), in the order of the two halves; 0 has none.
+        rope_base: base of the rotary positions (Su et al. 2021), in the order of the two halves; 0
+            has none.
         window: W, tokens that a token sees, itself included (Beltagy et al. 2020); 0 is all.
-        global_tokens: A, at most W: first tokens that every later one sees besides its window (Zaheer et al. 2020).
+        global_tokens: A, at most W: first tokens that every later one sees besides its window
+            (Zaheer et al. 2020).
         dropout: rate on the attention weights.
         use_bias: biases in the two dense layers.
         causal: whether a token sees those before it alone.
     """
 
-    def __init__(self, hidden_dim, num_heads, dropout, use_bias, query_key_value_initializer="glorot_uniform",
-                 output_initializer="glorot_uniform", head_dim=0, num_kv_heads=0, rope_base=0.0, window=0,
-                 causal=True, global_tokens=0, **kwargs):  # fmt: skip
+    def __init__(
+        self,
+        hidden_dim,
+        num_heads,
+        dropout,
+        use_bias,
+        query_key_value_initializer="glorot_uniform",
+        output_initializer="glorot_uniform",
+        head_dim=0,
+        num_kv_heads=0,
+        rope_base=0.0,
+        window=0,
+        causal=True,
+        global_tokens=0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
@@ -56,13 +76,19 @@ class CausalSelfAttention(keras.layers.Layer):
         self.dropout = dropout
         self.use_bias = use_bias
         self.query_key_value = keras.layers.Dense(
-            (num_heads + 2 * self.num_kv_heads) * self.head_dim, use_bias=use_bias,
-            kernel_initializer=query_key_value_initializer, dtype=self.dtype_policy, name="query_key_value",
-        )  # fmt: skip
+            (num_heads + 2 * self.num_kv_heads) * self.head_dim,
+            use_bias=use_bias,
+            kernel_initializer=query_key_value_initializer,
+            dtype=self.dtype_policy,
+            name="query_key_value",
+        )
         self.output_projection = keras.layers.Dense(
-            hidden_dim, use_bias=use_bias, kernel_initializer=output_initializer,
-            dtype=self.dtype_policy, name="output_projection",
-        )  # fmt: skip
+            hidden_dim,
+            use_bias=use_bias,
+            kernel_initializer=output_initializer,
+            dtype=self.dtype_policy,
+            name="output_projection",
+        )
         self.attention_dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape):
@@ -76,12 +102,19 @@ class CausalSelfAttention(keras.layers.Layer):
             angles = self._angles(ops.arange(length, dtype="float32"), ops)
             query, key = (self._rotate(x, angles, ops) for x in (query, key))
         query = query * self.head_dim**-0.5
-        in_blocks = self.window and isinstance(length, int) and length % self.window == 0 and length > 2 * self.window
+        in_blocks = (
+            self.window
+            and isinstance(length, int)
+            and length % self.window == 0
+            and length > 2 * self.window
+        )
         if in_blocks and visible is None:
             mixed = self._attend_in_blocks(query, key, value, length, training)
         else:
             mixed = self._attend(query, key, value, length, training, visible)
-        return self.output_projection(ops.reshape(mixed, (-1, length, self.num_heads * self.head_dim)))
+        return self.output_projection(
+            ops.reshape(mixed, (-1, length, self.num_heads * self.head_dim))
+        )
 
     def _split(self, rows, length, np_):
         """(B, T, (H + 2 G) K) -> query (B, T, H, K), key and value (B, T, G, K)."""
@@ -89,7 +122,9 @@ class CausalSelfAttention(keras.layers.Layer):
         ends = [heads * width, (heads + groups) * width]
         parts = (rows[..., : ends[0]], rows[..., ends[0] : ends[1]], rows[..., ends[1] :])
         counts = (heads, groups, groups)
-        return [np_.reshape(part, (-1, length, n, width)) for part, n in zip(parts, counts, strict=True)]
+        return [
+            np_.reshape(part, (-1, length, n, width)) for part, n in zip(parts, counts, strict=True)
+        ]
 
     def _angles(self, positions, np_):
         """Cosine and sine (T, 1, K / 2) of positions (T,) float32."""
@@ -113,26 +148,34 @@ class CausalSelfAttention(keras.layers.Layer):
         """All scores at once, R query heads of a key head as rows of one product."""
         groups, width = self.num_kv_heads, self.head_dim
         repeats = self.num_heads // groups
-        query = ops.reshape(ops.transpose(query, (0, 2, 1, 3)), (-1, groups, repeats * length, width))
+        query = ops.reshape(
+            ops.transpose(query, (0, 2, 1, 3)), (-1, groups, repeats * length, width)
+        )
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
         if visible is None:
-            hidden = 1.0 - ops.tril(ops.ones((length, length), dtype="float32")) if self.causal else 0.0
+            hidden = (
+                1.0 - ops.tril(ops.ones((length, length), dtype="float32")) if self.causal else 0.0
+            )
             if self.window:
                 beyond = ops.tril(ops.ones((length, length), dtype="float32"), -self.window)
-                hidden = hidden + beyond * ops.cast(ops.arange(length) >= self.global_tokens, "float32")
+                hidden = hidden + beyond * ops.cast(
+                    ops.arange(length) >= self.global_tokens, "float32"
+                )
             if repeats > 1 and self.causal:
                 hidden = ops.tile(hidden, (repeats, 1))
         else:
             hidden = 1.0 - ops.cast(visible[:, None], "float32")
             if repeats > 1 and visible.shape[1] != 1:
                 hidden = ops.tile(hidden, (1, 1, repeats, 1))
-        mixed = ops.matmul(self._weights(scores, hidden, training), ops.transpose(value, (0, 2, 1, 3)))
+        mixed = ops.matmul(
+            self._weights(scores, hidden, training), ops.transpose(value, (0, 2, 1, 3))
+        )
         mixed = ops.reshape(mixed, (-1, self.num_heads, length, width))
         return ops.transpose(mixed, (0, 2, 1, 3))
 
     def _attend_in_blocks(self, query, key, value, length, training):
-        """With a window of W, each block of W queries sees its own block of keys, the one before, and the first A keys:
-        T x (2 W + A) scores.
+        """With a window of W, each block of W queries sees its own block of keys, the one before,
+        and the first A keys: T x (2 W + A) scores.
         """
         groups, width, window = self.num_kv_heads, self.head_dim, self.window
         repeats, blocks = self.num_heads // groups, length // window
@@ -146,7 +189,9 @@ class CausalSelfAttention(keras.layers.Layer):
             return ops.concatenate([before, x, first], axis=3)
 
         query = ops.reshape(query, (-1, blocks, window, groups, repeats, width))
-        query = ops.reshape(ops.transpose(query, (0, 3, 1, 4, 2, 5)), (-1, groups, blocks, repeats * window, width))
+        query = ops.reshape(
+            ops.transpose(query, (0, 3, 1, 4, 2, 5)), (-1, groups, blocks, repeats * window, width)
+        )
         scores = ops.matmul(query, ops.transpose(looked_at(key), (0, 1, 2, 4, 3)))
         own, other = np.arange(window)[:, None], np.arange(2 * window)[None]
         hidden = np.tile((other <= own) | (other > own + window), (repeats, 1))
@@ -157,14 +202,18 @@ class CausalSelfAttention(keras.layers.Layer):
             place = np.arange(length).reshape(blocks, window, 1)
             near = np.tile(np.arange(self.global_tokens) > place - window, (1, repeats, 1))
             hidden = np.concatenate([hidden, near], axis=-1)
-        mixed = ops.matmul(self._weights(scores, hidden.astype("float32"), training), looked_at(value))
+        mixed = ops.matmul(
+            self._weights(scores, hidden.astype("float32"), training), looked_at(value)
+        )
         mixed = ops.reshape(mixed, (-1, groups, blocks, repeats, window, width))
         return ops.transpose(mixed, (0, 2, 4, 1, 3, 5))
 
     def cached(self, x, key_cache, value_cache, input_pos, mask):
-        """Tokens x (B, S, D), caches (B, C, G, K), mask (B, 1, S, C) -> output (B, S, D) and the new caches.
+        """Tokens x (B, S, D), caches (B, C, G, K), mask (B, 1, S, C) -> output (B, S, D) and the
+        new caches.
 
-        B is known, and 1 in the files of a device; all rows have the same `input_pos` (S,), their places in the caches.
+        B is known, and 1 in the files of a device; all rows have the same `input_pos` (S,), their
+        places in the caches.
         """
         rows, length, context = x.shape[0], x.shape[1], key_cache.shape[1]
         heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
@@ -183,13 +232,25 @@ class CausalSelfAttention(keras.layers.Layer):
             distance = tf.reshape(input_pos, (length, 1)) - tf.range(context)
             beyond = (distance >= self.window) & (tf.range(context) >= self.global_tokens)
             scores += tf.cast(beyond, tf.float32) * MASKED
-        weights = tf.reshape(tf.nn.softmax(scores), (rows, groups, heads // groups * length, context))
+        weights = tf.reshape(
+            tf.nn.softmax(scores), (rows, groups, heads // groups * length, context)
+        )
         mixed = tf.matmul(weights, tf.transpose(value_cache, (0, 2, 1, 3)))
         mixed = tf.transpose(tf.reshape(mixed, (rows, heads, length, width)), (0, 2, 1, 3))
         mixed = tf.reshape(mixed, (rows, length, heads * width))
         return cached_dense(self.output_projection, mixed), key_cache, value_cache
 
     def get_config(self):
-        names = ("hidden_dim", "num_heads", "dropout", "use_bias", "head_dim", "num_kv_heads", "rope_base", "window",
-                 "causal", "global_tokens")  # fmt: skip
+        names = (
+            "hidden_dim",
+            "num_heads",
+            "dropout",
+            "use_bias",
+            "head_dim",
+            "num_kv_heads",
+            "rope_base",
+            "window",
+            "causal",
+            "global_tokens",
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

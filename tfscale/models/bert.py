@@ -1,7 +1,9 @@
-"""A Transformer that reads both sides and is trained to guess hidden tokens: BERT, as a start for tasks.
+"""A Transformer that reads both sides and is trained to guess hidden tokens: BERT, as a start for
+tasks.
 
-What it guesses is the token at the same place, not the next one. Every token is guessed once for a score, with every
-seventh token (of `mask_rate` 0.15) hidden at a time: a pseudo-perplexity that costs seven passes over the text.
+What it guesses is the token at the same place, not the next one. Every token is guessed once for a
+score, with every seventh token (of `mask_rate` 0.15) hidden at a time: a pseudo-perplexity that
+costs seven passes over the text.
 
 Shapes: B batch, T tokens, V vocabulary.
 """
@@ -18,7 +20,8 @@ _TOKENS_AT_ONCE = 4096
 
 @keras.saving.register_keras_serializable("tfscale")
 class BERT(TransformerNetwork):
-    """Token ids (B, T) int32, V for the mask -> logits (B, T, V) float32 of the tokens at the same places.
+    """Token ids (B, T) int32, V for the mask -> logits (B, T, V) float32 of the tokens at the same
+    places.
 
     Pre-norm and without segments or a pooled first token; otherwise that of Devlin et al. (2019).
 
@@ -36,7 +39,13 @@ class BERT(TransformerNetwork):
     causal = False
     cloze = True
 
-    def __init__(self, config: BERTConfig, precision: Precision = "float32", seed: int = 0, name: str = "bert"):
+    def __init__(
+        self,
+        config: BERTConfig,
+        precision: Precision = "float32",
+        seed: int = 0,
+        name: str = "bert",
+    ):
         super().__init__(config, precision, seed, name)
 
     @property
@@ -45,13 +54,15 @@ class BERT(TransformerNetwork):
         return self.config.mask_id
 
     def cloze_logits(self, ids: np.ndarray) -> np.ndarray:
-        """Ids (T,) -> logits (T, V): those at t are for id t + 1, from all ids but that one (Salazar et al. 2020).
+        """Ids (T,) -> logits (T, V): those at t are for id t + 1, from all ids but that one
+        (Salazar et al. 2020).
 
         Each row is a pass of its own; the last, for which there is no id, is zero.
         """
         length = len(ids)
         found = []
-        # Logits of all tokens of all rows would take T x T x V numbers, of which T x V are asked for.
+        # Logits of all tokens of all rows would take T x T x V numbers, of which T x V are asked
+        # for.
         block = max(1, _TOKENS_AT_ONCE // length)
         for start in range(1, length, block):
             places = np.arange(start, min(start + block, length))

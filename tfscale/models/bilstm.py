@@ -1,8 +1,10 @@
-"""A bidirectional LSTM that predicts each token from those on both sides of it, without reading the token itself.
+"""A bidirectional LSTM that predicts each token from those on both sides of it, without reading the
+token itself.
 
-The common recipe, predict token t + 1 from a `Bidirectional` output at t, reads its own target: the backward layer has
-seen it, and the loss goes to 0. Here two stacks of LSTM layers run apart, one from each end (Peters et al. 2018), and
-the state before a token is joined with the one after it: a cloze (Taylor 1953).
+The common recipe, predict token t + 1 from a `Bidirectional` output at t, reads its own target: the
+backward layer has seen it, and the loss goes to 0. Here two stacks of LSTM layers run apart, one
+from each end (Peters et al. 2018), and the state before a token is joined with the one after it: a
+cloze (Taylor 1953).
 
 Shapes: B batch, T tokens, E embedding_dim, U hidden_dim (units of a direction), V vocabulary.
 """
@@ -23,10 +25,12 @@ from tfscale.models.remat import rematerialized
 
 @keras.saving.register_keras_serializable("tfscale")
 class BiLSTMLM(Configured, keras.Model):
-    """Token ids (B, T) int32 -> logits (B, T, V) float32; those at t are for id t + 1, from all ids but that one.
+    """Token ids (B, T) int32 -> logits (B, T, V) float32; those at t are for id t + 1, from all ids
+    but that one.
 
-    So it is trained on the same batches as a model of the next token. Of the last two targets of a window there is
-    nothing to the right. Its loss is that of a cloze, and no perplexity: `cloze` says so to what reports it.
+    So it is trained on the same batches as a model of the next token. Of the last two targets of a
+    window there is nothing to the right. Its loss is that of a cloze, and no perplexity: `cloze`
+    says so to what reports it.
 
     Args:
         config: the architecture; `vocabulary_size` must be set.
@@ -42,7 +46,13 @@ class BiLSTMLM(Configured, keras.Model):
 
     config_class = BiLSTMConfig
 
-    def __init__(self, config: BiLSTMConfig, precision: Precision = "float32", seed: int = 0, name: str = "bilstm"):
+    def __init__(
+        self,
+        config: BiLSTMConfig,
+        precision: Precision = "float32",
+        seed: int = 0,
+        name: str = "bilstm",
+    ):
         self.check_vocabulary(config)
         body = _Body(config, precision, seed)
         inputs = keras.Input((None,), dtype="int32", name="tokens")
@@ -53,7 +63,9 @@ class BiLSTMLM(Configured, keras.Model):
         self.body = body
         self.token_embedding = body.token_embedding
 
-    def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
+    def hidden_states(
+        self, ids: tf.Tensor, training: bool = False, remat: bool = False
+    ) -> tf.Tensor:
         """What the output projection reads: ids (B, T) int32 -> (B, T, E).
 
         Args:
@@ -64,11 +76,13 @@ class BiLSTMLM(Configured, keras.Model):
         return self.body.hidden_states(ids, training, remat)
 
     def encode(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Both states at each token, which have read it: ids (B, T) int32 -> (B, T, 2 U), for tasks that see all."""
+        """Both states at each token, which have read it: ids (B, T) int32 -> (B, T, 2 U), for tasks
+        that see all."""
         return ops.concatenate(self.body.states(ids, training), axis=-1)
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden states (..., E) -> logits (..., V) float32, so that project(hidden_states(ids)) is network(ids)."""
+        """Hidden states (..., E) -> logits (..., V) float32, so that project(hidden_states(ids)) is
+        network(ids)."""
         return self.body.project(hidden)
 
     @property
@@ -99,25 +113,37 @@ class _Body:
         def stack(direction: str, offset: int) -> list[Any]:
             return [
                 LSTM(
-                    config.hidden_dim, return_sequences=True, kernel_initializer=glorot(offset + i),
-                    recurrent_initializer=keras.initializers.Orthogonal(seed=seed * 100_003 + 700 + offset + i),
-                    dtype=policy, name=f"{direction}_{i}",
+                    config.hidden_dim,
+                    return_sequences=True,
+                    kernel_initializer=glorot(offset + i),
+                    recurrent_initializer=keras.initializers.Orthogonal(
+                        seed=seed * 100_003 + 700 + offset + i
+                    ),
+                    dtype=policy,
+                    name=f"{direction}_{i}",
                 )
                 for i in range(config.num_layers)
-            ]  # fmt: skip
+            ]
 
         self.token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocabulary_size, config.embedding_dim, dtype=policy, name="token_embedding",
+            config.vocabulary_size,
+            config.embedding_dim,
+            dtype=policy,
+            name="token_embedding",
             embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
-        )  # fmt: skip
+        )
         self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
         self.stacks = {"forward": stack("forward", 0), "backward": stack("backward", 50)}
         self.dropouts = {
-            name: [Dropout(config.dropout, dtype=policy, name=f"{name}_dropout_{i}")
-                   for i in range(config.num_layers)]
+            name: [
+                Dropout(config.dropout, dtype=policy, name=f"{name}_dropout_{i}")
+                for i in range(config.num_layers)
+            ]
             for name in self.stacks
-        }  # fmt: skip
-        self.join = keras.layers.Dense(config.embedding_dim, kernel_initializer=glorot(100), dtype=policy, name="join")
+        }
+        self.join = keras.layers.Dense(
+            config.embedding_dim, kernel_initializer=glorot(100), dtype=policy, name="join"
+        )
         self.output_layer: Any = None
         if not config.tie_embeddings:
             self.output_layer = keras.layers.Dense(
@@ -126,7 +152,8 @@ class _Body:
         self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
 
     def states(self, ids, training=None, remat=False):
-        """Forward states that have read up to each token, backward states that have read from it: (B, T, U) twice."""
+        """Forward states that have read up to each token, backward states that have read from it:
+        (B, T, U) twice."""
         embedded = self.embedding_dropout(self.token_embedding(ids), training=training)
         found = []
         for name, layers in self.stacks.items():

@@ -1,4 +1,5 @@
-"""Dense and normalization layers on one sequence, in plain TensorFlow and float32, so that they convert to TFLite."""
+"""Dense and normalization layers on one sequence, in plain TensorFlow and float32, so that they
+convert to TFLite."""
 
 import contextlib
 import contextvars
@@ -14,10 +15,11 @@ _tracing_for_tflite = contextvars.ContextVar("tracing_for_tflite", default=False
 
 @contextlib.contextmanager
 def tracing_for_tflite() -> Iterator[None]:
-    """Has cached steps that are traced within the block write their caches by the operation that TFLite has built in.
+    """Has cached steps that are traced within the block write their caches by the operation that
+    TFLite has built in.
 
-    That operation is XLA's. TensorFlow can run it only where it comes with XLA for the processor, which the TPU wheel
-    does not.
+    That operation is XLA's. TensorFlow can run it only where it comes with XLA for the processor,
+    which the TPU wheel does not.
     """
     token = _tracing_for_tflite.set(True)
     try:
@@ -27,7 +29,8 @@ def tracing_for_tflite() -> Iterator[None]:
 
 
 def write_cache(cache: tf.Tensor, rows: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """Returns the cache (B, C, G, K) with rows (B, S, G, K) at consecutive positions (S,) int32; B is known."""
+    """Returns the cache (B, C, G, K) with rows (B, S, G, K) at consecutive positions (S,) int32; B
+    is known."""
     if _tracing_for_tflite.get():
         return dynamic_update_slice(cache, rows, [0, positions[0], 0, 0])
     places = tf.stack(tf.meshgrid(tf.range(cache.shape[0]), positions, indexing="ij"), axis=-1)
@@ -35,7 +38,8 @@ def write_cache(cache: tf.Tensor, rows: tf.Tensor, positions: tf.Tensor) -> tf.T
 
 
 def variable(keras_variable: keras.Variable) -> tf.Variable:
-    """The TensorFlow variable behind a Keras one: converters track these, and lose the weights of Keras's own."""
+    """The TensorFlow variable behind a Keras one: converters track these, and lose the weights of
+    Keras's own."""
     return keras_variable.value
 
 
@@ -59,7 +63,8 @@ def cached_norm(layer: Any, x: tf.Tensor) -> tf.Tensor:
 
 
 def cached_logits(embedding: Any, narrow: Any, x: tf.Tensor) -> tf.Tensor:
-    """Logits (N, V) of x (N, D) by a reversible token embedding, after the matrix that narrows x to it, if any."""
+    """Logits (N, V) of x (N, D) by a reversible token embedding, after the matrix that narrows x to
+    it, if any."""
     x = x if narrow is None else cached_dense(narrow, x)
     if embedding.tie_weights:
         return tf.matmul(x, variable(embedding.embeddings), transpose_b=True)

@@ -27,7 +27,12 @@ class Configured:
             raise ConfigError("model.vocabulary_size is 0; give the tokenizer's vocabulary size")
 
     def get_config(self) -> dict[str, Any]:
-        return {"config": to_dict(self.config), "precision": self.precision, "seed": self.seed, "name": self.name}
+        return {
+            "config": to_dict(self.config),
+            "precision": self.precision,
+            "seed": self.seed,
+            "name": self.name,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects=None) -> Any:

@@ -1,12 +1,15 @@
-"""Keras models that a user built of layers with a key-value cache, as networks that decode token by token.
+"""Keras models that a user built of layers with a key-value cache, as networks that decode token by
+token.
 
-A `CausalLM` of keras-hub has `call_with_cache`. In any other model, the layers that look at other tokens are known by
-their class: `CausalSelfAttention` here, `TransformerDecoder` and the position embeddings of keras-hub. While a step is
-traced, each of them is called with its cache and its place, and all else as the model calls it, so that the model's own
-code, functional or subclassed, says how they are joined. A layer that looks at other tokens and is not known would see
-the one token alone: the comparison of a file with the model's whole forward pass shows it.
+A `CausalLM` of keras-hub has `call_with_cache`. In any other model, the layers that look at other
+tokens are known by their class: `CausalSelfAttention` here, `TransformerDecoder` and the position
+embeddings of keras-hub. While a step is traced, each of them is called with its cache and its
+place, and all else as the model calls it, so that the model's own code, functional or subclassed,
+says how they are joined. A layer that looks at other tokens and is not known would see the one
+token alone: the comparison of a file with the model's whole forward pass shows it.
 
-Shapes: B rows, S tokens of a call, C context, H heads of keys and values, K their width, V vocabulary.
+Shapes: B rows, S tokens of a call, C context, H heads of keys and values, K their width, V
+vocabulary.
 """
 
 import abc
@@ -49,7 +52,10 @@ class CachedModel(abc.ABC):
         # The whole forward pass, which also builds the layers of a subclassed model.
         found = self._forward(tf.zeros((1, config.sequence_length), tf.int32), False).shape[-1]
         if found < config.vocabulary_size:
-            raise ConfigError(f"the tokenizer has {config.vocabulary_size} tokens and the model logits for {found}")
+            raise ConfigError(
+                f"the tokenizer has {config.vocabulary_size} tokens and the model logits for"
+                f" {found}"
+            )
         self.weights, self.trainable_weights = model.weights, model.trainable_weights
 
     def __call__(self, ids: Any, training: bool = False) -> tf.Tensor:
@@ -57,12 +63,23 @@ class CachedModel(abc.ABC):
         return self._cut(self._forward(tf.convert_to_tensor(ids), training))
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at the start."""
-        return {f"kv_cache_{kind}_{i}": shape for i, shape in enumerate(self.cache_shapes) for kind in "kv"}
+        """Names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at the
+        start."""
+        return {
+            f"kv_cache_{kind}_{i}": shape
+            for i, shape in enumerate(self.cache_shapes)
+            for kind in "kv"
+        }
 
-    def cached_step(self, tokens: Any, cache: Any, *, input_pos: Any, mask: Any, with_logits: bool = True) -> Any:
-        """As `TransformerLM.cached_step`; of the mask, keras-hub's layers make their own from the position."""
-        pairs = [(cache[f"kv_cache_k_{i}"], cache[f"kv_cache_v_{i}"]) for i in range(len(self.cache_shapes))]
+    def cached_step(
+        self, tokens: Any, cache: Any, *, input_pos: Any, mask: Any, with_logits: bool = True
+    ) -> Any:
+        """As `TransformerLM.cached_step`; of the mask, keras-hub's layers make their own from the
+        position."""
+        pairs = [
+            (cache[f"kv_cache_k_{i}"], cache[f"kv_cache_v_{i}"])
+            for i in range(len(self.cache_shapes))
+        ]
         logits, pairs = self._step(tokens, pairs, input_pos, mask)
         new = dict(zip(self.cache_spec(), (part for pair in pairs for part in pair), strict=True))
         return (self._cut(logits) if with_logits else None), new
@@ -81,11 +98,13 @@ class CachedModel(abc.ABC):
     def _step(
         self, tokens: tf.Tensor, pairs: list[Any], input_pos: tf.Tensor, mask: tf.Tensor
     ) -> tuple[Any, list[Any]]:
-        """Tokens (1, S) and each layer's keys and values -> logits (1, S, ...), and keys and values after them."""
+        """Tokens (1, S) and each layer's keys and values -> logits (1, S, ...), and keys and values
+        after them."""
 
 
 class _HubCausalLM(CachedModel):
-    """By `call_with_cache`. Its cache is one tensor (1, layers, 2, C, H, K), or a pair (1, C, H, K) for each layer."""
+    """By `call_with_cache`. Its cache is one tensor (1, layers, 2, C, H, K), or a pair (1, C, H, K)
+    for each layer."""
 
     def __init__(self, model: Any, config: DecoderConfig):
         super().__init__(model, config)
@@ -108,7 +127,9 @@ class _OfLayers(CachedModel):
 
     def __init__(self, model: keras.Model, config: DecoderConfig):
         super().__init__(model, config)
-        self.cache_shapes = [_layer_shape(layer, config.sequence_length) for layer in _attention_layers(model)]
+        self.cache_shapes = [
+            _layer_shape(layer, config.sequence_length) for layer in _attention_layers(model)
+        ]
 
     def _forward(self, ids, training):
         return self.model(ids, training=training)
@@ -119,18 +140,21 @@ class _OfLayers(CachedModel):
         return logits, new
 
 
-def cached_model(model: keras.Model, sequence_length: int, vocabulary_size: int) -> CachedModel | None:
+def cached_model(
+    model: keras.Model, sequence_length: int, vocabulary_size: int
+) -> CachedModel | None:
     """A model as one that decodes token by token; None where it has no layers with a cache.
 
     Args:
-        model: a `CausalLM` of keras-hub, or a Keras model of ids (B, T) int32 -> logits (B, T, V) whose attention is
-            `tfscale.models.attention.CausalSelfAttention` or `keras_hub.layers.TransformerDecoder`.
+        model: a `CausalLM` of keras-hub, or a Keras model of ids (B, T) int32 -> logits (B, T, V)
+            whose attention is `tfscale.models.attention.CausalSelfAttention` or
+            `keras_hub.layers.TransformerDecoder`.
         sequence_length: C, the context to decode in.
         vocabulary_size: V of the tokenizer, at most that of the model.
 
     Raises:
-        ConfigError: the model computes in another type than float32, has positions for fewer tokens or fewer ids, or
-            keeps another cache than one of keys and values.
+        ConfigError: the model computes in another type than float32, has positions for fewer tokens
+            or fewer ids, or keeps another cache than one of keys and values.
     """
     kind = _HubCausalLM if hasattr(model, "call_with_cache") else _OfLayers
     if kind is _OfLayers and not _attention_layers(model):
@@ -138,12 +162,19 @@ def cached_model(model: keras.Model, sequence_length: int, vocabulary_size: int)
     for layer in model._flatten_layers():
         if getattr(layer, "compute_dtype", "float32") not in ("float32", None):
             raise ConfigError(
-                f"layer {layer.name!r} computes in {layer.compute_dtype}; files are made of models in float32: build "
-                'or load it with dtype="float32" and the same weights'
+                f"layer {layer.name!r} computes in {layer.compute_dtype}; files are made of models"
+                ' in float32: build or load it with dtype="float32" and the same weights'
             )
-        positions = getattr(layer, "sequence_length", None) if "PositionEmbedding" in type(layer).__name__ else None
+        positions = (
+            getattr(layer, "sequence_length", None)
+            if "PositionEmbedding" in type(layer).__name__
+            else None
+        )
         if positions is not None and positions < sequence_length:
-            raise ConfigError(f"sequence_length={sequence_length}, and {layer.name!r} has positions for {positions}")
+            raise ConfigError(
+                f"sequence_length={sequence_length}, and {layer.name!r} has positions for"
+                f" {positions}"
+            )
     return kind(model, DecoderConfig(vocabulary_size, sequence_length))
 
 
@@ -154,19 +185,33 @@ def _hub_cache(model: Any, context: int) -> tuple[list[tuple[int, ...]], bool]:
     """
     ids = tf.zeros((1, context), tf.int32)
     if not hasattr(model, "_build_cache"):
-        raise ConfigError(f"{type(model).__name__} has no _build_cache, from which the shape of its cache is known")
+        raise ConfigError(
+            f"{type(model).__name__} has no _build_cache, from which the shape of its cache is"
+            " known"
+        )
     named = list(inspect.signature(model._build_cache).parameters)[1:]
     given = {name: tf.ones_like(ids) if name == "padding_mask" else None for name in named}
     cache = model._build_cache(ids, **given)[1]
     shapes = [tuple(part.shape) for part in tf.nest.flatten(cache)]
-    if len(shapes) == 1 and len(shapes[0]) == 6 and (shapes[0][0], *shapes[0][2:4]) == (1, 2, context):
+    if (
+        len(shapes) == 1
+        and len(shapes[0]) == 6
+        and (shapes[0][0], *shapes[0][2:4]) == (1, 2, context)
+    ):
         return [(1, context, *shapes[0][4:])] * shapes[0][1], False
-    pairs = isinstance(cache, tuple | list) and all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in cache)
-    if pairs and shapes[::2] == shapes[1::2] and all(len(shape) == 4 and shape[:2] == (1, context) for shape in shapes):
+    pairs = isinstance(cache, tuple | list) and all(
+        isinstance(pair, tuple | list) and len(pair) == 2 for pair in cache
+    )
+    if (
+        pairs
+        and shapes[::2] == shapes[1::2]
+        and all(len(shape) == 4 and shape[:2] == (1, context) for shape in shapes)
+    ):
         return shapes[::2], True
     raise ConfigError(
-        f"the cache of {type(model).__name__} does not hold keys and values of {context} tokens for each layer, but "
-        f"{', '.join(map(str, shapes[:4]))}; give cached=False for a file that scores"
+        f"the cache of {type(model).__name__} does not hold keys and values of {context} tokens for"
+        f" each layer, but {', '.join(map(str, shapes[:4]))}; give cached=False for a file that"
+        " scores"
     )
 
 
@@ -175,9 +220,10 @@ def _attention_layers(model: keras.Model) -> list[Any]:
 
     decoders = keras_hub.layers.TransformerDecoder
     return [
-        layer for layer in model._flatten_layers()
+        layer
+        for layer in model._flatten_layers()
         if isinstance(layer, decoders) or (isinstance(layer, CausalSelfAttention) and layer.causal)
-    ]  # fmt: skip
+    ]
 
 
 def _layer_shape(layer: Any, context: int) -> tuple[int, ...]:
@@ -187,8 +233,11 @@ def _layer_shape(layer: Any, context: int) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _layers_with_caches(model: keras.Model, pairs: list[Any], input_pos: Any, mask: Any) -> Iterator[list[Any]]:
-    """Has each known layer compute with its cache for the block; yields the caches after it, in the order of layers."""
+def _layers_with_caches(
+    model: keras.Model, pairs: list[Any], input_pos: Any, mask: Any
+) -> Iterator[list[Any]]:
+    """Has each known layer compute with its cache for the block; yields the caches after it, in the
+    order of layers."""
     import keras_hub
 
     layers = _attention_layers(model)
@@ -204,12 +253,14 @@ def _layers_with_caches(model: keras.Model, pairs: list[Any], input_pos: Any, ma
 
     def theirs(place: int, original: Callable) -> Callable:
         def call(decoder_sequence, **options):
-            # A mask of padding (mask_zero=True) is that of the tokens of this call, and the cache holds more; as in
-            # keras-hub's own cached generation none is applied.
+            # A mask of padding (mask_zero=True) is that of the tokens of this call, and the cache
+            # holds more; as in keras-hub's own cached generation none is applied.
             output, cache = original(
-                tf.identity(decoder_sequence), self_attention_cache=tf.stack(after[place], axis=1),
-                self_attention_cache_update_index=input_pos[0], **options,
-            )  # fmt: skip
+                tf.identity(decoder_sequence),
+                self_attention_cache=tf.stack(after[place], axis=1),
+                self_attention_cache_update_index=input_pos[0],
+                **options,
+            )
             after[place] = (cache[:, 0], cache[:, 1])
             return output
 
@@ -219,13 +270,23 @@ def _layers_with_caches(model: keras.Model, pairs: list[Any], input_pos: Any, ma
         is_own = isinstance(layer, CausalSelfAttention)
         calls.append((layer, own(place, layer) if is_own else theirs(place, layer.call)))
     hub = keras_hub.layers
-    with_start = (hub.PositionEmbedding, hub.TokenAndPositionEmbedding, hub.SinePositionEncoding, hub.RotaryEmbedding)
-    inner = {id(layer.position_embedding) for layer in model._flatten_layers()
-             if isinstance(layer, hub.TokenAndPositionEmbedding)}  # fmt: skip
+    with_start = (
+        hub.PositionEmbedding,
+        hub.TokenAndPositionEmbedding,
+        hub.SinePositionEncoding,
+        hub.RotaryEmbedding,
+    )
+    inner = {
+        id(layer.position_embedding)
+        for layer in model._flatten_layers()
+        if isinstance(layer, hub.TokenAndPositionEmbedding)
+    }
     for layer in model._flatten_layers():
         if isinstance(layer, with_start) and id(layer) not in inner:
             original = layer.call
-            calls.append((layer, lambda x, original=original, **_: original(x, start_index=input_pos[0])))
+            calls.append(
+                (layer, lambda x, original=original, **_: original(x, start_index=input_pos[0]))
+            )
     try:
         for layer, call in calls:
             object.__setattr__(layer, "call", call)

@@ -1,8 +1,9 @@
 """Dropout whose mask is cheap to draw (Srivastava et al. 2014).
 
-Keras draws it by the Philox generator, which XLA on a CPU computes slowly, and again in every operation that it joins
-the mask with: an LSTM with dropout took three times as long as one without. Here a number is a hash of its place and of
-the seed: two multiplications and three shifts, which cost next to nothing wherever they are computed.
+Keras draws it by the Philox generator, which XLA on a CPU computes slowly, and again in every
+operation that it joins the mask with: an LSTM with dropout took three times as long as one without.
+Here a number is a hash of its place and of the seed: two multiplications and three shifts, which
+cost next to nothing wherever they are computed.
 """
 
 import keras
@@ -13,7 +14,8 @@ from tfscale.data.hashing import seeded, threshold
 
 @keras.saving.register_keras_serializable("tfscale")
 class Dropout(keras.layers.Dropout):
-    """`keras.layers.Dropout` with a mask of its own; the seeds are Keras's, so a step can be taken again.
+    """`keras.layers.Dropout` with a mask of its own; the seeds are Keras's, so a step can be taken
+    again.
 
     Example:
         Dropout(0.1)(x, training=True)   # a tenth of the numbers 0, the others divided by 0.9
@@ -49,7 +51,8 @@ def dropped(x: tf.Tensor, rate: float, seed: tf.Tensor, mask_shape=None) -> tf.T
 
 
 def keep_mask(shape, rate: float, seed: tf.Tensor) -> tf.Tensor:
-    """Booleans of a shape, each true with probability 1 - rate, that depend on place and seed alone.
+    """Booleans of a shape, each true with probability 1 - rate, that depend on place and seed
+    alone.
 
     Args:
         shape: sizes, integers or scalar tensors.
@@ -57,4 +60,6 @@ def keep_mask(shape, rate: float, seed: tf.Tensor) -> tf.Tensor:
         seed: (2,) integers.
     """
     count = tf.reduce_prod(tf.stack([tf.cast(size, tf.int32) for size in shape]))
-    return tf.reshape(seeded(tf.cast(tf.range(count), tf.uint32), seed[0], seed[1]) >= threshold(rate), shape)
+    return tf.reshape(
+        seeded(tf.cast(tf.range(count), tf.uint32), seed[0], seed[1]) >= threshold(rate), shape
+    )

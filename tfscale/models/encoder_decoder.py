@@ -1,10 +1,12 @@
-"""Encoder-decoder Transformer (Vaswani et al. 2017) whose stacks begin as those of a language model.
+"""Encoder-decoder Transformer (Vaswani et al. 2017) whose stacks begin as those of a language
+model.
 
-Embeddings, self-attention, feed-forward layers and norms of both stacks start from the run's weights, cross-attention
-is new (Rothe et al. 2020). Blocks are pre-norm, like the run's. Cross-attention has no positions of its own.
+Embeddings, self-attention, feed-forward layers and norms of both stacks start from the run's
+weights, cross-attention is new (Rothe et al. 2020). Blocks are pre-norm, like the run's.
+Cross-attention has no positions of its own.
 
-Shapes: B batch, S tokens of the source part, U of the target part, D hidden_dim, G key-value heads, K width of a head,
-V vocabulary.
+Shapes: B batch, S tokens of the source part, U of the target part, D hidden_dim, G key-value heads,
+K width of a head, V vocabulary.
 """
 
 from typing import Any
@@ -18,20 +20,34 @@ from tfscale.models.attention import MASKED
 from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
 from tfscale.models.cross_attention import DecoderBlock
 from tfscale.models.dropout import Dropout
-from tfscale.models.layers import PositionEmbedding, TransformerBlock, norm_layer, normal_initializers
+from tfscale.models.layers import (
+    PositionEmbedding,
+    TransformerBlock,
+    norm_layer,
+    normal_initializers,
+)
 from tfscale.models.prefix import check_base, up_to_end
 from tfscale.models.transformer import TransformerLM, scaled
 
-_SHARED = ("attention_norm", "attention", "feed_forward_norm", "before_expand", "expand", "before_contract", "contract")
+_SHARED = (
+    "attention_norm",
+    "attention",
+    "feed_forward_norm",
+    "before_expand",
+    "expand",
+    "before_contract",
+    "contract",
+)
 """Layers of a block that start from the run's."""
 
 
 @keras.saving.register_keras_serializable("tfscale")
 class EncoderDecoder(keras.Model):
-    """Token ids (B, S + U) int32 -> logits (B, U, V) float32 of the token after each of the target part.
+    """Token ids (B, S + U) int32 -> logits (B, U, V) float32 of the token after each of the target
+    part.
 
-    The source part is the end token, the source, and end tokens up to S; those after the first are not seen. The target
-    part is the end token, the target, and end tokens up to U.
+    The source part is the end token, the source, and end tokens up to S; those after the first are
+    not seen. The target part is the end token, the target, and end tokens up to U.
 
     Args:
         config: the sizes of both stacks, without a sliding window.
@@ -47,9 +63,16 @@ class EncoderDecoder(keras.Model):
     """
 
     def __init__(
-        self, config: TransformerConfig, *, source_length: int, target_length: int, end_id: int,
-        precision: Precision = "float32", seed: int = 0, name: str = "encoder_decoder",
-    ):  # fmt: skip
+        self,
+        config: TransformerConfig,
+        *,
+        source_length: int,
+        target_length: int,
+        end_id: int,
+        precision: Precision = "float32",
+        seed: int = 0,
+        name: str = "encoder_decoder",
+    ):
         super().__init__(name=name)
         self.config, self.end_id = config, end_id
         self.source_length, self.target_length = source_length, target_length
@@ -58,14 +81,20 @@ class EncoderDecoder(keras.Model):
         initial = normal_initializers(seed)
         width = config.embedding_rank or config.hidden_dim
         self.token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocabulary_size, width, tie_weights=config.tie_embeddings, embeddings_initializer=next(initial),
-            dtype=policy, name="token_embedding",
-        )  # fmt: skip
+            config.vocabulary_size,
+            width,
+            tie_weights=config.tie_embeddings,
+            embeddings_initializer=next(initial),
+            dtype=policy,
+            name="token_embedding",
+        )
         self.widen: Any = None
         self.narrow: Any = None
         if config.embedding_rank:
             self.widen, self.narrow = (
-                keras.layers.Dense(units, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name)
+                keras.layers.Dense(
+                    units, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name
+                )
                 for units, name in ((config.hidden_dim, "widen"), (width, "narrow"))
             )
         # Each stack has positions of its own, which begin at 0.
@@ -76,13 +105,18 @@ class EncoderDecoder(keras.Model):
         ]
         self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
         options = {
-            "dropout": config.dropout, "use_bias": config.use_bias, "num_layers": config.num_layers,
-            "head_dim": config.head_dim, "feed_forward_rank": config.feed_forward_rank,
-            "num_kv_heads": config.num_kv_heads, "normalization": config.normalization,
-            "rope_base": config.rope_base if config.positions == "rope" else 0.0, "activation": config.activation,
+            "dropout": config.dropout,
+            "use_bias": config.use_bias,
+            "num_layers": config.num_layers,
+            "head_dim": config.head_dim,
+            "feed_forward_rank": config.feed_forward_rank,
+            "num_kv_heads": config.num_kv_heads,
+            "normalization": config.normalization,
+            "rope_base": config.rope_base if config.positions == "rope" else 0.0,
+            "activation": config.activation,
             "norm_epsilon": config.norm_epsilon,
             "dtype": policy,
-        }  # fmt: skip
+        }
         sizes = (config.hidden_dim, config.num_heads, config.feed_forward_width)
         self.encoder_blocks, self.decoder_blocks = (
             [
@@ -90,9 +124,10 @@ class EncoderDecoder(keras.Model):
                 for index in range(config.num_layers)
             ]
             for kind, stack, first in (
-                (TransformerBlock, "encoder", 1), (DecoderBlock, "decoder", 1 + config.num_layers)
+                (TransformerBlock, "encoder", 1),
+                (DecoderBlock, "decoder", 1 + config.num_layers),
             )
-        )  # fmt: skip
+        )
         self.encoder_norm, self.decoder_norm = (
             norm_layer(config.normalization, config.use_bias, policy, name, config.norm_epsilon)
             for name in ("encoder_norm", "decoder_norm")
@@ -120,14 +155,17 @@ class EncoderDecoder(keras.Model):
         return self.decode(target, *self.encode(source, training), training)
 
     def encode(self, source: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """Source part (B, S) int32 -> what the decoder attends to (B, S, D), and where it is no padding (B, S)."""
+        """Source part (B, S) int32 -> what the decoder attends to (B, S, D), and where it is no
+        padding (B, S)."""
         visible = up_to_end(source, self.end_id)
         x = self._embedded(source, 0, training)
         for block in self.encoder_blocks:
             x = block(x, training=training, visible=visible[:, None, :])
         return self.encoder_norm(x), visible
 
-    def decode(self, target: tf.Tensor, memory: tf.Tensor, visible: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def decode(
+        self, target: tf.Tensor, memory: tf.Tensor, visible: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         """Target part (B, U) int32 and what `encode` gives -> hidden states (B, U, width)."""
         x = self._embedded(target, 1, training)
         for block in self.decoder_blocks:
@@ -155,8 +193,11 @@ class EncoderDecoder(keras.Model):
             ConfigError: it is no Transformer, or has a window.
         """
         check_base(base, "encoder_decoder")
-        pairs: list[tuple[Any, Any]] = [(self.token_embedding, base.token_embedding), (self.widen, base.widen),
-                                        (self.narrow, base.narrow)]  # fmt: skip
+        pairs: list[tuple[Any, Any]] = [
+            (self.token_embedding, base.token_embedding),
+            (self.widen, base.widen),
+            (self.narrow, base.narrow),
+        ]
         pairs += [(norm, base.final_norm) for norm in (self.encoder_norm, self.decoder_norm)]
         for stack in (self.encoder_blocks, self.decoder_blocks):
             for block, theirs in zip(stack, base.blocks, strict=True):
@@ -169,7 +210,8 @@ class EncoderDecoder(keras.Model):
             positions.embeddings.assign(table[: positions.context_length])
 
     def encode_cached(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Source parts (B, S) int32 -> what `cached_step` needs to know of them, in float32; B is known.
+        """Source parts (B, S) int32 -> what `cached_step` needs to know of them, in float32; B is
+        known.
 
         Returns:
             `memory_k_0`, `memory_v_0` and so on (B, S, G, K), and `source_mask` (B, 1, 1, S).
@@ -189,15 +231,21 @@ class EncoderDecoder(keras.Model):
         return found
 
     def cache_spec(self, rows: int = 1) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (B, U, G, K) of the key and value caches; all float32, zeros at the start."""
+        """Names and shapes (B, U, G, K) of the key and value caches; all float32, zeros at the
+        start."""
         c = self.config
         shape = (rows, self.target_length, c.kv_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
 
     def cached_step(
-        self, tokens: tf.Tensor, cache: dict[str, tf.Tensor], memory: dict[str, tf.Tensor], *, input_pos: tf.Tensor,
+        self,
+        tokens: tf.Tensor,
+        cache: dict[str, tf.Tensor],
+        memory: dict[str, tf.Tensor],
+        *,
+        input_pos: tf.Tensor,
         mask: tf.Tensor,
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:  # fmt: skip
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Reads one token of each target, in float32.
 
         Args:
@@ -205,7 +253,8 @@ class EncoderDecoder(keras.Model):
             cache: tensors as in `cache_spec`.
             memory: what `encode_cached` gave.
             input_pos: their position (1,) int32.
-            mask: (1, 1, 1, U) float32, added to the scores: 0 where a position may be seen, very negative elsewhere.
+            mask: (1, 1, 1, U) float32, added to the scores: 0 where a position may be seen, very
+                negative elsewhere.
 
         Returns:
             Logits (B, 1, V), and the new cache.
@@ -215,16 +264,24 @@ class EncoderDecoder(keras.Model):
         for i, block in enumerate(self.decoder_blocks):
             key, value = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
             x, cache[key], cache[value] = block.cached_with_source(
-                x, cache[key], cache[value], input_pos, mask, memory[f"memory_k_{i}"], memory[f"memory_v_{i}"],
+                x,
+                cache[key],
+                cache[value],
+                input_pos,
+                mask,
+                memory[f"memory_k_{i}"],
+                memory[f"memory_v_{i}"],
                 memory["source_mask"],
-            )  # fmt: skip
+            )
         x = tf.reshape(cached_norm(self.decoder_norm, x), (tokens.shape[0], self.config.hidden_dim))
         logits = cached_logits(self.token_embedding, self.narrow, x)
         return tf.reshape(logits, (tokens.shape[0], 1, self.config.vocabulary_size)), cache
 
     def _embedded_cached(self, tokens: tf.Tensor, stack: int, positions: tf.Tensor) -> tf.Tensor:
         rows, length = tokens.shape
-        embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (rows * length,)))
+        embedded = tf.gather(
+            variable(self.token_embedding.embeddings), tf.reshape(tokens, (rows * length,))
+        )
         if self.widen is not None:
             embedded = cached_dense(self.widen, embedded)
         embedded = scaled(tf.reshape(embedded, (rows, length, self.config.hidden_dim)), self.config)
@@ -234,9 +291,14 @@ class EncoderDecoder(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         return {
-            "config": to_dict(self.config), "source_length": self.source_length, "target_length": self.target_length,
-            "end_id": self.end_id, "precision": self.precision, "seed": self.seed, "name": self.name,
-        }  # fmt: skip
+            "config": to_dict(self.config),
+            "source_length": self.source_length,
+            "target_length": self.target_length,
+            "end_id": self.end_id,
+            "precision": self.precision,
+            "seed": self.seed,
+            "name": self.name,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects=None) -> "EncoderDecoder":

@@ -1,10 +1,13 @@
-"""Decoders of keras-hub as networks of tfscale: the same logits, and then everything that tfscale does with a network.
+"""Decoders of keras-hub as networks of tfscale: the same logits, and then everything that tfscale
+does with a network.
 
-A keras-hub preset that a user has on disk, or a `CausalLM` in memory, becomes a `TransformerLM` with the same weights,
-so that it trains, is compressed and exported with a key-value cache like any other. Whether the copy is one is not
-believed but measured: both compute the logits of the same tokens, and a difference is refused.
+A keras-hub preset that a user has on disk, or a `CausalLM` in memory, becomes a `TransformerLM`
+with the same weights, so that it trains, is compressed and exported with a key-value cache like any
+other. Whether the copy is one is not believed but measured: both compute the logits of the same
+tokens, and a difference is refused.
 
-Shapes: D hidden_dim, F feed_forward_dim, H query heads, G key-value heads, K width of a head, V vocabulary.
+Shapes: D hidden_dim, F feed_forward_dim, H query heads, G key-value heads, K width of a head, V
+vocabulary.
 """
 
 import inspect
@@ -25,45 +28,55 @@ _TOLERANCE = 1e-3
 
 
 def from_keras_hub(
-    source: Any, sequence_length: int = 0, precision: Precision = "float32", vocabulary_size: int = 0
+    source: Any,
+    sequence_length: int = 0,
+    precision: Precision = "float32",
+    vocabulary_size: int = 0,
 ) -> TransformerLM:
     """A network with the architecture and the weights of a decoder of keras-hub.
 
     Args:
-        source: a `keras_hub.models.CausalLM` or its backbone (GPT-2, Llama 2 and 3, Mistral, Qwen 2, Gemma); or what
-            `from_preset` of either takes, such as the folder of a preset.
-        sequence_length: context of the network in tokens; 0 takes that of learned positions, 1,024 of others.
+        source: a `keras_hub.models.CausalLM` or its backbone (GPT-2, Llama 2 and 3, Mistral, Qwen
+            2, Gemma); or what `from_preset` of either takes, such as the folder of a preset.
+        sequence_length: context of the network in tokens; 0 takes that of learned positions, 1,024
+            of others.
         precision: compute type of the network.
-        vocabulary_size: the tokenizer's; rows of the tables above it, which some models have for alignment, are left
-            out. 0 takes all.
+        vocabulary_size: the tokenizer's; rows of the tables above it, which some models have for
+            alignment, are left out. 0 takes all.
 
     Returns:
         The network; its logits are those of the source.
 
     Raises:
-        ConfigError: an architecture or an option of it that `TransformerConfig` cannot express, or a context longer
-            than the model's positions.
+        ConfigError: an architecture or an option of it that `TransformerConfig` cannot express, or
+            a context longer than the model's positions.
 
     Example:
         network = from_keras_hub(keras_hub.models.CausalLM.from_preset("gpt2_base_en"), sequence_length=256)
     """
     backbone = backbone_of(source)
-    name = next((name for kind in type(backbone).__mro__ if (name := kind.__name__) in _READERS), None)
+    name = next(
+        (name for kind in type(backbone).__mro__ if (name := kind.__name__) in _READERS), None
+    )
     if name is None:
         known = ", ".join(kind.removesuffix("Backbone") for kind in _READERS)
         raise ConfigError(
-            f"{type(backbone).__name__} is not an architecture that tfscale knows: {known}. As it is, its CausalLM is "
-            "exported by tfscale.export_keras to a file that generates"
+            f"{type(backbone).__name__} is not an architecture that tfscale knows: {known}. As it"
+            " is, its CausalLM is exported by tfscale.export_keras to a file that generates"
         )
     backbone = _in_float32(backbone)
     options, read = _READERS[name](backbone)
     learned = options.pop("positions_of", None)
     length = sequence_length or (learned or 1024)
     if learned and length > learned:
-        raise ConfigError(f"sequence_length={length}, and the model has positions for {learned} tokens")
+        raise ConfigError(
+            f"sequence_length={length}, and the model has positions for {learned} tokens"
+        )
     size = vocabulary_size or backbone.vocabulary_size
     if size > backbone.vocabulary_size:
-        raise ConfigError(f"vocabulary_size={size}, and the model has {backbone.vocabulary_size} entries")
+        raise ConfigError(
+            f"vocabulary_size={size}, and the model has {backbone.vocabulary_size} entries"
+        )
     config = TransformerConfig(vocabulary_size=size, sequence_length=length, **options)
     network = TransformerLM(config)
     read(network)
@@ -76,17 +89,22 @@ def from_keras_hub(
 
 
 def _in_float32(backbone: Any) -> Any:
-    """The backbone, or one with the same weights that computes in float32: rounding would hide a wrong copy."""
+    """The backbone, or one with the same weights that computes in float32: rounding would hide a
+    wrong copy."""
     if backbone.compute_dtype == "float32":
         return backbone
     config = {**backbone.get_config(), "dtype": "float32"}
     if hasattr(backbone, "tie_word_embeddings"):
-        config["tie_word_embeddings"] = backbone.tie_word_embeddings  # keras-hub 0.32 leaves it out for Llama.
+        config["tie_word_embeddings"] = (
+            backbone.tie_word_embeddings
+        )  # keras-hub 0.32 leaves it out for Llama.
     copy = type(backbone).from_config(config)
-    if [tuple(weight.shape) for weight in copy.weights] != [tuple(weight.shape) for weight in backbone.weights]:
+    if [tuple(weight.shape) for weight in copy.weights] != [
+        tuple(weight.shape) for weight in backbone.weights
+    ]:
         raise ConfigError(
-            f"{type(backbone).__name__} computes in {backbone.compute_dtype} and cannot be built anew in float32 from "
-            "its configuration; load or build it with dtype='float32'"
+            f"{type(backbone).__name__} computes in {backbone.compute_dtype} and cannot be built"
+            " anew in float32 from its configuration; load or build it with dtype='float32'"
         )
     for target, weight in zip(copy.weights, backbone.weights, strict=True):
         target.assign(keras.ops.cast(weight.value, "float32"))
@@ -115,8 +133,9 @@ def preset_message(source: str, error: Exception) -> str:
     # Its list of what would be right begins below the line.
     reason = reason.rsplit(". ", 1)[0] if reason.endswith(":") else reason.rstrip(".")
     return (
-        f"{source} is not a preset of keras-hub on this disk ({reason}); give the folder of one. Where there is a "
-        'network: keras_hub.models.CausalLM.from_preset("gpt2_base_en").save_to_preset("FOLDER")'
+        f"{source} is not a preset of keras-hub on this disk ({reason}); give the folder of one."
+        " Where there is a network:"
+        ' keras_hub.models.CausalLM.from_preset("gpt2_base_en").save_to_preset("FOLDER")'
     )
 
 
@@ -125,10 +144,15 @@ Reader = tuple[dict[str, Any], Callable[[TransformerLM], None]]
 
 def _gpt2(backbone: Any) -> Reader:
     options = {
-        "hidden_dim": backbone.hidden_dim, "num_layers": backbone.num_layers, "num_heads": backbone.num_heads,
-        "feed_forward_dim": backbone.intermediate_dim, "dropout": backbone.dropout, "use_bias": True,
-        "activation": "gelu_tanh", "positions_of": backbone.max_sequence_length,
-    }  # fmt: skip
+        "hidden_dim": backbone.hidden_dim,
+        "num_layers": backbone.num_layers,
+        "num_heads": backbone.num_heads,
+        "feed_forward_dim": backbone.intermediate_dim,
+        "dropout": backbone.dropout,
+        "use_bias": True,
+        "activation": "gelu_tanh",
+        "positions_of": backbone.max_sequence_length,
+    }
 
     def read(network: TransformerLM) -> None:
         positions = np.asarray(backbone.position_embedding.position_embeddings)
@@ -139,8 +163,10 @@ def _gpt2(backbone: Any) -> Reader:
             _attention(block, dense, attention._output_dense)
             _norm(block.attention_norm, layer._self_attention_layer_norm)
             _norm(block.feed_forward_norm, layer._feedforward_layer_norm)
-            for own, other in ((block.expand, layer._feedforward_intermediate_dense),
-                               (block.contract, layer._feedforward_output_dense)):  # fmt: skip
+            for own, other in (
+                (block.expand, layer._feedforward_intermediate_dense),
+                (block.contract, layer._feedforward_output_dense),
+            ):
                 own.kernel.assign(other.kernel)
                 own.bias.assign(other.bias)
         _ends(network, backbone)
@@ -149,25 +175,42 @@ def _gpt2(backbone: Any) -> Reader:
 
 
 def _llama(backbone: Any, bias: bool = False) -> Reader:
-    factor = getattr(backbone, "rope_position_scaling_factor", getattr(backbone, "rope_scaling_factor", 1.0))
-    if factor != 1.0 or getattr(backbone, "rope_frequency_adjustment_factor", None) not in (None, 1.0):
-        raise ConfigError("the model stretches its rotary positions (Llama 3.1 and later), and tfscale's have no such")
+    factor = getattr(
+        backbone, "rope_position_scaling_factor", getattr(backbone, "rope_scaling_factor", 1.0)
+    )
+    if factor != 1.0 or getattr(backbone, "rope_frequency_adjustment_factor", None) not in (
+        None,
+        1.0,
+    ):
+        raise ConfigError(
+            "the model stretches its rotary positions (Llama 3.1 and later), and tfscale's have no"
+            " such"
+        )
     options = {
-        "hidden_dim": backbone.hidden_dim, "num_layers": backbone.num_layers, "num_heads": backbone.num_query_heads,
-        "num_kv_heads": backbone.num_key_value_heads, "feed_forward_dim": backbone.intermediate_dim,
-        "head_dim": getattr(backbone, "head_dim", None) or 0, "positions": "rope", "normalization": "rms",
-        "activation": "swiglu", "rope_base": float(backbone.rope_max_wavelength), "use_bias": bias,
-        "norm_epsilon": backbone.layer_norm_epsilon, "dropout": backbone.dropout,
+        "hidden_dim": backbone.hidden_dim,
+        "num_layers": backbone.num_layers,
+        "num_heads": backbone.num_query_heads,
+        "num_kv_heads": backbone.num_key_value_heads,
+        "feed_forward_dim": backbone.intermediate_dim,
+        "head_dim": getattr(backbone, "head_dim", None) or 0,
+        "positions": "rope",
+        "normalization": "rms",
+        "activation": "swiglu",
+        "rope_base": float(backbone.rope_max_wavelength),
+        "use_bias": bias,
+        "norm_epsilon": backbone.layer_norm_epsilon,
+        "dropout": backbone.dropout,
         "tie_embeddings": backbone.token_embedding.tie_weights,
         "attention_window": getattr(backbone, "sliding_window", None) or 0,
-    }  # fmt: skip
+    }
 
     def read(network: TransformerLM) -> None:
         for block, layer in zip(network.blocks, backbone.transformer_layers, strict=True):
             attention = layer._self_attention_layer
             names = ("query", "key", "value", "output")
             dense = [
-                getattr(attention, f"_{name}_dense", None) or getattr(attention, f"{name}_dense") for name in names
+                getattr(attention, f"_{name}_dense", None) or getattr(attention, f"{name}_dense")
+                for name in names
             ]
             _attention(block, dense[:3], dense[3])
             _norm(block.attention_norm, layer._self_attention_layernorm)
@@ -187,25 +230,45 @@ def _qwen(backbone: Any) -> Reader:
 
 
 def _gemma(backbone: Any) -> Reader:
-    lacking = [name for name in ("use_post_ffw_norm", "use_post_attention_norm", "attention_logit_soft_cap",
-                                 "final_logit_soft_cap", "use_sliding_window_attention")
-               if getattr(backbone, name)]  # fmt: skip
+    lacking = [
+        name
+        for name in (
+            "use_post_ffw_norm",
+            "use_post_attention_norm",
+            "attention_logit_soft_cap",
+            "final_logit_soft_cap",
+            "use_sliding_window_attention",
+        )
+        if getattr(backbone, name)
+    ]
     if lacking:
-        raise ConfigError(f"the model has {', '.join(lacking)} (Gemma 2), which tfscale's Transformer lacks")
+        raise ConfigError(
+            f"the model has {', '.join(lacking)} (Gemma 2), which tfscale's Transformer lacks"
+        )
     options = {
-        "hidden_dim": backbone.hidden_dim, "num_layers": backbone.num_layers, "num_heads": backbone.num_query_heads,
-        "num_kv_heads": backbone.num_key_value_heads, "head_dim": backbone.head_dim,
-        "feed_forward_dim": backbone.intermediate_dim // 2, "positions": "rope", "normalization": "rms",
-        "activation": "geglu", "norm_epsilon": backbone.layer_norm_epsilon, "dropout": backbone.dropout,
+        "hidden_dim": backbone.hidden_dim,
+        "num_layers": backbone.num_layers,
+        "num_heads": backbone.num_query_heads,
+        "num_kv_heads": backbone.num_key_value_heads,
+        "head_dim": backbone.head_dim,
+        "feed_forward_dim": backbone.intermediate_dim // 2,
+        "positions": "rope",
+        "normalization": "rms",
+        "activation": "geglu",
+        "norm_epsilon": backbone.layer_norm_epsilon,
+        "dropout": backbone.dropout,
         "scale_embeddings": True,
-    }  # fmt: skip
+    }
 
     def read(network: TransformerLM) -> None:
         for block, layer in zip(network.blocks, backbone.transformer_layers, strict=True):
             attention = layer.attention
-            # Its kernels are (heads, D, K); what it turns about after the rotation, it turns alike in query and key.
-            kernels = [np.transpose(np.asarray(dense.kernel), (1, 0, 2))
-                       for dense in (attention.query_dense, attention.key_dense, attention.value_dense)]  # fmt: skip
+            # Its kernels are (heads, D, K); what it turns about after the rotation, it turns alike
+            # in query and key.
+            kernels = [
+                np.transpose(np.asarray(dense.kernel), (1, 0, 2))
+                for dense in (attention.query_dense, attention.key_dense, attention.value_dense)
+            ]
             _kernels(block, kernels, attention.output_dense)
             _norm(block.attention_norm, layer.pre_attention_norm, 1.0)
             _norm(block.feed_forward_norm, layer.pre_ffw_norm, 1.0)
@@ -216,9 +279,12 @@ def _gemma(backbone: Any) -> Reader:
 
 
 _READERS: dict[str, Callable[[Any], Reader]] = {
-    "GPT2Backbone": _gpt2, "LlamaBackbone": _llama, "MistralBackbone": _llama, "QwenBackbone": _qwen,
+    "GPT2Backbone": _gpt2,
+    "LlamaBackbone": _llama,
+    "MistralBackbone": _llama,
+    "QwenBackbone": _qwen,
     "GemmaBackbone": _gemma,
-}  # fmt: skip
+}
 """By class; Llama 3 is a Llama."""
 
 
@@ -227,13 +293,16 @@ def _attention(block: Any, dense: Any, output: Any) -> None:
     attention = block.attention
     if not attention.use_bias:
         return
-    attention.query_key_value.bias.assign(np.concatenate([np.asarray(part.bias).reshape(-1) for part in dense]))
+    attention.query_key_value.bias.assign(
+        np.concatenate([np.asarray(part.bias).reshape(-1) for part in dense])
+    )
     if getattr(output, "bias", None) is not None:
         attention.output_projection.bias.assign(np.asarray(output.bias).reshape(-1))
 
 
 def _kernels(block: Any, kernels: list[np.ndarray], output: Any) -> None:
-    """Kernels (D, heads, K) side by side, and that of the output (H, K, D) with its heads joined."""
+    """Kernels (D, heads, K) side by side, and that of the output (H, K, D) with its heads
+    joined."""
     flat = [kernel.reshape(kernel.shape[0], -1) for kernel in kernels]
     block.attention.query_key_value.kernel.assign(np.concatenate(flat, axis=1))
     kernel = np.asarray(output.kernel)
@@ -241,12 +310,15 @@ def _kernels(block: Any, kernels: list[np.ndarray], output: Any) -> None:
 
 
 def _gated(block: Any, gate: Any, up: Any, down: Any) -> None:
-    block.expand.kernel.assign(np.concatenate([np.asarray(gate.kernel), np.asarray(up.kernel)], axis=1))
+    block.expand.kernel.assign(
+        np.concatenate([np.asarray(gate.kernel), np.asarray(up.kernel)], axis=1)
+    )
     block.contract.kernel.assign(down.kernel)
 
 
 def _norm(own: Any, other: Any, added: float = 0.0) -> None:
-    """Scale, and shift where there is one; `added` for layers that hold the scale's distance from 1."""
+    """Scale, and shift where there is one; `added` for layers that hold the scale's distance from
+    1."""
     if hasattr(own, "gamma"):
         own.gamma.assign(other.gamma)
         own.beta.assign(other.beta)
@@ -259,7 +331,9 @@ def _ends(network: TransformerLM, backbone: Any, added: float = 0.0) -> None:
     size, embedding = network.config.vocabulary_size, backbone.token_embedding
     network.token_embedding.embeddings.assign(np.asarray(embedding.embeddings)[:size])
     if not network.config.tie_embeddings:
-        network.token_embedding.reverse_embeddings.assign(np.asarray(embedding.reverse_embeddings)[:, :size])
+        network.token_embedding.reverse_embeddings.assign(
+            np.asarray(embedding.reverse_embeddings)[:, :size]
+        )
     _norm(network.final_norm, backbone.layer_norm, added)
 
 
@@ -271,13 +345,16 @@ def _check_same(network: TransformerLM, backbone: Any) -> None:
     shape = (_COMPARED[0], length)
     ids = np.random.default_rng(0).integers(0, config.vocabulary_size, shape).astype(np.int32)
     hidden = backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)}, training=False)
-    expected = np.asarray(backbone.token_embedding(hidden, reverse=True), np.float32)[..., : config.vocabulary_size]
+    expected = np.asarray(backbone.token_embedding(hidden, reverse=True), np.float32)[
+        ..., : config.vocabulary_size
+    ]
     found = np.asarray(network(ids, training=False), np.float32)
     spread = float(np.std(expected - expected.mean(-1, keepdims=True))) or 1e-12
     error = float(np.abs(found - expected).max()) / spread
     if not error <= _TOLERANCE:
         source = inspect.getmodule(type(backbone))
         raise ConfigError(
-            f"the copy of {type(backbone).__name__} ({source.__name__ if source else '?'}) differs from it by "
-            f"{error:.2g} of the logits' spread (at most {_TOLERANCE:g}): it has an option that tfscale does not know"
+            f"the copy of {type(backbone).__name__} ({source.__name__ if source else '?'}) differs"
+            f" from it by {error:.2g} of the logits' spread (at most {_TOLERANCE:g}): it has an"
+            " option that tfscale does not know"
         )

@@ -1,8 +1,9 @@
-"""The parts that language models are built of: initial weights, positions, normalization, the Transformer block.
+"""The parts that language models are built of: initial weights, positions, normalization, the
+Transformer block.
 
-Shapes: B batch, T tokens of a window, D hidden_dim, F feed_forward_dim, C context, S tokens of one cached call.
-The `cached` methods are the same maths for one sequence with a key-value cache; they are plain TensorFlow, in float32,
-so that they also convert to TFLite builtins.
+Shapes: B batch, T tokens of a window, D hidden_dim, F feed_forward_dim, C context, S tokens of one
+cached call. The `cached` methods are the same maths for one sequence with a key-value cache; they
+are plain TensorFlow, in float32, so that they also convert to TFLite builtins.
 """
 
 import itertools
@@ -19,8 +20,11 @@ from tfscale.models.cached import cached_dense, cached_norm
 from tfscale.models.dropout import Dropout
 
 
-def normal_initializers(seed: int, stddev: float = 0.02) -> Iterator[keras.initializers.Initializer]:
-    """Endless normal initializers, each with a seed of its own, all fixed by `seed` (GPT-2's 0.02)."""
+def normal_initializers(
+    seed: int, stddev: float = 0.02
+) -> Iterator[keras.initializers.Initializer]:
+    """Endless normal initializers, each with a seed of its own, all fixed by `seed` (GPT-2's
+    0.02)."""
     for index in itertools.count():
         yield keras.initializers.RandomNormal(stddev=stddev, seed=seed * 100_003 + index + 1)
 
@@ -32,64 +36,131 @@ class PositionEmbedding(keras.layers.Layer):
     looked_up = True
     """Decoding looks its rows up by position, so that files of it have a scale per row."""
 
-    def __init__(self, context_length: int, initializer: keras.initializers.Initializer | str = "zeros", **kwargs):
+    def __init__(
+        self,
+        context_length: int,
+        initializer: keras.initializers.Initializer | str = "zeros",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.context_length = context_length
         self.initializer = keras.initializers.get(initializer)
 
     def build(self, input_shape):
         self.embeddings = self.add_weight(
-            shape=(self.context_length, input_shape[-1]), initializer=self.initializer, name="embeddings"
+            shape=(self.context_length, input_shape[-1]),
+            initializer=self.initializer,
+            name="embeddings",
         )
 
     def call(self, inputs):
-        # `ops.slice`, because a table that is cut over parameter servers does not take an index of a tensor.
+        # `ops.slice`, because a table that is cut over parameter servers does not take an index of
+        # a tensor.
         length, width = ops.shape(inputs)[1], self.embeddings.shape[1]
         return inputs + ops.slice(ops.convert_to_tensor(self.embeddings), (0, 0), (length, width))
 
     def get_config(self):
         initializer = keras.initializers.serialize(self.initializer)
-        return {**super().get_config(), "context_length": self.context_length, "initializer": initializer}
+        return {
+            **super().get_config(),
+            "context_length": self.context_length,
+            "initializer": initializer,
+        }
 
 
 @keras.saving.register_keras_serializable("tfscale")
 class TransformerBlock(keras.layers.Layer):
-    """Pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); (B, T, D) -> (B, T, D).
+    """Pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); (B, T, D) -> (B, T,
+    D).
 
-    The feed-forward layer is contract(gelu(expand(x))), or with a gate contract(silu(gate) * up) or contract(gelu(gate)
+    The feed-forward layer is contract(gelu(expand(x))), or with a gate contract(silu(gate) * up) or
+    contract(gelu(gate)
     * up), where gate and up are the two halves of expand(x) (Shazeer 2020).
     """
 
-    def __init__(self, hidden_dim, num_heads, feed_forward_dim, dropout=0.0, use_bias=False, num_layers=1, seed=0,
-                 head_dim=0, feed_forward_rank=0, num_kv_heads=0, rope_base=0.0, window=0, normalization="layer",
-                 activation="gelu", norm_epsilon=1e-5, causal=True, global_tokens=0, **kwargs):  # fmt: skip
+    def __init__(
+        self,
+        hidden_dim,
+        num_heads,
+        feed_forward_dim,
+        dropout=0.0,
+        use_bias=False,
+        num_layers=1,
+        seed=0,
+        head_dim=0,
+        feed_forward_rank=0,
+        num_kv_heads=0,
+        rope_base=0.0,
+        window=0,
+        normalization="layer",
+        activation="gelu",
+        norm_epsilon=1e-5,
+        causal=True,
+        global_tokens=0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.options = {
-            "hidden_dim": hidden_dim, "num_heads": num_heads, "feed_forward_dim": feed_forward_dim,
-            "dropout": dropout, "use_bias": use_bias, "num_layers": num_layers, "seed": seed, "head_dim": head_dim,
-            "feed_forward_rank": feed_forward_rank, "num_kv_heads": num_kv_heads, "rope_base": rope_base,
-            "window": window, "normalization": normalization, "activation": activation,
-            "norm_epsilon": norm_epsilon, "causal": causal,
+            "hidden_dim": hidden_dim,
+            "num_heads": num_heads,
+            "feed_forward_dim": feed_forward_dim,
+            "dropout": dropout,
+            "use_bias": use_bias,
+            "num_layers": num_layers,
+            "seed": seed,
+            "head_dim": head_dim,
+            "feed_forward_rank": feed_forward_rank,
+            "num_kv_heads": num_kv_heads,
+            "rope_base": rope_base,
+            "window": window,
+            "normalization": normalization,
+            "activation": activation,
+            "norm_epsilon": norm_epsilon,
+            "causal": causal,
             "global_tokens": global_tokens,
-        }  # fmt: skip
+        }
         gated = activation in _GATES
         initial = normal_initializers(seed)
-        # GPT-2: what is added to the residual stream starts smaller by the square root of the number of additions.
+        # GPT-2: what is added to the residual stream starts smaller by the square root of the
+        # number of additions.
         residual = normal_initializers(seed + 1, 0.02 / math.sqrt(2 * num_layers))
         policy = self.dtype_policy
-        self.attention_norm = norm_layer(normalization, use_bias, policy, "attention_norm", norm_epsilon)
+        self.attention_norm = norm_layer(
+            normalization, use_bias, policy, "attention_norm", norm_epsilon
+        )
         self.attention = CausalSelfAttention(
-            hidden_dim, num_heads, dropout, use_bias, next(initial), next(residual), head_dim,
-            num_kv_heads, rope_base, window, causal, global_tokens, dtype=policy, name="attention",
-        )  # fmt: skip
-        self.feed_forward_norm = norm_layer(normalization, use_bias, policy, "feed_forward_norm", norm_epsilon)
+            hidden_dim,
+            num_heads,
+            dropout,
+            use_bias,
+            next(initial),
+            next(residual),
+            head_dim,
+            num_kv_heads,
+            rope_base,
+            window,
+            causal,
+            global_tokens,
+            dtype=policy,
+            name="attention",
+        )
+        self.feed_forward_norm = norm_layer(
+            normalization, use_bias, policy, "feed_forward_norm", norm_epsilon
+        )
         self.expand = keras.layers.Dense(
-            feed_forward_dim * (2 if gated else 1), use_bias=use_bias,
-            activation=None if gated else _ACTIVATIONS[activation], kernel_initializer=next(initial), dtype=policy,
+            feed_forward_dim * (2 if gated else 1),
+            use_bias=use_bias,
+            activation=None if gated else _ACTIVATIONS[activation],
+            kernel_initializer=next(initial),
+            dtype=policy,
             name="expand",
-        )  # fmt: skip
+        )
         self.contract = keras.layers.Dense(
-            hidden_dim, use_bias=use_bias, kernel_initializer=next(residual), dtype=policy, name="contract"
+            hidden_dim,
+            use_bias=use_bias,
+            kernel_initializer=next(residual),
+            dtype=policy,
+            name="contract",
         )
         self.residual_dropout = Dropout(dropout, dtype=policy)
         # Of low rank, each matrix of the feed-forward layer is a narrow one before a wide one.
@@ -98,7 +169,11 @@ class TransformerBlock(keras.layers.Layer):
         if feed_forward_rank:
             self.before_expand, self.before_contract = (
                 keras.layers.Dense(
-                    feed_forward_rank, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name
+                    feed_forward_rank,
+                    use_bias=False,
+                    kernel_initializer=next(initial),
+                    dtype=policy,
+                    name=name,
                 )
                 for name in ("before_expand", "before_contract")
             )
@@ -146,7 +221,9 @@ class TransformerBlock(keras.layers.Layer):
     def cached_attended(self, x, key_cache, value_cache, input_pos, mask):
         """`attended` with caches; returns them too."""
         normed = cached_norm(self.attention_norm, x)
-        attended, key_cache, value_cache = self.attention.cached(normed, key_cache, value_cache, input_pos, mask)
+        attended, key_cache, value_cache = self.attention.cached(
+            normed, key_cache, value_cache, input_pos, mask
+        )
         return x + attended, key_cache, value_cache
 
     def cached_fed_forward(self, x):
@@ -162,11 +239,16 @@ class TransformerBlock(keras.layers.Layer):
         return {**super().get_config(), **self.options}
 
 
-def norm_layer(kind: str, use_bias: bool, policy: Any, name: str, epsilon: float = 1e-5) -> keras.layers.Layer:
-    """Layer normalization ("layer", Ba et al. 2016), or RMS normalization ("rms", Zhang and Sennrich 2019)."""
+def norm_layer(
+    kind: str, use_bias: bool, policy: Any, name: str, epsilon: float = 1e-5
+) -> keras.layers.Layer:
+    """Layer normalization ("layer", Ba et al. 2016), or RMS normalization ("rms", Zhang and
+    Sennrich 2019)."""
     if kind == "rms":
         return keras.layers.RMSNormalization(epsilon=epsilon, dtype=policy, name=name)
-    return keras.layers.LayerNormalization(epsilon=epsilon, center=use_bias, dtype=policy, name=name)
+    return keras.layers.LayerNormalization(
+        epsilon=epsilon, center=use_bias, dtype=policy, name=name
+    )
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -184,4 +266,6 @@ def _cached_activation(name, x):
     if name not in _GATES:
         return tf.nn.gelu(x, approximate=name == "gelu_tanh")
     gate, up = tf.split(x, 2, axis=-1)
-    return (gate * tf.sigmoid(gate) if name == "swiglu" else tf.nn.gelu(gate, approximate=True)) * up
+    return (
+        gate * tf.sigmoid(gate) if name == "swiglu" else tf.nn.gelu(gate, approximate=True)
+    ) * up

@@ -1,4 +1,5 @@
-"""Feed-forward neural language model (Bengio et al. 2003): the last N tokens, embedded side by side, and one layer.
+"""Feed-forward neural language model (Bengio et al. 2003): the last N tokens, embedded side by
+side, and one layer.
 
 Shapes: B batch, T tokens, N context_tokens, E embedding_dim, U hidden_dim, V vocabulary.
 """
@@ -17,10 +18,11 @@ from tfscale.models.remat import rematerialized
 
 @keras.saving.register_keras_serializable("tfscale")
 class NNLM(Configured, keras.Model):
-    """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the last N ids up to t.
+    """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the last N ids
+    up to t.
 
-    Before the first token of a window stand vectors of zeros. With direct connections the output layer reads the
-    embedded tokens beside the hidden layer, as in the paper's equation 1.
+    Before the first token of a window stand vectors of zeros. With direct connections the output
+    layer reads the embedded tokens beside the hidden layer, as in the paper's equation 1.
 
     Args:
         config: the architecture; `vocabulary_size` must be set.
@@ -34,18 +36,31 @@ class NNLM(Configured, keras.Model):
 
     config_class = NNLMConfig
 
-    def __init__(self, config: NNLMConfig, precision: Precision = "float32", seed: int = 0, name: str = "nnlm"):
+    def __init__(
+        self,
+        config: NNLMConfig,
+        precision: Precision = "float32",
+        seed: int = 0,
+        name: str = "nnlm",
+    ):
         self.check_vocabulary(config)
         policy = keras.dtype_policies.DTypePolicy(precision)
 
-        def dense(units: int, name: str, offset: int, activation: str | None = None) -> keras.layers.Dense:
+        def dense(
+            units: int, name: str, offset: int, activation: str | None = None
+        ) -> keras.layers.Dense:
             initial = keras.initializers.GlorotUniform(seed=seed * 100_003 + 500 + offset)
-            return keras.layers.Dense(units, activation=activation, kernel_initializer=initial, dtype=policy, name=name)
+            return keras.layers.Dense(
+                units, activation=activation, kernel_initializer=initial, dtype=policy, name=name
+            )
 
         token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocabulary_size, config.embedding_dim, dtype=policy, name="token_embedding",
+            config.vocabulary_size,
+            config.embedding_dim,
+            dtype=policy,
+            name="token_embedding",
             embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
-        )  # fmt: skip
+        )
         windows = LastTokens(config.context_tokens, dtype=policy, name="last_tokens")
         hidden_layer = dense(config.hidden_dim, "hidden", 0, "tanh")
         dropout = Dropout(config.dropout, dtype=policy, name="dropout")
@@ -53,8 +68,12 @@ class NNLM(Configured, keras.Model):
         inputs = keras.Input((None,), dtype="int32", name="tokens")
         x = windows(token_embedding(inputs))
         hidden = hidden_layer(x)
-        hidden = dropout(ops.concatenate([hidden, x], axis=-1) if config.direct_connections else hidden)
-        logits = keras.layers.Activation("linear", dtype="float32", name="logits")(output_layer(hidden))
+        hidden = dropout(
+            ops.concatenate([hidden, x], axis=-1) if config.direct_connections else hidden
+        )
+        logits = keras.layers.Activation("linear", dtype="float32", name="logits")(
+            output_layer(hidden)
+        )
         super().__init__(inputs=inputs, outputs=logits, name=name)
         self.config = config
         self.precision = precision
@@ -64,8 +83,11 @@ class NNLM(Configured, keras.Model):
         self.hidden_layer = hidden_layer
         self.output_layer = output_layer
 
-    def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, U), or (B, T, U + N E) if it reads both.
+    def hidden_states(
+        self, ids: tf.Tensor, training: bool = False, remat: bool = False
+    ) -> tf.Tensor:
+        """What the output projection reads: ids (B, T) int32 -> (B, T, U), or (B, T, U + N E) if it
+        reads both.
 
         Args:
             ids: token ids.
@@ -78,7 +100,8 @@ class NNLM(Configured, keras.Model):
         return self.get_layer("dropout")(hidden, training=training)
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden states -> logits (..., V) float32, so that project(hidden_states(ids)) is network(ids)."""
+        """Hidden states -> logits (..., V) float32, so that project(hidden_states(ids)) is
+        network(ids)."""
         return self.get_layer("logits")(self.output_layer(hidden))
 
     @property
@@ -92,10 +115,15 @@ class NNLM(Configured, keras.Model):
         window = config.context_tokens * config.embedding_dim
         read = config.hidden_dim + (window if config.direct_connections else 0)
         hidden = (window + 1) * config.hidden_dim
-        return config.vocabulary_size * config.embedding_dim + hidden + (read + 1) * config.vocabulary_size
+        return (
+            config.vocabulary_size * config.embedding_dim
+            + hidden
+            + (read + 1) * config.vocabulary_size
+        )
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape (1, (N - 1) E) of the embedded tokens before the next one; float32, zeros at the start."""
+        """Name and shape (1, (N - 1) E) of the embedded tokens before the next one; float32, zeros
+        at the start."""
         return {"state_tokens": (1, (self.config.context_tokens - 1) * self.config.embedding_dim)}
 
     def cached_step(
@@ -117,15 +145,20 @@ class NNLM(Configured, keras.Model):
         new = {"state_tokens": x[:, self.config.embedding_dim :]}
         if not with_logits:
             return None, new
-        hidden = tf.tanh(tf.matmul(x, variable(self.hidden_layer.kernel)) + variable(self.hidden_layer.bias))
+        hidden = tf.tanh(
+            tf.matmul(x, variable(self.hidden_layer.kernel)) + variable(self.hidden_layer.bias)
+        )
         read = tf.concat([hidden, x], axis=-1) if self.config.direct_connections else hidden
-        logits = tf.matmul(read, variable(self.output_layer.kernel)) + variable(self.output_layer.bias)
+        logits = tf.matmul(read, variable(self.output_layer.kernel)) + variable(
+            self.output_layer.bias
+        )
         return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), new
 
 
 @keras.saving.register_keras_serializable("tfscale")
 class LastTokens(keras.layers.Layer):
-    """Each token with those before it, the oldest first, zeros before the first: (B, T, E) -> (B, T, N E)."""
+    """Each token with those before it, the oldest first, zeros before the first: (B, T, E) -> (B,
+    T, N E)."""
 
     def __init__(self, count: int, **kwargs):
         super().__init__(**kwargs)
@@ -134,7 +167,9 @@ class LastTokens(keras.layers.Layer):
     def call(self, x):
         length = ops.shape(x)[1]
         padded = ops.pad(x, [[0, 0], [self.count - 1, 0], [0, 0]])
-        return ops.concatenate([padded[:, start : start + length] for start in range(self.count)], axis=-1)
+        return ops.concatenate(
+            [padded[:, start : start + length] for start in range(self.count)], axis=-1
+        )
 
     def get_config(self):
         return {**super().get_config(), "count": self.count}

@@ -1,8 +1,8 @@
 """What comes out of a network that is not ours: are these the logits of a next token?
 
-A softmax at the end, logits of the last token alone, a dictionary, or a layer that reads both sides all train without
-an error, and what they report as loss and perplexity means nothing. One forward pass of a few random ids finds each of
-them before the first step.
+A softmax at the end, logits of the last token alone, a dictionary, or a layer that reads both sides
+all train without an error, and what they report as loss and perplexity means nothing. One forward
+pass of a few random ids finds each of them before the first step.
 
 Shapes: B rows, T tokens, V vocabulary.
 """
@@ -23,18 +23,22 @@ from tfscale.errors import ConfigError
 SQUASHING = ("softmax", "sigmoid")
 """Activations whose values are probabilities, and no logits."""
 FUTURE_TOLERANCE = 1e-3
-"""How far earlier logits may move with later tokens, of the logits' own spread: rounding moves them by far less."""
+"""How far earlier logits may move with later tokens, of the logits' own spread: rounding moves them
+by far less."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The ids that a network reads, 0 to `inputs` - 1, and those that it predicts, 0 to `targets` - 1."""
+    """The ids that a network reads, 0 to `inputs` - 1, and those that it predicts, 0 to `targets` -
+    1."""
 
     inputs: int
     targets: int
 
 
-_checked: weakref.WeakKeyDictionary[keras.Model, tuple[Any, Vocabulary]] = weakref.WeakKeyDictionary()
+_checked: weakref.WeakKeyDictionary[keras.Model, tuple[Any, Vocabulary]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def check_keras_model(network: Any) -> None:
@@ -47,9 +51,13 @@ def check_keras_model(network: Any) -> None:
         kind = type(network)
         hint = ""
         if kind.__module__.startswith("tf_keras"):
-            hint = ", which is Keras 2 (TF_USE_LEGACY_KERAS=1 makes tf.keras that): build it with `import keras`"
+            hint = (
+                ", which is Keras 2 (TF_USE_LEGACY_KERAS=1 makes tf.keras that): build it with"
+                " `import keras`"
+            )
         raise ConfigError(
-            f"the network must be a keras.Model of Keras 3; received {kind.__module__}.{kind.__name__}{hint}"
+            "the network must be a keras.Model of Keras 3; received"
+            f" {kind.__module__}.{kind.__name__}{hint}"
         )
 
 
@@ -61,8 +69,9 @@ def check_built(network: keras.Model) -> None:
     """
     if not network.built:
         raise ConfigError(
-            f"model {network.name!r} is not built yet: call it once on a batch of ids, as in "
-            "network(np.zeros((1, T), 'int32')), or begin it with keras.Input((None,), dtype='int32')"
+            f"model {network.name!r} is not built yet: call it once on a batch of ids, as in"
+            " network(np.zeros((1, T), 'int32')), or begin it with keras.Input((None,),"
+            " dtype='int32')"
         )
 
 
@@ -75,8 +84,9 @@ def check_weight_types(network: keras.Model) -> None:
     for weight in network.trainable_variables:
         if (dtype := keras.backend.standardize_dtype(weight.dtype)) != "float32":
             raise ConfigError(
-                f"weight {weight.path} of model {network.name!r} is {dtype}, and training keeps weights in float32; "
-                "for layers that compute in 16 bits take the policy 'mixed_bfloat16' or 'mixed_float16'"
+                f"weight {weight.path} of model {network.name!r} is {dtype}, and training keeps"
+                " weights in float32; for layers that compute in 16 bits take the policy"
+                " 'mixed_bfloat16' or 'mixed_float16'"
             )
 
 
@@ -101,24 +111,27 @@ def probe_ids(network: keras.Model, length: int | None = None) -> np.ndarray:
 
 
 def check_logits(network: keras.Model, ids: Any) -> Vocabulary:
-    """Checks on a few ids that a network gives logits of the token after each, made of that token and earlier ones.
+    """Checks on a few ids that a network gives logits of the token after each, made of that token
+    and earlier ones.
 
-    It takes one forward pass without dropout, by this process alone, under any strategy: parameter servers and TPUs are
-    asked for the weights once. No state of the network changes. What a network has passed is remembered.
+    It takes one forward pass without dropout, by this process alone, under any strategy: parameter
+    servers and TPUs are asked for the weights once. No state of the network changes. What a network
+    has passed is remembered.
 
-    Of a network that declares that it reads the tokens on both sides, by an attribute `cloze = True`, the last part is
-    left out; its score is then called pseudo_perplexity.
+    Of a network that declares that it reads the tokens on both sides, by an attribute `cloze =
+    True`, the last part is left out; its score is then called pseudo_perplexity.
 
     Args:
         network: ids (B, T) int32 -> logits (B, T, V). If it is not built, it is built on these ids.
-        ids: (B, T), within the network's vocabulary; see `probe_ids`. Other values of later tokens are taken from it.
+        ids: (B, T), within the network's vocabulary; see `probe_ids`. Other values of later tokens
+            are taken from it.
 
     Returns:
         The ids that the network can read and predict.
 
     Raises:
-        ConfigError: several inputs, windows of another length, outputs that are not (B, T, V), probabilities in place
-            of logits, or logits that move when later tokens change.
+        ConfigError: several inputs, windows of another length, outputs that are not (B, T, V),
+            probabilities in place of logits, or logits that move when later tokens change.
 
     Example:
         check_logits(network, probe_ids(network, 128)).targets  # V
@@ -149,14 +162,14 @@ def _check_input(network: keras.Model, ids: np.ndarray) -> None:
     if len(inputs) > 1:
         names = ", ".join(str(tensor.name) for tensor in inputs)
         raise ConfigError(
-            f"model {network.name!r} has {len(inputs)} inputs ({names}); a language model reads ids (B, T) alone: "
-            "make the others from the ids inside of the model"
+            f"model {network.name!r} has {len(inputs)} inputs ({names}); a language model reads ids"
+            " (B, T) alone: make the others from the ids inside of the model"
         )
     length = _declared_input(network)[1]
     if length is not None and length != ids.shape[1]:
         raise ConfigError(
-            f"model {network.name!r} reads windows of {length} tokens, and the data has windows of {ids.shape[1]}; "
-            "keras.Input((None,), dtype='int32') reads any"
+            f"model {network.name!r} reads windows of {length} tokens, and the data has windows of"
+            f" {ids.shape[1]}; keras.Input((None,), dtype='int32') reads any"
         )
 
 
@@ -177,12 +190,15 @@ def _declared_width(network: keras.Model) -> int | None:
 
 
 def _embeddings(network: keras.Model) -> list[keras.layers.Embedding]:
-    return [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.Embedding)]
+    return [
+        layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.Embedding)
+    ]
 
 
 @contextlib.contextmanager
 def _readers(network: keras.Model, ids: np.ndarray) -> Iterator[set[int]]:
-    """Gives the sizes of the tables that look up the ids themselves, and not positions, say, within the block."""
+    """Gives the sizes of the tables that look up the ids themselves, and not positions, say, within
+    the block."""
     sizes: set[int] = set()
     layers = _embeddings(network)
     # A layer whose call was replaced before keeps that one.
@@ -191,7 +207,11 @@ def _readers(network: keras.Model, ids: np.ndarray) -> Iterator[set[int]]:
     def watched(layer: keras.layers.Embedding, call: Callable) -> Callable:
         def call_watched(inputs, *args, **kwargs):
             value = tf.get_static_value(inputs) if tf.is_tensor(inputs) else np.asarray(inputs)
-            if value is not None and value.shape == ids.shape and (value.astype(np.int64) == ids).all():
+            if (
+                value is not None
+                and value.shape == ids.shape
+                and (value.astype(np.int64) == ids).all()
+            ):
                 sizes.add(layer.input_dim)
             return call(inputs, *args, **kwargs)
 
@@ -213,22 +233,30 @@ def _forward(network: keras.Model, ids: np.ndarray) -> np.ndarray:
     """Logits (B, T, V) float32, with nothing of the network changed."""
     values = [(weight, tf.convert_to_tensor(weight.value)) for weight in network.variables]
     # A TPU would compile each operation by itself.
-    on_host = tf.device("CPU:0") if tf.config.list_logical_devices("TPU") else contextlib.nullcontext()
+    on_host = (
+        tf.device("CPU:0") if tf.config.list_logical_devices("TPU") else contextlib.nullcontext()
+    )
     try:
         with on_host, keras.StatelessScope(state_mapping=values):
             outputs = network(tf.constant(ids), training=False)
     except tf.errors.InvalidArgumentError as error:
         # Keras puts lines before and after TensorFlow's own, which is coloured.
-        reason = next(line for line in error.message.splitlines() if line and "encountered when" not in line)
+        reason = next(
+            line for line in error.message.splitlines() if line and "encountered when" not in line
+        )
         reason = re.sub(r"\x1b\[\d+m|\{\{.*?\}\}", "", reason).strip()[:200]
-        raise ConfigError(f"model {network.name!r} cannot read ids of shape {ids.shape}: {reason}") from error
+        raise ConfigError(
+            f"model {network.name!r} cannot read ids of shape {ids.shape}: {reason}"
+        ) from error
     return _logits_of(network, outputs, ids)
 
 
 def _logits_of(network: keras.Model, outputs: Any, ids: np.ndarray) -> np.ndarray:
     asked = f"the network must give one tensor of logits (B, T, V); model {network.name!r} gives"
     if isinstance(outputs, dict):
-        raise ConfigError(f"{asked} a dict of {', '.join(map(str, outputs))}; take the one that holds the logits")
+        raise ConfigError(
+            f"{asked} a dict of {', '.join(map(str, outputs))}; take the one that holds the logits"
+        )
     if isinstance(outputs, tuple | list):
         raise ConfigError(f"{asked} {len(outputs)} outputs; take the one that holds the logits")
     shape = tuple(outputs.shape)
@@ -247,10 +275,14 @@ def _check_no_probabilities(network: keras.Model, logits: np.ndarray) -> None:
     else:
         wrong = activation in SQUASHING
     if wrong:
-        ends = f"ends in {activation}" if activation in SQUASHING else "gives rows that lie in 0..1 and sum to 1"
+        ends = (
+            f"ends in {activation}"
+            if activation in SQUASHING
+            else "gives rows that lie in 0..1 and sum to 1"
+        )
         raise ConfigError(
-            f"model {network.name!r} {ends}: it gives probabilities, and the loss takes logits (its softmax would be "
-            "taken twice); leave the last activation out"
+            f"model {network.name!r} {ends}: it gives probabilities, and the loss takes logits (its"
+            " softmax would be taken twice); leave the last activation out"
         )
 
 
@@ -259,7 +291,11 @@ def _last_activation(network: keras.Model) -> str:
     last = network.layers[-1] if network.layers else None
     last = getattr(last, "layer", last)  # inside of TimeDistributed
     activation = getattr(last, "activation", None)
-    return getattr(activation, "__name__", "") if activation is not None else type(last).__name__.lower()
+    return (
+        getattr(activation, "__name__", "")
+        if activation is not None
+        else type(last).__name__.lower()
+    )
 
 
 def _check_causal(network: keras.Model, ids: np.ndarray, logits: np.ndarray) -> None:
@@ -272,7 +308,8 @@ def _check_causal(network: keras.Model, ids: np.ndarray, logits: np.ndarray) -> 
     moved = np.abs(_forward(network, changed)[:, :half] - logits[:, :half]).max()
     if moved > FUTURE_TOLERANCE * logits.std(axis=(0, 1)).max():
         raise ConfigError(
-            f"model {network.name!r} sees the future: its first {half} logits change with later tokens, which are the "
-            "targets, so its loss would mean nothing. Use layers that only look back (no Bidirectional, attention with "
-            "use_causal_mask=True), or set network.cloze = True if it is meant to guess hidden tokens from both sides"
+            f"model {network.name!r} sees the future: its first {half} logits change with later"
+            " tokens, which are the targets, so its loss would mean nothing. Use layers that only"
+            " look back (no Bidirectional, attention with use_causal_mask=True), or set"
+            " network.cloze = True if it is meant to guess hidden tokens from both sides"
         )

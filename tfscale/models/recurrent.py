@@ -1,4 +1,5 @@
-"""Recurrent language models: embedding, LSTM, GRU or simple recurrent layers, softmax (Mikolov et al. 2010).
+"""Recurrent language models: embedding, LSTM, GRU or simple recurrent layers, softmax (Mikolov et
+al. 2010).
 
 Shapes: B batch, T tokens, E embedding_dim, U hidden_dim (units), G gates, V vocabulary.
 """
@@ -22,8 +23,9 @@ from tfscale.models.remat import rematerialized
 class RecurrentLM(Configured, keras.Model):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; the state starts at zero in each window.
 
-    With `config.stateful`, training and evaluation carry the state from window to window by `carry`. Subclasses are the
-    families. Regularization is that of AWD-LSTM (Merity et al. 2018), each part by itself.
+    With `config.stateful`, training and evaluation carry the state from window to window by
+    `carry`. Subclasses are the families. Regularization is that of AWD-LSTM (Merity et al. 2018),
+    each part by itself.
 
     Args:
         config: the architecture; `vocabulary_size` must be set.
@@ -39,7 +41,9 @@ class RecurrentLM(Configured, keras.Model):
     states: ClassVar[str]
     """A letter for each state of a layer; the first is its output."""
 
-    def __init__(self, config: Any, precision: Precision = "float32", seed: int = 0, name: str = ""):
+    def __init__(
+        self, config: Any, precision: Precision = "float32", seed: int = 0, name: str = ""
+    ):
         self.check_vocabulary(config)
         name = name or config.family
         body = _Body(self.layer_class, config, precision, seed)
@@ -54,39 +58,51 @@ class RecurrentLM(Configured, keras.Model):
         self.projection = body.projection
         self.output_layer = body.output_layer
 
-    def hidden_states(self, ids: tf.Tensor, training: bool = False, remat: bool = False) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, U), (B, T, E) if tied, or of low rank.
+    def hidden_states(
+        self, ids: tf.Tensor, training: bool = False, remat: bool = False
+    ) -> tf.Tensor:
+        """What the output projection reads: ids (B, T) int32 -> (B, T, U), (B, T, E) if tied, or of
+        low rank.
 
         Args:
             ids: token ids.
             training: whether dropout is on.
-            remat: compute the gates of the recurrent layers again in the backward pass; see `tfscale.models.remat`.
+            remat: compute the gates of the recurrent layers again in the backward pass; see
+                `tfscale.models.remat`.
         """
         return self.body.hidden_states(ids, training, remat)
 
     def carry(
-        self, ids: tf.Tensor, states: Sequence[tf.Tensor], training: bool = False, remat: bool = False
+        self,
+        ids: tf.Tensor,
+        states: Sequence[tf.Tensor],
+        training: bool = False,
+        remat: bool = False,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """The same from given first states on: `hidden_states` of a window that follows another.
 
         Args:
             ids: token ids (B, T).
-            states: one (B, U) float32 for each name of `cache_spec`, such as `first_states` gives; constants, to which
-                no gradient goes.
+            states: one (B, U) float32 for each name of `cache_spec`, such as `first_states` gives;
+                constants, to which no gradient goes.
             training: whether dropout is on.
             remat: as in `hidden_states`.
 
         Returns:
             Hidden states, and the states after the last token, for the next window.
         """
-        return self.body.through(ids, [tf.stop_gradient(state) for state in states], training, remat)
+        return self.body.through(
+            ids, [tf.stop_gradient(state) for state in states], training, remat
+        )
 
     def first_states(self, rows: int) -> list[tf.Tensor]:
-        """The states at the beginning of a text: zeros (B, U) float32 for each name of `cache_spec`."""
+        """The states at the beginning of a text: zeros (B, U) float32 for each name of
+        `cache_spec`."""
         return [tf.zeros((rows, self.config.hidden_dim)) for _ in self.cache_spec()]
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden states (..., U or E) -> logits (..., V) float32: project(hidden_states(ids)) is network(ids)."""
+        """Hidden states (..., U or E) -> logits (..., V) float32: project(hidden_states(ids)) is
+        network(ids)."""
         return self.body.project(hidden)
 
     @property
@@ -101,7 +117,8 @@ class RecurrentLM(Configured, keras.Model):
         """Trainable weights of a model with this config."""
         units, width = config.hidden_dim, config.embedding_dim
         inputs = [width] + [units] * (config.num_layers - 1)
-        # A GRU's products of input and of state have a bias each, because its reset gate comes between them.
+        # A GRU's products of input and of state have a bias each, because its reset gate comes
+        # between them.
         biases = 2 if config.family == "gru" else 1
         recurrent = sum(config.gates * units * (size + units + biases) for size in inputs)
         embedding = config.vocabulary_size * width
@@ -113,7 +130,11 @@ class RecurrentLM(Configured, keras.Model):
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes (1, U) of the states of each layer; all float32, zeros at the start."""
         shape = (1, self.config.hidden_dim)
-        return {f"state_{kind}_{i}": shape for i in range(self.config.num_layers) for kind in self.states}
+        return {
+            f"state_{kind}_{i}": shape
+            for i in range(self.config.num_layers)
+            for kind in self.states
+        }
 
     def cached_step(
         self,
@@ -148,7 +169,9 @@ class RecurrentLM(Configured, keras.Model):
         if self.projection is not None:
             x = tf.matmul(x, variable(self.projection.kernel))
         if self.output_layer is not None:
-            logits = tf.matmul(x, variable(self.output_layer.kernel)) + variable(self.output_layer.bias)
+            logits = tf.matmul(x, variable(self.output_layer.kernel)) + variable(
+                self.output_layer.bias
+            )
         else:
             logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
         return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), new
@@ -167,7 +190,9 @@ class LSTMLM(RecurrentLM):
     def cell_step(cell, x, states):
         h, c = states
         gates = (
-            tf.matmul(x, variable(cell.kernel)) + variable(cell.bias) + tf.matmul(h, variable(cell.recurrent_kernel))
+            tf.matmul(x, variable(cell.kernel))
+            + variable(cell.bias)
+            + tf.matmul(h, variable(cell.recurrent_kernel))
         )
         return list(lstm_step(gates, c))
 
@@ -199,7 +224,8 @@ class RNNLM(RecurrentLM):
 
 
 class _Body:
-    """The layers of a recurrent model and the way through them, for the functional model and for the train step."""
+    """The layers of a recurrent model and the way through them, for the functional model and for
+    the train step."""
 
     def __init__(self, layer_class: Any, config: RecurrentConfig, precision: Precision, seed: int):
         policy = keras.dtype_policies.DTypePolicy(precision)
@@ -218,9 +244,12 @@ class _Body:
             return Dropout(config.dropout, noise_shape=shape, dtype=policy, name=name)
 
         self.token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocabulary_size, width, embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
-            dtype=policy, name="token_embedding",
-        )  # fmt: skip
+            config.vocabulary_size,
+            width,
+            embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
+            dtype=policy,
+            name="token_embedding",
+        )
         self.word_dropout: Any = None
         if config.embedding_dropout:
             self.word_dropout = WordDropout(
@@ -229,21 +258,29 @@ class _Body:
         self.embedding_dropout = dropout("embedding_dropout")
         self.recurrent_layers = [
             layer_class(
-                config.hidden_dim, return_sequences=True, kernel_initializer=glorot(i),
+                config.hidden_dim,
+                return_sequences=True,
+                kernel_initializer=glorot(i),
                 recurrent_initializer=keras.initializers.Orthogonal(seed=seed * 100_003 + 700 + i),
-                recurrent_dropout=config.recurrent_dropout, weight_drop=config.weight_drop,
-                dtype=policy, name=f"{config.family}_{i}",
+                recurrent_dropout=config.recurrent_dropout,
+                weight_drop=config.weight_drop,
+                dtype=policy,
+                name=f"{config.family}_{i}",
             )
             for i in range(config.num_layers)
-        ]  # fmt: skip
+        ]
         self.dropouts = [dropout(f"dropout_{i}") for i in range(config.num_layers)]
         self.regularization: Any = None
         weights = (config.activation_regularization, config.temporal_activation_regularization)
         if any(weights):
-            self.regularization = ActivationRegularization(*weights, dtype=policy, name="activation_regularization")
+            self.regularization = ActivationRegularization(
+                *weights, dtype=policy, name="activation_regularization"
+            )
         self.projection = self.output_layer = None
         if not config.tie_embeddings:
-            self.projection = dense(config.output_rank, "before_output", 102) if config.output_rank else None
+            self.projection = (
+                dense(config.output_rank, "before_output", 102) if config.output_rank else None
+            )
             self.output_layer = dense(config.vocabulary_size, "output", 101, use_bias=True)
         elif config.hidden_dim != width:
             self.projection = dense(width, "projection", 100)
@@ -253,7 +290,8 @@ class _Body:
         return self.through(ids, None, training, remat)[0]
 
     def through(self, ids, states, training=None, remat=False):
-        """Hidden states and the last states of all layers; the latter only where first ones are given."""
+        """Hidden states and the last states of all layers; the latter only where first ones are
+        given."""
         last: list[tf.Tensor] = []
         x = self.token_embedding(ids)
         if self.word_dropout is not None:
@@ -265,7 +303,9 @@ class _Body:
             else:
                 first = states[len(last) : len(last) + layer.state_count]
                 whole, *after = (
-                    rematerialized(layer, x, training, first) if remat else layer.with_state(x, first, training)
+                    rematerialized(layer, x, training, first)
+                    if remat
+                    else layer.with_state(x, first, training)
                 )
                 last += after
             x = dropout(whole, training=training)

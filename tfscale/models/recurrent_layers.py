@@ -1,11 +1,14 @@
-"""Recurrent layers that take the place of Keras's, with the same weights, and train faster on a CPU.
+"""Recurrent layers that take the place of Keras's, with the same weights, and train faster on a
+CPU.
 
-Keras runs one step of time after the other, forward and backward. Here, what does not wait for the step before is one
-matrix product over all steps: the input projection, and in an LSTM's backward pass the gradients of both kernels, which
-a loop would add up step by step. On a GPU the layers call Keras, which calls cuDNN.
+Keras runs one step of time after the other, forward and backward. Here, what does not wait for the
+step before is one matrix product over all steps: the input projection, and in an LSTM's backward
+pass the gradients of both kernels, which a loop would add up step by step. On a GPU the layers call
+Keras, which calls cuDNN.
 
-`weight_drop` is dropout on the recurrent kernel, drawn once a call (Merity et al. 2018, "AWD-LSTM"); Keras's own
-`recurrent_dropout` is one mask on the state for all steps of a call (Gal and Ghahramani 2016).
+`weight_drop` is dropout on the recurrent kernel, drawn once a call (Merity et al. 2018,
+"AWD-LSTM"); Keras's own `recurrent_dropout` is one mask on the state for all steps of a call (Gal
+and Ghahramani 2016).
 
 Shapes: B batch, T time, D inputs, U units, G gates (4 of an LSTM, 3 of a GRU, 1 of a simple layer).
 """
@@ -35,16 +38,20 @@ class _Sequence:
     _input_bias: Any
     """() -> what is added to the projected inputs."""
     _steps: Any
-    """Projected inputs (T, B, G U), recurrent kernel, first states, mask -> outputs (T, B, U) and last states."""
+    """Projected inputs (T, B, G U), recurrent kernel, first states, mask -> outputs (T, B, U) and
+    last states."""
 
     def __init__(self, units: int, weight_drop: float = 0.0, **kwargs: Any):
         super().__init__(units, **kwargs)  # type: ignore[call-arg]
         self.weight_drop = weight_drop
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
-        """As Keras's layer: (B, T, D) -> (B, T, U), or the last step, and the states if they are asked for."""
+        """As Keras's layer: (B, T, D) -> (B, T, U), or the last step, and the states if they are
+        asked for."""
         if self._left_to_keras(mask, training):
-            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)  # type: ignore[misc]
+            return super().call(
+                sequences, initial_state=initial_state, mask=mask, training=training
+            )  # type: ignore[misc]
         outputs, states = self.run(sequences, initial_state, training)
         outputs = outputs if self.return_sequences else outputs[:, -1]
         return (outputs, *states) if self.return_state else outputs
@@ -60,7 +67,9 @@ class _Sequence:
             recurrent = dropped(recurrent, self.weight_drop, cell.seed_generator.next())
         if training and cell.recurrent_dropout:
             shape = (batch, cell.units)
-            masks = dropped(tf.ones(shape, x.dtype), cell.recurrent_dropout, cell.seed_generator.next(), shape)
+            masks = dropped(
+                tf.ones(shape, x.dtype), cell.recurrent_dropout, cell.seed_generator.next(), shape
+            )
         projected = tf.matmul(tf.reshape(x, (-1, width)), _tensor(cell.kernel, x.dtype))
         projected += _tensor(self._input_bias(), x.dtype)
         projected = tf.reshape(projected, (time, batch, projected.shape[-1]))
@@ -70,14 +79,18 @@ class _Sequence:
             initial_state = [tf.zeros((batch, cell.units), dtype) for dtype in dtypes]
         elif not isinstance(initial_state, list | tuple):
             initial_state = [initial_state]
-        initial_state = [tf.cast(s, d) for s, d in zip(initial_state, (x.dtype, tf.float32), strict=False)]
+        initial_state = [
+            tf.cast(s, d) for s, d in zip(initial_state, (x.dtype, tf.float32), strict=False)
+        ]
         outputs, states = self._steps(projected, recurrent, initial_state, masks)
         return tf.transpose(outputs, (1, 0, 2)), states
 
     def with_state(self, sequences, states, training=False) -> tuple[tf.Tensor, ...]:
-        """(B, T, D) and the first states, each (B, U) float32 -> outputs (B, T, U) and each last state, likewise.
+        """(B, T, D) and the first states, each (B, U) float32 -> outputs (B, T, U) and each last
+        state, likewise.
 
-        `__call__` would round an LSTM's cell state to the compute type; that is done only where cuDNN demands it.
+        `__call__` would round an LSTM's cell state to the compute type; that is done only where
+        cuDNN demands it.
         """
         if not self._left_to_keras(None, training):
             outputs, last = self.run(sequences, list(states), training)
@@ -92,9 +105,18 @@ class _Sequence:
     def _left_to_keras(self, mask, training) -> bool:
         cell = self.cell
         usual = cell.activation is keras.activations.tanh and cell.use_bias
-        usual = usual and getattr(cell, "recurrent_activation", None) in (None, keras.activations.sigmoid)
+        usual = usual and getattr(cell, "recurrent_activation", None) in (
+            None,
+            keras.activations.sigmoid,
+        )
         usual = usual and getattr(cell, "reset_after", True)
-        special = self.go_backwards or self.stateful or self.unroll or mask is not None or (training and cell.dropout)
+        special = (
+            self.go_backwards
+            or self.stateful
+            or self.unroll
+            or mask is not None
+            or (training and cell.dropout)
+        )
         drops = training and (self.weight_drop or cell.recurrent_dropout)
         on_gpu = bool(tf.config.list_logical_devices("GPU")) and not drops
         return bool(special or on_gpu or not usual)
@@ -124,7 +146,8 @@ class LSTM(_Sequence, keras.layers.LSTM):
 
 @keras.saving.register_keras_serializable("tfscale")
 class GRU(_Sequence, keras.layers.GRU):
-    """`keras.layers.GRU` with `weight_drop` (Cho et al. 2014, with the reset gate after the product, as in cuDNN)."""
+    """`keras.layers.GRU` with `weight_drop` (Cho et al. 2014, with the reset gate after the
+    product, as in cuDNN)."""
 
     state_count = 1
 
@@ -179,9 +202,14 @@ def gru_step(x: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
 
 
 def lstm_sequence(
-    projected: tf.Tensor, recurrent: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor, mask: tf.Tensor | None = None
+    projected: tf.Tensor,
+    recurrent: tf.Tensor,
+    h0: tf.Tensor,
+    c0: tf.Tensor,
+    mask: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """An LSTM over time with a backward pass of its own; activations and cell state are float32 in every precision.
+    """An LSTM over time with a backward pass of its own; activations and cell state are float32 in
+    every precision.
 
     Args:
         projected: inputs after their product with the kernel, plus bias: (T, B, 4 U).
@@ -196,13 +224,17 @@ def lstm_sequence(
     dtype = projected.dtype
     time, batch, _ = _dimensions(projected)
     units = recurrent.shape[0]
-    # sigmoid(z) = (1 + tanh(z / 2)) / 2. Of one function for all four gates XLA makes one loop, of vector instructions.
+    # sigmoid(z) = (1 + tanh(z / 2)) / 2. Of one function for all four gates XLA makes one loop, of
+    # vector instructions.
     halved = tf.constant(np.repeat([0.5, 0.5, 1.0, 0.5], units), tf.float32)
 
     @tf.custom_gradient
     def run(projected, recurrent, h0, c0):
-        arrays = [_array(time, dtype, (h0.shape[0], units)), _array(time, tf.float32, (h0.shape[0], units)),
-                  _array(time, dtype, (h0.shape[0], 4 * units))]  # fmt: skip
+        arrays = [
+            _array(time, dtype, (h0.shape[0], units)),
+            _array(time, tf.float32, (h0.shape[0], units)),
+            _array(time, dtype, (h0.shape[0], 4 * units)),
+        ]
 
         def forward(t, h, c, outputs, cells, gates):
             z = projected[t] + tf.matmul(h if mask is None else h * mask, recurrent)
@@ -210,7 +242,8 @@ def lstm_sequence(
             take, keep, candidate, show = tf.split(activations, 4, axis=-1)
             c = 0.5 * ((1 + keep) * c + (1 + take) * candidate)
             h = tf.cast(0.5 * (1 + show) * tf.tanh(c), dtype)
-            # In half precision an activation near 1 or -1 would lose what its gradient is made of; z does not.
+            # In half precision an activation near 1 or -1 would lose what its gradient is made of;
+            # z does not.
             kept = activations if dtype == tf.float32 else z
             return t + 1, h, c, outputs.write(t, h), cells.write(t, c), gates.write(t, kept)
 
@@ -218,11 +251,14 @@ def lstm_sequence(
         outputs, cells, gates = (array.stack() for array in arrays)
 
         def gradient(d_outputs, d_h, d_c):
-            activations = gates if dtype == tf.float32 else tf.tanh(tf.cast(gates, tf.float32) * halved)
+            activations = (
+                gates if dtype == tf.float32 else tf.tanh(tf.cast(gates, tf.float32) * halved)
+            )
             take, keep, candidate, show = tf.split(activations, 4, axis=-1)
             before = tf.concat([c0[None], cells[:-1]], 0)
             tanh = tf.tanh(cells)
-            # All factors that do not wait for the gradient of the step after, for all steps at once.
+            # All factors that do not wait for the gradient of the step after, for all steps at
+            # once.
             of_c = 0.5 * (1 + show) * (1 - tanh * tanh)
             of_take = 0.25 * candidate * (1 - take * take)
             of_keep = 0.25 * before * (1 - keep * keep)
@@ -235,10 +271,23 @@ def lstm_sequence(
                 at = time - 1 - t
                 d_h = tf.cast(d_h + d_outputs[at], tf.float32)
                 d_c = d_c + d_h * of_c[at]
-                d = tf.concat([d_c * of_take[at], d_c * of_keep[at], d_c * of_candidate[at], d_h * of_show[at]], 1)
+                d = tf.concat(
+                    [
+                        d_c * of_take[at],
+                        d_c * of_keep[at],
+                        d_c * of_candidate[at],
+                        d_h * of_show[at],
+                    ],
+                    1,
+                )
                 d = tf.cast(d, dtype)
                 d_h = tf.matmul(d, turned)
-                return t + 1, d_h if mask is None else d_h * mask, d_c * keep[at], d_gates.write(at, d)
+                return (
+                    t + 1,
+                    d_h if mask is None else d_h * mask,
+                    d_c * keep[at],
+                    d_gates.write(at, d),
+                )
 
             array = _array(time, dtype, (h0.shape[0], 4 * units))
             _, d_h, d_c, array = _while(time, backward, (0, d_h, d_c, array))
@@ -247,7 +296,9 @@ def lstm_sequence(
             seen = seen if mask is None else seen * mask
             # Sums over all steps and rows: one product, in place of one a step.
             d_recurrent = tf.matmul(
-                tf.reshape(seen, (-1, units)), tf.reshape(d_gates, (-1, 4 * units)), transpose_a=True
+                tf.reshape(seen, (-1, units)),
+                tf.reshape(d_gates, (-1, 4 * units)),
+                transpose_a=True,
             )
             return d_gates, d_recurrent, d_h, d_c
 
@@ -271,7 +322,9 @@ def _loop(step: Callable, projected: tf.Tensor, h0: tf.Tensor) -> tuple[tf.Tenso
 def _while(time: Any, body: Callable, start: Sequence[Any]) -> Sequence[Any]:
     # XLA must know a bound to take gradients through a loop; it does where the length is known.
     bound = time if isinstance(time, int) else None
-    return tf.while_loop(lambda t, *_: t < time, body, start, parallel_iterations=1, maximum_iterations=bound)
+    return tf.while_loop(
+        lambda t, *_: t < time, body, start, parallel_iterations=1, maximum_iterations=bound
+    )
 
 
 def _array(time: Any, dtype: tf.DType, shape: Any) -> tf.TensorArray:

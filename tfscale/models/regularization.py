@@ -1,4 +1,5 @@
-"""Layers of a language model's regularization that Keras has not: whole words dropped, and penalties on the output.
+"""Layers of a language model's regularization that Keras has not: whole words dropped, and
+penalties on the output.
 
 Shapes: B batch, T tokens, E embedding_dim, U hidden_dim (units).
 """
@@ -12,7 +13,8 @@ from tfscale.models.dropout import dropped
 
 @keras.saving.register_keras_serializable("tfscale")
 class WordDropout(keras.layers.Layer):
-    """Drops the vectors of words, all occurrences in a batch at once: (B, T, E) and ids (B, T) -> (B, T, E)."""
+    """Drops the vectors of words, all occurrences in a batch at once: (B, T, E) and ids (B, T) ->
+    (B, T, E)."""
 
     def __init__(self, vocabulary_size: int, rate: float, **kwargs):
         super().__init__(**kwargs)
@@ -31,7 +33,8 @@ class WordDropout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfscale")
 class ActivationRegularization(keras.layers.Layer):
-    """Adds a mean square of the dropped output, and one of the whole output's change, to the training loss.
+    """Adds a mean square of the dropped output, and one of the whole output's change, to the
+    training loss.
 
     Both outputs are (B, T, U); the first comes back unchanged (Merity et al. 2018, section 4.5).
     """
@@ -44,7 +47,9 @@ class ActivationRegularization(keras.layers.Layer):
         if training:
             dropped32, whole32 = ops.cast(dropped, "float32"), ops.cast(whole, "float32")
             loss = self.activation * ops.mean(ops.square(dropped32))
-            if whole.shape[1] != 1:  # Of one token there is no change, and the mean of nothing is not a number.
+            if (
+                whole.shape[1] != 1
+            ):  # Of one token there is no change, and the mean of nothing is not a number.
                 loss += self.temporal * ops.mean(ops.square(whole32[:, 1:] - whole32[:, :-1]))
             self.add_loss(loss)
         return dropped

@@ -1,8 +1,10 @@
-"""Rematerialization: a layer's activations are computed again in the backward pass (Chen et al. 2016).
+"""Rematerialization: a layer's activations are computed again in the backward pass (Chen et al.
+2016).
 
-It is a choice of each call and not of the building: a layer keeps its weights, names and file, and only the train step,
-which asks for the gradient, pays for it. Keras's own `RematScope` is fixed when a layer is made; it draws dropout anew
-in the backward pass, so that the gradient belongs to another mask; and XLA takes its repetition out again.
+It is a choice of each call and not of the building: a layer keeps its weights, names and file, and
+only the train step, which asks for the gradient, pays for it. Keras's own `RematScope` is fixed
+when a layer is made; it draws dropout anew in the backward pass, so that the gradient belongs to
+another mask; and XLA takes its repetition out again.
 
 Shapes: B batch, T tokens, D width.
 """
@@ -18,17 +20,23 @@ SEED_STATE_NAME = "seed_generator_state"
 """How Keras names the variable of a layer that draws at random."""
 
 
-def rematerialized(layer: Any, inputs: tf.Tensor, training: bool = False, states: Any = None) -> Any:
-    """`layer(inputs)` that keeps its inputs for the gradient, not its activations: (B, T, D) -> (B, T, D).
+def rematerialized(
+    layer: Any, inputs: tf.Tensor, training: bool = False, states: Any = None
+) -> Any:
+    """`layer(inputs)` that keeps its inputs for the gradient, not its activations: (B, T, D) -> (B,
+    T, D).
 
-    The weights and the state of dropout go in as tensors. So the second forward pass sees the very values of the first,
-    also where a `keras.StatelessScope` that gave the dropout its seeds has ended in between.
+    The weights and the state of dropout go in as tensors. So the second forward pass sees the very
+    values of the first, also where a `keras.StatelessScope` that gave the dropout its seeds has
+    ended in between.
 
     Args:
-        layer: a built layer of one input and one output, whose only state is weights and seeds of dropout.
+        layer: a built layer of one input and one output, whose only state is weights and seeds of
+            dropout.
         inputs: what it is called with.
         training: whether dropout is on.
-        states: first states of a recurrent layer, which get no gradient; then it is `layer.with_state(...)`.
+        states: first states of a recurrent layer, which get no gradient; then it is
+            `layer.with_state(...)`.
 
     Raises:
         ConfigError: the layer keeps other state, such as batch normalization.
@@ -41,14 +49,24 @@ def rematerialized(layer: Any, inputs: tf.Tensor, training: bool = False, states
     others = [(v, tf.convert_to_tensor(v.value)) for v in layer.non_trainable_variables]
 
     def forward(x, values):
-        with keras.StatelessScope(state_mapping=[*zip(weights, values, strict=True), *others]) as scope:
+        with keras.StatelessScope(
+            state_mapping=[*zip(weights, values, strict=True), *others]
+        ) as scope:
             given = dict(scope.state_mapping)
-            outputs = layer(x, training=training) if states is None else layer.with_state(x, states, training)
+            outputs = (
+                layer(x, training=training)
+                if states is None
+                else layer.with_state(x, states, training)
+            )
         for variable, _ in others:
-            if variable.name != SEED_STATE_NAME and scope.state_mapping[id(variable)] is not given[id(variable)]:
+            if (
+                variable.name != SEED_STATE_NAME
+                and scope.state_mapping[id(variable)] is not given[id(variable)]
+            ):
                 raise ConfigError(
-                    f"layer {layer.name!r} updates {variable.path} in its forward pass, which is taken twice when "
-                    "it is rematerialized; use layers whose only state is their weights, such as layer normalization"
+                    f"layer {layer.name!r} updates {variable.path} in its forward pass, which is"
+                    " taken twice when it is rematerialized; use layers whose only state is their"
+                    " weights, such as layer normalization"
                 )
         return outputs
 
@@ -60,14 +78,17 @@ def rematerialized(layer: Any, inputs: tf.Tensor, training: bool = False, states
                     tape.watch([x, *values])
                     outputs = forward(x, values)
                     outputs = outputs if states is None else outputs[0]
-                found = tape.gradient(outputs, [x, *values], output_gradients=upstream, unconnected_gradients="zero")
+                found = tape.gradient(
+                    outputs, [x, *values], output_gradients=upstream, unconnected_gradients="zero"
+                )
                 return turn + _one_or_more(x), *map(tf.convert_to_tensor, found)
 
-            # A loop of one turn. XLA merges equal computations, and begins them whenever it likes: it drops control
-            # dependencies, and optimization barriers before it orders the program. A loop stays a whole: it waits for
-            # `upstream`, and its activations end with it. Its second value comes in as `x` and goes out as the gradient
-            # of `x`, or all of it would be invariant and moved out of the loop. Without XLA it is the other way round:
-            # the parts of a loop begin as soon as they can, and control dependencies hold.
+            # A loop of one turn. XLA merges equal computations, and begins them whenever it likes:
+            # it drops control dependencies, and optimization barriers before it orders the program.
+            # A loop stays a whole: it waits for `upstream`, and its activations end with it. Its
+            # second value comes in as `x` and goes out as the gradient of `x`, or all of it would
+            # be invariant and moved out of the loop. Without XLA it is the other way round: the
+            # parts of a loop begin as soon as they can, and control dependencies hold.
             with tf.control_dependencies([upstream]):
                 start = [tf.constant(0), tf.identity(x), *(tf.zeros_like(v) for v in values)]
             return tf.while_loop(lambda turn, *_: turn < 1, again, start)[1:]
@@ -78,6 +99,7 @@ def rematerialized(layer: Any, inputs: tf.Tensor, training: bool = False, states
 
 
 def _one_or_more(x: tf.Tensor) -> tf.Tensor:
-    """An int32 of 1 or more that depends on `x`: XLA takes a loop apart if it can tell that it has one turn."""
+    """An int32 of 1 or more that depends on `x`: XLA takes a loop apart if it can tell that it has
+    one turn."""
     bits = tf.bitcast(tf.cast(x[(0,) * x.shape.rank], tf.float32), tf.int32)
     return 1 + tf.bitwise.bitwise_and(bits, 255)

@@ -1,7 +1,8 @@
-"""Decoder-only Transformer, in the manner of GPT-2 (Radford et al. 2019) or of Llama (Touvron et al. 2023).
+"""Decoder-only Transformer, in the manner of GPT-2 (Radford et al. 2019) or of Llama (Touvron et
+al. 2023).
 
-Shapes: B batch, T tokens, D hidden_dim, V vocabulary, C context (`sequence_length`), G key-value heads, K width of a
-head.
+Shapes: B batch, T tokens, D hidden_dim, V vocabulary, C context (`sequence_length`), G key-value
+heads, K width of a head.
 """
 
 from typing import Any
@@ -13,7 +14,12 @@ from tfscale.config import Precision, TransformerConfig
 from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
 from tfscale.models.configured import Configured
 from tfscale.models.dropout import Dropout
-from tfscale.models.layers import PositionEmbedding, TransformerBlock, norm_layer, normal_initializers
+from tfscale.models.layers import (
+    PositionEmbedding,
+    TransformerBlock,
+    norm_layer,
+    normal_initializers,
+)
 from tfscale.models.remat import rematerialized
 
 
@@ -32,40 +38,66 @@ class TransformerNetwork(Configured, keras.Model):
     config_class = TransformerConfig
 
     def __init__(
-        self, config: TransformerConfig, precision: Precision = "float32", seed: int = 0, name: str = "transformer"
+        self,
+        config: TransformerConfig,
+        precision: Precision = "float32",
+        seed: int = 0,
+        name: str = "transformer",
     ):
         self.check_vocabulary(config)
         policy = keras.dtype_policies.DTypePolicy(precision)
         initial = normal_initializers(seed)
         token_embedding = keras.layers.ReversibleEmbedding(
-            config.table_rows, config.embedding_rank or config.hidden_dim, tie_weights=config.tie_embeddings,
-            embeddings_initializer=next(initial), dtype=policy, name="token_embedding",
-        )  # fmt: skip
+            config.table_rows,
+            config.embedding_rank or config.hidden_dim,
+            tie_weights=config.tie_embeddings,
+            embeddings_initializer=next(initial),
+            dtype=policy,
+            name="token_embedding",
+        )
         position_initializer = next(initial)
         position_embedding: Any = None
         if config.positions == "learned":
             position_embedding = PositionEmbedding(
-                config.sequence_length, position_initializer, dtype=policy, name="position_embedding"
+                config.sequence_length,
+                position_initializer,
+                dtype=policy,
+                name="position_embedding",
             )
         blocks = [
             TransformerBlock(
-                config.hidden_dim, config.num_heads, config.feed_forward_width,
-                config.dropout, config.use_bias, config.num_layers, seed=seed + 1000 * (index + 1),
-                head_dim=config.head_dim, feed_forward_rank=config.feed_forward_rank,
-                num_kv_heads=config.num_kv_heads, window=config.attention_window,
+                config.hidden_dim,
+                config.num_heads,
+                config.feed_forward_width,
+                config.dropout,
+                config.use_bias,
+                config.num_layers,
+                seed=seed + 1000 * (index + 1),
+                head_dim=config.head_dim,
+                feed_forward_rank=config.feed_forward_rank,
+                num_kv_heads=config.num_kv_heads,
+                window=config.attention_window,
                 rope_base=config.rope_base if config.positions == "rope" else 0.0,
-                normalization=config.normalization, activation=config.activation, norm_epsilon=config.norm_epsilon,
-                causal=self.causal, global_tokens=config.global_tokens,
-                dtype=policy, name=f"block_{index}",
+                normalization=config.normalization,
+                activation=config.activation,
+                norm_epsilon=config.norm_epsilon,
+                causal=self.causal,
+                global_tokens=config.global_tokens,
+                dtype=policy,
+                name=f"block_{index}",
             )
             for index in range(config.num_layers)
-        ]  # fmt: skip
-        final_norm = norm_layer(config.normalization, config.use_bias, policy, "final_norm", config.norm_epsilon)
+        ]
+        final_norm = norm_layer(
+            config.normalization, config.use_bias, policy, "final_norm", config.norm_epsilon
+        )
         widen: Any = None
         narrow: Any = None
         if config.embedding_rank:
             widen, narrow = (
-                keras.layers.Dense(width, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name)
+                keras.layers.Dense(
+                    width, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name
+                )
                 for width, name in ((config.hidden_dim, "widen"), (config.embedding_rank, "narrow"))
             )
 
@@ -92,54 +124,80 @@ class TransformerNetwork(Configured, keras.Model):
         self.widen, self.narrow = widen, narrow
 
     def hidden_states(
-        self, ids: tf.Tensor, training: bool = False, remat: bool = False, visible: tf.Tensor | None = None
+        self,
+        ids: tf.Tensor,
+        training: bool = False,
+        remat: bool = False,
+        visible: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, width of the embedding) in the compute type.
+        """What the output projection reads: ids (B, T) int32 -> (B, T, width of the embedding) in
+        the compute type.
 
         Args:
             ids: token ids.
             training: whether dropout is on.
-            remat: compute the blocks' activations again in the backward pass; see `tfscale.models.remat`.
-            visible: who sees whom, in the place of the past alone; see `CausalSelfAttention`. Not with `remat`.
+            remat: compute the blocks' activations again in the backward pass; see
+                `tfscale.models.remat`.
+            visible: who sees whom, in the place of the past alone; see `CausalSelfAttention`. Not
+                with `remat`.
         """
         x = self.token_embedding(ids)
         x = scaled(x if self.widen is None else self.widen(x), self.config)
         x = x if self.position_embedding is None else self.position_embedding(x)
         x = self.get_layer("embedding_dropout")(x, training=training)
         for block in self.blocks:
-            x = rematerialized(block, x, training) if remat else block(x, training=training, visible=visible)
+            x = (
+                rematerialized(block, x, training)
+                if remat
+                else block(x, training=training, visible=visible)
+            )
         x = self.final_norm(x)
         return x if self.narrow is None else self.narrow(x)
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden states (..., D) -> logits (..., V) float32, so that project(hidden_states(ids)) is network(ids)."""
-        return self.get_layer("logits")(_of_vocabulary(self.token_embedding(hidden, reverse=True), self.config))
+        """Hidden states (..., D) -> logits (..., V) float32, so that project(hidden_states(ids)) is
+        network(ids)."""
+        return self.get_layer("logits")(
+            _of_vocabulary(self.token_embedding(hidden, reverse=True), self.config)
+        )
 
     @property
     def output_variables(self) -> list[keras.Variable]:
         """The weights that `project` reads."""
         embedding = self.token_embedding
-        return [embedding.embeddings if self.config.tie_embeddings else embedding.reverse_embeddings]
+        return [
+            embedding.embeddings if self.config.tie_embeddings else embedding.reverse_embeddings
+        ]
 
     @staticmethod
     def parameter_count(config: TransformerConfig) -> int:
         """Trainable weights of a model with this config."""
         d, f, bias = config.hidden_dim, config.feed_forward_width, config.use_bias
-        inner, rank, width = config.num_heads * config.head_width, config.feed_forward_rank, config.embedding_rank
+        inner, rank, width = (
+            config.num_heads * config.head_width,
+            config.feed_forward_rank,
+            config.embedding_rank,
+        )
         norm = d if config.normalization == "rms" else d * (1 + bias)
         keys = config.kv_heads * config.head_width
         attention = 2 * d * (inner + keys) + bias * (inner + 2 * keys + d)
-        # What the first matrix of the feed-forward layer gives: with SwiGLU also a gate for each unit.
+        # What the first matrix of the feed-forward layer gives: with SwiGLU also a gate for each
+        # unit.
         wide = 2 * f if config.gated else f
         feed_forward = (rank * (2 * d + wide + f) if rank else d * (wide + f)) + bias * (wide + d)
         tables = config.table_rows * (width or d) * (1 if config.tie_embeddings else 2)
-        embeddings = tables + 2 * width * d + (config.sequence_length * d if config.positions == "learned" else 0)
+        embeddings = (
+            tables
+            + 2 * width * d
+            + (config.sequence_length * d if config.positions == "learned" else 0)
+        )
         return embeddings + config.num_layers * (attention + feed_forward + 2 * norm) + norm
 
 
 @keras.saving.register_keras_serializable("tfscale")
 class TransformerLM(TransformerNetwork):
-    """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the ids up to t only.
+    """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the ids up to t
+    only.
 
     Args:
         config: the architecture; `vocabulary_size` must be set.
@@ -154,7 +212,8 @@ class TransformerLM(TransformerNetwork):
     config_class = TransformerConfig
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at the start."""
+        """Names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at the
+        start."""
         c = self.config
         shape = (1, c.sequence_length, c.kv_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
@@ -173,16 +232,21 @@ class TransformerLM(TransformerNetwork):
         Args:
             tokens: ids (1, S) int32.
             cache: tensors as in `cache_spec`.
-            input_pos: positions (S,) int32, consecutive; the cache is written from `input_pos[0]` on.
-            mask: (1, 1, S, C) float32, added to the scores: 0 where a position may be seen, very negative elsewhere.
-            with_logits: whether to compute the logits, which a prompt needs for its last token only.
+            input_pos: positions (S,) int32, consecutive; the cache is written from `input_pos[0]`
+                on.
+            mask: (1, 1, S, C) float32, added to the scores: 0 where a position may be seen, very
+                negative elsewhere.
+            with_logits: whether to compute the logits, which a prompt needs for its last token
+                only.
 
         Returns:
             Logits (1, S, V), or None, and the new cache.
         """
         length = tokens.shape[1]
         width = self.config.hidden_dim
-        embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,)))
+        embedded = tf.gather(
+            variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,))
+        )
         if self.widen is not None:
             embedded = cached_dense(self.widen, embedded)
         embedded = scaled(embedded, self.config)
@@ -202,7 +266,11 @@ class TransformerLM(TransformerNetwork):
 
 def _of_vocabulary(logits: Any, config: TransformerConfig) -> Any:
     """Logits of tokens: what the table has besides is never predicted."""
-    return logits if config.table_rows == config.vocabulary_size else logits[..., : config.vocabulary_size]
+    return (
+        logits
+        if config.table_rows == config.vocabulary_size
+        else logits[..., : config.vocabulary_size]
+    )
 
 
 def scaled(embedded: Any, config: TransformerConfig) -> Any:
@@ -211,6 +279,7 @@ def scaled(embedded: Any, config: TransformerConfig) -> Any:
         return embedded
     factor = config.hidden_dim**0.5
     if isinstance(embedded, keras.KerasTensor):
-        # Keras marks the product of a symbolic tensor and a number as sparse, which no layer after it takes.
+        # Keras marks the product of a symbolic tensor and a number as sparse, which no layer after
+        # it takes.
         return keras.layers.Rescaling(factor, dtype=embedded.dtype)(embedded)
     return embedded * factor

@@ -1,9 +1,10 @@
-"""How each weight of a network is stored in a file of each recipe; the exporter writes it, fine-tuning imitates it.
+"""How each weight of a network is stored in a file of each recipe; the exporter writes it,
+fine-tuning imitates it.
 
-Kernels of dense, einsum, convolution and recurrent layers have a scale per output (int8) or per block of 64 or 32
-weights of it (int4). Embedding tables have a scale per row. An LSTM that reads a whole window in one fused operation
-has a scale per gate, which is all that the operation takes. Vectors stay float32. A table that is also the output
-projection is one table.
+Kernels of dense, einsum, convolution and recurrent layers have a scale per output (int8) or per
+block of 64 or 32 weights of it (int4). Embedding tables have a scale per row. An LSTM that reads a
+whole window in one fused operation has a scale per gate, which is all that the operation takes.
+Vectors stay float32. A table that is also the output projection is one table.
 
 Shapes: D inputs of a matrix, F outputs, V rows of a table.
 """
@@ -21,16 +22,18 @@ BLOCKS = (64, 32)
 """Weights that share a scale in int4; the first of which a sum is made of whole blocks is taken."""
 INT4_LARGEST = 7
 SMALLEST_SCALE = 2.0**-14
-"""The smallest normal float16: XNNPACK takes no smaller scale, and a block that would need one is zero."""
+"""The smallest normal float16: XNNPACK takes no smaller scale, and a block that would need one is
+zero."""
 
 
 @dataclass(frozen=True)
 class WeightFormat:
     """How the numbers of a weight are stored.
 
-    `bits` are 32, 16, 8 or 4. `block` is the number of weights that share a scale, along `axis`; 0 for all along it.
-    `axis` is the one over which a product sums, or the several: 0 of a kernel (D, F), 1 of a table (V, D). With `gates`
-    the last axis is cut into as many equal parts, and all weights of a part share a scale.
+    `bits` are 32, 16, 8 or 4. `block` is the number of weights that share a scale, along `axis`; 0
+    for all along it. `axis` is the one over which a product sums, or the several: 0 of a kernel (D,
+    F), 1 of a table (V, D). With `gates` the last axis is cut into as many equal parts, and all
+    weights of a part share a scale.
     """
 
     bits: Literal[32, 16, 8, 4]
@@ -47,7 +50,8 @@ class WeightFormat:
         return self.gates or int(np.prod(kept))
 
     def bytes_of(self, shape: tuple[int, ...]) -> int:
-        """Bytes of the numbers and of int4's scales (float16); int8's scales count with the graph."""
+        """Bytes of the numbers and of int4's scales (float16); int8's scales count with the
+        graph."""
         size = int(np.prod(shape))
         scales = 2 * (size // self.block) if self.block else 0
         return size * self.bits // 8 + scales
@@ -57,29 +61,41 @@ def weight_formats(network: keras.Model, quantize: Quantization) -> dict[str, We
     """The format of each weight that a recipe stores, by the weight's path.
 
     Args:
-        network: any Keras model; vectors, and weights of layers that are not named above, stay float.
+        network: any Keras model; vectors, and weights of layers that are not named above, stay
+            float.
         quantize: the recipe; see `tfscale.ExportConfig`.
     """
     fused: set[int] = set()
-    if not hasattr(network, "cached_step"):  # A network that is read token by token has no fused operation.
+    if not hasattr(
+        network, "cached_step"
+    ):  # A network that is read token by token has no fused operation.
         fused = {id(layer.cell) for layer in network._flatten_layers() if fuses(layer)}
-    return {weight.path: _format(layer, weight, quantize, id(layer) in fused) for layer, weight in _weights(network)}
+    return {
+        weight.path: _format(layer, weight, quantize, id(layer) in fused)
+        for layer, weight in _weights(network)
+    }
 
 
 def fuses(layer: Any) -> bool:
     """Whether a layer is an LSTM that the converter turns into one operation for a whole window.
 
-    The operation knows no state that is carried or given, and no activations but those of the paper. A layer whose
-    input is masked keeps its loop too, which shows when the network is called.
+    The operation knows no state that is carried or given, and no activations but those of the
+    paper. A layer whose input is masked keeps its loop too, which shows when the network is called.
     """
-    if not isinstance(layer, keras.layers.LSTM) or layer.stateful or layer.unroll or layer.return_state:
+    if (
+        not isinstance(layer, keras.layers.LSTM)
+        or layer.stateful
+        or layer.unroll
+        or layer.return_state
+    ):
         return False
     known = (keras.activations.tanh, keras.activations.sigmoid)
     return layer.use_bias and (layer.cell.activation, layer.cell.recurrent_activation) == known
 
 
 def stored_bytes(network: keras.Model, quantize: Quantization) -> int:
-    """Bytes that the weights of a network take in a file, without the scales of int8 rows and the graph."""
+    """Bytes that the weights of a network take in a file, without the scales of int8 rows and the
+    graph."""
     formats = weight_formats(network, quantize)
     return sum(formats[weight.path].bytes_of(tuple(weight.shape)) for weight in network.weights)
 
@@ -87,19 +103,23 @@ def stored_bytes(network: keras.Model, quantize: Quantization) -> int:
 def scale_bytes(network: keras.Model, quantize: Quantization) -> int:
     """Bytes of the scales of int8 weights in a file: a float32 and an int64 zero point each."""
     formats = weight_formats(network, quantize)
-    return sum(12 * formats[weight.path].scales_of(tuple(weight.shape)) for weight in network.weights)
+    return sum(
+        12 * formats[weight.path].scales_of(tuple(weight.shape)) for weight in network.weights
+    )
 
 
 def block_of(length: int) -> int:
-    """The block size of a matrix whose products sum over `length` weights; 0 where no block fits."""
+    """The block size of a matrix whose products sum over `length` weights; 0 where no block
+    fits."""
     return next((block for block in BLOCKS if length % block == 0), 0)
 
 
 def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
-    """What a weight is after it was stored; the gradient passes through unchanged (Bengio et al. 2013).
+    """What a weight is after it was stored; the gradient passes through unchanged (Bengio et al.
+    2013).
 
-    The rounding is that of litert-quantizer: symmetric, scale = largest magnitude / (2^(bits - 1) - 1), ties to even,
-    and scales of blocks rounded to bfloat16.
+    The rounding is that of litert-quantizer: symmetric, scale = largest magnitude / (2^(bits - 1) -
+    1), ties to even, and scales of blocks rounded to bfloat16.
 
     Args:
         weight: a matrix or table, float32.
@@ -113,7 +133,11 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     axis: Any = form.axis
     if form.block:
         rows, columns = weight.shape
-        cut = (rows // form.block, form.block, columns) if axis == 0 else (rows, columns // form.block, form.block)
+        cut = (
+            (rows // form.block, form.block, columns)
+            if axis == 0
+            else (rows, columns // form.block, form.block)
+        )
         values, axis = tf.reshape(values, cut), axis + 1
     elif form.gates:
         values = tf.reshape(values, (weight.shape[0], form.gates, weight.shape[1] // form.gates))
@@ -137,7 +161,11 @@ def store(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     """What a weight of any format is after it was stored."""
     if form.bits == 32:
         return weight
-    return tf.cast(tf.cast(weight, tf.float16), weight.dtype) if form.bits == 16 else fake_quantize(weight, form)
+    return (
+        tf.cast(tf.cast(weight, tf.float16), weight.dtype)
+        if form.bits == 16
+        else fake_quantize(weight, form)
+    )
 
 
 def _weights(network: keras.Model) -> list[tuple[Any, keras.Variable]]:
@@ -148,7 +176,9 @@ def _weights(network: keras.Model) -> list[tuple[Any, keras.Variable]]:
     return [found[id(weight)] for weight in network.weights if id(weight) in found]
 
 
-def _format(layer: Any, weight: keras.Variable, quantize: Quantization, fused: bool) -> WeightFormat:
+def _format(
+    layer: Any, weight: keras.Variable, quantize: Quantization, fused: bool
+) -> WeightFormat:
     if quantize in ("none", "float16"):
         return WeightFormat(bits=32 if quantize == "none" else 16)
     axes = _summed_axes(layer, weight)
@@ -172,8 +202,13 @@ def _summed_axes(layer: Any, weight: keras.Variable) -> tuple[int, ...] | None:
     if rank < 2 or weight.name == "bias":
         return None
     if weight.name == "embeddings":
-        # Position tables of keras-hub are not looked up by ids: they are cut to the window and added as they are.
-        return (1,) if isinstance(layer, keras.layers.Embedding) or getattr(layer, "looked_up", False) else None
+        # Position tables of keras-hub are not looked up by ids: they are cut to the window and
+        # added as they are.
+        return (
+            (1,)
+            if isinstance(layer, keras.layers.Embedding) or getattr(layer, "looked_up", False)
+            else None
+        )
     if isinstance(layer, keras.layers.EinsumDense):
         kernel, output = layer.equation.replace(" ", "").split(",")[1].split("->")
         return tuple(axis for axis, letter in enumerate(kernel) if letter not in output)

@@ -1,7 +1,8 @@
 """N-gram models as ARPA files, the text format that KenLM, SRILM and others read and write.
 
-Their words are the tokens here. The end token is `</s>` where it ends an n-gram and `<s>` where it begins one. A token
-that an ARPA file cannot spell, because it holds white space or is not a character, is written as `<id:N>`.
+Their words are the tokens here. The end token is `</s>` where it ends an n-gram and `<s>` where it
+begins one. A token that an ARPA file cannot spell, because it holds white space or is not a
+character, is written as `<id:N>`.
 """
 
 from collections.abc import Iterator
@@ -31,7 +32,13 @@ def token_names(tokenizer: Tokenizer) -> list[str]:
             names.append(END)
         elif token == tokenizer.unknown_id:
             names.append(UNKNOWN)
-        elif not piece or piece in seen or piece.startswith("<id:") or piece.split() != [piece] or "\x00" in piece:
+        elif (
+            not piece
+            or piece in seen
+            or piece.startswith("<id:")
+            or piece.split() != [piece]
+            or "\x00" in piece
+        ):
             names.append(f"<id:{token}>")
         else:
             names.append(piece)
@@ -64,7 +71,9 @@ def write_arpa(model: NGramModel, tokenizer: Tokenizer, path: str) -> None:
                 # The end token has the probability of </s>, and the back-off weight of <s>.
                 if k == 1 and words[0] == END:
                     weights = ("", "") if last else ("\t0", f"\t{backoffs[number]:.7f}")
-                    file.write(f"{logs[number]:.7f}\t{END}{weights[0]}\n{_NEVER:.0f}\t{BEGIN}{weights[1]}\n")
+                    file.write(
+                        f"{logs[number]:.7f}\t{END}{weights[0]}\n{_NEVER:.0f}\t{BEGIN}{weights[1]}\n"
+                    )
                 elif last or words[-1] == END:
                     file.write(f"{logs[number]:.7f}\t{text}{'' if last else chr(9) + '0'}\n")
                 else:
@@ -95,12 +104,13 @@ def read_arpa(path: str, tokenizer: Tokenizer) -> NGramModel:
 
     Args:
         path: the file, of any program.
-        tokenizer: its words must be pieces of this one. Tokens that the file does not know share the probability of
-            its `<unk>`.
+        tokenizer: its words must be pieces of this one. Tokens that the file does not know share
+            the probability of its `<unk>`.
 
     Raises:
-        DataError: a word that is no token, a count that is not that of its section, a line that is not an n-gram, an
-            n-gram whose first tokens are none, or a file that ends early; the message names the line.
+        DataError: a word that is no token, a count that is not that of its section, a line that is
+            not an n-gram, an n-gram whose first tokens are none, or a file that ends early; the
+            message names the line.
 
     Example:
         model = read_arpa("model.arpa", load_tokenizer("data"))
@@ -135,19 +145,30 @@ class _Reader:
             for line, words, log, backoff in rows:
                 tokens = tuple(self._token(word, line, at, k) for at, word in enumerate(words))
                 if tokens[:-1] not in numbers:
-                    self._fail(line, f"the {k}-gram {' '.join(words)!r} has no {k - 1}-gram {' '.join(words[:-1])!r}")
-                keyed.append((numbers[tokens[:-1]] << self.bits | tokens[-1], log, backoff, tokens, line))
+                    self._fail(
+                        line,
+                        f"the {k}-gram {' '.join(words)!r} has no {k - 1}-gram"
+                        f" {' '.join(words[:-1])!r}",
+                    )
+                keyed.append(
+                    (numbers[tokens[:-1]] << self.bits | tokens[-1], log, backoff, tokens, line)
+                )
             keyed.sort(key=lambda row: row[0])
             for one, other in zip(keyed, keyed[1:], strict=False):
                 if one[0] == other[0]:
                     self._fail(max(one[4], other[4]), "the n-gram occurs twice")
             numbers = {row[3]: number for number, row in enumerate(keyed)}
-            levels.append(Level(
-                np.array([row[0] for row in keyed], np.uint64), np.array([row[1] for row in keyed], np.float32) * _LN10,
-                np.array([row[2] for row in keyed], np.float32) * _LN10,
-            ))  # fmt: skip
-        levels = [Level(x.keys, x.log_probabilities.astype(np.float32), x.log_backoffs.astype(np.float32))
-                  for x in levels]  # fmt: skip
+            levels.append(
+                Level(
+                    np.array([row[0] for row in keyed], np.uint64),
+                    np.array([row[1] for row in keyed], np.float32) * _LN10,
+                    np.array([row[2] for row in keyed], np.float32) * _LN10,
+                )
+            )
+        levels = [
+            Level(x.keys, x.log_probabilities.astype(np.float32), x.log_backoffs.astype(np.float32))
+            for x in levels
+        ]
         return NGramModel(levels, self.size, self.end_id)
 
     def _sizes(self) -> list[int]:
@@ -164,7 +185,10 @@ class _Reader:
                 continue
             name, _, count = line.partition("=")
             if name.split() != ["ngram", str(len(sizes) + 1)] or not count.strip().isdigit():
-                self._fail(number, f"expected 'ngram {len(sizes) + 1}=COUNT' or an empty line; received {line!r}")
+                self._fail(
+                    number,
+                    f"expected 'ngram {len(sizes) + 1}=COUNT' or an empty line; received {line!r}",
+                )
             sizes.append(int(count))
         raise DataError(f"{self.path} ends in its header")
 
@@ -183,8 +207,16 @@ class _Reader:
                 values = float(words[0]), (float(words[k + 1]) if len(words) == k + 2 else 0.0)
             except (ValueError, IndexError):
                 values = None
-            if values is None or len(words) not in ((k + 1,) if last else (k + 1, k + 2)) or not values[0] <= 1e-6:
-                self._fail(number, f"expected a base-10 logarithm, {k} words and a back-off weight; received {line!r}")
+            if (
+                values is None
+                or len(words) not in ((k + 1,) if last else (k + 1, k + 2))
+                or not values[0] <= 1e-6
+            ):
+                self._fail(
+                    number,
+                    f"expected a base-10 logarithm, {k} words and a back-off weight; received"
+                    f" {line!r}",
+                )
             else:
                 rows.append((number, words[1 : k + 1], *values))
         if len(rows) != size:
@@ -192,7 +224,9 @@ class _Reader:
         if last:
             closing = next((text for _, text in self.lines if text.strip()), "")
             if closing.strip() != "\\end\\":
-                raise DataError(f"{self.path} is cut short: it has no line \\end\\ after its {k}-grams")
+                raise DataError(
+                    f"{self.path} is cut short: it has no line \\end\\ after its {k}-grams"
+                )
         return rows
 
     def _unigrams(self, rows: list[tuple[int, list[str], float, float]]) -> Level:
@@ -219,9 +253,17 @@ class _Reader:
         if (word == BEGIN and at == 0 and k > 1) or (word == END and at == k - 1):
             return self.end_id
         if word in (BEGIN, END):
-            self._fail(line, f"{word} is word {at + 1} of a {k}-gram: {BEGIN} can be the first one, {END} the last one")
+            self._fail(
+                line,
+                f"{word} is word {at + 1} of a {k}-gram: {BEGIN} can be the first one, {END} the"
+                " last one",
+            )
         if word not in self.ids:
-            self._fail(line, f"{word!r} is not a token of the tokenizer; give the one that the text was cut with")
+            self._fail(
+                line,
+                f"{word!r} is not a token of the tokenizer; give the one that the text was cut"
+                " with",
+            )
         return self.ids[word]
 
     def _fail(self, line: int, what: str) -> None:

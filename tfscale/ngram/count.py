@@ -1,10 +1,13 @@
-"""Counts the n-grams of a token stream in bounded memory: runs of a few million tokens, sorted, spilled and merged.
+"""Counts the n-grams of a token stream in bounded memory: runs of a few million tokens, sorted,
+spilled and merged.
 
-An n-gram of order k is the number of its first k - 1 tokens among the (k - 1)-grams, shifted, and its last token: one
-uint64. So each order is one pass over the tokens, which needs the numbers that the pass before it gave to its n-grams.
+An n-gram of order k is the number of its first k - 1 tokens among the (k - 1)-grams, shifted, and
+its last token: one uint64. So each order is one pass over the tokens, which needs the numbers that
+the pass before it gave to its n-grams.
 
-Documents are apart: an n-gram begins in its document, or with the end token of the one before, which stands for its
-beginning (the <s> of other programs). So the end token comes first or last in an n-gram, and nowhere else.
+Documents are apart: an n-gram begins in its document, or with the end token of the one before,
+which stands for its beginning (the <s> of other programs). So the end token comes first or last in
+an n-gram, and nowhere else.
 
 Shapes: M tokens, U n-grams of an order.
 """
@@ -33,8 +36,8 @@ MERGE_ENTRIES = 8_000_000
 class Counts:
     """The n-grams of one order, sorted, and how often each occurs.
 
-    `keys` (U,) uint64 are context number << bits | last token; of order 1 they are the tokens themselves, all of the
-    vocabulary. `counts` (U,) int64.
+    `keys` (U,) uint64 are context number << bits | last token; of order 1 they are the tokens
+    themselves, all of the vocabulary. `counts` (U,) int64.
     """
 
     keys: np.ndarray
@@ -58,17 +61,20 @@ def count_ngrams(
     progress: Callable[[str], None] | None = None,
     beside: str = "",
 ) -> Iterator[list[Counts]]:
-    """Counts the n-grams of orders 1 to `order`; the arrays lie in a temporary folder that ends with the block.
+    """Counts the n-grams of orders 1 to `order`; the arrays lie in a temporary folder that ends
+    with the block.
 
     Args:
         blocks: the stream of tokens in parts, in order; an end token after each document.
         order: the longest n-grams.
         vocabulary_size: ids are below it.
         end_id: the token after each document.
-        threads: how many sort at the same time; 0 takes one per core. NumPy sorts without Python's lock.
+        threads: how many sort at the same time; 0 takes one per core. NumPy sorts without Python's
+            lock.
         run_tokens: tokens that a thread sorts at once.
         progress: is called with what is done.
-        beside: a local folder beside which the arrays lie; without it, in the system's temporary folder.
+        beside: a local folder beside which the arrays lie; without it, in the system's temporary
+            folder.
 
     Yields:
         One `Counts` per order.
@@ -85,20 +91,30 @@ def count_ngrams(
     with scratch_folder("tfscale-ngram-", beside) as folder:
         tokens = _write_tokens(blocks, os.path.join(folder, "tokens"), vocabulary_size)
         note(f"{len(tokens):,} tokens")
-        unigrams = sum(np.bincount(tokens[at : at + run_tokens], minlength=vocabulary_size)
-                       for at in range(0, len(tokens), run_tokens))  # fmt: skip
-        levels = [Counts(np.arange(vocabulary_size, dtype=np.uint64), np.asarray(unigrams, np.int64))]
+        unigrams = sum(
+            np.bincount(tokens[at : at + run_tokens], minlength=vocabulary_size)
+            for at in range(0, len(tokens), run_tokens)
+        )
+        levels = [
+            Counts(np.arange(vocabulary_size, dtype=np.uint64), np.asarray(unigrams, np.int64))
+        ]
         numbers = tokens
         threads = threads or os.cpu_count() or 1
         for k in range(2, order + 1):
             level = _Level(folder, k, tokens, numbers, token_bits(vocabulary_size), end_id)
             with ThreadPoolExecutor(threads) as pool:
                 starts = range(0, len(tokens), run_tokens)
-                runs = list(pool.map(lambda start, level=level: level.count_run(start, run_tokens), starts))
+                runs = list(
+                    pool.map(lambda start, level=level: level.count_run(start, run_tokens), starts)
+                )
                 levels.append(_merge(runs, os.path.join(folder, f"order{k}")))
                 if k < order:
                     keys = levels[-1].keys
-                    list(pool.map(lambda run, level=level, keys=keys: level.number_run(run, keys), runs))
+                    list(
+                        pool.map(
+                            lambda run, level=level, keys=keys: level.number_run(run, keys), runs
+                        )
+                    )
                     numbers = level.numbers
             for run in runs:
                 run.remove()
@@ -114,7 +130,8 @@ def append(file: IO[bytes], values: np.ndarray) -> None:
 
 
 def new_file(path: str, dtype: Any, size: int) -> np.ndarray:
-    """A new array (size,) in a file that has its room on the disk: a full one would else kill the process on use."""
+    """A new array (size,) in a file that has its room on the disk: a full one would else kill the
+    process on use."""
     if not size:
         return np.empty(0, dtype)
     if hasattr(os, "posix_fallocate"):
@@ -132,7 +149,8 @@ def _write_tokens(blocks: Iterable[np.ndarray], path: str, vocabulary_size: int)
             block = np.asarray(block)
             if block.size and not 0 <= block.min() <= block.max() < vocabulary_size:
                 raise DataError(
-                    f"token ids must be 0 to {vocabulary_size - 1}; received {block.min()} to {block.max()}"
+                    f"token ids must be 0 to {vocabulary_size - 1}; received {block.min()} to"
+                    f" {block.max()}"
                 )
             append(file, block.astype(dtype))
             total += block.size
@@ -157,7 +175,11 @@ class _Run:
         return self._map("counts", np.int64)
 
     def _map(self, name: str, dtype: type) -> np.ndarray:
-        return np.memmap(f"{self.path}.{name}", dtype, "r", shape=(self.size,)) if self.size else np.empty(0, dtype)
+        return (
+            np.memmap(f"{self.path}.{name}", dtype, "r", shape=(self.size,))
+            if self.size
+            else np.empty(0, dtype)
+        )
 
     def remove(self) -> None:
         for name in ("keys", "counts"):
@@ -167,27 +189,38 @@ class _Run:
 class _Level:
     """One pass over the tokens: the n-grams of order k."""
 
-    def __init__(self, folder: str, k: int, tokens: np.ndarray, numbers: np.ndarray, bits: int, end_id: int):
+    def __init__(
+        self, folder: str, k: int, tokens: np.ndarray, numbers: np.ndarray, bits: int, end_id: int
+    ):
         self.k, self.tokens, self.before, self.bits, self.end_id = k, tokens, numbers, bits, end_id
         self.path = os.path.join(folder, f"runs{k}")
-        # Of the n-gram that ends at each token: its place in its run, later its number among all of the order.
+        # Of the n-gram that ends at each token: its place in its run, later its number among all of
+        # the order.
         self.numbers = new_file(f"{self.path}.numbers", np.uint32, len(tokens))
 
     def count_run(self, start: int, length: int) -> _Run:
         tokens = np.asarray(self.tokens[start : start + length])
         if self.k == 2:
             # The end token is thought to stand before the first token of the stream.
-            contexts = np.asarray(self.before[start - 1 : start + len(tokens) - 1]) if start else np.concatenate(
-                [np.array([self.end_id], self.tokens.dtype), self.before[: len(tokens) - 1]]
-            )  # fmt: skip
+            contexts = (
+                np.asarray(self.before[start - 1 : start + len(tokens) - 1])
+                if start
+                else np.concatenate(
+                    [np.array([self.end_id], self.tokens.dtype), self.before[: len(tokens) - 1]]
+                )
+            )
             counted = np.ones(len(tokens), bool)
         else:
             missing = [NOT_COUNTED] if start == 0 else []
             inside = slice(max(0, start - 1), start + len(tokens) - 1)
             contexts = np.concatenate([np.array(missing, np.uint32), self.before[inside]])
-            previous = np.concatenate([np.full(len(missing), self.end_id, self.tokens.dtype), self.tokens[inside]])
+            previous = np.concatenate(
+                [np.full(len(missing), self.end_id, self.tokens.dtype), self.tokens[inside]]
+            )
             counted = (contexts != NOT_COUNTED) & (previous != self.end_id)
-        keys = (contexts[counted].astype(np.uint64) << np.uint64(self.bits)) | tokens[counted].astype(np.uint64)
+        keys = (contexts[counted].astype(np.uint64) << np.uint64(self.bits)) | tokens[
+            counted
+        ].astype(np.uint64)
         unique, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
         local = np.full(len(tokens), NOT_COUNTED, np.uint32)
         local[counted] = places
@@ -210,19 +243,35 @@ def _merge(runs: list[_Run], path: str) -> Counts:
     total = sum(run.size for run in runs)
     parts = max(1, -(-total // MERGE_ENTRIES))
     sample = np.sort(np.concatenate([run.keys()[:: max(1, run.size // 1000)] for run in runs]))
-    borders = sample[[len(sample) * part // parts for part in range(1, parts)]] if len(sample) else sample
-    cuts = [np.concatenate([[0], np.searchsorted(run.keys(), borders), [run.size]]).astype(int) for run in runs]
+    borders = (
+        sample[[len(sample) * part // parts for part in range(1, parts)]] if len(sample) else sample
+    )
+    cuts = [
+        np.concatenate([[0], np.searchsorted(run.keys(), borders), [run.size]]).astype(int)
+        for run in runs
+    ]
     size = 0
     with open(f"{path}.keys", "wb") as key_file, open(f"{path}.counts", "wb") as count_file:
         for part in range(len(borders) + 1):
             slices = [slice(cut[part], cut[part + 1]) for cut in cuts]
-            keys = np.concatenate([run.keys()[where] for run, where in zip(runs, slices, strict=True)])
-            counts = np.concatenate([run.counts()[where] for run, where in zip(runs, slices, strict=True)])
+            keys = np.concatenate(
+                [run.keys()[where] for run, where in zip(runs, slices, strict=True)]
+            )
+            counts = np.concatenate(
+                [run.counts()[where] for run, where in zip(runs, slices, strict=True)]
+            )
             order = np.argsort(keys, kind="stable")
             keys, counts = keys[order], counts[order]
-            first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.empty(0, int)
+            first = (
+                np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+                if len(keys)
+                else np.empty(0, int)
+            )
             append(key_file, keys[first])
-            append(count_file, (np.add.reduceat(counts, first) if len(first) else counts).astype(np.int64))
+            append(
+                count_file,
+                (np.add.reduceat(counts, first) if len(first) else counts).astype(np.int64),
+            )
             size += len(first)
     if not size:
         return Counts(np.empty(0, np.uint64), np.empty(0, np.int64))

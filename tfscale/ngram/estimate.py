@@ -1,7 +1,9 @@
-"""Interpolated modified Kneser-Ney smoothing (Chen and Goodman 1998), with the choices of KenLM's lmplz.
+"""Interpolated modified Kneser-Ney smoothing (Chen and Goodman 1998), with the choices of KenLM's
+lmplz.
 
-Of the highest order, counts are what they are. Below it, an n-gram counts as often as different tokens stand before it;
-only one that begins a document, before which nothing can stand, keeps its own count (Heafield et al. 2013).
+Of the highest order, counts are what they are. Below it, an n-gram counts as often as different
+tokens stand before it; only one that begins a document, before which nothing can stand, keeps its
+own count (Heafield et al. 2013).
 
 Shapes: U n-grams of an order.
 """
@@ -18,14 +20,16 @@ from tfscale.ngram.count import Counts, new_file, token_bits
 from tfscale.ngram.model import Level, NGramModel
 
 FALLBACK = (0.5, 1.0, 1.5)
-"""Discounts of n-grams that count 1, 2 and more, where an order has too few n-grams to estimate them."""
+"""Discounts of n-grams that count 1, 2 and more, where an order has too few n-grams to estimate
+them."""
 _PART = 4_000_000
 """N-grams that are worked on at once; all that is as long as an order lies in files."""
 
 
 @dataclass(frozen=True)
 class _Order:
-    """An order while it is estimated: `suffixes` are numbers of the n-grams without their first token."""
+    """An order while it is estimated: `suffixes` are numbers of the n-grams without their first
+    token."""
 
     keys: np.ndarray
     raw: np.ndarray
@@ -34,7 +38,12 @@ class _Order:
 
 
 def estimate(
-    counts: Sequence[Counts], *, vocabulary_size: int, end_id: int, min_counts: Sequence[int] = (), beside: str = ""
+    counts: Sequence[Counts],
+    *,
+    vocabulary_size: int,
+    end_id: int,
+    min_counts: Sequence[int] = (),
+    beside: str = "",
 ) -> NGramModel:
     """A model from the counts of `count_ngrams`.
 
@@ -42,8 +51,9 @@ def estimate(
         counts: one for each order.
         vocabulary_size: V; the unigrams are interpolated with 1 / V.
         end_id: the token after each document.
-        min_counts: the least count of the n-grams that are kept, by order; the last one holds for the orders above it.
-            The mass of those that are not kept goes to the shorter n-grams. It must not fall from order to order.
+        min_counts: the least count of the n-grams that are kept, by order; the last one holds for
+            the orders above it. The mass of those that are not kept goes to the shorter n-grams. It
+            must not fall from order to order.
 
         beside: as in `count_ngrams`.
 
@@ -61,24 +71,41 @@ def estimate(
         discounted = adjusted - _discounts(adjusted)[np.minimum(adjusted, 3)]
         share = discounted / adjusted.sum()
         lower: np.ndarray = share + (1 - share.sum()) / vocabulary_size
-        levels = [Level(np.asarray(orders[0].keys), np.log(lower).astype(np.float32), np.zeros(0, np.float32))]
+        levels = [
+            Level(
+                np.asarray(orders[0].keys),
+                np.log(lower).astype(np.float32),
+                np.zeros(0, np.float32),
+            )
+        ]
         kept_below = np.ones(vocabulary_size, bool)
         for k, order in enumerate(orders[1:], 2):
             above = orders[k] if k < len(orders) else None
             size = len(kept_below)
-            kept, backoff, lower = _smooth(order, above, lower, size, least[k - 1], bits, _path(folder, "p", k))
+            kept, backoff, lower = _smooth(
+                order, above, lower, size, least[k - 1], bits, _path(folder, "p", k)
+            )
             levels[-1] = _with_backoff(levels[-1], backoff[kept_below])
             keys = _renumbered(order.keys[kept], kept_below, bits)
-            levels.append(Level(keys, np.log(lower[kept]).astype(np.float32), np.zeros(0, np.float32)))
+            levels.append(
+                Level(keys, np.log(lower[kept]).astype(np.float32), np.zeros(0, np.float32))
+            )
             kept_below = kept
         levels[-1] = _with_backoff(levels[-1], np.ones(len(levels[-1].keys)))
     return NGramModel(levels, vocabulary_size, end_id)
 
 
 def _smooth(
-    order: _Order, above: _Order | None, lower: np.ndarray, contexts: int, least: int, bits: np.uint64, path: str
+    order: _Order,
+    above: _Order | None,
+    lower: np.ndarray,
+    contexts: int,
+    least: int,
+    bits: np.uint64,
+    path: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which n-grams are kept (U,), the back-off weight of each context, and the probabilities (U,), in a file."""
+    """Which n-grams are kept (U,), the back-off weight of each context, and the probabilities (U,),
+    in a file."""
     adjusted = _adjusted(order, above)
     discounts = _discounts(adjusted)
     total, taken = np.zeros(contexts), np.zeros(contexts)
@@ -97,7 +124,9 @@ def _smooth(
     for part in _parts(len(order.keys)):
         places = (order.keys[part] >> bits).astype(np.int64)
         discounted = adjusted[part] - discounts[np.minimum(adjusted[part], 3)]
-        probabilities[part] = discounted / total[places] + backoff[places] * lower[order.suffixes[part]]
+        probabilities[part] = (
+            discounted / total[places] + backoff[places] * lower[order.suffixes[part]]
+        )
     return kept, backoff, probabilities
 
 
@@ -106,15 +135,19 @@ def _least_counts(min_counts: Sequence[int], order: int) -> list[int]:
     least = [*least, *[least[-1]] * (order - len(least))][:order]
     if least[0] != 1 or any(a > b for a, b in zip(least, least[1:], strict=False)):
         raise ConfigError(
-            f"min_counts={list(min_counts)} must begin with 1 (unigrams stay) and not fall from order to order, "
-            "such as 1 1 2"
+            f"min_counts={list(min_counts)} must begin with 1 (unigrams stay) and not fall from"
+            " order to order, such as 1 1 2"
         )
     return least
 
 
-def _with_suffixes(counts: Sequence[Counts], bits: np.uint64, end_id: int, folder: str) -> list[_Order]:
+def _with_suffixes(
+    counts: Sequence[Counts], bits: np.uint64, end_id: int, folder: str
+) -> list[_Order]:
     first = counts[0]
-    orders = [_Order(first.keys, first.counts, np.zeros(0, np.uint32), np.zeros(len(first.keys), bool))]
+    orders = [
+        _Order(first.keys, first.counts, np.zeros(0, np.uint32), np.zeros(len(first.keys), bool))
+    ]
     mask = (np.uint64(1) << bits) - np.uint64(1)
     for k, level in enumerate(counts[1:], 2):
         below, size = orders[-1], len(level.keys)
@@ -126,7 +159,10 @@ def _with_suffixes(counts: Sequence[Counts], bits: np.uint64, end_id: int, folde
                 suffixes[part], begins[part] = tokens, contexts == end_id
             else:
                 wanted = (below.suffixes[contexts].astype(np.uint64) << bits) | tokens
-                suffixes[part], begins[part] = np.searchsorted(below.keys, wanted), below.begins[contexts]
+                suffixes[part], begins[part] = (
+                    np.searchsorted(below.keys, wanted),
+                    below.begins[contexts],
+                )
         orders.append(_Order(level.keys, level.counts, suffixes, begins))
     return orders
 
@@ -174,5 +210,6 @@ def _renumbered(keys: np.ndarray, kept_below: np.ndarray, bits: np.uint64) -> np
 def _with_backoff(level: Level, backoff: np.ndarray) -> Level:
     with np.errstate(divide="ignore"):
         logs = np.log(backoff)
-    # All of a context's mass may lie on n-grams that are there; then nothing is left to back off with.
+    # All of a context's mass may lie on n-grams that are there; then nothing is left to back off
+    # with.
     return Level(level.keys, level.log_probabilities, np.maximum(logs, -99.0).astype(np.float32))

@@ -1,4 +1,5 @@
-"""The files of an n-gram model in a run folder or an export folder: the model, and its description in model.json."""
+"""The files of an n-gram model in a run folder or an export folder: the model, and its description
+in model.json."""
 
 from typing import Any
 

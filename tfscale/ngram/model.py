@@ -1,7 +1,8 @@
-"""A back-off n-gram model: its file, its scores, and the distribution of the next token. NumPy only.
+"""A back-off n-gram model: its file, its scores, and the distribution of the next token. NumPy
+only.
 
-The n-grams of an order are sorted by the number of their context among those of the order below, and their last token;
-to find one is a binary search, for all tokens of a text at once.
+The n-grams of an order are sorted by the number of their context among those of the order below,
+and their last token; to find one is a binary search, for all tokens of a text at once.
 
 Shapes: V vocabulary, N order, U n-grams of an order, M tokens.
 """
@@ -32,7 +33,8 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True)
 class Level:
-    """The n-grams of one order: keys (U,) uint64, and natural logarithms of probability and back-off weight (U,)."""
+    """The n-grams of one order: keys (U,) uint64, and natural logarithms of probability and
+    back-off weight (U,)."""
 
     keys: np.ndarray
     log_probabilities: np.ndarray
@@ -42,7 +44,8 @@ class Level:
 class NGramModel:
     """Log-probabilities of tokens given those before them in their document.
 
-    The end token's unigram is that of the end of a document, its back-off that of the beginning of one.
+    The end token's unigram is that of the end of a document, its back-off that of the beginning of
+    one.
 
     Args:
         levels: orders 1 to N; order 1 has every token of the vocabulary.
@@ -70,7 +73,8 @@ class NGramModel:
         """Natural log-probability of each token of a stream: (M,) -> (M,) float32.
 
         Args:
-            ids: documents with an end token after each; before the first one stands an end token too.
+            ids: documents with an end token after each; before the first one stands an end token
+                too.
             threads: how many parts of the stream are scored at the same time; 0 takes one per core.
 
         Raises:
@@ -78,7 +82,10 @@ class NGramModel:
         """
         ids = np.asarray(ids, np.int64)
         if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
-            raise DataError(f"token ids must be 0 to {self.vocabulary_size - 1}; received {ids.min()} to {ids.max()}")
+            raise DataError(
+                f"token ids must be 0 to {self.vocabulary_size - 1}; received {ids.min()} to"
+                f" {ids.max()}"
+            )
         stream = np.concatenate([[self.end_id], ids])
         found = np.empty(len(ids), np.float32)
 
@@ -96,7 +103,8 @@ class NGramModel:
         """Of every token but the first, whose context may be cut."""
         tokens, previous = stream[1:], stream[:-1]
         result = self.levels[0].log_probabilities[tokens].astype(np.float64)
-        # Numbers of the n-grams of this order that end before each token, and at it; -1 where there is none.
+        # Numbers of the n-grams of this order that end before each token, and at it; -1 where there
+        # is none.
         before, at = previous, tokens
         for k, level in enumerate(self.levels[1:], 2):
             there = np.flatnonzero(before >= 0)
@@ -106,7 +114,8 @@ class NGramModel:
             result[hits] = level.log_probabilities[numbers[numbers >= 0]]
             at = np.full(len(tokens), -1)
             at[there] = numbers
-            # An n-gram that ends at the token before is a context, but for one that ends its document.
+            # An n-gram that ends at the token before is a context, but for one that ends its
+            # document.
             before = np.where(previous == self.end_id, -1, np.concatenate([[-1], at[:-1]]))
         return result.astype(np.float32)
 
@@ -118,9 +127,11 @@ class NGramModel:
         return np.where(level.keys[places] == keys, places, -1)
 
     def score(
-        self, ids: Sequence[int] | np.ndarray, utf8_bytes: int = 0,
+        self,
+        ids: Sequence[int] | np.ndarray,
+        utf8_bytes: int = 0,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Score:  # fmt: skip
+    ) -> Score:
         """The likelihood of a stream of tokens, each given those before it in its document.
 
         Raises:
@@ -132,7 +143,8 @@ class NGramModel:
         return Score(nll, len(ids), utf8_bytes)
 
     def next_log_probabilities(self, context: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Natural log-probabilities (V,) float32 of the token after `context`, of which the last N - 1 matter.
+        """Natural log-probabilities (V,) float32 of the token after `context`, of which the last N
+        - 1 matter.
 
         Example:
             model.next_log_probabilities([model.end_id])   # of the first token of a document
@@ -150,7 +162,9 @@ class NGramModel:
             level = self.levels[length]
             ends = np.array([number, number + 1], np.uint64) << shift
             first, last = np.searchsorted(level.keys, ends)
-            result[(level.keys[first:last] & mask).astype(np.int64)] = level.log_probabilities[first:last]
+            result[(level.keys[first:last] & mask).astype(np.int64)] = level.log_probabilities[
+                first:last
+            ]
         return result.astype(np.float32)
 
     def _number(self, tokens: Sequence[int]) -> int:
@@ -167,12 +181,17 @@ class NGramModel:
         Each is the mean of those in a bin; the bins are equally wide in the logarithm.
         """
         return NGramModel(
-            [Level(x.keys, _rounded(x.log_probabilities), _rounded(x.log_backoffs)) for x in self.levels],
-            self.vocabulary_size, self.end_id,
-        )  # fmt: skip
+            [
+                Level(x.keys, _rounded(x.log_probabilities), _rounded(x.log_backoffs))
+                for x in self.levels
+            ],
+            self.vocabulary_size,
+            self.end_id,
+        )
 
     def save(self, file: IO[bytes]) -> None:
-        """Writes the model: per order the number of n-grams of each context, their last tokens, and two codebooks.
+        """Writes the model: per order the number of n-grams of each context, their last tokens, and
+        two codebooks.
 
         What has 256 different values or fewer takes a byte; see `quantized`.
         """
@@ -180,7 +199,9 @@ class NGramModel:
         arrays: dict[str, Any] = {}
         for k, level in enumerate(self.levels, 1):
             if k > 1:
-                per_context = np.bincount((level.keys >> self._bits).astype(np.int64), minlength=self.sizes[k - 2])
+                per_context = np.bincount(
+                    (level.keys >> self._bits).astype(np.int64), minlength=self.sizes[k - 2]
+                )
                 arrays[f"children_{k}"] = _smallest(per_context)
                 arrays[f"tokens_{k}"] = _smallest(level.keys & mask)
             named = [("probabilities", level.log_probabilities)]
@@ -188,11 +209,18 @@ class NGramModel:
             for name, values in named:
                 book, codes = np.unique(values, return_inverse=True)
                 if len(book) <= CODES:
-                    arrays |= {f"{name}_{k}_values": book, f"{name}_{k}_codes": codes.astype(np.uint8)}
+                    arrays |= {
+                        f"{name}_{k}_values": book,
+                        f"{name}_{k}_codes": codes.astype(np.uint8),
+                    }
                 else:
                     arrays[f"{name}_{k}"] = values
-        described = {"format_version": FORMAT_VERSION, "order": self.order, "vocabulary_size": self.vocabulary_size,
-                     "end_id": self.end_id}  # fmt: skip
+        described = {
+            "format_version": FORMAT_VERSION,
+            "order": self.order,
+            "vocabulary_size": self.vocabulary_size,
+            "end_id": self.end_id,
+        }
         np.savez(file, description=np.frombuffer(to_json(described).encode(), np.uint8), **arrays)
 
     @classmethod
@@ -210,7 +238,8 @@ class NGramModel:
             version = described.get("format_version") if isinstance(described, dict) else None
             if version != FORMAT_VERSION:
                 raise ExportError(
-                    f"{path} has format_version {version}; this version of tfscale reads {FORMAT_VERSION}"
+                    f"{path} has format_version {version}; this version of tfscale reads"
+                    f" {FORMAT_VERSION}"
                 )
             found = from_fields(_Description, described, "its description")
             size, order = found.vocabulary_size, found.order
@@ -224,7 +253,9 @@ class NGramModel:
                 if k > 1:
                     keys = _keys(arrays, k, len(keys), size, bits)
                     probabilities = _values(arrays, "probabilities", k)
-                backoffs = _values(arrays, "backoffs", k) if k < order else np.zeros(len(keys), np.float32)
+                backoffs = (
+                    _values(arrays, "backoffs", k) if k < order else np.zeros(len(keys), np.float32)
+                )
                 _require(len(probabilities) == len(backoffs) == len(keys), f"the {k}-grams")
                 levels.append(Level(keys, probabilities, backoffs))
         except ExportError:
@@ -239,7 +270,9 @@ class NGramModel:
             zipfile.BadZipFile,
             DataError,
         ) as error:
-            raise ExportError(f"{path} is not an n-gram model, or is damaged ({reason(error)})") from error
+            raise ExportError(
+                f"{path} is not an n-gram model, or is damaged ({reason(error)})"
+            ) from error
         return cls(levels, size, found.end_id)
 
 
@@ -302,16 +335,23 @@ def _require(condition: bool, what: str) -> None:
         raise ValueError(f"{what} cannot be")
 
 
-def _keys(arrays: dict[str, np.ndarray], k: int, contexts: int, vocabulary_size: int, bits: np.uint64) -> np.ndarray:
+def _keys(
+    arrays: dict[str, np.ndarray], k: int, contexts: int, vocabulary_size: int, bits: np.uint64
+) -> np.ndarray:
     """The keys (U,) of order k > 1: the number of each n-gram's context, and its last token."""
     children, tokens = arrays[f"children_{k}"], arrays[f"tokens_{k}"]
     for values in (children, tokens):
         _require(values.ndim == 1 and values.dtype.kind == "u", f"the {k}-grams")
     # Compared one by one first: their sum could overflow.
-    _require(len(children) == contexts and (not contexts or children.max() <= len(tokens)), f"the {k}-grams")
+    _require(
+        len(children) == contexts and (not contexts or children.max() <= len(tokens)),
+        f"the {k}-grams",
+    )
     _require(int(children.sum(dtype=np.uint64)) == len(tokens), f"the {k}-grams")
     _require(not len(tokens) or tokens.max() < vocabulary_size, f"the tokens of {k}-grams")
-    keys = (np.repeat(np.arange(contexts, dtype=np.uint64), children) << bits) | tokens.astype(np.uint64)
+    keys = (np.repeat(np.arange(contexts, dtype=np.uint64), children) << bits) | tokens.astype(
+        np.uint64
+    )
     _require(bool((keys[1:] > keys[:-1]).all()), f"the order of the {k}-grams")
     return keys
 
@@ -321,9 +361,15 @@ def _values(arrays: dict[str, np.ndarray], name: str, k: int) -> np.ndarray:
     values = arrays.get(f"{name}_{k}")
     if values is None:
         book, codes = arrays[f"{name}_{k}_values"], arrays[f"{name}_{k}_codes"]
-        _require(codes.dtype.kind == "u" and (not codes.size or codes.max() < len(book)), f"the codes of {k}-grams")
+        _require(
+            codes.dtype.kind == "u" and (not codes.size or codes.max() < len(book)),
+            f"the codes of {k}-grams",
+        )
         values = book[codes]
-    _require(values.ndim == 1 and values.dtype.kind == "f" and not np.isnan(values).any(), f"the {name} of {k}-grams")
+    _require(
+        values.ndim == 1 and values.dtype.kind == "f" and not np.isnan(values).any(),
+        f"the {name} of {k}-grams",
+    )
     return values
 
 
@@ -331,12 +377,15 @@ def _rounded(values: np.ndarray) -> np.ndarray:
     book, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(book) <= CODES:
         return values
-    # Bins of equal width in the logarithm bound the relative error of each probability, also of the few large ones,
-    # which weigh most in a sum.
-    # Back-off weights of next to nothing have a bin of their own, or they would make the others wide.
+    # Bins of equal width in the logarithm bound the relative error of each probability, also of the
+    # few large ones, which weigh most in a sum.
+    # Back-off weights of next to nothing have a bin of their own, or they would make the others
+    # wide.
     usual = book[book > _NEGLIGIBLE]
     places_in_range = (np.maximum(book, usual[0]) - usual[0]) / (usual[-1] - usual[0]) * (CODES - 1)
-    bins = np.where(book > _NEGLIGIBLE, 1 + np.minimum(places_in_range.astype(np.int64), CODES - 2), 0)
+    bins = np.where(
+        book > _NEGLIGIBLE, 1 + np.minimum(places_in_range.astype(np.int64), CODES - 2), 0
+    )
     sums = np.bincount(bins, book.astype(np.float64) * counts, CODES)
     means = sums / np.maximum(np.bincount(bins, counts, CODES), 1)
     return means.astype(np.float32)[bins[places]]

@@ -1,4 +1,5 @@
-"""Scale on paper: what a training needs in memory, time and communication, before anything is started."""
+"""Scale on paper: what a training needs in memory, time and communication, before anything is
+started."""
 
 from tfscale.planning.plan import Plan, plan
 

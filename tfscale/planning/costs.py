@@ -1,7 +1,9 @@
-"""What a model costs: parameters, floating-point operations and activations, counted from its config.
+"""What a model costs: parameters, floating-point operations and activations, counted from its
+config.
 
-Shapes: T tokens of a sequence, D hidden_dim, F feed_forward_dim, H heads, U units, E embedding_dim, V vocabulary.
-Operations count a multiplication and an addition as two, as is usual, and matrix products only.
+Shapes: T tokens of a sequence, D hidden_dim, F feed_forward_dim, H heads, U units, E embedding_dim,
+V vocabulary. Operations count a multiplication and an addition as two, as is usual, and matrix
+products only.
 """
 
 from collections.abc import Iterator
@@ -17,10 +19,11 @@ HEAD_FLOATS = 2
 class Costs:
     """Costs of one model.
 
-    `forward_flops` are operations per token. The backward pass costs twice as much. The other figures say how many
-    values live between forward and backward pass: `block_values` in compute precision and `block_float32` in float32,
-    per token and layer; `kept_values` per token and layer when the layer is rematerialized; `edge_values` per token
-    outside the layers, without the logits.
+    `forward_flops` are operations per token. The backward pass costs twice as much. The other
+    figures say how many values live between forward and backward pass: `block_values` in compute
+    precision and `block_float32` in float32, per token and layer; `kept_values` per token and layer
+    when the layer is rematerialized; `edge_values` per token outside the layers, without the
+    logits.
     """
 
     parameters: int
@@ -82,7 +85,11 @@ def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, 
         yield tokens, units, width
     if not config.tie_embeddings and config.output_rank:
         yield tokens, units, config.output_rank
-    yield tokens, (width if config.tie_embeddings else config.output_rank or units), config.vocabulary_size
+    yield (
+        tokens,
+        (width if config.tie_embeddings else config.output_rank or units),
+        config.vocabulary_size,
+    )
 
 
 def _product_flops(config: ModelConfig) -> float:
@@ -97,7 +104,12 @@ def _product_flops(config: ModelConfig) -> float:
 
 def _transformer(config: TransformerConfig) -> Costs:
     t, d, f = config.sequence_length, config.hidden_dim, config.feed_forward_width
-    bias, v, rank, width = config.use_bias, config.table_rows, config.feed_forward_rank, config.embedding_rank
+    bias, v, rank, width = (
+        config.use_bias,
+        config.table_rows,
+        config.feed_forward_rank,
+        config.embedding_rank,
+    )
     inner = config.num_heads * config.head_width
     keys, wide = config.kv_heads * config.head_width, f * (2 if config.gated else 1)
     norm = d * (1 + (bias and config.normalization == "layer"))
@@ -106,8 +118,9 @@ def _transformer(config: TransformerConfig) -> Costs:
     tables = v * (width or d) * (1 if config.tie_embeddings else 2) + 2 * width * d
     tables += t * d if config.positions == "learned" else 0
     parameters = tables + config.num_layers * block + norm
-    # Scores and their use: two products of T x K by T per head, for each of T queries; nothing is saved by the mask.
-    # With a window that cuts the context, a query meets two windows of keys and the global ones.
+    # Scores and their use: two products of T x K by T per head, for each of T queries; nothing is
+    # saved by the mask. With a window that cuts the context, a query meets two windows of keys and
+    # the global ones.
     window = config.attention_window
     seen = 2 * window + config.global_tokens if window and t % window == 0 and t > 2 * window else t
     attention = config.num_layers * 2 * 2.0 * seen * inner
@@ -115,8 +128,9 @@ def _transformer(config: TransformerConfig) -> Costs:
         parameters=parameters,
         forward_flops=_product_flops(config) + attention,
         layers=config.num_layers,
-        # Input, two norms, query, key and value, mixed values and the sum after attention; of the feed-forward layer
-        # its input to GELU, the two factors of GELU's derivative, and GELU's output.
+        # Input, two norms, query, key and value, mixed values and the sum after attention; of the
+        # feed-forward layer its input to GELU, the two factors of GELU's derivative, and GELU's
+        # output.
         block_values=4 * d + 2 * inner + 2 * keys + 2 * f + 2 * wide + 2 * rank,
         # The attention weights: of each head one per key that is looked at.
         block_float32=float(config.num_heads * seen),
@@ -127,8 +141,9 @@ def _transformer(config: TransformerConfig) -> Costs:
 
 
 def _loop_values(gates: int) -> float:
-    """Values per unit and token of a recurrent layer: its output, gates before and after their activation and two
-    factors of their gradient, of which about half of one is gone by then (what XLA assigns)."""
+    """Values per unit and token of a recurrent layer: its output, gates before and after their
+    activation and two factors of their gradient, of which about half of one is gone by then (what
+    XLA assigns)."""
     return 3.5 * gates + 1
 
 

@@ -1,7 +1,8 @@
-"""The plan: memory per device, communication and time per step, and what makes it fit where it does not.
+"""The plan: memory per device, communication and time per step, and what makes it fit where it does
+not.
 
-tfscale trains data-parallel: every device holds the whole model, and after the backward pass the gradients go through
-one ring all-reduce, so that communication is not hidden behind computation.
+tfscale trains data-parallel: every device holds the whole model, and after the backward pass the
+gradients go through one ring all-reduce, so that communication is not hidden behind computation.
 """
 
 import dataclasses
@@ -17,11 +18,13 @@ from tfscale.planning.chips import CHIPS, Chip, measure_cpu
 from tfscale.planning.costs import HEAD_FLOATS, Costs, model_costs
 
 RESERVE = 0.1
-"""Share of the memory that is left to the runtime, to fragmentation and to what this count leaves out."""
+"""Share of the memory that is left to the runtime, to fragmentation and to what this count leaves
+out."""
 TOKENS_PER_PARAMETER = 20
 """Compute-optimal token budget (Hoffmann et al. 2022)."""
 TRAFFIC_PASSES = 3
-"""How often activations move through memory: written forward, read backward, and once more for their gradients."""
+"""How often activations move through memory: written forward, read backward, and once more for
+their gradients."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Memory:
 
 @dataclass(frozen=True)
 class Scaling:
-    """A number of devices: seconds of a step, tokens per second, efficiency against one device with the same share."""
+    """A number of devices: seconds of a step, tokens per second, efficiency against one device with
+    the same share."""
 
     devices: int
     step_seconds: float
@@ -102,8 +106,8 @@ def plan(
         utilization: share of the chip's peak that its matrix products reach; by default the chip's.
 
     Raises:
-        ConfigError: an unknown chip, a number out of range, no vocabulary size, or a batch that cannot be cut over the
-            devices.
+        ConfigError: an unknown chip, a number out of range, no vocabulary size, or a batch that
+            cannot be cut over the devices.
 
     Example:
         plan(TransformerConfig(vocabulary_size=50257), TrainConfig(), devices=64, chip="h100").hours
@@ -113,15 +117,20 @@ def plan(
     if devices < 1:
         raise ConfigError(f"devices={devices} is out of range; expected 1 or more")
     if utilization is not None:
-        check_range(0 < utilization <= 1, "utilization", utilization, "a share of the peak above 0 and at most 1")
+        check_range(
+            0 < utilization <= 1,
+            "utilization",
+            utilization,
+            "a share of the peak above 0 and at most 1",
+        )
     if tokens is not None:
         check_range(tokens > 0, "tokens", tokens, "more than 0")
     unit = devices * train.micro_batches
     if train.global_batch_size % unit:
         nearest = max(1, round(train.global_batch_size / unit)) * unit
         raise ConfigError(
-            f"train.global_batch_size={train.global_batch_size} is not divisible by devices x micro_batches = "
-            f"{devices} x {train.micro_batches} = {unit}; {nearest} would be"
+            f"train.global_batch_size={train.global_batch_size} is not divisible by devices x"
+            f" micro_batches = {devices} x {train.micro_batches} = {unit}; {nearest} would be"
         )
     costs = model_costs(model)
     rows = train.global_batch_size // unit
@@ -181,7 +190,9 @@ def memory_of(costs: Costs, model: ModelConfig, train: TrainConfig, devices: int
         optimizer=2 * weights,
         averages=weights if train.ema_decay else 0.0,
         activations=tokens * (layers + costs.edge_values * value),
-        logits=min(chunk, tokens) * costs.vocabulary_size * (HEAD_FLOATS * 4.0 + (2 if mixed else 0)),
+        logits=min(chunk, tokens)
+        * costs.vocabulary_size
+        * (HEAD_FLOATS * 4.0 + (2 if mixed else 0)),
     )
 
 
@@ -195,14 +206,19 @@ def _chip(name: str, model: ModelConfig, rows: int) -> Chip:
     return CHIPS[name]
 
 
-def _seconds(costs: Costs, model: ModelConfig, train: TrainConfig, chip: Chip, devices: int) -> tuple[float, float]:
+def _seconds(
+    costs: Costs, model: ModelConfig, train: TrainConfig, chip: Chip, devices: int
+) -> tuple[float, float]:
     """Computation and communication of a step."""
     tokens = train.global_batch_size // devices * model.sequence_length
     flops = costs.forward_flops * (4 if train.remat else 3) * tokens
     peak = chip.peak_float32 if train.precision == "float32" else chip.peak
-    # What is not a matrix product is bound by memory: activations, logits, and the optimizer's pass over its state.
-    # What is held at once is less with remat and chunks; what is made, and so moved, is not.
-    memory = memory_of(costs, model, dataclasses.replace(train, remat=False, loss_chunk_tokens=0), devices)
+    # What is not a matrix product is bound by memory: activations, logits, and the optimizer's pass
+    # over its state. What is held at once is less with remat and chunks; what is made, and so
+    # moved, is not.
+    memory = memory_of(
+        costs, model, dataclasses.replace(train, remat=False, loss_chunk_tokens=0), devices
+    )
     passes = TRAFFIC_PASSES + (1 if train.remat else 0)
     moved = train.micro_batches * (passes * memory.activations + TRAFFIC_PASSES * memory.logits)
     moved += 2 * (memory.weights + memory.optimizer + memory.averages) + memory.gradients
@@ -210,16 +226,23 @@ def _seconds(costs: Costs, model: ModelConfig, train: TrainConfig, chip: Chip, d
     if devices == 1:
         return compute, 0.0
     # Between nodes all adapters of a node carry the ring together.
-    links = chip.local_links if devices <= chip.node else min(chip.local_links, chip.network * chip.node)
+    links = (
+        chip.local_links
+        if devices <= chip.node
+        else min(chip.local_links, chip.network * chip.node)
+    )
     return compute, _all_reduce_bytes(costs, devices) / links
 
 
 def _all_reduce_bytes(costs: Costs, devices: int) -> float:
-    """Bytes that each device sends in a ring all-reduce of float32 gradients (Patarasuk and Yuan 2009)."""
+    """Bytes that each device sends in a ring all-reduce of float32 gradients (Patarasuk and Yuan
+    2009)."""
     return 2 * (devices - 1) / devices * 4.0 * costs.parameters
 
 
-def _scaling(costs: Costs, model: ModelConfig, train: TrainConfig, chip: Chip, devices: int) -> tuple[Scaling, ...]:
+def _scaling(
+    costs: Costs, model: ModelConfig, train: TrainConfig, chip: Chip, devices: int
+) -> tuple[Scaling, ...]:
     """1, 2, 4, ... devices, each with the share of the batch that a device has in the plan."""
     share = train.global_batch_size // devices
     counts = sorted({*(2**i for i in range(devices.bit_length()) if 2**i <= devices), devices})
@@ -249,6 +272,7 @@ def _advice(costs: Costs, model: ModelConfig, train: TrainConfig, devices: int, 
             words = " ".join(f"--train.{name} {str(value).lower()}" for name, value in new.items())
             return f"{words} makes it fit ({memory.total / 1e9:.1f} of {room / 1e9:.1f} GB)"
     return (
-        f"no memory option makes it fit: the smallest is {memory.total / 1e9:.1f} GB, and {room / 1e9:.1f} GB are "
-        "there. It needs a model cut over devices, which tfscale does not do"
+        f"no memory option makes it fit: the smallest is {memory.total / 1e9:.1f} GB, and"
+        f" {room / 1e9:.1f} GB are there. It needs a model cut over devices, which tfscale does"
+        " not do"
     )

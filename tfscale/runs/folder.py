@@ -1,4 +1,5 @@
-"""What a run keeps in its folder besides checkpoints: config.yaml, the tokenizer, model.keras and summary.json."""
+"""What a run keeps in its folder besides checkpoints: config.yaml, the tokenizer, model.keras and
+summary.json."""
 
 import contextlib
 import dataclasses
@@ -19,19 +20,39 @@ from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError, reason
 from tfscale.files.fields import from_fields
-from tfscale.files.paths import atomic_directory, atomic_write, exists, is_remote, read_json, read_yaml, write_json
+from tfscale.files.paths import (
+    atomic_directory,
+    atomic_write,
+    exists,
+    is_remote,
+    read_json,
+    read_yaml,
+    write_json,
+)
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
 
 MAY_CHANGE = {
-    "strategy", "xla", "validate_every", "validation_batches", "checkpoint_every", "log_every", "result", "tensorboard",
-    "micro_batches", "remat", "loss_chunk_tokens", "teacher",
-}  # fmt: skip
-"""Training options that a resumed run may set anew: they do not change what the steps compute beyond rounding."""
+    "strategy",
+    "xla",
+    "validate_every",
+    "validation_batches",
+    "checkpoint_every",
+    "log_every",
+    "result",
+    "tensorboard",
+    "micro_batches",
+    "remat",
+    "loss_chunk_tokens",
+    "teacher",
+}
+"""Training options that a resumed run may set anew: they do not change what the steps compute
+beyond rounding."""
 
 
 SECTIONS = ("model", "train", "prune", "shrink", "quantize", "distill")
-"""The options in the config.yaml of a run; all but the first two only where it is more than a training from scratch."""
+"""The options in the config.yaml of a run; all but the first two only where it is more than a
+training from scratch."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +70,9 @@ class Run:
     @property
     def weights_digest(self) -> str:
         """BLAKE2b of the network's weights, in hexadecimal."""
-        return array_digest({name: np.asarray(v.numpy()) for name, v in network_state(self.network).items()})
+        return array_digest(
+            {name: np.asarray(v.numpy()) for name, v in network_state(self.network).items()}
+        )
 
 
 @checks_arguments
@@ -73,14 +96,22 @@ def load_run(directory: str) -> Run:
     model_path = os.path.join(directory, "model.keras")
     if config["model"].get("family") == NGramConfig.family:
         if not exists(os.path.join(directory, "model.ngram")):
-            raise CheckpointError(f"{directory} has no model.ngram yet: run the same train command until it ends")
-        raise CheckpointError(f"{directory} holds n-grams, not a network; evaluate, generate and export take it")
+            raise CheckpointError(
+                f"{directory} has no model.ngram yet: run the same train command until it ends"
+            )
+        raise CheckpointError(
+            f"{directory} holds n-grams, not a network; evaluate, generate and export take it"
+        )
     if not exists(model_path):
-        raise CheckpointError(f"{directory} has no model.keras yet: run the same train command until it ends")
+        raise CheckpointError(
+            f"{directory} has no model.keras yet: run the same train command until it ends"
+        )
     train_config = from_fields(TrainConfig, config.get("train"), f"{path}: train", CheckpointError)
     loaded = load_network(model_path)
     if not isinstance(loaded, tuple(models.network_classes())):
-        raise CheckpointError(f"{model_path} holds a {type(loaded).__name__}, not a network of tfscale")
+        raise CheckpointError(
+            f"{model_path} holds a {type(loaded).__name__}, not a network of tfscale"
+        )
     network: Any = loaded
     return Run(
         directory=directory,
@@ -107,8 +138,8 @@ def _read_config(path: str) -> dict[str, Any]:
 def _data_folder(data: Any) -> str | None:
     """The data folder that a run names, as far as it can be used.
 
-    A remote one is taken at its word until its data are asked for: a run of somebody else's must not make this machine
-    call any server when it is only loaded.
+    A remote one is taken at its word until its data are asked for: a run of somebody else's must
+    not make this machine call any server when it is only loaded.
     """
     if not isinstance(data, str) or not data:
         return None
@@ -130,12 +161,16 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
     except MemoryError:
         raise
     except Exception as error:
-        # Damage shows wherever Keras, h5py, zipfile or TensorFlow stumble over it, each with errors of its own.
+        # Damage shows wherever Keras, h5py, zipfile or TensorFlow stumble over it, each with errors
+        # of its own.
         raise CheckpointError(f"{path} is damaged ({reason(error)})") from error
 
 
-def describe_run(model_config: ModelConfig, train_config: TrainConfig, data: str, manifest: Manifest) -> dict[str, Any]:
-    """What config.yaml holds: the options of the run, all of them, and digests of data and tokenizer."""
+def describe_run(
+    model_config: ModelConfig, train_config: TrainConfig, data: str, manifest: Manifest
+) -> dict[str, Any]:
+    """What config.yaml holds: the options of the run, all of them, and digests of data and
+    tokenizer."""
     return {
         "model": named(model_config),
         "train": to_dict(train_config),
@@ -149,7 +184,8 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
     """Checks that a folder, if it holds a run, holds an earlier state of this one.
 
     Raises:
-        ConfigError: it was begun with another model, or with training options that change its result.
+        ConfigError: it was begun with another model, or with training options that change its
+            result.
         DataError: it was begun on other data.
     """
     path = os.path.join(output, "config.yaml")
@@ -158,7 +194,9 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
     earlier = _read_config(path)
     for name in SECTIONS:
         if not isinstance(earlier.get(name, {}), dict):
-            raise CheckpointError(f"{path} is not the config.yaml of a run: {name} is no section of it")
+            raise CheckpointError(
+                f"{path} is not the config.yaml of a run: {name} is no section of it"
+            )
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
         new = _defaults(name, now) | now.get(name, {})
@@ -167,41 +205,64 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
             before, after = old.get(key), new.get(key)
             if before != after and key not in MAY_CHANGE:
                 done = key == "steps" and exists(os.path.join(output, "model.keras"))
-                further = f", or another --output with --start {output} to train its model further" if done else ""
+                further = (
+                    f", or another --output with --start {output} to train its model further"
+                    if done
+                    else ""
+                )
                 raise ConfigError(
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
                     f"give the same value to resume{further or ', or another --output'}"
                 )
-    for key, what in (("started_from", "weights"), ("teacher_digest", "weights of the teacher"),
-                      ("vectors_digest", "vectors")):  # fmt: skip
+    for key, what in (
+        ("started_from", "weights"),
+        ("teacher_digest", "weights of the teacher"),
+        ("vectors_digest", "vectors"),
+    ):
         if earlier.get(key) != now.get(key):
             raise ConfigError(
-                f"run {output} was begun with other {what}; start from the same run, or give another --output"
+                f"run {output} was begun with other {what}; start from the same run, or give"
+                " another --output"
             )
     if earlier.get("data_digest") != now["data_digest"]:
-        raise DataError(f"run {output} was begun on other data than {now['data']}; give that data, or another --output")
+        raise DataError(
+            f"run {output} was begun on other data than {now['data']}; give that data, or another"
+            " --output"
+        )
 
 
 def _defaults(section: str, described: dict[str, Any]) -> dict[str, Any]:
     """The defaults of a section's options."""
     if section == "quantize":
         return {"recipe": "none"}
-    kinds = {"train": TrainConfig, "prune": PruneConfig, "shrink": ShrinkConfig, "distill": DistillConfig}
-    kind: Any = MODEL_CONFIGS.get(described["model"]["family"]) if section == "model" else kinds[section]
+    kinds = {
+        "train": TrainConfig,
+        "prune": PruneConfig,
+        "shrink": ShrinkConfig,
+        "distill": DistillConfig,
+    }
+    kind: Any = (
+        MODEL_CONFIGS.get(described["model"]["family"]) if section == "model" else kinds[section]
+    )
     return {field.name: field.default for field in dataclasses.fields(kind)} if kind else {}
 
 
 def write_run_files(output: str, described: dict[str, Any], tokenizer: Tokenizer) -> None:
-    """Writes config.yaml, first of all, since it is what shows that the folder is a run; and the tokenizer."""
+    """Writes config.yaml, first of all, since it is what shows that the folder is a run; and the
+    tokenizer."""
     with atomic_write(os.path.join(output, "config.yaml"), "w") as file:
         yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
     tokenizer.save(os.path.join(output, "tokenizer"))
 
 
 def write_untrained_run(
-    output: str, network: models.Network, tokenizer: Tokenizer, train_config: TrainConfig, summary: dict[str, Any],
+    output: str,
+    network: models.Network,
+    tokenizer: Tokenizer,
+    train_config: TrainConfig,
+    summary: dict[str, Any],
     started_from: str | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Writes a whole run folder of a network that no training of tfscale made as it is.
 
     Args:
@@ -213,9 +274,13 @@ def write_untrained_run(
         started_from: digest of the weights that it was made of.
     """
     described = {
-        "model": named(network.config), "train": to_dict(train_config), "data": None, "data_digest": None,
-        "tokenizer_digest": tokenizer.digest, "started_from": started_from,
-    }  # fmt: skip
+        "model": named(network.config),
+        "train": to_dict(train_config),
+        "data": None,
+        "data_digest": None,
+        "tokenizer_digest": tokenizer.digest,
+        "started_from": started_from,
+    }
     with atomic_directory(output) as folder:
         write_run_files(folder, described, tokenizer)
         save_network(network, os.path.join(folder, "model.keras"))
@@ -243,7 +308,9 @@ def named(config: ModelConfig) -> dict[str, Any]:
 
 def data_digest(manifest: Manifest) -> str:
     """One digest over every shard of the data."""
-    digests = [shard.sha256 for _, split in sorted(manifest.splits.items()) for shard in split.shards]
+    digests = [
+        shard.sha256 for _, split in sorted(manifest.splits.items()) for shard in split.shards
+    ]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
@@ -252,5 +319,8 @@ def read_summary(directory: str) -> dict[str, Any]:
     path = os.path.join(directory, "summary.json")
     summary = read_json(path, "the run's summary") if exists(path) else {}
     if not isinstance(summary, dict):
-        raise DataError(f"the run's summary should hold names and values: {path} holds a {type(summary).__name__}")
+        raise DataError(
+            f"the run's summary should hold names and values: {path} holds a"
+            f" {type(summary).__name__}"
+        )
     return summary

@@ -1,4 +1,5 @@
-"""A keras-hub preset as a run folder, so that every command takes it: evaluate, generate, train, compress, export."""
+"""A keras-hub preset as a run folder, so that every command takes it: evaluate, generate, train,
+compress, export."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +13,11 @@ from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.runs.folder import write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.bpe import LLAMA_3, BytePairTokenizer
-from tfscale.text.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer, keeping_text, parse_model
+from tfscale.text.tokenizers.sentencepiece_tokenizer import (
+    SentencePieceTokenizer,
+    keeping_text,
+    parse_model,
+)
 from tfscale.text.tokenizers.special import SpecialTokens, few
 
 _ENDS_A_TURN = re.compile(r"<end_of_turn>|<\|(?:eot_id|eom_id|im_end|end)\|>")
@@ -31,22 +36,24 @@ def import_keras_hub(
 ) -> dict[str, Any]:
     """Writes a run folder with the weights and the tokenizer of a keras-hub decoder.
 
-    The tokenizer's vocabulary and merges, or its SentencePiece model, become those of the run, with the token that the
-    model reads before a text and those that end a completion.
+    The tokenizer's vocabulary and merges, or its SentencePiece model, become those of the run, with
+    the token that the model reads before a text and those that end a completion.
 
     Args:
-        source: folder of a preset (`save_to_preset`, or a download), or a `keras_hub.models.CausalLM` or backbone.
+        source: folder of a preset (`save_to_preset`, or a download), or a
+            `keras_hub.models.CausalLM` or backbone.
         output: run folder to write.
         sequence_length: context of the run in tokens; see `tfscale.models.hub.from_keras_hub`.
         precision: compute type in which the run is trained on.
         tokenizer: one of keras-hub, where the source has none.
-        stop_tokens: texts of special tokens that end a completion, beside those that keras-hub's tokenizer names;
-            models that were tuned for chats end their answers with one.
+        stop_tokens: texts of special tokens that end a completion, beside those that keras-hub's
+            tokenizer names; models that were tuned for chats end their answers with one.
 
     Returns:
-        `architecture`, `parameters`, `vocabulary_size`, `context` and `tokenizer` of what was written; `start_token`,
-        which stands before a prompt (None: nothing does), and `stop_tokens`; and `turns_end_with`, tokens of chat
-        formats that the vocabulary has and that are no stop tokens.
+        `architecture`, `parameters`, `vocabulary_size`, `context` and `tokenizer` of what was
+        written; `start_token`, which stands before a prompt (None: nothing does), and
+        `stop_tokens`; and `turns_end_with`, tokens of chat formats that the vocabulary has and that
+        are no stop tokens.
 
     Raises:
         ConfigError: an architecture that cannot be expressed, or no tokenizer.
@@ -62,15 +69,19 @@ def import_keras_hub(
     network = from_keras_hub(backbone, sequence_length, precision, ours.vocabulary_size)
     name = type(backbone).__name__.removesuffix("Backbone")
     summary = {
-        "architecture": name, "parameters": network.count_params(), "vocabulary_size": ours.vocabulary_size,
-        "context": network.config.sequence_length, "tokenizer": ours.kind,
+        "architecture": name,
+        "parameters": network.count_params(),
+        "vocabulary_size": ours.vocabulary_size,
+        "context": network.config.sequence_length,
+        "tokenizer": ours.kind,
         "start_token": ours.piece(ours.start_id) if ours.prompt_start else None,
         "stop_tokens": [ours.piece(id) for id in ours.stop_ids],
         "turns_end_with": [
-            text for text, id in ours.special_tokens.items()
+            text
+            for text, id in ours.special_tokens.items()
             if _ENDS_A_TURN.fullmatch(text) and id not in ours.stop_ids
         ],
-    }  # fmt: skip
+    }
     write_untrained_run(output, network, ours, TrainConfig(precision=precision), summary)
     return summary
 
@@ -78,16 +89,16 @@ def import_keras_hub(
 def tokenizer_of(theirs: Any, stop_tokens: Sequence[str] = ()) -> Tokenizer:
     """A tokenizer of keras-hub as one of tfscale: byte-pair encoding over bytes, or SentencePiece.
 
-    Its start token and its end tokens are those of keras-hub's, and a SentencePiece model that reads a space before the
-    first word of a text goes on to do so.
+    Its start token and its end tokens are those of keras-hub's, and a SentencePiece model that
+    reads a space before the first word of a text goes on to do so.
 
     Args:
         theirs: a tokenizer of keras-hub.
         stop_tokens: texts of special tokens that end a completion too.
 
     Raises:
-        TokenizerError: another kind, one without an end token or a way to spell every byte, or a stop token that is
-            not a special token of its vocabulary.
+        TokenizerError: another kind, one without an end token or a way to spell every byte, or a
+            stop token that is not a special token of its vocabulary.
 
     Example:
         tokenizer_of(keras_hub.models.GemmaTokenizer.from_preset("gemma"), ["<end_of_turn>"])
@@ -106,12 +117,18 @@ def tokenizer_of(theirs: Any, stop_tokens: Sequence[str] = ()) -> Tokenizer:
     for text in stop_tokens:
         if text not in ours.special_tokens:
             raise TokenizerError(
-                f"{text!r} is not a special token of {type(theirs).__name__}, whose special tokens are "
-                f"{few(ours.special_tokens)}; a text that ends a completion is given to generate, as stop"
+                f"{text!r} is not a special token of {type(theirs).__name__}, whose special tokens"
+                f" are {few(ours.special_tokens)}; a text that ends a completion is given to"
+                " generate, as stop"
             )
         stops.append(ours.special_tokens[text])
     return ours.with_special(
-        SpecialTokens(start_id=start, in_prompts=start is not None, stop_ids=tuple(stops), leading_space=leading_space)
+        SpecialTokens(
+            start_id=start,
+            in_prompts=start is not None,
+            stop_ids=tuple(stops),
+            leading_space=leading_space,
+        )
     )
 
 
@@ -119,22 +136,23 @@ def _check_end(ours: Tokenizer, theirs: Any) -> None:
     end = getattr(theirs, "end_token_id", None)
     if end not in (None, ours.end_id):
         raise TokenizerError(
-            f"{type(theirs).__name__} ends a text with {theirs.end_token!r} (id {end}) and its SentencePiece model "
-            f"with {ours.piece(ours.end_id)!r} (id {ours.end_id}); they must be one token"
+            f"{type(theirs).__name__} ends a text with {theirs.end_token!r} (id {end}) and its"
+            f" SentencePiece model with {ours.piece(ours.end_id)!r} (id {ours.end_id}); they must"
+            " be one token"
         )
 
 
 def _byte_pairs(theirs: Any) -> Tokenizer:
     if getattr(theirs, "merges", None) is None:
         raise TokenizerError(
-            f"{type(theirs).__name__} has neither merges nor a SentencePiece model; byte-pair encoding and "
-            "SentencePiece are taken"
+            f"{type(theirs).__name__} has neither merges nor a SentencePiece model; byte-pair"
+            " encoding and SentencePiece are taken"
         )
     end = getattr(theirs, "end_token", None)
     if end is None:
         raise TokenizerError(f"{type(theirs).__name__} names no end token")
-    # The words that the models were trained by. keras-hub 0.32 itself cuts none outside of a graph: it hands the
-    # regular expression over as a plain string.
+    # The words that the models were trained by. keras-hub 0.32 itself cuts none outside of a graph:
+    # it hands the regular expression over as a plain string.
     words = "" if "GPT2" in type(theirs).__name__ else LLAMA_3
     return BytePairTokenizer.from_merges(theirs.vocabulary, theirs.merges, end, words)
 
@@ -143,11 +161,15 @@ def _their_tokenizer(source: Any) -> Any:
     if not isinstance(source, str):
         found = getattr(getattr(source, "preprocessor", None), "tokenizer", None)
         if found is None:
-            raise ConfigError(f"{type(source).__name__} has no tokenizer; give tokenizer=, one of keras-hub")
+            raise ConfigError(
+                f"{type(source).__name__} has no tokenizer; give tokenizer=, one of keras-hub"
+            )
         return found
     import keras_hub
 
     try:
         return keras_hub.models.Tokenizer.from_preset(source)
     except Exception as error:  # keras-hub lets through what its loaders raise, of many kinds
-        raise ConfigError(f"{source} has no tokenizer: {str(error).strip().splitlines()[0]}") from error
+        raise ConfigError(
+            f"{source} has no tokenizer: {str(error).strip().splitlines()[0]}"
+        ) from error

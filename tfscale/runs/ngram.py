@@ -1,4 +1,5 @@
-"""A run of the family "ngram": counts and smoothing in the place of steps, and a folder like that of any other run."""
+"""A run of the family "ngram": counts and smoothing in the place of steps, and a folder like that
+of any other run."""
 
 import os
 import time
@@ -22,8 +23,11 @@ from tfscale.ui.progress import ProgressLine
 
 
 @checks_arguments
-def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool = True) -> dict[str, Any]:
-    """Estimates an n-gram model on the training split of a data folder, or reads one from an ARPA file.
+def train_ngram(
+    config: NGramConfig, *, data: str, output: str, progress: bool = True
+) -> dict[str, Any]:
+    """Estimates an n-gram model on the training split of a data folder, or reads one from an ARPA
+    file.
 
     Args:
         config: the order, what is kept, or the ARPA file.
@@ -32,8 +36,10 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
         progress: show progress on stderr.
 
     Returns:
-        The summary that is also written: `tokens`, `loss` (nats per token of the training split), `tokens_per_second`,
-        `ngrams` by order, `parameters`, `seconds`, `validation` (as `evaluate` gives it) and `steps`, which is 0.
+        The summary that is also written: `tokens`, `loss` (nats per token of the training split),
+            `tokens_per_second`,
+        `ngrams` by order, `parameters`, `seconds`, `validation` (as `evaluate` gives it) and
+        `steps`, which is 0.
 
     Raises:
         ConfigError: another vocabulary size than the data's.
@@ -48,16 +54,23 @@ def train_ngram(config: NGramConfig, *, data: str, output: str, progress: bool =
     size = manifest.vocabulary_size
     if config.vocabulary_size not in (0, size):
         raise ConfigError(
-            f"model.vocabulary_size={config.vocabulary_size}, but the data was tokenized with {size} entries; "
-            "leave the option out to take the data's"
+            f"model.vocabulary_size={config.vocabulary_size}, but the data was tokenized with"
+            f" {size} entries; leave the option out to take the data's"
         )
-    claim_directory(output, "config.yaml", "a run folder", without=("model.keras", *TRAINED_FILES), remote=True)
+    claim_directory(
+        output, "config.yaml", "a run folder", without=("model.keras", *TRAINED_FILES), remote=True
+    )
     with only_writer(output):
         return _train(config, manifest, tokenizer, data, output, progress)
 
 
 def _train(
-    config: NGramConfig, manifest: Manifest, tokenizer: Tokenizer, data: str, output: str, progress: bool
+    config: NGramConfig,
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    data: str,
+    output: str,
+    progress: bool,
 ) -> dict[str, Any]:
     size = manifest.vocabulary_size
     began = time.perf_counter()
@@ -76,7 +89,11 @@ def _train(
                 beside=output,
             ) as counts:
                 model = estimate(
-                    counts, vocabulary_size=size, end_id=manifest.end_id, min_counts=config.min_counts, beside=output
+                    counts,
+                    vocabulary_size=size,
+                    end_id=manifest.end_id,
+                    min_counts=config.min_counts,
+                    beside=output,
                 )
         seconds = time.perf_counter() - began
         line.note(f"{sum(model.sizes):,} n-grams in {seconds:.1f} s")
@@ -96,18 +113,26 @@ def _train(
         if "validation" in manifest.splits:
             summary["validation"] = _score(model, data, manifest, tokenizer, "validation").to_dict()
     described = {
-        "model": {"family": config.family, **to_dict(config), "vocabulary_size": size, "order": model.order},
+        "model": {
+            "family": config.family,
+            **to_dict(config),
+            "vocabulary_size": size,
+            "order": model.order,
+        },
         "data": data if "://" in data else os.path.abspath(data),
         "tokenizer_digest": manifest.tokenizer_digest,
     }
     config_path = os.path.join(output, "config.yaml")
     if not exists(config_path):
-        # First, because it is what shows that the folder is a run, should the rest find no room. That of an earlier run
-        # stays until its model is replaced.
+        # First, because it is what shows that the folder is a run, should the rest find no room.
+        # That of an earlier run stays until its model is replaced.
         _write_yaml(config_path, described)
     tokenizer.save(os.path.join(output, "tokenizer"))
     write_model(model, os.path.join(output, MODEL_FILE))
-    write_json(os.path.join(output, "model.json"), describe(model, tokenizer, os.path.join(output, MODEL_FILE), "none"))
+    write_json(
+        os.path.join(output, "model.json"),
+        describe(model, tokenizer, os.path.join(output, MODEL_FILE), "none"),
+    )
     write_json(os.path.join(output, "summary.json"), summary)
     _write_yaml(config_path, described)
     return summary
@@ -118,7 +143,9 @@ def _write_yaml(path: str, described: dict[str, Any]) -> None:
         yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
 
 
-def _score(model: NGramModel, data: str, manifest: Manifest, tokenizer: Tokenizer, split: str) -> Score:
+def _score(
+    model: NGramModel, data: str, manifest: Manifest, tokenizer: Tokenizer, split: str
+) -> Score:
     """The score of a split, a part of it at a time."""
     nll = 0.0
     parts: list[np.ndarray] = []

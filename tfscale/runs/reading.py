@@ -1,5 +1,5 @@
-"""What a run reads of its data folder: shuffled windows, with hidden tokens for a model that guesses them; or, for a
-model that carries its state, streams in order.
+"""What a run reads of its data folder: shuffled windows, with hidden tokens for a model that
+guesses them; or, for a model that carries its state, streams in order.
 """
 
 import tensorflow as tf
@@ -32,7 +32,9 @@ class Reading:
         model.fit(reading.training(), steps_per_epoch=reading.epoch_steps)
     """
 
-    def __init__(self, data: str, manifest: Manifest, model_config: ModelConfig, train_config: TrainConfig):
+    def __init__(
+        self, data: str, manifest: Manifest, model_config: ModelConfig, train_config: TrainConfig
+    ):
         self.data, self.manifest, self.config = data, manifest, train_config
         self.model_config = model_config
         self.length, self.rows = model_config.sequence_length, train_config.global_batch_size
@@ -40,10 +42,13 @@ class Reading:
         """Streams whose state is carried; 0 where windows are shuffled."""
         if self.streams and train_config.shuffle_windows not in (1, TrainConfig.shuffle_windows):
             raise ConfigError(
-                f"train.shuffle_windows={train_config.shuffle_windows}, but model.stateful=True carries its state from "
-                "each window to the next one of the text; leave the option out"
+                f"train.shuffle_windows={train_config.shuffle_windows}, but model.stateful=True"
+                " carries its state from each window to the next one of the text; leave the"
+                " option out"
             )
-        self.epoch_steps = (stream_steps if self.streams else steps_per_epoch)(manifest, self.length, self.rows)
+        self.epoch_steps = (stream_steps if self.streams else steps_per_epoch)(
+            manifest, self.length, self.rows
+        )
         """Steps of a pass over the training split."""
 
     @property
@@ -64,11 +69,13 @@ class Reading:
                 return ""
             return describe_plan(self.rows * batches, len(split.shards), readers)
         return (
-            f"input: {self.streams} streams of {split.tokens // self.streams:,} tokens, read side by side, each in "
-            "order; the state is carried from window to window"
+            f"input: {self.streams} streams of {split.tokens // self.streams:,} tokens, read side"
+            " by side, each in order; the state is carried from window to window"
         )
 
-    def training(self, start_step: int = 0, batches: int = 1, pipelines: int = 1, pipeline: int = 0) -> tf.data.Dataset:
+    def training(
+        self, start_step: int = 0, batches: int = 1, pipelines: int = 1, pipeline: int = 0
+    ) -> tf.data.Dataset:
         """The training batches of one reader, without end.
 
         Args:
@@ -79,16 +86,27 @@ class Reading:
         """
         if self.streams:
             return stream_dataset(
-                self.data, sequence_length=self.length, global_batch_size=self.rows, start_step=start_step,
+                self.data,
+                sequence_length=self.length,
+                global_batch_size=self.rows,
+                start_step=start_step,
                 verify="size",
-            )  # fmt: skip
+            )
         dataset = training_dataset(
-            self.data, sequence_length=self.length, global_batch_size=self.rows * batches, seed=self.config.seed,
-            start_step=start_step // batches, num_input_pipelines=pipelines, input_pipeline_id=pipeline,
-            shuffle_windows=self.config.shuffle_windows, verify="size",
-        )  # fmt: skip
+            self.data,
+            sequence_length=self.length,
+            global_batch_size=self.rows * batches,
+            seed=self.config.seed,
+            start_step=start_step // batches,
+            num_input_pipelines=pipelines,
+            input_pipeline_id=pipeline,
+            shuffle_windows=self.config.shuffle_windows,
+            verify="size",
+        )
         if isinstance(self.model_config, BERTConfig):
-            return masked_batches(dataset, self.model_config, self.config.seed, start_step // batches)
+            return masked_batches(
+                dataset, self.model_config, self.config.seed, start_step // batches
+            )
         return dataset
 
     def validation(self, replicas: int) -> tf.data.Dataset | None:
@@ -109,8 +127,10 @@ class Reading:
                 multiple_of=replicas,
             )
         dataset = evaluation_dataset(
-            self.data, "validation", sequence_length=self.length,
+            self.data,
+            "validation",
+            sequence_length=self.length,
             # What is cut for memory in training is as small in validation.
             batch_size=self.rows // self.config.micro_batches,
-        )  # fmt: skip
+        )
         return as_read(dataset, self.model_config)

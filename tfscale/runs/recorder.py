@@ -1,7 +1,8 @@
-"""What happens around the steps of a run: history, TensorBoard, progress, validation, checkpoints, a clean stop.
+"""What happens around the steps of a run: history, TensorBoard, progress, validation, checkpoints,
+a clean stop.
 
-Every worker has a recorder and goes through the same motions, because validation and the agreement to stop need all of
-them; the chief alone writes.
+Every worker has a recorder and goes through the same motions, because validation and the agreement
+to stop need all of them; the chief alone writes.
 """
 
 import math
@@ -33,7 +34,8 @@ def figures_of(described: Any) -> dict[str, float]:
 
 
 class RunRecorder(keras.callbacks.Callback):
-    """Keras callback that keeps a run folder up to date and stops it cleanly on Ctrl-C, SIGTERM and SIGHUP.
+    """Keras callback that keeps a run folder up to date and stops it cleanly on Ctrl-C, SIGTERM and
+    SIGHUP.
 
     Args:
         directory: the run folder.
@@ -63,7 +65,8 @@ class RunRecorder(keras.callbacks.Callback):
         self.earlier: dict[str, float] = {}
         """The `figures` of the checkpoint that the run goes on from."""
         self._began: float | None = None
-        # The first call compiles and fills the shuffle buffers; rates are of the calls after it where there are any.
+        # The first call compiles and fills the shuffle buffers; rates are of the calls after it
+        # where there are any.
         self._first: tuple[float, ...] | None = None
         self._sums = (0.0, 0.0, 0.0)
         self._saved_step = -1
@@ -83,13 +86,19 @@ class RunRecorder(keras.callbacks.Callback):
         return model.train_step_runner
 
     def resume(self, step: int) -> None:
-        """Goes on with the figures of the checkpoint at a step, and cuts the history back to that step.
+        """Goes on with the figures of the checkpoint at a step, and cuts the history back to that
+        step.
 
-        Checkpoints of earlier versions lack the figures; the history has them, as far as it is whole.
+        Checkpoints of earlier versions lack the figures; the history has them, as far as it is
+        whole.
         """
         if not self.writes:
             return
-        lines = [entry for entry in read_json_lines(self.history_path, self.progress.note) if entry["step"] <= step]
+        lines = [
+            entry
+            for entry in read_json_lines(self.history_path, self.progress.note)
+            if entry["step"] <= step
+        ]
         self.earlier = figures_of(self.checkpoints.restored.get("figures"))
         tokens = [entry["tokens"] for entry in lines if entry.get("tokens") is not None]
         losses = [entry["val_loss"] for entry in lines if entry.get("val_loss") is not None]
@@ -103,7 +112,10 @@ class RunRecorder(keras.callbacks.Callback):
         """What the summary and a resumed run need to know of the steps so far."""
         rate, waited = self.rates()
         if self.compiled_only:
-            rate, waited = self.earlier.get("tokens_per_second", rate), self.earlier.get("input_wait_fraction", waited)
+            rate, waited = (
+                self.earlier.get("tokens_per_second", rate),
+                self.earlier.get("input_wait_fraction", waited),
+            )
         spent = time.perf_counter() - self._began if self._began is not None else 0.0
         return {
             "tokens": self.tokens,
@@ -120,14 +132,17 @@ class RunRecorder(keras.callbacks.Callback):
         return not self._sums[1]
 
     def rates(self) -> tuple[float, float]:
-        """Tokens per second of training, and the fraction of that time in which the steps waited for input."""
+        """Tokens per second of training, and the fraction of that time in which the steps waited
+        for input."""
         tokens, seconds, waited = self._sums if self._sums[1] else (self._first or (0.0, 1.0, 0.0))
         return tokens / seconds, waited / seconds
 
     def on_train_begin(self, logs=None):
         self._began = time.perf_counter()
         if self.config.tensorboard and self.writes:
-            self._writer = tf.summary.create_file_writer(os.path.join(self.directory, "tensorboard"))
+            self._writer = tf.summary.create_file_writer(
+                os.path.join(self.directory, "tensorboard")
+            )
         if threading.current_thread() is threading.main_thread():
             for number in filter(wanted, (signal.SIGINT, *ENDING)):
                 self._handlers[number] = signal.signal(number, self._on_signal)
@@ -143,7 +158,8 @@ class RunRecorder(keras.callbacks.Callback):
         logs = dict(logs or {})
         step = int(self.runner.step.numpy())
         beat(step)
-        # A signal reaches one worker, at any moment; all of them must do the same, and stop after the same step.
+        # A signal reaches one worker, at any moment; all of them must do the same, and stop after
+        # the same step.
         stop = self._agree_to_stop()
         counts = (logs["tokens"], logs["seconds"], logs["input_wait"])
         if self._first is None:
@@ -176,15 +192,22 @@ class RunRecorder(keras.callbacks.Callback):
     def save(self, step: int) -> None:
         """Writes a checkpoint unless this step's is there already."""
         if self.writes and step != self._saved_step:
-            self.checkpoints.save(step, self.runner.state(), {**self.meta, "figures": self.figures()})
+            self.checkpoints.save(
+                step, self.runner.state(), {**self.meta, "figures": self.figures()}
+            )
             self._saved_step = step
 
     def _validate(self, step: int, validate: Callable[[], tuple[float, float]]) -> None:
         nll, tokens = validate()
         loss = nll / tokens
         perplexity = math.inf if loss >= 700 else math.exp(loss)
-        self._record(step, {"val_loss": loss, f"val_{self.model.score_name}": perplexity, "val_tokens": tokens})
-        self.progress.note(f"step {step:,}: validation loss {loss:.4f}, {self._name} {perplexity:,.2f}")
+        self._record(
+            step,
+            {"val_loss": loss, f"val_{self.model.score_name}": perplexity, "val_tokens": tokens},
+        )
+        self.progress.note(
+            f"step {step:,}: validation loss {loss:.4f}, {self._name} {perplexity:,.2f}"
+        )
         if self.writes and loss < self.best_loss:
             self.best_loss = loss
             with self.model.averaged_weights():
@@ -210,4 +233,6 @@ class RunRecorder(keras.callbacks.Callback):
         if self.interrupted:  # A second Ctrl-C means now.
             signal.signal(number, self._handlers[number])
         self.interrupted = name
-        self.progress.note(f"{name} received: writing a checkpoint after the steps in progress, then stopping")
+        self.progress.note(
+            f"{name} received: writing a checkpoint after the steps in progress, then stopping"
+        )

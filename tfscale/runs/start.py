@@ -28,7 +28,8 @@ def train_from_run(
         progress: show progress on stderr.
 
     Returns:
-        The summary of the new run, with `started_from`: the folder and the validation of the run it began with.
+        The summary of the new run, with `started_from`: the folder and the validation of the run it
+            began with.
 
     Raises:
         TokenizerError: the data was tokenized by another tokenizer than the run's.
@@ -36,11 +37,14 @@ def train_from_run(
     Example:
         train_from_run("gpt2", TrainConfig(steps=500, learning_rate=1e-4), data="data", output="run")
     """
-    strategy(train_config.strategy)  # Workers must meet before TensorFlow is used, and a run is loaded by it.
+    strategy(
+        train_config.strategy
+    )  # Workers must meet before TensorFlow is used, and a run is loaded by it.
     run = load_run(start)
     if Manifest.load(data, verify="size").tokenizer_digest != run.tokenizer.digest:
         raise TokenizerError(
-            f"{data} was tokenized by another tokenizer than that of {start}; prepare it with --tokenizer-from {start}"
+            f"{data} was tokenized by another tokenizer than that of {start}; prepare it with"
+            f" --tokenizer-from {start}"
         )
 
     def begin(model: LanguageModel) -> None:
@@ -48,7 +52,14 @@ def train_from_run(
             weight.assign(tf.convert_to_tensor(source.value))
 
     return train(
-        run.model_config, train_config, data=data, output=output, progress=progress, begin=begin,
-        finish=lambda model: {"started_from": {"run": start, "validation": run.summary.get("validation")}},
+        run.model_config,
+        train_config,
+        data=data,
+        output=output,
+        progress=progress,
+        begin=begin,
+        finish=lambda model: {
+            "started_from": {"run": start, "validation": run.summary.get("validation")}
+        },
         described={"started_from": run.weights_digest},
-    )  # fmt: skip
+    )

@@ -19,11 +19,14 @@ MINIMUM_STEPS = 100
 
 
 def steps_within(seconds: float, seconds_per_step: float) -> int:
-    """The most optimizer steps that fit into the time, in whole hundreds; `MINIMUM_STEPS` where fewer do."""
+    """The most optimizer steps that fit into the time, in whole hundreds; `MINIMUM_STEPS` where
+    fewer do."""
     return max(MINIMUM_STEPS, int(seconds / seconds_per_step) // 100 * 100)
 
 
-def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainConfig, steps: int = 40) -> float:
+def seconds_per_step(
+    data: str, model_config: ModelConfig, train_config: TrainConfig, steps: int = 40
+) -> float:
     """Measures the train step, without its compilation, on a model that is thrown away.
 
     Args:
@@ -42,7 +45,11 @@ def seconds_per_step(data: str, model_config: ModelConfig, train_config: TrainCo
         options = options_from(train_config, xla, reading.streams, reading.pass_steps)
         model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
     dataset = reading.training()
-    calls: dict[str, Any] = {"steps_per_call": train_config.log_every, "verbose": 0, "checked": True}
+    calls: dict[str, Any] = {
+        "steps_per_call": train_config.log_every,
+        "verbose": 0,
+        "checked": True,
+    }
     model.fit(dataset, steps_per_epoch=train_config.log_every, **calls)
     began = time.perf_counter()
     model.fit(dataset, steps_per_epoch=steps, **calls)

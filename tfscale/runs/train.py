@@ -1,4 +1,5 @@
-"""A run: from a data folder and two configs to a trained model in RUN_DIR, on any number of workers, and resumable."""
+"""A run: from a data folder and two configs to a trained model in RUN_DIR, on any number of
+workers, and resumable."""
 
 import contextlib
 import dataclasses
@@ -61,24 +62,26 @@ def train(
     """Trains a model on a data folder; goes on where it stopped if the run folder has a checkpoint.
 
     Args:
-        model_config: the architecture; a vocabulary size of 0 takes the tokenizer's. N-grams are counted, as by
-            `train_ngram`, and read nothing of `train_config`.
+        model_config: the architecture; a vocabulary size of 0 takes the tokenizer's. N-grams are
+            counted, as by `train_ngram`, and read nothing of `train_config`.
         train_config: batch, optimizer, schedule and so on.
         data: DATA_DIR of `tfscale prepare`.
         output: RUN_DIR to write; absent, empty, or an earlier state of the same run.
         progress: show progress on stderr.
-        begin: called with the model before it is compiled, in the strategy's scope: to set its weights, say.
+        begin: called with the model before it is compiled, in the strategy's scope: to set its
+            weights, say.
         finish: called with the trained model; what it returns is added to the summary.
-        described: what `begin` depends on, as JSON knows it; it is part of config.yaml, and a resumed run must bring
-            the same.
+        described: what `begin` depends on, as JSON knows it; it is part of config.yaml, and a
+            resumed run must bring the same.
 
     Returns:
-        The summary that is also written to RUN_DIR/summary.json: steps, tokens, loss, tokens_per_second,
+        The summary that is also written to RUN_DIR/summary.json: steps, tokens, loss,
+            tokens_per_second,
         input_wait_fraction, validation (as `evaluate` gives it), completed, and more.
 
     Raises:
-        ConfigError: configs that contradict the data, the devices, or the earlier state of the run; or another process
-            that trains into the folder.
+        ConfigError: configs that contradict the data, the devices, or the earlier state of the run;
+            or another process that trains into the folder.
         DataError: the data folder is missing or damaged.
         CheckpointError: no checkpoint is whole, or they are of another model.
         TrainingError: the loss is no longer finite.
@@ -104,7 +107,9 @@ def train(
     chosen = strategy(train_config.strategy)
     if reading.streams:
         check_carries(chosen)
-    check_divisible(train_config.global_batch_size, chosen.num_replicas_in_sync, train_config.micro_batches)
+    check_divisible(
+        train_config.global_batch_size, chosen.num_replicas_in_sync, train_config.micro_batches
+    )
 
     with chosen.scope():
         network = models.build_network(model_config, train_config.precision, train_config.seed)
@@ -131,7 +136,8 @@ def train(
         )
         if note := warmup_note(train_config):
             line.note(note)
-        # Without an order of steps over all workers, each takes whole batches: `readers` of them are a round.
+        # Without an order of steps over all workers, each takes whole batches: `readers` of them
+        # are a round.
         batches = workers.readers if is_asynchronous(chosen) else 1
         if told := reading.describe(workers.readers, batches):
             line.note(told)
@@ -145,9 +151,13 @@ def train(
         validation = reading.validation(chosen.num_replicas_in_sync)
         partly = train_config.validation_batches or None
         recorder = RunRecorder(
-            output, train_config, None if validation is None else lambda: model.summed_loss(validation, partly),
-            checkpoints, {"model": named(model_config), "tokenizer_digest": manifest.tokenizer_digest}, line,
-        )  # fmt: skip
+            output,
+            train_config,
+            None if validation is None else lambda: model.summed_loss(validation, partly),
+            checkpoints,
+            {"model": named(model_config), "tokenizer_digest": manifest.tokenizer_digest},
+            line,
+        )
         recorder.set_model(model)
         recorder.resume(done)
         if done:
@@ -156,19 +166,33 @@ def train(
         if done < train_config.steps:
 
             def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
-                return reading.training(done, batches, context.num_input_pipelines, context.input_pipeline_id)
+                return reading.training(
+                    done, batches, context.num_input_pipelines, context.input_pipeline_id
+                )
 
-            line.note("compiling the train step, which takes seconds to a minute; then the steps begin")
+            line.note(
+                "compiling the train step, which takes seconds to a minute; then the steps begin"
+            )
             began = time.perf_counter()
             beat(done)
             with data_errors(data), _naming_checkpoint(checkpoints):
                 model.fit(
-                    share, epochs=1, steps_per_epoch=train_config.steps - done, verbose=0, callbacks=[recorder],
+                    share,
+                    epochs=1,
+                    steps_per_epoch=train_config.steps - done,
+                    verbose=0,
+                    callbacks=[recorder],
                     steps_per_call=train_config.log_every,
-                    stop_at_multiples_of=(train_config.validate_every, train_config.checkpoint_every), checked=True,
-                )  # fmt: skip
+                    stop_at_multiples_of=(
+                        train_config.validate_every,
+                        train_config.checkpoint_every,
+                    ),
+                    checked=True,
+                )
             seconds = time.perf_counter() - began
-        held_out = None if validation is None else split_text(data, manifest, "validation", tokenizer)
+        held_out = (
+            None if validation is None else split_text(data, manifest, "validation", tokenizer)
+        )
         return _finish(output, recorder, train_config, validation, held_out, seconds, finish)
 
 
@@ -181,7 +205,8 @@ def _finish(
     seconds: float,
     finish: Callable[[LanguageModel], dict[str, Any]] | None,
 ) -> dict[str, Any]:
-    """Chooses the run's weights, writes model.keras and summary.json, and validates on the whole split."""
+    """Chooses the run's weights, writes model.keras and summary.json, and validates on the whole
+    split."""
     model = recorder.model
     step = int(recorder.runner.step.numpy())
     earlier = _figures_before(output, recorder, step if not seconds else -1)
@@ -221,7 +246,8 @@ def _finish(
 
 
 def _figures_before(output: str, recorder: RunRecorder, step: int) -> dict[str, float]:
-    """The figures of the run before it went on: of the summary where nothing was left to do, or of the checkpoint.
+    """The figures of the run before it went on: of the summary where nothing was left to do, or of
+    the checkpoint.
 
     Args:
         output: the run folder.
@@ -240,12 +266,19 @@ def _check_counts(config: TrainConfig, more: Any) -> None:
     default = dataclasses.asdict(TrainConfig())
     given = [name for name, value in dataclasses.asdict(config).items() if value != default[name]]
     if given or more:
-        what = f"train.{given[0]}={getattr(config, given[0])!r} has" if given else "weights to start from have"
-        raise ConfigError(f"n-grams are counted, not trained: {what} no effect on them; leave it out")
+        what = (
+            f"train.{given[0]}={getattr(config, given[0])!r} has"
+            if given
+            else "weights to start from have"
+        )
+        raise ConfigError(
+            f"n-grams are counted, not trained: {what} no effect on them; leave it out"
+        )
 
 
 def _best_weights(recorder: RunRecorder) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Arrays and description of the weights with the lowest validation loss; on the chief, where there are any."""
+    """Arrays and description of the weights with the lowest validation loss; on the chief, where
+    there are any."""
     path = recorder.checkpoints.best_path
     if not recorder.writes or not tf.io.gfile.exists(path):
         return None
@@ -257,8 +290,13 @@ def _best_weights(recorder: RunRecorder) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def _must_be_alike(described: dict[str, Any]) -> dict[str, Any]:
-    """What all workers must be started with alike: every option, the data, the tokenizer, and the program."""
-    options = {f"{section}.{name}": value for section in SECTIONS for name, value in described.get(section, {}).items()}
+    """What all workers must be started with alike: every option, the data, the tokenizer, and the
+    program."""
+    options = {
+        f"{section}.{name}": value
+        for section in SECTIONS
+        for name, value in described.get(section, {}).items()
+    }
     return options | {
         "data (its shards' digests)": described["data_digest"],
         "tokenizer": described["tokenizer_digest"],

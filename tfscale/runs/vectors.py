@@ -15,12 +15,18 @@ from tfscale.training.language_model import LanguageModel
 
 @checks_arguments
 def train_from_vectors(
-    model_config: ModelConfig, train_config: TrainConfig, vectors: str, *, data: str, output: str, progress: bool = True
+    model_config: ModelConfig,
+    train_config: TrainConfig,
+    vectors: str,
+    *,
+    data: str,
+    output: str,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """As `train`, with the vectors of a file as the first embeddings of the tokens that it knows.
 
-    The vectors are scaled as one, so that their numbers vary as much as the random ones that they replace: a network
-    learns badly from embeddings ten times as large as it expects.
+    The vectors are scaled as one, so that their numbers vary as much as the random ones that they
+    replace: a network learns badly from embeddings ten times as large as it expects.
 
     Args:
         model_config: the architecture; its embedding is as wide as the vectors.
@@ -40,7 +46,9 @@ def train_from_vectors(
         train_from_vectors(LSTMConfig(embedding_dim=100), TrainConfig(), "glove.6B.100d.txt", data="data", output="run")
     """
     rank = getattr(model_config, "embedding_rank", 0)
-    width = rank or getattr(model_config, "embedding_dim", 0) or getattr(model_config, "hidden_dim", 0)
+    width = (
+        rank or getattr(model_config, "embedding_dim", 0) or getattr(model_config, "hidden_dim", 0)
+    )
     ids, rows = embedding_rows(vectors, load_tokenizer(data), width)
 
     def begin(model: LanguageModel) -> None:
@@ -50,7 +58,12 @@ def train_from_vectors(
         table.assign(np.asarray(values, np.float32))
 
     return train(
-        model_config, train_config, data=data, output=output, progress=progress, begin=begin,
+        model_config,
+        train_config,
+        data=data,
+        output=output,
+        progress=progress,
+        begin=begin,
         finish=lambda model: {"vectors": {"file": vectors, "tokens": len(ids)}},
         described={"vectors_digest": sha256_file(vectors)},
-    )  # fmt: skip
+    )

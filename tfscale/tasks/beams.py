@@ -1,4 +1,5 @@
-"""Beam search: a few hypotheses look for the likeliest text, not each time for the likeliest token. NumPy only.
+"""Beam search: a few hypotheses look for the likeliest text, not each time for the likeliest token.
+NumPy only.
 
 Shapes: n hypotheses, V vocabulary.
 """
@@ -13,12 +14,14 @@ def beam_search(
 ) -> list[int]:
     """Writes a text by beam search (Graves 2012; Sutskever et al. 2014).
 
-    A hypothesis is scored by the mean log-likelihood of its tokens, its end token included; a plain sum would prefer
-    short ones. The search ends when as many hypotheses have ended as there are beams. With one beam it is greedy.
+    A hypothesis is scored by the mean log-likelihood of its tokens, its end token included; a plain
+    sum would prefer short ones. The search ends when as many hypotheses have ended as there are
+    beams. With one beam it is greedy.
 
     Args:
-        step: reads one more token of each hypothesis: the tokens (n,) and, for each, the number of the hypothesis of
-            the call before that it goes on with -> logits (n, V). The first call has the end token and number 0.
+        step: reads one more token of each hypothesis: the tokens (n,) and, for each, the number of
+            the hypothesis of the call before that it goes on with -> logits (n, V). The first call
+            has the end token and number 0.
         beams: most hypotheses that are kept.
         length: most tokens that are written.
         end: the end token.

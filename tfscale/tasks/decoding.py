@@ -1,7 +1,8 @@
-"""Rows side by side through a Keras network with caches: their sources at once, then a token of each at a time.
+"""Rows side by side through a Keras network with caches: their sources at once, then a token of
+each at a time.
 
-All is float32, as in an exported file. Shapes: B rows, S tokens of the source part, U of the target part, T = S + U,
-G key-value heads, K width of a head, V vocabulary.
+All is float32, as in an exported file. Shapes: B rows, S tokens of the source part, U of the target
+part, T = S + U, G key-value heads, K width of a head, V vocabulary.
 """
 
 from typing import Any, Protocol
@@ -23,11 +24,13 @@ class BatchDecoder(Protocol):
     """What writes texts: it reads sources, and gives the logits of the token after each."""
 
     def begin(self, ids: tf.Tensor, starts: tf.Tensor) -> State:
-        """Reads the sources of rows (B, T) int32 whose targets follow the places (B,); B is known."""
+        """Reads the sources of rows (B, T) int32 whose targets follow the places (B,); B is
+        known."""
         ...
 
     def step(self, tokens: tf.Tensor, state: State, turn: tf.Tensor) -> tuple[tf.Tensor, State]:
-        """Reads tokens (B,) int32, the end token first: logits (B, V) and the new state; `turn` counts from 0."""
+        """Reads tokens (B,) int32, the end token first: logits (B, V) and the new state; `turn`
+        counts from 0."""
         ...
 
 
@@ -43,14 +46,20 @@ class _OfTwoStacks:
         self.network = network
 
     def begin(self, ids: tf.Tensor, starts: tf.Tensor) -> State:
-        cache = {name: tf.zeros(shape) for name, shape in self.network.cache_spec(ids.shape[0]).items()}
+        cache = {
+            name: tf.zeros(shape) for name, shape in self.network.cache_spec(ids.shape[0]).items()
+        }
         return cache | self.network.encode_cached(ids[:, : self.network.source_length])
 
     def step(self, tokens: tf.Tensor, state: State, turn: tf.Tensor) -> tuple[tf.Tensor, State]:
         network = self.network
         cache = {name: state[name] for name in network.cache_spec()}
         logits, cache = network.cached_step(
-            tokens[:, None], cache, state, input_pos=turn[None], mask=_past(turn, network.target_length)
+            tokens[:, None],
+            cache,
+            state,
+            input_pos=turn[None],
+            mask=_past(turn, network.target_length),
         )
         return logits[:, 0], {**state, **cache}
 
@@ -58,7 +67,8 @@ class _OfTwoStacks:
 class _OfPrefix:
     """The sources end at the same place of the caches, so that all rows write to one place.
 
-    Learned positions are counted from the beginning of each row; rotary ones tell distances, which are the same.
+    Learned positions are counted from the beginning of each row; rotary ones tell distances, which
+    are the same.
     """
 
     def __init__(self, base: TransformerLM, encoder: SequenceEncoder):
@@ -76,7 +86,9 @@ class _OfPrefix:
         state = {"hidden": hidden, "starts": starts}
         for i, block in enumerate(self.base.blocks):
             empty = tf.zeros((rows, context, c.kv_heads, c.head_width))
-            x, state[f"k_{i}"], state[f"v_{i}"] = block.cached(x, empty, empty, tf.range(length), hidden)
+            x, state[f"k_{i}"], state[f"v_{i}"] = block.cached(
+                x, empty, empty, tf.range(length), hidden
+            )
         return state
 
     def step(self, tokens: tf.Tensor, state: State, turn: tf.Tensor) -> tuple[tf.Tensor, State]:
@@ -88,7 +100,9 @@ class _OfPrefix:
         written = tf.cast(tf.range(context) >= self.encoder.source_length, tf.float32)
         mask = state["hidden"] * (1.0 - written) + _past(place, context)
         for i, block in enumerate(base.blocks):
-            x, state[f"k_{i}"], state[f"v_{i}"] = block.cached(x, state[f"k_{i}"], state[f"v_{i}"], place[None], mask)
+            x, state[f"k_{i}"], state[f"v_{i}"] = block.cached(
+                x, state[f"k_{i}"], state[f"v_{i}"], place[None], mask
+            )
         x = tf.reshape(cached_norm(base.final_norm, x), (tokens.shape[0], base.config.hidden_dim))
         return cached_logits(base.token_embedding, base.narrow, x), state
 

@@ -1,7 +1,8 @@
-"""Examples as numbers, and a model's numbers as labels. NumPy only: training and device do the same.
+"""Examples as numbers, and a model's numbers as labels. NumPy only: training and device do the
+same.
 
-An example is the start token, its text, the end token, and end tokens up to the window's length. A text of several
-parts (question and context) has an end token between them.
+An example is the start token, its text, the end token, and end tokens up to the window's length. A
+text of several parts (question and context) has an end token between them.
 
 Shapes: N examples, T tokens of a window, C labels.
 """
@@ -25,9 +26,9 @@ LONGEST_ANSWER = 40
 class Encoded:
     """One example.
 
-    `ids` (T,); `places` in it of the tokens that have a label of their own: the first ones of words, or those of a
-    context; of a context the byte `offsets` at which its tokens begin, and at which the last one ends. Words and tokens
-    that were cut off have none.
+    `ids` (T,); `places` in it of the tokens that have a label of their own: the first ones of
+    words, or those of a context; of a context the byte `offsets` at which its tokens begin, and at
+    which the last one ends. Words and tokens that were cut off have none.
     """
 
     ids: np.ndarray
@@ -47,20 +48,31 @@ class TaskEncoder:
     """
 
     def __init__(
-        self, task: str, tokenizer: Tokenizer, labels: Sequence[str], sequence_length: int, several: bool = False
+        self,
+        task: str,
+        tokenizer: Tokenizer,
+        labels: Sequence[str],
+        sequence_length: int,
+        several: bool = False,
     ):
-        self.task, self.tokenizer, self.labels, self.several = task, tokenizer, list(labels), several
+        self.task, self.tokenizer, self.labels, self.several = (
+            task,
+            tokenizer,
+            list(labels),
+            several,
+        )
         self.sequence_length = sequence_length
         self._numbers = {label: number for number, label in enumerate(self.labels)}
         if task == "answer" and not tokenizer.lossless:
             raise TokenizerError(
-                f"answers are parts of a text to the letter, and a {tokenizer.kind} tokenizer changes it; take a run "
-                "with a sentencepiece or byte tokenizer"
+                f"answers are parts of a text to the letter, and a {tokenizer.kind} tokenizer"
+                " changes it; take a run with a sentencepiece or byte tokenizer"
             )
         if task == "answer" and tokenizer.cleaner.steps:
             raise TokenizerError(
-                "answers are parts of a text to the letter, and the text of this run was cleaned by "
-                f"{', '.join(tokenizer.cleaner.steps)}; take a run whose data was prepared without cleaning"
+                "answers are parts of a text to the letter, and the text of this run was cleaned"
+                f" by {', '.join(tokenizer.cleaner.steps)}; take a run whose data was prepared"
+                " without cleaning"
             )
 
     def encode(self, example: Example) -> Encoded:
@@ -72,18 +84,26 @@ class TaskEncoder:
             ids = [start]
             for number, word in enumerate(example.words):
                 cleaned = self.tokenizer.cleaner(word)
-                pieces = self.tokenizer.encode_continued(" " + cleaned) if number else self.tokenizer.encode(cleaned)
+                pieces = (
+                    self.tokenizer.encode_continued(" " + cleaned)
+                    if number
+                    else self.tokenizer.encode(cleaned)
+                )
                 # A word is told by its first token.
                 places.append(len(ids))
                 ids += pieces or [end]
         elif self.task == "answer":
-            question = self.tokenizer.encode(example.question)[: max(1, self.sequence_length // 2 - 2)]
+            question = self.tokenizer.encode(example.question)[
+                : max(1, self.sequence_length // 2 - 2)
+            ]
             ids = [start, *question, end]
             used, context = 0, self.tokenizer.encode(example.text)
             for number, token in enumerate(context):
                 places.append(len(ids) + number)
                 offsets.append(used)
-                used += len(self.tokenizer.token_bytes(token, context[number - 1] if number else None))
+                used += len(
+                    self.tokenizer.token_bytes(token, context[number - 1] if number else None)
+                )
             ids += context
             offsets.append(used)
         else:
@@ -96,7 +116,8 @@ class TaskEncoder:
         return Encoded(window, kept, offsets[: len(kept) + 1])
 
     def targets(self, example: Example, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
-        """What the network is to say and how much each part of it weighs, both (P,); see `TaskNetwork`.
+        """What the network is to say and how much each part of it weighs, both (P,); see
+        `TaskNetwork`.
 
         Raises:
             DataError: a label that the task does not have.
@@ -126,7 +147,9 @@ class TaskEncoder:
         begin = len(example.text[: example.start].encode())
         end = begin + len(example.answer.encode())
         holding = [
-            at for at in range(len(encoded.places)) if encoded.offsets[at] < end and encoded.offsets[at + 1] > begin
+            at
+            for at in range(len(encoded.places))
+            if encoded.offsets[at] < end and encoded.offsets[at + 1] > begin
         ]
         cut = encoded.offsets[len(encoded.places)] < end
         return (None, None) if cut or not holding else (holding[0], holding[-1])
@@ -145,8 +168,8 @@ class TaskEncoder:
     def _number(self, label: str, example: Example) -> int:
         if label not in self._numbers:
             raise DataError(
-                f"{example.where}: label {label!r} does not occur in the training examples; they have "
-                f"{', '.join(self.labels[:12])}{' ...' if len(self.labels) > 12 else ''}"
+                f"{example.where}: label {label!r} does not occur in the training examples; they"
+                f" have {', '.join(self.labels[:12])}{' ...' if len(self.labels) > 12 else ''}"
             )
         return self._numbers[label]
 
@@ -154,8 +177,10 @@ class TaskEncoder:
         """The prediction that logits (P, C) stand for.
 
         Returns:
-            classify: `label` (or `labels`) and `probabilities` by label. tag: `words` and `tags`, legal BIO, O for
-            words that were cut off. answer: `answer`, its `start` in the text, and `score`, in nats above no answer.
+            classify: `label` (or `labels`) and `probabilities` by label. tag: `words` and `tags`,
+                legal BIO, O for
+            words that were cut off. answer: `answer`, its `start` in the text, and `score`, in nats
+                above no answer.
         """
         logits = np.asarray(logits, np.float64)
         log = logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
@@ -164,7 +189,10 @@ class TaskEncoder:
             if self.several:
                 chances = np.exp(log[:, 1])
                 named = dict(zip(self.labels, map(float, chances), strict=True))
-                return {"labels": [label for label, p in named.items() if p > 0.5], "probabilities": named}
+                return {
+                    "labels": [label for label, p in named.items() if p > 0.5],
+                    "probabilities": named,
+                }
             named = dict(zip(self.labels, map(float, np.exp(log[0])), strict=True))
             return {"label": max(named, key=lambda label: named[label]), "probabilities": named}
         rows = log[encoded.places]

@@ -19,9 +19,9 @@ _LONGEST_FIELD = 2**30
 class Example:
     """One labelled text.
 
-    `labels` are its labels (classify), the tags of its `words` (tag), or nothing (answer, whose `answer` begins at
-    character `start` of `text`; -1 where the text has none). `target` is what is to be written for `text` (translate,
-    summarize). `fields` is all that the file says about it.
+    `labels` are its labels (classify), the tags of its `words` (tag), or nothing (answer, whose
+    `answer` begins at character `start` of `text`; -1 where the text has none). `target` is what is
+    to be written for `text` (translate, summarize). `fields` is all that the file says about it.
     """
 
     where: str
@@ -44,8 +44,9 @@ def read_examples(paths: Sequence[str], config: TaskConfig, labelled: bool = Tru
         labelled: whether labels are needed; False reads what is to be predicted.
 
     Raises:
-        DataError: a file of another kind, a field that is missing, an empty text, tags that are not one per word or not
-            BIO, an answer that its text does not hold; the message names the file and the line.
+        DataError: a file of another kind, a field that is missing, an empty text, tags that are not
+            one per word or not BIO, an answer that its text does not hold; the message names the
+            file and the line.
 
     Example:
         read_examples(["train.jsonl"], TaskConfig(task="classify", output="task", train=["train.jsonl"]))
@@ -60,13 +61,20 @@ def _read(path: str, config: TaskConfig, labelled: bool) -> Iterator[Example]:
     kind = path.rpartition(".")[2].lower()
     if kind in ("conll", "bio", "iob"):
         if config.task != "tag":
-            raise DataError(f"{path}: CoNLL files hold tags of words; for {config.task} give .jsonl, .csv or .tsv")
+            raise DataError(
+                f"{path}: CoNLL files hold tags of words; for {config.task} give .jsonl, .csv or"
+                " .tsv"
+            )
         yield from _conll(path, labelled)
         return
     rows = {"jsonl": _jsonl, "csv": _table, "tsv": _table}.get(kind)
     if rows is None:
         raise DataError(f"{path}: examples are read from .jsonl, .csv, .tsv and .conll files")
-    make = _written if config.task in WRITTEN else {"classify": _classify, "tag": _tag, "answer": _answer}[config.task]
+    make = (
+        _written
+        if config.task in WRITTEN
+        else {"classify": _classify, "tag": _tag, "answer": _answer}[config.task]
+    )
     for line, row in rows(path):
         yield make(row, f"{path}, line {line}", config, labelled)
 
@@ -77,10 +85,13 @@ def _jsonl(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number}: not JSON ({error.msg}): {line.strip()[:60]!r}") from error
+                raise DataError(
+                    f"{path}, line {number}: not JSON ({error.msg}): {line.strip()[:60]!r}"
+                ) from error
             if not isinstance(row, dict):
                 raise DataError(
-                    f'{path}, line {number}: expected an object such as {{"text": ...}}; {line.strip()[:60]!r}'
+                    f'{path}, line {number}: expected an object such as {{"text": ...}};'
+                    f" {line.strip()[:60]!r}"
                 )
             yield number, row
 
@@ -88,8 +99,9 @@ def _jsonl(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _table(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows by the names of their columns, with the line each ends at.
 
-    Fields may be quoted. A quote that is not closed would take the rows after it into its field: csv finds most of
-    them, and in a table parted by tabs a field of several lines with a tab in it is taken for one.
+    Fields may be quoted. A quote that is not closed would take the rows after it into its field:
+    csv finds most of them, and in a table parted by tabs a field of several lines with a tab in it
+    is taken for one.
     """
     tabs = path.lower().endswith("tsv")
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
@@ -97,16 +109,21 @@ def _table(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     head: list[str] = []
     for row in _rows(reader, path):
         if tabs and any("\t" in field and "\n" in field for field in row):
-            raise DataError(f'{path}, line {reader.line_num}: a quote (") that begins a field is not closed before it')
+            raise DataError(
+                f'{path}, line {reader.line_num}: a quote (") that begins a field is not closed'
+                " before it"
+            )
         if not head:
             head = [name.strip() for name in row]
             if len(set(head)) < len(head):
-                raise DataError(f"{path}, line 1: a column has the name of another: {', '.join(head)}")
+                raise DataError(
+                    f"{path}, line 1: a column has the name of another: {', '.join(head)}"
+                )
         elif row:
             if len(row) != len(head):
                 raise DataError(
-                    f"{path}, line {reader.line_num}: {len(row)} columns, and the head has {len(head)} "
-                    f"({', '.join(head)})"
+                    f"{path}, line {reader.line_num}: {len(row)} columns, and the head has"
+                    f" {len(head)} ({', '.join(head)})"
                 )
             yield reader.line_num, dict(zip(head, row, strict=True))
 
@@ -116,13 +133,14 @@ def _rows(reader: Any, path: str) -> Iterator[list[str]]:
         yield from reader
     except csv.Error as error:
         raise DataError(
-            f'{path}, line {reader.line_num}: {error}; a field that begins with a quote (") ends with one, and a quote '
-            "within it is doubled"
+            f'{path}, line {reader.line_num}: {error}; a field that begins with a quote (") ends'
+            " with one, and a quote within it is doubled"
         ) from error
 
 
 def _conll(path: str, labelled: bool) -> Iterator[Example]:
-    """A word and its tag a line, the tag last; an empty line between sentences; -DOCSTART- lines are left out."""
+    """A word and its tag a line, the tag last; an empty line between sentences; -DOCSTART- lines
+    are left out."""
     words: list[str] = []
     tags: list[str] = []
     start = number = 0
@@ -139,7 +157,9 @@ def _conll(path: str, labelled: bool) -> Iterator[Example]:
             words, tags = [], []
             continue
         if labelled and len(columns) < 2:
-            raise DataError(f"{path}, line {number}: expected a word and its tag; received {line.strip()!r}")
+            raise DataError(
+                f"{path}, line {number}: expected a word and its tag; received {line.strip()!r}"
+            )
         start = start if words else number
         words.append(columns[0])
         tags.append(columns[-1])
@@ -155,7 +175,9 @@ def _classify(row: dict[str, Any], where: str, config: TaskConfig, labelled: boo
         labels = tuple(dict.fromkeys(str(name).strip() for name in names if str(name).strip()))
     else:
         if isinstance(value, list):
-            raise DataError(f"{where}: several labels {value}; for texts with several give --labels-separator")
+            raise DataError(
+                f"{where}: several labels {value}; for texts with several give --labels-separator"
+            )
         labels = (str(value).strip(),)
         if not labels[0]:
             raise DataError(f"{where}: the label is empty")
@@ -166,16 +188,23 @@ def _tag(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool) ->
     words = row.get("words", row.get("tokens"))
     tags: Any = row.get("tags", row.get(config.label_field))
     if not isinstance(words, list) or not words or (labelled and not isinstance(tags, list)):
-        raise DataError(f'{where}: tags come as {{"words": ["Ann", "left"], "tags": ["B-PER", "O"]}}, or as .conll')
+        raise DataError(
+            f'{where}: tags come as {{"words": ["Ann", "left"], "tags": ["B-PER", "O"]}}, or as'
+            " .conll"
+        )
     words = [str(word) for word in words]
     if any(not word.strip() or word.split() != [word] for word in words):
         raise DataError(f"{where}: a word is empty or holds white space: {words}")
     if labelled:
         if len(words) != len(tags):
-            raise DataError(f"{where}: {len(words)} words and {len(tags)} tags; each word needs one")
+            raise DataError(
+                f"{where}: {len(words)} words and {len(tags)} tags; each word needs one"
+            )
         tags = [str(tag) for tag in tags]
         check_bio(tags, where)
-    return Example(where, " ".join(words), tuple(tags) if labelled else (), tuple(words), fields=row)
+    return Example(
+        where, " ".join(words), tuple(tags) if labelled else (), tuple(words), fields=row
+    )
 
 
 def _answer(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool) -> Example:
@@ -190,10 +219,13 @@ def _answer(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool)
     try:
         start = text.find(answer) if start in (None, "") else int(start)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: answer_start is {start!r}; expected the number of characters before it") from error
+        raise DataError(
+            f"{where}: answer_start is {start!r}; expected the number of characters before it"
+        ) from error
     if start < 0 or text[start : start + len(answer)] != answer:
         raise DataError(
-            f"{where}: the text does not hold the answer {answer!r}" + (f" at {start}" if start >= 0 else "")
+            f"{where}: the text does not hold the answer {answer!r}"
+            + (f" at {start}" if start >= 0 else "")
         )
     return Example(where, text, question=question, answer=answer, start=start, fields=row)
 
@@ -204,7 +236,11 @@ def _written(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool
     text = _text(row, source, where)
     if not labelled:
         return Example(where, text, fields=row)
-    target = _text(row, "target" if config.label_field == "label" and "label" not in row else config.label_field, where)
+    target = _text(
+        row,
+        "target" if config.label_field == "label" and "label" not in row else config.label_field,
+        where,
+    )
     return Example(where, text, target=target, fields=row)
 
 
@@ -218,9 +254,14 @@ def check_bio(tags: Sequence[str], where: str) -> None:
     for place, tag in enumerate(tags, 1):
         mark, _, kind = tag.partition("-")
         if tag != OUTSIDE and (mark not in ("B", "I") or not kind):
-            raise DataError(f"{where}: tag {place} is {tag!r}; expected O, or B- or I- and a type, such as B-PER")
+            raise DataError(
+                f"{where}: tag {place} is {tag!r}; expected O, or B- or I- and a type, such as"
+                " B-PER"
+            )
         if mark == "I" and before not in (f"B-{kind}", f"I-{kind}"):
-            raise DataError(f"{where}: tag {place}, {tag}, follows {before}; an entity begins with B-{kind}")
+            raise DataError(
+                f"{where}: tag {place}, {tag}, follows {before}; an entity begins with B-{kind}"
+            )
         before = tag
 
 
@@ -234,7 +275,8 @@ def _text(row: dict[str, Any], name: str, where: str) -> str:
 def _field(row: dict[str, Any], name: str, where: str) -> Any:
     if name not in row or row[name] is None:
         raise DataError(
-            f"{where}: there is no {name!r}; it has {', '.join(row)} (--text-field and --label-field name them)"
+            f"{where}: there is no {name!r}; it has {', '.join(row)} (--text-field and"
+            " --label-field name them)"
         )
     return row[name]
 

@@ -1,4 +1,5 @@
-"""`tfscale finetune`: labelled examples and a trained run to a model of a task, by the one train step."""
+"""`tfscale finetune`: labelled examples and a trained run to a model of a task, by the one train
+step."""
 
 import collections
 import math
@@ -38,7 +39,9 @@ HELD_OUT = 0.1
 
 
 @checks_arguments
-def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def finetune(
+    run: Run | str, config: TaskConfig, note: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
     """Fine-tunes a run for a task.
 
     Args:
@@ -47,16 +50,18 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
         note: is called with a line for each stage and pass.
 
     Returns:
-        What is also written to OUTPUT/summary.json: `task`, `labels`, `examples` (of each split), `epochs`,
-        `parameters`, `trained_parameters`, `seconds`, and `validation` and `test`, each with the task's metrics and
-        those of `baseline`; of a task that writes texts also `architecture`, and `cut`, of each split how many sources
-        and targets were too long. If a signal stopped it: `task`, `output`, `interrupted`, which names the signal, and
+        What is also written to OUTPUT/summary.json: `task`, `labels`, `examples` (of each split),
+            `epochs`,
+        `parameters`, `trained_parameters`, `seconds`, and `validation` and `test`, each with the
+        task's metrics and those of `baseline`; of a task that writes texts also `architecture`, and
+        `cut`, of each split how many sources and targets were too long. If a signal stopped it:
+            `task`, `output`, `interrupted`, which names the signal, and
         `steps`; the same call goes on from there.
 
     Raises:
         DataError: files that do not fit the task; the message names the line.
-        ConfigError: options that do not fit the run, a package that its metrics need is not installed, or another
-            process writes to the same folder.
+        ConfigError: options that do not fit the run, a package that its metrics need is not
+            installed, or another process writes to the same folder.
 
     Example:
         finetune("run", TaskConfig(task="classify", output="task", train=["train.csv"]))["validation"]["f1"]
@@ -87,9 +92,11 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
         network = (text_network if writes else task_network)(run, config, encoder)
         model = LanguageModel(network)
         options = TrainConfig(
-            steps=total, warmup_steps=max(1, total // 10), weight_decay=0.01,
+            steps=total,
+            warmup_steps=max(1, total // 10),
+            weight_decay=0.01,
             learning_rate=config.peak_learning_rate,
-        )  # fmt: skip
+        )
         model.compile(build_optimizer(options, network), seed=config.seed)
     trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
     kind = encoder.architecture if isinstance(encoder, SequenceEncoder) else f"{len(labels)} labels"
@@ -99,7 +106,12 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
     with only_writer(folder, "written"):
         done = fit(model, fitted, folder, _begun(config, run, arrays), note)
         if done.interrupted:
-            return {"task": config.task, "output": config.output, "interrupted": done.interrupted, "steps": done.steps}
+            return {
+                "task": config.task,
+                "output": config.output,
+                "interrupted": done.interrupted,
+                "steps": done.steps,
+            }
         summary: dict[str, Any] = {
             "task": config.task,
             "labels": labels,
@@ -121,24 +133,31 @@ def finetune(run: Run | str, config: TaskConfig, note: Callable[[str], None] = l
 
 
 def _no_better(task: str, summary: dict[str, Any]) -> str:
-    """A line for a model that is no better than the baseline on the test split, or else the validation split."""
+    """A line for a model that is no better than the baseline on the test split, or else the
+    validation split."""
     split = "test" if "test" in summary else "validation"
     metric = HEADLINE[task]
     value, base = summary[split][metric], summary[split]["baseline"][metric]
     if value > base:
         return ""
     return (
-        f"the model is no better than the baseline: {split} {metric} {value:.4g}, baseline {base:.4g}; give it more "
-        "examples or passes, another --learning-rate, or --freeze"
+        f"the model is no better than the baseline: {split} {metric} {value:.4g}, baseline"
+        f" {base:.4g}; give it more examples or passes, another --learning-rate, or --freeze"
     )
 
 
-def _begun(config: TaskConfig, run: Run, arrays: dict[str, tuple[np.ndarray, ...]]) -> dict[str, Any]:
+def _begun(
+    config: TaskConfig, run: Run, arrays: dict[str, tuple[np.ndarray, ...]]
+) -> dict[str, Any]:
     """What the weights depend on: a state that was begun with anything else is of no use."""
     examples = {
-        f"{split}/{place}": part for split in ("train", "validation") for place, part in enumerate(arrays[split])
+        f"{split}/{place}": part
+        for split in ("train", "validation")
+        for place, part in enumerate(arrays[split])
     }
-    options = {name: value for name, value in to_dict(config).items() if name not in ("output", *FILES)}
+    options = {
+        name: value for name, value in to_dict(config).items() if name not in ("output", *FILES)
+    }
     return {
         "options": options,
         "run": run.weights_digest,
@@ -149,11 +168,17 @@ def _begun(config: TaskConfig, run: Run, arrays: dict[str, tuple[np.ndarray, ...
 
 def _scores(found: TaskModel, splits: dict[str, list[Example]]) -> dict[str, Any]:
     """The task's metrics on the held-out splits, beside those of the baseline."""
-    task, labels, several = found.config.task, found.encoder.labels, bool(found.config.labels_separator)
+    task, labels, several = (
+        found.config.task,
+        found.encoder.labels,
+        bool(found.config.labels_separator),
+    )
     guess = baseline(task, splits["train"], labels, several)
     return {
-        name: found.score(splits[name])
-        | {"baseline": task_metrics(task, splits[name], guess(splits[name]), labels, several)}
+        name: (
+            found.score(splits[name])
+            | {"baseline": task_metrics(task, splits[name], guess(splits[name]), labels, several)}
+        )
         for name in ("validation", "test")
         if name in splits
     }
@@ -167,7 +192,9 @@ def _read(config: TaskConfig) -> dict[str, list[Example]]:
     if "validation" not in splits:
         rows = splits["train"]
         if len(rows) < 10:
-            raise DataError(f"{len(rows)} training examples are too few to hold some out; give validation files")
+            raise DataError(
+                f"{len(rows)} training examples are too few to hold some out; give validation files"
+            )
         held_out = _held_out(rows, np.random.default_rng(config.seed))
         splits["validation"] = [rows[at] for at in sorted(held_out)]
         splits["train"] = [row for at, row in enumerate(rows) if at not in held_out]
@@ -180,19 +207,27 @@ def _held_out(rows: Sequence[Example], rng: np.random.Generator) -> set[int]:
     chosen: set[int] = set()
     for at in rng.permutation(len(rows)).tolist():
         labels = set(rows[at].labels)
-        if len(chosen) < max(1, int(len(rows) * HELD_OUT)) and all(left[label] > 1 for label in labels):
+        if len(chosen) < max(1, int(len(rows) * HELD_OUT)) and all(
+            left[label] > 1 for label in labels
+        ):
             chosen.add(at)
             left.subtract(labels)
     if not chosen:
-        raise DataError("every training example has a label that no other one has; give validation files")
+        raise DataError(
+            "every training example has a label that no other one has; give validation files"
+        )
     return chosen
 
 
 def _length(run: Run, config: TaskConfig) -> int:
     length = config.sequence_length or run.model_config.sequence_length
-    if isinstance(run.model_config, TransformerConfig) and length > run.model_config.sequence_length:
+    if (
+        isinstance(run.model_config, TransformerConfig)
+        and length > run.model_config.sequence_length
+    ):
         raise ConfigError(
-            f"sequence_length={length}, and the run's context is {run.model_config.sequence_length} tokens"
+            f"sequence_length={length}, and the run's context is {run.model_config.sequence_length}"
+            " tokens"
         )
     return length
 
@@ -208,21 +243,30 @@ def _labels(config: TaskConfig, train: Sequence[Example]) -> list[str]:
         found |= {OUTSIDE} | {f"I-{tag[2:]}" for tag in found if tag.startswith("B-")}
     elif len(found) < (1 if config.labels_separator else 2):
         raise DataError(
-            f"the training examples have {len(found)} label(s) ({', '.join(found)}); a task needs 2 or more"
+            f"the training examples have {len(found)} label(s) ({', '.join(found)}); a task needs 2"
+            " or more"
         )
     return sorted(found)
 
 
-def _cut(encoder: Encoder, splits: dict[str, list[Example]], note: Callable[[str], None]) -> dict[str, dict[str, int]]:
-    """Of each split how many sources and targets were too long; of a task that writes no text nothing."""
+def _cut(
+    encoder: Encoder, splits: dict[str, list[Example]], note: Callable[[str], None]
+) -> dict[str, dict[str, int]]:
+    """Of each split how many sources and targets were too long; of a task that writes no text
+    nothing."""
     found: dict[str, dict[str, int]] = {}
     if isinstance(encoder, SequenceEncoder):
         for name, examples in splits.items():
             rows = [encoder.encode(example) for example in examples]
-            sources, targets = sum(row.source_cut for row in rows), sum(row.target_cut for row in rows)
+            sources, targets = (
+                sum(row.source_cut for row in rows),
+                sum(row.target_cut for row in rows),
+            )
             found[name] = {"sources": sources, "targets": targets}
             if sources or targets:
-                note(f"{name}: {sources:,} sources and {targets:,} targets are too long and were cut")
+                note(
+                    f"{name}: {sources:,} sources and {targets:,} targets are too long and were cut"
+                )
     return found
 
 
@@ -230,7 +274,11 @@ def _encode(encoder: Encoder, examples: Sequence[Example]) -> tuple[np.ndarray, 
     encoded: list[Any] = [encoder.encode(example) for example in examples]
     targets = [encoder.targets(*pair) for pair in zip(examples, encoded, strict=True)]
     ids = np.stack([one.ids for one in encoded])
-    return ids, np.stack([target for target, _ in targets]), np.stack([weights for _, weights in targets])
+    return (
+        ids,
+        np.stack([target for target, _ in targets]),
+        np.stack([weights for _, weights in targets]),
+    )
 
 
 def _balanced(
@@ -256,9 +304,11 @@ def _balanced(
 
 def _write(model: TaskModel, run: Run, summary: dict[str, Any]) -> None:
     described = {
-        "config": to_dict(model.config), **describe_encoder(model.encoder),
-        "run": os.path.basename(os.path.normpath(run.directory)), "tokenizer_digest": run.tokenizer.digest,
-    }  # fmt: skip
+        "config": to_dict(model.config),
+        **describe_encoder(model.encoder),
+        "run": os.path.basename(os.path.normpath(run.directory)),
+        "tokenizer_digest": run.tokenizer.digest,
+    }
     with atomic_directory(model.config.output) as folder:
         run.tokenizer.save(os.path.join(folder, "tokenizer"))
         write_json(os.path.join(folder, TASK_FILE), described)

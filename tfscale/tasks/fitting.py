@@ -1,8 +1,10 @@
-"""The steps of a fine-tuning: passes until the validation loss rises, and a state from which the same command goes on.
+"""The steps of a fine-tuning: passes until the validation loss rises, and a state from which the
+same command goes on.
 
-The state lies in OUTPUT.unfinished, beside the folder that appears when all is done: a checkpoint of the beginning, so
-that a disk without room is found then, one after each pass, one where a signal came, and one whenever ten minutes have
-passed since the last. An unbroken run and one that was stopped and went on have the same weights, bit for bit.
+The state lies in OUTPUT.unfinished, beside the folder that appears when all is done: a checkpoint
+of the beginning, so that a disk without room is found then, one after each pass, one where a signal
+came, and one whenever ten minutes have passed since the last. An unbroken run and one that was
+stopped and went on have the same weights, bit for bit.
 """
 
 import math
@@ -58,7 +60,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Fitted:
-    """How it ended: passes that were validated, and the signal that stopped it, None if none did."""
+    """How it ended: passes that were validated, and the signal that stopped it, None if none
+    did."""
 
     epochs: int
     steps: int
@@ -70,14 +73,21 @@ def unfinished_folder(output: str) -> str:
     return f"{output.rstrip(os.sep)}.unfinished"
 
 
-def fit(model: LanguageModel, task: Task, folder: str, begun: dict[str, Any], note: Callable[[str], None]) -> Fitted:
+def fit(
+    model: LanguageModel,
+    task: Task,
+    folder: str,
+    begun: dict[str, Any],
+    note: Callable[[str], None],
+) -> Fitted:
     """Trains a compiled model, from the state in `folder` if there is one of the same fine-tuning.
 
     Args:
         model: afterwards it has the weights with the lowest validation loss.
         task: what it is trained on.
         folder: where the state is kept; see `unfinished_folder`.
-        begun: what the result depends on, as JSON knows it; a state that was begun with anything else is given up.
+        begun: what the result depends on, as JSON knows it; a state that was begun with anything
+            else is given up.
         note: is called with a line for each pass.
     """
     _begin(folder, begun, note)
@@ -89,7 +99,8 @@ def fit(model: LanguageModel, task: Task, folder: str, begun: dict[str, Any], no
         try:
             while keeper.step < task.steps * task.epochs and not keeper.finished:
                 epoch, into = divmod(keeper.step, task.steps)
-                # The rest of a pass that was stopped is a short epoch; those after it are whole again.
+                # The rest of a pass that was stopped is a short epoch; those after it are whole
+                # again.
                 model.fit(
                     batches(task.train, task.batch, task.seed).skip(keeper.step),
                     verbose=0,
@@ -108,9 +119,12 @@ def fit(model: LanguageModel, task: Task, folder: str, begun: dict[str, Any], no
 
 
 def batches(arrays: tuple[np.ndarray, ...], batch: int, seed: int | None = None) -> tf.data.Dataset:
-    """Batches of one shape; rows of weight 0 fill the last one. With a seed they are shuffled, and have no end."""
+    """Batches of one shape; rows of weight 0 fill the last one. With a seed they are shuffled, and
+    have no end."""
     missing = -len(arrays[0]) % batch
-    padded = tuple(np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) for part in arrays)
+    padded = tuple(
+        np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) for part in arrays
+    )
     dataset = tf.data.Dataset.from_tensor_slices(padded)
     if seed is not None:
         dataset = dataset.shuffle(len(padded[0]), seed=seed, reshuffle_each_iteration=True)
@@ -127,7 +141,10 @@ def _begin(folder: str, begun: dict[str, Any], note: Callable[[str], None]) -> N
             earlier = None
         if earlier == begun:
             return
-        note(f"{folder} is the state of a fine-tuning with other options, examples or weights; beginning anew")
+        note(
+            f"{folder} is the state of a fine-tuning with other options, examples or weights;"
+            " beginning anew"
+        )
         remove_tree(os.path.join(folder, "checkpoints"))
     write_json(path, begun)
 
@@ -155,7 +172,14 @@ class _Keeper(keras.callbacks.Callback):
     As Keras's EarlyStopping, whose state cannot be saved, nor survive a second `fit`.
     """
 
-    def __init__(self, model: LanguageModel, task: Task, checkpoints: Checkpoints, request: StopRequest, note: Any):
+    def __init__(
+        self,
+        model: LanguageModel,
+        task: Task,
+        checkpoints: Checkpoints,
+        request: StopRequest,
+        note: Any,
+    ):
         super().__init__()
         self.set_model(model)
         assert model.train_step_runner is not None
@@ -192,7 +216,12 @@ class _Keeper(keras.callbacks.Callback):
         return self.runner.state() | {f"best/{place}": best for place, best in enumerate(self.best)}
 
     def _save(self) -> None:
-        kept = {"lowest": self.lowest, "wait": self.wait, "epochs": self.epochs, "finished": self.finished}
+        kept = {
+            "lowest": self.lowest,
+            "wait": self.wait,
+            "epochs": self.epochs,
+            "finished": self.finished,
+        }
         self.checkpoints.save(self.step, self._state(), {"passes": kept})
         self._saved = time.monotonic()
 
@@ -206,7 +235,9 @@ class _Keeper(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
-        self.note(f"pass {epoch + 1}: loss {logs['loss']:.4f}, validation loss {logs['val_loss']:.4f}")
+        self.note(
+            f"pass {epoch + 1}: loss {logs['loss']:.4f}, validation loss {logs['val_loss']:.4f}"
+        )
         self.epochs, self.wait = epoch + 1, self.wait + 1
         improved = logs["val_loss"] < self.lowest
         if improved:

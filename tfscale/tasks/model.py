@@ -32,15 +32,22 @@ class TaskModel(TaskPredictor):
         self.directory, self.network = directory, network
         self._function = tf.function(network, reduce_retracing=True)
         if isinstance(encoder, SequenceEncoder):
-            self._greedy, self._by_beams = GreedyWriter(network, encoder), BeamWriter(network, encoder)
+            self._greedy, self._by_beams = (
+                GreedyWriter(network, encoder),
+                BeamWriter(network, encoder),
+            )
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, C) float32 of ids (N, T), a batch at a time."""
-        parts = [self._function(ids[at : at + _BATCH], training=False) for at in range(0, len(ids), _BATCH)]
+        parts = [
+            self._function(ids[at : at + _BATCH], training=False)
+            for at in range(0, len(ids), _BATCH)
+        ]
         return np.concatenate([np.asarray(part) for part in parts]).astype(np.float32)
 
     def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
-        """The tokens that follow in rows (N, T) after the places (N,); without beams a batch at a time."""
+        """The tokens that follow in rows (N, T) after the places (N,); without beams a batch at a
+        time."""
         return self._greedy(ids, starts) if beams == 1 else self._by_beams(ids, starts, beams)
 
 
@@ -56,7 +63,9 @@ def load_task(directory: str) -> TaskModel:
     """
     path = os.path.join(directory, TASK_FILE)
     if not os.path.isfile(path):
-        raise CheckpointError(f"{directory} is not a folder of tfscale finetune: it has no {TASK_FILE}")
+        raise CheckpointError(
+            f"{directory} is not a folder of tfscale finetune: it has no {TASK_FILE}"
+        )
     # Keras finds the classes of networks that are imported.
     own = {kind.__name__: kind for kind in (TaskNetwork, PrefixLM, EncoderDecoder)}
     classes = {**own, **{kind.__name__: kind for kind in models.network_classes()}}
@@ -65,4 +74,6 @@ def load_task(directory: str) -> TaskModel:
     except DataError as error:
         raise CheckpointError(str(error)) from error
     config, encoder = read_task(described, load_tokenizer(directory), path, CheckpointError)
-    return TaskModel(directory, load_network(os.path.join(directory, "model.keras"), classes), encoder, config)
+    return TaskModel(
+        directory, load_network(os.path.join(directory, "model.keras"), classes), encoder, config
+    )

@@ -1,7 +1,7 @@
 """The network of a task: what a language model makes of a text, and a head.
 
-Shapes: B batch, T tokens, D width of the features, C labels, P predictions of an example: T of tags and answers, 1 of a
-label, C of several labels.
+Shapes: B batch, T tokens, D width of the features, C labels, P predictions of an example: T of tags
+and answers, 1 of a label, C of several labels.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,13 @@ from tfscale.models.dropout import Dropout
 
 @keras.saving.register_keras_serializable("tfscale")
 class TaskNetwork(keras.Model):
-    """Token ids (B, T) int32 -> logits (B, P, C) float32, with C = 2 (no, yes) where a text may have several labels.
+    """Token ids (B, T) int32 -> logits (B, P, C) float32, with C = 2 (no, yes) where a text may
+    have several labels.
 
-    It is trained by `LanguageModel` like any network: targets and weights are (B, P). For a label of a whole text the
-    features are averaged over its tokens, and joined with those of its last one, which of a causal model have read it
-    all; the text ends at the first end token after the first position.
+    It is trained by `LanguageModel` like any network: targets and weights are (B, P). For a label
+    of a whole text the features are averaged over its tokens, and joined with those of its last
+    one, which of a causal model have read it all; the text ends at the first end token after the
+    first position.
 
     Args:
         base: a network of `build_network`.
@@ -38,9 +40,17 @@ class TaskNetwork(keras.Model):
     """
 
     def __init__(
-        self, base: keras.Model, *, task: str, num_labels: int, end_id: int, several: bool = False,
-        dropout: float = 0.0, seed: int = 0, name: str = "task",
-    ):  # fmt: skip
+        self,
+        base: keras.Model,
+        *,
+        task: str,
+        num_labels: int,
+        end_id: int,
+        several: bool = False,
+        dropout: float = 0.0,
+        seed: int = 0,
+        name: str = "task",
+    ):
         if not hasattr(base, "hidden_states"):
             raise ConfigError(f"{type(base).__name__} has no hidden_states for a task to build on")
         policy = keras.dtype_policies.DTypePolicy(getattr(base, "precision", "float32"))
@@ -48,13 +58,19 @@ class TaskNetwork(keras.Model):
         for variable in _unused(base):
             variable.trainable = False
         options: dict[str, Any] = {
-            "task": task, "num_labels": num_labels, "end_id": end_id, "several": several, "dropout": dropout,
+            "task": task,
+            "num_labels": num_labels,
+            "end_id": end_id,
+            "several": several,
+            "dropout": dropout,
             "seed": seed,
-        }  # fmt: skip
+        }
         initializer = keras.initializers.GlorotUniform(seed=seed * 100_003 + 900)
         features = Features(base, dtype=policy, name="features")
         head_dropout = Dropout(dropout, dtype=policy, name="head_dropout")
-        head = keras.layers.Dense(num_labels, kernel_initializer=initializer, dtype=policy, name="head")
+        head = keras.layers.Dense(
+            num_labels, kernel_initializer=initializer, dtype=policy, name="head"
+        )
         inputs = keras.Input((None,), dtype="int32", name="tokens")
         x = features(inputs)
         if task == "classify":
@@ -75,11 +91,17 @@ class TaskNetwork(keras.Model):
         return [weight for weight in self.weights if id(weight) not in unused]
 
     def get_config(self) -> dict[str, Any]:
-        return {"base": keras.saving.serialize_keras_object(self.base), "name": self.name, **self.options}
+        return {
+            "base": keras.saving.serialize_keras_object(self.base),
+            "name": self.name,
+            **self.options,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects=None) -> "TaskNetwork":
-        base = keras.saving.deserialize_keras_object(config.pop("base"), custom_objects=custom_objects)
+        base = keras.saving.deserialize_keras_object(
+            config.pop("base"), custom_objects=custom_objects
+        )
         return cls(base, **config)
 
 
@@ -87,8 +109,8 @@ class TaskNetwork(keras.Model):
 class Features(keras.layers.Layer):
     """What the base network makes of each token: ids (B, T) -> (B, T, D).
 
-    Of a model that reads both sides they are the states of both; of one that predicts the next token, what its output
-    projection reads.
+    Of a model that reads both sides they are the states of both; of one that predicts the next
+    token, what its output projection reads.
     """
 
     def __init__(self, base: keras.Model, **kwargs):
@@ -103,7 +125,8 @@ class Features(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfscale")
 class PoolText(keras.layers.Layer):
-    """Features (B, T, D), ids (B, T) -> the mean over the text and its last token, side by side (B, 1, 2 D)."""
+    """Features (B, T, D), ids (B, T) -> the mean over the text and its last token, side by side (B,
+    1, 2 D)."""
 
     def __init__(self, end_id: int, **kwargs):
         super().__init__(**kwargs)
@@ -111,12 +134,15 @@ class PoolText(keras.layers.Layer):
 
     def call(self, features, ids):
         ends = ops.cast(ops.equal(ids, self.end_id), "float32") * self._not_first(ops.shape(ids)[1])
-        # Up to and with the first end token after position 0, which is the last token of the text; then comes padding.
+        # Up to and with the first end token after position 0, which is the last token of the text;
+        # then comes padding.
         before = ops.cumsum(ends, axis=1) - ends
         inside = ops.cast(ops.equal(before, 0.0), self.compute_dtype)
         at_last = (inside * ops.cast(ends, self.compute_dtype))[..., None]
         inside = inside[..., None]
-        mean = ops.sum(features * inside, axis=1, keepdims=True) / ops.sum(inside, axis=1, keepdims=True)
+        mean = ops.sum(features * inside, axis=1, keepdims=True) / ops.sum(
+            inside, axis=1, keepdims=True
+        )
         return ops.concatenate([mean, ops.sum(features * at_last, axis=1, keepdims=True)], axis=-1)
 
     @staticmethod
@@ -130,7 +156,9 @@ class PoolText(keras.layers.Layer):
 def _unused(base: keras.Model) -> list[keras.Variable]:
     """What predicts tokens, and no feature is made of."""
     embeddings = getattr(getattr(base, "token_embedding", None), "embeddings", None)
-    unused = [variable for variable in getattr(base, "output_variables", []) if variable is not embeddings]
+    unused = [
+        variable for variable in getattr(base, "output_variables", []) if variable is not embeddings
+    ]
     if hasattr(base, "encode"):
         unused += base.body.join.variables
     return unused
@@ -150,9 +178,14 @@ def task_network(run: Any, config: TaskConfig, encoder: Any) -> TaskNetwork:
     base = build_network(run.model_config, config.precision, config.seed)
     base.set_weights(run.network.get_weights())
     network = TaskNetwork(
-        base, task=config.task, num_labels=len(encoder.labels), end_id=run.tokenizer.end_id, several=encoder.several,
-        dropout=config.dropout, seed=config.seed,
-    )  # fmt: skip
+        base,
+        task=config.task,
+        num_labels=len(encoder.labels),
+        end_id=run.tokenizer.end_id,
+        several=encoder.several,
+        dropout=config.dropout,
+        seed=config.seed,
+    )
     if config.freeze:
         base.trainable = False
     if config.lora_rank:
@@ -160,8 +193,11 @@ def task_network(run: Any, config: TaskConfig, encoder: Any) -> TaskNetwork:
     return network
 
 
-def add_low_rank(base: keras.Model, lora_rank: int, seed: int, without: Sequence[keras.Variable] = ()) -> None:
-    """Gives each dense layer of a network an addition of low rank, and freezes all else (Hu et al. 2022).
+def add_low_rank(
+    base: keras.Model, lora_rank: int, seed: int, without: Sequence[keras.Variable] = ()
+) -> None:
+    """Gives each dense layer of a network an addition of low rank, and freezes all else (Hu et al.
+    2022).
 
     Args:
         base: a network.
@@ -173,12 +209,15 @@ def add_low_rank(base: keras.Model, lora_rank: int, seed: int, without: Sequence
         ConfigError: the base has no dense layer that could take one.
     """
     unused = {id(variable) for variable in without}
-    dense = [layer for layer in base._flatten_layers()
-             if isinstance(layer, keras.layers.Dense) and id(layer.kernel) not in unused]  # fmt: skip
+    dense = [
+        layer
+        for layer in base._flatten_layers()
+        if isinstance(layer, keras.layers.Dense) and id(layer.kernel) not in unused
+    ]
     if not dense:
         raise ConfigError(
-            f"lora_rank={lora_rank}: no feature of {type(base).__name__} is made by a dense layer; freeze it, "
-            "or train all weights"
+            f"lora_rank={lora_rank}: no feature of {type(base).__name__} is made by a dense layer;"
+            " freeze it, or train all weights"
         )
     for layer in base._flatten_layers():
         if not layer._layers:

@@ -1,4 +1,5 @@
-"""What a model of a task does, whatever computes its logits: Keras, or a file on a device. NumPy only."""
+"""What a model of a task does, whatever computes its logits: Keras, or a file on a device. NumPy
+only."""
 
 import abc
 import dataclasses
@@ -25,13 +26,16 @@ def build_encoder(config: TaskConfig, tokenizer: Tokenizer, described: dict[str,
     Args:
         config: its options.
         tokenizer: the model's.
-        described: `labels` and `sequence_length`; of a task that writes texts `source_length` and `target_length`.
+        described: `labels` and `sequence_length`; of a task that writes texts `source_length` and
+            `target_length`.
     """
     if config.task in WRITTEN:
         lengths = described["source_length"], described["target_length"]
         return SequenceEncoder(config.task, tokenizer, config.architecture or "prefix", *lengths)
     several = bool(config.labels_separator)
-    return TaskEncoder(config.task, tokenizer, described["labels"], described["sequence_length"], several)
+    return TaskEncoder(
+        config.task, tokenizer, described["labels"], described["sequence_length"], several
+    )
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,9 @@ def read_task(
     """
     check_fields(TaskDescription, described, where, error, others=True)
     config = from_fields(TaskConfig, described["config"], f"{where}: config", error)
-    for name in ("source_length", "target_length") if config.task in WRITTEN else ("sequence_length",):
+    for name in (
+        ("source_length", "target_length") if config.task in WRITTEN else ("sequence_length",)
+    ):
         if (described.get(name) or 0) < 1:
             raise error(f"{where}: {name} should be 1 or more; received {described.get(name)!r}")
     return config, build_encoder(config, tokenizer, described)
@@ -69,9 +75,15 @@ def read_task(
 
 def describe_encoder(encoder: Encoder) -> dict[str, Any]:
     """What `build_encoder` needs besides options and tokenizer."""
-    described: dict[str, Any] = {"labels": list(encoder.labels), "sequence_length": encoder.sequence_length}
+    described: dict[str, Any] = {
+        "labels": list(encoder.labels),
+        "sequence_length": encoder.sequence_length,
+    }
     if isinstance(encoder, SequenceEncoder):
-        described |= {"source_length": encoder.source_length, "target_length": encoder.target_length}
+        described |= {
+            "source_length": encoder.source_length,
+            "target_length": encoder.target_length,
+        }
     return described
 
 
@@ -96,7 +108,8 @@ class TaskPredictor(abc.ABC):
 
         Args:
             examples: what to predict for.
-            beams: hypotheses of a beam search, where texts are written; 1 takes the likeliest token each time.
+            beams: hypotheses of a beam search, where texts are written; 1 takes the likeliest token
+                each time.
 
         Raises:
             ConfigError: beams out of range, or for a task that writes no texts.
@@ -104,10 +117,15 @@ class TaskPredictor(abc.ABC):
         encoder = self.encoder
         check_range(beams >= 1, "beams", beams, "1 or more")
         if beams > 1 and not isinstance(encoder, SequenceEncoder):
-            raise ConfigError(f"beams={beams} is for {' and '.join(WRITTEN)}; the task {encoder.task} writes no texts")
+            raise ConfigError(
+                f"beams={beams} is for {' and '.join(WRITTEN)}; the task {encoder.task} writes no"
+                " texts"
+            )
         if isinstance(encoder, SequenceEncoder):
             # What is to be written must not be read.
-            sources = [encoder.encode(dataclasses.replace(example, target="")) for example in examples]
+            sources = [
+                encoder.encode(dataclasses.replace(example, target="")) for example in examples
+            ]
             starts = np.array([row.start for row in sources])
             ids = np.stack([row.ids for row in sources])
             return [encoder.decode(tokens) for tokens in self.write(ids, starts, beams)]
@@ -120,10 +138,12 @@ class TaskPredictor(abc.ABC):
         raise ConfigError(f"a {type(self).__name__} writes no texts")
 
     def predict_text(self, text: str, question: str = "", beams: int = 1) -> dict[str, Any]:
-        """The prediction of one text; its words are what white space parts, and `answer` needs a question.
+        """The prediction of one text; its words are what white space parts, and `answer` needs a
+        question.
 
         Raises:
-            ConfigError: an empty text, a question that is missing or too much, or beams that do not fit.
+            ConfigError: an empty text, a question that is missing or too much, or beams that do not
+                fit.
 
         Example:
             model.predict_text("a fine film")["label"]
@@ -155,10 +175,13 @@ class TaskPredictor(abc.ABC):
             self.encoder.check_labels(examples)
 
     def score(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """The task's metrics on labelled examples; see `tfscale.tasks.metrics.task_metrics`, and `check` for errors."""
+        """The task's metrics on labelled examples; see `tfscale.tasks.metrics.task_metrics`, and
+        `check` for errors."""
         # scikit-learn and its like belong to the training installation.
         from tfscale.tasks.metrics import task_metrics
 
         encoder = self.encoder
         self.check(examples)
-        return task_metrics(encoder.task, examples, self.predict(examples), encoder.labels, encoder.several)
+        return task_metrics(
+            encoder.task, examples, self.predict(examples), encoder.labels, encoder.several
+        )

@@ -1,11 +1,14 @@
-"""Pairs of texts as rows of numbers, and tokens as texts. NumPy only: training and device do the same.
+"""Pairs of texts as rows of numbers, and tokens as texts. NumPy only: training and device do the
+same.
 
-A row has a source part of S and a target part of U tokens. With "prefix" they are packed: the start token, the source,
-the end token, the target, end tokens up to S + U, as a language model has read its documents. With "encoder_decoder"
-each part has its place: the start token, the source, end tokens up to S; the end token, the target, end tokens up to
-S + U. The start token is the end token, but for models that were imported with one of their own.
+A row has a source part of S and a target part of U tokens. With "prefix" they are packed: the start
+token, the source, the end token, the target, end tokens up to S + U, as a language model has read
+its documents. With "encoder_decoder" each part has its place: the start token, the source, end
+tokens up to S; the end token, the target, end tokens up to S + U. The start token is the end token,
+but for models that were imported with one of their own.
 
-Shapes: N examples, T = S + U tokens of a row, P = T (prefix) or U (encoder_decoder) logits of it, V vocabulary.
+Shapes: N examples, T = S + U tokens of a row, P = T (prefix) or U (encoder_decoder) logits of it, V
+vocabulary.
 """
 
 from collections.abc import Sequence
@@ -22,8 +25,8 @@ from tfscale.text.tokenizers import Tokenizer
 class Row:
     """One example.
 
-    `ids` (T,); `start`, the place of the end token after which the target comes; and whether its source and its target
-    had to be cut.
+    `ids` (T,); `start`, the place of the end token after which the target comes; and whether its
+    source and its target had to be cut.
     """
 
     ids: np.ndarray
@@ -50,7 +53,14 @@ class SequenceEncoder:
     labels: tuple[str, ...] = ()
     several = False
 
-    def __init__(self, task: str, tokenizer: Tokenizer, architecture: str, source_length: int, target_length: int):
+    def __init__(
+        self,
+        task: str,
+        tokenizer: Tokenizer,
+        architecture: str,
+        source_length: int,
+        target_length: int,
+    ):
         self.task, self.tokenizer, self.architecture = task, tokenizer, architecture
         self.source_length, self.target_length = source_length, target_length
         self.sequence_length = source_length + target_length
@@ -60,10 +70,13 @@ class SequenceEncoder:
     def encode(self, example: Example) -> Row:
         """The row of an example; its target part is empty where the example has no target.
 
-        The source is cleaned as the text was that the tokenizer was made for. The target stays as it is: it says what
-        is to be written.
+        The source is cleaned as the text was that the tokenizer was made for. The target stays as
+        it is: it says what is to be written.
         """
-        end, source = self.tokenizer.end_id, self.tokenizer.encode(self.tokenizer.cleaner(example.text))
+        end, source = (
+            self.tokenizer.end_id,
+            self.tokenizer.encode(self.tokenizer.cleaner(example.text)),
+        )
         target = self.tokenizer.encode(example.target) if example.target else []
         kept = source[: self.source_length - 2]
         ids = np.full(self.sequence_length, end, np.int32)
@@ -81,11 +94,14 @@ class SequenceEncoder:
         return 1 + int(np.argmax(ids[1:] == self.tokenizer.end_id))
 
     def targets(self, example: Example, row: Row) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens that are to be written and their weights, both (P,): the target and its end token, else 0.
+        """The tokens that are to be written and their weights, both (P,): the target and its end
+        token, else 0.
 
         A target that is cut has no end token: nothing shall learn to end there.
         """
-        tokens = [*self.tokenizer.encode(example.target), self.tokenizer.end_id][: self.target_length]
+        tokens = [*self.tokenizer.encode(example.target), self.tokenizer.end_id][
+            : self.target_length
+        ]
         size = self.sequence_length - self.first_logit
         targets, weights = np.zeros(size, np.int32), np.zeros(size, np.float32)
         first = row.start - self.first_logit

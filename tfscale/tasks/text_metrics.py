@@ -1,7 +1,7 @@
 """How good written texts are, by sacrebleu and rouge-score, beside what it costs nothing to write.
 
-The baselines: of a translation the source itself; of a summary the first words of the source, as many as targets of the
-training examples have on average.
+The baselines: of a translation the source itself; of a summary the first words of the source, as
+many as targets of the training examples have on average.
 """
 
 import re
@@ -13,7 +13,9 @@ from tfscale.tasks.examples import Example
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
-def text_metrics(task: str, examples: Sequence[Example], predictions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def text_metrics(
+    task: str, examples: Sequence[Example], predictions: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     """Scores of written texts.
 
     Args:
@@ -22,13 +24,16 @@ def text_metrics(task: str, examples: Sequence[Example], predictions: Sequence[d
         predictions: `text` of each.
 
     Returns:
-        `examples` and `exact_match`; translate: `bleu` (Papineni et al. 2002) and `chrf` (Popovic 2015) of the whole
-        set, 0 to 100; summarize: `rouge1`, `rouge2` and `rougeL` (Lin 2004), F1 averaged over the examples, 0 to 1.
+        `examples` and `exact_match`; translate: `bleu` (Papineni et al. 2002) and `chrf` (Popovic
+        2015) of the whole set, 0 to 100; summarize: `rouge1`, `rouge2` and `rougeL` (Lin 2004), F1
+        averaged over the examples, 0 to 1.
 
     Example:
         text_metrics("translate", examples, model.predict(examples))["chrf"]
     """
-    pairs = [(example.target, one["text"]) for example, one in zip(examples, predictions, strict=True)]
+    pairs = [
+        (example.target, one["text"]) for example, one in zip(examples, predictions, strict=True)
+    ]
     same = sum(a.split() == b.split() for a, b in pairs)
     figures: dict[str, Any] = {"examples": len(pairs), "exact_match": same / len(pairs)}
     if task == "translate":
@@ -47,15 +52,23 @@ def rouge(pairs: Sequence[tuple[str, str]]) -> list[dict[str, float]]:
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(list(_ROUGE), tokenizer=_Words())
-    return [{name: float(score.fmeasure) for name, score in scorer.score(*pair).items()} for pair in pairs]
+    return [
+        {name: float(score.fmeasure) for name, score in scorer.score(*pair).items()}
+        for pair in pairs
+    ]
 
 
-def text_baseline(task: str, train: Sequence[Example]) -> Callable[[Sequence[Example]], list[dict[str, Any]]]:
-    """A function from examples to the predictions that need no model; see the module's first lines."""
+def text_baseline(
+    task: str, train: Sequence[Example]
+) -> Callable[[Sequence[Example]], list[dict[str, Any]]]:
+    """A function from examples to the predictions that need no model; see the module's first
+    lines."""
     if task == "translate":
         return lambda examples: [{"text": example.text} for example in examples]
     count = max(1, round(sum(len(example.target.split()) for example in train) / len(train)))
-    return lambda examples: [{"text": " ".join(example.text.split()[:count])} for example in examples]
+    return lambda examples: [
+        {"text": " ".join(example.text.split()[:count])} for example in examples
+    ]
 
 
 class _Words:

@@ -34,16 +34,19 @@ def text_lengths(run: Any, config: TaskConfig) -> dict[str, int]:
     needed = source + target if architecture == "prefix" else max(source, target)
     if run.model_config.positions == "learned" and needed > context:
         raise ConfigError(
-            f"source_length={source} and target_length={target} need {needed} positions, and the run has learned "
-            f"{context}; give less, or take a run with --model.positions rope"
+            f"source_length={source} and target_length={target} need {needed} positions, and the"
+            f" run has learned {context}; give less, or take a run with --model.positions rope"
         )
     if source < 3 or target < 2:
-        raise ConfigError(f"the run's context of {context} tokens is too short to be halved; give both lengths")
+        raise ConfigError(
+            f"the run's context of {context} tokens is too short to be halved; give both lengths"
+        )
     return {"source_length": source, "target_length": target}
 
 
 def in_float32(network: Any) -> Any:
-    """A task's network that computes in float32, as an exported file does; itself if it does already."""
+    """A task's network that computes in float32, as an exported file does; itself if it does
+    already."""
     base = getattr(network, "base", network)
     if base.precision == "float32":
         return network
@@ -64,13 +67,19 @@ def text_network(run: Any, config: TaskConfig, encoder: Any) -> keras.Model:
         config: the task's options.
         encoder: its `SequenceEncoder`.
     """
-    sizes = dataclasses.replace(run.model_config, dropout=config.dropout, sequence_length=encoder.sequence_length)
+    sizes = dataclasses.replace(
+        run.model_config, dropout=config.dropout, sequence_length=encoder.sequence_length
+    )
     end = run.tokenizer.end_id
     if encoder.architecture == "encoder_decoder":
         network = EncoderDecoder(
-            sizes, source_length=encoder.source_length, target_length=encoder.target_length, end_id=end,
-            precision=config.precision, seed=config.seed,
-        )  # fmt: skip
+            sizes,
+            source_length=encoder.source_length,
+            target_length=encoder.target_length,
+            end_id=end,
+            precision=config.precision,
+            seed=config.seed,
+        )
         network.start_from(run.network)
         return network
     base = build_network(sizes, config.precision, config.seed)

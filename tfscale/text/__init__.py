@@ -1,1 +1,2 @@
-"""Text: where it comes from (`corpora`), how it is cleaned (`cleaning`), and how it becomes tokens (`tokenizers`)."""
+"""Text: where it comes from (`corpora`), how it is cleaned (`cleaning`), and how it becomes tokens
+(`tokenizers`)."""

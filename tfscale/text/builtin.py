@@ -22,10 +22,11 @@ _LEFT_OUT_FOLDERS = frozenset(
 def builtin_corpus(name: Literal["python-stdlib", "python-docs"]) -> list[TextFile]:
     """The texts of a built-in corpus, in sorted order.
 
-    - "python-stdlib": a text for each source file of the standard library. Left out are tests, installed packages, and
-      `_sysconfigdata*.py`, which differs from machine to machine.
-    - "python-docs": a text for each topic of the language reference (`pydoc_data.topics`) and for each source file with
-      docstrings: the qualified name of the module, class or function, and under it its docstring.
+    - "python-stdlib": a text for each source file of the standard library. Left out are tests,
+      installed packages, and `_sysconfigdata*.py`, which differs from machine to machine.
+    - "python-docs": a text for each topic of the language reference (`pydoc_data.topics`) and for
+      each source file with docstrings: the qualified name of the module, class or function, and
+      under it its docstring.
 
     Both depend on the Python version. No module of the library is imported but `pydoc_data.topics`.
 
@@ -41,10 +42,16 @@ def builtin_corpus(name: Literal["python-stdlib", "python-docs"]) -> list[TextFi
     root = sysconfig.get_path("stdlib")
     sources = list(_sources(root)) if root and os.path.isdir(root) else []
     if not sources:
-        raise DataError(f"the standard library's sources are not installed (looked in {root}); use --text")
+        raise DataError(
+            f"the standard library's sources are not installed (looked in {root}); use --text"
+        )
     read = _source if name == "python-stdlib" else _docstrings
     files = [
-        TextFile(os.path.relpath(path, root).replace(os.sep, "/"), os.path.getsize(path), partial(read, path, root))
+        TextFile(
+            os.path.relpath(path, root).replace(os.sep, "/"),
+            os.path.getsize(path),
+            partial(read, path, root),
+        )
         for path in sources
     ]
     return files if name == "python-stdlib" else _topics() + files
@@ -68,7 +75,12 @@ def _source(path: str, root: str) -> str:
 
 
 def _docstrings(path: str, root: str) -> str:
-    module = os.path.relpath(path, root).removesuffix(".py").replace(os.sep, ".").removesuffix(".__init__")
+    module = (
+        os.path.relpath(path, root)
+        .removesuffix(".py")
+        .replace(os.sep, ".")
+        .removesuffix(".__init__")
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
@@ -94,5 +106,6 @@ def _topics() -> list[TextFile]:
     from pydoc_data.topics import topics
 
     return [
-        TextFile(f"topics/{topic}", len(text.encode()), partial(str, text)) for topic, text in sorted(topics.items())
+        TextFile(f"topics/{topic}", len(text.encode()), partial(str, text))
+        for topic, text in sorted(topics.items())
     ]

@@ -11,8 +11,8 @@ UnicodeForm = Literal["none", "NFC", "NFKC"]
 
 _HIDDEN = frozenset({"script", "style", "template", "noscript"})
 _BLOCKS = frozenset(
-    "address article aside blockquote br dd div dl dt figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li "
-    "main nav ol p pre section table td th title tr ul".split()
+    "address article aside blockquote br dd div dl dt figcaption figure footer form h1 h2 h3 h4 h5"
+    " h6 header hr li main nav ol p pre section table td th title tr ul".split()
 )
 _BLANKS = re.compile(r"[^\S\n]+")
 _BLANKS_AT_LINE_END = re.compile(r" *\n *")
@@ -56,7 +56,8 @@ class _TextOfHtml(HTMLParser):
 
 
 def strip_html(text: str) -> str:
-    """Removes tags, comments, scripts and styles, and resolves entities; block elements start a new line.
+    """Removes tags, comments, scripts and styles, and resolves entities; block elements start a new
+    line.
 
     Example:
         strip_html("<p>a &amp; b</p><p>c</p>")    # "a & b\\nc\\n"
@@ -68,9 +69,11 @@ def strip_html(text: str) -> str:
 
 
 def collapse_whitespace(text: str) -> str:
-    """Makes runs of blanks one space, three and more line ends two, CRLF one line end, and strips both ends.
+    """Makes runs of blanks one space, three and more line ends two, CRLF one line end, and strips
+    both ends.
 
-    Blanks are all white space but the line end. Those beside a line end are dropped, so indentation is lost too.
+    Blanks are all white space but the line end. Those beside a line end are dropped, so indentation
+    is lost too.
 
     Example:
         collapse_whitespace("a\\t b \\r\\n\\r\\n\\r\\n c ")    # "a b\\n\\nc"
@@ -119,11 +122,13 @@ class Cleaner:
 
     @property
     def steps(self) -> list[str]:
-        """The steps in words: options of `tfscale prepare`, such as "lowercase", and a Unicode form by its name."""
+        """The steps in words: options of `tfscale prepare`, such as "lowercase", and a Unicode form
+        by its name."""
         return [value if isinstance(value, str) else name for name, value in self.to_dict().items()]
 
     def joined(self, other: "Cleaner") -> "Cleaner":
-        """The steps of both; NFKC, which does what NFC does and more, where they name different Unicode forms."""
+        """The steps of both; NFKC, which does what NFC does and more, where they name different
+        Unicode forms."""
         steps = self.to_dict() | other.to_dict()
         forms = {self.unicode_normalization, other.unicode_normalization}
         if "NFKC" in forms:
@@ -131,13 +136,18 @@ class Cleaner:
         return Cleaner(**steps)
 
     def beginning(self, text: str) -> str:
-        """Cleans the beginning of a text, such as a prompt: white space at its end is collapsed, and stays.
+        """Cleans the beginning of a text, such as a prompt: white space at its end is collapsed,
+        and stays.
 
         Example:
             Cleaner(collapse_whitespace=True).beginning(" to  be ")    # "to be "
         """
         text = dataclasses.replace(self, collapse_whitespace=False)(text)
-        return collapse_whitespace(text + _NEXT).removesuffix(_NEXT) if self.collapse_whitespace else text
+        return (
+            collapse_whitespace(text + _NEXT).removesuffix(_NEXT)
+            if self.collapse_whitespace
+            else text
+        )
 
     def __call__(self, text: str) -> str:
         """Returns the cleaned text; the text itself where no step was asked for."""

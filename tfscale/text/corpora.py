@@ -1,4 +1,5 @@
-"""Where text comes from: files, folders, globs, local or remote, plain or gzip; cut into documents as it is read."""
+"""Where text comes from: files, folders, globs, local or remote, plain or gzip; cut into documents
+as it is read."""
 
 import codecs
 import contextlib
@@ -55,15 +56,17 @@ class TextFile:
 def find_text(paths: Sequence[str]) -> list[TextFile]:
     """The files that `paths` name: a file itself, all files of a folder, all matches of a glob.
 
-    A folder is searched with its subfolders, in sorted order; hidden files and folders (`.name`) are left out. Links to
-    folders are followed. A file that is named twice, by whatever spelling or link, is read once. What is no file but a
-    pipe, a socket or a device is passed over with a note in a folder or glob.
+    A folder is searched with its subfolders, in sorted order; hidden files and folders (`.name`)
+    are left out. Links to folders are followed. A file that is named twice, by whatever spelling or
+    link, is read once. What is no file but a pipe, a socket or a device is passed over with a note
+    in a folder or glob.
 
     Args:
         paths: local paths or those of a remote file system (`gs://bucket/folder`).
 
     Raises:
-        DataError: a path is missing, or a pipe, a socket or a device; a folder is empty, or a glob matches nothing.
+        DataError: a path is missing, or a pipe, a socket or a device; a folder is empty, or a glob
+            matches nothing.
 
     Example:
         find_text(["books/", "notes/*.txt.gz", "gs://bucket/wiki-*.txt"])
@@ -93,7 +96,10 @@ def _find(system: Any, path: str) -> list[str]:
             if system.is_file(file):
                 files.append(file)
             elif named and file == path:
-                raise DataError(f"{path} is a pipe, a socket or a device; write the text into a file and name that")
+                raise DataError(
+                    f"{path} is a pipe, a socket or a device; write the text into a file and name"
+                    " that"
+                )
             else:
                 note(f"{file} is a pipe, a socket or a device and is passed over")
     if not files:
@@ -110,22 +116,24 @@ def read_documents(
 ) -> Iterator[str]:
     """Reads the documents of `files`, in order.
 
-    A "file" document is the whole text of a file, unchanged but for a byte order mark, which is left out. A "line" is
-    what stands between line ends (LF or CRLF), a "paragraph" what stands between blank lines, without the line end that
-    closes it; both are read as a stream, so that a file larger than memory is no matter. Documents of nothing but white
-    space are left out, except that a file is left out only if it is empty.
+    A "file" document is the whole text of a file, unchanged but for a byte order mark, which is
+    left out. A "line" is what stands between line ends (LF or CRLF), a "paragraph" what stands
+    between blank lines, without the line end that closes it; both are read as a stream, so that a
+    file larger than memory is no matter. Documents of nothing but white space are left out, except
+    that a file is left out only if it is empty.
 
     Args:
         files: what `find_text` or `tfscale.text.builtin.builtin_corpus` gave.
         documents: what one document is.
-        invalid_utf8: what to do with bytes that are not UTF-8: "error", "replace" (by U+FFFD) or "skip" (the file).
+        invalid_utf8: what to do with bytes that are not UTF-8: "error", "replace" (by U+FFFD) or
+            "skip" (the file).
         counts: is added to while reading.
         on_file: is called when a file has been read.
 
     Raises:
-        DataError: a file cannot be read, or is not UTF-8; the message names the file and the byte's offset in its text.
-            Or it is no plain text: packed, of records (JSONL, CSV), or in another encoding; see
-            `tfscale.text.formats.refusal`.
+        DataError: a file cannot be read, or is not UTF-8; the message names the file and the byte's
+            offset in its text. Or it is no plain text: packed, of records (JSONL, CSV), or in
+            another encoding; see `tfscale.text.formats.refusal`.
     """
     for file in files:
         if file.text is not None:
@@ -167,7 +175,8 @@ def _whole_file(path: str, invalid_utf8: InvalidUtf8, counts: ReadCounts) -> Ite
 
 
 def _is_passed_over(path: str, head: bytes, invalid_utf8: InvalidUtf8, counts: ReadCounts) -> bool:
-    """Whether a file is to be skipped because of what its first bytes say that it is; raises if it is refused."""
+    """Whether a file is to be skipped because of what its first bytes say that it is; raises if it
+    is refused."""
     found = refusal(path, head)
     if found is None:
         return False
@@ -178,7 +187,10 @@ def _is_passed_over(path: str, head: bytes, invalid_utf8: InvalidUtf8, counts: R
 
 
 def _streamed(
-    path: str, documents: Literal["paragraph", "line"], invalid_utf8: InvalidUtf8, counts: ReadCounts
+    path: str,
+    documents: Literal["paragraph", "line"],
+    invalid_utf8: InvalidUtf8,
+    counts: ReadCounts,
 ) -> Iterator[str]:
     with _open_text(path, notes=False) as stream:
         head = stream.read(HEAD)
@@ -194,7 +206,9 @@ def _streamed(
         yield from _lines(lines) if documents == "line" else _paragraphs(lines)
 
 
-def _decoded_lines(path: str, stream: IO[bytes], invalid_utf8: InvalidUtf8, counts: ReadCounts) -> Iterator[str]:
+def _decoded_lines(
+    path: str, stream: IO[bytes], invalid_utf8: InvalidUtf8, counts: ReadCounts
+) -> Iterator[str]:
     offset = 0
     # No byte of a longer UTF-8 sequence is a line end, so lines can be decoded one by one.
     for line in stream:
@@ -249,20 +263,25 @@ def _replaced(content: bytes, counts: ReadCounts) -> str:
 
 def _not_utf8(path: str, error: UnicodeDecodeError, offset: int) -> DataError:
     return DataError(
-        f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset + error.start}; "
-        f"{iconv(path, 'LATIN1')} (or from GB18030, SHIFT_JIS, ...), or choose --invalid-utf8 replace or skip"
+        f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset"
+        f" {offset + error.start}; {iconv(path, 'LATIN1')} (or from GB18030, SHIFT_JIS, ...), or"
+        " choose --invalid-utf8 replace or skip"
     )
 
 
 @contextlib.contextmanager
 def _open_text(path: str, notes: bool = True) -> Iterator[IO[bytes]]:
-    """Opens a file, uncompressed; errors of reading name it. `notes` says what is passed over in it."""
+    """Opens a file, uncompressed; errors of reading name it. `notes` says what is passed over in
+    it."""
     with _errors_of(path), open_file(path) as raw:
         head = raw.read(len(_GZIP_MAGIC))
         raw.seek(0)
         if head == _GZIP_MAGIC:
             with gzip.open(raw, "rb") as stream:
-                yield cast(IO[bytes], io.BufferedReader(_GzipMembers(path, cast(gzip.GzipFile, stream), notes)))
+                yield cast(
+                    IO[bytes],
+                    io.BufferedReader(_GzipMembers(path, cast(gzip.GzipFile, stream), notes)),
+                )
         else:
             yield raw
 
@@ -278,7 +297,8 @@ class _GzipMembers(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            # One member's bytes at a time, so that none are lost where the next turns out to be none.
+            # One member's bytes at a time, so that none are lost where the next turns out to be
+            # none.
             content = b"" if self._ended else self._stream.read1(len(buffer))
         except gzip.BadGzipFile as error:
             if not str(error).startswith("Not a gzipped file"):
@@ -298,7 +318,9 @@ def _errors_of(path: str) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is a damaged gzip file ({error})") from error
     except OSError as error:
-        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+        raise DataError(
+            f"{error.filename or path} cannot be read: {error.strerror or error}"
+        ) from error
     except Exception as error:
         if is_remote(path):
             import tensorflow as tf

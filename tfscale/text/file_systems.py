@@ -14,7 +14,9 @@ class LocalFiles:
     real = staticmethod(os.path.realpath)
 
     def is_file(self, path: str) -> bool:
-        return stat.S_ISREG(os.stat(path).st_mode)  # Of a link that leads nowhere it raises the error to show.
+        return stat.S_ISREG(
+            os.stat(path).st_mode
+        )  # Of a link that leads nowhere it raises the error to show.
 
     def glob(self, pattern: str) -> list[str]:
         return sorted(glob.glob(pattern, recursive=True))
@@ -26,14 +28,23 @@ class LocalFiles:
         files: list[str] = []
         seen: set[str] = set()
         waiting = [folder]
-        # Folders themselves come before links to them: what both lead to has the name that it has without links.
+        # Folders themselves come before links to them: what both lead to has the name that it has
+        # without links.
         for top in waiting:
             for below, folders, names in os.walk(top, onerror=fail):
                 real = os.path.realpath(below)
-                folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+                folders[:] = (
+                    []
+                    if real in seen
+                    else sorted(name for name in folders if not name.startswith("."))
+                )
                 if real not in seen:
-                    files += [os.path.join(below, name) for name in names if not name.startswith(".")]
-                    waiting += filter(os.path.islink, (os.path.join(below, name) for name in folders))
+                    files += [
+                        os.path.join(below, name) for name in names if not name.startswith(".")
+                    ]
+                    waiting += filter(
+                        os.path.islink, (os.path.join(below, name) for name in folders)
+                    )
                 seen.add(real)
         return sorted(files)
 

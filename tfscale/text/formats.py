@@ -1,4 +1,5 @@
-"""What a file is by its first bytes where it is not plain UTF-8 text, and how to make such text of it."""
+"""What a file is by its first bytes where it is not plain UTF-8 text, and how to make such text of
+it."""
 
 import codecs
 import csv
@@ -18,8 +19,16 @@ _PACKED = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "7z x"),
 )
 _OTHERS = (
-    (b"PAR1", "a parquet file", "write its column of texts into a .txt file; a later version reads it"),
-    (b"ARROW1", "an Arrow file", "write its column of texts into a .txt file; a later version reads it"),
+    (
+        b"PAR1",
+        "a parquet file",
+        "write its column of texts into a .txt file; a later version reads it",
+    ),
+    (
+        b"ARROW1",
+        "an Arrow file",
+        "write its column of texts into a .txt file; a later version reads it",
+    ),
     (b"%PDF-", "a PDF file", "make text of it by pdftotext"),
 )
 _BYTE_ORDER_MARKS = (
@@ -33,7 +42,8 @@ _DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a file is not read as text: what it is, and what to do. `utf8` says whether it is UTF-8 nevertheless."""
+    """Why a file is not read as text: what it is, and what to do. `utf8` says whether it is UTF-8
+    nevertheless."""
 
     message: str
     utf8: bool = False
@@ -60,16 +70,18 @@ def refusal(name: str, head: bytes) -> Refusal | None:
             return Refusal(f"{name} is {what}; {advice}")
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
-            return Refusal(f"{name} is {encoding}, and text is read as UTF-8; {iconv(name, encoding)}")
+            return Refusal(
+                f"{name} is {encoding}, and text is read as UTF-8; {iconv(name, encoding)}"
+            )
     if encoding := _encoding_with_zeros(head):
         return Refusal(
-            f"{name} looks like {encoding} without a byte order mark (every other byte is 0), and text is read as "
-            f"UTF-8; {iconv(name, encoding)}"
+            f"{name} looks like {encoding} without a byte order mark (every other byte is 0), and"
+            f" text is read as UTF-8; {iconv(name, encoding)}"
         )
     if what := _records(name, head):
         return Refusal(
-            f"{name} looks like {what}, which a later version reads; this one would train on it to the letter: write "
-            "its texts into a .txt file",
+            f"{name} looks like {what}, which a later version reads; this one would train on it to"
+            " the letter: write its texts into a .txt file",
             utf8=True,
         )
     return None
@@ -81,7 +93,8 @@ def iconv(name: str, encoding: str) -> str:
 
 
 def _encoding_with_zeros(head: bytes) -> str:
-    """The encoding of mostly Latin text without a byte order mark that has a zero in all its characters; "" if none."""
+    """The encoding of mostly Latin text without a byte order mark that has a zero in all its
+    characters; "" if none."""
     head = head[: len(head) // 4 * 4]
     zeros = [sum(not byte for byte in head[at::4]) / max(len(head) // 4, 1) for at in range(4)]
     often = tuple(share > 0.7 for share in zeros)
@@ -111,7 +124,9 @@ def _records(name: str, head: bytes) -> str:
     for extension, delimiters in _DELIMITERS.items():
         if plain.endswith(extension):
             columns = max(_columns(lines, delimiter) for delimiter in delimiters)
-            return f"{extension[1:].upper()} (every row has {columns} columns)" if columns > 1 else ""
+            return (
+                f"{extension[1:].upper()} (every row has {columns} columns)" if columns > 1 else ""
+            )
     return ""
 
 
@@ -127,7 +142,9 @@ def _is_object(line: str) -> bool:
 def _columns(lines: list[str], delimiter: str) -> int:
     """How many columns every row has; 0 where they differ."""
     try:
-        counts = {len(row) for row in csv.reader(io.StringIO("".join(lines)), delimiter=delimiter) if row}
+        counts = {
+            len(row) for row in csv.reader(io.StringIO("".join(lines)), delimiter=delimiter) if row
+        }
     except csv.Error:
         return 0
     return counts.pop() if len(counts) == 1 else 0

@@ -1,10 +1,13 @@
-"""Perplexity and bits per byte from summed log-likelihoods; NumPy only, so that the device side scores alike.
+"""Perplexity and bits per byte from summed log-likelihoods; NumPy only, so that the device side
+scores alike.
 
-A score is a sum over tokens, never a mean of means: scores of unequal batches, windows or files are added.
+A score is a sum over tokens, never a mean of means: scores of unequal batches, windows or files are
+added.
 
-Bits per byte are those of a code from which the text itself can be read again. Where tokens lose text (an unknown word,
-the amount of white space), the bits that would spell it are added to those of the tokens: see
-`tfscale.text.tokenizers.lost`. Without them a vocabulary would look the better the fewer words it has.
+Bits per byte are those of a code from which the text itself can be read again. Where tokens lose
+text (an unknown word, the amount of white space), the bits that would spell it are added to those
+of the tokens: see `tfscale.text.tokenizers.lost`. Without them a vocabulary would look the better
+the fewer words it has.
 """
 
 import dataclasses
@@ -16,9 +19,11 @@ import numpy as np
 from tfscale.errors import DataError
 
 STREAMS = 8
-"""Most streams that a text is cut into for a model that carries its state; read side by side, they take less time."""
+"""Most streams that a text is cut into for a model that carries its state; read side by side, they
+take less time."""
 STREAM_TOKENS = 4096
-"""Least tokens of such a stream where there are several, so that the few states that begin at zero hardly count."""
+"""Least tokens of such a stream where there are several, so that the few states that begin at zero
+hardly count."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class ScoredText:
 
     Args:
         utf8_bytes: bytes of the text, as cleaned; 0 where they are not known (a part of a split).
-        unknown_tokens: how many of its tokens are the unknown token; None where they were not counted.
+        unknown_tokens: how many of its tokens are the unknown token; None where they were not
+            counted.
         lost_bits: bits that spell what the tokens lose of the text; None where that is not known.
     """
 
@@ -43,9 +49,11 @@ class Score:
     Args:
         nll: summed over the tokens, in nats.
         tokens: tokens that were predicted, the end token of each document included.
-        utf8_bytes: bytes of the text that these tokens stand for; 0 where it is not known (a part of a split).
-        cloze: each token was predicted from both sides. Such likelihoods do not multiply to that of the text: they are
-            no perplexity and no compression, and are reported under names of their own.
+        utf8_bytes: bytes of the text that these tokens stand for; 0 where it is not known (a part
+            of a split).
+        cloze: each token was predicted from both sides. Such likelihoods do not multiply to that of
+            the text: they are no perplexity and no compression, and are reported under names of
+            their own.
         unknown_tokens, lost_bits: see `ScoredText`; the default is a text of which nothing is lost.
 
     Example:
@@ -62,7 +70,9 @@ class Score:
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
-            raise DataError("nothing to score: the text has 0 tokens; give a text of 1 token or more")
+            raise DataError(
+                "nothing to score: the text has 0 tokens; give a text of 1 token or more"
+            )
 
     @property
     def nll_per_token(self) -> float:
@@ -76,7 +86,8 @@ class Score:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Bits per UTF-8 byte of the text, those of what the tokens lose included, so that any two tokenizers compare.
+        """Bits per UTF-8 byte of the text, those of what the tokens lose included, so that any two
+        tokenizers compare.
 
         None where the bytes, or what the tokens lose, are not known.
         """
@@ -86,7 +97,11 @@ class Score:
     @property
     def charged_bits_per_byte(self) -> float | None:
         """The part of the bits per byte that spells what the tokens lose of the text."""
-        return self.lost_bits / self.utf8_bytes if self.utf8_bytes and self.lost_bits is not None else None
+        return (
+            self.lost_bits / self.utf8_bytes
+            if self.utf8_bytes and self.lost_bits is not None
+            else None
+        )
 
     @property
     def unknown_share(self) -> float | None:
@@ -136,8 +151,9 @@ class Score:
 def stream_starts(tokens: int) -> list[int]:
     """Where the state of a model that carries it begins at zero, in a text that is scored.
 
-    A text of up to 8,191 tokens is one stream; a longer one is cut into as many streams of equal length (the last one
-    may be shorter) as have 4,096 tokens each, 8 at most. The first input of a stream is the token before it.
+    A text of up to 8,191 tokens is one stream; a longer one is cut into as many streams of equal
+    length (the last one may be shorter) as have 4,096 tokens each, 8 at most. The first input of a
+    stream is the token before it.
 
     Example:
         stream_starts(10_000)    # [0, 5000]

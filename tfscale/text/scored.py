@@ -1,4 +1,5 @@
-"""Texts as a model scores them: cleaned and cut into tokens as data preparation does, with what is known about them."""
+"""Texts as a model scores them: cleaned and cut into tokens as data preparation does, with what is
+known about them."""
 
 from collections.abc import Sequence
 
@@ -25,12 +26,15 @@ def document_stream(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndar
         ids, text = document_stream(load_tokenizer("data"), ["To be, or not to be"])
         text.unknown_tokens
     """
-    # Long documents are cut where those of a data folder are, so that the figures of both are the same.
+    # Long documents are cut where those of a data folder are, so that the figures of both are the
+    # same.
     documents = [list(split_long(tokenizer.cleaner(text))) for text in texts]
     end = [tokenizer.end_id]
     parts = [ids for document in documents for ids in [*map(tokenizer.encode, document), end]]
     stream = np.concatenate([np.array(ids, np.int32) for ids in parts])
-    return stream, ScoredText(*tokenizer.measured([part for document in documents for part in document], stream))
+    return stream, ScoredText(
+        *tokenizer.measured([part for document in documents for part in document], stream)
+    )
 
 
 def read_stream(

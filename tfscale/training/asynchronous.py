@@ -1,13 +1,15 @@
-"""The train step under parameter servers: workers compute gradients of their own batches, each at its own pace.
+"""The train step under parameter servers: workers compute gradients of their own batches, each at
+its own pace.
 
-A step is one update of the weights by one worker: it reads the weights from the servers, computes the mean gradient of
-a batch, and applies it, by the time of which others may have changed the weights (Dean et al. 2012). The arithmetic is
-that of `TrainStep`; with one worker it gives the same answer as a single device. What differs is where things are:
-an embedding table that is only looked up never leaves the servers as a whole, a worker gets the rows of its batch; the
-optimizer's own variables stay beside their weights, and its arithmetic is done there.
+A step is one update of the weights by one worker: it reads the weights from the servers, computes
+the mean gradient of a batch, and applies it, by the time of which others may have changed the
+weights (Dean et al. 2012). The arithmetic is that of `TrainStep`; with one worker it gives the same
+answer as a single device. What differs is where things are: an embedding table that is only looked
+up never leaves the servers as a whole, a worker gets the rows of its batch; the optimizer's own
+variables stay beside their weights, and its arithmetic is done there.
 
-Counters are raised by the servers (`tf.Variable.assign_add`). Keras's own counter is read, raised and written back by
-a worker and so forgets steps of others.
+Counters are raised by the servers (`tf.Variable.assign_add`). Keras's own counter is read, raised
+and written back by a worker and so forgets steps of others.
 
 Shapes: B rows of a batch, T tokens, V vocabulary, D width of a table, N = B x T.
 """
@@ -33,7 +35,8 @@ _SHARD_OF = re.compile(r"\.of-\d+")
 
 
 class AsynchronousStep(TrainStep):
-    """Hands out blocks of train steps to the workers of a cluster. Make it inside `strategy.scope()`.
+    """Hands out blocks of train steps to the workers of a cluster. Make it inside
+    `strategy.scope()`.
 
     Args:
         network: as in `TrainStep`.
@@ -42,8 +45,8 @@ class AsynchronousStep(TrainStep):
         strategy: the strategy whose scope the network was made in.
 
     Raises:
-        ConfigError: as `TrainStep`; or the workers have several GPUs each, the optimizer is built already, or a weight
-            that is cut into shards has a constraint.
+        ConfigError: as `TrainStep`; or the workers have several GPUs each, the optimizer is built
+            already, or a weight that is cut into shards has a constraint.
     """
 
     in_parts = True
@@ -57,16 +60,20 @@ class AsynchronousStep(TrainStep):
     ):
         if strategy.num_replicas_in_sync > 1:
             raise ConfigError(
-                f"under parameter servers a worker has one GPU, and these have {strategy.num_replicas_in_sync} each; "
-                "start a worker for each and show it one of them by CUDA_VISIBLE_DEVICES"
+                "under parameter servers a worker has one GPU, and these have"
+                f" {strategy.num_replicas_in_sync} each; start a worker for each and show it one of"
+                " them by CUDA_VISIBLE_DEVICES"
             )
         if optimizer.built:
-            raise ConfigError(f"optimizer {optimizer.name!r} is built already; give compile a new one")
+            raise ConfigError(
+                f"optimizer {optimizer.name!r} is built already; give compile a new one"
+            )
         self.coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
         self.tables = RowTables(network)
         super().__init__(network, optimizer, options, strategy)
         self.repeated = 0
-        """Steps that were taken twice because their worker was lost before it could say that it was done."""
+        """Steps that were taken twice because their worker was lost before it could say that it was
+        done."""
         counter = optimizer.iterations
         counter.assign_add = lambda value: counter.value.assign_add(tf.cast(value, counter.dtype))
         self._worker_step = tf.function(self._take_step)
@@ -74,18 +81,23 @@ class AsynchronousStep(TrainStep):
     def iterator(self, datasets: Sequence[tf.data.Dataset]) -> Any:
         """What `run` takes its batches from: each worker's own dataset of batches (B, T)."""
         start = int(self.step.numpy())
-        return worker_iterators(self.coordinator, datasets, lambda: (self.step - start) // len(datasets))
+        return worker_iterators(
+            self.coordinator, datasets, lambda: (self.step - start) // len(datasets)
+        )
 
     def run(self, iterator: Any, count: int) -> BlockResult:
         """Takes `count` steps, each on whichever worker is free, and waits for all of them."""
         start, updates = int(self.step.numpy()), int(self.optimizer.iterations.numpy())
         with lost_workers("a parameter server"):
             scheduled = [
-                self.coordinator.schedule(self._worker_step, args=(iterator, tf.constant(start + index, tf.int64)))
+                self.coordinator.schedule(
+                    self._worker_step, args=(iterator, tf.constant(start + index, tf.int64))
+                )
                 for index in range(count)
             ]
             self.coordinator.join()
-            # (count, 6): loss sum, tokens, gradient norm, all finite, diverged, seconds waited for the batch.
+            # (count, 6): loss sum, tokens, gradient norm, all finite, diverged, seconds waited for
+            # the batch.
             numbers = np.array([result.fetch() for result in scheduled], np.float64)
         finite = numbers[:, 3] > 0
         # A step whose worker was lost on the way is taken again, and may have been counted before.
@@ -95,20 +107,24 @@ class AsynchronousStep(TrainStep):
         bad = np.flatnonzero(numbers[:, 4])
         readers = len(self.coordinator._cluster.workers)
         return BlockResult(
-            nll=numbers[finite, 0].sum(), tokens=numbers[finite, 1].sum(), gradient_norm=numbers[-1, 2],
-            input_seconds=numbers[:, 5].sum() / readers, overflows=int(self.overflows.numpy()),
+            nll=numbers[finite, 0].sum(),
+            tokens=numbers[finite, 1].sum(),
+            gradient_norm=numbers[-1, 2],
+            input_seconds=numbers[:, 5].sum() / readers,
+            overflows=int(self.overflows.numpy()),
             first_bad_step=start + int(bad[0]) + 1 if len(bad) else -1,
-        )  # fmt: skip
+        )
 
     def state(self) -> dict[str, Any]:
-        """As `TrainStep.state`, with the same names and whole arrays, so that a run can go on without servers."""
+        """As `TrainStep.state`, with the same names and whole arrays, so that a run can go on
+        without servers."""
         named: dict[str, Any] = dict(network_state(self.network))
         # The optimizer's variables of the shards of one weight have one name, which no others have.
         parts: dict[tuple[str, int], list[tf.Variable]] = {}
         for place, variable in enumerate(self.optimizer.variables):
-            parts.setdefault((variable.name, -1 if _SHARD_OF.search(variable.name) else place), []).append(
-                variable.value
-            )
+            parts.setdefault(
+                (variable.name, -1 if _SHARD_OF.search(variable.name) else place), []
+            ).append(variable.value)
         for index, ((name, _), variables) in enumerate(parts.items()):
             named[f"optimizer/{index}/{_SHARD_OF.sub('', name)}"] = joined(variables)
         return named | self.beside_weights() | self.counters()
@@ -118,7 +134,9 @@ class AsynchronousStep(TrainStep):
         averages = iter(self.averages)
         return {
             f"average/{index}": joined([next(averages) for _ in shards(weight)])
-            for index, weight in enumerate(self.network.trainable_variables if self.averages else [])
+            for index, weight in enumerate(
+                self.network.trainable_variables if self.averages else []
+            )
         }
 
     def _optimized_weights(self) -> list[keras.Variable]:
@@ -129,10 +147,15 @@ class AsynchronousStep(TrainStep):
             own = [weight]
             if len(shards(weight)) > 1:
                 if weight.constraint is not None:
-                    raise ConfigError(f"weight {weight.path} has a constraint, which cannot be kept over its shards")
+                    raise ConfigError(
+                        f"weight {weight.path} has a constraint, which cannot be kept over its"
+                        " shards"
+                    )
                 own = [keras.Variable(shard, name=weight.name) for shard in shards(weight)]
                 for part in own:
-                    part._path = f"{weight.path}.of-{place}"  # The optimizer's variables are named after it.
+                    part._path = (  # The optimizer's variables are named after it.
+                        f"{weight.path}.of-{place}"
+                    )
             weights += own
             undecayed += [] if use_decay(weight) else own
         if undecayed:
@@ -149,8 +172,8 @@ class AsynchronousStep(TrainStep):
             batch = next(iterator)
         with tf.control_dependencies(tf.nest.flatten(batch)):
             waited = tf.timestamp() - asked
-        # Keras's optimizer asks for a replica context. `strategy.run` would also keep all that is read on the worker,
-        # and so do there what the servers should do.
+        # Keras's optimizer asks for a replica context. `strategy.run` would also keep all that is
+        # read on the worker, and so do there what the servers should do.
         with tf.distribute.ReplicaContext(self.strategy, replica_id_in_sync_group=0):
             *numbers, finite, diverged = self._read_compute_write(number, *batch)
         return tf.stack([*numbers, *(tf.cast(x, tf.float32) for x in (finite, diverged, waited))])
@@ -158,7 +181,11 @@ class AsynchronousStep(TrainStep):
     def _read_compute_write(self, number, ids, targets, weights=None):
         rows = self.tables.rows_of(ids)
         read = [
-            self.tables.read(weight, rows) if weight in self.tables else tf.convert_to_tensor(weight.value)
+            (
+                self.tables.read(weight, rows)
+                if weight in self.tables
+                else tf.convert_to_tensor(weight.value)
+            )
             for weight in [*self.network.trainable_variables, *self.frozen]
         ]
         sums, factor, nll, tokens, norm, finite = self._replica_gradients(
@@ -185,7 +212,9 @@ class AsynchronousStep(TrainStep):
                 parts += self.tables.slices(weight, gradient, rows)
             else:
                 parts += (
-                    tf.split(gradient, [shard.shape[0] for shard in shards(weight)]) if weight.shape else [gradient]
+                    tf.split(gradient, [shard.shape[0] for shard in shards(weight)])
+                    if weight.shape
+                    else [gradient]
                 )
         return parts
 

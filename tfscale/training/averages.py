@@ -1,4 +1,5 @@
-"""Other values in the place of the weights: averages over the steps (Polyak and Juditsky 1992), rounded weights."""
+"""Other values in the place of the weights: averages over the steps (Polyak and Juditsky 1992),
+rounded weights."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -7,7 +8,9 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def values_in_place(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> Iterator[None]:
+def values_in_place(
+    variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]
+) -> Iterator[None]:
     """Gives variables other values for the block, and their own back after it.
 
     Args:

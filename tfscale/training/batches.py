@@ -1,8 +1,10 @@
-"""What a user may give to `fit`, made into batches of one shape: (ids, targets[, weights]), each (B, T).
+"""What a user may give to `fit`, made into batches of one shape: (ids, targets[, weights]), each
+(B, T).
 
-A last batch that is smaller is padded with rows of weight 0, so that every batch can be cut evenly over replicas and
-micro-batches and compiled once; the loss divides by the tokens that count, so the padding changes nothing. Targets that
-are negative become targets of weight 0 here, so that no step sees an id that does not exist.
+A last batch that is smaller is padded with rows of weight 0, so that every batch can be cut evenly
+over replicas and micro-batches and compiled once; the loss divides by the tokens that count, so the
+padding changes nothing. Targets that are negative become targets of weight 0 here, so that no step
+sees an id that does not exist.
 """
 
 from collections.abc import Callable
@@ -32,31 +34,37 @@ def as_batches(
     """Makes a dataset of (ids, targets[, weights]) batches of one fixed shape.
 
     Args:
-        x: a batched `tf.data.Dataset` of (ids, targets) or (ids, targets, weights), or ids (N, T). Shorter rows of a
-            dataset are padded to its longest; where its length is not known, to those of its first batch.
+        x: a batched `tf.data.Dataset` of (ids, targets) or (ids, targets, weights), or ids (N, T).
+            Shorter rows of a dataset are padded to its longest; where its length is not known, to
+            those of its first batch.
         y: targets (N, T) where `x` is an array; a negative one counts as one of weight 0.
         sample_weight: weights (N,), (N, 1) or (N, T) where `x` is an array.
         batch_size: rows of a batch where `x` is an array.
         shuffle: shuffle the rows of arrays, anew in each pass.
         seed: seed of the shuffle.
-        vocabulary: gives the ids that exist for windows of T tokens, such as those that `check_logits` found; None
-            takes all ids as they are.
-        skip: batches of arrays that were read before; with any, the dataset goes on from there without an end.
+        vocabulary: gives the ids that exist for windows of T tokens, such as those that
+            `check_logits` found; None takes all ids as they are.
+        skip: batches of arrays that were read before; with any, the dataset goes on from there
+            without an end.
 
     Returns:
-        A dataset with fixed shapes (B, T): int32, int32 and, where not every token counts, float32. Without a
-        `vocabulary`, a dataset that is like this already is returned as it is.
+        A dataset with fixed shapes (B, T): int32, int32 and, where not every token counts, float32.
+        Without a `vocabulary`, a dataset that is like this already is returned as it is.
 
     Raises:
-        DataError: no data, wrong ranks or types, or rows of different lengths. What is wrong in a dataset's batch is
-            raised when that is read, within `tfscale.training.fit.input_errors.plain_errors`.
+        DataError: no data, wrong ranks or types, or rows of different lengths. What is wrong in a
+            dataset's batch is raised when that is read, within
+            `tfscale.training.fit.input_errors.plain_errors`.
 
     Example:
         dataset = as_batches(ids, targets, batch_size=32)
     """
     if isinstance(x, tf.data.Dataset):
         if y is not None or sample_weight is not None:
-            raise ConfigError("y and sample_weight are part of the dataset: give batches of (ids, targets[, weights])")
+            raise ConfigError(
+                "y and sample_weight are part of the dataset: give batches of (ids, targets[,"
+                " weights])"
+            )
         return _as_fixed(x, vocabulary)
     arrays = as_arrays(x, y, sample_weight)
     count, length = arrays[0].shape
@@ -67,7 +75,9 @@ def as_batches(
     return _padded(dataset, (rows, length), (2,) * len(arrays))
 
 
-def _as_fixed(dataset: tf.data.Dataset, vocabulary: Callable[[int], Vocabulary] | None) -> tf.data.Dataset:
+def _as_fixed(
+    dataset: tf.data.Dataset, vocabulary: Callable[[int], Vocabulary] | None
+) -> tf.data.Dataset:
     check_spec(dataset.element_spec)
     if vocabulary is None and is_fixed(dataset.element_spec):
         return dataset
@@ -105,7 +115,8 @@ def check_divisible(global_batch_size: int, replicas: int, micro_batches: int) -
 
 
 def worker_share(global_batches: tf.data.Dataset, workers: Workers) -> tf.data.Dataset:
-    """The rows of every global batch that are this worker's: worker i of N takes the i-th N-th of them.
+    """The rows of every global batch that are this worker's: worker i of N takes the i-th N-th of
+    them.
 
     Every worker must be given the same batches in the same order, so a shuffle needs a seed.
     """
@@ -114,12 +125,14 @@ def worker_share(global_batches: tf.data.Dataset, workers: Workers) -> tf.data.D
     rows = global_batches.element_spec[0].shape[0] // workers.count
     first = workers.index * rows
     return global_batches.map(
-        lambda *batch: tuple(part[first : first + rows] for part in batch), num_parallel_calls=tf.data.AUTOTUNE
+        lambda *batch: tuple(part[first : first + rows] for part in batch),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
 
 
 def distribute(share: tf.data.Dataset, workers: Workers) -> Any:
-    """A worker's share of the global batches as its replicas read it: each takes its slice, in order."""
+    """A worker's share of the global batches as its replicas read it: each takes its slice, in
+    order."""
     strategy = workers.strategy
     local = strategy.num_replicas_in_sync // workers.count
     if strategy.num_replicas_in_sync == 1:
@@ -134,7 +147,9 @@ def distribute(share: tf.data.Dataset, workers: Workers) -> Any:
     distributed = strategy.experimental_distribute_dataset(share)
     for spec in tf.nest.flatten(distributed.element_spec, expand_composites=True):
         if spec.shape.rank and spec.shape[0] not in (rows, None):
-            raise DataError(f"the strategy cuts batches into {spec.shape[0]} rows a replica, not {rows}")
+            raise DataError(
+                f"the strategy cuts batches into {spec.shape[0]} rows a replica, not {rows}"
+            )
     return distributed
 
 
@@ -150,7 +165,9 @@ def cut_batches(batches: tf.data.Dataset, parts: int) -> tf.data.Dataset:
 
     def cut(*batch: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(
-            tuple(tf.reshape(part, (parts, part.shape[0] // parts, part.shape[1])) for part in batch)
+            tuple(
+                tf.reshape(part, (parts, part.shape[0] // parts, part.shape[1])) for part in batch
+            )
         )
 
     return batches.flat_map(cut)

@@ -1,8 +1,8 @@
 """Checkpoints: every array of the training state in one .npz file, written whole or not at all.
 
-A file is written under a temporary name and renamed. It carries a digest of its arrays that reading verifies, so a
-damaged file is noticed; the one before it is kept and used then. `best.npz` holds the weights with the lowest
-validation loss.
+A file is written under a temporary name and renamed. It carries a digest of its arrays that reading
+verifies, so a damaged file is noticed; the one before it is kept and used then. `best.npz` holds
+the weights with the lowest validation loss.
 """
 
 import hashlib
@@ -43,7 +43,8 @@ class Checkpoints:
     def __init__(self, directory: str, keep: int = 2):
         self.directory, self.keep = directory, keep
         self.restored: dict[str, Any] = {}
-        """The description in the checkpoint that `restore_latest` took; empty before, and where there was none."""
+        """The description in the checkpoint that `restore_latest` took; empty before, and where
+        there was none."""
 
     def path(self, step: int) -> str:
         """File of the checkpoint at a step."""
@@ -62,7 +63,8 @@ class Checkpoints:
         return sorted(int(match[1]) for match in matches if match)
 
     def save(self, step: int, state: dict[str, tf.Variable], meta: dict[str, Any]) -> str:
-        """Writes the state at a step, then removes all but the newest `keep`. Returns the file's path."""
+        """Writes the state at a step, then removes all but the newest `keep`. Returns the file's
+        path."""
         write_arrays(self.path(step), state, {**meta, "step": step})
         for old in self.steps()[: -self.keep]:
             tf.io.gfile.remove(self.path(old))
@@ -74,10 +76,12 @@ class Checkpoints:
         """Restores the newest checkpoint that is whole.
 
         Returns:
-            Its step, 0 if there is none; and a line for each newer one that was damaged and passed over.
+            Its step, 0 if there is none; and a line for each newer one that was damaged and passed
+            over.
 
         Raises:
-            CheckpointError: there are checkpoints and all are damaged, or one belongs to another model.
+            CheckpointError: there are checkpoints and all are damaged, or one belongs to another
+                model.
         """
         damaged = []
         steps = self.steps()
@@ -91,12 +95,15 @@ class Checkpoints:
             self.restored = meta
             return int(meta["step"]), damaged
         if steps:
-            raise CheckpointError(f"no checkpoint in {self.directory} is whole: {'; '.join(damaged)}")
+            raise CheckpointError(
+                f"no checkpoint in {self.directory} is whole: {'; '.join(damaged)}"
+            )
         return 0, []
 
 
 class Joined:
-    """Variables that are the parts of one array along its first axis, with what a checkpoint asks of a variable."""
+    """Variables that are the parts of one array along its first axis, with what a checkpoint asks
+    of a variable."""
 
     def __init__(self, parts: Sequence[tf.Variable]):
         self.parts = parts
@@ -121,7 +128,8 @@ def joined(parts: Sequence[tf.Variable]) -> Any:
 def network_state(network: keras.Model) -> dict[str, tf.Variable]:
     """The weights of a network under the names that checkpoints give them.
 
-    The states of Keras's seed generators are left out: the train step draws by (seed, step) and never uses them.
+    The states of Keras's seed generators are left out: the train step draws by (seed, step) and
+    never uses them.
     """
     return {f"network/{i}/{v.path}": v.value for i, v in enumerate(network.weights)}
 
@@ -129,7 +137,9 @@ def network_state(network: keras.Model) -> dict[str, tf.Variable]:
 def write_arrays(path: str, state: dict[str, tf.Variable], meta: dict[str, Any]) -> None:
     """Writes named variables and a JSON description to one .npz file."""
     arrays = {name: np.asarray(variable.numpy()) for name, variable in state.items()}
-    text = to_json({**meta, "format_version": FORMAT_VERSION, "digest": array_digest(arrays)}).encode()
+    text = to_json(
+        {**meta, "format_version": FORMAT_VERSION, "digest": array_digest(arrays)}
+    ).encode()
     content = {"meta": np.frombuffer(text, np.uint8), **arrays}
     if not is_remote(path):
         with atomic_write(path) as file:
@@ -162,16 +172,29 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with open_file(path, "rb") as file:
             arrays = read_npz(file)
         meta = parse_json(arrays.pop("meta").tobytes())
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        ValueError,
+        KeyError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         raise CheckpointError(f"checkpoint {path} is damaged ({reason(error)})") from error
     if not isinstance(meta, dict):
-        raise CheckpointError(f"checkpoint {path} is damaged (its description is a {type(meta).__name__})")
+        raise CheckpointError(
+            f"checkpoint {path} is damaged (its description is a {type(meta).__name__})"
+        )
     if meta.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"checkpoint {path} has format version {meta.get('format_version')}; this tfscale reads {FORMAT_VERSION}"
+            f"checkpoint {path} has format version {meta.get('format_version')}; this tfscale reads"
+            f" {FORMAT_VERSION}"
         )
     if meta.get("digest") != array_digest(arrays):
-        raise CheckpointError(f"checkpoint {path} is damaged (its arrays do not have the digest written with them)")
+        raise CheckpointError(
+            f"checkpoint {path} is damaged (its arrays do not have the digest written with them)"
+        )
     return arrays, meta
 
 
@@ -179,18 +202,21 @@ def assign_arrays(path: str, arrays: dict[str, np.ndarray], state: dict[str, tf.
     """Assigns arrays to the variables of the same names, after checking that all of them fit.
 
     Raises:
-        CheckpointError: a variable is missing or has another shape: the checkpoint is of another model.
+        CheckpointError: a variable is missing or has another shape: the checkpoint is of another
+            model.
     """
     for name, variable in state.items():
         if name not in arrays:
             raise CheckpointError(f"checkpoint {path} belongs to another model: it has no {name}")
         if tuple(arrays[name].shape) != tuple(variable.shape):
             raise CheckpointError(
-                f"checkpoint {path} belongs to another model: {name} has shape {arrays[name].shape}, "
-                f"this model's is {tuple(variable.shape)}"
+                f"checkpoint {path} belongs to another model: {name} has shape"
+                f" {arrays[name].shape}, this model's is {tuple(variable.shape)}"
             )
     extra = sorted(set(arrays) - set(state))
     if extra:
-        raise CheckpointError(f"checkpoint {path} belongs to another model: it has {extra[0]}, which this model lacks")
+        raise CheckpointError(
+            f"checkpoint {path} belongs to another model: it has {extra[0]}, which this model lacks"
+        )
     for name, variable in state.items():
         variable.assign(arrays[name])

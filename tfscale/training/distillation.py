@@ -1,4 +1,5 @@
-"""Distillation: a student learns from the probabilities of a teacher besides the text (Hinton et al. 2015).
+"""Distillation: a student learns from the probabilities of a teacher besides the text (Hinton et
+al. 2015).
 
 Shapes: B rows, T tokens, V vocabulary, N tokens in any arrangement.
 """
@@ -16,9 +17,12 @@ class Teacher:
     """A network whose predictions a student imitates.
 
     Args:
-        network: ids (B, T) int32 -> logits (B, T, V), made in the scope of the student's strategy; it is not trained.
-        weight: part of the loss that is the divergence from the teacher, 0 to 1; the rest is cross-entropy.
-        temperature: divides both networks' logits in the divergence, which is multiplied by its square.
+        network: ids (B, T) int32 -> logits (B, T, V), made in the scope of the student's strategy;
+            it is not trained.
+        weight: part of the loss that is the divergence from the teacher, 0 to 1; the rest is
+            cross-entropy.
+        temperature: divides both networks' logits in the divergence, which is multiplied by its
+            square.
 
     Raises:
         ConfigError: a weight or a temperature out of range.
@@ -33,7 +37,8 @@ class Teacher:
         check_range(self.temperature > 0, "distill.temperature", self.temperature, "more than 0")
 
     def check_fits(self, student: keras.Model) -> None:
-        """Refuses a student of another vocabulary, or one that predicts another token than its teacher does.
+        """Refuses a student of another vocabulary, or one that predicts another token than its
+        teacher does.
 
         Raises:
             ConfigError: names both.
@@ -41,13 +46,16 @@ class Teacher:
         ours, theirs = (network.output_shape[-1] for network in (student, self.network))
         if ours != theirs:
             raise ConfigError(
-                f"the student predicts {ours} tokens and its teacher {theirs}; distillation compares them one by one, "
-                "so both need the same tokenizer"
+                f"the student predicts {ours} tokens and its teacher {theirs}; distillation"
+                " compares them one by one, so both need the same tokenizer"
             )
 
         if _guesses(student) != _guesses(self.network):
             names = [type(network).__name__ for network in (student, self.network)]
-            raise ConfigError(f"a {names[0]} and a {names[1]} predict other tokens; take a teacher of the same kind")
+            raise ConfigError(
+                f"a {names[0]} and a {names[1]} predict other tokens; take a teacher of the same"
+                " kind"
+            )
 
     def blend(self, loss: tf.Tensor, logits: tf.Tensor, taught: tf.Tensor) -> tf.Tensor:
         """The loss of each token with the teacher's part.

@@ -1,4 +1,5 @@
-"""How the batches that `fit` is given reach the step: in one process, in many, or in workers driven by one process."""
+"""How the batches that `fit` is given reach the step: in one process, in many, or in workers driven
+by one process."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,32 +22,44 @@ def input_contexts(workers: Workers) -> list[tf.distribute.InputContext]:
     """Of the readers that this process gives their data: itself, or the workers that it drives."""
     return [
         tf.distribute.InputContext(
-            num_input_pipelines=workers.readers, input_pipeline_id=index,
+            num_input_pipelines=workers.readers,
+            input_pipeline_id=index,
             num_replicas_in_sync=workers.strategy.num_replicas_in_sync,
         )
-        for index in (range(workers.readers) if is_asynchronous(workers.strategy) else [workers.index])
-    ]  # fmt: skip
+        for index in (
+            range(workers.readers) if is_asynchronous(workers.strategy) else [workers.index]
+        )
+    ]
 
 
 def training_iterator(
-    step: TrainStep, workers: Workers, datasets: Sequence[tf.data.Dataset], is_share: bool, ahead: int
+    step: TrainStep,
+    workers: Workers,
+    datasets: Sequence[tf.data.Dataset],
+    is_share: bool,
+    ahead: int,
 ) -> Any:
     """What `step.run` takes its batches from.
 
     Args:
         step: the step that trains.
         workers: the processes of its strategy.
-        datasets: global batches, or with `is_share` the batches of each reader that `input_contexts` named.
+        datasets: global batches, or with `is_share` the batches of each reader that
+            `input_contexts` named.
         is_share: whether the datasets are the readers' shares already.
-        ahead: batches that are made ready in advance: those of a call, however busy the step keeps the cores.
+        ahead: batches that are made ready in advance: those of a call, however busy the step keeps
+            the cores.
     """
     if isinstance(step, AsynchronousStep):
         if not is_share:
-            datasets = [datasets[0].shard(workers.readers, index) for index in range(workers.readers)]
+            datasets = [
+                datasets[0].shard(workers.readers, index) for index in range(workers.readers)
+            ]
         return step.iterator([dataset.prefetch(ahead) for dataset in datasets])
     share = datasets[0] if is_share else worker_share(datasets[0], workers)
     if workers.count > 1:
-        # Told that there is no end, TensorFlow does not ask all workers before each step whether there is one.
+        # Told that there is no end, TensorFlow does not ask all workers before each step whether
+        # there is one.
         share = share.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return iter(distribute(share.prefetch(ahead), workers))
 

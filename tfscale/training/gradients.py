@@ -12,9 +12,9 @@ _WIDTH = 2**6 * 3 * 5
 def global_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
     """The square root of the sum of all squares: tensors of any shapes, float32 -> scalar float32.
 
-    As `tf.linalg.global_norm`, whose sums XLA runs on one core of a CPU and without vector instructions. There the rows
-    of squares are multiplied by ones instead, which is a matrix product. Elsewhere products may be of lower precision
-    than sums, and sums are fast.
+    As `tf.linalg.global_norm`, whose sums XLA runs on one core of a CPU and without vector
+    instructions. There the rows of squares are multiplied by ones instead, which is a matrix
+    product. Elsewhere products may be of lower precision than sums, and sums are fast.
 
     Example:
         global_norm([tf.constant([3.0, 0.0]), tf.constant([[4.0]])])  # 5.0

@@ -1,7 +1,8 @@
 """`LanguageModel`: Keras's `compile`, `fit` and `evaluate`, driven by the one train step.
 
-It wraps any Keras model of token ids (B, T) -> logits (B, T, V), ours or the user's own, and calls ordinary
-`keras.callbacks`. "Epochs" are what Keras calls them: `steps_per_epoch` steps, then a validation.
+It wraps any Keras model of token ids (B, T) -> logits (B, T, V), ours or the user's own, and calls
+ordinary `keras.callbacks`. "Epochs" are what Keras calls them: `steps_per_epoch` steps, then a
+validation.
 """
 
 import contextlib
@@ -39,15 +40,16 @@ from tfscale.training.validation import EvaluationStep
 
 @keras.saving.register_keras_serializable("tfscale")
 class LanguageModel(keras.Model):
-    """A network with a `fit` that gives the same answer on any number of replicas and micro-batches.
+    """A network with a `fit` that gives the same answer on any number of replicas and
+    micro-batches.
 
-    Make it inside `strategy.scope()`, like any Keras model. What Keras saves of it, as `.keras` or as weights, holds
-    all that training needs to go on exactly: optimizer, averages, masks, loss scale, carried states and the step count;
-    a `.keras` file holds what `compile` was given, too.
+    Make it inside `strategy.scope()`, like any Keras model. What Keras saves of it, as `.keras` or
+    as weights, holds all that training needs to go on exactly: optimizer, averages, masks, loss
+    scale, carried states and the step count; a `.keras` file holds what `compile` was given, too.
 
-    With `ema_decay` there are two sets of weights. Those that are trained are what `model(ids)` and `model.network`
-    compute with; their averages are what `evaluate`, `predict` and validations use, and `averaged_weights()` puts them
-    in place for anything else, such as an export.
+    With `ema_decay` there are two sets of weights. Those that are trained are what `model(ids)` and
+    `model.network` compute with; their averages are what `evaluate`, `predict` and validations use,
+    and `averaged_weights()` puts them in place for anything else, such as an export.
 
     Args:
         network: Keras model, ids (B, T) int32 -> logits (B, T, V).
@@ -94,50 +96,76 @@ class LanguageModel(keras.Model):
         pass_steps: int = 0,
         **keras_options: Any,
     ) -> None:
-        """Sets the optimizer and what the step does; the loss is cross-entropy of the next token, summed over tokens.
+        """Sets the optimizer and what the step does; the loss is cross-entropy of the next token,
+        summed over tokens.
 
         Args:
-            optimizer: a Keras optimizer or its name, without clipping, EMA, accumulation or loss scaling of its own.
+            optimizer: a Keras optimizer or its name, without clipping, EMA, accumulation or loss
+                scaling of its own.
             micro_batches: parts into which each replica cuts its batch, one after the other.
-            remat: compute the activations of Transformer blocks and LSTM layers again in the backward pass.
-            loss_chunk_tokens: the most tokens of a replica whose logits are held at once, also in validation; 0 holds
-                all of a micro-batch.
+            remat: compute the activations of Transformer blocks and LSTM layers again in the
+                backward pass.
+            loss_chunk_tokens: the most tokens of a replica whose logits are held at once, also in
+                validation; 0 holds all of a micro-batch.
             clip_norm: largest global gradient norm, after the all-reduce; 0 does not clip.
             label_smoothing: probability mass spread over the vocabulary in the target.
-            ema_decay: decay per step of an average of the weights, which is what gets validated; 0 keeps none. After t
-                steps it is at most (1 + t) / (10 + t), so that the random first weights do not linger in it.
+            ema_decay: decay per step of an average of the weights, which is what gets validated; 0
+                keeps none. After t steps it is at most (1 + t) / (10 + t), so that the random first
+                weights do not linger in it.
             xla: compile forward and backward by XLA.
             seed: seed of the dropout draws.
-            streams: rows of every batch, each of which goes on where that of the batch before stopped: for a network
-                whose config is stateful, and for no other one.
-            pass_steps: with them, the steps after which the carried state is zero again; 0 for never.
+            streams: rows of every batch, each of which goes on where that of the batch before
+                stopped: for a network whose config is stateful, and for no other one.
+            pass_steps: with them, the steps after which the carried state is zero again; 0 for
+                never.
 
         Raises:
-            ConfigError: an argument of Keras's `compile` that has no meaning here, an unsuited optimizer, or a network
-                that does not offer what `remat` and `loss_chunk_tokens` need, or does not fit `streams`.
+            ConfigError: an argument of Keras's `compile` that has no meaning here, an unsuited
+                optimizer, or a network that does not offer what `remat` and `loss_chunk_tokens`
+                need, or does not fit `streams`.
         """
         refuse("compile", keras_options, fit_arguments.COMPILE)
         check_trainable(self.network, self.strategy)
         options = StepOptions(
-            micro_batches=micro_batches, remat=remat, loss_chunk_tokens=loss_chunk_tokens, clip_norm=clip_norm,
-            label_smoothing=label_smoothing, ema_decay=ema_decay, xla=xla, seed=seed, streams=streams,
+            micro_batches=micro_batches,
+            remat=remat,
+            loss_chunk_tokens=loss_chunk_tokens,
+            clip_norm=clip_norm,
+            label_smoothing=label_smoothing,
+            ema_decay=ema_decay,
+            xla=xla,
+            seed=seed,
+            streams=streams,
             pass_steps=pass_steps,
-        )  # fmt: skip
-        step_class: Any = StatefulStep if check_streams(self.network, options, self.strategy) else TrainStep
+        )
+        step_class: Any = (
+            StatefulStep if check_streams(self.network, options, self.strategy) else TrainStep
+        )
         with self.strategy.scope():
-            super().compile(optimizer=optimizer, loss=None, jit_compile=False, auto_scale_loss=False)
+            super().compile(
+                optimizer=optimizer, loss=None, jit_compile=False, auto_scale_loss=False
+            )
             if is_asynchronous(self.strategy):
-                self.train_step_runner = AsynchronousStep(self.network, self.optimizer, options, self.strategy)
+                self.train_step_runner = AsynchronousStep(
+                    self.network, self.optimizer, options, self.strategy
+                )
             else:
                 self.train_step_runner = step_class(
-                    self.network, self.optimizer, options, self.strategy, self.pruner, self.formats, self.teacher
+                    self.network,
+                    self.optimizer,
+                    options,
+                    self.strategy,
+                    self.pruner,
+                    self.formats,
+                    self.teacher,
                 )
         self.train_state.follow(self.train_step_runner)
         self._evaluation_step = evaluation_step(self.network, self.strategy, xla, loss_chunk_tokens)
         self._trained = [id(weight) for weight in self.network.trainable_variables]
 
     def get_compile_config(self) -> dict[str, Any]:
-        """What a `.keras` file keeps of `compile` and of what came before it; empty where it was not called."""
+        """What a `.keras` file keeps of `compile` and of what came before it; empty where it was
+        not called."""
         return {} if self.train_step_runner is None else compile_config(self.train_step_runner)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -168,45 +196,53 @@ class LanguageModel(keras.Model):
         """Trains the network.
 
         Args:
-            x: batched dataset of (ids, targets[, weights]), each (B, T), or ids (N, T): global batches, the same and in
-                the same order on every worker. Or a function `tf.distribute.InputContext` -> dataset of one worker's
-                rows of every global batch, which spares each worker from reading the others' rows. Under parameter
-                servers each batch is taken by one worker, and the function gives the batches of one worker.
-            y: targets (N, T) where `x` is an array. A negative target, such as -100, counts as one of weight 0.
+            x: batched dataset of (ids, targets[, weights]), each (B, T), or ids (N, T): global
+                batches, the same and in the same order on every worker. Or a function
+                `tf.distribute.InputContext` -> dataset of one worker's rows of every global batch,
+                which spares each worker from reading the others' rows. Under parameter servers each
+                batch is taken by one worker, and the function gives the batches of one worker.
+            y: targets (N, T) where `x` is an array. A negative target, such as -100, counts as one
+                of weight 0.
             batch_size: rows of the global batch where `x` is an array.
             epochs: index of the last epoch plus one, as in Keras.
             verbose: 0 silent; "auto" or 1 Keras's progress bar; 2 a line per epoch.
-            callbacks: a Keras callback or several; their batch logs hold loss, perplexity, learning_rate,
-                gradient_norm, tokens, tokens_per_second, input_wait (seconds the steps waited for data) and seconds, of
-                the steps since the last call. Where no token of them counts there is no loss and no perplexity.
-                `BackupAndRestore` goes on at the very step that it saved; a dataset is read from its first batch again,
-                of which those that the epoch had are skipped.
+            callbacks: a Keras callback or several; their batch logs hold loss, perplexity,
+                learning_rate, gradient_norm, tokens, tokens_per_second, input_wait (seconds the
+                steps waited for data) and seconds, of the steps since the last call. Where no token
+                of them counts there is no loss and no perplexity. `BackupAndRestore` goes on at the
+                very step that it saved; a dataset is read from its first batch again, of which
+                those that the epoch had are skipped.
             validation_data: dataset or (x, y[, sample_weight]) to validate on after each epoch.
             shuffle: shuffle the rows of arrays.
-            sample_weight: weights (N,) or (N, 1), one a row, or (N, T), one a token, where `x` is an array. A mask
-                that the network gives its logits (`mask_zero`, `Masking`) is multiplied into them.
+            sample_weight: weights (N,) or (N, 1), one a row, or (N, T), one a token, where `x` is
+                an array. A mask that the network gives its logits (`mask_zero`, `Masking`) is
+                multiplied into them.
             initial_epoch: epoch to start at.
-            steps_per_epoch: optimizer steps of an epoch, for which arrays are repeated; None takes one pass over the
-                data.
+            steps_per_epoch: optimizer steps of an epoch, for which arrays are repeated; None takes
+                one pass over the data.
             validation_steps: batches of a validation; None takes all.
-            steps_per_call: optimizer steps per call of the compiled loop, and so between batch callbacks, which get the
-                number of the last one, as with Keras's `steps_per_execution`. None takes 1 where a callback acts on
-                batches (a `save_freq` in steps, TensorBoard's `update_freq` or `profile_batch`, a callback with batch
+            steps_per_call: optimizer steps per call of the compiled loop, and so between batch
+                callbacks, which get the number of the last one, as with Keras's
+                `steps_per_execution`. None takes 1 where a callback acts on batches (a `save_freq`
+                in steps, TensorBoard's `update_freq` or `profile_batch`, a callback with batch
                 methods of one's own), and else, or under parameter servers, 20.
-            stop_at_multiples_of: step counts at whose multiples a call ends, so that a callback sees that very step.
-            checked: take ids and targets as they are, and the network's outputs for logits of the next token, without
-                the looks at them that find mistakes: for data and networks that were checked before.
+            stop_at_multiples_of: step counts at whose multiples a call ends, so that a callback
+                sees that very step.
+            checked: take ids and targets as they are, and the network's outputs for logits of the
+                next token, without the looks at them that find mistakes: for data and networks that
+                were checked before.
             **keras_options: Keras's other arguments, which are refused with what to do instead.
 
         Returns:
             Keras's History: one entry per epoch of each logged value.
 
         Raises:
-            ConfigError: not compiled, a batch that cannot be cut over replicas and micro-batches, or a network whose
-                outputs are not the logits of a next token.
-            DataError: ids or targets outside of the network's vocabulary, or shapes that do not belong together.
-            TrainingError: the loss or a gradient is no longer finite. In mixed_float16 such a step is
-                skipped, left out of the means and halves the loss scale, unless that is 1.
+            ConfigError: not compiled, a batch that cannot be cut over replicas and micro-batches,
+                or a network whose outputs are not the logits of a next token.
+            DataError: ids or targets outside of the network's vocabulary, or shapes that do not
+                belong together.
+            TrainingError: the loss or a gradient is no longer finite. In mixed_float16 such a step
+                is skipped, left out of the means and halves the loss scale, unless that is 1.
             WorkerLostError: another worker of the same training went away.
         """
         refuse("fit", keras_options, fit_arguments.FIT)
@@ -229,9 +265,13 @@ class LanguageModel(keras.Model):
             validation = validation_batches(validation_data, batch_size, self.strategy, vocabulary)
         given = as_callbacks(callbacks)
         callback_list = keras.callbacks.CallbackList(
-            given if verbose in (0, "0") else with_progress(given), add_history=True, model=self,
-            epochs=epochs, verbose=1 if verbose == "auto" else int(verbose), steps=data.steps_per_epoch,
-        )  # fmt: skip
+            given if verbose in (0, "0") else with_progress(given),
+            add_history=True,
+            model=self,
+            epochs=epochs,
+            verbose=1 if verbose == "auto" else int(verbose),
+            steps=data.steps_per_epoch,
+        )
         ahead = steps_per_call or STEPS_PER_CALL
         if steps_per_call is None and not is_asynchronous(self.strategy):
             steps_per_call = default_steps_per_call(callback_list.callbacks)
@@ -239,12 +279,17 @@ class LanguageModel(keras.Model):
         first_epoch, initial_epoch = initial_epoch, self._begin(callback_list, initial_epoch)
         iterator = data.iterator(initial_epoch - first_epoch, self.train_state.epoch.steps, ahead)
         logs: dict[str, float] = {}
-        # Whatever reads a weight, be it a checkpoint or a validation, finds out when a server is gone.
+        # Whatever reads a weight, be it a checkpoint or a validation, finds out when a server is
+        # gone.
         with self._lost_peers() if is_asynchronous(self.strategy) else contextlib.nullcontext():
             for epoch in range(initial_epoch, epochs):
                 callback_list.on_epoch_begin(epoch)
                 logs = self._run_epoch(
-                    iterator, data.steps_per_epoch, steps_per_call or ahead, stop_at_multiples_of, callback_list
+                    iterator,
+                    data.steps_per_epoch,
+                    steps_per_call or ahead,
+                    stop_at_multiples_of,
+                    callback_list,
                 )
                 if validation is not None and not self.stop_training:
                     logs |= self._validate(validation, validation_steps, callback_list)
@@ -258,7 +303,8 @@ class LanguageModel(keras.Model):
         return history
 
     def _begin(self, callbacks: keras.callbacks.CallbackList, initial_epoch: int) -> int:
-        """Lets callbacks begin; returns the epoch to begin at, of which `train_state.epoch` knows what is done."""
+        """Lets callbacks begin; returns the epoch to begin at, of which `train_state.epoch` knows
+        what is done."""
         self._initial_epoch, self.train_state.epoch = None, EpochSoFar()
         callbacks.on_train_begin()
         # A callback that restores a file names the epoch; the file, if new, says how far it was.
@@ -282,7 +328,9 @@ class LanguageModel(keras.Model):
                 with plain_errors():
                     result = step.run(iterator, count)
             except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
-                raise DataError(f"the dataset ended before {steps} steps were taken; give dataset.repeat()") from error
+                raise DataError(
+                    f"the dataset ended before {steps} steps were taken; give dataset.repeat()"
+                ) from error
             seconds = time.perf_counter() - start
             result.check(step.loss_scale.on)
             epoch.add(count, result.nll, result.tokens)
@@ -296,7 +344,10 @@ class LanguageModel(keras.Model):
                 "seconds": seconds,
             }
             if step.loss_scale.on:
-                logs |= {"loss_scale": float(step.loss_scale.value.numpy()), "overflows": result.overflows - overflows}
+                logs |= {
+                    "loss_scale": float(step.loss_scale.value.numpy()),
+                    "overflows": result.overflows - overflows,
+                }
             callbacks.on_train_batch_end(epoch.steps - 1, logs)
             self.stop_training = workers.any(self.stop_training)
         rate = (epoch.tokens - tokens_before) / (time.perf_counter() - began)
@@ -304,10 +355,16 @@ class LanguageModel(keras.Model):
         return {**self._loss_logs(epoch.nll, epoch.tokens), **logs} if epoch.tokens else {}
 
     def evaluate(
-        self, x: Any, y: Any = None, batch_size: int = 32, sample_weight: Any = None, steps: int | None = None,
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 32,
+        sample_weight: Any = None,
+        steps: int | None = None,
         **keras_options: Any,
-    ) -> dict[str, float]:  # fmt: skip
-        """Loss in nats per token and perplexity (of a cloze, pseudo_perplexity) over a dataset, tails included.
+    ) -> dict[str, float]:
+        """Loss in nats per token and perplexity (of a cloze, pseudo_perplexity) over a dataset,
+        tails included.
 
         Args:
             x: as in `fit`.
@@ -317,7 +374,8 @@ class LanguageModel(keras.Model):
             steps: batches to take; None takes all.
 
         Returns:
-            {"loss", "perplexity", "tokens"}; with `ema_decay` of the averaged weights, which a loaded model has too.
+            {"loss", "perplexity", "tokens"}; with `ema_decay` of the averaged weights, which a
+            loaded model has too.
         """
         if unknown := set(keras_options) - {"verbose", "return_dict"}:
             raise ConfigError(f"evaluate does not take {', '.join(sorted(unknown))}")
@@ -327,19 +385,22 @@ class LanguageModel(keras.Model):
         return {**self._loss_logs(nll, tokens), "tokens": tokens}
 
     def predict(self, *args: Any, **keras_options: Any) -> Any:
-        """Keras's `predict`, by the weights that `evaluate` uses: averaged with `ema_decay`, rounded for a recipe."""
+        """Keras's `predict`, by the weights that `evaluate` uses: averaged with `ema_decay`,
+        rounded for a recipe."""
         with self.averaged_weights():
             return super().predict(*args, **keras_options)
 
     def summed_loss(
         self, batches: tf.data.Dataset, steps: int | None = None, averaged: bool = True
     ) -> tuple[float, float]:
-        """Summed loss in nats and number of target tokens over (ids, targets, weights) batches of one shape.
+        """Summed loss in nats and number of target tokens over (ids, targets, weights) batches of
+        one shape.
 
         Args:
             batches: as `as_batches` makes them.
             steps: batches to take; None takes all.
-            averaged: use the averaged weights where there are any; False takes the weights as they are.
+            averaged: use the averaged weights where there are any; False takes the weights as they
+                are.
         """
         if self._evaluation_step is None:
             self._evaluation_step = evaluation_step(self.network, self.strategy)
@@ -350,9 +411,11 @@ class LanguageModel(keras.Model):
             return self._evaluation_step(distribute(share, self.workers))
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
-        """Puts the weights as they are meant to be used in the place of the trained ones for the block.
+        """Puts the weights as they are meant to be used in the place of the trained ones for the
+        block.
 
-        They are the averages with `ema_decay`, rounded where the model is trained for a recipe of quantization.
+        They are the averages with `ema_decay`, rounded where the model is trained for a recipe of
+        quantization.
         """
         step = self.train_step_runner
         if step is None:
@@ -360,7 +423,8 @@ class LanguageModel(keras.Model):
         return values_in_place(step.variables, step.final_values())
 
     def plain_network(self) -> keras.Model:
-        """The network with variables of this process, to be saved or exported: a copy under parameter servers.
+        """The network with variables of this process, to be saved or exported: a copy under
+        parameter servers.
 
         Call it outside of the strategy's scope.
         """
@@ -380,7 +444,8 @@ class LanguageModel(keras.Model):
 
     @property
     def score_name(self) -> str:
-        """What exp of the loss is called: of a network that reads both sides of a token it is no perplexity."""
+        """What exp of the loss is called: of a network that reads both sides of a token it is no
+        perplexity."""
         return "pseudo_perplexity" if getattr(self.network, "cloze", False) else "perplexity"
 
     def _loss_logs(self, nll: float, tokens: float) -> dict[str, float]:
@@ -396,20 +461,28 @@ class LanguageModel(keras.Model):
         return {f"val_{name}": value for name, value in logs.items()}
 
     def _lost_peers(self) -> contextlib.AbstractContextManager[None]:
-        return lost_workers("a parameter server" if is_asynchronous(self.strategy) else "another worker")
+        return lost_workers(
+            "a parameter server" if is_asynchronous(self.strategy) else "another worker"
+        )
 
     def _compiled_step(self) -> TrainStep:
         if self.train_step_runner is None:
-            raise ConfigError(f"call compile(optimizer, ...) before fit{self._todo and ': ' + self._todo}")
+            raise ConfigError(
+                f"call compile(optimizer, ...) before fit{self._todo and ': ' + self._todo}"
+            )
         return self.train_step_runner
 
     def _vocabulary(self, length: int) -> Vocabulary:
-        """The ids that the network reads and predicts in windows of `length` tokens, after a look at its outputs."""
+        """The ids that the network reads and predicts in windows of `length` tokens, after a look
+        at its outputs."""
         return check_logits(self.network, probe_ids(self.network, length))
 
     def train_on_batch(self, *args, **kwargs):
         """Refused: `fit` drives the train step."""
-        raise ConfigError("train_on_batch is not for a LanguageModel: call fit on the batch, which goes on training")
+        raise ConfigError(
+            "train_on_batch is not for a LanguageModel: call fit on the batch, which goes on"
+            " training"
+        )
 
     def test_on_batch(self, *args, **kwargs):
         """Refused: `evaluate` sums the loss."""
@@ -418,8 +491,8 @@ class LanguageModel(keras.Model):
     def export(self, *args, **kwargs):
         """Refused: what is exported is the network."""
         raise ConfigError(
-            "export the network of a LanguageModel: tfscale.export_keras(model.network, ...) writes a .tflite file, "
-            "model.network.export(folder) a SavedModel"
+            "export the network of a LanguageModel: tfscale.export_keras(model.network, ...) writes"
+            " a .tflite file, model.network.export(folder) a SavedModel"
         )
 
     def get_config(self):
@@ -427,5 +500,7 @@ class LanguageModel(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        network = keras.saving.deserialize_keras_object(config["network"], custom_objects=custom_objects)
+        network = keras.saving.deserialize_keras_object(
+            config["network"], custom_objects=custom_objects
+        )
         return cls(network, name=config["name"])

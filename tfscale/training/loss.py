@@ -1,10 +1,12 @@
-"""Cross-entropy of the next token, whole or in chunks of tokens whose logits are never all there at once.
+"""Cross-entropy of the next token, whole or in chunks of tokens whose logits are never all there at
+once.
 
-With a vocabulary of 32,000 the logits (B, T, V), their softmax and their gradient are most of a small model's memory.
-In chunks, the logits of N tokens are made, and the gradient with respect to the hidden states and the output weights
-is taken right away, before the next N tokens: the arithmetic is that of the whole, no product is done twice, and what
-stays is the gradient (B, T, D) and (V, D), which the backward pass needs anyway. The loops over chunks take one turn at
-a time; without XLA TensorFlow would run up to 10 at once.
+With a vocabulary of 32,000 the logits (B, T, V), their softmax and their gradient are most of a
+small model's memory. In chunks, the logits of N tokens are made, and the gradient with respect to
+the hidden states and the output weights is taken right away, before the next N tokens: the
+arithmetic is that of the whole, no product is done twice, and what stays is the gradient (B, T, D)
+and (V, D), which the backward pass needs anyway. The loops over chunks take one turn at a time;
+without XLA TensorFlow would run up to 10 at once.
 
 Shapes: B rows, T tokens, D width of the hidden states, V vocabulary, N tokens of a chunk, C chunks.
 """
@@ -36,8 +38,9 @@ def check_offers_hidden_states(network: keras.Model, option: str) -> None:
     missing = [name for name in NEEDED if not hasattr(network, name)]
     if missing:
         raise ConfigError(
-            f"{option} needs a network of tfscale.build_network, or one with the same {', '.join(NEEDED)}; "
-            f"{type(network).__name__} {network.name!r} lacks {', '.join(missing)}"
+            f"{option} needs a network of tfscale.build_network, or one with the same"
+            f" {', '.join(NEEDED)}; {type(network).__name__} {network.name!r} lacks"
+            f" {', '.join(missing)}"
         )
 
 
@@ -72,8 +75,8 @@ def token_losses(
 def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> Any:
     """The cross-entropy of each token, (..., V) and (...) -> (...).
 
-    XLA makes two passes over all logits of TensorFlow's own, on one core of a CPU, to find those of the targets. Here
-    they are gathered. Without XLA TensorFlow's own needs half of the memory.
+    XLA makes two passes over all logits of TensorFlow's own, on one core of a CPU, to find those of
+    the targets. Here they are gathered. Without XLA TensorFlow's own needs half of the memory.
     """
     width = logits.shape[-1]
     rows, at = tf.reshape(logits, (-1, width)), tf.reshape(targets, (-1,))
@@ -91,7 +94,8 @@ def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> Any:
 
 
 def penalties(network: keras.Model, scope: keras.StatelessScope) -> list[tf.Tensor]:
-    """What layers add to the loss by `add_loss` in the forward pass, and by the regularizers of their weights."""
+    """What layers add to the loss by `add_loss` in the forward pass, and by the regularizers of
+    their weights."""
     weights = [weight for weight in network.trainable_variables if weight.regularizer is not None]
     found = [*scope.losses, *(weight.regularizer(weight) for weight in weights)]
     return [tf.cast(penalty, tf.float32) for penalty in found]
@@ -132,7 +136,8 @@ def chunked_loss_and_gradients(
     taught: tf.Tensor | None = None,
     xla: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """The loss, and the gradient of `scale` x its weighted sum with respect to hidden states and output weights.
+    """The loss, and the gradient of `scale` x its weighted sum with respect to hidden states and
+    output weights.
 
     Args:
         network: offers `project`: (N, D) -> logits (N, V) float32.
@@ -140,7 +145,8 @@ def chunked_loss_and_gradients(
         targets: ids (B, T) int32.
         weights: (B, T) float32.
         scale: scalar float32; inside, so that float16 gradients do not vanish.
-        variables: those that `project` reads and whose gradient is wanted, or tensors that stand in for them.
+        variables: those that `project` reads and whose gradient is wanted, or tensors that stand in
+            for them.
         chunk_tokens: the most tokens whose logits are held at once.
         label_smoothing: as in `token_losses`.
         teacher: what the student learns from besides the targets.
@@ -148,8 +154,8 @@ def chunked_loss_and_gradients(
         xla: as in `token_losses`.
 
     Returns:
-        Weighted sum of the losses in nats without label smoothing; the gradient (B, T, D) of the hidden states; and
-        that of each variable, summed over the chunks in float32.
+        Weighted sum of the losses in nats without label smoothing; the gradient (B, T, D) of the
+        hidden states; and that of each variable, summed over the chunks in float32.
 
     Example:
         with tf.GradientTape() as tape:
@@ -187,7 +193,8 @@ def chunked_loss_and_gradients(
 
 
 def _cut(tensors: Sequence[tf.Tensor], chunk_tokens: int) -> list[tf.Tensor]:
-    """(B, T, ...) -> (C, N, ...) with N at most `chunk_tokens`; the last chunk is filled up with zeros.
+    """(B, T, ...) -> (C, N, ...) with N at most `chunk_tokens`; the last chunk is filled up with
+    zeros.
 
     The chunks are as equal as can be, so that there is little to fill up. All shapes are static.
     """

@@ -1,9 +1,11 @@
-"""The dynamic loss scale of float16 training (Micikevicius et al. 2018, "Mixed Precision Training").
+"""The dynamic loss scale of float16 training (Micikevicius et al. 2018, "Mixed Precision
+Training").
 
-Gradients of float16 layers would vanish below 6e-8; they are taken of the loss times a scale and divided by it after
-the all-reduce. A step whose gradients overflow is skipped and halves the scale; after enough steps without one it
-doubles. All replicas are asked at once: one replica's overflow is everybody's. A step that is not finite although the
-scale is 1 is no overflow that halving could mend: the training has diverged.
+Gradients of float16 layers would vanish below 6e-8; they are taken of the loss times a scale and
+divided by it after the all-reduce. A step whose gradients overflow is skipped and halves the scale;
+after enough steps without one it doubles. All replicas are asked at once: one replica's overflow is
+everybody's. A step that is not finite although the scale is 1 is no overflow that halving could
+mend: the training has diverged.
 """
 
 from typing import Any
@@ -17,10 +19,12 @@ FIRST_SCALE = 2.0**15
 
 
 class LossScale:
-    """What the loss is multiplied by before its gradient is taken. Make it inside `strategy.scope()`.
+    """What the loss is multiplied by before its gradient is taken. Make it inside
+    `strategy.scope()`.
 
     Args:
-        network: the model that is trained; without a layer that computes in float16 the scale is 1 and stays 1.
+        network: the model that is trained; without a layer that computes in float16 the scale is 1
+            and stays 1.
 
     Example:
         scale = LossScale(network)
@@ -30,14 +34,16 @@ class LossScale:
 
     def __init__(self, network: keras.Model):
         self.on = any(
-            getattr(layer.dtype_policy, "compute_dtype", None) == "float16" for layer in network._flatten_layers()
+            getattr(layer.dtype_policy, "compute_dtype", None) == "float16"
+            for layer in network._flatten_layers()
         )
         self.first = FIRST_SCALE if self.on else 1.0
         self.value = replicated(self.first, tf.float32)
         self.steps_since_overflow = replicated(0, tf.int64)
 
     def adjust(self, finite: tf.Tensor) -> None:
-        """Takes note of a step: halves the scale if its gradients were not finite, doubles it when it is time."""
+        """Takes note of a step: halves the scale if its gradients were not finite, doubles it when
+        it is time."""
         if not self.on:
             return
         since = tf.where(finite, self.steps_since_overflow + 1, tf.zeros((), tf.int64))
@@ -57,4 +63,6 @@ class LossScale:
 
 def replicated(value: Any, dtype: tf.DType) -> tf.Variable:
     """A variable that is not trained and is the same on every replica."""
-    return tf.Variable(value, dtype=dtype, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+    return tf.Variable(
+        value, dtype=dtype, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+    )

@@ -1,9 +1,11 @@
-"""Embedding tables that stay on the parameter servers: a worker gets the rows of its batch and returns their gradient.
+"""Embedding tables that stay on the parameter servers: a worker gets the rows of its batch and
+returns their gradient.
 
-A table qualifies if nothing but looking up the network's own input ids reads it. Tied embeddings do not: their table is
-also the output projection, which needs all of it.
+A table qualifies if nothing but looking up the network's own input ids reads it. Tied embeddings do
+not: their table is also the output projection, which needs all of it.
 
-Shapes: B rows of a batch, T tokens, V vocabulary, D width of a table, N the most different ids of a batch.
+Shapes: B rows of a batch, T tokens, V vocabulary, D width of a table, N the most different ids of a
+batch.
 """
 
 import contextlib
@@ -17,7 +19,8 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Rows:
-    """The different ids of a batch: `ids` (N,) int32, rising, filled up with the largest int32; `count` are real."""
+    """The different ids of a batch: `ids` (N,) int32, rising, filled up with the largest int32;
+    `count` are real."""
 
     ids: tf.Tensor
     count: tf.Tensor
@@ -27,8 +30,9 @@ class RowTables:
     """The tables of a network of which only rows are read, and how.
 
     Args:
-        network: a network made in the scope of a ParameterServerStrategy. Its embedding layers are changed so that
-            within `looking_up` they take their ids for entries of a table that holds the batch's rows alone.
+        network: a network made in the scope of a ParameterServerStrategy. Its embedding layers are
+            changed so that within `looking_up` they take their ids for entries of a table that
+            holds the batch's rows alone.
 
     Example:
         tables = RowTables(network)
@@ -58,15 +62,24 @@ class RowTables:
         return Rows(tf.ensure_shape(padded, (size,)), count)
 
     def read(self, weight: keras.Variable, rows: Rows) -> tf.Tensor:
-        """The rows of a table: (N, D), zeros where `rows` is filled up. Each server sends its own."""
-        parts = [tf.gather(shard, rows.ids[a:b] - first) for shard, first, a, b in _cuts(weight, rows)]
+        """The rows of a table: (N, D), zeros where `rows` is filled up. Each server sends its
+        own."""
+        parts = [
+            tf.gather(shard, rows.ids[a:b] - first) for shard, first, a, b in _cuts(weight, rows)
+        ]
         size, width = rows.ids.shape[0], weight.shape[1]
-        return tf.ensure_shape(tf.pad(tf.concat(parts, 0), [[0, size - rows.count], [0, 0]]), (size, width))
+        return tf.ensure_shape(
+            tf.pad(tf.concat(parts, 0), [[0, size - rows.count], [0, 0]]), (size, width)
+        )
 
-    def slices(self, weight: keras.Variable, gradient: tf.Tensor, rows: Rows) -> list[tf.IndexedSlices]:
+    def slices(
+        self, weight: keras.Variable, gradient: tf.Tensor, rows: Rows
+    ) -> list[tf.IndexedSlices]:
         """The gradient (N, D) of `read`, cut into those of the table's shards."""
         return [
-            tf.IndexedSlices(gradient[a:b], rows.ids[a:b] - first, tf.constant(shard.shape.as_list()))
+            tf.IndexedSlices(
+                gradient[a:b], rows.ids[a:b] - first, tf.constant(shard.shape.as_list())
+            )
             for shard, first, a, b in _cuts(weight, rows)
         ]
 
@@ -94,8 +107,11 @@ def shards(weight: keras.Variable) -> list[tf.Variable]:
     return list(getattr(weight.value, "variables", [weight.value]))
 
 
-def _cuts(weight: keras.Variable, rows: Rows) -> Iterator[tuple[tf.Variable, int, tf.Tensor, tf.Tensor]]:
-    """Each shard of a table, the id of its first row, and from where to where in `rows` its ids stand."""
+def _cuts(
+    weight: keras.Variable, rows: Rows
+) -> Iterator[tuple[tf.Variable, int, tf.Tensor, tf.Tensor]]:
+    """Each shard of a table, the id of its first row, and from where to where in `rows` its ids
+    stand."""
     first = 0
     for shard in shards(weight):
         ends = tf.searchsorted(rows.ids, tf.constant([first, first + shard.shape[0]]))
@@ -107,15 +123,29 @@ def _looked_up_only(network: keras.Model) -> list[keras.layers.Embedding]:
     layers = network._flatten_layers()
     found = []
     for layer in layers:
-        if not isinstance(layer, keras.layers.Embedding) or not layer.trainable or not getattr(network, "inputs", None):
+        if (
+            not isinstance(layer, keras.layers.Embedding)
+            or not layer.trainable
+            or not getattr(network, "inputs", None)
+        ):
             continue
-        # Masks are made of the ids, a regularizer is of the whole table, and these two keep something else than it.
+        # Masks are made of the ids, a regularizer is of the whole table, and these two keep
+        # something else than it.
         regularized = layer._embeddings.regularizer is not None
         if layer.mask_zero or regularized or layer.lora_enabled or layer.quantization_mode:
             continue
-        holders = [other for other in layers if any(v is layer._embeddings for v in other._trainable_variables)]
+        holders = [
+            other
+            for other in layers
+            if any(v is layer._embeddings for v in other._trainable_variables)
+        ]
         nodes = [node for node in layer._inbound_nodes if not node.arguments.kwargs.get("reverse")]
         tied = len(nodes) < len(layer._inbound_nodes) and getattr(layer, "tie_weights", True)
-        if len(holders) == 1 and not tied and nodes and all(n.input_tensors[0] is network.inputs[0] for n in nodes):
+        if (
+            len(holders) == 1
+            and not tied
+            and nodes
+            and all(n.input_tensors[0] is network.inputs[0] for n in nodes)
+        ):
             found.append(layer)
     return found

@@ -11,10 +11,11 @@ from tfscale.errors import check_range
 
 @keras.saving.register_keras_serializable("tfscale")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` over `warmup_steps`, then falls by half a cosine to `final` at the last of `steps`.
+    """Rises linearly to `peak` over `warmup_steps`, then falls by half a cosine to `final` at the
+    last of `steps`.
 
-    The first step has peak / (warmup_steps + 1), not 0, so that it is not wasted. With `final == peak` the rate is
-    constant after the warm-up (Loshchilov and Hutter 2017 for the cosine).
+    The first step has peak / (warmup_steps + 1), not 0, so that it is not wasted. With `final ==
+    peak` the rate is constant after the warm-up (Loshchilov and Hutter 2017 for the cosine).
 
     Args:
         peak: the highest learning rate.
@@ -35,18 +36,26 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(step < self.warmup_steps, warmup, cosine)
 
     def get_config(self):
-        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "steps": self.steps, "final": self.final}
+        return {
+            "peak": self.peak,
+            "warmup_steps": self.warmup_steps,
+            "steps": self.steps,
+            "final": self.final,
+        }
 
 
 def build_schedule(config: TrainConfig) -> WarmupSchedule:
     """The schedule of a training config.
 
     Raises:
-        ConfigError: the config leaves the learning rate to the model's family; see `TrainConfig.for_model`.
+        ConfigError: the config leaves the learning rate to the model's family; see
+            `TrainConfig.for_model`.
     """
     check_range(config.learning_rate > 0, "learning_rate", config.learning_rate, "more than 0")
     fraction = config.final_learning_rate_fraction if config.schedule == "cosine" else 1.0
-    return WarmupSchedule(config.learning_rate, config.warmup_steps, config.steps, config.learning_rate * fraction)
+    return WarmupSchedule(
+        config.learning_rate, config.warmup_steps, config.steps, config.learning_rate * fraction
+    )
 
 
 def warmup_note(config: TrainConfig) -> str | None:
@@ -55,17 +64,22 @@ def warmup_note(config: TrainConfig) -> str | None:
         return None
     reached = config.learning_rate * config.steps / (config.warmup_steps + 1)
     return (
-        f"warning: warmup_steps={config.warmup_steps} is not over within steps={config.steps}: the learning rate ends "
-        f"at {reached:.3g} and never is {config.learning_rate:g}; give fewer --train.warmup_steps"
+        f"warning: warmup_steps={config.warmup_steps} is not over within steps={config.steps}: the"
+        f" learning rate ends at {reached:.3g} and never is {config.learning_rate:g}; give fewer"
+        " --train.warmup_steps"
     )
 
 
 def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019) whose weight decay leaves norms, biases and embeddings alone."""
+    """AdamW (Loshchilov and Hutter 2019) whose weight decay leaves norms, biases and embeddings
+    alone."""
     optimizer = keras.optimizers.AdamW(
-        build_schedule(config), weight_decay=config.weight_decay, beta_1=config.beta_1, beta_2=config.beta_2,
+        build_schedule(config),
+        weight_decay=config.weight_decay,
+        beta_1=config.beta_1,
+        beta_2=config.beta_2,
         epsilon=1e-8,
-    )  # fmt: skip
+    )
     optimizer.exclude_from_weight_decay(var_list=undecayed_variables(network))
     return optimizer
 
@@ -79,4 +93,8 @@ def undecayed_variables(network: keras.Model) -> list[keras.Variable]:
         for variable in layer.trainable_variables
     }
     # A GRU's bias has two rows, one for the input and one for the state.
-    return [v for v in network.trainable_variables if len(v.shape) < 2 or v.name == "bias" or id(v) in embeddings]
+    return [
+        v
+        for v in network.trainable_variables
+        if len(v.shape) < 2 or v.name == "bias" or id(v) in embeddings
+    ]

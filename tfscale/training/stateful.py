@@ -1,11 +1,14 @@
-"""Truncated backpropagation through time whose state is carried from window to window (Mikolov et al. 2010).
+"""Truncated backpropagation through time whose state is carried from window to window (Mikolov et
+al. 2010).
 
-Row b of a batch goes on where row b of the batch before stopped. The state after a window is the first state of the
-next: it is carried in the forward pass, gradients stop at the window's edge, and at the beginning of each pass over the
-data it is zero. What keeps it between steps are variables, one per state of a layer, on each replica for its own rows;
-they are part of a checkpoint, joined over the replicas.
+Row b of a batch goes on where row b of the batch before stopped. The state after a window is the
+first state of the next: it is carried in the forward pass, gradients stop at the window's edge, and
+at the beginning of each pass over the data it is zero. What keeps it between steps are variables,
+one per state of a layer, on each replica for its own rows; they are part of a checkpoint, joined
+over the replicas.
 
-Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, U units, R replicas, M micro-batches.
+Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, U units, R replicas, M
+micro-batches.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,22 +46,26 @@ def check_carries(strategy: tf.distribute.Strategy) -> None:
     spread = (tf.distribute.TPUStrategy, tf.distribute.MultiWorkerMirroredStrategy)
     if is_asynchronous(strategy) or isinstance(strategy, spread):
         raise ConfigError(
-            f"model.stateful=True carries its state on one device or on those of one machine, not under "
-            f"{type(strategy).__name__}; give --train.strategy single or mirrored"
+            "model.stateful=True carries its state on one device or on those of one machine, not"
+            f" under {type(strategy).__name__}; give --train.strategy single or mirrored"
         )
 
 
-def check_streams(network: keras.Model, options: StepOptions, strategy: tf.distribute.Strategy) -> bool:
-    """Whether a step carries state, after checking that network, options and strategy agree about it.
+def check_streams(
+    network: keras.Model, options: StepOptions, strategy: tf.distribute.Strategy
+) -> bool:
+    """Whether a step carries state, after checking that network, options and strategy agree about
+    it.
 
     Raises:
         ConfigError: they do not.
     """
     if is_stateful(network) != bool(options.streams):
         raise ConfigError(
-            f"compile(streams={options.streams}) and the network's config (stateful={is_stateful(network)}) do not "
-            "agree: a recurrent network of a config with stateful=True is trained with streams, the rows of its "
-            "batches; any other one without"
+            f"compile(streams={options.streams}) and the network's config"
+            f" (stateful={is_stateful(network)}) do not agree: a recurrent network of a config with"
+            " stateful=True is trained with streams, the rows of its batches; any other one"
+            " without"
         )
     if options.streams:
         check_carries(strategy)
@@ -74,17 +81,20 @@ def check_batches(options: StepOptions, rows: int, shuffled: bool) -> None:
     """
     if options.streams and rows != options.streams:
         raise ConfigError(
-            f"compile(streams={options.streams}) carries the state of {options.streams} rows; the batches have {rows}"
+            f"compile(streams={options.streams}) carries the state of {options.streams} rows; the"
+            f" batches have {rows}"
         )
     if options.streams and shuffled:
-        raise ConfigError("row b of a batch must go on where row b of the one before stopped; give shuffle=False")
+        raise ConfigError(
+            "row b of a batch must go on where row b of the one before stopped; give shuffle=False"
+        )
 
 
 class StatefulStep(TrainStep):
     """The train step of a network that carries its state; see `TrainStep` for arguments and errors.
 
-    A teacher that is stateful itself reads the same streams and carries its state as well. Dropout masks are drawn for
-    each window.
+    A teacher that is stateful itself reads the same streams and carries its state as well. Dropout
+    masks are drawn for each window.
     """
 
     def __init__(
@@ -102,16 +112,21 @@ class StatefulStep(TrainStep):
         if teacher is not None and is_stateful(teacher.network):
             carriers["teacher_state"] = teacher.network
         self._carried = {
-            kind: {name: _kept(zeros) for name, zeros in zip(one.cache_spec(), one.first_states(rows), strict=True)}
+            kind: {
+                name: _kept(zeros)
+                for name, zeros in zip(one.cache_spec(), one.first_states(rows), strict=True)
+            }
             for kind, one in carriers.items()
         }
-        # Of the micro-batch that is being traced: first states, and where the forward pass leaves the last ones.
+        # Of the micro-batch that is being traced: first states, and where the forward pass leaves
+        # the last ones.
         self._first: dict[str, list[tf.Tensor]] = {}
         self._last: dict[str, list[tf.Tensor]] = {}
         super().__init__(network, optimizer, options, strategy, pruner, formats, teacher)
 
     def beside_weights(self) -> dict[str, Any]:
-        """As in `TrainStep`, and the carried states as whole arrays (B, U), whatever the number of replicas."""
+        """As in `TrainStep`, and the carried states as whole arrays (B, U), whatever the number of
+        replicas."""
         return super().beside_weights() | {
             f"{kind}/{name}": joined(list(getattr(variable, "values", [variable])))
             for kind, variables in self._carried.items()
@@ -140,7 +155,11 @@ class StatefulStep(TrainStep):
         hidden, self._last["state"] = self.network.carry(
             ids, self._first["state"], training=True, remat=self.options.remat
         )
-        return hidden if self.options.loss_chunk_tokens else tf.cast(self.network.project(hidden), tf.float32)
+        return (
+            hidden
+            if self.options.loss_chunk_tokens
+            else tf.cast(self.network.project(hidden), tf.float32)
+        )
 
     def _taught(self, network, ids):
         if "teacher_state" not in self._carried:
@@ -152,30 +171,39 @@ class StatefulStep(TrainStep):
 def _kept(zeros: tf.Tensor) -> tf.Variable:
     """A variable that is another one on each replica."""
     return tf.Variable(
-        zeros, trainable=False, synchronization=tf.VariableSynchronization.ON_READ,
+        zeros,
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )  # fmt: skip
+    )
 
 
 def evaluation_step(
-    network: keras.Model, strategy: tf.distribute.Strategy, xla: bool = True, loss_chunk_tokens: int = 0
+    network: keras.Model,
+    strategy: tf.distribute.Strategy,
+    xla: bool = True,
+    loss_chunk_tokens: int = 0,
 ) -> EvaluationStep:
-    """The evaluation step of a network: the one that carries state, where the network does. See `EvaluationStep`."""
+    """The evaluation step of a network: the one that carries state, where the network does. See
+    `EvaluationStep`."""
     kind = StatefulEvaluation if is_stateful(network) else EvaluationStep
     return kind(network, strategy, xla, loss_chunk_tokens)
 
 
 class StatefulEvaluation(EvaluationStep):
-    """Sums the loss of batches of which each row goes on where that of the batch before stopped, from zero states on.
+    """Sums the loss of batches of which each row goes on where that of the batch before stopped,
+    from zero states on.
 
-    See `EvaluationStep` for arguments and errors, and `tfscale.data.streams.evaluation_streams` for such batches.
+    See `EvaluationStep` for arguments and errors, and `tfscale.data.streams.evaluation_streams` for
+    such batches.
     """
 
     def __call__(self, batches: Iterable[Any]) -> tuple[float, float]:
         """As `EvaluationStep`; each call begins with states of zero.
 
         Raises:
-            DataError: no token has a weight, or a row does not go on where that of the batch before stopped.
+            DataError: no token has a weight, or a row does not go on where that of the batch before
+                stopped.
         """
         nll = tokens = 0.0
         states: Any = None
@@ -184,9 +212,10 @@ class StatefulEvaluation(EvaluationStep):
             batch_nll, batch_tokens, astray, states = self._step(batch, states)
             if astray:
                 raise DataError(
-                    f"batch {number} does not go on where batch {number - 1} stopped: in {int(astray)} of its rows the "
-                    "first input is not the last target of the batch before. A stateful network reads the streams of "
-                    "tfscale.data.streams.evaluation_streams, not any windows"
+                    f"batch {number} does not go on where batch {number - 1} stopped: in"
+                    f" {int(astray)} of its rows the first input is not the last target of the"
+                    " batch before. A stateful network reads the streams of"
+                    " tfscale.data.streams.evaluation_streams, not any windows"
                 )
             nll, tokens = nll + float(batch_nll), tokens + float(batch_tokens)
         if tokens == 0:
@@ -195,24 +224,35 @@ class StatefulEvaluation(EvaluationStep):
 
     def _begin(self, batch):
         def replica(ids, *_):
-            return tf.fill((ids.shape[0],), tf.constant(ANY, ids.dtype)), self.network.first_states(ids.shape[0])
+            return tf.fill((ids.shape[0],), tf.constant(ANY, ids.dtype)), self.network.first_states(
+                ids.shape[0]
+            )
 
         return self.strategy.run(replica, args=tuple(batch))
 
     def _run(self, batch, carried):
         def replica(carried, ids, targets, weights=None):
-            (expected, states), weights = carried, tf.ones(ids.shape) if weights is None else weights
+            (expected, states), weights = (
+                carried,
+                (tf.ones(ids.shape) if weights is None else weights),
+            )
             # Of a row that has ended, what stands in for tokens has no weight.
             astray = (expected != ANY) & (ids[:, 0] != expected) & (weights[:, 0] > 0)
             nll, tokens, states = self._sums(ids, targets, weights, states)
-            last = tf.where(weights[:, -1] > 0, tf.cast(targets[:, -1], ids.dtype), tf.constant(ANY, ids.dtype))
+            last = tf.where(
+                weights[:, -1] > 0, tf.cast(targets[:, -1], ids.dtype), tf.constant(ANY, ids.dtype)
+            )
             return nll, tokens, tf.reduce_sum(tf.cast(astray, tf.float32)), (last, states)
 
         *numbers, carried = self.strategy.run(replica, args=(carried, *batch))
-        return *(self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in numbers), carried
+        return (
+            *(self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in numbers),
+            carried,
+        )
 
     def _replica_sums(self, ids, targets, weights=None, values=()):
-        """Sums over one replica's rows and the states after them; `values` are the states before."""
+        """Sums over one replica's rows and the states after them; `values` are the states
+        before."""
         hidden, states = self.network.carry(ids, values)
         if self.loss_chunk_tokens:
             nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)

@@ -1,4 +1,5 @@
-"""Makes what a train step keeps, besides weights and optimizer, a part of the model that Keras saves.
+"""Makes what a train step keeps, besides weights and optimizer, a part of the model that Keras
+saves.
 
 Averages, pruning masks and carried states are weights of the model, so `get_weights`, `set_weights`
 and `EarlyStopping(restore_best_weights=True)` include them. The step's counters and the loss scale
@@ -22,7 +23,9 @@ _EPOCH = "epoch"
 class EpochSoFar:
     """The epoch that is under way: its number, steps taken, summed loss in nats, target tokens."""
 
-    def __init__(self, number: int | None = None, steps: int = 0, nll: float = 0.0, tokens: float = 0.0):
+    def __init__(
+        self, number: int | None = None, steps: int = 0, nll: float = 0.0, tokens: float = 0.0
+    ):
         self.number, self.steps, self.nll, self.tokens = number, steps, nll, tokens
 
     def add(self, steps: int, nll: float, tokens: float) -> None:
@@ -34,8 +37,9 @@ class TrainState(keras.layers.Layer):
     """Holds the state of the train step of a `LanguageModel`.
 
     Its values have the names that a run's checkpoints give them, with "." for "/". Before `compile`
-    there is no step, and it holds what a file brought until there is one. A value that a file lacks,
-    such as a file of an earlier version, becomes what it is after `compile` with the file's weights.
+    there is no step, and it holds what a file brought until there is one. A value that a file
+    lacks, such as a file of an earlier version, becomes what it is after `compile` with the file's
+    weights.
     """
 
     def __init__(self, name: str = "train_state"):
@@ -98,7 +102,8 @@ class TrainState(keras.layers.Layer):
 
 
 class _Kept:
-    """What a `TrainState` refers to. Keras would track it for good if it were an attribute there."""
+    """What a `TrainState` refers to. Keras would track it for good if it were an attribute
+    there."""
 
     def __init__(self, step: TrainStep | None = None):
         self.step = step

@@ -1,4 +1,5 @@
-"""Summed loss of a network over a dataset, under any strategy: what validation and perplexity are made of."""
+"""Summed loss of a network over a dataset, under any strategy: what validation and perplexity are
+made of."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,13 +17,15 @@ from tfscale.training.xla import has_xla
 class EvaluationStep:
     """Sums the loss of batches (ids, targets[, weights]), each (B, T), over all replicas.
 
-    The forward pass is compiled once and can be used for any number of passes. Sums over batches are in float64.
+    The forward pass is compiled once and can be used for any number of passes. Sums over batches
+    are in float64.
 
     Args:
         network: Keras model, ids (B, T) int32 -> logits (B, T, V).
         strategy: the strategy whose scope the network was made in.
         xla: compile the forward pass by XLA.
-        loss_chunk_tokens: the most tokens of a replica whose logits are held at once; 0 holds all of a batch.
+        loss_chunk_tokens: the most tokens of a replica whose logits are held at once; 0 holds all
+            of a batch.
 
     Raises:
         ConfigError: the network does not offer the hidden states that `loss_chunk_tokens` needs.
@@ -32,13 +35,21 @@ class EvaluationStep:
     """
 
     def __init__(
-        self, network: keras.Model, strategy: tf.distribute.Strategy, xla: bool = True, loss_chunk_tokens: int = 0
+        self,
+        network: keras.Model,
+        strategy: tf.distribute.Strategy,
+        xla: bool = True,
+        loss_chunk_tokens: int = 0,
     ):
         if loss_chunk_tokens:
             check_offers_hidden_states(network, f"loss_chunk_tokens={loss_chunk_tokens}")
         self.network, self.strategy, self.loss_chunk_tokens = network, strategy, loss_chunk_tokens
         self._remote = network.weights if is_asynchronous(strategy) else []
-        self._sums = tf.function(self._replica_sums, jit_compile=True) if xla and has_xla() else self._replica_sums
+        self._sums = (
+            tf.function(self._replica_sums, jit_compile=True)
+            if xla and has_xla()
+            else self._replica_sums
+        )
         self._step = tf.function(self._run)
 
     def __call__(self, batches: Iterable[Any]) -> tuple[float, float]:
@@ -62,12 +73,14 @@ class EvaluationStep:
         if values:
             ids, targets, *weights = batch
             return self._sums(ids, targets, weights[0] if weights else None, values)
-        # A plain function: MirroredStrategy would compile a tf.function over all replicas at once, which XLA cannot do.
+        # A plain function: MirroredStrategy would compile a tf.function over all replicas at once,
+        # which XLA cannot do.
         sums = self.strategy.run(lambda *args: self._sums(*args), args=batch)
         return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in sums]
 
     def _replica_sums(self, ids, targets, weights=None, values=()):
-        """Sums over one replica's rows; `values` stand in for the network's weights where those are out of reach."""
+        """Sums over one replica's rows; `values` stand in for the network's weights where those are
+        out of reach."""
         if values:
             with keras.StatelessScope(state_mapping=zip(self._remote, values, strict=True)):
                 return self._loss_and_tokens(ids, targets, weights)

@@ -10,7 +10,8 @@ from tfscale.errors import ConfigError
 
 @functools.cache
 def has_xla() -> bool:
-    """Whether this TensorFlow has XLA for the device that it computes on; the TPU wheel has none for the host's CPU."""
+    """Whether this TensorFlow has XLA for the device that it computes on; the TPU wheel has none
+    for the host's CPU."""
     try:
         tf.function(tf.identity, jit_compile=True)(0.0)
     except tf.errors.NotFoundError:
@@ -33,7 +34,7 @@ def use_xla(config: TrainConfig, model: ModelConfig) -> bool:
         return has_xla() and not (recurrent and tf.config.list_logical_devices("GPU"))
     if config.xla == "on" and not has_xla():
         raise ConfigError(
-            f"train.xla='on', and TensorFlow {tf.__version__} here has no XLA for this device (the TPU wheel has none "
-            "for the CPU); take auto or off"
+            f"train.xla='on', and TensorFlow {tf.__version__} here has no XLA for this device (the"
+            " TPU wheel has none for the CPU); take auto or off"
         )
     return config.xla == "on"

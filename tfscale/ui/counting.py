@@ -1,4 +1,5 @@
-"""How far a long pass over text is: a live bar on a terminal, a line every few seconds elsewhere; on stderr."""
+"""How far a long pass over text is: a live bar on a terminal, a line every few seconds elsewhere;
+on stderr."""
 
 import sys
 import time
@@ -12,7 +13,11 @@ _SECONDS_BETWEEN_DRAWINGS = 0.1
 
 def _seconds(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"{minutes}:{seconds:02}"
+    return (
+        f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+        if minutes >= 60
+        else f"{minutes}:{seconds:02}"
+    )
 
 
 class Progress:
@@ -20,7 +25,8 @@ class Progress:
 
     Args:
         stage: what is being done, such as "tokenizing".
-        total_bytes: bytes that the stage will go through, as far as is known; 0 shows no share and no remaining time.
+        total_bytes: bytes that the stage will go through, as far as is known; 0 shows no share and
+            no remaining time.
         enabled: False shows nothing.
 
     Example:
@@ -88,5 +94,9 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=self.size, text=self.summary())
             return
-        share = f"{100 * self.size / self.total_bytes:.0f} %, " if 0 < self.size < self.total_bytes else ""
+        share = (
+            f"{100 * self.size / self.total_bytes:.0f} %, "
+            if 0 < self.size < self.total_bytes
+            else ""
+        )
         print(f"{self.stage}: {share}{self.summary()}", file=sys.stderr, flush=True)

@@ -1,4 +1,5 @@
-"""The page of `tfscale explain`: the text with each part coloured by its weight, and a table of the parts."""
+"""The page of `tfscale explain`: the text with each part coloured by its weight, and a table of the
+parts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,8 @@ _TEXT = """<p class="legend">
 {%- if target -%}<b> &rarr; {{ target }}</b>{%- endif -%}
 </p>"""
 _STRONGEST = 55
-"""Per cent of the colour behind the strongest part; the text on it stays readable in light and dark."""
+"""Per cent of the colour behind the strongest part; the text on it stays readable in light and
+dark."""
 
 
 def write_explanation(path: str, result: Mapping[str, Any]) -> None:
@@ -32,21 +34,35 @@ def write_explanation(path: str, result: Mapping[str, Any]) -> None:
     """
     what = result["label"] if "label" in result else result["target_token"]
     measure = "log-odds" if "label" in result else "log-probability"
-    names = {"probability": "probability", "fit": "fit of the linear model (R2)",
-             "above_baseline": f"{measure} above that of zero vectors (nats)",
-             "completeness_error": "completeness error (nats)",
-             "unread_tokens": "tokens outside the window"}  # fmt: skip
+    names = {
+        "probability": "probability",
+        "fit": "fit of the linear model (R2)",
+        "above_baseline": f"{measure} above that of zero vectors (nats)",
+        "completeness_error": "completeness error (nats)",
+        "unread_tokens": "tokens outside the window",
+    }
     unit = "probability" if result["method"] == "lime" else "nats"
     ranked = sorted(result["parts"], key=lambda part: -abs(part["weight"]))
     render_report(
-        path, f"Why {what!r}",
+        path,
+        f"Why {what!r}",
         [
-            ("The prediction", ("", ""), [("method", result["method"].replace("_", " ")),
-             *((name, result[key]) for key, name in names.items() if key in result)]),
-            ("Parts by weight", ("part", unit), [(repr(part["text"]), part["weight"]) for part in ranked]),
+            (
+                "The prediction",
+                ("", ""),
+                [
+                    ("method", result["method"].replace("_", " ")),
+                    *((name, result[key]) for key, name in names.items() if key in result),
+                ],
+            ),
+            (
+                "Parts by weight",
+                ("part", unit),
+                [(repr(part["text"]), part["weight"]) for part in ranked],
+            ),
         ],
         figure=("The text", _coloured(result)),
-    )  # fmt: skip
+    )
 
 
 def _coloured(result: Mapping[str, Any]) -> str:
@@ -54,9 +70,13 @@ def _coloured(result: Mapping[str, Any]) -> str:
 
     strongest = max(abs(part["weight"]) for part in result["parts"]) or 1.0
     parts = [
-        (part["text"], f"{part['weight']:+.3g}", "first" if part["weight"] > 0 else "second",
-         round(_STRONGEST * abs(part["weight"]) / strongest))
+        (
+            part["text"],
+            f"{part['weight']:+.3g}",
+            "first" if part["weight"] > 0 else "second",
+            round(_STRONGEST * abs(part["weight"]) / strongest),
+        )
         for part in result["parts"]
-    ]  # fmt: skip
+    ]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_TEXT).render(parts=parts, target=result.get("target_token", ""))

@@ -1,4 +1,5 @@
-"""Pages of figures with their confidence intervals: the groups of `evaluate --slice-by`, and the pairs of `swap`."""
+"""Pages of figures with their confidence intervals: the groups of `evaluate --slice-by`, and the
+pairs of `swap`."""
 
 import io
 import warnings
@@ -25,19 +26,30 @@ def write_slices(path: str, result: Mapping[str, Any]) -> None:
     """
     metric, gap = result["metric"].replace("_", " "), result["gap"]
     level = f"{result['confidence']:.0%} interval"
-    groups = [(name, one["value"], one["low"], one["high"]) for name, one in result["groups"].items()]
+    groups = [
+        (name, one["value"], one["low"], one["high"]) for name, one in result["groups"].items()
+    ]
     tables: list[Any] = [
-        (f"Groups, with the {level} of a bootstrap", ("group", "examples", metric, "from", "to"),
-         [(name, result["groups"][name]["examples"], *figures) for name, *figures in groups]),
-        ("Largest gap", ("highest", "lowest", metric, "from", "to"),
-         [(gap["highest"], gap["lowest"], gap["value"], gap["low"], gap["high"])]),
-    ]  # fmt: skip
+        (
+            f"Groups, with the {level} of a bootstrap",
+            ("group", "examples", metric, "from", "to"),
+            [(name, result["groups"][name]["examples"], *figures) for name, *figures in groups],
+        ),
+        (
+            "Largest gap",
+            ("highest", "lowest", metric, "from", "to"),
+            [(gap["highest"], gap["lowest"], gap["value"], gap["low"], gap["high"])],
+        ),
+    ]
     if "equalized_odds" in result:
         tables.append(
             (
                 "Equalized odds difference",
                 ("label", "difference"),
-                [(label, "none" if value is None else value) for label, value in result["equalized_odds"].items()],
+                [
+                    (label, "none" if value is None else value)
+                    for label, value in result["equalized_odds"].items()
+                ],
             )
         )
     picture = (f"{metric.capitalize()} of each group", interval_plot(groups, metric))
@@ -60,15 +72,28 @@ def write_swaps(path: str, result: Mapping[str, Any]) -> None:
     ]
     largest = [(name, one["ratio"], one["text"]) for name, pair in named for one in pair["largest"]]
     level = f"{result['confidence']:.0%} interval"
-    drawn = [(name, pair["mean"], pair["low"], pair["high"]) for name, pair in named if pair["texts"]]
+    drawn = [
+        (name, pair["mean"], pair["low"], pair["high"]) for name, pair in named if pair["texts"]
+    ]
     render_report(
-        path, f"Swapped words: {metric} in {result['texts']:,} texts",
-        [(f"Mean over the texts that hold either word (nats), with the {level} of a bootstrap",
-          ("pair", "texts", "mean", "from", "to", "unknown words"), rows),
-         ("Texts with the largest ratio", ("pair", "ratio", "text"), largest)],
-        figure=(f"{metric.capitalize()}: above 0 the first word is the likelier one",
-                interval_plot(drawn, f"{metric} (nats)", zero=True)),
-    )  # fmt: skip
+        path,
+        f"Swapped words: {metric} in {result['texts']:,} texts",
+        [
+            (
+                (
+                    f"Mean over the texts that hold either word (nats), with the {level} of a"
+                    " bootstrap"
+                ),
+                ("pair", "texts", "mean", "from", "to", "unknown words"),
+                rows,
+            ),
+            ("Texts with the largest ratio", ("pair", "ratio", "text"), largest),
+        ],
+        figure=(
+            f"{metric.capitalize()}: above 0 the first word is the likelier one",
+            interval_plot(drawn, f"{metric} (nats)", zero=True),
+        ),
+    )
 
 
 def interval_plot(rows: Sequence[Row], label: str, zero: bool = False) -> str:
@@ -101,12 +126,19 @@ def interval_plot(rows: Sequence[Row], label: str, zero: bool = False) -> str:
             side.set_visible(False)
         drawing = io.StringIO()
         # The page's fonts show the text, which matplotlib only measures.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        figure.savefig(drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font", category=UserWarning
+        )
+        figure.savefig(
+            drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     return themed(drawing.getvalue(), f"{label.capitalize()}, with intervals")
 
 
 def _tick(name: str) -> str:
-    """A name as matplotlib writes it beside a row: one short line, in which a dollar begins no formula."""
+    """A name as matplotlib writes it beside a row: one short line, in which a dollar begins no
+    formula."""
     line = " ".join(name.split())
-    return (line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…").replace("$", r"\$")
+    return (line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…").replace(
+        "$", r"\$"
+    )

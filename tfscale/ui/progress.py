@@ -1,4 +1,5 @@
-"""Progress on stderr: a live bar on a terminal, a plain line every few seconds elsewhere (logs, notebooks, CI)."""
+"""Progress on stderr: a live bar on a terminal, a plain line every few seconds elsewhere (logs,
+notebooks, CI)."""
 
 import sys
 import time
@@ -33,10 +34,14 @@ class ProgressLine:
         self._live: Progress | None = None
         if enabled and sys.stderr.isatty():
             self._live = Progress(
-                TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}", markup=False), TextColumn("ETA"), TimeRemainingColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}", markup=False),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
                 console=Console(stderr=True),
-            )  # fmt: skip
+            )
             self._task = self._live.add_task(name, total=total, completed=start, figures="")
         self._began = self._last = time.monotonic()
 
@@ -45,7 +50,12 @@ class ProgressLine:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ):
         if self._live:
             self._live.stop()
 
@@ -54,9 +64,14 @@ class ProgressLine:
         self.done = done
         if self._live:
             self._live.update(self._task, completed=done, figures=figures)
-        elif self.enabled and (time.monotonic() - self._last >= PLAIN_SECONDS or done == self.total):
+        elif self.enabled and (
+            time.monotonic() - self._last >= PLAIN_SECONDS or done == self.total
+        ):
             self._last = time.monotonic()
-            self.note(f"{done:,}{f' of {self.total:,}' if self.total else ''}, {figures}{self._remaining()}")
+            self.note(
+                f"{done:,}{f' of {self.total:,}' if self.total else ''},"
+                f" {figures}{self._remaining()}"
+            )
 
     def note(self, text: str) -> None:
         """Prints a line that stays, above the bar."""

@@ -1,4 +1,5 @@
-"""A report that is one HTML file: tables, the loss curve, samples and checks, in light and dark, on a phone too.
+"""A report that is one HTML file: tables, the loss curve, samples and checks, in light and dark, on
+a phone too.
 
 Nothing is loaded from elsewhere: the style and the curve (SVG) are inside the file.
 """
@@ -14,9 +15,15 @@ from tfscale.files.paths import atomic_write
 Table = tuple[str, Sequence[str], Sequence[Sequence[Any]]]
 """Caption, column names, rows."""
 
-_COLOURS = {"#101010": "currentColor", "#202020": "var(--muted)", "#303030": "var(--line)",
-            "#404040": "var(--first)", "#505050": "var(--second)"}  # fmt: skip
-"""Colours that the curve is drawn in and what they become, so that it follows the page's light and dark style."""
+_COLOURS = {
+    "#101010": "currentColor",
+    "#202020": "var(--muted)",
+    "#303030": "var(--line)",
+    "#404040": "var(--first)",
+    "#505050": "var(--second)",
+}
+"""Colours that the curve is drawn in and what they become, so that it follows the page's light and
+dark style."""
 
 
 def render_report(
@@ -33,12 +40,15 @@ def render_report(
     Args:
         path: the .html file, written atomically.
         title: heading of the page.
-        tables: caption, column names and rows; numbers are formatted, strings are shown as they are. Where all column
-            names are empty the table has no head.
-        history: lines of a run's history.jsonl: `loss` and `val_loss` (nats per token) are drawn over `step`.
+        tables: caption, column names and rows; numbers are formatted, strings are shown as they
+            are. Where all column names are empty the table has no head.
+        history: lines of a run's history.jsonl: `loss` and `val_loss` (nats per token) are drawn
+            over `step`.
         samples: prompts and what a model wrote after them.
-        checks: rows with `name`, `value`, `rule`, `limit` and `passed`; a row without limit is shown as measured.
-        figure: caption and inline SVG of a picture that comes before the tables, as `themed` makes it.
+        checks: rows with `name`, `value`, `rule`, `limit` and `passed`; a row without limit is
+            shown as measured.
+        figure: caption and inline SVG of a picture that comes before the tables, as `themed` makes
+            it.
 
     Example:
         render_report("report.html", "A run", [("Sizes", ("file", "bytes"), [("model.tflite", 5_580_800)])],
@@ -54,11 +64,19 @@ def render_report(
     page = environment.from_string(_TEMPLATE).render(
         title=title,
         tables=[
-            (caption, list(names), list(rows), [_is_numeric(column) for column in zip(*rows, strict=True)])
+            (
+                caption,
+                list(names),
+                list(rows),
+                [_is_numeric(column) for column in zip(*rows, strict=True)],
+            )
             for caption, names, rows in tables
         ],
         curve=loss_curve(history or ()),
-        legend=[(label, _COLOURS[colour], losses[-1]) for label, colour, _, losses in _series(history or ())],
+        legend=[
+            (label, _COLOURS[colour], losses[-1])
+            for label, colour, _, losses in _series(history or ())
+        ],
         samples=list(samples),
         figure=figure,
         checks=check_rows,
@@ -87,25 +105,40 @@ def format_cell(value: Any) -> str:
 
 
 def _is_numeric(column: Sequence[Any]) -> bool:
-    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in column if value is not None]
+    numbers = [
+        isinstance(value, int | float) and not isinstance(value, bool)
+        for value in column
+        if value is not None
+    ]
     return bool(numbers) and all(numbers)
 
 
 def loss_curve(history: Iterable[Mapping[str, Any]]) -> str:
-    """Training and validation loss over steps as an inline SVG; "" where there is nothing to draw."""
+    """Training and validation loss over steps as an inline SVG; "" where there is nothing to
+    draw."""
     series = _series(history)
     if not series:
         return ""
     import matplotlib
     from matplotlib.figure import Figure
 
-    # Text stays text (the page's font, readable by a screen reader); the salt makes the same curve the same bytes.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}):
+    # Text stays text (the page's font, readable by a screen reader); the salt makes the same curve
+    # the same bytes.
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}
+    ):
         figure = Figure(figsize=(5.2, 2.9), layout="constrained")
         axes = figure.subplots()
         for _, colour, steps, losses in series:
             marker = "o" if colour == "#505050" or len(steps) == 1 else None
-            axes.plot(steps, losses, color=colour, linewidth=1.6 if marker else 1.1, marker=marker, markersize=3.5)
+            axes.plot(
+                steps,
+                losses,
+                color=colour,
+                linewidth=1.6 if marker else 1.1,
+                marker=marker,
+                markersize=3.5,
+            )
         axes.set_xlabel("optimizer step", color="#202020")
         axes.set_ylabel("loss (nats per token)", color="#202020")
         axes.grid(axis="y", color="#303030", linewidth=0.7)
@@ -114,27 +147,37 @@ def loss_curve(history: Iterable[Mapping[str, Any]]) -> str:
         for side in axes.spines.values():
             side.set_visible(False)
         drawing = io.StringIO()
-        figure.savefig(drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     return themed(drawing.getvalue(), "Training and validation loss over optimizer steps")
 
 
-def _series(history: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, list[float], list[float]]]:
+def _series(
+    history: Iterable[Mapping[str, Any]],
+) -> list[tuple[str, str, list[float], list[float]]]:
     """Name, drawn colour, steps and finite losses of each curve that the history has."""
     records = list(history)
     series: list[tuple[str, str, list[float], list[float]]] = []
-    for key, label, colour in (("loss", "training", "#404040"), ("val_loss", "validation", "#505050")):
+    for key, label, colour in (
+        ("loss", "training", "#404040"),
+        ("val_loss", "validation", "#505050"),
+    ):
         points = [
             (record["step"], record[key])
             for record in records
             if record.get(key) is not None and math.isfinite(record[key])
         ]
         if points:
-            series.append((label, colour, [step for step, _ in points], [loss for _, loss in points]))
+            series.append(
+                (label, colour, [step for step, _ in points], [loss for _, loss in points])
+            )
     return series
 
 
 def themed(svg: str, label: str) -> str:
-    """A drawing of matplotlib without its XML head, with the page's colours and width, and a label for who reads it."""
+    """A drawing of matplotlib without its XML head, with the page's colours and width, and a label
+    for who reads it."""
     svg = svg[svg.index("<svg") :]
     for drawn, shown in _COLOURS.items():
         svg = svg.replace(drawn, shown)

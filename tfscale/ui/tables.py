@@ -18,7 +18,8 @@ def number(value: Any) -> str:
 
 
 def with_unit(name: str, value: Any) -> tuple[str, str]:
-    """A figure's name and value as people read them: seconds, bytes and bytes per second by their size.
+    """A figure's name and value as people read them: seconds, bytes and bytes per second by their
+    size.
 
     Example:
         with_unit("first_token_seconds", 0.00119)    # ("first token", "1.19 ms")
@@ -45,13 +46,16 @@ def print_figures(figures: dict[str, Any]) -> None:
 def print_table(
     columns: list[str], rows: list[list[str]], title: str | None = None, left: Sequence[int] = (0,)
 ) -> None:
-    """Prints a table; all columns but those of the numbers `left` are aligned to the right. Brackets are text."""
+    """Prints a table; all columns but those of the numbers `left` are aligned to the right.
+    Brackets are text."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title and plain(title), title_justify="left")
     for position, column in enumerate(columns):
-        table.add_column(plain(column), justify="left" if position in left else "right", overflow="fold")
+        table.add_column(
+            plain(column), justify="left" if position in left else "right", overflow="fold"
+        )
     for row in rows:
         table.add_row(*map(plain, row))
     # In a pipe or a notebook nobody knows the width, and 80 columns would break words.

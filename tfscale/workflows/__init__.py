@@ -1,1 +1,2 @@
-"""Workflows of several steps: the quickstart, comparisons, searches and the check by the TPU compiler."""
+"""Workflows of several steps: the quickstart, comparisons, searches and the check by the TPU
+compiler."""

@@ -1,8 +1,8 @@
 """`tfscale compare`: which model a text needs, and which one a phone can afford.
 
-Every model is trained on the same shards with the same budget, scored on the same split, exported with int8 weights,
-and timed on this machine, one after the other. Bits per byte compare any two of them; so do perplexities, because all
-read the same tokens.
+Every model is trained on the same shards with the same budget, scored on the same split, exported
+with int8 weights, and timed on this machine, one after the other. Bits per byte compare any two of
+them; so do perplexities, because all read the same tokens.
 """
 
 import dataclasses
@@ -12,7 +12,15 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfscale.config import MODEL_CONFIGS, ExportConfig, ModelConfig, NGramConfig, TrainConfig, make_config, to_dict
+from tfscale.config import (
+    MODEL_CONFIGS,
+    ExportConfig,
+    ModelConfig,
+    NGramConfig,
+    TrainConfig,
+    make_config,
+    to_dict,
+)
 from tfscale.config.comparison import CompareConfig
 from tfscale.config.options import checks_arguments
 from tfscale.config.presets import PRESETS, preset
@@ -62,27 +70,34 @@ def entry(name: str) -> Entry:
     if name in PRESETS:
         return preset(name), _TRAIN
     if name in MODEL_CONFIGS:
-        raise ConfigError(f"{name} reads both sides of a token: its score is no perplexity, and does not compare")
+        raise ConfigError(
+            f"{name} reads both sides of a token: its score is no perplexity, and does not compare"
+        )
     known = ", ".join([NGramConfig.family, *_DEFAULTS, *PRESETS])
     raise ConfigError(f"no model {name!r} to compare; there are {known}, and files such as my.yaml")
 
 
 @checks_arguments
 def compare(
-    entries: Mapping[str, Entry], config: CompareConfig, note: Callable[[str], None] = lambda text: None
+    entries: Mapping[str, Entry],
+    config: CompareConfig,
+    note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Trains, scores, exports and times each model; goes on where it stopped.
 
     Args:
-        entries: models and how they are trained, by the names that the table shows. The budget decides the steps.
+        entries: models and how they are trained, by the names that the table shows. The budget
+            decides the steps.
         config: data, budget, and where to write.
         note: is called with a line for each stage.
 
     Returns:
-        The content of compare.json: `models` (name -> `parameters`, `perplexity`, `bits_per_byte`, `unknown_tokens` of
+        The content of compare.json: `models` (name -> `parameters`, `perplexity`, `bits_per_byte`,
+            `unknown_tokens` of
         the split and their `unknown_share`, `train_tokens`,
-        `train_seconds`, `train_tokens_per_second`, `file_bytes` of the int8 file, `device_tokens_per_second`, `steps`),
-        `split`, and the options. If a signal stopped it: `interrupted`.
+        `train_seconds`, `train_tokens_per_second`, `file_bytes` of the int8 file,
+        `device_tokens_per_second`, `steps`), `split`, and the options. If a signal stopped it:
+        `interrupted`.
 
     Raises:
         ConfigError: no model, or a folder that was begun with other options.
@@ -99,15 +114,24 @@ def compare(
     for name, (model_config, train_config) in entries.items():
         if not isinstance(model_config, NGramConfig):
             # What cannot be trained is refused before the first model is.
-            batches_per_epoch(manifest.split("train"), model_config.sequence_length, train_config.global_batch_size)
+            batches_per_epoch(
+                manifest.split("train"),
+                model_config.sequence_length,
+                train_config.global_batch_size,
+            )
             fit_to_data(model_config, manifest)
         if os.path.basename(name) != name or name in ("", ".", ".."):
             raise ConfigError(f"{name!r} cannot be the name of a folder")
     claim_directory(config.output, STATE, "a comparison")
     path = os.path.join(config.output, STATE)
-    options = {"budget_minutes": config.budget_minutes, "budget_tokens": config.budget_tokens, "seed": config.seed,
-               "tokenizer_digest": manifest.tokenizer_digest, "data_digest": data_digest(manifest),
-               "split": split}  # fmt: skip
+    options = {
+        "budget_minutes": config.budget_minutes,
+        "budget_tokens": config.budget_tokens,
+        "seed": config.seed,
+        "tokenizer_digest": manifest.tokenizer_digest,
+        "data_digest": data_digest(manifest),
+        "split": split,
+    }
     state: dict[str, Any] = {"format_version": RESULT_FORMAT, **options, "models": {}}
     if os.path.exists(path):
         earlier = read_json(path, "the comparison")
@@ -119,12 +143,20 @@ def compare(
                 )
         state = earlier | options
     else:
-        write_json(path, state)  # What shows that the folder is a comparison, should the first model be stopped.
+        write_json(
+            path, state
+        )  # What shows that the folder is a comparison, should the first model be stopped.
     for name, (model_config, train_config) in entries.items():
-        described = {"family": model_config.family, "model": to_dict(model_config), "train": to_dict(train_config)}
+        described = {
+            "family": model_config.family,
+            "model": to_dict(model_config),
+            "train": to_dict(train_config),
+        }
         if name in state["models"]:
             if state["models"][name]["described"] != described:
-                raise ConfigError(f"{config.output} has another model {name!r} already; give another --output")
+                raise ConfigError(
+                    f"{config.output} has another model {name!r} already; give another --output"
+                )
             note(f"{name}: done before")
             continue
         figures = _measure(name, model_config, train_config, config, manifest, split, note)
@@ -138,13 +170,20 @@ def compare(
 
 
 def _measure(
-    name: str, model_config: Any, train_config: TrainConfig, config: CompareConfig, manifest: Manifest, split: str,
+    name: str,
+    model_config: Any,
+    train_config: TrainConfig,
+    config: CompareConfig,
+    manifest: Manifest,
+    split: str,
     note: Callable[[str], None],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     run_dir, export_dir = (os.path.join(config.output, name, part) for part in ("run", "export"))
     if isinstance(model_config, NGramConfig):
         note(f"{name}: count")
-        shutil.rmtree(run_dir, ignore_errors=True)  # What an interrupted count may have left is no run.
+        shutil.rmtree(
+            run_dir, ignore_errors=True
+        )  # What an interrupted count may have left is no run.
         summary = train_ngram(model_config, data=config.data, output=run_dir, progress=False)
         model = load(run_dir)
         score = evaluate_file(model, data_dir=config.data, split=split, progress=False)
@@ -178,10 +217,15 @@ def _measure(
 
 
 def _with_budget(
-    run_dir: str, model_config: ModelConfig, train_config: TrainConfig, config: CompareConfig,
-    note: Callable[[str], None], name: str,
-) -> TrainConfig:  # fmt: skip
-    """The training options with the steps that the budget allows; those of a run that was begun stay as they are."""
+    run_dir: str,
+    model_config: ModelConfig,
+    train_config: TrainConfig,
+    config: CompareConfig,
+    note: Callable[[str], None],
+    name: str,
+) -> TrainConfig:
+    """The training options with the steps that the budget allows; those of a run that was begun
+    stay as they are."""
     began = os.path.join(os.path.dirname(run_dir), "steps.json")
     train_config = dataclasses.replace(train_config, seed=config.seed)
     if os.path.exists(began):
@@ -196,13 +240,18 @@ def _with_budget(
             step_seconds = seconds_per_step(config.data, model_config, train_config)
             steps = steps_within(60 * config.budget_minutes, step_seconds)
             if steps * step_seconds > 60 * config.budget_minutes:
-                minutes = f"{steps * step_seconds / 60:.1f} minutes and not {config.budget_minutes:g}"
+                minutes = (
+                    f"{steps * step_seconds / 60:.1f} minutes and not {config.budget_minutes:g}"
+                )
                 note(f"{name}: {steps} steps are the fewest, and take about {minutes}")
         write_json(began, {"steps": steps})
     return dataclasses.replace(
-        train_config, steps=steps, warmup_steps=max(1, steps // 20), validate_every=max(50, steps // 10),
+        train_config,
+        steps=steps,
+        warmup_steps=max(1, steps // 20),
+        validate_every=max(50, steps // 10),
         checkpoint_every=max(50, steps // 4),
-    )  # fmt: skip
+    )
 
 
 HEAD = (
@@ -222,29 +271,39 @@ HEAD = (
 def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
     """A row for each model; see `HEAD`."""
     return [
-        [name, m["parameters"], m["perplexity"], m["bits_per_byte"],
-         # A comparison that was begun earlier has not counted them.
-         None if m.get("unknown_share") is None else round(100 * m["unknown_share"], 2), m["train_tokens"],
-         None if m["train_tokens_per_second"] is None else round(m["train_tokens_per_second"]),
-         round(m["train_seconds"] / 60, 1),
-         round(m["file_bytes"] / 1e6, 2), round(m["device_tokens_per_second"])]
+        [
+            name,
+            m["parameters"],
+            m["perplexity"],
+            m["bits_per_byte"],
+            # A comparison that was begun earlier has not counted them.
+            None if m.get("unknown_share") is None else round(100 * m["unknown_share"], 2),
+            m["train_tokens"],
+            None if m["train_tokens_per_second"] is None else round(m["train_tokens_per_second"]),
+            round(m["train_seconds"] / 60, 1),
+            round(m["file_bytes"] / 1e6, 2),
+            round(m["device_tokens_per_second"]),
+        ]
         for name, m in models.items()
-    ]  # fmt: skip
+    ]
 
 
 def _write_report(path: str, models: Mapping[str, Mapping[str, Any]], split: str) -> None:
-    # All read the same tokens, so their perplexities are in the order of their bits per byte, which may be withheld.
+    # All read the same tokens, so their perplexities are in the order of their bits per byte, which
+    # may be withheld.
     best = min(models, key=lambda name: models[name]["perplexity"])
     figure = "Size of the int8 file and " + _scale(models)[1]
     render_report(
-        path, f"{len(models)} models on the {split} split: {best} predicts it best",
+        path,
+        f"{len(models)} models on the {split} split: {best} predicts it best",
         [("Trained with the same budget", HEAD, table_rows(models))],
         figure=(figure, _plot(models)),
-    )  # fmt: skip
+    )
 
 
 def _scale(models: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
-    """The figure that the picture shows, and its name: bits per byte, or perplexity where those are not known."""
+    """The figure that the picture shows, and its name: bits per byte, or perplexity where those are
+    not known."""
     known = all(figures["bits_per_byte"] is not None for figures in models.values())
     return ("bits_per_byte", "bits per byte") if known else ("perplexity", "perplexity")
 
@@ -255,13 +314,17 @@ def _plot(models: Mapping[str, Mapping[str, Any]]) -> str:
     from matplotlib.figure import Figure
 
     key, label = _scale(models)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}
+    ):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
         for name, figures in models.items():
             x, y = figures["file_bytes"] / 1e6, figures[key]
             axes.plot(x, y, "o", color="#404040", markersize=6)
-            axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9, color="#202020")
+            axes.annotate(
+                name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9, color="#202020"
+            )
         axes.set_xscale("log")
         axes.set_xlabel("MB of the int8 file", color="#202020")
         axes.set_ylabel(label, color="#202020")
@@ -273,5 +336,7 @@ def _plot(models: Mapping[str, Mapping[str, Any]]) -> str:
         for side in axes.spines.values():
             side.set_visible(False)
         drawing = io.StringIO()
-        figure.savefig(drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     return themed(drawing.getvalue(), f"Size of each model's file against its {label}")

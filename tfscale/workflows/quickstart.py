@@ -1,7 +1,8 @@
-"""The whole road on a corpus that every Python installation carries: text, training, a file for the device, its proof.
+"""The whole road on a corpus that every Python installation carries: text, training, a file for the
+device, its proof.
 
-The figures of a run depend on the seed and the number of steps; only times, and the number of steps where it is made
-from `minutes`, depend on the machine.
+The figures of a run depend on the seed and the number of steps; only times, and the number of steps
+where it is made from `minutes`, depend on the machine.
 """
 
 import contextlib
@@ -54,7 +55,8 @@ SAMPLING = SamplingConfig(temperature=0.7, top_p=0.9)
 COMPLETION_TOKENS = 60
 
 AFTER_TRAINING_SECONDS = 110.0
-"""Kept back for the validations, two exports with their proofs, and the completions; measured on two cores."""
+"""Kept back for the validations, two exports with their proofs, and the completions; measured on
+two cores."""
 RESULT_FILE = "quickstart.json"
 
 
@@ -79,13 +81,16 @@ class Stages:
 
 
 def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0) -> dict[str, Any]:
-    """Prepares the standard library's source, trains a small Transformer, exports it, completes Python with the file.
+    """Prepares the standard library's source, trains a small Transformer, exports it, completes
+    Python with the file.
 
     Args:
         output: folder to write; absent, empty, or an earlier quickstart (which is replaced).
-        minutes: time for all of it; what the other stages leave goes to training, at least 100 steps.
+        minutes: time for all of it; what the other stages leave goes to training, at least 100
+            steps.
         seed: of the splits, the weights, the order of training and the completions.
-        steps: optimizer steps, whatever time they take; 0 makes them from `minutes` and the speed of the first steps.
+        steps: optimizer steps, whatever time they take; 0 makes them from `minutes` and the speed
+            of the first steps.
 
     Returns:
         The figures that are also written to `quickstart.json`.
@@ -107,10 +112,14 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
     with stages.stage("prepare", "the source of the Python standard library to token shards"):
         manifest = prepare(
             PrepareConfig(
-                output=data, corpus="python-stdlib", vocabulary_size=VOCABULARY_SIZE, seed=seed,
-                tokenizer_sample=TOKENIZER_SAMPLE, test_fraction=0.0,
+                output=data,
+                corpus="python-stdlib",
+                vocabulary_size=VOCABULARY_SIZE,
+                seed=seed,
+                tokenizer_sample=TOKENIZER_SAMPLE,
+                test_fraction=0.0,
             )
-        )  # fmt: skip
+        )
     tokenizer = load_tokenizer(data)
     with stages.stage("baselines", "unigram model and gzip on the validation split"):
         unigram = unigram_score(data, manifest)
@@ -138,18 +147,24 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
     recipes: tuple[tuple[str, Quantization], ...] = (("float", "none"), ("int8", "int8"))
     for name, quantize in recipes:
         with stages.stage(f"export {name}", "to .tflite, compared with the Keras model"):
-            config = ExportConfig(output=os.path.join(output, name), quantize=quantize, parity_tokens=PARITY_TOKENS)
+            config = ExportConfig(
+                output=os.path.join(output, name), quantize=quantize, parity_tokens=PARITY_TOKENS
+            )
             reports[name] = export_run(run, config)
     with stages.stage("complete", "three prompts with the int8 file"):
         model = load(os.path.join(output, "int8"))
         sampling = dataclasses.replace(SAMPLING, seed=seed)
-        samples = [(prompt, model.generate(prompt, COMPLETION_TOKENS, sampling).text) for prompt in PROMPTS]
+        samples = [
+            (prompt, model.generate(prompt, COMPLETION_TOKENS, sampling).text) for prompt in PROMPTS
+        ]
 
     result = {
         "completed": True,
         "seed": seed,
         "steps": steps,
-        "passes_over_the_data": steps / steps_per_epoch(manifest, MODEL.sequence_length, TRAIN.global_batch_size),
+        "passes_over_the_data": (
+            steps / steps_per_epoch(manifest, MODEL.sequence_length, TRAIN.global_batch_size)
+        ),
         "parameters": summary["parameters"],
         "training_tokens": manifest.splits["train"].tokens,
         "train_tokens_per_second": summary["tokens_per_second"],
@@ -185,7 +200,8 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
 
 
 def unigram_score(data: str, manifest: Manifest) -> Score:
-    """The validation split under a model that knows only how frequent each token is in the training split.
+    """The validation split under a model that knows only how frequent each token is in the training
+    split.
 
     Counts are smoothed by one, so that a token which was never seen has a probability too.
     """
@@ -202,7 +218,10 @@ def documents(tokenizer: Tokenizer, stream: Sequence[int] | np.ndarray) -> list[
     ends = np.flatnonzero(tokens == tokenizer.end_id)
     if not len(ends) or ends[-1] != len(tokens) - 1:
         raise DataError("the token stream does not close with the end token")
-    return [tokenizer.decode(part[:-1].tolist()).encode("utf-8") for part in np.split(tokens, ends[:-1] + 1)]
+    return [
+        tokenizer.decode(part[:-1].tolist()).encode("utf-8")
+        for part in np.split(tokens, ends[:-1] + 1)
+    ]
 
 
 def gzip_bits_per_byte(texts: Sequence[bytes]) -> dict[str, float]:
@@ -217,30 +236,65 @@ def gzip_bits_per_byte(texts: Sequence[bytes]) -> dict[str, float]:
 
 def table_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     """The rows of the closing table: what was measured, and the figure as text."""
-    validation, sizes, speed = result["validation"], result["sizes"], result["decode_tokens_per_second"]
+    validation, sizes, speed = (
+        result["validation"],
+        result["sizes"],
+        result["decode_tokens_per_second"],
+    )
     perplexity, seconds = result["perplexity_on_parity_tokens"], result["seconds"]
     megabytes = {name: f"{size / 1e6:.2f} MB" for name, size in sizes.items()}
     return [
         ("Parameters", f"{result['parameters']:,}"),
-        ("Training", f"{result['steps']:,} steps, {result['passes_over_the_data']:.1f} passes over "
-                     f"{result['training_tokens']:,} tokens"),
-        ("Training speed", f"{result['train_tokens_per_second']:,.0f} tokens/s, "
-                           f"{100 * result['input_wait_fraction']:.1f} % of it waiting for input"),
-        ("Validation perplexity",
-         f"{validation['perplexity']:.2f} on the whole split (unigram {result['unigram']['perplexity']:.0f})"),
+        (
+            "Training",
+            (
+                f"{result['steps']:,} steps, {result['passes_over_the_data']:.1f} passes over "
+                f"{result['training_tokens']:,} tokens"
+            ),
+        ),
+        (
+            "Training speed",
+            (
+                f"{result['train_tokens_per_second']:,.0f} tokens/s, "
+                f"{100 * result['input_wait_fraction']:.1f} % of it waiting for input"
+            ),
+        ),
+        (
+            "Validation perplexity",
+            (
+                f"{validation['perplexity']:.2f} on the whole split (unigram"
+                f" {result['unigram']['perplexity']:.0f})"
+            ),
+        ),
         ("Bits per byte: model", f"{validation['bits_per_byte']:.3f}"),
         ("Bits per byte: gzip -9, whole split", f"{result['gzip']['whole_bits_per_byte']:.3f}"),
-        ("Bits per byte: gzip -9, each document", f"{result['gzip']['per_document_bits_per_byte']:.3f}"),
+        (
+            "Bits per byte: gzip -9, each document",
+            f"{result['gzip']['per_document_bits_per_byte']:.3f}",
+        ),
         ("Bits per byte: unigram", f"{result['unigram']['bits_per_byte']:.3f}"),
         ("Keras file", megabytes["keras_bytes"]),
         ("float .tflite", megabytes["float_bytes"]),
-        ("int8 .tflite", f"{megabytes['int8_bytes']} ({sizes['int8_bytes'] / sizes['float_bytes']:.2f} of float)"),
-        (f"Perplexity on {perplexity['tokens']:,} held-out tokens",
-         f"Keras {perplexity['keras']:.3f}, float {perplexity['float']:.3f}, int8 {perplexity['int8']:.3f}"),
-        ("Decoding on the device runner",
-         f"float {speed['float']:,.0f}, int8 {speed['int8']:,.0f} tokens/s, one thread"),
+        (
+            "int8 .tflite",
+            (
+                f"{megabytes['int8_bytes']} ({sizes['int8_bytes'] / sizes['float_bytes']:.2f} of"
+                " float)"
+            ),
+        ),
+        (
+            f"Perplexity on {perplexity['tokens']:,} held-out tokens",
+            (
+                f"Keras {perplexity['keras']:.3f}, float {perplexity['float']:.3f}, int8"
+                f" {perplexity['int8']:.3f}"
+            ),
+        ),
+        (
+            "Decoding on the device runner",
+            f"float {speed['float']:,.0f}, int8 {speed['int8']:,.0f} tokens/s, one thread",
+        ),
         ("Time", ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())),
-    ]  # fmt: skip
+    ]
 
 
 def show_table(result: dict[str, Any]) -> None:

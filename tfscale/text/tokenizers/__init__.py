@@ -1,4 +1,5 @@
-"""Text to ids and back; without TensorFlow, so that the same code runs in training and on the device."""
+"""Text to ids and back; without TensorFlow, so that the same code runs in training and on the
+device."""
 
 from tfscale.text.tokenizers.base import StreamDecoder, Tokenizer
 from tfscale.text.tokenizers.loading import load_tokenizer

@@ -41,9 +41,10 @@ class Tokenizer(abc.ABC):
         vocabulary_size: ids, special ones included.
         end_id: the token that follows every document. `encode` never gives it, whatever the text.
         unknown_id: the token of what is not in the vocabulary; None where everything is.
-        special: what begins and ends a text, where it is not the end token alone; see `with_special`.
-        cleaner: how the text was cleaned that it was made for, a part of its files. Whoever reads a text by the
-            tokenizer cleans it so first: `encode` takes it as it is.
+        special: what begins and ends a text, where it is not the end token alone; see
+            `with_special`.
+        cleaner: how the text was cleaned that it was made for, a part of its files. Whoever reads a
+            text by the tokenizer cleans it so first: `encode` takes it as it is.
     """
 
     cleaner: Cleaner = Cleaner()
@@ -56,7 +57,8 @@ class Tokenizer(abc.ABC):
 
     @property
     def start_id(self) -> int:
-        """The token that stands before the first of every text; the end token, unless the model has another one."""
+        """The token that stands before the first of every text; the end token, unless the model has
+        another one."""
         return self.end_id if self.special.start_id is None else self.special.start_id
 
     @property
@@ -66,13 +68,17 @@ class Tokenizer(abc.ABC):
 
     @property
     def prompt_start(self) -> tuple[int, ...]:
-        """What is read before a prompt: the start token, or nothing where the model was trained without one."""
+        """What is read before a prompt: the start token, or nothing where the model was trained
+        without one."""
         return (self.start_id,) if self.special.in_prompts else ()
 
     @functools.cached_property
     def special_tokens(self) -> dict[str, int]:
         """Text -> id of the tokens that no text spells, unless `encode` is asked to parse them."""
-        return {self.piece(id): id for id in sorted({self.start_id, *self.stop_ids, *self._special_ids()})}
+        return {
+            self.piece(id): id
+            for id in sorted({self.start_id, *self.stop_ids, *self._special_ids()})
+        }
 
     def _special_ids(self) -> Iterable[int]:
         """Special tokens beside those that begin and end a text."""
@@ -102,7 +108,8 @@ class Tokenizer(abc.ABC):
         return [*self.prompt_start, *ids] or [self.start_id]
 
     def as_inputs(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The tokens of a stream as a network reads them; see `tfscale.text.tokenizers.special.as_inputs`."""
+        """The tokens of a stream as a network reads them; see
+        `tfscale.text.tokenizers.special.as_inputs`."""
         return as_inputs(ids, self.end_id, self.start_id)
 
     def encode(self, text: str, parse_special: bool = False) -> list[int]:
@@ -110,39 +117,49 @@ class Tokenizer(abc.ABC):
 
         Args:
             text: a document, or a prompt.
-            parse_special: whether the texts of special tokens, such as `<|eot_id|>`, become those tokens. They are
-                plain text otherwise.
+            parse_special: whether the texts of special tokens, such as `<|eot_id|>`, become those
+                tokens. They are plain text otherwise.
 
         Raises:
             TokenizerError: the text holds a lone surrogate, which is not a character.
-            PromptError: with `parse_special`, a mark of a chat format that is not a token of this tokenizer.
+            PromptError: with `parse_special`, a mark of a chat format that is not a token of this
+                tokenizer.
         """
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise TokenizerError(
-                f"the text has a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}, "
-                "which no UTF-8 text can hold; decode the text's bytes as UTF-8 first"
+                f"the text has a lone surrogate (U+{ord(text[error.start]):04X}) at character"
+                f" {error.start}, which no UTF-8 text can hold; decode the text's bytes as UTF-8"
+                " first"
             ) from error
         if not parse_special:
             return self.encode_batch([text])[0]
         parts = list(split_at_special(self._lead(text), self.special_tokens))
-        return [id for part in parts for id in ([part] if isinstance(part, int) else self.encode_continued(part))]
+        return [
+            id
+            for part in parts
+            for id in ([part] if isinstance(part, int) else self.encode_continued(part))
+        ]
 
     def encode_continued(self, text: str) -> list[int]:
-        """Returns the ids of a text that stands behind another one, so that no space is added before it."""
+        """Returns the ids of a text that stands behind another one, so that no space is added
+        before it."""
         return self.encode_batch([text])[0]
 
     def _lead(self, text: str) -> str:
-        """The text with the space that its first word is read with, where the model was trained so."""
+        """The text with the space that its first word is read with, where the model was trained
+        so."""
         return " " + text if self.special.leading_space and text else text
 
     @abc.abstractmethod
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        """Returns the ids of each text, as `encode` does; the texts must be free of lone surrogates."""
+        """Returns the ids of each text, as `encode` does; the texts must be free of lone
+        surrogates."""
 
     def encode_arrays(self, texts: list[str]) -> list[np.ndarray]:
-        """As `encode_batch`, with the ids of each text as an int32 array: the faster way to many tokens."""
+        """As `encode_batch`, with the ids of each text as an int32 array: the faster way to many
+        tokens."""
         return [np.array(ids, np.int32) for ids in self.encode_batch(texts)]
 
     @abc.abstractmethod
@@ -159,7 +176,8 @@ class Tokenizer(abc.ABC):
         """
 
     def measured(self, texts: Sequence[str], tokens: np.ndarray) -> tuple[int, int, float]:
-        """The UTF-8 bytes of texts, their unknown tokens, and the bits that spell what the tokens lose of them.
+        """The UTF-8 bytes of texts, their unknown tokens, and the bits that spell what the tokens
+        lose of them.
 
         Args:
             texts: as they were encoded.
@@ -169,17 +187,25 @@ class Tokenizer(abc.ABC):
         utf8_bytes = utf8_length(texts)
         return utf8_bytes, unknown, self._lost_bits(texts, tokens, unknown, utf8_bytes)
 
-    def _lost_bits(self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int) -> float:
+    def _lost_bits(
+        self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
+    ) -> float:
         """Bits that spell what the tokens of the texts lose; see `tfscale.text.tokenizers.lost`."""
         if not self.lossless:
-            raise TokenizerError(f"a {self.kind} tokenizer loses text and must say how many bits spell it")
+            raise TokenizerError(
+                f"a {self.kind} tokenizer loses text and must say how many bits spell it"
+            )
         return 0.0
 
     @functools.cached_property
     def _known_bytes(self) -> np.ndarray:
-        """UTF-8 bytes of the text that each token stands for (V,); 0 for the unknown token and the end token."""
+        """UTF-8 bytes of the text that each token stands for (V,); 0 for the unknown token and the
+        end token."""
         silent = (self.unknown_id, self.end_id)
-        sizes = [0 if id in silent else len(self.token_bytes(id, None)) for id in range(self.vocabulary_size)]
+        sizes = [
+            0 if id in silent else len(self.token_bytes(id, None))
+            for id in range(self.vocabulary_size)
+        ]
         return np.array(sizes, np.int64)
 
     @abc.abstractmethod
@@ -192,18 +218,22 @@ class Tokenizer(abc.ABC):
         """The tokenizer that was saved as `files`."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of `ids`; special tokens give nothing, bytes that are not UTF-8 give U+FFFD."""
+        """Returns the text of `ids`; special tokens give nothing, bytes that are not UTF-8 give
+        U+FFFD."""
         decoder = StreamDecoder(self)
         return "".join([decoder.push(id) for id in ids]) + decoder.flush()
 
     def check_id(self, id: int) -> None:
         """Raises a TokenizerError if `id` is not in the vocabulary."""
         if not 0 <= id < self.vocabulary_size:
-            raise TokenizerError(f"token id {id} is not in the vocabulary of {self.vocabulary_size} entries")
+            raise TokenizerError(
+                f"token id {id} is not in the vocabulary of {self.vocabulary_size} entries"
+            )
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, over all that is saved: two tokenizers with the same digest are the same."""
+        """SHA-256, in hexadecimal, over all that is saved: two tokenizers with the same digest are
+        the same."""
         digest = hashlib.sha256(json.dumps(self._config(), sort_keys=True).encode())
         for name, content in sorted(self._files().items()):
             digest.update(f"\n{name} {len(content)}\n".encode() + content)
@@ -235,7 +265,8 @@ class Tokenizer(abc.ABC):
 class StreamDecoder:
     """Decodes tokens one by one and holds back the bytes of a character that is not yet whole.
 
-    The pieces joined are exactly what `Tokenizer.decode` gives, after a token `previous` if there is one.
+    The pieces joined are exactly what `Tokenizer.decode` gives, after a token `previous` if there
+    is one.
 
     Args:
         tokenizer: of the tokens.
@@ -275,9 +306,9 @@ class StreamDecoder:
 def split_long(text: str, limit: int = LONG_TEXT) -> Iterator[str]:
     """Cuts a long text where no token can lie across the cut.
 
-    The cut is before a single space between two characters that are not white space: there every tokenizer of this
-    package begins a token. So the pieces' tokens joined are the tokens of the whole text. Where no such place comes, a
-    piece stays longer than `limit`.
+    The cut is before a single space between two characters that are not white space: there every
+    tokenizer of this package begins a token. So the pieces' tokens joined are the tokens of the
+    whole text. Where no such place comes, a piece stays longer than `limit`.
 
     Args:
         text: a document.

@@ -1,6 +1,8 @@
-"""Byte-pair encoding over bytes (Sennrich et al. 2016; Radford et al. 2019), as GPT-2, Llama 3 and Qwen have it.
+"""Byte-pair encoding over bytes (Sennrich et al. 2016; Radford et al. 2019), as GPT-2, Llama 3 and
+Qwen have it.
 
-Such tokenizers come with models that others trained; a vocabulary of one's own is rather SentencePiece's.
+Such tokenizers come with models that others trained; a vocabulary of one's own is rather
+SentencePiece's.
 """
 
 import json
@@ -32,7 +34,8 @@ class BytePairTokenizer(HuggingFaceTokenizer):
         end_token: the token that follows every document, as the vocabulary spells it.
 
     Raises:
-        TokenizerError: `tokenizers` is not installed, the content is not such a file, or it lacks a byte or the end.
+        TokenizerError: `tokenizers` is not installed, the content is not such a file, or it lacks a
+            byte or the end.
     """
 
     kind = "bpe"
@@ -45,20 +48,30 @@ class BytePairTokenizer(HuggingFaceTokenizer):
         bytes_of = {character: byte for byte, character in byte_characters()}
         missing = [character for character in bytes_of if character not in vocabulary]
         if missing or end_token not in vocabulary:
-            lacking = f"the byte 0x{bytes_of[missing[0]]:02X}" if missing else f"the end token {end_token!r}"
+            lacking = (
+                f"the byte 0x{bytes_of[missing[0]]:02X}"
+                if missing
+                else f"the end token {end_token!r}"
+            )
             raise TokenizerError(f"the vocabulary has no entry for {lacking}")
         self.vocabulary_size = max(vocabulary.values()) + 1
         self.end_id = vocabulary[end_token]
         self.unknown_id = None
-        if self.vocabulary_size > 2 * len(vocabulary) + 10_000:  # What it may have of tokens without a text.
-            raise TokenizerError(f"tokenizer.json has an id {self.vocabulary_size - 1} and {len(vocabulary)} tokens")
+        if (
+            self.vocabulary_size > 2 * len(vocabulary) + 10_000
+        ):  # What it may have of tokens without a text.
+            raise TokenizerError(
+                f"tokenizer.json has an id {self.vocabulary_size - 1} and {len(vocabulary)} tokens"
+            )
         self._pieces = [""] * self.vocabulary_size
         self._bytes = [b""] * self.vocabulary_size
         for piece, id in vocabulary.items():
             self._pieces[id] = piece
             # Special tokens are spelled as they are.
             plain = all(character in bytes_of for character in piece)
-            self._bytes[id] = bytes(bytes_of[character] for character in piece) if plain else piece.encode()
+            self._bytes[id] = (
+                bytes(bytes_of[character] for character in piece) if plain else piece.encode()
+            )
 
     @classmethod
     def from_merges(
@@ -68,7 +81,8 @@ class BytePairTokenizer(HuggingFaceTokenizer):
 
         Args:
             vocabulary: token, its bytes written as GPT-2's characters -> id.
-            merges: two tokens and a space between, in their order; a line `#version` is passed over.
+            merges: two tokens and a space between, in their order; a line `#version` is passed
+                over.
             end_token: the token that follows every document.
             words: regular expression of what is a word; empty takes GPT-2's.
 
@@ -79,25 +93,40 @@ class BytePairTokenizer(HuggingFaceTokenizer):
             BytePairTokenizer.from_merges(json.load(vocabulary), merges.read().splitlines(), "<|endoftext|>")
         """
         library = import_tokenizers()
-        pairs = [tuple(line.split(" ")) for line in merges if line.strip() and not line.startswith("#version")]
+        pairs = [
+            tuple(line.split(" "))
+            for line in merges
+            if line.strip() and not line.startswith("#version")
+        ]
         try:
             ours = library.Tokenizer(library.models.BPE(vocab=dict(vocabulary), merges=pairs))
         except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(f"vocabulary and merges do not belong together ({error})") from error
+            raise TokenizerError(
+                f"vocabulary and merges do not belong together ({error})"
+            ) from error
         split, by_bytes = library.pre_tokenizers.Split, library.pre_tokenizers.ByteLevel
         ours.pre_tokenizer = by_bytes(add_prefix_space=False)
         if words:
             ours.pre_tokenizer = library.pre_tokenizers.Sequence(
-                [split(library.Regex(words), behavior="isolated"), by_bytes(add_prefix_space=False, use_regex=False)]
+                [
+                    split(library.Regex(words), behavior="isolated"),
+                    by_bytes(add_prefix_space=False, use_regex=False),
+                ]
             )
         ours.decoder = library.decoders.ByteLevel()
-        return cls(json.dumps(json.loads(ours.to_str()), sort_keys=True, ensure_ascii=False).encode(), end_token)
+        return cls(
+            json.dumps(json.loads(ours.to_str()), sort_keys=True, ensure_ascii=False).encode(),
+            end_token,
+        )
 
     def _special_ids(self) -> Iterable[int]:
-        # Those that no merge makes and that are not a byte: they were added to the vocabulary, not learned.
+        # Those that no merge makes and that are not a byte: they were added to the vocabulary, not
+        # learned.
         merges = json.loads(self.model)["model"]["merges"]
         pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in merges)
-        learned = {"".join(pair) for pair in pairs} | {character for _, character in byte_characters()}
+        learned = {"".join(pair) for pair in pairs} | {
+            character for _, character in byte_characters()
+        }
         return [id for id, piece in enumerate(self._pieces) if piece and piece not in learned]
 
     def token_bytes(self, id: int, previous: int | None) -> bytes:

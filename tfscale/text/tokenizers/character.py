@@ -11,7 +11,8 @@ from tfscale.text.tokenizers.lost import spelled_bits
 
 
 class CharacterTokenizer(Tokenizer):
-    """The code points of the training text, most frequent first; others become the unknown token, U+FFFD when decoded.
+    """The code points of the training text, most frequent first; others become the unknown token,
+    U+FFFD when decoded.
 
     Args:
         characters: the vocabulary without the two special entries, `<unk>` (0) and `</s>` (1).
@@ -42,11 +43,15 @@ class CharacterTokenizer(Tokenizer):
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         return (UNKNOWN_TEXT if id == self.unknown_id else self._pieces[id]).encode()
 
-    def _lost_bits(self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int) -> float:
+    def _lost_bits(
+        self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
+    ) -> float:
         return spelled_bits(utf8_bytes - int(self._known_bytes[tokens].sum()))
 
     def _files(self) -> dict[str, bytes]:
-        return {"vocabulary.json": json.dumps(self.characters, ensure_ascii=False, indent=0).encode()}
+        return {
+            "vocabulary.json": json.dumps(self.characters, ensure_ascii=False, indent=0).encode()
+        }
 
     @classmethod
     def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "CharacterTokenizer":

@@ -1,4 +1,5 @@
-"""What tokenizers of Hugging Face's library `tokenizers` have in common: one file, and how it is read."""
+"""What tokenizers of Hugging Face's library `tokenizers` have in common: one file, and how it is
+read."""
 
 from typing import Any
 
@@ -11,7 +12,9 @@ def import_tokenizers() -> Any:
     try:
         import tokenizers
     except ImportError as error:
-        raise TokenizerError("this tokenizer needs Hugging Face's library: pip install tokenizers") from error
+        raise TokenizerError(
+            "this tokenizer needs Hugging Face's library: pip install tokenizers"
+        ) from error
     return tokenizers
 
 
@@ -34,10 +37,15 @@ class HuggingFaceTokenizer(Tokenizer):
         except TokenizerError:
             raise
         except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(f"tokenizer.json is not a tokenizer of Hugging Face's library ({error})") from error
+            raise TokenizerError(
+                f"tokenizer.json is not a tokenizer of Hugging Face's library ({error})"
+            ) from error
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        return [
+            encoding.ids
+            for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        ]
 
     def piece(self, id: int) -> str:
         self.check_id(id)

@@ -21,9 +21,14 @@ from tfscale.text.tokenizers.wordpiece import WordPieceTokenizer
 KINDS: dict[str, type[Tokenizer]] = {
     tokenizer.kind: tokenizer
     for tokenizer in (
-        SentencePieceTokenizer, WordPieceTokenizer, BytePairTokenizer, WordTokenizer, CharacterTokenizer, ByteTokenizer,
+        SentencePieceTokenizer,
+        WordPieceTokenizer,
+        BytePairTokenizer,
+        WordTokenizer,
+        CharacterTokenizer,
+        ByteTokenizer,
     )
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class _Configuration:
 
 @checks_arguments
 def load_tokenizer(directory: str) -> Tokenizer:
-    """Loads a tokenizer from its folder, or from a data, run or export folder that has it under `tokenizer/`.
+    """Loads a tokenizer from its folder, or from a data, run or export folder that has it under
+    `tokenizer/`.
 
     Args:
         directory: local or remote folder.
@@ -47,32 +53,44 @@ def load_tokenizer(directory: str) -> Tokenizer:
         The tokenizer, with the digest that it was saved with.
 
     Raises:
-        TokenizerError: there is no tokenizer, a file of it is missing or changed, or its library is not installed.
+        TokenizerError: there is no tokenizer, a file of it is missing or changed, or its library is
+            not installed.
 
     Example:
         tokenizer = load_tokenizer("runs/first")
     """
     nested = os.path.join(directory, "tokenizer")
     folder = directory
-    if not _exists(os.path.join(directory, CONFIG_FILE)) and _exists(os.path.join(nested, CONFIG_FILE)):
+    if not _exists(os.path.join(directory, CONFIG_FILE)) and _exists(
+        os.path.join(nested, CONFIG_FILE)
+    ):
         folder = nested
     config_path = os.path.join(folder, CONFIG_FILE)
     if not _exists(config_path):
-        raise TokenizerError(f"{directory} has no tokenizer: neither it nor its folder tokenizer/ has {CONFIG_FILE}")
+        raise TokenizerError(
+            f"{directory} has no tokenizer: neither it nor its folder tokenizer/ has {CONFIG_FILE}"
+        )
     try:
         config = read_json(config_path, "the tokenizer's configuration")
     except DataError as error:
         raise TokenizerError(str(error)) from error
     check_fields(
-        _Configuration, config, f"{config_path} is not a tokenizer's configuration", TokenizerError, others=True
+        _Configuration,
+        config,
+        f"{config_path} is not a tokenizer's configuration",
+        TokenizerError,
+        others=True,
     )
     if config["format_version"] != FORMAT_VERSION or config["kind"] not in KINDS:
         raise TokenizerError(
-            f"{config_path} has format_version={config['format_version']!r} and kind={config['kind']!r}; expected "
-            f"format_version={FORMAT_VERSION} and one of {', '.join(KINDS)}"
+            f"{config_path} has format_version={config['format_version']!r} and"
+            f" kind={config['kind']!r}; expected format_version={FORMAT_VERSION} and one of"
+            f" {', '.join(KINDS)}"
         )
     if stray := [name for name in config["files"] if os.path.basename(name) != name]:
-        raise TokenizerError(f"{config_path} names the file {stray[0]!r}, which is not in its folder")
+        raise TokenizerError(
+            f"{config_path} names the file {stray[0]!r}, which is not in its folder"
+        )
     files = {name: _read(os.path.join(folder, name)) for name in config["files"]}
     return _build(config, files, folder)
 

@@ -1,11 +1,13 @@
 """The bits that spell what tokens lose of a text, so that bits per byte compare any two tokenizers.
 
-They are those of a code that can be read: with the tokens and these bits a reader has the whole text.
+They are those of a code that can be read: with the tokens and these bits a reader has the whole
+text.
 
-- An unknown word is its UTF-8 bytes and the byte 0xFF, which no text has, as its end: 8 bits for each.
+- An unknown word is its UTF-8 bytes and the byte 0xFF, which no text has, as its end: 8 bits for
+  each.
 - An unknown character is its UTF-8 bytes alone, because their first one says how many they are.
-- Between words stands a gap. That it is the one that decoding writes costs log2(256/255) bits; that it is another one
-  costs 8, and then it is spelled like an unknown word.
+- Between words stands a gap. That it is the one that decoding writes costs log2(256/255) bits; that
+  it is another one costs 8, and then it is spelled like an unknown word.
 """
 
 import math
@@ -33,7 +35,8 @@ def spelled_bits(utf8_bytes: int, pieces: int = 0) -> int:
 def gap_bits(text: str) -> float:
     """Bits of the white space in a text of which tokens are the words and the line ends.
 
-    A line of n words has n + 1 gaps. Decoding writes one space between words, and nothing at the ends of a line.
+    A line of n words has n + 1 gaps. Decoding writes one space between words, and nothing at the
+    ends of a line.
 
     Example:
         gap_bits("a b\\n c")    # 4 usual gaps, and one other of 1 byte: 0.0226 + 8 + 16
@@ -47,7 +50,8 @@ def gap_bits(text: str) -> float:
 
 
 def run_bits(text: str) -> float:
-    """Bits of the white space in a text of which each run of white space in a line is a token, a single space.
+    """Bits of the white space in a text of which each run of white space in a line is a token, a
+    single space.
 
     Example:
         run_bits("a b  c")    # 1 usual gap, and one other of 2 bytes: 0.0056 + 8 + 24

@@ -9,11 +9,12 @@ from tfscale.errors import TokenizerError
 
 @functools.cache
 def jieba_words() -> Callable[[str], list[str]]:
-    """A function from text to its words, punctuation and white space, each by itself; joined they are the text.
+    """A function from text to its words, punctuation and white space, each by itself; joined they
+    are the text.
 
-    It reads jieba's dictionary as it was installed, in about a second: words that a program added to jieba do not
-    count, and no cache file is written, which jieba would share between users in the machine's temporary folder. So the
-    same text gives the same words in every process.
+    It reads jieba's dictionary as it was installed, in about a second: words that a program added
+    to jieba do not count, and no cache file is written, which jieba would share between users in
+    the machine's temporary folder. So the same text gives the same words in every process.
 
     Raises:
         TokenizerError: jieba is not installed.
@@ -23,12 +24,15 @@ def jieba_words() -> Callable[[str], list[str]]:
     """
     try:
         with warnings.catch_warnings():
-            # Its source has invalid escapes, and it imports setuptools' pkg_resources where there is one.
+            # Its source has invalid escapes, and it imports setuptools' pkg_resources where there
+            # is one.
             for category in (SyntaxWarning, DeprecationWarning, UserWarning):
                 warnings.simplefilter("ignore", category)
             import jieba
     except ImportError as error:
-        raise TokenizerError("the words of this tokenizer are found by jieba: pip install jieba") from error
+        raise TokenizerError(
+            "the words of this tokenizer are found by jieba: pip install jieba"
+        ) from error
     segmenter = jieba.Tokenizer()
     # What its `initialize` does, without the cache and the lines that it logs.
     segmenter.FREQ, segmenter.total = segmenter.gen_pfdict(segmenter.get_dict_file())

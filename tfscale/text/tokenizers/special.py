@@ -1,7 +1,9 @@
-"""Which tokens begin and end a text, and the texts of tokens that stand for something else than their letters.
+"""Which tokens begin and end a text, and the texts of tokens that stand for something else than
+their letters.
 
-Tokenizers that tfscale trains begin and end every document with one token. Models that others trained have a token of
-their own before a text (`<bos>`), none at all, or several after it (`<eos>`, `<end_of_turn>`).
+Tokenizers that tfscale trains begin and end every document with one token. Models that others
+trained have a token of their own before a text (`<bos>`), none at all, or several after it
+(`<eos>`, `<end_of_turn>`).
 """
 
 import re
@@ -19,15 +21,16 @@ CHAT_MARK = re.compile(r"<\|[^<>|\s]+\|>|<(?:start|end)_of_\w+>")
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """What a tokenizer's folder says about the beginning and the end of a text; all defaults: the end token does both.
+    """What a tokenizer's folder says about the beginning and the end of a text; all defaults: the
+    end token does both.
 
     Attributes:
         start_id: the token before the first of a text; None for the end token.
-        in_prompts: whether a prompt begins with the start token too. Without it a prompt is read as it is, and only an
-            empty one begins with the start token.
+        in_prompts: whether a prompt begins with the start token too. Without it a prompt is read as
+            it is, and only an empty one begins with the start token.
         stop_ids: tokens that end a completion beside the end token.
-        leading_space: whether the first word of a text is read with a space before it, as SentencePiece's
-            `add_dummy_prefix` does.
+        leading_space: whether the first word of a text is read with a space before it, as
+            SentencePiece's `add_dummy_prefix` does.
     """
 
     start_id: int | None = None
@@ -36,7 +39,8 @@ class SpecialTokens:
     leading_space: bool = False
 
     def to_config(self) -> dict[str, Any]:
-        """The entries of the tokenizer's configuration; defaults are left out, so that earlier digests stay."""
+        """The entries of the tokenizer's configuration; defaults are left out, so that earlier
+        digests stay."""
         entries: dict[str, Any] = {}
         if self.start_id is not None:
             entries["start_id"] = self.start_id
@@ -66,9 +70,10 @@ class SpecialTokens:
 def as_inputs(ids: Sequence[int] | np.ndarray, end_id: int, start_id: int | None) -> np.ndarray:
     """The tokens of a stream as a network reads them: every document begins with the start token.
 
-    A stream is d1 END d2 END. As targets its tokens stay what they are; as inputs the END before a document's first
-    token is the start token, so that each document is read as START d and is to be continued by d END, as a model that
-    was trained on single texts knows it. Nothing changes where one token does both.
+    A stream is d1 END d2 END. As targets its tokens stay what they are; as inputs the END before a
+    document's first token is the start token, so that each document is read as START d and is to be
+    continued by d END, as a model that was trained on single texts knows it. Nothing changes where
+    one token does both.
 
     Args:
         ids: tokens of any shape; the token before the first of a stream is END.
@@ -82,7 +87,11 @@ def as_inputs(ids: Sequence[int] | np.ndarray, end_id: int, start_id: int | None
         as_inputs([1, 5, 1, 6], end_id=1, start_id=2)    # [2, 5, 2, 6]
     """
     tokens = np.asarray(ids, np.int32)
-    return tokens if start_id in (None, end_id) else np.where(tokens == end_id, np.int32(start_id), tokens)
+    return (
+        tokens
+        if start_id in (None, end_id)
+        else np.where(tokens == end_id, np.int32(start_id), tokens)
+    )
 
 
 def split_at_special(text: str, tokens: Mapping[str, int]) -> Iterator[str | int]:
@@ -111,7 +120,9 @@ def split_at_special(text: str, tokens: Mapping[str, int]) -> Iterator[str | int
             yield tokens[part]
         elif part:
             if unknown := CHAT_MARK.search(part):
-                raise PromptError(f"the tokenizer has no special token {unknown[0]!r}; it has {few(tokens)}")
+                raise PromptError(
+                    f"the tokenizer has no special token {unknown[0]!r}; it has {few(tokens)}"
+                )
             yield part
 
 

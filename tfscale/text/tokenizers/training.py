@@ -1,4 +1,5 @@
-"""Trains tokenizers, each with the library that owns its algorithm; the same text and seed give the same bytes."""
+"""Trains tokenizers, each with the library that owns its algorithm; the same text and seed give the
+same bytes."""
 
 import io
 import re
@@ -14,7 +15,13 @@ from tfscale.text.tokenizers.character import CharacterTokenizer
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
 from tfscale.text.tokenizers.word import WordTokenizer, split_words
-from tfscale.text.tokenizers.wordpiece import CONTINUATION, END, UNKNOWN, WordPieceTokenizer, untrained
+from tfscale.text.tokenizers.wordpiece import (
+    CONTINUATION,
+    END,
+    UNKNOWN,
+    WordPieceTokenizer,
+    untrained,
+)
 
 AUTOMATIC_SIZE = 8192
 """Entries of a vocabulary of size 0 (automatic), where the text supports as many."""
@@ -27,11 +34,12 @@ PIECE_CHARACTERS = 4000
 _WORDPIECE_COVERAGE = 0.9999
 """Share of the training text's characters that a WordPiece alphabet holds; the rest are unknown."""
 
-# Fixed, because the sums of unigram training are grouped by thread: the model must not depend on the machine's cores.
+# Fixed, because the sums of unigram training are grouped by thread: the model must not depend on
+# the machine's cores.
 _TRAINING_THREADS = 4
 
-# NUL separates sentences inside unigram training, U+2585 stands for unknown characters (a sentence with it would be
-# passed over), and U+2581 for the space. All three are encoded by their bytes.
+# NUL separates sentences inside unigram training, U+2585 stands for unknown characters (a sentence
+# with it would be passed over), and U+2581 for the space. All three are encoded by their bytes.
 _RESERVED = str.maketrans({"\0": " ", "\u2585": " ", SPACE_MARK: " "})
 
 
@@ -49,8 +57,9 @@ def train_tokenizer(
     Args:
         kind: "sentencepiece", "wordpiece", "word", "char" or "byte" (which needs no text).
         documents: texts; each is read once.
-        vocabulary_size: entries, special ones included. Exact for sentencepiece and wordpiece, an upper bound for word
-            and char, without effect for byte. 0 takes 8,192, or what the text supports.
+        vocabulary_size: entries, special ones included. Exact for sentencepiece and wordpiece, an
+            upper bound for word and char, without effect for byte. 0 takes 8,192, or what the text
+            supports.
         seed: seed of SentencePiece's random numbers. The others draw none.
         sentencepiece_model: SentencePiece's algorithm, "unigram" or "bpe".
         word_segmenter: what finds the words of a word tokenizer: "none" (white space) or "jieba".
@@ -59,8 +68,8 @@ def train_tokenizer(
         The tokenizer.
 
     Raises:
-        TokenizerError: there is no text, or it does not support that vocabulary; the message names the size that it
-            does.
+        TokenizerError: there is no text, or it does not support that vocabulary; the message names
+            the size that it does.
 
     Example:
         train_tokenizer("sentencepiece", ["to be or not to be"] * 100, 280).encode("to be")
@@ -71,7 +80,12 @@ def train_tokenizer(
         texts = list(documents)
         return _of_fitting_size(
             lambda size: train_tokenizer(
-                kind, texts, size, seed=seed, sentencepiece_model=sentencepiece_model, word_segmenter=word_segmenter
+                kind,
+                texts,
+                size,
+                seed=seed,
+                sentencepiece_model=sentencepiece_model,
+                word_segmenter=word_segmenter,
             )
         )
     if kind == "sentencepiece":
@@ -84,7 +98,9 @@ def train_tokenizer(
         return WordTokenizer(_most_frequent(words, vocabulary_size - 3, "word"), word_segmenter)
     if kind == "char":
         return CharacterTokenizer(_most_frequent(documents, vocabulary_size - 2, "char"))
-    raise TokenizerError(f"unknown tokenizer {kind!r}; expected sentencepiece, wordpiece, word, char or byte")
+    raise TokenizerError(
+        f"unknown tokenizer {kind!r}; expected sentencepiece, wordpiece, word, char or byte"
+    )
 
 
 class _SizeError(TokenizerError):
@@ -118,9 +134,12 @@ def _most_frequent(texts: Iterable[Iterable[str]], count: int, kind: str) -> lis
         raise TokenizerError(f"a {kind} tokenizer cannot be trained on empty text")
     if count < 1:
         raise TokenizerError(
-            f"the vocabulary of a {kind} tokenizer is too small for a single entry beside its special ones"
+            f"the vocabulary of a {kind} tokenizer is too small for a single entry beside its"
+            " special ones"
         )
-    return [entry for entry, _ in sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:count]]
+    return [
+        entry for entry, _ in sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:count]
+    ]
 
 
 def _pieces(documents: Iterable[str]) -> Iterator[str]:
@@ -160,8 +179,8 @@ def _train_sentencepiece(
             model_type=model_type,
             vocab_size=vocabulary_size,
             byte_fallback=True,
-            # Text must come back exactly: no normalization, no space added in front, none removed. Runs of blanks and
-            # line ends become pieces, which is what indentation is made of.
+            # Text must come back exactly: no normalization, no space added in front, none removed.
+            # Runs of blanks and line ends become pieces, which is what indentation is made of.
             normalization_rule_name="identity",
             add_dummy_prefix=False,
             remove_extra_whitespaces=False,
@@ -175,7 +194,9 @@ def _train_sentencepiece(
             minloglevel=2,
         )
     except RuntimeError as error:
-        if stopped:  # The library takes what ends its input, such as Ctrl-C, for a failure of its own.
+        if (
+            stopped
+        ):  # The library takes what ends its input, such as Ctrl-C, for a failure of its own.
             raise stopped[0] from None
         raise _training_error(str(error), vocabulary_size) from error
     return SentencePieceTokenizer(model.getvalue())
@@ -186,8 +207,8 @@ def _training_error(message: str, vocabulary_size: int) -> TokenizerError:
         return _too_large(vocabulary_size, int(match[1]))
     if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         return _SizeError(
-            f"vocabulary_size={vocabulary_size} is too small for the text's characters and the 256 bytes; "
-            f"the smallest possible is {match[1]}",
+            f"vocabulary_size={vocabulary_size} is too small for the text's characters and the 256"
+            f" bytes; the smallest possible is {match[1]}",
             int(match[1]),
         )
     return TokenizerError(f"SentencePiece could not be trained: {message}")
@@ -195,7 +216,8 @@ def _training_error(message: str, vocabulary_size: int) -> TokenizerError:
 
 def _too_large(vocabulary_size: int, largest: int) -> _SizeError:
     return _SizeError(
-        f"vocabulary_size={vocabulary_size} is larger than the text supports; the largest possible is {largest}",
+        f"vocabulary_size={vocabulary_size} is larger than the text supports; the largest possible"
+        f" is {largest}",
         largest,
     )
 
@@ -205,14 +227,16 @@ def _train_wordpiece(documents: Iterable[str], vocabulary_size: int) -> WordPiec
     alphabet = _alphabet(pieces)
     if not alphabet:
         raise TokenizerError("a wordpiece tokenizer cannot be trained on empty text")
-    # The library numbers continuation characters in the order of a hash table, and breaks ties by number: every run
-    # would give another vocabulary. As special tokens they are numbered in our order.
+    # The library numbers continuation characters in the order of a hash table, and breaks ties by
+    # number: every run would give another vocabulary. As special tokens they are numbered in our
+    # order.
     special = [UNKNOWN, END, *(CONTINUATION + character for character in alphabet)]
     smallest = len(special) + len(alphabet)
     if vocabulary_size < smallest:
         raise _SizeError(
-            f"vocabulary_size={vocabulary_size} is too small for the text's {len(alphabet)} characters, each as the "
-            f"beginning and as the continuation of a word; the smallest possible is {smallest}",
+            f"vocabulary_size={vocabulary_size} is too small for the text's {len(alphabet)}"
+            " characters, each as the beginning and as the continuation of a word; the smallest"
+            f" possible is {smallest}",
             smallest,
         )
     tokenizer = untrained({UNKNOWN: 0})
@@ -228,12 +252,14 @@ def _train_wordpiece(documents: Iterable[str], vocabulary_size: int) -> WordPiec
     vocabulary = tokenizer.get_vocab()
     if len(vocabulary) < vocabulary_size:
         raise _too_large(vocabulary_size, len(vocabulary))
-    # Built anew, because special tokens are looked for in plain text, where a literal "##a" must not match.
+    # Built anew, because special tokens are looked for in plain text, where a literal "##a" must
+    # not match.
     return WordPieceTokenizer(untrained(vocabulary).to_str().encode())
 
 
 def _alphabet(pieces: Iterable[str]) -> list[str]:
-    """The most frequent characters, as many as make up `_WORDPIECE_COVERAGE` of the text, sorted."""
+    """The most frequent characters, as many as make up `_WORDPIECE_COVERAGE` of the text,
+    sorted."""
     counter: Counter[str] = Counter()
     for piece in pieces:
         counter.update(piece)

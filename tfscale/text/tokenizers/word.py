@@ -21,8 +21,8 @@ def split_words(line: str, segmenter: WordSegmenter) -> list[str]:
 
     Args:
         line: text without line ends.
-        segmenter: "none" splits at white space; "jieba" finds words that stand side by side, and makes a word of each
-            punctuation mark and of each run of white space, a single space.
+        segmenter: "none" splits at white space; "jieba" finds words that stand side by side, and
+            makes a word of each punctuation mark and of each run of white space, a single space.
 
     Example:
         split_words("我来到北京 2024", "jieba")    # ["我", "来到", "北京", " ", "2024"]
@@ -31,17 +31,20 @@ def split_words(line: str, segmenter: WordSegmenter) -> list[str]:
 
 
 class WordTokenizer(Tokenizer):
-    """Splits at white space; a line end is the token `<eos>`, a word outside the vocabulary the token `<unk>`.
+    """Splits at white space; a line end is the token `<eos>`, a word outside the vocabulary the
+    token `<unk>`.
 
-    Decoding joins words by one space and ends a line at `<eos>`: the amount of white space is lost, so the tokenizer is
-    not lossless. A literal `<unk>` in the text, as those two corpora have it, is the unknown token. Literal `</s>` and
-    `<eos>` are unknown words: a text cannot spell the end token.
+    Decoding joins words by one space and ends a line at `<eos>`: the amount of white space is lost,
+    so the tokenizer is not lossless. A literal `<unk>` in the text, as those two corpora have it,
+    is the unknown token. Literal `</s>` and `<eos>` are unknown words: a text cannot spell the end
+    token.
 
-    With jieba the space is a word like others, and decoding puts none in: the amount of white space is what is lost
-    here, too, besides words outside the vocabulary.
+    With jieba the space is a word like others, and decoding puts none in: the amount of white space
+    is what is lost here, too, besides words outside the vocabulary.
 
     Args:
-        words: the vocabulary without the special entries `<unk>` (0), `</s>` (1, the end token) and `<eos>` (2).
+        words: the vocabulary without the special entries `<unk>` (0), `</s>` (1, the end token) and
+            `<eos>` (2).
         segmenter: what finds the words, "none" (white space) or "jieba".
 
     Raises:
@@ -87,13 +90,18 @@ class WordTokenizer(Tokenizer):
         space = "" if self.segmenter != "none" or previous is None or previous == _LINE_END else " "
         return (space + self._pieces[id]).encode()
 
-    def _lost_bits(self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int) -> float:
-        # White space is no part of a word; with jieba a run of it is one, a single space, and so is each line end.
+    def _lost_bits(
+        self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
+    ) -> float:
+        # White space is no part of a word; with jieba a run of it is one, a single space, and so is
+        # each line end.
         if self.segmenter == "none":
             words = utf8_length("".join(text.split()) for text in texts)
             gaps = sum(map(gap_bits, texts))
         else:
-            words = utf8_length("\n".join(_BLANKS.sub(" ", line) for line in text.split("\n")) for text in texts)
+            words = utf8_length(
+                "\n".join(_BLANKS.sub(" ", line) for line in text.split("\n")) for text in texts
+            )
             gaps = sum(map(run_bits, texts))
         ends = int(np.count_nonzero(tokens == _LINE_END)) if self.segmenter == "none" else 0
         known = int(self._known_bytes[tokens].sum()) - ends
@@ -101,7 +109,9 @@ class WordTokenizer(Tokenizer):
 
     def _config(self) -> dict[str, Any]:
         # Left out where there is none, so that the digests of earlier tokenizers stay.
-        return super()._config() | ({} if self.segmenter == "none" else {"segmenter": self.segmenter})
+        return super()._config() | (
+            {} if self.segmenter == "none" else {"segmenter": self.segmenter}
+        )
 
     def _files(self) -> dict[str, bytes]:
         return {"vocabulary.json": json.dumps(self.words, ensure_ascii=False, indent=0).encode()}

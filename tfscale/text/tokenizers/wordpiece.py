@@ -1,4 +1,5 @@
-"""WordPiece (Schuster and Nakajima 2012; Wu et al. 2016) by Hugging Face's `tokenizers`, with white space kept."""
+"""WordPiece (Schuster and Nakajima 2012; Wu et al. 2016) by Hugging Face's `tokenizers`, with white
+space kept."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +14,11 @@ from tfscale.text.tokenizers.lost import spelled_bits
 UNKNOWN, END = "[UNK]", "</s>"
 CONTINUATION = "##"
 LONGEST_WORD = 64
-"""Characters of one word at most; longer runs are cut, because matching takes quadratic time in a word's length."""
+"""Characters of one word at most; longer runs are cut, because matching takes quadratic time in a
+word's length."""
 
-# A word takes the space before it; punctuation stands alone, so that a literal "##" can't be read as a continuation.
+# A word takes the space before it; punctuation stands alone, so that a literal "##" can't be read
+# as a continuation.
 WORDS = rf" ?\w{{1,{LONGEST_WORD}}}| ?[^\w\s]|\s{{1,{LONGEST_WORD}}}(?!\S)|\s{{1,{LONGEST_WORD}}}"
 
 
@@ -31,12 +34,15 @@ def untrained(vocabulary: dict[str, int]) -> Any:
             continuing_subword_prefix=CONTINUATION,
         )
     )
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(WORDS), behavior="isolated")
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(
+        tokenizers.Regex(WORDS), behavior="isolated"
+    )
     return tokenizer
 
 
 class WordPieceTokenizer(HuggingFaceTokenizer):
-    """Longest match first within words; text comes back exactly if all of its characters are in the vocabulary.
+    """Longest match first within words; text comes back exactly if all of its characters are in the
+    vocabulary.
 
     A word with a character outside the alphabet becomes the unknown token, U+FFFD when decoded.
 
@@ -60,14 +66,18 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         self.unknown_id = vocabulary[UNKNOWN]
         self._pieces = sorted(vocabulary, key=vocabulary.__getitem__)
         if sorted(vocabulary.values()) != list(range(self.vocabulary_size)):
-            raise TokenizerError(f"the ids in tokenizer.json are not 0 to {self.vocabulary_size - 1}")
+            raise TokenizerError(
+                f"the ids in tokenizer.json are not 0 to {self.vocabulary_size - 1}"
+            )
 
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         if id == self.unknown_id:
             return UNKNOWN_TEXT.encode()
         return self._pieces[id].removeprefix(CONTINUATION).encode()
 
-    def _lost_bits(self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int) -> float:
+    def _lost_bits(
+        self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
+    ) -> float:
         return spelled_bits(utf8_bytes - int(self._known_bytes[tokens].sum()), unknown)
 
     @classmethod

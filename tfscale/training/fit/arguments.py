@@ -24,9 +24,18 @@ COMPILE: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 """Keras's arguments: the values that ask for nothing, and what to do instead of any other."""
 FIT: dict[str, tuple[tuple[Any, ...], str]] = {
-    "validation_split": ((None, 0, 0.0), "give validation_data=(x[n:], y[n:]) and train on x[:n], y[:n]"),
-    "class_weight": ((None,), "give sample_weight=class_weight[y], weights (N, T) from an array of V"),
-    "validation_freq": ((None, 1), "validation comes after every epoch; give a larger steps_per_epoch"),
+    "validation_split": (
+        (None, 0, 0.0),
+        "give validation_data=(x[n:], y[n:]) and train on x[:n], y[:n]",
+    ),
+    "class_weight": (
+        (None,),
+        "give sample_weight=class_weight[y], weights (N, T) from an array of V",
+    ),
+    "validation_freq": (
+        (None, 1),
+        "validation comes after every epoch; give a larger steps_per_epoch",
+    ),
     "validation_batch_size": ((None,), "give validation_data as a batched tf.data.Dataset"),
 }
 """As `COMPILE`, for `fit`."""
@@ -43,10 +52,17 @@ def refuse(name: str, given: dict[str, Any], known: dict[str, tuple[tuple[Any, .
     Raises:
         ConfigError: names them, and what to do instead of each.
     """
-    asked = {key: value for key, value in given.items() if not _asks_nothing(value, known.get(key, ((), ""))[0])}
+    asked = {
+        key: value
+        for key, value in given.items()
+        if not _asks_nothing(value, known.get(key, ((), ""))[0])
+    }
     if asked:
         hints = dict.fromkeys(known[key][1] for key in sorted(asked) if key in known)
-        raise ConfigError(f"{name} does not take {', '.join(sorted(asked))}" + "".join(f"; {hint}" for hint in hints))
+        raise ConfigError(
+            f"{name} does not take {', '.join(sorted(asked))}"
+            + "".join(f"; {hint}" for hint in hints)
+        )
 
 
 def _asks_nothing(value: Any, harmless: tuple[Any, ...]) -> bool:
@@ -65,7 +81,9 @@ def as_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
     found = list(callbacks) if several else [] if callbacks is None else [callbacks]
     for one in found:
         if not isinstance(one, keras.callbacks.Callback):
-            raise ConfigError(f"callbacks are objects of keras.callbacks.Callback; received {one!r}")
+            raise ConfigError(
+                f"callbacks are objects of keras.callbacks.Callback; received {one!r}"
+            )
     return found
 
 
@@ -78,7 +96,10 @@ def as_validation(data: Any) -> Any:
     if not isinstance(data, Sequence) or isinstance(data, str):
         return (data,)
     if len(data) not in (2, 3):
-        raise ConfigError(f"validation_data must be a dataset or (x, y[, sample_weight]); received {len(data)} parts")
+        raise ConfigError(
+            f"validation_data must be a dataset or (x, y[, sample_weight]); received {len(data)}"
+            " parts"
+        )
     return tuple(data)
 
 
@@ -86,16 +107,19 @@ def check_trainable(network: keras.Model, strategy: tf.distribute.Strategy) -> N
     """Refuses a network that a train step cannot update under a strategy.
 
     Raises:
-        ConfigError: it is not built, its weights are not float32, or they were made outside of the strategy's scope.
+        ConfigError: it is not built, its weights are not float32, or they were made outside of the
+            strategy's scope.
     """
     check_built(network)
     check_weight_types(network)
     for weight in network.variables:
-        parts = getattr(weight.value, "variables", [weight.value])  # the shards of one on parameter servers
+        parts = getattr(
+            weight.value, "variables", [weight.value]
+        )  # the shards of one on parameter servers
         if not all(map(strategy.extended.variable_created_in_scope, parts)):
             raise ConfigError(
-                f"model {network.name!r} and its LanguageModel were not made in the scope of one strategy: make both "
-                "in one `with strategy.scope():`"
+                f"model {network.name!r} and its LanguageModel were not made in the scope of one"
+                " strategy: make both in one `with strategy.scope():`"
             )
 
 
@@ -111,6 +135,6 @@ def check_same_weights(step: TrainStep, trained: Sequence[int]) -> None:
     """
     if [id(weight) for weight in step.network.trainable_variables] != list(trained):
         raise ConfigError(
-            f"other weights of model {step.network.name!r} are trainable than at compile (a layer's `trainable` was "
-            "set, or layers were exchanged); call compile again"
+            f"other weights of model {step.network.name!r} are trainable than at compile (a layer's"
+            " `trainable` was set, or layers were exchanged); call compile again"
         )

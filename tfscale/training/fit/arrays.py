@@ -23,8 +23,8 @@ def as_arrays(x: Any, y: Any, sample_weight: Any = None) -> tuple[np.ndarray, ..
 
     Raises:
         ConfigError: there are no targets, or `x` is an iterator over batches.
-        DataError: no rows, rows of different lengths, shapes that do not belong together, ids that are no whole
-            numbers, or weights that are negative or not finite.
+        DataError: no rows, rows of different lengths, shapes that do not belong together, ids that
+            are no whole numbers, or weights that are negative or not finite.
 
     Example:
         ids, targets, weights = as_arrays([[1, 2]], [[2, 3]], [0.5])  # weights [[0.5, 0.5]]
@@ -34,7 +34,9 @@ def as_arrays(x: Any, y: Any, sample_weight: Any = None) -> tuple[np.ndarray, ..
         raise ConfigError("fit needs targets: give a dataset of (ids, targets), or arrays x and y")
     ids, targets = _whole_numbers("ids", x), _whole_numbers("targets", y)
     if ids.ndim != 2 or ids.shape != targets.shape:
-        raise DataError(f"ids and targets must be (N, T) alike; received {ids.shape} and {targets.shape}")
+        raise DataError(
+            f"ids and targets must be (N, T) alike; received {ids.shape} and {targets.shape}"
+        )
     if not ids.size:
         raise DataError(f"there is nothing to read: ids and targets are {ids.shape}")
     if sample_weight is None:
@@ -46,18 +48,23 @@ def as_arrays(x: Any, y: Any, sample_weight: Any = None) -> tuple[np.ndarray, ..
     shape = weights.shape
     if shape not in ((rows,), (rows, 1), (rows, length)):
         raise DataError(
-            f"weights must be (N,), (N, 1) or (N, T); received ids {ids.shape}, targets {targets.shape} and weights "
-            f"{shape}"
+            f"weights must be (N,), (N, 1) or (N, T); received ids {ids.shape}, targets"
+            f" {targets.shape} and weights {shape}"
         )
     weights = weights.reshape(rows, -1).astype(np.float32)
     if (bad := ~(np.isfinite(weights) & (weights >= 0))).any():
         row, column = np.argwhere(bad)[0]
-        raise DataError(f"weights must be finite and not negative; that of row {row} is {weights[row, column]}")
+        raise DataError(
+            f"weights must be finite and not negative; that of row {row} is {weights[row, column]}"
+        )
     return ids, targets, np.broadcast_to(weights, ids.shape)
 
 
-def cleaned_arrays(arrays: tuple[np.ndarray, ...], vocabulary: Vocabulary) -> tuple[np.ndarray, ...]:
-    """Returns arrays without negative targets, which are targets to leave out: they become 0, with a weight of 0.
+def cleaned_arrays(
+    arrays: tuple[np.ndarray, ...], vocabulary: Vocabulary
+) -> tuple[np.ndarray, ...]:
+    """Returns arrays without negative targets, which are targets to leave out: they become 0, with
+    a weight of 0.
 
     Args:
         arrays: as `as_arrays` gives them.
@@ -67,13 +74,16 @@ def cleaned_arrays(arrays: tuple[np.ndarray, ...], vocabulary: Vocabulary) -> tu
         DataError: an id or a target outside of the vocabulary, or no target that counts.
     """
     ids, targets, *weights = arrays
-    for name, values, low, size in (("id", ids, 0, vocabulary.inputs), ("target", targets, None, vocabulary.targets)):
+    for name, values, low, size in (
+        ("id", ids, 0, vocabulary.inputs),
+        ("target", targets, None, vocabulary.targets),
+    ):
         bad = values >= size if low is None else (values < low) | (values >= size)
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise DataError(
-                f"{name} {values[row, column]} in row {row}, column {column} is outside of the model's vocabulary, 0 "
-                f"to {size - 1}{LEAVE_OUT if name == 'target' else ''}"
+                f"{name} {values[row, column]} in row {row}, column {column} is outside of the"
+                f" model's vocabulary, 0 to {size - 1}{LEAVE_OUT if name == 'target' else ''}"
             )
     ignored = targets < 0
     if ignored.any():
@@ -87,8 +97,9 @@ def cleaned_arrays(arrays: tuple[np.ndarray, ...], vocabulary: Vocabulary) -> tu
 def _check_no_iterator(x: Any) -> None:
     if not (isinstance(x, list | tuple) or hasattr(x, "shape") or hasattr(x, "__array__")):
         raise ConfigError(
-            f"fit and evaluate take a tf.data.Dataset or arrays, no {type(x).__name__}; "
-            "tf.data.Dataset.from_generator(function, output_signature=...) makes a dataset of what a generator yields"
+            f"fit and evaluate take a tf.data.Dataset or arrays, no {type(x).__name__};"
+            " tf.data.Dataset.from_generator(function, output_signature=...) makes a dataset of"
+            " what a generator yields"
         )
 
 
@@ -99,7 +110,8 @@ def _rectangular(name: str, values: Any) -> np.ndarray:
         array = np.empty(0, object)
     if array.dtype == object:
         raise DataError(
-            f"the {name} are rows of different lengths, or no numbers; pad them to one length, with targets of -100"
+            f"the {name} are rows of different lengths, or no numbers; pad them to one length, with"
+            " targets of -100"
         )
     return array
 

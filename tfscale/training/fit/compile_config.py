@@ -1,4 +1,5 @@
-"""Keeps what `LanguageModel.compile` was given in a Keras file, and compiles loaded models by it."""
+"""Keeps what `LanguageModel.compile` was given in a Keras file, and compiles loaded models by
+it."""
 
 import dataclasses
 from typing import Any
@@ -55,7 +56,9 @@ def compile_as(model: Any, config: dict[str, Any]) -> str:
     else:
         model.pruner = config["pruner"]
         formats = [form and WeightFormat(**form) for form in config["formats"]]
-        model.formats = {weight.path: form for weight, form in zip(trained, formats, strict=False) if form}
+        model.formats = {
+            weight.path: form for weight, form in zip(trained, formats, strict=False) if form
+        }
         model.compile(optimizer, **config["options"])
         return ""
     model.optimizer = optimizer

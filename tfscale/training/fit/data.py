@@ -21,7 +21,8 @@ class FitData:
     """What `fit` was given to train on, checked, as batches of one shape.
 
     Args:
-        x: batched dataset, arrays (N, T), or a function of a worker's input context; see `LanguageModel.fit`.
+        x: batched dataset, arrays (N, T), or a function of a worker's input context; see
+            `LanguageModel.fit`.
         y: targets (N, T) where `x` is an array, else None.
         sample_weight: weights of arrays, or None.
         batch_size: rows of the global batch where `x` is an array.
@@ -29,7 +30,8 @@ class FitData:
         steps_per_epoch: optimizer steps of an epoch; None takes one pass over the data.
         step: the step that reads the batches.
         workers: the workers of this training.
-        vocabulary: gives the ids that exist for windows of T tokens; None takes all ids as they are.
+        vocabulary: gives the ids that exist for windows of T tokens; None takes all ids as they
+            are.
 
     Attributes:
         steps_per_epoch: optimizer steps of an epoch.
@@ -98,7 +100,8 @@ class FitData:
             if steps_before:
                 datasets = [dataset.skip(steps_before // len(datasets)) for dataset in datasets]
         else:
-            # Shuffles go on over calls of fit, so all steps of the model count; rows in order begin anew with each.
+            # Shuffles go on over calls of fit, so all steps of the model count; rows in order begin
+            # anew with each.
             in_this_fit = epochs_before * self.steps_per_epoch + steps_before
             steps = int(self._step.step.numpy()) if self._shuffle else in_this_fit
             skip = batches_read(steps, steps_before, self._pass_batches, self._whole_passes)

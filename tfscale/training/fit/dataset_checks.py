@@ -1,8 +1,10 @@
 """Batches of a dataset of one's own: checked in its map function, and padded to one shape.
 
-The checks run where the dataset runs, beside the train step, and cost it nothing: no number leaves the device for them.
+The checks run where the dataset runs, beside the train step, and cost it nothing: no number leaves
+the device for them.
 
-Shapes: B rows and T tokens of the batches that are given out, b <= B and t <= T those of a batch as it is read.
+Shapes: B rows and T tokens of the batches that are given out, b <= B and t <= T those of a batch as
+it is read.
 """
 
 from collections.abc import Sequence
@@ -24,14 +26,17 @@ def check_spec(spec: Any) -> None:
     Raises:
         DataError: says what it gives.
     """
-    wanted = "the dataset must give (ids, targets) or (ids, targets, weights), each one tensor of a batch"
+    wanted = (
+        "the dataset must give (ids, targets) or (ids, targets, weights), each one tensor of a"
+        " batch"
+    )
     if not isinstance(spec, tuple | list) or len(spec) not in (2, 3):
         raise DataError(f"{wanted}; it gives {spec}")
     for name, part in zip(_NAMES, spec, strict=False):
         if isinstance(part, tf.RaggedTensorSpec):
             raise DataError(
-                f"the dataset's {name} are ragged: map it by lambda *parts: [part.to_tensor() for part in parts], with "
-                "default_value=-100 for the targets"
+                f"the dataset's {name} are ragged: map it by lambda *parts: [part.to_tensor() for"
+                " part in parts], with default_value=-100 for the targets"
             )
         if not isinstance(part, tf.TensorSpec):
             raise DataError(f"{wanted}; its {name} are {part}")
@@ -47,7 +52,10 @@ def is_fixed(spec: Any) -> bool:
     The targets of a task may be fewer than its ids: a label of a whole text is one target.
     """
     wanted = zip(spec, (tf.int32, tf.int32, tf.float32), strict=False)
-    fixed = all(part.shape.rank == 2 and part.shape.is_fully_defined() and part.dtype == kind for part, kind in wanted)
+    fixed = all(
+        part.shape.rank == 2 and part.shape.is_fully_defined() and part.dtype == kind
+        for part, kind in wanted
+    )
     return fixed and spec[-1].shape == spec[1].shape
 
 
@@ -62,7 +70,8 @@ def check_ids(shape: tf.TensorShape) -> None:
 
 
 def check_alike(shapes: Sequence[tf.TensorShape]) -> None:
-    """Refuses shapes of ids, targets and perhaps weights that cannot belong together, as far as they are known.
+    """Refuses shapes of ids, targets and perhaps weights that cannot belong together, as far as
+    they are known.
 
     Raises:
         DataError: names all of them.
@@ -71,19 +80,22 @@ def check_alike(shapes: Sequence[tf.TensorShape]) -> None:
     fits = ids.is_compatible_with(targets)
     if weights and ids.rank == 2:
         rows, length = ids.as_list()
-        fits &= any(weights[0].is_compatible_with(shape) for shape in ([rows], [rows, 1], [rows, length]))
+        fits &= any(
+            weights[0].is_compatible_with(shape) for shape in ([rows], [rows, 1], [rows, length])
+        )
     if not fits:
         named = ", ".join(f"{name} {shape}" for name, shape in zip(_NAMES, shapes, strict=False))
         raise DataError(
-            f"ids and targets must be (B, T) alike, and weights (B,), (B, 1) or (B, T); the dataset gives {named}"
+            "ids and targets must be (B, T) alike, and weights (B,), (B, 1) or (B, T); the dataset"
+            f" gives {named}"
         )
 
 
 def largest_shape(dataset: tf.data.Dataset) -> tuple[int, int, tuple[int, ...]]:
     """Rows and length (B, T) of a dataset's batches, and the rank of each of its parts.
 
-    They come from its spec; or, where that is open, from its first batch; or, where the length is open and the number
-    of batches is known, from the longest one, which reads the dataset once.
+    They come from its spec; or, where that is open, from its first batch; or, where the length is
+    open and the number of batches is known, from the longest one, which reads the dataset once.
 
     Raises:
         DataError: it is empty, or its ids are not (B, T).
@@ -102,7 +114,9 @@ def largest_shape(dataset: tf.data.Dataset) -> tuple[int, int, tuple[int, ...]]:
     check_alike([part.shape for part in first])
     rows, length = (int(size) for size in first[0].shape)
     if (shape.rank is None or shape[1] is None) and int(dataset.cardinality()) >= 0:
-        sizes = dataset.map(lambda ids, *_: tf.shape(ids)).reduce(tf.zeros((2,), tf.int32), tf.maximum)
+        sizes = dataset.map(lambda ids, *_: tf.shape(ids)).reduce(
+            tf.zeros((2,), tf.int32), tf.maximum
+        )
         rows, length = (int(size) for size in sizes)
     if not rows * length:
         raise DataError(f"the dataset's ids are {(rows, length)}: there is nothing to train on")
@@ -116,7 +130,8 @@ def cleaned(
     ranks: tuple[int, ...],
     vocabulary: Vocabulary | None,
 ) -> tuple[tf.Tensor, ...]:
-    """One batch, checked, with weights of 0 for negative targets and for what pads it: each part (B, T).
+    """One batch, checked, with weights of 0 for negative targets and for what pads it: each part
+    (B, T).
 
     Args:
         number: of the batch, from 1.
@@ -125,15 +140,21 @@ def cleaned(
         ranks: of the parts, where the dataset's spec does not say them.
         vocabulary: the ids that exist; None takes all.
     """
-    batch = tuple(tf.ensure_shape(part, [None] * rank) for part, rank in zip(batch, ranks, strict=True))
+    batch = tuple(
+        tf.ensure_shape(part, [None] * rank) for part, rank in zip(batch, ranks, strict=True)
+    )
     with tf.control_dependencies(_shape_checks(number, batch, shape)):
         ids, targets, *weights = (tf.identity(part) for part in batch)
     ids, targets = _whole(number, "ids", ids), _whole(number, "targets", targets)
     kept = _per_token(number, weights[0], tf.shape(ids)) if weights else tf.ones(tf.shape(ids))
     if vocabulary is not None:
         checks = [
-            _range_check(number, "id", ids, (ids < 0) | (ids >= vocabulary.inputs), vocabulary.inputs),
-            _range_check(number, "target", targets, targets >= vocabulary.targets, vocabulary.targets),
+            _range_check(
+                number, "id", ids, (ids < 0) | (ids >= vocabulary.inputs), vocabulary.inputs
+            ),
+            _range_check(
+                number, "target", targets, targets >= vocabulary.targets, vocabulary.targets
+            ),
         ]
         with tf.control_dependencies(checks):
             kept = tf.where(targets < 0, 0.0, kept)
@@ -142,7 +163,9 @@ def cleaned(
     return tuple(tf.ensure_shape(tf.pad(part, padding), shape) for part in (ids, targets, kept))
 
 
-def _shape_checks(number: tf.Tensor, batch: tuple[tf.Tensor, ...], shape: tuple[int, int]) -> list[tf.Tensor]:
+def _shape_checks(
+    number: tf.Tensor, batch: tuple[tf.Tensor, ...], shape: tuple[int, int]
+) -> list[tf.Tensor]:
     sizes = [tf.shape(part) for part in batch]
     rows, length = sizes[0][0], sizes[0][1]
 
@@ -160,16 +183,16 @@ def _shape_checks(number: tf.Tensor, batch: tuple[tf.Tensor, ...], shape: tuple[
         refuse_where(
             rows > shape[0],
             lambda: tf.strings.format(
-                f"batch {{}} has {{}} rows, and the first one {shape[0]}; give batches of one size, the last one may "
-                "be smaller",
+                f"batch {{}} has {{}} rows, and the first one {shape[0]}; give batches of one size,"
+                " the last one may be smaller",
                 (number, rows),
             ),
         ),
         refuse_where(
             length > shape[1],
             lambda: tf.strings.format(
-                f"batch {{}} has windows of {{}} tokens, and the first one of {shape[1]}; pad all to one length, as by "
-                "padded_batch(..., padded_shapes=...), with targets of -100",
+                f"batch {{}} has windows of {{}} tokens, and the first one of {shape[1]}; pad all"
+                " to one length, as by padded_batch(..., padded_shapes=...), with targets of -100",
                 (number, length),
             ),
         ),
@@ -183,7 +206,8 @@ def _whole(number: tf.Tensor, name: str, values: tf.Tensor) -> tf.Tensor:
         check = refuse_where(
             ~tf.reduce_all(same),
             lambda: tf.strings.format(
-                f"{name} must be whole numbers of 32 bits; batch {{}} has {{}}", (number, _first(values, ~same))
+                f"{name} must be whole numbers of 32 bits; batch {{}} has {{}}",
+                (number, _first(values, ~same)),
             ),
         )
         with tf.control_dependencies([check]):
@@ -197,7 +221,8 @@ def _per_token(number: tf.Tensor, weights: tf.Tensor, shape: tf.Tensor) -> tf.Te
     check = refuse_where(
         tf.reduce_any(wrong),
         lambda: tf.strings.format(
-            "weights must be finite and not negative; batch {} has {}", (number, _first(weights, wrong))
+            "weights must be finite and not negative; batch {} has {}",
+            (number, _first(weights, wrong)),
         ),
     )
     with tf.control_dependencies([check]):
@@ -205,14 +230,16 @@ def _per_token(number: tf.Tensor, weights: tf.Tensor, shape: tf.Tensor) -> tf.Te
         return tf.broadcast_to(weights, shape)
 
 
-def _range_check(number: tf.Tensor, name: str, values: tf.Tensor, wrong: tf.Tensor, size: int) -> tf.Tensor:
+def _range_check(
+    number: tf.Tensor, name: str, values: tf.Tensor, wrong: tf.Tensor, size: int
+) -> tf.Tensor:
     hint = LEAVE_OUT if name == "target" else ""
 
     def described() -> tf.Tensor:
         place = tf.where(wrong)[0]
         return tf.strings.format(
-            f"{name} {{}} in row {{}}, column {{}} of batch {{}} is outside of the model's vocabulary, 0 to "
-            f"{size - 1}{hint}",
+            f"{name} {{}} in row {{}}, column {{}} of batch {{}} is outside of the model's"
+            f" vocabulary, 0 to {size - 1}{hint}",
             (tf.gather_nd(values, place), place[0], place[1], number),
         )
 

@@ -1,7 +1,8 @@
 """Errors that are found inside of compiled code, as one line.
 
-A dataset's map function cannot raise a Python exception when it runs: it fails with a text of ours between two marks,
-which TensorFlow carries, in the midst of its own words, to whoever reads the dataset, on whatever machine that runs.
+A dataset's map function cannot raise a Python exception when it runs: it fails with a text of ours
+between two marks, which TensorFlow carries, in the midst of its own words, to whoever reads the
+dataset, on whatever machine that runs.
 """
 
 import contextlib
@@ -16,14 +17,16 @@ _BEGIN, _END = "<<tfscale: ", " :tfscale>>"
 
 
 def refuse_where(wrong: tf.Tensor, describe: Callable[[], tf.Tensor]) -> tf.Tensor:
-    """Makes a dataset's map function fail; for the reader inside of `plain_errors` that is a DataError.
+    """Makes a dataset's map function fail; for the reader inside of `plain_errors` that is a
+    DataError.
 
     Args:
         wrong: scalar bool.
         describe: gives the message, a scalar string; it is computed only where something is wrong.
 
     Returns:
-        A tensor for `tf.control_dependencies`: what would fail by itself with the wrong values comes after it.
+        A tensor for `tf.control_dependencies`: what would fail by itself with the wrong values
+            comes after it.
     """
 
     def fail() -> tf.Tensor:
@@ -36,11 +39,13 @@ def refuse_where(wrong: tf.Tensor, describe: Callable[[], tf.Tensor]) -> tf.Tens
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """Has errors of the data and of the network that are met in compiled code raised as the one line that they are.
+    """Has errors of the data and of the network that are met in compiled code raised as the one
+    line that they are.
 
     Raises:
         DataError: what `refuse_where` said.
-        TfscaleError: as it was raised, without AutoGraph's "in user code" and the files that it lists.
+        TfscaleError: as it was raised, without AutoGraph's "in user code" and the files that it
+            lists.
     """
     try:
         yield

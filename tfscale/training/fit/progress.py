@@ -11,8 +11,8 @@ _NOT_SHOWN = ("gradient_norm", "input_wait", "overflows", "seconds", "tokens")
 class FitProgress(keras.callbacks.ProgbarLogger):
     """Keras's progress bar, with the figures that a person follows.
 
-    Callbacks get all logs; the rest of them, such as the tokens of a call, would take three lines of
-    a terminal.
+    Callbacks get all logs; the rest of them, such as the tokens of a call, would take three lines
+    of a terminal.
     """
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

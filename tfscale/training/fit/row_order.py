@@ -13,7 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 
-def row_batches(parts: Sequence[np.ndarray], rows: int, seed: int | None, skip: int = 0) -> tf.data.Dataset:
+def row_batches(
+    parts: Sequence[np.ndarray], rows: int, seed: int | None, skip: int = 0
+) -> tf.data.Dataset:
     """Returns batches of the rows of arrays; the last batch of a pass has those that are left.
 
     Args:

@@ -1,4 +1,5 @@
-"""What a search knows of a file: size, perplexity, speed and memory, all through the runtime of the device."""
+"""What a search knows of a file: size, perplexity, speed and memory, all through the runtime of the
+device."""
 
 import dataclasses
 import json
@@ -21,9 +22,9 @@ class Sample:
     Attributes:
         tokens: its ids by the file's own tokenizer.
         utf8_bytes: its bytes.
-        counted: its tokens by the run's tokenizer. The nats of the text are divided by these, whatever tokens the file
-            has: so the perplexity of a file with fewer tokens in its vocabulary, which needs more of them for the text,
-            compares with that of the others.
+        counted: its tokens by the run's tokenizer. The nats of the text are divided by these,
+            whatever tokens the file has: so the perplexity of a file with fewer tokens in its
+            vocabulary, which needs more of them for the text, compares with that of the others.
     """
 
     tokens: list[int]
@@ -37,7 +38,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """What files are scored on: text that no model was trained on and, where one was given, the target text."""
+    """What files are scored on: text that no model was trained on and, where one was given, the
+    target text."""
 
     held_out: Sample
     target: Sample | None = None
@@ -57,10 +59,11 @@ def measure(folder: str, samples: Samples, report: dict[str, Any]) -> dict[str, 
         report: the parity report of the export.
 
     Returns:
-        `bytes`, `gzip_bytes`, `perplexity` (exp of the nats of the held-out text divided by its tokens by the run's
-        tokenizer; see `Sample`), `bits_per_byte`, `tokens_per_second` (decoding, one thread, the file's own tokens) and
-        `peak_rss_bytes` of a process that does nothing but run the file. With a target text also `target_perplexity`
-        and `target_bits_per_byte`, taken in the same way.
+        `bytes`, `gzip_bytes`, `perplexity` (exp of the nats of the held-out text divided by its
+        tokens by the run's tokenizer; see `Sample`), `bits_per_byte`, `tokens_per_second`
+        (decoding, one thread, the file's own tokens) and `peak_rss_bytes` of a process that does
+        nothing but run the file. With a target text also `target_perplexity` and
+        `target_bits_per_byte`, taken in the same way.
 
     Raises:
         ExportError: the process fails.
@@ -69,8 +72,13 @@ def measure(folder: str, samples: Samples, report: dict[str, Any]) -> dict[str, 
     scored = {"": samples.held_out} | ({"target_": samples.target} if samples.target else {})
     figures: dict[str, Any] = {}
     for prefix, sample in scored.items():
-        score = dataclasses.replace(model.score(sample.tokens, sample.utf8_bytes), tokens=sample.counted)
-        figures |= {f"{prefix}perplexity": score.perplexity, f"{prefix}bits_per_byte": score.bits_per_byte}
+        score = dataclasses.replace(
+            model.score(sample.tokens, sample.utf8_bytes), tokens=sample.counted
+        )
+        figures |= {
+            f"{prefix}perplexity": score.perplexity,
+            f"{prefix}bits_per_byte": score.bits_per_byte,
+        }
     timing = _timing(folder)
     return {
         "bytes": report["sizes"]["file_bytes"],
@@ -84,7 +92,9 @@ def measure(folder: str, samples: Samples, report: dict[str, Any]) -> dict[str, 
 def _timing(folder: str) -> dict[str, Any]:
     """What `tfscale benchmark` says in a process of its own."""
     words = [sys.executable, "-m", "tfscale.cli", "benchmark", folder, "--json", "--repeats", "5"]
-    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    done = subprocess.run(
+        words, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    )
     if done.returncode:
         raise ExportError(f"{folder} cannot be timed: {done.stderr.strip().splitlines()[-1:]}")
     return json.loads(done.stdout.splitlines()[-1])

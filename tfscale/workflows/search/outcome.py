@@ -1,4 +1,5 @@
-"""Which of the measured files is the best, what it misses, and the table and picture of them all."""
+"""Which of the measured files is the best, what it misses, and the table and picture of them
+all."""
 
 import io
 from typing import Any
@@ -17,7 +18,8 @@ def size_of(figures: Figures, bounds: SearchConfig) -> int:
 
 
 def shortfalls(figures: Figures, bounds: SearchConfig, baseline: Figures) -> dict[str, float]:
-    """Bounds that a file misses, each with the fraction by which it does; empty if it meets them all."""
+    """Bounds that a file misses, each with the fraction by which it does; empty if it meets them
+    all."""
     if "failed" in figures:
         return {"parity": 1.0}
     found = {}
@@ -41,8 +43,8 @@ def meets(figures: Figures, bounds: SearchConfig, baseline: Figures) -> bool:
 def choose(tried: dict[str, Figures], bounds: SearchConfig, baseline: Figures) -> str:
     """The name of the best file.
 
-    Of those that meet all bounds: the lowest perplexity where a size was asked for, else the smallest. Where none does:
-    the one that misses them by the least in sum.
+    Of those that meet all bounds: the lowest perplexity where a size was asked for, else the
+    smallest. Where none does: the one that misses them by the least in sum.
     """
     good = [name for name, figures in tried.items() if meets(figures, bounds, baseline)]
     if not good:
@@ -55,7 +57,9 @@ def choose(tried: dict[str, Figures], bounds: SearchConfig, baseline: Figures) -
 def pareto(tried: dict[str, Figures], bounds: SearchConfig) -> list[str]:
     """Names of the files that no other is both smaller and better than, the smallest first."""
     front, lowest = [], float("inf")
-    for name in sorted(tried, key=lambda name: (size_of(tried[name], bounds), tried[name]["perplexity"])):
+    for name in sorted(
+        tried, key=lambda name: (size_of(tried[name], bounds), tried[name]["perplexity"])
+    ):
         if tried[name]["perplexity"] < lowest:
             front.append(name)
             lowest = tried[name]["perplexity"]
@@ -63,7 +67,8 @@ def pareto(tried: dict[str, Figures], bounds: SearchConfig) -> list[str]:
 
 
 def table_rows(result: dict[str, Any]) -> list[list[Any]]:
-    """The table of all that was tried: one row a file, float32 first, a star at what was trained on; see `head`."""
+    """The table of all that was tried: one row a file, float32 first, a star at what was trained
+    on; see `head`."""
     baseline = result["baseline"]
     found = [_row("float32", baseline, baseline, "")]
     for name, figures in result["candidates"].items():
@@ -77,10 +82,22 @@ def table_rows(result: dict[str, Any]) -> list[list[Any]]:
 
 
 def head(result: dict[str, Any]) -> list[str]:
-    """The names of the columns. Peak MB is the memory of a process that runs the file and does nothing else."""
+    """The names of the columns. Peak MB is the memory of a process that runs the file and does
+    nothing else."""
     target = ["target %"] if "target_perplexity" in result["baseline"] else []
-    return ["file", "MB", "of float", "gzip MB", "perplexity", "change %", "bits/byte", *target, "tokens/s", "peak MB",
-            ""]  # fmt: skip
+    return [
+        "file",
+        "MB",
+        "of float",
+        "gzip MB",
+        "perplexity",
+        "change %",
+        "bits/byte",
+        *target,
+        "tokens/s",
+        "peak MB",
+        "",
+    ]
 
 
 def legend(result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -90,8 +107,17 @@ def legend(result: dict[str, Any]) -> list[tuple[str, str]]:
         return front
     return [
         *front,
-        ("perplexity", "per token of the run's own tokenizer, whatever tokens the file has, on the same held-out text"),
-        ("target %", "change of perplexity on the target text, of which the smaller vocabulary was made"),
+        (
+            "perplexity",
+            (
+                "per token of the run's own tokenizer, whatever tokens the file has, on the same"
+                " held-out text"
+            ),
+        ),
+        (
+            "target %",
+            "change of perplexity on the target text, of which the smaller vocabulary was made",
+        ),
         ("tokens/s", "of the file's own tokens"),
     ]
 
@@ -100,13 +126,23 @@ def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Any]
     change = 100 * (figures["perplexity"] / baseline["perplexity"] - 1)
     target = []
     if "target_perplexity" in baseline:
-        target = [round(100 * (figures["target_perplexity"] / baseline["target_perplexity"] - 1), 2)]
+        target = [
+            round(100 * (figures["target_perplexity"] / baseline["target_perplexity"] - 1), 2)
+        ]
     peak = figures["peak_rss_bytes"]
     return [
-        name.removesuffix("-tuned"), round(figures["bytes"] / 1e6, 3), round(figures["bytes"] / baseline["bytes"], 3),
-        round(figures["gzip_bytes"] / 1e6, 3), figures["perplexity"], round(change, 2), figures["bits_per_byte"],
-        *target, round(figures["tokens_per_second"]), peak and round(peak / 1e6), mark,
-    ]  # fmt: skip
+        name.removesuffix("-tuned"),
+        round(figures["bytes"] / 1e6, 3),
+        round(figures["bytes"] / baseline["bytes"], 3),
+        round(figures["gzip_bytes"] / 1e6, 3),
+        figures["perplexity"],
+        round(change, 2),
+        figures["bits_per_byte"],
+        *target,
+        round(figures["tokens_per_second"]),
+        peak and round(peak / 1e6),
+        mark,
+    ]
 
 
 def verdict(result: dict[str, Any]) -> str:
@@ -123,25 +159,35 @@ def verdict(result: dict[str, Any]) -> str:
 def write_report(path: str, result: dict[str, Any], bounds: SearchConfig) -> None:
     """Writes the page with the picture and the table."""
     render_report(
-        path, f"Smaller: {verdict(result)}",
-        [("All that was tried (* trained on for its recipe)", head(result), table_rows(result)),
-         ("Words of the table", ("", ""), legend(result))],
+        path,
+        f"Smaller: {verdict(result)}",
+        [
+            ("All that was tried (* trained on for its recipe)", head(result), table_rows(result)),
+            ("Words of the table", ("", ""), legend(result)),
+        ],
         figure=("Size and perplexity", plot(result, bounds)),
-    )  # fmt: skip
+    )
 
 
 def plot(result: dict[str, Any], bounds: SearchConfig) -> str:
-    """Size against the change of perplexity as an inline SVG: all files, the Pareto front, and the bounds."""
+    """Size against the change of perplexity as an inline SVG: all files, the Pareto front, and the
+    bounds."""
     import matplotlib
     from matplotlib.figure import Figure
 
     baseline = result["baseline"]
-    tried = {name: figures for name, figures in result["candidates"].items() if "failed" not in figures}
+    tried = {
+        name: figures for name, figures in result["candidates"].items() if "failed" not in figures
+    }
 
     def place(figures: Figures) -> tuple[float, float]:
-        return size_of(figures, bounds) / 1e6, 100 * (figures["perplexity"] / baseline["perplexity"] - 1)
+        return size_of(figures, bounds) / 1e6, 100 * (
+            figures["perplexity"] / baseline["perplexity"] - 1
+        )
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}
+    ):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
         front = [place(tried[name]) for name in result["pareto"]]
@@ -149,17 +195,24 @@ def plot(result: dict[str, Any], bounds: SearchConfig) -> str:
         for name, figures in tried.items():
             x, y = place(figures)
             best = name == result["best"]
-            axes.plot(x, y, "o", color="#505050" if best else "#404040", markersize=8 if best else 5)
+            axes.plot(
+                x, y, "o", color="#505050" if best else "#404040", markersize=8 if best else 5
+            )
             axes.annotate(
-                name.removesuffix("-tuned") + (" (best)" if best else ""), (x, y), xytext=(5, 4),
-                textcoords="offset points", fontsize=8, color="#202020",
-            )  # fmt: skip
+                name.removesuffix("-tuned") + (" (best)" if best else ""),
+                (x, y),
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontsize=8,
+                color="#202020",
+            )
         if bounds.size_bytes is not None:
             axes.axvline(bounds.size_bytes / 1e6, color="#505050", linewidth=0.9, linestyle="--")
         if bounds.increase is not None:
             axes.axhline(100 * bounds.increase, color="#505050", linewidth=0.9, linestyle="--")
         if max(place(figures)[1] for figures in tried.values()) > LARGE_INCREASE:
-            # Untrained, a vocabulary that leaves out much may be off by a thousand: the others stay apart.
+            # Untrained, a vocabulary that leaves out much may be off by a thousand: the others stay
+            # apart.
             axes.set_yscale("symlog", linthresh=10)
             axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("MB, gzip" if bounds.gzip else "MB", color="#202020")
@@ -170,5 +223,7 @@ def plot(result: dict[str, Any], bounds: SearchConfig) -> str:
         for side in axes.spines.values():
             side.set_visible(False)
         drawing = io.StringIO()
-        figure.savefig(drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     return themed(drawing.getvalue(), "Size of each file against its perplexity")

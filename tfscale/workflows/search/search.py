@@ -1,8 +1,10 @@
-"""`tfscale compress` with bounds: finds a file that is small, good and fast enough, or says by how much none is.
+"""`tfscale compress` with bounds: finds a file that is small, good and fast enough, or says by how
+much none is.
 
-Candidates that are not trained come first; then those that are expected to fit, the one that keeps most of the model
-first, each fine-tuned for its own recipe with the run as its teacher. Every figure is taken from the exported file.
-With a text that the model is for, candidates without the tokens that it never has are tried among the others.
+Candidates that are not trained come first; then those that are expected to fit, the one that keeps
+most of the model first, each fine-tuned for its own recipe with the run as its teacher. Every
+figure is taken from the exported file. With a text that the model is for, candidates without the
+tokens that it never has are tried among the others.
 """
 
 import os
@@ -20,13 +22,25 @@ from tfscale.data.retokenize import whole_characters
 from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError, ExportError, TokenizerError
 from tfscale.exporting.export import export_run
-from tfscale.files.paths import atomic_directory, claim_directory, claim_export, read_json, write_json
+from tfscale.files.paths import (
+    atomic_directory,
+    claim_directory,
+    claim_export,
+    read_json,
+    write_json,
+)
 from tfscale.models.weight_formats import stored_bytes
 from tfscale.runs.folder import Run, load_run
 from tfscale.workflows.search.candidates import Candidate, candidates
 from tfscale.workflows.search.measure import Sample, Samples, measure
 from tfscale.workflows.search.outcome import choose, meets, pareto, shortfalls, write_report
-from tfscale.workflows.search.target import Target, read_target, run_folder, trimmed_data, trimmed_run
+from tfscale.workflows.search.target import (
+    Target,
+    read_target,
+    run_folder,
+    trimmed_data,
+    trimmed_run,
+)
 
 STATE = "search.json"
 FORMAT_VERSION = 1
@@ -34,46 +48,65 @@ FORMAT_VERSION = 1
 
 @checks_arguments
 def search_run(
-    run: Run | str, config: CompressConfig, bounds: SearchConfig, note: Callable[[str], None] = lambda text: None
+    run: Run | str,
+    config: CompressConfig,
+    bounds: SearchConfig,
+    note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Tries what makes a run smaller until its file meets the bounds; goes on where it stopped.
 
     Args:
         run: a trained run or its folder; it is left as it is.
-        config: `output` is the folder to write, `steps` the fine-tuning steps of all candidates together.
-        bounds: at least one. Perplexities are per token of the run's own tokenizer, those of files with a smaller
-            vocabulary too, on the beginning of the data's validation split; see `tfscale.workflows.search.measure.Sample`.
+        config: `output` is the folder to write, `steps` the fine-tuning steps of all candidates
+            together.
+        bounds: at least one. Perplexities are per token of the run's own tokenizer, those of files
+            with a smaller vocabulary too, on the beginning of the data's validation split; see
+            `tfscale.workflows.search.measure.Sample`.
         note: is called with a line for each stage.
 
     Returns:
-        The content of search.json: `met`, `shortfalls` (bound -> by how much the best misses it), `best` (a name),
-        `baseline` and `candidates` (name -> figures), `pareto` (names), `steps` that were spent, `export` and `run`,
-        the folders of the best one. If a signal stopped it: `interrupted` in the place of what comes at the end.
+        The content of search.json: `met`, `shortfalls` (bound -> by how much the best misses it),
+            `best` (a name),
+        `baseline` and `candidates` (name -> figures), `pareto` (names), `steps` that were spent,
+        `export` and `run`, the folders of the best one. If a signal stopped it: `interrupted` in
+            the place of what comes at the end.
 
     Raises:
-        ConfigError: no bound, bounds that contradict each other or what any candidate can be, or other ones than the
-            earlier state of the folder was begun with.
-        TokenizerError: the data was tokenized by another tokenizer than the run's, or there is a target text and no
-            tokens can leave this kind of tokenizer.
-        DataError: the target text is missing, empty or not UTF-8, or the data has no validation split.
+        ConfigError: no bound, bounds that contradict each other or what any candidate can be, or
+            other ones than the earlier state of the folder was begun with.
+        TokenizerError: the data was tokenized by another tokenizer than the run's, or there is a
+            target text and no tokens can leave this kind of tokenizer.
+        DataError: the target text is missing, empty or not UTF-8, or the data has no validation
+            split.
 
     Example:
         search_run("run", CompressConfig(output="small", steps=2000),
                    SearchConfig(target_size="4MB", max_perplexity_increase="2%"))
     """
     if not bounds.asked:
-        raise ConfigError("give a bound: target_size, max_perplexity_increase or target_tokens_per_second")
+        raise ConfigError(
+            "give a bound: target_size, max_perplexity_increase or target_tokens_per_second"
+        )
     run = load_run(run) if isinstance(run, str) else run
     if not hasattr(run.network, "cached_step"):
-        raise ConfigError(f"a search is for models of the next token, and {run.directory} holds a {run.network.name}")
+        raise ConfigError(
+            f"a search is for models of the next token, and {run.directory} holds a"
+            f" {run.network.name}"
+        )
     data = config.data or run.data_dir
     if data is None:
-        raise ConfigError(f"the data that {run.directory} was trained on is gone; give data to fine-tune on")
+        raise ConfigError(
+            f"the data that {run.directory} was trained on is gone; give data to fine-tune on"
+        )
     if data_tokenizer_digest(data) != run.tokenizer.digest:
-        raise TokenizerError(f"{data} was tokenized by another tokenizer than that of {run.directory}")
+        raise TokenizerError(
+            f"{data} was tokenized by another tokenizer than that of {run.directory}"
+        )
     share = bounds.candidate_steps or max(1, config.steps // 4)
     if share > config.steps:
-        raise ConfigError(f"candidate_steps={share} is more than steps={config.steps}, which all candidates share")
+        raise ConfigError(
+            f"candidate_steps={share} is more than steps={config.steps}, which all candidates share"
+        )
     manifest = Manifest.load(data, verify="size")
     manifest.split("validation")
     target = None
@@ -84,9 +117,15 @@ def search_run(
     trimming, anew = None, own
     if target and target.tokenizer:
         trimming, anew = target.trimming(run.tokenizer, own)
-        note(f"the target text has {trimming.vocabulary_size:,} of {run.tokenizer.vocabulary_size:,} tokens")
+        note(
+            f"the target text has {trimming.vocabulary_size:,} of {run.tokenizer.vocabulary_size:,}"
+            " tokens"
+        )
     elif target:
-        note("every token of the vocabulary occurs in the target text: there are no candidates without any")
+        note(
+            "every token of the vocabulary occurs in the target text: there are no candidates"
+            " without any"
+        )
     _check_reachable(bounds, candidates(run.model_config, 0, bounds.gzip, trimming=trimming))
     claim_directory(config.output, STATE, "the folder of a search")
     state = _begin(run, config, bounds, data, target)
@@ -110,8 +149,8 @@ def search_run(
     if share < 2:
         # Zeros are chosen twice.
         todo = [candidate for candidate in todo if not candidate.sparsity]
-    # What needs no training takes seconds, and belongs into the table. Where nothing will fit, the smallest shows by
-    # how much.
+    # What needs no training takes seconds, and belongs into the table. Where nothing will fit, the
+    # smallest shows by how much.
     fitting = [candidate for candidate in todo if _worth_trying(candidate, bounds)]
     untrained = [candidate for candidate in todo if not candidate.tuned]
     smallest = min(todo, key=lambda candidate: candidate.bytes)
@@ -128,7 +167,9 @@ def search_run(
             if target and candidate.vocabulary_size:
                 source = trimmed_run(run, target, config.output)
                 text = trimmed_data(data, target, config.output) if candidate.tuned else data
-            figures = _figures(source, config, bounds, text, candidate, share, try_out, state["baseline"])
+            figures = _figures(
+                source, config, bounds, text, candidate, share, try_out, state["baseline"]
+            )
             if "interrupted" in figures:
                 return state | figures
             state["candidates"][candidate.name] = figures
@@ -136,11 +177,16 @@ def search_run(
             _save(config.output, state)
             note(_line(figures, state["baseline"]))
         good = meets(figures, bounds, state["baseline"])
-        # Where nothing bounds the loss, that of a smaller vocabulary which nothing was trained on may be any.
-        found = found or good and not (candidate.vocabulary_size and not candidate.tuned and bounds.increase is None)
+        # Where nothing bounds the loss, that of a smaller vocabulary which nothing was trained on
+        # may be any.
+        found = (
+            found
+            or good
+            and not (candidate.vocabulary_size and not candidate.tuned and bounds.increase is None)
+        )
         failures = failures + 1 if candidate.tuned and not good else 0
-        # With a size to reach, the first that is good enough is the one that keeps most. Without one, smaller ones are
-        # tried until two in a row are too bad.
+        # With a size to reach, the first that is good enough is the one that keeps most. Without
+        # one, smaller ones are tried until two in a row are too bad.
         enough = found if bounds.size_bytes is not None else failures == 2
         if enough and candidate not in untrained[:-1]:
             break
@@ -159,28 +205,46 @@ def _held_out(run: Run, data: str, bounds: SearchConfig) -> Sample:
 
 
 def _figures(
-    run: Run, config: CompressConfig, bounds: SearchConfig, data: str, candidate: Candidate, steps: int,
-    try_out: Callable[[str, Run, Candidate | None], dict[str, Any]], baseline: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
+    run: Run,
+    config: CompressConfig,
+    bounds: SearchConfig,
+    data: str,
+    candidate: Candidate,
+    steps: int,
+    try_out: Callable[[str, Run, Candidate | None], dict[str, Any]],
+    baseline: dict[str, Any],
+) -> dict[str, Any]:
     """Makes and measures a candidate.
 
-    One whose file the gate refuses has `failed` in the place of figures; one whose training a signal stopped has only
-    `interrupted`, by what, and `stopped_at`, its name and step.
+    One whose file the gate refuses has `failed` in the place of figures; one whose training a
+    signal stopped has only `interrupted`, by what, and `stopped_at`, its name and step.
     """
     source = run
     if candidate.tuned:
         folder = os.path.join(config.output, "candidates", candidate.name, "run")
         summary = compress_run(
             run,
-            CompressConfig(output=folder, data=data, steps=steps, learning_rate=config.learning_rate,
-                           quantize=candidate.quantize, strategy=config.strategy),
-            PruneConfig(sparsity=candidate.sparsity, frequency=max(1, min(20, steps // 20)))
-            if candidate.sparsity else None,
+            CompressConfig(
+                output=folder,
+                data=data,
+                steps=steps,
+                learning_rate=config.learning_rate,
+                quantize=candidate.quantize,
+                strategy=config.strategy,
+            ),
+            (
+                PruneConfig(sparsity=candidate.sparsity, frequency=max(1, min(20, steps // 20)))
+                if candidate.sparsity
+                else None
+            ),
             candidate.shrink if candidate.shrink.shrinks else None,
             DistillConfig(weight=bounds.distill_weight),
-        )  # fmt: skip
+        )
         if not summary["completed"]:
-            return {"interrupted": summary["interrupted"], "stopped_at": [candidate.name, summary["steps"]]}
+            return {
+                "interrupted": summary["interrupted"],
+                "stopped_at": [candidate.name, summary["steps"]],
+            }
         source = load_run(folder)
     try:
         figures = try_out(candidate.name, source, candidate)
@@ -188,7 +252,9 @@ def _figures(
         return candidate.describe() | {"failed": str(error)}
     found = candidate.describe() | figures
     for prefix in ("", "target_") if "target_perplexity" in figures else ("",):
-        found[f"{prefix}increase"] = figures[f"{prefix}perplexity"] / baseline[f"{prefix}perplexity"] - 1
+        found[f"{prefix}increase"] = (
+            figures[f"{prefix}perplexity"] / baseline[f"{prefix}perplexity"] - 1
+        )
     return found
 
 
@@ -200,21 +266,29 @@ def _worth_trying(candidate: Candidate, bounds: SearchConfig) -> bool:
 
 def _check_reachable(bounds: SearchConfig, todo: list[Candidate]) -> None:
     smallest = min(candidate.bytes for candidate in todo)
-    if bounds.size_bytes is not None and not any(_worth_trying(candidate, bounds) for candidate in todo):
+    if bounds.size_bytes is not None and not any(
+        _worth_trying(candidate, bounds) for candidate in todo
+    ):
         raise ConfigError(
-            f"target_size={bounds.target_size} is out of reach: the smallest file that compress can make of this model "
-            f"has about {smallest:,} bytes; begin with a smaller model"
+            f"target_size={bounds.target_size} is out of reach: the smallest file that compress can"
+            f" make of this model has about {smallest:,} bytes; begin with a smaller model"
         )
 
 
-def _begin(run: Run, config: CompressConfig, bounds: SearchConfig, data: str, target: Target | None) -> dict[str, Any]:
+def _begin(
+    run: Run, config: CompressConfig, bounds: SearchConfig, data: str, target: Target | None
+) -> dict[str, Any]:
     """The earlier state of the folder, or a new one."""
     asked = to_dict(bounds)
     del asked["target_text"]  # Where the text lies may change, and what it says may not.
     now = {
-        "run": run.weights_digest, "bounds": asked, "target_text": target and target.digest, "steps": config.steps,
-        "learning_rate": config.learning_rate, "data": os.path.abspath(data) if "://" not in data else data,
-    }  # fmt: skip
+        "run": run.weights_digest,
+        "bounds": asked,
+        "target_text": target and target.digest,
+        "steps": config.steps,
+        "learning_rate": config.learning_rate,
+        "data": os.path.abspath(data) if "://" not in data else data,
+    }
     path = os.path.join(config.output, STATE)
     if not os.path.exists(path):
         os.makedirs(config.output, exist_ok=True)
@@ -224,8 +298,8 @@ def _begin(run: Run, config: CompressConfig, bounds: SearchConfig, data: str, ta
         # A search that was begun before there were target texts names none.
         if (before := state["asked"].get(name)) != value:
             raise ConfigError(
-                f"the search in {config.output} was begun with {name}={before!r}, now it is {value!r}; "
-                "give the same to go on, or another --output"
+                f"the search in {config.output} was begun with {name}={before!r}, now it is"
+                f" {value!r}; give the same to go on, or another --output"
             )
     return state
 
@@ -237,7 +311,11 @@ def _save(output: str, state: dict[str, Any]) -> None:
 def _line(figures: dict[str, Any], baseline: dict[str, Any]) -> str:
     if "failed" in figures:
         return figures["failed"]
-    target = f"{100 * figures['target_increase']:+.2f} % on the target text, " if "target_increase" in figures else ""
+    target = (
+        f"{100 * figures['target_increase']:+.2f} % on the target text, "
+        if "target_increase" in figures
+        else ""
+    )
     return (
         f"  {figures['bytes']:,} bytes ({figures['bytes'] / baseline['bytes']:.3f} of float32), "
         f"perplexity {figures['perplexity']:.4g} ({100 * figures['increase']:+.2f} %), {target}"
@@ -245,10 +323,16 @@ def _line(figures: dict[str, Any], baseline: dict[str, Any]) -> str:
     )
 
 
-def _finish(run: Run, config: CompressConfig, bounds: SearchConfig, state: dict[str, Any]) -> dict[str, Any]:
-    tried = {name: figures for name, figures in state["candidates"].items() if "failed" not in figures}
+def _finish(
+    run: Run, config: CompressConfig, bounds: SearchConfig, state: dict[str, Any]
+) -> dict[str, Any]:
+    tried = {
+        name: figures for name, figures in state["candidates"].items() if "failed" not in figures
+    }
     if not tried:
-        raise ExportError(f"every candidate failed its parity check; {config.output}/{STATE} says how")
+        raise ExportError(
+            f"every candidate failed its parity check; {config.output}/{STATE} says how"
+        )
     best = choose(tried, bounds, state["baseline"])
     folder = os.path.join(config.output, "candidates", best)
     export = os.path.join(config.output, "export")
@@ -256,12 +340,18 @@ def _finish(run: Run, config: CompressConfig, bounds: SearchConfig, state: dict[
     with atomic_directory(export) as temporary:
         shutil.copytree(os.path.join(folder, "export"), temporary, dirs_exist_ok=True)
     trained = os.path.join(folder, "run")
-    source = run_folder(config.output) if "vocabulary_size" in tried[best]["sizes"] else run.directory
+    source = (
+        run_folder(config.output) if "vocabulary_size" in tried[best]["sizes"] else run.directory
+    )
     missing = shortfalls(tried[best], bounds, state["baseline"])
     result = state | {
-        "met": not missing, "shortfalls": missing, "best": best, "pareto": pareto(tried, bounds), "export": export,
+        "met": not missing,
+        "shortfalls": missing,
+        "best": best,
+        "pareto": pareto(tried, bounds),
+        "export": export,
         "run": trained if os.path.isdir(trained) else source,
-    }  # fmt: skip
+    }
     _save(config.output, result)
     write_report(os.path.join(config.output, "report.html"), result, bounds)
     return result

@@ -1,7 +1,9 @@
-"""The text that a model is for: the tokens that it never has may leave, and the run and its data without them.
+"""The text that a model is for: the tokens that it never has may leave, and the run and its data
+without them.
 
-What leaves is made once, in the folder of the search: `trimmed/run`, from which candidates with a smaller vocabulary
-are exported, and `trimmed/data`, the run's documents in the tokens that are left, on which they are trained.
+What leaves is made once, in the folder of the search: `trimmed/run`, from which candidates with a
+smaller vocabulary are exported, and `trimmed/data`, the run's documents in the tokens that are
+left, on which they are trained.
 """
 
 import hashlib
@@ -41,20 +43,28 @@ class Target:
     def trimming(self, own: Tokenizer, samples: Samples) -> tuple[Trimming, Samples]:
         """What a trimmed vocabulary has and is worth, and the texts in its tokens.
 
-        Worth is how much shorter the held-out text is in the run's own tokens: 1 where only tokens leave that it hardly
-        has, little where much of it has to be spelled.
+        Worth is how much shorter the held-out text is in the run's own tokens: 1 where only tokens
+        leave that it hardly has, little where much of it has to be spelled.
         """
         assert self.tokenizer is not None
         cut = samples.cut_by(own, self.tokenizer)
-        return Trimming(self.tokenizer.vocabulary_size, samples.held_out.counted / len(cut.held_out.tokens)), cut
+        return (
+            Trimming(
+                self.tokenizer.vocabulary_size, samples.held_out.counted / len(cut.held_out.tokens)
+            ),
+            cut,
+        )
 
 
-def read_target(files: Sequence[str], documents: DocumentKind, tokenizer: Tokenizer, count: int) -> Target:
+def read_target(
+    files: Sequence[str], documents: DocumentKind, tokenizer: Tokenizer, count: int
+) -> Target:
     """Reads the target text.
 
     Args:
         files: files, folders or globs.
-        documents: what one document is; that of the data, since a model of lines has never seen a line end.
+        documents: what one document is; that of the data, since a model of lines has never seen a
+            line end.
         tokenizer: the run's.
         count: the most tokens to score files on.
 
@@ -67,7 +77,8 @@ def read_target(files: Sequence[str], documents: DocumentKind, tokenizer: Tokeni
     texts = [text for text in map(tokenizer.cleaner, read) if text]
     if not texts:
         raise DataError(
-            f"the target text is empty: {', '.join(files)}; give a sample of the text that the model is for"
+            f"the target text is empty: {', '.join(files)}; give a sample of the text that the"
+            " model is for"
         )
     digest = hashlib.sha256()
     for text in texts:
@@ -77,7 +88,13 @@ def read_target(files: Sequence[str], documents: DocumentKind, tokenizer: Tokeni
     tokens = whole_characters(stream[:count], tokenizer)
     sample = Sample(tokens, len(tokenizer.decode(tokens).encode()), len(tokens))
     if not tokens_that_leave(tokenizer, stream):
-        return Target(digest.hexdigest(), sample, None, range(tokenizer.vocabulary_size), (len(stream), len(stream)))
+        return Target(
+            digest.hexdigest(),
+            sample,
+            None,
+            range(tokenizer.vocabulary_size),
+            (len(stream), len(stream)),
+        )
     trimmed, kept = trim_tokenizer(tokenizer, stream)
     after = sum(len(ids) + 1 for ids in trimmed.encode_batch(texts))
     return Target(digest.hexdigest(), sample, trimmed, kept, (len(stream), after))
@@ -93,7 +110,8 @@ def trimmed_run(run: Run, target: Target, output: str) -> Run:
 
 
 def trimmed_data(data: str, target: Target, output: str) -> str:
-    """The documents of a data folder in the tokens that are left, made if the folder of the search does not have it."""
+    """The documents of a data folder in the tokens that are left, made if the folder of the search
+    does not have it."""
     assert target.tokenizer is not None
     folder = os.path.join(output, "trimmed", "data")
     if not os.path.exists(os.path.join(folder, MANIFEST_FILE)):

@@ -1,1 +1,2 @@
-"""What can be said about a TPU without one: the real TPU compiler, from the `libtpu` wheel, compiles our steps."""
+"""What can be said about a TPU without one: the real TPU compiler, from the `libtpu` wheel,
+compiles our steps."""

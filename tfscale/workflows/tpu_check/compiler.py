@@ -1,11 +1,13 @@
-"""Compiles programs for a TPU that is not there. Runs by itself in a Python that has jax and libtpu, nothing of ours.
+"""Compiles programs for a TPU that is not there. Runs by itself in a Python that has jax and
+libtpu, nothing of ours.
 
     python compiler.py v5e:2x2 train.hlo.pb evaluation.hlo.pb
     python compiler.py v5e:2x2 --replicas=4 train.hlo.pb
 
-Each line of stdout is a JSON object about one file: {"file", "compiled", "error", "arguments", "aliased",
-"temporaries", "output", "code", "flops", "all_reduces"}, sizes in bytes. A program for several replicas runs on as many
-chips, and its collective operations span them. The compiler may abort the process; what was printed before stays true.
+Each line of stdout is a JSON object about one file: {"file", "compiled", "error", "arguments",
+"aliased", "temporaries", "output", "code", "flops", "all_reduces"}, sizes in bytes. A program for
+several replicas runs on as many chips, and its collective operations span them. The compiler may
+abort the process; what was printed before stays true.
 
 It uses private interfaces of jax, so the version is pinned (see REQUIREMENTS).
 """
@@ -18,11 +20,17 @@ from typing import Any
 
 REQUIREMENTS = ("jax==0.10.2", "jaxlib==0.10.2", "libtpu==0.0.52")
 ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0",
-    "TPU_STDERR_LOG_LEVEL": "3", "TPU_MIN_LOG_LEVEL": "3",
-}  # fmt: skip
-"""No question to the metadata server of Google's cloud, and no lock against a second compiler at the same time."""
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+    "TPU_STDERR_LOG_LEVEL": "3",
+    "TPU_MIN_LOG_LEVEL": "3",
+}
+"""No question to the metadata server of Google's cloud, and no lock against a second compiler at
+the same time."""
 
 
 def load(path: str) -> Any:
@@ -50,7 +58,9 @@ def load(path: str) -> Any:
 
 def main(topology: str, paths: list[str], replicas: int = 1) -> None:
     """Compiles each file for one chip, or as many as replicas, of a topology such as "v5e:2x2"."""
-    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
+    os.environ.update(
+        {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    )
     import numpy as np
     from jax._src import compiler
     from jax._src.interpreters import mlir
@@ -60,16 +70,20 @@ def main(topology: str, paths: list[str], replicas: int = 1) -> None:
 
     chips = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[:replicas]
     options = compiler.get_compile_options(
-        num_replicas=replicas, num_partitions=1, device_assignment=np.array([[chip.id] for chip in chips]),
+        num_replicas=replicas,
+        num_partitions=1,
+        device_assignment=np.array([[chip.id] for chip in chips]),
         backend=chips[0].client,
-    )  # fmt: skip
+    )
     for path in paths:
         result: dict[str, Any] = {"file": os.path.basename(path), "compiled": False, "error": None}
         try:
             context = mlir.make_ir_context()
             with context, ir.Location.unknown(context):
                 compiled = chips[0].client.compile(
-                    load(path), executable_devices=_jax.DeviceList(tuple(chips)), compile_options=options
+                    load(path),
+                    executable_devices=_jax.DeviceList(tuple(chips)),
+                    compile_options=options,
                 )
             sizes = compiled.get_compiled_memory_stats()
             costs = compiled.cost_analysis()
@@ -95,6 +109,10 @@ def all_reduces(compiled: Any) -> int:
 
 
 if __name__ == "__main__":
-    counts = [int(word.removeprefix("--replicas=")) for word in sys.argv[2:] if word.startswith("--replicas=")]
+    counts = [
+        int(word.removeprefix("--replicas="))
+        for word in sys.argv[2:]
+        if word.startswith("--replicas=")
+    ]
     files = [word for word in sys.argv[2:] if not word.startswith("--")]
     main(sys.argv[1], files, *counts)

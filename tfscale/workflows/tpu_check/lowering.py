@@ -1,4 +1,5 @@
-"""The exact steps of a config as the programs that XLA would compile, and what in them a TPU would not like."""
+"""The exact steps of a config as the programs that XLA would compile, and what in them a TPU would
+not like."""
 
 import os
 import re
@@ -21,7 +22,8 @@ _FLOAT64 = re.compile(r"stablehlo\.(\w+)[^\n]*tensor<[^>]*f64>")
 
 @dataclass(frozen=True)
 class Findings:
-    """What is in a program that should not be: operations with dynamic shapes, in float64, and custom calls by name."""
+    """What is in a program that should not be: operations with dynamic shapes, in float64, and
+    custom calls by name."""
 
     dynamic: tuple[str, ...]
     float64: tuple[str, ...]
@@ -30,7 +32,8 @@ class Findings:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A step as a serialized HLO module, with the bytes of weights and of the rest of the state that it updates."""
+    """A step as a serialized HLO module, with the bytes of weights and of the rest of the state
+    that it updates."""
 
     name: str
     hlo: bytes
@@ -77,7 +80,11 @@ def lower_steps(model: ModelConfig, train: TrainConfig, chips: int) -> list[Lowe
 
 
 def lower(
-    name: str, function: tf.types.experimental.GenericFunction, arguments: tuple, weight_bytes: int, state_bytes: int
+    name: str,
+    function: tf.types.experimental.GenericFunction,
+    arguments: tuple,
+    weight_bytes: int,
+    state_bytes: int,
 ) -> Lowered:
     """Lowers one function that XLA compiles.
 
@@ -89,11 +96,13 @@ def lower(
         text = representation(stage="stablehlo")
         hlo = representation(stage="hlo_serialized")
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, ValueError) as error:
-        operations = sorted(set(re.findall(r"(?:unsupported operations[^:]*:|Op type )\s*'?(\w+)", str(error))))
+        operations = sorted(
+            set(re.findall(r"(?:unsupported operations[^:]*:|Op type )\s*'?(\w+)", str(error)))
+        )
         what = ", ".join(operations) or str(error).splitlines()[0][:200]
         raise ConfigError(
-            f"the {name} step cannot be compiled for a TPU: it uses {what}. Strings and Python belong into the input "
-            "pipeline, not into the step"
+            f"the {name} step cannot be compiled for a TPU: it uses {what}. Strings and Python"
+            " belong into the input pipeline, not into the step"
         ) from error
     return Lowered(name, hlo, find(text), weight_bytes, state_bytes)
 
@@ -106,7 +115,11 @@ def find(stablehlo: str) -> Findings:
             match = re.search(r"(?:stablehlo|chlo|mhlo)\.(\w+)", line)
             dynamic.add(match[1] if match else "argument")
     calls = {first or second for first, second in _CUSTOM_CALL.findall(stablehlo)}
-    return Findings(tuple(sorted(dynamic)), tuple(sorted(set(_FLOAT64.findall(stablehlo)))), tuple(sorted(calls)))
+    return Findings(
+        tuple(sorted(dynamic)),
+        tuple(sorted(set(_FLOAT64.findall(stablehlo)))),
+        tuple(sorted(calls)),
+    )
 
 
 def write(steps: list[Lowered], folder: str) -> list[str]:
