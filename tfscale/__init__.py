@@ -64,6 +64,7 @@ _HOME = {
     "load_tokenizer": "tfscale.text.tokenizers",
     "prepare": "tfscale.api",
     "evaluate": "tfscale.api",
+    "export": "tfscale.api",
     "generate": "tfscale.api",
     "predict": "tfscale.api",
     "explain": "tfscale.api",
@@ -77,37 +78,20 @@ _HOME = {
     "correct": "tfscale.api",
 }
 
-__all__ = ["__version__", "compress", "export", *sorted(_HOME)]
+__all__ = ["__version__", "compress", *sorted(_HOME)]
 
 make_known()
 
 
 def __getattr__(name: str) -> Any:
-    if name in (
-        "device",
-        "export",
-    ):  # Rooms; that with the name of its command can itself be called.
+    if name in ("compress", "device"):
         return _imported(f"tfscale.{name}")
-    if name == "compress":
-        return _imported("tfscale.compress")
     if name in _HOME:
         return getattr(_imported(_HOME[name]), name)
     raise AttributeError(f"module 'tfscale' has no attribute {name!r}")
 
 
-_LIGHT = (
-    "api",
-    "compare_config",
-    "compress_config",
-    "config",
-    "device",
-    "errors",
-    "launching",
-    "planning",
-    "presets",
-    "task_config",
-    "text",
-)
+_LIGHT = ("api", "config", "device", "errors", "launching", "planning", "text")
 """What does without TensorFlow."""
 
 

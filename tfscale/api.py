@@ -2,7 +2,7 @@
 `.correct`, `.explain`, `.swap`.
 
 They take the options of the command line as keyword arguments and raise `TfscaleError` where it
-prints `error: ...`. `tfscale.train` and `tfscale.export` are in their rooms.
+prints `error: ...`. `tfscale.train` is in `tfscale.runs`.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tfscale.compat.quiet import start_quietly
-from tfscale.config import EDIT_COST, PrepareConfig, SamplingConfig, make_config
+from tfscale.config import EDIT_COST, ExportConfig, PrepareConfig, SamplingConfig, make_config
 from tfscale.config.options import checks_arguments
 from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.data.manifest import Manifest
@@ -307,6 +307,32 @@ def swap(target: str, **options: Any) -> dict[str, Any]:
 
         write_swaps(config.output, result)
     return result
+
+
+@checks_arguments
+def export(
+    run_dir: str | os.PathLike,
+    *,
+    output: str | os.PathLike,
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Writes a run or a task as a file for the device and returns its parity report.
+
+    Args:
+        run_dir: folder that `train`, `train_ngram` or `finetune` wrote.
+        output: export folder to write.
+        progress: receives the name of each stage.
+        **options: the other fields of `ExportConfig`, such as quantize="int8".
+
+    Raises:
+        ExportError: the file fails its parity check; nothing is written.
+    """
+    from tfscale.exporting.targets import export_folder
+
+    return export_folder(
+        run_dir, make_config(ExportConfig, {"output": os.fspath(output), **options}), progress
+    )
 
 
 @checks_arguments

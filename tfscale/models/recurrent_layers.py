@@ -49,9 +49,8 @@ class _Sequence:
         """As Keras's layer: (B, T, D) -> (B, T, U), or the last step, and the states if they are
         asked for."""
         if self._left_to_keras(mask, training):
-            return super().call(
-                sequences, initial_state=initial_state, mask=mask, training=training
-            )  # type: ignore[misc]
+            stock = super().call  # type: ignore[misc]
+            return stock(sequences, initial_state=initial_state, mask=mask, training=training)
         outputs, states = self.run(sequences, initial_state, training)
         outputs = outputs if self.return_sequences else outputs[:, -1]
         return (outputs, *states) if self.return_state else outputs
