@@ -79,7 +79,7 @@ $(TENSORFLOW_TPU)/installed: setup.cfg notebooks/tpu_colab.ipynb tests/colab_ins
 
 test-tpu: $(TPU_COMPILER)/installed $(TENSORFLOW_TPU)/installed  ## every family's steps through the real TPU compiler (no TPU needed)
 	@TFSCALE_TPU_COMPILER=$(CURDIR)/$(TPU_COMPILER)/bin/python TFSCALE_TENSORFLOW_TPU=$(CURDIR)/$(TENSORFLOW_TPU)/bin/python \
-		$(BIN)/python -m pytest -m tpu tests/tpu_check $(ARGS)
+		$(BIN)/python -m pytest -m tpu tests/workflows/tpu_check $(ARGS)
 
 WEB_STAMP := .venv/installed-web
 $(WEB_STAMP): $(STAMP)
@@ -87,7 +87,7 @@ $(WEB_STAMP): $(STAMP)
 	@touch $@
 
 test-web: $(WEB_STAMP)  ## the exported page in headless Chromium (CHROMIUM and CHROMEDRIVER name others than /usr/bin's)
-	@$(BIN)/python -m pytest -m web tests/export $(ARGS)
+	@$(BIN)/python -m pytest -m web tests/exporting $(ARGS)
 
 $(TF220)/installed: setup.cfg
 	@echo "Installing TensorFlow 2.20 into $(TF220) (about 4 GB) ..."
@@ -97,7 +97,7 @@ $(TF220)/installed: setup.cfg
 	@touch $@
 
 test-tf220: $(TF220)/installed $(TENSORFLOW_TPU)/installed  ## the core of the tests on TensorFlow 2.20, and the Colab notebook on its TPU wheel
-	@$(TF220)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/training tests/models tests/data $(ARGS)
+	@$(TF220)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/training tests/distribution tests/runs tests/models tests/data $(ARGS)
 	@TPU_SKIP_MDS_QUERY=1 $(TENSORFLOW_TPU)/bin/python tests/colab_notebook.py
 
 equivalence: $(STAMP)  ## six families x strategy x precision x micro-batches beside one device

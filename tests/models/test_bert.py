@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from models.numpy_reference import softmax
 
+from tests.models.numpy_reference import softmax
 from tfscale import api, cli
 from tfscale.analysis.slicing import document_scores
 from tfscale.config import BERTConfig, BiLSTMConfig, ExportConfig, TrainConfig

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from models import numpy_reference
-from models.numpy_reference import transformer
 
+from tests.models.numpy_reference import transformer
 from tfscale import models
 from tfscale.config import (
     BERTConfig,

@@ -9,9 +9,9 @@ import os
 
 import numpy as np
 import pytest
-from export.exported import make_run
 
 import tfscale
+from tests.exporting.exported import make_run
 from tfscale import cli
 from tfscale.config import (
     BERTConfig,

@@ -7,8 +7,8 @@ import signal
 
 import numpy as np
 import pytest
-from export.exported import make_run
 
+from tests.exporting.exported import make_run
 from tfscale import cli
 from tfscale.config import GRUConfig
 from tfscale.config.tasks import TaskConfig

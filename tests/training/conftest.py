@@ -1,24 +1,10 @@
-"""A task that tiny models learn in a few steps: each token follows from the one before, nine times out of ten."""
+"""Windows of a task that tiny models learn in a few steps."""
 
 import pytest
-import tensorflow as tf
 
-from benchmarks.equivalence_worker import LENGTH, SMALL, VOCABULARY, make_windows
-
-CONFIGS = SMALL
-__all__ = ["CONFIGS", "LENGTH", "VOCABULARY", "compiled_program", "make_windows"]
+from tests.training.tiny import make_windows
 
 
 @pytest.fixture(scope="session")
 def windows():
     return make_windows(48)
-
-
-def compiled_program(step, ids, targets):
-    """What XLA makes of the gradients of a step on one device."""
-
-    @tf.function(jit_compile=True)
-    def gradients(ids, targets):
-        return step._replica_gradients(ids, targets)
-
-    return gradients.experimental_get_compiler_ir(ids, targets)(stage="optimized_hlo")

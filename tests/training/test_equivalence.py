@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
-from training.conftest import CONFIGS, LENGTH, VOCABULARY
 
 from benchmarks import equivalence
+from tests.training.tiny import CONFIGS, LENGTH, VOCABULARY
 from tfscale import models
 from tfscale.distribution.strategy import strategy
 from tfscale.training.language_model import LanguageModel

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from training.conftest import CONFIGS, LENGTH, VOCABULARY
 
+from tests.training.tiny import CONFIGS, LENGTH, VOCABULARY
 from tfscale import models
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, DataError

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from training.conftest import CONFIGS, LENGTH, VOCABULARY, compiled_program
 
+from tests.training.tiny import CONFIGS, LENGTH, VOCABULARY, compiled_program
 from tfscale import models
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.loss import _cut, chunked_loss, chunked_loss_and_gradients, token_losses

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from training.conftest import CONFIGS, LENGTH, VOCABULARY, compiled_program
 
+from tests.training.tiny import CONFIGS, LENGTH, VOCABULARY, compiled_program
 from tfscale import models
 from tfscale.distribution import strategy as strategies
 from tfscale.distribution.strategy import strategy

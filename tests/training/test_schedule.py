@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from training.conftest import CONFIGS
 
+from tests.training.tiny import CONFIGS
 from tfscale import models
 from tfscale.config import MODEL_CONFIGS, GRUConfig, TrainConfig, TransformerConfig
 from tfscale.errors import ConfigError

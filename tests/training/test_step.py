@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from training.conftest import CONFIGS, LENGTH, VOCABULARY, make_windows
 
+from tests.training.tiny import CONFIGS, LENGTH, VOCABULARY, make_windows
 from tfscale import models
 from tfscale.config import LSTMConfig
 from tfscale.distribution.strategy import strategy

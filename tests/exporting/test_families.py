@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from export.exported import PREFILL_LENGTHS, TEXT, write_folder
 
+from tests.exporting.exported import PREFILL_LENGTHS, TEXT, write_folder
 from tfscale.config import GRUConfig, NNLMConfig, RNNConfig, TransformerConfig
 from tfscale.exporting.parity import check_parity
 from tfscale.exporting.tflite import export_tflite

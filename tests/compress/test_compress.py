@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.training.addresses import free_addresses
+from tests.distribution.addresses import free_addresses
 from tfscale import cli
 from tfscale.compress.compress import compress_run, schedule_of
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig

@@ -16,7 +16,7 @@ from tfscale.config import LSTMConfig, TransformerConfig
 from tfscale.runs.folder import save_network
 from tfscale.training.language_model import LanguageModel
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 REGISTERED = re.compile(
     r'^@keras\.saving\.register_keras_serializable\("tfscale"\)\n(?:class|def) (\w+)', re.MULTILINE
 )

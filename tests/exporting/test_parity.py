@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from ai_edge_litert.tools import flatbuffer_utils
-from exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network, write_folder
 
 import tfscale.device.decoder
 import tfscale.exporting.parity
+from tests.exporting.exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network, write_folder
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
 from tfscale.exporting.limits import (

@@ -8,10 +8,10 @@ import re
 
 import numpy as np
 import pytest
-from exported import PREFILL_LENGTHS, TEXT, make_network, make_run
 
 import tfscale.device
 import tfscale.exporting.export
+from tests.exporting.exported import PREFILL_LENGTHS, TEXT, make_network, make_run
 from tfscale.config import ExportConfig, PrepareConfig, SamplingConfig
 from tfscale.errors import DataError, ExportError, TokenizerError
 from tfscale.exporting.export import export_run, held_out_tokens

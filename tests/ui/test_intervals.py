@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-from export.exported import make_run
 
+from tests.exporting.exported import make_run
 from tfscale import api, cli
 from tfscale.config import NNLMConfig
 from tfscale.models import build_network

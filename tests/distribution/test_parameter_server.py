@@ -11,8 +11,8 @@ import keras
 import pytest
 
 from benchmarks.soak import cluster_processes, last_step, prepare_data, train_words
-from tests.training.addresses import free_addresses
-from tests.training.in_process_cluster import EXACT
+from tests.distribution.addresses import free_addresses
+from tests.distribution.in_process_cluster import EXACT
 from tfscale.distribution.cluster import Cluster, read_cluster
 from tfscale.distribution.parameter_server import parameter_server_strategy
 from tfscale.distribution.strategy import _make, serves_only

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
-from exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network
 
+from tests.exporting.exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network
 from tfscale.errors import ExportError
 from tfscale.exporting.flatbuffer import operations
 from tfscale.exporting.tflite import (

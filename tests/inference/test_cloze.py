@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from export.exported import make_run
 
+from tests.exporting.exported import make_run
 from tfscale import api, cli
 from tfscale.analysis.slicing import document_scores
 from tfscale.config import BiLSTMConfig, ExportConfig

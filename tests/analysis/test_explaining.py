@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from export.exported import make_run
 
+from tests.exporting.exported import make_run
 from tfscale import api, cli
 from tfscale.analysis.attribution import integrated_gradients, token_parts
 from tfscale.analysis.explaining import explain

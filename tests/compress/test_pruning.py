@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.equivalence_worker import make_windows
-from tests.training.conftest import CONFIGS
+from tests.training.tiny import CONFIGS
 from tfscale import models
 from tfscale.compress import ConstantSparsity, PolynomialDecay, measure_sparsity, prune, strip
 from tfscale.distribution.strategy import strategy

@@ -1,6 +1,6 @@
 """A script for a Python with the wheel tensorflow-tpu: the train step of each family as a TPU would see it.
 
-    TPU_SKIP_MDS_QUERY=1 python tests/tpu_check/lower_by_tpu_kernels.py FOLDER REPLICAS
+    TPU_SKIP_MDS_QUERY=1 python tests/workflows/tpu_check/lower_by_tpu_kernels.py FOLDER REPLICAS
 
 Plain TensorFlow lowers a step by the XLA kernels of a CPU. This wheel has those of a TPU, but compiles without a TPU only
 what holds no variables. So the step's own forward and backward pass, its mean and its clipping run on weights that are

@@ -20,7 +20,7 @@ from benchmarks.soak import (
     train_once,
     train_words,
 )
-from tests.training.addresses import free_addresses
+from tests.distribution.addresses import free_addresses
 
 STEPS = 800
 

@@ -1,8 +1,8 @@
 """The tokenizer of the tiny networks and a text for it."""
 
 import pytest
-from exported import TEXT
 
+from tests.exporting.exported import TEXT
 from tfscale.text.tokenizers import train_tokenizer
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.training.addresses import free_addresses
+from tests.distribution.addresses import free_addresses
 from tfscale.distribution.cluster import Cluster, _let_in, _listening, answers, meet, read_cluster
 from tfscale.errors import ConfigError, WorkerLostError
 

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from export.exported import make_run
 
+from tests.exporting.exported import make_run
 from tfscale import cli
 from tfscale.analysis.slices import slices, total_perplexity
 from tfscale.analysis.slicing import document_scores, evaluate_slices

@@ -14,11 +14,11 @@ from importlib import resources
 
 import pytest
 import sentencepiece
-from exported import make_run
-from test_formats import run_with
 
 import tfscale.device
 import tfscale.exporting.web as web
+from tests.exporting.exported import make_run
+from tests.exporting.test_formats import run_with
 from tfscale.config import ExportConfig, LSTMConfig, SamplingConfig
 from tfscale.errors import ExportError
 from tfscale.exporting.export import export_run

@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from exported import CONFIGS, make_network, make_run
 
 import tfscale.device
 import tfscale.exporting.litertlm as litertlm
+from tests.exporting.exported import CONFIGS, make_network, make_run
 from tfscale import cli
 from tfscale.config import ExportConfig, SamplingConfig
 from tfscale.device.bundle import BundleModel

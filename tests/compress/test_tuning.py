@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.equivalence_worker import make_windows
-from tests.training.conftest import CONFIGS
+from tests.training.tiny import CONFIGS
 from tfscale import cli
 from tfscale.compress import compress_run, distill, distill_run, quantize_aware
 from tfscale.config import ExportConfig, LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig

@@ -2,7 +2,7 @@
 
 A process can have one such cluster and no other strategy that communicates, so the tests run this file by itself:
 
-    python tests/training/in_process_cluster.py SCENE RESULT.json
+    python tests/distribution/in_process_cluster.py SCENE RESULT.json
 """
 
 import json
@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.equivalence_worker import LENGTH, VOCABULARY, Losses, make_windows
-from tests.training.addresses import free_addresses
+from tests.distribution.addresses import free_addresses
 from tfscale import models
 from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
 from tfscale.errors import TfscaleError
