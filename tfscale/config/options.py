@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar, TypeVar
 
 from tfscale.errors import ConfigError
+from tfscale.registry import NameIn
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 LARGEST = 2**62 - 1
@@ -45,7 +46,7 @@ class Options:
 
 @functools.cache
 def _hints(config_class: Any) -> dict[str, Any]:
-    return typing.get_type_hints(config_class)
+    return typing.get_type_hints(config_class, include_extras=True)
 
 
 def checked(name: str, value: Any, typehint: Any) -> Any:
@@ -170,9 +171,17 @@ _ONE = {
 }
 
 
+def registered_names(typehint: Any) -> NameIn | None:
+    """Returns the mark of an option whose value is a name of a registry; None for any other."""
+    marks = getattr(typehint, "__metadata__", ())
+    return next((mark for mark in marks if isinstance(mark, NameIn)), None)
+
+
 def describe(typehint: Any) -> str:
     """What a value of this type looks like, in words: "a whole number", "one of unigram, bpe"."""
     origin, arguments = typing.get_origin(typehint), typing.get_args(typehint)
+    if name_in := registered_names(typehint):
+        return "one of " + ", ".join(name_in.names())
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin in (typing.Union, types.UnionType):

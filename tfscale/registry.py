@@ -1,0 +1,191 @@
+"""Registries: the classes of each interface, by the name that a user types.
+
+What tfscale brings lies in a folder, one file for each name: `exporting/formats/tflite.py` holds the
+export format "tflite". Listing the names reads the folder and imports nothing; asking for one
+imports its file. What others bring is registered by `tfscale.register` when their module is
+imported, and is from then on a choice like any other:
+
+    @tfscale.register
+    class NumpyFormat(tfscale.ExportFormat):
+        name = "npz"
+        ...
+
+`tfscale --plugins my_module COMMAND ...` imports a module before the command is parsed, and modules
+of the entry point group `tfscale.plugins` are imported by themselves.
+"""
+
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any, Generic, TypeVar
+
+from tfscale.errors import ConfigError
+
+Registered = TypeVar("Registered", bound=type)
+T = TypeVar("T")
+VARIABLE = "TFSCALE_PLUGINS"
+"""Environment variable with the plugins of `--plugins`, for the processes that a command starts."""
+GROUP = "tfscale.plugins"
+"""Entry point group of installed plugins: each entry names a module."""
+
+
+class Registry(Generic[T]):
+    """Classes of one interface by name.
+
+    Args:
+        what: one of them in words, for messages: "export format".
+        package: the folder with a file for each name that tfscale brings.
+
+    Example:
+        FORMATS.names()         # ["arpa", "litertlm", ...]
+        FORMATS.get("tflite")   # the class
+    """
+
+    def __init__(self, what: str, package: str):
+        self.what, self.package = what, package
+        self._registered: dict[str, T] = {}
+
+    def add(self, name: str, entry: T) -> None:
+        """Registers a class, or another version of the class that its module registered before.
+
+        Raises:
+            ConfigError: the name is empty, or taken by a class of another module.
+        """
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"a registered {self.what} needs a name; received {name!r}")
+        before = self._registered.get(name)
+        own = f"{self.package}.{name}"
+        taken_by = getattr(before, "__module__", own if name in self._files else None)
+        module = getattr(entry, "__module__", None)
+        if taken_by not in (None, module):
+            raise ConfigError(f"the {self.what} {name!r} is already registered, by {taken_by}")
+        self._registered[name] = entry
+
+    def get(self, name: str) -> T:
+        """Returns the class of this name.
+
+        Raises:
+            ConfigError: there is none; the closest name is given.
+        """
+        if name not in self._registered and name in self._files:
+            importlib.import_module(f"{self.package}.{name}")
+        if name not in self._registered:
+            load_plugins()
+        if name not in self._registered:
+            known = self.names()
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"no {self.what} {name!r}; {hint}")
+        return self._registered[name]
+
+    def names(self) -> list[str]:
+        """Returns all names: tfscale's own in alphabetical order, then those of others."""
+        load_plugins()
+        return list(dict.fromkeys([*self._files, *self._registered]))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __iter__(self) -> Iterator[T]:
+        return (self.get(name) for name in self.names())
+
+    @functools.cached_property
+    def _files(self) -> list[str]:
+        folder = resources.files("tfscale").joinpath(*self.package.split(".")[1:])
+        files = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        return sorted(file[:-3] for file in files if file.endswith(".py") and file[0] != "_")
+
+
+class NameIn:
+    """Marks a `str` option whose value is a name of a registry: `Annotated[str, NameIn(FORMATS)]`.
+
+    Args:
+        registry: the registry.
+        leave_out: names that this option does not offer.
+    """
+
+    def __init__(self, registry: Registry[Any], leave_out: tuple[str, ...] = ()):
+        self.registry, self.leave_out = registry, leave_out
+
+    def names(self) -> list[str]:
+        """The names that the option offers."""
+        return [name for name in self.registry.names() if name not in self.leave_out]
+
+
+FAMILIES: Registry[Any] = Registry("model family", "tfscale.config.families")
+"""Config classes of model families; see `tfscale.config.models.ModelConfig`."""
+FORMATS: Registry[Any] = Registry("export format", "tfscale.exporting.formats")
+"""See `tfscale.exporting.format.ExportFormat`."""
+TOKENIZERS: Registry[Any] = Registry("tokenizer", "tfscale.text.tokenizers.kinds")
+"""See `tfscale.text.tokenizers.base.Tokenizer`."""
+READERS: Registry[Any] = Registry("reader", "tfscale.text.readers")
+"""See `tfscale.text.reader.Reader`."""
+TASKS: Registry[Any] = Registry("task", "tfscale.tasks.kinds")
+"""See `tfscale.tasks.task.Task`."""
+RECIPES: Registry[Any] = Registry("quantization recipe", "tfscale.models.recipes")
+"""See `tfscale.models.recipe.Recipe`."""
+
+
+def register(cls: Registered) -> Registered:
+    """Makes a subclass of one of tfscale's interfaces known by its name.
+
+    Args:
+        cls: a subclass of `LanguageNetwork`, `ExportFormat`, `Tokenizer`, `Reader`, `Task` or
+            `Recipe`.
+
+    Returns:
+        The class, so that this can decorate it.
+
+    Raises:
+        ConfigError: it is not one of these, or its name is taken.
+
+    Example:
+        @tfscale.register
+        class Sentiment(tfscale.Task):
+            name = "sentiment"
+    """
+    enter = getattr(cls, "enter_registry", None)
+    if enter is None:
+        raise ConfigError(
+            "register takes a subclass of LanguageNetwork, ExportFormat, Tokenizer, Reader, Task or"
+            f" Recipe; received {cls!r}"
+        )
+    enter()
+    return cls
+
+
+def use_plugins(modules: list[str]) -> None:
+    """Imports the modules that `--plugins` names, here and in the processes started from here.
+
+    Raises:
+        ConfigError: one of them cannot be imported.
+    """
+    earlier = [name for name in os.environ.get(VARIABLE, "").split(",") if name]
+    os.environ[VARIABLE] = ",".join(dict.fromkeys([*earlier, *modules]))
+    load_plugins.cache_clear()
+    load_plugins()
+
+
+@functools.cache
+def load_plugins() -> None:
+    """Imports the plugins that are installed, and those that the environment names; once.
+
+    Raises:
+        ConfigError: one of them cannot be imported.
+    """
+    named = [name for name in os.environ.get(VARIABLE, "").split(",") if name]
+    installed = [entry.module for entry in importlib.metadata.entry_points(group=GROUP)]
+    if named and "" not in sys.path and os.getcwd() not in sys.path:
+        # The console script does not look for modules in the folder that it was started in.
+        sys.path.append(os.getcwd())
+    for module in dict.fromkeys([*named, *installed]):
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            raise ConfigError(f"plugin {module} cannot be imported ({what})") from error
