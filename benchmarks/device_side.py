@@ -17,12 +17,12 @@ import os
 import numpy as np
 
 import tfscale.device
-from tfscale.config import ExportConfig, LSTMConfig, ModelConfig, TrainConfig, TransformerConfig
+from tfscale.config import ExportConfig, LSTMConfig, NetworkConfig, TrainConfig, TransformerConfig
 from tfscale.device.bench import time_decoder
 
 CONTEXT = 256
 DECODE_TOKENS = 128
-MODELS: dict[str, ModelConfig] = {
+MODELS: dict[str, NetworkConfig] = {
     "transformer": TransformerConfig(
         sequence_length=CONTEXT, hidden_dim=256, num_layers=4, num_heads=4
     ),

@@ -19,7 +19,7 @@ from tfscale.config import (
     ExportConfig,
     GRUConfig,
     LSTMConfig,
-    ModelConfig,
+    NetworkConfig,
     NNLMConfig,
     RNNConfig,
     TransformerConfig,
@@ -39,7 +39,7 @@ LLAMA: dict[str, Any] = {
 }
 GEMMA = LLAMA | {"activation": "geglu", "num_kv_heads": 1, "head_dim": 32, "scale_embeddings": True}
 SIZE = {"vocabulary_size": 257, "sequence_length": 64}
-SHAPES: dict[str, ModelConfig] = {
+SHAPES: dict[str, NetworkConfig] = {
     "gpt 2 x 32": TransformerConfig(hidden_dim=32, num_layers=2, num_heads=2, **SIZE),
     "gpt 4 x 128": TransformerConfig(hidden_dim=128, num_layers=4, num_heads=4, **SIZE),
     "gpt 12 x 64": TransformerConfig(hidden_dim=64, num_layers=12, num_heads=4, **SIZE),
@@ -59,7 +59,7 @@ SHAPES: dict[str, ModelConfig] = {
 TEXT = "The quick brown fox jumps over the lazy dog; " * 4 + "it was a bright cold day in April."
 
 
-def measure(config: ModelConfig, spread: float | None) -> tuple[float, float, float]:
+def measure(config: NetworkConfig, spread: float | None) -> tuple[float, float, float]:
     """The largest relative error of the logits, its limit, and the largest change of perplexity."""
     network, tokenizer = build_network(config), train_tokenizer("byte", [], 257)
     rng = np.random.default_rng(0)

@@ -201,20 +201,20 @@ def correct(
 def _cloze(target: str, threads: int, text: str) -> tuple[Any, Any, str, int]:
     """Logits, tokenizer, the text, and the length that a cloze model reads."""
     kind, opened = open_target(target, threads)
-    network = opened.network if kind == "run" else None
-    if kind == "bundle" or not (
-        getattr(network, "cloze", False) or getattr(opened, "metadata", {}).get("cloze")
-    ):
-        raise ConfigError(
-            f"{target} does not read both sides of a gap; give a run of --model.family bilstm or"
-            " bert"
-        )
-    if network is None:
+    if kind == "run":
+        from tfscale.models.network import capabilities
+
+        network = opened.network
+        if capabilities(network).is_cloze:
+            masked = capabilities(network).predicts == "masked"
+            read = opened.tokenizer.as_inputs if not masked else (lambda ids: ids)
+            length = network.config.sequence_length
+            return lambda ids: network.cloze_logits(read(ids)), opened.tokenizer, text, length
+    elif kind == "file" and opened.metadata.get("cloze"):
         return opened.logits, opened.tokenizer, text, opened.sequence_length
-    read = getattr(network, "cloze_logits", None) or (
-        lambda ids: network(opened.tokenizer.as_inputs(ids)[None])[0]
+    raise ConfigError(
+        f"{target} does not read both sides of a gap; give a run of --model.family bilstm or bert"
     )
-    return read, opened.tokenizer, text, network.config.sequence_length
 
 
 @checks_arguments

@@ -1,7 +1,7 @@
 """Registries: the classes of each interface, by the name that a user types.
 
-What tfscale brings lies in a folder, one file for each name: `exporting/formats/tflite.py` holds the
-export format "tflite". Listing the names reads the folder and imports nothing; asking for one
+What tfscale brings lies in a folder, one file for each name: `exporting/formats/tflite.py` holds
+the export format "tflite". Listing the names reads the folder and imports nothing; asking for one
 imports its file. What others bring is registered by `tfscale.register` when their module is
 imported, and is from then on a choice like any other:
 

@@ -9,6 +9,7 @@ import numpy as np
 from tfscale.analysis.slices import slices, total_perplexity
 from tfscale.config.tasks import WRITTEN, TaskConfig
 from tfscale.errors import ConfigError, DataError, check_installed
+from tfscale.models.network import capabilities
 from tfscale.tasks.examples import Example, read_examples
 from tfscale.tasks.metrics import HEADLINE, task_metrics
 from tfscale.tasks.text_metrics import chrf, rouge
@@ -95,7 +96,7 @@ def text_scores(
         ConfigError: a bundle, or another target that scores no text.
     """
     if kind == "run":
-        return document_scores(opened, texts), getattr(opened.network, "cloze", False)
+        return document_scores(opened, texts), capabilities(opened.network).is_cloze
     if kind != "file" or not hasattr(opened, "score"):
         raise ConfigError(
             "texts are scored one by one by runs and by exported files that score; this one"
@@ -128,7 +129,7 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
         ]
         return [(score(one)[0], len(ids)) for one, ids in zip(batches, streams, strict=True)]
 
-    hides = hasattr(network, "mask_id")
+    hides = capabilities(network).predicts == "masked"
     shape = (1, None) if hides else (_ROWS, length)
 
     @tf.function(

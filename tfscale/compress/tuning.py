@@ -7,7 +7,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from tfscale.config import ModelConfig, TrainConfig, TransformerConfig
+from tfscale.config import NetworkConfig, TrainConfig, TransformerConfig
 from tfscale.config.compression import DistillConfig
 from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
@@ -96,7 +96,7 @@ def distill(
 
 @checks_arguments
 def distill_run(
-    model_config: ModelConfig,
+    model_config: NetworkConfig,
     train_config: TrainConfig,
     config: DistillConfig,
     *,

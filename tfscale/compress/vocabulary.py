@@ -18,6 +18,7 @@ from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import text_stream
 from tfscale.files.paths import TRAINED_FILES, claim_directory
 from tfscale.models import Network, TransformerLM, build_network
+from tfscale.models.network import capabilities
 from tfscale.runs.folder import Run, load_run, write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
@@ -163,7 +164,7 @@ def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) 
 def trim_network(network: Network, kept: Sequence[int]) -> Network:
     """The network with the rows of `kept` tokens, in their order; its other logits are what they
     were."""
-    if not hasattr(network, "cached_step"):
+    if capabilities(network).decodes == "none":
         raise ConfigError(
             f"trim is for models of the next token, and this is {type(network).__name__}"
         )

@@ -39,19 +39,43 @@ def _check(
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig(Options):
-    """Decoder-only Transformer: as it is in the manner of GPT-2 (Radford et al. 2019); Llama's
-    parts are options."""
+class ModelConfig(Options):
+    """Base of the config classes of all model families, n-grams included."""
 
     section: ClassVar[str] = "model"
-    family: ClassVar[str] = "transformer"
-    learning_rate: ClassVar[float] = 1e-3
-    """Peak learning rate that is taken where the training options name none."""
+    family: ClassVar[str]
+    """The name of the family, as in `--model.family`."""
     uses: ClassVar[tuple[str, ...]] = WRITES
     """Commands that make use of a trained run, RUN."""
 
     vocabulary_size: int = 0
     """Entries of the vocabulary; 0 takes the tokenizer's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(ModelConfig):
+    """Base of the config classes of the families that are networks: see
+    `tfscale.LanguageNetwork`."""
+
+    learning_rate: ClassVar[float] = 1e-3
+    """Peak learning rate that is taken where the training options name none."""
+
+    sequence_length: int = 128
+    """Length of a training window in tokens."""
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a batch begins with the state that the one before it ended with."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(NetworkConfig):
+    """Decoder-only Transformer: as it is in the manner of GPT-2 (Radford et al. 2019); Llama's
+    parts are options."""
+
+    family: ClassVar[str] = "transformer"
+
     sequence_length: int = 128
     """Context in tokens: the length of a training window and the most that the model can look
     back."""
@@ -203,17 +227,13 @@ class BERTConfig(TransformerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentConfig(Options):
+class RecurrentConfig(NetworkConfig):
     """What the recurrent families have in common: embedding, recurrent layers and a softmax."""
 
-    section: ClassVar[str] = "model"
     family: ClassVar[str]
     learning_rate: ClassVar[float] = 5e-3
-    uses: ClassVar[tuple[str, ...]] = WRITES
     gates: ClassVar[int]
 
-    vocabulary_size: int = 0
-    """Entries of the vocabulary; 0 takes the tokenizer's."""
     sequence_length: int = 128
     """Length of a training window in tokens; the state starts at zero in each, unless the model is
     stateful."""
@@ -290,11 +310,10 @@ class RNNConfig(RecurrentConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BiLSTMConfig(Options):
+class BiLSTMConfig(NetworkConfig):
     """Two stacks of LSTM layers, one from each end, that predict the token between them: a cloze,
     no language model."""
 
-    section: ClassVar[str] = "model"
     family: ClassVar[str] = "bilstm"
     learning_rate: ClassVar[float] = 5e-3
     uses: ClassVar[tuple[str, ...]] = (
@@ -302,8 +321,6 @@ class BiLSTMConfig(Options):
         f"{_EXPORT} --quantize int8",
     )
 
-    vocabulary_size: int = 0
-    """Entries of the vocabulary; 0 takes the tokenizer's."""
     sequence_length: int = 128
     """Length of a training window in tokens; both states start at zero at its ends."""
     embedding_dim: int = 128
@@ -326,16 +343,11 @@ class BiLSTMConfig(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NNLMConfig(Options):
+class NNLMConfig(NetworkConfig):
     """Feed-forward model over a fixed number of tokens (Bengio et al. 2003)."""
 
-    section: ClassVar[str] = "model"
     family: ClassVar[str] = "nnlm"
-    learning_rate: ClassVar[float] = 1e-3
-    uses: ClassVar[tuple[str, ...]] = WRITES
 
-    vocabulary_size: int = 0
-    """Entries of the vocabulary; 0 takes the tokenizer's."""
     sequence_length: int = 128
     """Length of a training window in tokens; before its first token stand zeros."""
     context_tokens: int = 5
@@ -360,15 +372,12 @@ class NNLMConfig(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NGramConfig(Options):
+class NGramConfig(ModelConfig):
     """Counts of n-grams, smoothed by interpolated modified Kneser-Ney (Chen and Goodman 1998)."""
 
-    section: ClassVar[str] = "model"
     family: ClassVar[str] = "ngram"
     uses: ClassVar[tuple[str, ...]] = ("generate RUN --prompt TEXT", f"{_EXPORT} --format ngram")
 
-    vocabulary_size: int = 0
-    """Entries of the vocabulary; 0 takes the tokenizer's."""
     order: int = 5
     """Tokens of the longest n-grams, 1 to 10."""
     min_counts: list[int] = field(default_factory=lambda: [1])
@@ -393,7 +402,6 @@ class NGramConfig(Options):
         )
 
 
-ModelConfig = TransformerConfig | RecurrentConfig | NNLMConfig | BiLSTMConfig
 MODEL_CONFIGS: dict[str, Any] = {
     config.family: config
     for config in (

@@ -4,7 +4,7 @@ import difflib
 from typing import Any
 
 from tfscale.config import make_config
-from tfscale.config.models import ModelConfig, TransformerConfig
+from tfscale.config.models import NetworkConfig, TransformerConfig
 from tfscale.errors import ConfigError
 
 _GPT2 = {"use_bias": True, "tie_embeddings": True}
@@ -75,7 +75,7 @@ def preset_options(name: str) -> dict[str, Any]:
     return dict(PRESETS[name])
 
 
-def preset(name: str, **changes: Any) -> ModelConfig:
+def preset(name: str, **changes: Any) -> NetworkConfig:
     """The config of a preset.
 
     Args:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tfscale.config.choices import Precision
-from tfscale.config.models import ModelConfig
+from tfscale.config.models import NetworkConfig
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
 
@@ -135,7 +135,7 @@ class TrainConfig(Options):
                 f"train.micro_batches={self.micro_batches}"
             )
 
-    def for_model(self, model: ModelConfig) -> "TrainConfig":
+    def for_model(self, model: NetworkConfig) -> "TrainConfig":
         """The same options, with the learning rate of the model's family where none is named.
 
         Example:

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.distribution.workers import Workers
+from tfscale.models.network import capabilities
 from tfscale.text.score import Score
 from tfscale.training.batches import as_batches, distribute, worker_share
 from tfscale.training.stateful import evaluation_step
@@ -41,4 +42,4 @@ def evaluate_network(
     workers = Workers(strategy or tf.distribute.get_strategy())
     share = worker_share(as_batches(dataset), workers)
     nll, tokens = evaluation_step(network, workers.strategy, xla)(distribute(share, workers))
-    return Score(nll, round(tokens), utf8_bytes, getattr(network, "cloze", False))
+    return Score(nll, round(tokens), utf8_bytes, capabilities(network).is_cloze)

@@ -18,6 +18,7 @@ from tfscale.exporting.texts import write_texts
 from tfscale.exporting.tflite import export_tflite
 from tfscale.exporting.web import check_web, write_page
 from tfscale.files.paths import atomic_directory, atomic_write, claim_export, write_json
+from tfscale.models.network import capabilities
 
 if TYPE_CHECKING:
     from tfscale.runs.folder import Run
@@ -59,7 +60,7 @@ def export_run(
             " tflite"
         )
     claim_export(config.output)
-    if getattr(run.network, "cloze", False):
+    if capabilities(run.network).is_cloze:
         return _export_cloze(run, config, held_out)
     network, tokenizer = run.network, run.tokenizer
     if tokenizer.vocabulary_size != network.config.vocabulary_size:
@@ -113,7 +114,7 @@ def _export_cloze(
 ) -> dict[str, Any]:
     """A model that reads both sides does not decode token by token: it becomes a file that scores
     windows."""
-    if hasattr(run.network, "mask_id"):
+    if capabilities(run.network).predicts == "masked":
         raise ConfigError(
             "a run of the family bert guesses hidden tokens and is a start for tasks: fine-tune it"
             " (tfscale finetune) and export what comes out"

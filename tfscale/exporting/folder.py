@@ -11,6 +11,7 @@ import tfscale
 from tfscale.config import ExportConfig, to_dict
 from tfscale.exporting.tflite import usable_prefill_lengths
 from tfscale.files.paths import sha256_file
+from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import weight_formats
 
 FORMAT_VERSION = 1
@@ -18,7 +19,7 @@ FORMAT_VERSION = 1
 
 def describe(network: Any, tokenizer: Any, config: ExportConfig, path: str) -> dict[str, Any]:
     """The content of model.json: what a program must know to run the file at `path`."""
-    transformer = network.config.family == "transformer"
+    transformer = capabilities(network).decodes == "cache"
     return {
         "format_version": FORMAT_VERSION,
         "family": network.config.family,
@@ -61,7 +62,7 @@ def _bytes_per_token(network: Any, config: ExportConfig) -> int | None:
 
     None of a model of somebody's own, which does not say what its logits are made of.
     """
-    if not hasattr(network, "output_variables"):
+    if not capabilities(network).has_hidden_states:
         return None
     formats = weight_formats(network, config.quantize)
     read = {id(weight) for weight in network.output_variables}

@@ -9,6 +9,7 @@ from tfscale.data.tokens import first_tokens
 from tfscale.exporting.parity import float32_copy
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.inference.sampling import next_token
+from tfscale.models.network import capabilities
 
 if TYPE_CHECKING:
     from tfscale.runs.folder import Run
@@ -19,7 +20,7 @@ def held_out_tokens(run: "Run", count: int) -> tuple[list[int], str]:
     found, source = first_tokens(run.data_dir, run.tokenizer.digest, count)
     if found is not None:
         return found.tolist(), source
-    if not hasattr(run.network, "cached_step"):
+    if capabilities(run.network).decodes == "none":
         rng = np.random.default_rng(0)
         return (
             rng.integers(0, run.tokenizer.vocabulary_size, count).tolist(),

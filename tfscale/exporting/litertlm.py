@@ -15,6 +15,7 @@ from tfscale.errors import ExportError
 from tfscale.exporting.limits import Checks
 from tfscale.exporting.parity import GREEDY_TOKENS
 from tfscale.files.scratch import scratch_folder
+from tfscale.models.network import capabilities
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.bpe import BytePairTokenizer, byte_characters
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
@@ -33,7 +34,7 @@ def check_bundle(network: Any, tokenizer: Tokenizer) -> None:
         ExportError: a model without key-value caches, or a tokenizer that LiteRT-LM has no form
             for.
     """
-    if network.config.family != "transformer":
+    if capabilities(network).decodes != "cache":
         raise ExportError(
             "a .litertlm bundle needs a model with key-value caches, and this is an"
             f" {network.config.family}; export it with --format tflite"

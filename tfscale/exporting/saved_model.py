@@ -16,6 +16,7 @@ from tfscale.exporting.tflite import signatures, silence
 from tfscale.inference.generation import causal_mask
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import Network
+from tfscale.models.network import capabilities
 from tfscale.text.score import Score, token_nll
 
 FOLDER = "saved_model"
@@ -133,7 +134,7 @@ def check_saved_model(
 
 
 def _place(network: Network, position: int, length: int = 1) -> dict[str, tf.Tensor]:
-    if network.config.family != "transformer":
+    if capabilities(network).decodes != "cache":
         return {}
     mask = causal_mask(position, length, network.config.sequence_length)
     return {"input_pos": tf.range(position, position + length), "mask": tf.constant(mask)}

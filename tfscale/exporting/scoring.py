@@ -54,6 +54,7 @@ from tfscale.files.paths import (
     write_json,
 )
 from tfscale.models.decoding import CachedModel, cached_model
+from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import fuses
 from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
@@ -201,7 +202,7 @@ def _export_scoring(
             "tokenizer": "tokenizer" if tokenizer else None,
             "quantize": quantize,
             "tokenizer_digest": tokenizer.digest if tokenizer else None,
-            "cloze": getattr(network, "cloze", False),
+            "cloze": capabilities(network).is_cloze,
             "tfscale_version": __version__,
         }
         write_json(os.path.join(folder, "model.json"), metadata)
@@ -220,7 +221,9 @@ def _decoder(
     """The network as one that decodes token by token; None for a file that scores."""
     is_hub = hasattr(network, "call_with_cache")
     if cached is False or (
-        cached is None and not is_hub and (tokenizer is None or hasattr(network, "cached_step"))
+        cached is None
+        and not is_hub
+        and (tokenizer is None or capabilities(network).decodes != "none")
     ):
         return None
     if tokenizer is None:
@@ -329,7 +332,7 @@ def check_scoring(
         ExportError: the runtime refuses the file.
     """
     limits, checks = limits_of(network, quantize, converted=True), Checks()
-    name = "pseudo_perplexity" if getattr(network, "cloze", False) else "perplexity"
+    name = "pseudo_perplexity" if capabilities(network).is_cloze else "perplexity"
     inputs, targets, weights = text_windows(
         np.asarray(held_out, np.int32), length, end_id, start_id
     )

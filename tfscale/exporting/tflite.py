@@ -28,6 +28,7 @@ from tfscale.files.scratch import scratch_folder
 from tfscale.models import Network
 from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.decoding import CachedModel
+from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import stored_bytes
 
 _LONGEST_REASON = 300
@@ -62,7 +63,7 @@ def export_tflite(
     Example:
         content = export_tflite(run.network, quantize="int8")
     """
-    if not hasattr(network, "cached_step"):
+    if capabilities(network).decodes == "none":
         raise ExportError(
             f"a {type(network).__name__} cannot be exported: it has no cached_step; build the"
             " network by tfscale.models.build_network, or give it config, cache_spec and"
@@ -102,7 +103,7 @@ def usable_prefill_lengths(
 ) -> list[int]:
     """The prompt lengths that the file of this network gets: sorted, once each, none above the
     context."""
-    if network.config.family != "transformer":
+    if capabilities(network).decodes != "cache":
         return []
     return sorted(
         {length for length in prefill_lengths if length <= network.config.sequence_length}
@@ -142,7 +143,7 @@ def _signature(
     network: Any, length: int, with_logits: bool
 ) -> tf.types.experimental.ConcreteFunction:
     spec = {"tokens": tf.TensorSpec((1, length), tf.int32, name="tokens")}
-    if network.config.family == "transformer":
+    if capabilities(network).decodes == "cache":
         context = network.config.sequence_length
         spec["input_pos"] = tf.TensorSpec((length,), tf.int32, name="input_pos")
         spec["mask"] = tf.TensorSpec((1, 1, length, context), tf.float32, name="mask")

@@ -10,6 +10,7 @@ from tfscale.errors import ConfigError, PromptError
 from tfscale.inference.generation import causal_mask, prefill_chunk
 from tfscale.models import Network
 from tfscale.models.decoding import CachedModel
+from tfscale.models.network import capabilities
 
 
 class KerasDecoder:
@@ -32,7 +33,7 @@ class KerasDecoder:
     """
 
     def __init__(self, network: Network | CachedModel, prefill_lengths: Sequence[int] = (8, 64)):
-        if not hasattr(network, "cached_step"):
+        if capabilities(network).decodes == "none":
             raise ConfigError(
                 f"{type(network).__name__} does not write text: it fills gaps (tfscale fill), or"
                 " has no cached_step"
@@ -40,7 +41,7 @@ class KerasDecoder:
         self.network: Any = network
         self._spec = network.cache_spec()
         self.context_length = (
-            network.config.sequence_length if network.config.family == "transformer" else None
+            network.config.sequence_length if capabilities(network).decodes == "cache" else None
         )
         self.prefill_lengths = [n for n in prefill_lengths if n <= (self.context_length or 0)]
         self._decode = self._compile(1, with_logits=True)

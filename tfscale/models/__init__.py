@@ -8,7 +8,7 @@ from tfscale.config import (
     BiLSTMConfig,
     GRUConfig,
     LSTMConfig,
-    ModelConfig,
+    NetworkConfig,
     NNLMConfig,
     Precision,
     RNNConfig,
@@ -36,7 +36,9 @@ _FAMILIES: dict[Any, Any] = {
 }
 
 
-def build_network(config: ModelConfig, precision: Precision = "float32", seed: int = 0) -> Network:
+def build_network(
+    config: NetworkConfig, precision: Precision = "float32", seed: int = 0
+) -> Network:
     """Builds the Keras model of a config: token ids (B, T) int32 -> logits (B, T, V) float32.
 
     Args:
@@ -57,7 +59,7 @@ def build_network(config: ModelConfig, precision: Precision = "float32", seed: i
     return _FAMILIES[type(config)](config, precision=precision, seed=seed)
 
 
-def parameter_count(config: ModelConfig) -> int:
+def parameter_count(config: NetworkConfig) -> int:
     """Trainable weights of a model with this config, by formula, without building it."""
     return _FAMILIES[type(config)].parameter_count(config)
 

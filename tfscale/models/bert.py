@@ -8,17 +8,17 @@ costs seven passes over the text.
 Shapes: B batch, T tokens, V vocabulary.
 """
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfscale.config import BERTConfig, Precision
 from tfscale.models.transformer import TransformerNetwork
+from tfscale.registry import register
 
 _TOKENS_AT_ONCE = 4096
 
 
-@keras.saving.register_keras_serializable("tfscale")
+@register
 class BERT(TransformerNetwork):
     """Token ids (B, T) int32, V for the mask -> logits (B, T, V) float32 of the tokens at the same
     places.
@@ -37,7 +37,7 @@ class BERT(TransformerNetwork):
 
     config_class = BERTConfig
     causal = False
-    cloze = True
+    predicts = "masked"
 
     def __init__(
         self,

@@ -16,15 +16,16 @@ import tensorflow as tf
 from keras import ops
 
 from tfscale.config import BiLSTMConfig, Precision
-from tfscale.models.configured import Configured
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import normal_initializers
+from tfscale.models.network import LanguageNetwork
 from tfscale.models.recurrent_layers import LSTM
 from tfscale.models.remat import rematerialized
+from tfscale.registry import register
 
 
-@keras.saving.register_keras_serializable("tfscale")
-class BiLSTMLM(Configured, keras.Model):
+@register
+class BiLSTMLM(LanguageNetwork):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; those at t are for id t + 1, from all ids
     but that one.
 
@@ -42,9 +43,8 @@ class BiLSTMLM(Configured, keras.Model):
         logits = network(tf.zeros((8, 64), tf.int32))  # (8, 64, 256)
     """
 
-    cloze = True
-
     config_class = BiLSTMConfig
+    predicts = "cloze"
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class BiLSTMLM(Configured, keras.Model):
         """
         return self.body.hidden_states(ids, training, remat)
 
-    def encode(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def features(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Both states at each token, which have read it: ids (B, T) int32 -> (B, T, 2 U), for tasks
         that see all."""
         return ops.concatenate(self.body.states(ids, training), axis=-1)
@@ -90,6 +90,10 @@ class BiLSTMLM(Configured, keras.Model):
         """The weights that `project` reads."""
         output = self.body.output_layer
         return [self.token_embedding.embeddings] if output is None else [output.kernel, output.bias]
+
+    @property
+    def prediction_variables(self) -> list[keras.Variable]:
+        return [*super().prediction_variables, *self.body.join.variables]
 
     @staticmethod
     def parameter_count(config: BiLSTMConfig) -> int:

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.config import ModelConfig, Precision, to_dict
+from tfscale.config import NetworkConfig, Precision, to_dict
 from tfscale.errors import ConfigError
 from tfscale.registry import FAMILIES
 
@@ -49,12 +49,14 @@ class LanguageNetwork(keras.Model, abc.ABC):
             decodes = "state"
     """
 
-    config_class: ClassVar[type[ModelConfig]]
+    config_class: ClassVar[type[NetworkConfig]]
     predicts: ClassVar[Predicts] = "next"
     decodes: ClassVar[Decodes] = "none"
     config: Any
     precision: Precision
     seed: int
+    token_embedding: Any
+    """The layer with the table `embeddings` (V, E) that ids are looked up in."""
 
     @abc.abstractmethod
     def hidden_states(
@@ -111,6 +113,12 @@ class LanguageNetwork(keras.Model, abc.ABC):
     def features(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns what the head of a task reads: ids (B, T) int32 -> (B, T, width)."""
         return self.hidden_states(ids, training)
+
+    @property
+    def prediction_variables(self) -> list[keras.Variable]:
+        """The weights that logits are made of and `features` are not."""
+        table = self.token_embedding.embeddings
+        return [variable for variable in self.output_variables if variable is not table]
 
     def cloze_logits(self, ids: np.ndarray) -> np.ndarray:
         """Ids (T,) -> logits (T, V) float32 for the ids at t + 1, from all ids but that one; for a

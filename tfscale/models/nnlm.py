@@ -10,14 +10,15 @@ from keras import ops
 
 from tfscale.config import NNLMConfig, Precision
 from tfscale.models.cached import variable
-from tfscale.models.configured import Configured
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import normal_initializers
+from tfscale.models.network import LanguageNetwork
 from tfscale.models.remat import rematerialized
+from tfscale.registry import register
 
 
-@keras.saving.register_keras_serializable("tfscale")
-class NNLM(Configured, keras.Model):
+@register
+class NNLM(LanguageNetwork):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the last N ids
     up to t.
 
@@ -35,6 +36,7 @@ class NNLM(Configured, keras.Model):
     """
 
     config_class = NNLMConfig
+    decodes = "state"
 
     def __init__(
         self,

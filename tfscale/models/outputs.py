@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
+from tfscale.models.network import capabilities
 
 SQUASHING = ("softmax", "sigmoid")
 """Activations whose values are probabilities, and no logits."""
@@ -149,7 +150,7 @@ def check_logits(network: keras.Model, ids: Any) -> Vocabulary:
     with _readers(network, ids) as readers:
         logits = _forward(network, ids)
     _check_no_probabilities(network, logits)
-    if not getattr(network, "cloze", False):
+    if not capabilities(network).is_cloze:
         _check_causal(network, ids, logits)
     width = logits.shape[-1]
     found = Vocabulary(min(readers, default=width), width)

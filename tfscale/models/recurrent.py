@@ -12,15 +12,16 @@ import tensorflow as tf
 
 from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RNNConfig
 from tfscale.models.cached import variable
-from tfscale.models.configured import Configured
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import normal_initializers
+from tfscale.models.network import LanguageNetwork
 from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN, gru_step, lstm_step
 from tfscale.models.regularization import ActivationRegularization, WordDropout
 from tfscale.models.remat import rematerialized
+from tfscale.registry import register
 
 
-class RecurrentLM(Configured, keras.Model):
+class RecurrentLM(LanguageNetwork):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; the state starts at zero in each window.
 
     With `config.stateful`, training and evaluation carry the state from window to window by
@@ -37,6 +38,7 @@ class RecurrentLM(Configured, keras.Model):
         logits = network(tf.zeros((8, 64), tf.int32))  # (8, 64, 256)
     """
 
+    decodes = "state"
     layer_class: ClassVar[Any]
     states: ClassVar[str]
     """A letter for each state of a layer; the first is its output."""
@@ -180,7 +182,7 @@ class RecurrentLM(Configured, keras.Model):
     """One step of a layer in float32: its cell, x (1, D) and its states -> the new states."""
 
 
-@keras.saving.register_keras_serializable("tfscale")
+@register
 class LSTMLM(RecurrentLM):
     """The family "lstm"; see `RecurrentLM`."""
 
@@ -197,7 +199,7 @@ class LSTMLM(RecurrentLM):
         return list(lstm_step(gates, c))
 
 
-@keras.saving.register_keras_serializable("tfscale")
+@register
 class GRULM(RecurrentLM):
     """The family "gru"; see `RecurrentLM`."""
 
@@ -211,7 +213,7 @@ class GRULM(RecurrentLM):
         return [gru_step(projected, recurrent, states[0])]
 
 
-@keras.saving.register_keras_serializable("tfscale")
+@register
 class RNNLM(RecurrentLM):
     """The family "rnn"; see `RecurrentLM`."""
 

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from tfscale.config import Precision, TransformerConfig
 from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
-from tfscale.models.configured import Configured
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import (
     PositionEmbedding,
@@ -20,10 +19,12 @@ from tfscale.models.layers import (
     norm_layer,
     normal_initializers,
 )
+from tfscale.models.network import LanguageNetwork
 from tfscale.models.remat import rematerialized
+from tfscale.registry import register
 
 
-class TransformerNetwork(Configured, keras.Model):
+class TransformerNetwork(LanguageNetwork):
     """Embedding, blocks and output table: what a Transformer is, whichever way its tokens look.
 
     Args:
@@ -194,7 +195,7 @@ class TransformerNetwork(Configured, keras.Model):
         return embeddings + config.num_layers * (attention + feed_forward + 2 * norm) + norm
 
 
-@keras.saving.register_keras_serializable("tfscale")
+@register
 class TransformerLM(TransformerNetwork):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the ids up to t
     only.
@@ -210,6 +211,7 @@ class TransformerLM(TransformerNetwork):
     """
 
     config_class = TransformerConfig
+    decodes = "cache"
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at the
@@ -223,8 +225,8 @@ class TransformerLM(TransformerNetwork):
         tokens: tf.Tensor,
         cache: dict[str, tf.Tensor],
         *,
-        input_pos: tf.Tensor,
-        mask: tf.Tensor,
+        input_pos: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
         with_logits: bool = True,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
         """Reads S tokens of one sequence into the cache, in float32.

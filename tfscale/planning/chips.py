@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfscale.config import ModelConfig
+from tfscale.config import NetworkConfig
 from tfscale.planning.costs import matmul_shapes
 
 GB = 10**9
@@ -121,7 +121,7 @@ CHIPS: dict[str, Chip] = {
 }
 
 
-def measure_cpu(model: ModelConfig, rows: int, sequence_length: int) -> Chip:
+def measure_cpu(model: NetworkConfig, rows: int, sequence_length: int) -> Chip:
     """This machine as a chip: the rate of matrix products of the model's own shapes, and of copying
     memory.
 

@@ -9,7 +9,13 @@ products only.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tfscale.config import BiLSTMConfig, ModelConfig, NNLMConfig, RecurrentConfig, TransformerConfig
+from tfscale.config import (
+    BiLSTMConfig,
+    NetworkConfig,
+    NNLMConfig,
+    RecurrentConfig,
+    TransformerConfig,
+)
 
 HEAD_FLOATS = 2
 """float32 values per logit that live at the same time: the logits and their gradient."""
@@ -36,7 +42,7 @@ class Costs:
     vocabulary_size: int
 
 
-def model_costs(config: ModelConfig) -> Costs:
+def model_costs(config: NetworkConfig) -> Costs:
     """Counts the costs of a config.
 
     Example:
@@ -51,7 +57,7 @@ def model_costs(config: ModelConfig) -> Costs:
     return _recurrent(config)
 
 
-def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, int]]:
+def matmul_shapes(config: NetworkConfig, tokens: int) -> Iterator[tuple[int, int, int]]:
     """(m, k, n) of the forward matrix products with weights, for `tokens` tokens at once."""
     if isinstance(config, TransformerConfig):
         d, f, rank = config.hidden_dim, config.feed_forward_width, config.feed_forward_rank
@@ -92,7 +98,7 @@ def matmul_shapes(config: ModelConfig, tokens: int) -> Iterator[tuple[int, int, 
     )
 
 
-def _product_flops(config: ModelConfig) -> float:
+def _product_flops(config: NetworkConfig) -> float:
     """Forward operations per token of the products with weights, from their shapes for T tokens."""
     t = config.sequence_length
     once = 0.0

@@ -11,7 +11,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from tfscale.config import ModelConfig, TrainConfig
+from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError, check_range
 from tfscale.planning.chips import CHIPS, Chip, measure_cpu
@@ -87,7 +87,7 @@ class Plan:
 
 @checks_arguments
 def plan(
-    model: ModelConfig,
+    model: NetworkConfig,
     train: TrainConfig,
     *,
     devices: int = 1,
@@ -170,7 +170,7 @@ def plan(
     )
 
 
-def memory_of(costs: Costs, model: ModelConfig, train: TrainConfig, devices: int) -> Memory:
+def memory_of(costs: Costs, model: NetworkConfig, train: TrainConfig, devices: int) -> Memory:
     """Bytes on each device of a data-parallel training."""
     mixed = train.precision != "float32"
     value = 2 if mixed else 4
@@ -196,7 +196,7 @@ def memory_of(costs: Costs, model: ModelConfig, train: TrainConfig, devices: int
     )
 
 
-def _chip(name: str, model: ModelConfig, rows: int) -> Chip:
+def _chip(name: str, model: NetworkConfig, rows: int) -> Chip:
     if name == "cpu":
         return measure_cpu(model, rows, model.sequence_length)
     if name not in CHIPS:
@@ -207,7 +207,7 @@ def _chip(name: str, model: ModelConfig, rows: int) -> Chip:
 
 
 def _seconds(
-    costs: Costs, model: ModelConfig, train: TrainConfig, chip: Chip, devices: int
+    costs: Costs, model: NetworkConfig, train: TrainConfig, chip: Chip, devices: int
 ) -> tuple[float, float]:
     """Computation and communication of a step."""
     tokens = train.global_batch_size // devices * model.sequence_length
@@ -241,7 +241,7 @@ def _all_reduce_bytes(costs: Costs, devices: int) -> float:
 
 
 def _scaling(
-    costs: Costs, model: ModelConfig, train: TrainConfig, chip: Chip, devices: int
+    costs: Costs, model: NetworkConfig, train: TrainConfig, chip: Chip, devices: int
 ) -> tuple[Scaling, ...]:
     """1, 2, 4, ... devices, each with the share of the batch that a device has in the plan."""
     share = train.global_batch_size // devices
@@ -256,7 +256,9 @@ def _scaling(
     return tuple(result)
 
 
-def _advice(costs: Costs, model: ModelConfig, train: TrainConfig, devices: int, room: float) -> str:
+def _advice(
+    costs: Costs, model: NetworkConfig, train: TrainConfig, devices: int, room: float
+) -> str:
     """Tries the memory options, the cheapest first, and says which make it fit."""
     rows = train.global_batch_size // devices
     micros = [m for m in range(train.micro_batches, rows + 1) if rows % m == 0]

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 import tfscale.models as models
-from tfscale.config import MODEL_CONFIGS, ModelConfig, NGramConfig, TrainConfig, to_dict
+from tfscale.config import MODEL_CONFIGS, NetworkConfig, NGramConfig, TrainConfig, to_dict
 from tfscale.config.compression import DistillConfig, PruneConfig, ShrinkConfig
 from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
@@ -62,7 +62,7 @@ class Run:
     directory: str
     network: models.Network
     tokenizer: Tokenizer
-    model_config: ModelConfig
+    model_config: NetworkConfig
     train_config: TrainConfig
     data_dir: str | None
     summary: dict[str, Any]
@@ -167,7 +167,7 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
 
 
 def describe_run(
-    model_config: ModelConfig, train_config: TrainConfig, data: str, manifest: Manifest
+    model_config: NetworkConfig, train_config: TrainConfig, data: str, manifest: Manifest
 ) -> dict[str, Any]:
     """What config.yaml holds: the options of the run, all of them, and digests of data and
     tokenizer."""
@@ -301,7 +301,7 @@ def save_network(network: keras.Model, path: str) -> None:
             os.remove(temporary)
 
 
-def named(config: ModelConfig) -> dict[str, Any]:
+def named(config: NetworkConfig) -> dict[str, Any]:
     """The options of a model with the name of its family."""
     return {"family": config.family, **to_dict(config)}
 

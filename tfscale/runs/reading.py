@@ -4,7 +4,7 @@ guesses them; or, for a model that carries its state, streams in order.
 
 import tensorflow as tf
 
-from tfscale.config import BERTConfig, ModelConfig, TrainConfig
+from tfscale.config import BERTConfig, NetworkConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.masking import as_read, masked_batches
 from tfscale.data.pipeline import evaluation_dataset, steps_per_epoch, training_dataset
@@ -33,7 +33,7 @@ class Reading:
     """
 
     def __init__(
-        self, data: str, manifest: Manifest, model_config: ModelConfig, train_config: TrainConfig
+        self, data: str, manifest: Manifest, model_config: NetworkConfig, train_config: TrainConfig
     ):
         self.data, self.manifest, self.config = data, manifest, train_config
         self.model_config = model_config

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from typing import Any
 
-from tfscale.config import ModelConfig, TrainConfig
+from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.distribution.strategy import strategy
 from tfscale.models import build_network
@@ -25,7 +25,7 @@ def steps_within(seconds: float, seconds_per_step: float) -> int:
 
 
 def seconds_per_step(
-    data: str, model_config: ModelConfig, train_config: TrainConfig, steps: int = 40
+    data: str, model_config: NetworkConfig, train_config: TrainConfig, steps: int = 40
 ) -> float:
     """Measures the train step, without its compilation, on a model that is thrown away.
 

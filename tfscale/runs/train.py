@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import tfscale
 import tfscale.models as models
-from tfscale.config import ModelConfig, NGramConfig, TrainConfig
+from tfscale.config import NetworkConfig, NGramConfig, TrainConfig
 from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors
@@ -23,6 +23,7 @@ from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingErro
 from tfscale.files.paths import claim_directory, write_json
 from tfscale.files.run_lock import only_writer
 from tfscale.launching.heartbeat import beat
+from tfscale.models.network import capabilities
 from tfscale.runs.folder import (
     SECTIONS,
     check_same_run,
@@ -49,7 +50,7 @@ from tfscale.ui.progress import ProgressLine
 
 @checks_arguments
 def train(
-    model_config: ModelConfig | NGramConfig,
+    model_config: NetworkConfig | NGramConfig,
     train_config: TrainConfig,
     *,
     data: str,
@@ -237,7 +238,7 @@ def _finish(
             save_network(model.plain_network(), os.path.join(output, "model.keras"))
         if validation is not None and text is not None and summary["completed"]:
             nll, tokens = model.summed_loss(validation, averaged=False)
-            score = Score(nll, round(tokens), cloze=getattr(model.network, "cloze", False))
+            score = Score(nll, round(tokens), cloze=capabilities(model.network).is_cloze)
             summary["validation"] = score.of(text).to_dict()
         summary |= finish(model) if finish else {}
     if model.workers.is_chief:
@@ -308,7 +309,7 @@ def _must_be_alike(described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def fit_to_data(config: ModelConfig, manifest: Manifest) -> ModelConfig:
+def fit_to_data(config: NetworkConfig, manifest: Manifest) -> NetworkConfig:
     """The config with the data's vocabulary size, or an error where it names another one."""
     if config.vocabulary_size not in (0, manifest.vocabulary_size):
         raise ConfigError(

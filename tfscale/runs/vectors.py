@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tfscale.config import ModelConfig, TrainConfig
+from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.config.options import checks_arguments
 from tfscale.data.vectors import embedding_rows
 from tfscale.files.paths import sha256_file
@@ -15,7 +15,7 @@ from tfscale.training.language_model import LanguageModel
 
 @checks_arguments
 def train_from_vectors(
-    model_config: ModelConfig,
+    model_config: NetworkConfig,
     train_config: TrainConfig,
     vectors: str,
     *,

@@ -14,6 +14,7 @@ from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError
 from tfscale.models import build_network
 from tfscale.models.dropout import Dropout
+from tfscale.models.network import capabilities
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -51,11 +52,11 @@ class TaskNetwork(keras.Model):
         seed: int = 0,
         name: str = "task",
     ):
-        if not hasattr(base, "hidden_states"):
+        if not capabilities(base).has_hidden_states:
             raise ConfigError(f"{type(base).__name__} has no hidden_states for a task to build on")
         policy = keras.dtype_policies.DTypePolicy(getattr(base, "precision", "float32"))
         # The loss of a task does not depend on them.
-        for variable in _unused(base):
+        for variable in base.prediction_variables:
             variable.trainable = False
         options: dict[str, Any] = {
             "task": task,
@@ -87,7 +88,7 @@ class TaskNetwork(keras.Model):
     @property
     def read_weights(self) -> list[keras.Variable]:
         """The weights that the logits depend on."""
-        unused = {id(variable) for variable in _unused(self.base)}
+        unused = {id(variable) for variable in self.base.prediction_variables}
         return [weight for weight in self.weights if id(weight) not in unused]
 
     def get_config(self) -> dict[str, Any]:
@@ -119,7 +120,7 @@ class Features(keras.layers.Layer):
         self.built = True
 
     def call(self, ids, training=False):
-        read = self.base.encode if hasattr(self.base, "encode") else self.base.hidden_states
+        read = self.base.features
         return read(ids, training=training)
 
 
@@ -153,17 +154,6 @@ class PoolText(keras.layers.Layer):
         return {**super().get_config(), "end_id": self.end_id}
 
 
-def _unused(base: keras.Model) -> list[keras.Variable]:
-    """What predicts tokens, and no feature is made of."""
-    embeddings = getattr(getattr(base, "token_embedding", None), "embeddings", None)
-    unused = [
-        variable for variable in getattr(base, "output_variables", []) if variable is not embeddings
-    ]
-    if hasattr(base, "encode"):
-        unused += base.body.join.variables
-    return unused
-
-
 def task_network(run: Any, config: TaskConfig, encoder: Any) -> TaskNetwork:
     """The network of a task on a run's weights, with what is not to be trained frozen.
 
@@ -189,7 +179,7 @@ def task_network(run: Any, config: TaskConfig, encoder: Any) -> TaskNetwork:
     if config.freeze:
         base.trainable = False
     if config.lora_rank:
-        add_low_rank(base, config.lora_rank, config.seed, _unused(base))
+        add_low_rank(base, config.lora_rank, config.seed, base.prediction_variables)
     return network
 
 

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, check_range
+from tfscale.models.network import capabilities
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Teacher:
                 " compares them one by one, so both need the same tokenizer"
             )
 
-        if _guesses(student) != _guesses(self.network):
+        if capabilities(student).predicts != capabilities(self.network).predicts:
             names = [type(network).__name__ for network in (student, self.network)]
             raise ConfigError(
                 f"a {names[0]} and a {names[1]} predict other tokens; take a teacher of the same"
@@ -69,8 +70,3 @@ class Teacher:
         teacher = tf.nn.log_softmax(tf.cast(taught, tf.float32) / self.temperature)
         divergence = tf.reduce_sum(tf.exp(teacher) * (teacher - student), axis=-1)
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * divergence
-
-
-def _guesses(network: keras.Model) -> tuple[bool, bool]:
-    """Whether a token is predicted from both sides, and whether it is a hidden one."""
-    return getattr(network, "cloze", False), hasattr(network, "mask_id")

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.workers import Workers, lost_workers
 from tfscale.errors import ConfigError, DataError
+from tfscale.models.network import capabilities
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.asynchronous import AsynchronousStep
@@ -446,7 +447,7 @@ class LanguageModel(keras.Model):
     def score_name(self) -> str:
         """What exp of the loss is called: of a network that reads both sides of a token it is no
         perplexity."""
-        return "pseudo_perplexity" if getattr(self.network, "cloze", False) else "perplexity"
+        return "pseudo_perplexity" if capabilities(self.network).is_cloze else "perplexity"
 
     def _loss_logs(self, nll: float, tokens: float) -> dict[str, float]:
         if not tokens:  # There is no mean over no tokens.

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError, DataError
+from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import joined
@@ -34,7 +35,7 @@ ANY = -1
 
 def is_stateful(network: Any) -> bool:
     """Whether a network's config asks for its state to be carried from window to window."""
-    return bool(getattr(getattr(network, "config", None), "stateful", False))
+    return capabilities(network).stateful
 
 
 def check_carries(strategy: tf.distribute.Strategy) -> None:

@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from tfscale.config import BiLSTMConfig, ModelConfig, RecurrentConfig, TrainConfig
+from tfscale.config import BiLSTMConfig, NetworkConfig, RecurrentConfig, TrainConfig
 from tfscale.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def has_xla() -> bool:
     return True
 
 
-def use_xla(config: TrainConfig, model: ModelConfig) -> bool:
+def use_xla(config: TrainConfig, model: NetworkConfig) -> bool:
     """Whether forward and backward are compiled by XLA.
 
     `auto` spares recurrent layers on a GPU, which use cuDNN, and takes what there is.

@@ -15,7 +15,7 @@ from typing import Any
 from tfscale.config import (
     MODEL_CONFIGS,
     ExportConfig,
-    ModelConfig,
+    NetworkConfig,
     NGramConfig,
     TrainConfig,
     make_config,
@@ -41,7 +41,7 @@ from tfscale.ui.report import render_report, themed
 STATE = "compare.json"
 RESULT_FORMAT = 1
 
-Entry = tuple[ModelConfig | NGramConfig, TrainConfig]
+Entry = tuple[NetworkConfig | NGramConfig, TrainConfig]
 
 _TRAIN = TrainConfig(global_batch_size=16, tensorboard=False, learning_rate=2e-3)
 _DROPOUT = 0.2
@@ -218,7 +218,7 @@ def _measure(
 
 def _with_budget(
     run_dir: str,
-    model_config: ModelConfig,
+    model_config: NetworkConfig,
     train_config: TrainConfig,
     config: CompareConfig,
     note: Callable[[str], None],

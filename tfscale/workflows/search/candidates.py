@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tfscale.config import ModelConfig, RecurrentConfig, TransformerConfig
+from tfscale.config import NetworkConfig, RecurrentConfig, TransformerConfig
 from tfscale.config.compression import ShrinkConfig
 from tfscale.models import build_network, parameter_count
 from tfscale.models.weight_formats import stored_bytes
@@ -96,7 +96,7 @@ class Candidate:
 
 
 def candidates(
-    config: ModelConfig,
+    config: NetworkConfig,
     overhead: int,
     compressed: bool,
     row_bytes: int = 0,
@@ -120,7 +120,11 @@ def candidates(
 
 
 def _candidates(
-    config: ModelConfig, overhead: int, compressed: bool, row_bytes: int, trimming: Trimming | None
+    config: NetworkConfig,
+    overhead: int,
+    compressed: bool,
+    row_bytes: int,
+    trimming: Trimming | None,
 ) -> list[Candidate]:
     found = []
     tokens = trimming.vocabulary_size if trimming else 0
@@ -161,7 +165,7 @@ def _candidates(
     return found
 
 
-def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
+def sizes_of(config: NetworkConfig) -> list[ShrinkConfig]:
     """The sets of sizes for a model, the largest first; each set once."""
     found: list[ShrinkConfig] = []
     if isinstance(config, TransformerConfig):
@@ -195,7 +199,7 @@ def sizes_of(config: ModelConfig) -> list[ShrinkConfig]:
     return list(dict.fromkeys(found)) or [ShrinkConfig()]
 
 
-def shrunken(config: ModelConfig, shrink: ShrinkConfig) -> ModelConfig:
+def shrunken(config: NetworkConfig, shrink: ShrinkConfig) -> NetworkConfig:
     """The config of the model after it was shrunk."""
     if isinstance(config, TransformerConfig):
         return dataclasses.replace(
@@ -216,7 +220,7 @@ def shrunken(config: ModelConfig, shrink: ShrinkConfig) -> ModelConfig:
     )
 
 
-def _rank(width: int, table: float, config: ModelConfig) -> int:
+def _rank(width: int, table: float, config: NetworkConfig) -> int:
     """The rank of a table that is cut to a part of its width; 0 leaves one that has fewer
     tokens."""
     rank = _part(width, table)

@@ -29,6 +29,7 @@ from tfscale.files.paths import (
     read_json,
     write_json,
 )
+from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import stored_bytes
 from tfscale.runs.folder import Run, load_run
 from tfscale.workflows.search.candidates import Candidate, candidates
@@ -88,7 +89,7 @@ def search_run(
             "give a bound: target_size, max_perplexity_increase or target_tokens_per_second"
         )
     run = load_run(run) if isinstance(run, str) else run
-    if not hasattr(run.network, "cached_step"):
+    if capabilities(run.network).decodes == "none":
         raise ConfigError(
             f"a search is for models of the next token, and {run.directory} holds a"
             f" {run.network.name}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfscale.config import ModelConfig, TrainConfig
+from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.training.batches import check_divisible
 from tfscale.workflows.tpu_check import compiler
@@ -60,7 +60,7 @@ class ChipReport:
 
 
 def tpu_check(
-    model: ModelConfig,
+    model: NetworkConfig,
     train: TrainConfig,
     topologies: Sequence[str] = TOPOLOGIES,
     *,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfscale import models
-from tfscale.config import ModelConfig, TrainConfig
+from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.schedule import build_optimizer
@@ -42,7 +42,7 @@ class Lowered:
     state_bytes: int
 
 
-def lower_steps(model: ModelConfig, train: TrainConfig, chips: int) -> list[Lowered]:
+def lower_steps(model: NetworkConfig, train: TrainConfig, chips: int) -> list[Lowered]:
     """Lowers the training and the evaluation step of a config for one chip of several.
 
     Args:
