@@ -254,9 +254,10 @@ def _predict(folder: Path, file: Path) -> Any:
 
 
 def _run(folder: Path, file: Path) -> Any:
-    import tfscale
 
-    run = tfscale.load_run(str(folder))
+    from tfscale.runs.folder import load_run
+
+    run = load_run(str(folder))
     return run.weights_digest, run.model_config, run.train_config, run.data_dir, run.summary
 
 
@@ -360,7 +361,7 @@ def _options(folder: Path, file: Path) -> Any:
     from tfscale.commands.arguments import build_config
     from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig
 
-    options = train.parse([str(file)])
+    options = train.COMMAND.parse([str(file)])
     kind = (MODEL_CONFIGS | {NGramConfig.family: NGramConfig})[options.model.family]
     configs = [build_config(kind, options, "model")]
     if kind is not NGramConfig:

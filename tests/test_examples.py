@@ -18,7 +18,7 @@ CLUSTERS = Path("examples/clusters")
 def check_command(words):
     """Parses `tfscale train ...` as the command line would."""
     assert words[:2] == ["tfscale", "train"]
-    return train.parse(words[2:])
+    return train.COMMAND.parse(words[2:])
 
 
 def commands_of(script):
@@ -130,7 +130,7 @@ def test_the_documentation_names_every_example_and_its_commands_parse():
     from tfscale.commands import launch
 
     commands = [
-        launch.parse(shlex.split(words))
+        launch.COMMAND.parse(shlex.split(words))
         for words in re.findall(r"^    tfscale launch (.*)$", text, re.MULTILINE)
     ]
     assert [(c.workers, c.parameter_servers) for c in commands] == [(2, 0), (2, 2)]

@@ -117,7 +117,7 @@ def test_yaml_of_the_readme_parses(tmp_path):
     [block] = blocks("README.md", "yaml")
     path = tmp_path / "lstm.yaml"
     path.write_text(block)
-    options = train.parse([str(path), "--data", "data", "--output", "lstm-run"])
+    options = train.COMMAND.parse([str(path), "--data", "data", "--output", "lstm-run"])
     assert (options.model.family, options.model.num_layers, options.train.micro_batches) == (
         "lstm",
         2,
@@ -213,7 +213,7 @@ def test_options_are_the_listed_ones():
     parsers |= {
         f"train --model.family {family}": train.build_parser(family) for family in MODEL_CONFIGS
     }
-    parsers["train --model.family ngram"] = train.ngram_parser()
+    parsers["train --model.family ngram"] = train.build_parser("ngram")
     lines = []
     for title, parser in sorted(parsers.items()):
         lines.append(title)

@@ -1,42 +1,61 @@
 """`tfscale evaluate --slice-by FIELD`: a language model's perplexity, or a task's metric, for each
 group of texts."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfscale.analysis.slices import slices, total_perplexity
 from tfscale.config.tasks import WRITTEN, TaskConfig
-from tfscale.errors import ConfigError, DataError, check_installed
+from tfscale.errors import DataError, check_installed
+from tfscale.files.json_text import JsonObject
 from tfscale.models.network import capabilities
 from tfscale.tasks.examples import Example, read_examples
 from tfscale.tasks.metrics import HEADLINE, task_metrics
+from tfscale.tasks.predictor import TaskPredictor
 from tfscale.tasks.text_metrics import chrf, rouge
 from tfscale.text.scored import document_stream
+from tfscale.text.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from tfscale.runs.folder import Run
 
 _ROWS = 16
 """Windows of a batch."""
 
 
-def evaluate_slices(
-    kind: str, opened: Any, paths: Sequence[str], field: str, text_field: str = "text"
-) -> dict[str, Any]:
-    """Scores examples by the group that a field of theirs names.
+@dataclass(frozen=True)
+class TextScores:
+    """The likelihoods of texts.
+
+    Attributes:
+        scores: summed nats and tokens of each text, its end token included.
+        cloze: whether the model reads both sides of a token, so that they make no perplexity.
+    """
+
+    scores: list[tuple[float, int]]
+    cloze: bool
+
+
+Scorer = Callable[[Sequence[str]], TextScores]
+"""A language model, as far as it scores texts one by one."""
+
+
+def score_task_groups(model: TaskPredictor, paths: Sequence[str], field: str) -> JsonObject:
+    """Scores labelled examples by the group that a field of theirs names.
 
     Args:
-        kind: what `tfscale.api.open_target` says that `opened` is: "run", "file" or "task".
-        opened: the model.
-        paths: files of examples, .jsonl, .csv or .tsv; those of a task have labels.
+        model: the model of a task.
+        paths: files of examples, .jsonl, .csv or .tsv.
         field: the field with the group.
-        text_field: the field with the text, for a language model.
 
     Returns:
-        What `tfscale.analysis.slices.slices` returns; of a classifier with one label per text also
+        The result of `tfscale.analysis.slices.slices`; of a classifier with one label per text also
         `equalized_odds`: label -> equalized odds difference by fairlearn, the largest gap in how
-            often the label is given to texts that
-        have it, or to texts that do not, between the groups that have such texts; None where no two
-        groups have.
+        often the label is given to texts that have it, or to texts that do not, between the groups
+        that have such texts; None where no two groups have.
 
     Raises:
         DataError: an example without the field, one group alone, or a label that the training
@@ -44,69 +63,71 @@ def evaluate_slices(
         ConfigError: a package that the metrics need is not installed.
 
     Example:
-        evaluate_slices("run", load_run("run"), ["texts.jsonl"], "dialect")["gap"]
+        score_task_groups(load_task("task"), ["texts.jsonl"], "dialect")["gap"]
     """
-    if kind == "task":
-        examples = opened.read(paths)
-        groups = _groups(examples, field)
-        encoder, metric = opened.encoder, HEADLINE[opened.encoder.task]
-        opened.check(examples)
-        fast = encoder.task == "classify" and not encoder.several
-        if fast:
-            check_installed("tasks", "fairlearn")
-        pairs = list(zip(examples, opened.predict(examples), strict=True))
+    examples = model.read(paths)
+    groups = _groups(examples, field)
+    encoder, metric = model.encoder, HEADLINE[model.encoder.task]
+    model.check(examples)
+    fast = encoder.task == "classify" and not encoder.several
+    if fast:
+        check_installed("tasks", "fairlearn")
+    pairs = list(zip(examples, model.predict(examples), strict=True))
 
-        def score(chosen: Sequence[tuple[Example, Any]]) -> float:
-            known, predicted = zip(*chosen, strict=True)
-            return task_metrics(encoder.task, known, predicted, encoder.labels, encoder.several)[
-                metric
-            ]
+    def score(chosen: Sequence[tuple[Example, JsonObject]]) -> float:
+        known, predicted = zip(*chosen, strict=True)
+        return task_metrics(encoder.task, known, predicted, encoder.labels, encoder.several)[metric]
 
-        if encoder.task in WRITTEN:
-            return _slices_of_texts(encoder.task, pairs, groups)
-        if fast:
-            right = [float(example.labels[0] == found["label"]) for example, found in pairs]
-            result = slices(right, groups, lambda chosen: float(np.mean(chosen)), metric)
-            return result | {"equalized_odds": _equalized_odds(pairs, groups, encoder.labels)}
-        return slices(pairs, groups, score, metric, draws=100)
+    if encoder.task in WRITTEN:
+        return _slices_of_texts(encoder.task, pairs, groups)
+    if fast:
+        right = [float(example.labels[0] == found["label"]) for example, found in pairs]
+        result = slices(right, groups, lambda chosen: float(np.mean(chosen)), metric)
+        return result | {"equalized_odds": _equalized_odds(pairs, groups, encoder.labels)}
+    return slices(pairs, groups, score, metric, draws=100)
+
+
+def score_text_groups(
+    score: Scorer, tokenizer: Tokenizer, paths: Sequence[str], field: str, text_field: str = "text"
+) -> JsonObject:
+    """Scores texts by a language model, by the group that a field of theirs names.
+
+    Args:
+        score: gives the likelihood of each text.
+        tokenizer: the model's, which counts the unknown tokens.
+        paths: files of texts, .jsonl, .csv or .tsv.
+        field: the field with the group.
+        text_field: the field with the text.
+
+    Returns:
+        The result of `tfscale.analysis.slices.slices`, with `unknown_tokens` and `unknown_share` of
+        each group.
+
+    Raises:
+        DataError: a text without the field, or one group alone.
+    """
     config = TaskConfig(task="classify", output="-", train=list(paths), text_field=text_field)
     examples = read_examples(paths, config, labelled=False)
     groups = _groups(examples, field)
     texts = [example.text for example in examples]
-    scores, cloze = text_scores(kind, opened, texts)
+    scored = score(texts)
     result = slices(
-        scores, groups, total_perplexity, "pseudo_perplexity" if cloze else "perplexity"
+        scored.scores,
+        groups,
+        total_perplexity,
+        "pseudo_perplexity" if scored.cloze else "perplexity",
     )
     for name, described in result["groups"].items():
         members = [at for at, group in enumerate(groups) if group == name]
-        _, known = document_stream(opened.tokenizer, [texts[at] for at in members])
+        _, known = document_stream(tokenizer, [texts[at] for at in members])
         described["unknown_tokens"] = known.unknown_tokens
         described["unknown_share"] = (known.unknown_tokens or 0) / sum(
-            scores[at][1] for at in members
+            scored.scores[at][1] for at in members
         )
     return result
 
 
-def text_scores(
-    kind: str, opened: Any, texts: Sequence[str]
-) -> tuple[list[tuple[float, int]], bool]:
-    """Summed nats and tokens of each text by a language model, and whether it is a cloze.
-
-    Raises:
-        ConfigError: a bundle, or another target that scores no text.
-    """
-    if kind == "run":
-        return document_scores(opened, texts), capabilities(opened.network).is_cloze
-    if kind != "file" or not hasattr(opened, "score"):
-        raise ConfigError(
-            "texts are scored one by one by runs and by exported files that score; this one"
-            " does not"
-        )
-    found = [opened.score(text) for text in texts]
-    return [(one.nll, one.tokens) for one in found], found[0].cloze
-
-
-def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
+def document_scores(run: "Run", texts: Sequence[str]) -> list[tuple[float, int]]:
     """Summed nats and tokens of each text by a run, in the windows of `evaluate`, its end token
     included."""
     import tensorflow as tf
@@ -174,8 +195,8 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
 
 
 def _slices_of_texts(
-    task: str, pairs: Sequence[tuple[Example, Any]], groups: Sequence[str]
-) -> dict[str, Any]:
+    task: str, pairs: Sequence[tuple[Example, JsonObject]], groups: Sequence[str]
+) -> JsonObject:
     texts = [(example.target, found["text"]) for example, found in pairs]
     if task == "translate":
         # It is of a set, not a mean: each sample is scored anew.
@@ -195,7 +216,7 @@ def _groups(examples: Sequence[Example], field: str) -> list[str]:
 
 
 def _equalized_odds(
-    pairs: Sequence[tuple[Example, Any]], groups: Sequence[str], labels: Sequence[str]
+    pairs: Sequence[tuple[Example, JsonObject]], groups: Sequence[str], labels: Sequence[str]
 ) -> dict[str, float | None]:
     """Of each label the larger of the differences of true and of false positive rates between
     groups.

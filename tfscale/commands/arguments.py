@@ -17,12 +17,14 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
-from tfscale.config.options import describe
+from tfscale.config.options import Config, describe
 from tfscale.errors import ConfigError
 from tfscale.files.paths import open_file
 from tfscale.files.yaml_text import load_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+TARGET = "A run folder, or an exported file or its folder."
+"""Help of the model that a command asks."""
 _LONGEST_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
 
@@ -118,8 +120,10 @@ def option_types(parser: ArgumentParser) -> dict[str, Any]:
     }
 
 
-def build_config(config_class: type, options: Namespace, section: str | None = None) -> Any:
-    """The config object whose fields were parsed into `options` (or into its `section`)."""
+def build_config(
+    config_class: type[Config], options: Namespace, section: str | None = None
+) -> Config:
+    """Returns the config object whose fields were parsed into `options` (or into its `section`)."""
     values = options[section] if section else options
     return config_class(**{name: values[name] for name in _fields(config_class)})
 

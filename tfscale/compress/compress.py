@@ -34,7 +34,8 @@ from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import evaluate_run
 from tfscale.models import Network
 from tfscale.runs.folder import Run, load_run
-from tfscale.runs.train import train
+from tfscale.runs.provenance import Provenance
+from tfscale.runs.train import Beginning, train
 from tfscale.training.language_model import LanguageModel
 
 RANKED: dict[str, Any] = {
@@ -162,16 +163,18 @@ def compress_run(
         data=data,
         output=config.output,
         progress=progress,
-        begin=begin,
-        finish=finish,
-        described={
-            "prune": describe(prune_config),
-            "shrink": describe(shrink_config),
-            "quantize": {"recipe": config.quantize},
-            "distill": describe(distill_config),
-            "started_from": run.weights_digest,
-            "teacher_digest": teacher.weights_digest if distill_config.weight else None,
-        },
+        beginning=Beginning(
+            begin,
+            finish,
+            Provenance(
+                prune=describe(prune_config),
+                shrink=describe(shrink_config),
+                quantize={"recipe": config.quantize},
+                distill=describe(distill_config),
+                started_from=run.weights_digest,
+                teacher_digest=teacher.weights_digest if distill_config.weight else None,
+            ),
+        ),
     )
 
 

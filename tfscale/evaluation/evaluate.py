@@ -31,8 +31,9 @@ TOKENS_PER_BATCH = 2048
 class ExportedModel(Protocol):
     """What `tfscale.device.load` returns, as far as it is needed here."""
 
-    tokenizer: Tokenizer | None
-    metadata: dict[str, Any]
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer beside the file."""
 
     def score(
         self, text: Sequence[int], utf8_bytes: int, progress: Callable[[int, int], None] | None

@@ -30,7 +30,7 @@ from tfscale.data.pipeline import steps_per_epoch
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream, split_text
 from tfscale.device import load
-from tfscale.errors import DataError
+from tfscale.errors import DataError, check_range
 from tfscale.exporting.export import export_run
 from tfscale.files.paths import claim_directory, read_json_lines, write_json
 from tfscale.runs.folder import load_run
@@ -102,6 +102,8 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
     Example:
         quickstart("savedmodels/quickstart", minutes=3)["validation"]["bits_per_byte"]
     """
+    check_range(0 < minutes <= 1440, "minutes", minutes, "above 0 to 1440")
+    check_range(steps >= 0, "steps", steps, "0 (from --minutes) or more")
     claim_directory(output, RESULT_FILE, "a quickstart")
     write_json(os.path.join(output, RESULT_FILE), {"completed": False})
     data, run_folder = os.path.join(output, "data"), os.path.join(output, "run")
