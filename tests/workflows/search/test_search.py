@@ -10,10 +10,11 @@ import pytest
 
 import tfscale.workflows.search.search as search_module
 from tfscale import cli
-from tfscale.compress.compress import SHRINKERS
+from tfscale.compress.factorize import lower_rank
+from tfscale.compress.structured import shrink_units
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.config.compression import CompressConfig, SearchConfig
-from tfscale.config.shrinking import SHRINK_SIZES
+from tfscale.config.shrinking import RANKS
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
 from tfscale.device import load
@@ -101,9 +102,8 @@ def test_sizes_become_smaller_and_are_what_the_files_have(config):
     for shrink in sizes:
         # Whatever is proposed can be made.
         network = build_network(config)
-        for name in SHRINK_SIZES:
-            if size := getattr(shrink, name):
-                network = SHRINKERS[name](network, size)
+        for name, size in shrink.sizes().items():
+            network = (lower_rank if name in RANKS else shrink_units)(network, name, size)
         assert network.config == config.shrunken(shrink)
     for candidate in found[:: len(found) // 4]:
         network = build_network(config.shrunken(candidate.shrink))
