@@ -69,7 +69,7 @@ _HOME = {
     "RNNConfig": "tfscale.config",
     "SamplingConfig": "tfscale.config",
     "SearchConfig": "tfscale.config.compression",
-    "ShrinkConfig": "tfscale.config.compression",
+    "ShrinkConfig": "tfscale.config.shrinking",
     "SwapConfig": "tfscale.config.tasks",
     "TaskConfig": "tfscale.config.tasks",
     "TrainConfig": "tfscale.config",

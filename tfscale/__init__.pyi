@@ -36,9 +36,9 @@ from tfscale.config.compression import CompressConfig as CompressConfig
 from tfscale.config.compression import DistillConfig as DistillConfig
 from tfscale.config.compression import PruneConfig as PruneConfig
 from tfscale.config.compression import SearchConfig as SearchConfig
-from tfscale.config.compression import ShrinkConfig as ShrinkConfig
 from tfscale.config.launching import LaunchConfig as LaunchConfig
 from tfscale.config.presets import preset as preset
+from tfscale.config.shrinking import ShrinkConfig as ShrinkConfig
 from tfscale.config.tasks import ExplainConfig as ExplainConfig
 from tfscale.config.tasks import SwapConfig as SwapConfig
 from tfscale.config.tasks import TaskConfig as TaskConfig

@@ -13,7 +13,8 @@ import pytest
 import tfscale
 from tfscale import artifacts, cli, commands
 from tfscale.commands import evaluate, export, generate, prepare, train
-from tfscale.config import MODEL_CONFIGS, ExportConfig, PrepareConfig, SamplingConfig, TrainConfig
+from tfscale.config import ExportConfig, PrepareConfig, SamplingConfig, TrainConfig
+from tfscale.config.models import network_families
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.text.cleaning import Cleaner
 
@@ -385,7 +386,7 @@ def test_train_hands_over_the_configs(replace_module, tmp_path, monkeypatch, cap
         == 0
     )
     [(model_config, train_config, rest)] = calls
-    assert model_config == MODEL_CONFIGS["lstm"](hidden_dim=8)
+    assert model_config == network_families()["lstm"](hidden_dim=8)
     assert train_config == TrainConfig(steps=3)
     assert rest == {"data": "d", "output": "o", "progress": True}
     out, _, uses = capsys.readouterr().out.partition("\n\n")
@@ -634,7 +635,7 @@ def test_train_help_lists_every_knob_of_every_family(capsys):
     text = help_text(["train"], capsys)
     for config, section in [
         (TrainConfig, "train"),
-        *((config, "model") for config in MODEL_CONFIGS.values()),
+        *((config, "model") for config in network_families().values()),
     ]:
         for field in dataclasses.fields(config):
             assert f"--{section}.{field.name} " in text

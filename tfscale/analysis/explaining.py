@@ -17,7 +17,7 @@ from tfscale.analysis.attribution import Attribution, embedded_as, integrated_gr
 from tfscale.config.tasks import ExplainConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
-from tfscale.models.network import LanguageNetwork, capabilities
+from tfscale.models.network import LanguageNetwork
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
 from tfscale.tasks.predictor import TaskPredictor
@@ -121,7 +121,8 @@ def explain_last_token(
         )
     # A network that guesses hidden tokens reads the mask in the target's place; of others the last
     # token tells it.
-    hidden = [network.mask_id] if capabilities(network).predicts == "masked" else []
+    masking = network.config.masking
+    hidden = [masking.mask_id] if masking else []
     ids = np.array(
         [tokenizer.start_id, *tokens, *hidden][-network.config.sequence_length :], np.int32
     )

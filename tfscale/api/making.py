@@ -11,9 +11,9 @@ from tfscale.config.compression import (
     DistillConfig,
     PruneConfig,
     SearchConfig,
-    ShrinkConfig,
 )
 from tfscale.config.options import checks_arguments, config_of
+from tfscale.config.shrinking import ShrinkConfig
 from tfscale.data.manifest import Manifest
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject

@@ -8,12 +8,13 @@ from jsonargparse import ArgumentParser, Namespace
 from tfscale.commands import train
 from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.commands.command import Command
-from tfscale.commands.model_options import FAMILIES, model_of, parse_model_options, training_of
+from tfscale.commands.model_options import model_of, parse_model_options, training_of
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import NetworkConfig, NGramConfig, TrainConfig
 from tfscale.config.comparison import CompareConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
+from tfscale.registry import FAMILIES
 from tfscale.terminal import print, to_stderr
 from tfscale.ui.tables import number, print_table
 
@@ -69,7 +70,7 @@ def _name(word: str) -> str:
 
 def _from_file(path: str) -> tuple[NetworkConfig | NGramConfig, TrainConfig]:
     """The model and training options of a YAML file; the budget decides the steps, not the file."""
-    options = parse_model_options([path], train.build_parser, families=tuple(FAMILIES))
+    options = parse_model_options([path], train.build_parser, families=FAMILIES.names())
     return model_of(options), training_of(options)
 
 

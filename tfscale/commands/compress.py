@@ -10,8 +10,8 @@ from tfscale.config.compression import (
     DistillConfig,
     PruneConfig,
     SearchConfig,
-    ShrinkConfig,
 )
+from tfscale.config.shrinking import ShrinkConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table

@@ -20,21 +20,14 @@ from tfscale.commands.arguments import (
     read_yaml,
     unknown_option,
 )
-from tfscale.config import (
-    MODEL_CONFIGS,
-    ModelConfig,
-    NetworkConfig,
-    NGramConfig,
-    TrainConfig,
-    TransformerConfig,
-)
+from tfscale.config import NetworkConfig, NGramConfig, TrainConfig, TransformerConfig
+from tfscale.config.models import network_families
 from tfscale.config.presets import PRESETS, preset_options
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
+from tfscale.registry import FAMILIES
 from tfscale.runs.provenance import RECORDED
 
-FAMILIES: dict[str, type[ModelConfig]] = {**MODEL_CONFIGS, NGramConfig.family: NGramConfig}
-"""The config class of each family."""
 DEFAULT = TransformerConfig.family
 
 
@@ -44,7 +37,7 @@ def network_parser(family: str = DEFAULT) -> ArgumentParser:
         "train",
         "Trains a language model. The same command goes on from the last checkpoint of its run"
         " folder.",
-        "\n\n".join(_family_help(name) for name in FAMILIES if name != family),
+        "\n\n".join(_family_help(name) for name in FAMILIES.names() if name != family),
     )
     parser.add_argument(
         "config",
@@ -55,7 +48,10 @@ def network_parser(family: str = DEFAULT) -> ArgumentParser:
     parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
     parser.add_argument("--output", type=str, help="Run folder to write, or to go on with.")
     parser.add_argument(
-        "--model.family", type=str, default=family, help=f"Kind of model: {', '.join(FAMILIES)}."
+        "--model.family",
+        type=str,
+        default=family,
+        help=f"Kind of model: {', '.join(FAMILIES.names())}.",
     )
     if family == DEFAULT:
         parser.add_argument(
@@ -67,7 +63,7 @@ def network_parser(family: str = DEFAULT) -> ArgumentParser:
                 f" {', '.join(PRESETS)}."
             ),
         )
-    add_config(parser, FAMILIES[family], "model")
+    add_config(parser, FAMILIES.get(family), "model")
     add_config(parser, TrainConfig, "train")
     return parser
 
@@ -88,7 +84,7 @@ def ngram_parser() -> ArgumentParser:
 def _family_help(family: str) -> str:
     """The options of another family, as the end of the help lists them."""
     parser = new_parser("train", "")
-    add_config(parser, FAMILIES[family], "model")
+    add_config(parser, FAMILIES.get(family), "model")
     lines = parser.format_help().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
     return "\n".join(
@@ -100,7 +96,7 @@ def parse_model_options(
     words: Sequence[str],
     build_parser: Callable[[str], ArgumentParser],
     needed: Mapping[str, str] | None = None,
-    families: Sequence[str] = tuple(MODEL_CONFIGS),
+    families: Sequence[str] = (),
 ) -> Namespace:
     """Parses words with the options of a model, and the YAML file if one is named.
 
@@ -108,12 +104,12 @@ def parse_model_options(
         words: the words after the command.
         build_parser: makes the parser of a family.
         needed: options that must be given, and what they are.
-        families: those that the command takes.
+        families: those that the command takes; all that are networks if left out.
 
     Raises:
         ConfigError: a mistake in the words or in the file.
     """
-    parsers = {family: build_parser(family) for family in families}
+    parsers = {family: build_parser(family) for family in families or network_families()}
     known = {
         key: typehint
         for parser in parsers.values()
@@ -138,7 +134,7 @@ def parse_model_options(
 
 def network_of(options: Namespace) -> NetworkConfig:
     """Returns the network that was asked for."""
-    return build_config(MODEL_CONFIGS[options.model.family], options, "model")
+    return build_config(FAMILIES.get(options.model.family), options, "model")
 
 
 def model_of(options: Namespace) -> NetworkConfig | NGramConfig:

@@ -9,7 +9,6 @@ from tfscale.commands.arguments import add_config, build_config, read_yaml
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
     DEFAULT,
-    FAMILIES,
     model_of,
     network_parser,
     ngram_parser,
@@ -21,6 +20,7 @@ from tfscale.config import NGramConfig
 from tfscale.config.compression import DistillConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.launching.heartbeat import RESUME_EXIT_CODE
+from tfscale.registry import FAMILIES
 from tfscale.terminal import print
 from tfscale.ui.tables import print_figures
 
@@ -50,7 +50,7 @@ def build_parser(family: str = DEFAULT) -> ArgumentParser:
 
 def parse(words: Sequence[str]) -> Namespace:
     """Parses the words after `tfscale train`, and the YAML file if one is named."""
-    return parse_model_options(words, build_parser, NEEDED, tuple(FAMILIES))
+    return parse_model_options(words, build_parser, NEEDED, FAMILIES.names())
 
 
 def run(options: Namespace) -> JsonObject:
@@ -104,7 +104,7 @@ def _next_steps(result: JsonObject) -> str:
     family = read_yaml(os.path.join(output, "config.yaml"))["model"]["family"]
     which = f", the weights of step {result['result_step']:,}" if "result_step" in result else ""
     best = " with the lowest validation loss" if result.get("result") == "best" else ""
-    uses = "\n".join(f"  tfscale {use.replace('RUN', output)}" for use in FAMILIES[family].uses)
+    uses = "\n".join(f"  tfscale {use.replace('RUN', output)}" for use in FAMILIES.get(family).uses)
     return f"\nThe model is in {output}{which}{best}. What you can do with it:\n{uses}"
 
 
