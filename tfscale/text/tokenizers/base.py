@@ -4,25 +4,18 @@ import abc
 import copy
 import dataclasses
 import functools
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from tfscale.config import SentencePieceModel, WordSegmenter
 from tfscale.errors import ExportError, TokenizerError
-from tfscale.files.paths import atomic_write
 from tfscale.registry import TOKENIZERS
-from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.lost import utf8_length
+from tfscale.text.tokenizers.saving import SavedTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special
 from tfscale.text.tokenizers.streaming import StreamDecoder
-
-CONFIG_FILE = "tokenizer_config.json"
-FORMAT_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +33,7 @@ class TrainingOptions:
     word_segmenter: WordSegmenter = "none"
 
 
-class Tokenizer(abc.ABC):
+class Tokenizer(SavedTokenizer):
     """Turns text into ids 0 to `vocabulary_size` - 1 and back.
 
     A kind is a subclass in a file of its own, registered by `tfscale.register`. It defines the
@@ -72,8 +65,6 @@ class Tokenizer(abc.ABC):
             ...
     """
 
-    cleaner: Cleaner = Cleaner()
-    kind: ClassVar[str]
     lossless: ClassVar[bool]
     trainable: ClassVar[bool] = False
     reads_text: ClassVar[bool] = True
@@ -81,10 +72,6 @@ class Tokenizer(abc.ABC):
     bundled_as: ClassVar[Literal["sentencepiece", "hugging_face"] | None] = None
     on_page: ClassVar[bool] = False
     segmenter: WordSegmenter = "none"
-    vocabulary_size: int
-    end_id: int
-    unknown_id: int | None
-    special: SpecialTokens = SpecialTokens()
 
     @classmethod
     def enter_registry(cls) -> None:
@@ -292,23 +279,6 @@ class Tokenizer(abc.ABC):
         }
         return entries | ({"cleaning": self.cleaner.to_dict()} if self.cleaner.steps else {})
 
-    @abc.abstractmethod
-    def files(self) -> dict[str, bytes]:
-        """Returns the content of the saved files beside the configuration, by name."""
-
-    @classmethod
-    @abc.abstractmethod
-    def from_files(cls, config: Mapping[str, object], files: dict[str, bytes]) -> "Tokenizer":
-        """Returns the tokenizer that was saved.
-
-        Args:
-            config: what `to_config` returned.
-            files: what `files` returned.
-
-        Raises:
-            ValueError, KeyError, TypeError or TokenizerError: the files are damaged.
-        """
-
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of `ids`; special tokens give nothing, bytes that are not UTF-8 give
         U+FFFD."""
@@ -321,34 +291,3 @@ class Tokenizer(abc.ABC):
             raise TokenizerError(
                 f"token id {id} is not in the vocabulary of {self.vocabulary_size} entries"
             )
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """SHA-256, in hexadecimal, of all that is saved; equal tokenizers have equal digests."""
-        digest = hashlib.sha256(json.dumps(self.to_config(), sort_keys=True).encode())
-        for name, content in sorted(self.files().items()):
-            digest.update(f"\n{name} {len(content)}\n".encode() + content)
-        return digest.hexdigest()
-
-    def to_config(self) -> dict[str, object]:
-        """Returns the saved configuration; a kind with more arguments adds entries of its own."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "kind": self.kind,
-            "vocabulary_size": self.vocabulary_size,
-            "end_id": self.end_id,
-            "unknown_id": self.unknown_id,
-            "files": sorted(self.files()),
-            # Left out where there is none, so that the digests of earlier tokenizers stay.
-            **({"cleaning": self.cleaner.to_dict()} if self.cleaner.steps else {}),
-            **self.special.to_config(),
-        }
-
-    def save(self, directory: str) -> None:
-        """Writes the tokenizer's files to `directory`, which is made if it is missing."""
-        for name, content in self.files().items():
-            with atomic_write(os.path.join(directory, name)) as file:
-                file.write(content)
-        with atomic_write(os.path.join(directory, CONFIG_FILE), "w") as file:
-            json.dump({**self.to_config(), "digest": self.digest}, file, indent=2)
-            file.write("\n")

@@ -10,7 +10,8 @@ from tfscale.files.fields import check_fields
 from tfscale.files.paths import exists, read_bytes, read_json
 from tfscale.registry import TOKENIZERS
 from tfscale.text.cleaning import Cleaner
-from tfscale.text.tokenizers.base import CONFIG_FILE, FORMAT_VERSION, Tokenizer
+from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.saving import CONFIG_FILE, FORMAT_VERSION
 from tfscale.text.tokenizers.special import SpecialTokens
 
 
