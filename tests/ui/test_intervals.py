@@ -10,7 +10,7 @@ from tfscale import artifacts, cli
 from tfscale.artifacts.run import RunArtifact
 from tfscale.config import NNLMConfig
 from tfscale.models import build_network
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.ui.intervals import interval_plot, write_slices
 
 

@@ -3,10 +3,10 @@
 `tfscale.compress_` makes a run smaller by them, as the command `tfscale compress` does.
 """
 
+from tfscale.compat.tfmot import ConstantSparsity, PolynomialDecay
 from tfscale.compress.factorize import factorize_embedding, factorize_feed_forward, factorize_output
 from tfscale.compress.pruning import Pruner, Sparsity, measure_sparsity, prune, strip
 from tfscale.compress.structured import shrink_feed_forward, shrink_heads, shrink_lstm
-from tfscale.compress.tfmot import ConstantSparsity, PolynomialDecay
 from tfscale.compress.tuning import distill, quantize_aware
 
 __all__ = [
