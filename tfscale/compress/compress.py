@@ -7,10 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfscale.compat.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
 from tfscale.compress.factorize import lower_rank
 from tfscale.compress.pruning import Sparsity, measure_sparsity, prune
 from tfscale.compress.structured import shrink_units
-from tfscale.compress.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
 from tfscale.compress.tuning import (
     check_teacher,
     copy_in_scope,

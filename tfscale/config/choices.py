@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from tfscale.registry import RECIPES, NameIn
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
-TokenizerKind = Literal["sentencepiece", "wordpiece", "word", "char", "byte"]
+SentencePieceModel = Literal["unigram", "bpe"]
 WordSegmenter = Literal["none", "jieba"]
 Quantization = Annotated[str, NameIn(RECIPES)]
 """The name of a quantization recipe; see `tfscale.models.recipe.Recipe`."""

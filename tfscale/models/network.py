@@ -8,6 +8,7 @@ class or an attribute. A Keras model that somebody else built has the same answe
 Shapes: B rows, T tokens, D width of the hidden states, V vocabulary, S tokens of one call.
 """
 
+import abc
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,6 @@ Decodes = Literal["cache", "state", "none"]
 """cache: with keys and values of each position, several tokens a call, up to a context; state: with
 a state of fixed size, one token a call; none: not token by token."""
 
-_NEEDED = ("hidden_states", "project", "output_variables")
 _NETWORKS: dict[type, type["LanguageNetwork"]] = {}
 
 
@@ -65,6 +65,7 @@ class LanguageNetwork(keras.Model):
         """What the logits at t are of, which its config declares."""
         return self.config.predicts
 
+    @abc.abstractmethod
     def hidden_states(
         self, ids: tf.Tensor, training: bool = False, remat: bool = False
     ) -> tf.Tensor:
@@ -76,17 +77,16 @@ class LanguageNetwork(keras.Model):
             training: whether dropout is on.
             remat: compute activations again in the backward pass; see `tfscale.models.remat`.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
         """Hidden states (..., D) -> logits (..., V) float32, so that project(hidden_states(ids)) is
         network(ids)."""
-        raise NotImplementedError
 
     @property
+    @abc.abstractmethod
     def output_variables(self) -> list[keras.Variable]:
         """The weights that `project` reads."""
-        raise NotImplementedError
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes, with one row, of the tensors that decoding carries from call to call:
@@ -223,15 +223,17 @@ class LanguageNetwork(keras.Model):
         """Registers the family and makes its Keras files readable; see `tfscale.register`.
 
         Raises:
-            ConfigError: the class lacks a config class, or a member that every network has.
+            ConfigError: the class lacks a member that it must have.
         """
-        # Keras makes an object of each base class of a functional model, so that this class cannot
-        # be an abstract one.
-        missing = [name for name in _NEEDED if getattr(cls, name) is vars(LanguageNetwork)[name]]
-        if not hasattr(cls, "config_class"):
-            missing.append("config_class")
+        # `abc.ABC` would refuse objects of this class, and Keras makes one of each base class of a
+        # functional model.
+        missing = [
+            name
+            for name in dir(cls)
+            if getattr(getattr(cls, name, None), "__isabstractmethod__", False)
+        ]
         if missing:
-            raise ConfigError(f"{cls.__name__} cannot be registered: it lacks {', '.join(missing)}")
+            raise ConfigError(f"{cls.__name__} lacks {', '.join(missing)}; see LanguageNetwork")
         FAMILIES.add(cls.config_class.family, cls.config_class)
         _NETWORKS[cls.config_class] = cls
         package = cls.__module__.partition(".")[0]

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras import layers_of, own_variables
 from tfscale.models.network import capabilities
 from tfscale.models.recipe import (
     StoredWeight,
@@ -39,7 +40,7 @@ def weight_formats(network: keras.Model, quantize: str) -> dict[str, WeightForma
     fused: set[int] = set()
     # A network that is read token by token has no fused operation.
     if capabilities(network).decodes == "none":
-        fused = {id(layer.cell) for layer in network._flatten_layers() if fuses(layer)}
+        fused = {id(layer.cell) for layer in layers_of(network) if fuses(layer)}
     return {
         weight.path: chosen.format_of(
             StoredWeight(
@@ -142,8 +143,8 @@ def store(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
 
 def _weights(network: keras.Model) -> list[tuple[Any, keras.Variable]]:
     found: dict[int, tuple[Any, keras.Variable]] = {}
-    for layer in network._flatten_layers():
-        for weight in [*layer._trainable_variables, *layer._non_trainable_variables]:
+    for layer in layers_of(network):
+        for weight in own_variables(layer):
             found.setdefault(id(weight), (layer, weight))
     return [found[id(weight)] for weight in network.weights if id(weight) in found]
 
