@@ -10,9 +10,8 @@ import tensorflow as tf
 from keras import ops
 
 import tfscale
-from tfscale.compress import prune, quantize_aware, shrink_heads
+from tfscale.compress import ConstantSparsity, prune, quantize_aware, shrink_heads
 from tfscale.compress.factorize import factorize_embedding
-from tfscale.compress.tfmot import ConstantSparsity
 from tfscale.compress.vocabulary import trim_network
 from tfscale.config import NGramConfig, TrainConfig, TransformerConfig
 from tfscale.config.models import NetworkConfig, network_families
@@ -195,7 +194,7 @@ def test_what_is_no_whole_network_is_not_registered():
         def project(self, hidden):
             return hidden
 
-    message = "^Half cannot be registered: it lacks hidden_states, output_variables$"
+    message = "^Half lacks hidden_states, output_variables; see LanguageNetwork$"
     with pytest.raises(ConfigError, match=message):
         register(Half)
 
