@@ -62,6 +62,13 @@ class Linear(keras.Model):
     def hidden_states(self, ids, training=False):
         return self.token_embedding(ids)
 
+    def project(self, hidden):
+        return self.token_embedding(hidden, reverse=True)
+
+    @property
+    def output_variables(self):
+        return [self.token_embedding.embeddings]
+
 
 @pytest.mark.parametrize("several", [False, True], ids=["one_label", "several_labels"])
 def test_a_linear_classifier_by_hand(several):

@@ -8,6 +8,7 @@ and YAML checked against the same options.
 
 import argparse
 import dataclasses
+import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from tfscale.compat.jsonargparse import actions_of, type_of
 from tfscale.config.options import Config, describe
 from tfscale.errors import ConfigError
 from tfscale.files.paths import open_file
+from tfscale.files.typehints import registered_names
 from tfscale.files.yaml_text import load_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -226,9 +228,22 @@ def parse_normalized(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
         hint = f"; did you mean {shown(texts[0])} {stray[0]!r}?" if texts else ""
         raise ConfigError(f"unexpected word {stray[0]!r}{hint} (see {parser.prog} --help)")
     try:
-        return parser.parse_args(list(words))
+        options = parser.parse_args(list(words))
     except argparse.ArgumentError as error:
         raise ConfigError(_explain(parser, str(error))) from error
+    for key, typehint in option_types(parser).items():
+        _check_name(shown(key), options[key] if key in options else None, typehint)
+    return options
+
+
+def _check_name(shown_as: str, value: object, typehint: Any) -> None:
+    """Refuses a value that is not a name of the registry that its option is about."""
+    choices = registered_names(typehint)
+    if choices is None or value in choices.names():
+        return
+    near = difflib.get_close_matches(str(value), choices.names(), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"{shown_as}: expected {describe(typehint)}; received {brief(value)}{hint}")
 
 
 def read_yaml(path: str) -> dict[str, Any]:
@@ -303,6 +318,7 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
             raise ConfigError(
                 f"{path}: {key}: expected {describe(known[key])}; received {brief(value)}"
             ) from error
+        _check_name(f"{path}: {key}", value, known[key])
     parser.set_defaults(flat)
 
 
