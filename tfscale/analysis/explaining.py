@@ -68,7 +68,7 @@ def _label_gradients(model: TaskPredictor, config: ExplainConfig) -> JsonObject:
     moved = np.arange(len(ids)) - 1
     embedding = network.base.token_embedding
 
-    def log_odds(vectors):
+    def log_odds(vectors: tf.Tensor) -> tf.Tensor:
         rows = tf.tile(tf.constant(ids)[None], [tf.shape(vectors)[0], 1])
         with embedded_as(embedding, vectors):
             logits = tf.cast(network(rows, training=False), tf.float32)
@@ -119,8 +119,8 @@ def explain_last_token(
         raise ConfigError(
             "the text is one token; give one that has others before the last, which they explain"
         )
-    # A network that guesses hidden tokens reads the mask in the target's place; of others the last
-    # token tells it.
+    # A network that guesses hidden tokens reads a mask instead of the target; others predict it at
+    # the last token.
     masking = network.config.masking
     hidden = [masking.mask_id] if masking else []
     ids = np.array(
@@ -131,7 +131,7 @@ def explain_last_token(
     moved = (places >= len(ids) - len(tokens)) & (places < len(ids))
     embedding = network.token_embedding
 
-    def log_probability(vectors):
+    def log_probability(vectors: tf.Tensor) -> tf.Tensor:
         rows = tf.tile(tf.constant(ids)[None], [tf.shape(vectors)[0], 1])
         with embedded_as(embedding, vectors):
             logits = network.project(network.hidden_states(rows, training=False)[:, -1:])
@@ -191,8 +191,8 @@ def _lime(model: TaskPredictor, config: ExplainConfig) -> JsonObject:
         found = model.predict([Example("the text", text) for text in texts])
         return np.array([[one["probabilities"][label] for label in labels] for one in found])
 
-    # A weight for each place, because the networks read the order; a word that is left out leaves
-    # nothing.
+    # A weight for each position, because the networks read the order; nothing stands where a word
+    # was left out.
     explainer = LimeTextExplainer(
         class_names=labels,
         feature_selection="none",
@@ -226,10 +226,10 @@ def _word_parts(pieces: Sequence[str], weights: dict[int, float]) -> list[JsonOb
     """Words with what stands before them; what follows the last word goes with it."""
     parts: list[JsonObject] = []
     before = ""
-    for place, piece in enumerate(pieces):
+    for position, piece in enumerate(pieces):
         before += piece
-        if place in weights:
-            parts.append({"text": before, "weight": weights[place]})
+        if position in weights:
+            parts.append({"text": before, "weight": weights[position]})
             before = ""
     parts[-1]["text"] += before
     return parts

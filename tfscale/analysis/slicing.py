@@ -3,7 +3,7 @@ group of texts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -127,8 +127,10 @@ def score_text_groups(
 
 
 def document_scores(run: "Run", texts: Sequence[str]) -> list[tuple[float, int]]:
-    """Summed nats and tokens of each text by a run, in the windows of `evaluate`, its end token
-    included."""
+    """Returns summed nats and tokens of each text by a run, in the windows of `evaluate`.
+
+    The end token of a text is included.
+    """
     import tensorflow as tf
 
     from tfscale.data.masking import hidden_in_turn
@@ -155,8 +157,8 @@ def document_scores(run: "Run", texts: Sequence[str]) -> list[tuple[float, int]]
     @tf.function(
         input_signature=[tf.TensorSpec(shape, dtype) for dtype in (tf.int32, tf.int32, tf.float32)]
     )
-    def nats(ids, targets, weights):
-        views: Any = [(ids, 1.0)]
+    def nats(ids: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        views = [(ids, 1.0)]
         if masking:
             views = hidden_in_turn(targets, weights, masking.mask_id, masking.parts)
         sums = []
@@ -174,7 +176,7 @@ def document_scores(run: "Run", texts: Sequence[str]) -> list[tuple[float, int]]
         tokens.append(len(ids))
     arrays = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
     if masking:
-        # It would attend to what fills a window up, so each is read by itself and as long as it is.
+        # It would attend to the filling of a window, so each is read by itself, without filling.
         lengths = arrays[2].sum(axis=1).astype(int)
         sums = [
             nats(*(part[at : at + 1, :end] for part in arrays)).numpy()
@@ -217,8 +219,7 @@ def _groups(examples: Sequence[Example], field: str) -> list[str]:
 def _equalized_odds(
     pairs: Sequence[tuple[Example, JsonObject]], groups: Sequence[str], labels: Sequence[str]
 ) -> dict[str, float | None]:
-    """Of each label the larger of the differences of true and of false positive rates between
-    groups.
+    """Returns the larger difference of true or of false positive rates of each label.
 
     A group without a text that has the label has no true positive rate, and one whose texts all
     have it no false one: fairlearn's own `equalized_odds_difference` would take 0 for them.

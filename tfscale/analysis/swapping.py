@@ -47,8 +47,9 @@ def swap(score: Scorer, tokenizer: Tokenizer, config: SwapConfig) -> JsonObject:
 
 
 def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
-    """Returns the pairs of words, and the texts: those of examples (JSONL, CSV, TSV), or the lines of .txt
-    files.
+    """Returns the pairs of words, and the texts.
+
+    Texts are those of examples (JSONL, CSV, TSV), or the lines of .txt files.
 
     Raises:
         DataError: a file that cannot be read, or has none.

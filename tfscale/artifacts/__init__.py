@@ -1,4 +1,4 @@
-"""What a path holds: `tfscale.open` finds the kind of a folder or file, and opens it."""
+"""`tfscale.open`: finds the kind of a folder or file, and opens it."""
 
 import os
 from collections.abc import Callable

@@ -285,7 +285,7 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
     them.
 
     Raises:
-        ConfigError: a key that is no option, or a value of the wrong type; names the file.
+        ConfigError: a key that is not an option, or a value of the wrong type; names the file.
     """
     known = {
         key: typehint for key, typehint in option_types(parser).items() if typehint is not None

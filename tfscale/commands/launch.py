@@ -97,7 +97,7 @@ def _refuse_stray(words: Sequence[str]) -> None:
 
 
 def run(options: Namespace) -> JsonObject:
-    """Runs the gang; returns the chief's summary with the number of restarts and the exit code."""
+    """Runs the workers; returns the chief's summary, the number of restarts and the exit code."""
     from tfscale.launching.gang import launch
 
     launched = launch(options.command, build_config(LaunchConfig, options))
@@ -115,7 +115,7 @@ def show(result: JsonObject) -> None:
 
 
 def exit_code(result: JsonObject) -> int:
-    """The gang's exit code."""
+    """The exit code of the workers."""
     return int(result["exit_code"])
 
 

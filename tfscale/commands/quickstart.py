@@ -1,4 +1,4 @@
-"""`tfscale quickstart`: the whole road in one command."""
+"""`tfscale quickstart`: everything in one command."""
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -12,14 +12,14 @@ def build_parser() -> ArgumentParser:
     """The options of `tfscale quickstart`."""
     parser = new_parser(
         "quickstart",
-        "The whole road, from the source of the Python standard library to a .tflite file that"
+        "Everything, from the source of the Python standard library to a .tflite file that"
         " writes Python.",
     )
     parser.add_argument(
         "--minutes",
         type=float,
         default=8.0,
-        help="Time for all of it; what is left goes to training.",
+        help="Time for all of it; training takes what the other stages do not.",
     )
     parser.add_argument(
         "--output", type=str, default="savedmodels/quickstart", help="Folder to write."
@@ -40,7 +40,7 @@ def build_parser() -> ArgumentParser:
 
 
 def run(options: Namespace) -> JsonObject:
-    """Goes the road; returns the figures of quickstart.json."""
+    """Runs all stages; returns the figures of quickstart.json."""
     load_tensorflow()
     from tfscale.workflows.quickstart import quickstart
 
@@ -58,7 +58,7 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     "quickstart",
-    "the whole road on the Python standard library, in minutes",
+    "everything on the Python standard library, in minutes",
     build_parser,
     run,
     show,

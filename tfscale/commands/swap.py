@@ -1,4 +1,4 @@
-"""`tfscale swap`: how much likelier texts become by one word in the place of another."""
+"""`tfscale swap`: how much likelier texts become by one word instead of another."""
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -13,7 +13,7 @@ from tfscale.ui.tables import number, print_table
 def build_parser() -> ArgumentParser:
     """The options of `tfscale swap`."""
     parser = new_parser(
-        "swap", "Log-likelihood ratios of texts with one word of a pair in the place of the other."
+        "swap", "Log-likelihood ratios of texts with one word of a pair instead of the other."
     )
     parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=TARGET)
     add_config(parser, SwapConfig)

@@ -24,7 +24,7 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--output", type=str, required=True, help="Run folder to write.")
     parser.add_argument(
-        "--min_count", type=int, default=1, help="Tokens that occur less often leave."
+        "--min_count", type=int, default=1, help="Tokens that occur less often are removed."
     )
     return parser
 

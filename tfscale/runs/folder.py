@@ -1,4 +1,4 @@
-"""What a run keeps in its folder besides checkpoints: config.yaml, the tokenizer, model.keras and
+"""The files of a run besides its checkpoints: config.yaml, the tokenizer, model.keras and
 summary.json."""
 
 import contextlib
@@ -56,7 +56,7 @@ beyond rounding."""
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model and what belongs to it, read back from its folder."""
+    """A trained model, its tokenizer and its options, read back from its folder."""
 
     directory: str
     network: LanguageNetwork
@@ -153,7 +153,7 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
         classes: by name, those that Keras does not know by itself.
 
     Raises:
-        CheckpointError: the file is damaged, or is no model that this installation can build.
+        CheckpointError: the file is damaged, or cannot be built by this installation.
     """
     import_networks()
     try:
@@ -198,7 +198,7 @@ def check_same_run(output: str, now: JsonObject) -> None:
     for name in SECTIONS:
         if not isinstance(earlier.get(name, {}), dict):
             raise CheckpointError(
-                f"{path} is not the config.yaml of a run: {name} is no section of it"
+                f"{path} is not the config.yaml of a run: {name} is not a section of it"
             )
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
@@ -314,7 +314,7 @@ def data_digest(manifest: Manifest) -> str:
 
 
 def read_summary(directory: str) -> JsonObject:
-    """summary.json as it is, empty where there is none yet."""
+    """Returns the content of summary.json; empty where there is none yet."""
     path = os.path.join(directory, "summary.json")
     summary = read_json(path, "the run's summary") if exists(path) else {}
     if not isinstance(summary, dict):

@@ -1,5 +1,7 @@
-"""What a run is made of besides its model, its training options and its data: kept in config.yaml,
-checked when the run is resumed, and alike in all workers."""
+"""The origin of a run besides its model, its training options and its data.
+
+It is kept in config.yaml, checked when the run is resumed, and alike in all workers.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,7 +29,7 @@ class Provenance:
     vectors_digest: str | None = None
 
     def to_dict(self) -> JsonObject:
-        """What config.yaml holds of it: all but what is None."""
+        """Returns the content for config.yaml, without what is None."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 

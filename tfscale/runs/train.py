@@ -55,7 +55,7 @@ def _nothing(model: LanguageModel) -> JsonObject:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a training begins with instead of random weights.
+    """The weights that a training begins with instead of random ones.
 
     Attributes:
         set_up: is called with the model before it is compiled, in the strategy's scope.
@@ -155,8 +155,8 @@ def train(
         # Without an order of steps over all workers, each takes whole batches: `readers` of them
         # are a round.
         batches = workers.readers if is_asynchronous(chosen) else 1
-        if told := reading.describe(workers.readers, batches):
-            line.note(told)
+        if how := reading.describe(workers.readers, batches):
+            line.note(how)
         checkpoints = Checkpoints(os.path.join(output, "checkpoints"))
         if workers.is_chief:
             for text in checkpoints.restore_latest(step.state())[1]:

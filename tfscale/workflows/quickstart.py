@@ -1,4 +1,4 @@
-"""The whole road on a corpus that every Python installation carries: text, training, a file for the
+"""Everything on a corpus that every Python installation carries: text, training, a file for the
 device, its proof.
 
 The figures of a run depend on the seed and the number of steps; only times, and the number of steps
@@ -13,7 +13,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -32,6 +31,7 @@ from tfscale.data.tokens import split_stream, split_text
 from tfscale.device import load
 from tfscale.errors import DataError, check_range
 from tfscale.exporting.export import export_run
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import claim_directory, read_json_lines, write_json
 from tfscale.runs.folder import load_run
 from tfscale.runs.timing import seconds_per_step, steps_within
@@ -80,13 +80,13 @@ class Stages:
         return time.monotonic() - self.began
 
 
-def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0) -> dict[str, Any]:
+def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0) -> JsonObject:
     """Prepares the standard library's source, trains a small Transformer, exports it, completes
     Python with the file.
 
     Args:
         output: folder to write; absent, empty, or an earlier quickstart (which is replaced).
-        minutes: time for all of it; what the other stages leave goes to training, at least 100
+        minutes: time for all of it; training takes what the other stages do not, at least 100
             steps.
         seed: of the splits, the weights, the order of training and the completions.
         steps: optimizer steps, whatever time they take; 0 makes them from `minutes` and the speed
@@ -236,7 +236,7 @@ def gzip_bits_per_byte(texts: Sequence[bytes]) -> dict[str, float]:
     }
 
 
-def table_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+def table_rows(result: JsonObject) -> list[tuple[str, str]]:
     """The rows of the closing table: what was measured, and the figure as text."""
     validation, sizes, speed = (
         result["validation"],
@@ -299,7 +299,7 @@ def table_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def show_table(result: dict[str, Any]) -> None:
+def show_table(result: JsonObject) -> None:
     """Prints the completions and the closing table to the terminal."""
     from rich.console import Console
     from rich.rule import Rule
