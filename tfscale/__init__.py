@@ -60,7 +60,7 @@ _HOME = {
     "load_run": "tfscale.runs.folder",
     "training_dataset": "tfscale.data.pipeline",
     "evaluation_dataset": "tfscale.data.pipeline",
-    "launch": "tfscale.launching.gang",
+    "launch": "tfscale.launching.launcher",
     "load_tokenizer": "tfscale.text.tokenizers",
     "prepare": "tfscale.api",
     "evaluate": "tfscale.api",
