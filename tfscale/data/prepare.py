@@ -26,7 +26,8 @@ from tfscale.files.paths import atomic_directory, claim_directory, is_remote
 from tfscale.terminal import note, print
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner
-from tfscale.text.corpora import ReadCounts, TextFile, find_text, read_documents
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.reader import ReadCounts, TextFile
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from tfscale.text.tokenizers.base import TrainingOptions
 from tfscale.text.tokenizers.training import AUTOMATIC_SIZE, trainable_kind
