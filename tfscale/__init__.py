@@ -48,7 +48,7 @@ _HOME = {
     "parameter_count": "tfscale.models",
     "LanguageModel": "tfscale.training.language_model",
     "strategy": "tfscale.distribution.strategy",
-    "export_keras": "tfscale.exporting.scoring",
+    "export_keras": "tfscale.exporting.keras_model",
     "train": "tfscale.runs.train",
     "train_vectors": "tfscale.data.vectors",
     "train_from_vectors": "tfscale.runs.vectors",

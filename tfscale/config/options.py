@@ -111,6 +111,8 @@ _UNFIT = object()
 
 def _converted(value: Any, typehint: Any) -> Any:
     origin, arguments = typing.get_origin(typehint), typing.get_args(typehint)
+    if name_in := registered_names(typehint):
+        return value if isinstance(value, str) and value in name_in.names() else _UNFIT
     if origin is typing.Literal:
         fits = (
             choice for choice in arguments if isinstance(value, type(choice)) and value == choice
