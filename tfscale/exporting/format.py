@@ -140,8 +140,9 @@ class ExportFormat(abc.ABC, Generic[SourceT]):
         takes: the kinds of source that it takes.
         recipes: the recipes of `quantize` that it takes; None for all that the source takes.
         file: name of the file (or folder) that it writes.
-        comparing: name of the stage in which the file is compared.
-        runtime: what runs the file, for the report.
+        converting: name of the stage in which the file is written, for progress.
+        comparing: name of the stage in which it is compared.
+        runtime: what runs the file, for the report; the name where it is empty.
 
     Example:
         @tfscale.register

@@ -46,9 +46,8 @@ def write_text_report(
 
 
 def _rows(report: Report, description: Description, parameters: int) -> list[tuple[str, str]]:
-    sizes, perplexity = report["sizes"], report["perplexity"]
-    counted = report["held_out"].get("unknown_tokens")
-    unknown = f" ({counted:,} of them unknown)" if counted else ""
+    """Returns the rows of the first table, as far as the report has their figures."""
+    sizes, held_out = report["sizes"], report["held_out"]
     rows = [("Parameters", f"{parameters:,}"), ("Weights in the file", description.quantize)]
     if "float32_weight_bytes" in sizes:
         fraction = sizes["file_bytes"] / sizes["float32_weight_bytes"]
@@ -58,26 +57,18 @@ def _rows(report: Report, description: Description, parameters: int) -> list[tup
         ]
     if "bundle_bytes" in sizes:
         rows.append(("Bundle", f"{sizes['bundle_bytes']:,} bytes"))
-    rows += [
-        ("Perplexity in Keras", f"{perplexity['keras']:.4f}"),
-        ("Perplexity of the file", f"{perplexity['file']:.4f}"),
-        (
-            "Held-out tokens",
-            f"{report['held_out']['tokens']:,}{unknown}, {report['held_out']['source']}",
-        ),
-    ]
-    if speed := report.get("speed"):
-        if speed["decode_tokens_per_second"]:  # A context of one token is the prompt's.
-            rows.append(
-                (
-                    "Decode on this machine",
-                    (
-                        f"{speed['decode_tokens_per_second']:,.0f} tokens/s, "
-                        f"{speed['threads']} thread(s)"
-                    ),
-                )
-            )
+    if perplexity := report.get("perplexity"):
         rows += [
-            ("Prompt on this machine", f"{speed['prefill_tokens_per_second']:,.0f} tokens/s"),
+            ("Perplexity in Keras", f"{perplexity['keras']:.4f}"),
+            ("Perplexity of the file", f"{perplexity['file']:.4f}"),
         ]
+    counted = held_out.get("unknown_tokens")
+    unknown = f" ({counted:,} of them unknown)" if counted else ""
+    rows.append(("Held-out tokens", f"{held_out['tokens']:,}{unknown}, {held_out['source']}"))
+    if speed := report.get("speed"):
+        decode, prompt = speed["decode_tokens_per_second"], speed["prefill_tokens_per_second"]
+        if decode:  # A context of one token is the prompt's.
+            figure = f"{decode:,.0f} tokens/s, {speed['threads']} thread(s)"
+            rows.append(("Decode on this machine", figure))
+        rows.append(("Prompt on this machine", f"{prompt:,.0f} tokens/s"))
     return rows

@@ -73,7 +73,8 @@ def export_source(
             readme.write(text)
         if source.has_report:
             note("write the report")
-            write_text_report(folder, source, export_format.runtime, description, report)
+            runtime = export_format.runtime or export_format.name
+            write_text_report(folder, source, runtime, description, report)
     return report
 
 
