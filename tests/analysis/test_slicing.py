@@ -19,7 +19,7 @@ from tfscale.ngram import count_ngrams, estimate
 from tfscale.ngram.files import describe, write_model
 from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.predictor import TaskPredictor
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 
 def test_values_and_gap_by_hand():

@@ -7,7 +7,7 @@ from tfscale.errors import DataError, TokenizerError
 from tfscale.tasks.encoding import ANSWER_TAGS, TaskEncoder
 from tfscale.tasks.examples import Example
 from tfscale.tasks.metrics import baseline, task_metrics
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.text.tokenizers.training import train_tokenizer
 
 BYTES = ByteTokenizer()

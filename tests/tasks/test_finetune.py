@@ -31,7 +31,7 @@ from tfscale.runs.folder import save_network
 from tfscale.tasks.examples import Example
 from tfscale.tasks.finetune import _balanced, _held_out, finetune
 from tfscale.tasks.model import load_task
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 LENGTH = 48
 BASES = {

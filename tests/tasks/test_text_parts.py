@@ -10,7 +10,7 @@ from tfscale.tasks.beams import beam_search
 from tfscale.tasks.examples import Example
 from tfscale.tasks.metrics import baseline, task_metrics
 from tfscale.tasks.sequences import SequenceEncoder
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 BYTES = ByteTokenizer()
 END = BYTES.end_id

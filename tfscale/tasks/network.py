@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfscale.compat.keras import is_leaf, layers_of
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError
 from tfscale.models import build_network
@@ -201,7 +202,7 @@ def add_low_rank(
     unused = {id(variable) for variable in without}
     dense = [
         layer
-        for layer in base._flatten_layers()
+        for layer in layers_of(base)
         if isinstance(layer, keras.layers.Dense) and id(layer.kernel) not in unused
     ]
     if not dense:
@@ -209,8 +210,8 @@ def add_low_rank(
             f"lora_rank={lora_rank}: no feature of {type(base).__name__} is made by a dense layer;"
             " freeze it, or train all weights"
         )
-    for layer in base._flatten_layers():
-        if not layer._layers:
+    for layer in layers_of(base):
+        if is_leaf(layer):
             layer.trainable = False
     for number, layer in enumerate(dense):
         layer.trainable = True
