@@ -1,6 +1,7 @@
 """The pages tell the truth: their commands parse, their names, links and paths exist."""
 
 import ast
+import configparser
 import pkgutil
 import re
 import shlex
@@ -12,6 +13,9 @@ import pytest
 import tfscale
 from tfscale import cli
 from tfscale.commands import train
+from tfscale.registry import READERS
+from tfscale.text.corpora import find_text
+from tfscale.text.reader import Reading, reader_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -22,6 +26,15 @@ PAGES = [
 ]
 API = "docs/api.md"
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+CAPTIONS = """1
+00:00:01,000 --> 00:00:02,000
+Where are
+we?
+
+2
+00:00:03,000 --> 00:00:04,000
+At sea.
+"""
 NO_MODULE = "tfscale.plugins"
 """The name of an entry point group."""
 
@@ -51,7 +64,8 @@ def commands(page):
                 continue
             while True:
                 try:
-                    found.append(shlex.split(line, comments=True)[1:])
+                    words = shlex.split(line, comments=True)[1:]
+                    found.append(words[2:] if words[0] == "--plugins" else words)
                     break
                 except ValueError:
                     line += "\n" + next(lines)
@@ -76,7 +90,7 @@ def test_commands_parse(page, examples):
 
 def test_the_pages_show_every_command():
     shown = {name for page in PAGES for name, *_ in commands(page)}
-    shown |= {name for page in PAGES for name in re.findall(r"`tfscale ([a-z-]+)", prose(page))}
+    shown |= {name for page in PAGES for name in re.findall(r"`tfscale ([a-z][a-z-]*)", prose(page))}
     assert shown == set(cli.COMMANDS)
 
 
@@ -168,3 +182,24 @@ def test_the_api_page_names_everything_that_is_public():
     assert not missing and not unknown, (
         f"{API}: add a row for {missing}; remove the rows of {unknown}"
     )
+
+
+def test_the_table_of_folders_is_that_of_the_contract():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    layers = config["importlinter:contract:house"]["layers"].replace("|", "\n").split()
+    section = text_of("CONTRIBUTING.md").split("## Layout")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [
+        layer.removeprefix("tfscale.") for layer in layers
+    ], "CONTRIBUTING.md and [importlinter:contract:house] of setup.cfg list the same, in order"
+
+
+def test_the_plugin_of_the_page_reads_a_file(tmp_path):
+    [source] = blocks("CONTRIBUTING.md", "python")
+    (tmp_path / "film.srt").write_text(CAPTIONS)
+    try:
+        exec(source, {"__name__": "my_module"})
+        [file] = find_text([str(tmp_path)])
+        assert list(reader_of(file).documents(file, Reading())) == ["Where are we?", "At sea."]
+    finally:
+        READERS._registered.pop("subtitles", None)
