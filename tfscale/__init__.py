@@ -39,7 +39,7 @@ _HOME = {
     "finetune": "tfscale.tasks.finetune",
     "generate": "tfscale.api",
     "import_": "tfscale.runs.hub",
-    "launch": "tfscale.launching.gang",
+    "launch": "tfscale.launching.launcher",
     "plan": "tfscale.planning",
     "predict": "tfscale.api",
     "prepare": "tfscale.api",
@@ -79,13 +79,17 @@ _HOME = {
     "LanguageModel": "tfscale.training.language_model",
     "build_network": "tfscale.models",
     "evaluation_dataset": "tfscale.data.pipeline",
-    "export_keras": "tfscale.exporting.scoring",
+    "export_keras": "tfscale.exporting.keras_model",
     "from_keras_hub": "tfscale.models.hub",
     "parameter_count": "tfscale.models",
     "strategy": "tfscale.distribution.strategy",
     "training_dataset": "tfscale.data.pipeline",
     # Interfaces to extend.
+    "ExportFormat": "tfscale.exporting.format",
     "LanguageNetwork": "tfscale.models.network",
+    "Reader": "tfscale.text.reader",
+    "Recipe": "tfscale.models.recipe",
+    "Tokenizer": "tfscale.text.tokenizers",
     "register": "tfscale.registry",
     # Errors.
     "ConfigError": "tfscale.errors",
@@ -112,6 +116,7 @@ _LIGHT = (
     "config",
     "device",
     "errors",
+    "exporting.format",
     "launching",
     "planning",
     "registry",
@@ -121,7 +126,7 @@ _LIGHT = (
 
 
 def _imported(module: str) -> Any:
-    if module.split(".")[1] not in _LIGHT:
+    if not module.removeprefix("tfscale.").startswith(_LIGHT):
         from tfscale.compat.quiet import start_quietly
 
         start_quietly()

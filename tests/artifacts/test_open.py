@@ -10,13 +10,13 @@ import pytest
 import tfscale
 from tests.exporting.exported import make_run
 from tfscale.artifacts import opened
-from tfscale.artifacts.bundle import BundleArtifact
-from tfscale.artifacts.exported import GeneratingFile
+from tfscale.artifacts.exported import BundleArtifact, FileArtifact
 from tfscale.artifacts.ngram import NGramRun
 from tfscale.artifacts.run import RunArtifact
 from tfscale.artifacts.task import ExportedTask
 from tfscale.config import GRUConfig
 from tfscale.config.tasks import ExplainConfig, SwapConfig, TaskConfig
+from tfscale.device import BundleModel
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.files.paths import write_json
 from tfscale.models import build_network
@@ -109,7 +109,7 @@ def test_what_runs_and_n_grams_cannot(name, ask, message, run, ngrams):
 
 
 def test_what_a_file_cannot(ngrams):
-    file = GeneratingFile("export", tfscale.open(ngrams).model)
+    file = FileArtifact("export", tfscale.open(ngrams).model)
     with pytest.raises(ConfigError, match="export is an exported file already; give the run"):
         tfscale.export(file, output="x")
     with pytest.raises(ConfigError, match="export has no network to explain; give a folder"):
@@ -119,7 +119,7 @@ def test_what_a_file_cannot(ngrams):
 
 
 def test_what_a_bundle_cannot(tmp_path):
-    bundle = BundleArtifact("x.litertlm", None)
+    bundle = BundleArtifact("x.litertlm", object.__new__(BundleModel))
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("he\tshe\n")
     asked = [

@@ -153,7 +153,7 @@ def replace_module(monkeypatch):
         ([*TRAIN, "--train", "file"], "unknown option --train; did you mean --train.steps?"),
         (
             [*TRAIN, "--model.family", "cnn"],
-            "--model.family: expected one of transformer, lstm, gru, rnn, nnlm, bilstm, bert, ngram; received 'cnn'",
+            "--model.family: expected one of bert, bilstm, gru, lstm, nnlm, rnn, transformer, ngram; received 'cnn'",
         ),
         (
             [*TRAIN, "--model.preset", "lama-nano"],
@@ -161,7 +161,7 @@ def replace_module(monkeypatch):
         ),
         (
             [*TRAIN, "--model.family", "lstm", "--model.num_heads", "2"],
-            "unknown option --model.num_heads; it belongs to --model.family transformer or bert",
+            "unknown option --model.num_heads; it belongs to --model.family bert or transformer",
         ),
         (["evaluate"], "RUN_DIR|FILE.tflite must be given (see tfscale evaluate --help)"),
         (["evaluate", "x", "--text", "a", "--data", "b"], "give either text or data, not both"),
@@ -205,7 +205,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
         ("train:\n  xla: maybe\n", "train.xla: expected one of auto, on, off; received 'maybe'"),
         (
             "model:\n  family: lstm\n  num_heads: 2\n",
-            "unknown key model.num_heads; it belongs to --model.family transformer or bert",
+            "unknown key model.num_heads; it belongs to --model.family bert or transformer",
         ),
         ("json: true\n", "unknown key json"),
     ],
@@ -524,11 +524,12 @@ class Letters:
 
 @pytest.fixture
 def letters(monkeypatch):
-    from tfscale.artifacts.exported import GeneratingFile
+    from tfscale.artifacts.exported import FileArtifact
     from tfscale.device import DeviceModel
+    from tfscale.files.description import Description
 
     model = Letters()
-    file = GeneratingFile("model.tflite", DeviceModel("model.tflite", model, model, {}, 1))
+    file = FileArtifact("model.tflite", DeviceModel("model.tflite", model, model, Description(), 1))
     monkeypatch.setattr(artifacts, "open", lambda path, threads: file)
     return file.path
 

@@ -97,7 +97,11 @@ NETWORK = tfscale.GRUConfig(**SIZE)
         ),
         ({"model": NETWORK, "vectors": "v", "start": "r"}, "give either vectors or start"),
         (
-            {"model": NETWORK, "vectors": "v", "distill": tfscale.DistillConfig(teacher="t", weight=0.5)},
+            {
+                "model": NETWORK,
+                "vectors": "v",
+                "distill": tfscale.DistillConfig(teacher="t", weight=0.5),
+            },
             "give either vectors or distill.teacher",
         ),
         (

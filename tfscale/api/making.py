@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tfscale.artifacts import Artifact, opened
 from tfscale.compat.quiet import load_tensorflow
@@ -17,6 +18,9 @@ from tfscale.config.shrinking import ShrinkConfig
 from tfscale.data.manifest import Manifest
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
+
+if TYPE_CHECKING:
+    from tfscale.exporting.format import Report
 
 
 @checks_arguments
@@ -211,7 +215,7 @@ def export(
     output: str = "",
     progress: Callable[[str], None] | None = None,
     **options: object,
-) -> JsonObject:
+) -> "Report":
     """Writes a run, an n-gram run or a task as a file for the device.
 
     Args:

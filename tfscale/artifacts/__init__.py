@@ -28,24 +28,18 @@ class _Kind:
 
 
 def _open_exported(path: str, threads: int) -> Artifact:
-    from tfscale.artifacts.bundle import BundleArtifact
-    from tfscale.artifacts.exported import GeneratingFile, ScoringFile
+    from tfscale.artifacts.exported import BundleArtifact, FileArtifact
     from tfscale.artifacts.ngram import NGramRun
     from tfscale.artifacts.task import ExportedTask
-    from tfscale.device import BundleModel, DeviceModel, load
+    from tfscale.device import BundleModel, load
     from tfscale.device.ngram import NGramDeviceModel
-    from tfscale.device.scorer import ScoringModel
 
     model = load(path, threads=threads)
     if isinstance(model, BundleModel):
         return BundleArtifact(path, model)
-    if isinstance(model, ScoringModel):
-        return ScoringFile(path, model)
     if isinstance(model, NGramDeviceModel):
         return NGramRun(path, model)
-    if isinstance(model, DeviceModel):
-        return GeneratingFile(path, model)
-    return ExportedTask(path, model)
+    return (ExportedTask if model.can("predict") else FileArtifact)(path, model)
 
 
 def _open_task(path: str, threads: int) -> Artifact:

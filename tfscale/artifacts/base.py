@@ -12,6 +12,7 @@ from tfscale.inference.generation import Generation
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
+    from tfscale.exporting.format import Report
     from tfscale.inference.cloze import Correction, Filling
 
 _REFUSALS = {
@@ -101,7 +102,7 @@ class Artifact(abc.ABC):
 
     def export(
         self, config: ExportConfig, progress: Callable[[str], None] | None = None
-    ) -> JsonObject:
+    ) -> "Report":
         """Writes a file for the device and returns its parity report; see `tfscale.export`."""
         self._refuse("export")
 

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tfscale.artifacts.exported import GeneratingFile
+from tfscale.artifacts.exported import FileArtifact
 from tfscale.config import ExportConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import run_data
 
 if TYPE_CHECKING:
     from tfscale.device.ngram import NGramDeviceModel
+    from tfscale.exporting.format import Report
 
 
-class NGramRun(GeneratingFile):
+class NGramRun(FileArtifact):
     """The folder of an n-gram model: the run that counted it, or its export."""
 
     kind = "an n-gram run"
@@ -25,7 +26,8 @@ class NGramRun(GeneratingFile):
 
     def export(
         self, config: ExportConfig, progress: Callable[[str], None] | None = None
-    ) -> JsonObject:
-        from tfscale.exporting.ngram import export_ngram
+    ) -> "Report":
+        from tfscale.exporting.ngram import NGramSource
+        from tfscale.exporting.writer import export_source
 
-        return export_ngram(self.model, config, progress)
+        return export_source(NGramSource(self.model), config, progress)

@@ -12,7 +12,9 @@ from tfscale.artifacts.base import Artifact
 from tfscale.config import EDIT_COST, ExportConfig, NetworkConfig, SamplingConfig, TrainConfig
 from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.evaluation.evaluate import evaluate_run
-from tfscale.exporting.export import export_run
+from tfscale.exporting.format import Report
+from tfscale.exporting.network import network_source
+from tfscale.exporting.writer import export_source
 from tfscale.files.json_text import JsonObject
 from tfscale.inference import cloze
 from tfscale.inference.generation import Generation, generate
@@ -122,10 +124,8 @@ class RunArtifact(Artifact):
         self._check_cloze()
         return cloze.correct(self._cloze_logits, self.tokenizer, text, self._length, edit_cost)
 
-    def export(
-        self, config: ExportConfig, progress: Callable[[str], None] | None = None
-    ) -> JsonObject:
-        return export_run(self.run, config, progress=progress)
+    def export(self, config: ExportConfig, progress: Callable[[str], None] | None = None) -> Report:
+        return export_source(network_source(self.run), config, progress)
 
     def explain(self, config: ExplainConfig) -> JsonObject:
         return explain_last_token(self.network, self.tokenizer, config)

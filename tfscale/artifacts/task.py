@@ -12,6 +12,7 @@ from tfscale.tasks.predictor import TaskPredictor
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
+    from tfscale.exporting.format import Report
     from tfscale.tasks.model import TaskModel
 
 
@@ -88,7 +89,8 @@ class TaskArtifact(ExportedTask):
 
     def export(
         self, config: ExportConfig, progress: Callable[[str], None] | None = None
-    ) -> JsonObject:
-        from tfscale.exporting.task import export_task
+    ) -> "Report":
+        from tfscale.exporting.task import TaskSource
+        from tfscale.exporting.writer import export_source
 
-        return export_task(self.model, config, progress)
+        return export_source(TaskSource(self.model), config, progress)

@@ -98,7 +98,7 @@ def _refuse_stray(words: Sequence[str]) -> None:
 
 def run(options: Namespace) -> JsonObject:
     """Runs the workers; returns the chief's summary, the number of restarts and the exit code."""
-    from tfscale.launching.gang import launch
+    from tfscale.launching.launcher import launch
 
     launched = launch(options.command, build_config(LaunchConfig, options))
     lines = launched.stdout.strip().splitlines()
