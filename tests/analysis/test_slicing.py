@@ -106,9 +106,8 @@ def test_from_the_command_line(texts, tmp_path, capsys):
     folder = tmp_path / "run"
     tokenizer.save(str(folder / "tokenizer"))
     write_model(model, str(folder / "model.ngram"))
-    write_json(
-        str(folder / "model.json"), describe(model, tokenizer, str(folder / "model.ngram"), "none")
-    )
+    described = describe(model, tokenizer, str(folder / "model.ngram"))
+    write_json(str(folder / "model.json"), described.to_dict())
     words = ["evaluate", str(folder), "--text", texts, "--slice-by", "who"]
     assert cli.main(words) == 0
     shown = capsys.readouterr().out

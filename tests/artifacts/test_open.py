@@ -38,8 +38,8 @@ def ngrams(tmp_path_factory):
         model = estimate(counts, vocabulary_size=257, end_id=256)
     tokenizer.save(str(folder / "tokenizer"))
     write_model(model, str(folder / "model.ngram"))
-    described = describe(model, tokenizer, str(folder / "model.ngram"), "none")
-    write_json(str(folder / "model.json"), described)
+    described = describe(model, tokenizer, str(folder / "model.ngram"))
+    write_json(str(folder / "model.json"), described.to_dict())
     return str(folder)
 
 

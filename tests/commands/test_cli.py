@@ -150,10 +150,13 @@ def replace_module(monkeypatch):
             "unknown option --train.stpes; did you mean --train.steps?",
         ),
         ([*TRAIN, "--train.steps", "0"], "train.steps=0 is out of range; expected 1 or more"),
-        ([*TRAIN, "--train", "file"], "unknown option --train; did you mean --train.steps?"),
+        (
+            [*TRAIN, "--train", "file"],
+            "unknown option --train; did you mean --train.micro_batches?",
+        ),
         (
             [*TRAIN, "--model.family", "cnn"],
-            "--model.family: expected one of bert, bilstm, gru, lstm, nnlm, rnn, transformer, ngram; received 'cnn'",
+            "--model.family: expected one of bert, bilstm, gru, lstm, ngram, nnlm, rnn, transformer; received 'cnn'",
         ),
         (
             [*TRAIN, "--model.preset", "lama-nano"],
@@ -188,10 +191,10 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
     [
         ("train:\n  step: 3\n", "unknown key train.step; did you mean train.steps?"),
         ("trian:\n  steps: 3\n", "unknown key trian; did you mean train?"),
-        ("train: 3\n", "train should hold options such as train.steps; received 3"),
+        ("train: 3\n", "train should hold options such as train.micro_batches; received 3"),
         (
             f"train: {['x'] * 300}\n",
-            "train should hold options such as train.steps; received "
+            "train should hold options such as train.micro_batches; received "
             + str(["x"] * 300)[:80]
             + "...",
         ),

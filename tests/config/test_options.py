@@ -208,7 +208,8 @@ def test_generate_takes_one_text_to_stop_at_and_one_prompt(monkeypatch):
     calls = []
 
     class Bundle:
-        is_bundle = True
+        def can(self, ability):
+            return ability == "generate"
 
         def generate(self, *arguments):
             calls.append(arguments)
