@@ -29,8 +29,9 @@ from tfscale.exporting.task import export_task
 from tfscale.models import build_network
 from tfscale.runs.folder import save_network
 from tfscale.tasks.examples import Example
-from tfscale.tasks.finetune import _balanced, _held_out, finetune
+from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import load_task
+from tfscale.tasks.splits import balanced, held_out
 from tfscale.text.tokenizers.byte import ByteTokenizer
 
 LENGTH = 48
@@ -287,10 +288,10 @@ def test_a_label_is_not_held_out_whole():
         Example("", "t", (f"rare {i}",)) for i in range(20)
     ]
     for seed in range(5):
-        held_out = _held_out(examples, np.random.default_rng(seed))
-        assert len(held_out) == 10 and max(held_out) < 80
+        chosen = held_out(examples, np.random.default_rng(seed))
+        assert len(chosen) == 10 and max(chosen) < 80
     with pytest.raises(DataError, match="every training example has a label that no other one has"):
-        _held_out(examples[80:], np.random.default_rng(0))
+        held_out(examples[80:], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("balance", ["weights", "resample"])
@@ -298,7 +299,7 @@ def test_balance_makes_rare_labels_as_heavy_as_frequent_ones(balance):
     numbers = np.array([0] * 6 + [1] * 2)
     arrays = (np.arange(8)[:, None], numbers[:, None], np.ones((8, 1), np.float32))
     config = TaskConfig(task="classify", output="o", train=["a.csv"], balance=balance)
-    ids, targets, weights = _balanced(arrays, [Example("", "t")] * 8, config)
+    ids, targets, weights = balanced(arrays, config)
     mass = [weights[targets == label].sum() for label in (0, 1)]
     assert mass[0] == pytest.approx(mass[1])
     assert weights.mean() == pytest.approx(1.0)

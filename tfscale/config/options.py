@@ -116,6 +116,8 @@ def _converted(value: Any, typehint: Any) -> Any:
             choice for choice in arguments if isinstance(value, type(choice)) and value == choice
         )
         return next(fits, _UNFIT)
+    if name_in := registered_names(typehint):
+        return value if isinstance(value, str) and value in name_in.names() else _UNFIT
     if origin in (typing.Union, types.UnionType):
         # Types that are checked come first: the others take any value.
         ordered = sorted(arguments, key=lambda argument: argument not in _ONE)

@@ -15,7 +15,6 @@ import numpy as np
 
 from tfscale.config import SamplingConfig
 from tfscale.config.options import checks_arguments
-from tfscale.config.tasks import WRITTEN
 from tfscale.device.bench import peak_rss_bytes, read_bandwidth, time_decoder
 from tfscale.device.bundle import BundleModel
 from tfscale.device.decoder import LiteRTDecoder
@@ -27,6 +26,7 @@ from tfscale.errors import ConfigError, DataError, ExportError, TfscaleError, To
 from tfscale.files.fields import check_fields
 from tfscale.files.paths import read_json, sha256_file
 from tfscale.inference.generation import Generation, generate, stream
+from tfscale.registry import TASKS
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.score import Score, stream_starts, token_nll
 from tfscale.text.scored import read_stream
@@ -308,8 +308,9 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         os.path.join(folder, metadata.get("tokenizer") or "tokenizer"), metadata
     )
     if metadata.get("format") == "task":
-        kind = DeviceWriter if metadata.get("config", {}).get("task") in WRITTEN else DeviceTask
-        return kind(path, tokenizer, metadata, threads, xnnpack)
+        task = TASKS.get(metadata.get("config", {}).get("task", ""))
+        device_class = DeviceWriter if task.gives == "text" else DeviceTask
+        return device_class(path, tokenizer, metadata, threads, xnnpack)
     decoder = LiteRTDecoder(path, threads, xnnpack)
     if tokenizer.vocabulary_size > decoder.vocabulary_size:
         raise TokenizerError(

@@ -11,7 +11,7 @@ from tfscale.device.scorer import ScoreSignature
 from tfscale.errors import ExportError
 from tfscale.tasks.beams import beam_search
 from tfscale.tasks.predictor import TaskPredictor, read_task
-from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.tasks.writing_task import WritingTask
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -40,8 +40,8 @@ class _TaskFile(TaskPredictor):
         threads: int = 1,
         xnnpack: bool = True,
     ):
-        config, encoder = read_task(metadata, tokenizer, f"the description of {path}", ExportError)
-        super().__init__(encoder, config)
+        where = f"the description of {path}"
+        super().__init__(read_task(metadata, tokenizer, where, ExportError))
         self._file = self.runner(path, threads, xnnpack)
         self._lock = threading.RLock()
         self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
@@ -59,7 +59,7 @@ class DeviceTask(_TaskFile):
     def __init__(self, path: str, *arguments: Any, **options: Any):
         super().__init__(path, *arguments, **options)
         found = self._file.sequence_length, self._file.classes
-        described = self.encoder.sequence_length, len(self.encoder.labels)
+        described = self.task.sequence_length, len(self.task.labels)
         if found != described:
             raise ExportError(
                 f"{path} reads {found[0]} tokens and knows {found[1]} labels, its description says"
@@ -80,22 +80,22 @@ class DeviceWriter(_TaskFile):
     """
 
     runner = LiteRTDecoder
-    encoder: SequenceEncoder
+    task: WritingTask
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, V) float32 of rows (N, T) with their targets; 0 where a prefix LM's row has
         no target."""
-        encoder, rows = self.encoder, []
+        task, rows = self.task, []
         for row in ids:
-            start = encoder.start_of(row)
+            start = task.start_of(row)
             found = np.zeros(
-                (encoder.sequence_length - encoder.first_logit, self._file.vocabulary_size),
+                (task.sequence_length - task.first_logit, self._file.vocabulary_size),
                 np.float32,
             )
             with self._lock:
                 self._read(row, start)
-                for place in range(start, start + encoder.target_length):
-                    found[place - encoder.first_logit] = self._file.feed([row[place]])
+                for place in range(start, start + task.target_length):
+                    found[place - task.first_logit] = self._file.feed([row[place]])
             rows.append(found)
         return np.stack(rows)
 
@@ -107,7 +107,7 @@ class DeviceWriter(_TaskFile):
             with self._lock:
                 self._read(row, start)
                 written.append(
-                    beam_search(self._step(beams), beams, self.encoder.target_length, end_id)
+                    beam_search(self._step(beams), beams, self.task.target_length, end_id)
                 )
         return written
 
@@ -132,4 +132,4 @@ class DeviceWriter(_TaskFile):
 
     def _read(self, row: np.ndarray, start: int) -> None:
         # What a prefix LM reads ends with the token that the target follows.
-        self._file.read_source(row[: start + 1 if self.encoder.architecture == "prefix" else start])
+        self._file.read_source(row[: start + 1 if self.task.architecture == "prefix" else start])

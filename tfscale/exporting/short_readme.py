@@ -5,7 +5,7 @@ import html
 import re
 from typing import Any
 
-from tfscale.config.tasks import WRITTEN
+from tfscale.tasks.task import Task
 from tfscale.terminal import visible
 
 _NGRAM = """# N-gram language model
@@ -189,41 +189,32 @@ def table_text(text: str) -> str:
     return re.sub(r"[|`*_\[\]\\~]", lambda match: f"&#{ord(match[0])};", escaped)
 
 
-def task_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
-    """README.md of an exported task."""
-    config, labels = metadata["config"], metadata["labels"]
-    task = config["task"]
-    if task in WRITTEN:
-        return _writer_readme(metadata, report)
-    shape = {"classify": f"1, {len(labels)}"}.get(
-        task, f"{metadata['sequence_length']}, {len(labels)}"
-    )
-    if config["labels_separator"]:
-        shape = f"{len(labels)}, 2"
-    title = {"classify": "Labels of texts", "tag": "Tags of words", "answer": "Answers in a text"}[
-        task
-    ]
+def task_readme(task: Task, metadata: dict[str, Any], report: dict[str, Any]) -> str:
+    """Returns the README.md of an exported task."""
+    if task.gives == "text":
+        return _writer_readme(task, metadata, report)
+    labels, asks = task.labels, task.takes_question
     return _TASK.format(
-        task=title,
+        task=task.title,
         version=metadata["tfscale_version"],
-        length=metadata["sequence_length"],
-        shape=shape,
+        length=task.sequence_length,
+        shape=", ".join(map(str, task.logits_shape)),
         labels=", ".join(map(table_text, labels[:40])) + (" ..." if len(labels) > 40 else ""),
         quantize=metadata["quantize"],
         bytes=report["sizes"]["file_bytes"],
-        question=' --question "what?"' if task == "answer" else "",
-        argument=', question="what?"' if task == "answer" else "",
+        question=' --question "what?"' if asks else "",
+        argument=', question="what?"' if asks else "",
         end=metadata["end_id"],
         begin=_begin(metadata),
     )
 
 
-def _writer_readme(metadata: dict[str, Any], report: dict[str, Any]) -> str:
+def _writer_readme(task: Task, metadata: dict[str, Any], report: dict[str, Any]) -> str:
     config, source = metadata["config"], metadata["source_length"]
     architecture = config["architecture"] or "prefix"
     equal = [row["value"] for row in report["checks"] if row["name"].startswith("equal_texts")]
     return _WRITER.format(
-        task={"translate": "Translation", "summarize": "Summaries"}[config["task"]],
+        task=task.title,
         source=source,
         target=metadata["target_length"],
         version=metadata["tfscale_version"],

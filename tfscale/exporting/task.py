@@ -24,14 +24,8 @@ from tfscale.files.paths import (
 )
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
-from tfscale.tasks.predictor import describe_encoder
-from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.tasks.text_network import in_float32
 
-COMPARED = 64
-"""Examples that file and network are compared on."""
-COMPARED_TEXTS = 16
-"""The same where texts are written, by both."""
 _EQUAL_TEXTS = {"none": 0.9, "float16": None, "int8": None}
 """Least part of equal texts. Of two tokens that are nearly as likely rounding may take the other
 one, which changes all that follow; so that is told and not judged."""
@@ -65,18 +59,16 @@ def export_task(
             f"format={config.format} and quantize={config.quantize}"
         )
     claim_export(config.output)
-    encoder = model.encoder
+    task, tokenizer = model.task, model.task.tokenizer
     note("convert")
-    model = TaskModel(model.directory, in_float32(model.network), encoder, model.config)
-    if isinstance(encoder, SequenceEncoder):
-        content = writing_file(model.network, encoder.source_length, config.quantize)
-    else:
-        content = scoring_file(model.network, encoder.sequence_length, config.quantize)
+    model = TaskModel(model.directory, in_float32(model.network), task)
+    make_file = writing_file if task.gives == "text" else scoring_file
+    content = make_file(model.network, task.read_length, config.quantize)
     with atomic_directory(config.output) as folder:
         path = os.path.join(folder, "model.tflite")
         with open(path, "wb") as file:
             file.write(content)
-        encoder.tokenizer.save(os.path.join(folder, "tokenizer"))
+        tokenizer.save(os.path.join(folder, "tokenizer"))
         # Where the examples lay on this machine is nobody's business on the device.
         unknown = {"train": ["-"], "validation": [], "test": [], "output": "-"}
         metadata = {
@@ -86,11 +78,11 @@ def export_task(
             "file": "model.tflite",
             "sha256": sha256_file(path),
             "config": to_dict(model.config) | unknown,
-            **describe_encoder(encoder),
-            "end_id": encoder.tokenizer.end_id,
-            "start_id": encoder.tokenizer.start_id,
+            **task.shape.to_dict(),
+            "end_id": tokenizer.end_id,
+            "start_id": tokenizer.start_id,
             "tokenizer": "tokenizer",
-            "tokenizer_digest": encoder.tokenizer.digest,
+            "tokenizer_digest": tokenizer.digest,
             "quantize": config.quantize,
             "tfscale_version": __version__,
         }
@@ -107,7 +99,7 @@ def export_task(
         }
         write_json(os.path.join(folder, "parity.json"), report)
         with atomic_write(os.path.join(folder, "README.md"), "w") as readme:
-            readme.write(task_readme(metadata, report))
+            readme.write(task_readme(task, metadata, report))
     return report
 
 
@@ -115,15 +107,13 @@ def _compare(
     model: TaskModel,
     folder: str,
     ids: np.ndarray,
-    counted: Any,
+    counted: np.ndarray,
     examples: list[Example],
     config: ExportConfig,
 ) -> dict[str, Any]:
     limits, checks = limits_of(model.network, config.quantize, converted=True), Checks()
     expected = model.logits(ids)[counted]
-    texts = (
-        model.predict(examples) if isinstance(model.encoder, SequenceEncoder) and examples else []
-    )
+    texts = model.predict(examples) if model.task.gives == "text" and examples else []
     unit = spread([expected])
     for kernels in ("xnnpack", "plain"):
         file = load(folder, threads=config.threads, xnnpack=kernels == "xnnpack")
@@ -148,47 +138,22 @@ def _compare(
     return {"passed": checks.passed, "quantize": config.quantize, "checks": checks.rows}
 
 
-def _examples(model: TaskModel) -> tuple[list[Example], np.ndarray, Any, str]:
-    """Examples of the files that the model was validated or trained on, their ids (N, T), which
-    logits count, a name.
+def _examples(model: TaskModel) -> tuple[list[Example], np.ndarray, np.ndarray, str]:
+    """Returns examples of the files that the model was validated or trained on, their ids (N, T),
+    the logits (N, P) bool that count, and a name; random ids where the files are gone.
 
-    Where the files are gone the ids are random. The logits that count are those of the tokens of a
-    text that is written, and those of the words and tokens that have a label: not of what fills the
-    window up.
+    The logits that count are those of the tokens of a text that is written, and those of the words
+    and tokens that have a label: not of what fills the window up.
     """
-    encoder: Any = model.encoder
-    writes = isinstance(encoder, SequenceEncoder)
-    count = COMPARED_TEXTS if writes else COMPARED
+    task = model.task
     for name in ("test", "validation", "train"):
         paths = getattr(model.config, name)
         if paths and all(os.path.isfile(path) for path in paths):
             try:
-                examples = model.read(paths)[:count]
+                examples = model.read(paths)[: task.compared]
             except DataError:
                 continue
-            encoded = [encoder.encode(example) for example in examples]
-            ids = np.stack([one.ids for one in encoded])
-            if encoder.task == "classify":
-                return examples, ids, np.s_[:], f"{name} examples"
-            weights = np.stack(
-                [encoder.targets(*pair)[1] for pair in zip(examples, encoded, strict=True)]
-            )
-            return examples, ids, weights > 0, f"{name} examples"
-    size, source = (count, encoder.sequence_length), "random tokens, because the examples are gone"
-    ids = (
-        np.random.default_rng(0)
-        .integers(0, encoder.tokenizer.vocabulary_size, size)
-        .astype(np.int32)
-    )
-    if not writes:
-        return [], ids, np.s_[:], source
-    # Whole sources and targets, without an end token inside.
-    end, start = (
-        encoder.tokenizer.end_id,
-        encoder.source_length - (encoder.architecture == "prefix"),
-    )
-    ids[ids == end] = (end + 1) % encoder.tokenizer.vocabulary_size
-    ids[:, [0, encoder.source_length - 1, start]] = end
-    ids[:, 0] = encoder.tokenizer.start_id
-    first = start - encoder.first_logit
-    return [], ids, np.s_[:, first : first + encoder.target_length], source
+            encoded = [task.encode(example) for example in examples]
+            ids = np.stack([row.ids for row in encoded])
+            return examples, ids, task.counted(examples, encoded), f"{name} examples"
+    return [], *task.random_rows(), "random tokens, because the examples are gone"

@@ -30,7 +30,7 @@ a state of fixed size, one token a call; none: not token by token."""
 _NETWORKS: dict[type, type["LanguageNetwork"]] = {}
 
 
-class LanguageNetwork(keras.Model, abc.ABC):
+class LanguageNetwork(keras.Model):
     """A Keras model of token ids (B, T) int32 -> logits (B, T, V) float32.
 
     A subclass takes `(config, precision, seed, name)`, builds its layers, calls

@@ -14,7 +14,7 @@ from tfscale.models.attention import MASKED
 from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.transformer import TransformerLM, scaled
-from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.tasks.writing_task import WritingTask
 
 State = dict[str, tf.Tensor]
 """Tensors whose first axis is B."""
@@ -34,11 +34,11 @@ class BatchDecoder(Protocol):
         ...
 
 
-def batch_decoder(network: keras.Model, encoder: SequenceEncoder) -> BatchDecoder:
+def batch_decoder(network: keras.Model, task: WritingTask) -> BatchDecoder:
     """The decoder of a `PrefixLM` or an `EncoderDecoder`."""
     if isinstance(network, EncoderDecoder):
         return _OfTwoStacks(network)
-    return _OfPrefix(network.base, encoder)
+    return _OfPrefix(network.base, task)
 
 
 class _OfTwoStacks:
@@ -71,12 +71,12 @@ class _OfPrefix:
     are the same.
     """
 
-    def __init__(self, base: TransformerLM, encoder: SequenceEncoder):
-        self.base, self.encoder = base, encoder
+    def __init__(self, base: TransformerLM, task: WritingTask):
+        self.base, self.task = base, task
 
     def begin(self, ids: tf.Tensor, starts: tf.Tensor) -> State:
-        rows, length, c = ids.shape[0], self.encoder.source_length, self.base.config
-        context = self.encoder.sequence_length
+        rows, length, c = ids.shape[0], self.task.source_length, self.base.config
+        context = self.task.sequence_length
         # Row by row, the place of what stands in each of the S places of the cache.
         places = tf.range(length)[None] - (length - 1 - starts[:, None])
         there = tf.pad(tf.cast(places >= 0, tf.float32), [[0, 0], [0, context - length]])
@@ -94,10 +94,10 @@ class _OfPrefix:
     def step(self, tokens: tf.Tensor, state: State, turn: tf.Tensor) -> tuple[tf.Tensor, State]:
         base, state = self.base, dict(state)
         # The first token is read again: with the source its logits were not computed.
-        place, context = self.encoder.source_length - 1 + turn, self.encoder.sequence_length
+        place, context = self.task.source_length - 1 + turn, self.task.sequence_length
         x = self._embedded(tokens[:, None], state["starts"][:, None] + turn)
         # Beyond the source nothing is there that `hidden` hides, but what has been written.
-        written = tf.cast(tf.range(context) >= self.encoder.source_length, tf.float32)
+        written = tf.cast(tf.range(context) >= self.task.source_length, tf.float32)
         mask = state["hidden"] * (1.0 - written) + _past(place, context)
         for i, block in enumerate(base.blocks):
             x, state[f"k_{i}"], state[f"v_{i}"] = block.cached(

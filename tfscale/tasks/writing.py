@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfscale.tasks.beams import beam_search
 from tfscale.tasks.decoding import State, batch_decoder
-from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.tasks.writing_task import WritingTask
 
 _BATCH = 32
 
@@ -21,20 +21,20 @@ class GreedyWriter:
 
     Args:
         network: a `PrefixLM` or an `EncoderDecoder`.
-        encoder: of its rows.
+        task: the task, which makes its rows.
 
     Example:
-        GreedyWriter(network, encoder)(ids, starts)   # [[12, 7], [4], ...]
+        GreedyWriter(network, task)(ids, starts)   # [[12, 7], [4], ...]
     """
 
-    def __init__(self, network: keras.Model, encoder: SequenceEncoder):
-        self.encoder, self._decoder = encoder, batch_decoder(network, encoder)
+    def __init__(self, network: keras.Model, task: WritingTask):
+        self.task, self._decoder = task, batch_decoder(network, task)
         self._loop = tf.function(self._write)
 
     def __call__(self, ids: np.ndarray, starts: np.ndarray) -> list[list[int]]:
         """Tokens of each row without the end token: rows (N, T) with empty target parts, their
         `Row.start` (N,)."""
-        end, written = self.encoder.tokenizer.end_id, []
+        end, written = self.task.tokenizer.end_id, []
         # One row is not filled up to a batch.
         size = _BATCH if len(ids) > 1 else 1
         for at in range(0, len(ids), size):
@@ -49,7 +49,7 @@ class GreedyWriter:
         return written
 
     def _write(self, ids: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        rows, end, length = ids.shape[0], self.encoder.tokenizer.end_id, self.encoder.target_length
+        rows, end, length = ids.shape[0], self.task.tokenizer.end_id, self.task.target_length
 
         def step(turn, last, tokens, ended, state):
             logits, state = self._decoder.step(last, state, turn)
@@ -75,14 +75,14 @@ class BeamWriter:
 
     Args:
         network: a `PrefixLM` or an `EncoderDecoder`.
-        encoder: of its rows.
+        task: the task, which makes its rows.
 
     Example:
-        BeamWriter(network, encoder)(ids, starts, beams=4)   # [[12, 7], [4], ...]
+        BeamWriter(network, task)(ids, starts, beams=4)   # [[12, 7], [4], ...]
     """
 
-    def __init__(self, network: keras.Model, encoder: SequenceEncoder):
-        self.encoder, decoder = encoder, batch_decoder(network, encoder)
+    def __init__(self, network: keras.Model, task: WritingTask):
+        self.task, decoder = task, batch_decoder(network, task)
         self._begin = tf.function(decoder.begin)
 
         def follow(tokens: tf.Tensor, parents: tf.Tensor, state: State, turn: tf.Tensor) -> Any:
@@ -95,7 +95,7 @@ class BeamWriter:
     def __call__(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
         """Tokens of each row without the end token: rows (N, T) with empty target parts, their
         `Row.start` (N,)."""
-        length, end = self.encoder.target_length, self.encoder.tokenizer.end_id
+        length, end = self.task.target_length, self.task.tokenizer.end_id
         steps = (self._step(row, int(start), beams) for row, start in zip(ids, starts, strict=True))
         return [beam_search(step, beams, length, end) for step in steps]
 
