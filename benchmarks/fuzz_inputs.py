@@ -316,12 +316,13 @@ def _use(tokenizer: Any) -> Any:
 
 def _hostile_tokenizer(folder: Path, file: Path) -> Any:
     """The digest in the configuration is what it would be of this file."""
-    from tfscale.text.tokenizers.loading import KINDS, _build
+    from tfscale.registry import TOKENIZERS
+    from tfscale.text.tokenizers.loading import _build
 
     config = json.loads((folder / "tokenizer_config.json").read_text())
     files = {file.name: file.read_bytes()}
     try:
-        config["digest"] = KINDS[config["kind"]]._from_files(config, files).digest
+        config["digest"] = TOKENIZERS.get(config["kind"]).from_files(config, files).digest
     except Exception:  # noqa: S110 - what it raises is looked at in the next line
         pass
     return _use(_build(config, files, str(folder)))

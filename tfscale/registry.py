@@ -159,6 +159,16 @@ def register(cls: Registered) -> Registered:
     return cls
 
 
+def module_of(cls: type) -> str | None:
+    """Returns the module whose import registers a class, for a process started from here.
+
+    None if no import does: a class of a script or notebook, or one that a function made.
+    """
+    module = sys.modules.get(cls.__module__)
+    importable = cls.__module__ != "__main__" and getattr(module, "__spec__", None) is not None
+    return cls.__module__ if importable and "<locals>" not in cls.__qualname__ else None
+
+
 def use_plugins(modules: list[str]) -> None:
     """Imports the modules that `--plugins` names, here and in the processes started from here.
 

@@ -19,8 +19,8 @@ from tfscale.models import build_network
 from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import TaskModel, load_task
 from tfscale.tasks.network import HeadOptions, TaskNetwork
-from tfscale.text.tokenizers.byte import ByteTokenizer
-from tfscale.text.tokenizers.word import WordTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.word import WordTokenizer
 from tfscale.ui.explanation import write_explanation
 
 OTHERS = ["the", "film", "was", "a", "plot", "story", "with", "music"]

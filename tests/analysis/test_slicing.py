@@ -18,7 +18,7 @@ from tfscale.models import build_network
 from tfscale.ngram import count_ngrams, estimate
 from tfscale.ngram.files import describe, write_model
 from tfscale.tasks.predictor import TaskPredictor
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 
 def test_values_and_gap_by_hand():

@@ -14,7 +14,7 @@ from tfscale.config import BiLSTMConfig, GRUConfig
 from tfscale.config.tasks import SwapConfig
 from tfscale.errors import ConfigError, DataError
 from tfscale.models import build_network
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from tfscale.data.manifest import Manifest
 from tfscale.data.tokens import token_blocks
 from tfscale.errors import DataError
-from tfscale.text.tokenizers.character import CharacterTokenizer
+from tfscale.text.tokenizers.kinds.char import CharacterTokenizer
 
 
 @pytest.fixture

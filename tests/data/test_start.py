@@ -13,7 +13,7 @@ from tfscale.data.retokenize import retokenize
 from tfscale.data.streams import evaluation_streams, stream_dataset
 from tfscale.data.tokens import split_stream
 from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
-from tfscale.text.tokenizers.base import LONG_TEXT
+from tfscale.text.tokenizers.cutting import LONG_TEXT
 from tfscale.text.tokenizers.special import SpecialTokens
 
 END, START = 256, 1

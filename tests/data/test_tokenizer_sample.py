@@ -3,7 +3,7 @@ import pytest
 from tfscale.data.sampling import tokenizer_sample
 from tfscale.data.splits import Borders
 from tfscale.data.spool import SpoolReader, SpoolWriter
-from tfscale.text.tokenizers.base import split_long
+from tfscale.text.tokenizers.cutting import split_long
 
 
 def sampled(path, documents, characters):

@@ -10,8 +10,8 @@ from tfscale.data.splits import Borders
 from tfscale.data.spool import SpoolReader, SpoolWriter
 from tfscale.data.tokenizing import BatchEncoder, _Worker, encode_batches, token_dtype
 from tfscale.errors import TfscaleError
-from tfscale.text.tokenizers.byte import ByteTokenizer
-from tfscale.text.tokenizers.character import CharacterTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.char import CharacterTokenizer
 
 BORDERS = Borders(test=10, validation=20)
 
@@ -104,7 +104,7 @@ def test_processes_give_the_same_as_this_one(spool, tmp_path):
 def test_a_process_that_dies_is_an_error_of_one_line(spool, tmp_path):
     path, batches = spool
     ByteTokenizer().save(str(tmp_path / "tokenizer"))
-    worker = _Worker(str(tmp_path / "tokenizer"), path, BORDERS)
+    worker = _Worker(ByteTokenizer.__module__, str(tmp_path / "tokenizer"), path, BORDERS)
     try:
         assert worker(batches[0])["test"].tokens == 5
         worker._process.send_signal(signal.SIGKILL)

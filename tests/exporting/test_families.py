@@ -8,7 +8,7 @@ from tfscale.config import GRUConfig, NNLMConfig, RNNConfig, TransformerConfig
 from tfscale.exporting.parity import check_parity
 from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 LLAMA = {"positions": "rope", "normalization": "rms", "activation": "swiglu", "num_kv_heads": 2}
 FAMILIES = {

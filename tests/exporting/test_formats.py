@@ -19,6 +19,7 @@ from tfscale.errors import ConfigError, ExportError, PromptError
 from tfscale.exporting.export import export_run
 from tfscale.models import build_network
 from tfscale.text.tokenizers import train_tokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 WORDS = "the quick brown fox jumps over the lazy dog, naïve café, 狐 and _under_score "
 
@@ -137,15 +138,15 @@ def test_what_cannot_be_bundled(tmp_path, family, kind, message):
 
 def test_a_bundle_that_speaks_otherwise_is_not_written(tmp_path, monkeypatch):
     run = run_with(tmp_path / "run", "byte")
-    other = litertlm._hugging_face
+    other = ByteTokenizer.bundle_file
 
     def shifted(tokenizer):
         text = json.loads(other(tokenizer))
         names = list(text["model"]["vocab"])
         text["model"]["vocab"] |= {names[65]: 66, names[66]: 65}
-        return json.dumps(text)
+        return json.dumps(text).encode()
 
-    monkeypatch.setattr(litertlm, "_hugging_face", shifted)
+    monkeypatch.setattr(ByteTokenizer, "bundle_file", shifted)
     with pytest.raises(ExportError, match="bundle_ids_equal|bundle_text_equal"):
         export_run(
             run,

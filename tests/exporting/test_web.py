@@ -25,7 +25,8 @@ from tfscale.exporting.export import export_run
 from tfscale.models import build_network
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import train_tokenizer
-from tfscale.text.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer, keeping_text
+from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
+from tfscale.text.tokenizers.sentencepiece_models import keeping_text
 from tfscale.text.tokenizers.special import SpecialTokens
 
 PAGE = pathlib.Path(web.__file__).parent / "page"
@@ -38,7 +39,7 @@ TEXT = (
 def test_a_tokenizer_that_the_page_has_not(tmp_path):
     with pytest.raises(
         ExportError,
-        match="the page has no tokenizer of kind word; it has sentencepiece, byte, char",
+        match="the page has no tokenizer of kind word; it has byte, char, sentencepiece",
     ):
         export_run(
             run_with(tmp_path / "run", "word"),
@@ -77,7 +78,7 @@ def test_a_runtime_that_is_not_what_it_was(tmp_path, monkeypatch):
 
 def test_what_the_page_knows_of_a_tokenizer():
     tokenizer = train_tokenizer("sentencepiece", [TEXT], 298, sentencepiece_model="bpe")
-    found = web.vocabulary(tokenizer)
+    found = tokenizer.page_vocabulary()
     assert (
         found["kind"] == "bpe"
         and len(found["pieces"]) == len(found["scores"]) == tokenizer.vocabulary_size
@@ -85,7 +86,7 @@ def test_what_the_page_knows_of_a_tokenizer():
     assert [tokenizer.token_bytes(id, None) for id in found["byte_ids"]] == [
         bytes((byte,)) for byte in range(256)
     ]
-    assert web.vocabulary(train_tokenizer("byte", [], 257)) == {
+    assert train_tokenizer("byte", [], 257).page_vocabulary() == {
         "kind": "byte",
         "end_id": 256,
         "unknown_id": None,
@@ -119,7 +120,7 @@ def test_the_page_cuts_a_prompt_as_python_does(tmp_path):
     )
     (tmp_path / "run.mjs").write_text(
         "import {Tokenizer} from './tokenizer.mjs';\n"
-        f"const tokenizer = new Tokenizer({json.dumps(web.vocabulary(tokenizer))});\n"
+        f"const tokenizer = new Tokenizer({json.dumps(tokenizer.page_vocabulary())});\n"
         f"const ids = {json.dumps(prompts)}.map((prompt) => tokenizer.promptIds(prompt));\n"
         "console.log(JSON.stringify([ids, [...tokenizer.stopIds]]));\n"
     )
@@ -147,7 +148,7 @@ def test_the_page_cleans_prompts_as_python_does():
     ]
     script = (
         f"import {{Tokenizer}} from {json.dumps(str(PAGE / 'tokenizer.js'))};"
-        f"const tokenizer = new Tokenizer({json.dumps(web.vocabulary(tokenizer))});"
+        f"const tokenizer = new Tokenizer({json.dumps(tokenizer.page_vocabulary())});"
         f"console.log(JSON.stringify({json.dumps(prompts)}.map((text) => tokenizer.beginning(text))));"
     )
     done = subprocess.run(

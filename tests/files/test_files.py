@@ -217,7 +217,7 @@ def test_an_earlier_folder_comes_back_if_the_process_was_killed_between_the_rena
     tmp_path, capsys
 ):
     killed_in(
-        "from tfscale import temporary\nfrom tfscale.files.paths import atomic_directory\nos.mkdir('x')\n"
+        "from tfscale.files import temporary\nfrom tfscale.files.paths import atomic_directory\nos.mkdir('x')\n"
         "open('x/earlier', 'w').close()\ntemporary.exchange = lambda a, b: False\nrename = os.rename\n"
         "os.rename = lambda a, b: (rename(a, b), os.kill(os.getpid(), signal.SIGKILL))\n"
         "with atomic_directory('x'): pass",

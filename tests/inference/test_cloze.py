@@ -16,7 +16,7 @@ from tfscale.exporting.export import export_run
 from tfscale.inference.cloze import correct, fill, words_of
 from tfscale.models import build_network
 from tfscale.text.score import Score
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.text.tokenizers.training import train_tokenizer
 
 TEXT = "the cat sat on the mat\nthe dog sat on the hat\nthe rat saw the cot\n"

@@ -15,7 +15,7 @@ from tfscale.models import build_network
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM, up_to_end
 from tfscale.tasks.decoding import batch_decoder
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 END, SOURCE, TARGET = 0, 6, 5
 GPT = TransformerConfig(

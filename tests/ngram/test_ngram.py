@@ -20,7 +20,7 @@ from tfscale.ngram import NGramModel, count, count_ngrams, estimate, model, read
 from tfscale.ngram.arpa import token_names
 from tfscale.ngram.model import NGramDecoder
 from tfscale.text.tokenizers import train_tokenizer
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens
 
 # The package has a function of the module's name.

@@ -13,7 +13,7 @@ from tfscale import cli
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.runs.hub import tokenizer_of
 from tfscale.text.builtin import builtin_corpus
-from tfscale.text.tokenizers.bpe import BytePairTokenizer
+from tfscale.text.tokenizers.kinds.bpe import BytePairTokenizer
 
 TEXTS = [
     "def f(x):\n    return x + 1234",

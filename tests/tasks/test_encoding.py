@@ -6,7 +6,7 @@ import pytest
 from tests.tasks.made import make_task
 from tfscale.errors import DataError, TokenizerError
 from tfscale.tasks.examples import Example
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.text.tokenizers.training import train_tokenizer
 
 BYTES = ByteTokenizer()

@@ -32,7 +32,7 @@ from tfscale.tasks.examples import Example
 from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import load_task
 from tfscale.tasks.splits import balanced, held_out
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 LENGTH = 48
 BASES = {

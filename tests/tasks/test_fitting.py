@@ -18,7 +18,7 @@ from tfscale.models import build_network
 from tfscale.tasks import fitting
 from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import load_task
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from tests.tasks.made import make_writer
 from tfscale.tasks.beams import beam_search
 from tfscale.tasks.examples import Example
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 BYTES = ByteTokenizer()
 END = BYTES.end_id

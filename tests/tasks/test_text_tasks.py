@@ -23,7 +23,7 @@ from tfscale.tasks.finetune import finetune
 from tfscale.tasks.kinds.translate import Translate
 from tfscale.tasks.model import TaskModel, load_task
 from tfscale.tasks.text_network import in_float32
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.text.tokenizers.training import train_tokenizer
 
 OURS = "ba be bi bo da de di do".split()

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.scored import document_stream, read_stream
-from tfscale.text.tokenizers.character import CharacterTokenizer
+from tfscale.text.tokenizers.kinds.char import CharacterTokenizer
+from tfscale.text.tokenizers.kinds.word import WordTokenizer
 from tfscale.text.tokenizers.lost import gap_bits
-from tfscale.text.tokenizers.word import WordTokenizer
 
 USUAL = math.log2(256 / 255)
 

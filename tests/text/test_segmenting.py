@@ -20,9 +20,9 @@ from tfscale.data.spool import SpoolWriter
 from tfscale.data.tokenizing import encode_batches
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
-from tfscale.text.tokenizers.base import split_long
+from tfscale.text.tokenizers.cutting import split_long
+from tfscale.text.tokenizers.kinds.word import WordTokenizer, split_words
 from tfscale.text.tokenizers.segmenting import jieba_words
-from tfscale.text.tokenizers.word import WordTokenizer, split_words
 
 LINES = [
     "我来到北京清华大学。",

@@ -9,7 +9,7 @@ import pytest
 from tfscale.errors import TokenizerError
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import load_tokenizer
-from tfscale.text.tokenizers.character import CharacterTokenizer
+from tfscale.text.tokenizers.kinds.char import CharacterTokenizer
 
 TEXT = "def f(x):\n    return x  # ▁ 🙂\r\n"
 
@@ -87,7 +87,7 @@ def test_a_changed_entry_is_found_by_the_digest(tokenizers, tmp_path):
     [
         (
             {"kind": "morpheme"},
-            "kind='morpheme'; expected format_version=1 and one of sentencepiece",
+            "kind='morpheme'; expected format_version=1 and one of bpe",
         ),
         ({"format_version": 9}, "format_version=9"),
         ({"files": None}, "not a tokenizer's configuration: files is missing"),

@@ -19,7 +19,7 @@ def test_the_same_text_and_seed_give_the_same_bytes(tokenizers, sample_documents
     again = train_tokenizer(
         kind.removesuffix("-bpe"), iter(sample_documents), size, sentencepiece_model=model
     )
-    assert again._files() == tokenizers[kind]._files()
+    assert again.files() == tokenizers[kind].files()
     assert again.digest == tokenizers[kind].digest
 
 
@@ -72,7 +72,9 @@ def test_empty_text_trains_nothing(kind, texts):
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(TokenizerError, match="unknown tokenizer 'bpe'; expected sentencepiece"):
+    with pytest.raises(
+        TokenizerError, match="unknown tokenizer 'bpe'; expected one of byte, char, sentencepiece"
+    ):
         train_tokenizer("bpe", ["text"], 1000)
 
 

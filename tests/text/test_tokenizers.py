@@ -10,13 +10,13 @@ from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers import (
     StreamDecoder,
     load_tokenizer,
-    sentencepiece_tokenizer,
     train_tokenizer,
 )
-from tfscale.text.tokenizers.base import split_long
-from tfscale.text.tokenizers.byte import ByteTokenizer
-from tfscale.text.tokenizers.character import CharacterTokenizer
-from tfscale.text.tokenizers.word import WordTokenizer
+from tfscale.text.tokenizers.cutting import split_long
+from tfscale.text.tokenizers.kinds import sentencepiece
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.char import CharacterTokenizer
+from tfscale.text.tokenizers.kinds.word import WordTokenizer
 
 LOSSLESS = ("sentencepiece", "sentencepiece-bpe", "byte")
 HARD_TEXTS = [
@@ -193,7 +193,7 @@ def test_long_code_is_cut_near_the_limit_and_tokenized_alike(tokenizer, sample_d
 
 def test_sums_over_a_long_text_do_not_change_its_tokens(tokenizers, sample_documents, monkeypatch):
     """SentencePiece adds up scores in float32, so that what is far away decides between almost equal pieces."""
-    monkeypatch.setattr(sentencepiece_tokenizer, "LONG_TEXT", 1000)
+    monkeypatch.setattr(sentencepiece, "LONG_TEXT", 1000)
     tokenizer = tokenizers["sentencepiece"]
     text = "".join(sample_documents)
     expected = [id for part in split_long(text, 1000) for id in tokenizer._processor.encode(part)]

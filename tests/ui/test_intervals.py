@@ -9,7 +9,7 @@ from tests.exporting.exported import make_run
 from tfscale import api, cli
 from tfscale.config import NNLMConfig
 from tfscale.models import build_network
-from tfscale.text.tokenizers.byte import ByteTokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.ui.intervals import interval_plot, write_slices
 
 

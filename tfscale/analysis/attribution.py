@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.keras import layers_called_by
 from tfscale.text.tokenizers import StreamDecoder, Tokenizer
 
 _ROWS = 16
@@ -88,11 +89,8 @@ def embedded_as(embedding: Any, vectors: tf.Tensor) -> Iterator[None]:
             original(inputs, reverse=True) if reverse else tf.cast(vectors, embedding.compute_dtype)
         )
 
-    try:
-        object.__setattr__(embedding, "call", call)
+    with layers_called_by([(embedding, call)]):
         yield
-    finally:
-        object.__delattr__(embedding, "call")
 
 
 def token_parts(

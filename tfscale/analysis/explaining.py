@@ -182,9 +182,7 @@ def _lime(model: Any, config: ExplainConfig) -> dict[str, Any]:
         bow=False,
         mask_string="",
         random_state=config.seed,
-        split_expression=(
-            _jieba_split if getattr(model.task.tokenizer, "segmenter", "") == "jieba" else r"\W+"
-        ),
+        split_expression=(_jieba_split if model.task.tokenizer.segmenter == "jieba" else r"\W+"),
     )
     number = labels.index(label)
     found = explainer.explain_instance(

@@ -17,6 +17,7 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
+from tfscale.compat.jsonargparse import actions_of, type_of
 from tfscale.config.options import describe
 from tfscale.errors import ConfigError
 from tfscale.files.paths import open_file
@@ -54,7 +55,7 @@ class HelpFormatter(DefaultHelpFormatter):
             return str(action.metavar or action.dest)
         if action.nargs == 0:
             return ", ".join(action.option_strings)
-        typehint = getattr(action, "_typehint", None)
+        typehint = type_of(action)
         if typehint is bool:
             return f"{shown(action.dest)} [true|false]"
         name = (
@@ -72,7 +73,7 @@ class HelpFormatter(DefaultHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         notes = []
-        typehint = getattr(action, "_typehint", None)
+        typehint = type_of(action)
         if describe(typehint) not in ("None", "text", "text, once or more", "true or false"):
             notes.append(describe(typehint))
         if action.required and action.option_strings:
@@ -102,7 +103,7 @@ def new_parser(command: str, description: str, epilog: str | None = None) -> Arg
 def add_config(parser: ArgumentParser, config_class: type, section: str | None = None) -> None:
     """Adds an option for each field of `config_class`, named `--field` or `--section.field`."""
     parser.add_class_arguments(config_class, section, instantiate=False)
-    for action in parser._actions:
+    for action in actions_of(parser):
         if action.dest == section:
             action.help = (
                 argparse.SUPPRESS
@@ -112,8 +113,8 @@ def add_config(parser: ArgumentParser, config_class: type, section: str | None =
 def option_types(parser: ArgumentParser) -> dict[str, Any]:
     """Key of each option -> its type (None for switches such as --json)."""
     return {
-        action.dest: getattr(action, "_typehint", None)
-        for action in parser._actions
+        action.dest: type_of(action)
+        for action in actions_of(parser)
         if action.option_strings and action.help != argparse.SUPPRESS
     }
 
@@ -214,7 +215,7 @@ def parse_normalized(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     Raises:
         ConfigError: a value of the wrong type, a missing required option, a word too many.
     """
-    positional = [action for action in parser._actions if not action.option_strings]
+    positional = [action for action in actions_of(parser) if not action.option_strings]
     if stray := [word for word in words if not word.startswith("--")][len(positional) :]:
         # A text without its option is the commonest word too many.
         texts = [key for key in ("prompt", "text") if key in option_types(parser)]
@@ -309,7 +310,9 @@ def _explain(parser: ArgumentParser, message: str) -> str:
         return f"{shown(key)}: expected {describe(known.get(key))}; received {value}"
     if match := re.match(r"the following arguments are required: (.*)", message):
         positional = {
-            action.dest: action.metavar for action in parser._actions if not action.option_strings
+            action.dest: action.metavar
+            for action in actions_of(parser)
+            if not action.option_strings
         }
         names = [
             str(positional[key] or key) if key in positional else shown(key)

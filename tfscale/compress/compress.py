@@ -7,10 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfscale.compat.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
 from tfscale.compress.factorize import factorize_embedding, factorize_feed_forward, factorize_output
 from tfscale.compress.pruning import Sparsity, measure_sparsity, prune
 from tfscale.compress.structured import shrink_feed_forward, shrink_heads, shrink_lstm
-from tfscale.compress.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
 from tfscale.compress.tuning import (
     check_teacher,
     copy_in_scope,

@@ -18,7 +18,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compress.tfmot import SCHEDULES, Pruning, PruningSchedule
+from tfscale.compat.keras import layers_of, own_trainable_variables
+from tfscale.compat.tfmot import SCHEDULES, Pruning, PruningSchedule, new_mask
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
@@ -104,8 +105,8 @@ class Pruner:
         if self.places is not None:
             return [network.trainable_variables[place] for place in self.places]
         chosen: dict[int, keras.Variable] = {}
-        for layer in network._flatten_layers():
-            for weight in layer._trainable_variables:
+        for layer in layers_of(network):
+            for weight in own_trainable_variables(layer):
                 if self.policy(layer, weight):
                     chosen[id(weight)] = weight
         patterned = self.block_size != (1, 1) or self.m_by_n is not None
@@ -174,7 +175,7 @@ class Pruner:
 
         def new_masks():
             for weight, mask, _ in self.pruned:
-                _, values = self._engine._maybe_update_block_mask(tf.convert_to_tensor(weight))
+                values = new_mask(self._engine, tf.convert_to_tensor(weight))
                 update(mask, lambda mask, values: mask.assign(values), args=(values,), group=False)
             return tf.constant(True)
 

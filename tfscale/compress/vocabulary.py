@@ -21,7 +21,8 @@ from tfscale.models import Network, TransformerLM, build_network
 from tfscale.models.network import capabilities
 from tfscale.runs.folder import Run, load_run, write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.text.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
+from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
+from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK
 
 
 def trim_run(

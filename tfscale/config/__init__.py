@@ -5,7 +5,7 @@ Each field's docstring states its unit and its effect, and becomes its line of `
 are frozen and keyword-only; a value that is out of range is refused when the object is made.
 """
 
-from tfscale.config.choices import Precision, Quantization, TokenizerKind, WordSegmenter
+from tfscale.config.choices import Precision, Quantization, SentencePieceModel, WordSegmenter
 from tfscale.config.export import ExportConfig
 from tfscale.config.models import (
     MODEL_CONFIGS,
@@ -44,7 +44,7 @@ __all__ = [
     "RNNConfig",
     "RecurrentConfig",
     "SamplingConfig",
-    "TokenizerKind",
+    "SentencePieceModel",
     "TrainConfig",
     "TransformerConfig",
     "WordSegmenter",

@@ -3,6 +3,6 @@
 from typing import Literal
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
-TokenizerKind = Literal["sentencepiece", "wordpiece", "word", "char", "byte"]
+SentencePieceModel = Literal["unigram", "bpe"]
 WordSegmenter = Literal["none", "jieba"]
 Quantization = Literal["none", "float16", "int8", "int4", "int4_all"]

@@ -1,5 +1,7 @@
-"""Values of options, checked against their types: in config classes, in arguments of the Python
-API, in YAML."""
+"""Values of options, checked against their types.
+
+In config classes, in arguments of the Python API, and in YAML.
+"""
 
 import dataclasses
 import difflib
@@ -8,13 +10,12 @@ import inspect
 import math
 import numbers
 import os
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, ClassVar, TypeVar
 
 from tfscale.errors import ConfigError
-from tfscale.registry import NameIn
+from tfscale.files.typehints import UNFIT, TypeRules
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 LARGEST = 2**62 - 1
@@ -22,8 +23,7 @@ LARGEST = 2**62 - 1
 
 
 class Options:
-    """Base of the config classes, frozen dataclasses: an object whose values do not fit their types
-    is refused.
+    """Base of the config classes, frozen dataclasses whose values must fit their types.
 
     Values are brought to the form that their field names: a path becomes a string, a string or a
     number where a list is meant becomes a list of one, a whole number where a number is meant
@@ -55,8 +55,8 @@ def checked(name: str, value: Any, typehint: Any) -> Any:
     Args:
         name: the option's name, for the message.
         value: what was received.
-        typehint: `bool`, `int`, `float`, `str`, a `Literal`, a list of these, or a union of these
-            and None.
+        typehint: `bool`, `int`, `float`, `str`, a `Literal`, a name of a registry (`NameIn`), a
+            list of these, or a union of these and None.
 
     Raises:
         ConfigError: the value is of another type, is not one of the choices, or is not finite.
@@ -64,8 +64,8 @@ def checked(name: str, value: Any, typehint: Any) -> Any:
     Example:
         checked("text", Path("a.txt"), list[str])    # ["a.txt"]
     """
-    found = _converted(value, typehint)
-    if found is _UNFIT:
+    converted = RULES.converted(value, typehint)
+    if converted is UNFIT:
         received, wanted = " ".join(repr(value).split()), describe(typehint)
         if typehint is float and isinstance(value, numbers.Real):
             wanted = "a finite number"
@@ -75,12 +75,11 @@ def checked(name: str, value: Any, typehint: Any) -> Any:
             wanted = "a whole number below 2**62"
         received = received if len(received) <= 80 else f"{received[:77]}..."
         raise ConfigError(f"{name}: expected {wanted}; received {received}")
-    return found
+    return converted
 
 
 def checks_arguments(function: Function) -> Function:
-    """Has a function check its arguments as config classes check their fields, by the annotations
-    of its parameters.
+    """Makes a function check its arguments, as config classes check their fields.
 
     A parameter of type `str` also takes an `os.PathLike`, a `Sequence[str]` also one string or
     path. What is annotated by another class than a config class is passed on as it is.
@@ -106,103 +105,79 @@ def checks_arguments(function: Function) -> Function:
     return typing.cast(Function, call)
 
 
-_UNFIT = object()
-
-
-def _converted(value: Any, typehint: Any) -> Any:
-    origin, arguments = typing.get_origin(typehint), typing.get_args(typehint)
-    if origin is typing.Literal:
-        fits = (
-            choice for choice in arguments if isinstance(value, type(choice)) and value == choice
-        )
-        return next(fits, _UNFIT)
-    if name_in := registered_names(typehint):
-        return value if isinstance(value, str) and value in name_in.names() else _UNFIT
-    if origin in (typing.Union, types.UnionType):
-        # Types that are checked come first: the others take any value.
-        ordered = sorted(arguments, key=lambda argument: argument not in _ONE)
-        found = (_converted(value, argument) for argument in ordered)
-        return next((one for one in found if one is not _UNFIT), _UNFIT)
-    if origin in (list, Sequence):
-        return _list(value, arguments[0])
-    if typehint in _ONE:
-        return _ONE[typehint](value)
-    is_config = isinstance(typehint, type) and issubclass(typehint, Options)
-    return _UNFIT if is_config and not isinstance(value, typehint) else value
-
-
-def _list(value: Any, item: Any) -> Any:
-    several = isinstance(value, Iterable) and not isinstance(
-        value, str | bytes | os.PathLike | Mapping | Set
-    )
-    found = [_converted(one, item) for one in (value if several else [value])]
-    return _UNFIT if any(one is _UNFIT for one in found) else found
-
-
 def _bool(value: Any) -> Any:
-    # NumPy's truth values are no instances of bool.
-    return bool(value) if type(value).__name__ in ("bool", "bool_") else _UNFIT
+    # NumPy's truth values are not instances of bool.
+    return bool(value) if type(value).__name__ in ("bool", "bool_") else UNFIT
 
 
 def _int(value: Any) -> Any:
     fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return int(value) if fits and abs(int(value)) <= LARGEST else _UNFIT
+    return int(value) if fits and abs(int(value)) <= LARGEST else UNFIT
 
 
 def _float(value: Any) -> Any:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        return _UNFIT
+        return UNFIT
     try:
-        found = float(value)
+        number = float(value)
     except OverflowError:
-        return _UNFIT
-    return found if math.isfinite(found) else _UNFIT
+        return UNFIT
+    return number if math.isfinite(number) else UNFIT
 
 
 def _str(value: Any) -> Any:
     value = os.fspath(value) if isinstance(value, os.PathLike) else value
-    return value if isinstance(value, str) else _UNFIT
+    return value if isinstance(value, str) else UNFIT
 
 
-_ONE = {
+_SINGLE: dict[object, Callable[[Any], Any]] = {
     bool: _bool,
     int: _int,
     float: _float,
     str: _str,
-    type(None): lambda value: None if value is None else _UNFIT,
+    type(None): lambda value: None if value is None else UNFIT,
 }
 
 
-def registered_names(typehint: Any) -> NameIn | None:
-    """Returns the mark of an option whose value is a name of a registry; None for any other."""
-    marks = getattr(typehint, "__metadata__", ())
-    return next((mark for mark in marks if isinstance(mark, NameIn)), None)
+def _single(value: Any, typehint: Any) -> Any:
+    if typehint in _SINGLE:
+        return _SINGLE[typehint](value)
+    is_config = isinstance(typehint, type) and issubclass(typehint, Options)
+    return UNFIT if is_config and not isinstance(value, typehint) else value
+
+
+def _items(value: Any) -> list[Any]:
+    apart = str | bytes | os.PathLike | Mapping | Set
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, apart) else [value]
+
+
+RULES = TypeRules(
+    single=_single,
+    items=_items,
+    words={
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        type(None): "",
+    },
+    several="{}, once or more",
+)
+"""Lenient: a path is text, one value is a list of one, a whole number is a number."""
 
 
 def describe(typehint: Any) -> str:
-    """What a value of this type looks like, in words: "a whole number", "one of unigram, bpe"."""
-    origin, arguments = typing.get_origin(typehint), typing.get_args(typehint)
-    if name_in := registered_names(typehint):
-        return "one of " + ", ".join(name_in.names())
-    if origin is typing.Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(
-            describe(argument) for argument in arguments if argument is not type(None)
-        )
-    if origin in (list, Sequence):
-        return f"{describe(arguments[0])}, once or more"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return words.get(typehint, str(getattr(typehint, "__name__", typehint)))
+    """Returns a type in words: "a whole number", "one of unigram, bpe"."""
+    return RULES.described(typehint)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The fields of a config as plain values, for YAML, JSON and digests."""
+    """Returns the fields of a config as plain values, for YAML, JSON and digests."""
     return dataclasses.asdict(config)
 
 
 def make_config(kind: Any, options: dict[str, Any]) -> Any:
-    """An object of a config class from keyword arguments.
+    """Returns an object of a config class from keyword arguments.
 
     Raises:
         ConfigError: an option that the class does not have, with the closest one that it has; or

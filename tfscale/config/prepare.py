@@ -1,11 +1,12 @@
 """The options of `tfscale prepare`."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from tfscale.config.choices import TokenizerKind, WordSegmenter
+from tfscale.config.choices import SentencePieceModel, WordSegmenter
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
+from tfscale.registry import TOKENIZERS, NameIn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,12 @@ class PrepareConfig(Options):
     documents: Literal["file", "paragraph", "line"] = "file"
     """What one document is: a file, a paragraph (blank lines between), or a line. An end token
     follows each."""
-    tokenizer: TokenizerKind = "sentencepiece"
+    tokenizer: Annotated[str, NameIn(TOKENIZERS, leave_out=("bpe",))] = "sentencepiece"
     """Kind of tokenizer to train on the training split."""
     tokenizer_from: str | None = None
     """Folder of a tokenizer (or a data folder, or a run folder) to use in the place of training
     one."""
-    sentencepiece_model: Literal["unigram", "bpe"] = "unigram"
+    sentencepiece_model: SentencePieceModel = "unigram"
     """SentencePiece algorithm. No effect on the other tokenizers."""
     word_segmenter: WordSegmenter = "none"
     """What finds the words of the word tokenizer: white space (none), or jieba, for Chinese."""
@@ -75,7 +76,10 @@ class PrepareConfig(Options):
                 f" corpus={self.corpus!r} (for example --text 'books/*.txt', or --corpus"
                 " python-stdlib)"
             )
-        if self.word_segmenter != "none" and (self.tokenizer != "word" or self.tokenizer_from):
+        if self.word_segmenter != "none" and (
+            self.tokenizer_from
+            or "word_segmenter" not in TOKENIZERS.get(self.tokenizer).training_options
+        ):
             raise ConfigError(
                 f"word_segmenter={self.word_segmenter!r} is for training a word tokenizer:"
                 " --tokenizer word"

@@ -28,8 +28,8 @@ from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.corpora import ReadCounts, TextFile, find_text, read_documents
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
-from tfscale.text.tokenizers.segmenting import jieba_words
-from tfscale.text.tokenizers.training import AUTOMATIC_SIZE
+from tfscale.text.tokenizers.base import TrainingOptions
+from tfscale.text.tokenizers.training import AUTOMATIC_SIZE, trainable_kind
 from tfscale.ui.counting import Progress
 
 _MUCH_UNKNOWN = 0.05
@@ -63,8 +63,10 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
     claim_directory(config.output, MANIFEST_FILE, "a data folder", key="tokenizer_digest")
     sources = _sources(config)
     tokenizer = load_tokenizer(config.tokenizer_from) if config.tokenizer_from else None
-    if config.word_segmenter == "jieba":
-        jieba_words()  # Refused before anything is read where it is not installed.
+    if tokenizer is None:
+        # Refused before anything is read.
+        options = TrainingOptions(config.seed, config.sentencepiece_model, config.word_segmenter)
+        trainable_kind(config.tokenizer).check_training(options)
     with atomic_directory(config.output) as directory:
         spool_path = os.path.join(directory, "documents.spool")
         cleaner = _cleaner(config, tokenizer, progress)
@@ -247,9 +249,9 @@ def _names(files: list[TextFile]) -> str:
 def _train(
     config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show: bool
 ) -> Tokenizer:
-    if config.tokenizer == "byte":
-        sample: list[str] = []
-    else:
+    reads_text = trainable_kind(config.tokenizer).reads_text
+    sample: list[str] = []
+    if reads_text:
         sample = list(tokenizer_sample(spool, batches, config.tokenizer_sample))
         if show:
             size = sum(map(len, sample))
@@ -267,7 +269,7 @@ def _train(
         word_segmenter=config.word_segmenter,
     )
     smaller = not config.vocabulary_size and tokenizer.vocabulary_size < AUTOMATIC_SIZE
-    if show and smaller and config.tokenizer != "byte":
+    if show and smaller and reads_text:
         note(
             f"a vocabulary of {tokenizer.vocabulary_size:,} entries: the text does not support"
             f" {AUTOMATIC_SIZE:,}"

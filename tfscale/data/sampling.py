@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tfscale.data.splits import TRAIN
 from tfscale.data.spool import Batch, SpoolReader
-from tfscale.text.tokenizers.base import split_long
+from tfscale.text.tokenizers.cutting import split_long
 
 _PART = 4000
 """Characters of a part of a document, which is taken or passed over as a whole."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from tfscale.data.splits import TRAIN, Borders
-from tfscale.text.tokenizers.base import split_long
+from tfscale.text.tokenizers.cutting import split_long
 
 BATCH_BYTES = 1 << 20
 

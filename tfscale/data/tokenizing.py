@@ -1,5 +1,6 @@
-"""Tokenizes the spooled documents, in this process or in several; the result does not depend on how
-many.
+"""Tokenizes the spooled documents, in this process or in several.
+
+The result does not depend on how many.
 
 The processes read the spool themselves and load nothing but the tokenizer: what goes through the
 pipes is a pair of offsets one way and two bytes a token the other way.
@@ -7,6 +8,7 @@ pipes is a pair of offsets one way and two bytes a token the other way.
 
 import collections
 import contextlib
+import importlib
 import os
 import pickle
 import queue
@@ -22,6 +24,7 @@ import numpy as np
 from tfscale.data.splits import Borders
 from tfscale.data.spool import Batch, SpoolReader
 from tfscale.errors import TfscaleError
+from tfscale.registry import module_of
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 _SMALL = 8 << 20
@@ -103,9 +106,15 @@ class _Worker:
     It is started by itself and not by `multiprocessing`, which would run the user's script anew in
     every process: that takes seconds where the script imports TensorFlow, and fails where it has no
     `if __name__ == "__main__":`.
+
+    Args:
+        module: its import registers the kind of the tokenizer.
+        tokenizer_dir: where the tokenizer was saved.
+        spool_path: the documents.
+        borders: borders of the splits.
     """
 
-    def __init__(self, tokenizer_dir: str, spool_path: str, borders: Borders):
+    def __init__(self, module: str, tokenizer_dir: str, spool_path: str, borders: Borders):
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
@@ -123,7 +132,7 @@ class _Worker:
         )
         assert self._process.stdin and self._process.stdout
         self._input, self._output = self._process.stdin, self._process.stdout
-        self._send((tokenizer_dir, spool_path, borders))
+        self._send((module, tokenizer_dir, spool_path, borders))
 
     def __call__(self, batch: Batch) -> dict[str, Encoded]:
         self._send(batch)
@@ -160,7 +169,8 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests = sys.stdin.buffer
-    tokenizer_dir, spool_path, borders = pickle.load(requests)
+    module, tokenizer_dir, spool_path, borders = pickle.load(requests)
+    importlib.import_module(module)
     encoder = BatchEncoder(load_tokenizer(tokenizer_dir), SpoolReader(spool_path, borders))
     while True:
         try:
@@ -197,7 +207,9 @@ def encode_batches(
     Raises:
         TfscaleError: a process died.
     """
-    if processes == 1 or not batches or batches[-1].end < small:
+    module = module_of(type(tokenizer))
+    # Other processes know a kind only if a module that they can import registers it.
+    if processes == 1 or module is None or not batches or batches[-1].end < small:
         yield from map(BatchEncoder(tokenizer, SpoolReader(spool_path, borders)), batches)
         return
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -211,7 +223,7 @@ def encode_batches(
 
     with contextlib.ExitStack() as stack:
         for _ in range(min(processes, len(batches))):
-            worker = _Worker(tokenizer_dir, spool_path, borders)
+            worker = _Worker(module, tokenizer_dir, spool_path, borders)
             stack.callback(worker.close)
             idle.put(worker)
         pool = ThreadPoolExecutor(processes)

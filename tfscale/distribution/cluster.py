@@ -240,12 +240,8 @@ def _from_list(environ: Mapping[str, str]) -> Cluster:
 
 
 def _from_slurm(environ: Mapping[str, str]) -> Cluster:
-    # SlurmClusterResolver itself sorts the hosts as text, so node10 would come before node2 and
-    # ranks would go astray; its two parsers are sound.
-    from tensorflow.python.distribute.cluster_resolver.slurm_cluster_resolver import (
-        expand_hostlist,
-        expand_tasks_per_node,
-    )
+    # It imports TensorFlow, which nothing else here needs.
+    from tfscale.compat.tensorflow import slurm_hosts, slurm_tasks
 
     def variable(name: str) -> str:
         if name not in environ:
@@ -253,8 +249,8 @@ def _from_slurm(environ: Mapping[str, str]) -> Cluster:
         return environ[name]
 
     try:
-        hosts = expand_hostlist(variable("SLURM_STEP_NODELIST"))
-        tasks = expand_tasks_per_node(variable("SLURM_STEP_TASKS_PER_NODE"))
+        hosts = slurm_hosts(variable("SLURM_STEP_NODELIST"))
+        tasks = slurm_tasks(variable("SLURM_STEP_TASKS_PER_NODE"))
     except ValueError as error:
         raise ConfigError(f"Slurm's list of nodes cannot be read: {error}") from error
     base = _number(environ.get("TFSCALE_PORT", str(SLURM_PORT)), "TFSCALE_PORT")

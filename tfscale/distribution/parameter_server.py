@@ -16,11 +16,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import tensorflow as tf
-from tensorflow.python.distribute.coordinator.values import (
-    deserialize_dataset_from_graph,
-    serialize_dataset_to_graph,
-)
 
+from tfscale.compat.tensorflow import deserialized, iterators_on_workers, serialized
 from tfscale.distribution.cluster import Cluster, answers, meet
 from tfscale.errors import ConfigError, WorkerLostError
 from tfscale.launching.heartbeat import NO_STEPS, beat
@@ -93,18 +90,12 @@ def worker_iterators(
         ConfigError: a dataset runs Python code (`from_generator`, `py_function`), which cannot
             travel.
     """
-    # TensorFlow's own `create_per_worker_dataset` gives every worker the same dataset, and does not
-    # tell it which worker it is on; the two private names are what it is made of.
-    iterators = []
-    for worker, dataset in zip(coordinator._cluster.workers, datasets, strict=True):
-        iterator = worker.create_resource(_maker(dataset, done))
-        iterator._type_spec = tf.data.IteratorSpec(dataset.element_spec)
-        iterators.append(iterator)
-    return tf.distribute.coordinator.PerWorkerValue(iterators)
+    makers = [(_maker(dataset, done), dataset.element_spec) for dataset in datasets]
+    return iterators_on_workers(coordinator, makers)
 
 
 def _maker(dataset: tf.data.Dataset, done: Any) -> Any:
-    graph = serialize_dataset_to_graph(dataset)
+    graph = serialized(dataset)
     if any(word in graph.numpy() for word in (b"PyFunc", b"GeneratorDataset")):
         raise ConfigError(
             "under parameter servers each worker runs its dataset itself, and this one runs Python"
@@ -113,7 +104,7 @@ def _maker(dataset: tf.data.Dataset, done: Any) -> Any:
         )
 
     def build() -> tf.data.Dataset:
-        return deserialize_dataset_from_graph(graph, dataset.element_spec).skip(done())
+        return deserialized(graph, dataset.element_spec).skip(done())
 
     function = tf.function(build).get_concrete_function()
     return lambda: iter(function())

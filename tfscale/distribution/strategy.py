@@ -9,6 +9,7 @@ import warnings
 import keras
 import tensorflow as tf
 
+from tfscale.compat.tensorflow import workers_and_servers
 from tfscale.config.options import checks_arguments
 from tfscale.distribution.cluster import Cluster, meet, read_cluster
 from tfscale.distribution.parameter_server import is_asynchronous, parameter_server_strategy
@@ -195,11 +196,8 @@ def describe(chosen: tf.distribute.Strategy, asked: str = "") -> str:
     replicas = chosen.num_replicas_in_sync
     why = f" ({_offered()[1]})" if asked == "auto" else ""
     if is_asynchronous(chosen):
-        extended = chosen.extended
-        return (
-            f"ParameterServerStrategy, {extended._num_workers} workers, {extended._num_ps}"
-            f" parameter servers{why}"
-        )
+        workers, servers = workers_and_servers(chosen)
+        return f"ParameterServerStrategy, {workers} workers, {servers} parameter servers{why}"
     # TensorFlow's classes carry older names than those they are exported under.
     exported = ("MirroredStrategy", "MultiWorkerMirroredStrategy", "TPUStrategy")
     name = next(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.tensorflow import workers_and_servers
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError, WorkerLostError
 
@@ -38,7 +39,7 @@ class Workers:
         """How many processes read training data: all of them, or the workers that the one
         coordinator drives."""
         if is_asynchronous(strategy):
-            self.readers = strategy.extended._num_workers
+            self.readers, _ = workers_and_servers(strategy)
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
             if resolver is not None and resolver.task_type is not None:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.keras import layers_of, own_variables
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.text.tokenizers import Tokenizer
@@ -99,7 +100,7 @@ def check_layers(network: Any) -> None:
         ConfigError: names the layer and what to do.
     """
     check_keras_model(network)
-    for layer in network._flatten_layers():
+    for layer in layers_of(network):
         if getattr(layer, "quantization_mode", None) not in (None, "int4"):
             raise ConfigError(
                 f"layer {layer.name!r} was quantized by Keras (model.quantize), which TFLite cannot"
@@ -150,7 +151,7 @@ def in_float32(network: keras.Model) -> Iterator[None]:
     block."""
     changed = [
         (layer, layer.dtype_policy)
-        for layer in network._flatten_layers()
+        for layer in layers_of(network)
         if getattr(layer, "compute_dtype", None) in ("float16", "bfloat16")
     ]
     try:
@@ -164,7 +165,7 @@ def in_float32(network: keras.Model) -> Iterator[None]:
 
 def _other_type(layer: Any) -> str | None:
     """The type of the layer's first weight that is a float but not float32."""
-    for weight in [*layer._trainable_variables, *layer._non_trainable_variables]:
+    for weight in own_variables(layer):
         kind = keras.backend.standardize_dtype(weight.dtype)
         if "float" in kind and kind != "float32":
             return kind

@@ -16,12 +16,8 @@ from tfscale.exporting.limits import Checks
 from tfscale.exporting.parity import GREEDY_TOKENS
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.network import capabilities
+from tfscale.registry import TOKENIZERS
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.text.tokenizers.bpe import BytePairTokenizer, byte_characters
-from tfscale.text.tokenizers.hugging_face import import_tokenizers
-from tfscale.text.tokenizers.sentencepiece_tokenizer import parse_model
-from tfscale.text.tokenizers.special import CHAT_MARK
-from tfscale.text.tokenizers.wordpiece import CONTINUATION
 
 TOP_P = 2
 """The sampler that every version of LiteRT-LM has on CPUs; with k = 1 it is greedy."""
@@ -39,11 +35,11 @@ def check_bundle(network: Any, tokenizer: Tokenizer) -> None:
             "a .litertlm bundle needs a model with key-value caches, and this is an"
             f" {network.config.family}; export it with --format tflite"
         )
-    if tokenizer.kind not in ("sentencepiece", "wordpiece", "bpe", "byte"):
+    if tokenizer.bundled_as is None:
+        kinds = ", ".join(kind.kind for kind in TOKENIZERS if kind.bundled_as)
         raise ExportError(
-            f"LiteRT-LM has no tokenizer of kind {tokenizer.kind}: it takes sentencepiece,"
-            " wordpiece, bpe and byte; export with --format tflite, or train on data prepared with"
-            " one of these"
+            f"LiteRT-LM has no tokenizer of kind {tokenizer.kind}: it takes {kinds}; export with"
+            " --format tflite, or train on data prepared with one of these"
         )
     try:
         import litert_lm  # noqa: F401 - the bundle is run before it is handed out
@@ -79,10 +75,10 @@ def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, ou
         )
         bundle.add_llm_metadata(write("metadata.pb", _metadata(tokenizer, context_length)))
         bundle.add_tflite_model(tflite_path, builder.TfLiteModelType.PREFILL_DECODE)
-        if tokenizer.kind == "sentencepiece":
-            bundle.add_sentencepiece_tokenizer(write("tokenizer.model", _sentencepiece(tokenizer)))
+        if tokenizer.bundled_as == "sentencepiece":
+            bundle.add_sentencepiece_tokenizer(write("tokenizer.model", tokenizer.bundle_file()))
         else:
-            bundle.add_hf_tokenizer(write("tokenizer.json", _hugging_face(tokenizer).encode()))
+            bundle.add_hf_tokenizer(write("tokenizer.json", tokenizer.bundle_file()))
         with open(output, "wb") as file:
             bundle.build(file)
 
@@ -128,49 +124,3 @@ def _metadata(tokenizer: Tokenizer, context_length: int) -> bytes:
     # A model of plain text: what is said is what it reads.
     metadata.jinja_prompt_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     return metadata.SerializeToString()
-
-
-def _sentencepiece(tokenizer: Tokenizer) -> bytes:
-    """The model as LiteRT-LM reads text with it: it knows no option for special tokens, so that it
-    finds those of chat formats wherever they are written, and adds the space before the first word
-    by itself.
-    """
-    content = tokenizer._files()["tokenizer.model"]
-    proto = parse_model(content)
-    ends = {tokenizer.start_id, tokenizer.end_id}
-    marks = [
-        id
-        for text, id in tokenizer.special_tokens.items()
-        if id not in ends and (id in tokenizer.stop_ids or CHAT_MARK.fullmatch(text))
-    ]
-    if not marks and not tokenizer.special.leading_space:
-        return content
-    for id in marks:
-        proto.pieces[id].type = proto.pieces[id].USER_DEFINED
-    proto.normalizer_spec.add_dummy_prefix = tokenizer.special.leading_space
-    return proto.SerializeToString(deterministic=True)
-
-
-def _hugging_face(tokenizer: Tokenizer) -> str:
-    """tokenizer.json with a decoder that joins pieces as ours does."""
-    library = import_tokenizers()
-    decoders = library.decoders
-    if tokenizer.kind == "wordpiece":
-        ours = library.Tokenizer.from_str(tokenizer._files()["tokenizer.json"].decode())
-        ours.decoder = decoders.Sequence([decoders.Replace(CONTINUATION, ""), decoders.Fuse()])
-        return ours.to_str()
-    if isinstance(tokenizer, BytePairTokenizer):
-        ours = library.Tokenizer.from_str(tokenizer.model.decode())
-        ours.add_special_tokens(
-            [library.AddedToken(text, special=True) for text in tokenizer.special_tokens]
-        )
-        return ours.to_str()
-    alphabet = dict(byte_characters())
-    vocabulary = {character: byte for byte, character in alphabet.items()} | {
-        "</s>": tokenizer.end_id
-    }
-    ours = library.Tokenizer(library.models.BPE(vocab=vocabulary, merges=[]))
-    ours.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    ours.decoder = decoders.ByteLevel()
-    ours.add_special_tokens([library.AddedToken("</s>", special=True)])
-    return ours.to_str()

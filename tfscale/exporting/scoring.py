@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale import __version__
+from tfscale.compat.keras import layers_called_by, layers_of
 from tfscale.config import Quantization
 from tfscale.config.options import checks_arguments
 from tfscale.data.pipeline import text_windows
@@ -280,7 +281,7 @@ def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
     import tf_keras
 
     twins = []
-    for layer in network._flatten_layers():
+    for layer in layers_of(network):
         if not fuses(layer):
             continue
         cell = layer.cell
@@ -295,7 +296,6 @@ def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
             [weight.numpy() for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)]
         )
         twins.append((layer, twin))
-    originals = [layer.call for layer, _ in twins]
 
     def computed_by(twin: Any, original: Any) -> Any:
         def call(sequences, initial_state=None, mask=None, training=False):
@@ -308,13 +308,9 @@ def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
         return call
 
     module.twins = [twin for _, twin in twins]
-    try:
-        for (layer, twin), original in zip(twins, originals, strict=True):
-            object.__setattr__(layer, "call", computed_by(twin, original))
+    calls = [(layer, computed_by(twin, layer.call)) for layer, twin in twins]
+    with layers_called_by(calls):
         yield len(twins)
-    finally:
-        for layer, _ in twins:
-            object.__delattr__(layer, "call")
 
 
 def check_scoring(

@@ -20,6 +20,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfscale.compat.tensorflow import keep_last_scale_apart
 from tfscale.config import Quantization
 from tfscale.errors import ExportError
 from tfscale.exporting.flatbuffer import refuse_custom_operations
@@ -208,7 +209,7 @@ def _to_tflite(
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         # Otherwise the scale of the last normalization is multiplied into the output projection,
         # and a table that is also the embedding is stored twice.
-        converter._experimental_disable_fuse_mul_and_fc = True
+        keep_last_scale_apart(converter)
         if quantize == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]

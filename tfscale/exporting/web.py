@@ -15,12 +15,11 @@ import tempfile
 import urllib.error
 import urllib.request
 from importlib import resources
-from typing import Any
 
 from tfscale.errors import ExportError
 from tfscale.files.paths import write_json
+from tfscale.registry import TOKENIZERS
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.text.tokenizers.sentencepiece_tokenizer import parse_model
 
 VERSION = "2.5.3"
 _PACKAGES = {
@@ -44,7 +43,6 @@ _FILES = {
     },
     "wasm-utils": {"dist/index.js": "wasm-utils.js"},
 }
-KINDS = ("sentencepiece", "byte", "char")
 
 
 def check_web(tokenizer: Tokenizer) -> None:
@@ -53,10 +51,9 @@ def check_web(tokenizer: Tokenizer) -> None:
     Raises:
         ExportError: names the kinds that it has.
     """
-    if tokenizer.kind not in KINDS:
-        raise ExportError(
-            f"the page has no tokenizer of kind {tokenizer.kind}; it has {', '.join(KINDS)}"
-        )
+    if not tokenizer.on_page:
+        kinds = ", ".join(kind.kind for kind in TOKENIZERS if kind.on_page)
+        raise ExportError(f"the page has no tokenizer of kind {tokenizer.kind}; it has {kinds}")
 
 
 def write_page(folder: str, tokenizer: Tokenizer) -> None:
@@ -73,7 +70,7 @@ def write_page(folder: str, tokenizer: Tokenizer) -> None:
         content = resources.files("tfscale.exporting").joinpath("page", name).read_bytes()
         with open(os.path.join(folder, name), "wb") as file:
             file.write(content)
-    write_json(os.path.join(folder, "tokenizer.json"), vocabulary(tokenizer))
+    write_json(os.path.join(folder, "tokenizer.json"), tokenizer.page_vocabulary())
     runtime = os.path.join(folder, "litert")
     os.makedirs(runtime)
     for package, files in _FILES.items():
@@ -83,38 +80,6 @@ def write_page(folder: str, tokenizer: Tokenizer) -> None:
                 assert source is not None, inside
                 with open(os.path.join(runtime, outside), "wb") as file:
                     shutil.copyfileobj(source, file)
-
-
-def vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What tokenizer.js needs of a tokenizer."""
-    plain: dict[str, Any] = {
-        "kind": tokenizer.kind,
-        "end_id": tokenizer.end_id,
-        "unknown_id": tokenizer.unknown_id,
-        "start_id": tokenizer.start_id,
-        "prompt_start": list(tokenizer.prompt_start),
-        "stop_ids": list(tokenizer.stop_ids),
-    }
-    if tokenizer.cleaner.steps:
-        plain["cleaning"] = tokenizer.cleaner.to_dict()
-    if tokenizer.kind == "byte":
-        return plain
-    pieces = [tokenizer.piece(id) for id in range(tokenizer.vocabulary_size)]
-    if tokenizer.kind == "char":
-        return plain | {"pieces": pieces}
-    model = parse_model(tokenizer._files()["tokenizer.model"])
-    kinds = {model.trainer_spec.UNIGRAM: "unigram", model.trainer_spec.BPE: "bpe"}
-    return plain | {
-        "kind": kinds[model.trainer_spec.model_type],
-        "pieces": pieces,
-        "scores": [piece.score for piece in model.pieces],
-        "leading_space": tokenizer.special.leading_space,
-        "control_ids": [id for id, piece in enumerate(model.pieces) if piece.type == piece.CONTROL],
-        "user_defined_ids": [
-            id for id, piece in enumerate(model.pieces) if piece.type == piece.USER_DEFINED
-        ],
-        "byte_ids": [pieces.index(f"<0x{byte:02X}>") for byte in range(256)],
-    }
 
 
 def _fetch(package: str) -> bytes:

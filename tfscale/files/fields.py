@@ -1,34 +1,51 @@
 """Checks what JSON and YAML files hold against the dataclass that says what they should.
 
-What a file holds may be damaged, or be anybody's. A value of the wrong type is told by its place in
-the file, before the program trips over it somewhere.
+A file may be damaged, or be anybody's. An error names the place of a value of the wrong type in the
+file, before the program trips over it somewhere.
 """
 
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from tfscale.errors import DataError, TfscaleError
+from tfscale.files.typehints import UNFIT, TypeRules
 
 T = TypeVar("T")
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    type(None): "null",
-    dict: "a mapping",
-    list: "a list",
-}
+
+
+def _single(value: Any, hint: Any) -> Any:
+    if hint is Any:
+        return value
+    if hint in (int, float):
+        # A whole number in JSON may stand for a number; true and false are not numbers.
+        fits = isinstance(value, (int, hint)) and not isinstance(value, bool)
+    else:
+        fits = isinstance(value, hint)
+    return value if fits else UNFIT
+
+
+_RULES = TypeRules(
+    single=_single,
+    items=lambda value: value if isinstance(value, list) else UNFIT,
+    words={
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        type(None): "null",
+        dict: "a mapping",
+        list: "a list",
+    },
+    several="a list, each {}",
+)
 
 
 def from_fields(
     kind: type[T], content: Any, where: str, error: type[TfscaleError] = DataError
 ) -> T:
-    """Returns an object of a dataclass, and of those that its fields are made of, from what JSON or
-    YAML gave.
+    """Returns an object of a dataclass, and of those in its fields, from what JSON or YAML gave.
 
     Args:
         kind: the dataclass; its types may be int, float, str, bool, None, Any, Literal, list, dict,
@@ -99,24 +116,8 @@ def _check(hint: Any, value: Any, where: str, error: type[TfscaleError], others:
     elif origin is dict and isinstance(value, dict):
         for name, item in value.items():
             _check(arguments[1], item, f"{where}.{name}", error, others)
-    elif not _fits(hint, value):
-        raise error(f"{where} should be {_described(hint)}; received {_shown(value)}")
-
-
-def _fits(hint: Any, value: Any) -> bool:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return True
-    if origin is typing.Literal:
-        return any(value == allowed and type(value) is type(allowed) for allowed in arguments)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(argument, value) for argument in arguments)
-    if origin in (list, dict):
-        items = value.values() if isinstance(value, dict) else value
-        return isinstance(value, origin) and all(_fits(arguments[-1], item) for item in items)
-    if hint in (int, float):
-        return isinstance(value, (int, hint)) and not isinstance(value, bool)
-    return isinstance(value, hint)
+    elif _RULES.converted(value, hint) is UNFIT:
+        raise error(f"{where} should be {_RULES.described(hint)}; received {_shown(value)}")
 
 
 def _made(hint: Any, value: Any, error: type[TfscaleError]) -> Any:
@@ -132,19 +133,8 @@ def _made(hint: Any, value: Any, error: type[TfscaleError]) -> Any:
     return value
 
 
-def _described(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_described, arguments))
-    if origin is list:
-        return f"a list, each {_described(arguments[0])}"
-    return _WORDS.get(origin or hint, getattr(hint, "__name__", str(hint)))
-
-
 def _shown(value: Any) -> str:
-    """A value in few characters; what is large is told by its kind."""
+    """A value in few characters; large values by their kind."""
     if isinstance(value, dict | list):
         return f"a {type(value).__name__}"
     text = (

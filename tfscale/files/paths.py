@@ -147,7 +147,7 @@ def read_json(path: str, what: str) -> Any:
         DataError: the file is missing or is not JSON.
     """
     try:
-        return parse_json(_read_bytes(path, what))
+        return parse_json(read_bytes(path, what))
     except ValueError as error:
         raise DataError(f"{what} is not valid JSON: {path} ({reason(error)})") from error
 
@@ -160,7 +160,7 @@ def read_yaml(path: str, what: str) -> dict[str, Any]:
         DataError: the file is missing, is not YAML, or holds something else.
     """
     try:
-        value = load_yaml(_read_bytes(path, what).decode("utf-8"))
+        value = load_yaml(read_bytes(path, what).decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(
             f"{what} is not valid YAML: {path} ({' '.join(str(error).split())})"
@@ -172,7 +172,12 @@ def read_yaml(path: str, what: str) -> dict[str, Any]:
     return value or {}
 
 
-def _read_bytes(path: str, what: str) -> bytes:
+def read_bytes(path: str, what: str) -> bytes:
+    """Reads a file; `what` names its role in the error.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
     try:
         with remote_errors(path, what), open_file(path, "rb") as file:
             return file.read()

@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice
+
+from tfscale.compat.tensorflow import dynamic_update_slice
 
 _tracing_for_tflite = contextvars.ContextVar("tracing_for_tflite", default=False)
 

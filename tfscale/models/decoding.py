@@ -14,7 +14,6 @@ vocabulary.
 
 import abc
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras import layers_called_by, layers_of
+from tfscale.compat.keras_hub import key_width, new_cache
 from tfscale.errors import ConfigError
 from tfscale.models.attention import CausalSelfAttention
 
@@ -88,7 +89,7 @@ class CachedModel(abc.ABC):
         return tf.cast(logits, tf.float32)[..., : self.config.vocabulary_size]
 
     def _flatten_layers(self) -> Any:
-        return self.model._flatten_layers()
+        return layers_of(self.model)
 
     @abc.abstractmethod
     def _forward(self, ids: tf.Tensor, training: bool) -> tf.Tensor:
@@ -159,7 +160,7 @@ def cached_model(
     kind = _HubCausalLM if hasattr(model, "call_with_cache") else _OfLayers
     if kind is _OfLayers and not _attention_layers(model):
         return None
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         if getattr(layer, "compute_dtype", "float32") not in ("float32", None):
             raise ConfigError(
                 f"layer {layer.name!r} computes in {layer.compute_dtype}; files are made of models"
@@ -179,19 +180,13 @@ def cached_model(
 
 
 def _hub_cache(model: Any, context: int) -> tuple[list[tuple[int, ...]], bool]:
-    """The shape of each layer's keys in what `_build_cache` makes, and whether it is made of pairs.
-
-    Models that see pictures too are told that there are none.
-    """
-    ids = tf.zeros((1, context), tf.int32)
-    if not hasattr(model, "_build_cache"):
+    """The shape of each layer's keys in a model's own cache, and whether it is made of pairs."""
+    cache = new_cache(model, context)
+    if cache is None:
         raise ConfigError(
             f"{type(model).__name__} has no _build_cache, from which the shape of its cache is"
             " known"
         )
-    named = list(inspect.signature(model._build_cache).parameters)[1:]
-    given = {name: tf.ones_like(ids) if name == "padding_mask" else None for name in named}
-    cache = model._build_cache(ids, **given)[1]
     shapes = [tuple(part.shape) for part in tf.nest.flatten(cache)]
     if (
         len(shapes) == 1
@@ -221,7 +216,7 @@ def _attention_layers(model: keras.Model) -> list[Any]:
     decoders = keras_hub.layers.TransformerDecoder
     return [
         layer
-        for layer in model._flatten_layers()
+        for layer in layers_of(model)
         if isinstance(layer, decoders) or (isinstance(layer, CausalSelfAttention) and layer.causal)
     ]
 
@@ -229,7 +224,7 @@ def _attention_layers(model: keras.Model) -> list[Any]:
 def _layer_shape(layer: Any, context: int) -> tuple[int, ...]:
     if isinstance(layer, CausalSelfAttention):
         return 1, context, layer.num_kv_heads, layer.head_dim
-    return 1, context, layer.num_heads, layer._self_attention_layer.key_dim
+    return 1, context, layer.num_heads, key_width(layer)
 
 
 @contextlib.contextmanager
@@ -278,19 +273,14 @@ def _layers_with_caches(
     )
     inner = {
         id(layer.position_embedding)
-        for layer in model._flatten_layers()
+        for layer in layers_of(model)
         if isinstance(layer, hub.TokenAndPositionEmbedding)
     }
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         if isinstance(layer, with_start) and id(layer) not in inner:
             original = layer.call
             calls.append(
                 (layer, lambda x, original=original, **_: original(x, start_index=input_pos[0]))
             )
-    try:
-        for layer, call in calls:
-            object.__setattr__(layer, "call", call)
+    with layers_called_by(calls):
         yield after
-    finally:
-        for layer, _ in calls:
-            object.__delattr__(layer, "call")

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfscale.compat.keras_hub import gpt2_layers, llama_layers
 from tfscale.config import Precision, TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.models.transformer import TransformerLM
@@ -158,14 +159,13 @@ def _gpt2(backbone: Any) -> Reader:
         positions = np.asarray(backbone.position_embedding.position_embeddings)
         network.position_embedding.embeddings.assign(positions[: network.config.sequence_length])
         for block, layer in zip(network.blocks, backbone.transformer_layers, strict=True):
-            attention = layer._self_attention_layer
-            dense = (attention._query_dense, attention._key_dense, attention._value_dense)
-            _attention(block, dense, attention._output_dense)
-            _norm(block.attention_norm, layer._self_attention_layer_norm)
-            _norm(block.feed_forward_norm, layer._feedforward_layer_norm)
+            theirs = gpt2_layers(layer)
+            _attention(block, (theirs.query, theirs.key, theirs.value), theirs.output)
+            _norm(block.attention_norm, theirs.attention_norm)
+            _norm(block.feed_forward_norm, theirs.feed_forward_norm)
             for own, other in (
-                (block.expand, layer._feedforward_intermediate_dense),
-                (block.contract, layer._feedforward_output_dense),
+                (block.expand, theirs.expand),
+                (block.contract, theirs.contract),
             ):
                 own.kernel.assign(other.kernel)
                 own.bias.assign(other.bias)
@@ -206,17 +206,11 @@ def _llama(backbone: Any, bias: bool = False) -> Reader:
 
     def read(network: TransformerLM) -> None:
         for block, layer in zip(network.blocks, backbone.transformer_layers, strict=True):
-            attention = layer._self_attention_layer
-            names = ("query", "key", "value", "output")
-            dense = [
-                getattr(attention, f"_{name}_dense", None) or getattr(attention, f"{name}_dense")
-                for name in names
-            ]
-            _attention(block, dense[:3], dense[3])
-            _norm(block.attention_norm, layer._self_attention_layernorm)
-            _norm(block.feed_forward_norm, layer._feedforward_layernorm)
-            gate, up = layer._feedforward_gate_dense, layer._feedforward_intermediate_dense
-            _gated(block, gate, up, layer._feedforward_output_dense)
+            theirs = llama_layers(layer)
+            _attention(block, (theirs.query, theirs.key, theirs.value), theirs.output)
+            _norm(block.attention_norm, theirs.attention_norm)
+            _norm(block.feed_forward_norm, theirs.feed_forward_norm)
+            _gated(block, theirs.gate, theirs.expand, theirs.contract)
         _ends(network, backbone)
 
     if getattr(backbone, "use_sliding_window_attention", False):

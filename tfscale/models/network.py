@@ -149,7 +149,20 @@ class LanguageNetwork(keras.Model):
 
     @classmethod
     def enter_registry(cls) -> None:
-        """Registers the family and makes its Keras files readable; see `tfscale.register`."""
+        """Registers the family and makes its Keras files readable; see `tfscale.register`.
+
+        Raises:
+            ConfigError: the class lacks a member that it must have.
+        """
+        # `abc.ABC` would refuse objects of this class, and Keras makes one of each base class of a
+        # functional model.
+        missing = [
+            name
+            for name in dir(cls)
+            if getattr(getattr(cls, name, None), "__isabstractmethod__", False)
+        ]
+        if missing:
+            raise ConfigError(f"{cls.__name__} lacks {', '.join(missing)}; see LanguageNetwork")
         FAMILIES.add(cls.config_class.family, cls.config_class)
         _NETWORKS[cls.config_class] = cls
         package = cls.__module__.partition(".")[0]

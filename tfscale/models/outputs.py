@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.keras import layers_called_by, layers_of
 from tfscale.errors import ConfigError
 from tfscale.models.network import capabilities
 
@@ -191,9 +192,7 @@ def _declared_width(network: keras.Model) -> int | None:
 
 
 def _embeddings(network: keras.Model) -> list[keras.layers.Embedding]:
-    return [
-        layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.Embedding)
-    ]
+    return [layer for layer in layers_of(network) if isinstance(layer, keras.layers.Embedding)]
 
 
 @contextlib.contextmanager
@@ -202,8 +201,6 @@ def _readers(network: keras.Model, ids: np.ndarray) -> Iterator[set[int]]:
     the block."""
     sizes: set[int] = set()
     layers = _embeddings(network)
-    # A layer whose call was replaced before keeps that one.
-    originals = [(layer, layer.call, "call" in vars(layer)) for layer in layers]
 
     def watched(layer: keras.layers.Embedding, call: Callable) -> Callable:
         def call_watched(inputs, *args, **kwargs):
@@ -218,16 +215,8 @@ def _readers(network: keras.Model, ids: np.ndarray) -> Iterator[set[int]]:
 
         return call_watched
 
-    try:
-        for layer, call, _ in originals:
-            object.__setattr__(layer, "call", watched(layer, call))
+    with layers_called_by([(layer, watched(layer, layer.call)) for layer in layers]):
         yield sizes
-    finally:
-        for layer, call, replaced in originals:
-            if replaced:
-                object.__setattr__(layer, "call", call)
-            else:
-                object.__delattr__(layer, "call")
 
 
 def _forward(network: keras.Model, ids: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.keras import layers_of, own_variables
 from tfscale.config import Quantization
 
 BLOCKS = (64, 32)
@@ -69,7 +70,7 @@ def weight_formats(network: keras.Model, quantize: Quantization) -> dict[str, We
     if not hasattr(
         network, "cached_step"
     ):  # A network that is read token by token has no fused operation.
-        fused = {id(layer.cell) for layer in network._flatten_layers() if fuses(layer)}
+        fused = {id(layer.cell) for layer in layers_of(network) if fuses(layer)}
     return {
         weight.path: _format(layer, weight, quantize, id(layer) in fused)
         for layer, weight in _weights(network)
@@ -170,8 +171,8 @@ def store(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
 
 def _weights(network: keras.Model) -> list[tuple[Any, keras.Variable]]:
     found: dict[int, tuple[Any, keras.Variable]] = {}
-    for layer in network._flatten_layers():
-        for weight in [*layer._trainable_variables, *layer._non_trainable_variables]:
+    for layer in layers_of(network):
+        for weight in own_variables(layer):
             found.setdefault(id(weight), (layer, weight))
     return [found[id(weight)] for weight in network.weights if id(weight) in found]
 

@@ -12,12 +12,9 @@ from tfscale.files.paths import TRAINED_FILES, claim_directory
 from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.runs.folder import write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.text.tokenizers.bpe import LLAMA_3, BytePairTokenizer
-from tfscale.text.tokenizers.sentencepiece_tokenizer import (
-    SentencePieceTokenizer,
-    keeping_text,
-    parse_model,
-)
+from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, BytePairTokenizer
+from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
+from tfscale.text.tokenizers.sentencepiece_models import keeping_text, parse_model
 from tfscale.text.tokenizers.special import SpecialTokens, few
 
 _ENDS_A_TURN = re.compile(r"<end_of_turn>|<\|(?:eot_id|eom_id|im_end|end)\|>")

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tfscale.compat.keras import is_leaf, layers_of
 from tfscale.config import TransformerConfig
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError
@@ -238,7 +239,7 @@ def add_low_rank(
     unused = {id(variable) for variable in without}
     dense = [
         layer
-        for layer in base._flatten_layers()
+        for layer in layers_of(base)
         if isinstance(layer, keras.layers.Dense) and id(layer.kernel) not in unused
     ]
     if not dense:
@@ -246,8 +247,8 @@ def add_low_rank(
             f"lora_rank={lora_rank}: no feature of {type(base).__name__} is made by a dense layer;"
             " freeze it, or train all weights"
         )
-    for layer in base._flatten_layers():
-        if not layer._layers:
+    for layer in layers_of(base):
+        if is_leaf(layer):
             layer.trainable = False
     for number, layer in enumerate(dense):
         layer.trainable = True

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfscale.text.score import ScoredText
-from tfscale.text.tokenizers.base import Tokenizer, split_long
+from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.cutting import split_long
 
 
 def document_stream(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, ScoredText]:

@@ -22,6 +22,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.keras import count_updates_in_place, decays_weight, set_path
+from tfscale.compat.tensorflow import number_of_workers
 from tfscale.distribution.parameter_server import worker_iterators
 from tfscale.distribution.workers import lost_workers
 from tfscale.errors import ConfigError
@@ -74,8 +76,7 @@ class AsynchronousStep(TrainStep):
         self.repeated = 0
         """Steps that were taken twice because their worker was lost before it could say that it was
         done."""
-        counter = optimizer.iterations
-        counter.assign_add = lambda value: counter.value.assign_add(tf.cast(value, counter.dtype))
+        count_updates_in_place(optimizer)
         self._worker_step = tf.function(self._take_step)
 
     def iterator(self, datasets: Sequence[tf.data.Dataset]) -> Any:
@@ -105,7 +106,7 @@ class AsynchronousStep(TrainStep):
         self.step.assign(start + count)
         self.optimizer.iterations.value.assign(updates + int(finite.sum()))
         bad = np.flatnonzero(numbers[:, 4])
-        readers = len(self.coordinator._cluster.workers)
+        readers = number_of_workers(self.coordinator)
         return BlockResult(
             nll=numbers[finite, 0].sum(),
             tokens=numbers[finite, 1].sum(),
@@ -142,7 +143,6 @@ class AsynchronousStep(TrainStep):
     def _optimized_weights(self) -> list[keras.Variable]:
         """The trainable weights, with each shard of a sharded one as a weight of its own."""
         weights, undecayed = [], []
-        use_decay = getattr(self.optimizer, "_use_weight_decay", lambda weight: True)
         for place, weight in enumerate(self.network.trainable_variables):
             own = [weight]
             if len(shards(weight)) > 1:
@@ -153,11 +153,10 @@ class AsynchronousStep(TrainStep):
                     )
                 own = [keras.Variable(shard, name=weight.name) for shard in shards(weight)]
                 for part in own:
-                    part._path = (  # The optimizer's variables are named after it.
-                        f"{weight.path}.of-{place}"
-                    )
+                    # The optimizer's variables are named after it.
+                    set_path(part, f"{weight.path}.of-{place}")
             weights += own
-            undecayed += [] if use_decay(weight) else own
+            undecayed += [] if decays_weight(self.optimizer, weight) else own
         if undecayed:
             self.optimizer.exclude_from_weight_decay(var_list=undecayed)
         return weights

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras import learning_rate_of
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.workers import Workers, lost_workers
 from tfscale.errors import ConfigError, DataError
@@ -438,7 +439,7 @@ class LanguageModel(keras.Model):
 
     def current_learning_rate(self) -> float:
         """Learning rate of the last step that was taken."""
-        schedule = self.optimizer._learning_rate
+        schedule = learning_rate_of(self.optimizer)
         if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
             return float(schedule(max(0, int(self.optimizer.iterations.numpy()) - 1)))
         return float(self.optimizer.learning_rate.numpy())

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras import layers_of
+
 GROWTH_STEPS = 2000
 """Steps without overflow after which the scale doubles."""
 FIRST_SCALE = 2.0**15
@@ -35,7 +37,7 @@ class LossScale:
     def __init__(self, network: keras.Model):
         self.on = any(
             getattr(layer.dtype_policy, "compute_dtype", None) == "float16"
-            for layer in network._flatten_layers()
+            for layer in layers_of(network)
         )
         self.first = FIRST_SCALE if self.on else 1.0
         self.value = replicated(self.first, tf.float32)

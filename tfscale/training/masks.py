@@ -6,20 +6,19 @@ evaluation.
 """
 
 import tensorflow as tf
-from keras.src.backend import get_keras_mask, set_keras_mask
+
+from tfscale.compat.keras import mask_of, with_mask
 
 
 def as_float32(outputs: tf.Tensor) -> tf.Tensor:
     """Returns a network's outputs as float32, with the mask that they carry."""
     if outputs.dtype == tf.float32:
         return outputs
-    logits = tf.cast(outputs, tf.float32)
-    set_keras_mask(logits, get_keras_mask(outputs))
-    return logits
+    return with_mask(tf.cast(outputs, tf.float32), mask_of(outputs))
 
 
 def unmasked(weights: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     """Returns the weights (B, T) of the tokens, 0 where a network's outputs (B, T, ...) are
     masked."""
-    mask = get_keras_mask(outputs)
+    mask = mask_of(outputs)
     return weights if mask is None else weights * tf.cast(mask, weights.dtype)

@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras import embedding_table, layers_of, own_trainable_variables, symbolic_calls
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -120,7 +122,7 @@ def _cuts(
 
 
 def _looked_up_only(network: keras.Model) -> list[keras.layers.Embedding]:
-    layers = network._flatten_layers()
+    layers = layers_of(network)
     found = []
     for layer in layers:
         if (
@@ -131,16 +133,17 @@ def _looked_up_only(network: keras.Model) -> list[keras.layers.Embedding]:
             continue
         # Masks are made of the ids, a regularizer is of the whole table, and these two keep
         # something else than it.
-        regularized = layer._embeddings.regularizer is not None
+        regularized = embedding_table(layer).regularizer is not None
         if layer.mask_zero or regularized or layer.lora_enabled or layer.quantization_mode:
             continue
         holders = [
             other
             for other in layers
-            if any(v is layer._embeddings for v in other._trainable_variables)
+            if any(v is embedding_table(layer) for v in own_trainable_variables(other))
         ]
-        nodes = [node for node in layer._inbound_nodes if not node.arguments.kwargs.get("reverse")]
-        tied = len(nodes) < len(layer._inbound_nodes) and getattr(layer, "tie_weights", True)
+        calls = symbolic_calls(layer)
+        nodes = [node for node in calls if not node.arguments.kwargs.get("reverse")]
+        tied = len(nodes) < len(calls) and getattr(layer, "tie_weights", True)
         if (
             len(holders) == 1
             and not tied

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from tfscale.compat.keras import layers_of
 from tfscale.config import TrainConfig
 from tfscale.errors import check_range
 
@@ -88,7 +89,7 @@ def undecayed_variables(network: keras.Model) -> list[keras.Variable]:
     """The trainable variables without weight decay: norms, biases and those of embedding layers."""
     embeddings = {
         id(variable)
-        for layer in network._flatten_layers()
+        for layer in layers_of(network)
         if isinstance(layer, keras.layers.Embedding) or "Embedding" in type(layer).__name__
         for variable in layer.trainable_variables
     }

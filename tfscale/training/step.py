@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras import take_gradients_as_reduced
 from tfscale.distribution.workers import lost_workers
 from tfscale.errors import ConfigError
 from tfscale.models.remat import SEED_STATE_NAME
@@ -103,7 +104,7 @@ class TrainStep:
             optimizer.build(self.weights)
         # The gradients reach the optimizer reduced; Keras would add them up over the replicas once
         # more.
-        optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+        take_gradients_as_reduced(optimizer)
 
         self.step = replicated(0, tf.int64)
         self.loss_scale = LossScale(network)

@@ -1,64 +1,113 @@
-"""What every tokenizer has in common: its interface, its files, and decoding as a stream."""
+"""The interface of all kinds of tokenizers, and the files that they are saved in."""
 
 import abc
-import codecs
 import copy
 import dataclasses
 import functools
-import hashlib
-import json
-import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from tfscale.errors import TokenizerError
-from tfscale.files.json_text import parse_json
-from tfscale.files.paths import atomic_write
-from tfscale.text.cleaning import Cleaner
+from tfscale.config import SentencePieceModel, WordSegmenter
+from tfscale.errors import ExportError, TokenizerError
+from tfscale.registry import TOKENIZERS
 from tfscale.text.tokenizers.lost import utf8_length
+from tfscale.text.tokenizers.saving import SavedTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special
-
-CONFIG_FILE = "tokenizer_config.json"
-FORMAT_VERSION = 1
-UNKNOWN_TEXT = "\N{REPLACEMENT CHARACTER}"
-"""What the unknown token decodes to, but for the word tokenizer, which writes `<unk>`."""
-
-LONG_TEXT = 1 << 16
-"""Characters after which a long document is cut to be tokenized in parts."""
-
-_WORD_BOUNDARY = re.compile(r"(?<=\S) (?=\S)")
+from tfscale.text.tokenizers.streaming import StreamDecoder
 
 
-class Tokenizer(abc.ABC):
-    """Turns text into ids 0 to `vocabulary_size` - 1 and back.
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """Options of `tfscale prepare` that the training of a tokenizer may use.
 
     Attributes:
-        kind: the name by which it is asked for, such as "sentencepiece".
+        seed: seed of random numbers.
+        sentencepiece_model: SentencePiece's algorithm.
+        word_segmenter: what finds the words of a word tokenizer.
+    """
+
+    seed: int = 0
+    sentencepiece_model: SentencePieceModel = "unigram"
+    word_segmenter: WordSegmenter = "none"
+
+
+class Tokenizer(SavedTokenizer):
+    """Turns text into ids 0 to `vocabulary_size` - 1 and back.
+
+    A kind is a subclass in a file of its own, registered by `tfscale.register`. It defines the
+    attributes below, `encode_batch`, `piece`, `token_bytes`, `files` and `from_files`;
+    `trainable` and `train` if it can be trained, `lost_bits` if it loses text.
+
+    Attributes:
+        kind: the name that a user types, such as "sentencepiece".
         lossless: whether decode(encode(text)) == text for every text.
-        vocabulary_size: ids, special ones included.
+        vocabulary_size: number of ids, special ones included.
         end_id: the token that follows every document. `encode` never gives it, whatever the text.
         unknown_id: the token of what is not in the vocabulary; None where everything is.
         special: what begins and ends a text, where it is not the end token alone; see
             `with_special`.
-        cleaner: how the text was cleaned that it was made for, a part of its files. Whoever reads a
-            text by the tokenizer cleans it so first: `encode` takes it as it is.
+        cleaner: how the text was cleaned that the tokenizer was made for, a part of its files.
+            Whoever reads a text by the tokenizer cleans it so first: `encode` takes it as it is.
+        trainable: whether `train` makes one.
+        reads_text: whether `train` reads the documents, so that the vocabulary depends on them.
+        training_options: fields of `TrainingOptions` that `train` uses, besides the seed.
+        bundled_as: the library whose tokenizer LiteRT-LM gets from `bundle_file`; None where a
+            bundle cannot hold this kind.
+        on_page: whether the page of an export has code for `page_vocabulary`.
+        segmenter: what finds the words of a text that has no white space between them.
+
+    Example:
+        @tfscale.register
+        class Codepoints(tfscale.Tokenizer):
+            kind = "codepoints"
+            ...
     """
 
-    cleaner: Cleaner = Cleaner()
-    kind: ClassVar[str]
     lossless: ClassVar[bool]
-    vocabulary_size: int
-    end_id: int
-    unknown_id: int | None
-    special: SpecialTokens = SpecialTokens()
+    trainable: ClassVar[bool] = False
+    reads_text: ClassVar[bool] = True
+    training_options: ClassVar[tuple[str, ...]] = ()
+    bundled_as: ClassVar[Literal["sentencepiece", "hugging_face"] | None] = None
+    on_page: ClassVar[bool] = False
+    segmenter: WordSegmenter = "none"
+
+    @classmethod
+    def enter_registry(cls) -> None:
+        """Makes the kind known by its name; `tfscale.register` calls it."""
+        TOKENIZERS.add(getattr(cls, "kind", ""), cls)
+
+    @classmethod
+    def check_training(cls, options: TrainingOptions) -> None:
+        """Refuses options that `train` cannot follow, before a text is read.
+
+        Raises:
+            TokenizerError: the kind cannot be trained, or a library is not installed.
+        """
+        if not cls.trainable:
+            raise TokenizerError(f"a {cls.kind} tokenizer cannot be trained")
+
+    @classmethod
+    def train(
+        cls, documents: Iterable[str], vocabulary_size: int, options: TrainingOptions
+    ) -> "Tokenizer":
+        """Makes a tokenizer of this kind from texts.
+
+        Args:
+            documents: texts; each is read once, or not at all if `reads_text` is false.
+            vocabulary_size: entries, special ones included; 1 or more.
+            options: those that `training_options` names, and the seed.
+
+        Raises:
+            TokenizerError: there is no text.
+            SizeError: the text does not support that vocabulary (see `training.SizeError`).
+        """
+        raise TokenizerError(f"a {cls.kind} tokenizer cannot be trained")
 
     @property
     def start_id(self) -> int:
-        """The token that stands before the first of every text; the end token, unless the model has
-        another one."""
+        """The token before the first of every text; the end token if there is no other."""
         return self.end_id if self.special.start_id is None else self.special.start_id
 
     @property
@@ -68,8 +117,7 @@ class Tokenizer(abc.ABC):
 
     @property
     def prompt_start(self) -> tuple[int, ...]:
-        """What is read before a prompt: the start token, or nothing where the model was trained
-        without one."""
+        """Tokens before a prompt: the start token, or none if the model was trained without."""
         return (self.start_id,) if self.special.in_prompts else ()
 
     @functools.cached_property
@@ -77,11 +125,11 @@ class Tokenizer(abc.ABC):
         """Text -> id of the tokens that no text spells, unless `encode` is asked to parse them."""
         return {
             self.piece(id): id
-            for id in sorted({self.start_id, *self.stop_ids, *self._special_ids()})
+            for id in sorted({self.start_id, *self.stop_ids, *self.special_ids()})
         }
 
-    def _special_ids(self) -> Iterable[int]:
-        """Special tokens beside those that begin and end a text."""
+    def special_ids(self) -> Iterable[int]:
+        """Returns special tokens beside those that begin and end a text."""
         return ()
 
     def with_special(self, special: SpecialTokens) -> "Tokenizer":
@@ -104,12 +152,11 @@ class Tokenizer(abc.ABC):
         return other
 
     def prompt_ids(self, ids: Sequence[int]) -> list[int]:
-        """What a decoder reads for a prompt of `ids`: never empty."""
+        """Returns what a decoder reads for a prompt of `ids`: never empty."""
         return [*self.prompt_start, *ids] or [self.start_id]
 
     def as_inputs(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The tokens of a stream as a network reads them; see
-        `tfscale.text.tokenizers.special.as_inputs`."""
+        """Returns the tokens of a stream as a network reads them; see `special.as_inputs`."""
         return as_inputs(ids, self.end_id, self.start_id)
 
     def encode(self, text: str, parse_special: bool = False) -> list[int]:
@@ -143,32 +190,28 @@ class Tokenizer(abc.ABC):
         ]
 
     def encode_continued(self, text: str) -> list[int]:
-        """Returns the ids of a text that stands behind another one, so that no space is added
-        before it."""
+        """Returns the ids of a text that follows another one: no space is added before it."""
         return self.encode_batch([text])[0]
 
     def _lead(self, text: str) -> str:
-        """The text with the space that its first word is read with, where the model was trained
-        so."""
+        """Returns the text with a space before it, if the model was trained so."""
         return " " + text if self.special.leading_space and text else text
 
     @abc.abstractmethod
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        """Returns the ids of each text, as `encode` does; the texts must be free of lone
-        surrogates."""
+        """Returns the ids of each text, as `encode` does; no text has a lone surrogate."""
 
     def encode_arrays(self, texts: list[str]) -> list[np.ndarray]:
-        """As `encode_batch`, with the ids of each text as an int32 array: the faster way to many
-        tokens."""
+        """Returns the ids of each text as an int32 array: the faster way to many tokens."""
         return [np.array(ids, np.int32) for ids in self.encode_batch(texts)]
 
     @abc.abstractmethod
     def piece(self, id: int) -> str:
-        """The token as its vocabulary spells it, for display."""
+        """Returns the token as its vocabulary spells it, for display."""
 
     @abc.abstractmethod
     def token_bytes(self, id: int, previous: int | None) -> bytes:
-        """The UTF-8 bytes, perhaps of a part of a character, that the token adds to a text.
+        """Returns the UTF-8 bytes that the token adds to a text, perhaps a part of a character.
 
         Args:
             id: a token that is not the end token.
@@ -176,21 +219,30 @@ class Tokenizer(abc.ABC):
         """
 
     def measured(self, texts: Sequence[str], tokens: np.ndarray) -> tuple[int, int, float]:
-        """The UTF-8 bytes of texts, their unknown tokens, and the bits that spell what the tokens
-        lose of them.
+        """Returns what a perplexity has to know about texts besides their tokens.
 
         Args:
             texts: as they were encoded.
             tokens: ids (N,) of all of them; end tokens among them do not count.
+
+        Returns:
+            Their UTF-8 bytes, their unknown tokens, and the bits that spell what the tokens lose.
         """
         unknown = 0 if self.unknown_id is None else int(np.count_nonzero(tokens == self.unknown_id))
         utf8_bytes = utf8_length(texts)
-        return utf8_bytes, unknown, self._lost_bits(texts, tokens, unknown, utf8_bytes)
+        return utf8_bytes, unknown, self.lost_bits(texts, tokens, unknown, utf8_bytes)
 
-    def _lost_bits(
+    def lost_bits(
         self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
     ) -> float:
-        """Bits that spell what the tokens of the texts lose; see `tfscale.text.tokenizers.lost`."""
+        """Returns the bits that spell what tokens lose of their texts; see `tokenizers.lost`.
+
+        Args:
+            texts: as they were encoded.
+            tokens: ids (N,) of all of them.
+            unknown: how many of the tokens are the unknown one.
+            utf8_bytes: bytes of the texts.
+        """
         if not self.lossless:
             raise TokenizerError(
                 f"a {self.kind} tokenizer loses text and must say how many bits spell it"
@@ -198,9 +250,8 @@ class Tokenizer(abc.ABC):
         return 0.0
 
     @functools.cached_property
-    def _known_bytes(self) -> np.ndarray:
-        """UTF-8 bytes of the text that each token stands for (V,); 0 for the unknown token and the
-        end token."""
+    def known_bytes(self) -> np.ndarray:
+        """UTF-8 bytes (V,) that each token stands for; 0 for the unknown and the end token."""
         silent = (self.unknown_id, self.end_id)
         sizes = [
             0 if id in silent else len(self.token_bytes(id, None))
@@ -208,14 +259,25 @@ class Tokenizer(abc.ABC):
         ]
         return np.array(sizes, np.int64)
 
-    @abc.abstractmethod
-    def _files(self) -> dict[str, bytes]:
-        """Content of the files beside the config, by name."""
+    def bundle_file(self) -> bytes:
+        """Returns the tokenizer as the library that `bundled_as` names reads it.
 
-    @classmethod
-    @abc.abstractmethod
-    def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "Tokenizer":
-        """The tokenizer that was saved as `files`."""
+        Raises:
+            ExportError: LiteRT-LM has no form for this kind.
+        """
+        raise ExportError(f"LiteRT-LM has no tokenizer of kind {self.kind}")
+
+    def page_vocabulary(self) -> dict[str, object]:
+        """Returns what tokenizer.js of a web page needs, where `on_page` is true."""
+        entries: dict[str, object] = {
+            "kind": self.kind,
+            "end_id": self.end_id,
+            "unknown_id": self.unknown_id,
+            "start_id": self.start_id,
+            "prompt_start": list(self.prompt_start),
+            "stop_ids": list(self.stop_ids),
+        }
+        return entries | ({"cleaning": self.cleaner.to_dict()} if self.cleaner.steps else {})
 
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of `ids`; special tokens give nothing, bytes that are not UTF-8 give
@@ -229,124 +291,3 @@ class Tokenizer(abc.ABC):
             raise TokenizerError(
                 f"token id {id} is not in the vocabulary of {self.vocabulary_size} entries"
             )
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """SHA-256, in hexadecimal, over all that is saved: two tokenizers with the same digest are
-        the same."""
-        digest = hashlib.sha256(json.dumps(self._config(), sort_keys=True).encode())
-        for name, content in sorted(self._files().items()):
-            digest.update(f"\n{name} {len(content)}\n".encode() + content)
-        return digest.hexdigest()
-
-    def _config(self) -> dict[str, Any]:
-        return {
-            "format_version": FORMAT_VERSION,
-            "kind": self.kind,
-            "vocabulary_size": self.vocabulary_size,
-            "end_id": self.end_id,
-            "unknown_id": self.unknown_id,
-            "files": sorted(self._files()),
-            # Left out where there is none, so that the digests of earlier tokenizers stay.
-            **({"cleaning": self.cleaner.to_dict()} if self.cleaner.steps else {}),
-            **self.special.to_config(),
-        }
-
-    def save(self, directory: str) -> None:
-        """Writes the tokenizer's files to `directory`, which is made if it is missing."""
-        for name, content in self._files().items():
-            with atomic_write(os.path.join(directory, name)) as file:
-                file.write(content)
-        with atomic_write(os.path.join(directory, CONFIG_FILE), "w") as file:
-            json.dump({**self._config(), "digest": self.digest}, file, indent=2)
-            file.write("\n")
-
-
-class StreamDecoder:
-    """Decodes tokens one by one and holds back the bytes of a character that is not yet whole.
-
-    The pieces joined are exactly what `Tokenizer.decode` gives, after a token `previous` if there
-    is one.
-
-    Args:
-        tokenizer: of the tokens.
-        previous: the token before the first; None at the beginning of a text.
-
-    Example:
-        decoder = StreamDecoder(tokenizer)
-        for id in ids:
-            print(decoder.push(id), end="", flush=True)
-        print(decoder.flush())
-    """
-
-    def __init__(self, tokenizer: Tokenizer, previous: int | None = None):
-        self._tokenizer = tokenizer
-        self._previous = previous
-        self._silent = set(tokenizer.special_tokens.values())
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, id: int) -> str:
-        """Returns the text that `id` completes, often none."""
-        id = int(id)
-        self._tokenizer.check_id(id)
-        if id in self._silent:
-            return ""
-        new_bytes = self._tokenizer.token_bytes(id, self._previous)
-        self._previous = id
-        return self._utf8.decode(new_bytes)
-
-    def flush(self) -> str:
-        """Returns U+FFFD for bytes that are still held back, and begins anew."""
-        text = self._utf8.decode(b"", final=True)
-        self._utf8.reset()
-        self._previous = None
-        return text
-
-
-def split_long(text: str, limit: int = LONG_TEXT) -> Iterator[str]:
-    """Cuts a long text where no token can lie across the cut.
-
-    The cut is before a single space between two characters that are not white space: there every
-    tokenizer of this package begins a token. So the pieces' tokens joined are the tokens of the
-    whole text. Where no such place comes, a piece stays longer than `limit`.
-
-    Args:
-        text: a document.
-        limit: characters after which the next place is taken.
-
-    Example:
-        list(split_long("one two three", 4))    # ["one two", " three"]
-    """
-    start = 0
-    while len(text) - start > limit:
-        boundary = _WORD_BOUNDARY.search(text, start + limit)
-        if boundary is None:
-            break
-        yield text[start : boundary.start()]
-        start = boundary.start()
-    yield text[start:]
-
-
-def read_vocabulary(content: bytes) -> list[str]:
-    """Returns the entries in a file vocabulary.json.
-
-    Raises:
-        ValueError: it is not a JSON list of texts.
-    """
-    entries = parse_json(content)
-    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-        raise ValueError("vocabulary.json is not a list of texts")
-    return entries
-
-
-def special_first(special: Iterable[str], entries: Iterable[str]) -> dict[str, int]:
-    """Numbers the entries of a vocabulary, special ones first.
-
-    Raises:
-        ValueError: an entry is there twice, or is one of the special ones.
-    """
-    together = [*special, *entries]
-    numbers = {entry: id for id, entry in enumerate(together)}
-    if len(numbers) != len(together):
-        raise ValueError("the vocabulary has an entry twice")
-    return numbers

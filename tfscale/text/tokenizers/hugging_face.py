@@ -1,5 +1,4 @@
-"""What tokenizers of Hugging Face's library `tokenizers` have in common: one file, and how it is
-read."""
+"""The common base of tokenizers that Hugging Face's library `tokenizers` reads."""
 
 from typing import Any
 
@@ -8,7 +7,11 @@ from tfscale.text.tokenizers.base import Tokenizer
 
 
 def import_tokenizers() -> Any:
-    """Hugging Face's `tokenizers`, or a TokenizerError that says how to install it."""
+    """Returns the module `tokenizers`.
+
+    Raises:
+        TokenizerError: it is not installed.
+    """
     try:
         import tokenizers
     except ImportError as error:
@@ -16,6 +19,13 @@ def import_tokenizers() -> Any:
             "this tokenizer needs Hugging Face's library: pip install tokenizers"
         ) from error
     return tokenizers
+
+
+def byte_characters() -> list[tuple[int, str]]:
+    """Returns GPT-2's character for each byte: itself if printable, or one from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [(byte, chr(byte if byte in printable else next(others))) for byte in range(256)]
 
 
 class HuggingFaceTokenizer(Tokenizer):
@@ -28,14 +38,14 @@ class HuggingFaceTokenizer(Tokenizer):
         TokenizerError: `tokenizers` is not installed, or the content is not such a file.
     """
 
+    bundled_as = "hugging_face"
     _pieces: list[str]
 
     def __init__(self, model: bytes):
         self.model = model
+        library = import_tokenizers()
         try:
-            self._tokenizer = import_tokenizers().Tokenizer.from_str(model.decode())
-        except TokenizerError:
-            raise
+            self._tokenizer = library.Tokenizer.from_str(model.decode())
         except Exception as error:  # the library raises bare Exception
             raise TokenizerError(
                 f"tokenizer.json is not a tokenizer of Hugging Face's library ({error})"
@@ -51,5 +61,5 @@ class HuggingFaceTokenizer(Tokenizer):
         self.check_id(id)
         return self._pieces[id]
 
-    def _files(self) -> dict[str, bytes]:
+    def files(self) -> dict[str, bytes]:
         return {"tokenizer.json": self.model}

@@ -7,33 +7,17 @@ from typing import Any
 from tfscale.config.options import checks_arguments
 from tfscale.errors import DataError, TokenizerError, reason
 from tfscale.files.fields import check_fields
-from tfscale.files.paths import is_remote, open_file, read_json
+from tfscale.files.paths import exists, read_bytes, read_json
+from tfscale.registry import TOKENIZERS
 from tfscale.text.cleaning import Cleaner
-from tfscale.text.tokenizers.base import CONFIG_FILE, FORMAT_VERSION, Tokenizer
-from tfscale.text.tokenizers.bpe import BytePairTokenizer
-from tfscale.text.tokenizers.byte import ByteTokenizer
-from tfscale.text.tokenizers.character import CharacterTokenizer
-from tfscale.text.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer
+from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.saving import CONFIG_FILE, FORMAT_VERSION
 from tfscale.text.tokenizers.special import SpecialTokens
-from tfscale.text.tokenizers.word import WordTokenizer
-from tfscale.text.tokenizers.wordpiece import WordPieceTokenizer
-
-KINDS: dict[str, type[Tokenizer]] = {
-    tokenizer.kind: tokenizer
-    for tokenizer in (
-        SentencePieceTokenizer,
-        WordPieceTokenizer,
-        BytePairTokenizer,
-        WordTokenizer,
-        CharacterTokenizer,
-        ByteTokenizer,
-    )
-}
 
 
 @dataclass(frozen=True)
 class _Configuration:
-    """What the configuration of every tokenizer has; those of some kinds have more."""
+    """Entries of every tokenizer's configuration; those of some kinds have more."""
 
     format_version: int
     kind: str
@@ -43,30 +27,30 @@ class _Configuration:
 
 @checks_arguments
 def load_tokenizer(directory: str) -> Tokenizer:
-    """Loads a tokenizer from its folder, or from a data, run or export folder that has it under
-    `tokenizer/`.
+    """Loads a tokenizer.
 
     Args:
-        directory: local or remote folder.
+        directory: its folder, local or remote; or a data, run or export folder that has it under
+            `tokenizer/`.
 
     Returns:
         The tokenizer, with the digest that it was saved with.
 
     Raises:
-        TokenizerError: there is no tokenizer, a file of it is missing or changed, or its library is
-            not installed.
+        TokenizerError: there is no tokenizer, a file of it is missing or changed, its kind is not
+            registered, or its library is not installed.
 
     Example:
         tokenizer = load_tokenizer("runs/first")
     """
     nested = os.path.join(directory, "tokenizer")
     folder = directory
-    if not _exists(os.path.join(directory, CONFIG_FILE)) and _exists(
+    if not exists(os.path.join(directory, CONFIG_FILE)) and exists(
         os.path.join(nested, CONFIG_FILE)
     ):
         folder = nested
     config_path = os.path.join(folder, CONFIG_FILE)
-    if not _exists(config_path):
+    if not exists(config_path):
         raise TokenizerError(
             f"{directory} has no tokenizer: neither it nor its folder tokenizer/ has {CONFIG_FILE}"
         )
@@ -81,23 +65,29 @@ def load_tokenizer(directory: str) -> Tokenizer:
         TokenizerError,
         others=True,
     )
-    if config["format_version"] != FORMAT_VERSION or config["kind"] not in KINDS:
+    if config["format_version"] != FORMAT_VERSION or config["kind"] not in TOKENIZERS:
         raise TokenizerError(
             f"{config_path} has format_version={config['format_version']!r} and"
             f" kind={config['kind']!r}; expected format_version={FORMAT_VERSION} and one of"
-            f" {', '.join(KINDS)}"
+            f" {', '.join(TOKENIZERS.names())}"
         )
     if stray := [name for name in config["files"] if os.path.basename(name) != name]:
         raise TokenizerError(
             f"{config_path} names the file {stray[0]!r}, which is not in its folder"
         )
-    files = {name: _read(os.path.join(folder, name)) for name in config["files"]}
+    try:
+        files = {
+            name: read_bytes(os.path.join(folder, name), "the tokenizer's file")
+            for name in config["files"]
+        }
+    except DataError as error:
+        raise TokenizerError(str(error)) from error
     return _build(config, files, folder)
 
 
 def _build(config: dict[str, Any], files: dict[str, bytes], folder: str) -> Tokenizer:
     try:
-        tokenizer = KINDS[config["kind"]]._from_files(config, files)
+        tokenizer: Tokenizer = TOKENIZERS.get(config["kind"]).from_files(config, files)
         tokenizer.cleaner = Cleaner.from_dict(config.get("cleaning", {}))
         if (special := SpecialTokens.from_config(config)) != SpecialTokens():
             tokenizer = tokenizer.with_special(special)
@@ -112,18 +102,3 @@ def _build(config: dict[str, Any], files: dict[str, bytes], folder: str) -> Toke
             f"{tokenizer.digest[:12]}, {CONFIG_FILE} says {str(config['digest'])[:12]}"
         )
     return tokenizer
-
-
-def _exists(path: str) -> bool:
-    if is_remote(path):
-        import tensorflow as tf
-
-        return tf.io.gfile.exists(path)
-    return os.path.isfile(path)
-
-
-def _read(path: str) -> bytes:
-    if not _exists(path):
-        raise TokenizerError(f"the tokenizer's file is missing: {path}")
-    with open_file(path) as file:
-        return file.read()

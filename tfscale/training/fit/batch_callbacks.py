@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import keras
 
+from tfscale.compat.keras import profiles_batches
+
 STEPS_PER_CALL = 20
 _BATCH_METHODS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 _INDIFFERENT = (keras.callbacks.ProgbarLogger, keras.callbacks.TerminateOnNaN)
@@ -20,7 +22,7 @@ def acts_on_batches(callback: keras.callbacks.Callback) -> bool:
     if isinstance(callback, _INDIFFERENT):
         return False
     if isinstance(callback, keras.callbacks.TensorBoard):
-        return callback.update_freq != "epoch" or callback._stop_batch > 0
+        return callback.update_freq != "epoch" or profiles_batches(callback)
     if getattr(callback, "save_freq", None) == "epoch":
         return False
     methods = [getattr(getattr(callback, name), "__func__", None) for name in _BATCH_METHODS]

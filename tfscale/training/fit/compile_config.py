@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from tfscale.compat.keras import decays_weight
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.step import TrainStep
 
@@ -18,16 +19,18 @@ def compile_config(step: TrainStep) -> dict[str, Any]:
     user's, is not kept; `left_out` names it.
     """
     trained = step.network.trainable_variables
-    decays = getattr(step.optimizer, "_use_weight_decay", lambda weight: True)
     formats = step.formats if any(step.formats) else []
     pruner = step.pruner if step.pruner is not None and step.pruner.is_kept() else None
     left_out = {
         "tfscale.compress.prune": step.pruner is not pruner,
         "tfscale.compress.distill": step.teacher is not None,
     }
+    undecayed = [
+        index for index, weight in enumerate(trained) if not decays_weight(step.optimizer, weight)
+    ]
     return {
         "optimizer": step.optimizer,
-        "undecayed": [index for index, weight in enumerate(trained) if not decays(weight)],
+        "undecayed": undecayed,
         "options": dataclasses.asdict(step.options),
         "formats": [form and dataclasses.asdict(form) for form in formats],
         "pruner": pruner,

@@ -1,5 +1,8 @@
 """TF-MOT's pruning engine, imported so that nothing of the user's process changes.
 
+Its modules are private ones: the public package refuses Keras 3 and is not imported. When an
+upgrade takes away what is used here, tests/compat/test_tfmot.py says so.
+
 TF-MOT (tensorflow-model-optimization 0.8.1) sets TF_USE_LEGACY_KERAS when it is imported, and then
 looks at `tf.keras`. If that is the first look at it in the process, `tf.keras` is Keras 2 from then
 on. Here `tf.keras` is looked at before, and the variable is put back.
@@ -85,6 +88,15 @@ class PolynomialDecay(_Polynomial):
             super().__init__(
                 initial_sparsity, final_sparsity, begin_step, end_step, power, frequency
             )
+
+
+def new_mask(engine: Pruning, weight: tf.Tensor) -> tf.Tensor:
+    """Returns the mask of a weight at the engine's step, in blocks or N:M as the engine was made.
+
+    The public `conditional_mask_update` assigns masks itself, and not by our strategy.
+    """
+    _, mask = engine._maybe_update_block_mask(weight)
+    return mask
 
 
 SCHEDULES = {"ConstantSparsity": ConstantSparsity, "PolynomialDecay": PolynomialDecay}

@@ -1,31 +1,33 @@
 """SentencePiece (Kudo and Richardson 2018), set up so that every text comes back exactly."""
 
 import re
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from tfscale.errors import TokenizerError
-from tfscale.text.tokenizers.base import LONG_TEXT, UNKNOWN_TEXT, Tokenizer, split_long
+from tfscale.registry import register
+from tfscale.text.tokenizers.base import Tokenizer, TrainingOptions
+from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
+from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model, train_model
 from tfscale.text.tokenizers.special import CHAT_MARK
-
-SPACE_MARK = "\u2581"
-"""How SentencePiece writes a space in its pieces; a text that holds the mark itself is spelt in
-bytes there."""
+from tfscale.text.tokenizers.vocabulary import UNKNOWN_TEXT
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
+@register
 class SentencePieceTokenizer(Tokenizer):
     """A SentencePiece model with byte fallback and neither normalization nor a dummy prefix.
+
+    A text that holds `SPACE_MARK` itself is spelled in bytes there.
 
     Args:
         model: the serialized model (`tokenizer.model`), which any SentencePiece library can read.
 
     Raises:
-        TokenizerError: the bytes are no SentencePiece model, or one that would not bring text back
-            exactly.
+        TokenizerError: the bytes are not a SentencePiece model, or are one that would not bring
+            text back exactly.
 
     Example:
         tokenizer = train_tokenizer("sentencepiece", documents, 8192)
@@ -34,6 +36,10 @@ class SentencePieceTokenizer(Tokenizer):
 
     kind = "sentencepiece"
     lossless = True
+    trainable = True
+    training_options = ("sentencepiece_model",)
+    bundled_as = "sentencepiece"
+    on_page = True
 
     def __init__(self, model: bytes):
         try:
@@ -74,7 +80,7 @@ class SentencePieceTokenizer(Tokenizer):
             return UNKNOWN_TEXT.encode()
         return piece.replace(SPACE_MARK, " ").encode()
 
-    def _special_ids(self) -> Iterable[int]:
+    def special_ids(self) -> Iterable[int]:
         return [id for id in range(self.vocabulary_size) if self._processor.is_control(id)]
 
     def encode_continued(self, text: str) -> list[int]:
@@ -127,57 +133,56 @@ class SentencePieceTokenizer(Tokenizer):
             return self._bytes[id].removeprefix(b" ")
         return self._bytes[id]
 
-    def _files(self) -> dict[str, bytes]:
+    @classmethod
+    def train(
+        cls, documents: Iterable[str], vocabulary_size: int, options: TrainingOptions
+    ) -> "SentencePieceTokenizer":
+        return cls(
+            train_model(documents, vocabulary_size, options.seed, options.sentencepiece_model)
+        )
+
+    def bundle_file(self) -> bytes:
+        """Returns the model as LiteRT-LM reads text with it.
+
+        LiteRT-LM knows no option for special tokens, so that it finds those of chat formats
+        wherever they are written, and adds the space before the first word by itself.
+        """
+        ends = {self.start_id, self.end_id}
+        marks = [
+            id
+            for text, id in self.special_tokens.items()
+            if id not in ends and (id in self.stop_ids or CHAT_MARK.fullmatch(text))
+        ]
+        if not marks and not self.special.leading_space:
+            return self.model
+        proto = parse_model(self.model)
+        for id in marks:
+            proto.pieces[id].type = proto.pieces[id].USER_DEFINED
+        proto.normalizer_spec.add_dummy_prefix = self.special.leading_space
+        return proto.SerializeToString(deterministic=True)
+
+    def page_vocabulary(self) -> dict[str, object]:
+        pieces = [self.piece(id) for id in range(self.vocabulary_size)]
+        model = parse_model(self.model)
+        types = [piece.type for piece in model.pieces]
+        algorithms = {model.trainer_spec.UNIGRAM: "unigram", model.trainer_spec.BPE: "bpe"}
+        return super().page_vocabulary() | {
+            "kind": algorithms[model.trainer_spec.model_type],
+            "pieces": pieces,
+            "scores": [piece.score for piece in model.pieces],
+            "leading_space": self.special.leading_space,
+            "control_ids": np.flatnonzero(np.equal(types, model.SentencePiece.CONTROL)).tolist(),
+            "user_defined_ids": np.flatnonzero(
+                np.equal(types, model.SentencePiece.USER_DEFINED)
+            ).tolist(),
+            "byte_ids": [pieces.index(f"<0x{byte:02X}>") for byte in range(256)],
+        }
+
+    def files(self) -> dict[str, bytes]:
         return {"tokenizer.model": self.model}
 
     @classmethod
-    def _from_files(
-        cls, config: dict[str, Any], files: dict[str, bytes]
+    def from_files(
+        cls, config: Mapping[str, object], files: dict[str, bytes]
     ) -> "SentencePieceTokenizer":
         return cls(files["tokenizer.model"])
-
-
-def keeping_text(model: bytes, special: Collection[str] = ()) -> bytes:
-    """A SentencePiece model of somebody else's that reads text as it is.
-
-    Most put a space before the first word (`SpecialTokens.leading_space` does it for them), and
-    some join spaces or normalize characters: then a text would not come back. The pieces stay.
-    Those of chat formats, which such models find in any text, become control pieces: a text spells
-    them only where `encode` is asked to parse them.
-
-    Args:
-        model: the serialized model.
-        special: pieces that are taken for those of a chat format, whatever they look like.
-
-    Raises:
-        TokenizerError: the bytes are no SentencePiece model.
-
-    Example:
-        SentencePieceTokenizer(keeping_text(pathlib.Path("llama/tokenizer.model").read_bytes()))
-    """
-    proto = parse_model(model)
-    proto.normalizer_spec.add_dummy_prefix = False
-    proto.normalizer_spec.remove_extra_whitespaces = False
-    proto.normalizer_spec.name = "identity"
-    proto.normalizer_spec.precompiled_charsmap = b""
-    for piece in proto.pieces:
-        if piece.type == piece.USER_DEFINED and (
-            piece.piece in special or CHAT_MARK.fullmatch(piece.piece)
-        ):
-            piece.type = piece.CONTROL
-    return proto.SerializeToString(deterministic=True)
-
-
-def parse_model(model: bytes) -> Any:
-    """A serialized SentencePiece model as SentencePiece's `ModelProto`.
-
-    Raises:
-        TokenizerError: the bytes are no SentencePiece model.
-    """
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-
-    try:
-        return sentencepiece_model_pb2.ModelProto.FromString(model)
-    except DecodeError as error:
-        raise TokenizerError(f"not a SentencePiece model ({error})") from error

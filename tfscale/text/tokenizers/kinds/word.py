@@ -1,23 +1,29 @@
 """Words as tokens, with a closed vocabulary: how the Penn Treebank and WikiText are scored."""
 
-import json
 import re
-from collections.abc import Sequence
-from typing import Any, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 
 from tfscale.config import WordSegmenter
-from tfscale.text.tokenizers.base import Tokenizer, read_vocabulary, special_first
+from tfscale.registry import register
+from tfscale.text.tokenizers.base import Tokenizer, TrainingOptions
 from tfscale.text.tokenizers.lost import gap_bits, run_bits, spelled_bits, utf8_length
 from tfscale.text.tokenizers.segmenting import jieba_words
+from tfscale.text.tokenizers.vocabulary import (
+    most_frequent,
+    read_vocabulary,
+    special_first,
+    vocabulary_files,
+)
 
 _UNKNOWN, _LINE_END = 0, 2
 _BLANKS = re.compile(r"\s+")
 
 
 def split_words(line: str, segmenter: WordSegmenter) -> list[str]:
-    """The words of a line.
+    """Returns the words of a line.
 
     Args:
         line: text without line ends.
@@ -30,9 +36,11 @@ def split_words(line: str, segmenter: WordSegmenter) -> list[str]:
     return line.split() if segmenter == "none" else jieba_words()(_BLANKS.sub(" ", line))
 
 
+@register
 class WordTokenizer(Tokenizer):
-    """Splits at white space; a line end is the token `<eos>`, a word outside the vocabulary the
-    token `<unk>`.
+    """Splits at white space.
+
+    A line end is the token `<eos>`, a word outside the vocabulary the token `<unk>`.
 
     Decoding joins words by one space and ends a line at `<eos>`: the amount of white space is lost,
     so the tokenizer is not lossless. A literal `<unk>` in the text, as those two corpora have it,
@@ -58,10 +66,11 @@ class WordTokenizer(Tokenizer):
 
     kind = "word"
     lossless = False
+    trainable = True
+    training_options = ("word_segmenter",)
 
     def __init__(self, words: Sequence[str], segmenter: WordSegmenter = "none"):
-        if segmenter == "jieba":
-            jieba_words()
+        _check_segmenter(segmenter)
         self.words, self.segmenter = list(words), segmenter
         self.unknown_id, self.end_id = _UNKNOWN, 1
         self.vocabulary_size = len(self.words) + 3
@@ -90,7 +99,7 @@ class WordTokenizer(Tokenizer):
         space = "" if self.segmenter != "none" or previous is None or previous == _LINE_END else " "
         return (space + self._pieces[id]).encode()
 
-    def _lost_bits(
+    def lost_bits(
         self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
     ) -> float:
         # White space is no part of a word; with jieba a run of it is one, a single space, and so is
@@ -104,21 +113,40 @@ class WordTokenizer(Tokenizer):
             )
             gaps = sum(map(run_bits, texts))
         ends = int(np.count_nonzero(tokens == _LINE_END)) if self.segmenter == "none" else 0
-        known = int(self._known_bytes[tokens].sum()) - ends
+        known = int(self.known_bytes[tokens].sum()) - ends
         return spelled_bits(words - known, unknown) + gaps
 
-    def _config(self) -> dict[str, Any]:
-        # Left out where there is none, so that the digests of earlier tokenizers stay.
-        return super()._config() | (
-            {} if self.segmenter == "none" else {"segmenter": self.segmenter}
-        )
-
-    def _files(self) -> dict[str, bytes]:
-        return {"vocabulary.json": json.dumps(self.words, ensure_ascii=False, indent=0).encode()}
+    @classmethod
+    def check_training(cls, options: TrainingOptions) -> None:
+        super().check_training(options)
+        _check_segmenter(options.word_segmenter)
 
     @classmethod
-    def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "WordTokenizer":
-        segmenter = config.get("segmenter", "none")
-        if segmenter not in get_args(WordSegmenter):
-            raise ValueError(f"unknown segmenter {segmenter!r}")
-        return cls(read_vocabulary(files["vocabulary.json"]), segmenter)
+    def train(
+        cls, documents: Iterable[str], vocabulary_size: int, options: TrainingOptions
+    ) -> "WordTokenizer":
+        segmenter = options.word_segmenter
+        lines = (line for text in documents for line in text.split("\n"))
+        words = (split_words(line, segmenter) for line in lines)
+        return cls(most_frequent(words, vocabulary_size - 3, cls.kind), segmenter)
+
+    def to_config(self) -> dict[str, object]:
+        # Left out where there is none, so that the digests of earlier tokenizers stay.
+        entry = {} if self.segmenter == "none" else {"segmenter": self.segmenter}
+        return super().to_config() | entry
+
+    def files(self) -> dict[str, bytes]:
+        return vocabulary_files(self.words)
+
+    @classmethod
+    def from_files(cls, config: Mapping[str, object], files: dict[str, bytes]) -> "WordTokenizer":
+        named = config.get("segmenter", "none")
+        for segmenter in get_args(WordSegmenter):
+            if segmenter == named:
+                return cls(read_vocabulary(files), segmenter)
+        raise ValueError(f"unknown segmenter {named!r}")
+
+
+def _check_segmenter(segmenter: WordSegmenter) -> None:
+    if segmenter == "jieba":
+        jieba_words()

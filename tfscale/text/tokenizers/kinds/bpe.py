@@ -7,10 +7,14 @@ SentencePiece's.
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from tfscale.errors import TokenizerError
-from tfscale.text.tokenizers.hugging_face import HuggingFaceTokenizer, import_tokenizers
+from tfscale.registry import register
+from tfscale.text.tokenizers.hugging_face import (
+    HuggingFaceTokenizer,
+    byte_characters,
+    import_tokenizers,
+)
 
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -19,13 +23,7 @@ LLAMA_3 = (
 """What Llama 3 and Qwen take for words; GPT-2's is built into the library."""
 
 
-def byte_characters() -> list[tuple[int, str]]:
-    """GPT-2's character for each byte: itself where it is printable, or one from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return [(byte, chr(byte if byte in printable else next(others))) for byte in range(256)]
-
-
+@register
 class BytePairTokenizer(HuggingFaceTokenizer):
     """Merges bytes in the order in which the merges were learned, within words.
 
@@ -57,9 +55,8 @@ class BytePairTokenizer(HuggingFaceTokenizer):
         self.vocabulary_size = max(vocabulary.values()) + 1
         self.end_id = vocabulary[end_token]
         self.unknown_id = None
-        if (
-            self.vocabulary_size > 2 * len(vocabulary) + 10_000
-        ):  # What it may have of tokens without a text.
+        # So many ids may be without a text.
+        if self.vocabulary_size > 2 * len(vocabulary) + 10_000:
             raise TokenizerError(
                 f"tokenizer.json has an id {self.vocabulary_size - 1} and {len(vocabulary)} tokens"
             )
@@ -77,20 +74,21 @@ class BytePairTokenizer(HuggingFaceTokenizer):
     def from_merges(
         cls, vocabulary: Mapping[str, int], merges: Iterable[str], end_token: str, words: str = ""
     ) -> "BytePairTokenizer":
-        """A tokenizer of a vocabulary and its merges, `vocab.json` and `merges.txt` of most models.
+        """Returns the tokenizer of a vocabulary and its merges.
 
         Args:
-            vocabulary: token, its bytes written as GPT-2's characters -> id.
-            merges: two tokens and a space between, in their order; a line `#version` is passed
-                over.
+            vocabulary: token, its bytes written as GPT-2's characters -> id; most models have it as
+                `vocab.json`.
+            merges: lines of `merges.txt`, two tokens and a space between, in their order; a line
+                `#version` is passed over.
             end_token: the token that follows every document.
             words: regular expression of what is a word; empty takes GPT-2's.
 
         Raises:
-            TokenizerError: a merge of tokens that do not exist, and as the class.
+            TokenizerError: a merge of tokens that do not exist, or what the class refuses.
 
         Example:
-            BytePairTokenizer.from_merges(json.load(vocabulary), merges.read().splitlines(), "<|endoftext|>")
+            BytePairTokenizer.from_merges(json.load(file), merges.splitlines(), "<|endoftext|>")
         """
         library = import_tokenizers()
         pairs = [
@@ -119,7 +117,7 @@ class BytePairTokenizer(HuggingFaceTokenizer):
             end_token,
         )
 
-    def _special_ids(self) -> Iterable[int]:
+    def special_ids(self) -> Iterable[int]:
         # Those that no merge makes and that are not a byte: they were added to the vocabulary, not
         # learned.
         merges = json.loads(self.model)["model"]["merges"]
@@ -132,9 +130,19 @@ class BytePairTokenizer(HuggingFaceTokenizer):
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         return self._bytes[id]
 
-    def _config(self) -> dict[str, Any]:
-        return {**super()._config(), "end_token": self.end_token}
+    def bundle_file(self) -> bytes:
+        library = import_tokenizers()
+        marked = library.Tokenizer.from_str(self.model.decode())
+        marked.add_special_tokens(
+            [library.AddedToken(text, special=True) for text in self.special_tokens]
+        )
+        return marked.to_str().encode()
+
+    def to_config(self) -> dict[str, object]:
+        return super().to_config() | {"end_token": self.end_token}
 
     @classmethod
-    def _from_files(cls, config: dict[str, Any], files: dict[str, bytes]) -> "BytePairTokenizer":
-        return cls(files["tokenizer.json"], config["end_token"])
+    def from_files(
+        cls, config: Mapping[str, object], files: dict[str, bytes]
+    ) -> "BytePairTokenizer":
+        return cls(files["tokenizer.json"], str(config["end_token"]))

@@ -1,0 +1,137 @@
+"""Each private name of Keras that tfscale needs is there and does what is said of it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfscale.compat import keras as compat
+
+
+@pytest.fixture
+def inner():
+    return keras.Sequential([keras.layers.Embedding(4, 3), keras.layers.Dense(2)], name="inner")
+
+
+@pytest.fixture
+def model(inner):
+    model = keras.Sequential([inner, keras.layers.Dense(5, name="last")])
+    model(np.zeros((1, 2), "int32"))
+    return model
+
+
+def test_layers_of_reaches_the_layers_inside(model, inner):
+    assert {inner, *inner.layers, model.layers[-1]} <= set(compat.layers_of(model))
+
+
+def test_is_leaf(model, inner):
+    assert compat.is_leaf(model.layers[-1]) and not compat.is_leaf(inner)
+
+
+def test_own_variables_are_not_those_of_layers_inside(model, inner):
+    dense = model.layers[-1]
+    assert compat.own_trainable_variables(inner) == compat.own_variables(inner) == []
+    assert compat.own_trainable_variables(dense) == [dense.kernel, dense.bias]
+    norm = keras.layers.BatchNormalization()
+    norm.build((1, 3))
+    assert len(compat.own_trainable_variables(norm)) == 2
+    assert compat.own_variables(norm)[2:] == [norm.moving_mean, norm.moving_variance]
+
+
+def test_embedding_table_is_the_variable(model, inner):
+    layer = inner.layers[0]
+    table = compat.embedding_table(layer)
+    layer.enable_lora(1)
+    assert compat.embedding_table(layer) is table
+    assert table is not layer.embeddings and tuple(table.shape) == (4, 3)
+
+
+def test_symbolic_calls_hold_inputs_and_arguments():
+    inputs = keras.Input((2,))
+    layer = keras.layers.Dropout(0.5)
+    layer(layer(inputs, training=True))
+    first, second = compat.symbolic_calls(layer)
+    assert first.arguments.kwargs["training"] is True and first.input_tensors[0] is inputs
+    assert not second.arguments.kwargs["training"] and second.input_tensors[0] is not inputs
+
+
+def test_layers_are_called_by_other_functions_within_the_block(model):
+    dense, ids = model.layers[-1], np.zeros((1, 2), "int32")
+    expected = np.asarray(model(ids))
+    with compat.layers_called_by([(dense, lambda inputs: tf.zeros((1, 2, 5)))]):
+        assert not np.asarray(model(ids)).any()
+        with compat.layers_called_by([(dense, lambda inputs: tf.ones((1, 2, 5)))]):
+            assert np.asarray(model(ids)).all()
+        assert not np.asarray(model(ids)).any()
+    assert "call" not in vars(dense)
+    np.testing.assert_array_equal(model(ids), expected)
+
+
+def test_layers_are_called_as_before_after_an_error(model):
+    dense = model.layers[-1]
+    with pytest.raises(ZeroDivisionError), compat.layers_called_by([(dense, abs)]):
+        raise ZeroDivisionError
+    assert "call" not in vars(dense)
+
+
+def test_gradients_are_taken_as_reduced():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        weight = keras.Variable(1.0)
+        optimizer = keras.optimizers.SGD(1.0)
+        optimizer.build([weight])
+        compat.take_gradients_as_reduced(optimizer)
+        # Keras would add up the gradients of both replicas.
+        tf.function(lambda: strategy.run(lambda: optimizer.apply([tf.constant(0.25)], [weight])))()
+    assert float(weight.numpy()) == 0.75
+
+
+def test_learning_rate_is_the_schedule_or_the_variable():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    assert compat.learning_rate_of(keras.optimizers.SGD(schedule)) is schedule
+    optimizer = keras.optimizers.SGD(0.5)
+    assert float(compat.learning_rate_of(optimizer).numpy()) == 0.5
+
+
+def test_decays_weight():
+    decayed, excluded = keras.Variable([1.0]), keras.Variable([1.0])
+    optimizer = keras.optimizers.AdamW(0.1)
+    optimizer.exclude_from_weight_decay(var_list=[excluded])
+    optimizer.build([decayed, excluded])
+    assert compat.decays_weight(optimizer, decayed)
+    assert not compat.decays_weight(optimizer, excluded)
+
+
+def test_updates_are_counted_in_place(monkeypatch):
+    weight = keras.Variable(1.0)
+    optimizer = keras.optimizers.SGD(1.0)
+    optimizer.build([weight])
+    compat.count_updates_in_place(optimizer)
+    counter = optimizer.iterations
+    # Keras's own way to raise it.
+    monkeypatch.setattr(counter, "assign", lambda value: pytest.fail("was read and written back"))
+    optimizer.apply([tf.constant(0.25)], [weight])
+    assert int(counter.value.numpy()) == 1
+
+
+def test_path_is_what_optimizers_name_their_variables_after():
+    weight = keras.Variable([1.0], name="kernel")
+    compat.set_path(weight, "dense/kernel.of-0")
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build([weight])
+    assert weight.path == "dense/kernel.of-0"
+    assert any("dense_kernel.of-0" in variable.name for variable in optimizer.variables)
+
+
+@pytest.mark.parametrize(("batch", "profiles"), [(0, False), (3, True), ((2, 4), True)])
+def test_profiles_batches(tmp_path, batch, profiles):
+    callback = keras.callbacks.TensorBoard(tmp_path, profile_batch=batch)
+    assert compat.profiles_batches(callback) is profiles
+
+
+def test_masks_go_with_tensors():
+    outputs = keras.layers.Embedding(3, 2, mask_zero=True)(np.array([[1, 0]]))
+    mask = compat.mask_of(outputs)
+    np.testing.assert_array_equal(mask, [[True, False]])
+    assert compat.mask_of(tf.zeros((1, 2))) is None
+    assert compat.mask_of(compat.with_mask(tf.zeros((1, 2)), mask)) is mask

@@ -1,0 +1,150 @@
+"""Private names of Keras 3 that tfscale needs, each with the reason.
+
+Nobody else uses such names. When an upgrade of Keras takes one away, tests/compat/test_keras.py
+says which.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+Call = Callable[..., Any]
+"""A layer's forward pass, as `keras.layers.Layer.call`."""
+
+
+def layers_of(model: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns a layer and all layers inside it, however deep.
+
+    `Model.layers` gives the first level only, and `Model.weights` does not say whose a weight is.
+    """
+    return list(model._flatten_layers())
+
+
+def is_leaf(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer holds no other layer, for which there is no public name."""
+    return not layer._layers
+
+
+def own_trainable_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Returns the trainable variables that a layer itself holds, without those of layers inside it.
+
+    `Layer.trainable_variables` gives both.
+    """
+    return list(layer._trainable_variables)
+
+
+def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Returns the variables that a layer itself holds, without those of layers inside it."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def embedding_table(layer: keras.layers.Embedding) -> keras.Variable:
+    """Returns the variable with the table of an embedding layer.
+
+    `Embedding.embeddings` is a tensor where the layer is quantized or has a low-rank addition.
+    """
+    return layer._embeddings
+
+
+def symbolic_calls(layer: keras.layers.Layer) -> list[Any]:
+    """Returns the places in functional models where a layer is called, as Keras's `Node`s.
+
+    A node's `arguments.kwargs` and `input_tensors` say how; Keras names them nowhere in public.
+    """
+    return list(layer._inbound_nodes)
+
+
+@contextlib.contextmanager
+def layers_called_by(calls: Sequence[tuple[keras.layers.Layer, Call]]) -> Iterator[None]:
+    """Has layers compute by other functions than their own `call` for the block.
+
+    `Layer.__setattr__` refuses or tracks attributes of a layer that is built, so the functions go
+    past it. A layer whose `call` was replaced before has that one again afterwards.
+
+    Args:
+        calls: layers, each with the function that takes the arguments of its `call`.
+    """
+    before = [(layer, vars(layer).get("call")) for layer, _ in calls]
+    try:
+        for layer, call in calls:
+            object.__setattr__(layer, "call", call)
+        yield
+    finally:
+        for layer, replaced in before:
+            if replaced is not None:
+                object.__setattr__(layer, "call", replaced)
+            else:
+                object.__delattr__(layer, "call")
+
+
+def take_gradients_as_reduced(optimizer: keras.optimizers.Optimizer) -> None:
+    """Keeps an optimizer from adding up gradients over replicas.
+
+    Keras does so in every `apply`, and the train step has done it before.
+    """
+    # Keras looks it up in the optimizer each time; see optimizers/base_optimizer.py.
+    assert callable(optimizer._all_reduce_sum_gradients)
+    optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+
+
+def learning_rate_of(
+    optimizer: keras.optimizers.Optimizer,
+) -> keras.optimizers.schedules.LearningRateSchedule | keras.Variable:
+    """Returns an optimizer's schedule, or its variable.
+
+    `Optimizer.learning_rate` computes a schedule's value at the coming step, not the last one.
+    """
+    return optimizer._learning_rate
+
+
+def decays_weight(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> bool:
+    """Returns whether an optimizer's weight decay acts on a weight.
+
+    `exclude_from_weight_decay` sets it, and nothing public reads it.
+    """
+    return bool(optimizer._use_weight_decay(weight))
+
+
+def count_updates_in_place(optimizer: keras.optimizers.Optimizer) -> None:
+    """Has an optimizer's counter of updates raised where it lies, on a parameter server.
+
+    Keras reads the counter, adds 1 and writes it back, and so forgets updates of other workers in
+    between.
+    """
+    counter = optimizer.iterations
+    counter.assign_add = lambda value: counter.value.assign_add(tf.cast(value, counter.dtype))
+
+
+def set_path(variable: keras.Variable, path: str) -> None:
+    """Gives a variable a path of its own; `Variable.path` is made of name scopes and read-only.
+
+    Optimizers name their variables after it.
+    """
+    assert isinstance(variable._path, str)
+    variable._path = path
+
+
+def profiles_batches(callback: keras.callbacks.TensorBoard) -> bool:
+    """Returns whether a TensorBoard callback profiles; `profile_batch` itself is not kept."""
+    return callback._stop_batch > 0
+
+
+def mask_of(tensor: tf.Tensor) -> tf.Tensor | None:
+    """Returns the mask that a layer handed on with a tensor; None without one.
+
+    It is what Keras's own losses read.
+    """
+    from keras.src.backend import get_keras_mask
+
+    return get_keras_mask(tensor)
+
+
+def with_mask(tensor: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Returns a tensor that carries a mask as a layer's output does; see `mask_of`."""
+    from keras.src.backend import set_keras_mask
+
+    set_keras_mask(tensor, mask)
+    return tensor

@@ -1,0 +1,87 @@
+"""Private names of keras-hub that tfscale needs, each with the reason.
+
+Nobody else uses such names. When an upgrade of keras-hub takes one away,
+tests/compat/test_keras_hub.py says which.
+
+Shapes: D hidden_dim, H heads, K width of a head, C context.
+"""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def new_cache(model: keras.Model, context: int) -> Any | None:
+    """Returns the empty key-value cache of a `CausalLM`; None where the class does not make one.
+
+    `generate` makes it inside; the shapes of caches, which differ by class, are said nowhere else.
+
+    Args:
+        model: a `keras_hub.models.CausalLM`. One that sees pictures too is called without any.
+        context: C, the tokens that the cache has room for.
+    """
+    build = getattr(model, "_build_cache", None)
+    if build is None:
+        return None
+    ids = tf.zeros((1, context), tf.int32)
+    names = list(inspect.signature(build).parameters)[1:]
+    inputs = {name: tf.ones_like(ids) if name == "padding_mask" else None for name in names}
+    return build(ids, **inputs)[1]
+
+
+def key_width(layer: keras.layers.Layer) -> int:
+    """Returns K of a `keras_hub.layers.TransformerDecoder`, which its config does not hold."""
+    return layer._self_attention_layer.key_dim
+
+
+@dataclass(frozen=True)
+class DecoderLayers:
+    """The layers inside a decoder layer of a backbone, which are its private attributes.
+
+    `gate` is None where the feed-forward part has none.
+    """
+
+    query: keras.layers.Layer
+    key: keras.layers.Layer
+    value: keras.layers.Layer
+    output: keras.layers.Layer
+    attention_norm: keras.layers.Layer
+    feed_forward_norm: keras.layers.Layer
+    gate: keras.layers.Layer | None
+    expand: keras.layers.Layer
+    contract: keras.layers.Layer
+
+
+def gpt2_layers(layer: keras.layers.Layer) -> DecoderLayers:
+    """Returns what is in a layer of `GPT2Backbone.transformer_layers`."""
+    attention = layer._self_attention_layer
+    return DecoderLayers(
+        query=attention._query_dense,
+        key=attention._key_dense,
+        value=attention._value_dense,
+        output=attention._output_dense,
+        attention_norm=layer._self_attention_layer_norm,
+        feed_forward_norm=layer._feedforward_layer_norm,
+        gate=None,
+        expand=layer._feedforward_intermediate_dense,
+        contract=layer._feedforward_output_dense,
+    )
+
+
+def llama_layers(layer: keras.layers.Layer) -> DecoderLayers:
+    """Returns what is in a layer of the backbones of Llama, Mistral and Qwen."""
+    attention = layer._self_attention_layer
+    return DecoderLayers(
+        query=attention._query_dense,
+        key=attention._key_dense,
+        value=attention._value_dense,
+        output=attention._output_dense,
+        attention_norm=layer._self_attention_layernorm,
+        feed_forward_norm=layer._feedforward_layernorm,
+        gate=layer._feedforward_gate_dense,
+        expand=layer._feedforward_intermediate_dense,
+        contract=layer._feedforward_output_dense,
+    )

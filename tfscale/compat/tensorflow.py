@@ -1,0 +1,106 @@
+"""Private names of TensorFlow that tfscale needs, each with the reason.
+
+Nobody else uses such names. When an upgrade of TensorFlow takes one away,
+tests/compat/test_tensorflow.py says which.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def dynamic_update_slice(
+    target: tf.Tensor, update: tf.Tensor, start: Sequence[tf.Tensor | int]
+) -> tf.Tensor:
+    """Returns `target` with `update` in it, which begins at `start`, one index an axis.
+
+    It is XLA's operation, which TFLite has built in; `tf.raw_ops` does not offer it.
+    """
+    from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice as update_slice
+
+    return update_slice(target, update, start)
+
+
+def keep_last_scale_apart(converter: tf.lite.TFLiteConverter) -> None:
+    """Keeps a converter from multiplying the last normalization's scale into the next projection.
+
+    A table that is also the token embedding would be stored twice. The option has no public name.
+    """
+    assert isinstance(converter._experimental_disable_fuse_mul_and_fc, bool)
+    converter._experimental_disable_fuse_mul_and_fc = True
+
+
+def slurm_hosts(host_list: str) -> list[str]:
+    """Returns the names in a host list of Slurm's: "node[1-2]" -> ["node1", "node2"].
+
+    The public `SlurmClusterResolver` sorts hosts as text, so that node10 comes before node2 and
+    ranks go astray. Its parsers are sound.
+
+    Raises:
+        ValueError: it is no host list.
+    """
+    from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
+
+    return slurm_cluster_resolver.expand_hostlist(host_list)
+
+
+def slurm_tasks(tasks_per_node: str) -> list[int]:
+    """Returns the tasks of each node: "3(x2),1" -> [3, 3, 1]; see `slurm_hosts`.
+
+    Raises:
+        ValueError: it is not such a list.
+    """
+    from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
+
+    return slurm_cluster_resolver.expand_tasks_per_node(tasks_per_node)
+
+
+def serialized(dataset: tf.data.Dataset) -> tf.Tensor:
+    """Returns a dataset as a graph, a scalar string that another process can read.
+
+    It is what `ClusterCoordinator.create_per_worker_dataset` does inside, which gives each worker
+    the same dataset.
+    """
+    from tensorflow.python.distribute.coordinator import values
+
+    return values.serialize_dataset_to_graph(dataset)
+
+
+def deserialized(graph: tf.Tensor, element_spec: Any) -> tf.data.Dataset:
+    """Returns the dataset that `serialized` made a graph of."""
+    from tensorflow.python.distribute.coordinator import values
+
+    return values.deserialize_dataset_from_graph(graph, element_spec)
+
+
+def number_of_workers(coordinator: tf.distribute.coordinator.ClusterCoordinator) -> int:
+    """Returns how many workers a coordinator hands steps to."""
+    return len(coordinator._cluster.workers)
+
+
+def iterators_on_workers(
+    coordinator: tf.distribute.coordinator.ClusterCoordinator,
+    makers: Sequence[tuple[Callable[[], Any], Any]],
+) -> tf.distribute.coordinator.PerWorkerValue:
+    """Returns an iterator on each worker, to be given to `coordinator.schedule`.
+
+    The public `create_per_worker_dataset` does not tell a worker which one it is, and so cannot
+    give each its own data.
+
+    Args:
+        coordinator: the cluster's coordinator.
+        makers: for each worker the function that returns its iterator, and the `element_spec` of
+            that. The function runs on the worker, once more after it was lost and is back.
+    """
+    iterators = []
+    for worker, (maker, element_spec) in zip(coordinator._cluster.workers, makers, strict=True):
+        iterator = worker.create_resource(maker)
+        iterator._type_spec = tf.data.IteratorSpec(element_spec)
+        iterators.append(iterator)
+    return tf.distribute.coordinator.PerWorkerValue(iterators)
+
+
+def workers_and_servers(strategy: tf.distribute.ParameterServerStrategy) -> tuple[int, int]:
+    """Returns the numbers of workers and of parameter servers, which a strategy does not tell."""
+    return strategy.extended._num_workers, strategy.extended._num_ps

@@ -1,0 +1,85 @@
+"""Values checked against type hints, by rules that options and files have each of their own."""
+
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tfscale.registry import NameIn
+
+UNFIT = object()
+"""Stands for the result where a value does not fit its type."""
+
+
+@dataclass(frozen=True)
+class TypeRules:
+    """How values are checked and described.
+
+    Attributes:
+        single: takes a value and a type that is not made of others; returns the value in the form
+            of the type, or UNFIT.
+        items: takes a value where a list is meant; returns its items, or UNFIT.
+        words: type -> its name in messages. A union leaves out types of an empty name.
+        several: how a list is described, with {} for its items.
+    """
+
+    single: Callable[[Any, Any], Any]
+    items: Callable[[Any], Any]
+    words: Mapping[Any, str]
+    several: str
+
+    def converted(self, value: Any, hint: Any) -> Any:
+        """Returns a value in the form of its type, or UNFIT.
+
+        Args:
+            value: what was received.
+            hint: a type, a `Literal`, a list or dict of such, a union, or a name of a registry.
+        """
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if name_in := registered_names(hint):
+            value = self.converted(value, arguments[0])
+            return value if value in name_in.names() else UNFIT
+        if origin is typing.Literal:
+            # True equals 1, and is another choice.
+            fitting = (
+                choice
+                for choice in arguments
+                if isinstance(value, type(choice)) and value == choice
+                if isinstance(value, bool) == isinstance(choice, bool)
+            )
+            return next(fitting, UNFIT)
+        if origin in (typing.Union, types.UnionType):
+            # Types of a name of their own come first: others may take any value.
+            ordered = sorted(arguments, key=lambda argument: argument not in self.words)
+            results = (self.converted(value, argument) for argument in ordered)
+            return next((result for result in results if result is not UNFIT), UNFIT)
+        if origin in (list, Sequence):
+            items = self.items(value)
+            results = [] if items is UNFIT else [self.converted(x, arguments[0]) for x in items]
+            return UNFIT if items is UNFIT or UNFIT in results else results
+        if origin is dict:
+            if not isinstance(value, dict):
+                return UNFIT
+            entries = {name: self.converted(item, arguments[1]) for name, item in value.items()}
+            return UNFIT if UNFIT in entries.values() else entries
+        return self.single(value, hint)
+
+    def described(self, hint: Any) -> str:
+        """Returns a type in words: "a whole number", "one of unigram, bpe"."""
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if name_in := registered_names(hint):
+            return "one of " + ", ".join(name_in.names())
+        if origin is typing.Literal:
+            return "one of " + ", ".join(map(str, arguments))
+        if origin in (typing.Union, types.UnionType):
+            return " or ".join(filter(None, map(self.described, arguments)))
+        if origin in (list, Sequence):
+            return self.several.format(self.described(arguments[0]))
+        return self.words.get(origin or hint, getattr(hint, "__name__", str(hint)))
+
+
+def registered_names(hint: Any) -> NameIn | None:
+    """Returns the mark of an option whose value is a name of a registry; None for any other."""
+    marks = getattr(hint, "__metadata__", ())
+    return next((mark for mark in marks if isinstance(mark, NameIn)), None)

@@ -1,0 +1,75 @@
+"""The files of a tokenizer, and the digest by which two tokenizers are known to be the same."""
+
+import abc
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from tfscale.files.paths import atomic_write
+from tfscale.text.cleaning import Cleaner
+from tfscale.text.tokenizers.special import SpecialTokens
+
+CONFIG_FILE = "tokenizer_config.json"
+FORMAT_VERSION = 1
+
+
+class SavedTokenizer(abc.ABC):
+    """The part of a `Tokenizer` that is saved: its configuration, and the files of its kind."""
+
+    cleaner: Cleaner = Cleaner()
+    special: SpecialTokens = SpecialTokens()
+    kind: ClassVar[str]
+    vocabulary_size: int
+    end_id: int
+    unknown_id: int | None
+
+    @abc.abstractmethod
+    def files(self) -> dict[str, bytes]:
+        """Returns the content of the saved files beside the configuration, by name."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_files(cls, config: Mapping[str, object], files: dict[str, bytes]) -> Self:
+        """Returns the tokenizer that was saved.
+
+        Args:
+            config: what `to_config` returned.
+            files: what `files` returned.
+
+        Raises:
+            ValueError, KeyError, TypeError or TokenizerError: the files are damaged.
+        """
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of all that is saved; equal tokenizers have equal digests."""
+        digest = hashlib.sha256(json.dumps(self.to_config(), sort_keys=True).encode())
+        for name, content in sorted(self.files().items()):
+            digest.update(f"\n{name} {len(content)}\n".encode() + content)
+        return digest.hexdigest()
+
+    def to_config(self) -> dict[str, object]:
+        """Returns the saved configuration; a kind with more arguments adds entries of its own."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "kind": self.kind,
+            "vocabulary_size": self.vocabulary_size,
+            "end_id": self.end_id,
+            "unknown_id": self.unknown_id,
+            "files": sorted(self.files()),
+            # Left out where there is none, so that the digests of earlier tokenizers stay.
+            **({"cleaning": self.cleaner.to_dict()} if self.cleaner.steps else {}),
+            **self.special.to_config(),
+        }
+
+    def save(self, directory: str) -> None:
+        """Writes the tokenizer's files to `directory`, which is made if it is missing."""
+        for name, content in self.files().items():
+            with atomic_write(os.path.join(directory, name)) as file:
+                file.write(content)
+        with atomic_write(os.path.join(directory, CONFIG_FILE), "w") as file:
+            json.dump({**self.to_config(), "digest": self.digest}, file, indent=2)
+            file.write("\n")
