@@ -13,7 +13,7 @@ from tfscale.registry import TASKS, NameIn
 class TaskConfig(Options):
     """A trained run and labelled examples to a model of a task."""
 
-    task: Annotated[str, NameIn(TASKS)]
+    task: Annotated[str, NameIn(TASKS, explained=True)]
     """The kind of result."""
     output: str
     """Folder to write; it must be absent, empty, or an earlier one of this command (which is
