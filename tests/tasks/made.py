@@ -2,7 +2,7 @@
 
 from tfscale.config.tasks import TaskConfig
 from tfscale.tasks.predictor import task_of
-from tfscale.tasks.task import Shape
+from tfscale.tasks.values import Shape
 
 
 def make_task(name, tokenizer, labels=(), length=8, **options):

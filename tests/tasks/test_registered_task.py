@@ -19,7 +19,8 @@ from tfscale.registry import TASKS, register
 from tfscale.tasks.examples import Example, field_of, read_examples, text_of
 from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import load_task
-from tfscale.tasks.task import Encoded, Task, log_probabilities
+from tfscale.tasks.task import Task, log_probabilities
+from tfscale.tasks.values import Encoded
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 COLOURS = ["red", "blue", "green"]

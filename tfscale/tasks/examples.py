@@ -9,6 +9,7 @@ from typing import Any
 from tfscale.errors import DataError
 from tfscale.files.paths import read_lines
 from tfscale.registry import TASKS
+from tfscale.tasks.values import Values
 
 OUTSIDE = "O"
 _LONGEST_FIELD = 2**30
@@ -93,7 +94,7 @@ def _read(path: str, name: str, fields: FieldNames, labelled: bool) -> Iterator[
         yield task.example(row, f"{path}, line {line}", fields, labelled)
 
 
-def _jsonl(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _jsonl(path: str) -> Iterator[tuple[int, Values]]:
     for number, line in enumerate(_lines(path), 1):
         if line.strip():
             try:
@@ -110,7 +111,7 @@ def _jsonl(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
-def _table(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _table(path: str) -> Iterator[tuple[int, Values]]:
     """Rows by the names of their columns, with the line each ends at.
 
     Fields may be quoted. A quote that is not closed would take the rows after it into its field:

@@ -25,6 +25,7 @@ from tfscale.tasks.model import TASK_FILE, TaskModel
 from tfscale.tasks.predictor import task_of
 from tfscale.tasks.splits import FILES, Arrays, Splits, balanced, encode_examples, read_splits
 from tfscale.tasks.task import Task
+from tfscale.tasks.values import Values
 from tfscale.training.checkpoint import array_digest
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.schedule import build_optimizer
@@ -36,7 +37,7 @@ def finetune(
     config: TaskConfig | None = None,
     note: Callable[[str], None] = lambda text: None,
     **options: Any,
-) -> dict[str, Any]:
+) -> Values:
     """Fine-tunes a run for a task.
 
     Args:
@@ -85,7 +86,7 @@ def finetune(
         if done.interrupted:
             stopped = {"interrupted": done.interrupted, "steps": done.steps}
             return {"task": task.name, "output": config.output, **stopped}
-        summary: dict[str, Any] = {
+        summary: Values = {
             "task": task.name,
             "labels": task.labels,
             "examples": {name: len(rows) for name, rows in splits.items()},
@@ -149,9 +150,9 @@ def _begun(config: TaskConfig, run: Run, arrays: dict[str, Arrays]) -> dict[str,
     }
 
 
-def _scores(model: TaskModel, splits: Splits) -> dict[str, dict[str, Any]]:
+def _scores(model: TaskModel, splits: Splits) -> dict[str, Values]:
     """Returns the task's metrics on the held-out splits, beside those of the baseline."""
-    task, scores = model.task, dict[str, dict[str, Any]]()
+    task, scores = model.task, dict[str, Values]()
     for name in ("validation", "test"):
         if name in splits:
             guesses = task.baseline(splits["train"], splits[name])
@@ -160,7 +161,7 @@ def _scores(model: TaskModel, splits: Splits) -> dict[str, dict[str, Any]]:
     return scores
 
 
-def _no_better(task: Task, summary: dict[str, Any]) -> str:
+def _no_better(task: Task, summary: Values) -> str:
     """Returns a line for a model that is no better than the baseline on the test split, or else the
     validation split; empty for one that is."""
     split = "test" if "test" in summary else "validation"
@@ -173,7 +174,7 @@ def _no_better(task: Task, summary: dict[str, Any]) -> str:
     )
 
 
-def _write(model: TaskModel, run: Run, summary: dict[str, Any]) -> None:
+def _write(model: TaskModel, run: Run, summary: Values) -> None:
     described = {
         "config": to_dict(model.config),
         **model.task.shape.to_dict(),

@@ -77,7 +77,7 @@ def fit(
     model: LanguageModel,
     plan: FitPlan,
     folder: str,
-    begun: dict[str, Any],
+    begun: dict[str, object],
     note: Callable[[str], None],
 ) -> Fitted:
     """Trains a compiled model, from the state in `folder` if there is one of the same fine-tuning.
@@ -132,7 +132,7 @@ def batches(arrays: tuple[np.ndarray, ...], batch: int, seed: int | None = None)
     return dataset.batch(batch, drop_remainder=True)
 
 
-def _begin(folder: str, begun: dict[str, Any], note: Callable[[str], None]) -> None:
+def _begin(folder: str, begun: dict[str, object], note: Callable[[str], None]) -> None:
     path = os.path.join(folder, _BEGUN)
     if os.path.exists(path):
         try:
@@ -178,7 +178,7 @@ class _Keeper(keras.callbacks.Callback):
         plan: FitPlan,
         checkpoints: Checkpoints,
         request: StopRequest,
-        note: Any,
+        note: Callable[[str], None],
     ):
         super().__init__()
         self.set_model(model)

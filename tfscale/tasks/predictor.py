@@ -2,9 +2,8 @@
 NumPy only."""
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,8 @@ from tfscale.errors import ConfigError, TfscaleError, check_range
 from tfscale.files.fields import check_fields, from_fields
 from tfscale.registry import TASKS
 from tfscale.tasks.examples import Example, FieldNames, read_examples
-from tfscale.tasks.task import Prediction, Shape, Task, shape_from
+from tfscale.tasks.task import Task
+from tfscale.tasks.values import Prediction, Shape, Values
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -21,7 +21,7 @@ from tfscale.text.tokenizers import Tokenizer
 class TaskDescription(Shape):
     """The entries that a file must have which describes a model of a task; it may have more."""
 
-    config: dict[str, Any]
+    config: Values
 
 
 def task_of(config: TaskConfig, tokenizer: Tokenizer, shape: Shape) -> Task:
@@ -31,7 +31,7 @@ def task_of(config: TaskConfig, tokenizer: Tokenizer, shape: Shape) -> Task:
 
 
 def read_task(
-    described: Mapping[str, Any], tokenizer: Tokenizer, where: str, error: type[TfscaleError]
+    described: Values, tokenizer: Tokenizer, where: str, error: type[TfscaleError]
 ) -> Task:
     """Returns the task of a model, from the description in its folder.
 
@@ -46,7 +46,12 @@ def read_task(
     """
     check_fields(TaskDescription, described, where, error, others=True)
     config = from_fields(TaskConfig, described["config"], f"{where}: config", error)
-    return task_of(config, tokenizer, shape_from(described, TASKS.get(config.task), where, error))
+    for name in TASKS.get(config.task).lengths:
+        if (described.get(name) or 0) < 1:
+            raise error(f"{where}: {name} should be 1 or more; received {described.get(name)!r}")
+    lengths = described.get("source_length"), described.get("target_length")
+    shape = Shape(described["labels"], described["sequence_length"], *lengths)
+    return task_of(config, tokenizer, shape)
 
 
 class TaskPredictor(abc.ABC):
@@ -117,7 +122,7 @@ class TaskPredictor(abc.ABC):
         self.task.check_installed()
         self.task.check_labels(examples)
 
-    def score(self, examples: Sequence[Example]) -> dict[str, Any]:
+    def score(self, examples: Sequence[Example]) -> Values:
         """Returns the task's metrics on labelled examples; see `Task.metrics`, and `check` for
         errors."""
         self.check(examples)

@@ -10,15 +10,15 @@ Shapes: N examples, T tokens of a row, P predictions of an example, C labels.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from tfscale.config.tasks import TaskConfig
-from tfscale.errors import ConfigError, DataError, TfscaleError, check_installed
+from tfscale.errors import ConfigError, DataError, check_installed
 from tfscale.registry import TASKS
 from tfscale.tasks.examples import Example, FieldNames
+from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape, Values
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tfscale.runs.folder import Run
     from tfscale.tasks.network import HeadOptions
+    from tfscale.tasks.predictor import TaskPredictor
 
 _REFUSALS = {
     "labels_separator": "labels_separator is for classify: the other tasks have their own form",
@@ -38,95 +39,6 @@ _REFUSALS = {
     ),
 }
 """Options that not every task takes, and the message of a task that does not."""
-
-
-class Prediction(dict[str, Any]):
-    """The result of a task for one example, as JSON has it; `str` of it is the line that a person
-    reads.
-
-    Example:
-        print(model.predict_text("a fine film"))    # good 0.98
-    """
-
-    def __init__(self, task: "Task", values: Mapping[str, Any]):
-        super().__init__(values)
-        self._task = task
-
-    def __str__(self) -> str:
-        return self._task.show(self)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One example as numbers.
-
-    Attributes:
-        ids: tokens (T,) int32.
-        places: places in `ids` of the tokens that have a label of their own, where they have; those
-            that were cut off are not among them.
-        offsets: bytes of the text at which these tokens begin, and at which the last one ends,
-            where the text is to be cut there.
-        start: place of the token that the target follows, where a text is written.
-        source_cut: whether the source was too long, where a text is written.
-        target_cut: whether the target was too long, where a text is written.
-    """
-
-    ids: np.ndarray
-    places: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    start: int = 0
-    source_cut: bool = False
-    target_cut: bool = False
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The labels and lengths of a model of a task, which `task.json` holds beside the options.
-
-    Attributes:
-        labels: names in the order of the logits; none where a text is written.
-        sequence_length: T.
-        source_length: tokens of the source, where a text is written.
-        target_length: tokens of the target, where a text is written.
-    """
-
-    labels: list[str]
-    sequence_length: int
-    source_length: int | None = None
-    target_length: int | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """Returns the lengths and labels that there are, for JSON."""
-        return {
-            name: value for name, value in dataclasses.asdict(self).items() if value is not None
-        }
-
-
-@dataclass(frozen=True)
-class GroupScores:
-    """How `evaluate --slice-by` scores groups of examples.
-
-    Attributes:
-        items: one for each example.
-        score: items of some examples -> the score of these examples together.
-        draws: samples of the bootstrap.
-    """
-
-    items: Sequence[Any]
-    score: Callable[[Sequence[Any]], float]
-    draws: int = 1000
-
-
-class Model(Protocol):
-    """Whatever computes for a task: a Keras network, or a file on a device."""
-
-    def logits(self, ids: np.ndarray) -> np.ndarray:
-        """Returns logits (N, P, C) float32 of ids (N, T)."""
-        ...
-
-    def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
-        """Returns the tokens, without the end token, that follow the places (N,) in rows (N, T)."""
-        ...
 
 
 class Task(abc.ABC):
@@ -222,9 +134,7 @@ class Task(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def example(
-        cls, row: dict[str, Any], where: str, fields: FieldNames, labelled: bool
-    ) -> Example:
+    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
         """Returns the example of a row of a file.
 
         Args:
@@ -358,7 +268,7 @@ class Task(abc.ABC):
     # Numbers to predictions.
 
     def predict(
-        self, model: Model, examples: Sequence[Example], beams: int = 1
+        self, model: "TaskPredictor", examples: Sequence[Example], beams: int = 1
     ) -> list[Prediction]:
         """Returns the prediction of each example.
 
@@ -381,25 +291,21 @@ class Task(abc.ABC):
         return [Prediction(self, self.decode(*triple)) for triple in triples]
 
     @abc.abstractmethod
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> dict[str, Any]:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
         """Returns the prediction that logits (P, C) stand for, as JSON has it."""
 
     @abc.abstractmethod
-    def show(self, prediction: Mapping[str, Any]) -> str:
+    def show(self, prediction: Values) -> str:
         """Returns a prediction as a line for a person."""
 
     # Scores.
 
     @abc.abstractmethod
-    def metrics(
-        self, examples: Sequence[Example], predictions: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Any]:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
         """Returns `examples`, their number, and the scores of predictions for labelled examples."""
 
     @abc.abstractmethod
-    def baseline(
-        self, train: Sequence[Example], examples: Sequence[Example]
-    ) -> list[dict[str, Any]]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
         """Returns predictions for `examples` that need no model, only the training examples."""
 
     def group_scores(
@@ -456,22 +362,3 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
     logits = np.asarray(logits, np.float64)
     log = logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
     return np.asarray(log - logits.max(-1, keepdims=True))
-
-
-def shape_from(
-    described: Mapping[str, Any], task: type[Task], where: str, error: type[TfscaleError]
-) -> Shape:
-    """Returns the shape that a description holds, whose types have been checked.
-
-    Raises:
-        TfscaleError: of the class `error`: a length that the task needs is not there.
-    """
-    for name in task.lengths:
-        if (described.get(name) or 0) < 1:
-            raise error(f"{where}: {name} should be 1 or more; received {described.get(name)!r}")
-    return Shape(
-        described["labels"],
-        described["sequence_length"],
-        described.get("source_length"),
-        described.get("target_length"),
-    )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfscale.tasks.examples import Example
-from tfscale.tasks.task import Encoded, Task
+from tfscale.tasks.task import Task
+from tfscale.tasks.values import Encoded
 
 if TYPE_CHECKING:
     import keras

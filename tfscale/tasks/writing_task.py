@@ -13,20 +13,22 @@ vocabulary.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, check_range
 from tfscale.tasks.examples import Example, FieldNames, text_of
-from tfscale.tasks.task import Encoded, Model, Prediction, Shape, Task
+from tfscale.tasks.task import Task
+from tfscale.tasks.values import Encoded, Prediction, Shape, Values
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     import keras
 
     from tfscale.runs.folder import Run
+    from tfscale.tasks.predictor import TaskPredictor
 
 
 class WritingTask(Task):
@@ -68,9 +70,7 @@ class WritingTask(Task):
             )
 
     @classmethod
-    def example(
-        cls, row: dict[str, Any], where: str, fields: FieldNames, labelled: bool
-    ) -> Example:
+    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
         # The usual names stand in for the defaults, not for a name that was asked for.
         source, target = fields.text, fields.label
         source = "source" if source == "text" and "text" not in row else source
@@ -154,7 +154,7 @@ class WritingTask(Task):
         return {"architecture": self.architecture, "cut": cut}
 
     def predict(
-        self, model: Model, examples: Sequence[Example], beams: int = 1
+        self, model: "TaskPredictor", examples: Sequence[Example], beams: int = 1
     ) -> list[Prediction]:
         # What is to be written must not be read.
         sources = [self.encode(dataclasses.replace(example, target="")) for example in examples]
@@ -165,7 +165,7 @@ class WritingTask(Task):
             for tokens in model.write(ids, starts, beams)
         ]
 
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> dict[str, Any]:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
         """Returns the text of the likeliest tokens after a target that is known."""
         first = encoded.start - self.first_logit
         tokens = logits[first : first + self.target_length].argmax(-1).tolist()
@@ -173,16 +173,14 @@ class WritingTask(Task):
         tokens = tokens[: tokens.index(end)] if end in tokens else tokens
         return {"text": self.tokenizer.decode(tokens).strip()}
 
-    def show(self, prediction: Mapping[str, Any]) -> str:
+    def show(self, prediction: Values) -> str:
         return str(prediction["text"])
 
     @abc.abstractmethod
     def text_scores(self, pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
         """Returns the scores of pairs of a target and the text that was written, together."""
 
-    def metrics(
-        self, examples: Sequence[Example], predictions: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Any]:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
         """Returns `exact_match`, and what `text_scores` gives."""
         pairs = pairs_of(examples, predictions)
         same = sum(target.split() == text.split() for target, text in pairs)
@@ -210,9 +208,7 @@ class WritingTask(Task):
         return ids, counted
 
 
-def pairs_of(
-    examples: Sequence[Example], predictions: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, str]]:
+def pairs_of(examples: Sequence[Example], predictions: Sequence[Values]) -> list[tuple[str, str]]:
     """Returns pairs of the target of an example and the text that was written for it."""
     return [
         (example.target, prediction["text"])

@@ -1,8 +1,7 @@
 """`answer`: the part of a text that answers a question."""
 
 import collections
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,8 +9,9 @@ from tfscale.config.tasks import TaskConfig
 from tfscale.errors import DataError, TokenizerError
 from tfscale.registry import register
 from tfscale.tasks.examples import OUTSIDE, Example, FieldNames, field_of, text_of
-from tfscale.tasks.task import Encoded, Shape, log_probabilities
+from tfscale.tasks.task import log_probabilities
 from tfscale.tasks.token_task import TokenTask
+from tfscale.tasks.values import Encoded, Shape, Values
 from tfscale.text.tokenizers import Tokenizer
 
 LONGEST = 40
@@ -51,9 +51,7 @@ class Answer(TokenTask):
             )
 
     @classmethod
-    def example(
-        cls, row: dict[str, Any], where: str, fields: FieldNames, labelled: bool
-    ) -> Example:
+    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
         name = fields.text if fields.text in row else "context"
         text, question = text_of(row, name, where), text_of(row, "question", where)
         unanswered = Example(where, text, question=question, fields=row)
@@ -106,7 +104,7 @@ class Answer(TokenTask):
             targets[at] = 1 if at == held[0] else 2
         return targets
 
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> dict[str, Any]:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
         logs = log_probabilities(logits)[encoded.places]
         begins, goes_on = logs[:, 1] - logs[:, 0], logs[:, 2] - logs[:, 0]
         sums = np.concatenate([[0.0], np.cumsum(goes_on)])
@@ -126,12 +124,10 @@ class Answer(TokenTask):
         start = len(spelled[: encoded.offsets[first]].decode("utf-8", "ignore")) + raw.find(answer)
         return {"answer": answer, "start": start, "score": score}
 
-    def show(self, prediction: Mapping[str, Any]) -> str:
+    def show(self, prediction: Values) -> str:
         return prediction["answer"] or "(no answer)"
 
-    def metrics(
-        self, examples: Sequence[Example], predictions: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Any]:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
         """Returns `exact_match`, and `f1` of words."""
         pairs = [
             (_words(example.answer), _words(prediction["answer"]))
@@ -143,9 +139,7 @@ class Answer(TokenTask):
             "f1": sum(_overlap(known, given) for known, given in pairs) / len(pairs),
         }
 
-    def baseline(
-        self, train: Sequence[Example], examples: Sequence[Example]
-    ) -> list[dict[str, Any]]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
         return [{"answer": ""} for _ in examples]
 
 

@@ -1,7 +1,7 @@
 """`classify`: one label of a text, or several."""
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, DataError
 from tfscale.registry import register
 from tfscale.tasks.examples import Example, FieldNames, field_of, text_of
-from tfscale.tasks.task import Encoded, GroupScores, Prediction, Shape, Task, log_probabilities
+from tfscale.tasks.task import Task, log_probabilities
+from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape, Values
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.ui.tables import number
 
@@ -43,9 +44,7 @@ class Classify(Task):
             raise ConfigError(f"balance={config.balance!r} is for classify with one label per text")
 
     @classmethod
-    def example(
-        cls, row: dict[str, Any], where: str, fields: FieldNames, labelled: bool
-    ) -> Example:
+    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
         text = text_of(row, fields.text, where)
         if not labelled:
             return Example(where, text, fields=row)
@@ -74,7 +73,7 @@ class Classify(Task):
         targets[[self.label_number(label, example) for label in example.labels]] = 1
         return targets, np.full(len(self.labels), 1 / len(self.labels), np.float32)
 
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> dict[str, Any]:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
         logs = log_probabilities(logits)
         chances = np.exp(logs[:, 1] if self.several else logs[0])
         named = dict(zip(self.labels, map(float, chances), strict=True))
@@ -83,20 +82,18 @@ class Classify(Task):
             return {"labels": likely, "probabilities": named}
         return {"label": max(named, key=lambda label: named[label]), "probabilities": named}
 
-    def show(self, prediction: Mapping[str, Any]) -> str:
+    def show(self, prediction: Values) -> str:
         labels = prediction["labels"] if self.several else [prediction["label"]]
         chances = prediction["probabilities"]
         return ", ".join(f"{label} {number(chances[label])}" for label in labels) or "(none)"
 
-    def metrics(
-        self, examples: Sequence[Example], predictions: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Any]:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
         """Returns `accuracy`, `precision`, `recall` and `f1` (means over the labels), `f1_weighted`
         and `by_label`; for several labels also `f1_micro`, and accuracy means that all are right.
         """
         from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-        options: dict[str, Any] = {"zero_division": 0.0}
+        options: Values = {"zero_division": 0.0}
         truth: list[Any]
         given: list[Any]
         if self.several:
@@ -134,9 +131,7 @@ class Classify(Task):
             figures["f1_micro"] = float(scores("micro")[2])
         return figures
 
-    def baseline(
-        self, train: Sequence[Example], examples: Sequence[Example]
-    ) -> list[dict[str, Any]]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
         counts = collections.Counter(label for example in train for label in example.labels)
         if self.several:
             frequent = [label for label in self.labels if 2 * counts[label] > len(train)]

@@ -1,7 +1,7 @@
 """`tag`: a label of each word, in BIO."""
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ from tfscale.config.tasks import TaskConfig
 from tfscale.errors import DataError
 from tfscale.registry import register
 from tfscale.tasks.examples import OUTSIDE, Example, FieldNames, check_bio
-from tfscale.tasks.task import Encoded, log_probabilities
+from tfscale.tasks.task import log_probabilities
 from tfscale.tasks.token_task import TokenTask
+from tfscale.tasks.values import Encoded, Values
 
 
 @register
@@ -30,9 +31,7 @@ class Tag(TokenTask):
     reads_conll = True
 
     @classmethod
-    def example(
-        cls, row: dict[str, Any], where: str, fields: FieldNames, labelled: bool
-    ) -> Example:
+    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
         words = row.get("words", row.get("tokens"))
         tags: Any = row.get("tags", row.get(fields.label))
         if not isinstance(words, list) or not words or (labelled and not isinstance(tags, list)):
@@ -80,19 +79,17 @@ class Tag(TokenTask):
         tags = example.labels[: len(encoded.places)]
         return [self.label_number(tag, example) for tag in tags]
 
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> dict[str, Any]:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
         rows = log_probabilities(logits)[encoded.places]
         tags = _legal([self.labels[number] for number in rows.argmax(-1)])
         tags += [OUTSIDE] * (len(example.words) - len(tags))
         return {"words": list(example.words), "tags": tags}
 
-    def show(self, prediction: Mapping[str, Any]) -> str:
+    def show(self, prediction: Values) -> str:
         pairs = zip(prediction["words"], prediction["tags"], strict=True)
         return " ".join(f"{word}/{tag}" if tag != OUTSIDE else word for word, tag in pairs)
 
-    def metrics(
-        self, examples: Sequence[Example], predictions: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Any]:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
         """Returns `accuracy` of tags, `precision`, `recall` and `f1` of entities, `by_type`."""
         truth = [list(example.labels) for example in examples]
         given = [list(prediction["tags"]) for prediction in predictions]
@@ -104,9 +101,7 @@ class Tag(TokenTask):
         figures = {"examples": len(truth), "accuracy": right / sum(map(len, truth))}
         return figures | _entities(truth, given)
 
-    def baseline(
-        self, train: Sequence[Example], examples: Sequence[Example]
-    ) -> list[dict[str, Any]]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
         counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         for example in train:
             for word, tag in zip(example.words, example.labels, strict=True):
@@ -126,7 +121,7 @@ def _legal(tags: list[str]) -> list[str]:
     return legal
 
 
-def _entities(truth: list[list[str]], given: list[list[str]]) -> dict[str, Any]:
+def _entities(truth: list[list[str]], given: list[list[str]]) -> Values:
     """Returns precision, recall and F1 of whole entities, together and by type; 0 where there are
     none."""
     from nervaluate import Evaluator

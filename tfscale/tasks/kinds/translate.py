@@ -1,11 +1,10 @@
 """`translate`: a text in another language."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from tfscale.registry import register
 from tfscale.tasks.examples import Example
-from tfscale.tasks.task import GroupScores, Prediction
+from tfscale.tasks.values import GroupScores, Prediction, Values
 from tfscale.tasks.writing_task import WritingTask, pairs_of
 
 
@@ -28,9 +27,7 @@ class Translate(WritingTask):
         bleu = sacrebleu.corpus_bleu(written, targets, force=True).score
         return {"bleu": float(bleu), "chrf": _chrf(pairs)}
 
-    def baseline(
-        self, train: Sequence[Example], examples: Sequence[Example]
-    ) -> list[dict[str, Any]]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
         return [{"text": example.text} for example in examples]
 
     def group_scores(
