@@ -7,21 +7,24 @@ from typing import Any
 import numpy as np
 
 from tfscale.device.decoder import LiteRTDecoder
+from tfscale.device.model import Ability, ExportedFile, ExportedModel
 from tfscale.device.scorer import ScoreSignature
 from tfscale.errors import ExportError
+from tfscale.files.description import Description
 from tfscale.tasks.beams import beam_search
 from tfscale.tasks.predictor import TaskPredictor, read_task
+from tfscale.tasks.task import Task
 from tfscale.tasks.writing_task import WritingTask
 from tfscale.text.tokenizers import Tokenizer
 
 
-class _TaskFile(TaskPredictor):
-    """An exported task.
+class TaskFile(ExportedModel, TaskPredictor):
+    """An exported task; `tfscale.device.load` makes a `DeviceTask` or a `DeviceWriter`.
 
     Args:
         path: the .tflite file.
-        tokenizer: the model's.
-        metadata: the content of model.json.
+        task: the task of the model.
+        description: the content of model.json.
         threads: CPU threads.
         xnnpack: whether to use the XNNPACK kernels.
 
@@ -29,25 +32,35 @@ class _TaskFile(TaskPredictor):
         ExportError: the file cannot be run, or has other signatures.
     """
 
+    abilities: frozenset[Ability] = frozenset({"predict"})
+    tokenizer: Tokenizer
     runner: Any
     """What runs the file: path, threads, xnnpack -> its signatures as a call or a decoder."""
 
     def __init__(
         self,
         path: str,
-        tokenizer: Tokenizer,
-        metadata: dict[str, Any],
+        task: Task,
+        description: Description,
         threads: int = 1,
         xnnpack: bool = True,
     ):
-        where = f"the description of {path}"
-        super().__init__(read_task(metadata, tokenizer, where, ExportError))
+        ExportedModel.__init__(self, path, task.tokenizer, description, threads)
+        TaskPredictor.__init__(self, task)
         self._file = self.runner(path, threads, xnnpack)
         self._lock = threading.RLock()
-        self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
+
+    @classmethod
+    def open(cls, file: ExportedFile) -> "TaskFile":
+        """Loads the .tflite file of a task."""
+        file.check_tflite()
+        described, where = file.description, f"the description of {file.path}"
+        task = read_task(described.to_dict(), file.tokenizer(), where, ExportError)
+        file_class = DeviceWriter if task.gives == "text" else DeviceTask
+        return file_class(file.path, task, described, file.threads, file.xnnpack)
 
 
-class DeviceTask(_TaskFile):
+class DeviceTask(TaskFile):
     """A file that `tfscale export` made of a fine-tuned task; made by `tfscale.device.load`.
 
     Example:
@@ -59,7 +72,7 @@ class DeviceTask(_TaskFile):
     def __init__(self, path: str, *arguments: Any, **options: Any):
         super().__init__(path, *arguments, **options)
         found = self._file.sequence_length, self._file.classes
-        described = self.task.sequence_length, len(self.task.labels)
+        described = self.task.sequence_length, self.task.logits_shape[-1]
         if found != described:
             raise ExportError(
                 f"{path} reads {found[0]} tokens and knows {found[1]} labels, its description says"
@@ -71,7 +84,7 @@ class DeviceTask(_TaskFile):
         return np.stack([self._file(row) for row in ids])
 
 
-class DeviceWriter(_TaskFile):
+class DeviceWriter(TaskFile):
     """A file of a model that writes a text for a text: it reads the source once, then writes token
     by token.
 

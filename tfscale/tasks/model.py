@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import tfscale.models as models
 from tfscale.config.options import checks_arguments
 from tfscale.errors import CheckpointError, DataError
 from tfscale.files.paths import read_json
@@ -79,9 +78,7 @@ def load_task(directory: str) -> TaskModel:
         raise CheckpointError(
             f"{directory} is not a folder of tfscale finetune: it has no {TASK_FILE}"
         )
-    # Keras finds the classes of networks that are imported.
-    own = {network.__name__: network for network in (TaskNetwork, PrefixLM, EncoderDecoder)}
-    classes = {**own, **{network.__name__: network for network in models.network_classes()}}
+    classes = {network.__name__: network for network in (TaskNetwork, PrefixLM, EncoderDecoder)}
     try:
         described = read_json(path, "the description of the task")
     except DataError as error:

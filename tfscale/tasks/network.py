@@ -14,7 +14,6 @@ import tensorflow as tf
 from keras import ops
 
 from tfscale.compat.keras import is_leaf, layers_of
-from tfscale.config import TransformerConfig
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError
 from tfscale.models import build_network
@@ -186,10 +185,11 @@ def window_length(run: Run, config: TaskConfig) -> int:
     Raises:
         ConfigError: more than the run's context.
     """
-    length, context = config.sequence_length, run.model_config.sequence_length
-    if isinstance(run.model_config, TransformerConfig) and length > context:
+    length = config.sequence_length or run.model_config.sequence_length
+    context = run.model_config.max_context
+    if context is not None and length > context:
         raise ConfigError(f"sequence_length={length}, and the run's context is {context} tokens")
-    return length or context
+    return length
 
 
 def task_network(run: Run, task: "Task") -> TaskNetwork:
