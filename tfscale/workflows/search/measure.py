@@ -9,9 +9,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from tfscale.data.retokenize import encode_anew
+from tfscale.config.compression import SearchConfig
+from tfscale.data.retokenize import encode_anew, whole_characters
+from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ExportError
+from tfscale.runs.folder import Run
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -48,6 +51,17 @@ class Samples:
         """The same texts for a file of another tokenizer than `own`, the run's."""
         target = self.target.cut_by(own, other) if self.target else None
         return Samples(self.held_out.cut_by(own, other), target)
+
+
+def held_out_sample(run: Run, data: str, bounds: SearchConfig) -> Sample:
+    """Returns the text that decides: the first tokens of the validation split."""
+    tokens = split_stream(data, "validation")[: bounds.evaluation_tokens].tolist()
+    if not run.tokenizer.lossless:
+        # Of a part of a split, the bytes of a tokenizer that loses text are not known.
+        return Sample(tokens, 0, len(tokens))
+    if bounds.target_text:
+        tokens = whole_characters(tokens, run.tokenizer)
+    return Sample(tokens, len(run.tokenizer.decode(tokens).encode()), len(tokens))
 
 
 def measure(folder: str, samples: Samples, report: dict[str, Any]) -> dict[str, Any]:

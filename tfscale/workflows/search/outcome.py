@@ -66,6 +66,22 @@ def pareto(tried: dict[str, Figures], bounds: SearchConfig) -> list[str]:
     return front
 
 
+def line_of(figures: Figures, baseline: Figures) -> str:
+    """Returns the figures of a file in a line, beside those of the float32 file."""
+    if "failed" in figures:
+        return figures["failed"]
+    target = (
+        f"{100 * figures['target_increase']:+.2f} % on the target text, "
+        if "target_increase" in figures
+        else ""
+    )
+    return (
+        f"  {figures['bytes']:,} bytes ({figures['bytes'] / baseline['bytes']:.3f} of float32), "
+        f"perplexity {figures['perplexity']:.4g} ({100 * figures['increase']:+.2f} %), {target}"
+        f"{figures['tokens_per_second']:,.0f} tokens/s"
+    )
+
+
 def table_rows(result: dict[str, Any]) -> list[list[Any]]:
     """The table of all that was tried: one row a file, float32 first, a star at what was trained
     on; see `head`."""
