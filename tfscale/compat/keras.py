@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+KerasConfig = dict[str, Any]
+"""What `get_config` of a layer returns, and `from_config` takes."""
 Call = Callable[..., Any]
 """A layer's forward pass, as `keras.layers.Layer.call`."""
 

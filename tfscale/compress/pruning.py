@@ -12,17 +12,17 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import layers_of, own_trainable_variables
+from tfscale.compat.keras import KerasConfig, layers_of, own_trainable_variables
 from tfscale.compat.tfmot import SCHEDULES, Pruning, PruningSchedule, new_mask
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
+from tfscale.training.step import TrainStep
 
 Policy = Callable[[keras.layers.Layer, keras.Variable], bool]
 """Whether a weight of a layer is pruned."""
@@ -66,7 +66,7 @@ class Pruner:
         self.places: list[int] | None = None
         """Indices of the pruned weights among the network's trainable ones; None before `build`."""
 
-    def build(self, network: keras.Model, step: Any) -> None:
+    def build(self, network: keras.Model, step: TrainStep) -> None:
         """Makes the masks. The train step calls it inside its strategy's scope.
 
         Raises:
@@ -140,7 +140,7 @@ class Pruner:
         """Whether a file can keep it, which needs a schedule of TF-MOT, not of a user's class."""
         return any(type(self.schedule) in (kind, kind.__base__) for kind in SCHEDULES.values())
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> KerasConfig:
         """Returns what a Keras file keeps of the pruner."""
         return {
             "schedule": self.schedule.get_config(),
@@ -151,7 +151,7 @@ class Pruner:
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Pruner":
+    def from_config(cls, config: KerasConfig) -> "Pruner":
         """Returns a pruner as it is before `compile`."""
         schedule = SCHEDULES[config["schedule"]["class_name"]](**config["schedule"]["config"])
         m_by_n = config["m_by_n"]
@@ -231,7 +231,8 @@ def prune(
     Example:
         with tfscale.strategy("auto").scope():
             model = tfscale.LanguageModel(network)
-            tfscale.compress.prune(model, PolynomialDecay(0.0, 0.8, begin_step=100, end_step=900, frequency=20))
+            schedule = PolynomialDecay(0.0, 0.8, begin_step=100, end_step=900, frequency=20)
+            tfscale.compress.prune(model, schedule)
             model.compile(keras.optimizers.AdamW(1e-3))
         model.fit(dataset, steps_per_epoch=1000)
         print(tfscale.compress.strip(model))

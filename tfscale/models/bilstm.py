@@ -9,8 +9,6 @@ cloze (Taylor 1953).
 Shapes: B batch, T tokens, E embedding_dim, U hidden_dim (units of a direction), V vocabulary.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import ops
@@ -104,7 +102,7 @@ class _Body:
         def glorot(offset: int) -> keras.initializers.Initializer:
             return keras.initializers.GlorotUniform(seed=seed * 100_003 + 500 + offset)
 
-        def stack(direction: str, offset: int) -> list[Any]:
+        def stack(direction: str, offset: int) -> list[keras.layers.Layer]:
             return [
                 LSTM(
                     config.hidden_dim,
@@ -138,7 +136,7 @@ class _Body:
         self.join = keras.layers.Dense(
             config.embedding_dim, kernel_initializer=glorot(100), dtype=policy, name="join"
         )
-        self.output_layer: Any = None
+        self.output_layer: keras.layers.Layer | None = None
         if not config.tie_embeddings:
             self.output_layer = keras.layers.Dense(
                 config.vocabulary_size, kernel_initializer=glorot(101), dtype=policy, name="output"

@@ -4,7 +4,6 @@ convert to TFLite."""
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -52,7 +51,7 @@ def cached_dense(layer: keras.layers.Dense, x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(flat, (*x.shape[:-1], flat.shape[-1]))
 
 
-def cached_norm(layer: Any, x: tf.Tensor) -> tf.Tensor:
+def cached_norm(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
     """A layer or RMS normalization on x (1, S, D) in float32."""
     if isinstance(layer, keras.layers.RMSNormalization):
         square = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
@@ -63,7 +62,9 @@ def cached_norm(layer: Any, x: tf.Tensor) -> tf.Tensor:
     return normed + variable(layer.beta) if layer.center else normed
 
 
-def cached_logits(embedding: Any, narrow: Any, x: tf.Tensor) -> tf.Tensor:
+def cached_logits(
+    embedding: keras.layers.Layer, narrow: keras.layers.Layer | None, x: tf.Tensor
+) -> tf.Tensor:
     """Logits (N, V) of x (N, D) by a reversible token embedding, after the matrix that narrows x to
     it, if any."""
     x = x if narrow is None else cached_dense(narrow, x)

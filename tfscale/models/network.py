@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.keras import KerasConfig
 from tfscale.config import NetworkConfig, Precision, to_dict
 from tfscale.config.models import Predicts, network_families
 from tfscale.errors import ConfigError
@@ -197,7 +198,7 @@ class LanguageNetwork(keras.Model):
         return np.asarray(self(np.asarray(ids, np.int32)[None])[0], np.float32)
 
     @staticmethod
-    def check_vocabulary(config: Any) -> None:
+    def check_vocabulary(config: NetworkConfig) -> None:
         """Refuses a config without its vocabulary size.
 
         Raises:
@@ -206,7 +207,7 @@ class LanguageNetwork(keras.Model):
         if config.vocabulary_size < 1:
             raise ConfigError("model.vocabulary_size is 0; give the tokenizer's vocabulary size")
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> KerasConfig:
         return {
             "config": to_dict(self.config),
             "precision": self.precision,
@@ -215,7 +216,7 @@ class LanguageNetwork(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "LanguageNetwork":
+    def from_config(cls, config: KerasConfig, custom_objects: object = None) -> "LanguageNetwork":
         return cls(cls.config_class(**config.pop("config")), **config)
 
     @classmethod
@@ -290,7 +291,7 @@ class Capabilities:
         return self.predicts != "next"
 
 
-def capabilities(network: Any) -> Capabilities:
+def capabilities(network: keras.Model) -> Capabilities:
     """Returns what a network can do.
 
     Args:

@@ -12,7 +12,6 @@ import re
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -38,12 +37,12 @@ class Vocabulary:
     targets: int
 
 
-_checked: weakref.WeakKeyDictionary[keras.Model, tuple[Any, Vocabulary]] = (
+_checked: weakref.WeakKeyDictionary[keras.Model, tuple[object, Vocabulary]] = (
     weakref.WeakKeyDictionary()
 )
 
 
-def check_keras_model(network: Any) -> None:
+def check_keras_model(network: object) -> None:
     """Refuses what is no model of Keras 3.
 
     Raises:
@@ -112,7 +111,7 @@ def probe_ids(network: keras.Model, length: int | None = None) -> np.ndarray:
     return np.random.default_rng(0).integers(min(1, most - 1), most, shape).astype(np.int32)
 
 
-def check_logits(network: keras.Model, ids: Any) -> Vocabulary:
+def check_logits(network: keras.Model, ids: np.ndarray | tf.Tensor) -> Vocabulary:
     """Checks on a few ids that a network gives logits of the token after each, made of that token
     and earlier ones.
 
@@ -241,7 +240,7 @@ def _forward(network: keras.Model, ids: np.ndarray) -> np.ndarray:
     return _logits_of(network, outputs, ids)
 
 
-def _logits_of(network: keras.Model, outputs: Any, ids: np.ndarray) -> np.ndarray:
+def _logits_of(network: keras.Model, outputs: tf.Tensor, ids: np.ndarray) -> np.ndarray:
     asked = f"the network must give one tensor of logits (B, T, V); model {network.name!r} gives"
     if isinstance(outputs, dict):
         raise ConfigError(

@@ -8,12 +8,11 @@ over the source is another.
 Shapes: B batch, T tokens, V vocabulary.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import ops
 
+from tfscale.compat.keras import KerasConfig
 from tfscale.errors import ConfigError
 from tfscale.models.network import capabilities
 
@@ -56,7 +55,7 @@ class PrefixLM(keras.Model):
         """Hidden states (..., width) -> logits (..., V) float32."""
         return self.base.project(hidden)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> KerasConfig:
         return {
             "base": keras.saving.serialize_keras_object(self.base),
             "end_id": self.end_id,
@@ -64,7 +63,7 @@ class PrefixLM(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "PrefixLM":
+    def from_config(cls, config: KerasConfig, custom_objects=None) -> "PrefixLM":
         return cls(
             keras.saving.deserialize_keras_object(
                 config.pop("base"), custom_objects=custom_objects

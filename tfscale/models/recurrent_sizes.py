@@ -3,7 +3,7 @@
 Shapes: U hidden_dim (units), I inputs of a layer, G gates, E embedding_dim, V vocabulary, R rank.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -39,7 +39,8 @@ def unit_groups(network: "RecurrentLM", size: str, count: int) -> list[UnitGroup
             f" projection between units and embeddings, and this one has; {count - 1} or"
             f" {count + 1} would do"
         )
-    last: Any = network.output_layer if network.projection is None else network.projection
+    last = network.output_layer if network.projection is None else network.projection
+    assert last is not None
     cells = [layer.cell for layer in network.recurrent_layers]
     readers = [*(cell.kernel for cell in cells[1:]), last.kernel]
     return [_units(cell, reader) for cell, reader in zip(cells, readers, strict=True)]

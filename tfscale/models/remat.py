@@ -9,7 +9,7 @@ another mask; and XLA takes its repetition out again.
 Shapes: B batch, T tokens, D width.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -21,8 +21,11 @@ SEED_STATE_NAME = "seed_generator_state"
 
 
 def rematerialized(
-    layer: Any, inputs: tf.Tensor, training: bool = False, states: Any = None
-) -> Any:
+    layer: keras.layers.Layer,
+    inputs: tf.Tensor,
+    training: bool = False,
+    states: Sequence[tf.Tensor] | None = None,
+) -> tf.Tensor:
     """`layer(inputs)` that keeps its inputs for the gradient, not its activations: (B, T, D) -> (B,
     T, D).
 

@@ -194,7 +194,7 @@ class _Body:
             name="token_embedding",
         )
         position_initializer = next(initial)
-        self.position_embedding: Any = None
+        self.position_embedding: PositionEmbedding | None = None
         if config.positions == "learned":
             self.position_embedding = PositionEmbedding(
                 config.sequence_length,
@@ -270,8 +270,10 @@ def block_options(config: TransformerConfig, seed: int, **attention: Any) -> Blo
 
 
 def narrow_layers(
-    config: TransformerConfig, initial: Iterator[keras.initializers.Initializer], policy: Any
-) -> list[Any]:
+    config: TransformerConfig,
+    initial: Iterator[keras.initializers.Initializer],
+    policy: keras.dtype_policies.DTypePolicy,
+) -> list[keras.layers.Layer | None]:
     """Returns the matrices after a narrow token table, and before it at the output; None twice for
     a table as wide as the model."""
     if not config.embedding_rank:
@@ -284,7 +286,7 @@ def narrow_layers(
     ]
 
 
-def scaled(embedded: Any, config: TransformerConfig) -> Any:
+def scaled(embedded: tf.Tensor, config: TransformerConfig) -> tf.Tensor:
     """Embedded tokens as the first block reads them, before positions are added."""
     if not config.scale_embeddings:
         return embedded

@@ -54,7 +54,7 @@ def weight_formats(network: keras.Model, quantize: str) -> dict[str, WeightForma
     }
 
 
-def fuses(layer: Any) -> bool:
+def fuses(layer: keras.layers.Layer) -> bool:
     """Whether a layer is an LSTM that the converter turns into one operation for a whole window.
 
     The operation knows no state that is carried or given, and no activations but those of the
@@ -141,15 +141,15 @@ def store(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     )
 
 
-def _weights(network: keras.Model) -> list[tuple[Any, keras.Variable]]:
-    found: dict[int, tuple[Any, keras.Variable]] = {}
+def _weights(network: keras.Model) -> list[tuple[keras.layers.Layer, keras.Variable]]:
+    found: dict[int, tuple[keras.layers.Layer, keras.Variable]] = {}
     for layer in layers_of(network):
         for weight in own_variables(layer):
             found.setdefault(id(weight), (layer, weight))
     return [found[id(weight)] for weight in network.weights if id(weight) in found]
 
 
-def _summed_axes(layer: Any, weight: keras.Variable) -> tuple[int, ...] | None:
+def _summed_axes(layer: keras.layers.Layer, weight: keras.Variable) -> tuple[int, ...] | None:
     """The axes of a weight that its products sum over; None where it stays float."""
     rank = len(weight.shape)
     # A GRU's bias has two rows, and stays float32 like any other.

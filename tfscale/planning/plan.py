@@ -83,7 +83,7 @@ class Plan:
     scaling: tuple[Scaling, ...]
     source: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The plan as plain values."""
         return dataclasses.asdict(self)
 

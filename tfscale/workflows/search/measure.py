@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 from tfscale.config.compression import SearchConfig
 from tfscale.data.retokenize import encode_anew, whole_characters
@@ -16,6 +15,7 @@ from tfscale.device import load
 from tfscale.errors import ExportError
 from tfscale.runs.folder import Run
 from tfscale.text.tokenizers import Tokenizer
+from tfscale.workflows.search.outcome import Figures
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def held_out_sample(run: Run, data: str, bounds: SearchConfig) -> Sample:
     return Sample(tokens, len(run.tokenizer.decode(tokens).encode()), len(tokens))
 
 
-def measure(folder: str, samples: Samples, report: dict[str, Any]) -> dict[str, Any]:
+def measure(folder: str, samples: Samples, report: Figures) -> Figures:
     """Measures an exported file.
 
     Args:
@@ -84,7 +84,7 @@ def measure(folder: str, samples: Samples, report: dict[str, Any]) -> dict[str, 
     """
     model = load(folder)
     scored = {"": samples.held_out} | ({"target_": samples.target} if samples.target else {})
-    figures: dict[str, Any] = {}
+    figures: Figures = {}
     for prefix, sample in scored.items():
         score = dataclasses.replace(
             model.score(sample.tokens, sample.utf8_bytes), tokens=sample.counted
@@ -103,7 +103,7 @@ def measure(folder: str, samples: Samples, report: dict[str, Any]) -> dict[str, 
     }
 
 
-def _timing(folder: str) -> dict[str, Any]:
+def _timing(folder: str) -> Figures:
     """What `tfscale benchmark` says in a process of its own."""
     words = [sys.executable, "-m", "tfscale.cli", "benchmark", folder, "--json", "--repeats", "5"]
     done = subprocess.run(

@@ -7,7 +7,12 @@ from typing import Any
 from tfscale.config.compression import SearchConfig
 from tfscale.ui.report import render_report, themed
 
+Cell = str | float | None
+"""A cell of the table."""
 Figures = dict[str, Any]
+"""The figures of a file by name: numbers, and what it is made of."""
+State = dict[str, Any]
+"""The content of search.json; see `search_run`."""
 LARGE_INCREASE = 200
 """Per cent of perplexity above which the picture's axis is logarithmic."""
 
@@ -82,7 +87,7 @@ def line_of(figures: Figures, baseline: Figures) -> str:
     )
 
 
-def table_rows(result: dict[str, Any]) -> list[list[Any]]:
+def table_rows(result: State) -> list[list[Cell]]:
     """The table of all that was tried: one row a file, float32 first, a star at what was trained
     on; see `head`."""
     baseline = result["baseline"]
@@ -97,7 +102,7 @@ def table_rows(result: dict[str, Any]) -> list[list[Any]]:
     return found
 
 
-def head(result: dict[str, Any]) -> list[str]:
+def head(result: State) -> list[str]:
     """The names of the columns. Peak MB is the memory of a process that runs the file and does
     nothing else."""
     target = ["target %"] if "target_perplexity" in result["baseline"] else []
@@ -116,7 +121,7 @@ def head(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def legend(result: dict[str, Any]) -> list[tuple[str, str]]:
+def legend(result: State) -> list[tuple[str, str]]:
     """What the words of the table say: pairs of names and meanings."""
     front = [("front", "no other file that was tried is both as small and as good (in perplexity)")]
     if "target_perplexity" not in result["baseline"]:
@@ -138,7 +143,7 @@ def legend(result: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Any]:
+def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Cell]:
     change = 100 * (figures["perplexity"] / baseline["perplexity"] - 1)
     target = []
     if "target_perplexity" in baseline:
@@ -161,7 +166,7 @@ def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Any]
     ]
 
 
-def verdict(result: dict[str, Any]) -> str:
+def verdict(result: State) -> str:
     """One sentence: whether the bounds are met, or by how much not."""
     if result["met"]:
         return f"all bounds are met by {result['best']}"
@@ -172,7 +177,7 @@ def verdict(result: dict[str, Any]) -> str:
     return f"the bounds are not met: the closest, {result['best']}, misses {missing}"
 
 
-def write_report(path: str, result: dict[str, Any], bounds: SearchConfig) -> None:
+def write_report(path: str, result: State, bounds: SearchConfig) -> None:
     """Writes the page with the picture and the table."""
     render_report(
         path,
@@ -185,7 +190,7 @@ def write_report(path: str, result: dict[str, Any], bounds: SearchConfig) -> Non
     )
 
 
-def plot(result: dict[str, Any], bounds: SearchConfig) -> str:
+def plot(result: State, bounds: SearchConfig) -> str:
     """Size against the change of perplexity as an inline SVG: all files, the Pareto front, and the
     bounds."""
     import matplotlib

@@ -38,6 +38,7 @@ from tfscale.workflows.search.candidates import (
 from tfscale.workflows.search.measure import Samples, held_out_sample, measure
 from tfscale.workflows.search.outcome import (
     Figures,
+    State,
     choose,
     line_of,
     meets,
@@ -45,7 +46,7 @@ from tfscale.workflows.search.outcome import (
     shortfalls,
     write_report,
 )
-from tfscale.workflows.search.state import STATE, State, begin_state, save_state
+from tfscale.workflows.search.state import STATE, begin_state, save_state
 from tfscale.workflows.search.target import (
     Target,
     read_target,

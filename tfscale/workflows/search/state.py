@@ -1,19 +1,17 @@
 """The state of a search on disk: what it was begun with, and what each candidate gave."""
 
 import os
-from typing import Any
 
 from tfscale.config import to_dict
 from tfscale.config.compression import CompressConfig, SearchConfig
 from tfscale.errors import ConfigError
 from tfscale.files.paths import read_json, write_json
 from tfscale.runs.folder import Run
+from tfscale.workflows.search.outcome import State
 from tfscale.workflows.search.target import Target
 
 STATE = "search.json"
 FORMAT_VERSION = 1
-State = dict[str, Any]
-"""The content of search.json; see `search_run`."""
 
 
 def begin_state(
