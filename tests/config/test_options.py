@@ -16,9 +16,9 @@ from tfscale.config import (
     TrainConfig,
 )
 from tfscale.config.options import checked, checks_arguments
+from tfscale.config.step import StepOptions
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError
-from tfscale.training.step_options import StepOptions
 
 FILE = {"output": "d", "text": ["a.txt"]}
 

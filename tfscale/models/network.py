@@ -302,7 +302,6 @@ def capabilities(network: keras.Model) -> Capabilities:
     if isinstance(network, LanguageNetwork):
         stateful = network.config.stateful
         return Capabilities(network.predicts, network.decodes, True, stateful, network.attends)
-    offered = ("hidden_states", "project", "output_variables")
     config = getattr(network, "config", None)
     decodes: Decodes = "none"
     if hasattr(network, "cached_step"):
@@ -311,6 +310,16 @@ def capabilities(network: keras.Model) -> Capabilities:
     return Capabilities(
         predicts="masked" if hasattr(network, "mask_id") else predicts,
         decodes=decodes,
-        has_hidden_states=all(hasattr(network, name) for name in offered),
+        has_hidden_states=not missing_members(network),
         stateful=bool(getattr(config, "stateful", False)),
     )
+
+
+HIDDEN_STATE_MEMBERS = ("hidden_states", "project", "output_variables")
+"""The members of `LanguageNetwork` that a network offers which can be computed up to its hidden
+states."""
+
+
+def missing_members(network: keras.Model) -> list[str]:
+    """Returns which of HIDDEN_STATE_MEMBERS a network lacks, for messages; see `capabilities`."""
+    return [name for name in HIDDEN_STATE_MEMBERS if not hasattr(network, name)]

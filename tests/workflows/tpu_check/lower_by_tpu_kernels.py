@@ -20,7 +20,6 @@ from tfscale.config import TrainConfig
 from tfscale.config.models import network_families
 from tfscale.models import build_network
 from tfscale.training.step import TrainStep
-from tfscale.training.step_options import options_from
 from tfscale.workflows.tpu_check.lowering import find
 
 ROWS, LENGTH = 16, 16
@@ -46,7 +45,7 @@ def train_step(config, replicas):
     network = build_network(config, TRAIN.precision, seed=0)
     optimizer = StatelessAdamW(1e-3)
     step = TrainStep(
-        network, optimizer, options_from(TRAIN, xla=False), tf.distribute.get_strategy()
+        network, optimizer, TRAIN.compile_options(xla=False), tf.distribute.get_strategy()
     )
     count = len(network.trainable_variables)
     specs = [

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tfscale.config.compression import SearchConfig
 from tfscale.data.retokenize import encode_anew, whole_characters
@@ -64,7 +66,7 @@ def held_out_sample(run: Run, data: str, bounds: SearchConfig) -> Sample:
     return Sample(tokens, len(run.tokenizer.decode(tokens).encode()), len(tokens))
 
 
-def measure(folder: str, samples: Samples, report: Figures) -> Figures:
+def measure(folder: str, samples: Samples, report: Mapping[str, Any]) -> Figures:
     """Measures an exported file.
 
     Args:
