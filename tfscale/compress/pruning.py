@@ -62,7 +62,8 @@ class Pruner:
         self.schedule, self.policy, self.m_by_n = schedule, policy, m_by_n
         self.block_size, self.block_pooling = block_size, block_pooling
         self.pruned: list[tuple[tf.Variable, tf.Variable, tf.Variable | None]] = []
-        """Of each pruned weight: the weight, its mask, and its average where the step keeps one."""
+        """For each pruned weight: the weight, its mask, and its average where the step keeps
+        one."""
         self.places: list[int] | None = None
         """Indices of the pruned weights among the network's trainable ones; None before `build`."""
 
@@ -101,7 +102,7 @@ class Pruner:
         self._update(step.strategy)
 
     def choose(self, network: keras.Model) -> list[keras.Variable]:
-        """The weights of a network that the policy chooses, or that a file names."""
+        """Returns the weights of a network that the policy chooses, or that a file names."""
         if self.places is not None:
             return [network.trainable_variables[place] for place in self.places]
         chosen: dict[int, keras.Variable] = {}
@@ -126,7 +127,7 @@ class Pruner:
         tf.distribute.get_replica_context().merge_call(self._update)
 
     def state(self) -> dict[str, tf.Variable]:
-        """What a checkpoint must hold."""
+        """Returns the variables that a checkpoint must hold."""
         return {f"mask/{index}": mask for index, (_, mask, _) in enumerate(self.pruned)}
 
     def masks_of_zeros(self) -> dict[str, np.ndarray]:
@@ -166,8 +167,8 @@ class Pruner:
         return pruner
 
     def _next_step(self) -> tf.Tensor:
-        """The number, from 1, of the step that comes: TF-MOT makes the masks of a step before its
-        forward pass."""
+        """Returns the number, from 1, of the step that comes: TF-MOT makes the masks of a step
+        before its forward pass."""
         return tf.cast(self._iterations, tf.int32) + 1
 
     def _update(self, strategy: tf.distribute.Strategy) -> None:

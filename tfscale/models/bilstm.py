@@ -27,9 +27,9 @@ class BiLSTMLM(LanguageNetwork):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; those at t are for id t + 1, from all ids
     but that one.
 
-    So it is trained on the same batches as a model of the next token. Of the last two targets of a
-    window there is nothing to the right. Its loss is that of a cloze, and no perplexity: `cloze`
-    says so to what reports it.
+    So it is trained on the same batches as a model of the next token. The last two targets of a
+    window have nothing to their right. The exponential of its loss is not a perplexity, which
+    `BiLSTMConfig.predicts` says.
 
     Args:
         config: the architecture; `vocabulary_size` must be set.
@@ -63,7 +63,7 @@ class BiLSTMLM(LanguageNetwork):
     def hidden_states(
         self, ids: tf.Tensor, training: bool = False, remat: bool = False
     ) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, E).
+        """Returns the input of the output projection: ids (B, T) int32 -> (B, T, E).
 
         Args:
             ids: token ids.

@@ -38,8 +38,8 @@ def write_cache(cache: tf.Tensor, rows: tf.Tensor, positions: tf.Tensor) -> tf.T
 
 
 def variable(keras_variable: keras.Variable) -> tf.Variable:
-    """The TensorFlow variable behind a Keras one: converters track these, and lose the weights of
-    Keras's own."""
+    """Returns the TensorFlow variable behind a Keras one: converters track these, and lose the
+    weights of Keras's own."""
     return keras_variable.value
 
 
@@ -52,7 +52,7 @@ def cached_dense(layer: keras.layers.Dense, x: tf.Tensor) -> tf.Tensor:
 
 
 def cached_norm(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
-    """A layer or RMS normalization on x (1, S, D) in float32."""
+    """Applies a layer or RMS normalization to x (1, S, D) in float32."""
     if isinstance(layer, keras.layers.RMSNormalization):
         square = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
         return x * tf.math.rsqrt(square + layer.epsilon) * variable(layer.scale)
@@ -65,8 +65,8 @@ def cached_norm(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 def cached_logits(
     embedding: keras.layers.Layer, narrow: keras.layers.Layer | None, x: tf.Tensor
 ) -> tf.Tensor:
-    """Logits (N, V) of x (N, D) by a reversible token embedding, after the matrix that narrows x to
-    it, if any."""
+    """Returns the logits (N, V) of x (N, D) by a reversible token embedding, after the matrix that
+    narrows x to it, if any."""
     x = x if narrow is None else cached_dense(narrow, x)
     if embedding.tie_weights:
         return tf.matmul(x, variable(embedding.embeddings), transpose_b=True)

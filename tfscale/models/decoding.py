@@ -32,7 +32,8 @@ Pair = tuple[tf.Tensor, tf.Tensor]
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """What is known of a model of somebody's own: `sequence_length` is its context in tokens."""
+    """The config of a model that somebody else built; `sequence_length` is its context in
+    tokens."""
 
     vocabulary_size: int
     sequence_length: int
@@ -67,8 +68,8 @@ class CachedModel(abc.ABC):
         return self._cut(self._forward(tf.convert_to_tensor(ids), training))
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at the
-        start."""
+        """Returns names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at
+        the start."""
         return {
             f"kv_cache_{kind}_{i}": shape
             for i, shape in enumerate(self.cache_shapes)
@@ -153,7 +154,7 @@ class _OfLayers(CachedModel):
 def cached_model(
     model: keras.Model, sequence_length: int, vocabulary_size: int
 ) -> CachedModel | None:
-    """A model as one that decodes token by token; None where it has no layers with a cache.
+    """Returns a model as one that decodes token by token; None where it has no layers with a cache.
 
     Args:
         model: a `CausalLM` of keras-hub, or a Keras model of ids (B, T) int32 -> logits (B, T, V)
@@ -189,7 +190,8 @@ def cached_model(
 
 
 def _hub_cache(model: keras.Model, context: int) -> tuple[list[tuple[int, ...]], bool]:
-    """The shape of each layer's keys in a model's own cache, and whether it is made of pairs."""
+    """Returns the shape of each layer's keys in a model's own cache, and whether it is made of
+    pairs."""
     cache = new_cache(model, context)
     if cache is None:
         raise ConfigError(

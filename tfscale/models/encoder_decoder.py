@@ -135,12 +135,13 @@ class EncoderDecoder(keras.Model):
         return self.project(self.hidden_states(ids, training))
 
     def hidden_states(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """What `project` reads: ids (B, S + U) int32 -> (B, U, width) in the compute type."""
+        """Returns the input of `project`: ids (B, S + U) int32 -> (B, U, width) in the compute
+        type."""
         source, target = ids[:, : self.source_length], ids[:, self.source_length :]
         return self.decode(target, *self.encode(source, training), training)
 
     def encode(self, source: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """Source part (B, S) int32 -> what the decoder attends to (B, S, D), and where it is no
+        """Source part (B, S) int32 -> what the decoder attends to (B, S, D), and where it is not
         padding (B, S)."""
         visible = up_to_end(source, self.end_id)
         x = self._embedded(source, 0, training)
@@ -175,7 +176,7 @@ class EncoderDecoder(keras.Model):
             base: a network of the same sizes.
 
         Raises:
-            ConfigError: it is no Transformer, or has a window.
+            ConfigError: it is not a Transformer, or has a window.
         """
         check_base(base, "encoder_decoder")
         pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = [
@@ -217,8 +218,8 @@ class EncoderDecoder(keras.Model):
         return found
 
     def cache_spec(self, rows: int = 1) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (B, U, G, K) of the key and value caches; all float32, zeros at the
-        start."""
+        """Returns names and shapes (B, U, G, K) of the key and value caches; all float32, zeros at
+        the start."""
         c = self.config
         shape = (rows, self.target_length, c.kv_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}

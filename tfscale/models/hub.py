@@ -36,7 +36,7 @@ def from_keras_hub(
     precision: Precision = "float32",
     vocabulary_size: int = 0,
 ) -> TransformerLM:
-    """A network with the architecture and the weights of a decoder of keras-hub.
+    """Returns a network with the architecture and the weights of a decoder of keras-hub.
 
     Args:
         source: a `keras_hub.models.CausalLM` or its backbone (GPT-2, Llama 2 and 3, Mistral, Qwen
@@ -93,8 +93,8 @@ def from_keras_hub(
 
 
 def _in_float32(backbone: keras.Model) -> keras.Model:
-    """The backbone, or one with the same weights that computes in float32: rounding would hide a
-    wrong copy."""
+    """Returns the backbone, or one with the same weights that computes in float32: rounding would
+    hide a wrong copy."""
     if backbone.compute_dtype == "float32":
         return backbone
     config = {**backbone.get_config(), "dtype": "float32"}
@@ -116,10 +116,10 @@ def _in_float32(backbone: keras.Model) -> keras.Model:
 
 
 def backbone_of(source: keras.Model | str) -> keras.Model:
-    """The backbone of a `CausalLM`, of a backbone, or of a preset.
+    """Returns the backbone of a `CausalLM`, of a backbone, or of a preset.
 
     Raises:
-        ConfigError: there is no such preset, or it is none of a decoder.
+        ConfigError: there is no such preset, or it is not one of a decoder.
     """
     if not isinstance(source, str):
         return getattr(source, "backbone", source)
@@ -132,7 +132,7 @@ def backbone_of(source: keras.Model | str) -> keras.Model:
 
 
 def preset_message(source: str, error: Exception) -> str:
-    """What keras-hub found wrong with a preset, in one line, and how to get one onto this disk."""
+    """Returns in one line what is wrong with a preset, and how to get one onto this disk."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     # Its list of what would be right begins below the line.
     reason = reason.rsplit(". ", 1)[0] if reason.endswith(":") else reason.rstrip(".")
@@ -345,7 +345,7 @@ def _ends(network: TransformerLM, backbone: keras.Model, added: float = 0.0) -> 
 
 
 def _check_same(network: TransformerLM, backbone: keras.Model) -> None:
-    """Refuses a network whose logits are not those of the backbone with its output table."""
+    """Checks that the logits of a network are those of the backbone with its output table."""
     config = network.config
     # Beyond a window, so that it is seen to be one.
     length = min(config.sequence_length, max(_COMPARED[1], 2 * config.attention_window + 2), 512)

@@ -26,8 +26,8 @@ from tfscale.models.dropout import Dropout
 def normal_initializers(
     seed: int, stddev: float = 0.02
 ) -> Iterator[keras.initializers.Initializer]:
-    """Endless normal initializers, each with a seed of its own, all fixed by `seed` (GPT-2's
-    0.02)."""
+    """Returns endless normal initializers, each with a seed of its own, all fixed by `seed`
+    (GPT-2's 0.02)."""
     for index in itertools.count():
         yield keras.initializers.RandomNormal(stddev=stddev, seed=seed * 100_003 + index + 1)
 

@@ -1,4 +1,4 @@
-"""`LanguageNetwork`: what every language model of tfscale is, and what it can do.
+"""`LanguageNetwork`: the interface of every language model of tfscale.
 
 A family is a config class and a subclass of `LanguageNetwork`, registered by `tfscale.register`.
 What a network can do is declared here and asked here: nobody else looks for a family's name, a
@@ -63,7 +63,7 @@ class LanguageNetwork(keras.Model):
 
     @property
     def predicts(self) -> Predicts:
-        """What the logits at t are of, which its config declares."""
+        """The target of the logits at t, which the config declares."""
         return self.config.predicts
 
     @abc.abstractmethod
@@ -90,8 +90,8 @@ class LanguageNetwork(keras.Model):
         """The weights that `project` reads."""
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes, with one row, of the tensors that decoding carries from call to call:
-        float32, zeros at the start."""
+        """Returns names and shapes, with one row, of the tensors that decoding carries from call to
+        call: float32, zeros at the start."""
         raise ConfigError(f"a network of the family {self.config.family} does not decode")
 
     def cached_step(
@@ -268,7 +268,7 @@ def network_class(config_class: type[NetworkConfig]) -> type[LanguageNetwork]:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a Keras model of ids -> logits can do, whoever built it.
+    """The capabilities of a Keras model of ids -> logits, whoever built it.
 
     Attributes:
         predicts: see `Predicts`.

@@ -1,4 +1,4 @@
-"""What comes out of a network that is not ours: are these the logits of a next token?
+"""Checks of a network that somebody else built: are its outputs the logits of a next token?
 
 A softmax at the end, logits of the last token alone, a dictionary, or a layer that reads both sides
 all train without an error, and what they report as loss and perplexity means nothing. One forward
@@ -22,10 +22,10 @@ from tfscale.errors import ConfigError
 from tfscale.models.network import capabilities
 
 SQUASHING = ("softmax", "sigmoid")
-"""Activations whose values are probabilities, and no logits."""
+"""Activations whose values are probabilities, not logits."""
 FUTURE_TOLERANCE = 1e-3
-"""How far earlier logits may move with later tokens, of the logits' own spread: rounding moves them
-by far less."""
+"""Largest change of earlier logits with later tokens, relative to the logits' spread: rounding
+moves them by far less."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ _checked: weakref.WeakKeyDictionary[keras.Model, tuple[object, Vocabulary]] = (
 
 
 def check_keras_model(network: object) -> None:
-    """Refuses what is no model of Keras 3.
+    """Checks that it is a model of Keras 3.
 
     Raises:
         ConfigError: names the class.
@@ -63,7 +63,7 @@ def check_keras_model(network: object) -> None:
 
 
 def check_built(network: keras.Model) -> None:
-    """Refuses a network that has no weights yet.
+    """Checks that a network has weights.
 
     Raises:
         ConfigError: says how to build it.
@@ -77,7 +77,7 @@ def check_built(network: keras.Model) -> None:
 
 
 def check_weight_types(network: keras.Model) -> None:
-    """Refuses weights that a train step cannot update.
+    """Checks that a train step can update the weights of a network.
 
     Raises:
         ConfigError: names the first trainable weight that is not float32.
@@ -92,7 +92,7 @@ def check_weight_types(network: keras.Model) -> None:
 
 
 def probe_ids(network: keras.Model, length: int | None = None) -> np.ndarray:
-    """Random ids that a network can read, for `check_logits`.
+    """Returns random ids that a network can read, for `check_logits`.
 
     Args:
         network: built or not.
@@ -132,7 +132,7 @@ def check_logits(network: keras.Model, ids: np.ndarray | tf.Tensor) -> Vocabular
 
     Raises:
         ConfigError: several inputs, windows of another length, outputs that are not (B, T, V),
-            probabilities in place of logits, or logits that move when later tokens change.
+            probabilities instead of logits, or logits that move when later tokens change.
 
     Example:
         check_logits(network, probe_ids(network, 128)).targets  # V
@@ -175,7 +175,8 @@ def _check_input(network: keras.Model, ids: np.ndarray) -> None:
 
 
 def _declared_input(network: keras.Model) -> tuple[int | None, int | None]:
-    """Rows and length of the network's input, None where they are open or not known."""
+    """Returns the rows and the length of the network's input, None where they are open or not
+    known."""
     inputs = getattr(network, "inputs", None)
     shape = tuple(inputs[0].shape) if inputs else ()
     return shape if len(shape) == 2 else (None, None)
@@ -219,7 +220,7 @@ def _readers(network: keras.Model, ids: np.ndarray) -> Iterator[set[int]]:
 
 
 def _forward(network: keras.Model, ids: np.ndarray) -> np.ndarray:
-    """Logits (B, T, V) float32, with nothing of the network changed."""
+    """Returns logits (B, T, V) float32, with nothing of the network changed."""
     values = [(weight, tf.convert_to_tensor(weight.value)) for weight in network.variables]
     # A TPU would compile each operation by itself.
     on_host = (
@@ -276,7 +277,7 @@ def _check_no_probabilities(network: keras.Model, logits: np.ndarray) -> None:
 
 
 def _last_activation(network: keras.Model) -> str:
-    """Name of the activation of the last layer; "" where there is none."""
+    """Returns the name of the activation of the last layer; "" where there is none."""
     last = network.layers[-1] if network.layers else None
     last = getattr(last, "layer", last)  # inside of TimeDistributed
     activation = getattr(last, "activation", None)

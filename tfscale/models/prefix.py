@@ -30,7 +30,7 @@ class PrefixLM(keras.Model):
         end_id: the end token.
 
     Raises:
-        ConfigError: the base is no Transformer, or has a window.
+        ConfigError: the base is not a Transformer, or has a window.
 
     Example:
         network = PrefixLM(load_run("run").network, end_id=0)
@@ -46,7 +46,7 @@ class PrefixLM(keras.Model):
         return self.project(self.hidden_states(ids, training))
 
     def hidden_states(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """What `project` reads: ids (B, T) int32 -> (B, T, width) in the compute type."""
+        """Returns the input of `project`: ids (B, T) int32 -> (B, T, width) in the compute type."""
         return self.base.hidden_states(
             ids, training=training, visible=prefix_visible(ids, self.end_id)
         )
@@ -73,10 +73,10 @@ class PrefixLM(keras.Model):
 
 
 def check_base(base: keras.Model, architecture: str) -> None:
-    """Refuses a network whose weights cannot read a source in both directions.
+    """Checks that the weights of a network can read a source in both directions.
 
     Raises:
-        ConfigError: it is no Transformer, or has a sliding window.
+        ConfigError: it is not a Transformer, or has a sliding window.
     """
     if not capabilities(base).attends:
         raise ConfigError(
@@ -99,8 +99,8 @@ def up_to_end(ids: tf.Tensor, end_id: int) -> tf.Tensor:
 
 
 def prefix_visible(ids: tf.Tensor, end_id: int) -> tf.Tensor:
-    """Who sees whom: all see the source and its end token, and what is before them; ids (B, T) ->
-    (B, T, T) bool."""
+    """Returns who sees whom: all see the source and its end token, and what is before them; ids (B,
+    T) -> (B, T, T) bool."""
     places = ops.arange(ops.shape(ids)[1])
     past = ops.expand_dims(places, 1) >= ops.expand_dims(places, 0)
     return ops.logical_or(past[None], up_to_end(ids, end_id)[:, None, :])

@@ -70,8 +70,8 @@ class RecurrentLM(LanguageNetwork):
     def hidden_states(
         self, ids: tf.Tensor, training: bool = False, remat: bool = False
     ) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, U), (B, T, E) if tied, or of
-        low rank.
+        """Returns the input of the output projection: ids (B, T) int32 -> (B, T, U), (B, T, E) if
+        tied, or of low rank.
 
         Args:
             ids: token ids.
@@ -111,7 +111,8 @@ class RecurrentLM(LanguageNetwork):
         return recurrent_sizes.factors(self, size, rank)
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, U) of the states of each layer; all float32, zeros at the start."""
+        """Returns names and shapes (1, U) of the states of each layer; all float32, zeros at the
+        start."""
         shape = (1, self.config.hidden_dim)
         return {
             f"state_{kind}_{i}": shape

@@ -1,4 +1,4 @@
-"""What can be made smaller in a recurrent model: units, the table, and the rank of its output.
+"""Parts of a recurrent model that can become smaller: units, the table, and the rank of its output.
 
 Shapes: U hidden_dim (units), I inputs of a layer, G gates, E embedding_dim, V vocabulary, R rank.
 """
@@ -86,8 +86,8 @@ def _units(cell: keras.layers.Layer, reader: keras.Variable) -> UnitGroup:
 
 
 def _table_factors(network: "RecurrentLM", rank: int) -> dict[str, np.ndarray]:
-    """The first layer reads the narrow rows as they are: the matrix between is multiplied into its
-    kernel."""
+    """Returns a narrow table, which the first layer reads as it is: the matrix between is
+    multiplied into the kernel of that layer."""
     config = network.config
     before = config.embedding_dim
     # A table has no more singular values than tokens.

@@ -126,8 +126,8 @@ class TransformerLM(TransformerNetwork):
         return transformer_sizes.factors(self, size, rank)
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at the
-        start."""
+        """Returns names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at
+        the start."""
         c = self.config
         shape = (1, c.sequence_length, c.kv_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}

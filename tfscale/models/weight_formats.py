@@ -1,5 +1,5 @@
-"""How each weight of a network is stored in a file of each recipe; the exporter writes it,
-fine-tuning imitates it.
+"""The formats in which a file of a recipe stores the weights of a network; the exporter writes
+them, fine-tuning imitates them.
 
 Kernels of dense, einsum, convolution and recurrent layers have a scale per output (int8) or per
 block of 64 or 32 weights of it (int4). Embedding tables have a scale per row. An LSTM that reads a
@@ -88,8 +88,8 @@ def scale_bytes(network: keras.Model, quantize: str) -> int:
 
 
 def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
-    """What a weight is after it was stored; the gradient passes through unchanged (Bengio et al.
-    2013).
+    """Returns a weight as it is after it was stored; the gradient passes through unchanged (Bengio
+    et al. 2013).
 
     The rounding is that of litert-quantizer: symmetric, scale = largest magnitude / (2^(bits - 1) -
     1), ties to even, and scales of blocks rounded to bfloat16.
@@ -126,12 +126,12 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
 
 
 def rounded(weight: tf.Tensor, form: WeightFormat | None) -> tf.Tensor:
-    """`fake_quantize` of a weight of 8 or 4 bits; any other as it is."""
+    """Returns `fake_quantize` of a weight of 8 or 4 bits, and any other as it is."""
     return weight if form is None or form.bits > 8 else fake_quantize(weight, form)
 
 
 def store(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
-    """What a weight of any format is after it was stored."""
+    """Returns a weight of any format as it is after it was stored."""
     if form.bits == 32:
         return weight
     return (
@@ -150,7 +150,7 @@ def _weights(network: keras.Model) -> list[tuple[keras.layers.Layer, keras.Varia
 
 
 def _summed_axes(layer: keras.layers.Layer, weight: keras.Variable) -> tuple[int, ...] | None:
-    """The axes of a weight that its products sum over; None where it stays float."""
+    """Returns the axes of a weight that its products sum over; None where it stays float."""
     rank = len(weight.shape)
     # A GRU's bias has two rows, and stays float32 like any other.
     if rank < 2 or weight.name == "bias":

@@ -154,7 +154,7 @@ def measure_cpu(model: NetworkConfig, rows: int, sequence_length: int) -> Chip:
 
 
 def _best(function: Callable[[], object], seconds: float = 0.15) -> float:
-    """Seconds of the fastest of several calls, at least two."""
+    """Returns seconds of the fastest of several calls, at least two."""
     function()
     best, end = math.inf, time.perf_counter() + seconds
     while True:

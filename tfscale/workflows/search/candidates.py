@@ -1,4 +1,4 @@
-"""What a search may try, and how large each file will be, known before anything is trained.
+"""Everything that a search may try, and the size of each file, known before anything is trained.
 
 A candidate is a recipe of export with a set of sizes and, if gzip counts, a sparsity. The order in
 which candidates are tried is that of what they keep: the one that changes least among those that
@@ -125,7 +125,7 @@ def _candidates(
 
 
 def _recipes() -> list[Recipe]:
-    """The recipes that are tried, the one whose weights are worth most first."""
+    """Returns the recipes that are tried, the one whose weights are worth most first."""
     recipes: list[Recipe] = [kind() for kind in RECIPES if kind.worth]
     return sorted(recipes, key=lambda recipe: -recipe.worth)
 

@@ -1,4 +1,4 @@
-"""What a search knows of a file: size, perplexity, speed and memory, all through the runtime of the
+"""Measurements of a file: size, perplexity, speed and memory, all through the runtime of the
 device."""
 
 import dataclasses
@@ -37,20 +37,20 @@ class Sample:
     counted: int
 
     def cut_by(self, own: Tokenizer, other: Tokenizer) -> "Sample":
-        """The same text for a file of another tokenizer than `own`, the run's."""
+        """Returns the same text for a file of another tokenizer than `own`, the run's."""
         return dataclasses.replace(self, tokens=encode_anew(self.tokens, own, other))
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What files are scored on: text that no model was trained on and, where one was given, the
-    target text."""
+    """The texts that files are scored on: text that no model was trained on and, where one was
+    given, the target text."""
 
     held_out: Sample
     target: Sample | None = None
 
     def cut_by(self, own: Tokenizer, other: Tokenizer) -> "Samples":
-        """The same texts for a file of another tokenizer than `own`, the run's."""
+        """Returns the same texts for a file of another tokenizer than `own`, the run's."""
         target = self.target.cut_by(own, other) if self.target else None
         return Samples(self.held_out.cut_by(own, other), target)
 
@@ -106,7 +106,7 @@ def measure(folder: str, samples: Samples, report: Mapping[str, Any]) -> Figures
 
 
 def _timing(folder: str) -> Figures:
-    """What `tfscale benchmark` says in a process of its own."""
+    """Returns the result of `tfscale benchmark` in a process of its own."""
     words = [sys.executable, "-m", "tfscale.cli", "benchmark", folder, "--json", "--repeats", "5"]
     done = subprocess.run(
         words, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}

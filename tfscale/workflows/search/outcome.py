@@ -1,5 +1,4 @@
-"""Which of the measured files is the best, what it misses, and the table and picture of them
-all."""
+"""The best of the measured files, the bounds that it misses, and the table and picture of all."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ LARGE_INCREASE = 200
 
 
 def size_of(figures: Figures, bounds: SearchConfig) -> int:
-    """The size that the bounds speak of, in bytes."""
+    """Returns the size that the bounds speak of, in bytes."""
     return figures["gzip_bytes" if bounds.gzip else "bytes"]
 
 
@@ -49,7 +48,7 @@ def meets(figures: Figures, bounds: SearchConfig, baseline: Figures) -> bool:
 
 
 def choose(tried: dict[str, Figures], bounds: SearchConfig, baseline: Figures) -> str:
-    """The name of the best file.
+    """Returns the name of the best file.
 
     Of those that meet all bounds: the lowest perplexity where a size was asked for, else the
     smallest. Where none does: the one that misses them by the least in sum.
@@ -63,7 +62,8 @@ def choose(tried: dict[str, Figures], bounds: SearchConfig, baseline: Figures) -
 
 
 def pareto(tried: dict[str, Figures], bounds: SearchConfig) -> list[str]:
-    """Names of the files that no other is both smaller and better than, the smallest first."""
+    """Returns the names of the files that no other is both smaller and better than, the smallest
+    first."""
     front, lowest = [], float("inf")
     for name in sorted(
         tried, key=lambda name: (size_of(tried[name], bounds), tried[name]["perplexity"])
@@ -91,8 +91,8 @@ def line_of(figures: Figures, baseline: Figures) -> str:
 
 
 def table_rows(result: State) -> list[list[Cell]]:
-    """The table of all that was tried: one row a file, float32 first, a star at what was trained
-    on; see `head`."""
+    """Returns the table of all that was tried: one row a file, float32 first, a star at what was
+    trained on; see `head`."""
     baseline = result["baseline"]
     found = [_row("float32", baseline, baseline, "")]
     for name, figures in result["candidates"].items():
@@ -106,8 +106,8 @@ def table_rows(result: State) -> list[list[Cell]]:
 
 
 def head(result: State) -> list[str]:
-    """The names of the columns. Peak MB is the memory of a process that runs the file and does
-    nothing else."""
+    """Returns the names of the columns. Peak MB is the memory of a process that runs the file and
+    does nothing else."""
     target = ["target %"] if "target_perplexity" in result["baseline"] else []
     return [
         "file",
@@ -125,7 +125,7 @@ def head(result: State) -> list[str]:
 
 
 def legend(result: State) -> list[tuple[str, str]]:
-    """What the words of the table say: pairs of names and meanings."""
+    """Returns the words of the table and their meanings."""
     front = [("front", "no other file that was tried is both as small and as good (in perplexity)")]
     if "target_perplexity" not in result["baseline"]:
         return front

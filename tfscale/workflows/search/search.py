@@ -78,14 +78,14 @@ def search_run(
         The content of search.json: `met`, `shortfalls` (bound -> by how much the best misses it),
             `best` (a name),
         `baseline` and `candidates` (name -> figures), `pareto` (names), `steps` that were spent,
-        `export` and `run`, the folders of the best one. If a signal stopped it: `interrupted` in
-            the place of what comes at the end.
+        `export` and `run`, the folders of the best one. If a signal stopped it: `interrupted`
+        instead of what comes at the end.
 
     Raises:
         ConfigError: no bound, bounds that contradict each other or what any candidate can be, or
             other ones than the earlier state of the folder was begun with.
         TokenizerError: the data was tokenized by another tokenizer than the run's, or there is a
-            target text and no tokens can leave this kind of tokenizer.
+            target text and no tokens can be removed from this kind of tokenizer.
         DataError: the target text is missing, empty or not UTF-8, or the data has no validation
             split.
 
@@ -135,7 +135,7 @@ def search_run(
 
 
 def _data_of(run: Run, config: CompressConfig) -> str:
-    """The data to fine-tune on, of a run that can be searched for."""
+    """Returns the data to fine-tune on, of a run that can be searched for."""
     if capabilities(run.network).decodes == "none":
         raise ConfigError(
             f"a search is for models of the next token, and {run.directory} holds a"
@@ -212,7 +212,7 @@ class _Search:
         return None
 
     def _todo(self) -> list[Candidate]:
-        """The candidates in the order in which they are tried."""
+        """Returns the candidates in the order in which they are tried."""
         float32_bytes = stored_bytes(self.run.network, "none")
         overhead = max(0, self.state["baseline"]["bytes"] - float32_bytes)
         # The scales of int8 rows, which a float file has not, are 12 bytes each.
