@@ -16,7 +16,8 @@ import tensorflow as tf
 from tfscale.config import to_dict
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import text_stream
-from tfscale.files.paths import TRAINED_FILES, claim_directory
+from tfscale.files.folders import claim_directory
+from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models import Network, TransformerLM, build_network
 from tfscale.models.network import capabilities
 from tfscale.runs.folder import Run, load_run, write_untrained_run

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
-from tfscale.files.paths import claim_page
+from tfscale.files.folders import claim_page
 
 Task = Literal["classify", "tag", "answer", "translate", "summarize"]
 WRITTEN = ("translate", "summarize")

@@ -17,7 +17,9 @@ from tfscale.exporting.scoring import export_keras
 from tfscale.exporting.texts import write_texts
 from tfscale.exporting.tflite import export_tflite
 from tfscale.exporting.web import check_web, write_page
-from tfscale.files.paths import atomic_directory, atomic_write, claim_export, write_json
+from tfscale.files.folders import atomic_directory
+from tfscale.files.model_folders import claim_export
+from tfscale.files.paths import atomic_write, write_json
 from tfscale.models.network import capabilities
 
 if TYPE_CHECKING:

@@ -14,7 +14,9 @@ from tfscale.errors import ConfigError
 from tfscale.exporting.limits import PERPLEXITY_CHANGE, Checks
 from tfscale.exporting.parity import require
 from tfscale.exporting.short_readme import ngram_readme
-from tfscale.files.paths import atomic_directory, atomic_write, claim_export, run_data, write_json
+from tfscale.files.folders import atomic_directory
+from tfscale.files.model_folders import claim_export, run_data
+from tfscale.files.paths import atomic_write, write_json
 from tfscale.ngram import NGramModel, read_arpa, write_arpa
 from tfscale.ngram.files import MODEL_FILE, describe, write_model
 

@@ -47,13 +47,9 @@ from tfscale.exporting.limits import (
 from tfscale.exporting.parity import require
 from tfscale.exporting.short_readme import scoring_readme
 from tfscale.exporting.tflite import convert_other, silence
-from tfscale.files.paths import (
-    atomic_directory,
-    atomic_write,
-    claim_export,
-    sha256_file,
-    write_json,
-)
+from tfscale.files.folders import atomic_directory
+from tfscale.files.model_folders import claim_export
+from tfscale.files.paths import atomic_write, sha256_file, write_json
 from tfscale.models.decoding import CachedModel, cached_model
 from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import fuses

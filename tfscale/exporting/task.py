@@ -15,13 +15,9 @@ from tfscale.exporting.parity import require
 from tfscale.exporting.scoring import FORMAT_VERSION, Recipe, scoring_file
 from tfscale.exporting.short_readme import task_readme
 from tfscale.exporting.writing import writing_file
-from tfscale.files.paths import (
-    atomic_directory,
-    atomic_write,
-    claim_export,
-    sha256_file,
-    write_json,
-)
+from tfscale.files.folders import atomic_directory
+from tfscale.files.model_folders import claim_export
+from tfscale.files.paths import atomic_write, sha256_file, write_json
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
 from tfscale.tasks.predictor import describe_encoder

@@ -21,7 +21,8 @@ import tensorflow as tf
 from tfscale.errors import CheckpointError, reason
 from tfscale.files.json_text import parse_json, to_json
 from tfscale.files.npz import read_npz
-from tfscale.files.paths import atomic_write, is_remote, open_file, remove_leftovers
+from tfscale.files.paths import atomic_write, is_remote, open_file
+from tfscale.files.temporary import remove_leftovers
 
 FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")

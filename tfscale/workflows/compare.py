@@ -31,7 +31,8 @@ from tfscale.errors import ConfigError
 from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
 from tfscale.exporting.export import export_run
 from tfscale.exporting.ngram import export_ngram
-from tfscale.files.paths import claim_directory, read_json, write_json
+from tfscale.files.folders import claim_directory
+from tfscale.files.paths import read_json, write_json
 from tfscale.runs.folder import data_digest, load_run
 from tfscale.runs.ngram import train_ngram
 from tfscale.runs.timing import seconds_per_step, steps_within

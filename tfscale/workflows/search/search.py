@@ -22,13 +22,9 @@ from tfscale.data.retokenize import whole_characters
 from tfscale.data.tokens import split_stream
 from tfscale.errors import ConfigError, ExportError, TokenizerError
 from tfscale.exporting.export import export_run
-from tfscale.files.paths import (
-    atomic_directory,
-    claim_directory,
-    claim_export,
-    read_json,
-    write_json,
-)
+from tfscale.files.folders import atomic_directory, claim_directory
+from tfscale.files.model_folders import claim_export
+from tfscale.files.paths import read_json, write_json
 from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import stored_bytes
 from tfscale.runs.folder import Run, load_run
