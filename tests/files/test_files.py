@@ -92,7 +92,7 @@ def killed_in(code, folder):
 
 def test_what_a_killed_process_left_is_free_and_removed(tmp_path, capsys):
     killed_in(
-        "from tfscale.files.folders import atomic_directory, atomic_write\nfrom tfscale.files.locks import hold\n"
+        "from tfscale.files.folders import atomic_directory\nfrom tfscale.files.paths import atomic_write\nfrom tfscale.files.locks import hold\n"
         "lock = hold('lock')\none, two = atomic_directory('out'), atomic_write('file')\n"
         "open(one.__enter__() + '/spool', 'w').write('x' * 10**6)\ntwo.__enter__().write(b'half')",
         tmp_path,
