@@ -87,7 +87,7 @@ def _train(
                 order=config.order,
                 vocabulary_size=size,
                 end_id=manifest.end_id,
-                progress=line.note,
+                note=line.note,
                 beside=output,
             ) as counts:
                 model = estimate(
