@@ -116,6 +116,11 @@ class NameIn:
         """The names that the option offers."""
         return [name for name in self.registry.names() if name not in self.leave_out]
 
+    def summaries(self) -> str:
+        """What each name stands for, in one line; "" where the classes have no `summary`."""
+        lines = {name: getattr(self.registry.get(name), "summary", "") for name in self.names()}
+        return "; ".join(f"{name}: {line}" for name, line in lines.items() if line)
+
 
 FAMILIES: Registry[Any] = Registry("model family", "tfscale.config.families")
 """Config classes of model families; see `tfscale.config.models.ModelConfig`."""

@@ -21,6 +21,7 @@ from tfscale.compat.jsonargparse import actions_of, type_of
 from tfscale.config.options import describe
 from tfscale.errors import ConfigError
 from tfscale.files.paths import open_file
+from tfscale.files.typehints import registered_names
 from tfscale.files.yaml_text import load_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -81,7 +82,10 @@ class HelpFormatter(DefaultHelpFormatter):
         elif action.default not in (None, "", [], argparse.SUPPRESS) and action.nargs != 0:
             value = action.default
             notes.append(f"default: {str(value).lower() if isinstance(value, bool) else value}")
-        return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
+        name_in = registered_names(typehint)
+        summaries = name_in.summaries() if name_in else ""
+        parts = [action.help or "", f"{summaries}." if summaries else ""]
+        return " ".join(filter(None, parts)) + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def new_parser(command: str, description: str, epilog: str | None = None) -> ArgumentParser:

@@ -1,14 +1,14 @@
 """An n-gram model as something to export, and the comparison of its file."""
 
 import os
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from tfscale.config import ExportConfig
 from tfscale.data.tokens import first_tokens
 from tfscale.device.ngram import NGramDeviceModel
-from tfscale.exporting.format import Checks, Export, ExportFormat, Report, SourceKind
+from tfscale.exporting.format import Checks, Export, ExportFormat, Report, Sizes, SourceKind
 from tfscale.exporting.readmes import ngram_readme
 from tfscale.exporting.source import HeldOut, Source
 from tfscale.files.description import Description
@@ -107,13 +107,16 @@ class NGramFormat(ExportFormat[NGramSource]):
         off = max(abs(total - 1) for total in _sums(read, held_out))
         allowed = 0.05 if config.quantize == "int8" else 1e-4
         checks.add("sum_of_probabilities_from_1", off, "<=", allowed)
-        sizes = {"file_bytes": os.path.getsize(export.path(self.file)), "ngrams": stored.sizes}
+        sizes: Sizes = {
+            "file_bytes": os.path.getsize(export.path(self.file)),
+            "ngrams": stored.sizes,
+        }
         return {
             "perplexity": {"model": before.perplexity, "file": after.perplexity},
             "sizes": sizes,
         }
 
-    def readme(self, export: Export[Any], description: Description, report: Report) -> str:
+    def readme(self, export: Export[NGramSource], description: Description, report: Report) -> str:
         return ngram_readme(self.template, description, report)
 
 

@@ -5,7 +5,7 @@ table, D columns, N ids.
 """
 
 from collections import Counter
-from typing import Any
+from collections.abc import Hashable
 
 import flatbuffers
 import numpy as np
@@ -43,7 +43,7 @@ _LARGEST = 127
 
 
 def round_weights(content: bytes, quantize: Quantization) -> bytes:
-    """The file with its weights rounded as `tfscale.models.weight_formats` says.
+    """Returns the file with its weights rounded as `tfscale.models.weight_formats` says.
 
     Args:
         content: a float .tflite file.
@@ -116,15 +116,16 @@ def look_up_embeddings(content: bytes) -> bytes:
 
 
 def round_lstm(content: bytes) -> bytes:
-    """Rounds the matrices of fused LSTM operations to int8, each with one scale: the operation
-    takes no more.
+    """Rounds the matrices of fused LSTM operations to int8, each with one scale.
+
+    The operation takes no more.
 
     Args:
         content: a float .tflite file.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
     users = Counter(tensor.buffer for subgraph in model.subgraphs for tensor in subgraph.tensors)
-    found = False
+    changed = False
     for subgraph in model.subgraphs:
         for operator in subgraph.operators:
             if operation_name(model, operator.opcodeIndex) != "UNIDIRECTIONAL_SEQUENCE_LSTM":
@@ -145,12 +146,12 @@ def round_lstm(content: bytes) -> bytes:
                 model.buffers[tensor.buffer].data = rounded.view(np.uint8)
                 tensor.type, tensor.quantization = TensorType.INT8, QuantizationParametersT()
                 tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [0]
-                found = True
-    return write_model(model) if found else content
+                changed = True
+    return write_model(model) if changed else content
 
 
 def _operation_code(model: ModelT, operator: int) -> int:
-    """The place of a new operation code."""
+    """Adds an operation code; returns its place."""
     code = OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = operator
     code.version = 1
@@ -223,8 +224,7 @@ def mark_products(content: bytes) -> bytes:
 
 
 def share_quantization_parameters(content: bytes) -> bytes:
-    """Stores the scales of a weight once, where each signature holds its own copy of the same
-    numbers.
+    """Stores the scales of a weight once, where each signature holds a copy of its own.
 
     A scale and a zero point take 12 bytes per row of a matrix and signature; in a small model of
     three signatures that is a fifth of the int8 file.
@@ -241,9 +241,11 @@ def share_quantization_parameters(content: bytes) -> bytes:
     return write_model(model)
 
 
-def _clear_weak_blocks(buffer: Any, block: int) -> None:
-    """Makes blocks zero whose scale in int4 would not be a normal float16: the runtime refuses the
-    whole file."""
+def _clear_weak_blocks(buffer: BufferT, block: int) -> None:
+    """Makes blocks zero whose scale in int4 would not be a normal float16.
+
+    The runtime would refuse the whole file.
+    """
     blocks = np.frombuffer(buffer.data, np.float32).reshape(-1, block)
     weak = np.abs(blocks).max(axis=1) / INT4_LARGEST < SMALLEST_SCALE
     if weak.any():
@@ -251,8 +253,7 @@ def _clear_weak_blocks(buffer: Any, block: int) -> None:
 
 
 def raise_zero_scales(content: bytes) -> bytes:
-    """Gives blocks that are all zero the smallest scale that the runtime takes; the quantizer
-    writes 0."""
+    """Gives blocks of zeros the smallest scale that the runtime takes; the quantizer writes 0."""
     model = flatbuffer_utils.read_model_from_bytearray(content)
     for subgraph in model.subgraphs:
         for tensor in subgraph.tensors:
@@ -267,7 +268,7 @@ def raise_zero_scales(content: bytes) -> bytes:
 class _PackedOnce:
     """A part of a flatbuffer that several others point to."""
 
-    def __init__(self, part: Any):
+    def __init__(self, part: QuantizationParametersT):
         self._part = part
         self._offset: int | None = None
 
@@ -277,7 +278,7 @@ class _PackedOnce:
         return self._offset
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> Hashable:
     if value is None or isinstance(value, int):
         return value
     if hasattr(value, "tolist"):

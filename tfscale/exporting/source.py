@@ -88,7 +88,7 @@ class TFLiteSource(Source):
         """
 
     @abc.abstractmethod
-    def compare_tflite(self, export: "Export[Any]", checks: "Checks") -> "Report":
+    def compare_tflite(self, export: "Export[Source]", checks: "Checks") -> "Report":
         """Compares model.tflite with the model; see `ExportFormat.compare`."""
 
     @abc.abstractmethod

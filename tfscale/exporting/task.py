@@ -13,7 +13,7 @@ from tfscale.exporting.format import Checks, Export, Report, SourceKind
 from tfscale.exporting.limits import agreeing, limits_of, spread
 from tfscale.exporting.readmes import task_readme
 from tfscale.exporting.scoring import scoring_file
-from tfscale.exporting.source import TFLiteSource
+from tfscale.exporting.source import Source, TFLiteSource
 from tfscale.exporting.writing import writing_file
 from tfscale.files.description import Description
 from tfscale.tasks.examples import Example
@@ -45,7 +45,7 @@ class Compared:
 
     examples: list[Example]
     ids: np.ndarray
-    counted: Any
+    counted: np.ndarray | slice | tuple[slice, slice]
     origin: str
 
 
@@ -96,7 +96,7 @@ class TaskSource(TFLiteSource):
             self._compared = examples_of(self.model)
         return self._compared
 
-    def compare_tflite(self, export: Export[Any], checks: Checks) -> Report:
+    def compare_tflite(self, export: Export[Source], checks: Checks) -> Report:
         compare_task(checks, self.model, export.folder, self.compared(), export.config)
         return {"sizes": {"file_bytes": os.path.getsize(export.path("model.tflite"))}}
 
