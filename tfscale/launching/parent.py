@@ -1,4 +1,4 @@
-"""A worker dies with its launcher, whatever ends that: no orphan keeps a port or trains on."""
+"""Ends a worker with its launcher, whatever ends that: no orphan keeps a port or trains on."""
 
 import ctypes
 import os

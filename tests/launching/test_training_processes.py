@@ -27,7 +27,7 @@ STEPS = 800
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return prepare_data(str(tmp_path_factory.mktemp("gang")))
+    return prepare_data(str(tmp_path_factory.mktemp("processes")))
 
 
 def losses(output):

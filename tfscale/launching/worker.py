@@ -1,4 +1,4 @@
-"""One process of a gang: its environment, its output, its end."""
+"""One worker process of a launch: its environment, its output, its end."""
 
 import os
 import signal
@@ -18,8 +18,7 @@ ERROR = "error: "
 
 
 def report(text: str) -> None:
-    """Prints a line on stderr. A closed terminal takes none, which must not end who waits for a
-    checkpoint."""
+    """Prints a line on stderr; a closed terminal, which takes none, does not end the launcher."""
     with _OUTPUT_LOCK:
         try:
             print(text, file=sys.stderr, flush=True)
@@ -28,7 +27,7 @@ def report(text: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-class Member:
+class WorkerProcess:
     """A running worker. Its stderr is passed on line by line with a prefix; its stdout is kept.
 
     Args:
@@ -53,7 +52,7 @@ class Member:
         self.heartbeat_path = os.path.join(folder, name.replace(" ", "-"))
         self.stdout = b""
         self.error: str | None = None
-        """The text of its last `error:` line, which the launcher tells once for the whole gang."""
+        """The text of its last `error:` line, which the launcher prints once for all workers."""
         self.quiet_since = time.monotonic()
         """When it last gave a sign of life, or began, by a clock that never jumps (seconds)."""
         self._last_sign: Heartbeat | None = None
@@ -120,8 +119,8 @@ class Member:
         with stream:
             for line in stream:
                 self._write_log(line)
-                # A progress bar writes over its own line; what stands at the end of it is what a
-                # log needs.
+                # A progress bar writes over its own line; a log needs what stands at
+                # its end.
                 text = line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2]
                 if text.startswith(ERROR):
                     self.error = text.removeprefix(ERROR)
