@@ -26,7 +26,7 @@ import numpy as np
 from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, ExportError
 from tfscale.files.description import Description
-from tfscale.registry import FORMATS
+from tfscale.registry import FORMATS, RECIPES
 
 if TYPE_CHECKING:
     from tfscale.device.bench import Benchmark
@@ -219,9 +219,8 @@ class ExportFormat(abc.ABC, Generic[SourceT]):
         """
         if source.kind not in self.takes:
             raise ConfigError(f"format={self.name!r} is for {self.made_of}; {source.advice}")
-        allowed = [
-            recipe for recipe in source.recipes if self.recipes is None or recipe in self.recipes
-        ]
+        names = RECIPES.names() if source.recipes is None else source.recipes
+        allowed = [name for name in names if self.recipes is None or name in self.recipes]
         if config.quantize not in allowed:
             raise ConfigError(
                 f"quantize: expected one of {', '.join(allowed)}; received {config.quantize!r},"
@@ -295,7 +294,7 @@ def require(report: Report) -> None:
         return
     row, quantize = failed[0], report["quantize"]
     more = f" ({len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
-    advice = _ADVICE.get(quantize, _ADVICE_OF_OTHERS)
+    advice = RECIPES.get(quantize).advice
     tokens = report.get("tokens", _FEW_TOKENS)
     if tokens < _FEW_TOKENS and row["name"].startswith(("top1", "perplexity", "pseudo")):
         advice += f"; {tokens} held-out tokens say little: give {_FEW_TOKENS:,} or more"
@@ -307,5 +306,3 @@ def require(report: Report) -> None:
 
 _FEW_TOKENS = 1000
 """Held-out tokens below which shares and perplexities of a right file may fail by chance."""
-_ADVICE = {"none": "", "float16": "; try quantize=none", "int8": "; try quantize=float16"}
-_ADVICE_OF_OTHERS = "; fine-tune for it (tfscale compress --quantize), or try quantize=int8"

@@ -16,7 +16,7 @@ from tfscale.exporting.held_out import held_out_of
 from tfscale.exporting.parity import compare_file, float32_copy
 from tfscale.exporting.readmes import text_readme
 from tfscale.exporting.scoring import WindowSource
-from tfscale.exporting.source import HeldOut, Source, TFLiteSource
+from tfscale.exporting.source import CONVERTED, HeldOut, Source, TFLiteSource
 from tfscale.exporting.tflite import (
     DecodingNetwork,
     convert_other,
@@ -79,7 +79,6 @@ class TextSource(TFLiteSource):
     kind: ClassVar[SourceKind] = "text"
     noun = "a network"
     advice = "this is a network: give --format tflite"
-    recipes: tuple[str, ...] = ("none", "float16", "int8", "int4", "int4_all")
     tflite_format = "tflite"
     has_report = True
     tokenizer: Tokenizer
@@ -172,7 +171,7 @@ class CachedSource(TextSource):
         held_out: checked ids to compare on, of text that the model was not trained on.
     """
 
-    recipes = ("none", "float16", "int8")
+    recipes = CONVERTED
     network: CachedModel
     converted = True
 

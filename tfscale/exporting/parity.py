@@ -30,6 +30,7 @@ from tfscale.exporting.limits import (
     Limits,
     agreeing,
     difference,
+    keeps_weights,
     limits_of,
     relative_change,
     spread,
@@ -113,7 +114,7 @@ def compare_file(
     ends = tokenizer.end_id, tokenizer.start_id
     exact = Windows(float32_copy(network), stream, *ends)
     rounded = exact
-    if quantize != "none" and not converted:
+    if not (converted or keeps_weights(quantize)):
         rounded = Windows(rounded_copy(network, quantize), stream, *ends)
     limits = limits_of(network, quantize, converted)
     speed: Benchmark

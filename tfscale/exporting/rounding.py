@@ -25,38 +25,31 @@ from ai_edge_litert.schema_py_generated import (
 )
 from ai_edge_litert.tools import flatbuffer_utils
 
-from tfscale.config import Quantization
 from tfscale.exporting.flatbuffer import operation_name, write_model
-from tfscale.models.recipe import BLOCKS, block_of
+from tfscale.models.recipe import BLOCKS, block_of, recipe
 from tfscale.models.weight_formats import INT4_LARGEST, SMALLEST_SCALE
 
-_IN_INT4: dict[Quantization, dict[str, str]] = {
-    "int8": {},
-    "int4": {"FULLY_CONNECTED": "matrix/"},
-    "int4_all": {"FULLY_CONNECTED": "", "EMBEDDING_LOOKUP": ""},
-}
-"""Which operations' weights are in int4, and how the names that `mark_products` gave go on; the
-rest is int8."""
 _LSTM_MATRICES = range(1, 9)
 """Places of the matrices among the inputs of a fused LSTM: of the input and of the state, by
 gate."""
 _LARGEST = 127
 
 
-def round_weights(content: bytes, quantize: Quantization) -> bytes:
+def round_weights(content: bytes, quantize: str) -> bytes:
     """Returns the file with its weights rounded as `tfscale.models.weight_formats` says.
 
     Args:
         content: a float .tflite file.
-        quantize: "int8", "int4" or "int4_all".
+        quantize: name of a recipe that rounds.
     """
-    from litert_quantizer import quantizer, recipe
+    from litert_quantizer import quantizer
+    from litert_quantizer import recipe as quantizer_recipe
     from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
-    in_int4 = _IN_INT4[quantize]
+    in_int4 = recipe(quantize).blocks_in
     content = look_up_embeddings(content)
     worker = quantizer.Quantizer(mark_products(content) if in_int4 else content)
-    worker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    worker.load_quantization_recipe(quantizer_recipe.dynamic_wi8_afp32())
     for block in BLOCKS:
         for operation, names in in_int4.items():
             worker.add_dynamic_config(

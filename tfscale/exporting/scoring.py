@@ -33,7 +33,7 @@ from tfscale.exporting.limits import (
     spread,
 )
 from tfscale.exporting.readmes import windows_readme
-from tfscale.exporting.source import HeldOut, Source, TFLiteSource
+from tfscale.exporting.source import CONVERTED, HeldOut, Source, TFLiteSource
 from tfscale.exporting.tflite import convert_other, silence
 from tfscale.files.description import Description
 from tfscale.models.network import capabilities
@@ -57,7 +57,7 @@ class WindowSource(TFLiteSource):
     """
 
     kind: ClassVar[SourceKind] = "windows"
-    recipes = ("none", "float16", "int8")
+    recipes = CONVERTED
     tflite_format = "scoring"
 
     def __init__(

@@ -30,6 +30,7 @@ from tfscale.files.scratch import scratch_folder
 from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.decoding import CachedModel
 from tfscale.models.network import LanguageNetwork, capabilities
+from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import stored_bytes
 
 DecodingNetwork = LanguageNetwork | CachedModel
@@ -37,6 +38,8 @@ DecodingNetwork = LanguageNetwork | CachedModel
 Functions = Mapping[str, tf.types.experimental.ConcreteFunction]
 """Name of a signature -> its function."""
 _LONGEST_REASON = 300
+_CONVERTED_AS = {"float32": "none", "float16": "float16"}
+"""Type in which the converter stores weights -> the recipe that stores them so."""
 _SMALLEST = 0.9
 """A file below this fraction of its weights' bytes has lost some of them; what quantizes better
 does not exist."""
@@ -100,12 +103,11 @@ def convert(network: Weighted, functions: Functions, quantize: Quantization) -> 
             weights.
     """
     with silence():
-        content = _to_tflite(network, functions, "float16" if quantize == "float16" else "none")
+        content = _to_tflite(network, functions, quantize)
         refuse_custom_operations(content)
-        check_weights_present(
-            content, stored_bytes(network, "float16" if quantize == "float16" else "none")
-        )
-        if quantize not in ("none", "float16"):
+        converted_as = _CONVERTED_AS[recipe(quantize).converted_as]
+        check_weights_present(content, stored_bytes(network, converted_as))
+        if recipe(quantize).rounds:
             content = round_weights(content, quantize)
             check_weights_present(content, stored_bytes(network, quantize))
     return content
@@ -187,11 +189,9 @@ def convert_other(
         ExportError: TFLite has no built-in operation for a part of the network.
     """
     with silence():
-        content = _to_tflite(
-            network, functions, "float16" if quantize == "float16" else "none", module
-        )
+        content = _to_tflite(network, functions, quantize, module)
         refuse_custom_operations(content)
-        return round_weights(content, quantize) if quantize == "int8" else content
+        return round_weights(content, quantize) if recipe(quantize).rounds else content
 
 
 def _to_tflite(
@@ -219,7 +219,7 @@ def _to_tflite(
         # Otherwise the scale of the last normalization is multiplied into the output projection,
         # and a table that is also the embedding is stored twice.
         keep_last_scale_apart(converter)
-        if quantize == "float16":
+        if recipe(quantize).converted_as == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
         try:
