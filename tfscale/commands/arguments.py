@@ -75,17 +75,17 @@ class HelpFormatter(DefaultHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         notes = []
         typehint = type_of(action)
-        if describe(typehint) not in ("None", "text", "text, once or more", "true or false"):
+        name_in = registered_names(typehint)
+        if name_in and (explained := name_in.explain()):
+            notes.append(explained)
+        elif describe(typehint) not in ("None", "text", "text, once or more", "true or false"):
             notes.append(describe(typehint))
         if action.required and action.option_strings:
             notes.append("required")
         elif action.default not in (None, "", [], argparse.SUPPRESS) and action.nargs != 0:
             value = action.default
             notes.append(f"default: {str(value).lower() if isinstance(value, bool) else value}")
-        name_in = registered_names(typehint)
-        summaries = name_in.summaries() if name_in else ""
-        parts = [action.help or "", f"{summaries}." if summaries else ""]
-        return " ".join(filter(None, parts)) + (f" ({'; '.join(notes)})" if notes else "")
+        return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def new_parser(command: str, description: str, epilog: str | None = None) -> ArgumentParser:

@@ -17,7 +17,7 @@ class ExportConfig(Options):
     output: str
     """Export folder to write. It must be absent, empty, or an earlier export (which is
     replaced)."""
-    format: Annotated[str, NameIn(FORMATS)] = "tflite"
+    format: Annotated[str, NameIn(FORMATS, explained=True)] = "tflite"
     """Form of the file."""
     quantize: Quantization = "none"
     """Weights in the file: float32 (none), float16, int8 (computed in int8 where the runtime can),

@@ -26,7 +26,7 @@ from tfscale.models.layers import (
     norm_layer,
     normal_initializers,
 )
-from tfscale.models.prefix import check_base, up_to_end
+from tfscale.models.prefix import check_base, hide_after, up_to_end
 from tfscale.models.transformer import (
     TransformerLM,
     block_options,
@@ -194,6 +194,28 @@ class EncoderDecoder(keras.Model):
         for positions in self.positions:
             table = np.asarray(base.position_embedding.embeddings)
             positions.embeddings.assign(table[: positions.context_length])
+
+    language_model = None
+    """The stacks are two: no language model's cached step is enough to write."""
+
+    def begin(self, ids: tf.Tensor, starts: tf.Tensor, source_length: int) -> dict[str, tf.Tensor]:
+        """Reads sources and returns the state after them, as `PrefixLM.begin` does."""
+        cache = {name: tf.zeros(shape) for name, shape in self.cache_spec(ids.shape[0]).items()}
+        return cache | self.encode_cached(ids[:, :source_length])
+
+    def step(
+        self, tokens: tf.Tensor, state: dict[str, tf.Tensor], turn: tf.Tensor, source_length: int
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Reads a token of each row; returns logits (B, V) and the new state, as `PrefixLM.step`
+        does."""
+        logits, cache = self.cached_step(
+            tokens[:, None],
+            {name: state[name] for name in self.cache_spec()},
+            state,
+            input_pos=turn[None],
+            mask=hide_after(turn, self.target_length),
+        )
+        return logits[:, 0], {**state, **cache}
 
     def encode_cached(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         """Source parts (B, S) int32 -> what `cached_step` needs to know of them, in float32; B is

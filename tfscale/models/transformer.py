@@ -140,42 +140,46 @@ class TransformerLM(TransformerNetwork):
         input_pos: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
         with_logits: bool = True,
+        positions: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
-        """Reads S tokens of one sequence into the cache, in float32.
+        """Reads S tokens of each of B sequences into the cache, in float32.
 
         Args:
-            tokens: ids (1, S) int32.
-            cache: tensors as in `cache_spec`.
+            tokens: ids (B, S) int32; B is known, and 1 in an exported file.
+            cache: tensors as in `cache_spec`, with B rows.
             input_pos: positions (S,) int32, consecutive; the cache is written from `input_pos[0]`
                 on.
-            mask: (1, 1, S, C) float32, added to the scores: 0 where a position may be seen, very
-                negative elsewhere.
+            mask: (1 or B, 1, S, C) float32, added to the scores: 0 where a position may be seen,
+                very negative elsewhere.
             with_logits: whether to compute the logits, which a prompt needs for its last token
                 only.
+            positions: (B, S) int32 with which learned positions are looked up, where sequences do
+                not begin at the same place of the cache; `input_pos` if left out.
 
         Returns:
-            Logits (1, S, V), or None, and the new cache.
+            Logits (B, S, V), or None, and the new cache.
         """
-        length = tokens.shape[1]
+        rows, length = tokens.shape
         width = self.config.hidden_dim
         embedded = tf.gather(
-            variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,))
+            variable(self.token_embedding.embeddings), tf.reshape(tokens, (rows * length,))
         )
         if self.widen is not None:
             embedded = cached_dense(self.widen, embedded)
         embedded = scaled(embedded, self.config)
         if self.position_embedding is not None:
-            embedded += tf.gather(variable(self.position_embedding.embeddings), input_pos)
-        x = tf.reshape(embedded, (1, length, width))
+            places = input_pos if positions is None else tf.reshape(positions, (rows * length,))
+            embedded += tf.gather(variable(self.position_embedding.embeddings), places)
+        x = tf.reshape(embedded, (rows, length, width))
         cache = dict(cache)
         for i, block in enumerate(self.blocks):
             key, value = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
             x, cache[key], cache[value] = block.cached(x, cache[key], cache[value], input_pos, mask)
         if not with_logits:
             return None, cache
-        x = tf.reshape(cached_norm(self.final_norm, x), (length, width))
+        x = tf.reshape(cached_norm(self.final_norm, x), (rows * length, width))
         logits = cached_logits(self.token_embedding, self.narrow, x)
-        return tf.reshape(logits, (1, length, self.config.vocabulary_size)), cache
+        return tf.reshape(logits, (rows, length, self.config.vocabulary_size)), cache
 
 
 class _Body:
