@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.equivalence_worker import Case, cases, controls
 from tfscale.config.launching import LaunchConfig
-from tfscale.launching.gang import launch
+from tfscale.launching.launcher import launch
 from tfscale.launching.network import has_private_networks
 
 WORKER = [sys.executable, "-m", "benchmarks.equivalence_worker"]

@@ -29,7 +29,7 @@ from tfscale.config import (
 from tfscale.distribution.strategy import strategy
 from tfscale.distribution.workers import Workers
 from tfscale.launching.heartbeat import beat
-from tfscale.launching.lifeline import follow_launcher
+from tfscale.launching.parent import follow_launcher
 from tfscale.training.language_model import LanguageModel
 
 STEPS, BATCH_SIZE, VOCABULARY, LENGTH = 50, 48, 50, 12

@@ -4,7 +4,7 @@ never touched.
     make soak
     python -m benchmarks.soak [--kills 20] [--steps 4000] [--seed 0]
 
-Four scenes: a gang of two workers under `tfscale launch`, a single process under it, a disk that is
+Four scenes: two workers under `tfscale launch`, a single process under it, a disk that is
 full in the middle of a run, and parameter servers. Half of the kills of the first two wait for the
 moment in which a checkpoint is being written. Training with parameter servers is asynchronous, so
 no two runs of it are equal: there the chief must live on through the deaths of workers, all steps
@@ -161,7 +161,7 @@ def run_with_kills(
             kills.in_checkpoint += 1
         kills.steps.append(last_step(output))
         waiting.pop(0)
-        # The gang is gone and has begun anew before the next kill is thought of.
+        # The workers are gone and have begun anew before the next kill is thought of.
         gone = set(workers)
         while gone & set(worker_processes(output, process.pid)) and process.poll() is None:
             time.sleep(POLL_SECONDS)

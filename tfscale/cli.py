@@ -38,7 +38,7 @@ from tfscale.commands.suggestions import closest
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.files.json_text import to_json
 from tfscale.launching.interruption import Terminated, left_by_signals
-from tfscale.launching.lifeline import follow_launcher
+from tfscale.launching.parent import follow_launcher
 from tfscale.terminal import print
 
 COMMANDS = {

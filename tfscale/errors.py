@@ -37,8 +37,8 @@ class TrainingError(TfscaleError):
 
 
 class WorkerLostError(TrainingError):
-    """Another process of the same training went away. Nothing is wrong with the input: the gang is
-    to start again."""
+    """Another process of the same training went away. Nothing is wrong with the input: all
+    are to start again."""
 
     exit_code = 1
 

@@ -129,6 +129,40 @@ def test_profiles_batches(tmp_path, batch, profiles):
     assert compat.profiles_batches(callback) is profiles
 
 
+def test_the_epoch_that_a_backup_restores(tmp_path, model):
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    callback = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    data = (np.zeros((2, 2), "int32"), np.zeros((2, 2), "int32"))
+    stop = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: 1 // (2 - epoch))
+    with pytest.raises(ZeroDivisionError):
+        model.fit(*data, epochs=3, verbose=0, callbacks=[callback, stop])
+    compat.forget_restored_epoch(model)
+    assert compat.restored_epoch(model) is None
+    callback.on_train_begin()
+    assert compat.restored_epoch(model) == 2
+
+
+def test_a_spread_variable_is_saved_and_assigned_as_a_whole():
+    class Halves:
+        shape = (4,)
+
+        def __init__(self):
+            self.parts = [tf.Variable([1.0, 2.0]), tf.Variable([3.0, 4.0])]
+
+        def numpy(self):
+            return np.concatenate([part.numpy() for part in self.parts])
+
+        def assign(self, value):
+            self.parts[0].assign(value[:2])
+            self.parts[1].assign(value[2:])
+
+    halves = Halves()
+    variable = compat.SpreadVariable(halves, halves.parts[0], "halves")
+    assert variable.numpy().tolist() == [1, 2, 3, 4] and variable.shape == (4,)
+    variable.assign([5.0, 6.0, 7.0, 8.0])
+    assert halves.parts[1].numpy().tolist() == [7, 8]
+
+
 def test_masks_go_with_tensors():
     outputs = keras.layers.Embedding(3, 2, mask_zero=True)(np.array([[1, 0]]))
     mask = compat.mask_of(outputs)

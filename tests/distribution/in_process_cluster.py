@@ -21,8 +21,8 @@ from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
 from tfscale.errors import TfscaleError
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.row_tables import shards
 from tfscale.training.schedule import build_optimizer
+from tfscale.training.variables import shards
 
 ROWS, STEPS = 16, 40
 SMALL_SHARDS = 512  # bytes, so that all but the smallest variables are cut

@@ -14,15 +14,16 @@ import pytest
 from tfscale.commands import launch as command
 from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError, TfscaleError
-from tfscale.launching import gang
-from tfscale.launching.gang import LaunchError, launch, member_environments
+from tfscale.launching import launcher
+from tfscale.launching.group import worker_environments
 from tfscale.launching.heartbeat import RESUME_EXIT_CODE
+from tfscale.launching.launcher import LaunchError, launch
 from tfscale.launching.network import has_private_networks
 
 WORKER = """
 import json, os, signal, sys, time
 from tfscale.launching.heartbeat import beat
-from tfscale.launching.lifeline import follow_launcher
+from tfscale.launching.parent import follow_launcher
 follow_launcher()
 folder = sys.argv[1]
 task = json.loads(os.environ.get("TF_CONFIG", '{"task": {"type": "worker", "index": 0}}'))["task"]
@@ -141,7 +142,7 @@ def test_a_worker_that_ignores_sigterm_is_killed(run, tmp_path):
     assert not any(alive(pid) for index in (0, 1) for pid in starts(tmp_path, index))
 
 
-def test_a_stalled_gang_is_started_again(run, capfd):
+def test_a_stalled_group_is_started_again(run, capfd):
     result = run(
         "beat(7)\ntime.sleep(60 if attempt == 1 and index == 0 else 0)",
         stall_seconds=1.0,
@@ -247,7 +248,7 @@ def start_launcher(folder, code, options="", stderr=None):
     """A launcher in a process of its own, and its workers' process numbers once they have begun."""
     (folder / "worker.py").write_text(WORKER + textwrap.dedent(code))
     program = (
-        "import sys; from tfscale.config.launching import LaunchConfig; from tfscale.launching.gang import launch\n"
+        "import sys; from tfscale.config.launching import LaunchConfig; from tfscale.launching.launcher import launch\n"
         f"done = launch([{str(folder)!r}], LaunchConfig({options}grace_seconds=10.0, allow_network={OPEN}), [sys.executable, {str(folder / 'worker.py')!r}])\n"
         "sys.exit(done.exit_code)"
     )
@@ -262,7 +263,7 @@ def start_launcher(folder, code, options="", stderr=None):
 
 
 def test_environments():
-    environments = member_environments(LaunchConfig(workers=3))
+    environments = worker_environments(LaunchConfig(workers=3))
     assert list(environments) == ["worker 0", "worker 1", "worker 2"]
     configs = [json.loads(environ["TF_CONFIG"]) for environ in environments.values()]
     assert [config["task"] for config in configs] == [
@@ -270,11 +271,11 @@ def test_environments():
     ]
     assert len(set(configs[0]["cluster"]["worker"])) == 3
     assert all(config["cluster"] == configs[0]["cluster"] for config in configs)
-    assert "TF_CONFIG" not in member_environments(LaunchConfig(workers=1))["worker 0"]
+    assert "TF_CONFIG" not in worker_environments(LaunchConfig(workers=1))["worker 0"]
 
 
 def test_environments_with_parameter_servers():
-    environments = member_environments(LaunchConfig(workers=1, parameter_servers=2))
+    environments = worker_environments(LaunchConfig(workers=1, parameter_servers=2))
     assert list(environments) == ["chief", "worker 0", "ps 0", "ps 1"]
     configs = [json.loads(environ["TF_CONFIG"]) for environ in environments.values()]
     assert [tuple(config["task"].values()) for config in configs] == [
@@ -455,9 +456,9 @@ def test_the_command_returns_the_chiefs_summary(monkeypatch, capsys):
 
     def fake(words, config):
         given.append((words, config.workers))
-        return gang.Launched(0, '{"steps": 3}\n', 1)
+        return launcher.Launched(0, '{"steps": 3}\n', 1)
 
-    monkeypatch.setattr(gang, "launch", fake)
+    monkeypatch.setattr(launcher, "launch", fake)
     result = command.run(
         command.parse(["--workers", "3", "--", "train", "--data", "d", "--output", "r"])
     )

@@ -11,7 +11,7 @@ import pytest
 from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError
 from tfscale.launching import network
-from tfscale.launching.gang import launch
+from tfscale.launching.launcher import launch
 from tfscale.launching.network import PrivateNetwork, outside_addresses, workers_network
 
 LISTENING = "0A"
@@ -19,7 +19,7 @@ LISTENING = "0A"
 SERVER = """
 import json, os, sys, time
 from tfscale.launching.heartbeat import beat
-from tfscale.launching.lifeline import follow_launcher
+from tfscale.launching.parent import follow_launcher
 follow_launcher()
 folder = sys.argv[1]
 config = json.loads(os.environ["TF_CONFIG"])

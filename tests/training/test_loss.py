@@ -10,7 +10,14 @@ import tensorflow as tf
 from tests.training.tiny import CONFIGS, LENGTH, VOCABULARY, compiled_program
 from tfscale import models
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.loss import _cut, chunked_loss, chunked_loss_and_gradients, token_losses
+from tfscale.training.loss import (
+    TokenLoss,
+    Tokens,
+    _cut,
+    chunked_loss,
+    chunked_loss_and_gradients,
+    token_losses,
+)
 from tfscale.training.validation import EvaluationStep
 
 ROWS = 5
@@ -57,13 +64,11 @@ def chunked(network, hidden, targets, weights, scale, smoothing, chunk_tokens, x
     def run():
         return chunked_loss_and_gradients(
             network,
-            hidden,
-            targets,
-            weights,
+            Tokens(hidden, targets, weights),
             scale,
             variables,
-            chunk_tokens=chunk_tokens,
-            label_smoothing=smoothing,
+            TokenLoss(smoothing),
+            chunk_tokens,
         )
 
     return run()

@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from tests.training.tiny import CONFIGS, LENGTH, VOCABULARY, compiled_program
 from tfscale import models
+from tfscale.config.step import CompileOptions
 from tfscale.distribution import strategy as strategies
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
 from tfscale.models.remat import rematerialized
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.step import TrainStep
-from tfscale.training.step_options import StepOptions
 
 
 def micro_batch_gradients(windows, family, precision="float32", xla=False, draw=7, **options):
@@ -25,7 +25,7 @@ def micro_batch_gradients(windows, family, precision="float32", xla=False, draw=
     step = TrainStep(
         network,
         keras.optimizers.SGD(0.1),
-        StepOptions(xla=xla, **options),
+        CompileOptions(xla=xla, clip_norm=0.0, **options),
         tf.distribute.get_strategy(),
     )
     ids, targets = (x[:8] for x in windows)

@@ -13,6 +13,7 @@ from tfscale.compress import PolynomialDecay, distill, prune, quantize_aware, st
 from tfscale.config import LSTMConfig
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
+from tfscale.training.fit.loop import FitLoop
 from tfscale.training.language_model import LanguageModel
 
 VOCABULARY, ROWS, LENGTH, WINDOWS = 16, 8, 6, 3
@@ -320,20 +321,19 @@ def test_epochs_in_one_call_are_those_of_several(shuffle):
 
 def test_each_call_reads_the_rows_in_another_order(monkeypatch):
     orders = []
-    run = LanguageModel._run_epoch
+    run = FitLoop._run_epoch
 
-    def watched(self, iterator, steps, *args):
-        orders.append(
-            np.concatenate([np.asarray(next(iterator)[0]) for _ in range(steps)])[:, 0].tolist()
-        )
+    def watched(self, iterator, calls):
+        batches = [np.asarray(next(iterator)[0]) for _ in range(self.data.steps_per_epoch)]
+        orders.append(np.concatenate(batches)[:, 0].tolist())
         return {}
 
     model = make("plain")
     ids = np.arange(12)[:, None]
     for _ in range(3):
-        monkeypatch.setattr(LanguageModel, "_run_epoch", watched)
+        monkeypatch.setattr(FitLoop, "_run_epoch", watched)
         model.fit(ids, ids, batch_size=4, verbose=0)
-        monkeypatch.setattr(LanguageModel, "_run_epoch", run)
+        monkeypatch.setattr(FitLoop, "_run_epoch", run)
         model.train_step_runner.step.assign_add(3)
     assert [sorted(order) for order in orders] == [list(range(12))] * 3
     assert orders[0] != orders[1] != orders[2] != orders[0]

@@ -98,8 +98,8 @@ def _refuse_stray(words: Sequence[str]) -> None:
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """Runs the gang; returns the chief's summary with the number of restarts and the exit code."""
-    from tfscale.launching.gang import launch
+    """Runs the workers; returns the chief's summary, the number of restarts and the exit code."""
+    from tfscale.launching.launcher import launch
 
     launched = launch(options.command, build_config(LaunchConfig, options))
     lines = launched.stdout.strip().splitlines()
@@ -116,5 +116,5 @@ def show(result: dict[str, Any]) -> None:
 
 
 def exit_code(result: dict[str, Any]) -> int:
-    """The gang's exit code."""
+    """Returns the exit code of the launch."""
     return int(result["exit_code"])

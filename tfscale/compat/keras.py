@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 Call = Callable[..., Any]
@@ -130,6 +131,42 @@ def set_path(variable: keras.Variable, path: str) -> None:
 def profiles_batches(callback: keras.callbacks.TensorBoard) -> bool:
     """Returns whether a TensorBoard callback profiles; `profile_batch` itself is not kept."""
     return callback._stop_batch > 0
+
+
+def forget_restored_epoch(model: keras.Model) -> None:
+    """Makes `restored_epoch` None until a callback restores the model."""
+    model._initial_epoch = None
+
+
+def restored_epoch(model: keras.Model) -> int | None:
+    """Returns the epoch to go on with that `BackupAndRestore` has left in the model; None if none.
+
+    It is how the callback tells Keras's own `fit`; nothing public does.
+    """
+    return model._initial_epoch
+
+
+class SpreadVariable(keras.Variable):
+    """A Keras variable whose value is on several replicas or servers.
+
+    Keras reads a variable's `_value` when it saves weights and assigns by `_direct_assign`; what is
+    spread has other ways for both.
+
+    Args:
+        parts: has `shape`, `numpy()` and `assign(array)` of the whole.
+        first: one of the parts, which gives the type.
+        name: of the variable.
+    """
+
+    def __init__(self, parts: Any, first: tf.Variable, name: str):
+        super().__init__(first, trainable=False, name=name)
+        self._parts, self._shape = parts, tuple(parts.shape)
+
+    def numpy(self) -> np.ndarray:
+        return self._parts.numpy()
+
+    def _direct_assign(self, value: Any) -> None:
+        self._parts.assign(np.asarray(value))
 
 
 def mask_of(tensor: tf.Tensor) -> tf.Tensor | None:

@@ -90,7 +90,7 @@ class PolynomialDecay(_Polynomial):
             )
 
 
-def new_mask(engine: Pruning, weight: tf.Tensor) -> tf.Tensor:
+def new_mask(engine: Any, weight: tf.Tensor) -> tf.Tensor:
     """Returns the mask of a weight at the engine's step, in blocks or N:M as the engine was made.
 
     The public `conditional_mask_update` assigns masks itself, and not by our strategy.

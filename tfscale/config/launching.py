@@ -1,9 +1,8 @@
-"""The options of `tfscale launch`, in the manner of `tfscale.config`."""
+"""The options of `tfscale launch`."""
 
 from dataclasses import dataclass
 
 from tfscale.config.options import Options
-from tfscale.errors import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +36,10 @@ class LaunchConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self.workers >= 1, "workers", self.workers, "1 or more")
-        check_range(
-            self.parameter_servers >= 0, "parameter_servers", self.parameter_servers, "0 or more"
-        )
-        check_range(self.max_restarts >= 0, "max_restarts", self.max_restarts, "0 or more")
-        check_range(
-            self.startup_seconds > 0, "startup_seconds", self.startup_seconds, "more than 0"
-        )
-        for name in ("stall_seconds", "grace_seconds"):
-            check_range(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        ports = self.workers + self.parameter_servers + 1
-        check_range(
-            self.port_base == 0 or 1024 <= self.port_base < 65536 - ports,
-            "port_base",
-            self.port_base,
-            "0 (free ports) or 1024 to 65535",
-        )
+        self.check_range(self.workers >= 1, "workers", "1 or more")
+        self.check_range(self.startup_seconds > 0, "startup_seconds", "more than 0")
+        for name in ("parameter_servers", "max_restarts", "stall_seconds", "grace_seconds"):
+            self.check_range(getattr(self, name) >= 0, name, "0 or more")
+        last = 65536 - (self.workers + self.parameter_servers + 1)
+        fits = self.port_base == 0 or 1024 <= self.port_base < last
+        self.check_range(fits, "port_base", "0 (free ports) or 1024 to 65535")

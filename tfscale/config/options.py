@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, ClassVar, TypeVar
 
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, check_range
 from tfscale.files.typehints import UNFIT, TypeRules
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -39,9 +39,19 @@ class Options:
     def __post_init__(self) -> None:
         hints = _hints(type(self))  # type: ignore[arg-type]
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            name = f"{self.section}.{field.name}" if self.section else field.name
-            value = checked(name, getattr(self, field.name), hints[field.name])
+            value = checked(self._named(field.name), getattr(self, field.name), hints[field.name])
             object.__setattr__(self, field.name, value)
+
+    def check_range(self, holds: bool, name: str, expected: str) -> None:
+        """Refuses the value of a field.
+
+        Raises:
+            ConfigError: `holds` is False; names the option, its value and what was expected.
+        """
+        check_range(holds, self._named(name), getattr(self, name), expected)
+
+    def _named(self, name: str) -> str:
+        return f"{self.section}.{name}" if self.section else name
 
 
 @functools.cache

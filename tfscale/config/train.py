@@ -1,17 +1,17 @@
 """The options of `tfscale train`: batch, optimizer, schedule, precision and what is written."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 from tfscale.config.choices import Precision
 from tfscale.config.models import NetworkConfig
-from tfscale.config.options import Options
-from tfscale.errors import ConfigError, check_range
+from tfscale.config.step import CompileOptions, StepOptions
+from tfscale.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(Options):
+class TrainConfig(StepOptions):
     """How a model is trained: batch, optimizer, schedule, precision, and what is written when."""
 
     section: ClassVar[str] = "train"
@@ -21,15 +21,6 @@ class TrainConfig(Options):
     global_batch_size: int = 32
     """Windows per optimizer step over all replicas (with parameter servers: of the one worker that
     takes the step); must be divisible by replicas x micro_batches."""
-    micro_batches: int = 1
-    """Parts into which each replica cuts its batch, one after the other: less memory, the same
-    answer."""
-    remat: bool = False
-    """Compute the activations of Transformer blocks and LSTM layers again in the backward pass:
-    less memory, the same answer, up to a third more work."""
-    loss_chunk_tokens: int = 0
-    """Most tokens of a replica whose logits are held at once; the logits of a large vocabulary are
-    most of a small model's memory. 0 holds all of a micro-batch."""
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu", "parameter_server"] = (
         "auto"
     )
@@ -60,16 +51,6 @@ class TrainConfig(Options):
     """AdamW's decay rate of the first moment."""
     beta_2: float = 0.99
     """AdamW's decay rate of the second moment."""
-    clip_norm: float = 1.0
-    """Largest global gradient norm; 0 does not clip."""
-    label_smoothing: float = 0.0
-    """Probability mass spread over the vocabulary in the training target, 0 to below 1. Reported
-    losses have none."""
-    ema_decay: float = 0.0
-    """Decay per step of a moving average of the weights, which is validated and becomes the result;
-    0 keeps none. After t steps it is at most (1 + t) / (10 + t), as in
-    tf.train.ExponentialMovingAverage with num_updates, so that the random first weights do not
-    linger in the average."""
     validate_every: int = 250
     """Optimizer steps between validations (and at the last step)."""
     validation_batches: int = 0
@@ -88,47 +69,25 @@ class TrainConfig(Options):
     validation: the last."""
     tensorboard: bool = True
     """Write TensorBoard events to RUN_DIR/tensorboard."""
-    seed: int = 0
-    """Seed of initial weights, data order and dropout."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_one = (
+        for name in (
             "steps",
             "global_batch_size",
-            "micro_batches",
             "validate_every",
             "checkpoint_every",
             "log_every",
             "shuffle_windows",
-        )
-        for name in at_least_one:
-            check_range(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
-        for name in (
-            "loss_chunk_tokens",
-            "warmup_steps",
-            "validation_batches",
-            "weight_decay",
-            "clip_norm",
-            "seed",
         ):
-            check_range(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
-        check_range(
-            self.learning_rate >= 0,
-            "train.learning_rate",
-            self.learning_rate,
-            "0 (the family's) or more",
-        )
-        check_range(
-            0 <= self.final_learning_rate_fraction <= 1,
-            "train.final_learning_rate_fraction",
-            self.final_learning_rate_fraction,
-            "0 to 1",
-        )
-        for name in ("beta_1", "beta_2", "label_smoothing", "ema_decay"):
-            check_range(
-                0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "0 to below 1"
-            )
+            self.check_range(getattr(self, name) >= 1, name, "1 or more")
+        for name in ("warmup_steps", "validation_batches", "weight_decay"):
+            self.check_range(getattr(self, name) >= 0, name, "0 or more")
+        self.check_range(self.learning_rate >= 0, "learning_rate", "0 (the family's) or more")
+        fraction = "final_learning_rate_fraction"
+        self.check_range(0 <= self.final_learning_rate_fraction <= 1, fraction, "0 to 1")
+        for name in ("beta_1", "beta_2"):
+            self.check_range(0 <= getattr(self, name) < 1, name, "0 to below 1")
         if self.global_batch_size % self.micro_batches:
             raise ConfigError(
                 f"train.global_batch_size={self.global_batch_size} is not divisible by "
@@ -136,13 +95,24 @@ class TrainConfig(Options):
             )
 
     def for_model(self, model: NetworkConfig) -> "TrainConfig":
-        """The same options, with the learning rate of the model's family where none is named.
+        """Returns the same options, with the learning rate of the model's family if none is named.
 
         Example:
             TrainConfig().for_model(LSTMConfig()).learning_rate    # 0.01
         """
-        return (
-            self
-            if self.learning_rate
-            else dataclasses.replace(self, learning_rate=model.learning_rate)
-        )
+        if self.learning_rate:
+            return self
+        return dataclasses.replace(self, learning_rate=model.learning_rate)
+
+    def compile_options(
+        self, *, xla: bool, streams: int = 0, pass_steps: int = 0
+    ) -> CompileOptions:
+        """Returns the arguments of `LanguageModel.compile` for these options.
+
+        Args:
+            xla: what `self.xla` comes to for the model and the device.
+            streams: see `CompileOptions`.
+            pass_steps: see `CompileOptions`.
+        """
+        shared = {field.name: getattr(self, field.name) for field in fields(StepOptions)}
+        return CompileOptions(**shared, xla=xla, streams=streams, pass_steps=pass_steps)

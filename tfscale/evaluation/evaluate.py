@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfscale.config import BERTConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.masking import as_read
 from tfscale.data.pipeline import data_errors, evaluation_dataset, text_windows
@@ -17,7 +16,8 @@ from tfscale.data.tokens import split_stream, split_text
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.perplexity import evaluate_network
 from tfscale.runs.folder import Run
-from tfscale.text.corpora import ReadCounts, find_text, read_documents
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.reader import ReadCounts
 from tfscale.text.score import Score, ScoredText
 from tfscale.text.scored import document_stream
 from tfscale.text.tokenizers import Tokenizer
@@ -88,12 +88,9 @@ def evaluate_run(
                 evaluation_streams(stream, sequence_length=length, end_id=end_id, start_id=start_id)
             ]
         else:
-            # A bert would attend to what fills a window up: its last one is as long as the text is.
-            cut = (
-                len(stream) // length * length
-                if isinstance(run.model_config, BERTConfig)
-                else len(stream)
-            )
+            # A model that guesses hidden tokens would attend to what fills a window up: its last
+            # window is as long as the text is.
+            cut = len(stream) // length * length if run.model_config.masking else len(stream)
             parts = ((stream[:cut], length), (stream[cut:], len(stream) - cut))
             windows = [
                 text_windows(part, size, end_id, start_id) for part, size in parts if len(part)

@@ -1,2 +1,2 @@
-"""A gang of worker processes on this machine, started, watched, and started again together. Needs
-no TensorFlow."""
+"""Worker processes on this machine, started, watched and started again together, without
+TensorFlow."""

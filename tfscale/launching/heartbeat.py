@@ -1,5 +1,5 @@
-"""What a worker tells `tfscale launch`: the step it has reached, in a file that is watched, and how
-it ended."""
+"""Heartbeats: a worker process writes the step it has reached to a file that `tfscale launch`
+watches."""
 
 import os
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 VARIABLE = "TFSCALE_HEARTBEAT"
 """Environment variable with the file's path. Without it nothing is written."""
 NO_STEPS = -1
-"""In the place of a step: of a process that takes none by itself, such as a parameter server."""
+"""Stands for the step of a process that takes none by itself, such as a parameter server."""
 RESUME_EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: stopped by a signal after writing a checkpoint; the same command goes
 on."""
@@ -15,8 +15,7 @@ on."""
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The last sign of a worker: the step it had taken, and a mark that differs from sign to
-    sign."""
+    """The last heartbeat of a worker: the step it had taken, and a mark that always differs."""
 
     step: int
     mark: int
@@ -38,7 +37,7 @@ def beat(step: int) -> None:
 
 
 def read_heartbeat(path: str) -> Heartbeat | None:
-    """The last sign in a file; None where there was none yet."""
+    """Returns the last heartbeat in a file; None if there is none yet."""
     try:
         with open(path, encoding="utf-8") as file:
             return Heartbeat(int(file.read()), os.fstat(file.fileno()).st_mtime_ns)

@@ -1,16 +1,18 @@
-"""Signals that end a command: it is left as by Ctrl-C, so that temporary files go and locks are
-given back."""
+"""Signals that end a command as Ctrl-C does, so that temporary files and locks are removed."""
 
 import contextlib
 import signal
 import threading
+import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeAlias
 
 ENDING = tuple(
     number for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None
 )
 """Signals by which systems end a process; the second one comes when a terminal is closed."""
+Handler: TypeAlias = Callable[[int, types.FrameType | None], object] | int | None
+"""What `signal.getsignal` returns."""
 
 
 class Terminated(BaseException):
@@ -62,7 +64,7 @@ class StopRequest:
         self.note = note
         self.signal: str | None = None
         """Name of the signal that came."""
-        self._earlier: dict[int, Any] = {}
+        self._earlier: dict[int, Handler] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
@@ -75,7 +77,7 @@ class StopRequest:
             signal.signal(number, handler)
         self._earlier = {}
 
-    def _request(self, number: int, frame: Any) -> None:
+    def _request(self, number: int, frame: types.FrameType | None) -> None:
         self.signal = signal.Signals(number).name
         signal.signal(number, self._earlier[number])
         self.note(
@@ -84,7 +86,7 @@ class StopRequest:
         )
 
 
-def _leave(number: int, frame: Any) -> None:
+def _leave(number: int, frame: types.FrameType | None) -> None:
     for other in ENDING:
         signal.signal(other, signal.SIG_IGN)
     raise Terminated(number)

@@ -11,7 +11,6 @@ from tfscale.models import build_network
 from tfscale.runs.reading import Reading
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.schedule import build_optimizer
-from tfscale.training.step_options import options_from
 from tfscale.training.xla import use_xla
 
 MINIMUM_STEPS = 100
@@ -42,7 +41,9 @@ def seconds_per_step(
         network = build_network(model_config, train_config.precision, train_config.seed)
         model = LanguageModel(network)
         xla = use_xla(train_config, model_config)
-        options = options_from(train_config, xla, reading.streams, reading.pass_steps)
+        options = train_config.compile_options(
+            xla=xla, streams=reading.streams, pass_steps=reading.pass_steps
+        )
         model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
     dataset = reading.training()
     calls: dict[str, Any] = {

@@ -43,7 +43,6 @@ from tfscale.training.checkpoint import Checkpoints, assign_arrays, network_stat
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.schedule import build_optimizer, warmup_note
 from tfscale.training.stateful import check_carries
-from tfscale.training.step_options import options_from
 from tfscale.training.xla import use_xla
 from tfscale.ui.progress import ProgressLine
 
@@ -118,7 +117,9 @@ def train(
         if begin is not None:
             begin(model)
         xla = use_xla(train_config, model_config)
-        options = options_from(train_config, xla, reading.streams, reading.pass_steps)
+        options = train_config.compile_options(
+            xla=xla, streams=reading.streams, pass_steps=reading.pass_steps
+        )
         model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
     step, workers = model.train_step_runner, model.workers
     assert step is not None

@@ -24,13 +24,15 @@ import tensorflow as tf
 
 from tfscale.compat.keras import count_updates_in_place, decays_weight, set_path
 from tfscale.compat.tensorflow import number_of_workers
+from tfscale.config.step import CompileOptions
 from tfscale.distribution.parameter_server import worker_iterators
 from tfscale.distribution.workers import lost_workers
 from tfscale.errors import ConfigError
-from tfscale.training.checkpoint import joined, network_state
-from tfscale.training.row_tables import RowTables, shards
+from tfscale.training.checkpoint import network_state
+from tfscale.training.row_tables import RowTables
 from tfscale.training.step import TrainStep
-from tfscale.training.step_options import BlockResult, StepOptions
+from tfscale.training.step_options import BlockResult
+from tfscale.training.variables import Stored, joined, shards
 
 _SHARD_OF = re.compile(r"\.of-\d+")
 """Stands in the names of the optimizer's variables for the shards of a weight."""
@@ -43,7 +45,7 @@ class AsynchronousStep(TrainStep):
     Args:
         network: as in `TrainStep`.
         optimizer: as in `TrainStep`, not built yet.
-        options: see `StepOptions`.
+        options: see `CompileOptions`.
         strategy: the strategy whose scope the network was made in.
 
     Raises:
@@ -57,7 +59,7 @@ class AsynchronousStep(TrainStep):
         self,
         network: keras.Model,
         optimizer: keras.optimizers.Optimizer,
-        options: StepOptions,
+        options: CompileOptions,
         strategy: tf.distribute.ParameterServerStrategy,
     ):
         if strategy.num_replicas_in_sync > 1:
@@ -116,10 +118,10 @@ class AsynchronousStep(TrainStep):
             first_bad_step=start + int(bad[0]) + 1 if len(bad) else -1,
         )
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Stored]:
         """As `TrainStep.state`, with the same names and whole arrays, so that a run can go on
         without servers."""
-        named: dict[str, Any] = dict(network_state(self.network))
+        named: dict[str, Stored] = dict(network_state(self.network))
         # The optimizer's variables of the shards of one weight have one name, which no others have.
         parts: dict[tuple[str, int], list[tf.Variable]] = {}
         for place, variable in enumerate(self.optimizer.variables):
@@ -130,7 +132,7 @@ class AsynchronousStep(TrainStep):
             named[f"optimizer/{index}/{_SHARD_OF.sub('', name)}"] = joined(variables)
         return named | self.beside_weights() | self.counters()
 
-    def beside_weights(self) -> dict[str, Any]:
+    def beside_weights(self) -> dict[str, Stored]:
         """As in `TrainStep`, as whole arrays."""
         averages = iter(self.averages)
         return {
@@ -140,10 +142,12 @@ class AsynchronousStep(TrainStep):
             )
         }
 
-    def _optimized_weights(self) -> list[keras.Variable]:
-        """The trainable weights, with each shard of a sharded one as a weight of its own."""
+    def _optimized_weights(
+        self, network: keras.Model, optimizer: keras.optimizers.Optimizer
+    ) -> list[keras.Variable]:
+        """Returns the trainable weights, each shard of a sharded one as a weight of its own."""
         weights, undecayed = [], []
-        for place, weight in enumerate(self.network.trainable_variables):
+        for place, weight in enumerate(network.trainable_variables):
             own = [weight]
             if len(shards(weight)) > 1:
                 if weight.constraint is not None:
@@ -156,9 +160,9 @@ class AsynchronousStep(TrainStep):
                     # The optimizer's variables are named after it.
                     set_path(part, f"{weight.path}.of-{place}")
             weights += own
-            undecayed += [] if decays_weight(self.optimizer, weight) else own
+            undecayed += [] if decays_weight(optimizer, weight) else own
         if undecayed:
-            self.optimizer.exclude_from_weight_decay(var_list=undecayed)
+            optimizer.exclude_from_weight_decay(var_list=undecayed)
         return weights
 
     def _new_average(self, variable: tf.Variable) -> tf.Variable:

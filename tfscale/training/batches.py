@@ -26,8 +26,7 @@ def as_batches(
     sample_weight: Any = None,
     *,
     batch_size: int = 32,
-    shuffle: bool = False,
-    seed: int = 0,
+    shuffle_seed: int | None = None,
     vocabulary: Callable[[int], Vocabulary] | None = None,
     skip: int = 0,
 ) -> tf.data.Dataset:
@@ -40,8 +39,7 @@ def as_batches(
         y: targets (N, T) where `x` is an array; a negative one counts as one of weight 0.
         sample_weight: weights (N,), (N, 1) or (N, T) where `x` is an array.
         batch_size: rows of a batch where `x` is an array.
-        shuffle: shuffle the rows of arrays, anew in each pass.
-        seed: seed of the shuffle.
+        shuffle_seed: seed of the shuffle of arrays' rows, anew in each pass; None keeps the order.
         vocabulary: gives the ids that exist for windows of T tokens, such as those that
             `check_logits` found; None takes all ids as they are.
         skip: batches of arrays that were read before; with any, the dataset goes on from there
@@ -71,7 +69,7 @@ def as_batches(
     if vocabulary is not None:
         arrays = cleaned_arrays(arrays, vocabulary(length))
     rows = min(batch_size, count)
-    dataset = row_batches(arrays, rows, seed if shuffle else None, skip)
+    dataset = row_batches(arrays, rows, shuffle_seed, skip)
     return _padded(dataset, (rows, length), (2,) * len(arrays))
 
 

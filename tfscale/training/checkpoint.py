@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -22,6 +22,7 @@ from tfscale.errors import CheckpointError, reason
 from tfscale.files.json_text import parse_json, to_json
 from tfscale.files.npz import read_npz
 from tfscale.files.paths import atomic_write, is_remote, open_file, remove_leftovers
+from tfscale.training.variables import Stored
 
 FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")
@@ -62,7 +63,7 @@ class Checkpoints:
         matches = (_NAME.match(name) for name in tf.io.gfile.listdir(self.directory))
         return sorted(int(match[1]) for match in matches if match)
 
-    def save(self, step: int, state: dict[str, tf.Variable], meta: dict[str, Any]) -> str:
+    def save(self, step: int, state: Mapping[str, Stored], meta: dict[str, Any]) -> str:
         """Writes the state at a step, then removes all but the newest `keep`. Returns the file's
         path."""
         write_arrays(self.path(step), state, {**meta, "step": step})
@@ -72,7 +73,7 @@ class Checkpoints:
             remove_leftovers(self.directory)
         return self.path(step)
 
-    def restore_latest(self, state: dict[str, tf.Variable]) -> tuple[int, list[str]]:
+    def restore_latest(self, state: Mapping[str, Stored]) -> tuple[int, list[str]]:
         """Restores the newest checkpoint that is whole.
 
         Returns:
@@ -101,30 +102,6 @@ class Checkpoints:
         return 0, []
 
 
-class Joined:
-    """Variables that are the parts of one array along its first axis, with what a checkpoint asks
-    of a variable."""
-
-    def __init__(self, parts: Sequence[tf.Variable]):
-        self.parts = parts
-        self.shape = tf.TensorShape([sum(part.shape[0] for part in parts), *parts[0].shape[1:]])
-
-    def numpy(self) -> np.ndarray:
-        """The whole array."""
-        return np.concatenate([part.numpy() for part in self.parts])
-
-    def assign(self, value: np.ndarray) -> None:
-        """Gives each variable its part."""
-        ends = np.cumsum([part.shape[0] for part in self.parts])[:-1]
-        for part, piece in zip(self.parts, np.split(value, ends), strict=True):
-            part.assign(piece)
-
-
-def joined(parts: Sequence[tf.Variable]) -> Any:
-    """A variable, or what stands for several that are the parts of one array."""
-    return parts[0] if len(parts) == 1 else Joined(parts)
-
-
 def network_state(network: keras.Model) -> dict[str, tf.Variable]:
     """The weights of a network under the names that checkpoints give them.
 
@@ -134,7 +111,7 @@ def network_state(network: keras.Model) -> dict[str, tf.Variable]:
     return {f"network/{i}/{v.path}": v.value for i, v in enumerate(network.weights)}
 
 
-def write_arrays(path: str, state: dict[str, tf.Variable], meta: dict[str, Any]) -> None:
+def write_arrays(path: str, state: Mapping[str, Stored], meta: dict[str, Any]) -> None:
     """Writes named variables and a JSON description to one .npz file."""
     arrays = {name: np.asarray(variable.numpy()) for name, variable in state.items()}
     text = to_json(
@@ -198,7 +175,7 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, meta
 
 
-def assign_arrays(path: str, arrays: dict[str, np.ndarray], state: dict[str, tf.Variable]) -> None:
+def assign_arrays(path: str, arrays: dict[str, np.ndarray], state: Mapping[str, Stored]) -> None:
     """Assigns arrays to the variables of the same names, after checking that all of them fit.
 
     Raises:

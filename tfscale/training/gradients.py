@@ -1,16 +1,288 @@
-"""The norm of all gradients together, as a CPU computes it fast."""
+"""Gradients of a batch on one replica, micro-batch by micro-batch.
+
+Dropout draws are a function of (seed, step, replica, micro-batch), so they repeat after a resume
+and differ by replica.
+
+Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, V vocabulary, D width of the
+hidden states, R replicas, M micro-batches.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import keras
 import tensorflow as tf
+
+from tfscale.config.step import CompileOptions
+from tfscale.errors import ConfigError
+from tfscale.models.remat import SEED_STATE_NAME
+from tfscale.models.weight_formats import WeightFormat, rounded
+from tfscale.training.distillation import Teacher
+from tfscale.training.loss import (
+    TokenLoss,
+    Tokens,
+    check_offers_hidden_states,
+    chunked_loss_and_gradients,
+    penalties,
+)
+from tfscale.training.loss_scale import LossScale
+from tfscale.training.masks import as_float32, unmasked
+from tfscale.training.variables import replicated
 
 _WIDTH = 2**6 * 3 * 5
 """Of a row's sum; what it shares with the size of a gradient is taken."""
 
 
+class ReplicaGradients:
+    """Computes one replica's part of a train step up to the update; see `TrainStep`.
+
+    Make it inside `strategy.scope()`.
+
+    Args:
+        network: Keras model, ids (B, T) int32 -> logits (B, T, V).
+        variables: what gradients are taken of, one for each trainable weight or shard of one.
+        formats: the format that each of these is rounded to in the forward pass; None for none.
+        options: see `CompileOptions`.
+        strategy: the strategy whose scope the network was made in.
+        teacher: what the network learns from besides the targets.
+
+    Raises:
+        ConfigError: network or teacher do not offer what `remat` and `loss_chunk_tokens` need, or
+            do not fit each other.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        variables: Sequence[tf.Variable],
+        formats: Sequence[WeightFormat | None],
+        options: CompileOptions,
+        strategy: tf.distribute.Strategy,
+        teacher: Teacher | None,
+    ):
+        self.network, self.options, self.strategy = network, options, strategy
+        self.variables, self.formats, self.teacher = list(variables), list(formats), teacher
+        self.replicas = strategy.num_replicas_in_sync
+        for option in ("remat", "loss_chunk_tokens"):
+            if value := getattr(options, option):
+                check_offers_hidden_states(network, f"{option}={value}")
+        if teacher is not None:
+            teacher.check_fits(network)
+            if chunk := options.loss_chunk_tokens:
+                check_offers_hidden_states(teacher.network, f"loss_chunk_tokens={chunk}")
+        self.token_loss = TokenLoss(options.label_smoothing, teacher, options.xla)
+        self.seed_states = [v for v in network.variables if v.name == SEED_STATE_NAME]
+        self.frozen = [v for v in network.non_trainable_variables if v.name != SEED_STATE_NAME]
+        self.step = replicated(0, tf.int64)
+        self.loss_scale = LossScale(network)
+        # `TrainStep` has XLA compile these two where it does not compile what surrounds them.
+        self._forward_backward: Callable[..., list[tf.Tensor]] = self._micro_batch
+        self._factor: Callable[..., tuple[tf.Tensor, ...]] = self._mean_factor
+
+    def _replica_gradients(self, ids, targets, weights=None, draw=None, values=()):
+        """One replica's share (B / R, T) -> global sums of the gradients of the scaled loss, the
+        factor that makes them the clipped mean gradients, loss sum, token count, norm of the mean
+        gradients, all finite.
+        """
+        weights = tf.ones(ids.shape) if weights is None else weights
+        micro = self.options.micro_batches
+        context = tf.distribute.get_replica_context()
+        replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        # The sum is cut down to about a mean before it is scaled, or float16 gradients of many
+        # tokens would overflow.
+        scale = tf.identity(self.loss_scale.value) / float(
+            ids.shape[0] * ids.shape[1] * self.replicas
+        )
+        sources = values[: len(self.network.trainable_variables)] or self.variables
+        # Draw number d is unique to (step, replica, micro-batch).
+        draw = (tf.identity(self.step) * self.replicas + replica if draw is None else draw) * micro
+        if micro == 1:
+            sums = self._forward_backward(ids, targets, weights, scale, draw, values)
+        else:
+            cut = [
+                tf.reshape(x, (micro, x.shape[0] // micro, x.shape[1]))
+                for x in (ids, targets, weights)
+            ]
+            sums = [tf.zeros_like(v) for v in sources] + [tf.zeros(()), tf.zeros(())]
+            for index in tf.range(micro):
+                # Without XLA, TensorFlow would begin up to 10 micro-batches at once and save
+                # nothing.
+                tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+                part = self._forward_backward(
+                    *(x[index] for x in cut), scale, draw + tf.cast(index, tf.int64), values
+                )
+                # The dependency keeps each sum by itself. Without it, and without XLA, TensorFlow
+                # joins it with the sum of a tied embedding's two gradients and, where they are
+                # large, adds in a temporary variable that it does not free in a loop: the second
+                # step would end with AlreadyExistsError (tensorflow#23780).
+                with tf.control_dependencies([part[-1]]):
+                    sums = [total + value for total, value in zip(sums, part, strict=True)]
+        if self.replicas > 1:
+            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
+        *gradients, nll, tokens = sums
+        return gradients, *self._factor(gradients, nll, tokens, scale)
+
+    def _micro_batch(self, ids, targets, weights, scale, draw, values=()):
+        """(b, T) -> gradients of the scaled loss sum, then the loss sum in nats and the token
+        count.
+
+        `values` are tensors that stand in for the trainable and frozen variables, where those are
+        out of reach.
+        """
+        trained = self.network.trainable_variables
+        sources = list(values[: len(trained)]) or self.variables
+        seeds = self._seeds(draw)
+        teacher_output = None
+        if self.teacher is not None:
+            teacher_output = self._teacher_output(self.teacher.network, ids)
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            stand_ins = self._stand_ins(sources, values)
+            output, layer_losses = self._stateless_forward(ids, seeds, stand_ins)
+            weights = unmasked(weights, output)
+            if not self.options.loss_chunk_tokens:
+                loss, nll = self.token_loss(output, targets, teacher_output)
+                # From here on, the output that is differentiated is the loss itself.
+                output = tf.reduce_sum(loss * weights) * scale
+                nll = tf.reduce_sum(nll * weights)
+            # What layers add to the loss are means, so each token has its part.
+            layer_losses = [loss * (tf.reduce_sum(weights) * scale) for loss in layer_losses]
+        # In chunks, the loss is differentiated down to the hidden states chunk by chunk; the tape
+        # takes it from there.
+        upstream, output_gradients = None, {}
+        if self.options.loss_chunk_tokens:
+            tokens = Tokens(output, targets, weights, teacher_output)
+            nll, upstream, output_gradients = self._chunked(tokens, scale, sources, stand_ins)
+        upstreams = [
+            tf.ones_like(output) if upstream is None else upstream,
+            *map(tf.ones_like, layer_losses),
+        ]
+        below = tape.gradient([output, *layer_losses], sources, output_gradients=upstreams)
+        gradients = self._added(sources, below, output_gradients)
+        return [*gradients, nll, tf.reduce_sum(weights)]
+
+    def _seeds(self, draw):
+        """The states of the network's seed generators, each with its value for this draw."""
+        base = self.options.seed * 1009
+        return [
+            (state, tf.stack([tf.constant(base + index, tf.int64), draw]))
+            for index, state in enumerate(self.seed_states)
+        ]
+
+    def _stand_ins(self, sources, values):
+        """What the network computes with instead of its weights, by the weight's identity."""
+        trained = self.network.trainable_variables
+        # Not given to a scope at once, which would ask for the variable's shape: of a table, rows
+        # may stand in.
+        stand_ins = {}
+        if values:
+            named = zip([*trained, *self.frozen], values, strict=True)
+            stand_ins = {id(weight): value for weight, value in named}
+        if any(self.formats):
+            stored = [
+                rounded(tf.convert_to_tensor(source), form)
+                for source, form in zip(sources, self.formats, strict=True)
+            ]
+            stand_ins |= {id(w): value for w, value in zip(trained, stored, strict=True)}
+        return stand_ins
+
+    def _stateless_forward(self, ids, seeds, stand_ins):
+        """The forward pass, and what layers and regularizers add to the loss; nothing is assigned.
+
+        Raises:
+            ConfigError: the network updates state.
+        """
+        with keras.StatelessScope(state_mapping=seeds, collect_losses=True) as scope:
+            scope.state_mapping |= stand_ins
+            before = dict(scope.state_mapping)
+            output = self._forward(ids)
+            added = penalties(self.network, scope)
+        drawn = {id(state) for state in self.seed_states}
+        after = scope.state_mapping.items()
+        if any(value is not before.get(key) for key, value in after if key not in drawn):
+            raise ConfigError(
+                f"model {self.network.name!r} updates state in its forward pass (batch"
+                " normalization?); use layers whose only state is their weights, such as layer"
+                " normalization"
+            )
+        return output, added
+
+    def _forward(self, ids):
+        """(b, T) -> logits (b, T, V) float32, or hidden states (b, T, D) where the loss is taken
+        in chunks."""
+        network, options = self.network, self.options
+        if not options.remat and not options.loss_chunk_tokens:
+            return as_float32(network(ids, training=True))
+        hidden = network.hidden_states(ids, training=True, remat=options.remat)
+        return hidden if options.loss_chunk_tokens else network.project(hidden)
+
+    def _teacher_output(self, network, ids):
+        """The same of the teacher's network."""
+        if self.options.loss_chunk_tokens:
+            return network.hidden_states(ids)
+        return network(ids, training=False)
+
+    def _chunked(self, tokens, scale, sources, stand_ins):
+        """The loss sum in nats, its gradient with respect to the hidden states, and those of the
+        output weights, by the source's identity."""
+        trained = self.network.trainable_variables
+        source_of = {id(weight): source for weight, source in zip(trained, sources, strict=True)}
+        outputs = [weight for weight in self.network.output_variables if weight.trainable]
+        # Of a weight that is rounded, the gradient is that of the rounded one.
+        differentiated = [stand_ins.get(id(w), source_of[id(w)]) for w in outputs]
+        with keras.StatelessScope() as scope:
+            scope.state_mapping |= stand_ins
+            nll, upstream, sums = chunked_loss_and_gradients(
+                self.network,
+                tokens,
+                scale,
+                differentiated,
+                self.token_loss,
+                self.options.loss_chunk_tokens,
+            )
+        by_source = {
+            id(source_of[id(weight)]): gradient
+            for weight, gradient in zip(outputs, sums, strict=True)
+        }
+        return nll, upstream, by_source
+
+    def _added(self, sources, below, output_gradients):
+        """The gradient of each source: that through the hidden states and that of the output.
+
+        Raises:
+            ConfigError: there is neither.
+        """
+        # Tied embeddings have both.
+        parts = [
+            [
+                tf.convert_to_tensor(gradient)
+                for gradient in (through_hidden, output_gradients.get(id(source)))
+                if gradient is not None
+            ]
+            for source, through_hidden in zip(sources, below, strict=True)
+        ]
+        trained = self.network.trainable_variables
+        missing = [w.path for w, present in zip(trained, parts, strict=True) if not present]
+        if missing:
+            raise ConfigError(
+                f"the loss does not depend on the weights {', '.join(missing)}; freeze or remove"
+                " them"
+            )
+        return [tf.add_n(gradients) for gradients in parts]
+
+    def _mean_factor(self, gradients, nll, tokens, scale):
+        # The gradients themselves are multiplied by it in the update, where that costs no pass over
+        # memory. Of a batch in which no token counts, all gradients are 0.
+        mean = 1 / (tf.where(tokens > 0, tokens, 1.0) * scale)
+        norm = global_norm(gradients) * mean
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(nll)
+        if self.options.clip_norm:
+            mean *= self.options.clip_norm / tf.maximum(norm, self.options.clip_norm)
+        return mean, nll, tokens, norm, finite
+
+
 def global_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The square root of the sum of all squares: tensors of any shapes, float32 -> scalar float32.
+    """Returns the square root of the sum of all squares: float32 of any shapes -> scalar float32.
 
     As `tf.linalg.global_norm`, whose sums XLA runs on one core of a CPU and without vector
     instructions. There the rows of squares are multiplied by ones instead, which is a matrix

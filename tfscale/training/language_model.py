@@ -6,23 +6,24 @@ validation.
 """
 
 import contextlib
+import functools
 import math
-import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import tensorflow as tf
 
 from tfscale.compat.keras import learning_rate_of
+from tfscale.config.options import make_config
+from tfscale.config.step import CompileOptions, StepKeywords
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.workers import Workers, lost_workers
-from tfscale.errors import ConfigError, DataError
+from tfscale.errors import ConfigError
 from tfscale.models.network import capabilities
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.asynchronous import AsynchronousStep
-from tfscale.training.averages import values_in_place
 from tfscale.training.batches import distribute, worker_share
 from tfscale.training.distillation import Teacher
 from tfscale.training.feeding import validation_batches
@@ -30,14 +31,15 @@ from tfscale.training.fit import arguments as fit_arguments
 from tfscale.training.fit.arguments import as_callbacks, check_same_weights, check_trainable, refuse
 from tfscale.training.fit.batch_callbacks import STEPS_PER_CALL, default_steps_per_call
 from tfscale.training.fit.compile_config import compile_as, compile_config
-from tfscale.training.fit.data import FitData
+from tfscale.training.fit.data import FitData, FitSource
 from tfscale.training.fit.input_errors import plain_errors
+from tfscale.training.fit.loop import FitLoop, StepCalls
 from tfscale.training.fit.progress import with_progress
 from tfscale.training.stateful import StatefulStep, check_streams, evaluation_step
-from tfscale.training.step import TrainStep
-from tfscale.training.step_options import StepOptions
-from tfscale.training.train_state import EpochSoFar, TrainState
+from tfscale.training.step import Pruner, TrainStep
+from tfscale.training.train_state import TrainState
 from tfscale.training.validation import EvaluationStep
+from tfscale.training.variables import values_in_place
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -70,7 +72,7 @@ class LanguageModel(keras.Model):
         self.strategy = tf.distribute.get_strategy()
         self.workers = Workers(self.strategy)
         self.train_step_runner: TrainStep | None = None
-        self.pruner: Any = None
+        self.pruner: Pruner | None = None
         self.formats: dict[str, WeightFormat] = {}
         self.teacher: Teacher | None = None
         self.train_state = TrainState()
@@ -85,18 +87,7 @@ class LanguageModel(keras.Model):
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "adamw",
-        *,
-        micro_batches: int = 1,
-        remat: bool = False,
-        loss_chunk_tokens: int = 0,
-        clip_norm: float = 1.0,
-        label_smoothing: float = 0.0,
-        ema_decay: float = 0.0,
-        xla: bool = True,
-        seed: int = 0,
-        streams: int = 0,
-        pass_steps: int = 0,
-        **keras_options: Any,
+        **options: Unpack[StepKeywords],
     ) -> None:
         """Sets the optimizer and what the step does; the loss is cross-entropy of the next token,
         summed over tokens.
@@ -104,65 +95,37 @@ class LanguageModel(keras.Model):
         Args:
             optimizer: a Keras optimizer or its name, without clipping, EMA, accumulation or loss
                 scaling of its own.
-            micro_batches: parts into which each replica cuts its batch, one after the other.
-            remat: compute the activations of Transformer blocks and LSTM layers again in the
-                backward pass.
-            loss_chunk_tokens: the most tokens of a replica whose logits are held at once, also in
-                validation; 0 holds all of a micro-batch.
-            clip_norm: largest global gradient norm, after the all-reduce; 0 does not clip.
-            label_smoothing: probability mass spread over the vocabulary in the target.
-            ema_decay: decay per step of an average of the weights, which is what gets validated; 0
-                keeps none. After t steps it is at most (1 + t) / (10 + t), so that the random first
-                weights do not linger in it.
-            xla: compile forward and backward by XLA.
-            seed: seed of the dropout draws.
-            streams: rows of every batch, each of which goes on where that of the batch before
-                stopped: for a network whose config is stateful, and for no other one.
-            pass_steps: with them, the steps after which the carried state is zero again; 0 for
-                never.
+            **options: fields of `tfscale.config.step.CompileOptions`, such as `clip_norm=1.0`,
+                `micro_batches=1`, `ema_decay=0.0`, `remat=False` or `xla=True`, which says what
+                each of them does.
 
         Raises:
             ConfigError: an argument of Keras's `compile` that has no meaning here, an unsuited
                 optimizer, or a network that does not offer what `remat` and `loss_chunk_tokens`
                 need, or does not fit `streams`.
         """
-        refuse("compile", keras_options, fit_arguments.COMPILE)
+        known = StepKeywords.__annotations__
+        others = {name: value for name, value in options.items() if name not in known}
+        refuse("compile", others, fit_arguments.COMPILE)
         check_trainable(self.network, self.strategy)
-        options = StepOptions(
-            micro_batches=micro_batches,
-            remat=remat,
-            loss_chunk_tokens=loss_chunk_tokens,
-            clip_norm=clip_norm,
-            label_smoothing=label_smoothing,
-            ema_decay=ema_decay,
-            xla=xla,
-            seed=seed,
-            streams=streams,
-            pass_steps=pass_steps,
-        )
-        step_class: Any = (
-            StatefulStep if check_streams(self.network, options, self.strategy) else TrainStep
-        )
+        given = {name: value for name, value in options.items() if name in known}
+        step_options: CompileOptions = make_config(CompileOptions, given)
+        carries = check_streams(self.network, step_options, self.strategy)
         with self.strategy.scope():
             super().compile(
                 optimizer=optimizer, loss=None, jit_compile=False, auto_scale_loss=False
             )
+            parts = (self.network, self.optimizer, step_options, self.strategy)
             if is_asynchronous(self.strategy):
-                self.train_step_runner = AsynchronousStep(
-                    self.network, self.optimizer, options, self.strategy
-                )
+                step: TrainStep = AsynchronousStep(*parts)
             else:
-                self.train_step_runner = step_class(
-                    self.network,
-                    self.optimizer,
-                    options,
-                    self.strategy,
-                    self.pruner,
-                    self.formats,
-                    self.teacher,
-                )
-        self.train_state.follow(self.train_step_runner)
-        self._evaluation_step = evaluation_step(self.network, self.strategy, xla, loss_chunk_tokens)
+                step_class = StatefulStep if carries else TrainStep
+                step = step_class(*parts, self.pruner, self.formats, self.teacher)
+        self.train_step_runner = step
+        self.train_state.follow(step)
+        self._evaluation_step = evaluation_step(
+            self.network, self.strategy, step_options.xla, step_options.loss_chunk_tokens
+        )
         self._trained = [id(weight) for weight in self.network.trainable_variables]
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -248,26 +211,18 @@ class LanguageModel(keras.Model):
             WorkerLostError: another worker of the same training went away.
         """
         refuse("fit", keras_options, fit_arguments.FIT)
-        step, workers = self._compiled_step(), self.workers
+        step = self._compiled_step()
         check_same_weights(step, self._trained)
         vocabulary = None if checked else self._vocabulary
-        data = FitData(
-            x,
-            y,
-            sample_weight,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            steps_per_epoch=steps_per_epoch,
-            step=step,
-            workers=workers,
-            vocabulary=vocabulary,
-        )
-        validation = None
+        source = FitSource(x, y, sample_weight, batch_size, shuffle, steps_per_epoch)
+        data = FitData(source, step, self.workers, vocabulary)
+        validate = None
         if validation_data is not None:
-            validation = validation_batches(validation_data, batch_size, self.strategy, vocabulary)
-        given = as_callbacks(callbacks)
+            batches = validation_batches(validation_data, batch_size, self.strategy, vocabulary)
+            validate = functools.partial(self.summed_loss, batches, validation_steps)
+        added = as_callbacks(callbacks)
         callback_list = keras.callbacks.CallbackList(
-            given if verbose in (0, "0") else with_progress(given),
+            added if verbose in (0, "0") else with_progress(added),
             add_history=True,
             model=self,
             epochs=epochs,
@@ -277,84 +232,15 @@ class LanguageModel(keras.Model):
         ahead = steps_per_call or STEPS_PER_CALL
         if steps_per_call is None and not is_asynchronous(self.strategy):
             steps_per_call = default_steps_per_call(callback_list.callbacks)
-        self.stop_training = False
-        first_epoch, initial_epoch = initial_epoch, self._begin(callback_list, initial_epoch)
-        iterator = data.iterator(initial_epoch - first_epoch, self.train_state.epoch.steps, ahead)
-        logs: dict[str, float] = {}
         # Whatever reads a weight, be it a checkpoint or a validation, finds out when a server is
         # gone.
-        with self._lost_peers() if is_asynchronous(self.strategy) else contextlib.nullcontext():
-            for epoch in range(initial_epoch, epochs):
-                callback_list.on_epoch_begin(epoch)
-                logs = self._run_epoch(
-                    iterator,
-                    data.steps_per_epoch,
-                    steps_per_call or ahead,
-                    stop_at_multiples_of,
-                    callback_list,
-                )
-                if validation is not None and not self.stop_training:
-                    logs |= self._validate(validation, validation_steps, callback_list)
-                self.train_state.epoch = EpochSoFar(epoch + 1)
-                callback_list.on_epoch_end(epoch, logs)
-                if self.stop_training:
-                    break
-        callback_list.on_train_end(logs)
+        lost = self._lost_peers() if is_asynchronous(self.strategy) else contextlib.nullcontext()
+        calls = StepCalls(steps_per_call or ahead, ahead, stop_at_multiples_of)
+        loop = FitLoop(self, step, data, callback_list, validate)
+        loop.run(range(initial_epoch, epochs), calls, lost)
         history = self.history
         assert isinstance(history, keras.callbacks.History)
         return history
-
-    def _begin(self, callbacks: keras.callbacks.CallbackList, initial_epoch: int) -> int:
-        """Lets callbacks begin; returns the epoch to begin at, of which `train_state.epoch` knows
-        what is done."""
-        self._initial_epoch, self.train_state.epoch = None, EpochSoFar()
-        callbacks.on_train_begin()
-        # A callback that restores a file names the epoch; the file, if new, says how far it was.
-        number = self.train_state.epoch.number
-        if self._initial_epoch is not None and number is not None:
-            return number
-        first = initial_epoch if self._initial_epoch is None else self._initial_epoch
-        self.train_state.epoch = EpochSoFar(first)
-        return first
-
-    def _run_epoch(self, iterator, steps, steps_per_call, multiples, callbacks) -> dict[str, float]:
-        step, workers, epoch = self._compiled_step(), self.workers, self.train_state.epoch
-        began, tokens_before = time.perf_counter(), epoch.tokens
-        while epoch.steps < steps and not self.stop_training:
-            at = int(step.step.numpy())
-            count = min([steps_per_call, steps - epoch.steps] + [m - at % m for m in multiples])
-            callbacks.on_train_batch_begin(epoch.steps)
-            start = time.perf_counter()
-            overflows = int(step.overflows.numpy())
-            try:
-                with plain_errors():
-                    result = step.run(iterator, count)
-            except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
-                raise DataError(
-                    f"the dataset ended before {steps} steps were taken; give dataset.repeat()"
-                ) from error
-            seconds = time.perf_counter() - start
-            result.check(step.loss_scale.on)
-            epoch.add(count, result.nll, result.tokens)
-            logs = {
-                **self._loss_logs(result.nll, result.tokens),
-                "learning_rate": self.current_learning_rate(),
-                "gradient_norm": result.gradient_norm,
-                "tokens": result.tokens,
-                "tokens_per_second": result.tokens / seconds,
-                "input_wait": result.input_seconds,
-                "seconds": seconds,
-            }
-            if step.loss_scale.on:
-                logs |= {
-                    "loss_scale": float(step.loss_scale.value.numpy()),
-                    "overflows": result.overflows - overflows,
-                }
-            callbacks.on_train_batch_end(epoch.steps - 1, logs)
-            self.stop_training = workers.any(self.stop_training)
-        rate = (epoch.tokens - tokens_before) / (time.perf_counter() - began)
-        logs = {"learning_rate": self.current_learning_rate(), "tokens_per_second": rate}
-        return {**self._loss_logs(epoch.nll, epoch.tokens), **logs} if epoch.tokens else {}
 
     def evaluate(
         self,
@@ -384,7 +270,7 @@ class LanguageModel(keras.Model):
         data = (x, y, sample_weight) if y is not None else x
         batches = validation_batches(data, batch_size, self.strategy, self._vocabulary)
         nll, tokens = self.summed_loss(batches, steps)
-        return {**self._loss_logs(nll, tokens), "tokens": tokens}
+        return {**self.loss_logs(nll, tokens), "tokens": tokens}
 
     def predict(self, *args: Any, **keras_options: Any) -> Any:
         """Keras's `predict`, by the weights that `evaluate` uses: averaged with `ema_decay`,
@@ -446,21 +332,16 @@ class LanguageModel(keras.Model):
 
     @property
     def score_name(self) -> str:
-        """What exp of the loss is called: of a network that reads both sides of a token it is no
-        perplexity."""
+        """What exp of the loss is called, which is no perplexity if both sides of a token are
+        read."""
         return "pseudo_perplexity" if capabilities(self.network).is_cloze else "perplexity"
 
-    def _loss_logs(self, nll: float, tokens: float) -> dict[str, float]:
+    def loss_logs(self, nll: float, tokens: float) -> dict[str, float]:
+        """Returns loss and perplexity of a summed loss in nats, as callbacks get them."""
         if not tokens:  # There is no mean over no tokens.
             return {}
         mean = nll / tokens
         return {"loss": mean, self.score_name: math.inf if mean >= 700 else math.exp(mean)}
-
-    def _validate(self, batches, steps, callbacks) -> dict[str, float]:
-        callbacks.on_test_begin()
-        logs = self._loss_logs(*self.summed_loss(batches, steps))
-        callbacks.on_test_end(logs)
-        return {f"val_{name}": value for name, value in logs.items()}
 
     def _lost_peers(self) -> contextlib.AbstractContextManager[None]:
         return lost_workers(

@@ -12,17 +12,15 @@ Shapes: B rows, T tokens, D width of the hidden states, V vocabulary, N tokens o
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
+from tfscale.models.network import HIDDEN_STATE_MEMBERS, LanguageNetwork, missing_members
 from tfscale.training.distillation import Teacher
-
-NEEDED = ("hidden_states", "project", "output_variables")
-"""What a network must offer besides `network(ids)`; see `tfscale.models.TransformerLM`."""
 
 
 def check_offers_hidden_states(network: keras.Model, option: str) -> None:
@@ -35,11 +33,11 @@ def check_offers_hidden_states(network: keras.Model, option: str) -> None:
     Raises:
         ConfigError: names the option and what the network lacks.
     """
-    missing = [name for name in NEEDED if not hasattr(network, name)]
+    missing = missing_members(network)
     if missing:
         raise ConfigError(
             f"{option} needs a network of tfscale.build_network, or one with the same"
-            f" {', '.join(NEEDED)}; {type(network).__name__} {network.name!r} lacks"
+            f" {', '.join(HIDDEN_STATE_MEMBERS)}; {type(network).__name__} {network.name!r} lacks"
             f" {', '.join(missing)}"
         )
 
@@ -71,24 +69,66 @@ def token_losses(
     return (1 - label_smoothing) * nll + label_smoothing * uniform, nll
 
 
+@dataclass(frozen=True)
+class TokenLoss:
+    """The loss of each token: cross-entropy, smoothed, and blended with what a teacher predicts.
+
+    Attributes:
+        label_smoothing: as in `token_losses`.
+        teacher: what the student learns from besides the targets; None without one.
+        xla: as in `token_losses`.
+    """
+
+    label_smoothing: float = 0.0
+    teacher: Teacher | None = None
+    xla: bool = False
+
+    def __call__(
+        self, logits: tf.Tensor, targets: tf.Tensor, teacher_logits: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits (..., V), targets (...) -> loss to minimize and loss to report (...), in nats."""
+        loss, nll = token_losses(logits, targets, self.label_smoothing, self.xla)
+        if self.teacher is not None:
+            loss = self.teacher.blend(loss, logits, teacher_logits)
+        return loss, nll
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens whose loss is taken in chunks.
+
+    Attributes:
+        hidden: hidden states (B, T, D) of the network's compute type.
+        targets: ids (B, T) int32.
+        weights: (B, T) float32.
+        teacher_hidden: the teacher's hidden states (B, T, ...); None without one.
+    """
+
+    hidden: tf.Tensor
+    targets: tf.Tensor
+    weights: tf.Tensor
+    teacher_hidden: tf.Tensor | None = None
+
+
 @tf.custom_gradient
-def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> Any:
+def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """The cross-entropy of each token, (..., V) and (...) -> (...).
 
     XLA makes two passes over all logits of TensorFlow's own, on one core of a CPU, to find those of
     the targets. Here they are gathered. Without XLA TensorFlow's own needs half of the memory.
     """
     width = logits.shape[-1]
-    rows, at = tf.reshape(logits, (-1, width)), tf.reshape(targets, (-1,))
+    rows, ids = tf.reshape(logits, (-1, width)), tf.reshape(targets, (-1,))
     highest = tf.reduce_max(rows, axis=-1, keepdims=True)
     exponentials = tf.exp(rows - highest)
     sums = tf.reduce_sum(exponentials, axis=-1, keepdims=True)
-    nll = (highest + tf.math.log(sums))[:, 0] - tf.gather(rows, at, batch_dims=1)
+    nll = (highest + tf.math.log(sums))[:, 0] - tf.gather(rows, ids, batch_dims=1)
 
     def gradient(upstream):
-        there = tf.cast(tf.range(width, dtype=at.dtype)[None] == at[:, None], rows.dtype)
-        of_rows = (exponentials * (1 / sums) - there) * tf.reshape(upstream, (-1, 1))
-        return tf.reshape(of_rows, tf.shape(logits)), None
+        # The softmax, less 1 at the target.
+        one_hot = tf.cast(tf.range(width, dtype=ids.dtype)[None] == ids[:, None], rows.dtype)
+        row_gradients = (exponentials * (1 / sums) - one_hot) * tf.reshape(upstream, (-1, 1))
+        return tf.reshape(row_gradients, tf.shape(logits)), None
 
     return tf.reshape(nll, tf.shape(targets)), gradient
 
@@ -97,12 +137,16 @@ def penalties(network: keras.Model, scope: keras.StatelessScope) -> list[tf.Tens
     """What layers add to the loss by `add_loss` in the forward pass, and by the regularizers of
     their weights."""
     weights = [weight for weight in network.trainable_variables if weight.regularizer is not None]
-    found = [*scope.losses, *(weight.regularizer(weight) for weight in weights)]
-    return [tf.cast(penalty, tf.float32) for penalty in found]
+    losses = [*scope.losses, *(weight.regularizer(weight) for weight in weights)]
+    return [tf.cast(loss, tf.float32) for loss in losses]
 
 
 def chunked_loss(
-    network: Any, hidden: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, chunk_tokens: int
+    network: LanguageNetwork,
+    hidden: tf.Tensor,
+    targets: tf.Tensor,
+    weights: tf.Tensor,
+    chunk_tokens: int,
 ) -> tf.Tensor:
     """Weighted sum of the tokens' losses in nats, without a gradient.
 
@@ -123,35 +167,23 @@ def chunked_loss(
 
 
 def chunked_loss_and_gradients(
-    network: Any,
-    hidden: tf.Tensor,
-    targets: tf.Tensor,
-    weights: tf.Tensor,
+    network: LanguageNetwork,
+    tokens: Tokens,
     scale: tf.Tensor,
     variables: Sequence[tf.Variable | tf.Tensor],
-    *,
+    token_loss: TokenLoss,
     chunk_tokens: int,
-    label_smoothing: float = 0.0,
-    teacher: Teacher | None = None,
-    taught: tf.Tensor | None = None,
-    xla: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """The loss, and the gradient of `scale` x its weighted sum with respect to hidden states and
-    output weights.
+    """Returns the loss, and the gradient of `scale` x its weighted sum.
 
     Args:
         network: offers `project`: (N, D) -> logits (N, V) float32.
-        hidden: hidden states (B, T, D) of the network's compute type.
-        targets: ids (B, T) int32.
-        weights: (B, T) float32.
+        tokens: hidden states, targets and weights.
         scale: scalar float32; inside, so that float16 gradients do not vanish.
         variables: those that `project` reads and whose gradient is wanted, or tensors that stand in
             for them.
+        token_loss: the loss of each token.
         chunk_tokens: the most tokens whose logits are held at once.
-        label_smoothing: as in `token_losses`.
-        teacher: what the student learns from besides the targets.
-        taught: the teacher's hidden states (B, T, ...).
-        xla: as in `token_losses`.
 
     Returns:
         Weighted sum of the losses in nats without label smoothing; the gradient (B, T, D) of the
@@ -161,33 +193,41 @@ def chunked_loss_and_gradients(
         with tf.GradientTape() as tape:
             hidden = network.hidden_states(ids, training=True)
         nll, upstream, gradients = chunked_loss_and_gradients(
-            network, hidden, targets, weights, tf.constant(1.0), [v.value for v in network.output_variables],
+            network,
+            Tokens(hidden, targets, weights),
+            tf.constant(1.0),
+            [v.value for v in network.output_variables],
+            TokenLoss(),
             chunk_tokens=1024,
         )
         below = tape.gradient(hidden, variables, output_gradients=upstream)
     """
-    whole = (hidden, targets, weights) if taught is None else (hidden, targets, weights, taught)
-    states, targets, weights, *taught_states = _cut(whole, chunk_tokens)
+    parts = [tokens.hidden, tokens.targets, tokens.weights]
+    if tokens.teacher_hidden is not None:
+        parts.append(tokens.teacher_hidden)
+    states, targets, weights, *teacher_states = _cut(parts, chunk_tokens)
     count, size, width = states.shape
-    upstream = tf.TensorArray(hidden.dtype, count, element_shape=(size, width))
+    upstream = tf.TensorArray(tokens.hidden.dtype, count, element_shape=(size, width))
     total = tf.zeros(())
     sums = [tf.zeros(v.shape, v.dtype) for v in variables]
+    teacher = token_loss.teacher
     for index in tf.range(count):
         tf.autograph.experimental.set_loop_options(parallel_iterations=1)
         state = states[index]
-        lesson = teacher.network.project(taught_states[0][index]) if teacher is not None else None
+        teacher_logits = None
+        if teacher is not None:
+            teacher_logits = teacher.network.project(teacher_states[0][index])
+        # The logits of these tokens alone, and their gradient right away.
         with tf.GradientTape() as tape:
             tape.watch([state, *(v for v in variables if not isinstance(v, tf.Variable))])
             logits = network.project(state)
-            loss, nll = token_losses(logits, targets[index], label_smoothing, xla)
-            if teacher is not None:
-                loss = teacher.blend(loss, logits, lesson)
+            loss, nll = token_loss(logits, targets[index], teacher_logits)
             scaled = tf.reduce_sum(loss * weights[index]) * scale
-        of_state, *of_variables = tape.gradient(scaled, [state, *variables])
-        upstream = upstream.write(index, of_state)
-        sums = [a + tf.convert_to_tensor(b) for a, b in zip(sums, of_variables, strict=True)]
+        state_gradient, *gradients = tape.gradient(scaled, [state, *variables])
+        upstream = upstream.write(index, state_gradient)
+        sums = [a + tf.convert_to_tensor(b) for a, b in zip(sums, gradients, strict=True)]
         total += tf.reduce_sum(nll * weights[index])
-    rows, length = hidden.shape[:2]
+    rows, length = tokens.hidden.shape[:2]
     flat = tf.reshape(upstream.stack(), (count * size, width))[: rows * length]
     return total, tf.reshape(flat, (rows, length, width)), sums
 
@@ -204,9 +244,9 @@ def _cut(tensors: Sequence[tf.Tensor], chunk_tokens: int) -> list[tf.Tensor]:
     size = math.ceil(tokens / count)
     chunks = []
     for tensor in tensors:
-        rest = tensor.shape[2:]
-        flat = tf.reshape(tensor, (tokens, *rest))
+        inner = tensor.shape[2:]
+        flat = tf.reshape(tensor, (tokens, *inner))
         if fill := count * size - tokens:
-            flat = tf.pad(flat, [[0, fill]] + [[0, 0]] * len(rest))
-        chunks.append(tf.reshape(flat, (count, size, *rest)))
+            flat = tf.pad(flat, [[0, fill]] + [[0, 0]] * len(inner))
+        chunks.append(tf.reshape(flat, (count, size, *inner)))
     return chunks

@@ -8,12 +8,11 @@ everybody's. A step that is not finite although the scale is 1 is no overflow th
 mend: the training has diverged.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from tfscale.compat.keras import layers_of
+from tfscale.training.variables import replicated
 
 GROWTH_STEPS = 2000
 """Steps without overflow after which the scale doubles."""
@@ -61,10 +60,3 @@ class LossScale:
     def state(self) -> dict[str, tf.Variable]:
         """What a checkpoint must hold of it."""
         return {"loss_scale": self.value, "steps_since_overflow": self.steps_since_overflow}
-
-
-def replicated(value: Any, dtype: tf.DType) -> tf.Variable:
-    """A variable that is not trained and is the same on every replica."""
-    return tf.Variable(
-        value, dtype=dtype, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
-    )

@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.compat.keras import embedding_table, layers_of, own_trainable_variables, symbolic_calls
+from tfscale.training.variables import shards
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,6 @@ class RowTables:
             return call(tf.reshape(positions, inputs.shape), **kwargs)
 
         return call_by_position
-
-
-def shards(weight: keras.Variable) -> list[tf.Variable]:
-    """The variables that hold a weight: its shards, or the one that is all of it."""
-    return list(getattr(weight.value, "variables", [weight.value]))
 
 
 def _cuts(

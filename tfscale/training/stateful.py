@@ -17,17 +17,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfscale.config.step import CompileOptions
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.batches import check_divisible
-from tfscale.training.checkpoint import joined
 from tfscale.training.distillation import Teacher
 from tfscale.training.loss import chunked_loss, token_losses
-from tfscale.training.step import TrainStep
-from tfscale.training.step_options import StepOptions
+from tfscale.training.step import Pruner, TrainStep
 from tfscale.training.validation import EvaluationStep
+from tfscale.training.variables import Stored, joined
 
 ANY = -1
 """In the place of a token that is not known."""
@@ -53,7 +53,7 @@ def check_carries(strategy: tf.distribute.Strategy) -> None:
 
 
 def check_streams(
-    network: keras.Model, options: StepOptions, strategy: tf.distribute.Strategy
+    network: keras.Model, options: CompileOptions, strategy: tf.distribute.Strategy
 ) -> bool:
     """Whether a step carries state, after checking that network, options and strategy agree about
     it.
@@ -74,7 +74,7 @@ def check_streams(
     return bool(options.streams)
 
 
-def check_batches(options: StepOptions, rows: int, shuffled: bool) -> None:
+def check_batches(options: CompileOptions, rows: int, shuffled: bool) -> None:
     """Refuses batches whose rows are not the streams.
 
     Raises:
@@ -102,9 +102,9 @@ class StatefulStep(TrainStep):
         self,
         network: keras.Model,
         optimizer: keras.optimizers.Optimizer,
-        options: StepOptions,
+        options: CompileOptions,
         strategy: tf.distribute.Strategy,
-        pruner: Any = None,
+        pruner: Pruner | None = None,
         formats: Mapping[str, WeightFormat] | None = None,
         teacher: Teacher | None = None,
     ):
@@ -125,7 +125,7 @@ class StatefulStep(TrainStep):
         self._last: dict[str, list[tf.Tensor]] = {}
         super().__init__(network, optimizer, options, strategy, pruner, formats, teacher)
 
-    def beside_weights(self) -> dict[str, Any]:
+    def beside_weights(self) -> dict[str, Stored]:
         """As in `TrainStep`, and the carried states as whole arrays (B, U), whatever the number of
         replicas."""
         return super().beside_weights() | {
@@ -162,9 +162,9 @@ class StatefulStep(TrainStep):
             else tf.cast(self.network.project(hidden), tf.float32)
         )
 
-    def _taught(self, network, ids):
+    def _teacher_output(self, network, ids):
         if "teacher_state" not in self._carried:
-            return super()._taught(network, ids)
+            return super()._teacher_output(network, ids)
         hidden, self._last["teacher_state"] = network.carry(ids, self._first["teacher_state"])
         return hidden if self.options.loss_chunk_tokens else network.project(hidden)
 
@@ -251,7 +251,7 @@ class StatefulEvaluation(EvaluationStep):
             carried,
         )
 
-    def _replica_sums(self, ids, targets, weights=None, values=()):
+    def replica_sums(self, ids, targets, weights=None, values=()):
         """Sums over one replica's rows and the states after them; `values` are the states
         before."""
         hidden, states = self.network.carry(ids, values)

@@ -1,41 +1,10 @@
-"""What a train step is told, what it tells, and which optimizers it takes."""
+"""What a block of train steps returns, and which optimizers a train step takes."""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
-from tfscale.config.options import Options
-from tfscale.errors import ConfigError, TrainingError, check_range
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepOptions(Options):
-    """What the step does besides the gradient; see `TrainConfig` for the meaning of each field.
-
-    `streams` are the rows whose state a stateful network carries from step to step (0: none), and
-    after `pass_steps` steps it is zero again (0: never).
-    """
-
-    micro_batches: int = 1
-    remat: bool = False
-    loss_chunk_tokens: int = 0
-    clip_norm: float = 0.0
-    label_smoothing: float = 0.0
-    ema_decay: float = 0.0
-    xla: bool = True
-    seed: int = 0
-    streams: int = 0
-    pass_steps: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self.micro_batches >= 1, "micro_batches", self.micro_batches, "1 or more")
-        for name in ("loss_chunk_tokens", "clip_norm", "seed", "streams", "pass_steps"):
-            check_range(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("label_smoothing", "ema_decay"):
-            check_range(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 to below 1")
+from tfscale.errors import ConfigError, TrainingError
 
 
 @dataclass(frozen=True)
@@ -105,14 +74,3 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
             " gradient by it; leave it out: where the network computes in float16 (mixed_float16)"
             " the step scales the loss itself"
         )
-
-
-def options_from(config: Any, xla: bool, streams: int = 0, pass_steps: int = 0) -> StepOptions:
-    """The step's part of a `TrainConfig`, and what is not part of it."""
-    names = {field.name for field in dataclasses.fields(StepOptions)} - {
-        "xla",
-        "streams",
-        "pass_steps",
-    }
-    shared = {name: getattr(config, name) for name in names}
-    return StepOptions(xla=xla, streams=streams, pass_steps=pass_steps, **shared)

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.training.averages import values_in_place
-from tfscale.training.checkpoint import Joined
+from tfscale.compat.keras import SpreadVariable
 from tfscale.training.step import TrainStep
+from tfscale.training.variables import Joined, Stored, values_in_place
 
 _EPOCH = "epoch"
 
@@ -112,23 +112,9 @@ class _Kept:
         self.weights = [_keras_variable(name, variable) for name, variable in state.items()]
 
 
-class _Whole(keras.Variable):
-    """A Keras variable whose parts are on several replicas or servers."""
-
-    def __init__(self, parts: Joined, name: str):
-        super().__init__(parts.parts[0], trainable=False, name=name)
-        self._parts, self._shape = parts, tuple(parts.shape)
-
-    def numpy(self) -> np.ndarray:
-        return self._parts.numpy()
-
-    def _direct_assign(self, value: Any) -> None:
-        self._parts.assign(np.asarray(value))
-
-
-def _keras_variable(name: str, variable: Any) -> keras.Variable:
+def _keras_variable(name: str, variable: Stored) -> keras.Variable:
     if isinstance(variable, Joined):
-        return _Whole(variable, _key(name))
+        return SpreadVariable(variable, variable.parts[0], _key(name))
     return keras.Variable(variable, trainable=False, name=_key(name))
 
 
@@ -136,7 +122,7 @@ def _key(name: str) -> str:
     return name.replace("/", ".")
 
 
-def _state(step: TrainStep) -> dict[str, Any]:
+def _state(step: TrainStep) -> dict[str, Stored]:
     return step.beside_weights() | step.counters()
 
 
@@ -149,8 +135,9 @@ def _assign(step: TrainStep, values: dict[str, np.ndarray]) -> None:
     fresh = _fresh(step)
     for name, variable in _state(step).items():
         value = values.get(_key(name))
-        fits = value is not None and tuple(value.shape) == tuple(variable.shape)
-        variable.assign(value if fits else fresh[name])
+        if value is None or tuple(value.shape) != tuple(variable.shape):
+            value = fresh[name]
+        variable.assign(value)
 
 
 def _fresh(step: TrainStep) -> dict[str, np.ndarray]:

@@ -46,9 +46,9 @@ class EvaluationStep:
         self.network, self.strategy, self.loss_chunk_tokens = network, strategy, loss_chunk_tokens
         self._remote = network.weights if is_asynchronous(strategy) else []
         self._sums = (
-            tf.function(self._replica_sums, jit_compile=True)
+            tf.function(self.replica_sums, jit_compile=True)
             if xla and has_xla()
-            else self._replica_sums
+            else self.replica_sums
         )
         self._step = tf.function(self._run)
 
@@ -78,7 +78,7 @@ class EvaluationStep:
         sums = self.strategy.run(lambda *args: self._sums(*args), args=batch)
         return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in sums]
 
-    def _replica_sums(self, ids, targets, weights=None, values=()):
+    def replica_sums(self, ids, targets, weights=None, values=()):
         """Sums over one replica's rows; `values` stand in for the network's weights where those are
         out of reach."""
         if values:

@@ -12,7 +12,6 @@ from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.schedule import build_optimizer
-from tfscale.training.step_options import options_from
 from tfscale.training.validation import EvaluationStep
 
 _DYNAMIC = re.compile(r"tensor<[^>]*\?|bounds<|set_dimension_size|dynamic_reshape|real_dynamic")
@@ -59,7 +58,7 @@ def lower_steps(model: NetworkConfig, train: TrainConfig, chips: int) -> list[Lo
     rows = train.global_batch_size // chips
     network = models.build_network(model, train.precision, train.seed)
     language_model = LanguageModel(network)
-    options = options_from(train, xla=True)
+    options = train.compile_options(xla=True)
     language_model.compile(build_optimizer(train.for_model(model), network), **vars(options))
     step = language_model.train_step_runner
     assert step is not None
@@ -70,8 +69,8 @@ def lower_steps(model: NetworkConfig, train: TrainConfig, chips: int) -> list[Lo
     state_bytes = sum(variable.numpy().nbytes for variable in step.state().values())
     # The compiler's entry takes no default arguments, so each step gets a front that has none.
     fronts = {
-        "train": (lambda ids, targets: step._gradients_and_update(ids, targets), ids),
-        "evaluation": (lambda ids, targets: evaluation._replica_sums(ids, targets), part),
+        "train": (lambda ids, targets: step.gradients_and_update(ids, targets), ids),
+        "evaluation": (lambda ids, targets: evaluation.replica_sums(ids, targets), part),
     }
     return [
         lower(name, tf.function(front, jit_compile=True), (batch, batch), weight_bytes, state_bytes)

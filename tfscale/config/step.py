@@ -1,0 +1,79 @@
+"""The options of the train step: declared here, and used by `TrainConfig`, by
+`LanguageModel.compile` and by the step itself.
+
+A new option is a field of `StepOptions` and a line of `StepKeywords`.
+"""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from tfscale.config.options import Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions(Options):
+    """What a train step does besides the gradient and the update."""
+
+    micro_batches: int = 1
+    """Parts into which each replica cuts its batch, one after the other: less memory, the same
+    answer."""
+    remat: bool = False
+    """Compute the activations of Transformer blocks and LSTM layers again in the backward pass:
+    less memory, the same answer, up to a third more work."""
+    loss_chunk_tokens: int = 0
+    """Most tokens of a replica whose logits are held at once; the logits of a large vocabulary are
+    most of a small model's memory. 0 holds all of a micro-batch."""
+    clip_norm: float = 1.0
+    """Largest global gradient norm; 0 does not clip."""
+    label_smoothing: float = 0.0
+    """Probability mass spread over the vocabulary in the training target, 0 to below 1. Reported
+    losses have none."""
+    ema_decay: float = 0.0
+    """Decay per step of a moving average of the weights, which is validated and becomes the result;
+    0 keeps none. After t steps it is at most (1 + t) / (10 + t), as in
+    tf.train.ExponentialMovingAverage with num_updates, so that the random first weights do not
+    linger in the average."""
+    seed: int = 0
+    """Seed of dropout; when a run is trained, also of the initial weights and the data order."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_range(self.micro_batches >= 1, "micro_batches", "1 or more")
+        for name in ("loss_chunk_tokens", "clip_norm", "seed"):
+            self.check_range(getattr(self, name) >= 0, name, "0 or more")
+        for name in ("label_smoothing", "ema_decay"):
+            self.check_range(0 <= getattr(self, name) < 1, name, "0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileOptions(StepOptions):
+    """The options of `LanguageModel.compile`: those of the step, and what `tfscale.train` finds
+    out by itself."""
+
+    xla: bool = True
+    """Compile forward and backward by XLA."""
+    streams: int = 0
+    """Rows of every batch, each of which goes on where that of the batch before stopped: for a
+    network whose config is stateful, and for no other one."""
+    pass_steps: int = 0
+    """With streams, the steps after which the carried state is zero again; 0 for never."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("streams", "pass_steps"):
+            self.check_range(getattr(self, name) >= 0, name, "0 or more")
+
+
+class StepKeywords(TypedDict, total=False):
+    """The fields of `CompileOptions` as keyword arguments, for type checkers."""
+
+    micro_batches: int
+    remat: bool
+    loss_chunk_tokens: int
+    clip_norm: float
+    label_smoothing: float
+    ema_decay: float
+    seed: int
+    xla: bool
+    streams: int
+    pass_steps: int

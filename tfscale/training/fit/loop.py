@@ -1,0 +1,161 @@
+"""The loop of `fit`: epochs, calls of the train step, callbacks and validations."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from tfscale.compat.keras import forget_restored_epoch, restored_epoch
+from tfscale.errors import DataError
+from tfscale.training.fit.data import FitData
+from tfscale.training.fit.input_errors import plain_errors
+from tfscale.training.step import TrainStep
+from tfscale.training.step_options import BlockResult
+from tfscale.training.train_state import EpochSoFar
+
+if TYPE_CHECKING:
+    from tfscale.training.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class StepCalls:
+    """How many steps a call of the train step takes.
+
+    Attributes:
+        steps: the most steps of a call.
+        ahead: batches that are made ready in advance.
+        stop_at_multiples_of: step counts at whose multiples a call ends.
+    """
+
+    steps: int
+    ahead: int
+    stop_at_multiples_of: Sequence[int] = ()
+
+    def next(self, done: int, left: int) -> int:
+        """Returns the steps of the next call.
+
+        Args:
+            done: steps that the model has taken.
+            left: steps that are left of the epoch.
+        """
+        to_stops = [multiple - done % multiple for multiple in self.stop_at_multiples_of]
+        return min([self.steps, left, *to_stops])
+
+
+class FitLoop:
+    """Runs the epochs of one `fit`.
+
+    Args:
+        model: the model that is trained.
+        step: its train step.
+        data: batches to train on.
+        callbacks: what is called in between.
+        validate: returns summed loss in nats and target tokens of the validation data; None
+            without such data.
+    """
+
+    def __init__(
+        self,
+        model: "LanguageModel",
+        step: TrainStep,
+        data: FitData,
+        callbacks: keras.callbacks.CallbackList,
+        validate: Callable[[], tuple[float, float]] | None = None,
+    ):
+        self.model, self.step, self.data = model, step, data
+        self.callbacks, self.validate = callbacks, validate
+
+    def run(
+        self,
+        epochs: range,
+        calls: StepCalls,
+        lost_peers: contextlib.AbstractContextManager[None],
+    ) -> None:
+        """Trains, from the epoch and the step on that a callback has restored.
+
+        Args:
+            epochs: numbers of the epochs, from that which was asked for.
+            calls: how many steps a call takes.
+            lost_peers: turns errors about a lost process into one line.
+        """
+        model = self.model
+        model.stop_training = False
+        first = self._begin(epochs.start)
+        steps_before = model.train_state.epoch.steps
+        iterator = self.data.iterator(first - epochs.start, steps_before, calls.ahead)
+        logs: dict[str, float] = {}
+        with lost_peers:
+            for epoch in range(first, epochs.stop):
+                self.callbacks.on_epoch_begin(epoch)
+                logs = self._run_epoch(iterator, calls)
+                if self.validate is not None and not model.stop_training:
+                    self.callbacks.on_test_begin()
+                    test_logs = model.loss_logs(*self.validate())
+                    self.callbacks.on_test_end(test_logs)
+                    logs |= {f"val_{name}": value for name, value in test_logs.items()}
+                model.train_state.epoch = EpochSoFar(epoch + 1)
+                self.callbacks.on_epoch_end(epoch, logs)
+                if model.stop_training:
+                    break
+        self.callbacks.on_train_end(logs)
+
+    def _begin(self, initial_epoch: int) -> int:
+        """Lets callbacks begin; returns the epoch to begin at, of which `train_state.epoch` knows
+        what is done."""
+        state = self.model.train_state
+        state.epoch = EpochSoFar()
+        forget_restored_epoch(self.model)
+        self.callbacks.on_train_begin()
+        # A callback that restores a file names the epoch; the file, if new, says how far it was.
+        restored = restored_epoch(self.model)
+        if restored is not None and state.epoch.number is not None:
+            return state.epoch.number
+        first = initial_epoch if restored is None else restored
+        state.epoch = EpochSoFar(first)
+        return first
+
+    def _run_epoch(self, iterator: Iterator, calls: StepCalls) -> dict[str, float]:
+        model, step, epoch = self.model, self.step, self.model.train_state.epoch
+        began, tokens_before = time.perf_counter(), epoch.tokens
+        while epoch.steps < self.data.steps_per_epoch and not model.stop_training:
+            count = calls.next(int(step.step.numpy()), self.data.steps_per_epoch - epoch.steps)
+            self.callbacks.on_train_batch_begin(epoch.steps)
+            start = time.perf_counter()
+            overflows = int(step.overflows.numpy())
+            result = self._call(iterator, count)
+            seconds = time.perf_counter() - start
+            result.check(step.loss_scale.on)
+            epoch.add(count, result.nll, result.tokens)
+            logs = {
+                **model.loss_logs(result.nll, result.tokens),
+                "learning_rate": model.current_learning_rate(),
+                "gradient_norm": result.gradient_norm,
+                "tokens": result.tokens,
+                "tokens_per_second": result.tokens / seconds,
+                "input_wait": result.input_seconds,
+                "seconds": seconds,
+            }
+            if step.loss_scale.on:
+                logs |= {
+                    "loss_scale": float(step.loss_scale.value.numpy()),
+                    "overflows": result.overflows - overflows,
+                }
+            self.callbacks.on_train_batch_end(epoch.steps - 1, logs)
+            model.stop_training = model.workers.any(model.stop_training)
+        rate = (epoch.tokens - tokens_before) / (time.perf_counter() - began)
+        logs = {"learning_rate": model.current_learning_rate(), "tokens_per_second": rate}
+        return {**model.loss_logs(epoch.nll, epoch.tokens), **logs} if epoch.tokens else {}
+
+    def _call(self, iterator: Iterator, count: int) -> BlockResult:
+        try:
+            with plain_errors():
+                return self.step.run(iterator, count)
+        except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
+            raise DataError(
+                f"the dataset ended before {self.data.steps_per_epoch} steps were taken; give"
+                " dataset.repeat()"
+            ) from error
