@@ -89,6 +89,7 @@ _HOME = {
     "LanguageNetwork": "tfscale.models.network",
     "Reader": "tfscale.text.reader",
     "Recipe": "tfscale.models.recipe",
+    "Task": "tfscale.tasks.task",
     "Tokenizer": "tfscale.text.tokenizers",
     "register": "tfscale.registry",
     # Errors.

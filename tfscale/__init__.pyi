@@ -61,6 +61,7 @@ from tfscale.registry import register as register
 from tfscale.runs.hub import import_ as import_
 from tfscale.runs.save import save_run as save_run
 from tfscale.tasks.finetune import finetune as finetune
+from tfscale.tasks.task import Task as Task
 from tfscale.text.reader import Reader as Reader
 from tfscale.text.tokenizers import Tokenizer as Tokenizer
 from tfscale.text.tokenizers import load_tokenizer as load_tokenizer

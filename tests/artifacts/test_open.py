@@ -9,13 +9,14 @@ import pytest
 
 import tfscale
 from tests.exporting.exported import make_run
+from tests.tasks.made import make_task
 from tfscale.artifacts import opened
 from tfscale.artifacts.exported import BundleArtifact, FileArtifact
 from tfscale.artifacts.ngram import NGramRun
 from tfscale.artifacts.run import RunArtifact
 from tfscale.artifacts.task import ExportedTask
 from tfscale.config import GRUConfig
-from tfscale.config.tasks import ExplainConfig, SwapConfig, TaskConfig
+from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.device import BundleModel
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.files.paths import write_json
@@ -23,7 +24,6 @@ from tfscale.models import build_network
 from tfscale.ngram import count_ngrams, estimate
 from tfscale.ngram.files import describe, write_model
 from tfscale.runs.save import save_run
-from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.predictor import TaskPredictor
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
@@ -58,10 +58,7 @@ class Guess(TaskPredictor):
 
 
 def task():
-    config = TaskConfig(task="classify", output="-", train=["-"])
-    return ExportedTask(
-        "task", Guess(TaskEncoder("classify", ByteTokenizer(), ["a", "b"], 8), config)
-    )
+    return ExportedTask("task", Guess(make_task("classify", ByteTokenizer(), ["a", "b"])))
 
 
 def test_an_n_gram_run_generates_scores_and_is_timed(ngrams, tmp_path):

@@ -11,12 +11,13 @@ from tfscale.config import EDIT_COST, SamplingConfig
 from tfscale.config.options import checks_arguments, config_of
 from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.errors import ConfigError
+from tfscale.files.folders import claim_page
 from tfscale.files.json_text import JsonObject
-from tfscale.files.paths import claim_page
 from tfscale.inference.generation import Generation
 
 if TYPE_CHECKING:
     from tfscale.inference.cloze import Correction, Filling
+    from tfscale.tasks.values import Prediction
 
 
 @checks_arguments
@@ -163,7 +164,7 @@ def predict(
     file: str = "",
     beams: int = 1,
     threads: int = 1,
-) -> list[JsonObject]:
+) -> "list[Prediction]":
     """Labels, tags, answers or texts by a fine-tuned task or its exported file.
 
     Args:

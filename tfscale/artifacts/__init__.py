@@ -8,7 +8,8 @@ from tfscale.artifacts.base import Artifact
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.config.options import checks_arguments
 from tfscale.errors import CheckpointError, ConfigError
-from tfscale.files.paths import is_exported, is_remote
+from tfscale.files.model_folders import is_exported
+from tfscale.files.paths import is_remote
 
 __all__ = ["Artifact", "open", "opened"]
 

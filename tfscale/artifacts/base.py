@@ -14,6 +14,7 @@ from tfscale.text.tokenizers import Tokenizer
 if TYPE_CHECKING:
     from tfscale.exporting.format import Report
     from tfscale.inference.cloze import Correction, Filling
+    from tfscale.tasks.values import Prediction
 
 _REFUSALS = {
     "score": "does not score texts; give a run, an exported file or a task",
@@ -96,7 +97,7 @@ class Artifact(abc.ABC):
 
     def predict(
         self, text: str = "", question: str = "", file: str = "", beams: int = 1
-    ) -> list[JsonObject]:
+    ) -> "list[Prediction]":
         """Returns labels, tags, answers or texts; see `tfscale.predict`."""
         self._refuse("predict")
 

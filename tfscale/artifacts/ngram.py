@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tfscale.artifacts.exported import FileArtifact
 from tfscale.config import ExportConfig
 from tfscale.files.json_text import JsonObject
-from tfscale.files.paths import run_data
+from tfscale.files.model_folders import run_data
 
 if TYPE_CHECKING:
     from tfscale.device.ngram import NGramDeviceModel

@@ -14,6 +14,7 @@ from tfscale.text.tokenizers import Tokenizer
 if TYPE_CHECKING:
     from tfscale.exporting.format import Report
     from tfscale.tasks.model import TaskModel
+    from tfscale.tasks.values import Prediction
 
 
 class ExportedTask(Artifact):
@@ -32,7 +33,7 @@ class ExportedTask(Artifact):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        return self.model.encoder.tokenizer
+        return self.model.task.tokenizer
 
     def score(
         self, text: Sequence[str] = (), data: str | None = None, split: str = "validation"
@@ -53,7 +54,7 @@ class ExportedTask(Artifact):
 
     def predict(
         self, text: str = "", question: str = "", file: str = "", beams: int = 1
-    ) -> list[JsonObject]:
+    ) -> "list[Prediction]":
         if file:
             return self.model.predict(self.model.read([file], labelled=False), beams)
         return [self.model.predict_text(text, question, beams)]
@@ -69,7 +70,7 @@ class ExportedTask(Artifact):
     def _refuse(self, method: str) -> NoReturn:
         if method == "generate":
             raise ConfigError(
-                f"{self.path} is a model of the task {self.model.encoder.task}; tfscale predict"
+                f"{self.path} is a model of the task {self.model.task.name}; tfscale predict"
                 " asks it"
             )
         super()._refuse(method)

@@ -78,7 +78,10 @@ class HelpFormatter(DefaultHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         notes = []
         typehint = type_of(action)
-        if describe(typehint) not in ("None", "text", "text, once or more", "true or false"):
+        name_in = registered_names(typehint)
+        if name_in and (explained := name_in.explain()):
+            notes.append(explained)
+        elif describe(typehint) not in ("None", "text", "text, once or more", "true or false"):
             notes.append(describe(typehint))
         if action.required and action.option_strings:
             notes.append("required")

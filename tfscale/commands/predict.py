@@ -6,7 +6,6 @@ from tfscale.commands.arguments import new_parser
 from tfscale.commands.command import Command
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
-from tfscale.ui.tables import number
 
 
 def build_parser() -> ArgumentParser:
@@ -58,27 +57,8 @@ def run(options: Namespace) -> JsonObject:
 
 def show(result: JsonObject) -> None:
     """Prints a line for each prediction."""
-    for one in result["predictions"]:
-        if "tags" in one:
-            print(
-                " ".join(
-                    f"{word}/{tag}" if tag != "O" else word
-                    for word, tag in zip(one["words"], one["tags"], strict=True)
-                )
-            )
-        elif "text" in one:
-            print(one["text"])
-        elif "answer" in one:
-            print(one["answer"] or "(no answer)")
-        elif "labels" in one:
-            print(
-                ", ".join(
-                    f"{label} {number(one['probabilities'][label])}" for label in one["labels"]
-                )
-                or "(none)"
-            )
-        else:
-            print(f"{one['label']} {number(one['probabilities'][one['label']])}")
+    for prediction in result["predictions"]:
+        print(prediction)
 
 
 COMMAND = Command(

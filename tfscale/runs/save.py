@@ -6,7 +6,8 @@ from tfscale.config import TrainConfig
 from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
 from tfscale.errors import ConfigError, TokenizerError
-from tfscale.files.paths import TRAINED_FILES, claim_directory
+from tfscale.files.folders import claim_directory
+from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models.network import LanguageNetwork
 from tfscale.runs.folder import write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
