@@ -20,6 +20,8 @@ from tfscale.config.models import network_families
 ROOT = Path(__file__).resolve().parent.parent
 LIGHT = [
     "tfscale",
+    "tfscale.api",
+    "tfscale.artifacts",
     "tfscale.cli",
     "tfscale.text.tokenizers",
     "tfscale.device",
