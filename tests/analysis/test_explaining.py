@@ -59,17 +59,13 @@ class Linear(keras.Model):
         super().__init__()
         self.token_embedding = keras.layers.ReversibleEmbedding(257, 4, name="token_embedding")
 
-    prediction_variables = ()
+    output_variables, prediction_variables = (), ()
 
     def hidden_states(self, ids, training=False):
         return self.token_embedding(ids)
 
     def project(self, hidden):
         return self.token_embedding(hidden, reverse=True)
-
-    @property
-    def output_variables(self):
-        return [self.token_embedding.embeddings]
 
     features = hidden_states
 
