@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
-    Any,
     ClassVar,
     Generic,
     Literal,
@@ -30,7 +29,7 @@ from tfscale.registry import FORMATS, RECIPES
 
 if TYPE_CHECKING:
     from tfscale.device.bench import Benchmark
-    from tfscale.device.model import ExportedFile
+    from tfscale.device.model import ExportedFile, ExportedModel
     from tfscale.exporting.source import Source
 
 SourceT = TypeVar("SourceT", bound="Source")
@@ -266,8 +265,14 @@ class ExportFormat(abc.ABC, Generic[SourceT]):
         """Returns the text of README.md."""
 
     @classmethod
-    def load(cls, file: "ExportedFile") -> Any:
+    def load(cls, file: "ExportedFile") -> "ExportedModel":
         """Loads a file of this format for `tfscale.device.load`, without TensorFlow.
+
+        Args:
+            file: the file, its description, and the options of `tfscale.device.load`.
+
+        Returns:
+            An instance of a subclass of `tfscale.device.ExportedModel`.
 
         Raises:
             ExportError: nothing in tfscale runs it, which is so unless a subclass does.
