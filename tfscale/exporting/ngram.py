@@ -12,7 +12,7 @@ from tfscale.exporting.format import Checks, Export, ExportFormat, Report, Sizes
 from tfscale.exporting.readmes import ngram_readme
 from tfscale.exporting.source import HeldOut, Source
 from tfscale.files.description import Description
-from tfscale.files.paths import run_data
+from tfscale.files.model_folders import run_data
 from tfscale.ngram import NGramModel
 from tfscale.registry import RECIPES
 from tfscale.text.tokenizers import Tokenizer

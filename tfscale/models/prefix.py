@@ -8,12 +8,11 @@ over the source is another.
 Shapes: B batch, T tokens, V vocabulary.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import ops
 
+from tfscale.compat.keras import KerasConfig
 from tfscale.errors import ConfigError
 from tfscale.models.attention import MINUS_INFINITY
 from tfscale.models.network import capabilities
@@ -32,7 +31,7 @@ class PrefixLM(keras.Model):
         end_id: the end token.
 
     Raises:
-        ConfigError: the base is no Transformer, or has a window.
+        ConfigError: the base is not a Transformer, or has a window.
 
     Example:
         network = PrefixLM(load_run("run").network, end_id=0)
@@ -48,7 +47,7 @@ class PrefixLM(keras.Model):
         return self.project(self.hidden_states(ids, training))
 
     def hidden_states(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """What `project` reads: ids (B, T) int32 -> (B, T, width) in the compute type."""
+        """Returns the input of `project`: ids (B, T) int32 -> (B, T, width) in the compute type."""
         return self.base.hidden_states(
             ids, training=training, visible=prefix_visible(ids, self.end_id)
         )
@@ -116,7 +115,7 @@ class PrefixLM(keras.Model):
         )
         return logits[:, 0], {**state, **cache}
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> KerasConfig:
         return {
             "base": keras.saving.serialize_keras_object(self.base),
             "end_id": self.end_id,
@@ -124,7 +123,7 @@ class PrefixLM(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "PrefixLM":
+    def from_config(cls, config: KerasConfig, custom_objects=None) -> "PrefixLM":
         return cls(
             keras.saving.deserialize_keras_object(
                 config.pop("base"), custom_objects=custom_objects
@@ -134,10 +133,10 @@ class PrefixLM(keras.Model):
 
 
 def check_base(base: keras.Model, architecture: str) -> None:
-    """Refuses a network whose weights cannot read a source in both directions.
+    """Checks that the weights of a network can read a source in both directions.
 
     Raises:
-        ConfigError: it is no Transformer, or has a sliding window.
+        ConfigError: it is not a Transformer, or has a sliding window.
     """
     if not capabilities(base).attends:
         raise ConfigError(
@@ -167,8 +166,8 @@ def up_to_end(ids: tf.Tensor, end_id: int) -> tf.Tensor:
 
 
 def prefix_visible(ids: tf.Tensor, end_id: int) -> tf.Tensor:
-    """Who sees whom: all see the source and its end token, and what is before them; ids (B, T) ->
-    (B, T, T) bool."""
+    """Returns who sees whom: all see the source and its end token, and what is before them; ids (B,
+    T) -> (B, T, T) bool."""
     places = ops.arange(ops.shape(ids)[1])
     past = ops.expand_dims(places, 1) >= ops.expand_dims(places, 0)
     return ops.logical_or(past[None], up_to_end(ids, end_id)[:, None, :])

@@ -126,8 +126,8 @@ class TransformerLM(TransformerNetwork):
         return transformer_sizes.factors(self, size, rank)
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at the
-        start."""
+        """Returns names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at
+        the start."""
         c = self.config
         shape = (1, c.sequence_length, c.kv_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
@@ -198,7 +198,7 @@ class _Body:
             name="token_embedding",
         )
         position_initializer = next(initial)
-        self.position_embedding: Any = None
+        self.position_embedding: PositionEmbedding | None = None
         if config.positions == "learned":
             self.position_embedding = PositionEmbedding(
                 config.sequence_length,
@@ -274,8 +274,10 @@ def block_options(config: TransformerConfig, seed: int, **attention: Any) -> Blo
 
 
 def narrow_layers(
-    config: TransformerConfig, initial: Iterator[keras.initializers.Initializer], policy: Any
-) -> list[Any]:
+    config: TransformerConfig,
+    initial: Iterator[keras.initializers.Initializer],
+    policy: keras.dtype_policies.DTypePolicy,
+) -> list[keras.layers.Layer | None]:
     """Returns the matrices after a narrow token table, and before it at the output; None twice for
     a table as wide as the model."""
     if not config.embedding_rank:
@@ -288,7 +290,7 @@ def narrow_layers(
     ]
 
 
-def scaled(embedded: Any, config: TransformerConfig) -> Any:
+def scaled(embedded: tf.Tensor, config: TransformerConfig) -> tf.Tensor:
     """Embedded tokens as the first block reads them, before positions are added."""
     if not config.scale_embeddings:
         return embedded
