@@ -21,7 +21,7 @@ from tfscale.inference.generation import Generation
 from tfscale.terminal import note
 
 if TYPE_CHECKING:
-    from tfscale.exporting.format import Report
+    from tfscale.exporting.report import Report
     from tfscale.inference.cloze import Correction, Filling
 
 

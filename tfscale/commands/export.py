@@ -14,7 +14,7 @@ from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table, with_unit
 
 if TYPE_CHECKING:
-    from tfscale.exporting.format import Report
+    from tfscale.exporting.report import Report
 
 SUMMARY = "a run -> a file for the device, with proof that it computes the same"
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 from tfscale.config import ExportConfig
-from tfscale.exporting.format import Report
+from tfscale.exporting.report import Report
 from tfscale.exporting.source import Source
 from tfscale.exporting.writer import export_source
 

@@ -22,7 +22,9 @@ def claim_export(path: str) -> None:
 
 def is_exported(path: str) -> bool:
     """Returns whether a path is an exported file or its folder, which need no TensorFlow."""
-    files = [os.path.join(path, name) for name in ("model.tflite", "model.litertlm", "model.ngram")]
+    # A file of another format has its description beside it; one of these may lie alone.
+    names = ("model.json", "model.tflite", "model.litertlm", "model.ngram")
+    files = [os.path.join(path, name) for name in names]
     return path.endswith((".tflite", ".litertlm", ".ngram")) or any(map(os.path.isfile, files))
 
 
