@@ -15,7 +15,8 @@ from tfscale.config.options import checks_arguments
 from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError
-from tfscale.files.paths import claim_page, is_exported, run_data
+from tfscale.files.folders import claim_page
+from tfscale.files.model_folders import is_exported, run_data
 from tfscale.inference.generation import Generation
 from tfscale.terminal import note
 

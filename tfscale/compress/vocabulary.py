@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import text_stream
-from tfscale.files.paths import TRAINED_FILES, claim_directory
+from tfscale.files.folders import claim_directory
+from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models import LanguageNetwork, build_network, capabilities
 from tfscale.runs.folder import Run, load_run, write_untrained_run
 from tfscale.text.tokenizers import Tokenizer

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
-from tfscale.files.paths import claim_page
+from tfscale.files.folders import claim_page
 from tfscale.registry import TASKS, NameIn
 
 

@@ -15,7 +15,8 @@ from tfscale.config.options import checks_arguments
 from tfscale.config.tasks import TaskConfig
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
-from tfscale.files.paths import atomic_directory, claim_directory, write_json
+from tfscale.files.folders import atomic_directory, claim_directory
+from tfscale.files.paths import write_json
 from tfscale.files.run_lock import only_writer
 from tfscale.files.temporary import remove_tree
 from tfscale.registry import TASKS

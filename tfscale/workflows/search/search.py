@@ -20,11 +20,8 @@ from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
 from tfscale.errors import ConfigError, ExportError, TokenizerError
 from tfscale.exporting.export import export_run
-from tfscale.files.paths import (
-    atomic_directory,
-    claim_directory,
-    claim_export,
-)
+from tfscale.files.folders import atomic_directory, claim_directory
+from tfscale.files.model_folders import claim_export
 from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import stored_bytes
 from tfscale.runs.folder import Run, load_run
