@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.corpus import BUILT_IN_CHARACTERS, cut, read_text, write
-from tfscale.config import MODEL_CONFIGS, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config import PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config.models import network_families
 from tfscale.config.tasks import TaskConfig
 from tfscale.text.builtin import builtin_corpus
 
@@ -94,7 +95,7 @@ def perplexity(
         tensorboard=False,
         seed=seed,
     )
-    model = MODEL_CONFIGS[options.family](sequence_length=SEQUENCE_LENGTH)
+    model = network_families()[options.family](sequence_length=SEQUENCE_LENGTH)
     output = folder / f"{options.family}-{rate:g}-{options.steps}x{options.rows}-{seed}"
     return float(trained(data, output, model, config)["validation"]["perplexity"])
 
@@ -166,7 +167,7 @@ def main() -> None:
         "--rates", type=float, nargs="+", required=True, help="learning rates to try"
     )
     parser.add_argument(
-        "--family", default="lstm", choices=sorted(MODEL_CONFIGS), help="model of train"
+        "--family", default="lstm", choices=sorted(network_families()), help="model of train"
     )
     parser.add_argument("--freeze", action="store_true", help="finetune: the head alone")
     parser.add_argument("--lora-rank", type=int, default=0, help="finetune: low-rank additions")

@@ -359,12 +359,13 @@ def _arpa(folder: Path, file: Path) -> Any:
 def _options(folder: Path, file: Path) -> Any:
     from tfscale.commands import train
     from tfscale.commands.arguments import build_config
-    from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig
+    from tfscale.config import TrainConfig
+    from tfscale.registry import FAMILIES
 
     options = train.parse([str(file)])
-    kind = (MODEL_CONFIGS | {NGramConfig.family: NGramConfig})[options.model.family]
+    kind = FAMILIES.get(options.model.family)
     configs = [build_config(kind, options, "model")]
-    if kind is not NGramConfig:
+    if kind is not FAMILIES.get("ngram"):
         configs.append(build_config(TrainConfig, options, "train"))
     return [dataclasses.asdict(config) for config in configs], options.data, options.output
 

@@ -21,7 +21,7 @@ from benchmarks import recipe
 from tfscale.config import TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import training_dataset
-from tfscale.models import Network, build_network
+from tfscale.models import LanguageNetwork, build_network
 from tfscale.runs.train import train
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.schedule import build_optimizer, build_schedule, undecayed_variables
@@ -41,7 +41,7 @@ class EpochSeconds(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.began)
 
 
-def network_and_data(data_dir: str) -> tuple[Network, tf.data.Dataset]:
+def network_and_data(data_dir: str) -> tuple[LanguageNetwork, tf.data.Dataset]:
     """What both sides train, and on what."""
     network = build_network(recipe.model_config(Manifest.load(data_dir, "size").vocabulary_size))
     dataset = training_dataset(

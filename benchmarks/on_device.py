@@ -161,7 +161,7 @@ def recipes(models: Models) -> Iterator[Row]:
 
 def structured(models: Models) -> Iterator[Row]:
     """Half of the feed-forward width, in float32."""
-    from tfscale.config.compression import ShrinkConfig
+    from tfscale.config.shrinking import ShrinkConfig
 
     run = models.run("transformer")
     half = models.compress(run, "half", ShrinkConfig(feed_forward_dim=512))

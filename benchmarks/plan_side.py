@@ -41,10 +41,10 @@ def main() -> None:
     import tensorflow as tf
 
     from tfscale import models
-    from tfscale.config import MODEL_CONFIGS
+    from tfscale.config.models import network_families
     from tfscale.training.language_model import LanguageModel
 
-    config = MODEL_CONFIGS[options.model.pop("family")](**options.model)
+    config = network_families()[options.model.pop("family")](**options.model)
     model = LanguageModel(models.build_network(config, options.precision))
     model.compile(
         keras.optimizers.AdamW(1e-3),

@@ -17,7 +17,7 @@ import tfscale
 from tfscale import cli
 from tfscale.commands import train
 from tfscale.commands.arguments import option_types
-from tfscale.config import MODEL_CONFIGS
+from tfscale.config.models import network_families
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
@@ -211,7 +211,8 @@ def test_options_are_the_listed_ones():
         name: command.build_parser() for name, command in cli.COMMANDS.items() if name != "train"
     }
     parsers |= {
-        f"train --model.family {family}": train.build_parser(family) for family in MODEL_CONFIGS
+        f"train --model.family {family}": train.build_parser(family)
+        for family in network_families()
     }
     parsers["train --model.family ngram"] = train.ngram_parser()
     lines = []

@@ -38,7 +38,7 @@ _HOME = {
     "PrepareConfig": "tfscale.config",
     "PruneConfig": "tfscale.config.compression",
     "SearchConfig": "tfscale.config.compression",
-    "ShrinkConfig": "tfscale.config.compression",
+    "ShrinkConfig": "tfscale.config.shrinking",
     "search_run": "tfscale.workflows.search.search",
     "SamplingConfig": "tfscale.config",
     "TrainConfig": "tfscale.config",

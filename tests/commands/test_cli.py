@@ -12,7 +12,8 @@ import pytest
 
 from tfscale import cli, commands
 from tfscale.commands import evaluate, export, generate, prepare, train
-from tfscale.config import MODEL_CONFIGS, ExportConfig, PrepareConfig, SamplingConfig, TrainConfig
+from tfscale.config import ExportConfig, PrepareConfig, SamplingConfig, TrainConfig
+from tfscale.config.models import network_families
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.text.cleaning import Cleaner
 
@@ -151,7 +152,7 @@ def replace_module(monkeypatch):
         ([*TRAIN, "--train", "file"], "unknown option --train; did you mean --train.steps?"),
         (
             [*TRAIN, "--model.family", "cnn"],
-            "--model.family: expected one of transformer, lstm, gru, rnn, nnlm, bilstm, bert, ngram; received 'cnn'",
+            "--model.family: expected one of bert, bilstm, gru, lstm, nnlm, rnn, transformer, ngram; received 'cnn'",
         ),
         (
             [*TRAIN, "--model.preset", "lama-nano"],
@@ -159,7 +160,7 @@ def replace_module(monkeypatch):
         ),
         (
             [*TRAIN, "--model.family", "lstm", "--model.num_heads", "2"],
-            "unknown option --model.num_heads; it belongs to --model.family transformer or bert",
+            "unknown option --model.num_heads; it belongs to --model.family bert or transformer",
         ),
         (["evaluate"], "RUN_DIR|FILE.tflite must be given (see tfscale evaluate --help)"),
         (["evaluate", "x", "--text", "a", "--data", "b"], "give either --text or --data, not both"),
@@ -203,7 +204,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
         ("train:\n  xla: maybe\n", "train.xla: expected one of auto, on, off; received 'maybe'"),
         (
             "model:\n  family: lstm\n  num_heads: 2\n",
-            "unknown key model.num_heads; it belongs to --model.family transformer or bert",
+            "unknown key model.num_heads; it belongs to --model.family bert or transformer",
         ),
         ("json: true\n", "unknown key json"),
     ],
@@ -375,7 +376,7 @@ def test_train_hands_over_the_configs(replace_module, tmp_path, monkeypatch, cap
         == 0
     )
     [(model_config, train_config, rest)] = calls
-    assert model_config == MODEL_CONFIGS["lstm"](hidden_dim=8)
+    assert model_config == network_families()["lstm"](hidden_dim=8)
     assert train_config == TrainConfig(steps=3)
     assert rest == {"data": "d", "output": "o", "progress": True}
     out, _, uses = capsys.readouterr().out.partition("\n\n")
@@ -616,7 +617,7 @@ def test_train_help_lists_every_knob_of_every_family(capsys):
     text = help_text(["train"], capsys)
     for config, section in [
         (TrainConfig, "train"),
-        *((config, "model") for config in MODEL_CONFIGS.values()),
+        *((config, "model") for config in network_families().values()),
     ]:
         for field in dataclasses.fields(config):
             assert f"--{section}.{field.name} " in text

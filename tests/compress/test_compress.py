@@ -14,7 +14,8 @@ from tests.distribution.addresses import free_addresses
 from tfscale import cli
 from tfscale.compress.compress import compress_run, schedule_of
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig
-from tfscale.config.compression import CompressConfig, PruneConfig, ShrinkConfig
+from tfscale.config.compression import CompressConfig, PruneConfig
+from tfscale.config.shrinking import ShrinkConfig
 from tfscale.data.prepare import prepare
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import evaluate_run

@@ -11,14 +11,14 @@ from benchmarks.equivalence_worker import make_windows
 from tfscale import models
 from tfscale.compress import shrink_feed_forward, shrink_heads, shrink_lstm
 from tfscale.compress.factorize import (
-    factorize,
     factorize_embedding,
     factorize_feed_forward,
     factorize_output,
 )
-from tfscale.compress.structured import _feed_forward_units, _head_units, _lstm_units, rank
+from tfscale.compress.structured import rank
 from tfscale.config import LSTMConfig, TransformerConfig
 from tfscale.errors import ConfigError
+from tfscale.models.shrinking import factorize
 
 IDS = make_windows(5)[0]
 TRANSFORMER = TransformerConfig(
@@ -139,18 +139,18 @@ def test_saliency_is_the_change_of_the_loss_to_first_order(kind):
             (cell.recurrent_kernel, np.s_[3]),
             (reader, np.s_[3]),
         ]
-        group, unit = _lstm_units(cell, reader), 3
+        group, unit = network.unit_groups("lstm_units", 5)[0], 3
     elif kind == "heads":
         attention = network.blocks[0].attention
         parts = [
             (attention.query_key_value.kernel, np.s_[:, np.r_[4:8, 12:16, 20:24]]),
             (attention.output_projection.kernel, np.s_[4:8]),
         ]
-        group, unit = _head_units(attention, 2), 1
+        group, unit = network.unit_groups("num_heads", 1)[0], 1
     else:
         block = network.blocks[0]
         parts, unit = [(block.expand.kernel, np.s_[:, 5]), (block.contract.kernel, np.s_[5])], 5
-        group = _feed_forward_units(block)
+        group = network.unit_groups("feed_forward_dim", 16)[0]
     (scores,) = rank(network, [group], [batch])
     small = 1e-2
     scaled_by(parts, 1 + small)
@@ -187,7 +187,8 @@ def test_saliency_keeps_what_the_loss_needs():
     contract[0] = 50.0
     block.contract.kernel.assign(contract)
     ids, targets, *_ = make_windows(4)
-    scores = rank(network, [_feed_forward_units(block)], [(ids, targets)])[0]
+    groups = network.unit_groups("feed_forward_dim", 16)
+    scores = rank(network, groups, [(ids, targets)])[0]
     assert scores[0] == 0.0 and (scores[1:] > 0).all()
 
 

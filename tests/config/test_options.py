@@ -101,7 +101,7 @@ FILE = {"output": "d", "text": ["a.txt"]}
         (lambda: PrepareConfig(output="d", text=["a.txt", 3]), "text: expected text, once or more"),
         (
             lambda: ExportConfig(output="e", quantize=["int8"]),
-            "quantize: expected one of none, float16, int8",
+            "quantize: expected one of float16, int4, int4_all, int8, none",
         ),
         (lambda: ExportConfig(output="e", quantize="int2"), "take int4_all"),
         (

@@ -9,9 +9,9 @@ from litert_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor
 
 from tfscale.config import GRUConfig, LSTMConfig, TransformerConfig
 from tfscale.models import build_network
+from tfscale.models.recipe import block_of
 from tfscale.models.weight_formats import (
     WeightFormat,
-    block_of,
     fake_quantize,
     store,
     stored_bytes,

@@ -21,7 +21,6 @@ from tfscale.config import (
 )
 from tfscale.errors import ConfigError
 from tfscale.planning.chips import CHIPS, Chip
-from tfscale.planning.costs import model_costs
 from tfscale.planning.plan import memory_of, plan
 
 TRANSFORMER = TransformerConfig(
@@ -83,30 +82,26 @@ SLOW = Chip("slow", 1e12, 1e12, 1e9, 1e10, 8, 1e9, 1e8, 0.5, "made up")
 )
 def test_parameters_are_those_of_the_real_model(config):
     small = dataclasses.replace(config, vocabulary_size=50)
-    parameters = model_costs(small).parameters
+    parameters = small.costs().parameters
     assert parameters == models.parameter_count(small) == models.build_network(small).count_params()
 
 
 def test_forward_operations_by_hand():
     # Per token: 4 blocks of 12 D^2 weights and two products of T x D for attention; the head of D x V; 2 FLOPs each.
-    assert model_costs(TRANSFORMER).forward_flops == 2 * (
-        4 * (12 * 128**2 + 2 * 128 * 128) + 128 * 1000
-    )
-    assert model_costs(LSTM).forward_flops == 2 * (4 * 256 * (128 + 256) + 256 * 1000)
+    assert TRANSFORMER.costs().forward_flops == 2 * (4 * (12 * 128**2 + 2 * 128 * 128) + 128 * 1000)
+    assert LSTM.costs().forward_flops == 2 * (4 * 256 * (128 + 256) + 256 * 1000)
     two = dataclasses.replace(LSTM, num_layers=2, tie_embeddings=True)
-    assert model_costs(two).forward_flops == 2 * (
+    assert two.costs().forward_flops == 2 * (
         4 * 256 * (128 + 256 + 256 + 256) + 256 * 128 + 128 * 1000
     )
     # Query, key and value of 128 + 2 x 64, gate, value and output of 300; each query meets two windows of 32 keys and
     # 4 that all meet.
     block = 128 * (128 + 128) + 128 * 128 + 3 * 128 * 300 + 2 * 68 * 128
-    assert model_costs(LLAMA).forward_flops == 2 * (2 * block + 128 * 1000)
-    assert model_costs(GRU).forward_flops == 2 * (3 * 256 * (128 + 256 + 256 + 256) + 256 * 1000)
-    assert model_costs(RNN).forward_flops == 2 * (256 * (128 + 256) + 256 * 128 + 128 * 1000)
-    assert model_costs(NNLM).forward_flops == 2 * (4 * 64 * 256 + 256 * 1000)
-    assert model_costs(BILSTM).forward_flops == 2 * (
-        2 * 4 * 256 * (128 + 256) + 512 * 128 + 128 * 1000
-    )
+    assert LLAMA.costs().forward_flops == 2 * (2 * block + 128 * 1000)
+    assert GRU.costs().forward_flops == 2 * (3 * 256 * (128 + 256 + 256 + 256) + 256 * 1000)
+    assert RNN.costs().forward_flops == 2 * (256 * (128 + 256) + 256 * 128 + 128 * 1000)
+    assert NNLM.costs().forward_flops == 2 * (4 * 64 * 256 + 256 * 1000)
+    assert BILSTM.costs().forward_flops == 2 * (2 * 4 * 256 * (128 + 256) + 512 * 128 + 128 * 1000)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +148,7 @@ def test_memory_is_what_xla_assigns_to_the_real_step(config, train):
         check=True,
     )
     real = json.loads(run.stdout.splitlines()[-1])
-    memory = memory_of(model_costs(config), config, train, devices=1)
+    memory = memory_of(config.costs(), config, train, devices=1)
     # XLA's temporaries are the gradients and what lives between forward and backward pass.
     planned = memory.gradients + memory.activations + memory.logits
     assert planned == pytest.approx(real["temp_bytes"], rel=0.25)
@@ -162,7 +157,7 @@ def test_memory_is_what_xla_assigns_to_the_real_step(config, train):
 
 
 def test_memory_by_hand():
-    costs = model_costs(TRANSFORMER)
+    costs = TRANSFORMER.costs()
     p = 4.0 * costs.parameters
     tokens = 16 * 128
     memory = memory_of(costs, TRANSFORMER, TRAIN, 1)
@@ -177,7 +172,7 @@ def test_memory_by_hand():
 
 def test_time_and_communication_by_hand():
     made = plan(TRANSFORMER, TRAIN, devices=4, chip=SLOW, tokens=1e6)
-    costs = model_costs(TRANSFORMER)
+    costs = TRANSFORMER.costs()
     memory = memory_of(costs, TRANSFORMER, TRAIN, 4)
     moved = (
         3 * (memory.activations + memory.logits)
@@ -209,7 +204,7 @@ def test_memory_savings_save_no_time():
         chunks.memory.logits < whole.memory.logits
         and chunks.compute_seconds == whole.compute_seconds
     )
-    costs = model_costs(TRANSFORMER)
+    costs = TRANSFORMER.costs()
     again = costs.forward_flops * 16 * 128 / 0.5e12 + whole.memory.activations / 1e10
     assert remat.memory.activations < whole.memory.activations
     assert remat.compute_seconds == pytest.approx(whole.compute_seconds + again)

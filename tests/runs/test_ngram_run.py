@@ -289,7 +289,7 @@ def test_exports_are_proven_and_run(format, quantize, run_dir, data, tmp_path, c
             ],
             "cannot read the ARPA file nothing.arpa",
         ),
-        (["plan", "--model.family", "ngram"], "--model.family: expected one of transformer"),
+        (["plan", "--model.family", "ngram"], "--model.family: expected one of bert"),
     ],
 )
 def test_mistakes_are_one_line(words, message, run_dir, data, tmp_path, capsys):

@@ -4,7 +4,8 @@ import pytest
 
 from tests.training.tiny import CONFIGS
 from tfscale import models
-from tfscale.config import MODEL_CONFIGS, GRUConfig, TrainConfig, TransformerConfig
+from tfscale.config import GRUConfig, TrainConfig, TransformerConfig
+from tfscale.config.models import network_families
 from tfscale.errors import ConfigError
 from tfscale.training.schedule import (
     WarmupSchedule,
@@ -52,7 +53,7 @@ def test_a_warmup_that_is_not_over_is_said():
 def test_each_family_has_a_learning_rate_of_its_own():
     taken = {
         name: TrainConfig().for_model(config()).learning_rate
-        for name, config in MODEL_CONFIGS.items()
+        for name, config in network_families().items()
     }
     slow, fast = ("transformer", "bert", "nnlm"), ("gru", "rnn", "bilstm")
     assert taken == dict.fromkeys(slow, 1e-3) | dict.fromkeys(fast, 5e-3) | {"lstm": 1e-2}

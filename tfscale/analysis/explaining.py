@@ -17,7 +17,6 @@ import tensorflow as tf
 from tfscale.analysis.attribution import Attribution, embedded_as, integrated_gradients, token_parts
 from tfscale.config.tasks import ExplainConfig
 from tfscale.errors import ConfigError
-from tfscale.models.network import capabilities
 from tfscale.tasks.examples import Example
 from tfscale.text.tokenizers.segmenting import jieba_words
 
@@ -109,7 +108,8 @@ def _last_token(run: Any, config: ExplainConfig) -> dict[str, Any]:
         )
     # A network that guesses hidden tokens reads the mask in the target's place; of others the last
     # token tells it.
-    hidden = [network.mask_id] if capabilities(network).predicts == "masked" else []
+    masking = network.config.masking
+    hidden = [masking.mask_id] if masking else []
     ids = np.array(
         [tokenizer.start_id, *tokens, *hidden][-run.model_config.sequence_length :], np.int32
     )

@@ -129,16 +129,16 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
         ]
         return [(score(one)[0], len(ids)) for one, ids in zip(batches, streams, strict=True)]
 
-    hides = capabilities(network).predicts == "masked"
-    shape = (1, None) if hides else (_ROWS, length)
+    masking = network.config.masking
+    shape = (1, None) if masking else (_ROWS, length)
 
     @tf.function(
         input_signature=[tf.TensorSpec(shape, dtype) for dtype in (tf.int32, tf.int32, tf.float32)]
     )
     def nats(ids, targets, weights):
         views: Any = [(ids, 1.0)]
-        if hides:
-            views = hidden_in_turn(targets, weights, network.mask_id, network.config.parts)
+        if masking:
+            views = hidden_in_turn(targets, weights, masking.mask_id, masking.parts)
         sums = []
         for read, guessed in views:
             _, nll = token_losses(tf.cast(network(read, training=False), tf.float32), targets)
@@ -153,7 +153,7 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
         owners += [owner] * len(window[0])
         tokens.append(len(ids))
     arrays = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
-    if hides:
+    if masking:
         # It would attend to what fills a window up, so each is read by itself and as long as it is.
         lengths = arrays[2].sum(axis=1).astype(int)
         sums = [

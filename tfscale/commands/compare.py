@@ -10,9 +10,10 @@ from jsonargparse import ArgumentParser, Namespace
 from tfscale.commands import train
 from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
 from tfscale.compat.quiet import load_tensorflow
-from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig
+from tfscale.config import NGramConfig, TrainConfig
 from tfscale.config.comparison import CompareConfig
 from tfscale.errors import ConfigError
+from tfscale.registry import FAMILIES
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
 
@@ -77,7 +78,7 @@ def _from_file(path: str) -> Any:
     family = options.model.family
     if family == NGramConfig.family:
         return build_config(NGramConfig, options, "model"), TrainConfig()
-    return build_config(MODEL_CONFIGS[family], options, "model"), build_config(
+    return build_config(FAMILIES.get(family), options, "model"), build_config(
         TrainConfig, options, "train"
     )
 

@@ -14,8 +14,8 @@ from tfscale.config.compression import (
     DistillConfig,
     PruneConfig,
     SearchConfig,
-    ShrinkConfig,
 )
+from tfscale.config.shrinking import ShrinkConfig
 from tfscale.errors import ConfigError
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table

@@ -7,7 +7,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.commands import train
 from tfscale.commands.arguments import build_config, read_yaml
-from tfscale.config import MODEL_CONFIGS, TrainConfig
+from tfscale.config import TrainConfig
+from tfscale.registry import FAMILIES
 from tfscale.terminal import print
 from tfscale.ui.tables import print_figures, print_table
 
@@ -66,7 +67,7 @@ def run(options: Namespace) -> dict[str, Any]:
     from tfscale.planning import plan
 
     made = plan(
-        build_config(MODEL_CONFIGS[options.model.family], options, "model"),
+        build_config(FAMILIES.get(options.model.family), options, "model"),
         build_config(TrainConfig, options, "train"),
         devices=options.devices,
         chip=options.chip,

@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Iterable
 
-from tfscale.config import MODEL_CONFIGS
+from tfscale.registry import FAMILIES
 
 OTHER_WORDS = {
     "learning_rate": ("lr",),
@@ -79,8 +79,7 @@ def other_family(key: str) -> str:
     have."""
     section, _, name = key.partition(".")
     fields = {
-        family: [field.name for field in dataclasses.fields(config)]
-        for family, config in MODEL_CONFIGS.items()
+        config.family: [field.name for field in dataclasses.fields(config)] for config in FAMILIES
     }
     families = [family for family, names in fields.items() if name in names]
     return (

@@ -8,7 +8,8 @@ from jsonargparse import ArgumentParser, Namespace
 from tfscale.commands import train
 from tfscale.commands.arguments import build_config
 from tfscale.compat.quiet import load_tensorflow
-from tfscale.config import MODEL_CONFIGS, TrainConfig
+from tfscale.config import TrainConfig
+from tfscale.registry import FAMILIES
 from tfscale.terminal import print
 from tfscale.ui.tables import print_table
 
@@ -52,7 +53,7 @@ def run(options: Namespace) -> dict[str, Any]:
 
     with ProgressLine("tpu-check", None) as line:
         return tpu_check(
-            build_config(MODEL_CONFIGS[options.model.family], options, "model"),
+            build_config(FAMILIES.get(options.model.family), options, "model"),
             build_config(TrainConfig, options, "train"),
             [options.topology] if options.topology else TOPOLOGIES,
             compiler_python=options.compiler_python,

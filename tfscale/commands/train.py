@@ -19,11 +19,13 @@ from tfscale.commands.arguments import (
 )
 from tfscale.commands.scores import score_figures
 from tfscale.compat.quiet import load_tensorflow
-from tfscale.config import MODEL_CONFIGS, NGramConfig, TrainConfig, TransformerConfig
+from tfscale.config import NGramConfig, TrainConfig, TransformerConfig
 from tfscale.config.compression import DistillConfig
+from tfscale.config.models import network_families
 from tfscale.config.presets import PRESETS, preset_options
 from tfscale.errors import ConfigError
 from tfscale.launching.heartbeat import RESUME_EXIT_CODE
+from tfscale.registry import FAMILIES
 from tfscale.terminal import print
 from tfscale.ui.tables import print_figures
 
@@ -69,9 +71,7 @@ def model_parser(family: str) -> ArgumentParser:
         "train",
         "Trains a language model. The same command goes on from the last checkpoint of its run"
         " folder.",
-        "\n\n".join(
-            _family_help(name) for name in [*MODEL_CONFIGS, NGramConfig.family] if name != family
-        ),
+        "\n\n".join(_family_help(name) for name in FAMILIES.names() if name != family),
     )
     parser.add_argument(
         "config",
@@ -81,7 +81,7 @@ def model_parser(family: str) -> ArgumentParser:
     )
     parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
     parser.add_argument("--output", type=str, help="Run folder to write, or to go on with.")
-    families = ", ".join([*MODEL_CONFIGS, NGramConfig.family])
+    families = ", ".join(FAMILIES.names())
     parser.add_argument(
         "--model.family", type=str, default=family, help=f"Kind of model: {families}."
     )
@@ -95,7 +95,7 @@ def model_parser(family: str) -> ArgumentParser:
                 f" {', '.join(PRESETS)}."
             ),
         )
-    add_config(parser, MODEL_CONFIGS[family], "model")
+    add_config(parser, FAMILIES.get(family), "model")
     add_config(parser, TrainConfig, "train")
     return parser
 
@@ -115,7 +115,7 @@ def ngram_parser() -> ArgumentParser:
 
 def _family_help(family: str) -> str:
     parser = new_parser("train", "")
-    add_config(parser, (MODEL_CONFIGS | {NGramConfig.family: NGramConfig})[family], "model")
+    add_config(parser, FAMILIES.get(family), "model")
     lines = parser.format_help().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
     return "\n".join(
@@ -139,7 +139,7 @@ def parse(
             gives its own.
         needed: options that must be given, and what they are.
     """
-    parsers = {family: builder(family) for family in MODEL_CONFIGS}
+    parsers = {family: builder(family) for family in network_families()}
     if builder is build_parser:
         parsers[NGramConfig.family] = ngram_parser()
     known = {
@@ -214,7 +214,7 @@ def _train(options: Namespace) -> dict[str, Any]:
         return train_ngram(
             build_config(NGramConfig, options, "model"), data=options.data, output=options.output
         )
-    model_config = build_config(MODEL_CONFIGS[options.model.family], options, "model")
+    model_config = build_config(FAMILIES.get(options.model.family), options, "model")
     train_config = build_config(TrainConfig, options, "train")
     distill = build_config(DistillConfig, options, "distill")
     if distill.weight and not distill.teacher:
@@ -286,7 +286,7 @@ def _next_steps(result: dict[str, Any]) -> str:
     """Where the model is, and the commands that make use of it."""
     output = result["output"]
     family = read_yaml(os.path.join(output, "config.yaml"))["model"]["family"]
-    config = (MODEL_CONFIGS | {NGramConfig.family: NGramConfig})[family]
+    config = FAMILIES.get(family)
     which = f", the weights of step {result['result_step']:,}" if "result_step" in result else ""
     best = " with the lowest validation loss" if result.get("result") == "best" else ""
     uses = "\n".join(f"  tfscale {use.replace('RUN', output)}" for use in config.uses)

@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfscale.compat.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
-from tfscale.compress.factorize import factorize_embedding, factorize_feed_forward, factorize_output
+from tfscale.compress.factorize import lower_rank
 from tfscale.compress.pruning import Sparsity, measure_sparsity, prune
-from tfscale.compress.structured import shrink_feed_forward, shrink_heads, shrink_lstm
+from tfscale.compress.structured import shrink_units
 from tfscale.compress.tuning import (
     check_teacher,
     copy_in_scope,
@@ -19,36 +19,22 @@ from tfscale.compress.tuning import (
     quantize_aware,
 )
 from tfscale.config.compression import (
-    SHRINK_SIZES,
     CompressConfig,
     DistillConfig,
     PruneConfig,
-    ShrinkConfig,
-    describe,
 )
-from tfscale.config.options import checks_arguments
+from tfscale.config.options import checks_arguments, to_dict
+from tfscale.config.shrinking import RANKS, ShrinkConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import training_dataset
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import evaluate_run
-from tfscale.models import Network
+from tfscale.models import LanguageNetwork
+from tfscale.models.recipe import recipe
 from tfscale.runs.folder import Run, load_run
 from tfscale.runs.train import train
 from tfscale.training.language_model import LanguageModel
-
-RANKED: dict[str, Any] = {
-    "feed_forward_dim": shrink_feed_forward,
-    "num_heads": shrink_heads,
-    "lstm_units": shrink_lstm,
-}
-"""What takes units out, by the size of `ShrinkConfig`; each also takes batches to rank them on."""
-SHRINKERS: dict[str, Any] = RANKED | {
-    "feed_forward_rank": factorize_feed_forward,
-    "embedding_rank": factorize_embedding,
-    "output_rank": factorize_output,
-}
-"""What makes each size smaller."""
 
 
 @checks_arguments
@@ -88,7 +74,8 @@ def compress_run(
     """
     prune_config, shrink_config = prune_config or PruneConfig(), shrink_config or ShrinkConfig()
     distill_config = distill_config or DistillConfig()
-    if not prune_config.sparsity and not shrink_config.shrinks and config.quantize == "none":
+    rounds = recipe(config.quantize).rounds
+    if not prune_config.sparsity and not shrink_config.shrinks and not rounds:
         raise ConfigError(
             "there is nothing to do: give prune.sparsity, quantize, or a size such as"
             " shrink.num_heads"
@@ -135,7 +122,7 @@ def compress_run(
                 block_size=(prune_config.block_rows, prune_config.block_columns),
                 m_by_n=(2, 4) if prune_config.pattern == "2:4" else None,
             )
-        if config.quantize != "none":
+        if rounds:
             quantize_aware(model, config.quantize)
         if distill_config.weight:
             lesson = copy_in_scope(teacher.network, train_config)
@@ -165,19 +152,18 @@ def compress_run(
         begin=begin,
         finish=finish,
         described={
-            "prune": describe(prune_config),
-            "shrink": describe(shrink_config),
+            "prune": to_dict(prune_config),
+            "shrink": to_dict(shrink_config),
             "quantize": {"recipe": config.quantize},
-            "distill": describe(distill_config),
+            "distill": to_dict(distill_config),
             "started_from": run.weights_digest,
             "teacher_digest": teacher.weights_digest if distill_config.weight else None,
         },
     )
 
 
-def shrink(run: Run, config: ShrinkConfig, data: str) -> Network:
-    """The network of a run with the sizes of `config`, and the run's own where nothing is asked
-    for.
+def shrink(run: Run, config: ShrinkConfig, data: str) -> LanguageNetwork:
+    """Returns the network of a run with the sizes of `config`; the run's own where it names none.
 
     Args:
         run: it is left as it is.
@@ -195,9 +181,11 @@ def shrink(run: Run, config: ShrinkConfig, data: str) -> Network:
                 seed=0,
             ).take(config.saliency_batches)
         )
-    for name in SHRINK_SIZES:
-        if size := getattr(config, name):
-            network = SHRINKERS[name](network, size, *([batches] if name in RANKED else []))
+    for size, value in config.sizes().items():
+        if size in RANKS:
+            network = lower_rank(network, size, value)
+        else:
+            network = shrink_units(network, size, value, batches)
     return network
 
 

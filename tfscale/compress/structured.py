@@ -1,40 +1,38 @@
-"""Structured pruning: whole units leave, so the weights become smaller matrices and each token
-costs less time.
+"""Structured pruning: whole units are removed, so the weights become smaller matrices and each
+token costs less time.
 
-Units are ranked by magnitude, the product of the norms of what a unit reads and of what reads it
-(Li et al. 2017 rank filters by their norms); or by saliency, how much the loss would change to
-first order without it (Molchanov et al. 2017). Fine-tuning is to follow.
+Which units a network has, it says by `LanguageNetwork.unit_groups`. They are ranked by magnitude,
+the product of the norms of what a unit reads and of what reads it (Li et al. 2017 rank filters by
+their norms); or by saliency, how much the loss would change to first order without it (Molchanov et
+al. 2017). Fine-tuning is to follow.
 
-Shapes: D hidden_dim, F feed_forward_dim, H heads, K width of a head, U units of an LSTM layer, I
-its inputs.
+Shapes: B rows, T tokens, n weights of a unit.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from tfscale.config.shrinking import ShrinkConfig
 from tfscale.errors import ConfigError
-from tfscale.models import Network, RecurrentLM, TransformerLM, build_network
+from tfscale.models import LanguageNetwork, build_network
+from tfscale.models.shrinking import UnitGroup
 from tfscale.training.loss import token_losses
 
-Arrays = dict[str, np.ndarray]
-"""Weights, or products of weights and gradients, by the weights' paths."""
+Batches = Iterable[Sequence[tf.Tensor]]
+"""(ids, targets[, weights]), each (B, T)."""
+_BELONGS_TO = {
+    "feed_forward_dim": "a Transformer",
+    "num_heads": "a Transformer",
+    "lstm_units": "a recurrent model",
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class Units:
-    """The units of one layer: functions of all arrays to (n, units), what each reads and what reads
-    it."""
-
-    reads: Callable[[Arrays], np.ndarray]
-    is_read: Callable[[Arrays], np.ndarray]
-
-
-def shrink_feed_forward(network: Network, width: int, batches: Iterable[Any] = ()) -> TransformerLM:
-    """A Transformer with the `width` strongest feed-forward units of each block.
+def shrink_feed_forward(
+    network: LanguageNetwork, width: int, batches: Batches = ()
+) -> LanguageNetwork:
+    """Returns a Transformer with the `width` strongest feed-forward units of each block.
 
     Args:
         network: a Transformer of `build_network`; it is left as it is.
@@ -48,30 +46,12 @@ def shrink_feed_forward(network: Network, width: int, batches: Iterable[Any] = (
     Example:
         half = shrink_feed_forward(load_run("run").network, 512)
     """
-    _check_transformer(network, "feed_forward_dim")
-    assert isinstance(network, TransformerLM)
-    _check_smaller("feed_forward_dim", width, network.config.feed_forward_width)
-    groups = [_feed_forward_units(block) for block in network.blocks]
-    small = build_network(
-        dataclasses.replace(network.config, feed_forward_dim=width), network.precision, network.seed
-    )
-    chosen: dict[str, tuple[Any, ...]] = {}
-    for block, scores in zip(network.blocks, rank(network, groups, batches), strict=True):
-        keep = _strongest(scores, width)
-        reader = block.before_contract or block.contract
-        columns = keep
-        if network.config.gated:  # Gates, then units.
-            columns = np.concatenate([keep, keep + network.config.feed_forward_width])
-        chosen[block.expand.kernel.path] = (slice(None), columns)
-        chosen[reader.kernel.path] = (keep, slice(None))
-        if block.expand.use_bias:
-            chosen[block.expand.bias.path] = (columns,)
-    copy_weights(network, small, chosen)
-    return small
+    return shrink_units(network, "feed_forward_dim", width, batches)
 
 
-def shrink_heads(network: Network, heads: int, batches: Iterable[Any] = ()) -> TransformerLM:
-    """A Transformer with the `heads` strongest attention heads of each block (Michel et al. 2019).
+def shrink_heads(network: LanguageNetwork, heads: int, batches: Batches = ()) -> LanguageNetwork:
+    """Returns a Transformer with the `heads` strongest attention heads of each block (Michel et al.
+    2019).
 
     Args:
         network: a Transformer of `build_network`; it is left as it is.
@@ -84,35 +64,11 @@ def shrink_heads(network: Network, heads: int, batches: Iterable[Any] = ()) -> T
     Example:
         small = shrink_heads(load_run("run").network, 3)
     """
-    _check_transformer(network, "num_heads")
-    assert isinstance(network, TransformerLM)
-    config = network.config
-    if config.kv_heads != config.num_heads:
-        raise ConfigError(
-            "shrink.num_heads is for a model with as many key-value heads as heads; this one has"
-            f" {config.kv_heads} for {config.num_heads}"
-        )
-    _check_smaller("num_heads", heads, config.num_heads)
-    before, width = config.num_heads, config.head_width
-    groups = [_head_units(block.attention, before) for block in network.blocks]
-    fewer = dataclasses.replace(config, num_heads=heads, num_kv_heads=0, head_dim=width)
-    small = build_network(fewer, network.precision, network.seed)
-    chosen: dict[str, tuple[Any, ...]] = {}
-    for block, scores in zip(network.blocks, rank(network, groups, batches), strict=True):
-        attention, keep = block.attention, _strongest(scores, heads)
-        # Query, key and value are each H x K columns.
-        rows = (keep[:, None] * width + np.arange(width)).reshape(-1)
-        columns = np.concatenate([rows + part * before * width for part in range(3)])
-        chosen[attention.query_key_value.kernel.path] = (slice(None), columns)
-        chosen[attention.output_projection.kernel.path] = (rows, slice(None))
-        if attention.use_bias:
-            chosen[attention.query_key_value.bias.path] = (columns,)
-    copy_weights(network, small, chosen)
-    return small
+    return shrink_units(network, "num_heads", heads, batches)
 
 
-def shrink_lstm(network: Network, units: int, batches: Iterable[Any] = ()) -> RecurrentLM:
-    """A recurrent network with the `units` strongest units of each layer.
+def shrink_lstm(network: LanguageNetwork, units: int, batches: Batches = ()) -> LanguageNetwork:
+    """Returns a recurrent network with the `units` strongest units of each layer.
 
     Args:
         network: an LSTM, GRU or simple recurrent network of `build_network`; it is left as it is.
@@ -126,51 +82,47 @@ def shrink_lstm(network: Network, units: int, batches: Iterable[Any] = ()) -> Re
     Example:
         half = shrink_lstm(load_run("run").network, 128)
     """
-    if not isinstance(network, RecurrentLM):
+    return shrink_units(network, "lstm_units", units, batches)
+
+
+def shrink_units(
+    network: LanguageNetwork, size: str, count: int, batches: Batches = ()
+) -> LanguageNetwork:
+    """Returns a network with the `count` strongest units of each group.
+
+    Args:
+        network: it is left as it is.
+        size: which units, a size of `ShrinkConfig`.
+        count: the units of a group that stay, fewer than before.
+        batches: as in `shrink_feed_forward`.
+
+    Raises:
+        ConfigError: the network has no such units, or cannot have as few.
+    """
+    groups = network.unit_groups(size, count)
+    if not groups:
         raise ConfigError(
-            f"shrink.lstm_units is for a recurrent model, and this is {type(network).__name__}"
+            f"shrink.{size} is for {_BELONGS_TO[size]}, and this is {type(network).__name__}"
         )
-    config = network.config
-    _check_smaller("lstm_units", units, config.hidden_dim)
-    if config.tie_embeddings and network.projection is None:
-        raise ConfigError(
-            "shrink.lstm_units: the tied embeddings of this model are as wide as its"
-            f" {config.hidden_dim} units, and must stay so; train one with another"
-            " model.embedding_dim, which has a projection between them"
-        )
-    if config.tie_embeddings and units == config.embedding_dim:
-        raise ConfigError(
-            f"shrink.lstm_units={units} is the width of the tied embeddings, where a model has no"
-            f" projection between units and embeddings, and this one has; {units - 1} or"
-            f" {units + 1} would do"
-        )
-    small = build_network(
-        dataclasses.replace(config, hidden_dim=units), network.precision, network.seed
-    )
-    last = network.output_layer if network.projection is None else network.projection
-    assert last is not None
-    readers = [*(layer.cell.kernel for layer in network.recurrent_layers[1:]), last.kernel]
-    groups = [
-        _lstm_units(layer.cell, reader)
-        for layer, reader in zip(network.recurrent_layers, readers, strict=True)
-    ]
-    chosen: dict[str, tuple[Any, ...]] = {}
-    below: Any = slice(None)
-    for layer, scores in zip(network.recurrent_layers, rank(network, groups, batches), strict=True):
-        keep = _strongest(scores, units)
-        # Kernels are (rows, G U): the gates of unit u are the columns u, U + u, 2 U + u and so on.
-        gates = np.concatenate([keep + gate * config.hidden_dim for gate in range(config.gates)])
-        chosen[layer.cell.kernel.path] = (below, gates)
-        chosen[layer.cell.recurrent_kernel.path] = (keep, gates)
-        chosen[layer.cell.bias.path] = (slice(None),) * (len(layer.cell.bias.shape) - 1) + (gates,)
-        below = keep
-    chosen[last.kernel.path] = (below, slice(None))
-    copy_weights(network, small, chosen)
+    smaller = network.config.shrunken(ShrinkConfig.of(size, count))
+    small = build_network(smaller, network.precision, network.seed)
+    stays: dict[str, dict[int, np.ndarray]] = {}
+    for group, scores in zip(groups, rank(network, groups, batches), strict=True):
+        for path, axis, places in group.places(_strongest(scores, count)):
+            stays.setdefault(path, {})[axis] = places
+    for source, target in zip(network.weights, small.weights, strict=True):
+        value = source.numpy()
+        for axis, places in stays.get(source.path, {}).items():
+            value = np.take(value, places, axis=axis)
+        target.assign(value)
     return small
 
 
-def rank(network: Network, groups: list[Units], batches: Iterable[Any] = ()) -> list[np.ndarray]:
-    """Scores of the units of each group, the more the stronger; see the module's first lines."""
+def rank(
+    network: LanguageNetwork, groups: Sequence[UnitGroup], batches: Batches = ()
+) -> list[np.ndarray]:
+    """Returns the scores of the units of each group, the stronger the higher; see the first lines
+    of this file."""
     weights = {weight.path: weight for weight in network.trainable_weights}
     batches = list(batches)
     if not batches:
@@ -179,12 +131,12 @@ def rank(network: Network, groups: list[Units], batches: Iterable[Any] = ()) -> 
             np.linalg.norm(g.reads(arrays), axis=0) * np.linalg.norm(g.is_read(arrays), axis=0)
             for g in groups
         ]
-    totals: list[Any] = [0.0] * len(groups)
+    totals = [np.zeros(()) for _ in groups]
     variables = [weight.value for weight in weights.values()]
-    for ids, targets, *rest in batches:
+    for ids, targets, *weights_of_tokens in batches:
         with tf.GradientTape() as tape:
             _, nll = token_losses(tf.cast(network(ids, training=False), tf.float32), targets)
-            loss = tf.reduce_mean(nll * rest[0] if rest else nll)
+            loss = tf.reduce_mean(nll * weights_of_tokens[0] if weights_of_tokens else nll)
         gradients = tape.gradient(loss, variables)
         products = {
             path: np.asarray(
@@ -193,64 +145,11 @@ def rank(network: Network, groups: list[Units], batches: Iterable[Any] = ()) -> 
             for path, variable, gradient in zip(weights, variables, gradients, strict=True)
         }
         for index, group in enumerate(groups):
-            totals[index] = totals[index] + np.abs(
-                group.reads(products).sum(0) + group.is_read(products).sum(0)
-            )
+            without = group.reads(products).sum(0) + group.is_read(products).sum(0)
+            totals[index] = totals[index] + np.abs(without)
     return totals
 
 
-def _feed_forward_units(block: Any) -> Units:
-    reads, reader = block.expand.kernel.path, (block.before_contract or block.contract).kernel.path
-    units = block.options["feed_forward_dim"]
-    # With SwiGLU a unit reads by two columns, of gate and value.
-    return Units(lambda a: a[reads].reshape(-1, units), lambda a: a[reader].T)
-
-
-def _head_units(attention: Any, heads: int) -> Units:
-    reads, reader = attention.query_key_value.kernel.path, attention.output_projection.kernel.path
-    return Units(
-        # (D, 3, H, K) and (H, K, D), each to one column per head.
-        lambda a: np.moveaxis(a[reads].reshape(a[reads].shape[0], 3, heads, -1), 2, -1).reshape(
-            -1, heads
-        ),
-        lambda a: a[reader].reshape(heads, -1).T,
-    )
-
-
-def _lstm_units(cell: Any, reader: Any) -> Units:
-    kernel, recurrent, reader = cell.kernel.path, cell.recurrent_kernel.path, reader.path
-    return Units(
-        lambda a: np.concatenate([a[kernel], a[recurrent]]).reshape(-1, a[recurrent].shape[0]),
-        lambda a: np.concatenate([a[reader], a[recurrent]], axis=1).T,
-    )
-
-
-def _check_transformer(network: Network, name: str) -> None:
-    if not isinstance(network, TransformerLM):
-        raise ConfigError(
-            f"shrink.{name} is for a Transformer, and this is {type(network).__name__}"
-        )
-
-
-def _check_smaller(name: str, value: int, before: int) -> None:
-    if not 0 < value < before:
-        raise ConfigError(
-            f"shrink.{name}={value} is out of range; expected 1 to {before - 1}, less than the"
-            " model has"
-        )
-
-
 def _strongest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Places of the `count` largest scores, in their order; of equal ones the first."""
+    """Returns the numbers of the `count` largest scores, ascending; of equal ones the first."""
     return np.sort(np.argsort(-scores, kind="stable")[:count])
-
-
-def copy_weights(network: Network, small: Network, chosen: dict[str, tuple[Any, ...]]) -> None:
-    """Gives a network the weights of a larger one, of each weight the chosen places along its
-    axes."""
-    for source, target in zip(network.weights, small.weights, strict=True):
-        value = source.numpy()
-        places = chosen.get(source.path, ())
-        for axis, place in enumerate(places):
-            value = value if isinstance(place, slice) else np.take(value, place, axis=axis)
-        target.assign(value)

@@ -2,20 +2,21 @@
 teacher."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfscale.config import NetworkConfig, TrainConfig, TransformerConfig
+from tfscale.config import NetworkConfig, Quantization, TrainConfig
 from tfscale.config.compression import DistillConfig
 from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, TokenizerError
-from tfscale.models import Network, build_network
+from tfscale.models import LanguageNetwork, build_network
 from tfscale.models.outputs import check_logits, probe_ids
+from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import weight_formats
 from tfscale.runs.folder import Run, load_run
 from tfscale.runs.train import train
@@ -23,9 +24,7 @@ from tfscale.training.distillation import Teacher
 from tfscale.training.language_model import LanguageModel
 
 
-def quantize_aware(
-    model: LanguageModel, quantize: Literal["int8", "int4", "int4_all"]
-) -> list[str]:
+def quantize_aware(model: LanguageModel, quantize: Quantization) -> list[str]:
     """Trains a model for a recipe of export: call it before `compile`.
 
     In the forward pass each weight is what the recipe would store, and the gradient reaches the
@@ -53,7 +52,7 @@ def quantize_aware(
         for path, form in weight_formats(model.network, quantize).items()
         if form.bits <= 8
     }
-    if not formats:
+    if not formats or not recipe(quantize).rounds:
         raise ConfigError(f"no weight of {model.network.name!r} is quantized by {quantize}")
     model.formats = formats
     return list(formats)
@@ -162,8 +161,8 @@ def check_teacher(teacher: Run, tokenizer_digest: str, sequence_length: int, dat
             f"{data} was tokenized by another tokenizer than that of the teacher"
             f" {teacher.directory}"
         )
-    context = teacher.model_config.sequence_length
-    if isinstance(teacher.model_config, TransformerConfig) and context < sequence_length:
+    context = teacher.model_config.max_context
+    if context is not None and context < sequence_length:
         raise ConfigError(
             f"the teacher {teacher.directory} reads at most {context} tokens, and the student's"
             f" windows have model.sequence_length={sequence_length}; give {context} or less"
@@ -175,7 +174,7 @@ def data_tokenizer_digest(data: str) -> str:
     return Manifest.load(data, verify="size").tokenizer_digest
 
 
-def copy_in_scope(network: Network, train_config: TrainConfig) -> Network:
+def copy_in_scope(network: LanguageNetwork, train_config: TrainConfig) -> LanguageNetwork:
     """The same network with variables of the strategy in whose scope this is called, in the run's
     precision."""
     copy = build_network(network.config, train_config.precision)

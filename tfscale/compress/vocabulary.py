@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfscale.config import to_dict
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import text_stream
 from tfscale.files.paths import TRAINED_FILES, claim_directory
-from tfscale.models import Network, TransformerLM, build_network
-from tfscale.models.network import capabilities
+from tfscale.models import LanguageNetwork, build_network, capabilities
 from tfscale.runs.folder import Run, load_run, write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
@@ -162,33 +160,23 @@ def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) 
     return set(normal) - {int(index) for index in wanted} - kept
 
 
-def trim_network(network: Network, kept: Sequence[int]) -> Network:
-    """The network with the rows of `kept` tokens, in their order; its other logits are what they
-    were."""
+def trim_network(network: LanguageNetwork, kept: Sequence[int]) -> LanguageNetwork:
+    """Returns the network with the rows of `kept` tokens, in their order; its other logits are what
+    they were.
+
+    Raises:
+        ConfigError: it does not predict the next token.
+    """
     if capabilities(network).decodes == "none":
         raise ConfigError(
             f"trim is for models of the next token, and this is {type(network).__name__}"
         )
-    config = network.config
-    small = build_network(
-        type(config)(**{**to_dict(config), "vocabulary_size": len(kept)}),
-        network.precision,
-        network.seed,
-    )
-    columns = (
-        [network.output_layer.kernel, network.output_layer.bias]
-        if (not isinstance(network, TransformerLM) and network.output_layer is not None)
-        else []
-    )
-    by_column = {weight.path for weight in columns} | {
-        weight.path for weight in network.weights if weight.name == "reverse_embeddings"
-    }
-    table = network.token_embedding.embeddings.path
+    config = dataclasses.replace(network.config, vocabulary_size=len(kept))
+    small = build_network(config, network.precision, network.seed)
+    axes = network.vocabulary_axes()
     for source, target in zip(network.weights, small.weights, strict=True):
         value = source.numpy()
-        if source.path == table:
-            value = value[list(kept)]
-        elif source.path in by_column:
-            value = value[..., list(kept)]
+        if source.path in axes:
+            value = np.take(value, kept, axis=axes[source.path])
         target.assign(tf.convert_to_tensor(value))
     return small

@@ -7,20 +7,16 @@ are frozen and keyword-only; a value that is out of range is refused when the ob
 
 from tfscale.config.choices import Precision, Quantization, SentencePieceModel, WordSegmenter
 from tfscale.config.export import ExportConfig
-from tfscale.config.models import (
-    MODEL_CONFIGS,
-    BERTConfig,
-    BiLSTMConfig,
-    GRUConfig,
-    LSTMConfig,
-    ModelConfig,
-    NetworkConfig,
-    NGramConfig,
-    NNLMConfig,
-    RecurrentConfig,
-    RNNConfig,
-    TransformerConfig,
-)
+from tfscale.config.families._recurrent import RecurrentConfig
+from tfscale.config.families.bert import BERTConfig
+from tfscale.config.families.bilstm import BiLSTMConfig
+from tfscale.config.families.gru import GRUConfig
+from tfscale.config.families.lstm import LSTMConfig
+from tfscale.config.families.ngram import NGramConfig
+from tfscale.config.families.nnlm import NNLMConfig
+from tfscale.config.families.rnn import RNNConfig
+from tfscale.config.families.transformer import TransformerConfig
+from tfscale.config.models import ModelConfig, NetworkConfig
 from tfscale.config.options import make_config, to_dict
 from tfscale.config.prepare import PrepareConfig
 from tfscale.config.sampling import EDIT_COST, SamplingConfig
@@ -28,7 +24,6 @@ from tfscale.config.train import TrainConfig
 
 __all__ = [
     "EDIT_COST",
-    "MODEL_CONFIGS",
     "BERTConfig",
     "BiLSTMConfig",
     "ExportConfig",

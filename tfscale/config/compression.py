@@ -1,12 +1,13 @@
-"""The options of `tfscale compress`, in the manner of `tfscale.config`."""
+"""The options of `tfscale compress`; those of smaller sizes are in `tfscale.config.shrinking`."""
 
 import dataclasses
 import re
 from dataclasses import MISSING, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
+from tfscale.registry import RECIPES, NameIn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class CompressConfig(Options):
     """Optimizer steps of the fine-tuning; of all candidates together where there are bounds."""
     learning_rate: float = 3e-4
     """Peak learning rate of the fine-tuning. All other training options are those of the run."""
-    quantize: Literal["none", "int8", "int4", "int4_all"] = "none"
+    quantize: Annotated[str, NameIn(RECIPES, leave_out=("float16",))] = "none"
     """Recipe of export to fine-tune for: in the forward pass the weights are rounded as its file
     stores them."""
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
@@ -205,54 +206,6 @@ class PruneConfig(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShrinkConfig(Options):
-    """Smaller matrices before the fine-tuning: a smaller file, and fewer operations a token. 0
-    leaves a size alone."""
-
-    feed_forward_dim: int = 0
-    """Feed-forward units of each Transformer block that stay, the strongest."""
-    num_heads: int = 0
-    """Attention heads of each Transformer block that stay, the strongest."""
-    lstm_units: int = 0
-    """Units of each recurrent layer that stay, the strongest."""
-    by: Literal["magnitude", "saliency"] = "magnitude"
-    """What makes a unit strong: its weights, or the change of the loss to first order without it
-    (on training data)."""
-    saliency_batches: int = 16
-    """Batches of the run's own size from which saliency is taken."""
-    feed_forward_rank: int = 0
-    """Rank of a Transformer's feed-forward matrices."""
-    embedding_rank: int = 0
-    """Width of the embedding table, by its largest singular values."""
-    output_rank: int = 0
-    """Rank of a recurrent model's output projection."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in SHRINK_SIZES:
-            check_range(getattr(self, name) >= 0, name, getattr(self, name), "0 (keep all) or more")
-        check_range(
-            self.saliency_batches >= 1, "saliency_batches", self.saliency_batches, "1 or more"
-        )
-
-    @property
-    def shrinks(self) -> bool:
-        """Whether anything becomes smaller."""
-        return any(getattr(self, name) for name in SHRINK_SIZES)
-
-
-SHRINK_SIZES = (
-    "feed_forward_dim",
-    "num_heads",
-    "lstm_units",
-    "feed_forward_rank",
-    "embedding_rank",
-    "output_rank",
-)
-"""The sizes, in the order in which they are made smaller: factors are taken of what is left."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class DistillConfig(Options):
     """A teacher whose predictions are learned besides the text (Hinton et al. 2015)."""
 
@@ -275,8 +228,3 @@ class DistillConfig(Options):
             raise ConfigError(
                 "distill.teacher has no effect with distill.weight=0; give a weight such as 0.5"
             )
-
-
-def describe(config: PruneConfig | ShrinkConfig | DistillConfig) -> dict[str, Any]:
-    """The options as plain values, for the config.yaml of a run."""
-    return dataclasses.asdict(config)

@@ -4,7 +4,8 @@ import difflib
 from typing import Any
 
 from tfscale.config import make_config
-from tfscale.config.models import NetworkConfig, TransformerConfig
+from tfscale.config.families.transformer import TransformerConfig
+from tfscale.config.models import NetworkConfig
 from tfscale.errors import ConfigError
 
 _GPT2 = {"use_bias": True, "tie_embeddings": True}

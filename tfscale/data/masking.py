@@ -7,11 +7,9 @@ readers hides the same.
 Shapes: B rows, T tokens.
 """
 
-from typing import Any
-
 import tensorflow as tf
 
-from tfscale.config import BERTConfig
+from tfscale.config import NetworkConfig
 from tfscale.data.hashing import seeded, threshold
 
 _CHOICE, _KIND, _OTHER = range(3)
@@ -63,10 +61,10 @@ def mask_tokens(
 
 
 def masked_batches(
-    dataset: tf.data.Dataset, config: BERTConfig, seed: int, start_step: int = 0
+    dataset: tf.data.Dataset, config: NetworkConfig, seed: int, start_step: int = 0
 ) -> tf.data.Dataset:
     """Training batches (inputs, targets) as (hidden tokens, tokens, 1 where they are to be
-    guessed), each (B, T).
+    guessed), each (B, T); those of a model that guesses no tokens stay.
 
     Args:
         dataset: batches of a model of the next token.
@@ -74,14 +72,17 @@ def masked_batches(
         seed: of what is hidden.
         start_step: the step that the first batch is for.
     """
+    masking = config.masking
+    if masking is None:
+        return dataset
 
     def hide(step, batch):
         hidden, chosen = mask_tokens(
             batch[1],
             step,
-            mask_id=config.mask_id,
+            mask_id=masking.mask_id,
             vocabulary_size=config.vocabulary_size,
-            rate=config.mask_rate,
+            rate=masking.rate,
             seed=seed,
         )
         return hidden, batch[1], chosen
@@ -105,18 +106,19 @@ def hidden_in_turn(
     return views
 
 
-def as_read(dataset: tf.data.Dataset, config: Any) -> tf.data.Dataset:
+def as_read(dataset: tf.data.Dataset, config: NetworkConfig) -> tf.data.Dataset:
     """Evaluation batches (inputs, targets, weights) as the model reads them.
 
-    For one that guesses hidden tokens each is as many batches as its config has `parts`, in which
-    every target is guessed once; for any other they stay.
+    For one that guesses hidden tokens each becomes as many batches as its `Masking` has `parts`, in
+    which every target is guessed once; for any other they stay.
     """
-    if not isinstance(config, BERTConfig):
+    masking = config.masking
+    if masking is None:
         return dataset
-    parts = config.parts
+    parts = masking.parts
 
     def views(_, targets, weights):
-        hidden, chosen = zip(*hidden_in_turn(targets, weights, config.mask_id, parts), strict=True)
+        hidden, chosen = zip(*hidden_in_turn(targets, weights, masking.mask_id, parts), strict=True)
         return tf.data.Dataset.from_tensor_slices(
             (
                 tf.stack(hidden),

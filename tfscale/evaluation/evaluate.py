@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfscale.config import BERTConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.masking import as_read
 from tfscale.data.pipeline import data_errors, evaluation_dataset, text_windows
@@ -88,12 +87,9 @@ def evaluate_run(
                 evaluation_streams(stream, sequence_length=length, end_id=end_id, start_id=start_id)
             ]
         else:
-            # A bert would attend to what fills a window up: its last one is as long as the text is.
-            cut = (
-                len(stream) // length * length
-                if isinstance(run.model_config, BERTConfig)
-                else len(stream)
-            )
+            # A model that guesses hidden tokens would attend to what fills a window up: its last
+            # window is as long as the text is.
+            cut = len(stream) // length * length if run.model_config.masking else len(stream)
             parts = ((stream[:cut], length), (stream[cut:], len(stream) - cut))
             windows = [
                 text_windows(part, size, end_id, start_id) for part, size in parts if len(part)

@@ -36,7 +36,7 @@ from tfscale.exporting.limits import (
 )
 from tfscale.exporting.tflite import silence
 from tfscale.inference.keras_decoder import KerasDecoder
-from tfscale.models import Network, build_network
+from tfscale.models import LanguageNetwork, build_network
 from tfscale.models.decoding import CachedModel
 from tfscale.models.weight_formats import scale_bytes, store, stored_bytes, weight_formats
 from tfscale.text.score import Score, token_nll
@@ -52,7 +52,7 @@ _AFTER_PROMPT = 3
 
 
 def check_parity(
-    network: Network | CachedModel,
+    network: LanguageNetwork | CachedModel,
     tokenizer: Tokenizer,
     folder: str,
     held_out: Sequence[int],
@@ -178,7 +178,7 @@ def float32_copy(network: Any) -> Any:
     return copy
 
 
-def rounded_copy(network: Any, quantize: Quantization) -> Network:
+def rounded_copy(network: Any, quantize: Quantization) -> LanguageNetwork:
     """A network that computes in float32, with the weights that a recipe stores."""
     copy = build_network(network.config, precision="float32")
     formats = weight_formats(network, quantize)
@@ -199,7 +199,7 @@ class Windows:
 
     def __init__(
         self,
-        reference: Network | CachedModel,
+        reference: LanguageNetwork | CachedModel,
         stream: np.ndarray,
         end_id: int,
         start_id: int | None = None,

@@ -27,7 +27,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.config import Quantization
 from tfscale.exporting.flatbuffer import operation_name, write_model
-from tfscale.models.weight_formats import BLOCKS, INT4_LARGEST, SMALLEST_SCALE, block_of
+from tfscale.models.recipe import BLOCKS, block_of
+from tfscale.models.weight_formats import INT4_LARGEST, SMALLEST_SCALE
 
 _IN_INT4: dict[Quantization, dict[str, str]] = {
     "int8": {},

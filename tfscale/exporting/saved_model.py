@@ -15,14 +15,16 @@ from tfscale.exporting.parity import GREEDY_TOKENS, Windows, float32_copy
 from tfscale.exporting.tflite import signatures, silence
 from tfscale.inference.generation import causal_mask
 from tfscale.inference.keras_decoder import KerasDecoder
-from tfscale.models import Network
+from tfscale.models import LanguageNetwork
 from tfscale.models.network import capabilities
 from tfscale.text.score import Score, token_nll
 
 FOLDER = "saved_model"
 
 
-def write_saved_model(network: Network, prefill_lengths: Sequence[int], directory: str) -> None:
+def write_saved_model(
+    network: LanguageNetwork, prefill_lengths: Sequence[int], directory: str
+) -> None:
     """Writes the SavedModel of a network.
 
     Its signatures are `score` (tokens (B, T) int32 -> logits (B, T, V) and nll (B, T - 1), the
@@ -53,7 +55,7 @@ def write_saved_model(network: Network, prefill_lengths: Sequence[int], director
 
 
 def check_saved_model(
-    network: Network,
+    network: LanguageNetwork,
     directory: str,
     held_out: Sequence[int],
     end_id: int,
@@ -133,7 +135,7 @@ def check_saved_model(
     }
 
 
-def _place(network: Network, position: int, length: int = 1) -> dict[str, tf.Tensor]:
+def _place(network: LanguageNetwork, position: int, length: int = 1) -> dict[str, tf.Tensor]:
     if capabilities(network).decodes != "cache":
         return {}
     mask = causal_mask(position, length, network.config.sequence_length)

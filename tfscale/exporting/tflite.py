@@ -26,7 +26,7 @@ from tfscale.errors import ExportError
 from tfscale.exporting.flatbuffer import refuse_custom_operations
 from tfscale.exporting.rounding import round_weights
 from tfscale.files.scratch import scratch_folder
-from tfscale.models import Network
+from tfscale.models import LanguageNetwork
 from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.decoding import CachedModel
 from tfscale.models.network import capabilities
@@ -39,7 +39,9 @@ does not exist."""
 
 
 def export_tflite(
-    network: Network, quantize: Quantization = "none", prefill_lengths: Sequence[int] = (8, 64)
+    network: LanguageNetwork,
+    quantize: Quantization = "none",
+    prefill_lengths: Sequence[int] = (8, 64),
 ) -> bytes:
     """Converts a network with `cached_step`.
 
@@ -100,7 +102,7 @@ def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> 
 
 
 def usable_prefill_lengths(
-    network: Network | CachedModel, prefill_lengths: Sequence[int]
+    network: LanguageNetwork | CachedModel, prefill_lengths: Sequence[int]
 ) -> list[int]:
     """The prompt lengths that the file of this network gets: sorted, once each, none above the
     context."""
@@ -112,7 +114,7 @@ def usable_prefill_lengths(
 
 
 def signatures(
-    network: Network | CachedModel, prefill_lengths: Sequence[int]
+    network: LanguageNetwork | CachedModel, prefill_lengths: Sequence[int]
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """The functions of the file by name, `decode` first."""
     names = {"decode": (1, True)}

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError, PromptError
 from tfscale.inference.generation import causal_mask, prefill_chunk
-from tfscale.models import Network
+from tfscale.models import LanguageNetwork
 from tfscale.models.decoding import CachedModel
 from tfscale.models.network import capabilities
 
@@ -32,7 +32,9 @@ class KerasDecoder:
         generate(KerasDecoder(run.network), run.tokenizer, "def main(", max_tokens=40).text
     """
 
-    def __init__(self, network: Network | CachedModel, prefill_lengths: Sequence[int] = (8, 64)):
+    def __init__(
+        self, network: LanguageNetwork | CachedModel, prefill_lengths: Sequence[int] = (8, 64)
+    ):
         if capabilities(network).decodes == "none":
             raise ConfigError(
                 f"{type(network).__name__} does not write text: it fills gaps (tfscale fill), or"

@@ -37,7 +37,6 @@ class BERT(TransformerNetwork):
 
     config_class = BERTConfig
     causal = False
-    predicts = "masked"
 
     def __init__(
         self,
@@ -51,7 +50,7 @@ class BERT(TransformerNetwork):
     @property
     def mask_id(self) -> int:
         """The token that stands for a hidden one."""
-        return self.config.mask_id
+        return self.config.masking.mask_id
 
     def cloze_logits(self, ids: np.ndarray) -> np.ndarray:
         """Ids (T,) -> logits (T, V): those at t are for id t + 1, from all ids but that one

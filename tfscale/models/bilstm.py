@@ -44,7 +44,6 @@ class BiLSTMLM(LanguageNetwork):
     """
 
     config_class = BiLSTMConfig
-    predicts = "cloze"
 
     def __init__(
         self,
@@ -94,15 +93,6 @@ class BiLSTMLM(LanguageNetwork):
     @property
     def prediction_variables(self) -> list[keras.Variable]:
         return [*super().prediction_variables, *self.body.join.variables]
-
-    @staticmethod
-    def parameter_count(config: BiLSTMConfig) -> int:
-        """Trainable weights of a model with this config."""
-        units, width = config.hidden_dim, config.embedding_dim
-        inputs = [width] + [units] * (config.num_layers - 1)
-        recurrent = 2 * sum(4 * units * (size + units + 1) for size in inputs)
-        output = 0 if config.tie_embeddings else (width + 1) * config.vocabulary_size
-        return config.vocabulary_size * width + recurrent + (2 * units + 1) * width + output
 
 
 class _Body:

@@ -5,6 +5,8 @@ Shapes: B batch, S tokens of the source part, U of the target part, D hidden_dim
 key-value heads, R = H / G, K width of a head.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -12,7 +14,7 @@ from keras import ops
 from tfscale.models.attention import MASKED
 from tfscale.models.cached import cached_dense, cached_norm
 from tfscale.models.dropout import Dropout
-from tfscale.models.layers import TransformerBlock, norm_layer, normal_initializers
+from tfscale.models.layers import BlockOptions, TransformerBlock, normal_initializers
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -114,25 +116,18 @@ class DecoderBlock(TransformerBlock):
     """A block with attention to the source between its own and the feed-forward layer; (B, U, D) ->
     (B, U, D)."""
 
-    def __init__(self, hidden_dim, num_heads, feed_forward_dim, **kwargs):
-        super().__init__(hidden_dim, num_heads, feed_forward_dim, **kwargs)
-        options = self.options
-        self.cross_norm = norm_layer(
-            options["normalization"],
-            options["use_bias"],
-            self.dtype_policy,
-            "cross_norm",
-            options["norm_epsilon"],
-        )
+    def __init__(self, options: BlockOptions, **kwargs: Any):
+        super().__init__(options, **kwargs)
+        self.cross_norm = options.norm("cross_norm", self.dtype_policy)
         self.cross_attention = CrossAttention(
-            hidden_dim,
-            num_heads,
+            options.hidden_dim,
+            options.num_heads,
             self.attention.num_kv_heads,
             self.attention.head_dim,
-            options["dropout"],
-            options["use_bias"],
-            options["seed"] + 500,
-            options["num_layers"],
+            options.dropout,
+            options.use_bias,
+            options.seed + 500,
+            options.num_layers,
             dtype=self.dtype_policy,
             name="cross_attention",
         )

@@ -27,7 +27,12 @@ from tfscale.models.layers import (
     normal_initializers,
 )
 from tfscale.models.prefix import check_base, up_to_end
-from tfscale.models.transformer import TransformerLM, scaled
+from tfscale.models.transformer import (
+    TransformerLM,
+    block_options,
+    narrow_layers,
+    scaled,
+)
 
 _SHARED = (
     "attention_norm",
@@ -79,24 +84,15 @@ class EncoderDecoder(keras.Model):
         self.precision, self.seed = precision, seed
         policy = keras.dtype_policies.DTypePolicy(precision)
         initial = normal_initializers(seed)
-        width = config.embedding_rank or config.hidden_dim
         self.token_embedding = keras.layers.ReversibleEmbedding(
             config.vocabulary_size,
-            width,
+            config.embedding_width,
             tie_weights=config.tie_embeddings,
             embeddings_initializer=next(initial),
             dtype=policy,
             name="token_embedding",
         )
-        self.widen: Any = None
-        self.narrow: Any = None
-        if config.embedding_rank:
-            self.widen, self.narrow = (
-                keras.layers.Dense(
-                    units, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name
-                )
-                for units, name in ((config.hidden_dim, "widen"), (width, "narrow"))
-            )
+        self.widen, self.narrow = narrow_layers(config, initial, policy)
         # Each stack has positions of its own, which begin at 0.
         self.positions: list[Any] = [
             PositionEmbedding(length, next(initial), dtype=policy, name=f"{stack}_positions")
@@ -104,23 +100,13 @@ class EncoderDecoder(keras.Model):
             if config.positions == "learned"
         ]
         self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
-        options = {
-            "dropout": config.dropout,
-            "use_bias": config.use_bias,
-            "num_layers": config.num_layers,
-            "head_dim": config.head_dim,
-            "feed_forward_rank": config.feed_forward_rank,
-            "num_kv_heads": config.num_kv_heads,
-            "normalization": config.normalization,
-            "rope_base": config.rope_base if config.positions == "rope" else 0.0,
-            "activation": config.activation,
-            "norm_epsilon": config.norm_epsilon,
-            "dtype": policy,
-        }
-        sizes = (config.hidden_dim, config.num_heads, config.feed_forward_width)
         self.encoder_blocks, self.decoder_blocks = (
             [
-                kind(*sizes, seed=seed + 1000 * (first + index), name=f"{stack}_{index}", **options)
+                kind(
+                    block_options(config, seed + 1000 * (first + index)),
+                    dtype=policy,
+                    name=f"{stack}_{index}",
+                )
                 for index in range(config.num_layers)
             ]
             for kind, stack, first in (
@@ -133,7 +119,7 @@ class EncoderDecoder(keras.Model):
             for name in ("encoder_norm", "decoder_norm")
         )
         self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
-        self._build_layers(width)
+        self._build_layers(config.embedding_width)
 
     def _build_layers(self, width: int) -> None:
         wide = (None, None, self.config.hidden_dim)

@@ -6,9 +6,11 @@ cached call. The `cached` methods are the same maths for one sequence with a key
 are plain TensorFlow, in float32, so that they also convert to TFLite builtins.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -68,89 +70,84 @@ class PositionEmbedding(keras.layers.Layer):
         }
 
 
+@dataclass(frozen=True)
+class BlockOptions:
+    """Options of a `TransformerBlock`; those of its attention are as in `CausalSelfAttention`.
+
+    Attributes:
+        feed_forward_dim: F, units of the feed-forward layer.
+        dropout: rate on the attention weights and on both sums.
+        num_layers: blocks of the stack, which decides the initial weights.
+        seed: of the initial weights.
+        feed_forward_rank: rank of the two feed-forward matrices; 0 is full rank.
+        normalization: "layer" or "rms".
+        activation: "gelu", "gelu_tanh", "swiglu" or "geglu".
+    """
+
+    hidden_dim: int
+    num_heads: int
+    feed_forward_dim: int
+    dropout: float = 0.0
+    use_bias: bool = False
+    num_layers: int = 1
+    seed: int = 0
+    head_dim: int = 0
+    feed_forward_rank: int = 0
+    num_kv_heads: int = 0
+    rope_base: float = 0.0
+    window: int = 0
+    normalization: str = "layer"
+    activation: str = "gelu"
+    norm_epsilon: float = 1e-5
+    causal: bool = True
+    global_tokens: int = 0
+
+    def norm(self, name: str, policy: Any) -> keras.layers.Layer:
+        """Returns a new normalization layer."""
+        return norm_layer(self.normalization, self.use_bias, policy, name, self.norm_epsilon)
+
+
 @keras.saving.register_keras_serializable("tfscale")
 class TransformerBlock(keras.layers.Layer):
     """Pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); (B, T, D) -> (B, T,
     D).
 
     The feed-forward layer is contract(gelu(expand(x))), or with a gate contract(silu(gate) * up) or
-    contract(gelu(gate)
-    * up), where gate and up are the two halves of expand(x) (Shazeer 2020).
+    contract(gelu(gate) * up), where gate and up are the two halves of expand(x) (Shazeer 2020).
     """
 
-    def __init__(
-        self,
-        hidden_dim,
-        num_heads,
-        feed_forward_dim,
-        dropout=0.0,
-        use_bias=False,
-        num_layers=1,
-        seed=0,
-        head_dim=0,
-        feed_forward_rank=0,
-        num_kv_heads=0,
-        rope_base=0.0,
-        window=0,
-        normalization="layer",
-        activation="gelu",
-        norm_epsilon=1e-5,
-        causal=True,
-        global_tokens=0,
-        **kwargs,
-    ):
+    def __init__(self, options: BlockOptions, **kwargs: Any):
         super().__init__(**kwargs)
-        self.options = {
-            "hidden_dim": hidden_dim,
-            "num_heads": num_heads,
-            "feed_forward_dim": feed_forward_dim,
-            "dropout": dropout,
-            "use_bias": use_bias,
-            "num_layers": num_layers,
-            "seed": seed,
-            "head_dim": head_dim,
-            "feed_forward_rank": feed_forward_rank,
-            "num_kv_heads": num_kv_heads,
-            "rope_base": rope_base,
-            "window": window,
-            "normalization": normalization,
-            "activation": activation,
-            "norm_epsilon": norm_epsilon,
-            "causal": causal,
-            "global_tokens": global_tokens,
-        }
-        gated = activation in _GATES
-        initial = normal_initializers(seed)
+        self.options = options
+        hidden_dim, use_bias = options.hidden_dim, options.use_bias
+        gated = options.activation in _GATES
+        initial = normal_initializers(options.seed)
         # GPT-2: what is added to the residual stream starts smaller by the square root of the
         # number of additions.
-        residual = normal_initializers(seed + 1, 0.02 / math.sqrt(2 * num_layers))
+        residual = normal_initializers(options.seed + 1, 0.02 / math.sqrt(2 * options.num_layers))
         policy = self.dtype_policy
-        self.attention_norm = norm_layer(
-            normalization, use_bias, policy, "attention_norm", norm_epsilon
-        )
+        self.attention_norm = options.norm("attention_norm", policy)
         self.attention = CausalSelfAttention(
             hidden_dim,
-            num_heads,
-            dropout,
+            options.num_heads,
+            options.dropout,
             use_bias,
             next(initial),
             next(residual),
-            head_dim,
-            num_kv_heads,
-            rope_base,
-            window,
-            causal,
-            global_tokens,
+            options.head_dim,
+            options.num_kv_heads,
+            options.rope_base,
+            options.window,
+            options.causal,
+            options.global_tokens,
             dtype=policy,
             name="attention",
         )
-        self.feed_forward_norm = norm_layer(
-            normalization, use_bias, policy, "feed_forward_norm", norm_epsilon
-        )
+        self.feed_forward_norm = options.norm("feed_forward_norm", policy)
         self.expand = keras.layers.Dense(
-            feed_forward_dim * (2 if gated else 1),
+            options.feed_forward_dim * (2 if gated else 1),
             use_bias=use_bias,
-            activation=None if gated else _ACTIVATIONS[activation],
+            activation=None if gated else _ACTIVATIONS[options.activation],
             kernel_initializer=next(initial),
             dtype=policy,
             name="expand",
@@ -162,14 +159,14 @@ class TransformerBlock(keras.layers.Layer):
             dtype=policy,
             name="contract",
         )
-        self.residual_dropout = Dropout(dropout, dtype=policy)
+        self.residual_dropout = Dropout(options.dropout, dtype=policy)
         # Of low rank, each matrix of the feed-forward layer is a narrow one before a wide one.
         self.before_expand: Any = None
         self.before_contract: Any = None
-        if feed_forward_rank:
+        if options.feed_forward_rank:
             self.before_expand, self.before_contract = (
                 keras.layers.Dense(
-                    feed_forward_rank,
+                    options.feed_forward_rank,
                     use_bias=False,
                     kernel_initializer=next(initial),
                     dtype=policy,
@@ -181,8 +178,8 @@ class TransformerBlock(keras.layers.Layer):
     def build(self, input_shape):
         for layer in (self.attention_norm, self.attention, self.feed_forward_norm):
             layer.build(input_shape)
-        inner = (*input_shape[:-1], self.options["feed_forward_dim"])
-        narrow = (*input_shape[:-1], self.options["feed_forward_rank"])
+        inner = (*input_shape[:-1], self.options.feed_forward_dim)
+        narrow = (*input_shape[:-1], self.options.feed_forward_rank)
         if self.before_expand is not None:
             self.before_expand.build(input_shape)
             self.before_contract.build(inner)
@@ -202,9 +199,9 @@ class TransformerBlock(keras.layers.Layer):
         forwarded = self.feed_forward_norm(x)
         for layer in self.feed_forward_layers:
             forwarded = layer(forwarded)
-            if layer is self.expand and self.options["activation"] in _GATES:
+            if layer is self.expand and self.options.activation in _GATES:
                 gate, up = ops.split(forwarded, 2, axis=-1)
-                forwarded = _GATES[self.options["activation"]](gate) * up
+                forwarded = _GATES[self.options.activation](gate) * up
         return x + self.residual_dropout(forwarded, training=training)
 
     @property
@@ -232,11 +229,17 @@ class TransformerBlock(keras.layers.Layer):
         for layer in self.feed_forward_layers:
             forwarded = cached_dense(layer, forwarded)
             if layer is self.expand:
-                forwarded = _cached_activation(self.options["activation"], forwarded)
+                forwarded = _cached_activation(self.options.activation, forwarded)
         return x + forwarded
 
     def get_config(self):
-        return {**super().get_config(), **self.options}
+        return {**super().get_config(), **dataclasses.asdict(self.options)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TransformerBlock":
+        names = [field.name for field in dataclasses.fields(BlockOptions) if field.name in config]
+        options = BlockOptions(**{name: config.pop(name) for name in names})
+        return super().from_config({**config, "options": options})
 
 
 def norm_layer(

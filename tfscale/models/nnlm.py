@@ -111,18 +111,6 @@ class NNLM(LanguageNetwork):
         """The weights that `project` reads."""
         return [self.output_layer.kernel, self.output_layer.bias]
 
-    @staticmethod
-    def parameter_count(config: NNLMConfig) -> int:
-        """Trainable weights of a model with this config."""
-        window = config.context_tokens * config.embedding_dim
-        read = config.hidden_dim + (window if config.direct_connections else 0)
-        hidden = (window + 1) * config.hidden_dim
-        return (
-            config.vocabulary_size * config.embedding_dim
-            + hidden
-            + (read + 1) * config.vocabulary_size
-        )
-
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
         """Name and shape (1, (N - 1) E) of the embedded tokens before the next one; float32, zeros
         at the start."""

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfscale.errors import ConfigError
-from tfscale.models.transformer import TransformerLM
+from tfscale.models.network import capabilities
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -73,13 +73,13 @@ class PrefixLM(keras.Model):
         )
 
 
-def check_base(base: Any, architecture: str) -> None:
+def check_base(base: keras.Model, architecture: str) -> None:
     """Refuses a network whose weights cannot read a source in both directions.
 
     Raises:
         ConfigError: it is no Transformer, or has a sliding window.
     """
-    if not isinstance(base, TransformerLM):
+    if not capabilities(base).attends:
         raise ConfigError(
             f"architecture={architecture!r} needs a run of --model.family transformer; a"
             f" {type(base).__name__} cannot attend to a source"

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RNNConfig
+from tfscale.models import recurrent_sizes
 from tfscale.models.cached import variable
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import normal_initializers
@@ -18,6 +20,7 @@ from tfscale.models.network import LanguageNetwork
 from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN, gru_step, lstm_step
 from tfscale.models.regularization import ActivationRegularization, WordDropout
 from tfscale.models.remat import rematerialized
+from tfscale.models.shrinking import UnitGroup
 from tfscale.registry import register
 
 
@@ -81,26 +84,9 @@ class RecurrentLM(LanguageNetwork):
         training: bool = False,
         remat: bool = False,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """The same from given first states on: `hidden_states` of a window that follows another.
-
-        Args:
-            ids: token ids (B, T).
-            states: one (B, U) float32 for each name of `cache_spec`, such as `first_states` gives;
-                constants, to which no gradient goes.
-            training: whether dropout is on.
-            remat: as in `hidden_states`.
-
-        Returns:
-            Hidden states, and the states after the last token, for the next window.
-        """
         return self.body.through(
             ids, [tf.stop_gradient(state) for state in states], training, remat
         )
-
-    def first_states(self, rows: int) -> list[tf.Tensor]:
-        """The states at the beginning of a text: zeros (B, U) float32 for each name of
-        `cache_spec`."""
-        return [tf.zeros((rows, self.config.hidden_dim)) for _ in self.cache_spec()]
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
         """Hidden states (..., U or E) -> logits (..., V) float32: project(hidden_states(ids)) is
@@ -114,20 +100,11 @@ class RecurrentLM(LanguageNetwork):
             return [self.token_embedding.embeddings]
         return [self.output_layer.kernel, self.output_layer.bias]
 
-    @classmethod
-    def parameter_count(cls, config: Any) -> int:
-        """Trainable weights of a model with this config."""
-        units, width = config.hidden_dim, config.embedding_dim
-        inputs = [width] + [units] * (config.num_layers - 1)
-        # A GRU's products of input and of state have a bias each, because its reset gate comes
-        # between them.
-        biases = 2 if config.family == "gru" else 1
-        recurrent = sum(config.gates * units * (size + units + biases) for size in inputs)
-        embedding = config.vocabulary_size * width
-        if config.tie_embeddings:
-            return embedding + recurrent + (units * width if units != width else 0)
-        rank = config.output_rank
-        return embedding + recurrent + units * rank + ((rank or units) + 1) * config.vocabulary_size
+    def unit_groups(self, size: str, count: int) -> list[UnitGroup]:
+        return recurrent_sizes.unit_groups(self, size, count)
+
+    def factors(self, size: str, rank: int) -> dict[str, np.ndarray] | None:
+        return recurrent_sizes.factors(self, size, rank)
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes (1, U) of the states of each layer; all float32, zeros at the start."""

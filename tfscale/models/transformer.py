@@ -5,15 +5,19 @@ Shapes: B batch, T tokens, D hidden_dim, V vocabulary, C context (`sequence_leng
 heads, K width of a head.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfscale.config import Precision, TransformerConfig
+from tfscale.models import transformer_sizes
 from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import (
+    BlockOptions,
     PositionEmbedding,
     TransformerBlock,
     norm_layer,
@@ -21,11 +25,12 @@ from tfscale.models.layers import (
 )
 from tfscale.models.network import LanguageNetwork
 from tfscale.models.remat import rematerialized
+from tfscale.models.shrinking import UnitGroup
 from tfscale.registry import register
 
 
 class TransformerNetwork(LanguageNetwork):
-    """Embedding, blocks and output table: what a Transformer is, whichever way its tokens look.
+    """Embedding, blocks and output table of a Transformer, whichever way its tokens look.
 
     Args:
         config: the architecture; `vocabulary_size` must be set.
@@ -34,7 +39,7 @@ class TransformerNetwork(LanguageNetwork):
     """
 
     causal = True
-    """Whether a token sees those before it alone."""
+    """Whether a token sees only those before it."""
 
     config_class = TransformerConfig
 
@@ -46,83 +51,20 @@ class TransformerNetwork(LanguageNetwork):
         name: str = "transformer",
     ):
         self.check_vocabulary(config)
-        policy = keras.dtype_policies.DTypePolicy(precision)
-        initial = normal_initializers(seed)
-        token_embedding = keras.layers.ReversibleEmbedding(
-            config.table_rows,
-            config.embedding_rank or config.hidden_dim,
-            tie_weights=config.tie_embeddings,
-            embeddings_initializer=next(initial),
-            dtype=policy,
-            name="token_embedding",
-        )
-        position_initializer = next(initial)
-        position_embedding: Any = None
-        if config.positions == "learned":
-            position_embedding = PositionEmbedding(
-                config.sequence_length,
-                position_initializer,
-                dtype=policy,
-                name="position_embedding",
-            )
-        blocks = [
-            TransformerBlock(
-                config.hidden_dim,
-                config.num_heads,
-                config.feed_forward_width,
-                config.dropout,
-                config.use_bias,
-                config.num_layers,
-                seed=seed + 1000 * (index + 1),
-                head_dim=config.head_dim,
-                feed_forward_rank=config.feed_forward_rank,
-                num_kv_heads=config.num_kv_heads,
-                window=config.attention_window,
-                rope_base=config.rope_base if config.positions == "rope" else 0.0,
-                normalization=config.normalization,
-                activation=config.activation,
-                norm_epsilon=config.norm_epsilon,
-                causal=self.causal,
-                global_tokens=config.global_tokens,
-                dtype=policy,
-                name=f"block_{index}",
-            )
-            for index in range(config.num_layers)
-        ]
-        final_norm = norm_layer(
-            config.normalization, config.use_bias, policy, "final_norm", config.norm_epsilon
-        )
-        widen: Any = None
-        narrow: Any = None
-        if config.embedding_rank:
-            widen, narrow = (
-                keras.layers.Dense(
-                    width, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name
-                )
-                for width, name in ((config.hidden_dim, "widen"), (config.embedding_rank, "narrow"))
-            )
-
-        embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
-        logits_layer = keras.layers.Activation("linear", dtype="float32", name="logits")
-
+        body = _Body(config, precision, seed, self.causal)
         inputs = keras.Input((None,), dtype="int32", name="tokens")
-        x = token_embedding(inputs)
-        x = scaled(x if widen is None else widen(x), config)
-        x = embedding_dropout(x if position_embedding is None else position_embedding(x))
-        for block in blocks:
-            x = block(x)
-        x = final_norm(x)
-        logits = token_embedding(x if narrow is None else narrow(x), reverse=True)
-        logits = logits_layer(_of_vocabulary(logits, config))
-        super().__init__(inputs=inputs, outputs=logits, name=name)
+        super().__init__(inputs=inputs, outputs=body.project(body.hidden_states(inputs)), name=name)
         self.config = config
         self.precision = precision
         self.seed = seed
-        self.token_embedding = token_embedding
-        self.position_embedding = position_embedding
-        self.blocks = blocks
-        self.final_norm = final_norm
-        self.widen, self.narrow = widen, narrow
+        self.body = body
+        # The paths of weights in Keras files are made of these names.
+        self.token_embedding = body.token_embedding
+        self.position_embedding = body.position_embedding
+        self.blocks = body.blocks
+        self.final_norm = body.final_norm
+        self.widen = body.widen
+        self.narrow = body.narrow
 
     def hidden_states(
         self,
@@ -131,36 +73,23 @@ class TransformerNetwork(LanguageNetwork):
         remat: bool = False,
         visible: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, width of the embedding) in
-        the compute type.
+        """Returns the input of the output projection: ids (B, T) int32 -> (B, T, E) in the compute
+        type, E the width of the embedding.
 
         Args:
             ids: token ids.
             training: whether dropout is on.
             remat: compute the blocks' activations again in the backward pass; see
                 `tfscale.models.remat`.
-            visible: who sees whom, in the place of the past alone; see `CausalSelfAttention`. Not
-                with `remat`.
+            visible: who sees whom, instead of the past alone; see `CausalSelfAttention`. Not with
+                `remat`.
         """
-        x = self.token_embedding(ids)
-        x = scaled(x if self.widen is None else self.widen(x), self.config)
-        x = x if self.position_embedding is None else self.position_embedding(x)
-        x = self.get_layer("embedding_dropout")(x, training=training)
-        for block in self.blocks:
-            x = (
-                rematerialized(block, x, training)
-                if remat
-                else block(x, training=training, visible=visible)
-            )
-        x = self.final_norm(x)
-        return x if self.narrow is None else self.narrow(x)
+        return self.body.hidden_states(ids, training, remat, visible)
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden states (..., D) -> logits (..., V) float32, so that project(hidden_states(ids)) is
+        """Hidden states (..., E) -> logits (..., V) float32, so that project(hidden_states(ids)) is
         network(ids)."""
-        return self.get_layer("logits")(
-            _of_vocabulary(self.token_embedding(hidden, reverse=True), self.config)
-        )
+        return self.body.project(hidden)
 
     @property
     def output_variables(self) -> list[keras.Variable]:
@@ -169,30 +98,6 @@ class TransformerNetwork(LanguageNetwork):
         return [
             embedding.embeddings if self.config.tie_embeddings else embedding.reverse_embeddings
         ]
-
-    @staticmethod
-    def parameter_count(config: TransformerConfig) -> int:
-        """Trainable weights of a model with this config."""
-        d, f, bias = config.hidden_dim, config.feed_forward_width, config.use_bias
-        inner, rank, width = (
-            config.num_heads * config.head_width,
-            config.feed_forward_rank,
-            config.embedding_rank,
-        )
-        norm = d if config.normalization == "rms" else d * (1 + bias)
-        keys = config.kv_heads * config.head_width
-        attention = 2 * d * (inner + keys) + bias * (inner + 2 * keys + d)
-        # What the first matrix of the feed-forward layer gives: with SwiGLU also a gate for each
-        # unit.
-        wide = 2 * f if config.gated else f
-        feed_forward = (rank * (2 * d + wide + f) if rank else d * (wide + f)) + bias * (wide + d)
-        tables = config.table_rows * (width or d) * (1 if config.tie_embeddings else 2)
-        embeddings = (
-            tables
-            + 2 * width * d
-            + (config.sequence_length * d if config.positions == "learned" else 0)
-        )
-        return embeddings + config.num_layers * (attention + feed_forward + 2 * norm) + norm
 
 
 @register
@@ -212,6 +117,13 @@ class TransformerLM(TransformerNetwork):
 
     config_class = TransformerConfig
     decodes = "cache"
+    attends = True
+
+    def unit_groups(self, size: str, count: int) -> list[UnitGroup]:
+        return transformer_sizes.unit_groups(self, size, count)
+
+    def factors(self, size: str, rank: int) -> dict[str, np.ndarray] | None:
+        return transformer_sizes.factors(self, size, rank)
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at the
@@ -266,13 +178,110 @@ class TransformerLM(TransformerNetwork):
         return tf.reshape(logits, (1, length, self.config.vocabulary_size)), cache
 
 
-def _of_vocabulary(logits: Any, config: TransformerConfig) -> Any:
-    """Logits of tokens: what the table has besides is never predicted."""
-    return (
-        logits
-        if config.table_rows == config.vocabulary_size
-        else logits[..., : config.vocabulary_size]
+class _Body:
+    """The layers and the way through them, for the functional model and for the train step."""
+
+    def __init__(self, config: TransformerConfig, precision: Precision, seed: int, causal: bool):
+        policy = keras.dtype_policies.DTypePolicy(precision)
+        initial = normal_initializers(seed)
+        self.config = config
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            config.table_rows,
+            config.embedding_width,
+            tie_weights=config.tie_embeddings,
+            embeddings_initializer=next(initial),
+            dtype=policy,
+            name="token_embedding",
+        )
+        position_initializer = next(initial)
+        self.position_embedding: Any = None
+        if config.positions == "learned":
+            self.position_embedding = PositionEmbedding(
+                config.sequence_length,
+                position_initializer,
+                dtype=policy,
+                name="position_embedding",
+            )
+        self.blocks = [
+            TransformerBlock(
+                block_options(
+                    config,
+                    seed + 1000 * (index + 1),
+                    window=config.attention_window,
+                    global_tokens=config.global_tokens,
+                    causal=causal,
+                ),
+                dtype=policy,
+                name=f"block_{index}",
+            )
+            for index in range(config.num_layers)
+        ]
+        self.final_norm = norm_layer(
+            config.normalization, config.use_bias, policy, "final_norm", config.norm_epsilon
+        )
+        self.widen, self.narrow = narrow_layers(config, initial, policy)
+        self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
+        self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
+
+    def hidden_states(self, ids, training=None, remat=False, visible=None):
+        x = self.token_embedding(ids)
+        x = scaled(x if self.widen is None else self.widen(x), self.config)
+        x = x if self.position_embedding is None else self.position_embedding(x)
+        x = self.embedding_dropout(x, training=training)
+        for block in self.blocks:
+            if remat:
+                x = rematerialized(block, x, training)
+            else:
+                x = block(x, training=training, visible=visible)
+        x = self.final_norm(x)
+        return x if self.narrow is None else self.narrow(x)
+
+    def project(self, hidden):
+        logits, tokens = self.token_embedding(hidden, reverse=True), self.config.vocabulary_size
+        # What the table has besides the vocabulary is never predicted.
+        return self.logits(logits if self.config.table_rows == tokens else logits[..., :tokens])
+
+
+def block_options(config: TransformerConfig, seed: int, **attention: Any) -> BlockOptions:
+    """Returns the options of a block of a Transformer.
+
+    Args:
+        config: the architecture.
+        seed: of the block's initial weights.
+        **attention: who sees whom, `window`, `global_tokens` and `causal`.
+    """
+    return BlockOptions(
+        hidden_dim=config.hidden_dim,
+        num_heads=config.num_heads,
+        feed_forward_dim=config.feed_forward_width,
+        dropout=config.dropout,
+        use_bias=config.use_bias,
+        num_layers=config.num_layers,
+        seed=seed,
+        head_dim=config.head_dim,
+        feed_forward_rank=config.feed_forward_rank,
+        num_kv_heads=config.num_kv_heads,
+        rope_base=config.rope_base if config.positions == "rope" else 0.0,
+        normalization=config.normalization,
+        activation=config.activation,
+        norm_epsilon=config.norm_epsilon,
+        **attention,
     )
+
+
+def narrow_layers(
+    config: TransformerConfig, initial: Iterator[keras.initializers.Initializer], policy: Any
+) -> list[Any]:
+    """Returns the matrices after a narrow token table, and before it at the output; None twice for
+    a table as wide as the model."""
+    if not config.embedding_rank:
+        return [None, None]
+    return [
+        keras.layers.Dense(
+            width, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name
+        )
+        for name, width in (("widen", config.hidden_dim), ("narrow", config.embedding_rank))
+    ]
 
 
 def scaled(embedded: Any, config: TransformerConfig) -> Any:

@@ -9,70 +9,47 @@ Vectors stay float32. A table that is also the output projection is one table.
 Shapes: D inputs of a matrix, F outputs, V rows of a table.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfscale.compat.keras import layers_of, own_variables
-from tfscale.config import Quantization
+from tfscale.models.network import capabilities
+from tfscale.models.recipe import (
+    StoredWeight,
+    WeightFormat,
+    recipe,
+)
 
-BLOCKS = (64, 32)
-"""Weights that share a scale in int4; the first of which a sum is made of whole blocks is taken."""
 INT4_LARGEST = 7
 SMALLEST_SCALE = 2.0**-14
 """The smallest normal float16: XNNPACK takes no smaller scale, and a block that would need one is
 zero."""
 
 
-@dataclass(frozen=True)
-class WeightFormat:
-    """How the numbers of a weight are stored.
-
-    `bits` are 32, 16, 8 or 4. `block` is the number of weights that share a scale, along `axis`; 0
-    for all along it. `axis` is the one over which a product sums, or the several: 0 of a kernel (D,
-    F), 1 of a table (V, D). With `gates` the last axis is cut into as many equal parts, and all
-    weights of a part share a scale.
-    """
-
-    bits: Literal[32, 16, 8, 4]
-    axis: int | tuple[int, ...] = 0
-    block: int = 0
-    gates: int = 0
-
-    def scales_of(self, shape: tuple[int, ...]) -> int:
-        """Scales of an int8 weight."""
-        if self.bits != 8:
-            return 0
-        axes = (self.axis,) if isinstance(self.axis, int) else self.axis
-        kept = [size for axis, size in enumerate(shape) if axis not in axes]
-        return self.gates or int(np.prod(kept))
-
-    def bytes_of(self, shape: tuple[int, ...]) -> int:
-        """Bytes of the numbers and of int4's scales (float16); int8's scales count with the
-        graph."""
-        size = int(np.prod(shape))
-        scales = 2 * (size // self.block) if self.block else 0
-        return size * self.bits // 8 + scales
-
-
-def weight_formats(network: keras.Model, quantize: Quantization) -> dict[str, WeightFormat]:
-    """The format of each weight that a recipe stores, by the weight's path.
+def weight_formats(network: keras.Model, quantize: str) -> dict[str, WeightFormat]:
+    """Returns the format of each weight that a recipe stores, by the weight's path.
 
     Args:
         network: any Keras model; vectors, and weights of layers that are not named above, stay
             float.
-        quantize: the recipe; see `tfscale.ExportConfig`.
+        quantize: name of the recipe; see `tfscale.ExportConfig`.
     """
+    chosen = recipe(quantize)
     fused: set[int] = set()
-    if not hasattr(
-        network, "cached_step"
-    ):  # A network that is read token by token has no fused operation.
+    # A network that is read token by token has no fused operation.
+    if capabilities(network).decodes == "none":
         fused = {id(layer.cell) for layer in layers_of(network) if fuses(layer)}
     return {
-        weight.path: _format(layer, weight, quantize, id(layer) in fused)
+        weight.path: chosen.format_of(
+            StoredWeight(
+                shape=tuple(weight.shape),
+                summed_axes=_summed_axes(layer, weight),
+                is_table=weight.name == "embeddings",
+                fused_gates=4 if id(layer) in fused else 0,
+            )
+        )
         for layer, weight in _weights(network)
     }
 
@@ -94,25 +71,20 @@ def fuses(layer: Any) -> bool:
     return layer.use_bias and (layer.cell.activation, layer.cell.recurrent_activation) == known
 
 
-def stored_bytes(network: keras.Model, quantize: Quantization) -> int:
-    """Bytes that the weights of a network take in a file, without the scales of int8 rows and the
+def stored_bytes(network: keras.Model, quantize: str) -> int:
+    """Returns the bytes of a network's weights in a file, without the scales of int8 rows and the
     graph."""
     formats = weight_formats(network, quantize)
     return sum(formats[weight.path].bytes_of(tuple(weight.shape)) for weight in network.weights)
 
 
-def scale_bytes(network: keras.Model, quantize: Quantization) -> int:
-    """Bytes of the scales of int8 weights in a file: a float32 and an int64 zero point each."""
+def scale_bytes(network: keras.Model, quantize: str) -> int:
+    """Returns the bytes of the scales of int8 weights in a file: a float32 and an int64 zero point
+    each."""
     formats = weight_formats(network, quantize)
     return sum(
         12 * formats[weight.path].scales_of(tuple(weight.shape)) for weight in network.weights
     )
-
-
-def block_of(length: int) -> int:
-    """The block size of a matrix whose products sum over `length` weights; 0 where no block
-    fits."""
-    return next((block for block in BLOCKS if length % block == 0), 0)
 
 
 def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
@@ -175,25 +147,6 @@ def _weights(network: keras.Model) -> list[tuple[Any, keras.Variable]]:
         for weight in own_variables(layer):
             found.setdefault(id(weight), (layer, weight))
     return [found[id(weight)] for weight in network.weights if id(weight) in found]
-
-
-def _format(
-    layer: Any, weight: keras.Variable, quantize: Quantization, fused: bool
-) -> WeightFormat:
-    if quantize in ("none", "float16"):
-        return WeightFormat(bits=32 if quantize == "none" else 16)
-    axes = _summed_axes(layer, weight)
-    if axes is None:
-        return WeightFormat(bits=32)
-    if len(axes) > 1 or len(weight.shape) > 2:
-        return WeightFormat(bits=8, axis=axes)
-    if fused:
-        return WeightFormat(bits=8, axis=(0, 1), gates=4)
-    axis, is_table = axes[0], weight.name == "embeddings"
-    block = block_of(weight.shape[axis])
-    if quantize == "int8" or (is_table and quantize == "int4") or not block:
-        return WeightFormat(bits=8, axis=axis)
-    return WeightFormat(bits=4, axis=axis, block=block)
 
 
 def _summed_axes(layer: Any, weight: keras.Variable) -> tuple[int, ...] | None:

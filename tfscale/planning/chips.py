@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from tfscale.config import NetworkConfig
-from tfscale.planning.costs import matmul_shapes
 
 GB = 10**9
 TERA = 10**12
@@ -132,7 +131,7 @@ def measure_cpu(model: NetworkConfig, rows: int, sequence_length: int) -> Chip:
     """
     flops = seconds = 0.0
     rng = np.random.default_rng(0)
-    for m, k, n in sorted(set(matmul_shapes(model, min(rows * sequence_length, 4096)))):
+    for m, k, n in sorted(set(model.matmul_shapes(min(rows * sequence_length, 4096)))):
         a, b = rng.random((m, k), np.float32), rng.random((k, n), np.float32)
         seconds += _best(functools.partial(np.matmul, a, b))
         flops += 2.0 * m * k * n

@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfscale.config import NetworkConfig, TrainConfig
+from tfscale.config.costs import Costs
 from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError, check_range
 from tfscale.planning.chips import CHIPS, Chip, measure_cpu
-from tfscale.planning.costs import HEAD_FLOATS, Costs, model_costs
 
 RESERVE = 0.1
 """Share of the memory that is left to the runtime, to fragmentation and to what this count leaves
 out."""
+_ESTIMATED = "; the costs of the family {} are estimated from its number of weights"
 TOKENS_PER_PARAMETER = 20
 """Compute-optimal token budget (Hoffmann et al. 2022)."""
+HEAD_FLOATS = 2
+"""float32 values per logit that live at the same time: the logits and their gradient."""
 TRAFFIC_PASSES = 3
 """How often activations move through memory: written forward, read backward, and once more for
 their gradients."""
@@ -132,7 +135,7 @@ def plan(
             f"train.global_batch_size={train.global_batch_size} is not divisible by devices x"
             f" micro_batches = {devices} x {train.micro_batches} = {unit}; {nearest} would be"
         )
-    costs = model_costs(model)
+    costs = model.costs()
     rows = train.global_batch_size // unit
     device = chip if isinstance(chip, Chip) else _chip(chip, model, rows)
     if utilization is not None:
@@ -166,7 +169,7 @@ def plan(
         hours=hours,
         device_hours=hours * devices,
         scaling=_scaling(costs, model, train, device, devices),
-        source=device.source,
+        source=device.source + (_ESTIMATED.format(model.family) if costs.estimated else ""),
     )
 
 

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import yaml
 
-import tfscale.models as models
-from tfscale.config import MODEL_CONFIGS, NetworkConfig, NGramConfig, TrainConfig, to_dict
-from tfscale.config.compression import DistillConfig, PruneConfig, ShrinkConfig
+from tfscale.config import NetworkConfig, NGramConfig, TrainConfig, to_dict
+from tfscale.config.compression import DistillConfig, PruneConfig
 from tfscale.config.options import checks_arguments
+from tfscale.config.shrinking import ShrinkConfig
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError, reason
 from tfscale.files.fields import from_fields
@@ -29,6 +29,8 @@ from tfscale.files.paths import (
     read_yaml,
     write_json,
 )
+from tfscale.models.network import LanguageNetwork, as_language_network, import_networks
+from tfscale.registry import FAMILIES
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
 
@@ -60,7 +62,7 @@ class Run:
     """A trained model and what belongs to it, read back from its folder."""
 
     directory: str
-    network: models.Network
+    network: LanguageNetwork
     tokenizer: Tokenizer
     model_config: NetworkConfig
     train_config: TrainConfig
@@ -108,11 +110,11 @@ def load_run(directory: str) -> Run:
         )
     train_config = from_fields(TrainConfig, config.get("train"), f"{path}: train", CheckpointError)
     loaded = load_network(model_path)
-    if not isinstance(loaded, tuple(models.network_classes())):
+    network = as_language_network(loaded)
+    if network is None:
         raise CheckpointError(
             f"{model_path} holds a {type(loaded).__name__}, not a network of tfscale"
         )
-    network: Any = loaded
     return Run(
         directory=directory,
         network=network,
@@ -156,6 +158,7 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
     Raises:
         CheckpointError: the file is damaged, or is no model that this installation can build.
     """
+    import_networks()
     try:
         return keras.saving.load_model(path, compile=False, custom_objects=classes)
     except MemoryError:
@@ -241,10 +244,8 @@ def _defaults(section: str, described: dict[str, Any]) -> dict[str, Any]:
         "shrink": ShrinkConfig,
         "distill": DistillConfig,
     }
-    kind: Any = (
-        MODEL_CONFIGS.get(described["model"]["family"]) if section == "model" else kinds[section]
-    )
-    return {field.name: field.default for field in dataclasses.fields(kind)} if kind else {}
+    kind: Any = FAMILIES.get(described["model"]["family"]) if section == "model" else kinds[section]
+    return {field.name: field.default for field in dataclasses.fields(kind)}
 
 
 def write_run_files(output: str, described: dict[str, Any], tokenizer: Tokenizer) -> None:
@@ -257,7 +258,7 @@ def write_run_files(output: str, described: dict[str, Any], tokenizer: Tokenizer
 
 def write_untrained_run(
     output: str,
-    network: models.Network,
+    network: LanguageNetwork,
     tokenizer: Tokenizer,
     train_config: TrainConfig,
     summary: dict[str, Any],

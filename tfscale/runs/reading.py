@@ -4,7 +4,7 @@ guesses them; or, for a model that carries its state, streams in order.
 
 import tensorflow as tf
 
-from tfscale.config import BERTConfig, NetworkConfig, TrainConfig
+from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.masking import as_read, masked_batches
 from tfscale.data.pipeline import evaluation_dataset, steps_per_epoch, training_dataset
@@ -38,7 +38,7 @@ class Reading:
         self.data, self.manifest, self.config = data, manifest, train_config
         self.model_config = model_config
         self.length, self.rows = model_config.sequence_length, train_config.global_batch_size
-        self.streams = self.rows if getattr(model_config, "stateful", False) else 0
+        self.streams = self.rows if model_config.stateful else 0
         """Streams whose state is carried; 0 where windows are shuffled."""
         if self.streams and train_config.shuffle_windows not in (1, TrainConfig.shuffle_windows):
             raise ConfigError(
@@ -103,11 +103,7 @@ class Reading:
             shuffle_windows=self.config.shuffle_windows,
             verify="size",
         )
-        if isinstance(self.model_config, BERTConfig):
-            return masked_batches(
-                dataset, self.model_config, self.config.seed, start_step // batches
-            )
-        return dataset
+        return masked_batches(dataset, self.model_config, self.config.seed, start_step // batches)
 
     def validation(self, replicas: int) -> tf.data.Dataset | None:
         """The batches of the validation split; None where there is none.

@@ -45,11 +45,7 @@ def train_from_vectors(
     Example:
         train_from_vectors(LSTMConfig(embedding_dim=100), TrainConfig(), "glove.6B.100d.txt", data="data", output="run")
     """
-    rank = getattr(model_config, "embedding_rank", 0)
-    width = (
-        rank or getattr(model_config, "embedding_dim", 0) or getattr(model_config, "hidden_dim", 0)
-    )
-    ids, rows = embedding_rows(vectors, load_tokenizer(data), width)
+    ids, rows = embedding_rows(vectors, load_tokenizer(data), model_config.embedding_width)
 
     def begin(model: LanguageModel) -> None:
         table = model.network.token_embedding.embeddings

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfscale import __version__
-from tfscale.config import TrainConfig, TransformerConfig, to_dict
+from tfscale.config import TrainConfig, to_dict
 from tfscale.config.options import checks_arguments
 from tfscale.config.tasks import WRITTEN, TaskConfig
 from tfscale.distribution.strategy import strategy
@@ -221,14 +221,9 @@ def _held_out(rows: Sequence[Example], rng: np.random.Generator) -> set[int]:
 
 def _length(run: Run, config: TaskConfig) -> int:
     length = config.sequence_length or run.model_config.sequence_length
-    if (
-        isinstance(run.model_config, TransformerConfig)
-        and length > run.model_config.sequence_length
-    ):
-        raise ConfigError(
-            f"sequence_length={length}, and the run's context is {run.model_config.sequence_length}"
-            " tokens"
-        )
+    context = run.model_config.max_context
+    if context is not None and length > context:
+        raise ConfigError(f"sequence_length={length}, and the run's context is {context} tokens")
     return length
 
 

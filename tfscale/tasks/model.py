@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import tfscale.models as models
 from tfscale.config.options import checks_arguments
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import CheckpointError, DataError
@@ -66,9 +65,7 @@ def load_task(directory: str) -> TaskModel:
         raise CheckpointError(
             f"{directory} is not a folder of tfscale finetune: it has no {TASK_FILE}"
         )
-    # Keras finds the classes of networks that are imported.
-    own = {kind.__name__: kind for kind in (TaskNetwork, PrefixLM, EncoderDecoder)}
-    classes = {**own, **{kind.__name__: kind for kind in models.network_classes()}}
+    classes = {kind.__name__: kind for kind in (TaskNetwork, PrefixLM, EncoderDecoder)}
     try:
         described = read_json(path, "the description of the task")
     except DataError as error:

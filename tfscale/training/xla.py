@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from tfscale.config import BiLSTMConfig, NetworkConfig, RecurrentConfig, TrainConfig
+from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.errors import ConfigError
 
 
@@ -30,8 +30,8 @@ def use_xla(config: TrainConfig, model: NetworkConfig) -> bool:
     if tf.config.list_logical_devices("TPU"):  # TPUStrategy compiles all that its replicas run.
         return False
     if config.xla == "auto":
-        recurrent = isinstance(model, RecurrentConfig | BiLSTMConfig)
-        return has_xla() and not (recurrent and tf.config.list_logical_devices("GPU"))
+        on_gpu = bool(tf.config.list_logical_devices("GPU"))
+        return has_xla() and (model.xla_on_gpu or not on_gpu)
     if config.xla == "on" and not has_xla():
         raise ConfigError(
             f"train.xla='on', and TensorFlow {tf.__version__} here has no XLA for this device (the"

@@ -9,19 +9,20 @@ import dataclasses
 import io
 import os
 import shutil
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfscale.config import (
-    MODEL_CONFIGS,
     ExportConfig,
+    ModelConfig,
     NetworkConfig,
     NGramConfig,
     TrainConfig,
-    make_config,
     to_dict,
 )
 from tfscale.config.comparison import CompareConfig
+from tfscale.config.models import as_network
 from tfscale.config.options import checks_arguments
 from tfscale.config.presets import PRESETS, preset
 from tfscale.data.manifest import Manifest
@@ -32,6 +33,7 @@ from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
 from tfscale.exporting.export import export_run
 from tfscale.exporting.ngram import export_ngram
 from tfscale.files.paths import claim_directory, read_json, write_json
+from tfscale.registry import FAMILIES
 from tfscale.runs.folder import data_digest, load_run
 from tfscale.runs.ngram import train_ngram
 from tfscale.runs.timing import seconds_per_step, steps_within
@@ -41,40 +43,35 @@ from tfscale.ui.report import render_report, themed
 STATE = "compare.json"
 RESULT_FORMAT = 1
 
-Entry = tuple[NetworkConfig | NGramConfig, TrainConfig]
+Entry = tuple[ModelConfig, TrainConfig]
 
 _TRAIN = TrainConfig(global_batch_size=16, tensorboard=False, learning_rate=2e-3)
-_DROPOUT = 0.2
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "transformer": {"hidden_dim": 192, "num_layers": 4, "num_heads": 4, "dropout": _DROPOUT},
-    "lstm": {"hidden_dim": 512, "embedding_dim": 256, "tie_embeddings": True, "dropout": _DROPOUT},
-    "gru": {"hidden_dim": 512, "embedding_dim": 256, "tie_embeddings": True, "dropout": _DROPOUT},
-    "rnn": {"hidden_dim": 512, "embedding_dim": 256, "tie_embeddings": True, "dropout": _DROPOUT},
-    "nnlm": {"hidden_dim": 512, "embedding_dim": 128, "context_tokens": 6, "dropout": _DROPOUT},
-}
 
 
 def entry(name: str) -> Entry:
-    """The model that a name stands for: a family in a size for two cores and minutes, or a preset.
+    """Returns the model that a name stands for: a family in a size for two cores and minutes, or a
+    preset.
 
     Raises:
-        ConfigError: there is none of this name, or it is no model of the next token.
+        ConfigError: there is none of this name, or it does not predict the next token.
 
     Example:
         compare({name: entry(name) for name in ("ngram", "lstm", "llama-nano")}, config)
     """
-    if name == NGramConfig.family:
-        return NGramConfig(), _TRAIN
-    if name in _DEFAULTS:
-        return make_config(MODEL_CONFIGS[name], _DEFAULTS[name]), _TRAIN
     if name in PRESETS:
         return preset(name), _TRAIN
-    if name in MODEL_CONFIGS:
+    if name not in FAMILIES:
+        compared = [kind.family for kind in FAMILIES if kind.predicts == "next"]
+        known = ", ".join([*compared, *PRESETS])
+        raise ConfigError(
+            f"no model {name!r} to compare; there are {known}, and files such as my.yaml"
+        )
+    kind = FAMILIES.get(name)
+    if kind.predicts != "next":
         raise ConfigError(
             f"{name} reads both sides of a token: its score is no perplexity, and does not compare"
         )
-    known = ", ".join([NGramConfig.family, *_DEFAULTS, *PRESETS])
-    raise ConfigError(f"no model {name!r} to compare; there are {known}, and files such as my.yaml")
+    return kind(**kind.compared_as), _TRAIN
 
 
 @checks_arguments
@@ -112,14 +109,14 @@ def compare(
     split = config.split or ("test" if "test" in manifest.splits else "validation")
     manifest.split(split)
     for name, (model_config, train_config) in entries.items():
-        if not isinstance(model_config, NGramConfig):
+        if network_config := as_network(model_config):
             # What cannot be trained is refused before the first model is.
             batches_per_epoch(
                 manifest.split("train"),
-                model_config.sequence_length,
+                network_config.sequence_length,
                 train_config.global_batch_size,
             )
-            fit_to_data(model_config, manifest)
+            fit_to_data(network_config, manifest)
         if os.path.basename(name) != name or name in ("", ".", ".."):
             raise ConfigError(f"{name!r} cannot be the name of a folder")
     claim_directory(config.output, STATE, "a comparison")
@@ -171,7 +168,7 @@ def compare(
 
 def _measure(
     name: str,
-    model_config: Any,
+    model_config: ModelConfig,
     train_config: TrainConfig,
     config: CompareConfig,
     manifest: Manifest,
@@ -179,20 +176,24 @@ def _measure(
     note: Callable[[str], None],
 ) -> dict[str, Any]:
     run_dir, export_dir = (os.path.join(config.output, name, part) for part in ("run", "export"))
-    if isinstance(model_config, NGramConfig):
+    network_config = as_network(model_config)
+    if network_config is None:
         note(f"{name}: count")
         shutil.rmtree(
             run_dir, ignore_errors=True
         )  # What an interrupted count may have left is no run.
-        summary = train_ngram(model_config, data=config.data, output=run_dir, progress=False)
+        counted = typing.cast(NGramConfig, model_config)
+        summary = train_ngram(counted, data=config.data, output=run_dir, progress=False)
         model = load(run_dir)
         score = evaluate_file(model, data_dir=config.data, split=split, progress=False)
         export_ngram(model, ExportConfig(output=export_dir, format="ngram", quantize="int8"))
     else:
-        model_config = fit_to_data(model_config, manifest)
-        train_config = _with_budget(run_dir, model_config, train_config, config, note, name)
+        network_config = fit_to_data(network_config, manifest)
+        train_config = _with_budget(run_dir, network_config, train_config, config, note, name)
         note(f"{name}: train {train_config.steps:,} steps")
-        summary = train(model_config, train_config, data=config.data, output=run_dir, progress=True)
+        summary = train(
+            network_config, train_config, data=config.data, output=run_dir, progress=True
+        )
         if summary["interrupted"]:
             return {"interrupted": summary["interrupted"]}
         run = load_run(run_dir)

@@ -10,9 +10,11 @@ import pytest
 
 import tfscale.workflows.search.search as search_module
 from tfscale import cli
-from tfscale.compress.compress import SHRINKERS
+from tfscale.compress.factorize import lower_rank
+from tfscale.compress.structured import shrink_units
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
-from tfscale.config.compression import SHRINK_SIZES, CompressConfig, SearchConfig
+from tfscale.config.compression import CompressConfig, SearchConfig
+from tfscale.config.shrinking import RANKS
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
 from tfscale.device import load
@@ -22,7 +24,7 @@ from tfscale.models import build_network, parameter_count
 from tfscale.models.weight_formats import stored_bytes
 from tfscale.runs.folder import load_run
 from tfscale.runs.train import train
-from tfscale.workflows.search.candidates import candidates, shrunken, sizes_of
+from tfscale.workflows.search.candidates import candidates
 from tfscale.workflows.search.outcome import choose, pareto, shortfalls, verdict
 from tfscale.workflows.search.search import search_run
 
@@ -90,8 +92,8 @@ def test_bounds_that_are_none(options, message):
     ],
 )
 def test_sizes_become_smaller_and_are_what_the_files_have(config):
-    sizes = sizes_of(config)
-    counts = [parameter_count(shrunken(config, shrink)) for shrink in sizes]
+    sizes = config.shrink_ladder()
+    counts = [parameter_count(config.shrunken(shrink)) for shrink in sizes]
     assert counts[0] == parameter_count(config) and len(set(counts)) == len(counts) >= 3
     assert min(counts) < 0.7 * counts[0]
     found = candidates(config, 0, compressed=False)
@@ -100,12 +102,11 @@ def test_sizes_become_smaller_and_are_what_the_files_have(config):
     for shrink in sizes:
         # Whatever is proposed can be made.
         network = build_network(config)
-        for name in SHRINK_SIZES:
-            if size := getattr(shrink, name):
-                network = SHRINKERS[name](network, size)
-        assert network.config == shrunken(config, shrink)
+        for name, size in shrink.sizes().items():
+            network = (lower_rank if name in RANKS else shrink_units)(network, name, size)
+        assert network.config == config.shrunken(shrink)
     for candidate in found[:: len(found) // 4]:
-        network = build_network(shrunken(config, candidate.shrink))
+        network = build_network(config.shrunken(candidate.shrink))
         assert candidate.bytes == stored_bytes(network, candidate.quantize)
         content = export_tflite(network, candidate.quantize, [8])
         assert stored_bytes(network, candidate.quantize) < len(content)

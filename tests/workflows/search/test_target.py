@@ -14,12 +14,14 @@ import tfscale.workflows.search.search as search_module
 from tfscale import cli
 from tfscale.config import ExportConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.config.compression import CompressConfig, SearchConfig
+from tfscale.config.families import transformer
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
+from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import stored_bytes
 from tfscale.runs.folder import load_run
 from tfscale.runs.train import train
@@ -44,7 +46,7 @@ def sentences(seed, words, count):
 
 
 def test_candidates_of_a_smaller_vocabulary(monkeypatch):
-    monkeypatch.setattr(candidates_module, "TRANSFORMER_SIZES", SIZES)
+    monkeypatch.setattr(transformer, "_LADDER", SIZES)
     found = {
         c.name: c
         for c in candidates(CONFIG, 1000, False, row_bytes=12, trimming=Trimming(200, 0.9))
@@ -121,8 +123,8 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch):
     """One recipe, two sizes, and no process that takes the time: all of them are tested with the search itself."""
-    monkeypatch.setattr(candidates_module, "RECIPES", ("int8",))
-    monkeypatch.setattr(candidates_module, "TRANSFORMER_SIZES", SIZES)
+    monkeypatch.setattr(candidates_module, "_recipes", lambda: [recipe("int8")])
+    monkeypatch.setattr(transformer, "_LADDER", SIZES)
     monkeypatch.setattr(measure_module, "_timing", lambda folder: TIMING)
 
 

@@ -16,7 +16,8 @@ import tensorflow as tf
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from tensorflow.python.tpu.ops import tpu_ops
 
-from tfscale.config import MODEL_CONFIGS, TrainConfig
+from tfscale.config import TrainConfig
+from tfscale.config.models import network_families
 from tfscale.models import build_network
 from tfscale.training.step import TrainStep
 from tfscale.workflows.tpu_check.lowering import find
@@ -81,7 +82,7 @@ def train_step(config, replicas):
 
 def main():
     folder, replicas = sys.argv[1], int(sys.argv[2])
-    for family, kind in MODEL_CONFIGS.items():
+    for family, kind in network_families().items():
         config = kind(vocabulary_size=50, sequence_length=LENGTH, hidden_dim=16, dropout=0.1)
         function, arguments = train_step(config, replicas)
         representation = function.experimental_get_compiler_ir(*arguments)

@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 
 from tfscale import cli
-from tfscale.config import MODEL_CONFIGS, TrainConfig
+from tfscale.config import TrainConfig
+from tfscale.config.models import network_families
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.workflows.tpu_check import check, compiler
 from tfscale.workflows.tpu_check.check import run_compiler, tpu_check
@@ -27,7 +28,9 @@ GOOD = {"compiled": True, "error": None, "temporaries": 5 * 2**20, "flops": 1e6}
 
 
 def config_of(family):
-    return MODEL_CONFIGS[family](vocabulary_size=50, sequence_length=16, hidden_dim=16, dropout=0.1)
+    return network_families()[family](
+        vocabulary_size=50, sequence_length=16, hidden_dim=16, dropout=0.1
+    )
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def fake(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("family", MODEL_CONFIGS)
+@pytest.mark.parametrize("family", network_families())
 def test_the_steps_of_every_family_have_fixed_shapes_and_nothing_odd(family):
     steps = lower_steps(config_of(family), TRAIN, chips=4)
     assert [step.name for step in steps] == ["train", "evaluation"]
@@ -200,7 +203,7 @@ def test_a_failed_installation_is_named(monkeypatch, tmp_path):
 
 
 @pytest.mark.tpu
-@pytest.mark.parametrize("family", MODEL_CONFIGS)
+@pytest.mark.parametrize("family", network_families())
 def test_the_tpu_compiler_takes_the_steps_of_every_family(family):
     """With the real compiler, which TFSCALE_TPU_COMPILER names."""
     result = tpu_check(
@@ -232,7 +235,7 @@ def lowered_by_tpu_kernels(tmp_path_factory):
 
 
 @pytest.mark.tpu
-@pytest.mark.parametrize("family", MODEL_CONFIGS)
+@pytest.mark.parametrize("family", network_families())
 def test_the_tpu_compiler_takes_what_tpu_kernels_make_of_every_family(
     family, lowered_by_tpu_kernels
 ):
@@ -251,7 +254,7 @@ def test_the_tpu_compiler_takes_what_tpu_kernels_make_of_every_family(
 @pytest.mark.tpu
 def test_the_tpu_compiler_refuses_what_does_not_fit():
     # 128 rows a chip, 8 heads of 2,048 x 2,048 attention weights each: 17 GB, more than once.
-    config = MODEL_CONFIGS["transformer"](
+    config = network_families()["transformer"](
         vocabulary_size=50, sequence_length=2048, hidden_dim=64, num_layers=1, num_heads=8
     )
     train = TrainConfig(global_batch_size=512, precision="mixed_bfloat16")

@@ -93,7 +93,7 @@ def tpu_check(
     """
     if model.vocabulary_size < 1:
         raise ConfigError("tpu-check needs a vocabulary size: give --model.vocabulary_size N")
-    if getattr(model, "stateful", False):
+    if model.stateful:
         raise ConfigError(
             "model.stateful=True is not trained on a TPU: its state is carried on devices of one"
             " machine"

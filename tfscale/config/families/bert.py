@@ -1,0 +1,44 @@
+"""The family "bert": options of a Transformer that reads both sides of a token."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tfscale.config.families.transformer import TransformerConfig
+from tfscale.config.models import Masking, Predicts
+from tfscale.errors import ConfigError, check_range
+from tfscale.registry import register
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class BERTConfig(TransformerConfig):
+    """Transformer whose tokens see both sides, trained to guess hidden tokens (Devlin et al. 2019):
+    what tasks start from. It has one token more, the mask."""
+
+    family: ClassVar[str] = "bert"
+    network: ClassVar[str] = "tfscale.models.bert"
+    predicts: ClassVar[Predicts] = "masked"
+    uses: ClassVar[tuple[str, ...]] = (
+        "finetune RUN --task classify --train FILE.csv --output task",
+    )
+
+    mask_rate: float = 0.15
+    """Part of the tokens of a training window that are to be guessed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(0 < self.mask_rate <= 0.5, "model.mask_rate", self.mask_rate, "above 0 to 0.5")
+        if self.attention_window:
+            raise ConfigError(
+                "model.attention_window is for a model that looks back; bert sees all of both sides"
+            )
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of the token embedding: the vocabulary, and the mask."""
+        return self.vocabulary_size + 1
+
+    @property
+    def masking(self) -> Masking:
+        """How training windows hide tokens: the mask follows the vocabulary."""
+        return Masking(mask_id=self.vocabulary_size, rate=self.mask_rate)

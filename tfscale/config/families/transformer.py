@@ -1,0 +1,267 @@
+"""The family "transformer": options of a decoder-only Transformer, and what follows from them.
+
+Shapes: T tokens of a window, D hidden_dim, F feed_forward_dim, H heads, V vocabulary.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from tfscale.config.costs import Costs
+from tfscale.config.models import NetworkConfig
+from tfscale.config.shrinking import ShrinkConfig, fraction_of, rank_of, smaller_or_0
+from tfscale.errors import ConfigError, check_range
+from tfscale.registry import register
+
+# Fractions of feed-forward width, heads and embedding width that stay; each keeps less than the one
+# before.
+_LADDER = [
+    (1.0, 1.0, 1.0),
+    (0.75, 1.0, 1.0),
+    (0.5, 1.0, 1.0),
+    (0.5, 0.75, 1.0),
+    (0.375, 0.75, 1.0),
+    (0.25, 0.75, 1.0),
+    (0.25, 0.5, 1.0),
+    (0.25, 0.5, 0.5),
+    (0.125, 0.5, 0.25),
+]
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(NetworkConfig):
+    """Decoder-only Transformer in the manner of GPT-2 (Radford et al. 2019); Llama's parts are
+    options."""
+
+    family: ClassVar[str] = "transformer"
+    network: ClassVar[str] = "tfscale.models.transformer"
+    compared_as: ClassVar[Mapping[str, int | float | bool]] = {
+        "hidden_dim": 192,
+        "num_layers": 4,
+        "num_heads": 4,
+        "dropout": 0.2,
+    }
+
+    sequence_length: int = 128
+    """Context in tokens: the length of a training window and the most that the model can look
+    back."""
+    hidden_dim: int = 128
+    """Width of the residual stream."""
+    num_layers: int = 4
+    """Transformer blocks."""
+    num_heads: int = 4
+    """Attention heads; must divide hidden_dim where head_dim is 0."""
+    head_dim: int = 0
+    """Width of a head; 0 takes hidden_dim / num_heads."""
+    feed_forward_dim: int = 0
+    """Width of the feed-forward layer; 0 takes 4 x hidden_dim."""
+    positions: Literal["learned", "rope"] = "learned"
+    """A vector per position, or rotary positions in each attention layer (Su et al. 2021)."""
+    rope_base: float = 10_000.0
+    """Base of the rotary positions. No effect with positions=learned."""
+    normalization: Literal["layer", "rms"] = "layer"
+    """Layer normalization, or RMS normalization (Zhang and Sennrich 2019)."""
+    norm_epsilon: float = 1e-5
+    """Added to the variance in every normalization; Llama and Gemma have 1e-6."""
+    activation: Literal["gelu", "gelu_tanh", "swiglu", "geglu"] = "gelu"
+    """Activation of the feed-forward layer: GELU, or its approximation by tanh (GPT-2); swiglu and
+    geglu multiply by a gate for each unit, SiLU or the approximated GELU (Shazeer 2020), and have
+    half as many weights more."""
+    num_kv_heads: int = 0
+    """Heads of keys and values, each read by several query heads (Ainslie et al. 2023); 0 takes
+    num_heads."""
+    attention_window: int = 0
+    """Tokens that a token sees in each layer, itself included (Beltagy et al. 2020); 0 is all."""
+    global_tokens: int = 0
+    """With attention_window: first tokens of the context that every token sees besides (Zaheer et
+    al. 2020; Xiao et al. 2024), so that the attention is block-sparse."""
+    feed_forward_rank: int = 0
+    """Rank of the two matrices of the feed-forward layer, each a product of two smaller ones; 0 is
+    full rank."""
+    embedding_rank: int = 0
+    """Width of the token embedding, with a matrix between it and hidden_dim (Lan et al. 2020); 0
+    takes hidden_dim."""
+    dropout: float = 0.0
+    """Dropout rate after the embedding, attention and feed-forward layers, 0 to below 1."""
+    use_bias: bool = False
+    """Biases in the dense and normalization layers (GPT-2 has them)."""
+    tie_embeddings: bool = True
+    """Use the token embedding as the output projection (Press and Wolf 2017)."""
+    scale_embeddings: bool = False
+    """Multiply the token embedding by the square root of hidden_dim before the first block (Vaswani
+    et al. 2017)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_options(
+            positive=("sequence_length", "hidden_dim", "num_layers", "num_heads"),
+            rates=("dropout",),
+            default_0=(
+                "feed_forward_dim",
+                "head_dim",
+                "feed_forward_rank",
+                "embedding_rank",
+                "num_kv_heads",
+                "attention_window",
+                "global_tokens",
+            ),
+        )
+        check_range(self.rope_base > 1, "model.rope_base", self.rope_base, "more than 1")
+        check_range(self.norm_epsilon > 0, "model.norm_epsilon", self.norm_epsilon, "more than 0")
+        if self.global_tokens and not 0 < self.global_tokens <= self.attention_window:
+            raise ConfigError(
+                f"model.global_tokens={self.global_tokens} goes with a model.attention_window of as"
+                f" many tokens or more; it is {self.attention_window}"
+            )
+        if self.num_heads % self.kv_heads:
+            raise ConfigError(
+                f"model.num_heads={self.num_heads} is not divisible by"
+                f" model.num_kv_heads={self.num_kv_heads}"
+            )
+        if not self.head_dim and self.hidden_dim % self.num_heads:
+            raise ConfigError(
+                f"model.hidden_dim={self.hidden_dim} is not divisible by"
+                f" model.num_heads={self.num_heads}"
+            )
+        if self.positions == "rope" and self.head_width % 2:
+            raise ConfigError(
+                f"rotary positions turn pairs of numbers, and a head has {self.head_width} of them"
+            )
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of the token embedding."""
+        return self.vocabulary_size
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of the token embedding."""
+        return self.embedding_rank or self.hidden_dim
+
+    @property
+    def feed_forward_width(self) -> int:
+        """Width of the feed-forward layer."""
+        return self.feed_forward_dim or 4 * self.hidden_dim
+
+    @property
+    def gated(self) -> bool:
+        """Whether the feed-forward layer has a gate for each unit."""
+        return self.activation in ("swiglu", "geglu")
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.num_kv_heads or self.num_heads
+
+    @property
+    def head_width(self) -> int:
+        """Width of a head."""
+        return self.head_dim or self.hidden_dim // self.num_heads
+
+    @property
+    def max_context(self) -> int:
+        """The most tokens that it can read at once."""
+        return self.sequence_length
+
+    @property
+    def _inner_width(self) -> int:
+        """Width of the queries of all heads."""
+        return self.num_heads * self.head_width
+
+    @property
+    def _keys_width(self) -> int:
+        """Width of the keys of all heads."""
+        return self.kv_heads * self.head_width
+
+    @property
+    def _expanded_width(self) -> int:
+        """Width of the output of the first feed-forward matrix: units, and their gates."""
+        return 2 * self.feed_forward_width if self.gated else self.feed_forward_width
+
+    def parameter_count(self) -> int:
+        """Returns the number of trainable weights."""
+        d, f, bias = self.hidden_dim, self.feed_forward_width, self.use_bias
+        inner, keys, wide = self._inner_width, self._keys_width, self._expanded_width
+        rank = self.feed_forward_rank
+        norm = d if self.normalization == "rms" else d * (1 + bias)
+        attention = 2 * d * (inner + keys) + bias * (inner + 2 * keys + d)
+        feed_forward = (rank * (2 * d + wide + f) if rank else d * (wide + f)) + bias * (wide + d)
+        tables = self.table_rows * self.embedding_width * (1 if self.tie_embeddings else 2)
+        positions = self.sequence_length * d if self.positions == "learned" else 0
+        embeddings = tables + 2 * self.embedding_rank * d + positions
+        return embeddings + self.num_layers * (attention + feed_forward + 2 * norm) + norm
+
+    def matmul_shapes(self, tokens: int) -> Iterator[tuple[int, int, int]]:
+        """Yields (m, k, n) of the forward matrix products with weights, for `tokens` tokens at
+        once."""
+        d, f, rank = self.hidden_dim, self.feed_forward_width, self.feed_forward_rank
+        inner, keys, wide = self._inner_width, self._keys_width, self._expanded_width
+        forward = [(d, rank), (rank, wide), (f, rank), (rank, d)] if rank else [(d, wide), (f, d)]
+        if width := self.embedding_rank:
+            yield from ((tokens, width, d), (tokens, d, width))
+        for _ in range(self.num_layers):
+            yield from ((tokens, d, inner + 2 * keys), (tokens, inner, d))
+            yield from ((tokens, k, n) for k, n in forward)
+        yield tokens, self.embedding_width, self.table_rows
+
+    def costs(self) -> Costs:
+        """Returns what the model costs to train."""
+        t, d, f, rank = (
+            self.sequence_length,
+            self.hidden_dim,
+            self.feed_forward_width,
+            self.feed_forward_rank,
+        )
+        inner, keys, wide = self._inner_width, self._keys_width, self._expanded_width
+        # Scores and their use: two products of T x K by T per head, for each of T queries; nothing
+        # is saved by the mask. With a window that cuts the context, a query meets two windows of
+        # keys and the global ones.
+        window = self.attention_window
+        in_blocks = window and t % window == 0 and t > 2 * window
+        seen = 2 * window + self.global_tokens if in_blocks else t
+        attention = self.num_layers * 2 * 2.0 * seen * inner
+        return Costs(
+            parameters=self.parameter_count(),
+            forward_flops=self.product_flops() + attention,
+            layers=self.num_layers,
+            # Input, two norms, query, key and value, mixed values and the sum after attention; of
+            # the feed-forward layer its input to GELU, the two factors of GELU's derivative, and
+            # GELU's output.
+            block_values=4 * d + 2 * inner + 2 * keys + 2 * f + 2 * wide + 2 * rank,
+            # The attention weights: for each head one per key that is looked at.
+            block_float32=float(self.num_heads * seen),
+            kept_values=d,
+            edge_values=3 * d,
+            vocabulary_size=self.table_rows,
+        )
+
+    def shrink_ladder(self) -> list[ShrinkConfig]:
+        """Returns the sets of sizes that `search` tries, the largest first."""
+        ladder = []
+        for forward, heads, table in _LADDER:
+            keep_heads = heads == 1 or self.kv_heads != self.num_heads
+            fewer = smaller_or_0(self.num_heads, round(self.num_heads * heads))
+            can_narrow = self.tie_embeddings and table < 1
+            rank = rank_of(self.embedding_width, table, self.vocabulary_size)
+            ladder.append(
+                ShrinkConfig(
+                    feed_forward_dim=fraction_of(self.feed_forward_width, forward),
+                    num_heads=0 if keep_heads else fewer,
+                    embedding_rank=rank if can_narrow else 0,
+                )
+            )
+        return list(dict.fromkeys(ladder))
+
+    def shrunken(self, shrink: ShrinkConfig) -> "TransformerConfig":
+        """Returns the config of the model after it was shrunk."""
+        return dataclasses.replace(
+            self,
+            feed_forward_dim=shrink.feed_forward_dim or self.feed_forward_dim,
+            feed_forward_rank=shrink.feed_forward_rank or self.feed_forward_rank,
+            num_heads=shrink.num_heads or self.num_heads,
+            num_kv_heads=0 if shrink.num_heads else self.num_kv_heads,
+            head_dim=self.head_width if shrink.num_heads else self.head_dim,
+            embedding_rank=shrink.embedding_rank or self.embedding_rank,
+        )

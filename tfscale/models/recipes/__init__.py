@@ -1,0 +1,1 @@
+"""Quantization recipes: one file each, with the class that is registered by the recipe's name."""
