@@ -9,6 +9,8 @@ Shapes: B rows, T tokens, D width of the hidden states, V vocabulary, S tokens o
 """
 
 import abc
+import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -17,12 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.config import NetworkConfig, Precision, to_dict
+from tfscale.config.models import Predicts, network_families
 from tfscale.errors import ConfigError
+from tfscale.models.shrinking import UnitGroup
 from tfscale.registry import FAMILIES
 
-Predicts = Literal["next", "cloze", "masked"]
-"""next: the next token from those before it; cloze: the next token from those before and after it;
-masked: hidden tokens at their own places, from all others."""
 Decodes = Literal["cache", "state", "none"]
 """cache: with keys and values of each position, several tokens a call, up to a context; state: with
 a state of fixed size, one token a call; none: not token by token."""
@@ -38,9 +39,10 @@ class LanguageNetwork(keras.Model):
 
     Attributes:
         config_class: class of `config`, which names the family.
-        predicts: what the logits at t are of; see `Predicts`.
         decodes: how it generates; see `Decodes`. Where it is not "none", `cache_spec` and
             `cached_step` are there.
+        attends: whether `hidden_states` takes `visible`, so that a source can be read in both
+            directions; see `tfscale.models.attention`.
 
     Example:
         @tfscale.register
@@ -50,13 +52,18 @@ class LanguageNetwork(keras.Model):
     """
 
     config_class: ClassVar[type[NetworkConfig]]
-    predicts: ClassVar[Predicts] = "next"
     decodes: ClassVar[Decodes] = "none"
+    attends: ClassVar[bool] = False
     config: Any
     precision: Precision
     seed: int
-    token_embedding: Any
+    token_embedding: keras.layers.Embedding
     """The layer with the table `embeddings` (V, E) that ids are looked up in."""
+
+    @property
+    def predicts(self) -> Predicts:
+        """What the logits at t are of, which its config declares."""
+        return self.config.predicts
 
     @abc.abstractmethod
     def hidden_states(
@@ -110,6 +117,32 @@ class LanguageNetwork(keras.Model):
         """
         raise ConfigError(f"a network of the family {self.config.family} does not decode")
 
+    def carry(
+        self,
+        ids: tf.Tensor,
+        states: Sequence[tf.Tensor],
+        training: bool = False,
+        remat: bool = False,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Returns `hidden_states` of a window that follows another; where `config.stateful`.
+
+        Args:
+            ids: token ids (B, T) int32.
+            states: one (B, U) float32 for each name of `cache_spec`, such as `first_states` gives;
+                constants, to which no gradient goes.
+            training: whether dropout is on.
+            remat: as in `hidden_states`.
+
+        Returns:
+            Hidden states, and the states after the last token, for the next window.
+        """
+        raise ConfigError(f"a network of the family {self.config.family} carries no state")
+
+    def first_states(self, rows: int) -> list[tf.Tensor]:
+        """Returns the states at the beginning of a text: zeros (B, ...) float32 for each name of
+        `cache_spec`."""
+        return [tf.zeros((rows, *shape[1:])) for shape in self.cache_spec().values()]
+
     def features(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns what the head of a task reads: ids (B, T) int32 -> (B, T, width)."""
         return self.hidden_states(ids, training)
@@ -119,6 +152,44 @@ class LanguageNetwork(keras.Model):
         """The weights that logits are made of and `features` are not."""
         table = self.token_embedding.embeddings
         return [variable for variable in self.output_variables if variable is not table]
+
+    def vocabulary_axes(self) -> dict[str, int]:
+        """Returns the axis with an entry for each token, by the path of each weight that has one:
+        the rows of the table, the last axis of other output variables."""
+        table = self.token_embedding.embeddings
+        axes = {variable.path: len(variable.shape) - 1 for variable in self.output_variables}
+        return axes | {table.path: 0}
+
+    def unit_groups(self, size: str, count: int) -> list[UnitGroup]:
+        """Returns the units that can be removed, one group for each layer that has some.
+
+        Args:
+            size: a size of `tfscale.config.shrinking.ShrinkConfig`.
+            count: the number of units that are to be left in each group.
+
+        Returns:
+            The groups; none where the network has no such units.
+
+        Raises:
+            ConfigError: it cannot be as small as that.
+        """
+        return []
+
+    def factors(self, size: str, rank: int) -> dict[str, np.ndarray] | None:
+        """Returns the new weights, by path, of the network whose matrices have a lower rank.
+
+        Args:
+            size: a rank of `tfscale.config.shrinking.ShrinkConfig`.
+            rank: the rank.
+
+        Returns:
+            The weights that change in `build_network(config.shrunken(...))`; None where the network
+            has no such matrices.
+
+        Raises:
+            ConfigError: the rank saves nothing.
+        """
+        return None
 
     def cloze_logits(self, ids: np.ndarray) -> np.ndarray:
         """Ids (T,) -> logits (T, V) float32 for the ids at t + 1, from all ids but that one; for a
@@ -169,6 +240,31 @@ class LanguageNetwork(keras.Model):
         keras.saving.register_keras_serializable(package)(cls)
 
 
+def import_networks() -> None:
+    """Imports the networks of all families, so that Keras finds their classes in files."""
+    for config_class in network_families().values():
+        network_class(config_class)
+
+
+def as_language_network(model: keras.Model) -> LanguageNetwork | None:
+    """Returns a model of `build_network` as it is, and None for any other."""
+    return model if isinstance(model, LanguageNetwork) else None
+
+
+def network_class(config_class: type[NetworkConfig]) -> type[LanguageNetwork]:
+    """Returns the class of a family's networks, whose module is imported if it has to be.
+
+    Raises:
+        ConfigError: the family has no network.
+    """
+    if config_class not in _NETWORKS and config_class.network:
+        importlib.import_module(config_class.network)
+    if config_class not in _NETWORKS:
+        known = sorted(network_families())
+        raise ConfigError(f"no model family for {config_class.__name__}; expected one of {known}")
+    return _NETWORKS[config_class]
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a Keras model of ids -> logits can do, whoever built it.
@@ -178,12 +274,14 @@ class Capabilities:
         decodes: see `Decodes`.
         has_hidden_states: whether it offers `hidden_states`, `project` and `output_variables`.
         stateful: whether it carries its state from batch to batch in training and evaluation.
+        attends: whether its hidden states can be computed with a source seen in both directions.
     """
 
     predicts: Predicts
     decodes: Decodes
     has_hidden_states: bool
     stateful: bool
+    attends: bool = False
 
     @property
     def is_cloze(self) -> bool:
@@ -202,19 +300,14 @@ def capabilities(network: Any) -> Capabilities:
     """
     if isinstance(network, LanguageNetwork):
         stateful = network.config.stateful
-        return Capabilities(network.predicts, network.decodes, True, stateful)
+        return Capabilities(network.predicts, network.decodes, True, stateful, network.attends)
     config = getattr(network, "config", None)
     decodes: Decodes = "none"
     if hasattr(network, "cached_step"):
         decodes = getattr(network, "decodes", "cache")
+    predicts: Predicts = "cloze" if getattr(network, "cloze", False) else "next"
     return Capabilities(
-        predicts=(
-            "masked"
-            if hasattr(network, "mask_id")
-            else "cloze"
-            if getattr(network, "cloze", False)
-            else "next"
-        ),
+        predicts="masked" if hasattr(network, "mask_id") else predicts,
         decodes=decodes,
         has_hidden_states=not missing_members(network),
         stateful=bool(getattr(config, "stateful", False)),
