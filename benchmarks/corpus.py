@@ -21,7 +21,8 @@ from tfscale.config import PrepareConfig
 from tfscale.errors import DataError
 from tfscale.files.paths import atomic_write
 from tfscale.text.builtin import builtin_corpus
-from tfscale.text.corpora import ReadCounts, find_text, read_documents
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.reader import ReadCounts
 from tfscale.text.tokenizers import load_tokenizer
 
 BUILT_IN_CHARACTERS = 1_100_000

@@ -8,6 +8,7 @@ Prints for each shape, with weights as they are initialised and with ones of sta
 perplexity moved.
 """
 
+import dataclasses
 import os
 import sys
 import tempfile
@@ -24,10 +25,10 @@ from tfscale.config import (
     RNNConfig,
     TransformerConfig,
 )
-from tfscale.exporting.folder import describe
+from tfscale.exporting.network import describe_network
 from tfscale.exporting.parity import check_parity
 from tfscale.exporting.tflite import export_tflite
-from tfscale.files.paths import write_json
+from tfscale.files.paths import sha256_file
 from tfscale.models import build_network
 from tfscale.text.tokenizers import train_tokenizer
 
@@ -74,7 +75,8 @@ def measure(config: NetworkConfig, spread: float | None) -> tuple[float, float, 
         with open(path, "wb") as file:
             file.write(export_tflite(network, "int8", options.prefill_lengths))
         tokenizer.save(os.path.join(folder, "tokenizer"))
-        write_json(os.path.join(folder, "model.json"), describe(network, tokenizer, options, path))
+        described = describe_network(network, tokenizer, "int8", options.prefill_lengths)
+        dataclasses.replace(described, file="model.tflite", sha256=sha256_file(path)).write(folder)
         report = check_parity(network, tokenizer, folder, tokenizer.encode(TEXT), quantize="int8")
     errors = [row for row in report["checks"] if "relative_logit_error" in row["name"]]
     changes = [

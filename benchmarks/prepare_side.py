@@ -25,7 +25,8 @@ from tfscale.config import PrepareConfig
 from tfscale.data.splits import Borders
 from tfscale.data.spool import SpoolWriter
 from tfscale.data.tokenizing import encode_batches
-from tfscale.text.corpora import ReadCounts, find_text, read_documents
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.reader import ReadCounts
 from tfscale.text.tokenizers import load_tokenizer
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import tfscale
 from tfscale import terminal
-from tfscale.exporting.short_readme import table_text
+from tfscale.exporting.readmes import table_text
 from tfscale.terminal import visible
 from tfscale.ui.tables import print_table
 

@@ -48,7 +48,9 @@ _HOME = {
     "parameter_count": "tfscale.models",
     "LanguageModel": "tfscale.training.language_model",
     "strategy": "tfscale.distribution.strategy",
-    "export_keras": "tfscale.exporting.scoring",
+    "export_keras": "tfscale.exporting.keras_model",
+    "ExportFormat": "tfscale.exporting.format",
+    "register": "tfscale.registry",
     "train": "tfscale.runs.train",
     "train_vectors": "tfscale.data.vectors",
     "train_from_vectors": "tfscale.runs.vectors",
@@ -91,12 +93,22 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'tfscale' has no attribute {name!r}")
 
 
-_LIGHT = ("api", "config", "device", "errors", "launching", "planning", "text")
+_LIGHT = (
+    "api",
+    "config",
+    "device",
+    "errors",
+    "exporting.format",
+    "launching",
+    "planning",
+    "registry",
+    "text",
+)
 """What does without TensorFlow."""
 
 
 def _imported(module: str) -> Any:
-    if module.split(".")[1] not in _LIGHT:
+    if not module.removeprefix("tfscale.").startswith(_LIGHT):
         from tfscale.compat.quiet import start_quietly
 
         start_quietly()

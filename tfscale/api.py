@@ -20,6 +20,7 @@ from tfscale.inference.generation import Generation
 from tfscale.terminal import note
 
 if TYPE_CHECKING:
+    from tfscale.exporting.format import Report
     from tfscale.inference.cloze import Correction, Filling
 
 
@@ -316,7 +317,7 @@ def export(
     output: str | os.PathLike,
     progress: Callable[[str], None] | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> "Report":
     """Writes a run or a task as a file for the device and returns its parity report.
 
     Args:

@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+from tfscale.data.manifest import token_dtype
 from tfscale.data.splits import Borders
-from tfscale.data.spool import SpoolReader, SpoolWriter
-from tfscale.data.tokenizing import BatchEncoder, _Worker, encode_batches, token_dtype
+from tfscale.data.spool import Spool, SpoolWriter
+from tfscale.data.tokenizing import BatchEncoder, _Worker, encode_batches
 from tfscale.errors import TfscaleError
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.text.tokenizers.kinds.char import CharacterTokenizer
@@ -26,12 +27,11 @@ def spool(tmp_path):
         writer.add("valid", 15)
         writer.add("word " * 300_000, 99)
         writer.add("end", 99)
-    return path, writer.batches
+    return Spool(path, writer.batches, BORDERS)
 
 
 def test_a_spool_gives_back_its_documents(spool):
-    path, batches = spool
-    pieces = [piece for batch in batches for piece in SpoolReader(path, BORDERS).pieces(batch)]
+    pieces, batches = list(spool.all_pieces()), spool.batches
     documents, splits, text = [], [], b""
     for piece in pieces:
         text += piece.content
@@ -46,7 +46,7 @@ def test_a_spool_gives_back_its_documents(spool):
     assert len(batches) == 2
     assert batches[0].start == 0
     assert batches[1].start == batches[0].end
-    assert batches[1].end == os.path.getsize(path)
+    assert batches[1].end == os.path.getsize(spool.path)
     assert sum(batch.text_bytes for batch in batches) == len("".join(documents).encode())
 
 
@@ -57,8 +57,7 @@ def test_an_empty_spool(tmp_path):
 
 
 def test_tokens_and_counts_of_each_split(spool):
-    path, batches = spool
-    first, second = map(BatchEncoder(ByteTokenizer(), SpoolReader(path, BORDERS)), batches)
+    first, second = map(BatchEncoder(ByteTokenizer(), spool), spool.batches)
     assert np.frombuffer(first["test"].content, "<u2").tolist() == [*b"test", 256]
     assert np.frombuffer(first["validation"].content, "<u2").tolist() == [
         *b"held out by name",
@@ -83,7 +82,7 @@ def test_large_vocabularies_take_four_bytes(tmp_path):
     with SpoolWriter(str(tmp_path / "spool")) as writer:
         writer.add(chr(70_002), 99)
     tokenizer = CharacterTokenizer([chr(0x10000 + n) for n in range(70_000)])
-    encoder = BatchEncoder(tokenizer, SpoolReader(str(tmp_path / "spool"), BORDERS))
+    encoder = BatchEncoder(tokenizer, Spool(str(tmp_path / "spool"), writer.batches, BORDERS))
     assert np.frombuffer(encoder(writer.batches[0])["train"].content, "<u4").tolist() == [
         70_002 - 0x10000 + 2,
         1,
@@ -91,10 +90,9 @@ def test_large_vocabularies_take_four_bytes(tmp_path):
 
 
 def test_processes_give_the_same_as_this_one(spool, tmp_path):
-    path, batches = spool
     tokenizer = ByteTokenizer()
     tokenizer.save(str(tmp_path / "tokenizer"))
-    arguments = (tokenizer, str(tmp_path / "tokenizer"), path, BORDERS, batches)
+    arguments = (tokenizer, str(tmp_path / "tokenizer"), spool)
     alone = list(encode_batches(*arguments, processes=1))
     together = list(encode_batches(*arguments, processes=2, small=0))
     assert together == alone
@@ -102,15 +100,14 @@ def test_processes_give_the_same_as_this_one(spool, tmp_path):
 
 
 def test_a_process_that_dies_is_an_error_of_one_line(spool, tmp_path):
-    path, batches = spool
     ByteTokenizer().save(str(tmp_path / "tokenizer"))
-    worker = _Worker(ByteTokenizer.__module__, str(tmp_path / "tokenizer"), path, BORDERS)
+    worker = _Worker(ByteTokenizer.__module__, str(tmp_path / "tokenizer"), spool)
     try:
-        assert worker(batches[0])["test"].tokens == 5
+        assert worker(spool.batches[0])["test"].tokens == 5
         worker._process.send_signal(signal.SIGKILL)
         worker._process.wait()
         with pytest.raises(TfscaleError, match="ended with exit code -9 .*--processes 1"):
-            worker(batches[1])
+            worker(spool.batches[1])
     finally:
         worker.close()
 

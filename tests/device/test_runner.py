@@ -13,7 +13,7 @@ import pytest
 
 from tfscale.config import SamplingConfig
 from tfscale.device import load
-from tfscale.device.runner import check_digest
+from tfscale.device.model import check_digest
 from tfscale.errors import (
     ConfigError,
     DataError,
@@ -22,6 +22,7 @@ from tfscale.errors import (
     PromptError,
     TokenizerError,
 )
+from tfscale.files.description import Description
 from tfscale.text.tokenizers import train_tokenizer
 
 CONTEXT = 19
@@ -387,12 +388,12 @@ def test_a_file_that_cannot_be_checked_is_said_and_a_renamed_one_is_checked(tmp_
     path = tmp_path / "other.tflite"
     path.write_bytes(b"content")
     digest = hashlib.sha256(b"content").hexdigest()
-    check_digest(str(path), {"file": "model.tflite", "sha256": digest})
+    check_digest(str(path), Description(file="model.tflite", sha256=digest))
     assert not caplog.records
     with pytest.raises(ExportError, match="other.tflite is damaged or was replaced"):
-        check_digest(str(path), {"file": "model.tflite", "sha256": "0" * 64})
+        check_digest(str(path), Description(file="model.tflite", sha256="0" * 64))
     (tmp_path / "model.tflite").write_bytes(b"another")
-    for metadata in ({}, {"file": "model.tflite", "sha256": "0" * 64}):
+    for description in (Description(), Description(file="model.tflite", sha256="0" * 64)):
         caplog.clear()
-        check_digest(str(path), metadata)
+        check_digest(str(path), description)
         assert "other.tflite cannot be checked for damage" in caplog.text

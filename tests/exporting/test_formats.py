@@ -237,15 +237,13 @@ def test_a_saved_model_of_other_weights_is_not_written(tmp_path, tokenizer, held
     import tfscale.exporting.saved_model as saved_model
 
     monkeypatch.setattr(saved_model, "float32_copy", lambda network: make_network("lstm", seed=1))
-    written = saved_model.write_saved_model
-    monkeypatch.setattr("tfscale.exporting.export.write_saved_model", written)
+    compare = saved_model.compare_saved_model
 
-    def check(network, directory, tokens, end_id, start_id):
+    def compare_with_the_network(*arguments):
         monkeypatch.setattr(saved_model, "float32_copy", lambda network: network)
-        return check_saved_model(network, directory, tokens, end_id, start_id)
+        return compare(*arguments)
 
-    check_saved_model = saved_model.check_saved_model
-    monkeypatch.setattr("tfscale.exporting.export.check_saved_model", check)
+    monkeypatch.setattr(saved_model, "compare_saved_model", compare_with_the_network)
     run = make_run(tmp_path / "run", make_network("lstm"), tokenizer)
     with pytest.raises(ExportError, match="max_logit_difference"):
         export_run(
@@ -255,7 +253,10 @@ def test_a_saved_model_of_other_weights_is_not_written(tmp_path, tokenizer, held
 
 
 def test_saved_models_hold_float32():
-    with pytest.raises(ConfigError, match="quantize='int8' is for format=tflite and litertlm"):
+    with pytest.raises(
+        ConfigError,
+        match="expected one of none; received 'int8', which is not for format=saved_model",
+    ):
         ExportConfig(output="x", format="saved_model", quantize="int8")
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tfscale
 import tfscale.device
 from tfscale.errors import ConfigError, ExportError
-from tfscale.exporting.scoring import export_keras
+from tfscale.exporting.keras_model import export_keras
 from tfscale.text.tokenizers import train_tokenizer
 
 T, V = 8, 257

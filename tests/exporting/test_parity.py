@@ -9,8 +9,8 @@ import tfscale.exporting.parity
 from tests.exporting.exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network, write_folder
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
+from tfscale.exporting.format import Checks, require
 from tfscale.exporting.limits import (
-    Checks,
     agreeing,
     difference,
     limits_of,
@@ -18,7 +18,7 @@ from tfscale.exporting.limits import (
     products_of,
     spread,
 )
-from tfscale.exporting.parity import check_parity, require
+from tfscale.exporting.parity import check_parity
 from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
 

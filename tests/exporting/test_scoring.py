@@ -11,7 +11,9 @@ from tfscale.device.scorer import ScoringModel
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.evaluation.evaluate import evaluate_file
 from tfscale.exporting.flatbuffer import operations
-from tfscale.exporting.scoring import export_keras, fused_lstm, scoring_file
+from tfscale.exporting.keras_model import export_keras
+from tfscale.exporting.scoring import fused_lstm, scoring_file
+from tfscale.files.description import Description
 from tfscale.text.score import token_nll
 from tfscale.text.tokenizers import train_tokenizer
 
@@ -137,7 +139,7 @@ def test_the_cell_state_grows_as_in_keras(tmp_path):
     layer.set_weights([np.zeros((3, 16)), np.zeros((4, 16)), bias])
     content = scoring_file(network, 30, "none")
     (tmp_path / "model.tflite").write_bytes(content)
-    model = ScoringModel(str(tmp_path / "model.tflite"), None, {"end_id": 0}, 1)
+    model = ScoringModel(str(tmp_path / "model.tflite"), None, Description(end_id=0), 1)
     model.logits(np.zeros(30, np.int32))
     interpreter = model._score._interpreter
     largest = max(

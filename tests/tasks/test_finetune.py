@@ -25,7 +25,8 @@ from tfscale.config import (
 from tfscale.config.tasks import TaskConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
-from tfscale.exporting.task import export_task
+from tfscale.exporting.task import TaskSource
+from tfscale.exporting.writer import export_source
 from tfscale.models import build_network
 from tfscale.runs.folder import save_network
 from tfscale.tasks.examples import Example
@@ -177,8 +178,8 @@ def test_classify_learns_and_its_file_does_the_same(family, runs, tmp_path, caps
     again = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert again["f1"] == pytest.approx(summary["test"]["f1"])
     for quantize in ("none", "int8"):
-        report = export_task(
-            model, ExportConfig(output=str(tmp_path / quantize), quantize=quantize)
+        report = export_source(
+            TaskSource(model), ExportConfig(output=str(tmp_path / quantize), quantize=quantize)
         )
         assert report["passed"] and report["compared_on"]["source"] == "test examples"
     device = load(str(tmp_path / "none"))
@@ -202,7 +203,9 @@ def test_tag_learns_from_the_words_around(family, runs, tmp_path, capsys):
     assert summary["labels"] == ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"]
     assert summary["test"]["f1"] > 0.85 > 0.3 > summary["test"]["baseline"]["f1"]
     folder = str(tmp_path / "task")
-    report = export_task(load_task(folder), ExportConfig(output=str(tmp_path / "export")))
+    report = export_source(
+        TaskSource(load_task(folder)), ExportConfig(output=str(tmp_path / "export"))
+    )
     assert report["passed"]
     for target in (folder, str(tmp_path / "export")):
         capsys.readouterr()
@@ -259,7 +262,7 @@ def test_a_task_of_half_precision_is_exported_in_float32(tmp_path):
     finetune(run, config)
     model = load_task(config.output)
     assert model.network.base.precision == "mixed_bfloat16"
-    assert export_task(model, ExportConfig(output=str(tmp_path / "export")))["passed"]
+    assert export_source(TaskSource(model), ExportConfig(output=str(tmp_path / "export")))["passed"]
     ours, theirs = (
         one.predict_text("good")["probabilities"] for one in (model, load(str(tmp_path / "export")))
     )

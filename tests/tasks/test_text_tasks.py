@@ -14,7 +14,8 @@ from tfscale.config import ExportConfig, GRUConfig, TransformerConfig
 from tfscale.config.tasks import TaskConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
-from tfscale.exporting.task import _examples, export_task
+from tfscale.exporting.task import TaskSource, examples_of
+from tfscale.exporting.writer import export_source
 from tfscale.models import build_network
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM
@@ -144,7 +145,9 @@ def test_a_prefix_lm_translates(translated, capsys):
 
 def test_its_file_translates_by_the_language_models_signatures(translated, capsys):
     folder, _, model, _ = translated
-    report = export_task(model, ExportConfig(output=str(folder / "int8"), quantize="int8"))
+    report = export_source(
+        TaskSource(model), ExportConfig(output=str(folder / "int8"), quantize="int8")
+    )
     assert report["passed"] and report["compared_on"] == {"source": "test examples", "examples": 16}
     values = {row["name"]: row["value"] for row in report["checks"]}
     assert (
@@ -178,7 +181,7 @@ def test_an_encoder_decoder_summarizes(summarized, capsys):
     assert test["rougeL"] > 0.9 > 0.6 > test["baseline"]["rougeL"]
     assert summary["architecture"] == "encoder_decoder" and model.network.target_length == 4
     assert model.predict_text("ba BE bi DO da") == {"text": "BE DO"}
-    export_task(model, ExportConfig(output=str(folder / "export")))
+    export_source(TaskSource(model), ExportConfig(output=str(folder / "export")))
     device = load(str(folder / "export"))
     assert sorted(device._file._interpreter.get_signature_list()) == ["decode", "encode"]
     # A short source after a long one: nothing of the long one is left.
@@ -190,8 +193,11 @@ def test_an_encoder_decoder_summarizes(summarized, capsys):
 def test_what_is_compared_when_the_examples_are_gone(summarized, translated):
     for _, _, model, _ in (summarized, translated):
         config = dataclasses.replace(model.config, train=["gone"], validation=[], test=[])
-        _, ids, counted, source = _examples(TaskModel("", model.network, model.encoder, config))
-        assert source.startswith("random tokens") and model.logits(ids)[counted].shape[:2] == (
+        compared = examples_of(TaskModel("", model.network, model.encoder, config))
+        ids, counted = compared.ids, compared.counted
+        assert compared.origin.startswith("random tokens") and model.logits(ids)[counted].shape[
+            :2
+        ] == (
             16,
             model.encoder.target_length,
         )

@@ -1,6 +1,7 @@
 """A module outside the package with a tokenizer kind and a reader, registered when it is imported."""
 
 from tfscale.registry import register
+from tfscale.text.reader import Reader, Row
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -36,3 +37,24 @@ class ShiftedTokenizer(Tokenizer):
     @classmethod
     def train(cls, documents, vocabulary_size, options):
         return cls(sum(map(len, documents)) % 200 + 1)
+
+
+@register
+class StarReader(Reader):
+    """Texts and labels that begin with stars: `* text | label`."""
+
+    name = "stars"
+    suffixes = (".stars",)
+    magic = (b"STARS\n",)
+    has_rows = True
+
+    def documents(self, file, reading):
+        for row in self.rows(file):
+            yield row.fields["text"]
+
+    def rows(self, file, labelled=True):
+        with file.open() as stream:
+            for number, line in enumerate(stream, 1):
+                if line.startswith(b"* "):
+                    text, _, label = line.decode()[2:].strip().partition(" | ")
+                    yield Row(f"line {number}", {"text": text, "label": label})

@@ -7,7 +7,8 @@ import pytest
 from tfscale.errors import DataError
 from tfscale.text import builtin
 from tfscale.text.builtin import builtin_corpus
-from tfscale.text.corpora import ReadCounts, read_documents
+from tfscale.text.corpora import read_documents
+from tfscale.text.reader import ReadCounts
 
 
 def texts_by_name(name):

@@ -4,7 +4,8 @@ import os
 import pytest
 
 from tfscale.errors import DataError
-from tfscale.text.corpora import ReadCounts, TextFile, find_text, read_documents
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.reader import ReadCounts, TextFile
 
 
 def write(path, content):

@@ -5,8 +5,9 @@ import re
 import pytest
 
 from tfscale.errors import DataError
-from tfscale.text.corpora import ReadCounts, find_text, read_documents
-from tfscale.text.formats import HEAD, refusal
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.formats import refusal
+from tfscale.text.reader import HEAD, ReadCounts
 
 ENGLISH = "The cat sat on the mat.\nIt was warm.\n"
 RECORDS = "".join(json.dumps({"id": number, "text": "one\ntwo"}) + "\n" for number in range(3))

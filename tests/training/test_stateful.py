@@ -20,6 +20,7 @@ from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, DataError
 from tfscale.evaluation.evaluate import evaluate_file, evaluate_run, text_stream
 from tfscale.evaluation.perplexity import evaluate_network
+from tfscale.files.description import Description
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.runs.folder import load_run
@@ -358,7 +359,11 @@ def test_validation_evaluate_and_the_file_read_the_same_streams(
     decoder = KerasDecoder(run.network)
     decoder.vocabulary_size = run.network.config.vocabulary_size
     file = DeviceModel(
-        "model.tflite", decoder, run.tokenizer, {"model": run.network.get_config()["config"]}, 1
+        "model.tflite",
+        decoder,
+        run.tokenizer,
+        Description(model=run.network.get_config()["config"]),
+        1,
     )
     assert evaluate_file(file, data, progress=False)["nll_per_token"] == pytest.approx(
         expected / 560, rel=1e-5

@@ -2,8 +2,8 @@ import io
 
 import pytest
 
-from tfscale.ui import counting as progress
-from tfscale.ui.counting import Progress
+from tfscale.ui import progress
+from tfscale.ui.progress import TextProgress
 
 
 class Clock:
@@ -22,7 +22,7 @@ def clock(monkeypatch):
 
 
 def test_a_line_every_few_seconds_where_there_is_no_terminal(clock, capsys):
-    with Progress("tokenizing", total_bytes=4_000_000) as bar:
+    with TextProgress("tokenizing", total=4_000_000) as bar:
         bar.add(documents=1, tokens=100, size=500_000)
         assert capsys.readouterr().err == ""
         clock.now += 10
@@ -41,10 +41,10 @@ def test_a_line_every_few_seconds_where_there_is_no_terminal(clock, capsys):
 
 
 def test_nothing_is_shown_where_it_is_switched_off_or_fails(clock, capsys):
-    with Progress("reading", enabled=False) as bar:
+    with TextProgress("reading", enabled=False) as bar:
         clock.now += 10
         bar.add(documents=1)
-    with pytest.raises(KeyError), Progress("reading"):
+    with pytest.raises(KeyError), TextProgress("reading"):
         raise KeyError
     assert capsys.readouterr().err == ""
 
@@ -56,7 +56,7 @@ def test_a_bar_on_a_terminal(monkeypatch):
 
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
-    with Progress("tokenizing", total_bytes=1000) as bar:
+    with TextProgress("tokenizing", total=1000) as bar:
         bar.add(documents=7, tokens=5, size=1000)
     assert "tokenizing" in terminal.getvalue()
     assert "7 documents" in terminal.getvalue()

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from tfscale.files.paths import read_json_lines
-from tfscale.ui.report import format_cell, loss_curve, render_report
+from tfscale.ui.rendering import format_cell
+from tfscale.ui.report import loss_curve, render_report
 
 HISTORY = [
     {"step": 20, "loss": 5.0},

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -12,6 +12,9 @@ from tfscale.config import ExportConfig
 from tfscale.config.refused import explain_refusal
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table, with_unit
+
+if TYPE_CHECKING:
+    from tfscale.exporting.format import Report
 
 SUMMARY = "a run -> a file for the device, with proof that it computes the same"
 
@@ -43,7 +46,7 @@ def run(options: Namespace) -> dict[str, Any]:
     return {**_export(options), "output": options.output}
 
 
-def _export(options: Namespace) -> dict[str, Any]:
+def _export(options: Namespace) -> "Report":
     config = build_config(ExportConfig, options)
 
     def note(stage: str) -> None:

@@ -1,12 +1,13 @@
 """The options of `tfscale export`."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated
 
 from tfscale.config.choices import Quantization
 from tfscale.config.options import Options
 from tfscale.config.refused import explain_refusal
 from tfscale.errors import ConfigError, check_range
+from tfscale.registry import FORMATS, NameIn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,7 @@ class ExportConfig(Options):
     output: str
     """Export folder to write. It must be absent, empty, or an earlier export (which is
     replaced)."""
-    format: Literal["tflite", "litertlm", "saved_model", "web", "ngram", "arpa"] = "tflite"
+    format: Annotated[str, NameIn(FORMATS)] = "tflite"
     """tflite is a file for LiteRT; litertlm is that file with its tokenizer in a bundle for
     LiteRT-LM (Transformers); saved_model is a folder for TensorFlow and TensorFlow Serving, in
     float32; web is the .tflite file with a page that runs it in the browser. An n-gram model goes
@@ -50,8 +51,9 @@ class ExportConfig(Options):
             "16 to 100,000",
         )
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")
-        if self.format == "saved_model" and self.quantize != "none":
+        recipes = FORMATS.get(self.format).recipes
+        if recipes is not None and self.quantize not in recipes:
             raise ConfigError(
-                f"quantize={self.quantize!r} is for format=tflite and litertlm; a saved_model holds"
-                " float32 weights"
+                f"quantize: expected one of {', '.join(recipes)}; received {self.quantize!r}, which"
+                f" is not for format={self.format}"
             )

@@ -10,7 +10,7 @@ from tfscale.errors import DataError, TokenizerError
 from tfscale.files.fields import from_fields
 from tfscale.files.paths import is_remote, read_json, remote_errors, sha256_file, write_json
 from tfscale.text.cleaning import Cleaner
-from tfscale.text.tokenizers import load_tokenizer
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 MANIFEST_FILE = "manifest.json"
 FORMAT_VERSION = 1
@@ -56,6 +56,11 @@ class Split:
     lost_bits: float | None = None
 
 
+def token_dtype(vocabulary_size: int) -> Literal["uint16", "uint32"]:
+    """Returns how tokens are stored: "uint16" if the vocabulary allows it, else "uint32"."""
+    return "uint16" if vocabulary_size <= 1 << 16 else "uint32"
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The content of `manifest.json`.
@@ -86,6 +91,27 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     @classmethod
+    def of(
+        cls,
+        tokenizer: Tokenizer,
+        splits: dict[str, Split],
+        how: dict[str, Any],
+        counts: dict[str, int],
+    ) -> "Manifest":
+        """Returns the manifest of a folder of tokens of a tokenizer; see the attributes."""
+        return cls(
+            tokenizer_kind=tokenizer.kind,
+            tokenizer_digest=tokenizer.digest,
+            vocabulary_size=tokenizer.vocabulary_size,
+            end_id=tokenizer.end_id,
+            start_id=tokenizer.special.start_id,
+            token_dtype=token_dtype(tokenizer.vocabulary_size),
+            splits=splits,
+            how=how,
+            counts=counts,
+        )
+
+    @classmethod
     def load(cls, data_dir: str, verify: Verification = "size") -> "Manifest":
         """Reads and checks the manifest of a data folder, its tokenizer and its shards.
 
@@ -94,8 +120,8 @@ class Manifest:
             verify: "size" compares each shard's size, "sha256" also its content.
 
         Raises:
-            DataError: the folder is no data folder, a shard is missing or damaged, or the tokenizer
-                is another one; the message names the file.
+            DataError: the folder is not a data folder, a shard is missing or damaged, or the
+                tokenizer is another one; the message names the file.
 
         Example:
             manifest = Manifest.load("data", verify="sha256")

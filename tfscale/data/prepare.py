@@ -1,13 +1,16 @@
-"""From raw text to a data folder: read, clean, split, train a tokenizer, tokenize, write shards and
-the manifest."""
+"""From raw text to a data folder.
+
+Reads, cleans and splits text, trains a tokenizer, tokenizes, writes shards and the manifest.
+"""
 
 import dataclasses
 import os
 import sys
+from collections.abc import Iterable, Iterator
 
 from tfscale.config import PrepareConfig, to_dict
 from tfscale.data.cutting import cut_spool
-from tfscale.data.manifest import MANIFEST_FILE, Manifest
+from tfscale.data.manifest import MANIFEST_FILE, Manifest, token_dtype
 from tfscale.data.sampling import tokenizer_sample
 from tfscale.data.splits import (
     TEST,
@@ -18,19 +21,20 @@ from tfscale.data.splits import (
     document_digest,
     split_hash,
 )
-from tfscale.data.spool import Batch, SpoolReader, SpoolWriter
-from tfscale.data.tokenizing import Encoded, encode_batches, token_dtype
+from tfscale.data.spool import Spool, SpoolWriter
+from tfscale.data.tokenizing import Encoded
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import DataError
 from tfscale.files.paths import atomic_directory, claim_directory, is_remote
 from tfscale.terminal import note, print
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner
-from tfscale.text.corpora import ReadCounts, TextFile, find_text, read_documents
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.reader import ReadCounts, TextFile
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from tfscale.text.tokenizers.base import TrainingOptions
 from tfscale.text.tokenizers.training import AUTOMATIC_SIZE, trainable_kind
-from tfscale.ui.counting import Progress
+from tfscale.ui.progress import TextProgress
 
 _MUCH_UNKNOWN = 0.05
 """Share of unknown tokens above which perplexity says little about the text."""
@@ -42,11 +46,11 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
     """Writes a data folder: token shards of each split, the tokenizer, and the manifest.
 
     The same text, options and seed give the same bytes, whatever the number of processes. The
-    folder appears, or takes the place of an earlier one, when all is done.
+    folder appears, or replaces an earlier one, when all is done.
 
     Args:
         config: the text and what to make of it.
-        progress: show documents, tokens per second and remaining time on stderr.
+        progress: whether to show documents, tokens per second and remaining time on stderr.
 
     Returns:
         The manifest of the folder at `config.output`.
@@ -68,43 +72,20 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
         options = TrainingOptions(config.seed, config.sentencepiece_model, config.word_segmenter)
         trainable_kind(config.tokenizer).check_training(options)
     with atomic_directory(config.output) as directory:
-        spool_path = os.path.join(directory, "documents.spool")
         cleaner = _cleaner(config, tokenizer, progress)
-        borders, batches, counts = _read(config, sources, cleaner, spool_path, progress)
+        spool_path = os.path.join(directory, "documents.spool")
+        spool, counts = _read(config, sources, cleaner, spool_path, progress)
         if tokenizer is None:
-            tokenizer = _train(config, SpoolReader(spool_path, borders), batches, progress)
+            tokenizer = _train(config, spool, progress)
             tokenizer.cleaner = cleaner
-        tokenizer_dir = os.path.join(directory, "tokenizer")
-        tokenizer.save(tokenizer_dir)
-
         processes = config.processes or cores()
-        results = encode_batches(tokenizer, tokenizer_dir, spool_path, borders, batches, processes)
-        totals = write_tokens(directory, results, batches, progress)
-        os.remove(spool_path)
+        totals = write_tokens(directory, tokenizer, spool, processes, progress)
         _check_splits(config, totals)
-        manifest = Manifest(
-            tokenizer_kind=tokenizer.kind,
-            tokenizer_digest=tokenizer.digest,
-            vocabulary_size=tokenizer.vocabulary_size,
-            end_id=tokenizer.end_id,
-            start_id=tokenizer.special.start_id,
-            token_dtype=token_dtype(tokenizer.vocabulary_size),  # type: ignore[arg-type]
-            splits=write_splits(
-                directory,
-                totals,
-                token_dtype(tokenizer.vocabulary_size),
-                config.shards,
-                processes,
-                progress,
-            ),
-            how={
-                name: value
-                for name, value in to_dict(config).items()
-                if name not in _NOT_IN_MANIFEST
-            }
-            | dataclasses.asdict(cleaner),
-            counts=counts,
-        )
+        dtype = token_dtype(tokenizer.vocabulary_size)
+        splits = write_splits(directory, totals, dtype, config.shards, processes, progress)
+        given = {k: value for k, value in to_dict(config).items() if k not in _NOT_IN_MANIFEST}
+        how = given | dataclasses.asdict(cleaner)
+        manifest = Manifest.of(tokenizer, splits, how, counts)
         manifest.save(directory)
     if progress:
         _note_unknown(manifest)
@@ -124,7 +105,7 @@ def _note_unknown(manifest: Manifest) -> None:
 
 
 def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
-    """The files of each split; those of "train" may also provide the held-out splits."""
+    """Finds the files of each split; those of "train" may also provide the held-out splits."""
     sources = {TRAIN: builtin_corpus(config.corpus) if config.corpus else find_text(config.text)}
     for split, paths in ((VALIDATION, config.validation_text), (TEST, config.test_text)):
         if paths:
@@ -148,8 +129,10 @@ def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
 
 
 def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, show: bool) -> Cleaner:
-    """The steps that were asked for, and those of an earlier tokenizer, whose model has seen no
-    other text."""
+    """Joins the cleaning of the options and of an earlier tokenizer.
+
+    A model of that tokenizer has seen no other text.
+    """
     asked = Cleaner(
         strip_html=config.strip_html,
         unicode_normalization=config.unicode_normalization,
@@ -168,69 +151,83 @@ def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, show: bool) -> 
     return cleaner
 
 
+@dataclasses.dataclass
+class _Dropped:
+    """Documents that are not kept."""
+
+    cleaned_away: int = 0
+    duplicates: int = 0
+
+
 def _read(
     config: PrepareConfig,
     sources: dict[str, list[TextFile]],
     clean: Cleaner,
     spool_path: str,
     show: bool,
-) -> tuple[Borders, list[Batch], dict[str, int]]:
-    counts = ReadCounts()
-    duplicates = cleaned_away = 0
+) -> tuple[Spool, dict[str, int]]:
+    """Spools the documents that are kept; returns them and the counts for the manifest."""
+    counts, dropped = ReadCounts(), _Dropped()
     hold_out = HoldOut(
         validation_fraction=0 if VALIDATION in sources else config.validation_fraction,
         test_fraction=0 if TEST in sources else config.test_fraction,
     )
     total = sum(file.size for files in sources.values() for file in files)
-    with SpoolWriter(spool_path) as spool, Progress("reading", total, show) as progress:
+    with (
+        SpoolWriter(spool_path) as writer,
+        TextProgress("reading", total, enabled=show) as progress,
+    ):
         for split, files in sources.items():
-            documents = 0
-            seen: set[bytes] = set()
-            read = read_documents(
+            texts = read_documents(
                 files,
                 config.documents,
                 config.invalid_utf8,
                 counts,
                 on_file=lambda file: progress.add(size=file.size),
             )
-            for text in read:
-                progress.add(documents=1)
-                text = clean(text)
-                if not text:
-                    cleaned_away += 1
-                    continue
-                digest = document_digest(text.encode("utf-8"), config.seed)
-                if config.drop_duplicates:
-                    if digest in seen:
-                        duplicates += 1
-                        continue
-                    seen.add(digest)
+            documents = 0
+            for text, place in _kept(progress.counted(texts), clean, config, dropped):
                 documents += 1
-                place = split_hash(digest)
                 if split == TRAIN:
                     hold_out.add(place)
-                spool.add(text, place, split)
+                writer.add(text, place, split)
             if not documents:
                 raise DataError(f"the {split} text is empty: {_names(files)}")
-    cut = _cut(config, sources, spool_path, spool.batches, show) if hold_out.too_few else None
-    borders, batches, pieces = (
-        (Borders(0, 0), *cut) if cut else (hold_out.borders(), spool.batches, 0)
+    uncut = Spool(spool_path, writer.batches, Borders(0, 0))
+    if hold_out.too_few and (cut := _cut(config, sources, uncut, show)):
+        spool, pieces = cut
+    else:
+        spool, pieces = dataclasses.replace(uncut, borders=hold_out.borders()), 0
+    return spool, (
+        dataclasses.asdict(counts) | dataclasses.asdict(dropped) | {"cut_for_splits": pieces}
     )
-    found = {"cleaned_away": cleaned_away, "duplicates": duplicates, "cut_for_splits": pieces}
-    return borders, batches, dataclasses.asdict(counts) | found
+
+
+def _kept(
+    texts: Iterable[str], clean: Cleaner, config: PrepareConfig, dropped: _Dropped
+) -> Iterator[tuple[str, int]]:
+    """Yields the cleaned text of each document that is kept, and its `split_hash`."""
+    seen: set[bytes] = set()
+    for text in map(clean, texts):
+        if not text:
+            dropped.cleaned_away += 1
+            continue
+        digest = document_digest(text.encode("utf-8"), config.seed)
+        if config.drop_duplicates:
+            if digest in seen:
+                dropped.duplicates += 1
+                continue
+            seen.add(digest)
+        yield text, split_hash(digest)
 
 
 def _cut(
-    config: PrepareConfig,
-    sources: dict[str, list[TextFile]],
-    spool_path: str,
-    batches: list[Batch],
-    show: bool,
-) -> tuple[list[Batch], int] | None:
+    config: PrepareConfig, sources: dict[str, list[TextFile]], spool: Spool, show: bool
+) -> tuple[Spool, int] | None:
     """Cuts documents that are too few for the splits; None where the text is too short for that."""
     shares = {VALIDATION: config.validation_fraction, TEST: config.test_fraction}
     shares = {split: share for split, share in shares.items() if share and split not in sources}
-    cut = cut_spool(spool_path, batches, shares)
+    cut = cut_spool(spool, shares)
     if cut and show:
         parts = {TRAIN: 1 - sum(shares.values())} | shares
         described = ", ".join(f"{100 * share:.3g} % {split}" for split, share in parts.items())
@@ -246,13 +243,11 @@ def _names(files: list[TextFile]) -> str:
     return f"{names} and {len(files) - 3} more" if len(files) > 3 else names
 
 
-def _train(
-    config: PrepareConfig, spool: SpoolReader, batches: list[Batch], show: bool
-) -> Tokenizer:
+def _train(config: PrepareConfig, spool: Spool, show: bool) -> Tokenizer:
     reads_text = trainable_kind(config.tokenizer).reads_text
     sample: list[str] = []
     if reads_text:
-        sample = list(tokenizer_sample(spool, batches, config.tokenizer_sample))
+        sample = list(tokenizer_sample(spool, config.tokenizer_sample))
         if show:
             size = sum(map(len, sample))
             print(

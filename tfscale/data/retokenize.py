@@ -1,15 +1,16 @@
-"""The same text in the tokens of another tokenizer: a tokenizer that loses nothing gives the
-documents back."""
+"""Encodes the text of a data folder anew, in the tokens of another tokenizer.
+
+A tokenizer that loses nothing gives the documents back.
+"""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from tfscale.data.manifest import MANIFEST_FILE, Manifest
+from tfscale.data.manifest import MANIFEST_FILE, Manifest, token_dtype
 from tfscale.data.splits import Borders
-from tfscale.data.spool import SpoolWriter
-from tfscale.data.tokenizing import encode_batches, token_dtype
+from tfscale.data.spool import Spool, SpoolWriter
 from tfscale.data.tokens import token_blocks
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import TokenizerError
@@ -18,14 +19,15 @@ from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 
 def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool = True) -> Manifest:
-    """Writes a data folder of the same documents, in the same splits and order, by another
-    tokenizer.
+    """Writes a data folder of the same documents by another tokenizer.
+
+    Splits and order stay the same.
 
     Args:
         data_dir: folder that `tfscale prepare` wrote.
         tokenizer: what to encode by.
         output: the folder to write.
-        progress: show progress on stderr.
+        progress: whether to show progress on stderr.
 
     Returns:
         The manifest of the new folder; its `how` is that of the old one, with `retokenized_from`,
@@ -47,37 +49,23 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
     claim_directory(output, MANIFEST_FILE, "a data folder", key="tokenizer_digest")
     with atomic_directory(output) as directory:
         spool_path = os.path.join(directory, "documents.spool")
-        with SpoolWriter(spool_path) as spool:
+        with SpoolWriter(spool_path) as writer:
             for split in manifest.splits:
                 for text in documents(token_blocks(data_dir, manifest, split), own):
-                    spool.add(text, 0, split)
-        tokenizer_dir = os.path.join(directory, "tokenizer")
-        tokenizer.save(tokenizer_dir)
+                    writer.add(text, 0, split)
         # Borders at 0 leave every document that is not held out already in the training split.
-        results = encode_batches(
-            tokenizer, tokenizer_dir, spool_path, Borders(0, 0), spool.batches, cores()
-        )
-        totals = write_tokens(directory, results, spool.batches, progress)
-        os.remove(spool_path)
+        spool = Spool(spool_path, writer.batches, Borders(0, 0))
+        totals = write_tokens(directory, tokenizer, spool, cores(), progress)
         dtype = token_dtype(tokenizer.vocabulary_size)
-        new = Manifest(
-            tokenizer_kind=tokenizer.kind,
-            tokenizer_digest=tokenizer.digest,
-            vocabulary_size=tokenizer.vocabulary_size,
-            end_id=tokenizer.end_id,
-            start_id=tokenizer.special.start_id,
-            token_dtype=dtype,  # type: ignore[arg-type]
-            splits=write_splits(directory, totals, dtype, 0, cores(), progress),
-            how=manifest.how | {"retokenized_from": own.digest},
-            counts=manifest.counts,
-        )
+        splits = write_splits(directory, totals, dtype, 0, cores(), progress)
+        how = manifest.how | {"retokenized_from": own.digest}
+        new = Manifest.of(tokenizer, splits, how, manifest.counts)
         new.save(directory)
     return new
 
 
 def documents(blocks: Iterable[np.ndarray], tokenizer: Tokenizer) -> Iterator[str]:
-    """The texts between the end tokens of a stream; at its end what comes after the last one, if
-    anything does."""
+    """Yields the texts between the end tokens of a stream, and what comes after the last one."""
     parts: list[np.ndarray] = []
     for block in blocks:
         start = 0
@@ -92,7 +80,7 @@ def documents(blocks: Iterable[np.ndarray], tokenizer: Tokenizer) -> Iterator[st
 
 
 def encode_anew(tokens: Sequence[int], own: Tokenizer, other: Tokenizer) -> list[int]:
-    """The text of `tokens` in those of another tokenizer, an end token wherever there was one.
+    """Returns the text of tokens in those of another tokenizer, end tokens kept.
 
     Args:
         tokens: a stream that ends with a whole character; see `whole_characters`.
@@ -105,7 +93,7 @@ def encode_anew(tokens: Sequence[int], own: Tokenizer, other: Tokenizer) -> list
 
 
 def whole_characters(tokens: Sequence[int], tokenizer: Tokenizer) -> list[int]:
-    """The tokens without the last ones, if these are a part of a character that was cut off."""
+    """Returns the tokens without the last ones if these are a part of a character."""
     kept = list(tokens)
     content = [b"" if id == tokenizer.end_id else tokenizer.token_bytes(id, None) for id in kept]
     while kept:

@@ -1,9 +1,9 @@
-"""The cleaned documents on disk, between the pass that reads them and the passes that sample and
-tokenize them.
+"""The cleaned documents on disk, between the passes over them.
 
-Which split a document belongs to, and what the tokenizer is trained on, is known only when all have
-been read. The spool keeps them as a list of pieces; long documents are cut where no token can lie
-across the cut (`split_long`), so that no piece, and no batch, is much larger than a megabyte.
+One pass reads them, others sample and tokenize them: which split a document belongs to, and what
+the tokenizer is trained on, is known only when all have been read. The spool keeps them as a list
+of pieces; long documents are cut where no token can lie across the cut (`split_long`), so that no
+piece, and no batch, is much larger than a megabyte.
 """
 
 import struct
@@ -24,8 +24,7 @@ _NAMES = {1: "validation", 2: "test"}
 
 @dataclass(frozen=True)
 class Batch:
-    """A run of pieces: where it starts and ends in the spool, and how much of that is text, all in
-    bytes."""
+    """A run of pieces: its start and end in the spool and the size of its text, all in bytes."""
 
     start: int
     end: int
@@ -93,25 +92,31 @@ class SpoolWriter:
             self._start, self._text_bytes = self._end, 0
 
 
-class SpoolReader:
-    """Reads pieces, when the borders of the splits are known.
+@dataclass(frozen=True)
+class Spool:
+    """Documents that lie on disk, when the borders of the splits are known.
 
-    Args:
+    Attributes:
         path: what a `SpoolWriter` wrote.
-        borders: see `HoldOut`.
+        batches: its batches.
+        borders: borders of the splits, see `HoldOut`.
     """
 
-    def __init__(self, path: str, borders: Borders):
-        self._path = path
-        self._borders = borders
+    path: str
+    batches: list[Batch]
+    borders: Borders
+
+    def all_pieces(self) -> Iterator[Piece]:
+        """Returns the pieces of all batches, in order."""
+        return (piece for batch in self.batches for piece in self.pieces(batch))
 
     def pieces(self, batch: Batch) -> Iterator[Piece]:
-        """The pieces of a batch, in order."""
-        with open(self._path, "rb") as file:
+        """Returns the pieces of a batch, in order."""
+        with open(self.path, "rb") as file:
             file.seek(batch.start)
             content = file.read(batch.end - batch.start)
         offset, end, header_size = 0, len(content), _HEADER.size
-        unpack, split_of = _HEADER.unpack_from, self._borders.split_of
+        unpack, split_of = _HEADER.unpack_from, self.borders.split_of
         while offset < end:
             source, place, size, characters, last, first = unpack(content, offset)
             start = offset + header_size

@@ -15,14 +15,14 @@ import queue
 import subprocess
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from tfscale.data.splits import Borders
-from tfscale.data.spool import Batch, SpoolReader
+from tfscale.data.manifest import token_dtype
+from tfscale.data.spool import Batch, Spool
 from tfscale.errors import TfscaleError
 from tfscale.registry import module_of
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
@@ -50,11 +50,6 @@ class Encoded:
     content: bytes = field(default=b"", repr=False)
 
 
-def token_dtype(vocabulary_size: int) -> str:
-    """How tokens are stored: "uint16" if the vocabulary allows it, else "uint32"."""
-    return "uint16" if vocabulary_size <= 1 << 16 else "uint32"
-
-
 class BatchEncoder:
     """Tokenizes batches of a spool.
 
@@ -63,7 +58,7 @@ class BatchEncoder:
         spool: where the documents are.
     """
 
-    def __init__(self, tokenizer: Tokenizer, spool: SpoolReader):
+    def __init__(self, tokenizer: Tokenizer, spool: Spool):
         self._tokenizer = tokenizer
         self._spool = spool
         self._dtype = np.dtype(token_dtype(tokenizer.vocabulary_size)).newbyteorder("<")
@@ -110,11 +105,10 @@ class _Worker:
     Args:
         module: its import registers the kind of the tokenizer.
         tokenizer_dir: where the tokenizer was saved.
-        spool_path: the documents.
-        borders: borders of the splits.
+        spool: the documents.
     """
 
-    def __init__(self, module: str, tokenizer_dir: str, spool_path: str, borders: Borders):
+    def __init__(self, module: str, tokenizer_dir: str, spool: Spool):
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
@@ -132,7 +126,7 @@ class _Worker:
         )
         assert self._process.stdin and self._process.stdout
         self._input, self._output = self._process.stdin, self._process.stdout
-        self._send((module, tokenizer_dir, spool_path, borders))
+        self._send((module, tokenizer_dir, spool))
 
     def __call__(self, batch: Batch) -> dict[str, Encoded]:
         self._send(batch)
@@ -169,9 +163,9 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests = sys.stdin.buffer
-    module, tokenizer_dir, spool_path, borders = pickle.load(requests)
+    module, tokenizer_dir, spool = pickle.load(requests)
     importlib.import_module(module)
-    encoder = BatchEncoder(load_tokenizer(tokenizer_dir), SpoolReader(spool_path, borders))
+    encoder = BatchEncoder(load_tokenizer(tokenizer_dir), spool)
     while True:
         try:
             batch = pickle.load(requests)
@@ -187,9 +181,7 @@ def _serve() -> None:
 def encode_batches(
     tokenizer: Tokenizer,
     tokenizer_dir: str,
-    spool_path: str,
-    borders: Borders,
-    batches: Sequence[Batch],
+    spool: Spool,
     processes: int,
     small: int = _SMALL,
 ) -> Iterator[dict[str, Encoded]]:
@@ -198,9 +190,7 @@ def encode_batches(
     Args:
         tokenizer: the tokenizer, for this process.
         tokenizer_dir: where it was saved, for the others.
-        spool_path: the documents.
-        borders: of the splits.
-        batches: what to tokenize.
+        spool: the documents.
         processes: how many processes; 1 stays in this one.
         small: bytes of documents up to which the work stays in this process, too.
 
@@ -209,8 +199,9 @@ def encode_batches(
     """
     module = module_of(type(tokenizer))
     # Other processes know a kind only if a module that they can import registers it.
+    batches = spool.batches
     if processes == 1 or module is None or not batches or batches[-1].end < small:
-        yield from map(BatchEncoder(tokenizer, SpoolReader(spool_path, borders)), batches)
+        yield from map(BatchEncoder(tokenizer, spool), batches)
         return
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
 
@@ -223,7 +214,7 @@ def encode_batches(
 
     with contextlib.ExitStack() as stack:
         for _ in range(min(processes, len(batches))):
-            worker = _Worker(module, tokenizer_dir, spool_path, borders)
+            worker = _Worker(module, tokenizer_dir, spool)
             stack.callback(worker.close)
             idle.put(worker)
         pool = ThreadPoolExecutor(processes)

@@ -2,37 +2,44 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
+from typing import Literal
 
 from tfscale.data.manifest import Split
 from tfscale.data.shards import shard_count, write_shards
 from tfscale.data.splits import SPLITS, TRAIN
-from tfscale.data.spool import Batch
-from tfscale.data.tokenizing import Encoded
-from tfscale.ui.counting import Progress
+from tfscale.data.spool import Spool
+from tfscale.data.tokenizing import Encoded, encode_batches
+from tfscale.text.tokenizers import Tokenizer
+from tfscale.ui.progress import TextProgress
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Returns how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def write_tokens(
-    directory: str, results: Iterable[dict[str, Encoded]], batches: list[Batch], show: bool
+    directory: str, tokenizer: Tokenizer, spool: Spool, processes: int, show: bool
 ) -> dict[str, Encoded]:
-    """Appends the tokens of each split to a file of its own, which `write_splits` cuts.
+    """Saves a tokenizer and appends its tokens of each split to a file of its own.
+
+    `write_splits` cuts these files into shards.
 
     Args:
         directory: the data folder.
-        results: the tokens of each batch, as `encode_batches` gives them.
-        batches: what was tokenized.
-        show: show progress on stderr.
+        tokenizer: what to encode by.
+        spool: the documents, which are removed when they are tokenized.
+        processes: how many processes tokenize.
+        show: whether to show progress on stderr.
 
     Returns:
         The totals of each split that has documents, without content.
     """
+    tokenizer_dir = os.path.join(directory, "tokenizer")
+    tokenizer.save(tokenizer_dir)
+    results = encode_batches(tokenizer, tokenizer_dir, spool, processes)
     totals: dict[str, Encoded] = {}
     with contextlib.ExitStack() as stack:
         files = {
@@ -40,9 +47,11 @@ def write_tokens(
             for split in SPLITS
         }
         progress = stack.enter_context(
-            Progress("tokenizing", sum(batch.text_bytes for batch in batches), show)
+            TextProgress(
+                "tokenizing", sum(batch.text_bytes for batch in spool.batches), enabled=show
+            )
         )
-        for batch, result in zip(batches, results, strict=True):
+        for batch, result in zip(spool.batches, results, strict=True):
             for split, encoded in result.items():
                 total = totals.setdefault(split, Encoded())
                 total.documents += encoded.documents
@@ -56,11 +65,17 @@ def write_tokens(
                 tokens=sum(encoded.tokens for encoded in result.values()),
                 size=batch.text_bytes,
             )
+    os.remove(spool.path)
     return totals
 
 
 def write_splits(
-    directory: str, totals: dict[str, Encoded], dtype: str, shards: int, processes: int, show: bool
+    directory: str,
+    totals: dict[str, Encoded],
+    dtype: Literal["uint16", "uint32"],
+    shards: int,
+    processes: int,
+    show: bool,
 ) -> dict[str, Split]:
     """Cuts what `write_tokens` wrote into shards, and removes it.
 
@@ -70,10 +85,14 @@ def write_splits(
         dtype: how tokens are stored, "uint16" or "uint32".
         shards: of the training split; 0 for as many as `shard_count` takes.
         processes: how many shards to write at the same time.
-        show: show progress on stderr.
+        show: whether to show progress on stderr.
+
+    Returns:
+        The splits that have documents, with their shards.
     """
     splits = {}
-    with Progress("writing", sum(total.utf8_bytes for total in totals.values()), show) as progress:
+    size = sum(total.utf8_bytes for total in totals.values())
+    with TextProgress("writing", size, enabled=show) as progress:
         for split in SPLITS:
             path = _tokens_path(directory, split)
             if split in totals:

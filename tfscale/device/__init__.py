@@ -2,6 +2,7 @@
 Keras."""
 
 from tfscale.device.bundle import BundleModel
-from tfscale.device.runner import DeviceModel, load
+from tfscale.device.loading import load
+from tfscale.device.runner import DeviceModel
 
 __all__ = ["BundleModel", "DeviceModel", "load"]

@@ -2,28 +2,30 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfscale.config import SamplingConfig
+from tfscale.device.model import Ability, ExportedFile, ExportedModel
 from tfscale.device.structure import check_structure
 from tfscale.errors import ConfigError, ExportError, PromptError
+from tfscale.files.description import Description
 from tfscale.inference.generation import Generation
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.special import split_at_special
 
 MAGIC = b"LITERTLM"
 _AS_IT_IS = Cleaner()
+_UNDESCRIBED = Description(format_version=0)
 
 
-class BundleModel:
+class BundleModel(ExportedModel):
     """A bundle with its engine; made by `tfscale.device.load`.
 
     Args:
         path: the .litertlm file.
         threads: CPU threads.
-        special_tokens: text -> id of the tokenizer's special tokens, from model.json beside the
-            file.
+        description: the content of model.json beside the file, which names the special tokens.
         cleaner: how prompts are cleaned, which the runtime does not do.
 
     Raises:
@@ -31,27 +33,29 @@ class BundleModel:
             installed.
     """
 
+    abilities: frozenset[Ability] = frozenset({"generate"})
     is_bundle = True
 
     def __init__(
         self,
         path: str,
         threads: int = 1,
-        special_tokens: Mapping[str, int] | None = None,
+        description: Description = _UNDESCRIBED,
         cleaner: Cleaner = _AS_IT_IS,
     ):
-        description = read_bundle(path)
-        self.context_length = description.max_num_tokens
+        super().__init__(path, None, description, threads)
+        metadata = read_bundle(path)
+        self.context_length = metadata.max_num_tokens
         """Tokens of prompt and completion together."""
-        self._special = dict(special_tokens or {})
-        self._start = list(description.start_token.token_ids.ids)
-        stops = {id for stop in description.stop_tokens for id in stop.token_ids.ids}
+        self._special = dict(description.special_tokens or {})
+        self._start = list(metadata.start_token.token_ids.ids)
+        stops = {id for stop in metadata.stop_tokens for id in stop.token_ids.ids}
         self._special_ids = {*self._special.values(), *self._start, *stops}
         try:
             import litert_lm
         except ImportError as error:
             raise ExportError(f"{path} runs by LiteRT-LM: pip install litert-lm-api") from error
-        self.path, self._api, self._cleaner = path, litert_lm, cleaner
+        self._api, self._cleaner = litert_lm, cleaner
         self._lock = threading.RLock()
         litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
         try:
@@ -64,6 +68,12 @@ class BundleModel:
             raise ExportError(
                 f"{path} cannot be run by LiteRT-LM: {str(error).splitlines()[0]}"
             ) from error
+
+    @classmethod
+    def open(cls, file: ExportedFile) -> "BundleModel":
+        """Loads a .litertlm file."""
+        file.check_digest()
+        return cls(file.path, file.threads, file.description, file.cleaner())
 
     def tokenize(self, text: str) -> list[int]:
         """Ids of a text by the bundle's own tokenizer, without the start token."""

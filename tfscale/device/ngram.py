@@ -1,13 +1,13 @@
 """An n-gram model on the device: NumPy is all it needs."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from tfscale.device.model import ExportedFile, ids_to_score
 from tfscale.device.runner import DeviceModel
-from tfscale.errors import DataError, TokenizerError
+from tfscale.errors import TokenizerError
+from tfscale.files.description import Description
 from tfscale.ngram.model import NGramDecoder, NGramModel
 from tfscale.text.score import Score
-from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -15,7 +15,7 @@ class NGramDeviceModel(DeviceModel):
     """A `model.ngram` with its tokenizer; made by `tfscale.device.load`, and used like any other
     model."""
 
-    def __init__(self, path: str, tokenizer: Tokenizer, metadata: dict[str, Any], threads: int):
+    def __init__(self, path: str, tokenizer: Tokenizer, description: Description, threads: int):
         self.ngrams = NGramModel.load(path)
         """The model itself."""
         if tokenizer.vocabulary_size != self.ngrams.vocabulary_size:
@@ -23,9 +23,14 @@ class NGramDeviceModel(DeviceModel):
                 f"{path} knows {self.ngrams.vocabulary_size} tokens and the tokenizer beside it has"
                 f" {tokenizer.vocabulary_size}; they do not belong together"
             )
-        super().__init__(
-            path, NGramDecoder(self.ngrams, tokenizer.start_id), tokenizer, metadata, threads
-        )
+        decoder = NGramDecoder(self.ngrams, tokenizer.start_id)
+        super().__init__(path, decoder, tokenizer, description, threads)
+
+    @classmethod
+    def open(cls, file: ExportedFile) -> "NGramDeviceModel":
+        """Loads a .ngram file."""
+        file.check_digest()
+        return cls(file.path, file.tokenizer(), file.description, file.threads)
 
     def score(
         self,
@@ -41,11 +46,10 @@ class NGramDeviceModel(DeviceModel):
         Raises:
             DataError: there is no token, or an id that the model does not have.
         """
-        stream, known = read_stream(self.tokenizer, text, utf8_bytes)
-        if not stream:
-            raise DataError("nothing to score: the text has 0 tokens; give 1 or more")
-        return self.ngrams.score(stream, progress=progress).of(known)
+        vocabulary_size = self.ngrams.vocabulary_size
+        ids, known = ids_to_score(self.tokenizer, text, utf8_bytes, vocabulary_size)
+        return self.ngrams.score(ids, progress=progress).of(known)
 
     def bytes_per_token(self) -> None:
-        """None: a search reads a few bytes here and there."""
+        """Returns None: a search reads a few bytes here and there."""
         return None

@@ -12,10 +12,11 @@ import numpy as np
 
 from tfscale.config import EDIT_COST
 from tfscale.device.decoder import open_interpreter, running
+from tfscale.device.model import Ability, ExportedFile, ExportedModel, ids_to_score
 from tfscale.errors import ConfigError, DataError, ExportError
+from tfscale.files.description import Description
 from tfscale.inference.cloze import Correction, Filling, correct, fill
 from tfscale.text.score import Score, token_nll
-from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.special import as_inputs
 
@@ -62,13 +63,13 @@ class ScoreSignature:
             return self._runner(tokens=np.asarray(tokens, np.int32)[None])["logits"][0]
 
 
-class ScoringModel:
+class ScoringModel(ExportedModel):
     """A file that reads whole windows; made by `tfscale.device.load`.
 
     Args:
         path: the .tflite file.
         tokenizer: the model's; None if the caller has one of their own, and scores ids.
-        metadata: the content of model.json.
+        description: the content of model.json.
         threads: CPU threads.
         xnnpack: whether to use the XNNPACK kernels.
 
@@ -76,25 +77,38 @@ class ScoringModel:
         ExportError: the file cannot be run, or has other signatures.
     """
 
+    abilities: frozenset[Ability] = frozenset({"score"})
+
     def __init__(
         self,
         path: str,
         tokenizer: Tokenizer | None,
-        metadata: dict[str, Any],
+        description: Description,
         threads: int = 1,
         xnnpack: bool = True,
     ):
+        super().__init__(path, tokenizer, description, threads)
         self._score = ScoreSignature(path, threads, xnnpack)
-        self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
-        self.sequence_length, self.vocabulary_size = (
-            self._score.sequence_length,
-            self._score.classes,
-        )
-        if not 0 <= metadata.get("end_id", -1) < self.vocabulary_size:
+        self.sequence_length = self._score.sequence_length
+        self.vocabulary_size = self._score.classes
+        end_id = description.end_id
+        if end_id is None or not 0 <= end_id < self.vocabulary_size:
             raise ExportError(
                 f"{path} has {self.vocabulary_size} tokens, and the end token in its description is"
-                f" {metadata.get('end_id')!r}"
+                f" {end_id!r}"
             )
+        if description.cloze:
+            self.abilities = self.abilities | {"fill"}
+        self._end_id = end_id
+        # Files of earlier versions name the end token alone.
+        self._start_id = end_id if description.start_id is None else description.start_id
+
+    @classmethod
+    def open(cls, file: ExportedFile) -> "ScoringModel":
+        """Loads a .tflite file with the one signature `score`."""
+        file.check_tflite()
+        tokenizer = file.tokenizer() if file.description.tokenizer else None
+        return cls(file.path, tokenizer, file.description, file.threads, file.xnnpack)
 
     def generate(self, *_: Any, **__: Any) -> NoReturn:
         """Raises a ConfigError: the file reads whole windows and has no call for the next token."""
@@ -111,7 +125,7 @@ class ScoringModel:
         count = len(ids)
         if not 1 <= count <= self.sequence_length:
             raise DataError(f"a window has 1 to {self.sequence_length} tokens; received {count}")
-        tokens = np.full(self.sequence_length, self._start_id() or 0, np.int32)
+        tokens = np.full(self.sequence_length, self._start_id, np.int32)
         tokens[:count] = ids
         return self._score(tokens)[:count]
 
@@ -126,15 +140,11 @@ class ScoringModel:
             self._cloze_logits, self._cloze_tokenizer(), text, self.sequence_length, edit_cost
         )
 
-    def _start_id(self) -> int | None:
-        """The token before a text; files of earlier versions name the end token alone."""
-        return self.metadata.get("start_id", self.metadata.get("end_id"))
-
     def _cloze_logits(self, ids: np.ndarray) -> np.ndarray:
         return self.logits(self._cloze_tokenizer().as_inputs(ids))
 
     def _cloze_tokenizer(self) -> Tokenizer:
-        if not self.metadata.get("cloze"):
+        if not self.description.cloze:
             raise ConfigError(
                 f"{self.path} predicts the next token and does not fill gaps; a bilstm does"
             )
@@ -154,21 +164,13 @@ class ScoringModel:
         `tfscale.device.DeviceModel.score`."""
         if isinstance(text, str) and self.tokenizer is None:
             raise ConfigError(f"{self.path} has no tokenizer beside it; give ids instead of text")
-        stream, known = read_stream(self.tokenizer, text, utf8_bytes)
-        if not stream:
-            raise DataError("nothing to score: the text has 0 tokens; give 1 or more")
-        if min(stream) < 0 or max(stream) >= self.vocabulary_size:
-            raise DataError(
-                f"token ids to score must be 0 to {self.vocabulary_size - 1}; received"
-                f" {min(stream)} to {max(stream)}"
-            )
-        end_id, nll = self.metadata["end_id"], 0.0
-        inputs = as_inputs([end_id, *stream[:-1]], end_id, self._start_id())
-        for start in range(0, len(stream), self.sequence_length):
-            end = min(start + self.sequence_length, len(stream))
-            nll += float(
-                token_nll(self.logits(inputs[start:end]), np.array(stream[start:end])).sum()
-            )
+        ids, known = ids_to_score(self.tokenizer, text, utf8_bytes, self.vocabulary_size)
+        inputs = as_inputs([self._end_id, *ids[:-1]], self._end_id, self._start_id)
+        nll = 0.0
+        for start in range(0, len(ids), self.sequence_length):
+            end = min(start + self.sequence_length, len(ids))
+            logits = self.logits(inputs[start:end])
+            nll += float(token_nll(logits, np.array(ids[start:end])).sum())
             if progress is not None:
-                progress(end, len(stream))
-        return Score(nll, len(stream), cloze=bool(self.metadata.get("cloze"))).of(known)
+                progress(end, len(ids))
+        return Score(nll, len(ids), cloze=bool(self.description.cloze)).of(known)

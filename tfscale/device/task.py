@@ -6,22 +6,25 @@ from typing import Any
 
 import numpy as np
 
+from tfscale.config.tasks import WRITTEN
 from tfscale.device.decoder import LiteRTDecoder
+from tfscale.device.model import Ability, ExportedFile, ExportedModel
 from tfscale.device.scorer import ScoreSignature
 from tfscale.errors import ExportError
+from tfscale.files.description import Description
 from tfscale.tasks.beams import beam_search
 from tfscale.tasks.predictor import TaskPredictor, read_task
 from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.text.tokenizers import Tokenizer
 
 
-class _TaskFile(TaskPredictor):
-    """An exported task.
+class TaskFile(ExportedModel, TaskPredictor):
+    """An exported task; `tfscale.device.load` makes a `DeviceTask` or a `DeviceWriter`.
 
     Args:
         path: the .tflite file.
         tokenizer: the model's.
-        metadata: the content of model.json.
+        description: the content of model.json.
         threads: CPU threads.
         xnnpack: whether to use the XNNPACK kernels.
 
@@ -29,6 +32,8 @@ class _TaskFile(TaskPredictor):
         ExportError: the file cannot be run, or has other signatures.
     """
 
+    abilities: frozenset[Ability] = frozenset({"predict"})
+    tokenizer: Tokenizer
     runner: Any
     """What runs the file: path, threads, xnnpack -> its signatures as a call or a decoder."""
 
@@ -36,18 +41,29 @@ class _TaskFile(TaskPredictor):
         self,
         path: str,
         tokenizer: Tokenizer,
-        metadata: dict[str, Any],
+        description: Description,
         threads: int = 1,
         xnnpack: bool = True,
     ):
-        config, encoder = read_task(metadata, tokenizer, f"the description of {path}", ExportError)
-        super().__init__(encoder, config)
+        ExportedModel.__init__(self, path, tokenizer, description, threads)
+        where = f"the description of {path}"
+        config, encoder = read_task(self.metadata, tokenizer, where, ExportError)
+        TaskPredictor.__init__(self, encoder, config)
         self._file = self.runner(path, threads, xnnpack)
         self._lock = threading.RLock()
-        self.path, self.tokenizer, self.metadata, self.threads = path, tokenizer, metadata, threads
+
+    @classmethod
+    def open(cls, file: ExportedFile) -> "TaskFile":
+        """Loads the .tflite file of a task."""
+        file.check_tflite()
+        tokenizer = file.tokenizer()
+        config = file.description.more.get("config")
+        writes = isinstance(config, dict) and config.get("task") in WRITTEN
+        kind = DeviceWriter if writes else DeviceTask
+        return kind(file.path, tokenizer, file.description, file.threads, file.xnnpack)
 
 
-class DeviceTask(_TaskFile):
+class DeviceTask(TaskFile):
     """A file that `tfscale export` made of a fine-tuned task; made by `tfscale.device.load`.
 
     Example:
@@ -71,7 +87,7 @@ class DeviceTask(_TaskFile):
         return np.stack([self._file(row) for row in ids])
 
 
-class DeviceWriter(_TaskFile):
+class DeviceWriter(TaskFile):
     """A file of a model that writes a text for a text: it reads the source once, then writes token
     by token.
 

@@ -16,7 +16,8 @@ from tfscale.data.tokens import split_stream, split_text
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.perplexity import evaluate_network
 from tfscale.runs.folder import Run
-from tfscale.text.corpora import ReadCounts, find_text, read_documents
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.reader import ReadCounts
 from tfscale.text.score import Score, ScoredText
 from tfscale.text.scored import document_stream
 from tfscale.text.tokenizers import Tokenizer

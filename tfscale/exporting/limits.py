@@ -31,12 +31,12 @@ is left to the perplexity check.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 
 from tfscale.config import Quantization
+from tfscale.models.decoding import CachedModel
 from tfscale.models.weight_formats import weight_formats
 
 _MARGIN = 3.0
@@ -83,7 +83,9 @@ PERPLEXITY_CHANGE: dict[Quantization, float] = {
 """How far a recipe may move the perplexity, relative."""
 
 
-def limits_of(network: Any, quantize: Quantization, converted: bool = False) -> Limits:
+def limits_of(
+    network: keras.Model | CachedModel, quantize: Quantization, converted: bool = False
+) -> Limits:
     """The limits of a file of a network.
 
     Args:
@@ -112,7 +114,7 @@ def noise(bits: int, width: int) -> float:
     return math.sqrt(2 * math.log(2 * max(width, 2))) / ((2 ** (bits - 1) - 1) * math.sqrt(12))
 
 
-def products_of(network: keras.Model) -> tuple[int, int]:
+def products_of(network: keras.Model | CachedModel) -> tuple[int, int]:
     """How many products with a rounded matrix a network makes of a token, and the most numbers that
     one sums over."""
     formats = weight_formats(network, "int8")
@@ -168,25 +170,3 @@ def agreeing(found: np.ndarray, expected: np.ndarray, gap: float) -> int:
 def relative_change(after: float, before: float) -> float:
     """How far a perplexity moved, relative; 0 where both are infinite."""
     return 0.0 if after == before else abs(after / before - 1)
-
-
-class Checks:
-    """Collects measured values with their limits."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-
-    def add(self, name: str, value: float, rule: str, limit: float | None) -> None:
-        """Adds a row; `rule` is "<=", ">=" or "=="; without a limit it is a measurement that
-        passes."""
-        passed = limit is None or bool(
-            {"<=": np.less_equal, ">=": np.greater_equal, "==": np.equal}[rule](value, limit)
-        )
-        self.rows.append(
-            {"name": name, "value": value, "rule": rule, "limit": limit, "passed": passed}
-        )
-
-    @property
-    def passed(self) -> bool:
-        """Whether all of them are."""
-        return all(row["passed"] for row in self.rows)

@@ -12,7 +12,7 @@ from typing import Any
 from tfscale.device import load
 from tfscale.device.bundle import BundleModel
 from tfscale.errors import ExportError
-from tfscale.exporting.limits import Checks
+from tfscale.exporting.format import Checks, Report
 from tfscale.exporting.parity import GREEDY_TOKENS
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.network import capabilities
@@ -83,27 +83,23 @@ def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, ou
             bundle.build(file)
 
 
-def check_bundle_text(report: dict[str, Any], folder: str, bundle: str) -> None:
-    """Runs a bundle by LiteRT-LM and adds to a report whether it reads and writes the same as its
-    .tflite file.
+def compare_bundle(checks: Checks, report: Report, folder: str, bundle: str) -> None:
+    """Runs a bundle by LiteRT-LM and checks that it reads and writes the same as its .tflite file.
 
     Args:
-        report: as `tfscale.exporting.parity.check_parity` returns it.
+        checks: receives the compared values.
+        report: holds the greedy completion of the .tflite file; that of the bundle is added.
         folder: holds model.tflite with its description and tokenizer.
         bundle: the .litertlm file.
     """
-    ours, theirs = load(folder), BundleModel(bundle)
+    file, bundled = load(folder), BundleModel(bundle)
     prompt = report["greedy"]["prompt"]
-    expected = ours.generate(prompt, GREEDY_TOKENS)
-    found = theirs.generate(prompt, GREEDY_TOKENS)
-    checks = Checks()
-    checks.add(
-        "bundle_ids_equal", int(theirs.tokenize(prompt) == ours.tokenizer.encode(prompt)), "==", 1
-    )
-    checks.add("bundle_text_equal", int(found.text == expected.text), "==", 1)
-    report["checks"] += checks.rows
-    report["passed"] = report["passed"] and checks.passed
-    report["greedy"]["bundle"] = found.text
+    expected = file.generate(prompt, GREEDY_TOKENS)
+    written = bundled.generate(prompt, GREEDY_TOKENS)
+    same_ids = bundled.tokenize(prompt) == file.tokenizer.encode(prompt)
+    checks.add("bundle_ids_equal", int(same_ids), "==", 1)
+    checks.add("bundle_text_equal", int(written.text == expected.text), "==", 1)
+    report["greedy"]["bundle"] = written.text
 
 
 def _metadata(tokenizer: Tokenizer, context_length: int) -> bytes:

@@ -15,7 +15,7 @@ import functools
 import gzip
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import tensorflow as tf
@@ -23,10 +23,9 @@ import tensorflow as tf
 from tfscale.config import Quantization
 from tfscale.data.pipeline import text_windows
 from tfscale.device import DeviceModel, load
-from tfscale.errors import ExportError
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
+from tfscale.exporting.format import Checks, Report
 from tfscale.exporting.limits import (
-    Checks,
     Limits,
     agreeing,
     difference,
@@ -34,25 +33,23 @@ from tfscale.exporting.limits import (
     relative_change,
     spread,
 )
-from tfscale.exporting.tflite import silence
+from tfscale.exporting.tflite import DecodingNetwork, silence
 from tfscale.inference.keras_decoder import KerasDecoder
-from tfscale.models import LanguageNetwork, build_network
-from tfscale.models.decoding import CachedModel
+from tfscale.models import build_network
 from tfscale.models.weight_formats import scale_bytes, store, stored_bytes, weight_formats
 from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
+NetworkT = TypeVar("NetworkT")
 GREEDY_TOKENS = 32
 """Tokens of the greedy completion, fewer where the context is shorter."""
 _REPEATED_TOKENS = 64
-_FEW = 1000
-"""Held-out tokens below which shares and perplexities of a right file may fail by chance."""
 _AFTER_PROMPT = 3
 """Tokens decoded after each prompt: pads left in the cache would change them."""
 
 
 def check_parity(
-    network: LanguageNetwork | CachedModel,
+    network: DecodingNetwork,
     tokenizer: Tokenizer,
     folder: str,
     held_out: Sequence[int],
@@ -60,10 +57,40 @@ def check_parity(
     quantize: Quantization,
     threads: int = 1,
     converted: bool = False,
-) -> dict[str, Any]:
+) -> Report:
+    """Compares an export folder with the network it was made from; returns the whole report.
+
+    See `compare_file` for the arguments.
+    """
+    checks = Checks()
+    rest = compare_file(
+        checks,
+        network,
+        tokenizer,
+        folder,
+        held_out,
+        quantize=quantize,
+        threads=threads,
+        converted=converted,
+    )
+    return checks.report(quantize, rest)
+
+
+def compare_file(
+    checks: Checks,
+    network: DecodingNetwork,
+    tokenizer: Tokenizer,
+    folder: str,
+    held_out: Sequence[int],
+    *,
+    quantize: Quantization,
+    threads: int = 1,
+    converted: bool = False,
+) -> Report:
     """Compares an export folder with the network it was made from.
 
     Args:
+        checks: receives the compared values.
         network: the trained network.
         tokenizer: the run's tokenizer.
         folder: holds model.tflite, model.json and tokenizer/.
@@ -74,43 +101,37 @@ def check_parity(
             compared as it is.
 
     Returns:
-        `passed`; `checks`, each with `name`, `value`, `rule`, `limit` (None: measured only) and
-        `passed`; `perplexity` of `keras` and `file`; `greedy` with prompt and completions; `sizes`;
+        `tokens`; `perplexity` of `keras` and `file`; `greedy` with prompt and completions; `sizes`;
         `speed`; `operations` by signature.
 
     Raises:
         ExportError: the runtime refuses the file.
     """
     stream = np.asarray(held_out, np.int32)
-    exact = Windows(float32_copy(network), stream, tokenizer.end_id, tokenizer.start_id)
-    as_it_is = quantize == "none" or converted
-    windows = exact
-    if not as_it_is:
-        windows = Windows(
-            rounded_copy(network, quantize), stream, tokenizer.end_id, tokenizer.start_id
-        )
-    checks = Checks()
+    ends = tokenizer.end_id, tokenizer.start_id
+    exact = Windows(float32_copy(network), stream, *ends)
+    rounded = exact
+    if quantize != "none" and not converted:
+        rounded = Windows(rounded_copy(network, quantize), stream, *ends)
     limits = limits_of(network, quantize, converted)
     speed: dict[str, Any] = {}
     completions = {}
-    perplexity = {"keras": exact.score().perplexity, "rounded": windows.score().perplexity}
+    perplexity = {"keras": exact.score().perplexity, "rounded": rounded.score().perplexity}
     for kernels in ("xnnpack", "plain"):
         with silence():
             model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
         # Logits that are not finite become NaN in every figure, and NaN is within no limit.
         with np.errstate(invalid="ignore", over="ignore"):
-            perplexity[kernels] = _compare_logits(checks, kernels, windows, model, limits)
+            perplexity[kernels] = _compare_logits(checks, kernels, rounded, model, limits)
             change = relative_change(perplexity[kernels], perplexity["keras"])
             checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
-            _compare_prompts(checks, kernels, windows, model, limits)
-            completions[kernels] = _compare_greedy(checks, kernels, windows, model, limits)
+            _compare_prompts(checks, kernels, rounded, model, limits)
+            completions[kernels] = _compare_greedy(checks, kernels, rounded, model, limits)
         if kernels == "xnnpack":
             _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
             speed = model.benchmark(tokens=64)
-    path = os.path.join(folder, "model.tflite")
-    with open(path, "rb") as file:
+    with open(os.path.join(folder, "model.tflite"), "rb") as file:
         content = file.read()
-    counts = operations(content)
     sizes = {
         "file_bytes": len(content),
         "gzip_bytes": len(gzip.compress(content, compresslevel=6)),
@@ -120,9 +141,6 @@ def check_parity(
     _check_size(checks, sizes, content, scale_bytes(network, quantize), converted)
     prompt, keras_tokens, file_tokens = completions["xnnpack"]
     return {
-        "passed": checks.passed,
-        "quantize": quantize,
-        "checks": checks.rows,
         "tokens": len(stream),
         "perplexity": {
             "keras": perplexity["keras"],
@@ -137,49 +155,22 @@ def check_parity(
         },
         "sizes": sizes,
         "speed": speed,
-        "operations": counts,
+        "operations": operations(content),
     }
 
 
-def require(report: dict[str, Any]) -> None:
-    """Refuses a report with a failed check.
-
-    Raises:
-        ExportError: names the first failed check, its value and its limit.
-    """
-    failed = [row for row in report["checks"] if not row["passed"]]
-    if failed:
-        row = failed[0]
-        more = f" ({len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
-        advice = {
-            "none": "",
-            "float16": "; try quantize=none",
-            "int8": "; try quantize=float16",
-        }.get(
-            report["quantize"],
-            "; fine-tune for it (tfscale compress --quantize), or try quantize=int8",
-        )
-        few = report.get("tokens", _FEW)
-        if few < _FEW and row["name"].startswith(("top1", "perplexity", "pseudo")):
-            advice += f"; {few} held-out tokens say little: give {_FEW:,} or more"
-        raise ExportError(
-            f"the {report['quantize']} file fails its parity check: {row['name']} is"
-            f" {row['value']:.4g}, which must be {row['rule']} {row['limit']:.4g}{more}; nothing"
-            f" was written{advice}"
-        )
-
-
-def float32_copy(network: Any) -> Any:
-    """The network itself, or one with the same weights that computes in float32."""
-    if network.precision == "float32":
+def float32_copy(network: NetworkT) -> NetworkT:
+    """Returns the network itself, or one with the same weights that computes in float32."""
+    given: Any = network
+    if given.precision == "float32":
         return network
-    copy = build_network(network.config, precision="float32")
-    copy.set_weights(network.get_weights())
-    return copy
+    copy = build_network(given.config, precision="float32")
+    copy.set_weights(given.get_weights())
+    return cast(NetworkT, copy)
 
 
-def rounded_copy(network: Any, quantize: Quantization) -> LanguageNetwork:
-    """A network that computes in float32, with the weights that a recipe stores."""
+def rounded_copy(network: Any, quantize: Quantization) -> DecodingNetwork:
+    """Returns a network that computes in float32, with the weights that a recipe stores."""
     copy = build_network(network.config, precision="float32")
     formats = weight_formats(network, quantize)
     for target, weight in zip(copy.weights, network.weights, strict=True):
@@ -199,7 +190,7 @@ class Windows:
 
     def __init__(
         self,
-        reference: LanguageNetwork | CachedModel,
+        reference: DecodingNetwork,
         stream: np.ndarray,
         end_id: int,
         start_id: int | None = None,

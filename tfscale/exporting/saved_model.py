@@ -4,26 +4,24 @@ Shapes: B rows, T tokens, V vocabulary, S tokens of a cached call, C context.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfscale.exporting.limits import Checks, limits_of
+from tfscale.exporting.format import Checks, Report
+from tfscale.exporting.limits import Limits, limits_of
 from tfscale.exporting.parity import GREEDY_TOKENS, Windows, float32_copy
-from tfscale.exporting.tflite import signatures, silence
+from tfscale.exporting.tflite import DecodingNetwork, signatures, silence
 from tfscale.inference.generation import causal_mask
 from tfscale.inference.keras_decoder import KerasDecoder
-from tfscale.models import LanguageNetwork
 from tfscale.models.network import capabilities
 from tfscale.text.score import Score, token_nll
 
-FOLDER = "saved_model"
-
 
 def write_saved_model(
-    network: LanguageNetwork, prefill_lengths: Sequence[int], directory: str
+    network: DecodingNetwork, prefill_lengths: Sequence[int], directory: str
 ) -> None:
     """Writes the SavedModel of a network.
 
@@ -54,16 +52,18 @@ def write_saved_model(
         tf.saved_model.save(module, directory, signatures=functions)
 
 
-def check_saved_model(
-    network: LanguageNetwork,
+def compare_saved_model(
+    checks: Checks,
+    network: DecodingNetwork,
     directory: str,
     held_out: Sequence[int],
     end_id: int,
     start_id: int | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Compares a SavedModel, loaded anew, with the network it was made from.
 
     Args:
+        checks: receives the compared values.
         network: the trained network.
         directory: the SavedModel.
         held_out: ids of held-out text.
@@ -71,13 +71,36 @@ def check_saved_model(
         start_id: the token before a text; None for the end token.
 
     Returns:
-        `passed`, `checks`, `perplexity` of `keras` and `file` and `sizes` as for a .tflite file;
-        `signatures`, with the names of their inputs.
+        `perplexity` of `keras` and `file` and `sizes` as for a .tflite file; `signatures`, with the
+        names of their inputs.
     """
-    reference, limits, checks = float32_copy(network), limits_of(network, "none"), Checks()
+    reference, limits = float32_copy(network), limits_of(network, "none")
     windows = Windows(reference, np.asarray(held_out, np.int32), end_id, start_id)
-    loaded = tf.saved_model.load(directory)
-    score, decode = loaded.signatures["score"], loaded.signatures["decode"]
+    signatures = tf.saved_model.load(directory).signatures
+    perplexity = _compare_score(checks, windows, signatures["score"], limits)
+    _compare_decode(checks, windows, signatures["decode"], limits)
+    for name in signatures:
+        if name.startswith("prefill_"):
+            _compare_prefill(checks, windows, signatures, name, limits)
+    size = sum(
+        os.path.getsize(os.path.join(root, name))
+        for root, _, names in os.walk(directory)
+        for name in names
+    )
+    return {
+        "perplexity": {"keras": windows.score().perplexity, "file": perplexity},
+        "sizes": {"file_bytes": size},
+        "signatures": {
+            name: sorted(signature.structured_input_signature[1])
+            for name, signature in signatures.items()
+        },
+    }
+
+
+def _compare_score(
+    checks: Checks, windows: Windows, score: Callable[..., Any], limits: Limits
+) -> float:
+    """Compares whole windows; returns the perplexity of the SavedModel."""
     largest, same, nll = 0.0, 0, 0.0
     for ids, targets, expected in zip(windows.inputs, windows.targets, windows.logits, strict=True):
         logits = score(tokens=tf.constant(ids[None]))["logits"].numpy()[0]
@@ -85,57 +108,50 @@ def check_saved_model(
         same += int((logits.argmax(-1) == expected.argmax(-1)).sum())
         nll += float(token_nll(logits, targets).sum())
     tokens = windows.score().tokens
-    found = Score(nll, tokens).perplexity
+    perplexity = Score(nll, tokens).perplexity
     checks.add("max_logit_difference (score)", largest, "<=", limits.max_logit_difference)
     checks.add("top1_agreement (score)", same / tokens, ">=", limits.top1_agreement)
-    change = abs(found / windows.score().perplexity - 1)
+    change = abs(perplexity / windows.score().perplexity - 1)
     checks.add("perplexity_change (score)", change, "<=", limits.perplexity_change)
-    first = windows.inputs[0][: max(2, min(GREEDY_TOKENS, len(windows.inputs[0])))]
-    decoder = KerasDecoder(reference, prefill_lengths=[])
+    return perplexity
+
+
+def _compare_decode(
+    checks: Checks, windows: Windows, decode: Callable[..., Any], limits: Limits
+) -> None:
+    """Compares the first tokens, read one by one."""
+    network = windows.reference
+    ids = windows.inputs[0][: max(2, min(GREEDY_TOKENS, len(windows.inputs[0])))]
+    decoder = KerasDecoder(network, prefill_lengths=[])
     cache = {name: tf.zeros(shape) for name, shape in network.cache_spec().items()}
     differences = []
-    for position, token in enumerate(first.tolist()):
-        outputs = dict(decode(tokens=tf.constant([[token]]), **_place(network, position), **cache))
-        logits = outputs.pop("logits").numpy().reshape(-1)
-        cache = outputs
+    for position, token in enumerate(ids.tolist()):
+        cache = dict(decode(tokens=tf.constant([[token]]), **_place(network, position), **cache))
+        logits = cache.pop("logits").numpy().reshape(-1)
         differences.append(float(np.abs(logits - decoder.feed([token])).max()))
     checks.add("max_logit_difference (decode)", max(differences), "<=", limits.max_logit_difference)
-    context = network.config.sequence_length
-    for name in (name for name in loaded.signatures if name.startswith("prefill_")):
-        length = int(name.removeprefix("prefill_"))
-        prompt, expected = windows.longest_prompt(length + 1)
-        if (
-            length < context
-        ):  # Of a call that fills the context there is no token after, by which to tell.
-            cache = {key: tf.zeros(shape) for key, shape in network.cache_spec().items()}
-            read = loaded.signatures[name](
-                tokens=tf.constant([prompt[:length]]), **_place(network, 0, length), **cache
-            )
-            after = decode(
-                tokens=tf.constant([[prompt[length]]]), **_place(network, length), **read
-            )
-            difference = float(np.abs(after["logits"].numpy().reshape(-1) - expected[length]).max())
-            checks.add(
-                f"max_logit_difference ({name})", difference, "<=", limits.max_logit_difference
-            )
-    size = sum(
-        os.path.getsize(os.path.join(root, name))
-        for root, _, names in os.walk(directory)
-        for name in names
+
+
+def _compare_prefill(
+    checks: Checks, windows: Windows, signatures: Mapping[str, Any], name: str, limits: Limits
+) -> None:
+    """Compares the token after a prompt that one call read."""
+    network = windows.reference
+    length = int(name.removeprefix("prefill_"))
+    if length >= network.config.sequence_length:
+        return  # No token comes after a call that fills the context, by which to tell.
+    prompt, expected = windows.longest_prompt(length + 1)
+    cache = {key: tf.zeros(shape) for key, shape in network.cache_spec().items()}
+    tokens = tf.constant([prompt[:length]])
+    read = signatures[name](tokens=tokens, **_place(network, 0, length), **cache)
+    after = signatures["decode"](
+        tokens=tf.constant([[prompt[length]]]), **_place(network, length), **read
     )
-    return {
-        "passed": checks.passed,
-        "quantize": "none",
-        "checks": checks.rows,
-        "perplexity": {"keras": windows.score().perplexity, "file": found},
-        "sizes": {"file_bytes": size},
-        "signatures": {
-            name: sorted(s.structured_input_signature[1]) for name, s in loaded.signatures.items()
-        },
-    }
+    difference = float(np.abs(after["logits"].numpy().reshape(-1) - expected[length]).max())
+    checks.add(f"max_logit_difference ({name})", difference, "<=", limits.max_logit_difference)
 
 
-def _place(network: LanguageNetwork, position: int, length: int = 1) -> dict[str, tf.Tensor]:
+def _place(network: DecodingNetwork, position: int, length: int = 1) -> dict[str, tf.Tensor]:
     if capabilities(network).decodes != "cache":
         return {}
     mask = causal_mask(position, length, network.config.sequence_length)

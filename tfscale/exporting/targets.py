@@ -2,20 +2,24 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 from tfscale.config import ExportConfig
+from tfscale.exporting.format import Report
+from tfscale.exporting.source import Source
+from tfscale.exporting.writer import export_source
 
 
 def export_folder(
-    path: str | os.PathLike, config: ExportConfig, progress: Callable[[str], None] | None = None
-) -> dict[str, Any]:
+    path: str | os.PathLike[str],
+    config: ExportConfig,
+    note: Callable[[str], None] | None = None,
+) -> Report:
     """Writes the export folder of a run or a task.
 
     Args:
         path: folder that `train`, `import` or `finetune` wrote.
         config: output folder, format, recipe and how much is compared.
-        progress: is called with the name of each stage.
+        note: receives the name of each stage.
 
     Returns:
         The parity report.
@@ -28,19 +32,32 @@ def export_folder(
     Example:
         export_folder("run", ExportConfig(output="export", quantize="int8"))
     """
-    path = os.fspath(path)
-    # TensorFlow is imported where it is needed: n-grams do without.
-    if os.path.isfile(os.path.join(path, "model.ngram")):
-        from tfscale.device import load
-        from tfscale.exporting.ngram import export_ngram
+    return export_source(open_source(path), config, note)
 
-        return export_ngram(load(path), config, progress)
-    if os.path.isfile(os.path.join(path, "task.json")):
-        from tfscale.exporting.task import export_task
+
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """Opens the folder of a run or a task as something to export.
+
+    Args:
+        path: folder that `train`, `train_ngram`, `import` or `finetune` wrote.
+
+    Raises:
+        CheckpointError: the folder is missing or damaged.
+        ConfigError: it holds a model that no file can be made of.
+    """
+    folder = os.fspath(path)
+    # TensorFlow is imported where it is needed: n-grams do without.
+    if os.path.isfile(os.path.join(folder, "model.ngram")):
+        from tfscale.device import load
+        from tfscale.exporting.ngram import NGramSource
+
+        return NGramSource(load(folder))
+    if os.path.isfile(os.path.join(folder, "task.json")):
+        from tfscale.exporting.task import TaskSource
         from tfscale.tasks.model import load_task
 
-        return export_task(load_task(path), config, progress)
-    from tfscale.exporting.export import export_run
+        return TaskSource(load_task(folder))
+    from tfscale.exporting.network import network_source
     from tfscale.runs.folder import load_run
 
-    return export_run(load_run(path), config, progress=progress)
+    return network_source(load_run(folder))

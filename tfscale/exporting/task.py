@@ -1,27 +1,21 @@
-"""A fine-tuned task to a .tflite file, compared with its Keras network before it is kept."""
+"""A fine-tuned task as something to export: its .tflite file, compared with its Keras network."""
 
 import os
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tfscale import __version__
 from tfscale.config import ExportConfig, to_dict
 from tfscale.device import load
-from tfscale.errors import ConfigError, DataError
-from tfscale.exporting.limits import Checks, agreeing, limits_of, spread
-from tfscale.exporting.parity import require
-from tfscale.exporting.scoring import FORMAT_VERSION, Recipe, scoring_file
-from tfscale.exporting.short_readme import task_readme
+from tfscale.errors import DataError
+from tfscale.exporting.format import Checks, Export, Report, SourceKind
+from tfscale.exporting.limits import agreeing, limits_of, spread
+from tfscale.exporting.readmes import task_readme
+from tfscale.exporting.scoring import scoring_file
+from tfscale.exporting.source import TFLiteSource
 from tfscale.exporting.writing import writing_file
-from tfscale.files.paths import (
-    atomic_directory,
-    atomic_write,
-    claim_export,
-    sha256_file,
-    write_json,
-)
+from tfscale.files.description import Description
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
 from tfscale.tasks.predictor import describe_encoder
@@ -33,128 +27,127 @@ COMPARED = 64
 COMPARED_TEXTS = 16
 """The same where texts are written, by both."""
 _EQUAL_TEXTS = {"none": 0.9, "float16": None, "int8": None}
-"""Least part of equal texts. Of two tokens that are nearly as likely rounding may take the other
-one, which changes all that follow; so that is told and not judged."""
+"""Least fraction of equal texts. Of two tokens that are nearly as likely rounding may take the
+other one, which changes all that follow; so with rounding it is reported and not judged."""
 
 
-def export_task(
-    model: TaskModel, config: ExportConfig, progress: Callable[[str], None] | None = None
-) -> dict[str, Any]:
-    """Writes the export folder of a fine-tuned task.
+@dataclass(frozen=True)
+class Compared:
+    """What file and network are compared on.
+
+    Attributes:
+        examples: labelled examples; none where their files are gone.
+        ids: their rows (N, T).
+        counted: index of the logits (N, P, C) that count: those of the tokens of a text that is
+            written, or of the words and tokens that have a label; not of what fills the window up.
+        origin: where they come from, in words.
+    """
+
+    examples: list[Example]
+    ids: np.ndarray
+    counted: Any
+    origin: str
+
+
+class TaskSource(TFLiteSource):
+    """A fine-tuned task.
 
     Args:
         model: as `tfscale.tasks.model.load_task` gives it.
-        config: output, and quantize ("none", "float16" or "int8").
-        progress: is called with the name of each stage.
-
-    Returns:
-        The parity report: `passed`, `checks`, `sizes`, `compared_on`.
-
-    Raises:
-        ConfigError: another format or recipe.
-        ExportError: TFLite cannot express the network, or the file computes something else; nothing
-            was written.
 
     Example:
-        export_task(load_task("task"), ExportConfig(output="export", quantize="int8"))
+        export_source(TaskSource(load_task("task")), ExportConfig(output="export"))
     """
-    note = progress or (lambda stage: None)
-    if config.format != "tflite" or config.quantize not in Recipe:
-        raise ConfigError(
-            f"a task is exported with format=tflite and quantize={', '.join(Recipe)}; received "
-            f"format={config.format} and quantize={config.quantize}"
-        )
-    claim_export(config.output)
-    encoder = model.encoder
-    note("convert")
-    model = TaskModel(model.directory, in_float32(model.network), encoder, model.config)
-    if isinstance(encoder, SequenceEncoder):
-        content = writing_file(model.network, encoder.source_length, config.quantize)
-    else:
-        content = scoring_file(model.network, encoder.sequence_length, config.quantize)
-    with atomic_directory(config.output) as folder:
-        path = os.path.join(folder, "model.tflite")
-        with open(path, "wb") as file:
-            file.write(content)
-        encoder.tokenizer.save(os.path.join(folder, "tokenizer"))
+
+    kind: ClassVar[SourceKind] = "task"
+    noun = "a task"
+    advice = "a task is exported with --format tflite"
+    recipes = ("none", "float16", "int8")
+    tflite_format = "task"
+
+    def __init__(self, model: TaskModel):
+        self.network = in_float32(model.network)
+        self.model = TaskModel(model.directory, self.network, model.encoder, model.config)
+        self.encoder, self.tokenizer = model.encoder, model.encoder.tokenizer
+        self.directory = model.directory
+        self._compared: Compared | None = None
+
+    def describe(self, config: ExportConfig) -> Description:
         # Where the examples lay on this machine is nobody's business on the device.
         unknown = {"train": ["-"], "validation": [], "test": [], "output": "-"}
-        metadata = {
-            "format_version": FORMAT_VERSION,
-            "family": "task",
-            "format": "task",
-            "file": "model.tflite",
-            "sha256": sha256_file(path),
-            "config": to_dict(model.config) | unknown,
-            **describe_encoder(encoder),
-            "end_id": encoder.tokenizer.end_id,
-            "start_id": encoder.tokenizer.start_id,
-            "tokenizer": "tokenizer",
-            "tokenizer_digest": encoder.tokenizer.digest,
-            "quantize": config.quantize,
-            "tfscale_version": __version__,
-        }
-        write_json(os.path.join(folder, "model.json"), metadata)
-        note("compare with Keras")
-        examples, ids, counted, source = _examples(model)
-        report = _compare(model, folder, ids, counted, examples, config)
-        require(report)
-        report |= {
-            "format": "tflite",
-            "output": config.output,
-            "sizes": {"file_bytes": len(content)},
-            "compared_on": {"source": source, "examples": len(ids)},
-        }
-        write_json(os.path.join(folder, "parity.json"), report)
-        with atomic_write(os.path.join(folder, "README.md"), "w") as readme:
-            readme.write(task_readme(metadata, report))
-    return report
+        return Description(
+            family="task",
+            end_id=self.encoder.tokenizer.end_id,
+            start_id=self.encoder.tokenizer.start_id,
+            more={
+                "config": to_dict(self.model.config) | unknown,
+                **describe_encoder(self.encoder),
+            },
+        )
+
+    def convert(self, config: ExportConfig) -> bytes:
+        if isinstance(self.encoder, SequenceEncoder):
+            return writing_file(self.network, self.encoder.source_length, config.quantize)
+        return scoring_file(self.network, self.encoder.sequence_length, config.quantize)
+
+    def compared(self) -> Compared:
+        """Returns what file and network are compared on."""
+        if self._compared is None:
+            self._compared = examples_of(self.model)
+        return self._compared
+
+    def compare_tflite(self, export: Export[Any], checks: Checks) -> Report:
+        compare_task(checks, self.model, export.folder, self.compared(), export.config)
+        return {"sizes": {"file_bytes": os.path.getsize(export.path("model.tflite"))}}
+
+    def complete(self, report: Report, config: ExportConfig) -> None:
+        compared = self.compared()
+        report["compared_on"] = {"source": compared.origin, "examples": len(compared.ids)}
+
+    def tflite_readme(
+        self, description: Description, report: Report, sections: tuple[str, ...] = ()
+    ) -> str:
+        return task_readme(description, report)
 
 
-def _compare(
-    model: TaskModel,
-    folder: str,
-    ids: np.ndarray,
-    counted: Any,
-    examples: list[Example],
-    config: ExportConfig,
-) -> dict[str, Any]:
-    limits, checks = limits_of(model.network, config.quantize, converted=True), Checks()
-    expected = model.logits(ids)[counted]
-    texts = (
-        model.predict(examples) if isinstance(model.encoder, SequenceEncoder) and examples else []
-    )
+def compare_task(
+    checks: Checks, model: TaskModel, folder: str, compared: Compared, config: ExportConfig
+) -> None:
+    """Compares the file of a task with its network, with XNNPACK's kernels and without.
+
+    Args:
+        checks: receives the compared values.
+        model: the task, in float32.
+        folder: holds the file and its description.
+        compared: what to compare on.
+        config: recipe and threads.
+    """
+    limits = limits_of(model.network, config.quantize, converted=True)
+    expected = model.logits(compared.ids)[compared.counted]
+    writes = isinstance(model.encoder, SequenceEncoder)
+    texts = model.predict(compared.examples) if writes and compared.examples else []
     unit = spread([expected])
     for kernels in ("xnnpack", "plain"):
         file = load(folder, threads=config.threads, xnnpack=kernels == "xnnpack")
-        first = file.logits(ids)
-        found = first[counted]
-        relative = float(np.sqrt(np.square(found - expected).mean())) / unit
+        first = file.logits(compared.ids)
+        logits = first[compared.counted]
+        relative = float(np.sqrt(np.square(logits - expected).mean())) / unit
         checks.add(f"relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error)
         decisions = int(np.prod(expected.shape[:-1]))
-        same = agreeing(found, expected, limits.greedy_gap * unit) / decisions
+        same = agreeing(logits, expected, limits.greedy_gap * unit) / decisions
         checks.add(f"equal_decisions ({kernels})", same, ">=", limits.top1_agreement)
-        checks.add(
-            f"second_run_difference ({kernels})",
-            float(np.abs(file.logits(ids[:1]) - first[:1]).max()),
-            "==",
-            0.0,
-        )
+        repeated = float(np.abs(file.logits(compared.ids[:1]) - first[:1]).max())
+        checks.add(f"second_run_difference ({kernels})", repeated, "==", 0.0)
         if texts:
-            equal = np.mean([a == b for a, b in zip(texts, file.predict(examples), strict=True)])
-            checks.add(
-                f"equal_texts ({kernels})", float(equal), ">=", _EQUAL_TEXTS[config.quantize]
-            )
-    return {"passed": checks.passed, "quantize": config.quantize, "checks": checks.rows}
+            pairs = zip(texts, file.predict(compared.examples), strict=True)
+            equal = float(np.mean([ours == theirs for ours, theirs in pairs]))
+            checks.add(f"equal_texts ({kernels})", equal, ">=", _EQUAL_TEXTS[config.quantize])
 
 
-def _examples(model: TaskModel) -> tuple[list[Example], np.ndarray, Any, str]:
-    """Examples of the files that the model was validated or trained on, their ids (N, T), which
-    logits count, a name.
+def examples_of(model: TaskModel) -> Compared:
+    """Returns examples of the files that a task was tested, validated or trained on.
 
-    Where the files are gone the ids are random. The logits that count are those of the tokens of a
-    text that is written, and those of the words and tokens that have a label: not of what fills the
-    window up.
+    Where the files are gone the ids are random.
     """
     encoder: Any = model.encoder
     writes = isinstance(encoder, SequenceEncoder)
@@ -166,29 +159,25 @@ def _examples(model: TaskModel) -> tuple[list[Example], np.ndarray, Any, str]:
                 examples = model.read(paths)[:count]
             except DataError:
                 continue
-            encoded = [encoder.encode(example) for example in examples]
-            ids = np.stack([one.ids for one in encoded])
+            rows = [encoder.encode(example) for example in examples]
+            ids = np.stack([row.ids for row in rows])
             if encoder.task == "classify":
-                return examples, ids, np.s_[:], f"{name} examples"
+                return Compared(examples, ids, np.s_[:], f"{name} examples")
             weights = np.stack(
-                [encoder.targets(*pair)[1] for pair in zip(examples, encoded, strict=True)]
+                [encoder.targets(*pair)[1] for pair in zip(examples, rows, strict=True)]
             )
-            return examples, ids, weights > 0, f"{name} examples"
-    size, source = (count, encoder.sequence_length), "random tokens, because the examples are gone"
-    ids = (
-        np.random.default_rng(0)
-        .integers(0, encoder.tokenizer.vocabulary_size, size)
-        .astype(np.int32)
-    )
+            return Compared(examples, ids, weights > 0, f"{name} examples")
+    size = count, encoder.sequence_length
+    ids = np.random.default_rng(0).integers(0, encoder.tokenizer.vocabulary_size, size)
+    ids = ids.astype(np.int32)
+    origin = "random tokens, because the examples are gone"
     if not writes:
-        return [], ids, np.s_[:], source
+        return Compared([], ids, np.s_[:], origin)
     # Whole sources and targets, without an end token inside.
-    end, start = (
-        encoder.tokenizer.end_id,
-        encoder.source_length - (encoder.architecture == "prefix"),
-    )
+    end = encoder.tokenizer.end_id
+    start = encoder.source_length - (encoder.architecture == "prefix")
     ids[ids == end] = (end + 1) % encoder.tokenizer.vocabulary_size
     ids[:, [0, encoder.source_length - 1, start]] = end
     ids[:, 0] = encoder.tokenizer.start_id
     first = start - encoder.first_logit
-    return [], ids, np.s_[:, first : first + encoder.target_length], source
+    return Compared([], ids, np.s_[:, first : first + encoder.target_length], origin)

@@ -26,12 +26,13 @@ from tfscale.errors import ExportError
 from tfscale.exporting.flatbuffer import refuse_custom_operations
 from tfscale.exporting.rounding import round_weights
 from tfscale.files.scratch import scratch_folder
-from tfscale.models import LanguageNetwork
 from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.decoding import CachedModel
-from tfscale.models.network import capabilities
+from tfscale.models.network import LanguageNetwork, capabilities
 from tfscale.models.weight_formats import stored_bytes
 
+DecodingNetwork = LanguageNetwork | CachedModel
+"""What decodes token by token by `cached_step`: a network of tfscale, or somebody's own model."""
 _LONGEST_REASON = 300
 _SMALLEST = 0.9
 """A file below this fraction of its weights' bytes has lost some of them; what quantizes better
@@ -39,7 +40,7 @@ does not exist."""
 
 
 def export_tflite(
-    network: LanguageNetwork,
+    network: DecodingNetwork,
     quantize: Quantization = "none",
     prefill_lengths: Sequence[int] = (8, 64),
 ) -> bytes:
@@ -101,9 +102,7 @@ def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> 
     return content
 
 
-def usable_prefill_lengths(
-    network: LanguageNetwork | CachedModel, prefill_lengths: Sequence[int]
-) -> list[int]:
+def usable_prefill_lengths(network: DecodingNetwork, prefill_lengths: Sequence[int]) -> list[int]:
     """The prompt lengths that the file of this network gets: sorted, once each, none above the
     context."""
     if capabilities(network).decodes != "cache":
@@ -114,7 +113,7 @@ def usable_prefill_lengths(
 
 
 def signatures(
-    network: LanguageNetwork | CachedModel, prefill_lengths: Sequence[int]
+    network: DecodingNetwork, prefill_lengths: Sequence[int]
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """The functions of the file by name, `decode` first."""
     names = {"decode": (1, True)}

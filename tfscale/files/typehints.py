@@ -52,17 +52,19 @@ class TypeRules:
         if origin in (typing.Union, types.UnionType):
             # Types of a name of their own come first: others may take any value.
             ordered = sorted(arguments, key=lambda argument: argument not in self.words)
-            results = (self.converted(value, argument) for argument in ordered)
-            return next((result for result in results if result is not UNFIT), UNFIT)
+            tried = (self.converted(value, argument) for argument in ordered)
+            return next((result for result in tried if result is not UNFIT), UNFIT)
         if origin in (list, Sequence):
             items = self.items(value)
-            results = [] if items is UNFIT else [self.converted(x, arguments[0]) for x in items]
-            return UNFIT if items is UNFIT or UNFIT in results else results
+            if items is UNFIT:
+                return UNFIT
+            results = [self.converted(item, arguments[0]) for item in items]
+            return UNFIT if any(result is UNFIT for result in results) else results
         if origin is dict:
             if not isinstance(value, dict):
                 return UNFIT
             entries = {name: self.converted(item, arguments[1]) for name, item in value.items()}
-            return UNFIT if UNFIT in entries.values() else entries
+            return UNFIT if any(entry is UNFIT for entry in entries.values()) else entries
         return self.single(value, hint)
 
     def described(self, hint: Any) -> str:

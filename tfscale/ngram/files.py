@@ -1,15 +1,12 @@
 """The files of an n-gram model in a run folder or an export folder: the model, and its description
 in model.json."""
 
-from typing import Any
-
-from tfscale import __version__
+from tfscale.files.description import Description
 from tfscale.files.paths import atomic_write, sha256_file
 from tfscale.ngram.model import NGramModel
 from tfscale.text.tokenizers import Tokenizer
 
 MODEL_FILE = "model.ngram"
-FORMAT_VERSION = 1
 
 
 def write_model(model: NGramModel, path: str) -> None:
@@ -18,19 +15,17 @@ def write_model(model: NGramModel, path: str) -> None:
         model.save(file)
 
 
-def describe(model: NGramModel, tokenizer: Tokenizer, path: str, quantize: str) -> dict[str, Any]:
-    """The content of model.json: what a program must know to run the file at `path`."""
-    return {
-        "format_version": FORMAT_VERSION,
-        "family": "ngram",
-        "format": "ngram",
-        "model": {"order": model.order, "ngrams": model.sizes},
-        "end_id": tokenizer.end_id,
-        "vocabulary_size": model.vocabulary_size,
-        "tokenizer": "tokenizer",
-        "tokenizer_digest": tokenizer.digest,
-        "quantize": quantize,
-        "file": MODEL_FILE,
-        "sha256": sha256_file(path),
-        "tfscale_version": __version__,
-    }
+def describe(model: NGramModel, tokenizer: Tokenizer, path: str) -> Description:
+    """Returns the description of the .ngram file at `path`."""
+    return Description(
+        family="ngram",
+        format="ngram",
+        model={"order": model.order, "ngrams": model.sizes},
+        end_id=tokenizer.end_id,
+        vocabulary_size=model.vocabulary_size,
+        tokenizer="tokenizer",
+        tokenizer_digest=tokenizer.digest,
+        quantize="none",
+        file=MODEL_FILE,
+        sha256=sha256_file(path),
+    )

@@ -129,10 +129,7 @@ def _train(
         _write_yaml(config_path, described)
     tokenizer.save(os.path.join(output, "tokenizer"))
     write_model(model, os.path.join(output, MODEL_FILE))
-    write_json(
-        os.path.join(output, "model.json"),
-        describe(model, tokenizer, os.path.join(output, MODEL_FILE), "none"),
-    )
+    describe(model, tokenizer, os.path.join(output, MODEL_FILE)).write(output)
     write_json(os.path.join(output, "summary.json"), summary)
     _write_yaml(config_path, described)
     return summary

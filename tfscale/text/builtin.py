@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal
 
 from tfscale.errors import DataError
-from tfscale.text.corpora import TextFile
+from tfscale.text.reader import TextFile
 
 CORPORA = ("python-stdlib", "python-docs")
 

@@ -1,22 +1,41 @@
-"""What a search for text asks of a file system, local or remote."""
+"""Local and remote file systems, as a search for text sees them."""
 
 import glob
 import os
 import stat
+from typing import Protocol
+
+
+class FileSystem(Protocol):
+    """Questions about paths; `walk` lists the files below a folder that are not hidden, sorted."""
+
+    def exists(self, path: str) -> bool: ...
+    def is_folder(self, path: str) -> bool: ...
+    def is_file(self, path: str) -> bool: ...
+    def size(self, path: str) -> int: ...
+    def real(self, path: str) -> str: ...
+    def glob(self, pattern: str) -> list[str]: ...
+    def walk(self, folder: str) -> list[str]: ...
 
 
 class LocalFiles:
     """Files of this machine; a file is the same by whatever spelling or link it is named."""
 
-    exists = staticmethod(os.path.exists)
-    is_folder = staticmethod(os.path.isdir)
-    size = staticmethod(os.path.getsize)
-    real = staticmethod(os.path.realpath)
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def is_folder(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def size(self, path: str) -> int:
+        return os.path.getsize(path)
+
+    def real(self, path: str) -> str:
+        return os.path.realpath(path)
 
     def is_file(self, path: str) -> bool:
-        return stat.S_ISREG(
-            os.stat(path).st_mode
-        )  # Of a link that leads nowhere it raises the error to show.
+        # A link that leads nowhere raises the error to show.
+        return stat.S_ISREG(os.stat(path).st_mode)
 
     def glob(self, pattern: str) -> list[str]:
         return sorted(glob.glob(pattern, recursive=True))

@@ -1,5 +1,4 @@
-"""What a file is by its first bytes where it is not plain UTF-8 text, and how to make such text of
-it."""
+"""Recognizes files that are not plain UTF-8 text, and says how to make such text of them."""
 
 import codecs
 import csv
@@ -8,8 +7,8 @@ import json
 import shlex
 from dataclasses import dataclass
 
-HEAD = 1 << 16
-"""Bytes of a file's beginning that are looked at."""
+from tfscale.errors import DataError
+from tfscale.text.reader import HEAD
 
 _PACKED = (
     (b"\x28\xb5\x2f\xfd", "a zstd file", "zstd -d"),
@@ -42,15 +41,19 @@ _DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a file is not read as text: what it is, and what to do. `utf8` says whether it is UTF-8
-    nevertheless."""
+    """Why a file is not read as text.
+
+    Attributes:
+        message: what the file is, and what to do.
+        utf8: whether it is UTF-8 nevertheless.
+    """
 
     message: str
     utf8: bool = False
 
 
 def refusal(name: str, head: bytes) -> Refusal | None:
-    """Recognizes files that are no plain text.
+    """Recognizes files that are not plain text.
 
     Args:
         name: path of the file.
@@ -60,7 +63,8 @@ def refusal(name: str, head: bytes) -> Refusal | None:
         Why it is not to be read as text; None for plain text, and for what is not known.
 
     Example:
-        refusal("a.txt.zst", b"\\x28\\xb5\\x2f\\xfd...").message    # "... is a zstd file; unpack it by zstd -d first"
+        refusal("a.zst", b"\\x28\\xb5\\x2f\\xfd...").message
+        # "a.zst is a zstd file; unpack it by zstd -d first"
     """
     for magic, what, command in _PACKED:
         if head.startswith(magic):
@@ -88,13 +92,27 @@ def refusal(name: str, head: bytes) -> Refusal | None:
 
 
 def iconv(name: str, encoding: str) -> str:
-    """Advice how to convert a file to UTF-8."""
+    """Returns the advice how to convert a file to UTF-8."""
     return f"convert it: iconv -f {encoding} -t UTF-8 {shlex.quote(name)} > NEW.txt"
 
 
+def not_utf8(path: str, error: UnicodeDecodeError, offset: int) -> DataError:
+    """Returns the error of a file with a byte that is not UTF-8.
+
+    Args:
+        path: the file.
+        error: what decoding a part of it raised.
+        offset: bytes before that part.
+    """
+    return DataError(
+        f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset"
+        f" {offset + error.start}; {iconv(path, 'LATIN1')} (or from GB18030, SHIFT_JIS, ...), or"
+        " choose --invalid-utf8 replace or skip"
+    )
+
+
 def _encoding_with_zeros(head: bytes) -> str:
-    """The encoding of mostly Latin text without a byte order mark that has a zero in all its
-    characters; "" if none."""
+    """Returns the encoding of mostly Latin text that has a zero in each character; "" if none."""
     head = head[: len(head) // 4 * 4]
     zeros = [sum(not byte for byte in head[at::4]) / max(len(head) // 4, 1) for at in range(4)]
     often = tuple(share > 0.7 for share in zeros)
@@ -111,7 +129,7 @@ def _encoding_with_zeros(head: bytes) -> str:
 
 
 def _records(name: str, head: bytes) -> str:
-    """ "JSONL", "CSV" or "TSV" with what shows it; "" for other text."""
+    """Returns "JSONL", "CSV" or "TSV" and the sign of it; "" for other text."""
     text = head.decode("utf-8-sig", "ignore")
     lines = text.splitlines(keepends=True)
     if len(head) == HEAD and len(lines) > 1:
@@ -140,7 +158,7 @@ def _is_object(line: str) -> bool:
 
 
 def _columns(lines: list[str], delimiter: str) -> int:
-    """How many columns every row has; 0 where they differ."""
+    """Returns how many columns every row has; 0 where they differ."""
     try:
         counts = {
             len(row) for row in csv.reader(io.StringIO("".join(lines)), delimiter=delimiter) if row

@@ -4,19 +4,9 @@ parts."""
 from collections.abc import Mapping
 from typing import Any
 
+from tfscale.ui.rendering import render
 from tfscale.ui.report import render_report
 
-_TEXT = """<p class="legend">
-<span class="key" style="background: var(--first)"></span>speaks for it&emsp;
-<span class="key" style="background: var(--second)"></span>speaks against it&emsp; the stronger the colour, the more
-</p>
-<p style="white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; margin: 0">
-{%- for part, weight, colour, percent in parts -%}
-<span title="{{ weight }}" style="border-radius: 3px; padding: .12em 0;
- background: color-mix(in srgb, var(--{{ colour }}) {{ percent }}%, transparent)">{{ part }}</span>
-{%- endfor -%}
-{%- if target -%}<b> &rarr; {{ target }}</b>{%- endif -%}
-</p>"""
 _STRONGEST = 55
 """Per cent of the colour behind the strongest part; the text on it stays readable in light and
 dark."""
@@ -66,8 +56,6 @@ def write_explanation(path: str, result: Mapping[str, Any]) -> None:
 
 
 def _coloured(result: Mapping[str, Any]) -> str:
-    import jinja2
-
     strongest = max(abs(part["weight"]) for part in result["parts"]) or 1.0
     parts = [
         (
@@ -78,5 +66,6 @@ def _coloured(result: Mapping[str, Any]) -> str:
         )
         for part in result["parts"]
     ]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(_TEXT).render(parts=parts, target=result.get("target_token", ""))
+    return render(
+        "tfscale.ui", "explanation.html.j2", parts=parts, target=result.get("target_token", "")
+    )

@@ -1,12 +1,14 @@
 """Pages of figures with their confidence intervals: the groups of `evaluate --slice-by`, and the
 pairs of `swap`."""
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tfscale.ui.report import render_report, themed
+from tfscale.ui.plots import FIRST, MUTED, draw
+from tfscale.ui.report import render_report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Row = tuple[str, float, float, float]
 """Name, value, and the two ends of its interval."""
@@ -22,7 +24,8 @@ def write_slices(path: str, result: Mapping[str, Any]) -> None:
         result: what `tfscale.analysis.slicing.evaluate_slices` returned.
 
     Example:
-        write_slices("groups.html", tfscale.evaluate("run", text=["texts.jsonl"], slice_by="dialect"))
+        groups = tfscale.evaluate("run", text=["texts.jsonl"], slice_by="dialect")
+        write_slices("groups.html", groups)
     """
     metric, gap = result["metric"].replace("_", " "), result["gap"]
     level = f"{result['confidence']:.0%} interval"
@@ -97,42 +100,27 @@ def write_swaps(path: str, result: Mapping[str, Any]) -> None:
 
 
 def interval_plot(rows: Sequence[Row], label: str, zero: bool = False) -> str:
-    """Values with their intervals, one below the other, as an inline SVG.
+    """Returns values with their intervals, one below the other, as an inline SVG.
 
     Args:
         rows: name, value, low and high of each.
         label: what the values are.
         zero: draw a line at 0.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        figure = Figure(figsize=(6.4, 0.9 + 0.32 * len(rows)), layout="constrained")
-        axes = figure.subplots()
+    def paint(axes: "Axes") -> None:
         if zero:
-            axes.axvline(0, color="#202020", linewidth=0.9)
+            axes.axvline(0, color=MUTED, linewidth=0.9)
         for place, (_, value, low, high) in enumerate(rows):
-            axes.plot([low, high], [place, place], color="#404040", linewidth=2)
-            axes.plot(value, place, "o", color="#404040", markersize=6)
+            axes.plot([low, high], [place, place], color=FIRST, linewidth=2)
+            axes.plot(value, place, "o", color=FIRST, markersize=6)
         axes.set_yticks(range(len(rows)), [_tick(name) for name, *_ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel(label, color="#202020")
-        axes.grid(axis="x", color="#303030", linewidth=0.7)
-        axes.tick_params(colors="#202020", length=0)
+        axes.set_xlabel(label, color=MUTED)
         axes.margins(x=0.06)
-        for side in axes.spines.values():
-            side.set_visible(False)
-        drawing = io.StringIO()
-        # The page's fonts show the text, which matplotlib only measures.
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from font", category=UserWarning
-        )
-        figure.savefig(
-            drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
-        )
-    return themed(drawing.getvalue(), f"{label.capitalize()}, with intervals")
+
+    size = 6.4, 0.9 + 0.32 * len(rows)
+    return draw(paint, f"{label.capitalize()}, with intervals", size, grid="x")
 
 
 def _tick(name: str) -> str:

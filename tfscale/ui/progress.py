@@ -1,21 +1,30 @@
-"""Progress on stderr: a live bar on a terminal, a plain line every few seconds elsewhere (logs,
-notebooks, CI)."""
+"""Progress on stderr: a live bar on a terminal, plain lines elsewhere (logs, notebooks, CI)."""
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import ClassVar, Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from tfscale.terminal import print, visible
 
-PLAIN_SECONDS = 10.0
-"""Seconds between plain lines."""
+T = TypeVar("T")
+_SECONDS_BETWEEN_DRAWINGS = 0.1
 
 
 class ProgressLine:
-    """Shows how far a task is, with figures of the caller's beside it.
+    """Shows how far a task is, with figures of the caller's beside it; use as a context.
 
     Args:
         name: what is done, such as "train".
@@ -28,24 +37,18 @@ class ProgressLine:
             progress.update(20, "loss 3.21, 12,000 tokens/s")
     """
 
+    seconds_between_lines: ClassVar[float] = 10.0
+
     def __init__(self, name: str, total: int | None, *, start: int = 0, enabled: bool = True):
         self.name, self.total, self.start, self.done = name, total, start, start
         self.enabled = enabled
         self._live: Progress | None = None
         if enabled and sys.stderr.isatty():
-            self._live = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}", markup=False),
-                TextColumn("ETA"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
+            self._live = Progress(*self._columns(), console=Console(stderr=True))
             self._task = self._live.add_task(name, total=total, completed=start, figures="")
         self._began = self._last = time.monotonic()
 
-    def __enter__(self) -> "ProgressLine":
+    def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self
@@ -55,7 +58,7 @@ class ProgressLine:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ):
+    ) -> None:
         if self._live:
             self._live.stop()
 
@@ -64,14 +67,10 @@ class ProgressLine:
         self.done = done
         if self._live:
             self._live.update(self._task, completed=done, figures=figures)
-        elif self.enabled and (
-            time.monotonic() - self._last >= PLAIN_SECONDS or done == self.total
-        ):
+        elif self.enabled and (self._is_due(self.seconds_between_lines) or done == self.total):
             self._last = time.monotonic()
-            self.note(
-                f"{done:,}{f' of {self.total:,}' if self.total else ''},"
-                f" {figures}{self._remaining()}"
-            )
+            of_total = f" of {self.total:,}" if self.total else ""
+            self.note(f"{done:,}{of_total}, {figures}{self._remaining()}")
 
     def note(self, text: str) -> None:
         """Prints a line that stays, above the bar."""
@@ -80,9 +79,103 @@ class ProgressLine:
         elif self.enabled:
             print(f"{self.name}: {text}", file=sys.stderr, flush=True)
 
+    def _columns(self) -> list[ProgressColumn]:
+        return [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+        ]
+
+    def _is_due(self, seconds: float) -> bool:
+        return time.monotonic() - self._last >= seconds
+
     def _remaining(self) -> str:
         if not self.total or self.done <= self.start or self.done >= self.total:
             return ""
         per_unit = (time.monotonic() - self._began) / (self.done - self.start)
         minutes, seconds = divmod(round(per_unit * (self.total - self.done)), 60)
         return f", ETA {minutes}:{seconds:02d}"
+
+
+class TextProgress(ProgressLine):
+    """Counts the documents, tokens and bytes of a pass over text.
+
+    Args:
+        name: what is done, such as "tokenizing".
+        total: bytes of the whole pass, as far as is known; 0 shows no share and no remaining time.
+        enabled: False shows nothing.
+
+    Example:
+        with TextProgress("tokenizing", total=10**9) as progress:
+            progress.add(documents=20, tokens=9000, size=40_000)
+    """
+
+    seconds_between_lines = 5.0
+
+    def __init__(self, name: str, total: int = 0, *, enabled: bool = True):
+        super().__init__(name, total or None, enabled=enabled)
+        self.documents = self.tokens = self.size = 0
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._show()
+        super().__exit__(kind, error, trace)
+
+    def add(self, *, documents: int = 0, tokens: int = 0, size: int = 0) -> None:
+        """Adds what has been done since the last call; `size` in bytes."""
+        self.documents += documents
+        self.tokens += tokens
+        self.size += size
+        seconds = _SECONDS_BETWEEN_DRAWINGS if self._live else self.seconds_between_lines
+        if self.enabled and self._is_due(seconds):
+            self._show()
+
+    def counted(self, documents: Iterable[T]) -> Iterator[T]:
+        """Returns documents as they are, and counts each."""
+        for document in documents:
+            self.add(documents=1)
+            yield document
+
+    def summary(self) -> str:
+        """Returns documents, tokens per second and the time that is left, in words."""
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        parts = [f"{self.documents:,} documents", f"{self.size / 1e6:,.1f} MB"]
+        if self.tokens:
+            parts.append(f"{self.tokens / seconds:,.0f} tokens/s")
+        if self.total and 0 < self.size < self.total:
+            parts.append(f"{_clock(seconds * (self.total - self.size) / self.size)} left")
+        else:
+            parts.append(_clock(seconds))
+        return ", ".join(parts)
+
+    def _columns(self) -> list[ProgressColumn]:
+        return [
+            TextColumn("{task.description:<12}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+        ]
+
+    def _show(self) -> None:
+        self._last = time.monotonic()
+        if self._live:
+            self._live.update(self._task, completed=self.size, figures=self.summary())
+        else:
+            has_share = self.total and 0 < self.size < self.total
+            share = f"{100 * self.size / self.total:.0f} %, " if self.total and has_share else ""
+            self.note(share + self.summary())
+
+
+def _clock(seconds: float) -> str:
+    """Returns a time as 0:07 or 1:02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{hours}:{rest:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

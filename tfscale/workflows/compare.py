@@ -6,12 +6,11 @@ them; so do perplexities, because all read the same tokens.
 """
 
 import dataclasses
-import io
 import os
 import shutil
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfscale.config import (
     ExportConfig,
@@ -31,14 +30,19 @@ from tfscale.device import load
 from tfscale.errors import ConfigError
 from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
 from tfscale.exporting.export import export_run
-from tfscale.exporting.ngram import export_ngram
+from tfscale.exporting.ngram import NGramSource
+from tfscale.exporting.writer import export_source
 from tfscale.files.paths import claim_directory, read_json, write_json
 from tfscale.registry import FAMILIES
 from tfscale.runs.folder import data_digest, load_run
 from tfscale.runs.ngram import train_ngram
 from tfscale.runs.timing import seconds_per_step, steps_within
 from tfscale.runs.train import fit_to_data, train
-from tfscale.ui.report import render_report, themed
+from tfscale.ui.plots import FIRST, MUTED, draw
+from tfscale.ui.report import render_report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 STATE = "compare.json"
 RESULT_FORMAT = 1
@@ -186,7 +190,8 @@ def _measure(
         summary = train_ngram(counted, data=config.data, output=run_dir, progress=False)
         model = load(run_dir)
         score = evaluate_file(model, data_dir=config.data, split=split, progress=False)
-        export_ngram(model, ExportConfig(output=export_dir, format="ngram", quantize="int8"))
+        export = ExportConfig(output=export_dir, format="ngram", quantize="int8")
+        export_source(NGramSource(model), export)
     else:
         network_config = fit_to_data(network_config, manifest)
         train_config = _with_budget(run_dir, network_config, train_config, config, note, name)
@@ -311,33 +316,20 @@ def _scale(models: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
 
 def _plot(models: Mapping[str, Mapping[str, Any]]) -> str:
     """Size of the int8 file against how well it predicts as an inline SVG."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     key, label = _scale(models)
-    with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}
-    ):
-        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-        axes = figure.subplots()
+
+    def paint(axes: "Axes") -> None:
         for name, figures in models.items():
             x, y = figures["file_bytes"] / 1e6, figures[key]
-            axes.plot(x, y, "o", color="#404040", markersize=6)
+            axes.plot(x, y, "o", color=FIRST, markersize=6)
             axes.annotate(
-                name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9, color="#202020"
+                name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9, color=MUTED
             )
         axes.set_xscale("log")
-        axes.set_xlabel("MB of the int8 file", color="#202020")
-        axes.set_ylabel(label, color="#202020")
+        axes.set_xlabel("MB of the int8 file", color=MUTED)
+        axes.set_ylabel(label, color=MUTED)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
-        axes.grid(axis="y", color="#303030", linewidth=0.7)
-        axes.tick_params(colors="#202020", length=0, which="both")
         axes.margins(x=0.2, y=0.15)
-        for side in axes.spines.values():
-            side.set_visible(False)
-        drawing = io.StringIO()
-        figure.savefig(
-            drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
-        )
-    return themed(drawing.getvalue(), f"Size of each model's file against its {label}")
+
+    return draw(paint, f"Size of each model's file against its {label}")

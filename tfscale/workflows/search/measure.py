@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ class Samples:
         return Samples(self.held_out.cut_by(own, other), target)
 
 
-def measure(folder: str, samples: Samples, report: dict[str, Any]) -> dict[str, Any]:
+def measure(folder: str, samples: Samples, report: Mapping[str, Any]) -> dict[str, Any]:
     """Measures an exported file.
 
     Args:

@@ -1,11 +1,14 @@
 """Which of the measured files is the best, what it misses, and the table and picture of them
 all."""
 
-import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfscale.config.compression import SearchConfig
-from tfscale.ui.report import render_report, themed
+from tfscale.ui.plots import FIRST, MUTED, SECOND, draw
+from tfscale.ui.report import render_report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Figures = dict[str, Any]
 LARGE_INCREASE = 200
@@ -172,9 +175,6 @@ def write_report(path: str, result: dict[str, Any], bounds: SearchConfig) -> Non
 def plot(result: dict[str, Any], bounds: SearchConfig) -> str:
     """Size against the change of perplexity as an inline SVG: all files, the Pareto front, and the
     bounds."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     baseline = result["baseline"]
     tried = {
         name: figures for name, figures in result["candidates"].items() if "failed" not in figures
@@ -185,45 +185,32 @@ def plot(result: dict[str, Any], bounds: SearchConfig) -> str:
             figures["perplexity"] / baseline["perplexity"] - 1
         )
 
-    with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "tfscale", "font.size": 10}
-    ):
-        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-        axes = figure.subplots()
+    def paint(axes: "Axes") -> None:
         front = [place(tried[name]) for name in result["pareto"]]
-        axes.plot(*zip(*front, strict=True), color="#404040", linewidth=1.2)
+        axes.plot(*zip(*front, strict=True), color=FIRST, linewidth=1.2)
         for name, figures in tried.items():
             x, y = place(figures)
             best = name == result["best"]
-            axes.plot(
-                x, y, "o", color="#505050" if best else "#404040", markersize=8 if best else 5
-            )
+            axes.plot(x, y, "o", color=SECOND if best else FIRST, markersize=8 if best else 5)
             axes.annotate(
                 name.removesuffix("-tuned") + (" (best)" if best else ""),
                 (x, y),
                 xytext=(5, 4),
                 textcoords="offset points",
                 fontsize=8,
-                color="#202020",
+                color=MUTED,
             )
         if bounds.size_bytes is not None:
-            axes.axvline(bounds.size_bytes / 1e6, color="#505050", linewidth=0.9, linestyle="--")
+            axes.axvline(bounds.size_bytes / 1e6, color=SECOND, linewidth=0.9, linestyle="--")
         if bounds.increase is not None:
-            axes.axhline(100 * bounds.increase, color="#505050", linewidth=0.9, linestyle="--")
+            axes.axhline(100 * bounds.increase, color=SECOND, linewidth=0.9, linestyle="--")
         if max(place(figures)[1] for figures in tried.values()) > LARGE_INCREASE:
             # Untrained, a vocabulary that leaves out much may be off by a thousand: the others stay
             # apart.
             axes.set_yscale("symlog", linthresh=10)
             axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.set_xlabel("MB, gzip" if bounds.gzip else "MB", color="#202020")
-        axes.set_ylabel("perplexity above float32, %", color="#202020")
-        axes.grid(axis="y", color="#303030", linewidth=0.7)
-        axes.tick_params(colors="#202020", length=0)
+        axes.set_xlabel("MB, gzip" if bounds.gzip else "MB", color=MUTED)
+        axes.set_ylabel("perplexity above float32, %", color=MUTED)
         axes.margins(x=0.12, y=0.1)
-        for side in axes.spines.values():
-            side.set_visible(False)
-        drawing = io.StringIO()
-        figure.savefig(
-            drawing, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
-        )
-    return themed(drawing.getvalue(), "Size of each file against its perplexity")
+
+    return draw(paint, "Size of each file against its perplexity")

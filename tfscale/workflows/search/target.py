@@ -16,7 +16,8 @@ from tfscale.data.manifest import MANIFEST_FILE
 from tfscale.data.retokenize import retokenize, whole_characters
 from tfscale.errors import DataError
 from tfscale.runs.folder import Run, load_run
-from tfscale.text.corpora import DocumentKind, ReadCounts, find_text, read_documents
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.reader import DocumentKind, ReadCounts
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.workflows.search.candidates import Trimming
 from tfscale.workflows.search.measure import Sample, Samples

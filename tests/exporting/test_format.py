@@ -1,0 +1,178 @@
+"""A format that somebody else registers is written, compared, described and loaded like tfscale's own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tests.exporting.stranger as stranger
+import tfscale
+from tests.exporting.exported import make_network, make_run
+from tfscale import cli
+from tfscale.config import ExportConfig
+from tfscale.errors import ConfigError, ExportError
+from tfscale.exporting.export import export_run
+from tfscale.exporting.format import Checks, ExportFormat
+from tfscale.files.description import FORMAT_VERSION, read_description
+from tfscale.files.paths import sha256_file
+from tfscale.registry import FORMATS
+
+FILES = ["README.md", "model.json", "parity.json", "report.html", "tokenizer", "weights.npz"]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, data_folder):
+    folder = str(tmp_path_factory.mktemp("npz") / "run")
+    model = tfscale.LSTMConfig(embedding_dim=8, hidden_dim=8, sequence_length=16)
+    options = tfscale.TrainConfig(steps=1, global_batch_size=2, tensorboard=False)
+    tfscale.train(model, options, data=data_folder, output=folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "text.txt").write_text(
+        "".join(f"line {n} of a text, and {n * n}.\n" for n in range(60))
+    )
+    output = str(folder / "data")
+    tfscale.prepare(
+        text=[str(folder / "text.txt")],
+        output=output,
+        tokenizer="byte",
+        validation_fraction=0.2,
+        documents="line",
+        processes=1,
+        progress=False,
+    )
+    return output
+
+
+def test_from_python(run_folder, tmp_path):
+    output = str(tmp_path / "export")
+    report = tfscale.export(run_folder, output=output, format="npz")
+    assert sorted(os.listdir(output)) == FILES
+    assert report["passed"] and report["format"] == "npz" and len(report["checks"]) > 3
+    with open(os.path.join(output, "parity.json"), encoding="utf-8") as file:
+        assert json.load(file)["checks"] == report["checks"]
+    description = read_description(output)
+    assert (description.format, description.file) == ("npz", "weights.npz")
+    assert description.sha256 == sha256_file(os.path.join(output, "weights.npz"))
+    assert description.format_version == FORMAT_VERSION and description.family == "lstm"
+    with open(os.path.join(output, "README.md"), encoding="utf-8") as file:
+        assert file.read().startswith("# Weights of a lstm\n")
+    model = tfscale.device.load(output)
+    network = tfscale.load_run(run_folder).network
+    assert model.tokenizer.digest == description.tokenizer_digest
+    for weight in network.weights:
+        np.testing.assert_array_equal(model.arrays[weight.path], weight.numpy())
+    with open(os.path.join(output, "weights.npz"), "ab") as file:
+        file.write(b"damage")
+    with pytest.raises(ExportError, match="weights.npz is damaged or was replaced"):
+        tfscale.device.load(output)
+
+
+def test_from_the_command_line(run_folder, tmp_path, capsys):
+    output = str(tmp_path / "export")
+    assert cli.main(["export", run_folder, "--output", output, "--format", "npz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["format"] == "npz"
+    assert sorted(os.listdir(output)) == FILES
+    assert cli.main(["export", run_folder, "--output", output, "--format", "nps"]) == 2
+    assert "npz" in capsys.readouterr().err
+
+
+def test_a_file_that_fails_leaves_the_earlier_export_whole(
+    tmp_path, tokenizer, held_out, monkeypatch
+):
+    run = make_run(tmp_path / "run", make_network("lstm"), tokenizer)
+    output = tmp_path / "export"
+    config = ExportConfig(output=str(output), format="npz")
+    export_run(run, config, held_out)
+    before = sha256_file(str(output / "model.json"))
+    write = stranger.NumpyFormat.write
+
+    def write_another(self, export):
+        write(self, export)
+        path = export.path(self.file)
+        arrays = {name: array + 1 for name, array in np.load(path).items()}
+        np.savez(path, **arrays)
+
+    monkeypatch.setattr(stranger.NumpyFormat, "write", write_another)
+    with pytest.raises(ExportError, match="the none file fails its parity check: difference of"):
+        export_run(run, config, held_out)
+    assert sha256_file(str(output / "model.json")) == before
+    assert sorted(os.listdir(tmp_path)) == ["export", "run"]
+
+
+def test_what_it_does_not_take_is_one_line(tmp_path, data_folder):
+    with pytest.raises(
+        ConfigError, match="expected one of none; received 'int8', which is not for"
+    ):
+        ExportConfig(output="x", format="npz", quantize="int8")
+    ngrams = str(tmp_path / "ngram")
+    tfscale.train_ngram(tfscale.NGramConfig(order=2), data=data_folder, output=ngrams)
+    with pytest.raises(ConfigError, match="format='npz' is for networks; give --format ngram or"):
+        tfscale.export(ngrams, output=str(tmp_path / "x"), format="npz")
+    assert not (tmp_path / "x").exists()
+
+
+DEVICE = """
+import sys
+for name in ("tensorflow", "keras", "tf_keras"):
+    sys.modules[name] = None
+import tfscale.device
+try:
+    print(type(tfscale.device.load(sys.argv[1])).__name__)
+except tfscale.TfscaleError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("plugins", ["", "tests.exporting.stranger"])
+def test_a_device_needs_the_plugin_and_no_tensorflow(plugins, tmp_path, tokenizer, held_out):
+    run = make_run(tmp_path / "run", make_network("lstm"), tokenizer)
+    output = str(tmp_path / "export")
+    export_run(run, ExportConfig(output=output, format="npz"), held_out)
+    done = subprocess.run(
+        [sys.executable, "-c", DEVICE, output],
+        env=os.environ | {"TFSCALE_PLUGINS": plugins},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    if plugins:
+        assert done.stdout == "Weights\n"
+    else:
+        assert "has the format 'npz', which tfscale does not know; import the module" in done.stdout
+        assert done.stdout.count("\n") == 1
+
+
+def test_formats_for_other_programs_are_not_run(tmp_path, tokenizer, held_out):
+    run = make_run(tmp_path / "run", make_network("lstm"), tokenizer)
+    output = str(tmp_path / "export")
+    export_run(run, ExportConfig(output=output, format="saved_model"), held_out)
+    with pytest.raises(ExportError, match="is a file for other programs .*does not run it"):
+        tfscale.device.load(output)
+
+
+def test_each_format_says_what_it_is():
+    for export_format in FORMATS:
+        assert issubclass(export_format, ExportFormat)
+        assert export_format.summary and export_format.made_of and export_format.takes
+    with pytest.raises(ConfigError, match="'tflite' is already registered"):
+        FORMATS.add("tflite", stranger.NumpyFormat)
+
+
+def test_checks():
+    checks = Checks()
+    checks.add("measured", 3.0, "<=", None)
+    checks.add("small", 1.0, "<=", 1.0)
+    assert checks.passed
+    checks.add("not a number", float("nan"), "<=", 1.0)
+    assert not checks.passed
+    report = checks.report("int8", {"tokens": 5})
+    assert (report["passed"], report["quantize"], report["tokens"]) == (False, "int8", 5)
+    assert [row["passed"] for row in report["checks"]] == [True, True, False]

@@ -1,0 +1,69 @@
+"""A reader of a module outside the package: found by suffix and magic bytes, in prepare and evaluate."""
+
+import gzip
+import pathlib
+
+import numpy as np
+import pytest
+
+from tfscale.config import PrepareConfig
+from tfscale.data.prepare import prepare
+from tfscale.errors import DataError
+from tfscale.evaluation.evaluate import text_stream
+from tfscale.registry import READERS
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.reader import ReadCounts, TextFile, reader_by_suffix, reader_of
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
+
+STARS = "STARS\n" + "".join(f"* text {n} | {'ab'[n % 2]}\n" for n in range(300))
+
+
+@pytest.fixture(autouse=True)
+def stranger(monkeypatch):
+    """The module, registered for the time of a test."""
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parent))
+    import stranger
+
+    READERS.add("stars", stranger.StarReader)
+    yield stranger
+    READERS._registered.pop("stars")
+
+
+def test_it_is_found_by_suffix_and_by_magic_bytes(stranger, tmp_path):
+    (tmp_path / "a.stars").write_text("* one | x\n")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(STARS.encode()))
+    (tmp_path / "c").write_bytes(gzip.compress(STARS.encode()))
+    (tmp_path / "d.txt").write_text("plain\n")
+    readers = [reader_of(file) for file in find_text([str(tmp_path)])]
+    assert [reader.name for reader in readers] == ["stars", "text", "stars", "text"]
+    assert reader_by_suffix("A.STARS.gz").name == "stars" and reader_by_suffix("a.md") is None
+    assert [row.fields for row in readers[0].rows(TextFile(str(tmp_path / "a.stars")))] == [
+        {"text": "one", "label": "x"}
+    ]
+
+
+def test_plain_text_has_no_rows(tmp_path):
+    with pytest.raises(
+        DataError, match=r"a\.txt: examples are read from \.conll, .* and \.stars files"
+    ):
+        list(reader_by_suffix("a.txt").rows(TextFile("a.txt")))
+
+
+def test_documents_and_counts(tmp_path):
+    (tmp_path / "a.stars.gz").write_bytes(gzip.compress(STARS.encode()))
+    (tmp_path / "b.txt").write_text("plain\n")
+    counts = ReadCounts()
+    texts = list(read_documents(find_text([str(tmp_path)]), "file", "error", counts))
+    assert texts == [f"text {n}" for n in range(300)] + ["plain\n"]
+    assert counts == ReadCounts(files=2)
+
+
+def test_prepare_and_evaluate_read_it(tmp_path):
+    path = tmp_path / "a.stars"
+    path.write_text(STARS)
+    config = PrepareConfig(text=[str(path)], tokenizer="byte", output=str(tmp_path / "data"))
+    manifest = prepare(config, progress=False)
+    assert sum(split.documents for split in manifest.splits.values()) == 300
+    stream, known = text_stream(ByteTokenizer(), [str(path)])
+    assert known.utf8_bytes == sum(len(f"text {n}") for n in range(300))
+    assert np.count_nonzero(stream == 256) == 300

@@ -1,0 +1,211 @@
+"""README.md of an export folder: what the file expects, and code that runs it.
+
+The texts are in `templates/`, one for each kind of file.
+"""
+
+import html
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfscale.config.tasks import WRITTEN
+from tfscale.files.description import Description
+from tfscale.terminal import visible
+from tfscale.ui.rendering import render
+
+if TYPE_CHECKING:
+    from tfscale.exporting.format import Report
+    from tfscale.exporting.source import Source
+
+_PACKAGE = "tfscale.exporting"
+_MOST_LABELS = 40
+_PROMPT_CHARACTERS = 40
+
+
+def text_readme(
+    template: str,
+    source: "Source",
+    description: Description,
+    report: "Report",
+    sections: tuple[str, ...] = (),
+) -> str:
+    """Returns README.md of a file that writes text.
+
+    Args:
+        template: name of the template.
+        source: what was exported.
+        description: the content of model.json.
+        report: the content of parity.json.
+        sections: templates of sections that come after the first one.
+    """
+    tokenizer = source.tokenizer
+    assert tokenizer is not None
+    written = report.get("greedy", {}).get("prompt", "")
+    prompt = written.splitlines()[0][:_PROMPT_CHARACTERS] if written.strip() else ""
+    context, cache = description.context_length, description.cache or {}
+    prefills = [f"`prefill_{length}`" for length in description.prefill_lengths or []]
+    signatures = [name for name in sorted(report.get("signatures", {})) if name[0] != "s"]
+    text = render(
+        _PACKAGE,
+        template,
+        sections=sections,
+        name=f"{description.family.capitalize()} language model",
+        version=description.tfscale_version,
+        family=description.family,
+        parameters=parameter_count(source),
+        weights=_WEIGHTS[description.quantize],
+        file=description.file,
+        file_bytes=report["sizes"]["file_bytes"],
+        gzip_bytes=report["sizes"].get("gzip_bytes", 0),
+        bundle_bytes=report["sizes"].get("bundle_bytes", 0),
+        context=f"{context:,} tokens" if context else "without bound (carried state)",
+        vocabulary=description.vocabulary_size,
+        tokenizer_kind=tokenizer.kind,
+        ends=_ends(description),
+        begun=_begun(description, prompt),
+        perplexity_file=report["perplexity"]["file"],
+        perplexity_keras=report["perplexity"]["keras"],
+        held_out=report["held_out"]["source"],
+        prompt=prompt,
+        ids=tokenizer.prompt_ids(tokenizer.encode(prompt)),
+        cache=tuple(next(iter(cache.values()))),
+        states=", ".join(f"`{name}`" for name in cache),
+        prefills=", ".join(prefills) or "no other",
+        length=context,
+        last=(context or 1) - 1,
+        signatures=", ".join(f"`{name}`" for name in signatures),
+    )
+    if tokenizer.cleaner.steps:
+        steps = ", ".join(tokenizer.cleaner.steps)
+        text += render(_PACKAGE, "cleaning.md.j2", steps=steps)
+    return text
+
+
+_WEIGHTS = {
+    "none": "float32",
+    "float16": "float16 (computed in float32)",
+    "int8": "int8 (matrix products computed in int8)",
+    "int4": "int4 in blocks, embedding tables int8",
+    "int4_all": "int4 in blocks",
+}
+
+
+def parameter_count(source: "Source") -> int:
+    """Returns the number of trainable weights."""
+    return sum(int(np.prod(weight.shape)) for weight in source.network.trainable_weights)
+
+
+def _ends(description: Description) -> str:
+    """Returns in words what stands before and after a text."""
+    end, start = description.end_id, description.start_id
+    if not description.prompt_start:
+        begins = "nothing stands before a prompt"
+    elif start == end:
+        begins = f"id {start} ends a document and begins a prompt"
+    else:
+        begins = f"id {start} begins a prompt, id {end} ends a document"
+    stops = [f"id {stop}" for stop in description.stop_ids or [] if stop != end]
+    if stops:
+        return f"{begins}; {', '.join(stops)} ends a completion too"
+    return begins if description.prompt_start else f"{begins}, id {end} ends a document"
+
+
+def _begun(description: Description, prompt: str) -> str:
+    """Returns in words what the ids of the example are."""
+    if not description.prompt_start and prompt:
+        return repr(prompt)
+    first = "end" if description.start_id == description.end_id else "start"
+    return f"the {first} token, then {prompt!r}"
+
+
+def ngram_readme(template: str, description: Description, report: "Report") -> str:
+    """Returns README.md of an exported n-gram model; `template` is that of its file."""
+    sizes = description.model["ngrams"]
+    return render(_PACKAGE, template, description=description, report=report, sizes=sizes)
+
+
+def windows_readme(description: Description, report: "Report") -> str:
+    """Returns README.md of a file that scores windows."""
+    return render(
+        _PACKAGE,
+        "windows.md.j2",
+        description=description,
+        report=report,
+        length=description.window,
+        perplexity=report["pseudo_perplexity" if description.cloze else "perplexity"],
+    )
+
+
+def table_text(text: str) -> str:
+    """Returns somebody else's text as a cell of a Markdown table shows it, without markup.
+
+    Example:
+        table_text("neg|<b>")    # "neg&#124;&lt;b&gt;"
+    """
+    escaped = html.escape(visible(" ".join(text.split("\n"))))
+    return re.sub(r"[|`*_\[\]\\~]", lambda match: f"&#{ord(match[0])};", escaped)
+
+
+def task_readme(description: Description, report: "Report") -> str:
+    """Returns README.md of an exported task."""
+    task = description.more
+    config, labels = task["config"], task["labels"]
+    if config["task"] in WRITTEN:
+        return _writer_readme(description, report)
+    places = {"classify": "1"}.get(config["task"], str(task["sequence_length"]))
+    shape = f"{len(labels)}, 2" if config["labels_separator"] else f"{places}, {len(labels)}"
+    titles = {"classify": "Labels of texts", "tag": "Tags of words", "answer": "Answers in a text"}
+    asks = config["task"] == "answer"
+    shown = ", ".join(map(table_text, labels[:_MOST_LABELS]))
+    return render(
+        _PACKAGE,
+        "task.md.j2",
+        task=titles[config["task"]],
+        version=description.tfscale_version,
+        length=task["sequence_length"],
+        shape=shape,
+        labels=shown + (" ..." if len(labels) > _MOST_LABELS else ""),
+        quantize=description.quantize,
+        bytes=report["sizes"]["file_bytes"],
+        question=' --question "what?"' if asks else "",
+        argument=', question="what?"' if asks else "",
+        end=description.end_id,
+        begin=_first_token(description),
+    )
+
+
+def _writer_readme(description: Description, report: "Report") -> str:
+    task = description.more
+    titles = {"translate": "Translation", "summarize": "Summaries"}
+    names = {"prefix": "prefix LM", "encoder_decoder": "encoder-decoder"}
+    equal = [row["value"] for row in report["checks"] if row["name"].startswith("equal_texts")]
+    compared = "not compared, without examples"
+    if equal:
+        compared = f"{min(equal):.0%} of {report['compared_on']['examples']}"
+    return render(
+        _PACKAGE,
+        "writer.md.j2",
+        task=titles[task["config"]["task"]],
+        source=task["source_length"],
+        target=task["target_length"],
+        version=description.tfscale_version,
+        bytes=report["sizes"]["file_bytes"],
+        architecture=names[task["config"]["architecture"] or "prefix"],
+        ends=_first_and_last(description),
+        quantize=description.quantize,
+        equal=compared,
+    )
+
+
+def _first_token(description: Description) -> str:
+    """Returns the token before a text in words."""
+    same = description.start_id == description.end_id
+    return "the end token" if same else f"the start token ({description.start_id})"
+
+
+def _first_and_last(description: Description) -> str:
+    start, end = description.start_id, description.end_id
+    if start == end:
+        return "two end tokens"
+    return f"the start token ({start}) and the end token ({end})"

@@ -1,0 +1,104 @@
+"""`Source`: a model that is exported, and what it can give to a format.
+
+Each kind of model has one: `tfscale.exporting.network` for a network that writes text,
+`tfscale.exporting.scoring` for one that reads whole windows, `tfscale.exporting.task` for a
+fine-tuned task, `tfscale.exporting.ngram` for n-grams.
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tfscale.config import ExportConfig
+from tfscale.files.description import Description
+from tfscale.text.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from tfscale.exporting.format import Checks, Export, Report, SourceKind
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Token ids that a model was not trained on, and where they come from, in words."""
+
+    tokens: list[int]
+    origin: str
+
+
+class Source(abc.ABC):
+    """A model that is exported.
+
+    Attributes:
+        kind: what it computes; see `tfscale.exporting.format.SourceKind`.
+        noun: one of its kind, for messages: "an n-gram model".
+        advice: what to do where a format does not take it.
+        recipes: values of `quantize` that it can be stored with.
+        tokenizer: saved beside the file; None where the user has one.
+        directory: its run folder; "" where there is none.
+        network: its Keras model; None for n-grams.
+        has_report: whether report.html is written too.
+    """
+
+    kind: "ClassVar[SourceKind]"
+    noun: str
+    advice: str
+    recipes: tuple[str, ...]
+    tokenizer: Tokenizer | None
+    directory: str = ""
+    network: Any = None
+    has_report: ClassVar[bool] = False
+
+    def check(self, config: ExportConfig) -> None:
+        """Refuses a model whose parts do not fit together, and draws what it is compared on, before
+        anything is written.
+
+        Raises:
+            TfscaleError: says which parts.
+        """
+        self.held_out(config.parity_tokens)
+
+    def held_out(self, count: int) -> HeldOut:
+        """Returns up to `count` tokens to compare on; none where it is not a model of tokens."""
+        return HeldOut([], "")
+
+    @abc.abstractmethod
+    def describe(self, config: ExportConfig) -> Description:
+        """Returns what model.json says of the model, whatever the format."""
+
+    @abc.abstractmethod
+    def complete(self, report: "Report", config: ExportConfig) -> None:
+        """Adds to a report what the comparison was made on."""
+
+
+class TFLiteSource(Source):
+    """A model that can become a .tflite file.
+
+    Attributes:
+        tflite_format: what model.json calls such a file, by which `tfscale.device` loads it.
+    """
+
+    tflite_format: ClassVar[str]
+
+    @abc.abstractmethod
+    def convert(self, config: ExportConfig) -> bytes:
+        """Returns the bytes of the .tflite file.
+
+        Raises:
+            ExportError: TFLite has no built-in operation for a part of the model.
+        """
+
+    @abc.abstractmethod
+    def compare_tflite(self, export: "Export[Any]", checks: "Checks") -> "Report":
+        """Compares model.tflite with the model; see `ExportFormat.compare`."""
+
+    @abc.abstractmethod
+    def tflite_readme(
+        self, description: Description, report: "Report", sections: tuple[str, ...] = ()
+    ) -> str:
+        """Returns the text of README.md beside model.tflite.
+
+        Args:
+            description: the content of model.json.
+            report: that of parity.json.
+            sections: templates of sections that the format adds, for files that write text.
+        """

@@ -1,0 +1,1 @@
+"""The formats of text files that tfscale brings, one in each file, by name."""

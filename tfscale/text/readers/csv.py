@@ -1,0 +1,57 @@
+"""CSV: a table with a head, whose columns are parted by commas."""
+
+import csv
+from collections.abc import Iterator
+from typing import ClassVar
+
+from tfscale.errors import DataError
+from tfscale.registry import register
+from tfscale.text.reader import Row, TextFile
+from tfscale.text.readers.text import TextReader
+
+_LONGEST_FIELD = 2**30
+"""Characters of a field of a table; csv's own limit is 131,072, which an article passes."""
+
+
+@register
+class CSVReader(TextReader):
+    """Rows by the names of their columns, with the line each ends at. Fields may be quoted."""
+
+    name = "csv"
+    suffixes = (".csv",)
+    has_rows = True
+    delimiter: ClassVar[str] = ","
+
+    def rows(self, file: TextFile, labelled: bool = True) -> Iterator[Row]:
+        csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+        head: list[str] = []
+        for number, row in self._numbered(file):
+            where = f"{file.name}, line {number}"
+            self.check_row(row, where)
+            if not head:
+                head = [name.strip() for name in row]
+                if len(set(head)) < len(head):
+                    raise DataError(
+                        f"{file.name}, line 1: a column has the name of another: {', '.join(head)}"
+                    )
+            elif row:
+                if len(row) != len(head):
+                    raise DataError(
+                        f"{where}: {len(row)} columns, and the head has {len(head)}"
+                        f" ({', '.join(head)})"
+                    )
+                yield Row(f"line {number}", dict(zip(head, row, strict=True)))
+
+    def check_row(self, row: list[str], where: str) -> None:
+        """Refuses a row that took others into one of its fields."""
+
+    def _numbered(self, file: TextFile) -> Iterator[tuple[int, list[str]]]:
+        table = csv.reader(self.lines(file), delimiter=self.delimiter, strict=True)
+        try:
+            for row in table:
+                yield table.line_num, row
+        except csv.Error as error:
+            raise DataError(
+                f'{file.name}, line {table.line_num}: {error}; a field that begins with a quote (")'
+                " ends with one, and a quote within it is doubled"
+            ) from error
