@@ -309,6 +309,15 @@ def capabilities(network: Any) -> Capabilities:
     return Capabilities(
         predicts="masked" if hasattr(network, "mask_id") else predicts,
         decodes=decodes,
-        has_hidden_states=all(hasattr(network, name) for name in offered),
+        has_hidden_states=not missing_members(network),
         stateful=bool(getattr(config, "stateful", False)),
     )
+
+
+HIDDEN_STATE_MEMBERS = ("hidden_states", "project", "output_variables")
+"""What a network offers that can be computed up to its hidden states."""
+
+
+def missing_members(network: keras.Model) -> list[str]:
+    """Returns which of HIDDEN_STATE_MEMBERS a network lacks, for messages; see `capabilities`."""
+    return [name for name in HIDDEN_STATE_MEMBERS if not hasattr(network, name)]
