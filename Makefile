@@ -28,7 +28,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 install: $(STAMP)  ## make .venv with the tested versions of everything
 
-quickstart: $(STAMP)  ## the whole road on the Python standard library, at most 8 minutes (MINUTES=3 for less)
+quickstart: $(STAMP)  ## from the Python standard library's source to completions, at most 8 minutes (MINUTES=3 for less)
 	@$(BIN)/tfscale quickstart $(if $(MINUTES),--minutes $(MINUTES))
 
 test: $(STAMP)  ## all tests
@@ -37,7 +37,7 @@ test: $(STAMP)  ## all tests
 test-slow: $(STAMP)  ## the tests that take a minute or more each, which `make test` leaves out
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: $(STAMP)  ## style, types and the one-way rule between the rooms
+lint: $(STAMP)  ## style, types and the one-way rule between the folders
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

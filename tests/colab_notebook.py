@@ -29,7 +29,9 @@ def sources(folder: str) -> list[str]:
     for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
         tags = cell["metadata"].get("tags", [])
         if cell["cell_type"] == "code" and "colab" not in tags:
-            own = PARAMETERS.format(text=str(NOTEBOOK.parent.parent / "README.md"), folder=folder)
+            own = PARAMETERS.format(
+                text=str(NOTEBOOK.parent.parent / "CHANGELOG.md"), folder=folder
+            )
             found.append(own if "parameters" in tags else "".join(cell["source"]))
     return found
 

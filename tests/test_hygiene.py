@@ -1,10 +1,8 @@
-"""What holds the repository together: one-way imports, light rooms, documents that tell the truth, a complete wheel."""
+"""The repository as a whole: one-way imports, light modules, tested versions, a complete wheel."""
 
-import ast
 import configparser
 import os
 import re
-import shlex
 import subprocess
 import sys
 import zipfile
@@ -20,7 +18,6 @@ from tfscale.commands.arguments import option_types
 from tfscale.config.models import network_families
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
 LIGHT = [
     "tfscale",
     "tfscale.cli",
@@ -51,11 +48,6 @@ def pins():
         pin.name.lower().replace("_", "-"): pin
         for pin in requirements((ROOT / "constraints.txt").read_text())
     }
-
-
-def blocks(document, language):
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def test_rooms_import_one_way():
@@ -90,86 +82,6 @@ def test_functions_stay_functions_when_rooms_of_that_name_are_imported():
     code += "    assert callable(getattr(tfscale, name)), name"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_commands_of_the_readme_parse():
-    lines = [line for block in blocks("README.md", "sh") for line in block.splitlines()]
-    lines += re.findall(
-        r"# [\w.]+, for: (tfscale .*)", (ROOT / "README.md").read_text(encoding="utf-8")
-    )
-    commands = [
-        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("tfscale ")
-    ]
-    assert {words[0] for words in commands} >= {
-        "prepare",
-        "train",
-        "evaluate",
-        "generate",
-        "export",
-        "benchmark",
-    }
-    for name, *words in commands:
-        if not any(word.endswith(".yaml") for word in words):
-            assert cli.COMMANDS[name].parse(words).json is False
-
-
-def test_yaml_of_the_readme_parses(tmp_path):
-    [block] = blocks("README.md", "yaml")
-    path = tmp_path / "lstm.yaml"
-    path.write_text(block)
-    options = train.parse([str(path), "--data", "data", "--output", "lstm-run"])
-    assert (options.model.family, options.model.num_layers, options.train.micro_batches) == (
-        "lstm",
-        2,
-        2,
-    )
-
-
-def test_python_of_the_readme_names_what_there_is():
-    names = set()
-    for block in blocks("README.md", "python"):
-        for node in ast.walk(ast.parse(block)):
-            if (
-                isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == "tfscale"
-            ):
-                names.add(node.attr)
-    assert names >= {
-        "prepare",
-        "train",
-        "export",
-        "generate",
-        "LanguageModel",
-        "strategy",
-        "device",
-    }
-    for name in names:
-        assert getattr(tfscale, name) is not None
-
-
-def test_make_targets_of_the_documents_exist():
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    for document in DOCUMENTS:
-        text = (ROOT / document).read_text(encoding="utf-8")
-        named = set(re.findall(r"(?:`|^ *)make ([a-z]+)", text, re.MULTILINE))
-        assert named and named <= targets, f"{document}: {named - targets}"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.index("make quickstart") < readme.index("make test") < readme.index("## ")
-
-
-def test_links_of_the_documents_lead_to_files():
-    for document in [*DOCUMENTS, "savedmodels/README.md"]:
-        text = (ROOT / document).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-            assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"
-
-
-def test_readme_has_no_placeholder():
-    assert not re.findall(
-        r"^[A-Z_]{6,}$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
 
 
 def test_ci_runs_lint_and_tests():

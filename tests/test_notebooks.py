@@ -34,7 +34,7 @@ def test_quickstart_notebook(tmp_path):
         cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])
     ]
     parameters.source = PARAMETERS.format(
-        text=str(ROOT / "README.md"), folder=str(tmp_path / "out")
+        text=str(ROOT / "CHANGELOG.md"), folder=str(tmp_path / "out")
     )
     nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
@@ -66,7 +66,7 @@ def test_tpu_notebook_on_a_cpu(tmp_path):
         if "parameters" in cell.metadata.get("tags", []):
             assert 'strategy, precision = "tpu", "mixed_bfloat16"' in cell.source
             cell.source = TPU_PARAMETERS.format(
-                text=str(ROOT / "README.md"), folder=str(tmp_path / "out")
+                text=str(ROOT / "CHANGELOG.md"), folder=str(tmp_path / "out")
             )
     nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}

@@ -1,8 +1,8 @@
 """TPUStrategy for Colab and TPU VMs, with the checks that TensorFlow itself leaves out.
 
 Without a TPU TensorFlow waits for Google's metadata server for minutes, or fails deep inside C++;
-so what can be seen from outside is looked at first. Nothing here was run on a TPU; see "Other
-machines" in the README.
+so what can be seen from outside is looked at first. Nothing here was run on a TPU; see
+"TPU" in docs/clusters.md.
 """
 
 import glob

@@ -315,7 +315,8 @@ def capabilities(network: Any) -> Capabilities:
 
 
 HIDDEN_STATE_MEMBERS = ("hidden_states", "project", "output_variables")
-"""What a network offers that can be computed up to its hidden states."""
+"""The members of `LanguageNetwork` that a network offers which can be computed up to its hidden
+states."""
 
 
 def missing_members(network: keras.Model) -> list[str]:
