@@ -90,7 +90,9 @@ def test_commands_parse(page, examples):
 
 def test_the_pages_show_every_command():
     shown = {name for page in PAGES for name, *_ in commands(page)}
-    shown |= {name for page in PAGES for name in re.findall(r"`tfscale ([a-z][a-z-]*)", prose(page))}
+    shown |= {
+        name for page in PAGES for name in re.findall(r"`tfscale ([a-z][a-z-]*)", prose(page))
+    }
     assert shown == set(cli.COMMANDS)
 
 
