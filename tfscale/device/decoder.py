@@ -18,7 +18,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tfscale.device.structure import check_structure
 from tfscale.errors import ExportError, PromptError
-from tfscale.inference.generation import MASKED, causal_mask, prefill_chunk
+from tfscale.inference.generation import UNSEEN_SCORE, causal_mask, prefill_chunk
 
 _PREFILL, _ENCODE = "prefill_", "encode"
 _ONE_AT_A_TIME = threading.RLock()
@@ -219,7 +219,7 @@ class LiteRTDecoder:
         for name in self.cache_shapes:
             self._inputs[name]()[...] = 0
         if self.context_length is not None:
-            self._inputs["mask"]()[...] = MASKED
+            self._inputs["mask"]()[...] = UNSEEN_SCORE
 
     def mark(self) -> Any:
         """The place reached, for `back_to`. Of a Transformer it is the position, of an LSTM a copy
@@ -234,7 +234,7 @@ class LiteRTDecoder:
         if state is None:
             # What the cache holds beyond is hidden by the mask, and overwritten by what is read
             # next.
-            self._inputs["mask"]()[..., self._position :] = MASKED
+            self._inputs["mask"]()[..., self._position :] = UNSEEN_SCORE
         else:
             for name, value in state.items():
                 self._inputs[name]()[...] = value
@@ -255,7 +255,7 @@ class LiteRTDecoder:
             self._inputs[name]()[:, : value.shape[1]] = value
         if self.context_length is not None:
             self._inputs["mask"]()[..., : self._position] = 0
-            self._inputs["mask"]()[..., self._position :] = MASKED
+            self._inputs["mask"]()[..., self._position :] = UNSEEN_SCORE
 
     def feed(self, ids: Sequence[int]) -> np.ndarray:
         """Reads `ids` (one or more) after those read before: the last by `decode`, those before it
@@ -317,7 +317,7 @@ class LiteRTDecoder:
                 f" {self.prefill_lengths}"
             )
         length = min(length for length in self.prefill_lengths if length >= len(ids))
-        mask = np.full((1, 1, length, self.context_length), MASKED, np.float32)
+        mask = np.full((1, 1, length, self.context_length), UNSEEN_SCORE, np.float32)
         mask[..., : len(ids)] = 0
         self._prefill([int(token) for token in ids], length, mask)
         self.back_to((len(ids) - 1, None))
