@@ -14,16 +14,10 @@ import pytest
 
 from tfscale.errors import DataError, TfscaleError
 from tfscale.files import temporary
+from tfscale.files.folders import atomic_directory, claim_directory
 from tfscale.files.json_text import parse_json, to_json
 from tfscale.files.locks import Held, hold, machine, read_holder
-from tfscale.files.paths import (
-    atomic_directory,
-    atomic_write,
-    claim_directory,
-    read_json,
-    read_yaml,
-    write_json,
-)
+from tfscale.files.paths import atomic_write, read_json, read_yaml, write_json
 from tfscale.files.write_errors import write_error
 
 TAG = temporary._tag()
@@ -98,7 +92,7 @@ def killed_in(code, folder):
 
 def test_what_a_killed_process_left_is_free_and_removed(tmp_path, capsys):
     killed_in(
-        "from tfscale.files.paths import atomic_directory, atomic_write\nfrom tfscale.files.locks import hold\n"
+        "from tfscale.files.folders import atomic_directory\nfrom tfscale.files.paths import atomic_write\nfrom tfscale.files.locks import hold\n"
         "lock = hold('lock')\none, two = atomic_directory('out'), atomic_write('file')\n"
         "open(one.__enter__() + '/spool', 'w').write('x' * 10**6)\ntwo.__enter__().write(b'half')",
         tmp_path,
@@ -217,7 +211,7 @@ def test_an_earlier_folder_comes_back_if_the_process_was_killed_between_the_rena
     tmp_path, capsys
 ):
     killed_in(
-        "from tfscale.files import temporary\nfrom tfscale.files.paths import atomic_directory\nos.mkdir('x')\n"
+        "from tfscale.files import temporary\nfrom tfscale.files.folders import atomic_directory\nos.mkdir('x')\n"
         "open('x/earlier', 'w').close()\ntemporary.exchange = lambda a, b: False\nrename = os.rename\n"
         "os.rename = lambda a, b: (rename(a, b), os.kill(os.getpid(), signal.SIGKILL))\n"
         "with atomic_directory('x'): pass",

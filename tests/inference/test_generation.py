@@ -9,7 +9,7 @@ import pytest
 from tfscale.config import SamplingConfig
 from tfscale.errors import ConfigError, PromptError
 from tfscale.inference.generation import (
-    UNSEEN_SCORE,
+    HIDDEN_SCORE,
     Generation,
     causal_mask,
     generate,
@@ -239,6 +239,6 @@ def test_prefill_chunks_cover_every_prompt_and_never_overrun():
 
 
 def test_causal_mask_by_hand():
-    m = UNSEEN_SCORE
+    m = HIDDEN_SCORE
     assert causal_mask(1, 2, 4).tolist() == [[[[0, 0, m, m], [0, 0, 0, m]]]]
     assert causal_mask(0, 1, 3).dtype == np.float32

@@ -7,7 +7,7 @@ import pytest
 
 from tfscale import cli
 from tfscale.errors import TokenizerError
-from tfscale.files.paths import atomic_directory
+from tfscale.files.folders import atomic_directory
 from tfscale.launching.interruption import StopRequest, Terminated, left_by_signals
 from tfscale.text.tokenizers import train_tokenizer
 

@@ -18,7 +18,7 @@ from tfscale.files.npz import read_npz
 from tfscale.inference.generation import generate
 from tfscale.ngram import NGramModel, count, count_ngrams, estimate, model, read_arpa, write_arpa
 from tfscale.ngram.arpa import token_names
-from tfscale.ngram.model import NGramDecoder
+from tfscale.ngram.decoder import NGramDecoder
 from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens
@@ -122,12 +122,11 @@ class Reference:
 
 
 @pytest.mark.parametrize("run_tokens", [1_000_000, 7])
-def test_counts_by_hand(run_tokens):
+def test_counts_by_hand(run_tokens, monkeypatch):
+    monkeypatch.setattr(count, "RUN_TOKENS", run_tokens)
     # <s> 1 2 1 2 </s> and <s> 1 </s>
     tokens = np.array([1, 2, 1, 2, END, 1, END])
-    with count_ngrams(
-        [tokens[:3], tokens[3:]], order=3, vocabulary_size=3, end_id=END, run_tokens=run_tokens
-    ) as found:
+    with count_ngrams([tokens[:3], tokens[3:]], order=3, vocabulary_size=3, end_id=END) as found:
         assert found[0].counts.tolist() == [2, 3, 2]
         assert as_dictionary(found, 2, 3) == {(0, 1): 2, (1, 0): 1, (1, 2): 2, (2, 0): 1, (2, 1): 1}
         expected = {(0, 1, 0): 1, (0, 1, 2): 1, (1, 2, 0): 1, (1, 2, 1): 1, (2, 1, 2): 1}
@@ -137,10 +136,9 @@ def test_counts_by_hand(run_tokens):
 @pytest.mark.parametrize("run_tokens", [11, 100])
 def test_runs_and_merges_do_not_change_the_counts(run_tokens, monkeypatch):
     monkeypatch.setattr(count, "MERGE_ENTRIES", 20)
+    monkeypatch.setattr(count, "RUN_TOKENS", run_tokens)
     tokens = stream()
-    with count_ngrams(
-        [tokens], order=4, vocabulary_size=9, end_id=END, run_tokens=run_tokens, threads=3
-    ) as found:
+    with count_ngrams([tokens], order=4, vocabulary_size=9, end_id=END, threads=3) as found:
         for k in (2, 3, 4):
             assert as_dictionary(found, k, 9) == dict(ngrams_of(tokens, k))
             assert (np.diff(found[k - 1].keys.astype(np.int64)) > 0).all()

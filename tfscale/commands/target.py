@@ -1,7 +1,7 @@
 """What `evaluate` and `generate` are pointed at: a run, or an exported file."""
 
 from tfscale.compat.quiet import load_tensorflow
-from tfscale.files.paths import is_exported
+from tfscale.files.model_folders import is_exported
 
 HELP = "A run folder, or an exported file or its folder."
 

@@ -6,13 +6,15 @@ says which.
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+KerasConfig = dict[str, Any]
+"""What `get_config` of a layer returns, and `from_config` takes."""
 Call = Callable[..., tf.Tensor]
 """A layer's forward pass, as `keras.layers.Layer.call`."""
 

@@ -25,7 +25,8 @@ from tfscale.data.spool import Spool, SpoolWriter
 from tfscale.data.tokenizing import Encoded
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import DataError
-from tfscale.files.paths import atomic_directory, claim_directory, is_remote
+from tfscale.files.folders import atomic_directory, claim_directory
+from tfscale.files.paths import is_remote
 from tfscale.terminal import note, print
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner

@@ -14,7 +14,7 @@ from tfscale.data.spool import Spool, SpoolWriter
 from tfscale.data.tokens import token_blocks
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import TokenizerError
-from tfscale.files.paths import atomic_directory, claim_directory
+from tfscale.files.folders import atomic_directory, claim_directory
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 

@@ -6,7 +6,8 @@ from tfscale.device.model import ExportedFile, ids_to_score
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import TokenizerError
 from tfscale.files.description import Description
-from tfscale.ngram.model import NGramDecoder, NGramModel
+from tfscale.ngram.decoder import NGramDecoder
+from tfscale.ngram.model import NGramModel
 from tfscale.text.score import Score
 from tfscale.text.tokenizers import Tokenizer
 

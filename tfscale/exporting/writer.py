@@ -13,13 +13,9 @@ from tfscale.exporting.format import Checks, Export, ExportFormat, Report, requi
 from tfscale.exporting.pages import write_text_report
 from tfscale.exporting.source import Source
 from tfscale.files.description import Description
-from tfscale.files.paths import (
-    atomic_directory,
-    atomic_write,
-    claim_export,
-    sha256_file,
-    write_json,
-)
+from tfscale.files.folders import atomic_directory
+from tfscale.files.model_folders import claim_export
+from tfscale.files.paths import atomic_write, sha256_file, write_json
 from tfscale.registry import FORMATS
 
 

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one.
+"""Reads files, local or remote, and writes them so that a reader never sees half of one.
 
 A file is written under a temporary name beside its target (`tfscale.files.temporary`) and renamed
 at the end: an interrupted write or a full disk leaves the earlier file whole. Paths with a scheme
@@ -9,30 +9,16 @@ needs TensorFlow for local work.
 import contextlib
 import hashlib
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import yaml
 
 from tfscale.errors import DataError, TfscaleError, reason
 from tfscale.files.json_text import parse_json, to_json
-from tfscale.files.temporary import (
-    new_name,
-    open_temporary,
-    put_in_place,
-    remove_leftovers,
-    temporary_folder,
-)
+from tfscale.files.temporary import new_name, open_temporary
 from tfscale.files.write_errors import REFUSED, write_error, write_errors
 from tfscale.files.yaml_text import load_yaml
-from tfscale.terminal import print
-
-TRAINED_FILES = ("checkpoints", "history.jsonl")
-"""What only training leaves in a run folder."""
-
-RUN_LOCK = "trainer.lock"
-"""The lock of whoever trains into a folder; see `tfscale.files.locks`."""
 
 
 def is_remote(path: str) -> bool:
@@ -245,152 +231,3 @@ def sha256_file(path: str) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def claim_directory(
-    path: str,
-    marker: str,
-    what: str,
-    *,
-    key: str = "",
-    without: Sequence[str] = (),
-    remote: bool = False,
-) -> None:
-    """Checks that output may be written to `path`: it is absent, empty, or holds `marker` (it is
-    ours).
-
-    What processes left beside it and in it that were killed while they wrote is removed.
-
-    Args:
-        path: the output folder.
-        marker: a file that shows the folder was made by the same command, such as "manifest.json".
-        what: the name of such a folder for the error, such as "a data folder".
-        key: what a marker of ours has among its keys, where others have files of that name too; it
-            is JSON then.
-        without: names that show that there is more in the folder than the command writes, which
-            would be lost.
-        remote: whether the command can write to a remote file system.
-
-    Raises:
-        DataError: the folder holds something else, is a file, or is remote.
-    """
-    if is_remote(path):
-        if remote:
-            return
-        raise DataError(f"output {path} is remote; write to a local folder and copy it")
-    if os.path.isfile(path):
-        raise DataError(f"output {path} is a file; name a folder")
-    clean_up(path)
-    with write_errors(path):
-        if not os.path.isdir(path) or set(os.listdir(path)) <= {RUN_LOCK}:
-            return
-    remove_leftovers(path)
-    reason = "" if os.path.exists(os.path.join(path, marker)) else f"it has no {marker}"
-    if not reason and key:
-        content = read_json(
-            os.path.join(path, marker), f"what would show that output folder {path} is {what}"
-        )
-        reason = (
-            ""
-            if isinstance(content, dict) and key in content
-            else f"its {marker} is another program's"
-        )
-    if reason:
-        raise DataError(
-            f"output folder {path} exists and is not {what} ({reason}); name a new or empty folder"
-        )
-    for name in without:
-        if os.path.exists(os.path.join(path, name)):
-            raise DataError(
-                f"output folder {path} holds {name}, which would be lost; name a new or empty"
-                " folder, or remove it"
-            )
-
-
-def claim_export(path: str) -> None:
-    """Checks that an export may be written to `path`: as `claim_directory`, and it is no run, of
-    n-grams say.
-
-    Raises:
-        DataError: the folder holds something else, or is a file.
-    """
-    claim_directory(
-        path, "model.json", "an export folder", key="tfscale_version", without=("config.yaml",)
-    )
-
-
-def claim_page(path: str) -> None:
-    """Checks that an HTML file may be written to `path`.
-
-    Raises:
-        DataError: it is a folder, or has another ending than .html.
-    """
-    if not path.endswith(".html") or (not is_remote(path) and os.path.isdir(path)):
-        raise DataError(f"output {path} is no HTML file; name one such as report.html")
-
-
-@contextlib.contextmanager
-def atomic_directory(path: str) -> Iterator[str]:
-    """Yields a temporary folder beside `path` and puts it in the place of `path` when the block
-    ends without an error.
-
-    An earlier folder at `path` is replaced only then, at once where the system can (see
-    `tfscale.files.temporary.put_in_place`); on an error the temporary folder is removed and `path`
-    is left as it was.
-
-    Raises:
-        DataError: the path is remote; see `claim_directory`, which says so before anything is done.
-        TfscaleError: the disk is full or the place cannot be written.
-    """
-    if is_remote(path):
-        raise DataError(f"output {path} is remote; write to a local folder and copy it")
-    target = os.path.abspath(path)
-    clean_up(target)
-    with contextlib.ExitStack() as stack:
-        with write_errors(path):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            temporary = stack.enter_context(temporary_folder(target))
-        try:
-            yield temporary
-        except OSError as error:
-            if error.errno in REFUSED:
-                raise write_error(path, error) from error
-            raise
-        except TfscaleError as error:
-            # The name of a folder that is gone helps nobody.
-            if temporary in str(error):
-                raise type(error)(str(error).replace(temporary, path)) from error
-            raise
-        with write_errors(path):
-            put_in_place(temporary, target)
-
-
-def clean_up(path: str) -> None:
-    """Removes what processes left beside `path` that were killed while they wrote it, and says
-    so."""
-    target = os.path.abspath(path)
-    if found := remove_leftovers(os.path.dirname(target), os.path.basename(target)):
-        print(
-            f"left behind by a process that was killed, removed: {', '.join(found)}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-def is_exported(path: str) -> bool:
-    """Whether a path is an exported file or its folder, which need no TensorFlow."""
-    files = [os.path.join(path, name) for name in ("model.tflite", "model.litertlm", "model.ngram")]
-    return path.endswith((".tflite", ".litertlm", ".ngram")) or any(map(os.path.isfile, files))
-
-
-def run_data(directory: str) -> str | None:
-    """The data folder that the config.yaml of a run names, if both are there."""
-    path = os.path.join(directory, "config.yaml")
-    if not os.path.isfile(path):
-        return None
-    data = read_yaml(path, "the configuration of the run").get("data")
-    return (
-        data
-        if isinstance(data, str) and os.path.isfile(os.path.join(data, "manifest.json"))
-        else None
-    )

@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterator
 
 from tfscale.errors import ConfigError
+from tfscale.files.folders import RUN_LOCK
 from tfscale.files.locks import hold, read_holder
-from tfscale.files.paths import RUN_LOCK, is_remote
+from tfscale.files.paths import is_remote
 from tfscale.files.write_errors import write_errors
 
 

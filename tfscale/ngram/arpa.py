@@ -13,7 +13,8 @@ import numpy as np
 from tfscale.errors import DataError
 from tfscale.files.paths import atomic_write
 from tfscale.ngram.count import token_bits
-from tfscale.ngram.model import Level, NGramModel
+from tfscale.ngram.levels import Level
+from tfscale.ngram.model import NGramModel
 from tfscale.text.tokenizers import Tokenizer
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
@@ -23,7 +24,7 @@ _NEVER = -99.0
 
 
 def token_names(tokenizer: Tokenizer) -> list[str]:
-    """How an ARPA file spells each token; the end token as `</s>`."""
+    """Returns how an ARPA file spells each token; the end token as `</s>`."""
     names: list[str] = []
     seen = {BEGIN, END, UNKNOWN}
     for token in range(tokenizer.vocabulary_size):

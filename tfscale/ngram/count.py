@@ -1,5 +1,6 @@
-"""Counts the n-grams of a token stream in bounded memory: runs of a few million tokens, sorted,
-spilled and merged.
+"""Counts the n-grams of a token stream in bounded memory.
+
+Runs of a few million tokens are sorted, written to disk and merged.
 
 An n-gram of order k is the number of its first k - 1 tokens among the (k - 1)-grams, shifted, and
 its last token: one uint64. So each order is one pass over the tokens, which needs the numbers that
@@ -13,6 +14,7 @@ Shapes: M tokens, U n-grams of an order.
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,7 @@ from tfscale.errors import DataError
 from tfscale.files.scratch import scratch_folder
 
 NOT_COUNTED = np.uint32(0xFFFFFFFF)
-"""In the place of a number: the n-gram that ends at this token would begin in another document."""
+"""Stands for a number: the n-gram that ends at this token would begin in another document."""
 RUN_TOKENS = 4_000_000
 """Tokens that are sorted at once by each thread."""
 MERGE_ENTRIES = 8_000_000
@@ -57,12 +59,12 @@ def count_ngrams(
     vocabulary_size: int,
     end_id: int,
     threads: int = 0,
-    run_tokens: int = RUN_TOKENS,
-    progress: Callable[[str], None] | None = None,
+    note: Callable[[str], None] = lambda text: None,
     beside: str = "",
 ) -> Iterator[list[Counts]]:
-    """Counts the n-grams of orders 1 to `order`; the arrays lie in a temporary folder that ends
-    with the block.
+    """Counts the n-grams of orders 1 to `order`.
+
+    The arrays lie in a temporary folder, which is removed when the block ends.
 
     Args:
         blocks: the stream of tokens in parts, in order; an end token after each document.
@@ -71,9 +73,8 @@ def count_ngrams(
         end_id: the token after each document.
         threads: how many sort at the same time; 0 takes one per core. NumPy sorts without Python's
             lock.
-        run_tokens: tokens that a thread sorts at once.
-        progress: is called with what is done.
-        beside: a local folder beside which the arrays lie; without it, in the system's temporary
+        note: is called with a line about each step that is done.
+        beside: a local folder; the arrays lie beside it, or without it in the system's temporary
             folder.
 
     Yields:
@@ -87,13 +88,12 @@ def count_ngrams(
         with count_ngrams([tokens], order=3, vocabulary_size=256, end_id=0) as counts:
             model = estimate(counts, vocabulary_size=256, end_id=0)
     """
-    note = progress or (lambda text: None)
     with scratch_folder("tfscale-ngram-", beside) as folder:
         tokens = _write_tokens(blocks, os.path.join(folder, "tokens"), vocabulary_size)
         note(f"{len(tokens):,} tokens")
         unigrams = sum(
-            np.bincount(tokens[at : at + run_tokens], minlength=vocabulary_size)
-            for at in range(0, len(tokens), run_tokens)
+            np.bincount(tokens[at : at + RUN_TOKENS], minlength=vocabulary_size)
+            for at in range(0, len(tokens), RUN_TOKENS)
         )
         levels = [
             Counts(np.arange(vocabulary_size, dtype=np.uint64), np.asarray(unigrams, np.int64))
@@ -103,18 +103,12 @@ def count_ngrams(
         for k in range(2, order + 1):
             level = _Level(folder, k, tokens, numbers, token_bits(vocabulary_size), end_id)
             with ThreadPoolExecutor(threads) as pool:
-                starts = range(0, len(tokens), run_tokens)
-                runs = list(
-                    pool.map(lambda start, level=level: level.count_run(start, run_tokens), starts)
-                )
+                starts = range(0, len(tokens), RUN_TOKENS)
+                runs = list(pool.map(level.count_run, starts))
                 levels.append(_merge(runs, os.path.join(folder, f"order{k}")))
                 if k < order:
-                    keys = levels[-1].keys
-                    list(
-                        pool.map(
-                            lambda run, level=level, keys=keys: level.number_run(run, keys), runs
-                        )
-                    )
+                    number_run = functools.partial(level.number_run, keys=levels[-1].keys)
+                    list(pool.map(number_run, runs))
                     numbers = level.numbers
             for run in runs:
                 run.remove()
@@ -130,8 +124,10 @@ def append(file: IO[bytes], values: np.ndarray) -> None:
 
 
 def new_file(path: str, dtype: Any, size: int) -> np.ndarray:
-    """A new array (size,) in a file that has its room on the disk: a full one would else kill the
-    process on use."""
+    """Returns a new array (size,) in a file whose space is reserved.
+
+    A full disk would otherwise kill the process on use.
+    """
     if not size:
         return np.empty(0, dtype)
     if hasattr(os, "posix_fallocate"):
@@ -198,8 +194,9 @@ class _Level:
         # the order.
         self.numbers = new_file(f"{self.path}.numbers", np.uint32, len(tokens))
 
-    def count_run(self, start: int, length: int) -> _Run:
-        tokens = np.asarray(self.tokens[start : start + length])
+    def count_run(self, start: int) -> _Run:
+        """Counts the n-grams that end at the tokens of a run, which begins at `start`."""
+        tokens = np.asarray(self.tokens[start : start + RUN_TOKENS])
         if self.k == 2:
             # The end token is thought to stand before the first token of the stream.
             contexts = (
@@ -232,10 +229,11 @@ class _Level:
         return run
 
     def number_run(self, run: _Run, keys: np.ndarray) -> None:
-        found = np.searchsorted(keys, run.keys()).astype(np.uint32)
-        part = self.numbers[run.start : run.start + run.tokens]
-        counted = part != NOT_COUNTED
-        part[counted] = found[part[counted]]
+        """Replaces places in a run by numbers among all n-grams of the order."""
+        numbers = np.searchsorted(keys, run.keys()).astype(np.uint32)
+        places = self.numbers[run.start : run.start + run.tokens]
+        counted = places != NOT_COUNTED
+        places[counted] = numbers[places[counted]]
 
 
 def _merge(runs: list[_Run], path: str) -> Counts:

@@ -17,7 +17,8 @@ import numpy as np
 from tfscale.errors import ConfigError
 from tfscale.files.scratch import scratch_folder
 from tfscale.ngram.count import Counts, new_file, token_bits
-from tfscale.ngram.model import Level, NGramModel
+from tfscale.ngram.levels import Level
+from tfscale.ngram.model import NGramModel
 
 FALLBACK = (0.5, 1.0, 1.5)
 """Discounts of n-grams that count 1, 2 and more, where an order has too few n-grams to estimate

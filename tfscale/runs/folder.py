@@ -20,15 +20,8 @@ from tfscale.config.shrinking import ShrinkConfig
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError, reason
 from tfscale.files.fields import from_fields
-from tfscale.files.paths import (
-    atomic_directory,
-    atomic_write,
-    exists,
-    is_remote,
-    read_json,
-    read_yaml,
-    write_json,
-)
+from tfscale.files.folders import atomic_directory
+from tfscale.files.paths import atomic_write, exists, is_remote, read_json, read_yaml, write_json
 from tfscale.models.network import LanguageNetwork, as_language_network, import_networks
 from tfscale.registry import FAMILIES
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer

@@ -8,7 +8,8 @@ from typing import Any
 from tfscale.config import Precision, TrainConfig
 from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError, TokenizerError
-from tfscale.files.paths import TRAINED_FILES, claim_directory
+from tfscale.files.folders import claim_directory
+from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.runs.folder import write_untrained_run
 from tfscale.text.tokenizers import Tokenizer

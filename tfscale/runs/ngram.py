@@ -13,7 +13,9 @@ from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
 from tfscale.data.tokens import PART_TOKENS, split_text, token_blocks
 from tfscale.errors import ConfigError
-from tfscale.files.paths import TRAINED_FILES, atomic_write, claim_directory, exists, write_json
+from tfscale.files.folders import claim_directory
+from tfscale.files.model_folders import TRAINED_FILES
+from tfscale.files.paths import atomic_write, exists, write_json
 from tfscale.files.run_lock import only_writer
 from tfscale.ngram import NGramModel, count_ngrams, estimate, read_arpa
 from tfscale.ngram.files import MODEL_FILE, describe, write_model
@@ -85,7 +87,7 @@ def _train(
                 order=config.order,
                 vocabulary_size=size,
                 end_id=manifest.end_id,
-                progress=line.note,
+                note=line.note,
                 beside=output,
             ) as counts:
                 model = estimate(

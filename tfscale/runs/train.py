@@ -20,7 +20,8 @@ from tfscale.data.tokens import split_text
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.strategy import describe, serves_only, strategy
 from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
-from tfscale.files.paths import claim_directory, write_json
+from tfscale.files.folders import claim_directory
+from tfscale.files.paths import write_json
 from tfscale.files.run_lock import only_writer
 from tfscale.launching.heartbeat import beat
 from tfscale.models.network import capabilities

@@ -20,7 +20,8 @@ import tensorflow as tf
 from tfscale.errors import CheckpointError, reason
 from tfscale.files.json_text import JsonObject, parse_json, to_json
 from tfscale.files.npz import read_npz
-from tfscale.files.paths import atomic_write, is_remote, open_file, remove_leftovers
+from tfscale.files.paths import atomic_write, is_remote, open_file
+from tfscale.files.temporary import remove_leftovers
 from tfscale.training.variables import Stored
 
 FORMAT_VERSION = 2

@@ -32,7 +32,8 @@ from tfscale.evaluation.evaluate import evaluate_file, evaluate_run
 from tfscale.exporting.export import export_run
 from tfscale.exporting.ngram import NGramSource
 from tfscale.exporting.writer import export_source
-from tfscale.files.paths import claim_directory, read_json, write_json
+from tfscale.files.folders import claim_directory
+from tfscale.files.paths import read_json, write_json
 from tfscale.registry import FAMILIES
 from tfscale.runs.folder import data_digest, load_run
 from tfscale.runs.ngram import train_ngram

@@ -32,7 +32,8 @@ from tfscale.data.tokens import split_stream, split_text
 from tfscale.device import load
 from tfscale.errors import DataError
 from tfscale.exporting.export import export_run
-from tfscale.files.paths import claim_directory, read_json_lines, write_json
+from tfscale.files.folders import claim_directory
+from tfscale.files.paths import read_json_lines, write_json
 from tfscale.runs.folder import load_run
 from tfscale.runs.timing import seconds_per_step, steps_within
 from tfscale.runs.train import fit_to_data, train
