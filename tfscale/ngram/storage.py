@@ -138,9 +138,7 @@ def _keys(
     """The keys (U,) of order k > 1: the number of each n-gram's context, and its last token."""
     children, tokens = arrays[f"children_{k}"], arrays[f"tokens_{k}"]
     for values in (children, tokens):
-        _require(
-            values.ndim == 1 and np.issubdtype(values.dtype, np.unsignedinteger), f"the {k}-grams"
-        )
+        _require(values.ndim == 1 and _is_unsigned(values), f"the {k}-grams")
     # Compared one by one first: their sum could overflow.
     _require(
         len(children) == contexts and (not contexts or children.max() <= len(tokens)),
@@ -161,8 +159,7 @@ def _values(arrays: dict[str, np.ndarray], name: str, k: int) -> np.ndarray:
     if values is None:
         book, codes = arrays[f"{name}_{k}_values"], arrays[f"{name}_{k}_codes"]
         _require(
-            np.issubdtype(codes.dtype, np.unsignedinteger)
-            and (not codes.size or codes.max() < len(book)),
+            _is_unsigned(codes) and (not codes.size or codes.max() < len(book)),
             f"the codes of {k}-grams",
         )
         values = book[codes]
