@@ -265,7 +265,7 @@ def _task(folder: Path, file: Path) -> Any:
 
     task = load_task(str(folder))
     weights = [np.asarray(weight.value).tobytes() for weight in task.network.weights]
-    return hashlib.sha256(b"".join(weights)).hexdigest(), task.config, task.encoder.labels
+    return hashlib.sha256(b"".join(weights)).hexdigest(), task.config, task.task.labels
 
 
 def _arrays(folder: Path, file: Path) -> Any:

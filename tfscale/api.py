@@ -152,7 +152,7 @@ def generate(
         return opened.generate(prompt, max_tokens, config, stop, on_text, parse_special)
     if kind == "task":
         raise ConfigError(
-            f"{target} is a model of the task {opened.encoder.task}; tfscale predict asks it"
+            f"{target} is a model of the task {opened.task.name}; tfscale predict asks it"
         )
     if kind == "file" and not hasattr(opened, "decoder"):
         raise ConfigError(
@@ -241,8 +241,7 @@ def predict(
         threads: CPU threads; no effect on a folder of `finetune`.
 
     Returns:
-        A prediction for each example; see `tfscale.tasks.encoding.TaskEncoder.decode` and, for
-        texts, `tfscale.tasks.sequences.SequenceEncoder.decode`.
+        A prediction for each example, as the class of the task in `tfscale.tasks.kinds` says.
     """
     _, opened = open_target(target, threads)
     if not hasattr(opened, "predict_text"):

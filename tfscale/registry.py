@@ -107,14 +107,22 @@ class NameIn:
     Args:
         registry: the registry.
         leave_out: names that this option does not offer.
+        explained: whether `--help` says what each name is, by the `summary` of its class.
     """
 
-    def __init__(self, registry: Registry[Any], leave_out: tuple[str, ...] = ()):
-        self.registry, self.leave_out = registry, leave_out
+    def __init__(
+        self, registry: Registry[Any], leave_out: tuple[str, ...] = (), explained: bool = False
+    ):
+        self.registry, self.leave_out, self.explained = registry, leave_out, explained
 
     def names(self) -> list[str]:
         """The names that the option offers."""
         return [name for name in self.registry.names() if name not in self.leave_out]
+
+    def explain(self) -> str:
+        """Returns each name with the summary of its class, for `--help`; empty if not asked for."""
+        names = self.names() if self.explained else []
+        return "; ".join(f"{name}: {self.registry.get(name).summary}" for name in names)
 
 
 FAMILIES: Registry[Any] = Registry("model family", "tfscale.config.families")

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.exporting.exported import make_run
+from tests.tasks.made import make_task
 from tfscale import api, cli
 from tfscale.analysis.attribution import integrated_gradients, token_parts
 from tfscale.analysis.explaining import explain
@@ -15,10 +16,9 @@ from tfscale.config import BiLSTMConfig, LSTMConfig, NNLMConfig, TransformerConf
 from tfscale.config.tasks import ExplainConfig, TaskConfig
 from tfscale.errors import ConfigError
 from tfscale.models import build_network
-from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import TaskModel, load_task
-from tfscale.tasks.network import TaskNetwork
+from tfscale.tasks.network import HeadOptions, TaskNetwork
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.text.tokenizers.kinds.word import WordTokenizer
 from tfscale.ui.explanation import write_explanation
@@ -58,24 +58,28 @@ class Linear(keras.Model):
         super().__init__()
         self.token_embedding = keras.layers.ReversibleEmbedding(257, 4, name="token_embedding")
 
+    output_variables, prediction_variables = (), ()
+
     def hidden_states(self, ids, training=False):
         return self.token_embedding(ids)
+
+    def project(self, hidden):
+        return self.token_embedding(hidden, reverse=True)
+
+    features = hidden_states
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one_label", "several_labels"])
 def test_a_linear_classifier_by_hand(several):
     tokenizer, labels = ByteTokenizer(), ["no", "yes"]
     base = Linear()
-    network = TaskNetwork(
-        base, task="classify", num_labels=2, end_id=tokenizer.end_id, several=several
-    )
+    options = HeadOptions("classify", 2, tokenizer.end_id, several=several)
+    network = TaskNetwork(base, options)
     rng = np.random.default_rng(0)
     for weight in network.weights:
         weight.assign(rng.normal(size=weight.shape))
-    config = TaskConfig(
-        task="classify", output="-", train=["-"], labels_separator="," if several else ""
-    )
-    model = TaskModel("-", network, TaskEncoder("classify", tokenizer, labels, 8, several), config)
+    task = make_task("classify", tokenizer, labels, labels_separator="," if several else "")
+    model = TaskModel("-", network, task)
     found = explain("task", model, ExplainConfig(text="abc", label="yes", steps=3))
     kernel = network.head.kernel.numpy()[:4]
     direction = kernel[:, 1] if several else kernel[:, 1] - kernel[:, 0]
@@ -170,16 +174,13 @@ def folder(tmp_path_factory):
 
 def test_lime_leaves_out_chinese_words():
     tokenizer = WordTokenizer(["今天", "天气", "很", "好", "坏"], "jieba")
-    network = TaskNetwork(Linear(), task="classify", num_labels=2, end_id=tokenizer.end_id)
+    network = TaskNetwork(Linear(), HeadOptions("classify", 2, tokenizer.end_id))
     good = tokenizer.encode("好")[0]
     for weight in network.weights:
         weight.assign(np.zeros(weight.shape))
     network.base.token_embedding.embeddings.assign(np.eye(257, 4, -good))
     network.head.kernel.assign(np.eye(8, 2)[:, ::-1] * 9)
-    config = TaskConfig(task="classify", output="-", train=["-"])
-    model = TaskModel(
-        "-", network, TaskEncoder("classify", tokenizer, ["other", "good"], 12), config
-    )
+    model = TaskModel("-", network, make_task("classify", tokenizer, ["other", "good"], 12))
     found = explain("task", model, ExplainConfig(text="今天，天气好。", method="lime", samples=50))
     assert [part["text"] for part in found["parts"]] == ["今天", "，天气", "好。"]
     assert max(found["parts"], key=lambda part: part["weight"])["text"] == "好。"

@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 
 from tests.exporting.exported import make_run
+from tests.tasks.made import make_task
 from tfscale import cli
 from tfscale.analysis.slices import slices, total_perplexity
 from tfscale.analysis.slicing import document_scores, evaluate_slices
 from tfscale.config import GRUConfig
-from tfscale.config.tasks import TaskConfig
 from tfscale.errors import DataError
 from tfscale.files.paths import write_json
 from tfscale.models import build_network
 from tfscale.ngram import count_ngrams, estimate
 from tfscale.ngram.files import describe, write_model
-from tfscale.tasks.encoding import TaskEncoder
 from tfscale.tasks.predictor import TaskPredictor
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
@@ -141,8 +140,7 @@ def test_a_classifier_is_sliced_with_equalized_odds(tmp_path):
     (tmp_path / "a.csv").write_text(
         "text,label,who\n" + "".join(",".join(row) + "\n" for row in rows)
     )
-    config = TaskConfig(task="classify", output="-", train=["-"])
-    model = Guess(TaskEncoder("classify", ByteTokenizer(), ["bad", "good"], 8), config)
+    model = Guess(make_task("classify", ByteTokenizer(), ["bad", "good"]))
     found = evaluate_slices("task", model, [str(tmp_path / "a.csv")], "who")
     assert found["metric"] == "accuracy"
     assert {name: group["value"] for name, group in found["groups"].items()} == {"x": 1.0, "y": 0.5}
@@ -162,7 +160,7 @@ def test_a_classifier_is_sliced_with_equalized_odds(tmp_path):
     found = evaluate_slices("task", model, [str(tmp_path / "c.csv")], "who")
     assert found["equalized_odds"] == {"bad": None, "good": None}
     # A label that the model does not have is none that it could get right.
-    several = Guess(TaskEncoder("classify", ByteTokenizer(), ["bad"], 8, several=True), config)
+    several = Guess(make_task("classify", ByteTokenizer(), ["bad"], labels_separator=","))
     for one in (several, model):
         (tmp_path / "b.csv").write_text("text,label,who\ne,bad,x\nb,fair,y\n")
         with pytest.raises(

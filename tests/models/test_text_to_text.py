@@ -13,9 +13,6 @@ from tfscale.errors import ConfigError
 from tfscale.models import build_network
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM, up_to_end
-from tfscale.tasks.decoding import batch_decoder
-from tfscale.tasks.sequences import SequenceEncoder
-from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 END, SOURCE, TARGET = 0, 6, 5
 GPT = TransformerConfig(
@@ -211,16 +208,15 @@ def test_prefix_lm_equals_numpy_reference():
 @NAMES
 def test_tokens_read_one_by_one_by_a_batch_give_the_logits_of_the_whole_rows(architecture, name):
     network = made(architecture, name)
-    encoder = SequenceEncoder("translate", ByteTokenizer(), architecture, SOURCE, TARGET)
     pairs = [([5, 9, 3], [7, 8, 2, 4]), ([4], [28, 1, 1, 3]), ([6, 6, 2, 8], [2, 9, 5, 7])]
     ids, starts = zip(*(row(architecture, *pair) for pair in pairs), strict=True)
-    decoder = batch_decoder(network, encoder)
-    state, found = decoder.begin(tf.constant(np.stack(ids)), tf.constant(starts)), []
+    state = network.begin(tf.constant(np.stack(ids)), tf.constant(starts), SOURCE)
+    found = []
     for turn in range(TARGET):
         tokens = np.array(
             [one[start + turn] for one, start in zip(ids, starts, strict=True)], np.int32
         )
-        step, state = decoder.step(tf.constant(tokens), state, tf.constant(turn))
+        step, state = network.step(tf.constant(tokens), state, tf.constant(turn), SOURCE)
         found.append(step.numpy())
     expected = np.stack(logits(network, architecture, *pairs))
     np.testing.assert_allclose(np.stack(found, 1), expected, atol=2e-5, rtol=1e-5)

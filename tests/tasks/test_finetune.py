@@ -30,8 +30,9 @@ from tfscale.exporting.writer import export_source
 from tfscale.models import build_network
 from tfscale.runs.folder import save_network
 from tfscale.tasks.examples import Example
-from tfscale.tasks.finetune import _balanced, _held_out, finetune
+from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import load_task
+from tfscale.tasks.splits import balanced, held_out
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 LENGTH = 48
@@ -235,13 +236,14 @@ def test_several_labels_are_told_apart(runs, tmp_path):
     def rows(rng, count):
         made = []
         for _ in range(count):
-            labels = [label for label in ("sun", "rain") if rng.random() < 0.5]
+            labels = [label for label in ("sun", "rain", "fog") if rng.random() < 0.5]
             made.append({"text": " ".join([word(rng), *labels, word(rng)]), "label": labels})
         return made
 
     summary = fit(runs, "lstm", rows, tmp_path, "classify", labels_separator=",", epochs=10)
     assert summary["test"]["f1_micro"] > 0.9 > 0.8 > summary["test"]["baseline"]["f1_micro"]
     tfscale.export(str(tmp_path / "task"), output=str(tmp_path / "export"))
+    # As many labels as there are; each is a yes or no of two logits.
     assert load(str(tmp_path / "export")).predict_text("abc sun rain def")["labels"] == [
         "rain",
         "sun",
@@ -290,10 +292,10 @@ def test_a_label_is_not_held_out_whole():
         Example("", "t", (f"rare {i}",)) for i in range(20)
     ]
     for seed in range(5):
-        held_out = _held_out(examples, np.random.default_rng(seed))
-        assert len(held_out) == 10 and max(held_out) < 80
+        chosen = held_out(examples, np.random.default_rng(seed))
+        assert len(chosen) == 10 and max(chosen) < 80
     with pytest.raises(DataError, match="every training example has a label that no other one has"):
-        _held_out(examples[80:], np.random.default_rng(0))
+        held_out(examples[80:], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("balance", ["weights", "resample"])
@@ -301,7 +303,7 @@ def test_balance_makes_rare_labels_as_heavy_as_frequent_ones(balance):
     numbers = np.array([0] * 6 + [1] * 2)
     arrays = (np.arange(8)[:, None], numbers[:, None], np.ones((8, 1), np.float32))
     config = TaskConfig(task="classify", output="o", train=["a.csv"], balance=balance)
-    ids, targets, weights = _balanced(arrays, [Example("", "t")] * 8, config)
+    ids, targets, weights = balanced(arrays, config)
     mass = [weights[targets == label].sum() for label in (0, 1)]
     assert mass[0] == pytest.approx(mass[1])
     assert weights.mean() == pytest.approx(1.0)

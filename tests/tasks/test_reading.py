@@ -6,17 +6,13 @@ import pytest
 
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, DataError
-from tfscale.tasks.examples import check_bio, read_examples
+from tfscale.tasks.examples import FieldNames, check_bio, read_examples
 
 
-def config(task="classify", **options):
-    return TaskConfig(task=task, output="out", train=["train.jsonl"], **options)
-
-
-def read(tmp_path, name, content, task="classify", labelled=True, **options):
+def read(tmp_path, name, content, task="classify", labelled=True, **fields):
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
-    return read_examples([str(path)], config(task, **options), labelled)
+    return read_examples([str(path)], task, FieldNames(**fields), labelled)
 
 
 def test_a_text_and_its_label_from_each_kind_of_file(tmp_path):
@@ -35,16 +31,14 @@ def test_a_text_and_its_label_from_each_kind_of_file(tmp_path):
         "text": "a fine, old film",
         "label": "good",
     }
-    other = read(
-        tmp_path, "b.csv", "review,stars\nfine,5\n", text_field="review", label_field="stars"
-    )
+    other = read(tmp_path, "b.csv", "review,stars\nfine,5\n", text="review", label="stars")
     assert (other[0].text, other[0].labels) == ("fine", ("5",))
     assert read(tmp_path, "c.csv", "text\nfine\n", labelled=False)[0].labels == ()
 
 
 def test_several_labels(tmp_path):
     content = "text;labels\n".replace(";", ",") + 'one,"x|y"\ntwo,\nthree,y|y\n'
-    found = read(tmp_path, "a.csv", content, label_field="labels", labels_separator="|")
+    found = read(tmp_path, "a.csv", content, label="labels", labels_separator="|")
     assert [e.labels for e in found] == [("x", "y"), (), ("y",)]
     rows = '{"text": "one", "label": ["x", "y"]}\n{"text": "two", "label": []}\n'
     assert [e.labels for e in read(tmp_path, "a.jsonl", rows, labels_separator=",")] == [
@@ -186,7 +180,7 @@ def test_lines_and_fields_are_what_their_formats_say(tmp_path):
     long = "word " * 40_000
     content = f'\ufefftext,label\r\n"one, ""two""\r\nthree",x\r\nc\u2028d,y\r\n{long},x\r\n'
     (tmp_path / "a.csv").write_bytes(content.encode())
-    examples = read_examples([str(tmp_path / "a.csv")], config())
+    examples = read_examples([str(tmp_path / "a.csv")], "classify")
     assert [(e.text, e.labels) for e in examples] == [
         ('one, "two"\nthree', ("x",)),
         ("c\u2028d", ("y",)),
@@ -198,7 +192,7 @@ def test_lines_and_fields_are_what_their_formats_say(tmp_path):
 def test_legal_tags_pass():
     check_bio(["B-PER", "I-PER", "B-PER", "O", "B-LOC", "B-PER", "I-PER"], "here")
     with pytest.raises(DataError, match="cannot read the examples"):
-        read_examples(["no.jsonl"], config())
+        read_examples(["no.jsonl"], "classify")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +200,7 @@ def test_legal_tags_pass():
     [
         (
             {"task": "parse"},
-            "task: expected one of classify, tag, answer, translate, summarize; received 'parse'",
+            "task: expected one of answer, classify, summarize, tag, translate; received 'parse'",
         ),
         ({"freeze": True, "lora_rank": 4}, "give one of them"),
         ({"task": "tag", "balance": "weights"}, "balance='weights' is for classify"),

@@ -6,10 +6,9 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.tasks.made import make_writer
 from tfscale.tasks.beams import beam_search
 from tfscale.tasks.examples import Example
-from tfscale.tasks.metrics import baseline, task_metrics
-from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 BYTES = ByteTokenizer()
@@ -18,13 +17,13 @@ END = BYTES.end_id
 
 def test_rows_by_hand():
     example = Example("here", "abc", target="xy")
-    prefix = SequenceEncoder("translate", BYTES, "prefix", 6, 4)
+    prefix = make_writer("translate", BYTES, "prefix", 6, 4)
     found = prefix.encode(example)
     assert found.ids.tolist() == [END, *b"abc", END, *b"xy", END, END, END]
     assert (found.start, found.source_cut, found.target_cut) == (4, False, False)
     targets, weights = prefix.targets(example, found)
     assert targets[4:7].tolist() == [*b"xy", END] and np.flatnonzero(weights).tolist() == [4, 5, 6]
-    other = SequenceEncoder("translate", BYTES, "encoder_decoder", 6, 4)
+    other = make_writer("translate", BYTES, "encoder_decoder", 6, 4)
     found = other.encode(example)
     assert found.ids.tolist() == [END, *b"abc", END, END, END, *b"xy", END] and found.start == 6
     targets, weights = other.targets(example, found)
@@ -77,25 +76,26 @@ def test_beam_search_finds_the_best_text_where_greedy_does_not():
 
 def test_metrics_of_texts_by_hand():
     examples = [Example("", "a b", target="the cat sat on the mat")]
-    found = task_metrics("translate", examples, [{"text": "the cat sat on mat"}], [], False)
+    translate, summarize = (
+        make_writer(name, BYTES, None, 6, 4) for name in ("translate", "summarize")
+    )
+    found = translate.metrics(examples, [{"text": "the cat sat on mat"}])
     # 5/5 words, 3/4 pairs, 2/3 triples, 1/2 of four; 5 words for 6.
     assert found["bleu"] == pytest.approx(
         100 * np.exp(1 - 6 / 5) * (1 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
     )
     assert found["exact_match"] == 0 and 0 < found["chrf"] < 100
-    same = task_metrics("translate", examples, [{"text": "the cat  sat on the mat"}], [], False)
+    same = translate.metrics(examples, [{"text": "the cat  sat on the mat"}])
     assert (same["exact_match"], same["bleu"], same["chrf"]) == (
         1.0,
         pytest.approx(100),
         pytest.approx(100),
     )
     examples = [Example("", "a", target="Red fox ran far"), Example("", "a", target="狐 は")]
-    found = task_metrics(
-        "summarize", examples, [{"text": "red fox far"}, {"text": "狐 は"}], [], False
-    )
+    found = summarize.metrics(examples, [{"text": "red fox far"}, {"text": "狐 は"}])
     # 3 of 3 and 3 of 4 words; 1 of 2 and 1 of 3 pairs; a common sequence of 3. The second is right.
     assert found["rouge1"] == pytest.approx((6 / 7 + 1) / 2) == found["rougeL"]
     assert found["rouge2"] == pytest.approx((0.4 + 1) / 2)
     train = [Example("", "a b c", target="x"), Example("", "a b c", target="x y z")]
-    assert baseline("summarize", train, [], False)(train[:1]) == [{"text": "a b"}]
-    assert baseline("translate", train, [], False)(train[:1]) == [{"text": "a b c"}]
+    assert summarize.baseline(train, train[:1]) == [{"text": "a b"}]
+    assert translate.baseline(train, train[:1]) == [{"text": "a b c"}]

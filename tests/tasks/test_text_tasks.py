@@ -19,11 +19,11 @@ from tfscale.exporting.writer import export_source
 from tfscale.models import build_network
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM
-from tfscale.tasks.examples import Example, read_examples
-from tfscale.tasks.finetune import _cut, finetune
+from tfscale.tasks.examples import Example, FieldNames, read_examples
+from tfscale.tasks.finetune import finetune
+from tfscale.tasks.kinds.translate import Translate
 from tfscale.tasks.model import TaskModel, load_task
-from tfscale.tasks.predictor import build_encoder
-from tfscale.tasks.text_network import in_float32, text_lengths, text_network
+from tfscale.tasks.text_network import in_float32
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.text.tokenizers.training import train_tokenizer
 
@@ -193,17 +193,15 @@ def test_an_encoder_decoder_summarizes(summarized, capsys):
 def test_what_is_compared_when_the_examples_are_gone(summarized, translated):
     for _, _, model, _ in (summarized, translated):
         config = dataclasses.replace(model.config, train=["gone"], validation=[], test=[])
-        compared = examples_of(TaskModel("", model.network, model.encoder, config))
+        task = type(model.task)(config, model.task.tokenizer, model.task.shape)
+        compared = examples_of(TaskModel("", model.network, task))
         ids, counted = compared.ids, compared.counted
-        assert compared.origin.startswith("random tokens") and model.logits(ids)[counted].shape[
-            :2
-        ] == (
-            16,
-            model.encoder.target_length,
-        )
-        end, length = model.encoder.tokenizer.end_id, model.encoder.source_length
+        assert compared.origin.startswith("random tokens")
+        assert counted.sum(1).tolist() == [task.target_length] * 16
+        assert model.logits(ids)[counted].shape[0] == 16 * task.target_length
+        end, length = task.tokenizer.end_id, task.source_length
         assert (ids[:, 0] == end).all() and (ids[:, length - 1] == end).all()
-        assert all(model.encoder.start_of(row) == model.encoder.start_of(ids[0]) for row in ids)
+        assert all(task.start_of(row) == task.start_of(ids[0]) for row in ids)
 
 
 def test_a_network_of_half_precision_is_exported_in_float32(translated, summarized):
@@ -228,8 +226,8 @@ def test_low_rank_additions_and_what_is_cut(tmp_path):
     config = TaskConfig(
         task="translate", output="-", train=["-"], lora_rank=2, source_length=4, target_length=3
     )
-    encoder = build_encoder(config, run.tokenizer, {"labels": [], **text_lengths(run, config)})
-    network = text_network(run, config, encoder)
+    task = Translate(config, run.tokenizer, Translate.shape_for(run, config, []))
+    network = task.network(run)
     # A block of four dense layers of D = 32, D x rank + rank x F each.
     trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
     assert trained == 2 * ((32 + 96) + (32 + 32) + (32 + 128) + (128 + 32))
@@ -237,8 +235,9 @@ def test_low_rank_additions_and_what_is_cut(tmp_path):
     assert network.base.position_embedding.embeddings.shape == (7, 32)
     texts, notes = [("ba be", "ma"), ("ba be bi", "ma me mi"), ("ba be bi bo", "ma me mi mo")], []
     examples = [Example("", text, target=target) for text, target in texts]
-    assert _cut(encoder, {"train": examples}, notes.append) == {
-        "train": {"sources": 2, "targets": 1}
+    assert task.summarize_cuts({"train": examples}, notes.append) == {
+        "architecture": "prefix",
+        "cut": {"train": {"sources": 2, "targets": 1}},
     }
     assert notes == ["train: 2 sources and 1 targets are too long and were cut"]
 
@@ -286,19 +285,15 @@ def test_what_does_not_fit(tmp_path, capsys):
         ({"text": "a", "target": " "}, "target is empty"),
     ):
         with pytest.raises(DataError, match=f"line 1: {message}"):
-            read_examples(
-                [write(tmp_path / "b.jsonl", [row])], TaskConfig(task="translate", **options)
-            )
+            read_examples([write(tmp_path / "b.jsonl", [row])], "translate")
     row = {"source": "a", "target": "b", "text": "c", "label": "d"}
     paths = [write(tmp_path / "c.jsonl", [row])]
-    [found] = read_examples(
-        paths, TaskConfig(task="translate", text_field="source", label_field="target", **options)
-    )
+    [found] = read_examples(paths, "translate", FieldNames("source", "target"))
     assert (found.text, found.target) == ("a", "b")
-    [found] = read_examples(paths, TaskConfig(task="translate", **options))
+    [found] = read_examples(paths, "translate")
     assert (found.text, found.target) == ("c", "d")
     with pytest.raises(DataError, match="there is no 'src'"):
-        read_examples(paths, TaskConfig(task="translate", text_field="src", **options))
+        read_examples(paths, "translate", FieldNames("src"))
 
 
 def test_beams_are_for_texts_alone(translated, capsys):

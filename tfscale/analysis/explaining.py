@@ -44,10 +44,10 @@ def explain(kind: str, opened: Any, config: ExplainConfig) -> dict[str, Any]:
         explain("task", load_task("task"), ExplainConfig(text="a fine film"))["parts"]
     """
     if kind == "task":
-        if opened.encoder.task != "classify":
+        if not opened.task.explains:
             raise ConfigError(
                 "explain takes classifiers and language models; the task here is"
-                f" {opened.encoder.task}"
+                f" {opened.task.name}"
             )
         return _lime(opened, config) if config.method == "lime" else _classifier(opened, config)
     if config.method == "lime":
@@ -72,11 +72,11 @@ def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
             "integrated gradients need the folder of tfscale finetune; lime explains its"
             " export, too"
         )
-    encoder, network = model.encoder, model.network
+    task, network = model.task, model.network
     chances, label = _chances(model, config)
-    number = encoder.labels.index(label)
-    tokens = encoder.tokenizer.encode(encoder.tokenizer.cleaner(config.text))
-    ids = encoder.encode(Example("the text", config.text)).ids
+    number = task.labels.index(label)
+    tokens = task.tokenizer.encode(task.tokenizer.cleaner(config.text))
+    ids = task.encode(Example("the text", config.text)).ids
     # The first and the last place of the window are end tokens.
     read = min(len(tokens), len(ids) - 2)
     moved = np.arange(len(ids)) - 1
@@ -86,7 +86,7 @@ def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
         rows = tf.tile(tf.constant(ids)[None], [tf.shape(vectors)[0], 1])
         with embedded_as(embedding, vectors):
             logits = tf.cast(network(rows, training=False), tf.float32)
-        if encoder.several:
+        if task.several:
             return logits[:, number, 1] - logits[:, number, 0]
         others = tf.concat([logits[:, 0, :number], logits[:, 0, number + 1 :]], axis=-1)
         return logits[:, 0, number] - tf.reduce_logsumexp(others, axis=-1)
@@ -96,7 +96,7 @@ def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
     )
     weights = np.concatenate([found.weights[1 : read + 1], np.zeros(len(tokens) - read)])
     result = {"method": config.method, "label": label, "probability": chances[label]}
-    return result | _described(model.encoder.tokenizer, tokens, weights, found, len(tokens) - read)
+    return result | _described(model.task.tokenizer, tokens, weights, found, len(tokens) - read)
 
 
 def _last_token(run: Any, config: ExplainConfig) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def _described(
 
 def _chances(model: Any, config: ExplainConfig) -> tuple[dict[str, float], str]:
     """The probabilities of the labels, and the one to explain."""
-    labels = model.encoder.labels
+    labels = model.task.labels
     if config.label and config.label not in labels:
         raise ConfigError(f"label {config.label!r} is none of the model's: {', '.join(labels)}")
     [prediction] = model.predict([Example("the text", config.text)])
@@ -162,7 +162,7 @@ def _lime(model: Any, config: ExplainConfig) -> dict[str, Any]:
         from lime.lime_text import LimeTextExplainer
     except ImportError as error:
         raise ConfigError("lime is not installed: pip install 'tfscale[tasks]'") from error
-    labels = model.encoder.labels
+    labels = model.task.labels
     chances, label = _chances(model, config)
     if not re.search(r"\w", config.text):
         raise ConfigError(
@@ -182,7 +182,7 @@ def _lime(model: Any, config: ExplainConfig) -> dict[str, Any]:
         bow=False,
         mask_string="",
         random_state=config.seed,
-        split_expression=(_jieba_split if model.encoder.tokenizer.segmenter == "jieba" else r"\W+"),
+        split_expression=(_jieba_split if model.task.tokenizer.segmenter == "jieba" else r"\W+"),
     )
     number = labels.index(label)
     found = explainer.explain_instance(

@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 
 from tfscale.analysis.slices import slices, total_perplexity
-from tfscale.config.tasks import WRITTEN, TaskConfig
 from tfscale.errors import ConfigError, DataError, check_installed
 from tfscale.models.network import capabilities
-from tfscale.tasks.examples import Example, read_examples
-from tfscale.tasks.metrics import HEADLINE, task_metrics
-from tfscale.tasks.text_metrics import chrf, rouge
+from tfscale.tasks.examples import Example, FieldNames, read_examples
+from tfscale.tasks.predictor import TaskPredictor
 from tfscale.text.scored import document_stream
 
 _ROWS = 16
@@ -47,30 +45,8 @@ def evaluate_slices(
         evaluate_slices("run", load_run("run"), ["texts.jsonl"], "dialect")["gap"]
     """
     if kind == "task":
-        examples = opened.read(paths)
-        groups = _groups(examples, field)
-        encoder, metric = opened.encoder, HEADLINE[opened.encoder.task]
-        opened.check(examples)
-        fast = encoder.task == "classify" and not encoder.several
-        if fast:
-            check_installed("tasks", "fairlearn")
-        pairs = list(zip(examples, opened.predict(examples), strict=True))
-
-        def score(chosen: Sequence[tuple[Example, Any]]) -> float:
-            known, predicted = zip(*chosen, strict=True)
-            return task_metrics(encoder.task, known, predicted, encoder.labels, encoder.several)[
-                metric
-            ]
-
-        if encoder.task in WRITTEN:
-            return _slices_of_texts(encoder.task, pairs, groups)
-        if fast:
-            right = [float(example.labels[0] == found["label"]) for example, found in pairs]
-            result = slices(right, groups, lambda chosen: float(np.mean(chosen)), metric)
-            return result | {"equalized_odds": _equalized_odds(pairs, groups, encoder.labels)}
-        return slices(pairs, groups, score, metric, draws=100)
-    config = TaskConfig(task="classify", output="-", train=list(paths), text_field=text_field)
-    examples = read_examples(paths, config, labelled=False)
+        return _task_slices(opened, paths, field)
+    examples = read_examples(paths, "classify", FieldNames(text=text_field), labelled=False)
     groups = _groups(examples, field)
     texts = [example.text for example in examples]
     scores, cloze = text_scores(kind, opened, texts)
@@ -173,15 +149,16 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
     return list(zip(totals.tolist(), tokens, strict=True))
 
 
-def _slices_of_texts(
-    task: str, pairs: Sequence[tuple[Example, Any]], groups: Sequence[str]
-) -> dict[str, Any]:
-    texts = [(example.target, found["text"]) for example, found in pairs]
-    if task == "translate":
-        # It is of a set, not a mean: each sample is scored anew.
-        return slices(texts, groups, chrf, "chrf", draws=100)
-    scores = [one["rougeL"] for one in rouge(texts)]
-    return slices(scores, groups, lambda chosen: float(np.mean(chosen)), "rougeL")
+def _task_slices(model: TaskPredictor, paths: Sequence[str], field: str) -> dict[str, Any]:
+    task, examples = model.task, model.read(paths)
+    groups = _groups(examples, field)
+    model.check(examples)
+    if task.group_package:
+        check_installed("tasks", task.group_package)
+    predictions = model.predict(examples)
+    scored = task.group_scores(examples, predictions)
+    result = slices(scored.items, groups, scored.score, task.metric, draws=scored.draws)
+    return result | task.compare_groups(examples, predictions, groups)
 
 
 def _groups(examples: Sequence[Example], field: str) -> list[str]:
@@ -192,34 +169,3 @@ def _groups(examples: Sequence[Example], field: str) -> list[str]:
             raise DataError(f"{example.where}: there is no {field!r} to slice by; it has {has}")
         groups.append(str(example.fields[field]))
     return groups
-
-
-def _equalized_odds(
-    pairs: Sequence[tuple[Example, Any]], groups: Sequence[str], labels: Sequence[str]
-) -> dict[str, float | None]:
-    """Of each label the larger of the differences of true and of false positive rates between
-    groups.
-
-    A group without a text that has the label has no true positive rate, and one whose texts all
-    have it no false one: fairlearn's own `equalized_odds_difference` would take 0 for them.
-    """
-    from fairlearn.metrics import false_positive_rate_difference, true_positive_rate_difference
-
-    names = np.array(groups)
-    found: dict[str, float | None] = {}
-    for label in labels:
-        truth = np.array([example.labels[0] == label for example, _ in pairs], int)
-        given = np.array([prediction["label"] == label for _, prediction in pairs], int)
-        differences = []
-        for value, difference in (
-            (1, true_positive_rate_difference),
-            (0, false_positive_rate_difference),
-        ):
-            having = np.unique(names[truth == value])
-            rows = np.isin(names, having)
-            if len(having) > 1:
-                differences.append(
-                    float(difference(truth[rows], given[rows], sensitive_features=names[rows]))
-                )
-        found[label] = max(differences, default=None)
-    return found

@@ -4,10 +4,10 @@ from typing import Any
 
 from tfscale.analysis.slicing import text_scores
 from tfscale.analysis.swaps import Pair, read_pairs, swap_ratios
-from tfscale.config.tasks import SwapConfig, TaskConfig
+from tfscale.config.tasks import SwapConfig
 from tfscale.errors import ConfigError, DataError
 from tfscale.files.paths import read_lines
-from tfscale.tasks.examples import read_examples
+from tfscale.tasks.examples import FieldNames, read_examples
 
 
 def swap(kind: str, opened: Any, config: SwapConfig) -> dict[str, Any]:
@@ -55,11 +55,12 @@ def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
         DataError: a file that cannot be read, or has none.
     """
     pairs = read_pairs(config.pairs)
-    options = TaskConfig(task="classify", output="-", train=["-"], text_field=config.text_field)
+    fields = FieldNames(text=config.text_field)
     texts: list[str] = []
     for path in config.text:
         if path.lower().endswith((".jsonl", ".csv", ".tsv")):
-            texts += [example.text for example in read_examples([path], options, labelled=False)]
+            examples = read_examples([path], "classify", fields, labelled=False)
+            texts += [example.text for example in examples]
             continue
         if not path.lower().endswith(".txt"):
             raise DataError(f"{path}: texts are read from .jsonl, .csv, .tsv and .txt files")

@@ -21,6 +21,7 @@ from tfscale.compat.jsonargparse import actions_of, type_of
 from tfscale.config.options import describe
 from tfscale.errors import ConfigError
 from tfscale.files.paths import open_file
+from tfscale.files.typehints import registered_names
 from tfscale.files.yaml_text import load_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -74,7 +75,10 @@ class HelpFormatter(DefaultHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         notes = []
         typehint = type_of(action)
-        if describe(typehint) not in ("None", "text", "text, once or more", "true or false"):
+        name_in = registered_names(typehint)
+        if name_in and (explained := name_in.explain()):
+            notes.append(explained)
+        elif describe(typehint) not in ("None", "text", "text, once or more", "true or false"):
             notes.append(describe(typehint))
         if action.required and action.option_strings:
             notes.append("required")

@@ -9,7 +9,6 @@ from tfscale.commands import target
 from tfscale.commands.arguments import new_parser, parse_words
 from tfscale.errors import ConfigError
 from tfscale.terminal import print
-from tfscale.ui.tables import number
 
 SUMMARY = "labels, tags, answers or a new text of a text or a file, by a fine-tuned model"
 
@@ -74,24 +73,5 @@ def run(options: Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """Prints a line for each prediction."""
-    for one in result["predictions"]:
-        if "tags" in one:
-            print(
-                " ".join(
-                    f"{word}/{tag}" if tag != "O" else word
-                    for word, tag in zip(one["words"], one["tags"], strict=True)
-                )
-            )
-        elif "text" in one:
-            print(one["text"])
-        elif "answer" in one:
-            print(one["answer"] or "(no answer)")
-        elif "labels" in one:
-            print(
-                ", ".join(
-                    f"{label} {number(one['probabilities'][label])}" for label in one["labels"]
-                )
-                or "(none)"
-            )
-        else:
-            print(f"{one['label']} {number(one['probabilities'][one['label']])}")
+    for prediction in result["predictions"]:
+        print(prediction)

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+KerasConfig = dict[str, Any]
+"""What `get_config` of a layer returns, and `from_config` takes."""
 Call = Callable[..., Any]
 """A layer's forward pass, as `keras.layers.Layer.call`."""
 

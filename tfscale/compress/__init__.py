@@ -1,5 +1,4 @@
-"""Smaller models: fewer units, zeros, low precision, and learning from a teacher.
-`tfscale.compress` is this room."""
+"""Smaller models: fewer units, zeros, low precision, and learning from a teacher."""
 
 from tfscale.compat.tfmot import ConstantSparsity, PolynomialDecay
 from tfscale.compress.compress import compress_run

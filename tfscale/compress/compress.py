@@ -51,12 +51,11 @@ def compress_run(
     `train`.
 
     Args:
-        run: the run or its folder; it is left as it is.
-        config: where to write, and how long to fine-tune.
-        prune_config: how many and which weights become zero while it is trained; None for none.
-        shrink_config: which units leave before; None for none.
-        distill_config: whose predictions are learned besides the text; None for nobody's.
-        progress: show progress on stderr.
+        run: the run or its folder; it is left as it is. config: where to write, and how long to
+        fine-tune. prune_config: how many and which weights become zero while it is trained; None
+        prunes nothing. shrink_config: which units are removed before; None removes nothing.
+        distill_config: the teacher whose predictions are learned besides the text; None has no
+        teacher. progress: show progress on stderr.
 
     Returns:
         The summary of the new run, with `sparsity`: path of each pruned weight -> the fraction that

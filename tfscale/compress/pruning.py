@@ -12,17 +12,17 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import layers_of, own_trainable_variables
+from tfscale.compat.keras import KerasConfig, layers_of, own_trainable_variables
 from tfscale.compat.tfmot import SCHEDULES, Pruning, PruningSchedule, new_mask
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
+from tfscale.training.step import TrainStep
 
 Policy = Callable[[keras.layers.Layer, keras.Variable], bool]
 """Whether a weight of a layer is pruned."""
@@ -62,11 +62,12 @@ class Pruner:
         self.schedule, self.policy, self.m_by_n = schedule, policy, m_by_n
         self.block_size, self.block_pooling = block_size, block_pooling
         self.pruned: list[tuple[tf.Variable, tf.Variable, tf.Variable | None]] = []
-        """Of each pruned weight: the weight, its mask, and its average where the step keeps one."""
+        """For each pruned weight: the weight, its mask, and its average where the step keeps
+        one."""
         self.places: list[int] | None = None
         """Indices of the pruned weights among the network's trainable ones; None before `build`."""
 
-    def build(self, network: keras.Model, step: Any) -> None:
+    def build(self, network: keras.Model, step: TrainStep) -> None:
         """Makes the masks. The train step calls it inside its strategy's scope.
 
         Raises:
@@ -101,7 +102,7 @@ class Pruner:
         self._update(step.strategy)
 
     def choose(self, network: keras.Model) -> list[keras.Variable]:
-        """The weights of a network that the policy chooses, or that a file names."""
+        """Returns the weights of a network that the policy chooses, or that a file names."""
         if self.places is not None:
             return [network.trainable_variables[place] for place in self.places]
         chosen: dict[int, keras.Variable] = {}
@@ -126,7 +127,7 @@ class Pruner:
         tf.distribute.get_replica_context().merge_call(self._update)
 
     def state(self) -> dict[str, tf.Variable]:
-        """What a checkpoint must hold."""
+        """Returns the variables that a checkpoint must hold."""
         return {f"mask/{index}": mask for index, (_, mask, _) in enumerate(self.pruned)}
 
     def masks_of_zeros(self) -> dict[str, np.ndarray]:
@@ -140,7 +141,7 @@ class Pruner:
         """Whether a file can keep it, which needs a schedule of TF-MOT, not of a user's class."""
         return any(type(self.schedule) in (kind, kind.__base__) for kind in SCHEDULES.values())
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> KerasConfig:
         """Returns what a Keras file keeps of the pruner."""
         return {
             "schedule": self.schedule.get_config(),
@@ -151,7 +152,7 @@ class Pruner:
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Pruner":
+    def from_config(cls, config: KerasConfig) -> "Pruner":
         """Returns a pruner as it is before `compile`."""
         schedule = SCHEDULES[config["schedule"]["class_name"]](**config["schedule"]["config"])
         m_by_n = config["m_by_n"]
@@ -166,8 +167,8 @@ class Pruner:
         return pruner
 
     def _next_step(self) -> tf.Tensor:
-        """The number, from 1, of the step that comes: TF-MOT makes the masks of a step before its
-        forward pass."""
+        """Returns the number, from 1, of the step that comes: TF-MOT makes the masks of a step
+        before its forward pass."""
         return tf.cast(self._iterations, tf.int32) + 1
 
     def _update(self, strategy: tf.distribute.Strategy) -> None:
@@ -231,7 +232,8 @@ def prune(
     Example:
         with tfscale.strategy("auto").scope():
             model = tfscale.LanguageModel(network)
-            tfscale.compress.prune(model, PolynomialDecay(0.0, 0.8, begin_step=100, end_step=900, frequency=20))
+            schedule = PolynomialDecay(0.0, 0.8, begin_step=100, end_step=900, frequency=20)
+            tfscale.compress.prune(model, schedule)
             model.compile(keras.optimizers.AdamW(1e-3))
         model.fit(dataset, steps_per_epoch=1000)
         print(tfscale.compress.strip(model))

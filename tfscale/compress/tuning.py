@@ -1,4 +1,4 @@
-"""What a model is trained for besides its text: the recipe of a file, and the predictions of a
+"""Training for more than the text: for the recipe of a file, and for the predictions of a
 teacher."""
 
 import dataclasses
@@ -150,7 +150,7 @@ def distill_run(
 
 
 def check_teacher(teacher: Run, tokenizer_digest: str, sequence_length: int, data: str) -> None:
-    """Refuses a teacher that cannot read the student's windows.
+    """Checks that a teacher can read the student's windows.
 
     Raises:
         TokenizerError: the data has other tokens.
@@ -170,13 +170,13 @@ def check_teacher(teacher: Run, tokenizer_digest: str, sequence_length: int, dat
 
 
 def data_tokenizer_digest(data: str) -> str:
-    """Which tokenizer made a data folder."""
+    """Returns the digest of the tokenizer that made a data folder."""
     return Manifest.load(data, verify="size").tokenizer_digest
 
 
 def copy_in_scope(network: LanguageNetwork, train_config: TrainConfig) -> LanguageNetwork:
-    """The same network with variables of the strategy in whose scope this is called, in the run's
-    precision."""
+    """Returns the same network with variables of the strategy in whose scope this is called, in the
+    run's precision."""
     copy = build_network(network.config, train_config.precision)
     for own, weight in zip(copy.weights, network.weights, strict=True):
         own.assign(tf.convert_to_tensor(weight.value))

@@ -1,5 +1,5 @@
-"""Fewer tokens: those that a sample of the text in question never has leave the tokenizer and the
-tables.
+"""Fewer tokens: those that a sample of the text in question never has are removed from the
+tokenizer and the tables.
 
 What was a token of its own and is not any more is spelled by shorter pieces or by its bytes, so
 every text still has ids and comes back exactly.
@@ -34,7 +34,7 @@ def trim_run(
         run: a run, or its folder, with a SentencePiece unigram tokenizer; it is left as it is.
         text: files, folders or globs of the text that the model is for.
         output: run folder to write.
-        min_count: tokens that occur less often than this in `text` leave.
+        min_count: tokens that occur less often than this in `text` are removed.
 
     Returns:
         `vocabulary_before` and `vocabulary`, `parameters_before` and `parameters`, `sample_tokens`
@@ -98,7 +98,8 @@ def write_trimmed(
 def trim_tokenizer(
     tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray
 ) -> tuple[Tokenizer, list[int]]:
-    """A SentencePiece tokenizer of the wanted pieces, and the old ids of its pieces in their order.
+    """Returns a SentencePiece tokenizer of the wanted pieces, and the old ids of its pieces in
+    their order.
 
     The special tokens, the 256 bytes, the space, and the piece of the lowest score, from which that
     of unknown characters is counted, stay in any case; so a text whose tokens are all wanted is cut
@@ -106,7 +107,7 @@ def trim_tokenizer(
 
     Raises:
         TokenizerError: as `tokens_that_leave`.
-        ConfigError: nothing leaves.
+        ConfigError: nothing is removed.
     """
     leaves = tokens_that_leave(tokenizer, wanted)
     if not leaves:
@@ -135,8 +136,8 @@ def trim_tokenizer(
 
 
 def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> set[int]:
-    """The ids that `trim_tokenizer` takes out for the wanted ones; none where every token is
-    wanted.
+    """Returns the ids that `trim_tokenizer` takes out for the wanted ones; none where every token
+    is wanted.
 
     Raises:
         TokenizerError: another kind of tokenizer, or BPE, whose longer pieces are merged from

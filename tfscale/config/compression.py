@@ -138,7 +138,7 @@ class PruneConfig(Options):
     sparsity: float = 0.0
     """Fraction of each pruned weight that is zero at the end; 0 prunes nothing."""
     schedule: Literal["polynomial", "constant"] = "polynomial"
-    """How the sparsity gets there: rising by a cubic curve from begin_step to end_step, or at once
+    """Course of the sparsity: rising by a cubic curve from begin_step to end_step, or at once
     at begin_step."""
     begin_step: int = 1
     """First step of the fine-tuning that prunes."""
@@ -159,7 +159,7 @@ class PruneConfig(Options):
     """Regular expression that the path of a weight must contain to be pruned, as in
     'block_0|output'."""
     exclude: str = ""
-    """Regular expression for the paths of weights to leave alone."""
+    """Regular expression for the paths of weights that are not pruned."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -187,7 +187,7 @@ class PruneConfig(Options):
             )
 
     def last_step(self, steps: int) -> int:
-        """The last step that changes what is pruned, of a fine-tuning of so many steps.
+        """Returns the last step that changes what is pruned, of a fine-tuning of so many steps.
 
         Raises:
             ConfigError: it lies behind the end.

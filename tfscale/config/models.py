@@ -36,7 +36,7 @@ _RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
 
 @dataclass(frozen=True)
 class Masking:
-    """How tokens are hidden from a model that predicts hidden tokens.
+    """The way in which tokens are hidden from a model that predicts hidden tokens.
 
     Attributes:
         mask_id: the token that stands for a hidden one.
@@ -63,7 +63,7 @@ class ModelConfig(Options):
     """Module with the family's `LanguageNetwork`, imported when a network is built. Empty for
     n-grams, and for a family whose network is registered by the module that defines it."""
     predicts: ClassVar[Predicts] = "next"
-    """What the logits at t are of."""
+    """The target of the logits at t."""
     uses: ClassVar[tuple[str, ...]] = WRITES
     """Commands that make use of a trained run, RUN."""
     compared_as: ClassVar[Mapping[str, int | float | bool]] = MappingProxyType({})
@@ -136,7 +136,8 @@ class NetworkConfig(ModelConfig, abc.ABC):
 
     @property
     def masking(self) -> Masking | None:
-        """How training windows hide tokens; None for a model that reads all of them."""
+        """The way in which training windows hide tokens; None for a model that reads all of
+        them."""
         return None
 
     @property

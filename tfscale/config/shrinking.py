@@ -23,8 +23,8 @@ class ShrinkConfig(Options):
     lstm_units: int = 0
     """Units of each recurrent layer that stay, the strongest."""
     by: Literal["magnitude", "saliency"] = "magnitude"
-    """What makes a unit strong: its weights, or the change of the loss to first order without it
-    (on training data)."""
+    """The measure of a unit's strength: its weights, or the change of the loss to first order
+    without it (on training data)."""
     saliency_batches: int = 16
     """Batches of the run's own size from which saliency is taken."""
     feed_forward_rank: int = 0

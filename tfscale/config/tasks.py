@@ -1,26 +1,20 @@
-"""The options of `tfscale finetune`, `tfscale explain` and `tfscale swap`, in the manner of
-`tfscale.config`."""
+"""The options of `tfscale finetune`, `tfscale explain` and `tfscale swap`."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
 from tfscale.files.folders import claim_page
-
-Task = Literal["classify", "tag", "answer", "translate", "summarize"]
-WRITTEN = ("translate", "summarize")
-"""Tasks whose result is a text."""
+from tfscale.registry import TASKS, NameIn
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig(Options):
     """A trained run and labelled examples to a model of a task."""
 
-    task: Task
-    """classify: one or several labels of a text; tag: a label of each word (BIO); answer: the part
-    of a text that answers a question; translate and summarize: a text for a text, which differ in
-    metrics and baseline."""
+    task: Annotated[str, NameIn(TASKS, explained=True)]
+    """The kind of result."""
     output: str
     """Folder to write; it must be absent, empty, or an earlier one of this command (which is
     replaced)."""
@@ -112,49 +106,15 @@ class TaskConfig(Options):
                 "freeze trains the head alone, lora_rank an addition to the layers; give one of"
                 " them"
             )
-        if self.balance != "none" and (self.task != "classify" or self.labels_separator):
-            raise ConfigError(f"balance={self.balance!r} is for classify with one label per text")
-        if self.labels_separator and self.task != "classify":
-            raise ConfigError(
-                "labels_separator is for classify: the other tasks have their own form"
-            )
-        self._check_written()
+        TASKS.get(self.task).check_options(self)
 
     @property
     def peak_learning_rate(self) -> float:
         """The learning rate, or one that suits what is trained: whole runs forget what they know at
         a high one."""
-        careful = self.task not in WRITTEN and not self.freeze and not self.lora_rank
-        return self.learning_rate or (1e-4 if careful else 1e-3)
-
-    def _check_written(self) -> None:
-        for name, least in (("source_length", 3), ("target_length", 2)):
-            check_range(
-                getattr(self, name) == 0 or getattr(self, name) >= least,
-                name,
-                getattr(self, name),
-                f"0 (half of the run's context), or {least} or more",
-            )
-        if self.task not in WRITTEN:
-            for name in ("architecture", "source_length", "target_length"):
-                if getattr(self, name):
-                    raise ConfigError(
-                        f"{name} is for translate and summarize; task={self.task!r} has no use"
-                        " for it"
-                    )
-            return
-        if self.sequence_length:
-            raise ConfigError(
-                f"task={self.task!r} takes source_length and target_length, not sequence_length"
-            )
-        if self.freeze:
-            raise ConfigError(
-                f"freeze trains the head alone, and task={self.task!r} has none; take lora_rank"
-            )
-        if self.lora_rank and self.architecture == "encoder_decoder":
-            raise ConfigError(
-                "the attention between the stacks is new and needs more than lora_rank; take prefix"
-            )
+        if self.freeze or self.lora_rank:
+            return self.learning_rate or 1e-3
+        return self.learning_rate or float(TASKS.get(self.task).learning_rate)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tfscale.config.tasks import WRITTEN
 from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.model import Ability, ExportedFile, ExportedModel
 from tfscale.device.scorer import ScoreSignature
@@ -14,7 +13,8 @@ from tfscale.errors import ExportError
 from tfscale.files.description import Description
 from tfscale.tasks.beams import beam_search
 from tfscale.tasks.predictor import TaskPredictor, read_task
-from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.tasks.task import Task
+from tfscale.tasks.writing_task import WritingTask
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -23,7 +23,7 @@ class TaskFile(ExportedModel, TaskPredictor):
 
     Args:
         path: the .tflite file.
-        tokenizer: the model's.
+        task: the task of the model.
         description: the content of model.json.
         threads: CPU threads.
         xnnpack: whether to use the XNNPACK kernels.
@@ -40,15 +40,13 @@ class TaskFile(ExportedModel, TaskPredictor):
     def __init__(
         self,
         path: str,
-        tokenizer: Tokenizer,
+        task: Task,
         description: Description,
         threads: int = 1,
         xnnpack: bool = True,
     ):
-        ExportedModel.__init__(self, path, tokenizer, description, threads)
-        where = f"the description of {path}"
-        config, encoder = read_task(self.metadata, tokenizer, where, ExportError)
-        TaskPredictor.__init__(self, encoder, config)
+        ExportedModel.__init__(self, path, task.tokenizer, description, threads)
+        TaskPredictor.__init__(self, task)
         self._file = self.runner(path, threads, xnnpack)
         self._lock = threading.RLock()
 
@@ -56,11 +54,10 @@ class TaskFile(ExportedModel, TaskPredictor):
     def open(cls, file: ExportedFile) -> "TaskFile":
         """Loads the .tflite file of a task."""
         file.check_tflite()
-        tokenizer = file.tokenizer()
-        config = file.description.more.get("config")
-        writes = isinstance(config, dict) and config.get("task") in WRITTEN
-        kind = DeviceWriter if writes else DeviceTask
-        return kind(file.path, tokenizer, file.description, file.threads, file.xnnpack)
+        described, where = file.description, f"the description of {file.path}"
+        task = read_task(described.to_dict(), file.tokenizer(), where, ExportError)
+        file_class = DeviceWriter if task.gives == "text" else DeviceTask
+        return file_class(file.path, task, described, file.threads, file.xnnpack)
 
 
 class DeviceTask(TaskFile):
@@ -75,7 +72,7 @@ class DeviceTask(TaskFile):
     def __init__(self, path: str, *arguments: Any, **options: Any):
         super().__init__(path, *arguments, **options)
         found = self._file.sequence_length, self._file.classes
-        described = self.encoder.sequence_length, len(self.encoder.labels)
+        described = self.task.sequence_length, self.task.logits_shape[-1]
         if found != described:
             raise ExportError(
                 f"{path} reads {found[0]} tokens and knows {found[1]} labels, its description says"
@@ -96,22 +93,22 @@ class DeviceWriter(TaskFile):
     """
 
     runner = LiteRTDecoder
-    encoder: SequenceEncoder
+    task: WritingTask
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (N, P, V) float32 of rows (N, T) with their targets; 0 where a prefix LM's row has
         no target."""
-        encoder, rows = self.encoder, []
+        task, rows = self.task, []
         for row in ids:
-            start = encoder.start_of(row)
+            start = task.start_of(row)
             found = np.zeros(
-                (encoder.sequence_length - encoder.first_logit, self._file.vocabulary_size),
+                (task.sequence_length - task.first_logit, self._file.vocabulary_size),
                 np.float32,
             )
             with self._lock:
                 self._read(row, start)
-                for place in range(start, start + encoder.target_length):
-                    found[place - encoder.first_logit] = self._file.feed([row[place]])
+                for place in range(start, start + task.target_length):
+                    found[place - task.first_logit] = self._file.feed([row[place]])
             rows.append(found)
         return np.stack(rows)
 
@@ -123,7 +120,7 @@ class DeviceWriter(TaskFile):
             with self._lock:
                 self._read(row, start)
                 written.append(
-                    beam_search(self._step(beams), beams, self.encoder.target_length, end_id)
+                    beam_search(self._step(beams), beams, self.task.target_length, end_id)
                 )
         return written
 
@@ -148,4 +145,4 @@ class DeviceWriter(TaskFile):
 
     def _read(self, row: np.ndarray, start: int) -> None:
         # What a prefix LM reads ends with the token that the target follows.
-        self._file.read_source(row[: start + 1 if self.encoder.architecture == "prefix" else start])
+        self._file.read_source(row[: start + 1 if self.task.architecture == "prefix" else start])

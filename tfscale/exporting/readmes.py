@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfscale.config.tasks import WRITTEN
 from tfscale.files.description import Description
 from tfscale.terminal import visible
 from tfscale.ui.rendering import render
@@ -17,6 +16,7 @@ from tfscale.ui.rendering import render
 if TYPE_CHECKING:
     from tfscale.exporting.format import Report
     from tfscale.exporting.source import Source
+    from tfscale.tasks.task import Task
 
 _PACKAGE = "tfscale.exporting"
 _MOST_LABELS = 40
@@ -147,37 +147,29 @@ def table_text(text: str) -> str:
     return re.sub(r"[|`*_\[\]\\~]", lambda match: f"&#{ord(match[0])};", escaped)
 
 
-def task_readme(description: Description, report: "Report") -> str:
+def task_readme(task: "Task", description: Description, report: "Report") -> str:
     """Returns README.md of an exported task."""
-    task = description.more
-    config, labels = task["config"], task["labels"]
-    if config["task"] in WRITTEN:
-        return _writer_readme(description, report)
-    places = {"classify": "1"}.get(config["task"], str(task["sequence_length"]))
-    shape = f"{len(labels)}, 2" if config["labels_separator"] else f"{places}, {len(labels)}"
-    titles = {"classify": "Labels of texts", "tag": "Tags of words", "answer": "Answers in a text"}
-    asks = config["task"] == "answer"
-    shown = ", ".join(map(table_text, labels[:_MOST_LABELS]))
+    if task.gives == "text":
+        return _writer_readme(task, description, report)
+    shown = ", ".join(map(table_text, task.labels[:_MOST_LABELS]))
     return render(
         _PACKAGE,
         "task.md.j2",
-        task=titles[config["task"]],
+        task=task.title,
         version=description.tfscale_version,
-        length=task["sequence_length"],
-        shape=shape,
-        labels=shown + (" ..." if len(labels) > _MOST_LABELS else ""),
+        length=task.sequence_length,
+        shape=", ".join(map(str, task.logits_shape)),
+        labels=shown + (" ..." if len(task.labels) > _MOST_LABELS else ""),
         quantize=description.quantize,
         bytes=report["sizes"]["file_bytes"],
-        question=' --question "what?"' if asks else "",
-        argument=', question="what?"' if asks else "",
+        question=' --question "what?"' if task.takes_question else "",
+        argument=', question="what?"' if task.takes_question else "",
         end=description.end_id,
         begin=_first_token(description),
     )
 
 
-def _writer_readme(description: Description, report: "Report") -> str:
-    task = description.more
-    titles = {"translate": "Translation", "summarize": "Summaries"}
+def _writer_readme(task: "Task", description: Description, report: "Report") -> str:
     names = {"prefix": "prefix LM", "encoder_decoder": "encoder-decoder"}
     equal = [row["value"] for row in report["checks"] if row["name"].startswith("equal_texts")]
     compared = "not compared, without examples"
@@ -186,12 +178,12 @@ def _writer_readme(description: Description, report: "Report") -> str:
     return render(
         _PACKAGE,
         "writer.md.j2",
-        task=titles[task["config"]["task"]],
-        source=task["source_length"],
-        target=task["target_length"],
+        task=task.title,
+        source=task.shape.source_length,
+        target=task.shape.target_length,
         version=description.tfscale_version,
         bytes=report["sizes"]["file_bytes"],
-        architecture=names[task["config"]["architecture"] or "prefix"],
+        architecture=names[task.config.architecture or "prefix"],
         ends=_first_and_last(description),
         quantize=description.quantize,
         equal=compared,

@@ -18,14 +18,8 @@ from tfscale.exporting.writing import writing_file
 from tfscale.files.description import Description
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
-from tfscale.tasks.predictor import describe_encoder
-from tfscale.tasks.sequences import SequenceEncoder
 from tfscale.tasks.text_network import in_float32
 
-COMPARED = 64
-"""Examples that file and network are compared on."""
-COMPARED_TEXTS = 16
-"""The same where texts are written, by both."""
 _EQUAL_TEXTS = {"none": 0.9, "float16": None, "int8": None}
 """Least fraction of equal texts. Of two tokens that are nearly as likely rounding may take the
 other one, which changes all that follow; so with rounding it is reported and not judged."""
@@ -38,14 +32,14 @@ class Compared:
     Attributes:
         examples: labelled examples; none where their files are gone.
         ids: their rows (N, T).
-        counted: index of the logits (N, P, C) that count: those of the tokens of a text that is
+        counted: the logits (N, P) bool that count: those of the tokens of a text that is
             written, or of the words and tokens that have a label; not of what fills the window up.
         origin: where they come from, in words.
     """
 
     examples: list[Example]
     ids: np.ndarray
-    counted: Any
+    counted: np.ndarray
     origin: str
 
 
@@ -67,8 +61,9 @@ class TaskSource(TFLiteSource):
 
     def __init__(self, model: TaskModel):
         self.network = in_float32(model.network)
-        self.model = TaskModel(model.directory, self.network, model.encoder, model.config)
-        self.encoder, self.tokenizer = model.encoder, model.encoder.tokenizer
+        self.model = TaskModel(model.directory, self.network, model.task)
+        self.task = model.task
+        self.tokenizer = model.task.tokenizer
         self.directory = model.directory
         self._compared: Compared | None = None
 
@@ -77,18 +72,17 @@ class TaskSource(TFLiteSource):
         unknown = {"train": ["-"], "validation": [], "test": [], "output": "-"}
         return Description(
             family="task",
-            end_id=self.encoder.tokenizer.end_id,
-            start_id=self.encoder.tokenizer.start_id,
+            end_id=self.task.tokenizer.end_id,
+            start_id=self.task.tokenizer.start_id,
             more={
                 "config": to_dict(self.model.config) | unknown,
-                **describe_encoder(self.encoder),
+                **self.task.shape.to_dict(),
             },
         )
 
     def convert(self, config: ExportConfig) -> bytes:
-        if isinstance(self.encoder, SequenceEncoder):
-            return writing_file(self.network, self.encoder.source_length, config.quantize)
-        return scoring_file(self.network, self.encoder.sequence_length, config.quantize)
+        convert = writing_file if self.task.gives == "text" else scoring_file
+        return convert(self.network, self.task.read_length, config.quantize)
 
     def compared(self) -> Compared:
         """Returns what file and network are compared on."""
@@ -107,7 +101,7 @@ class TaskSource(TFLiteSource):
     def tflite_readme(
         self, description: Description, report: Report, sections: tuple[str, ...] = ()
     ) -> str:
-        return task_readme(description, report)
+        return task_readme(self.task, description, report)
 
 
 def compare_task(
@@ -124,7 +118,7 @@ def compare_task(
     """
     limits = limits_of(model.network, config.quantize, converted=True)
     expected = model.logits(compared.ids)[compared.counted]
-    writes = isinstance(model.encoder, SequenceEncoder)
+    writes = model.task.gives == "text"
     texts = model.predict(compared.examples) if writes and compared.examples else []
     unit = spread([expected])
     for kernels in ("xnnpack", "plain"):
@@ -149,35 +143,15 @@ def examples_of(model: TaskModel) -> Compared:
 
     Where the files are gone the ids are random.
     """
-    encoder: Any = model.encoder
-    writes = isinstance(encoder, SequenceEncoder)
-    count = COMPARED_TEXTS if writes else COMPARED
+    task = model.task
     for name in ("test", "validation", "train"):
         paths = getattr(model.config, name)
         if paths and all(os.path.isfile(path) for path in paths):
             try:
-                examples = model.read(paths)[:count]
+                examples = model.read(paths)[: task.compared]
             except DataError:
                 continue
-            rows = [encoder.encode(example) for example in examples]
+            rows = [task.encode(example) for example in examples]
             ids = np.stack([row.ids for row in rows])
-            if encoder.task == "classify":
-                return Compared(examples, ids, np.s_[:], f"{name} examples")
-            weights = np.stack(
-                [encoder.targets(*pair)[1] for pair in zip(examples, rows, strict=True)]
-            )
-            return Compared(examples, ids, weights > 0, f"{name} examples")
-    size = count, encoder.sequence_length
-    ids = np.random.default_rng(0).integers(0, encoder.tokenizer.vocabulary_size, size)
-    ids = ids.astype(np.int32)
-    origin = "random tokens, because the examples are gone"
-    if not writes:
-        return Compared([], ids, np.s_[:], origin)
-    # Whole sources and targets, without an end token inside.
-    end = encoder.tokenizer.end_id
-    start = encoder.source_length - (encoder.architecture == "prefix")
-    ids[ids == end] = (end + 1) % encoder.tokenizer.vocabulary_size
-    ids[:, [0, encoder.source_length - 1, start]] = end
-    ids[:, 0] = encoder.tokenizer.start_id
-    first = start - encoder.first_logit
-    return Compared([], ids, np.s_[:, first : first + encoder.target_length], origin)
+            return Compared(examples, ids, task.counted(examples, rows), f"{name} examples")
+    return Compared([], *task.random_rows(), "random tokens, because the examples are gone")

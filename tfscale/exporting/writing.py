@@ -11,7 +11,6 @@ import tensorflow as tf
 from tfscale.config import Quantization
 from tfscale.exporting.tflite import convert, export_tflite
 from tfscale.models.cached import tracing_for_tflite
-from tfscale.models.encoder_decoder import EncoderDecoder
 
 
 def writing_file(network: keras.Model, source_length: int, quantize: Quantization) -> bytes:
@@ -35,8 +34,8 @@ def writing_file(network: keras.Model, source_length: int, quantize: Quantizatio
         ExportError: TFLite has no built-in operation for a part of the network, or the file lacks
             weights.
     """
-    if not isinstance(network, EncoderDecoder):
-        return export_tflite(network.base, quantize, [source_length])
+    if network.language_model is not None:
+        return export_tflite(network.language_model, quantize, [source_length])
     spec = {"tokens": tf.TensorSpec((1, source_length), tf.int32, name="tokens")}
     with tracing_for_tflite():
         encode = tf.function(network.encode_cached).get_concrete_function(**spec)

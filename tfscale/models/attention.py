@@ -30,7 +30,7 @@ class CausalSelfAttention(keras.layers.Layer):
     Query, key and value come from one matrix product, which is what makes the step fast on small
     models. Scores and softmax are computed in float32 under every precision. Who sees whom can be
     said by each call: `visible` (B, T or 1, T) bool, true where a token (second axis) sees another
-    (third), is in the place of past and window.
+    (third), counts instead of past and window.
 
     Args:
         hidden_dim: D.

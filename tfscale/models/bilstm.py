@@ -9,8 +9,6 @@ cloze (Taylor 1953).
 Shapes: B batch, T tokens, E embedding_dim, U hidden_dim (units of a direction), V vocabulary.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import ops
@@ -29,9 +27,9 @@ class BiLSTMLM(LanguageNetwork):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; those at t are for id t + 1, from all ids
     but that one.
 
-    So it is trained on the same batches as a model of the next token. Of the last two targets of a
-    window there is nothing to the right. Its loss is that of a cloze, and no perplexity: `cloze`
-    says so to what reports it.
+    So it is trained on the same batches as a model of the next token. The last two targets of a
+    window have nothing to their right. The exponential of its loss is not a perplexity, which
+    `BiLSTMConfig.predicts` says.
 
     Args:
         config: the architecture; `vocabulary_size` must be set.
@@ -65,7 +63,7 @@ class BiLSTMLM(LanguageNetwork):
     def hidden_states(
         self, ids: tf.Tensor, training: bool = False, remat: bool = False
     ) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, E).
+        """Returns the input of the output projection: ids (B, T) int32 -> (B, T, E).
 
         Args:
             ids: token ids.
@@ -104,7 +102,7 @@ class _Body:
         def glorot(offset: int) -> keras.initializers.Initializer:
             return keras.initializers.GlorotUniform(seed=seed * 100_003 + 500 + offset)
 
-        def stack(direction: str, offset: int) -> list[Any]:
+        def stack(direction: str, offset: int) -> list[keras.layers.Layer]:
             return [
                 LSTM(
                     config.hidden_dim,
@@ -138,7 +136,7 @@ class _Body:
         self.join = keras.layers.Dense(
             config.embedding_dim, kernel_initializer=glorot(100), dtype=policy, name="join"
         )
-        self.output_layer: Any = None
+        self.output_layer: keras.layers.Layer | None = None
         if not config.tie_embeddings:
             self.output_layer = keras.layers.Dense(
                 config.vocabulary_size, kernel_initializer=glorot(101), dtype=policy, name="output"

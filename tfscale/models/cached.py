@@ -4,7 +4,6 @@ convert to TFLite."""
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -39,8 +38,8 @@ def write_cache(cache: tf.Tensor, rows: tf.Tensor, positions: tf.Tensor) -> tf.T
 
 
 def variable(keras_variable: keras.Variable) -> tf.Variable:
-    """The TensorFlow variable behind a Keras one: converters track these, and lose the weights of
-    Keras's own."""
+    """Returns the TensorFlow variable behind a Keras one: converters track these, and lose the
+    weights of Keras's own."""
     return keras_variable.value
 
 
@@ -52,8 +51,8 @@ def cached_dense(layer: keras.layers.Dense, x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(flat, (*x.shape[:-1], flat.shape[-1]))
 
 
-def cached_norm(layer: Any, x: tf.Tensor) -> tf.Tensor:
-    """A layer or RMS normalization on x (1, S, D) in float32."""
+def cached_norm(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
+    """Applies a layer or RMS normalization to x (1, S, D) in float32."""
     if isinstance(layer, keras.layers.RMSNormalization):
         square = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
         return x * tf.math.rsqrt(square + layer.epsilon) * variable(layer.scale)
@@ -63,9 +62,11 @@ def cached_norm(layer: Any, x: tf.Tensor) -> tf.Tensor:
     return normed + variable(layer.beta) if layer.center else normed
 
 
-def cached_logits(embedding: Any, narrow: Any, x: tf.Tensor) -> tf.Tensor:
-    """Logits (N, V) of x (N, D) by a reversible token embedding, after the matrix that narrows x to
-    it, if any."""
+def cached_logits(
+    embedding: keras.layers.Layer, narrow: keras.layers.Layer | None, x: tf.Tensor
+) -> tf.Tensor:
+    """Returns the logits (N, V) of x (N, D) by a reversible token embedding, after the matrix that
+    narrows x to it, if any."""
     x = x if narrow is None else cached_dense(narrow, x)
     if embedding.tie_weights:
         return tf.matmul(x, variable(embedding.embeddings), transpose_b=True)

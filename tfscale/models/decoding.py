@@ -16,9 +16,9 @@ import abc
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfscale.compat.keras import layers_called_by, layers_of
@@ -26,10 +26,14 @@ from tfscale.compat.keras_hub import key_width, new_cache
 from tfscale.errors import ConfigError
 from tfscale.models.attention import CausalSelfAttention
 
+Pair = tuple[tf.Tensor, tf.Tensor]
+"""Keys and values of a layer, (1, C, H, K) each."""
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """What is known of a model of somebody's own: `sequence_length` is its context in tokens."""
+    """The config of a model that somebody else built; `sequence_length` is its context in
+    tokens."""
 
     vocabulary_size: int
     sequence_length: int
@@ -59,13 +63,13 @@ class CachedModel(abc.ABC):
             )
         self.weights, self.trainable_weights = model.weights, model.trainable_weights
 
-    def __call__(self, ids: Any, training: bool = False) -> tf.Tensor:
+    def __call__(self, ids: tf.Tensor | np.ndarray, training: bool = False) -> tf.Tensor:
         """Ids (B, T) int32 -> logits (B, T, V) float32, by the model's own forward pass."""
         return self._cut(self._forward(tf.convert_to_tensor(ids), training))
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at the
-        start."""
+        """Returns names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at
+        the start."""
         return {
             f"kv_cache_{kind}_{i}": shape
             for i, shape in enumerate(self.cache_shapes)
@@ -73,8 +77,14 @@ class CachedModel(abc.ABC):
         }
 
     def cached_step(
-        self, tokens: Any, cache: Any, *, input_pos: Any, mask: Any, with_logits: bool = True
-    ) -> Any:
+        self,
+        tokens: tf.Tensor,
+        cache: dict[str, tf.Tensor],
+        *,
+        input_pos: tf.Tensor,
+        mask: tf.Tensor,
+        with_logits: bool = True,
+    ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
         """As `TransformerLM.cached_step`; of the mask, keras-hub's layers make their own from the
         position."""
         pairs = [
@@ -88,7 +98,7 @@ class CachedModel(abc.ABC):
     def _cut(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.cast(logits, tf.float32)[..., : self.config.vocabulary_size]
 
-    def _flatten_layers(self) -> Any:
+    def _flatten_layers(self) -> list[keras.layers.Layer]:
         return layers_of(self.model)
 
     @abc.abstractmethod
@@ -97,8 +107,8 @@ class CachedModel(abc.ABC):
 
     @abc.abstractmethod
     def _step(
-        self, tokens: tf.Tensor, pairs: list[Any], input_pos: tf.Tensor, mask: tf.Tensor
-    ) -> tuple[Any, list[Any]]:
+        self, tokens: tf.Tensor, pairs: list[Pair], input_pos: tf.Tensor, mask: tf.Tensor
+    ) -> tuple[tf.Tensor, list[Pair]]:
         """Tokens (1, S) and each layer's keys and values -> logits (1, S, ...), and keys and values
         after them."""
 
@@ -107,7 +117,7 @@ class _HubCausalLM(CachedModel):
     """By `call_with_cache`. Its cache is one tensor (1, layers, 2, C, H, K), or a pair (1, C, H, K)
     for each layer."""
 
-    def __init__(self, model: Any, config: DecoderConfig):
+    def __init__(self, model: keras.Model, config: DecoderConfig):
         super().__init__(model, config)
         self.cache_shapes, self.in_pairs = _hub_cache(model, config.sequence_length)
 
@@ -144,7 +154,7 @@ class _OfLayers(CachedModel):
 def cached_model(
     model: keras.Model, sequence_length: int, vocabulary_size: int
 ) -> CachedModel | None:
-    """A model as one that decodes token by token; None where it has no layers with a cache.
+    """Returns a model as one that decodes token by token; None where it has no layers with a cache.
 
     Args:
         model: a `CausalLM` of keras-hub, or a Keras model of ids (B, T) int32 -> logits (B, T, V)
@@ -179,8 +189,9 @@ def cached_model(
     return kind(model, DecoderConfig(vocabulary_size, sequence_length))
 
 
-def _hub_cache(model: Any, context: int) -> tuple[list[tuple[int, ...]], bool]:
-    """The shape of each layer's keys in a model's own cache, and whether it is made of pairs."""
+def _hub_cache(model: keras.Model, context: int) -> tuple[list[tuple[int, ...]], bool]:
+    """Returns the shape of each layer's keys in a model's own cache, and whether it is made of
+    pairs."""
     cache = new_cache(model, context)
     if cache is None:
         raise ConfigError(
@@ -210,7 +221,7 @@ def _hub_cache(model: Any, context: int) -> tuple[list[tuple[int, ...]], bool]:
     )
 
 
-def _attention_layers(model: keras.Model) -> list[Any]:
+def _attention_layers(model: keras.Model) -> list[keras.layers.Layer]:
     import keras_hub
 
     decoders = keras_hub.layers.TransformerDecoder
@@ -221,7 +232,7 @@ def _attention_layers(model: keras.Model) -> list[Any]:
     ]
 
 
-def _layer_shape(layer: Any, context: int) -> tuple[int, ...]:
+def _layer_shape(layer: keras.layers.Layer, context: int) -> tuple[int, ...]:
     if isinstance(layer, CausalSelfAttention):
         return 1, context, layer.num_kv_heads, layer.head_dim
     return 1, context, layer.num_heads, key_width(layer)
@@ -229,17 +240,17 @@ def _layer_shape(layer: Any, context: int) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _layers_with_caches(
-    model: keras.Model, pairs: list[Any], input_pos: Any, mask: Any
-) -> Iterator[list[Any]]:
+    model: keras.Model, pairs: list[Pair], input_pos: tf.Tensor, mask: tf.Tensor
+) -> Iterator[list[Pair]]:
     """Has each known layer compute with its cache for the block; yields the caches after it, in the
     order of layers."""
     import keras_hub
 
     layers = _attention_layers(model)
-    after: list[Any] = list(pairs)
-    calls: list[tuple[Any, Callable]] = []
+    after = list(pairs)
+    calls: list[tuple[keras.layers.Layer, Callable]] = []
 
-    def own(place: int, layer: Any) -> Callable:
+    def own(place: int, layer: keras.layers.Layer) -> Callable:
         def call(inputs, training=False, visible=None):
             output, *after[place] = layer.cached(inputs, *after[place], input_pos, mask)
             return output

@@ -35,7 +35,7 @@ class Dropout(keras.layers.Dropout):
 
 
 def dropped(x: tf.Tensor, rate: float, seed: tf.Tensor, mask_shape=None) -> tf.Tensor:
-    """A tensor with some numbers 0 and the others divided by 1 - rate.
+    """Returns a tensor with some numbers 0 and the others divided by 1 - rate.
 
     Args:
         x: any shape; sizes must be known, or given as `mask_shape`.
@@ -51,8 +51,8 @@ def dropped(x: tf.Tensor, rate: float, seed: tf.Tensor, mask_shape=None) -> tf.T
 
 
 def keep_mask(shape, rate: float, seed: tf.Tensor) -> tf.Tensor:
-    """Booleans of a shape, each true with probability 1 - rate, that depend on place and seed
-    alone.
+    """Returns booleans of a shape, each true with probability 1 - rate, that depend on place and
+    seed alone.
 
     Args:
         shape: sizes, integers or scalar tensors.

@@ -9,12 +9,11 @@ Shapes: B batch, S tokens of the source part, U of the target part, D hidden_dim
 K width of a head, V vocabulary.
 """
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.keras import KerasConfig
 from tfscale.config import Precision, TransformerConfig, to_dict
 from tfscale.models.attention import MASKED
 from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
@@ -26,7 +25,7 @@ from tfscale.models.layers import (
     norm_layer,
     normal_initializers,
 )
-from tfscale.models.prefix import check_base, up_to_end
+from tfscale.models.prefix import check_base, hide_after, up_to_end
 from tfscale.models.transformer import (
     TransformerLM,
     block_options,
@@ -94,7 +93,7 @@ class EncoderDecoder(keras.Model):
         )
         self.widen, self.narrow = narrow_layers(config, initial, policy)
         # Each stack has positions of its own, which begin at 0.
-        self.positions: list[Any] = [
+        self.positions: list[PositionEmbedding] = [
             PositionEmbedding(length, next(initial), dtype=policy, name=f"{stack}_positions")
             for stack, length in (("encoder", source_length), ("decoder", target_length))
             if config.positions == "learned"
@@ -124,7 +123,7 @@ class EncoderDecoder(keras.Model):
     def _build_layers(self, width: int) -> None:
         wide = (None, None, self.config.hidden_dim)
         self.token_embedding.build((None, None))
-        if self.widen is not None:
+        if self.widen is not None and self.narrow is not None:
             self.widen.build((None, None, width))
             self.narrow.build(wide)
         blocks = [*self.encoder_blocks, *self.decoder_blocks]
@@ -136,12 +135,13 @@ class EncoderDecoder(keras.Model):
         return self.project(self.hidden_states(ids, training))
 
     def hidden_states(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """What `project` reads: ids (B, S + U) int32 -> (B, U, width) in the compute type."""
+        """Returns the input of `project`: ids (B, S + U) int32 -> (B, U, width) in the compute
+        type."""
         source, target = ids[:, : self.source_length], ids[:, self.source_length :]
         return self.decode(target, *self.encode(source, training), training)
 
     def encode(self, source: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """Source part (B, S) int32 -> what the decoder attends to (B, S, D), and where it is no
+        """Source part (B, S) int32 -> what the decoder attends to (B, S, D), and where it is not
         padding (B, S)."""
         visible = up_to_end(source, self.end_id)
         x = self._embedded(source, 0, training)
@@ -176,10 +176,10 @@ class EncoderDecoder(keras.Model):
             base: a network of the same sizes.
 
         Raises:
-            ConfigError: it is no Transformer, or has a window.
+            ConfigError: it is not a Transformer, or has a window.
         """
         check_base(base, "encoder_decoder")
-        pairs: list[tuple[Any, Any]] = [
+        pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = [
             (self.token_embedding, base.token_embedding),
             (self.widen, base.widen),
             (self.narrow, base.narrow),
@@ -192,8 +192,31 @@ class EncoderDecoder(keras.Model):
             if ours is not None:
                 ours.set_weights(its.get_weights())
         for positions in self.positions:
+            assert base.position_embedding is not None  # base has the same config
             table = np.asarray(base.position_embedding.embeddings)
             positions.embeddings.assign(table[: positions.context_length])
+
+    language_model = None
+    """The stacks are two: no language model's cached step is enough to write."""
+
+    def begin(self, ids: tf.Tensor, starts: tf.Tensor, source_length: int) -> dict[str, tf.Tensor]:
+        """Reads sources and returns the state after them, as `PrefixLM.begin` does."""
+        cache = {name: tf.zeros(shape) for name, shape in self.cache_spec(ids.shape[0]).items()}
+        return cache | self.encode_cached(ids[:, :source_length])
+
+    def step(
+        self, tokens: tf.Tensor, state: dict[str, tf.Tensor], turn: tf.Tensor, source_length: int
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Reads a token of each row; returns logits (B, V) and the new state, as `PrefixLM.step`
+        does."""
+        logits, cache = self.cached_step(
+            tokens[:, None],
+            {name: state[name] for name in self.cache_spec()},
+            state,
+            input_pos=turn[None],
+            mask=hide_after(turn, self.target_length),
+        )
+        return logits[:, 0], {**state, **cache}
 
     def encode_cached(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         """Source parts (B, S) int32 -> what `cached_step` needs to know of them, in float32; B is
@@ -217,8 +240,8 @@ class EncoderDecoder(keras.Model):
         return found
 
     def cache_spec(self, rows: int = 1) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (B, U, G, K) of the key and value caches; all float32, zeros at the
-        start."""
+        """Returns names and shapes (B, U, G, K) of the key and value caches; all float32, zeros at
+        the start."""
         c = self.config
         shape = (rows, self.target_length, c.kv_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
@@ -275,7 +298,7 @@ class EncoderDecoder(keras.Model):
             embedded += tf.gather(variable(self.positions[stack].embeddings), positions)
         return embedded
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> KerasConfig:
         return {
             "config": to_dict(self.config),
             "source_length": self.source_length,
@@ -287,5 +310,5 @@ class EncoderDecoder(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "EncoderDecoder":
+    def from_config(cls, config: KerasConfig, custom_objects=None) -> "EncoderDecoder":
         return cls(TransformerConfig(**config.pop("config")), **config)

@@ -11,15 +11,17 @@ vocabulary.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from keras.layers import Layer
 
 from tfscale.compat.keras_hub import gpt2_layers, llama_layers
 from tfscale.config import Precision, TransformerConfig
 from tfscale.errors import ConfigError
+from tfscale.models.layers import TransformerBlock
 from tfscale.models.transformer import TransformerLM
 
 _COMPARED = (2, 24)
@@ -29,12 +31,12 @@ _TOLERANCE = 1e-3
 
 
 def from_keras_hub(
-    source: Any,
+    source: keras.Model | str,
     sequence_length: int = 0,
     precision: Precision = "float32",
     vocabulary_size: int = 0,
 ) -> TransformerLM:
-    """A network with the architecture and the weights of a decoder of keras-hub.
+    """Returns a network with the architecture and the weights of a decoder of keras-hub.
 
     Args:
         source: a `keras_hub.models.CausalLM` or its backbone (GPT-2, Llama 2 and 3, Mistral, Qwen
@@ -53,7 +55,8 @@ def from_keras_hub(
             a context longer than the model's positions.
 
     Example:
-        network = from_keras_hub(keras_hub.models.CausalLM.from_preset("gpt2_base_en"), sequence_length=256)
+        model = keras_hub.models.CausalLM.from_preset("gpt2_base_en")
+        network = from_keras_hub(model, sequence_length=256)
     """
     backbone = backbone_of(source)
     name = next(
@@ -89,9 +92,9 @@ def from_keras_hub(
     return lower
 
 
-def _in_float32(backbone: Any) -> Any:
-    """The backbone, or one with the same weights that computes in float32: rounding would hide a
-    wrong copy."""
+def _in_float32(backbone: keras.Model) -> keras.Model:
+    """Returns the backbone, or one with the same weights that computes in float32: rounding would
+    hide a wrong copy."""
     if backbone.compute_dtype == "float32":
         return backbone
     config = {**backbone.get_config(), "dtype": "float32"}
@@ -112,11 +115,11 @@ def _in_float32(backbone: Any) -> Any:
     return copy
 
 
-def backbone_of(source: Any) -> Any:
-    """The backbone of a `CausalLM`, of a backbone, or of a preset.
+def backbone_of(source: keras.Model | str) -> keras.Model:
+    """Returns the backbone of a `CausalLM`, of a backbone, or of a preset.
 
     Raises:
-        ConfigError: there is no such preset, or it is none of a decoder.
+        ConfigError: there is no such preset, or it is not one of a decoder.
     """
     if not isinstance(source, str):
         return getattr(source, "backbone", source)
@@ -129,7 +132,7 @@ def backbone_of(source: Any) -> Any:
 
 
 def preset_message(source: str, error: Exception) -> str:
-    """What keras-hub found wrong with a preset, in one line, and how to get one onto this disk."""
+    """Returns in one line what is wrong with a preset, and how to get one onto this disk."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     # Its list of what would be right begins below the line.
     reason = reason.rsplit(". ", 1)[0] if reason.endswith(":") else reason.rstrip(".")
@@ -143,7 +146,7 @@ def preset_message(source: str, error: Exception) -> str:
 Reader = tuple[dict[str, Any], Callable[[TransformerLM], None]]
 
 
-def _gpt2(backbone: Any) -> Reader:
+def _gpt2(backbone: keras.Model) -> Reader:
     options = {
         "hidden_dim": backbone.hidden_dim,
         "num_layers": backbone.num_layers,
@@ -157,6 +160,7 @@ def _gpt2(backbone: Any) -> Reader:
 
     def read(network: TransformerLM) -> None:
         positions = np.asarray(backbone.position_embedding.position_embeddings)
+        assert network.position_embedding is not None
         network.position_embedding.embeddings.assign(positions[: network.config.sequence_length])
         for block, layer in zip(network.blocks, backbone.transformer_layers, strict=True):
             theirs = gpt2_layers(layer)
@@ -174,7 +178,7 @@ def _gpt2(backbone: Any) -> Reader:
     return options, read
 
 
-def _llama(backbone: Any, bias: bool = False) -> Reader:
+def _llama(backbone: keras.Model, bias: bool = False) -> Reader:
     factor = getattr(
         backbone, "rope_position_scaling_factor", getattr(backbone, "rope_scaling_factor", 1.0)
     )
@@ -218,12 +222,12 @@ def _llama(backbone: Any, bias: bool = False) -> Reader:
     return options, read
 
 
-def _qwen(backbone: Any) -> Reader:
+def _qwen(backbone: keras.Model) -> Reader:
     # Queries, keys and values have biases; the others stay zero.
     return _llama(backbone, bias=True)
 
 
-def _gemma(backbone: Any) -> Reader:
+def _gemma(backbone: keras.Model) -> Reader:
     lacking = [
         name
         for name in (
@@ -272,7 +276,7 @@ def _gemma(backbone: Any) -> Reader:
     return options, read
 
 
-_READERS: dict[str, Callable[[Any], Reader]] = {
+_READERS: dict[str, Callable[[keras.Model], Reader]] = {
     "GPT2Backbone": _gpt2,
     "LlamaBackbone": _llama,
     "MistralBackbone": _llama,
@@ -282,7 +286,9 @@ _READERS: dict[str, Callable[[Any], Reader]] = {
 """By class; Llama 3 is a Llama."""
 
 
-def _attention(block: Any, dense: Any, output: Any) -> None:
+def _attention(
+    block: TransformerBlock, dense: Sequence[keras.layers.Layer], output: keras.layers.Layer
+) -> None:
     _kernels(block, [np.asarray(part.kernel) for part in dense], output)
     attention = block.attention
     if not attention.use_bias:
@@ -294,7 +300,9 @@ def _attention(block: Any, dense: Any, output: Any) -> None:
         attention.output_projection.bias.assign(np.asarray(output.bias).reshape(-1))
 
 
-def _kernels(block: Any, kernels: list[np.ndarray], output: Any) -> None:
+def _kernels(
+    block: TransformerBlock, kernels: list[np.ndarray], output: keras.layers.Layer
+) -> None:
     """Kernels (D, heads, K) side by side, and that of the output (H, K, D) with its heads
     joined."""
     flat = [kernel.reshape(kernel.shape[0], -1) for kernel in kernels]
@@ -303,14 +311,19 @@ def _kernels(block: Any, kernels: list[np.ndarray], output: Any) -> None:
     block.attention.output_projection.kernel.assign(kernel.reshape(-1, kernel.shape[-1]))
 
 
-def _gated(block: Any, gate: Any, up: Any, down: Any) -> None:
+def _gated(
+    block: TransformerBlock,
+    gate: keras.layers.Layer,
+    up: keras.layers.Layer,
+    down: keras.layers.Layer,
+) -> None:
     block.expand.kernel.assign(
         np.concatenate([np.asarray(gate.kernel), np.asarray(up.kernel)], axis=1)
     )
     block.contract.kernel.assign(down.kernel)
 
 
-def _norm(own: Any, other: Any, added: float = 0.0) -> None:
+def _norm(own: Layer, other: Layer, added: float = 0.0) -> None:
     """Scale, and shift where there is one; `added` for layers that hold the scale's distance from
     1."""
     if hasattr(own, "gamma"):
@@ -320,7 +333,7 @@ def _norm(own: Any, other: Any, added: float = 0.0) -> None:
         own.scale.assign(np.asarray(other.scale) + added)
 
 
-def _ends(network: TransformerLM, backbone: Any, added: float = 0.0) -> None:
+def _ends(network: TransformerLM, backbone: keras.Model, added: float = 0.0) -> None:
     """Token embedding, last normalization and, where it is one of its own, the output table."""
     size, embedding = network.config.vocabulary_size, backbone.token_embedding
     network.token_embedding.embeddings.assign(np.asarray(embedding.embeddings)[:size])
@@ -331,8 +344,8 @@ def _ends(network: TransformerLM, backbone: Any, added: float = 0.0) -> None:
     _norm(network.final_norm, backbone.layer_norm, added)
 
 
-def _check_same(network: TransformerLM, backbone: Any) -> None:
-    """Refuses a network whose logits are not those of the backbone with its output table."""
+def _check_same(network: TransformerLM, backbone: keras.Model) -> None:
+    """Checks that the logits of a network are those of the backbone with its output table."""
     config = network.config
     # Beyond a window, so that it is seen to be one.
     length = min(config.sequence_length, max(_COMPARED[1], 2 * config.attention_window + 2), 512)

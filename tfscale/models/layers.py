@@ -9,7 +9,7 @@ are plain TensorFlow, in float32, so that they also convert to TFLite builtins.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tfscale.compat.keras import KerasConfig
 from tfscale.models.attention import CausalSelfAttention
 from tfscale.models.cached import cached_dense, cached_norm
 from tfscale.models.dropout import Dropout
@@ -25,8 +26,8 @@ from tfscale.models.dropout import Dropout
 def normal_initializers(
     seed: int, stddev: float = 0.02
 ) -> Iterator[keras.initializers.Initializer]:
-    """Endless normal initializers, each with a seed of its own, all fixed by `seed` (GPT-2's
-    0.02)."""
+    """Returns endless normal initializers, each with a seed of its own, all fixed by `seed`
+    (GPT-2's 0.02)."""
     for index in itertools.count():
         yield keras.initializers.RandomNormal(stddev=stddev, seed=seed * 100_003 + index + 1)
 
@@ -102,7 +103,7 @@ class BlockOptions:
     causal: bool = True
     global_tokens: int = 0
 
-    def norm(self, name: str, policy: Any) -> keras.layers.Layer:
+    def norm(self, name: str, policy: keras.dtype_policies.DTypePolicy) -> keras.layers.Layer:
         """Returns a new normalization layer."""
         return norm_layer(self.normalization, self.use_bias, policy, name, self.norm_epsilon)
 
@@ -161,8 +162,8 @@ class TransformerBlock(keras.layers.Layer):
         )
         self.residual_dropout = Dropout(options.dropout, dtype=policy)
         # Of low rank, each matrix of the feed-forward layer is a narrow one before a wide one.
-        self.before_expand: Any = None
-        self.before_contract: Any = None
+        self.before_expand: keras.layers.Layer | None = None
+        self.before_contract: keras.layers.Layer | None = None
         if options.feed_forward_rank:
             self.before_expand, self.before_contract = (
                 keras.layers.Dense(
@@ -180,7 +181,7 @@ class TransformerBlock(keras.layers.Layer):
             layer.build(input_shape)
         inner = (*input_shape[:-1], self.options.feed_forward_dim)
         narrow = (*input_shape[:-1], self.options.feed_forward_rank)
-        if self.before_expand is not None:
+        if self.before_expand is not None and self.before_contract is not None:
             self.before_expand.build(input_shape)
             self.before_contract.build(inner)
         self.expand.build(input_shape if self.before_expand is None else narrow)
@@ -236,14 +237,18 @@ class TransformerBlock(keras.layers.Layer):
         return {**super().get_config(), **dataclasses.asdict(self.options)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "TransformerBlock":
+    def from_config(cls, config: KerasConfig) -> "TransformerBlock":
         names = [field.name for field in dataclasses.fields(BlockOptions) if field.name in config]
         options = BlockOptions(**{name: config.pop(name) for name in names})
         return super().from_config({**config, "options": options})
 
 
 def norm_layer(
-    kind: str, use_bias: bool, policy: Any, name: str, epsilon: float = 1e-5
+    kind: str,
+    use_bias: bool,
+    policy: keras.dtype_policies.DTypePolicy,
+    name: str,
+    epsilon: float = 1e-5,
 ) -> keras.layers.Layer:
     """Layer normalization ("layer", Ba et al. 2016), or RMS normalization ("rms", Zhang and
     Sennrich 2019)."""
@@ -260,8 +265,11 @@ def gelu_tanh(x):
     return ops.gelu(x, approximate=True)
 
 
-_ACTIVATIONS: dict[str, Any] = {"gelu": "gelu", "gelu_tanh": gelu_tanh}
-_GATES: dict[str, Any] = {"swiglu": ops.silu, "geglu": gelu_tanh}
+_ACTIVATIONS: dict[str, str | Callable[[tf.Tensor], tf.Tensor]] = {
+    "gelu": "gelu",
+    "gelu_tanh": gelu_tanh,
+}
+_GATES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {"swiglu": ops.silu, "geglu": gelu_tanh}
 
 
 def _cached_activation(name, x):

@@ -1,4 +1,4 @@
-"""`LanguageNetwork`: what every language model of tfscale is, and what it can do.
+"""`LanguageNetwork`: the interface of every language model of tfscale.
 
 A family is a config class and a subclass of `LanguageNetwork`, registered by `tfscale.register`.
 What a network can do is declared here and asked here: nobody else looks for a family's name, a
@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.keras import KerasConfig
 from tfscale.config import NetworkConfig, Precision, to_dict
 from tfscale.config.models import Predicts, network_families
 from tfscale.errors import ConfigError
@@ -62,7 +63,7 @@ class LanguageNetwork(keras.Model):
 
     @property
     def predicts(self) -> Predicts:
-        """What the logits at t are of, which its config declares."""
+        """The target of the logits at t, which the config declares."""
         return self.config.predicts
 
     @abc.abstractmethod
@@ -89,8 +90,8 @@ class LanguageNetwork(keras.Model):
         """The weights that `project` reads."""
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes, with one row, of the tensors that decoding carries from call to call:
-        float32, zeros at the start."""
+        """Returns names and shapes, with one row, of the tensors that decoding carries from call to
+        call: float32, zeros at the start."""
         raise ConfigError(f"a network of the family {self.config.family} does not decode")
 
     def cached_step(
@@ -197,7 +198,7 @@ class LanguageNetwork(keras.Model):
         return np.asarray(self(np.asarray(ids, np.int32)[None])[0], np.float32)
 
     @staticmethod
-    def check_vocabulary(config: Any) -> None:
+    def check_vocabulary(config: NetworkConfig) -> None:
         """Refuses a config without its vocabulary size.
 
         Raises:
@@ -206,7 +207,7 @@ class LanguageNetwork(keras.Model):
         if config.vocabulary_size < 1:
             raise ConfigError("model.vocabulary_size is 0; give the tokenizer's vocabulary size")
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> KerasConfig:
         return {
             "config": to_dict(self.config),
             "precision": self.precision,
@@ -215,7 +216,7 @@ class LanguageNetwork(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "LanguageNetwork":
+    def from_config(cls, config: KerasConfig, custom_objects: object = None) -> "LanguageNetwork":
         return cls(cls.config_class(**config.pop("config")), **config)
 
     @classmethod
@@ -267,7 +268,7 @@ def network_class(config_class: type[NetworkConfig]) -> type[LanguageNetwork]:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a Keras model of ids -> logits can do, whoever built it.
+    """The capabilities of a Keras model of ids -> logits, whoever built it.
 
     Attributes:
         predicts: see `Predicts`.
@@ -290,7 +291,7 @@ class Capabilities:
         return self.predicts != "next"
 
 
-def capabilities(network: Any) -> Capabilities:
+def capabilities(network: keras.Model) -> Capabilities:
     """Returns what a network can do.
 
     Args:

@@ -88,8 +88,8 @@ class NNLM(LanguageNetwork):
     def hidden_states(
         self, ids: tf.Tensor, training: bool = False, remat: bool = False
     ) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, U), or (B, T, U + N E) if it
-        reads both.
+        """Returns the input of the output projection: ids (B, T) int32 -> (B, T, U), or (B, T, U +
+        N E) if it reads both.
 
         Args:
             ids: token ids.
@@ -112,8 +112,8 @@ class NNLM(LanguageNetwork):
         return [self.output_layer.kernel, self.output_layer.bias]
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape (1, (N - 1) E) of the embedded tokens before the next one; float32, zeros
-        at the start."""
+        """Returns the name and the shape (1, (N - 1) E) of the embedded tokens before the next one;
+        float32, zeros at the start."""
         return {"state_tokens": (1, (self.config.context_tokens - 1) * self.config.embedding_dim)}
 
     def cached_step(

@@ -1,4 +1,4 @@
-"""What comes out of a network that is not ours: are these the logits of a next token?
+"""Checks of a network that somebody else built: are its outputs the logits of a next token?
 
 A softmax at the end, logits of the last token alone, a dictionary, or a layer that reads both sides
 all train without an error, and what they report as loss and perplexity means nothing. One forward
@@ -12,7 +12,6 @@ import re
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -23,10 +22,10 @@ from tfscale.errors import ConfigError
 from tfscale.models.network import capabilities
 
 SQUASHING = ("softmax", "sigmoid")
-"""Activations whose values are probabilities, and no logits."""
+"""Activations whose values are probabilities, not logits."""
 FUTURE_TOLERANCE = 1e-3
-"""How far earlier logits may move with later tokens, of the logits' own spread: rounding moves them
-by far less."""
+"""Largest change of earlier logits with later tokens, relative to the logits' spread: rounding
+moves them by far less."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,13 @@ class Vocabulary:
     targets: int
 
 
-_checked: weakref.WeakKeyDictionary[keras.Model, tuple[Any, Vocabulary]] = (
+_checked: weakref.WeakKeyDictionary[keras.Model, tuple[object, Vocabulary]] = (
     weakref.WeakKeyDictionary()
 )
 
 
-def check_keras_model(network: Any) -> None:
-    """Refuses what is no model of Keras 3.
+def check_keras_model(network: object) -> None:
+    """Checks that it is a model of Keras 3.
 
     Raises:
         ConfigError: names the class.
@@ -64,7 +63,7 @@ def check_keras_model(network: Any) -> None:
 
 
 def check_built(network: keras.Model) -> None:
-    """Refuses a network that has no weights yet.
+    """Checks that a network has weights.
 
     Raises:
         ConfigError: says how to build it.
@@ -78,7 +77,7 @@ def check_built(network: keras.Model) -> None:
 
 
 def check_weight_types(network: keras.Model) -> None:
-    """Refuses weights that a train step cannot update.
+    """Checks that a train step can update the weights of a network.
 
     Raises:
         ConfigError: names the first trainable weight that is not float32.
@@ -93,7 +92,7 @@ def check_weight_types(network: keras.Model) -> None:
 
 
 def probe_ids(network: keras.Model, length: int | None = None) -> np.ndarray:
-    """Random ids that a network can read, for `check_logits`.
+    """Returns random ids that a network can read, for `check_logits`.
 
     Args:
         network: built or not.
@@ -112,7 +111,7 @@ def probe_ids(network: keras.Model, length: int | None = None) -> np.ndarray:
     return np.random.default_rng(0).integers(min(1, most - 1), most, shape).astype(np.int32)
 
 
-def check_logits(network: keras.Model, ids: Any) -> Vocabulary:
+def check_logits(network: keras.Model, ids: np.ndarray | tf.Tensor) -> Vocabulary:
     """Checks on a few ids that a network gives logits of the token after each, made of that token
     and earlier ones.
 
@@ -133,7 +132,7 @@ def check_logits(network: keras.Model, ids: Any) -> Vocabulary:
 
     Raises:
         ConfigError: several inputs, windows of another length, outputs that are not (B, T, V),
-            probabilities in place of logits, or logits that move when later tokens change.
+            probabilities instead of logits, or logits that move when later tokens change.
 
     Example:
         check_logits(network, probe_ids(network, 128)).targets  # V
@@ -176,7 +175,8 @@ def _check_input(network: keras.Model, ids: np.ndarray) -> None:
 
 
 def _declared_input(network: keras.Model) -> tuple[int | None, int | None]:
-    """Rows and length of the network's input, None where they are open or not known."""
+    """Returns the rows and the length of the network's input, None where they are open or not
+    known."""
     inputs = getattr(network, "inputs", None)
     shape = tuple(inputs[0].shape) if inputs else ()
     return shape if len(shape) == 2 else (None, None)
@@ -220,7 +220,7 @@ def _readers(network: keras.Model, ids: np.ndarray) -> Iterator[set[int]]:
 
 
 def _forward(network: keras.Model, ids: np.ndarray) -> np.ndarray:
-    """Logits (B, T, V) float32, with nothing of the network changed."""
+    """Returns logits (B, T, V) float32, with nothing of the network changed."""
     values = [(weight, tf.convert_to_tensor(weight.value)) for weight in network.variables]
     # A TPU would compile each operation by itself.
     on_host = (
@@ -241,7 +241,7 @@ def _forward(network: keras.Model, ids: np.ndarray) -> np.ndarray:
     return _logits_of(network, outputs, ids)
 
 
-def _logits_of(network: keras.Model, outputs: Any, ids: np.ndarray) -> np.ndarray:
+def _logits_of(network: keras.Model, outputs: tf.Tensor, ids: np.ndarray) -> np.ndarray:
     asked = f"the network must give one tensor of logits (B, T, V); model {network.name!r} gives"
     if isinstance(outputs, dict):
         raise ConfigError(
@@ -277,7 +277,7 @@ def _check_no_probabilities(network: keras.Model, logits: np.ndarray) -> None:
 
 
 def _last_activation(network: keras.Model) -> str:
-    """Name of the activation of the last layer; "" where there is none."""
+    """Returns the name of the activation of the last layer; "" where there is none."""
     last = network.layers[-1] if network.layers else None
     last = getattr(last, "layer", last)  # inside of TimeDistributed
     activation = getattr(last, "activation", None)

@@ -1,4 +1,4 @@
-"""`Recipe`: how a file stores the weights of a network, and what follows from it.
+"""`Recipe`: a way to store the weights of a network in a file, and what follows from it.
 
 Training for a recipe, the size of a file, the limits of its comparison with the network, and the
 order in which `search` tries it are all asked of the recipe.
@@ -23,7 +23,7 @@ taken."""
 
 @dataclass(frozen=True)
 class WeightFormat:
-    """How the numbers of a weight are stored.
+    """The format in which the numbers of a weight are stored.
 
     Attributes:
         bits: 32, 16, 8 or 4 of each number.
@@ -57,7 +57,7 @@ class WeightFormat:
 
 @dataclass(frozen=True)
 class StoredWeight:
-    """What a recipe knows of a weight.
+    """The facts of a weight that decide how a recipe stores it.
 
     Attributes:
         shape: of the weight.

@@ -4,8 +4,8 @@ al. 2010).
 Shapes: B batch, T tokens, E embedding_dim, U hidden_dim (units), G gates, V vocabulary.
 """
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -42,12 +42,16 @@ class RecurrentLM(LanguageNetwork):
     """
 
     decodes = "state"
-    layer_class: ClassVar[Any]
+    layer_class: ClassVar[type[keras.layers.Layer]]
     states: ClassVar[str]
     """A letter for each state of a layer; the first is its output."""
 
     def __init__(
-        self, config: Any, precision: Precision = "float32", seed: int = 0, name: str = ""
+        self,
+        config: RecurrentConfig,
+        precision: Precision = "float32",
+        seed: int = 0,
+        name: str = "",
     ):
         self.check_vocabulary(config)
         name = name or config.family
@@ -66,8 +70,8 @@ class RecurrentLM(LanguageNetwork):
     def hidden_states(
         self, ids: tf.Tensor, training: bool = False, remat: bool = False
     ) -> tf.Tensor:
-        """What the output projection reads: ids (B, T) int32 -> (B, T, U), (B, T, E) if tied, or of
-        low rank.
+        """Returns the input of the output projection: ids (B, T) int32 -> (B, T, U), (B, T, E) if
+        tied, or of low rank.
 
         Args:
             ids: token ids.
@@ -107,7 +111,8 @@ class RecurrentLM(LanguageNetwork):
         return recurrent_sizes.factors(self, size, rank)
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, U) of the states of each layer; all float32, zeros at the start."""
+        """Returns names and shapes (1, U) of the states of each layer; all float32, zeros at the
+        start."""
         shape = (1, self.config.hidden_dim)
         return {
             f"state_{kind}_{i}": shape
@@ -155,7 +160,7 @@ class RecurrentLM(LanguageNetwork):
             logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
         return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), new
 
-    cell_step: ClassVar[Any]
+    cell_step: ClassVar[Callable[..., list[tf.Tensor]]]
     """One step of a layer in float32: its cell, x (1, D) and its states -> the new states."""
 
 
@@ -206,7 +211,13 @@ class _Body:
     """The layers of a recurrent model and the way through them, for the functional model and for
     the train step."""
 
-    def __init__(self, layer_class: Any, config: RecurrentConfig, precision: Precision, seed: int):
+    def __init__(
+        self,
+        layer_class: type[keras.layers.Layer],
+        config: RecurrentConfig,
+        precision: Precision,
+        seed: int,
+    ):
         policy = keras.dtype_policies.DTypePolicy(precision)
         width = config.embedding_dim
 
@@ -229,7 +240,7 @@ class _Body:
             dtype=policy,
             name="token_embedding",
         )
-        self.word_dropout: Any = None
+        self.word_dropout: WordDropout | None = None
         if config.embedding_dropout:
             self.word_dropout = WordDropout(
                 config.vocabulary_size, config.embedding_dropout, dtype=policy, name="word_dropout"
@@ -249,7 +260,7 @@ class _Body:
             for i in range(config.num_layers)
         ]
         self.dropouts = [dropout(f"dropout_{i}") for i in range(config.num_layers)]
-        self.regularization: Any = None
+        self.regularization: ActivationRegularization | None = None
         weights = (config.activation_regularization, config.temporal_activation_regularization)
         if any(weights):
             self.regularization = ActivationRegularization(

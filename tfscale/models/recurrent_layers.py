@@ -1,5 +1,4 @@
-"""Recurrent layers that take the place of Keras's, with the same weights, and train faster on a
-CPU.
+"""Recurrent layers with the same weights as Keras's, which train faster on a CPU.
 
 Keras runs one step of time after the other, forward and backward. Here, what does not wait for the
 step before is one matrix product over all steps: the input projection, and in an LSTM's backward
@@ -26,18 +25,19 @@ States = tuple[tf.Tensor, ...]
 
 
 class _Sequence:
-    """What the three layers share; comes before the Keras layer in the order of classes."""
+    """The common part of the three layers; it comes before the Keras layer in the order of
+    classes."""
 
-    cell: Any
+    cell: keras.layers.Layer
     state_count: int
     go_backwards: bool
     stateful: bool
     unroll: bool
     return_sequences: bool
     return_state: bool
-    _input_bias: Any
+    _input_bias: Callable[[], tf.Tensor | float]
     """() -> what is added to the projected inputs."""
-    _steps: Any
+    _steps: Callable[..., tuple[tf.Tensor, tuple[tf.Tensor, ...]]]
     """Projected inputs (T, B, G U), recurrent kernel, first states, mask -> outputs (T, B, U) and
     last states."""
 
@@ -207,8 +207,8 @@ def lstm_sequence(
     c0: tf.Tensor,
     mask: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """An LSTM over time with a backward pass of its own; activations and cell state are float32 in
-    every precision.
+    """Runs an LSTM over time, with a backward pass of its own; activations and cell state are
+    float32 in every precision.
 
     Args:
         projected: inputs after their product with the kernel, plus bias: (T, B, 4 U).
@@ -293,7 +293,7 @@ def lstm_sequence(
             d_gates = array.stack()
             seen = tf.concat([h0[None], outputs[:-1]], 0)
             seen = seen if mask is None else seen * mask
-            # Sums over all steps and rows: one product, in place of one a step.
+            # Sums over all steps and rows: one product instead of one a step.
             d_recurrent = tf.matmul(
                 tf.reshape(seen, (-1, units)),
                 tf.reshape(d_gates, (-1, 4 * units)),
@@ -318,7 +318,9 @@ def _loop(step: Callable, projected: tf.Tensor, h0: tf.Tensor) -> tuple[tf.Tenso
     return array.stack(), (h,)
 
 
-def _while(time: Any, body: Callable, start: Sequence[Any]) -> Sequence[Any]:
+def _while(
+    time: int | tf.Tensor, body: Callable, start: Sequence[tf.Tensor]
+) -> Sequence[tf.Tensor]:
     # XLA must know a bound to take gradients through a loop; it does where the length is known.
     bound = time if isinstance(time, int) else None
     return tf.while_loop(
@@ -326,15 +328,15 @@ def _while(time: Any, body: Callable, start: Sequence[Any]) -> Sequence[Any]:
     )
 
 
-def _array(time: Any, dtype: tf.DType, shape: Any) -> tf.TensorArray:
+def _array(time: int | tf.Tensor, dtype: tf.DType, shape: Sequence[int | None]) -> tf.TensorArray:
     return tf.TensorArray(dtype, time, element_shape=shape)
 
 
-def _tensor(weight: Any, dtype: tf.DType) -> tf.Tensor:
+def _tensor(weight: keras.Variable | tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(tf.convert_to_tensor(weight), dtype)
 
 
-def _dimensions(x: tf.Tensor) -> list[Any]:
-    """The sizes of a tensor, as integers where they are known."""
+def _dimensions(x: tf.Tensor) -> list[int | tf.Tensor]:
+    """Returns the sizes of a tensor, as integers where they are known."""
     dynamic = tf.shape(x)
     return [size if size is not None else dynamic[axis] for axis, size in enumerate(x.shape)]

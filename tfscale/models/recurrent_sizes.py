@@ -1,9 +1,9 @@
-"""What can be made smaller in a recurrent model: units, the table, and the rank of its output.
+"""Parts of a recurrent model that can become smaller: units, the table, and the rank of its output.
 
 Shapes: U hidden_dim (units), I inputs of a layer, G gates, E embedding_dim, V vocabulary, R rank.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -39,7 +39,8 @@ def unit_groups(network: "RecurrentLM", size: str, count: int) -> list[UnitGroup
             f" projection between units and embeddings, and this one has; {count - 1} or"
             f" {count + 1} would do"
         )
-    last: Any = network.output_layer if network.projection is None else network.projection
+    last = network.output_layer if network.projection is None else network.projection
+    assert last is not None
     cells = [layer.cell for layer in network.recurrent_layers]
     readers = [*(cell.kernel for cell in cells[1:]), last.kernel]
     return [_units(cell, reader) for cell, reader in zip(cells, readers, strict=True)]
@@ -85,8 +86,8 @@ def _units(cell: keras.layers.Layer, reader: keras.Variable) -> UnitGroup:
 
 
 def _table_factors(network: "RecurrentLM", rank: int) -> dict[str, np.ndarray]:
-    """The first layer reads the narrow rows as they are: the matrix between is multiplied into its
-    kernel."""
+    """Returns a narrow table, which the first layer reads as it is: the matrix between is
+    multiplied into the kernel of that layer."""
     config = network.config
     before = config.embedding_dim
     # A table has no more singular values than tokens.

@@ -49,7 +49,7 @@ class ActivationRegularization(keras.layers.Layer):
             loss = self.activation * ops.mean(ops.square(dropped32))
             if (
                 whole.shape[1] != 1
-            ):  # Of one token there is no change, and the mean of nothing is not a number.
+            ):  # One token has no change, and the mean of nothing is not a number.
                 loss += self.temporal * ops.mean(ops.square(whole32[:, 1:] - whole32[:, :-1]))
             self.add_loss(loss)
         return dropped

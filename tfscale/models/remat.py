@@ -9,7 +9,7 @@ another mask; and XLA takes its repetition out again.
 Shapes: B batch, T tokens, D width.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -17,12 +17,15 @@ import tensorflow as tf
 from tfscale.errors import ConfigError
 
 SEED_STATE_NAME = "seed_generator_state"
-"""How Keras names the variable of a layer that draws at random."""
+"""Keras's name of the variable of a layer that draws at random."""
 
 
 def rematerialized(
-    layer: Any, inputs: tf.Tensor, training: bool = False, states: Any = None
-) -> Any:
+    layer: keras.layers.Layer,
+    inputs: tf.Tensor,
+    training: bool = False,
+    states: Sequence[tf.Tensor] | None = None,
+) -> tf.Tensor:
     """`layer(inputs)` that keeps its inputs for the gradient, not its activations: (B, T, D) -> (B,
     T, D).
 
@@ -99,7 +102,7 @@ def rematerialized(
 
 
 def _one_or_more(x: tf.Tensor) -> tf.Tensor:
-    """An int32 of 1 or more that depends on `x`: XLA takes a loop apart if it can tell that it has
-    one turn."""
+    """Returns an int32 of 1 or more that depends on `x`: XLA takes a loop apart if it can tell that
+    it has one turn."""
     bits = tf.bitcast(tf.cast(x[(0,) * x.shape.rank], tf.float32), tf.int32)
     return 1 + tf.bitwise.bitwise_and(bits, 255)

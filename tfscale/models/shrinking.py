@@ -1,5 +1,5 @@
-"""How a network says what can be made smaller in it: units that can be removed, and matrices that
-can become products of two narrow ones."""
+"""Parts of a network that can become smaller: units that can be removed, and matrices that can
+become products of two narrow ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -126,8 +126,8 @@ class TransformerLM(TransformerNetwork):
         return transformer_sizes.factors(self, size, rank)
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at the
-        start."""
+        """Returns names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at
+        the start."""
         c = self.config
         shape = (1, c.sequence_length, c.kv_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
@@ -140,42 +140,46 @@ class TransformerLM(TransformerNetwork):
         input_pos: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
         with_logits: bool = True,
+        positions: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
-        """Reads S tokens of one sequence into the cache, in float32.
+        """Reads S tokens of each of B sequences into the cache, in float32.
 
         Args:
-            tokens: ids (1, S) int32.
-            cache: tensors as in `cache_spec`.
+            tokens: ids (B, S) int32; B is known, and 1 in an exported file.
+            cache: tensors as in `cache_spec`, with B rows.
             input_pos: positions (S,) int32, consecutive; the cache is written from `input_pos[0]`
                 on.
-            mask: (1, 1, S, C) float32, added to the scores: 0 where a position may be seen, very
-                negative elsewhere.
+            mask: (1 or B, 1, S, C) float32, added to the scores: 0 where a position may be seen,
+                very negative elsewhere.
             with_logits: whether to compute the logits, which a prompt needs for its last token
                 only.
+            positions: (B, S) int32 with which learned positions are looked up, where sequences do
+                not begin at the same place of the cache; `input_pos` if left out.
 
         Returns:
-            Logits (1, S, V), or None, and the new cache.
+            Logits (B, S, V), or None, and the new cache.
         """
-        length = tokens.shape[1]
+        rows, length = tokens.shape
         width = self.config.hidden_dim
         embedded = tf.gather(
-            variable(self.token_embedding.embeddings), tf.reshape(tokens, (length,))
+            variable(self.token_embedding.embeddings), tf.reshape(tokens, (rows * length,))
         )
         if self.widen is not None:
             embedded = cached_dense(self.widen, embedded)
         embedded = scaled(embedded, self.config)
         if self.position_embedding is not None:
-            embedded += tf.gather(variable(self.position_embedding.embeddings), input_pos)
-        x = tf.reshape(embedded, (1, length, width))
+            places = input_pos if positions is None else tf.reshape(positions, (rows * length,))
+            embedded += tf.gather(variable(self.position_embedding.embeddings), places)
+        x = tf.reshape(embedded, (rows, length, width))
         cache = dict(cache)
         for i, block in enumerate(self.blocks):
             key, value = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
             x, cache[key], cache[value] = block.cached(x, cache[key], cache[value], input_pos, mask)
         if not with_logits:
             return None, cache
-        x = tf.reshape(cached_norm(self.final_norm, x), (length, width))
+        x = tf.reshape(cached_norm(self.final_norm, x), (rows * length, width))
         logits = cached_logits(self.token_embedding, self.narrow, x)
-        return tf.reshape(logits, (1, length, self.config.vocabulary_size)), cache
+        return tf.reshape(logits, (rows, length, self.config.vocabulary_size)), cache
 
 
 class _Body:
@@ -194,7 +198,7 @@ class _Body:
             name="token_embedding",
         )
         position_initializer = next(initial)
-        self.position_embedding: Any = None
+        self.position_embedding: PositionEmbedding | None = None
         if config.positions == "learned":
             self.position_embedding = PositionEmbedding(
                 config.sequence_length,
@@ -270,8 +274,10 @@ def block_options(config: TransformerConfig, seed: int, **attention: Any) -> Blo
 
 
 def narrow_layers(
-    config: TransformerConfig, initial: Iterator[keras.initializers.Initializer], policy: Any
-) -> list[Any]:
+    config: TransformerConfig,
+    initial: Iterator[keras.initializers.Initializer],
+    policy: keras.dtype_policies.DTypePolicy,
+) -> list[keras.layers.Layer | None]:
     """Returns the matrices after a narrow token table, and before it at the output; None twice for
     a table as wide as the model."""
     if not config.embedding_rank:
@@ -284,7 +290,7 @@ def narrow_layers(
     ]
 
 
-def scaled(embedded: Any, config: TransformerConfig) -> Any:
+def scaled(embedded: tf.Tensor, config: TransformerConfig) -> tf.Tensor:
     """Embedded tokens as the first block reads them, before positions are added."""
     if not config.scale_embeddings:
         return embedded

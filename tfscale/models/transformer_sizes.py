@@ -1,4 +1,4 @@
-"""What can be made smaller in a Transformer: feed-forward units, heads, and the ranks of its
+"""Parts of a Transformer that can become smaller: feed-forward units, heads, and the ranks of its
 feed-forward matrices and of its table.
 
 Shapes: D hidden_dim, F feed_forward_dim, H heads, K width of a head, V vocabulary, R rank.
@@ -109,7 +109,8 @@ def _feed_forward_factors(network: "TransformerLM", rank: int) -> dict[str, np.n
 
 
 def _table_factors(network: "TransformerLM", rank: int) -> dict[str, np.ndarray]:
-    """A matrix between table and blocks, and one before the output (Lan et al. 2020)."""
+    """Returns a narrow table, a matrix between it and the blocks, and one before the output (Lan et
+    al. 2020)."""
     config = network.config
     before = config.embedding_width
     # A table has no more singular values than tokens.

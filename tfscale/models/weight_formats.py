@@ -1,5 +1,5 @@
-"""How each weight of a network is stored in a file of each recipe; the exporter writes it,
-fine-tuning imitates it.
+"""The formats in which a file of a recipe stores the weights of a network; the exporter writes
+them, fine-tuning imitates them.
 
 Kernels of dense, einsum, convolution and recurrent layers have a scale per output (int8) or per
 block of 64 or 32 weights of it (int4). Embedding tables have a scale per row. An LSTM that reads a
@@ -54,7 +54,7 @@ def weight_formats(network: keras.Model, quantize: str) -> dict[str, WeightForma
     }
 
 
-def fuses(layer: Any) -> bool:
+def fuses(layer: keras.layers.Layer) -> bool:
     """Whether a layer is an LSTM that the converter turns into one operation for a whole window.
 
     The operation knows no state that is carried or given, and no activations but those of the
@@ -88,8 +88,8 @@ def scale_bytes(network: keras.Model, quantize: str) -> int:
 
 
 def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
-    """What a weight is after it was stored; the gradient passes through unchanged (Bengio et al.
-    2013).
+    """Returns a weight as it is after it was stored; the gradient passes through unchanged (Bengio
+    et al. 2013).
 
     The rounding is that of litert-quantizer: symmetric, scale = largest magnitude / (2^(bits - 1) -
     1), ties to even, and scales of blocks rounded to bfloat16.
@@ -126,12 +126,12 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
 
 
 def rounded(weight: tf.Tensor, form: WeightFormat | None) -> tf.Tensor:
-    """`fake_quantize` of a weight of 8 or 4 bits; any other as it is."""
+    """Returns `fake_quantize` of a weight of 8 or 4 bits, and any other as it is."""
     return weight if form is None or form.bits > 8 else fake_quantize(weight, form)
 
 
 def store(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
-    """What a weight of any format is after it was stored."""
+    """Returns a weight of any format as it is after it was stored."""
     if form.bits == 32:
         return weight
     return (
@@ -141,16 +141,16 @@ def store(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     )
 
 
-def _weights(network: keras.Model) -> list[tuple[Any, keras.Variable]]:
-    found: dict[int, tuple[Any, keras.Variable]] = {}
+def _weights(network: keras.Model) -> list[tuple[keras.layers.Layer, keras.Variable]]:
+    found: dict[int, tuple[keras.layers.Layer, keras.Variable]] = {}
     for layer in layers_of(network):
         for weight in own_variables(layer):
             found.setdefault(id(weight), (layer, weight))
     return [found[id(weight)] for weight in network.weights if id(weight) in found]
 
 
-def _summed_axes(layer: Any, weight: keras.Variable) -> tuple[int, ...] | None:
-    """The axes of a weight that its products sum over; None where it stays float."""
+def _summed_axes(layer: keras.layers.Layer, weight: keras.Variable) -> tuple[int, ...] | None:
+    """Returns the axes of a weight that its products sum over; None where it stays float."""
     rank = len(weight.shape)
     # A GRU's bias has two rows, and stays float32 like any other.
     if rank < 2 or weight.name == "bias":

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -154,8 +153,8 @@ def measure_cpu(model: NetworkConfig, rows: int, sequence_length: int) -> Chip:
     )
 
 
-def _best(function: Callable[[], Any], seconds: float = 0.15) -> float:
-    """Seconds of the fastest of several calls, at least two."""
+def _best(function: Callable[[], object], seconds: float = 0.15) -> float:
+    """Returns seconds of the fastest of several calls, at least two."""
     function()
     best, end = math.inf, time.perf_counter() + seconds
     while True:

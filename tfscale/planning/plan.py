@@ -18,16 +18,15 @@ from tfscale.errors import ConfigError, check_range
 from tfscale.planning.chips import CHIPS, Chip, measure_cpu
 
 RESERVE = 0.1
-"""Share of the memory that is left to the runtime, to fragmentation and to what this count leaves
-out."""
+"""Share of the memory for the runtime, for fragmentation and for what this count does not have."""
 _ESTIMATED = "; the costs of the family {} are estimated from its number of weights"
 TOKENS_PER_PARAMETER = 20
 """Compute-optimal token budget (Hoffmann et al. 2022)."""
 HEAD_FLOATS = 2
 """float32 values per logit that live at the same time: the logits and their gradient."""
 TRAFFIC_PASSES = 3
-"""How often activations move through memory: written forward, read backward, and once more for
-their gradients."""
+"""Number of times that activations move through memory: written forward, read backward, and once
+more for their gradients."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """The sum."""
         return sum(dataclasses.astuple(self))
 
 
@@ -60,7 +59,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training needs; sizes in bytes, rates per second."""
+    """The needs of a training; sizes in bytes, rates per second."""
 
     chip: str
     devices: int
@@ -83,8 +82,8 @@ class Plan:
     scaling: tuple[Scaling, ...]
     source: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """The plan as plain values."""
+    def to_dict(self) -> dict[str, object]:
+        """Returns the plan as plain values."""
         return dataclasses.asdict(self)
 
 
@@ -174,7 +173,7 @@ def plan(
 
 
 def memory_of(costs: Costs, model: NetworkConfig, train: TrainConfig, devices: int) -> Memory:
-    """Bytes on each device of a data-parallel training."""
+    """Returns bytes on each device of a data-parallel training."""
     mixed = train.precision != "float32"
     value = 2 if mixed else 4
     tokens = train.global_batch_size // (devices * train.micro_batches) * model.sequence_length
@@ -238,8 +237,8 @@ def _seconds(
 
 
 def _all_reduce_bytes(costs: Costs, devices: int) -> float:
-    """Bytes that each device sends in a ring all-reduce of float32 gradients (Patarasuk and Yuan
-    2009)."""
+    """Returns bytes that each device sends in a ring all-reduce of float32 gradients (Patarasuk and
+    Yuan 2009)."""
     return 2 * (devices - 1) / devices * 4.0 * costs.parameters
 
 

@@ -2,13 +2,14 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfscale.config.tasks import WRITTEN, TaskConfig
 from tfscale.errors import DataError
 from tfscale.files.paths import read_lines
+from tfscale.registry import TASKS
+from tfscale.tasks.values import Values
 
 OUTSIDE = "O"
 _LONGEST_FIELD = 2**30
@@ -35,12 +36,31 @@ class Example:
     fields: Any = None
 
 
-def read_examples(paths: Sequence[str], config: TaskConfig, labelled: bool = True) -> list[Example]:
-    """The examples of files, in order.
+@dataclass(frozen=True)
+class FieldNames:
+    """The names of the fields in files of examples.
+
+    Attributes:
+        text: the field with the text.
+        label: the field with the label, or what is to be written.
+        labels_separator: the text between the labels of a text that may have several or none;
+            empty where each text has one label.
+    """
+
+    text: str = "text"
+    label: str = "label"
+    labels_separator: str = ""
+
+
+def read_examples(
+    paths: Sequence[str], task: str, fields: FieldNames | None = None, labelled: bool = True
+) -> list[Example]:
+    """Reads the examples of files, in order.
 
     Args:
         paths: .jsonl, .csv, .tsv or, for tags, .conll.
-        config: the task, and the names of its fields.
+        task: the name of the task, whose `Task.example` makes an example of a row.
+        fields: the names of its fields; the usual ones if left out.
         labelled: whether labels are needed; False reads what is to be predicted.
 
     Raises:
@@ -49,37 +69,32 @@ def read_examples(paths: Sequence[str], config: TaskConfig, labelled: bool = Tru
             file and the line.
 
     Example:
-        read_examples(["train.jsonl"], TaskConfig(task="classify", output="task", train=["train.jsonl"]))
+        read_examples(["train.jsonl"], "classify")
     """
-    found = [example for path in paths for example in _read(path, config, labelled)]
-    if not found:
+    names = fields or FieldNames()
+    examples = [example for path in paths for example in _read(path, task, names, labelled)]
+    if not examples:
         raise DataError(f"{' and '.join(paths)} {'has' if len(paths) == 1 else 'have'} no examples")
-    return found
+    return examples
 
 
-def _read(path: str, config: TaskConfig, labelled: bool) -> Iterator[Example]:
-    kind = path.rpartition(".")[2].lower()
-    if kind in ("conll", "bio", "iob"):
-        if config.task != "tag":
+def _read(path: str, name: str, fields: FieldNames, labelled: bool) -> Iterator[Example]:
+    task, suffix = TASKS.get(name), path.rpartition(".")[2].lower()
+    if suffix in ("conll", "bio", "iob"):
+        if not task.reads_conll:
             raise DataError(
-                f"{path}: CoNLL files hold tags of words; for {config.task} give .jsonl, .csv or"
-                " .tsv"
+                f"{path}: CoNLL files hold tags of words; for {name} give .jsonl, .csv or .tsv"
             )
         yield from _conll(path, labelled)
         return
-    rows = {"jsonl": _jsonl, "csv": _table, "tsv": _table}.get(kind)
+    rows = {"jsonl": _jsonl, "csv": _table, "tsv": _table}.get(suffix)
     if rows is None:
         raise DataError(f"{path}: examples are read from .jsonl, .csv, .tsv and .conll files")
-    make = (
-        _written
-        if config.task in WRITTEN
-        else {"classify": _classify, "tag": _tag, "answer": _answer}[config.task]
-    )
     for line, row in rows(path):
-        yield make(row, f"{path}, line {line}", config, labelled)
+        yield task.example(row, f"{path}, line {line}", fields, labelled)
 
 
-def _jsonl(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _jsonl(path: str) -> Iterator[tuple[int, Values]]:
     for number, line in enumerate(_lines(path), 1):
         if line.strip():
             try:
@@ -96,7 +111,7 @@ def _jsonl(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
-def _table(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _table(path: str) -> Iterator[tuple[int, Values]]:
     """Rows by the names of their columns, with the line each ends at.
 
     Fields may be quoted. A quote that is not closed would take the rows after it into its field:
@@ -165,85 +180,6 @@ def _conll(path: str, labelled: bool) -> Iterator[Example]:
         tags.append(columns[-1])
 
 
-def _classify(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool) -> Example:
-    text = _text(row, config.text_field, where)
-    if not labelled:
-        return Example(where, text, fields=row)
-    value = _field(row, config.label_field, where)
-    if config.labels_separator:
-        names = value if isinstance(value, list) else str(value).split(config.labels_separator)
-        labels = tuple(dict.fromkeys(str(name).strip() for name in names if str(name).strip()))
-    else:
-        if isinstance(value, list):
-            raise DataError(
-                f"{where}: several labels {value}; for texts with several give --labels-separator"
-            )
-        labels = (str(value).strip(),)
-        if not labels[0]:
-            raise DataError(f"{where}: the label is empty")
-    return Example(where, text, labels, fields=row)
-
-
-def _tag(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool) -> Example:
-    words = row.get("words", row.get("tokens"))
-    tags: Any = row.get("tags", row.get(config.label_field))
-    if not isinstance(words, list) or not words or (labelled and not isinstance(tags, list)):
-        raise DataError(
-            f'{where}: tags come as {{"words": ["Ann", "left"], "tags": ["B-PER", "O"]}}, or as'
-            " .conll"
-        )
-    words = [str(word) for word in words]
-    if any(not word.strip() or word.split() != [word] for word in words):
-        raise DataError(f"{where}: a word is empty or holds white space: {words}")
-    if labelled:
-        if len(words) != len(tags):
-            raise DataError(
-                f"{where}: {len(words)} words and {len(tags)} tags; each word needs one"
-            )
-        tags = [str(tag) for tag in tags]
-        check_bio(tags, where)
-    return Example(
-        where, " ".join(words), tuple(tags) if labelled else (), tuple(words), fields=row
-    )
-
-
-def _answer(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool) -> Example:
-    name = config.text_field if config.text_field in row else "context"
-    text, question = _text(row, name, where), _text(row, "question", where)
-    if not labelled:
-        return Example(where, text, question=question, fields=row)
-    answer = str(_field(row, config.label_field if config.label_field in row else "answer", where))
-    start = row.get("answer_start")
-    if not answer:
-        return Example(where, text, question=question, fields=row)
-    try:
-        start = text.find(answer) if start in (None, "") else int(start)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{where}: answer_start is {start!r}; expected the number of characters before it"
-        ) from error
-    if start < 0 or text[start : start + len(answer)] != answer:
-        raise DataError(
-            f"{where}: the text does not hold the answer {answer!r}"
-            + (f" at {start}" if start >= 0 else "")
-        )
-    return Example(where, text, question=question, answer=answer, start=start, fields=row)
-
-
-def _written(row: dict[str, Any], where: str, config: TaskConfig, labelled: bool) -> Example:
-    # The usual names stand in for the defaults, not for a name that was asked for.
-    source = "source" if config.text_field == "text" and "text" not in row else config.text_field
-    text = _text(row, source, where)
-    if not labelled:
-        return Example(where, text, fields=row)
-    target = _text(
-        row,
-        "target" if config.label_field == "label" and "label" not in row else config.label_field,
-        where,
-    )
-    return Example(where, text, target=target, fields=row)
-
-
 def check_bio(tags: Sequence[str], where: str) -> None:
     """Refuses tags that are not BIO: B-TYPE begins an entity, I-TYPE goes on with it, O is outside.
 
@@ -265,14 +201,24 @@ def check_bio(tags: Sequence[str], where: str) -> None:
         before = tag
 
 
-def _text(row: dict[str, Any], name: str, where: str) -> str:
-    text = _field(row, name, where)
+def text_of(row: Mapping[str, object], name: str, where: str) -> str:
+    """Returns a field that holds a text.
+
+    Raises:
+        DataError: it is missing or empty; the message begins with `where`.
+    """
+    text = field_of(row, name, where)
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: {name} is empty; every example needs a text")
     return text
 
 
-def _field(row: dict[str, Any], name: str, where: str) -> Any:
+def field_of(row: Mapping[str, object], name: str, where: str) -> object:
+    """Returns a field of a row.
+
+    Raises:
+        DataError: it is missing or null; the message begins with `where`.
+    """
     if name not in row or row[name] is None:
         raise DataError(
             f"{where}: there is no {name!r}; it has {', '.join(row)} (--text-field and"

@@ -33,8 +33,8 @@ _BEGUN = "begun.json"
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is fitted.
+class FitPlan:
+    """Examples, and how long they are trained on.
 
     Attributes:
         train: ids, targets and weights of the examples, each with N rows.
@@ -75,16 +75,16 @@ def unfinished_folder(output: str) -> str:
 
 def fit(
     model: LanguageModel,
-    task: Task,
+    plan: FitPlan,
     folder: str,
-    begun: dict[str, Any],
+    begun: dict[str, object],
     note: Callable[[str], None],
 ) -> Fitted:
     """Trains a compiled model, from the state in `folder` if there is one of the same fine-tuning.
 
     Args:
         model: afterwards it has the weights with the lowest validation loss.
-        task: what it is trained on.
+        plan: the examples, and how long it is trained on them.
         folder: where the state is kept; see `unfinished_folder`.
         begun: what the result depends on, as JSON knows it; a state that was begun with anything
             else is given up.
@@ -93,21 +93,21 @@ def fit(
     _begin(folder, begun, note)
     checkpoints = Checkpoints(os.path.join(folder, "checkpoints"))
     with StopRequest(note) as request:
-        keeper = _Keeper(model, task, checkpoints, request, note)
+        keeper = _Keeper(model, plan, checkpoints, request, note)
         keeper.restore(note)
-        validation = batches(task.validation, task.batch)
+        validation = batches(plan.validation, plan.batch)
         try:
-            while keeper.step < task.steps * task.epochs and not keeper.finished:
-                epoch, into = divmod(keeper.step, task.steps)
+            while keeper.step < plan.steps * plan.epochs and not keeper.finished:
+                epoch, into = divmod(keeper.step, plan.steps)
                 # The rest of a pass that was stopped is a short epoch; those after it are whole
                 # again.
                 model.fit(
-                    batches(task.train, task.batch, task.seed).skip(keeper.step),
+                    batches(plan.train, plan.batch, plan.seed).skip(keeper.step),
                     verbose=0,
                     validation_data=validation,
                     initial_epoch=epoch,
-                    epochs=epoch + 1 if into else task.epochs,
-                    steps_per_epoch=task.steps - into,
+                    epochs=epoch + 1 if into else plan.epochs,
+                    steps_per_epoch=plan.steps - into,
                     steps_per_call=STEPS_PER_CALL,
                     callbacks=[keeper],
                     checked=True,
@@ -132,7 +132,7 @@ def batches(arrays: tuple[np.ndarray, ...], batch: int, seed: int | None = None)
     return dataset.batch(batch, drop_remainder=True)
 
 
-def _begin(folder: str, begun: dict[str, Any], note: Callable[[str], None]) -> None:
+def _begin(folder: str, begun: dict[str, object], note: Callable[[str], None]) -> None:
     path = os.path.join(folder, _BEGUN)
     if os.path.exists(path):
         try:
@@ -175,15 +175,15 @@ class _Keeper(keras.callbacks.Callback):
     def __init__(
         self,
         model: LanguageModel,
-        task: Task,
+        plan: FitPlan,
         checkpoints: Checkpoints,
         request: StopRequest,
-        note: Any,
+        note: Callable[[str], None],
     ):
         super().__init__()
         self.set_model(model)
         assert model.train_step_runner is not None
-        self.runner, self.task, self.checkpoints = model.train_step_runner, task, checkpoints
+        self.runner, self.plan, self.checkpoints = model.train_step_runner, plan, checkpoints
         self.request, self.note = request, note
         self.best = [_Best(value) for value in model.get_weights()]
         self.lowest, self.wait, self.epochs, self.finished = math.inf, 0, 0, False
@@ -207,7 +207,7 @@ class _Keeper(keras.callbacks.Callback):
         kept = self.checkpoints.restored["passes"]
         self.lowest = math.inf if kept["lowest"] is None else kept["lowest"]
         self.wait, self.epochs, self.finished = kept["wait"], kept["epochs"], kept["finished"]
-        note(f"going on at step {step:,} of {self.task.steps * self.task.epochs:,}")
+        note(f"going on at step {step:,} of {self.plan.steps * self.plan.epochs:,}")
 
     def take_best(self) -> None:
         self.model.set_weights([best.value for best in self.best])
@@ -226,7 +226,7 @@ class _Keeper(keras.callbacks.Callback):
         self._saved = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.step % self.task.steps == 0:  # The pass is over; it is validated first.
+        if self.step % self.plan.steps == 0:  # The pass is over; it is validated first.
             return
         if self.request.signal or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self._save()
@@ -245,9 +245,9 @@ class _Keeper(keras.callbacks.Callback):
         if improved or epoch == 0:
             self.best = [_Best(value) for value in self.model.get_weights()]
         # Keras, too, looks at its patience from the second pass on.
-        self.finished = self.wait >= self.task.patience and epoch > 0
+        self.finished = self.wait >= self.plan.patience and epoch > 0
         self.model.stop_training = self.finished
         self._save()
         # After the last pass there is nothing left to stop.
-        if self.request.signal and not self.finished and self.epochs < self.task.epochs:
+        if self.request.signal and not self.finished and self.epochs < self.plan.epochs:
             raise _Stopped

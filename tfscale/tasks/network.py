@@ -1,13 +1,16 @@
-"""The network of a task: what a language model makes of a text, and a head.
+"""The network of a task: a language model's features of a text, and a head.
 
-Shapes: B batch, T tokens, D width of the features, C labels, P predictions of an example: T of tags
-and answers, 1 of a label, C of several labels.
+Shapes: B batch, T tokens, D width of the features, C labels, P predictions of an example: T where
+tokens are labelled, 1 for a label of a text, C where each label is a yes or no.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from tfscale.compat.keras import is_leaf, layers_of
@@ -16,6 +19,32 @@ from tfscale.errors import ConfigError
 from tfscale.models import build_network
 from tfscale.models.dropout import Dropout
 from tfscale.models.network import capabilities
+from tfscale.registry import TASKS
+from tfscale.runs.folder import Run
+
+if TYPE_CHECKING:
+    from tfscale.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """What the head of a `TaskNetwork` is made of; a saved network holds it.
+
+    Attributes:
+        task: the name of the task, whose `Task.head` makes the logits.
+        num_labels: C, or how many labels there are that are each a yes or no.
+        end_id: the end token.
+        several: whether a text may have several labels or none.
+        dropout: rate before the head.
+        seed: seed of the head and of dropout.
+    """
+
+    task: str
+    num_labels: int
+    end_id: int
+    several: bool = False
+    dropout: float = 0.0
+    seed: int = 0
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -23,68 +52,33 @@ class TaskNetwork(keras.Model):
     """Token ids (B, T) int32 -> logits (B, P, C) float32, with C = 2 (no, yes) where a text may
     have several labels.
 
-    It is trained by `LanguageModel` like any network: targets and weights are (B, P). For a label
-    of a whole text the features are averaged over its tokens, and joined with those of its last
-    one, which of a causal model have read it all; the text ends at the first end token after the
-    first position.
+    It is trained by `LanguageModel` like any network: targets and weights are (B, P).
 
     Args:
         base: a network of `build_network`.
-        task: "classify", "tag" or "answer".
-        num_labels: C; of several labels their number.
-        several: whether a text may have several labels or none.
-        end_id: the end token.
-        dropout: rate before the head.
-        seed: seed of the head and of dropout.
+        options: the task and its labels.
+
+    Raises:
+        ConfigError: the base has no features to build on.
 
     Example:
-        network = TaskNetwork(load_run("run").network, task="classify", num_labels=2, end_id=0)
+        options = HeadOptions(task="classify", num_labels=2, end_id=0)
+        network = TaskNetwork(load_run("run").network, options)
     """
 
-    def __init__(
-        self,
-        base: keras.Model,
-        *,
-        task: str,
-        num_labels: int,
-        end_id: int,
-        several: bool = False,
-        dropout: float = 0.0,
-        seed: int = 0,
-        name: str = "task",
-    ):
+    def __init__(self, base: keras.Model, options: HeadOptions, name: str = "task"):
         if not capabilities(base).has_hidden_states:
             raise ConfigError(f"{type(base).__name__} has no hidden_states for a task to build on")
         policy = keras.dtype_policies.DTypePolicy(getattr(base, "precision", "float32"))
         # The loss of a task does not depend on them.
         for variable in base.prediction_variables:
             variable.trainable = False
-        options: dict[str, Any] = {
-            "task": task,
-            "num_labels": num_labels,
-            "end_id": end_id,
-            "several": several,
-            "dropout": dropout,
-            "seed": seed,
-        }
-        initializer = keras.initializers.GlorotUniform(seed=seed * 100_003 + 900)
-        features = Features(base, dtype=policy, name="features")
-        head_dropout = Dropout(dropout, dtype=policy, name="head_dropout")
-        head = keras.layers.Dense(
-            num_labels, kernel_initializer=initializer, dtype=policy, name="head"
-        )
         inputs = keras.Input((None,), dtype="int32", name="tokens")
-        x = features(inputs)
-        if task == "classify":
-            x = PoolText(end_id, dtype=policy, name="pool")(x, inputs)
-        logits = head(head_dropout(x))
-        if task == "classify" and several:
-            # (B, 1, C) scores -> (B, C, 2): a softmax over 0 and the score is its sigmoid.
-            scores = ops.transpose(logits, (0, 2, 1))
-            logits = ops.concatenate([ops.zeros_like(scores), scores], axis=-1)
+        features = Features(base, dtype=policy, name="features")(inputs)
+        logits = TASKS.get(options.task).head(features, inputs, options, policy)
         outputs = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
         super().__init__(inputs=inputs, outputs=outputs, name=name)
-        self.base, self.options, self.head = base, options, head
+        self.base, self.options, self.head = base, options, self.get_layer("head")
 
     @property
     def read_weights(self) -> list[keras.Variable]:
@@ -96,31 +90,64 @@ class TaskNetwork(keras.Model):
         return {
             "base": keras.saving.serialize_keras_object(self.base),
             "name": self.name,
-            **self.options,
+            **dataclasses.asdict(self.options),
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "TaskNetwork":
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "TaskNetwork":
         base = keras.saving.deserialize_keras_object(
             config.pop("base"), custom_objects=custom_objects
         )
-        return cls(base, **config)
+        name = config.pop("name")
+        return cls(base, HeadOptions(**config), name)
+
+
+def text_head(
+    features: keras.KerasTensor,
+    ids: keras.KerasTensor,
+    options: HeadOptions,
+    dtype: keras.DTypePolicy,
+) -> keras.KerasTensor:
+    """Returns logits of a whole text: (B, 1, C), or (B, C, 2) where it may have several labels.
+
+    The head reads the mean of the features of the text's tokens, joined with those of the last one,
+    which in a causal model have read it all. The text ends at the first end token after the first
+    position.
+    """
+    pooled = PoolText(options.end_id, dtype=dtype, name="pool")(features, ids)
+    logits = token_head(pooled, options, dtype)
+    if not options.several:
+        return logits
+    # (B, 1, C) scores -> (B, C, 2): a softmax over 0 and the score is its sigmoid.
+    scores = ops.transpose(logits, (0, 2, 1))
+    return ops.concatenate([ops.zeros_like(scores), scores], axis=-1)
+
+
+def token_head(
+    features: keras.KerasTensor, options: HeadOptions, dtype: keras.DTypePolicy
+) -> keras.KerasTensor:
+    """Returns logits (B, P, C) of features (B, P, D), after dropout."""
+    initializer = keras.initializers.GlorotUniform(seed=options.seed * 100_003 + 900)
+    dropped = Dropout(options.dropout, dtype=dtype, name="head_dropout")(features)
+    return keras.layers.Dense(
+        options.num_labels, kernel_initializer=initializer, dtype=dtype, name="head"
+    )(dropped)
 
 
 @keras.saving.register_keras_serializable("tfscale")
 class Features(keras.layers.Layer):
     """What the base network makes of each token: ids (B, T) -> (B, T, D).
 
-    Of a model that reads both sides they are the states of both; of one that predicts the next
-    token, what its output projection reads.
+    A model that reads both sides gives the states of both; one that predicts the next token, what
+    its output projection reads.
     """
 
-    def __init__(self, base: keras.Model, **kwargs):
+    def __init__(self, base: keras.Model, **kwargs: Any):
         super().__init__(**kwargs)
         self.base = base
         self.built = True
 
-    def call(self, ids, training=False):
+    def call(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         read = self.base.features
         return read(ids, training=training)
 
@@ -130,12 +157,13 @@ class PoolText(keras.layers.Layer):
     """Features (B, T, D), ids (B, T) -> the mean over the text and its last token, side by side (B,
     1, 2 D)."""
 
-    def __init__(self, end_id: int, **kwargs):
+    def __init__(self, end_id: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.end_id = end_id
 
-    def call(self, features, ids):
-        ends = ops.cast(ops.equal(ids, self.end_id), "float32") * self._not_first(ops.shape(ids)[1])
+    def call(self, features: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        not_first = ops.cast(ops.arange(ops.shape(ids)[1]) > 0, "float32")
+        ends = ops.cast(ops.equal(ids, self.end_id), "float32") * not_first
         # Up to and with the first end token after position 0, which is the last token of the text;
         # then comes padding.
         before = ops.cumsum(ends, axis=1) - ends
@@ -147,36 +175,45 @@ class PoolText(keras.layers.Layer):
         )
         return ops.concatenate([mean, ops.sum(features * at_last, axis=1, keepdims=True)], axis=-1)
 
-    @staticmethod
-    def _not_first(length):
-        return ops.cast(ops.arange(length) > 0, "float32")
-
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "end_id": self.end_id}
 
 
-def task_network(run: Any, config: TaskConfig, encoder: Any) -> TaskNetwork:
-    """The network of a task on a run's weights, with what is not to be trained frozen.
+def window_length(run: Run, config: TaskConfig) -> int:
+    """Returns the tokens of a window: those that the options ask for, or the run's.
+
+    Raises:
+        ConfigError: more than the run's context.
+    """
+    length = config.sequence_length or run.model_config.sequence_length
+    context = run.model_config.max_context
+    if context is not None and length > context:
+        raise ConfigError(f"sequence_length={length}, and the run's context is {context} tokens")
+    return length
+
+
+def task_network(run: Run, task: "Task") -> TaskNetwork:
+    """Returns the network of a task on a run's weights, with the weights that stay frozen.
 
     Args:
-        run: a `Run`.
-        config: the task's options.
-        encoder: its `TaskEncoder`.
+        run: the run that is fine-tuned.
+        task: the task with its options and labels.
 
     Raises:
         ConfigError: `lora_rank`, and the base has no dense layer that could take an addition.
     """
+    config = task.config
     base = build_network(run.model_config, config.precision, config.seed)
     base.set_weights(run.network.get_weights())
-    network = TaskNetwork(
-        base,
-        task=config.task,
-        num_labels=len(encoder.labels),
+    options = HeadOptions(
+        task=task.name,
+        num_labels=len(task.labels),
         end_id=run.tokenizer.end_id,
-        several=encoder.several,
+        several=task.several,
         dropout=config.dropout,
         seed=config.seed,
     )
+    network = TaskNetwork(base, options)
     if config.freeze:
         base.trainable = False
     if config.lora_rank:

@@ -1,61 +1,42 @@
-"""What a model of a task does, whatever computes its logits: Keras, or a file on a device. NumPy
-only."""
+"""Predictions and scores of a task, whatever computes its logits: Keras, or a file on a device.
+NumPy only."""
 
 import abc
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tfscale.config.tasks import WRITTEN, TaskConfig
+from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, TfscaleError, check_range
 from tfscale.files.fields import check_fields, from_fields
-from tfscale.tasks.encoding import TaskEncoder
-from tfscale.tasks.examples import Example, read_examples
-from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.registry import TASKS
+from tfscale.tasks.examples import Example, FieldNames, read_examples
+from tfscale.tasks.task import Task
+from tfscale.tasks.values import Prediction, Shape, Values
 from tfscale.text.tokenizers import Tokenizer
 
-Encoder = TaskEncoder | SequenceEncoder
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDescription(Shape):
+    """The entries that a file must have which describes a model of a task; it may have more."""
+
+    config: Values
 
 
-def build_encoder(config: TaskConfig, tokenizer: Tokenizer, described: dict[str, Any]) -> Encoder:
-    """The encoder of a task.
-
-    Args:
-        config: its options.
-        tokenizer: the model's.
-        described: `labels` and `sequence_length`; of a task that writes texts `source_length` and
-            `target_length`.
-    """
-    if config.task in WRITTEN:
-        lengths = described["source_length"], described["target_length"]
-        return SequenceEncoder(config.task, tokenizer, config.architecture or "prefix", *lengths)
-    several = bool(config.labels_separator)
-    return TaskEncoder(
-        config.task, tokenizer, described["labels"], described["sequence_length"], several
-    )
-
-
-@dataclass(frozen=True)
-class TaskDescription:
-    """What a file must say of a model of a task; it may say more."""
-
-    config: dict[str, Any]
-    labels: list[str]
-    sequence_length: int
-    source_length: int | None = None
-    target_length: int | None = None
+def task_of(config: TaskConfig, tokenizer: Tokenizer, shape: Shape) -> Task:
+    """Returns the task that options name, for a model with this tokenizer, labels and lengths."""
+    task: Task = TASKS.get(config.task)(config, tokenizer, shape)
+    return task
 
 
 def read_task(
-    described: Any, tokenizer: Tokenizer, where: str, error: type[TfscaleError]
-) -> tuple[TaskConfig, Encoder]:
-    """The options and the encoder of a task, from the description in its folder.
+    described: Values, tokenizer: Tokenizer, where: str, error: type[TfscaleError]
+) -> Task:
+    """Returns the task of a model, from the description in its folder.
 
     Args:
-        described: what was read.
+        described: the content of the description.
         tokenizer: the model's.
         where: names the file for the error.
         error: the class of the error.
@@ -65,46 +46,34 @@ def read_task(
     """
     check_fields(TaskDescription, described, where, error, others=True)
     config = from_fields(TaskConfig, described["config"], f"{where}: config", error)
-    for name in (
-        ("source_length", "target_length") if config.task in WRITTEN else ("sequence_length",)
-    ):
+    for name in TASKS.get(config.task).lengths:
         if (described.get(name) or 0) < 1:
             raise error(f"{where}: {name} should be 1 or more; received {described.get(name)!r}")
-    return config, build_encoder(config, tokenizer, described)
-
-
-def describe_encoder(encoder: Encoder) -> dict[str, Any]:
-    """What `build_encoder` needs besides options and tokenizer."""
-    described: dict[str, Any] = {
-        "labels": list(encoder.labels),
-        "sequence_length": encoder.sequence_length,
-    }
-    if isinstance(encoder, SequenceEncoder):
-        described |= {
-            "source_length": encoder.source_length,
-            "target_length": encoder.target_length,
-        }
-    return described
+    lengths = described.get("source_length"), described.get("target_length")
+    shape = Shape(described["labels"], described["sequence_length"], *lengths)
+    return task_of(config, tokenizer, shape)
 
 
 class TaskPredictor(abc.ABC):
     """Predictions and scores of a task.
 
     Args:
-        encoder: examples to ids, and logits or tokens to predictions.
-        config: the options that the model was trained with, which name the fields of files.
+        task: the task with the options that the model was trained with.
     """
 
-    def __init__(self, encoder: Encoder, config: TaskConfig):
-        self.encoder = encoder
-        self.config = config
+    def __init__(self, task: Task):
+        self.task, self.config = task, task.config
 
     @abc.abstractmethod
     def logits(self, ids: np.ndarray) -> np.ndarray:
-        """Logits (N, P, C) float32 of ids (N, T)."""
+        """Returns logits (N, P, C) float32 of ids (N, T)."""
 
-    def predict(self, examples: Sequence[Example], beams: int = 1) -> list[dict[str, Any]]:
-        """Predictions of examples, as the encoder's `decode` gives them.
+    def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
+        """Returns the tokens, without the end token, that follow the places (N,) in rows (N, T)."""
+        raise ConfigError(f"a {type(self).__name__} writes no texts")
+
+    def predict(self, examples: Sequence[Example], beams: int = 1) -> list[Prediction]:
+        """Returns the predictions of examples.
 
         Args:
             examples: what to predict for.
@@ -114,32 +83,16 @@ class TaskPredictor(abc.ABC):
         Raises:
             ConfigError: beams out of range, or for a task that writes no texts.
         """
-        encoder = self.encoder
         check_range(beams >= 1, "beams", beams, "1 or more")
-        if beams > 1 and not isinstance(encoder, SequenceEncoder):
-            raise ConfigError(
-                f"beams={beams} is for {' and '.join(WRITTEN)}; the task {encoder.task} writes no"
-                " texts"
-            )
-        if isinstance(encoder, SequenceEncoder):
-            # What is to be written must not be read.
-            sources = [
-                encoder.encode(dataclasses.replace(example, target="")) for example in examples
-            ]
-            starts = np.array([row.start for row in sources])
-            ids = np.stack([row.ids for row in sources])
-            return [encoder.decode(tokens) for tokens in self.write(ids, starts, beams)]
-        encoded = [encoder.encode(example) for example in examples]
-        rows = self.logits(np.stack([one.ids for one in encoded]))
-        return [encoder.decode(*triple) for triple in zip(rows, examples, encoded, strict=True)]
+        return self.task.predict(self, examples, beams)
 
-    def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
-        """The tokens, without the end token, that follow in rows (N, T) after the places (N,)."""
-        raise ConfigError(f"a {type(self).__name__} writes no texts")
+    def predict_text(self, text: str, question: str = "", beams: int = 1) -> Prediction:
+        """Returns the prediction of one text, whose words are parted by white space.
 
-    def predict_text(self, text: str, question: str = "", beams: int = 1) -> dict[str, Any]:
-        """The prediction of one text; its words are what white space parts, and `answer` needs a
-        question.
+        Args:
+            text: the text.
+            question: the question, for a task that takes one.
+            beams: see `predict`.
 
         Raises:
             ConfigError: an empty text, a question that is missing or too much, or beams that do not
@@ -150,16 +103,14 @@ class TaskPredictor(abc.ABC):
         """
         if not text.strip():
             raise ConfigError("the text is empty; give one of a word or more")
-        if (self.encoder.task == "answer") != bool(question.strip()):
-            needed = "needs a question" if self.encoder.task == "answer" else "takes no question"
-            raise ConfigError(f"the task {self.encoder.task} {needed}")
-        words = tuple(text.split())
-        text = " ".join(words) if self.encoder.task == "tag" else text
-        return self.predict([Example("the text", text, words=words, question=question)], beams)[0]
+        if self.task.takes_question != bool(question.strip()):
+            needed = "needs a question" if self.task.takes_question else "takes no question"
+            raise ConfigError(f"the task {self.task.name} {needed}")
+        return self.predict([self.task.text_example(text, question)], beams)[0]
 
     def read(self, paths: Sequence[str], labelled: bool = True) -> list[Example]:
-        """Examples of files, read by the field names that the model was trained with."""
-        return read_examples(paths, self.config, labelled)
+        """Returns the examples of files with the field names that the model was trained with."""
+        return read_examples(paths, self.task.name, field_names(self.config), labelled)
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuses examples that cannot be scored, before any is predicted.
@@ -168,20 +119,16 @@ class TaskPredictor(abc.ABC):
             DataError: a label that the training examples do not have.
             ConfigError: a package that the metrics need is not installed.
         """
-        from tfscale.tasks.metrics import check_metrics
+        self.task.check_installed()
+        self.task.check_labels(examples)
 
-        check_metrics(self.encoder.task)
-        if isinstance(self.encoder, TaskEncoder):
-            self.encoder.check_labels(examples)
-
-    def score(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """The task's metrics on labelled examples; see `tfscale.tasks.metrics.task_metrics`, and
-        `check` for errors."""
-        # scikit-learn and its like belong to the training installation.
-        from tfscale.tasks.metrics import task_metrics
-
-        encoder = self.encoder
+    def score(self, examples: Sequence[Example]) -> Values:
+        """Returns the task's metrics on labelled examples; see `Task.metrics`, and `check` for
+        errors."""
         self.check(examples)
-        return task_metrics(
-            encoder.task, examples, self.predict(examples), encoder.labels, encoder.several
-        )
+        return self.task.metrics(examples, self.predict(examples))
+
+
+def field_names(config: TaskConfig) -> FieldNames:
+    """Returns the names of the fields of examples that options give."""
+    return FieldNames(config.text_field, config.label_field, config.labels_separator)

@@ -1,7 +1,7 @@
 """The network that writes a text for a text, on the weights of a run."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -10,18 +10,19 @@ from tfscale.errors import ConfigError
 from tfscale.models import build_network
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM, check_base
-from tfscale.tasks.network import TaskNetwork, add_low_rank
+from tfscale.runs.folder import Run
+from tfscale.tasks.network import add_low_rank
+
+if TYPE_CHECKING:
+    from tfscale.tasks.writing_task import WritingTask
 
 
-def text_lengths(run: Any, config: TaskConfig) -> dict[str, int]:
-    """Tokens of the source and of the target part.
+def text_lengths(run: Run, config: TaskConfig) -> tuple[int, int]:
+    """Returns the tokens of the source part and of the target part.
 
     Args:
-        run: a `Run`.
+        run: the run that is fine-tuned.
         config: the options of a task that writes texts.
-
-    Returns:
-        `source_length` and `target_length`.
 
     Raises:
         ConfigError: the run cannot attend to a source, or its learned positions are too few.
@@ -32,7 +33,7 @@ def text_lengths(run: Any, config: TaskConfig) -> dict[str, int]:
     source, target = config.source_length or half, config.target_length or half
     # A stack of its own has positions of its own.
     needed = source + target if architecture == "prefix" else max(source, target)
-    if run.model_config.positions == "learned" and needed > context:
+    if run.network.config.positions == "learned" and needed > context:
         raise ConfigError(
             f"source_length={source} and target_length={target} need {needed} positions, and the"
             f" run has learned {context}; give less, or take a run with --model.positions rope"
@@ -41,51 +42,49 @@ def text_lengths(run: Any, config: TaskConfig) -> dict[str, int]:
         raise ConfigError(
             f"the run's context of {context} tokens is too short to be halved; give both lengths"
         )
-    return {"source_length": source, "target_length": target}
+    return source, target
 
 
-def in_float32(network: Any) -> Any:
-    """A task's network that computes in float32, as an exported file does; itself if it does
-    already."""
-    base = getattr(network, "base", network)
-    if base.precision == "float32":
+def in_float32(network: keras.Model) -> keras.Model:
+    """Returns a task's network that computes in float32, as an exported file does; itself if it
+    does already."""
+    config = network.get_config()
+    # A network on a language model takes that one's precision.
+    owner = config["base"]["config"] if "base" in config else config
+    if owner.get("precision", "float32") == "float32":
         return network
-    copy = type(base).from_config(base.get_config() | {"precision": "float32"})
-    if isinstance(network, TaskNetwork):
-        copy = TaskNetwork(copy, **network.options)
-    elif network is not base:
-        copy = PrefixLM(copy, end_id=network.end_id)
+    owner["precision"] = "float32"
+    copy = type(network).from_config(config)
     copy.set_weights(network.get_weights())
     return copy
 
 
-def text_network(run: Any, config: TaskConfig, encoder: Any) -> keras.Model:
-    """The network of a task that writes texts, with the run's weights as its first ones.
+def text_network(run: Run, task: "WritingTask") -> keras.Model:
+    """Returns the network of a task that writes texts, with the run's weights as its first ones.
 
     Args:
-        run: a `Run` of a Transformer.
-        config: the task's options.
-        encoder: its `SequenceEncoder`.
+        run: a run of a Transformer.
+        task: the task with its options and lengths.
     """
+    config, end_id = task.config, run.tokenizer.end_id
     sizes = dataclasses.replace(
-        run.model_config, dropout=config.dropout, sequence_length=encoder.sequence_length
+        run.network.config, dropout=config.dropout, sequence_length=task.sequence_length
     )
-    end = run.tokenizer.end_id
-    if encoder.architecture == "encoder_decoder":
+    if task.architecture == "encoder_decoder":
         network = EncoderDecoder(
             sizes,
-            source_length=encoder.source_length,
-            target_length=encoder.target_length,
-            end_id=end,
+            source_length=task.source_length,
+            target_length=task.target_length,
+            end_id=end_id,
             precision=config.precision,
             seed=config.seed,
         )
         network.start_from(run.network)
         return network
     base = build_network(sizes, config.precision, config.seed)
-    # Of learned positions those are left out that no row has.
+    # Learned positions that no row has are left out.
     values = zip(base.weights, run.network.get_weights(), strict=True)
     base.set_weights([value[: weight.shape[0]] for weight, value in values])
     if config.lora_rank:
         add_low_rank(base, config.lora_rank, config.seed)
-    return PrefixLM(base, end_id=end)
+    return PrefixLM(base, end_id=end_id)

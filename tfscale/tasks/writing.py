@@ -1,18 +1,35 @@
 """Texts by a Keras network: sources are read once, then all rows of a batch are written side by
-side."""
+side.
 
-from collections.abc import Sequence
-from typing import Any
+Shapes: N rows, B rows of a batch, T tokens of a row, V vocabulary.
+"""
 
-import keras
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
 import numpy as np
 import tensorflow as tf
 
 from tfscale.tasks.beams import beam_search
-from tfscale.tasks.decoding import State, batch_decoder
-from tfscale.tasks.sequences import SequenceEncoder
+from tfscale.tasks.writing_task import WritingTask
 
 _BATCH = 32
+State = dict[str, tf.Tensor]
+"""Tensors whose first axis is B."""
+
+
+class WritingNetwork(Protocol):
+    """A network that writes a text for a text: a `PrefixLM` or an `EncoderDecoder`."""
+
+    def begin(self, ids: tf.Tensor, starts: tf.Tensor, source_length: int) -> State:
+        """Reads sources; see `PrefixLM.begin`."""
+        ...
+
+    def step(
+        self, tokens: tf.Tensor, state: State, turn: tf.Tensor, source_length: int
+    ) -> tuple[tf.Tensor, State]:
+        """Reads a token of each row; see `PrefixLM.step`."""
+        ...
 
 
 class GreedyWriter:
@@ -20,53 +37,59 @@ class GreedyWriter:
     have.
 
     Args:
-        network: a `PrefixLM` or an `EncoderDecoder`.
-        encoder: of its rows.
+        network: what writes.
+        task: the task, which makes its rows.
 
     Example:
-        GreedyWriter(network, encoder)(ids, starts)   # [[12, 7], [4], ...]
+        GreedyWriter(network, task)(ids, starts)   # [[12, 7], [4], ...]
     """
 
-    def __init__(self, network: keras.Model, encoder: SequenceEncoder):
-        self.encoder, self._decoder = encoder, batch_decoder(network, encoder)
+    def __init__(self, network: WritingNetwork, task: WritingTask):
+        self.network, self.task = network, task
         self._loop = tf.function(self._write)
 
     def __call__(self, ids: np.ndarray, starts: np.ndarray) -> list[list[int]]:
-        """Tokens of each row without the end token: rows (N, T) with empty target parts, their
-        `Row.start` (N,)."""
-        end, written = self.encoder.tokenizer.end_id, []
+        """Returns the tokens of each row without the end token.
+
+        Args:
+            ids: rows (N, T) with empty target parts.
+            starts: their `Encoded.start` (N,).
+        """
+        end, written = self.task.tokenizer.end_id, []
         # One row is not filled up to a batch.
         size = _BATCH if len(ids) > 1 else 1
         for at in range(0, len(ids), size):
             rows, places = ids[at : at + size], np.asarray(starts[at : at + size], np.int32)
             missing = size - len(rows)
-            full = (
-                np.pad(rows, [(0, missing), (0, 0)], "edge"),
-                np.pad(places, (0, missing), "edge"),
-            )
-            for row in self._loop(*full).numpy()[: len(rows)].tolist():
+            full_rows = np.pad(rows, [(0, missing), (0, 0)], "edge")
+            full_places = np.pad(places, (0, missing), "edge")
+            for row in self._loop(full_rows, full_places).numpy()[: len(rows)].tolist():
                 written.append(row[: row.index(end)] if end in row else row)
         return written
 
     def _write(self, ids: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        rows, end, length = ids.shape[0], self.encoder.tokenizer.end_id, self.encoder.target_length
+        rows, end, length = ids.shape[0], self.task.tokenizer.end_id, self.task.target_length
+        source_length = self.task.source_length
 
         def step(turn, last, tokens, ended, state):
-            logits, state = self._decoder.step(last, state, turn)
-            found = tf.where(ended, end, tf.argmax(logits, axis=-1, output_type=tf.int32))
-            tokens = tf.tensor_scatter_nd_update(
-                tokens, tf.stack([tf.range(rows), tf.fill((rows,), turn)], 1), found
-            )
-            return turn + 1, found, tokens, ended | (found == end), state
+            logits, state = self.network.step(last, state, turn, source_length)
+            # A row that has ended is filled up with end tokens.
+            likeliest = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            likeliest = tf.where(ended, end, likeliest)
+            places = tf.stack([tf.range(rows), tf.fill((rows,), turn)], 1)
+            tokens = tf.tensor_scatter_nd_update(tokens, places, likeliest)
+            return turn + 1, likeliest, tokens, ended | (likeliest == end), state
+
+        def goes_on(turn, last, tokens, ended, state):
+            return (turn < length) & ~tf.reduce_all(ended)
 
         begun = (
             tf.constant(0),
             tf.fill((rows,), end),
             tf.fill((rows, length), end),
             tf.zeros((rows,), tf.bool),
-            self._decoder.begin(ids, starts),
+            self.network.begin(ids, starts, source_length),
         )
-        goes_on = lambda turn, last, tokens, ended, state: (turn < length) & ~tf.reduce_all(ended)  # noqa: E731
         return tf.while_loop(goes_on, step, begun)[2]
 
 
@@ -74,44 +97,52 @@ class BeamWriter:
     """Writes by `beam_search`: one row after the other, its hypotheses side by side.
 
     Args:
-        network: a `PrefixLM` or an `EncoderDecoder`.
-        encoder: of its rows.
+        network: what writes.
+        task: the task, which makes its rows.
 
     Example:
-        BeamWriter(network, encoder)(ids, starts, beams=4)   # [[12, 7], [4], ...]
+        BeamWriter(network, task)(ids, starts, beams=4)   # [[12, 7], [4], ...]
     """
 
-    def __init__(self, network: keras.Model, encoder: SequenceEncoder):
-        self.encoder, decoder = encoder, batch_decoder(network, encoder)
-        self._begin = tf.function(decoder.begin)
+    def __init__(self, network: WritingNetwork, task: WritingTask):
+        self.task, source_length = task, task.source_length
 
-        def follow(tokens: tf.Tensor, parents: tf.Tensor, state: State, turn: tf.Tensor) -> Any:
-            return decoder.step(
-                tokens, {name: tf.gather(value, parents) for name, value in state.items()}, turn
-            )
+        def begin(ids: tf.Tensor, starts: tf.Tensor) -> State:
+            return network.begin(ids, starts, source_length)
 
-        self._follow = tf.function(follow)
+        def follow(
+            tokens: tf.Tensor, parents: tf.Tensor, state: State, turn: tf.Tensor
+        ) -> tuple[tf.Tensor, State]:
+            state = {name: tf.gather(value, parents) for name, value in state.items()}
+            return network.step(tokens, state, turn, source_length)
+
+        self._begin, self._follow = tf.function(begin), tf.function(follow)
 
     def __call__(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
-        """Tokens of each row without the end token: rows (N, T) with empty target parts, their
-        `Row.start` (N,)."""
-        length, end = self.encoder.target_length, self.encoder.tokenizer.end_id
+        """Returns the tokens of each row without the end token.
+
+        Args:
+            ids: rows (N, T) with empty target parts.
+            starts: their `Encoded.start` (N,).
+            beams: most hypotheses that are kept.
+        """
+        length, end = self.task.target_length, self.task.tokenizer.end_id
         steps = (self._step(row, int(start), beams) for row, start in zip(ids, starts, strict=True))
         return [beam_search(step, beams, length, end) for step in steps]
 
-    def _step(self, row: np.ndarray, start: int, beams: int) -> Any:
-        """The function that `beam_search` asks for the hypotheses of a row."""
-        state, turn = (
-            self._begin(np.repeat(row[None], beams, axis=0), np.full(beams, start, np.int32)),
-            0,
-        )
+    def _step(
+        self, row: np.ndarray, start: int, beams: int
+    ) -> Callable[[Sequence[int], Sequence[int]], np.ndarray]:
+        """Returns the function that `beam_search` asks for the hypotheses of a row."""
+        state = self._begin(np.repeat(row[None], beams, axis=0), np.full(beams, start, np.int32))
+        turn = 0
 
         def step(tokens: Sequence[int], parents: Sequence[int]) -> np.ndarray:
             nonlocal state, turn
             # Fewer hypotheses than beams are filled up, so that the function is compiled once.
             full = [
-                np.pad(np.asarray(x, np.int32), (0, beams - len(tokens)), "edge")
-                for x in (tokens, parents)
+                np.pad(np.asarray(numbers, np.int32), (0, beams - len(tokens)), "edge")
+                for numbers in (tokens, parents)
             ]
             logits, state = self._follow(*full, state, tf.constant(turn))
             turn += 1

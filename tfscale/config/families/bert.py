@@ -40,5 +40,5 @@ class BERTConfig(TransformerConfig):
 
     @property
     def masking(self) -> Masking:
-        """How training windows hide tokens: the mask follows the vocabulary."""
+        """The way in which training windows hide tokens: the mask follows the vocabulary."""
         return Masking(mask_id=self.vocabulary_size, rate=self.mask_rate)

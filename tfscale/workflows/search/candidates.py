@@ -1,4 +1,4 @@
-"""What a search may try, and how large each file will be, known before anything is trained.
+"""Everything that a search may try, and the size of each file, known before anything is trained.
 
 A candidate is a recipe of export with a set of sizes and, if gzip counts, a sparsity. The order in
 which candidates are tried is that of what they keep: the one that changes least among those that
@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tfscale.config import NetworkConfig
+from tfscale.config.compression import SearchConfig
 from tfscale.config.shrinking import SHRINK_SIZES, ShrinkConfig
+from tfscale.errors import ConfigError
 from tfscale.models import build_network
 from tfscale.models.recipe import Recipe
 from tfscale.models.weight_formats import stored_bytes
@@ -123,7 +125,7 @@ def _candidates(
 
 
 def _recipes() -> list[Recipe]:
-    """The recipes that are tried, the one whose weights are worth most first."""
+    """Returns the recipes that are tried, the one whose weights are worth most first."""
     recipes: list[Recipe] = [kind() for kind in RECIPES if kind.worth]
     return sorted(recipes, key=lambda recipe: -recipe.worth)
 
@@ -142,3 +144,26 @@ def _name(quantize: str, shrink: ShrinkConfig, sparsity: float, tuned: bool, tok
     sparse = [f"sparse{round(100 * sparsity)}"] if sparsity else []
     vocabulary = [f"vocab{tokens}"] if tokens else []
     return "-".join([quantize, *vocabulary, *sizes, *sparse, *(["tuned"] if tuned else [])])
+
+
+def worth_trying(candidate: Candidate, bounds: SearchConfig) -> bool:
+    """Whether a candidate is expected to be as small as the bounds ask."""
+    # The estimate of a compressed size is rough; that of a file is within a per cent.
+    slack = 1.1 if bounds.gzip else 1.01
+    return bounds.size_bytes is None or candidate.bytes <= bounds.size_bytes * slack
+
+
+def check_reachable(bounds: SearchConfig, todo: list[Candidate]) -> None:
+    """Checks that a candidate can be as small as the bounds ask.
+
+    Raises:
+        ConfigError: none can.
+    """
+    smallest = min(candidate.bytes for candidate in todo)
+    if bounds.size_bytes is not None and not any(
+        worth_trying(candidate, bounds) for candidate in todo
+    ):
+        raise ConfigError(
+            f"target_size={bounds.target_size} is out of reach: the smallest file that compress can"
+            f" make of this model has about {smallest:,} bytes; begin with a smaller model"
+        )

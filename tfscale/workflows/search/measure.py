@@ -1,4 +1,4 @@
-"""What a search knows of a file: size, perplexity, speed and memory, all through the runtime of the
+"""Measurements of a file: size, perplexity, speed and memory, all through the runtime of the
 device."""
 
 import dataclasses
@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tfscale.data.retokenize import encode_anew
+from tfscale.config.compression import SearchConfig
+from tfscale.data.retokenize import encode_anew, whole_characters
+from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ExportError
+from tfscale.runs.folder import Run
 from tfscale.text.tokenizers import Tokenizer
+from tfscale.workflows.search.outcome import Figures
 
 
 @dataclass(frozen=True)
@@ -33,25 +37,36 @@ class Sample:
     counted: int
 
     def cut_by(self, own: Tokenizer, other: Tokenizer) -> "Sample":
-        """The same text for a file of another tokenizer than `own`, the run's."""
+        """Returns the same text for a file of another tokenizer than `own`, the run's."""
         return dataclasses.replace(self, tokens=encode_anew(self.tokens, own, other))
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What files are scored on: text that no model was trained on and, where one was given, the
-    target text."""
+    """The texts that files are scored on: text that no model was trained on and, where one was
+    given, the target text."""
 
     held_out: Sample
     target: Sample | None = None
 
     def cut_by(self, own: Tokenizer, other: Tokenizer) -> "Samples":
-        """The same texts for a file of another tokenizer than `own`, the run's."""
+        """Returns the same texts for a file of another tokenizer than `own`, the run's."""
         target = self.target.cut_by(own, other) if self.target else None
         return Samples(self.held_out.cut_by(own, other), target)
 
 
-def measure(folder: str, samples: Samples, report: Mapping[str, Any]) -> dict[str, Any]:
+def held_out_sample(run: Run, data: str, bounds: SearchConfig) -> Sample:
+    """Returns the text that decides: the first tokens of the validation split."""
+    tokens = split_stream(data, "validation")[: bounds.evaluation_tokens].tolist()
+    if not run.tokenizer.lossless:
+        # Of a part of a split, the bytes of a tokenizer that loses text are not known.
+        return Sample(tokens, 0, len(tokens))
+    if bounds.target_text:
+        tokens = whole_characters(tokens, run.tokenizer)
+    return Sample(tokens, len(run.tokenizer.decode(tokens).encode()), len(tokens))
+
+
+def measure(folder: str, samples: Samples, report: Mapping[str, Any]) -> Figures:
     """Measures an exported file.
 
     Args:
@@ -71,7 +86,7 @@ def measure(folder: str, samples: Samples, report: Mapping[str, Any]) -> dict[st
     """
     model = load(folder)
     scored = {"": samples.held_out} | ({"target_": samples.target} if samples.target else {})
-    figures: dict[str, Any] = {}
+    figures: Figures = {}
     for prefix, sample in scored.items():
         score = dataclasses.replace(
             model.score(sample.tokens, sample.utf8_bytes), tokens=sample.counted
@@ -90,8 +105,8 @@ def measure(folder: str, samples: Samples, report: Mapping[str, Any]) -> dict[st
     }
 
 
-def _timing(folder: str) -> dict[str, Any]:
-    """What `tfscale benchmark` says in a process of its own."""
+def _timing(folder: str) -> Figures:
+    """Returns the result of `tfscale benchmark` in a process of its own."""
     words = [sys.executable, "-m", "tfscale.cli", "benchmark", folder, "--json", "--repeats", "5"]
     done = subprocess.run(
         words, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}

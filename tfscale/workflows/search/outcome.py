@@ -1,5 +1,4 @@
-"""Which of the measured files is the best, what it misses, and the table and picture of them
-all."""
+"""The best of the measured files, the bounds that it misses, and the table and picture of all."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +9,18 @@ from tfscale.ui.report import render_report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Cell = str | float | None
+"""A cell of the table."""
 Figures = dict[str, Any]
+"""The figures of a file by name: numbers, and what it is made of."""
+State = dict[str, Any]
+"""The content of search.json; see `search_run`."""
 LARGE_INCREASE = 200
 """Per cent of perplexity above which the picture's axis is logarithmic."""
 
 
 def size_of(figures: Figures, bounds: SearchConfig) -> int:
-    """The size that the bounds speak of, in bytes."""
+    """Returns the size that the bounds speak of, in bytes."""
     return figures["gzip_bytes" if bounds.gzip else "bytes"]
 
 
@@ -44,7 +48,7 @@ def meets(figures: Figures, bounds: SearchConfig, baseline: Figures) -> bool:
 
 
 def choose(tried: dict[str, Figures], bounds: SearchConfig, baseline: Figures) -> str:
-    """The name of the best file.
+    """Returns the name of the best file.
 
     Of those that meet all bounds: the lowest perplexity where a size was asked for, else the
     smallest. Where none does: the one that misses them by the least in sum.
@@ -58,7 +62,8 @@ def choose(tried: dict[str, Figures], bounds: SearchConfig, baseline: Figures) -
 
 
 def pareto(tried: dict[str, Figures], bounds: SearchConfig) -> list[str]:
-    """Names of the files that no other is both smaller and better than, the smallest first."""
+    """Returns the names of the files that no other is both smaller and better than, the smallest
+    first."""
     front, lowest = [], float("inf")
     for name in sorted(
         tried, key=lambda name: (size_of(tried[name], bounds), tried[name]["perplexity"])
@@ -69,9 +74,25 @@ def pareto(tried: dict[str, Figures], bounds: SearchConfig) -> list[str]:
     return front
 
 
-def table_rows(result: dict[str, Any]) -> list[list[Any]]:
-    """The table of all that was tried: one row a file, float32 first, a star at what was trained
-    on; see `head`."""
+def line_of(figures: Figures, baseline: Figures) -> str:
+    """Returns the figures of a file in a line, beside those of the float32 file."""
+    if "failed" in figures:
+        return figures["failed"]
+    target = (
+        f"{100 * figures['target_increase']:+.2f} % on the target text, "
+        if "target_increase" in figures
+        else ""
+    )
+    return (
+        f"  {figures['bytes']:,} bytes ({figures['bytes'] / baseline['bytes']:.3f} of float32), "
+        f"perplexity {figures['perplexity']:.4g} ({100 * figures['increase']:+.2f} %), {target}"
+        f"{figures['tokens_per_second']:,.0f} tokens/s"
+    )
+
+
+def table_rows(result: State) -> list[list[Cell]]:
+    """Returns the table of all that was tried: one row a file, float32 first, a star at what was
+    trained on; see `head`."""
     baseline = result["baseline"]
     found = [_row("float32", baseline, baseline, "")]
     for name, figures in result["candidates"].items():
@@ -84,9 +105,9 @@ def table_rows(result: dict[str, Any]) -> list[list[Any]]:
     return found
 
 
-def head(result: dict[str, Any]) -> list[str]:
-    """The names of the columns. Peak MB is the memory of a process that runs the file and does
-    nothing else."""
+def head(result: State) -> list[str]:
+    """Returns the names of the columns. Peak MB is the memory of a process that runs the file and
+    does nothing else."""
     target = ["target %"] if "target_perplexity" in result["baseline"] else []
     return [
         "file",
@@ -103,8 +124,8 @@ def head(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def legend(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the words of the table say: pairs of names and meanings."""
+def legend(result: State) -> list[tuple[str, str]]:
+    """Returns the words of the table and their meanings."""
     front = [("front", "no other file that was tried is both as small and as good (in perplexity)")]
     if "target_perplexity" not in result["baseline"]:
         return front
@@ -125,7 +146,7 @@ def legend(result: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Any]:
+def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Cell]:
     change = 100 * (figures["perplexity"] / baseline["perplexity"] - 1)
     target = []
     if "target_perplexity" in baseline:
@@ -148,7 +169,7 @@ def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Any]
     ]
 
 
-def verdict(result: dict[str, Any]) -> str:
+def verdict(result: State) -> str:
     """One sentence: whether the bounds are met, or by how much not."""
     if result["met"]:
         return f"all bounds are met by {result['best']}"
@@ -159,7 +180,7 @@ def verdict(result: dict[str, Any]) -> str:
     return f"the bounds are not met: the closest, {result['best']}, misses {missing}"
 
 
-def write_report(path: str, result: dict[str, Any], bounds: SearchConfig) -> None:
+def write_report(path: str, result: State, bounds: SearchConfig) -> None:
     """Writes the page with the picture and the table."""
     render_report(
         path,
@@ -172,7 +193,7 @@ def write_report(path: str, result: dict[str, Any], bounds: SearchConfig) -> Non
     )
 
 
-def plot(result: dict[str, Any], bounds: SearchConfig) -> str:
+def plot(result: State, bounds: SearchConfig) -> str:
     """Size against the change of perplexity as an inline SVG: all files, the Pareto front, and the
     bounds."""
     baseline = result["baseline"]

@@ -1,9 +1,9 @@
-"""The text that a model is for: the tokens that it never has may leave, and the run and its data
-without them.
+"""The text that a model is for: the tokens that it never has, and the run and its data without
+them.
 
-What leaves is made once, in the folder of the search: `trimmed/run`, from which candidates with a
-smaller vocabulary are exported, and `trimmed/data`, the run's documents in the tokens that are
-left, on which they are trained.
+The smaller run and data are made once, in the folder of the search: `trimmed/run`, from which
+candidates with a smaller vocabulary are exported, and `trimmed/data`, the run's documents in the
+tokens that are left, on which they are trained.
 """
 
 import hashlib
@@ -42,10 +42,10 @@ class Target:
     tokens: tuple[int, int]
 
     def trimming(self, own: Tokenizer, samples: Samples) -> tuple[Trimming, Samples]:
-        """What a trimmed vocabulary has and is worth, and the texts in its tokens.
+        """Returns the size and the worth of a trimmed vocabulary, and the texts in its tokens.
 
         Worth is how much shorter the held-out text is in the run's own tokens: 1 where only tokens
-        leave that it hardly has, little where much of it has to be spelled.
+        are removed that it hardly has, little where much of it has to be spelled.
         """
         assert self.tokenizer is not None
         cut = samples.cut_by(own, self.tokenizer)
@@ -70,7 +70,7 @@ def read_target(
         count: the most tokens to score files on.
 
     Raises:
-        TokenizerError: a tokenizer of which no tokens can leave.
+        TokenizerError: a tokenizer from which no tokens can be removed.
         DataError: the text is missing, empty or not UTF-8.
     """
     tokens_that_leave(tokenizer, [])  # Refused before a long text is read.
@@ -102,7 +102,8 @@ def read_target(
 
 
 def trimmed_run(run: Run, target: Target, output: str) -> Run:
-    """The run without the tokens that leave, made if the folder of the search does not have it."""
+    """Returns the run without the removed tokens, made if the folder of the search does not have
+    it."""
     folder = run_folder(output)
     if not os.path.exists(os.path.join(folder, "config.yaml")):
         assert target.tokenizer is not None
@@ -111,8 +112,8 @@ def trimmed_run(run: Run, target: Target, output: str) -> Run:
 
 
 def trimmed_data(data: str, target: Target, output: str) -> str:
-    """The documents of a data folder in the tokens that are left, made if the folder of the search
-    does not have it."""
+    """Returns the documents of a data folder in the tokens that are left, made if the folder of the
+    search does not have it."""
     assert target.tokenizer is not None
     folder = os.path.join(output, "trimmed", "data")
     if not os.path.exists(os.path.join(folder, MANIFEST_FILE)):
@@ -121,5 +122,5 @@ def trimmed_data(data: str, target: Target, output: str) -> str:
 
 
 def run_folder(output: str) -> str:
-    """Where the trimmed run of a search is."""
+    """Returns the folder of the trimmed run of a search."""
     return os.path.join(output, "trimmed", "run")
