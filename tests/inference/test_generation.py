@@ -8,7 +8,13 @@ import pytest
 
 from tfscale.config import SamplingConfig
 from tfscale.errors import ConfigError, PromptError
-from tfscale.inference.generation import MASKED, Generation, causal_mask, generate, prefill_chunk
+from tfscale.inference.generation import (
+    HIDDEN_SCORE,
+    Generation,
+    causal_mask,
+    generate,
+    prefill_chunk,
+)
 from tfscale.text.tokenizers import train_tokenizer
 
 TOKENIZER = train_tokenizer("byte", ["any"], 257)
@@ -233,6 +239,6 @@ def test_prefill_chunks_cover_every_prompt_and_never_overrun():
 
 
 def test_causal_mask_by_hand():
-    m = MASKED
+    m = HIDDEN_SCORE
     assert causal_mask(1, 2, 4).tolist() == [[[[0, 0, m, m], [0, 0, 0, m]]]]
     assert causal_mask(0, 1, 3).dtype == np.float32

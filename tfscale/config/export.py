@@ -17,11 +17,8 @@ class ExportConfig(Options):
     output: str
     """Export folder to write. It must be absent, empty, or an earlier export (which is
     replaced)."""
-    format: Annotated[str, NameIn(FORMATS)] = "tflite"
-    """tflite is a file for LiteRT; litertlm is that file with its tokenizer in a bundle for
-    LiteRT-LM (Transformers); saved_model is a folder for TensorFlow and TensorFlow Serving, in
-    float32; web is the .tflite file with a page that runs it in the browser. An n-gram model goes
-    to ngram, a compact file, or arpa, which other programs read."""
+    format: Annotated[str, NameIn(FORMATS, explained=True)] = "tflite"
+    """Form of the file."""
     quantize: Quantization = "none"
     """Weights in the file: float32 (none), float16, int8 (computed in int8 where the runtime can),
     int4 (matrices in blocks of 64 or 32 weights, with embedding tables in int8; the tables too with

@@ -14,7 +14,7 @@ from tfscale.config import NetworkConfig
 from tfscale.data.hashing import seeded, threshold
 
 _CHOICE, _KIND, _OTHER = range(3)
-MASKED, RANDOM = 0.8, 0.1
+MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1
 """Shares of the chosen tokens that become the mask, and that become any token; the others
 stay."""
 
@@ -54,8 +54,8 @@ def mask_tokens(
         for purpose in range(3)
     ]
     chosen = draws[_CHOICE] < threshold(rate)
-    masked = chosen & (draws[_KIND] < threshold(MASKED))
-    random = chosen & ~masked & (draws[_KIND] < threshold(MASKED + RANDOM))
+    masked = chosen & (draws[_KIND] < threshold(MASKED_SHARE))
+    random = chosen & ~masked & (draws[_KIND] < threshold(MASKED_SHARE + RANDOM_SHARE))
     other = tf.cast(draws[_OTHER] % tf.constant(vocabulary_size, tf.uint32), tf.int32)
     hidden = tf.where(masked, mask_id, tf.where(random, other, ids))
     return hidden, tf.cast(chosen, tf.float32)

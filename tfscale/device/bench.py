@@ -4,7 +4,7 @@ import os
 import statistics
 import sys
 import time
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -12,9 +12,30 @@ from tfscale.errors import ConfigError
 from tfscale.inference.generation import Decoder
 
 
+class Timing(TypedDict):
+    """What `time_decoder` measures; the last is None where the context has room for the prompt
+    alone."""
+
+    prompt_tokens: int
+    decode_tokens: int
+    first_token_seconds: float
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float | None
+
+
+class Benchmark(Timing):
+    """What `tfscale.device.DeviceModel.benchmark` measures; None where it is not known."""
+
+    bytes_per_token: int | None
+    bandwidth_bytes_per_second: float | None
+    bandwidth_bound_tokens_per_second: float | None
+    threads: int
+    file_bytes: int
+    peak_rss_bytes: int | None
+
+
 def peak_rss_bytes() -> int | None:
-    """Most memory that this process has held so far; None where the system does not tell
-    (Windows)."""
+    """Returns the most memory that this process has held; None where the system does not say."""
     # On Linux `getrusage` also counts what the process held before it began this program: that of
     # its parent.
     if os.path.exists("/proc/self/status"):
@@ -36,7 +57,7 @@ def time_decoder(
     tokens: int = 128,
     repeats: int = 3,
     prompt_tokens: int = 64,
-) -> dict[str, Any]:
+) -> Timing:
     """Times a prompt of seeded random tokens and the greedy tokens after it.
 
     Args:
@@ -81,12 +102,11 @@ def time_decoder(
 
 
 def read_bandwidth(size: int, repeats: int = 7) -> float:
-    """Bytes per second that one core of this machine reads from an array of `size` bytes, the
-    fastest of `repeats`.
+    """Returns the bytes per second that one core reads from an array of `size` bytes.
 
     A small model lies in the processor's cache, a large one in memory; the array lies where the
     model would. It is read by NumPy's maximum of 64-bit integers, which does one comparison in
-    vector registers per 8 bytes.
+    vector registers per 8 bytes. The fastest of `repeats` counts.
     """
     array = np.ones(max(1, size // 8), np.int64)
     times = max(1, 20_000_000 // max(1, array.nbytes))

@@ -2,7 +2,7 @@
 
 Shapes: S tokens of a call, C context, V vocabulary. A Transformer's file has `prefill_S` (tokens
 (1, S), input_pos (S,), mask (1, 1, S, C), caches -> caches) for one or more S, and `decode` (S = 1,
-also -> logits (1, 1, V)); an LSTM's file has `decode` with the state in the place of the caches and
+also -> logits (1, 1, V)); an LSTM's file has `decode` with the state instead of the caches and
 neither position nor mask. An encoder-decoder's file has `encode` (tokens (1, S) -> what is known of
 a source) and `decode`, which also takes that.
 """
@@ -18,17 +18,22 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tfscale.device.structure import check_structure
 from tfscale.errors import ExportError, PromptError
-from tfscale.inference.generation import MASKED, causal_mask, prefill_chunk
+from tfscale.inference.generation import HIDDEN_SCORE, causal_mask, prefill_chunk
 
 _PREFILL, _ENCODE = "prefill_", "encode"
+Details = dict[str, dict[str, Any]]
+"""Name -> type, shape and index of a tensor, as LiteRT gives them."""
+State = tuple[int, dict[str, np.ndarray]]
+"""Tokens read, and what the cache holds of them."""
+Mark = tuple[int, dict[str, np.ndarray] | None]
+"""Tokens read, and a state that later tokens overwrite; None for a cache, which keeps them."""
 _ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
 def _without_log_lines() -> Iterator[None]:
-    """Keeps what the runtime's C++ code writes to stderr while it loads a file off the terminal; it
-    has no option."""
-    # Of two threads the second would take the first one's for the process's own, and put it back
+    """Keeps what LiteRT's C++ code writes to stderr off the terminal; it has no option for it."""
+    # A second thread would take the first one's file for the process's stderr, and put that back
     # for good.
     with _ONE_AT_A_TIME:
         try:
@@ -46,7 +51,7 @@ def _without_log_lines() -> Iterator[None]:
 
 
 def open_interpreter(path: str, threads: int, xnnpack: bool) -> Interpreter:
-    """An interpreter of a file, with its tensors allocated.
+    """Returns an interpreter of a file, with its tensors allocated.
 
     Raises:
         ExportError: its structure is not sound, or LiteRT refuses it.
@@ -63,8 +68,10 @@ def open_interpreter(path: str, threads: int, xnnpack: bool) -> Interpreter:
 
 @contextlib.contextmanager
 def running(path: str) -> Iterator[None]:
-    """Turns what LiteRT raises of a file that it cannot run into an ExportError; much of it shows
-    only at first use."""
+    """Turns what LiteRT raises for a file that it cannot run into an ExportError.
+
+    Much of it shows only at first use.
+    """
     try:
         yield
     except (ValueError, RuntimeError) as error:
@@ -140,7 +147,7 @@ class LiteRTDecoder:
                 f"{path}: prefill_{self.prefill_lengths[-1]} is longer than the context"
             )
 
-    def _check_shapes(self, path: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
+    def _check_shapes(self, path: str, inputs: Details, outputs: Details) -> None:
         """Checks that `decode` has the shapes and types that this class writes and reads."""
         context = self.context_length
         expected = {
@@ -219,35 +226,33 @@ class LiteRTDecoder:
         for name in self.cache_shapes:
             self._inputs[name]()[...] = 0
         if self.context_length is not None:
-            self._inputs["mask"]()[...] = MASKED
+            self._inputs["mask"]()[...] = HIDDEN_SCORE
 
-    def mark(self) -> Any:
-        """The place reached, for `back_to`. Of a Transformer it is the position, of an LSTM a copy
-        of the state."""
+    def mark(self) -> Mark:
+        """Returns the place reached, for `back_to`: the position, and the state of an LSTM."""
         if self.context_length is not None:
             return self._position, None
         return self._position, {name: np.array(self._inputs[name]()) for name in self.cache_shapes}
 
-    def back_to(self, mark: Any) -> None:
+    def back_to(self, mark: Mark) -> None:
         """Forgets what was read since a mark that was taken after the last reset."""
         self._position, state = mark
         if state is None:
             # What the cache holds beyond is hidden by the mask, and overwritten by what is read
             # next.
-            self._inputs["mask"]()[..., self._position :] = MASKED
+            self._inputs["mask"]()[..., self._position :] = HIDDEN_SCORE
         else:
             for name, value in state.items():
                 self._inputs[name]()[...] = value
 
-    def state(self) -> Any:
-        """A copy of what was read, for `restore`, which may come after other tokens were read in
-        its place."""
+    def state(self) -> State:
+        """Returns a copy of what was read, for `restore` after other tokens were read instead."""
         position = self._position if self.context_length is not None else None
         return self._position, {
             name: np.array(self._inputs[name]()[:, :position]) for name in self.cache_shapes
         }
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         """Puts the decoder where `state` was taken; the source, if there was one, must be the
         same."""
         self._position, cache = state
@@ -255,7 +260,7 @@ class LiteRTDecoder:
             self._inputs[name]()[:, : value.shape[1]] = value
         if self.context_length is not None:
             self._inputs["mask"]()[..., : self._position] = 0
-            self._inputs["mask"]()[..., self._position :] = MASKED
+            self._inputs["mask"]()[..., self._position :] = HIDDEN_SCORE
 
     def feed(self, ids: Sequence[int]) -> np.ndarray:
         """Reads `ids` (one or more) after those read before: the last by `decode`, those before it
@@ -317,7 +322,7 @@ class LiteRTDecoder:
                 f" {self.prefill_lengths}"
             )
         length = min(length for length in self.prefill_lengths if length >= len(ids))
-        mask = np.full((1, 1, length, self.context_length), MASKED, np.float32)
+        mask = np.full((1, 1, length, self.context_length), HIDDEN_SCORE, np.float32)
         mask[..., : len(ids)] = 0
         self._prefill([int(token) for token in ids], length, mask)
         self.back_to((len(ids) - 1, None))

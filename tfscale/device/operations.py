@@ -5,7 +5,6 @@ Operations that are not named here are left to the runtime.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -87,7 +86,9 @@ _CALLS = {
 """Operations that run other subgraphs."""
 
 
-def operation_fault(name: str, operator: Any, types: Sequence[int], graphs: int) -> str | None:
+def operation_fault(
+    name: str, operator: schema.Operator, types: Sequence[int], graphs: int
+) -> str | None:
     """Returns what is wrong with an operation, in words; None if nothing is.
 
     Args:
@@ -111,7 +112,7 @@ def operation_fault(name: str, operator: Any, types: Sequence[int], graphs: int)
     )
 
 
-def integers(table: Any, name: str) -> list[int]:
+def integers(table: schema.Operator | schema.SubGraph, name: str) -> list[int]:
     """Returns a vector of integers of a part of the file; it is empty where the file has none."""
     values = getattr(table, f"{name}AsNumpy")()
     return [] if isinstance(values, int) else [int(value) for value in values]
@@ -138,7 +139,9 @@ def _type_fault(
     return None
 
 
-def _option_fault(name: str, operator: Any, lengths: dict[str, int], graphs: int) -> str | None:
+def _option_fault(
+    name: str, operator: schema.Operator, lengths: dict[str, int], graphs: int
+) -> str | None:
     if name in _COUNTED:
         kind, field, what = _COUNTED[name]
         options = _options(operator, kind)
@@ -153,8 +156,8 @@ def _option_fault(name: str, operator: Any, lengths: dict[str, int], graphs: int
     return None
 
 
-def _options(operator: Any, kind: str) -> Any:
-    """The options of an operation if they are of this kind; None otherwise."""
+def _options(operator: schema.Operator, kind: str) -> object:
+    """Returns the options of an operation if they are of this kind; None otherwise."""
     if (
         operator.BuiltinOptionsType() != getattr(schema.BuiltinOptions, kind)
         or operator.BuiltinOptions() is None

@@ -5,18 +5,18 @@ Pi, and what an app for another platform does by hand: `tfscale.device.decoder` 
 signatures of a file.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from tfscale.config import SamplingConfig
-from tfscale.device.bench import peak_rss_bytes, read_bandwidth, time_decoder
+from tfscale.device.bench import Benchmark, peak_rss_bytes, read_bandwidth, time_decoder
 from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.model import Ability, ExportedFile, ExportedModel, ids_to_score
 from tfscale.device.suggest import Suggestion, suggest
-from tfscale.device.turns import Turn, Turns
+from tfscale.device.turns import DeviceDecoder, Turn, Turns
 from tfscale.errors import ExportError, TokenizerError
 from tfscale.files.description import METADATA_FILE, Description
 from tfscale.inference.generation import Generation, generate, stream
@@ -38,7 +38,7 @@ class DeviceModel(ExportedModel):
     def __init__(
         self,
         path: str,
-        decoder: Any,
+        decoder: DeviceDecoder,
         tokenizer: Tokenizer,
         description: Description,
         threads: int,
@@ -62,12 +62,11 @@ class DeviceModel(ExportedModel):
 
     @property
     def sequence_length(self) -> int | None:
-        """Tokens of a scoring window, the length of the training windows; None where model.json
-        does not say."""
+        """Tokens of a scoring window: the length of the training windows, if it is known."""
         return self.description.window or self._decoder.context_length
 
-    def decoder(self) -> Any:
-        """The decoder, reset. There is one per loaded model, which holds one sequence at a time.
+    def decoder(self) -> Turn:
+        """Returns the decoder, reset; a model has one, which holds one sequence at a time.
 
         Its `feed` raises `OvertakenError` once another text was begun on this model.
         """
@@ -121,8 +120,10 @@ class DeviceModel(ExportedModel):
         )
 
     def suggest(self, text: str, count: int = 3) -> list[Suggestion]:
-        """The most likely next words, or endings of the word that the text stops in; see
-        `tfscale.device.suggest`."""
+        """Returns the most likely next words, or endings of the word that the text stops in.
+
+        See `tfscale.device.suggest`.
+        """
         with self._turns.lock:
             return suggest(self.decoder(), self.tokenizer, text, count)
 
@@ -132,8 +133,7 @@ class DeviceModel(ExportedModel):
         utf8_bytes: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Score:
-        """The likelihood of a text, as training and Keras evaluation compute it, one decode step
-        per token.
+        """Returns the likelihood of a text as Keras evaluation computes it, one token at a time.
 
         The tokens are cut into windows of `sequence_length`; each starts from nothing but the token
         before it (the start token before the first of a document), and every token is predicted
@@ -174,18 +174,17 @@ class DeviceModel(ExportedModel):
         return Score(nll, len(ids)).of(known)
 
     def bytes_per_token(self) -> int | None:
-        """Bytes of weights and caches that a decode step reads; None where model.json does not
-        say."""
+        """Returns the bytes that a decode step reads; None where model.json does not say.
+
+        They are those of the weights and of the caches.
+        """
         weights = self.description.bytes_per_token
         if weights is None:
             return None
-        return weights + 4 * sum(
-            int(np.prod(shape)) for shape in self._decoder.cache_shapes.values()
-        )
+        caches = (self.description.cache or {}).values()
+        return weights + 4 * sum(math.prod(shape) for shape in caches)
 
-    def benchmark(
-        self, tokens: int = 128, repeats: int = 3, prompt_tokens: int = 64
-    ) -> dict[str, Any]:
+    def benchmark(self, tokens: int = 128, repeats: int = 3, prompt_tokens: int = 64) -> Benchmark:
         """Times the model on this machine.
 
         Args:

@@ -1,12 +1,11 @@
-"""Scores windows of tokens with a file whose one signature is `score`; what `tfscale.export_keras`
-writes.
+"""Scores windows of tokens with a file whose one signature is `score`.
 
 Shapes: T tokens of a window, V vocabulary.
 """
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -56,7 +55,7 @@ class ScoreSignature:
         self.sequence_length, self.classes = int(tokens[1]), int(logits[-1])
 
     def __call__(self, tokens: np.ndarray) -> np.ndarray:
-        """Logits (P, C) of tokens (T,)."""
+        """Returns the logits (P, C) of tokens (T,)."""
         # A fused LSTM keeps its state in the file's variables from one call to the next.
         with self._lock, running(self._path):
             self._interpreter.reset_all_variables()
@@ -110,7 +109,7 @@ class ScoringModel(ExportedModel):
         tokenizer = file.tokenizer() if file.description.tokenizer else None
         return cls(file.path, tokenizer, file.description, file.threads, file.xnnpack)
 
-    def generate(self, *_: Any, **__: Any) -> NoReturn:
+    def generate(self, *_: object, **__: object) -> NoReturn:
         """Raises a ConfigError: the file reads whole windows and has no call for the next token."""
         raise ConfigError(
             f"{self.path} scores texts and does not write them; tfscale.export_keras writes a file"
@@ -120,8 +119,10 @@ class ScoringModel(ExportedModel):
     stream = generate
 
     def logits(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Logits (n, V) float32 after each of n ids, 1 <= n <= T; start tokens fill the window
-        up."""
+        """Returns the logits (n, V) float32 after each of n ids, 1 <= n <= T.
+
+        Start tokens fill the window up.
+        """
         count = len(ids)
         if not 1 <= count <= self.sequence_length:
             raise DataError(f"a window has 1 to {self.sequence_length} tokens; received {count}")
@@ -130,12 +131,11 @@ class ScoringModel(ExportedModel):
         return self._score(tokens)[:count]
 
     def fill(self, text: str, count: int = 5) -> list[Filling]:
-        """The most likely tokens for the gap `___` in a text; see
-        `tfscale.inference.cloze.fill`."""
+        """Returns the most likely tokens for the gap `___`; see `tfscale.inference.cloze.fill`."""
         return fill(self._cloze_logits, self._cloze_tokenizer(), text, self.sequence_length, count)
 
     def correct(self, text: str, edit_cost: float = EDIT_COST) -> list[Correction]:
-        """Words that are probably misspelt; see `tfscale.inference.cloze.correct`."""
+        """Returns words that are probably misspelt; see `tfscale.inference.cloze.correct`."""
         return correct(
             self._cloze_logits, self._cloze_tokenizer(), text, self.sequence_length, edit_cost
         )
@@ -160,8 +160,7 @@ class ScoringModel(ExportedModel):
         utf8_bytes: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Score:
-        """The likelihood of a text or of ids, in windows of T; as
-        `tfscale.device.DeviceModel.score`."""
+        """Returns the likelihood of a text or of ids, in windows of T; see `DeviceModel.score`."""
         if isinstance(text, str) and self.tokenizer is None:
             raise ConfigError(f"{self.path} has no tokenizer beside it; give ids instead of text")
         ids, known = ids_to_score(self.tokenizer, text, utf8_bytes, self.vocabulary_size)

@@ -11,7 +11,6 @@ import math
 import mmap
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -110,7 +109,7 @@ class _Structure:
                 yield f"subgraph {index}, {fault}"
         yield from self._signature_faults()
 
-    def _tensor_faults(self, graph: Any) -> Iterator[str]:
+    def _tensor_faults(self, graph: schema.SubGraph) -> Iterator[str]:
         count = graph.TensorsLength()
         for index in range(count):
             tensor = graph.Tensors(index)
@@ -124,7 +123,7 @@ class _Structure:
             ):
                 yield f"tensor {index}: {fault}"
 
-    def _operator_faults(self, graph: Any) -> Iterator[str]:
+    def _operator_faults(self, graph: schema.SubGraph) -> Iterator[str]:
         types = [graph.Tensors(index).Type() for index in range(graph.TensorsLength())]
         for name in ("Inputs", "Outputs"):
             if not all(0 <= tensor < len(types) for tensor in integers(graph, name)):
@@ -161,7 +160,7 @@ class _Structure:
                 yield f"signature {index} names a tensor that is no input or output of its subgraph"
 
 
-def _size_fault(tensor: Any, shape: list[int], stored: int) -> str | None:
+def _size_fault(tensor: schema.Tensor, shape: list[int], stored: int) -> str | None:
     kind = tensor.Type()
     if min(shape, default=0) < 0:
         return f"shape {shape}"
@@ -179,7 +178,7 @@ def _size_fault(tensor: Any, shape: list[int], stored: int) -> str | None:
     return None
 
 
-def _quantization_fault(tensor: Any, shape: list[int], tensors: int) -> str | None:
+def _quantization_fault(tensor: schema.Tensor, shape: list[int], tensors: int) -> str | None:
     quantization = tensor.Quantization()
     if quantization is None:
         return None

@@ -5,10 +5,10 @@ followed. So the suggestions do not depend on how the tokenizer cut the unfinish
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from tfscale.device.turns import DeviceDecoder, Turn
 from tfscale.errors import ConfigError, PromptError
 from tfscale.text.tokenizers import Tokenizer
 
@@ -26,11 +26,13 @@ class Suggestion:
     probability: float
 
 
-def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> list[Suggestion]:
-    """The most likely words at the end of a text.
+def suggest(
+    decoder: DeviceDecoder | Turn, tokenizer: Tokenizer, text: str, count: int = 3
+) -> list[Suggestion]:
+    """Returns the most likely words at the end of a text.
 
     Args:
-        decoder: a `tfscale.device.decoder.LiteRTDecoder`; it is reset.
+        decoder: reads the text; it is reset.
         tokenizer: the model's tokenizer.
         text: what was typed. If it ends in a letter, its last word is completed, else the next word
             is suggested.
@@ -45,7 +47,8 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
         ConfigError: `count` is below 1.
 
     Example:
-        [s.word for s in suggest(model.decoder(), model.tokenizer, "the quick br")]   # ["brown", ...]
+        words = suggest(model.decoder(), model.tokenizer, "the quick br")
+        words[0].word    # "brown"
     """
     if count < 1:
         raise ConfigError(f"count={count!r} is out of range; expected 1 or more")
@@ -104,8 +107,7 @@ def suggest(decoder: Any, tokenizer: Tokenizer, text: str, count: int = 3) -> li
 
 
 def _pieces(tokenizer: Tokenizer, previous: int | None) -> list[bytes]:
-    """The bytes of each token after another one; none of the end token, and of what stands for the
-    unknown."""
+    """Returns the bytes of each token after another one; none for the end and the unknown token."""
     silent = (tokenizer.end_id, tokenizer.unknown_id)
     return [
         b"" if i in silent else tokenizer.token_bytes(i, previous)
@@ -121,8 +123,10 @@ def _followers(
     required: bytes,
     count: int,
 ) -> list[tuple[int, float]]:
-    """The likeliest tokens that go on with the word: they agree with what was typed, and then are
-    letters."""
+    """Returns the likeliest tokens that go on with the word.
+
+    They agree with what was typed, and are letters after that.
+    """
     rest = required[len(spelled) :]
     if rest:
         fits = [
@@ -157,8 +161,7 @@ def _is_letter(character: str) -> bool:
 
 
 def _goes_on(piece: bytes) -> bool:
-    """Whether a token's bytes go on with a word: letters, digits, or a part of a character beyond
-    ASCII."""
+    """Whether a token's bytes go on with a word: letters, digits, or a part of a character."""
     return all(byte >= 0x80 or _is_letter(chr(byte)) for byte in piece)
 
 

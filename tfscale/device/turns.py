@@ -5,19 +5,32 @@ text of their own, and a text that was begun before cannot go on, because its ca
 """
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from tfscale.errors import OvertakenError
+from tfscale.inference.generation import Decoder
+
+
+class DeviceDecoder(Decoder, Protocol):
+    """A decoder that can go back to a place in its text."""
+
+    vocabulary_size: int
+
+    def mark(self) -> Any:
+        """Returns the place reached, for `back_to`."""
+
+    def back_to(self, mark: Any) -> None:
+        """Forgets what was read since a mark that was taken after the last reset."""
 
 
 class Turns:
     """The turns of a decoder.
 
     Args:
-        decoder: implements `tfscale.inference.generation.Decoder`.
+        decoder: what reads and remembers tokens.
 
     Example:
         turns = Turns(LiteRTDecoder("export/model.tflite"))
@@ -26,14 +39,14 @@ class Turns:
         first.feed([7])    # OvertakenError
     """
 
-    def __init__(self, decoder: Any):
+    def __init__(self, decoder: DeviceDecoder):
         self.decoder = decoder
         self.lock = threading.RLock()
         """Hold it to let no other thread take a turn."""
         self.current: Turn | None = None
 
     def take(self) -> "Turn":
-        """A new turn, with the decoder reset."""
+        """Returns a new turn, with the decoder reset."""
         turn = Turn(self)
         turn.reset()
         return turn
@@ -49,8 +62,8 @@ class Turn:
         self._turns = turns
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._turns.decoder, name)
-        return self._guarded(found) if callable(found) else found
+        value = getattr(self._turns.decoder, name)
+        return self._guarded(value) if callable(value) else value
 
     def reset(self) -> None:
         """Forgets all tokens; turns that were taken before are over."""
@@ -58,7 +71,7 @@ class Turn:
             self._turns.current = self
             self._turns.decoder.reset()
 
-    def feed(self, ids: Any) -> np.ndarray:
+    def feed(self, ids: Sequence[int]) -> np.ndarray:
         """Reads `ids` after those read before in this turn; returns the logits (V,) after the last
         one.
 
@@ -67,8 +80,8 @@ class Turn:
         """
         return self._guarded(self._turns.decoder.feed)(ids)
 
-    def _guarded(self, method: Callable) -> Callable:
-        def call(*arguments: Any, **options: Any) -> Any:
+    def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: object, **options: object) -> Any:
             with self._turns.lock:
                 if self._turns.current is not self:
                     raise OvertakenError(

@@ -55,8 +55,7 @@ def refuse_custom_operations(content: bytes) -> None:
 
 
 def unrounded_bytes(content: bytes) -> int:
-    """Bytes of the large constants of a file that no int8 tensor reads: biases, masks,
-    positions."""
+    """Returns the bytes of large constants that no int8 tensor reads: biases, masks, positions."""
     model = flatbuffer_utils.read_model_from_bytearray(content)
     tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
     rounded = {tensor.buffer for tensor in tensors if tensor.type == TensorType.INT8}
@@ -74,17 +73,17 @@ def unclip_lstm(content: bytes) -> bytes:
     such as padding, the state of the Keras layer grows beyond that and the file's does not.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
-    found = False
+    changed = False
     for subgraph in model.subgraphs:
         for operator in subgraph.operators:
             options = operator.builtinOptions
             if getattr(options, "cellClip", 0):
-                options.cellClip, found = 0.0, True
-    return write_model(model) if found else content
+                options.cellClip, changed = 0.0, True
+    return write_model(model) if changed else content
 
 
 def operation_name(model: ModelT, index: int) -> str:
-    """The name of an operation code of a file, as `operations` counts it."""
+    """Returns the name of an operation code of a file, as `operations` counts it."""
     code = model.operatorCodes[index]
     if code.customCode:
         return code.customCode.decode()
@@ -92,8 +91,8 @@ def operation_name(model: ModelT, index: int) -> str:
 
 
 def write_model(model: ModelT) -> bytes:
-    """The file of `model`, large constants behind the flatbuffer as LiteRT's own quantizer puts
-    them."""
+    """Returns the file of `model`, large constants behind the flatbuffer as LiteRT's own quantizer
+    puts them."""
     outside = {}
     for index, buffer in enumerate(model.buffers):
         if buffer.data is not None and len(buffer.data) >= _OUTSIDE:

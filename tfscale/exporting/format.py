@@ -8,22 +8,33 @@ names and summaries of formats are also read where it is not installed.
 
 import abc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypedDict, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+)
 
 import numpy as np
 
 from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, ExportError
 from tfscale.files.description import Description
-from tfscale.registry import FORMATS
+from tfscale.registry import FORMATS, RECIPES
 
 if TYPE_CHECKING:
+    from tfscale.device.bench import Benchmark
     from tfscale.device.model import ExportedFile
     from tfscale.exporting.source import Source
 
 SourceT = TypeVar("SourceT", bound="Source")
+SourceT_co = TypeVar("SourceT_co", bound="Source", covariant=True)
 SourceKind = Literal["text", "windows", "task", "ngram"]
 """text: a network that writes text token by token; windows: a network that reads whole windows;
 task: a fine-tuned task; ngram: an n-gram model."""
@@ -39,13 +50,38 @@ class Check(TypedDict):
     passed: bool
 
 
-class Report(TypedDict, total=False):
-    """The parity report, the content of parity.json. All but the first five are there where they
-    apply.
+class Sizes(TypedDict, total=False):
+    """Bytes of the file and of what it is made of, and n-grams of each order."""
 
-    `sizes` in bytes; `perplexity` and `pseudo_perplexity` before and after; `held_out` and
-    `compared_on` say on what the comparison was made; `more` is what a format of somebody's own
-    adds.
+    file_bytes: int
+    gzip_bytes: int
+    bundle_bytes: int
+    weight_bytes: int
+    float32_weight_bytes: int
+    keras_bytes: int
+    ngrams: list[int]
+
+
+class ReportedTokens(TypedDict):
+    """Held-out tokens: where they come from, how many, and how many of them are unknown."""
+
+    source: str
+    tokens: int
+    unknown_tokens: NotRequired[int]
+
+
+class ReportedExamples(TypedDict):
+    """Examples of a task: where they come from, and how many."""
+
+    source: str
+    examples: int
+
+
+class Report(TypedDict, total=False):
+    """The parity report, the content of parity.json; entries are there where they apply.
+
+    `perplexity` and `pseudo_perplexity` are those before and after; `held_out` and `compared_on`
+    say on what the comparison was made.
     """
 
     passed: bool
@@ -53,20 +89,19 @@ class Report(TypedDict, total=False):
     checks: list[Check]
     format: str
     output: str
-    sizes: dict[str, Any]
+    sizes: Sizes
     tokens: int
     vocabulary_size: int
     decodes: bool
     perplexity: dict[str, float]
     pseudo_perplexity: dict[str, float]
     greedy: dict[str, str]
-    speed: dict[str, Any]
+    speed: "Benchmark"
     operations: dict[str, dict[str, int]]
     signatures: dict[str, list[str]]
-    held_out: dict[str, Any]
-    compared_on: dict[str, Any]
+    held_out: ReportedTokens
+    compared_on: ReportedExamples
     versions: dict[str, str]
-    more: dict[str, Any]
 
 
 class Checks:
@@ -110,7 +145,7 @@ class Checks:
 
 
 @dataclass(frozen=True)
-class Export(Generic[SourceT]):
+class Export(Generic[SourceT_co]):
     """One export while it is written.
 
     Attributes:
@@ -120,7 +155,7 @@ class Export(Generic[SourceT]):
         note: receives the name of each stage.
     """
 
-    source: SourceT
+    source: SourceT_co
     config: ExportConfig
     folder: str
     note: Callable[[str], None]
@@ -184,9 +219,8 @@ class ExportFormat(abc.ABC, Generic[SourceT]):
         """
         if source.kind not in self.takes:
             raise ConfigError(f"format={self.name!r} is for {self.made_of}; {source.advice}")
-        allowed = [
-            recipe for recipe in source.recipes if self.recipes is None or recipe in self.recipes
-        ]
+        names = RECIPES.names() if source.recipes is None else source.recipes
+        allowed = [name for name in names if self.recipes is None or name in self.recipes]
         if config.quantize not in allowed:
             raise ConfigError(
                 f"quantize: expected one of {', '.join(allowed)}; received {config.quantize!r},"
@@ -249,7 +283,7 @@ class ExportFormat(abc.ABC, Generic[SourceT]):
         FORMATS.add(cls.name, cls)
 
 
-def require(report: Mapping[str, Any]) -> None:
+def require(report: Report) -> None:
     """Refuses a report with a failed check.
 
     Raises:
@@ -260,7 +294,7 @@ def require(report: Mapping[str, Any]) -> None:
         return
     row, quantize = failed[0], report["quantize"]
     more = f" ({len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
-    advice = _ADVICE.get(quantize, _ADVICE_OF_OTHERS)
+    advice = RECIPES.get(quantize).advice
     tokens = report.get("tokens", _FEW_TOKENS)
     if tokens < _FEW_TOKENS and row["name"].startswith(("top1", "perplexity", "pseudo")):
         advice += f"; {tokens} held-out tokens say little: give {_FEW_TOKENS:,} or more"
@@ -272,5 +306,3 @@ def require(report: Mapping[str, Any]) -> None:
 
 _FEW_TOKENS = 1000
 """Held-out tokens below which shares and perplexities of a right file may fail by chance."""
-_ADVICE = {"none": "", "float16": "; try quantize=none", "int8": "; try quantize=float16"}
-_ADVICE_OF_OTHERS = "; fine-tune for it (tfscale compress --quantize), or try quantize=int8"

@@ -6,7 +6,6 @@ Shapes: B rows, T tokens of a window, V vocabulary.
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import numpy as np
@@ -26,7 +25,7 @@ def check_length(sequence_length: int) -> None:
     """Refuses a window before anything of its size is made.
 
     Raises:
-        ConfigError: it is no whole number from 2 to 32,768.
+        ConfigError: it is not a whole number from 2 to 32,768.
     """
     if not isinstance(sequence_length, int | np.integer) or not 2 <= sequence_length <= MOST_TOKENS:
         raise ConfigError(
@@ -35,8 +34,8 @@ def check_length(sequence_length: int) -> None:
         )
 
 
-def check_held_out(held_out: Any, vocabulary: int | None = None) -> list[int]:
-    """The ids of held-out text as a list.
+def check_held_out(held_out: object, vocabulary: int | None = None) -> list[int]:
+    """Returns the ids of held-out text as a list.
 
     Args:
         held_out: one stream of ids.
@@ -71,8 +70,8 @@ def check_held_out(held_out: Any, vocabulary: int | None = None) -> list[int]:
     return ids.tolist()
 
 
-def own_tokenizer(tokenizer: Any) -> Tokenizer | None:
-    """A tokenizer of tfscale: the one that was given, or one made of a keras-hub tokenizer.
+def own_tokenizer(tokenizer: object) -> Tokenizer | None:
+    """Returns a tokenizer of tfscale: the one that was given, or one made of keras-hub's.
 
     Raises:
         ConfigError: it is something else.
@@ -92,7 +91,7 @@ def own_tokenizer(tokenizer: Any) -> Tokenizer | None:
     )
 
 
-def check_layers(network: Any) -> None:
+def check_layers(network: keras.Model) -> None:
     """Refuses what no file can hold: layers that Keras quantized, or that carry state from window
     to window.
 
@@ -122,10 +121,10 @@ def check_model(network: keras.Model, sequence_length: int, end_id: int) -> Voca
     """Checks that a network reads ids and gives logits, and that it knows the end token.
 
     Raises:
-        ConfigError: what it does in place of that.
+        ConfigError: says what it does instead.
     """
     try:
-        found = check_logits(network, probe_ids(network, sequence_length))
+        vocabulary = check_logits(network, probe_ids(network, sequence_length))
     except ConfigError as error:
         raise ConfigError(f"{_ASKED}: {error}") from error
     except (TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
@@ -136,19 +135,18 @@ def check_model(network: keras.Model, sequence_length: int, end_id: int) -> Voca
             f"{_ASKED}; model {network.name!r} cannot be called with ids of shape (1,"
             f" {sequence_length}): {(why[-1] if why else type(error).__name__)[:200]}"
         ) from error
-    if not 0 <= end_id < min(found.inputs, found.targets):
+    if not 0 <= end_id < min(vocabulary.inputs, vocabulary.targets):
         raise ConfigError(
             f"the end token is {end_id}, and model {network.name!r} knows ids from 0 to"
-            f" {min(found.inputs, found.targets) - 1}; give the tokenizer that it was trained with,"
-            " or its end_id"
+            f" {min(vocabulary.inputs, vocabulary.targets) - 1}; give the tokenizer that it was"
+            " trained with, or its end_id"
         )
-    return found
+    return vocabulary
 
 
 @contextlib.contextmanager
 def in_float32(network: keras.Model) -> Iterator[None]:
-    """Has the layers of a model in mixed precision compute in float32, as files do, for the
-    block."""
+    """Has layers in mixed precision compute in float32 for the block, as files do."""
     changed = [
         (layer, layer.dtype_policy)
         for layer in layers_of(network)
@@ -163,8 +161,8 @@ def in_float32(network: keras.Model) -> Iterator[None]:
             layer.dtype_policy = policy
 
 
-def _other_type(layer: Any) -> str | None:
-    """The type of the layer's first weight that is a float but not float32."""
+def _other_type(layer: keras.layers.Layer) -> str | None:
+    """Returns the type of the layer's first weight that is a float but not float32."""
     for weight in own_variables(layer):
         kind = keras.backend.standardize_dtype(weight.dtype)
         if "float" in kind and kind != "float32":

@@ -37,6 +37,7 @@ import numpy as np
 
 from tfscale.config import Quantization
 from tfscale.models.decoding import CachedModel
+from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import weight_formats
 
 _MARGIN = 3.0
@@ -69,24 +70,15 @@ class Limits:
     greedy_gap: float
 
 
-PERPLEXITY_CHANGE: dict[Quantization, float] = {
-    # The same float32 arithmetic in another order.
-    "none": 1e-4,
-    # Weights rounded to 11 bits: perplexity moves by 1e-5 to 1e-4.
-    "float16": 1e-3,
-    "int8": 1e-2,
-    # The rounded weights cost perplexity: 0.3 to 1 % without fine-tuning for them, 0.6 % (fresh).
-    "int4": 0.05,
-    # 0.7 to 2 % without fine-tuning, 6 % (fresh).
-    "int4_all": 0.1,
-}
-"""How far a recipe may move the perplexity, relative."""
+def keeps_weights(quantize: str) -> bool:
+    """Returns whether a file of this recipe has the weights of the network as they are."""
+    return recipe(quantize).converted_as == "float32" and not recipe(quantize).rounds
 
 
 def limits_of(
     network: keras.Model | CachedModel, quantize: Quantization, converted: bool = False
 ) -> Limits:
-    """The limits of a file of a network.
+    """Returns the limits of a file of a network.
 
     Args:
         network: the network; the number and the width of its products decide how far rounding goes.
@@ -96,13 +88,14 @@ def limits_of(
     Example:
         limits_of(network, "int8").relative_logit_error    # 0.06 of two layers of width 32
     """
-    perplexity = PERPLEXITY_CHANGE[quantize]
+    chosen = recipe(quantize)
+    perplexity = chosen.perplexity_change
     # The same float32 arithmetic in another order: logits differ by 1e-6 to 1e-5, a relative error
     # of 3e-7. A weight beyond float16's range becomes infinite and fails all of these.
-    if quantize == "none" or (quantize == "float16" and not converted):
+    if keeps_weights(quantize) or not (chosen.rounds or converted):
         return Limits(1e-3, 1e-4, 0.998, perplexity, 1e-3)
     products, width = products_of(network)
-    if quantize == "float16":
+    if not chosen.rounds:
         error = max(5e-3, _MARGIN * _HALF * math.sqrt(products))
         return Limits(None, error, 0.99, perplexity, 4 * error)
     error = _MARGIN * noise(_ACTIVATION_BITS, width) * math.sqrt(products * (1 + converted))

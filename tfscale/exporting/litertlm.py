@@ -7,13 +7,13 @@ of SentencePiece or Hugging Face's library.
 """
 
 import os
-from typing import Any
 
 from tfscale.device import load
 from tfscale.device.bundle import BundleModel
 from tfscale.errors import ExportError
 from tfscale.exporting.format import Checks, Report
 from tfscale.exporting.parity import GREEDY_TOKENS
+from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.network import capabilities
 from tfscale.registry import TOKENIZERS
@@ -23,7 +23,7 @@ TOP_P = 2
 """The sampler that every version of LiteRT-LM has on CPUs; with k = 1 it is greedy."""
 
 
-def check_bundle(network: Any, tokenizer: Tokenizer) -> None:
+def check_bundle(network: DecodingNetwork, tokenizer: Tokenizer) -> None:
     """Refuses what LiteRT-LM cannot run, before anything is converted.
 
     Raises:

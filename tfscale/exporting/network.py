@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import keras
 import tensorflow as tf
@@ -16,7 +16,7 @@ from tfscale.exporting.held_out import held_out_of
 from tfscale.exporting.parity import compare_file, float32_copy
 from tfscale.exporting.readmes import text_readme
 from tfscale.exporting.scoring import WindowSource
-from tfscale.exporting.source import HeldOut, TFLiteSource
+from tfscale.exporting.source import CONVERTED, HeldOut, Source, TFLiteSource
 from tfscale.exporting.tflite import (
     DecodingNetwork,
     convert_other,
@@ -79,7 +79,6 @@ class TextSource(TFLiteSource):
     kind: ClassVar[SourceKind] = "text"
     noun = "a network"
     advice = "this is a network: give --format tflite"
-    recipes: tuple[str, ...] = ("none", "float16", "int8", "int4", "int4_all")
     tflite_format = "tflite"
     has_report = True
     tokenizer: Tokenizer
@@ -127,7 +126,7 @@ class TextSource(TFLiteSource):
     def convert(self, config: ExportConfig) -> bytes:
         return export_tflite(self.network, config.quantize, config.prefill_lengths)
 
-    def compare_tflite(self, export: Export[Any], checks: Checks) -> Report:
+    def compare_tflite(self, export: Export[Source], checks: Checks) -> Report:
         config = export.config
         return compare_file(
             checks,
@@ -172,7 +171,7 @@ class CachedSource(TextSource):
         held_out: checked ids to compare on, of text that the model was not trained on.
     """
 
-    recipes = ("none", "float16", "int8")
+    recipes = CONVERTED
     network: CachedModel
     converted = True
 

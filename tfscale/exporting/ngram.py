@@ -1,19 +1,20 @@
 """An n-gram model as something to export, and the comparison of its file."""
 
 import os
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from tfscale.config import ExportConfig
 from tfscale.data.tokens import first_tokens
 from tfscale.device.ngram import NGramDeviceModel
-from tfscale.exporting.format import Checks, Export, ExportFormat, Report, SourceKind
+from tfscale.exporting.format import Checks, Export, ExportFormat, Report, Sizes, SourceKind
 from tfscale.exporting.readmes import ngram_readme
 from tfscale.exporting.source import HeldOut, Source
 from tfscale.files.description import Description
 from tfscale.files.model_folders import run_data
 from tfscale.ngram import NGramModel
+from tfscale.registry import RECIPES
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -57,8 +58,8 @@ class NGramSource(Source):
         return HeldOut(tokens[1:], f"drawn by the model, because {origin}")
 
     def stored(self, config: ExportConfig) -> NGramModel:
-        """Returns the model as a file stores it: with int8, at most 256 probabilities an order."""
-        return self.ngrams.quantized() if config.quantize == "int8" else self.ngrams
+        """Returns the model as a file stores it: rounded to at most 256 probabilities an order."""
+        return self.ngrams.quantized() if RECIPES.get(config.quantize).rounds else self.ngrams
 
     def describe(self, config: ExportConfig) -> Description:
         return Description(
@@ -92,28 +93,29 @@ class NGramFormat(ExportFormat[NGramSource]):
         raise NotImplementedError(type(self).__name__)
 
     def compare(self, export: Export[NGramSource], checks: Checks) -> Report:
-        # It imports Keras, which listing the formats does without.
-        from tfscale.exporting.limits import PERPLEXITY_CHANGE
-
         source, config = export.source, export.config
+        chosen = RECIPES.get(config.quantize)
         stored, read = source.stored(config), self.read(export)
         held_out = np.array(source.held_out(config.parity_tokens).tokens)
         before, after = source.ngrams.score(held_out), read.score(held_out)
         gap = np.abs(read.log_probabilities(held_out) - stored.log_probabilities(held_out)).max()
         checks.add("log_probability_difference", float(gap), "<=", self.digits_limit)
         change = abs(after.perplexity / before.perplexity - 1)
-        checks.add("perplexity_change", change, "<=", PERPLEXITY_CHANGE[config.quantize])
+        checks.add("perplexity_change", change, "<=", chosen.perplexity_change)
         # Rounded probabilities of a context no longer add up to 1 exactly.
         off = max(abs(total - 1) for total in _sums(read, held_out))
-        allowed = 0.05 if config.quantize == "int8" else 1e-4
+        allowed = 0.05 if chosen.rounds else 1e-4
         checks.add("sum_of_probabilities_from_1", off, "<=", allowed)
-        sizes = {"file_bytes": os.path.getsize(export.path(self.file)), "ngrams": stored.sizes}
+        sizes: Sizes = {
+            "file_bytes": os.path.getsize(export.path(self.file)),
+            "ngrams": stored.sizes,
+        }
         return {
             "perplexity": {"model": before.perplexity, "file": after.perplexity},
             "sizes": sizes,
         }
 
-    def readme(self, export: Export[Any], description: Description, report: Report) -> str:
+    def readme(self, export: Export[NGramSource], description: Description, report: Report) -> str:
         return ngram_readme(self.template, description, report)
 
 

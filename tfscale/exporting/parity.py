@@ -23,17 +23,20 @@ import tensorflow as tf
 from tfscale.config import Quantization
 from tfscale.data.pipeline import text_windows
 from tfscale.device import DeviceModel, load
+from tfscale.device.bench import Benchmark
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
-from tfscale.exporting.format import Checks, Report
+from tfscale.exporting.format import Checks, Report, Sizes
 from tfscale.exporting.limits import (
     Limits,
     agreeing,
     difference,
+    keeps_weights,
     limits_of,
     relative_change,
     spread,
 )
 from tfscale.exporting.tflite import DecodingNetwork, silence
+from tfscale.inference.generation import Decoder
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.models.weight_formats import scale_bytes, store, stored_bytes, weight_formats
@@ -111,10 +114,10 @@ def compare_file(
     ends = tokenizer.end_id, tokenizer.start_id
     exact = Windows(float32_copy(network), stream, *ends)
     rounded = exact
-    if quantize != "none" and not converted:
+    if not (converted or keeps_weights(quantize)):
         rounded = Windows(rounded_copy(network, quantize), stream, *ends)
     limits = limits_of(network, quantize, converted)
-    speed: dict[str, Any] = {}
+    speed: Benchmark
     completions = {}
     perplexity = {"keras": exact.score().perplexity, "rounded": rounded.score().perplexity}
     for kernels in ("xnnpack", "plain"):
@@ -132,7 +135,7 @@ def compare_file(
             speed = model.benchmark(tokens=64)
     with open(os.path.join(folder, "model.tflite"), "rb") as file:
         content = file.read()
-    sizes = {
+    sizes: Sizes = {
         "file_bytes": len(content),
         "gzip_bytes": len(gzip.compress(content, compresslevel=6)),
         "weight_bytes": stored_bytes(network, quantize),
@@ -169,9 +172,10 @@ def float32_copy(network: NetworkT) -> NetworkT:
     return cast(NetworkT, copy)
 
 
-def rounded_copy(network: Any, quantize: Quantization) -> DecodingNetwork:
+def rounded_copy(network: DecodingNetwork, quantize: Quantization) -> DecodingNetwork:
     """Returns a network that computes in float32, with the weights that a recipe stores."""
-    copy = build_network(network.config, precision="float32")
+    given: Any = network
+    copy = build_network(given.config, precision="float32")
     formats = weight_formats(network, quantize)
     for target, weight in zip(copy.weights, network.weights, strict=True):
         target.assign(store(tf.convert_to_tensor(weight.value), formats[weight.path]))
@@ -185,7 +189,7 @@ class Windows:
         reference: a network that computes in float32.
         stream: ids (N,).
         end_id: the token that comes before the first.
-        start_id: what is read in its place; None for the end token itself.
+        start_id: what is read instead of it; None for the end token itself.
     """
 
     def __init__(
@@ -212,10 +216,10 @@ class Windows:
         return np.asarray(self.reference(ids[None], training=False), np.float32)[0]
 
     def longest_prompt(self, least: int) -> tuple[list[int], np.ndarray]:
-        """The first window, repeated up to `least` tokens as far as the context goes, and the
-        logits after each.
+        """Returns the first window, repeated up to `least` tokens, and the logits after each.
 
-        With fewer held-out tokens the longest calls that read a prompt would not be compared.
+        It is cut at the context. With fewer held-out tokens the longest calls that read a prompt
+        would not be compared.
         """
         ids, length = self.inputs[0], self.reference.config.sequence_length
         if len(ids) >= min(least, length):
@@ -226,7 +230,7 @@ class Windows:
         return longer.tolist(), self._forward(window)[: len(longer)]
 
     def score(self) -> Score:
-        """How likely the network finds the tokens."""
+        """Returns how likely the network finds the tokens."""
         nll = sum(
             float(token_nll(logits, row).sum())
             for logits, row in zip(self.logits, self.targets, strict=True)
@@ -278,10 +282,9 @@ def _compare_logits(
 def _compare_prompts(
     checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
 ) -> None:
-    """Reads prompts of lengths that fill a prefill call, that leave pads in it, and that fill the
-    context."""
+    """Reads prompts that fill a prefill call, that leave pads in it, and that fill the context."""
     decoder = model.decoder()
-    lengths = getattr(decoder, "prefill_lengths", [])
+    lengths = decoder.prefill_lengths
     if not lengths:
         return
     ids, expected = windows.longest_prompt(max(lengths) + 1 + _AFTER_PROMPT)
@@ -305,7 +308,7 @@ def _compare_prompts(
 
 
 def _largest(windows: Windows, limits: Limits) -> float | None:
-    """The most that a single logit may differ by."""
+    """Returns the most that a single logit may differ by."""
     return (
         None
         if limits.max_logit_difference is None
@@ -316,8 +319,7 @@ def _largest(windows: Windows, limits: Limits) -> float | None:
 def _compare_greedy(
     checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
 ) -> tuple[list[int], list[int], list[int]]:
-    """Completes the beginning of the first window by both; returns the prompt and the two
-    completions."""
+    """Completes the first window's beginning by both; returns the prompt and both completions."""
     ids = windows.inputs[0].tolist()
     context = windows.reference.config.sequence_length
     prompt = ids[: max(1, min(16, len(ids), context // 2))]
@@ -335,7 +337,7 @@ def _compare_greedy(
     return prompt, expected, received
 
 
-def _greedy(decoder: Any, prompt: list[int], count: int) -> tuple[list[int], list[np.ndarray]]:
+def _greedy(decoder: Decoder, prompt: list[int], count: int) -> tuple[list[int], list[np.ndarray]]:
     decoder.reset()
     logits = [decoder.feed(prompt)]
     tokens = [int(logits[0].argmax())]
@@ -356,15 +358,12 @@ def _compare_tokenizers(
     )
 
 
-def _check_size(
-    checks: Checks, sizes: dict[str, int], content: bytes, scales: int, converted: bool
-) -> None:
-    """Less than the weights: some are lost. More: some are stored twice. The graph takes up to 600
-    bytes an operation.
+def _check_size(checks: Checks, sizes: Sizes, content: bytes, scales: int, converted: bool) -> None:
+    """Checks the size: less than the weights means lost ones, more means some stored twice.
 
-    What the converter folds of other people's models, and what constants they have, is not known:
-    of those only an int8 file is held, whose constants are told apart from its weights by their
-    type.
+    The graph takes up to 600 bytes an operation. How much the converter folds of other people's
+    models, and which constants they have, is not known: only their int8 files are checked, whose
+    constants differ from the weights by their type.
     """
     counts = operations(content)
     graph = (

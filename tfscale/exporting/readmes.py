@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfscale.files.description import Description
+from tfscale.registry import RECIPES
 from tfscale.terminal import visible
 from tfscale.ui.rendering import render
 
@@ -54,7 +55,7 @@ def text_readme(
         version=description.tfscale_version,
         family=description.family,
         parameters=parameter_count(source),
-        weights=_WEIGHTS[description.quantize],
+        weights=RECIPES.get(description.quantize).words,
         file=description.file,
         file_bytes=report["sizes"]["file_bytes"],
         gzip_bytes=report["sizes"].get("gzip_bytes", 0),
@@ -80,15 +81,6 @@ def text_readme(
         steps = ", ".join(tokenizer.cleaner.steps)
         text += render(_PACKAGE, "cleaning.md.j2", steps=steps)
     return text
-
-
-_WEIGHTS = {
-    "none": "float32",
-    "float16": "float16 (computed in float32)",
-    "int8": "int8 (matrix products computed in int8)",
-    "int4": "int4 in blocks, embedding tables int8",
-    "int4_all": "int4 in blocks",
-}
 
 
 def parameter_count(source: "Source") -> int:

@@ -5,7 +5,7 @@ table, D columns, N ids.
 """
 
 from collections import Counter
-from typing import Any
+from collections.abc import Hashable
 
 import flatbuffers
 import numpy as np
@@ -25,38 +25,31 @@ from ai_edge_litert.schema_py_generated import (
 )
 from ai_edge_litert.tools import flatbuffer_utils
 
-from tfscale.config import Quantization
 from tfscale.exporting.flatbuffer import operation_name, write_model
-from tfscale.models.recipe import BLOCKS, block_of
+from tfscale.models.recipe import BLOCKS, block_of, recipe
 from tfscale.models.weight_formats import INT4_LARGEST, SMALLEST_SCALE
 
-_IN_INT4: dict[Quantization, dict[str, str]] = {
-    "int8": {},
-    "int4": {"FULLY_CONNECTED": "matrix/"},
-    "int4_all": {"FULLY_CONNECTED": "", "EMBEDDING_LOOKUP": ""},
-}
-"""Which operations' weights are in int4, and how the names that `mark_products` gave go on; the
-rest is int8."""
 _LSTM_MATRICES = range(1, 9)
 """Places of the matrices among the inputs of a fused LSTM: of the input and of the state, by
 gate."""
 _LARGEST = 127
 
 
-def round_weights(content: bytes, quantize: Quantization) -> bytes:
-    """The file with its weights rounded as `tfscale.models.weight_formats` says.
+def round_weights(content: bytes, quantize: str) -> bytes:
+    """Returns the file with its weights rounded as `tfscale.models.weight_formats` says.
 
     Args:
         content: a float .tflite file.
-        quantize: "int8", "int4" or "int4_all".
+        quantize: name of a recipe that rounds.
     """
-    from litert_quantizer import quantizer, recipe
+    from litert_quantizer import quantizer
+    from litert_quantizer import recipe as quantizer_recipe
     from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
-    in_int4 = _IN_INT4[quantize]
+    in_int4 = recipe(quantize).blocks_in
     content = look_up_embeddings(content)
     worker = quantizer.Quantizer(mark_products(content) if in_int4 else content)
-    worker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    worker.load_quantization_recipe(quantizer_recipe.dynamic_wi8_afp32())
     for block in BLOCKS:
         for operation, names in in_int4.items():
             worker.add_dynamic_config(
@@ -117,15 +110,16 @@ def look_up_embeddings(content: bytes) -> bytes:
 
 
 def round_lstm(content: bytes) -> bytes:
-    """Rounds the matrices of fused LSTM operations to int8, each with one scale: the operation
-    takes no more.
+    """Rounds the matrices of fused LSTM operations to int8, each with one scale.
+
+    The operation takes no more.
 
     Args:
         content: a float .tflite file.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
     users = Counter(tensor.buffer for subgraph in model.subgraphs for tensor in subgraph.tensors)
-    found = False
+    changed = False
     for subgraph in model.subgraphs:
         for operator in subgraph.operators:
             if operation_name(model, operator.opcodeIndex) != "UNIDIRECTIONAL_SEQUENCE_LSTM":
@@ -146,12 +140,12 @@ def round_lstm(content: bytes) -> bytes:
                 model.buffers[tensor.buffer].data = rounded.view(np.uint8)
                 tensor.type, tensor.quantization = TensorType.INT8, QuantizationParametersT()
                 tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [0]
-                found = True
-    return write_model(model) if found else content
+                changed = True
+    return write_model(model) if changed else content
 
 
 def _operation_code(model: ModelT, operator: int) -> int:
-    """The place of a new operation code."""
+    """Adds an operation code; returns its place."""
     code = OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = operator
     code.version = 1
@@ -224,8 +218,7 @@ def mark_products(content: bytes) -> bytes:
 
 
 def share_quantization_parameters(content: bytes) -> bytes:
-    """Stores the scales of a weight once, where each signature holds its own copy of the same
-    numbers.
+    """Stores the scales of a weight once, where each signature holds a copy of its own.
 
     A scale and a zero point take 12 bytes per row of a matrix and signature; in a small model of
     three signatures that is a fifth of the int8 file.
@@ -242,9 +235,11 @@ def share_quantization_parameters(content: bytes) -> bytes:
     return write_model(model)
 
 
-def _clear_weak_blocks(buffer: Any, block: int) -> None:
-    """Makes blocks zero whose scale in int4 would not be a normal float16: the runtime refuses the
-    whole file."""
+def _clear_weak_blocks(buffer: BufferT, block: int) -> None:
+    """Makes blocks zero whose scale in int4 would not be a normal float16.
+
+    The runtime would refuse the whole file.
+    """
     blocks = np.frombuffer(buffer.data, np.float32).reshape(-1, block)
     weak = np.abs(blocks).max(axis=1) / INT4_LARGEST < SMALLEST_SCALE
     if weak.any():
@@ -252,8 +247,7 @@ def _clear_weak_blocks(buffer: Any, block: int) -> None:
 
 
 def raise_zero_scales(content: bytes) -> bytes:
-    """Gives blocks that are all zero the smallest scale that the runtime takes; the quantizer
-    writes 0."""
+    """Gives blocks of zeros the smallest scale that the runtime takes; the quantizer writes 0."""
     model = flatbuffer_utils.read_model_from_bytearray(content)
     for subgraph in model.subgraphs:
         for tensor in subgraph.tensors:
@@ -268,7 +262,7 @@ def raise_zero_scales(content: bytes) -> bytes:
 class _PackedOnce:
     """A part of a flatbuffer that several others point to."""
 
-    def __init__(self, part: Any):
+    def __init__(self, part: QuantizationParametersT):
         self._part = part
         self._offset: int | None = None
 
@@ -278,7 +272,7 @@ class _PackedOnce:
         return self._offset
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> Hashable:
     if value is None or isinstance(value, int):
         return value
     if hasattr(value, "tolist"):

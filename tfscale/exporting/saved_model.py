@@ -5,7 +5,6 @@ Shapes: B rows, T tokens, V vocabulary, S tokens of a cached call, C context.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +17,8 @@ from tfscale.inference.generation import causal_mask
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models.network import capabilities
 from tfscale.text.score import Score, token_nll
+
+Signature = Callable[..., Mapping[str, tf.Tensor]]
 
 
 def write_saved_model(
@@ -97,9 +98,7 @@ def compare_saved_model(
     }
 
 
-def _compare_score(
-    checks: Checks, windows: Windows, score: Callable[..., Any], limits: Limits
-) -> float:
+def _compare_score(checks: Checks, windows: Windows, score: Signature, limits: Limits) -> float:
     """Compares whole windows; returns the perplexity of the SavedModel."""
     largest, same, nll = 0.0, 0, 0.0
     for ids, targets, expected in zip(windows.inputs, windows.targets, windows.logits, strict=True):
@@ -116,9 +115,7 @@ def _compare_score(
     return perplexity
 
 
-def _compare_decode(
-    checks: Checks, windows: Windows, decode: Callable[..., Any], limits: Limits
-) -> None:
+def _compare_decode(checks: Checks, windows: Windows, decode: Signature, limits: Limits) -> None:
     """Compares the first tokens, read one by one."""
     network = windows.reference
     ids = windows.inputs[0][: max(2, min(GREEDY_TOKENS, len(windows.inputs[0])))]
@@ -133,7 +130,7 @@ def _compare_decode(
 
 
 def _compare_prefill(
-    checks: Checks, windows: Windows, signatures: Mapping[str, Any], name: str, limits: Limits
+    checks: Checks, windows: Windows, signatures: Mapping[str, Signature], name: str, limits: Limits
 ) -> None:
     """Compares the token after a prompt that one call read."""
     network = windows.reference

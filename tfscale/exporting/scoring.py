@@ -10,13 +10,13 @@ Shapes: T tokens of a window, V vocabulary, U units.
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import layers_called_by, layers_of
+from tfscale.compat.keras import Call, layers_called_by, layers_of
 from tfscale.config import ExportConfig, Quantization
 from tfscale.data.pipeline import text_windows
 from tfscale.device.scorer import ScoringModel
@@ -33,7 +33,7 @@ from tfscale.exporting.limits import (
     spread,
 )
 from tfscale.exporting.readmes import windows_readme
-from tfscale.exporting.source import HeldOut, TFLiteSource
+from tfscale.exporting.source import CONVERTED, HeldOut, Source, TFLiteSource
 from tfscale.exporting.tflite import convert_other, silence
 from tfscale.files.description import Description
 from tfscale.models.network import capabilities
@@ -57,7 +57,7 @@ class WindowSource(TFLiteSource):
     """
 
     kind: ClassVar[SourceKind] = "windows"
-    recipes = ("none", "float16", "int8")
+    recipes = CONVERTED
     tflite_format = "scoring"
 
     def __init__(
@@ -105,7 +105,7 @@ class WindowSource(TFLiteSource):
     def convert(self, config: ExportConfig) -> bytes:
         return scoring_file(self.network, self.length, config.quantize)
 
-    def compare_tflite(self, export: Export[Any], checks: Checks) -> Report:
+    def compare_tflite(self, export: Export[Source], checks: Checks) -> Report:
         held_out = self.held_out(export.config.parity_tokens).tokens
         return compare_windows(
             checks, self, export.path("model.tflite"), held_out, export.config.quantize
@@ -131,8 +131,7 @@ def _end_id(tokenizer: Tokenizer | None, given: int | None) -> int:
 
 
 def scoring_file(network: keras.Model, length: int, quantize: Quantization) -> bytes:
-    """The bytes of a .tflite file with the signature `score`: tokens (1, T) int32 -> logits (1, T,
-    V) float32.
+    """Returns a .tflite file with the signature `score`: tokens (1, T) -> logits (1, T, V) float32.
 
     Raises:
         ExportError: as `export_keras`.
@@ -150,8 +149,7 @@ def scoring_file(network: keras.Model, length: int, quantize: Quantization) -> b
 
 @contextlib.contextmanager
 def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
-    """Lets each LSTM layer of a network compute by a twin in tf_keras for the block; yields how
-    many do.
+    """Has each LSTM layer compute by a twin in tf_keras for the block; yields how many do.
 
     A layer keeps its own loop if it carries state, starts from one, gives one, is masked, or has
     activations of its own: the fused operation knows none of these
@@ -181,7 +179,7 @@ def fused_lstm(network: keras.Model, module: tf.Module) -> Iterator[int]:
         )
         twins.append((layer, twin))
 
-    def computed_by(twin: Any, original: Any) -> Any:
+    def computed_by(twin: Call, original: Call) -> Call:
         def call(sequences, initial_state=None, mask=None, training=False):
             if initial_state is not None or mask is not None:
                 return original(

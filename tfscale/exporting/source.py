@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tfscale.exporting.format import Checks, Export, Report, SourceKind
 
 
+CONVERTED = ("none", "float16", "int8")
+"""Recipes that any network can be stored with; others need to know what its layers compute."""
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Token ids that a model was not trained on, and where they come from, in words."""
@@ -32,7 +36,7 @@ class Source(abc.ABC):
         kind: what it computes; see `tfscale.exporting.format.SourceKind`.
         noun: one of its kind, for messages: "an n-gram model".
         advice: what to do where a format does not take it.
-        recipes: values of `quantize` that it can be stored with.
+        recipes: values of `quantize` that it can be stored with; None for all.
         tokenizer: saved beside the file; None where the user has one.
         directory: its run folder; "" where there is none.
         network: its Keras model; None for n-grams.
@@ -42,7 +46,7 @@ class Source(abc.ABC):
     kind: "ClassVar[SourceKind]"
     noun: str
     advice: str
-    recipes: tuple[str, ...]
+    recipes: tuple[str, ...] | None = None
     tokenizer: Tokenizer | None
     directory: str = ""
     network: Any = None
@@ -88,7 +92,7 @@ class TFLiteSource(Source):
         """
 
     @abc.abstractmethod
-    def compare_tflite(self, export: "Export[Any]", checks: "Checks") -> "Report":
+    def compare_tflite(self, export: "Export[Source]", checks: "Checks") -> "Report":
         """Compares model.tflite with the model; see `ExportFormat.compare`."""
 
     @abc.abstractmethod

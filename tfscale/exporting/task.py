@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,19 +10,19 @@ from tfscale.config import ExportConfig, to_dict
 from tfscale.device import load
 from tfscale.errors import DataError
 from tfscale.exporting.format import Checks, Export, Report, SourceKind
-from tfscale.exporting.limits import agreeing, limits_of, spread
+from tfscale.exporting.limits import agreeing, keeps_weights, limits_of, spread
 from tfscale.exporting.readmes import task_readme
 from tfscale.exporting.scoring import scoring_file
-from tfscale.exporting.source import TFLiteSource
+from tfscale.exporting.source import CONVERTED, Source, TFLiteSource
 from tfscale.exporting.writing import writing_file
 from tfscale.files.description import Description
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
 from tfscale.tasks.text_network import in_float32
 
-_EQUAL_TEXTS = {"none": 0.9, "float16": None, "int8": None}
-"""Least fraction of equal texts. Of two tokens that are nearly as likely rounding may take the
-other one, which changes all that follow; so with rounding it is reported and not judged."""
+_EQUAL_TEXTS = 0.9
+"""Least fraction of equal texts where weights are stored as they are. Rounding may take the other
+one of two tokens that are nearly as likely, which changes all that follow: it is only reported."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TaskSource(TFLiteSource):
     kind: ClassVar[SourceKind] = "task"
     noun = "a task"
     advice = "a task is exported with --format tflite"
-    recipes = ("none", "float16", "int8")
+    recipes = CONVERTED
     tflite_format = "task"
 
     def __init__(self, model: TaskModel):
@@ -90,7 +90,7 @@ class TaskSource(TFLiteSource):
             self._compared = examples_of(self.model)
         return self._compared
 
-    def compare_tflite(self, export: Export[Any], checks: Checks) -> Report:
+    def compare_tflite(self, export: Export[Source], checks: Checks) -> Report:
         compare_task(checks, self.model, export.folder, self.compared(), export.config)
         return {"sizes": {"file_bytes": os.path.getsize(export.path("model.tflite"))}}
 
@@ -135,7 +135,8 @@ def compare_task(
         if texts:
             pairs = zip(texts, file.predict(compared.examples), strict=True)
             equal = float(np.mean([ours == theirs for ours, theirs in pairs]))
-            checks.add(f"equal_texts ({kernels})", equal, ">=", _EQUAL_TEXTS[config.quantize])
+            least = _EQUAL_TEXTS if keeps_weights(config.quantize) else None
+            checks.add(f"equal_texts ({kernels})", equal, ">=", least)
 
 
 def examples_of(model: TaskModel) -> Compared:

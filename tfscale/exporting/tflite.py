@@ -4,7 +4,7 @@ named signatures.
 Shapes: S tokens of a call, C context, V vocabulary, H heads, K width of a head. A Transformer's
 file has `prefill_S` (tokens (1, S) int32, input_pos (S,) int32, mask (1, 1, S, C) float32, caches
 (1, C, H, K) float32 -> caches) for each prefill length, and `decode` (S = 1, also -> logits (1, 1,
-V)). An LSTM's has `decode` alone, with its state in the place of the caches and neither position
+V)). An LSTM's has `decode` alone, with its state instead of the caches and neither position
 nor mask. All signatures share one copy of the weights.
 """
 
@@ -15,9 +15,10 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
+import keras
 import tensorflow as tf
 
 from tfscale.compat.tensorflow import keep_last_scale_apart
@@ -29,14 +30,25 @@ from tfscale.files.scratch import scratch_folder
 from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.decoding import CachedModel
 from tfscale.models.network import LanguageNetwork, capabilities
+from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import stored_bytes
 
 DecodingNetwork = LanguageNetwork | CachedModel
 """What decodes token by token by `cached_step`: a network of tfscale, or somebody's own model."""
+Functions = Mapping[str, tf.types.experimental.ConcreteFunction]
+"""Name of a signature -> its function."""
 _LONGEST_REASON = 300
+_CONVERTED_AS = {"float32": "none", "float16": "float16"}
+"""Type in which the converter stores weights -> the recipe that stores them so."""
 _SMALLEST = 0.9
 """A file below this fraction of its weights' bytes has lost some of them; what quantizes better
 does not exist."""
+
+
+class Weighted(Protocol):
+    """What holds the weights of a file: a Keras model, or somebody's own that decodes."""
+
+    weights: list[keras.Variable]
 
 
 def export_tflite(
@@ -78,8 +90,8 @@ def export_tflite(
     return convert(network, functions, quantize)
 
 
-def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> bytes:
-    """The file of some functions of a network, `decode` first.
+def convert(network: Weighted, functions: Functions, quantize: Quantization) -> bytes:
+    """Returns the file of some functions of a network, `decode` first.
 
     Args:
         network: has all weights that the functions read, each in a layer.
@@ -91,20 +103,18 @@ def convert(network: Any, functions: dict[str, Any], quantize: Quantization) -> 
             weights.
     """
     with silence():
-        content = _to_tflite(network, functions, "float16" if quantize == "float16" else "none")
+        content = _to_tflite(network, functions, quantize)
         refuse_custom_operations(content)
-        check_weights_present(
-            content, stored_bytes(network, "float16" if quantize == "float16" else "none")
-        )
-        if quantize not in ("none", "float16"):
+        converted_as = _CONVERTED_AS[recipe(quantize).converted_as]
+        check_weights_present(content, stored_bytes(network, converted_as))
+        if recipe(quantize).rounds:
             content = round_weights(content, quantize)
             check_weights_present(content, stored_bytes(network, quantize))
     return content
 
 
 def usable_prefill_lengths(network: DecodingNetwork, prefill_lengths: Sequence[int]) -> list[int]:
-    """The prompt lengths that the file of this network gets: sorted, once each, none above the
-    context."""
+    """Returns the prompt lengths that a network's file gets: sorted, none above the context."""
     if capabilities(network).decodes != "cache":
         return []
     return sorted(
@@ -115,7 +125,7 @@ def usable_prefill_lengths(network: DecodingNetwork, prefill_lengths: Sequence[i
 def signatures(
     network: DecodingNetwork, prefill_lengths: Sequence[int]
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """The functions of the file by name, `decode` first."""
+    """Returns the functions of the file by name, `decode` first."""
     names = {"decode": (1, True)}
     names |= {f"prefill_{n}": (n, False) for n in usable_prefill_lengths(network, prefill_lengths)}
     return {
@@ -142,7 +152,7 @@ def check_weights_present(content: bytes, expected: int) -> None:
 
 
 def _signature(
-    network: Any, length: int, with_logits: bool
+    network: DecodingNetwork, length: int, with_logits: bool
 ) -> tf.types.experimental.ConcreteFunction:
     spec = {"tokens": tf.TensorSpec((1, length), tf.int32, name="tokens")}
     if capabilities(network).decodes == "cache":
@@ -162,12 +172,12 @@ def _signature(
 
 
 def convert_other(
-    network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None
+    network: Weighted, functions: Functions, quantize: Quantization, module: tf.Module | None = None
 ) -> bytes:
-    """The file of a network that is not of `tfscale.models`.
+    """Returns the file of a network that is not of `tfscale.models`.
 
-    What it needs of the weights is known to the converter alone: it folds what is constant, such as
-    the part of a position table that a window reads. That nothing is lost shows in the logits.
+    How many weights it needs is known to the converter alone, which folds constants, such as the
+    part of a position table that a window reads. The logits show that nothing is lost.
 
     Args:
         network: has the weights.
@@ -179,15 +189,13 @@ def convert_other(
         ExportError: TFLite has no built-in operation for a part of the network.
     """
     with silence():
-        content = _to_tflite(
-            network, functions, "float16" if quantize == "float16" else "none", module
-        )
+        content = _to_tflite(network, functions, quantize, module)
         refuse_custom_operations(content)
-        return round_weights(content, quantize) if quantize == "int8" else content
+        return round_weights(content, quantize) if recipe(quantize).rounds else content
 
 
 def _to_tflite(
-    network: Any, functions: dict, quantize: Quantization, module: tf.Module | None = None
+    network: Weighted, functions: Functions, quantize: Quantization, module: tf.Module | None = None
 ) -> bytes:
     module = module or tf.Module()
     # The converter finds variables through the module; it does not see those inside Keras's own
@@ -211,7 +219,7 @@ def _to_tflite(
         # Otherwise the scale of the last normalization is multiplied into the output projection,
         # and a table that is also the embedding is stored twice.
         keep_last_scale_apart(converter)
-        if quantize == "float16":
+        if recipe(quantize).converted_as == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
         try:
@@ -226,8 +234,7 @@ def _to_tflite(
 
 
 def reason(message: str) -> str:
-    """What the converter's message names: the operations that it lacks, or else what is wrong,
-    without where."""
+    """Returns which operations the converter lacks, by its message, or else what is wrong."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     named = [
         line for line in lines if line.startswith(("TF Select ops:", "Custom ops:", "Flex ops:"))
@@ -245,9 +252,11 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keeps the converter's log lines, many of which come from C++, off the terminal; errors still
-    raise."""
-    # Of two threads the second would take the first one's for the process's own, and put it back
+    """Keeps the converter's log lines off the terminal, many of which come from C++.
+
+    Errors still raise.
+    """
+    # A second thread would take the first one's file for the process's stderr, and put that back
     # for good.
     with _ONE_AT_A_TIME:
         yield from _redirected()

@@ -13,7 +13,7 @@ from tfscale.errors import ConfigError, PromptError
 from tfscale.inference.sampling import next_token
 from tfscale.text.tokenizers import StreamDecoder
 
-MASKED = -1e4
+HIDDEN_SCORE = -1e4
 """Added to the attention score of a cache position that may not be seen."""
 
 
@@ -119,9 +119,11 @@ def prefill_chunk(
 
 def causal_mask(position: int, length: int, context_length: int) -> np.ndarray:
     """Mask (1, 1, S, C) float32 for S tokens from `position` on: 0 up to each token's own position,
-    MASKED after it."""
+    HIDDEN_SCORE after it."""
     own = np.arange(position, position + length)[:, None]
-    return np.where(np.arange(context_length) <= own, 0, MASKED).astype(np.float32)[None, None]
+    return np.where(np.arange(context_length) <= own, 0, HIDDEN_SCORE).astype(np.float32)[
+        None, None
+    ]
 
 
 def generate(

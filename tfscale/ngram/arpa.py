@@ -109,8 +109,8 @@ def read_arpa(path: str, tokenizer: Tokenizer) -> NGramModel:
             the probability of its `<unk>`.
 
     Raises:
-        DataError: a word that is not a token, a count that is not that of its section, a line that is
-            not an n-gram, an n-gram whose first tokens are none, or a file that ends early; the
+        DataError: a word that is not a token, a count that is not that of its section, a line that
+            is not an n-gram, an n-gram whose first tokens are none, or a file that ends early; the
             message names the line.
 
     Example:

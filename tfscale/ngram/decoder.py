@@ -19,7 +19,7 @@ class NGramDecoder:
         generate(NGramDecoder(model), tokenizer, "def ", max_tokens=40).text
     """
 
-    context_length = None
+    context_length: int | None = None
 
     def __init__(self, model: NGramModel, start_id: int | None = None):
         self.model, self._start_id = model, start_id

@@ -53,8 +53,8 @@ class Score:
         utf8_bytes: bytes of the text that these tokens stand for; 0 where it is not known (a part
             of a split).
         cloze: each token was predicted from both sides. Such likelihoods do not multiply to that of
-            the text: they are neither a perplexity nor a compression, and are reported under names of
-            their own.
+            the text: they are neither a perplexity nor a compression, and are reported under names
+            of their own.
         unknown_tokens, lost_bits: see `ScoredText`; the default is a text of which nothing is lost.
 
     Example:

@@ -27,7 +27,7 @@ def render_report(
     tables: Iterable[Table],
     history: Sequence[Mapping[str, Any]] | None = None,
     samples: Iterable[tuple[str, str]] = (),
-    checks: Iterable[Mapping[str, Any]] = (),
+    checks: Iterable[Mapping[str, object]] = (),
     figure: tuple[str, str] = ("", ""),
 ) -> None:
     """Writes a self-contained HTML report.
