@@ -52,16 +52,23 @@ def remote_errors(path: str, what: str) -> Iterator[None]:
         path: the file.
         what: its role, such as "the manifest".
     """
-    if not is_remote(path):
-        yield
-        return
-    import tensorflow as tf
-
     try:
         yield
-    except tf.errors.OpError as error:
-        reason = (error.message or type(error).__name__).splitlines()[0]
-        raise DataError(f"{what} cannot be read: {path} ({reason})") from error
+    except Exception as error:
+        if message := remote_message(path, error):
+            raise DataError(f"{what} cannot be read: {path} ({message.splitlines()[0]})") from error
+        raise
+
+
+def remote_message(path: str, error: Exception) -> str:
+    """Returns what TensorFlow says about a remote file in an error; empty for other errors."""
+    if not is_remote(path):
+        return ""
+    import tensorflow as tf
+
+    if isinstance(error, tf.errors.OpError):
+        return error.message or type(error).__name__
+    return ""
 
 
 @contextlib.contextmanager
