@@ -254,9 +254,10 @@ def _predict(folder: Path, file: Path) -> Any:
 
 
 def _run(folder: Path, file: Path) -> Any:
-    import tfscale
 
-    run = tfscale.load_run(str(folder))
+    from tfscale.runs.folder import load_run
+
+    run = load_run(str(folder))
     return run.weights_digest, run.model_config, run.train_config, run.data_dir, run.summary
 
 
@@ -362,7 +363,7 @@ def _options(folder: Path, file: Path) -> Any:
     from tfscale.config import TrainConfig
     from tfscale.registry import FAMILIES
 
-    options = train.parse([str(file)])
+    options = train.COMMAND.parse([str(file)])
     kind = FAMILIES.get(options.model.family)
     configs = [build_config(kind, options, "model")]
     if kind is not FAMILIES.get("ngram"):

@@ -84,7 +84,7 @@ class Models:
         output = os.path.join(self.folder, f"{os.path.basename(run)}-{name}")
         if not os.path.exists(os.path.join(output, "summary.json")):
             self.note(f"{name}, {self.options.tune} steps")
-            from tfscale.compress import compress_run
+            from tfscale.compress.compress import compress_run
             from tfscale.config.compression import CompressConfig, DistillConfig
 
             config = CompressConfig(output=output, steps=self.options.tune, **options)

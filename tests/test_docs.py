@@ -100,7 +100,7 @@ def test_the_yaml_file_parses_by_the_command_that_it_names(examples):
     [command] = re.findall(r"^# lstm\.yaml, for: tfscale (.*)$", text_of("docs/commands.md"), re.M)
     name, *words = shlex.split(command)
     options = cli.COMMANDS[name].parse(words)
-    assert cli.COMMANDS[name] is train
+    assert cli.COMMANDS[name] is train.COMMAND
     assert (options.model.family, options.model.num_layers) == ("lstm", 2)
     assert options.train.micro_batches == 2
 

@@ -18,7 +18,7 @@ CLUSTERS = Path("examples/clusters")
 def check_command(words):
     """Parses `tfscale train ...` as the command line would."""
     assert words[:2] == ["tfscale", "train"]
-    return train.parse(words[2:])
+    return train.COMMAND.parse(words[2:])
 
 
 def commands_of(script):

@@ -36,6 +36,8 @@ def test_quickstart_notebook(tmp_path):
     parameters.source = PARAMETERS.format(
         text=str(ROOT / "CHANGELOG.md"), folder=str(tmp_path / "out")
     )
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert "from tfscale." not in code  # Public names alone.
     nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()

@@ -5,12 +5,13 @@ tf.distribute.
 
     tfscale.prepare(corpus="python-stdlib", vocabulary_size=4096, output="data")
     tfscale.train(tfscale.TransformerConfig(), tfscale.TrainConfig(steps=500), data="data",
-    output="run") tfscale.export("run", output="export", quantize="int8")
+                  output="run")
+    tfscale.export("run", output="export", quantize="int8")
     tfscale.generate("export", prompt="def ", max_tokens=50)
 
 Importing this package is cheap: TensorFlow is loaded when something that needs it is first used,
 and `tfscale.device` never needs it. Files of its models load by `keras.models.load_model` where
-this package has been imported.
+this package has been imported. Type checkers read the names in `__init__.pyi`.
 """
 
 import importlib
@@ -21,66 +22,83 @@ from tfscale.compat.keras_names import make_known
 __version__ = "0.1.0"
 
 _HOME = {
-    "TfscaleError": "tfscale.errors",
-    "CompareConfig": "tfscale.config.comparison",
+    # What is on disk.
+    "open": "tfscale.artifacts",
+    "Artifact": "tfscale.artifacts",
+    "save_run": "tfscale.runs.save",
+    "load_tokenizer": "tfscale.text.tokenizers",
+    # The commands.
+    "benchmark": "tfscale.api",
     "compare": "tfscale.workflows.compare",
-    "CompressConfig": "tfscale.config.compression",
-    "ExportConfig": "tfscale.config",
-    "LaunchConfig": "tfscale.config.launching",
-    "LSTMConfig": "tfscale.config",
-    "GRUConfig": "tfscale.config",
-    "RNNConfig": "tfscale.config",
-    "NNLMConfig": "tfscale.config",
+    "compress_": "tfscale.api",
+    "correct": "tfscale.api",
+    "evaluate": "tfscale.api",
+    "explain": "tfscale.api",
+    "export": "tfscale.api",
+    "fill": "tfscale.api",
+    "finetune": "tfscale.tasks.finetune",
+    "generate": "tfscale.api",
+    "import_": "tfscale.runs.hub",
+    "launch": "tfscale.launching.launcher",
+    "plan": "tfscale.planning",
+    "predict": "tfscale.api",
+    "prepare": "tfscale.api",
+    "quickstart": "tfscale.workflows.quickstart",
+    "swap": "tfscale.api",
+    "tpu_check": "tfscale.workflows.tpu_check.check",
+    "train": "tfscale.api",
+    "trim": "tfscale.compress.vocabulary",
+    "vectors": "tfscale.data.vectors",
+    # Options.
     "BERTConfig": "tfscale.config",
     "BiLSTMConfig": "tfscale.config",
-    "NGramConfig": "tfscale.config",
+    "CompareConfig": "tfscale.config.comparison",
+    "CompressConfig": "tfscale.config.compression",
     "DistillConfig": "tfscale.config.compression",
+    "ExplainConfig": "tfscale.config.tasks",
+    "ExportConfig": "tfscale.config",
+    "GRUConfig": "tfscale.config",
+    "LSTMConfig": "tfscale.config",
+    "LaunchConfig": "tfscale.config.launching",
+    "ModelConfig": "tfscale.config",
+    "NGramConfig": "tfscale.config",
+    "NNLMConfig": "tfscale.config",
+    "NetworkConfig": "tfscale.config",
     "PrepareConfig": "tfscale.config",
     "PruneConfig": "tfscale.config.compression",
+    "RNNConfig": "tfscale.config",
+    "SamplingConfig": "tfscale.config",
     "SearchConfig": "tfscale.config.compression",
     "ShrinkConfig": "tfscale.config.shrinking",
-    "search_run": "tfscale.workflows.search.search",
-    "SamplingConfig": "tfscale.config",
+    "SwapConfig": "tfscale.config.tasks",
+    "TaskConfig": "tfscale.config.tasks",
     "TrainConfig": "tfscale.config",
     "TransformerConfig": "tfscale.config",
     "preset": "tfscale.config.presets",
-    "build_network": "tfscale.models",
-    "parameter_count": "tfscale.models",
+    # For whoever writes Keras and calls `fit`.
     "LanguageModel": "tfscale.training.language_model",
-    "strategy": "tfscale.distribution.strategy",
-    "export_keras": "tfscale.exporting.keras_model",
-    "ExportFormat": "tfscale.exporting.format",
-    "register": "tfscale.registry",
-    "train": "tfscale.runs.train",
-    "train_vectors": "tfscale.data.vectors",
-    "train_from_vectors": "tfscale.runs.vectors",
-    "train_from_run": "tfscale.runs.start",
-    "import_keras_hub": "tfscale.runs.hub",
-    "from_keras_hub": "tfscale.models.hub",
-    "train_ngram": "tfscale.runs.ngram",
-    "plan": "tfscale.planning",
-    "load_run": "tfscale.runs.folder",
-    "training_dataset": "tfscale.data.pipeline",
+    "build_network": "tfscale.models",
     "evaluation_dataset": "tfscale.data.pipeline",
-    "launch": "tfscale.launching.launcher",
-    "load_tokenizer": "tfscale.text.tokenizers",
-    "prepare": "tfscale.api",
-    "evaluate": "tfscale.api",
-    "export": "tfscale.api",
-    "generate": "tfscale.api",
-    "predict": "tfscale.api",
-    "explain": "tfscale.api",
-    "swap": "tfscale.api",
-    "fill": "tfscale.api",
-    "TaskConfig": "tfscale.config.tasks",
-    "ExplainConfig": "tfscale.config.tasks",
-    "SwapConfig": "tfscale.config.tasks",
-    "finetune": "tfscale.tasks.finetune",
-    "load_task": "tfscale.tasks.model",
-    "correct": "tfscale.api",
+    "export_keras": "tfscale.exporting.keras_model",
+    "from_keras_hub": "tfscale.models.hub",
+    "parameter_count": "tfscale.models",
+    "strategy": "tfscale.distribution.strategy",
+    "training_dataset": "tfscale.data.pipeline",
+    # Interfaces to extend.
+    "ExportFormat": "tfscale.exporting.format",
+    "LanguageNetwork": "tfscale.models.network",
+    "Reader": "tfscale.text.reader",
+    "Recipe": "tfscale.models.recipe",
+    "Task": "tfscale.tasks.task",
+    "Tokenizer": "tfscale.text.tokenizers",
+    "register": "tfscale.registry",
+    # Errors.
+    "ConfigError": "tfscale.errors",
+    "TfscaleError": "tfscale.errors",
 }
+"""Public name -> the module that has it."""
 
-__all__ = ["__version__", "compress", *sorted(_HOME)]
+__all__ = ["__version__", "compress", "device", *sorted(_HOME)]
 
 make_known()
 
@@ -95,6 +113,7 @@ def __getattr__(name: str) -> Any:
 
 _LIGHT = (
     "api",
+    "artifacts",
     "config",
     "device",
     "errors",
@@ -104,7 +123,7 @@ _LIGHT = (
     "registry",
     "text",
 )
-"""What does without TensorFlow."""
+"""The folders and modules that do without TensorFlow."""
 
 
 def _imported(module: str) -> Any:

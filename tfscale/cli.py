@@ -1,6 +1,6 @@
 """The command line `tfscale`: finds the command, prints its result, turns errors into exit codes.
 
-Exit codes: 0 done; 2 a mistake of the user's, told in one `error:` line; 75 stopped by SIGTERM
+Exit codes: 0 done; 2 a mistake of the user's, reported in one `error:` line; 75 stopped by SIGTERM
 after writing a checkpoint, the same command goes on; 130 interrupted by Ctrl-C; 143 and 129 ended
 by SIGTERM and SIGHUP where there is no checkpoint to write; 1 anything else.
 """
@@ -39,31 +39,36 @@ from tfscale.errors import ConfigError, TfscaleError
 from tfscale.files.json_text import to_json
 from tfscale.launching.interruption import Terminated, left_by_signals
 from tfscale.launching.parent import follow_launcher
+from tfscale.registry import use_plugins
 from tfscale.terminal import print
 
 COMMANDS = {
-    "quickstart": quickstart,
-    "prepare": prepare,
-    "vectors": vectors,
-    "import": import_preset,
-    "train": train,
-    "compare": compare,
-    "evaluate": evaluate,
-    "swap": swap,
-    "generate": generate,
-    "fill": fill,
-    "correct": correct,
-    "finetune": finetune,
-    "predict": predict,
-    "explain": explain,
-    "compress": compress,
-    "trim": trim,
-    "export": export,
-    "benchmark": benchmark,
-    "launch": launch,
-    "plan": plan,
-    "tpu-check": tpu_check,
+    module.COMMAND.name: module.COMMAND
+    for module in (
+        quickstart,
+        prepare,
+        vectors,
+        import_preset,
+        train,
+        compare,
+        evaluate,
+        swap,
+        generate,
+        fill,
+        correct,
+        finetune,
+        predict,
+        explain,
+        compress,
+        trim,
+        export,
+        benchmark,
+        launch,
+        plan,
+        tpu_check,
+    )
 }
+"""The commands by name, in the order of `tfscale --help`."""
 
 
 def usage() -> str:
@@ -74,8 +79,10 @@ def usage() -> str:
             "",
             "Usage: tfscale COMMAND [options]      (tfscale COMMAND --help lists them)",
             "",
-            *(f"  {name:12}{command.SUMMARY}" for name, command in COMMANDS.items()),
+            *(f"  {name:12}{command.summary}" for name, command in COMMANDS.items()),
             "",
+            "tfscale --plugins MODULE[,MODULE] COMMAND ... imports modules that register more",
+            "model families, export formats, tokenizers, readers, tasks or quantization recipes.",
             (
                 "Every command takes --json: progress goes to stderr, the last line of stdout is"
                 " one JSON object."
@@ -93,6 +100,7 @@ def execute(words: Sequence[str]) -> int:
     Returns:
         The exit code that the command's result calls for.
     """
+    words = _without_plugins(words)
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -101,7 +109,7 @@ def execute(words: Sequence[str]) -> int:
         return 0
     if words[0] not in COMMANDS:
         is_option = words[0].startswith("-")
-        near = closest(words[0], ["--help", "--version"] if is_option else COMMANDS)
+        near = closest(words[0], ["--help", "--version", "--plugins"] if is_option else COMMANDS)
         raise ConfigError(
             f"unknown {'option' if is_option else 'command'}"
             f" {words[0]}{near or ' (see tfscale --help)'}"
@@ -115,7 +123,22 @@ def execute(words: Sequence[str]) -> int:
     else:
         result = command.run(options)
         command.show(result)
-    return command.exit_code(result) if hasattr(command, "exit_code") else 0
+    return command.exit_code(result)
+
+
+def _without_plugins(words: Sequence[str]) -> list[str]:
+    """Imports the modules that `--plugins` names, and returns the words after it."""
+    first, *others = words or [""]
+    option, has_value, value = first.partition("=")
+    if option != "--plugins":
+        return list(words)
+    if not has_value and others:
+        value, *others = others
+    modules = [name for name in value.split(",") if name]
+    if not modules:
+        raise ConfigError("--plugins needs a value: names of Python modules, with commas between")
+    use_plugins(modules)
+    return others
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -53,6 +53,11 @@ def print(
     builtins.print(shown_on(sep.join(map(str, values)), stream), end=end, file=stream, flush=flush)
 
 
+def to_stderr(text: str) -> None:
+    """Writes a line of progress to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def note(text: str) -> None:
     """Writes a line to stderr that the reader of a result has to know."""
     print(f"note: {text}", file=sys.stderr, flush=True)

@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from tests.exporting.exported import make_run
 from tests.tasks.made import make_task
-from tfscale import api, cli
+from tfscale import artifacts, cli
 from tfscale.analysis.attribution import integrated_gradients, token_parts
-from tfscale.analysis.explaining import explain
+from tfscale.analysis.explaining import explain_label, explain_last_token
+from tfscale.artifacts.run import RunArtifact
 from tfscale.config import BiLSTMConfig, LSTMConfig, NNLMConfig, TransformerConfig
 from tfscale.config.tasks import ExplainConfig, TaskConfig
 from tfscale.errors import ConfigError
@@ -80,7 +81,7 @@ def test_a_linear_classifier_by_hand(several):
         weight.assign(rng.normal(size=weight.shape))
     task = make_task("classify", tokenizer, labels, labels_separator="," if several else "")
     model = TaskModel("-", network, task)
-    found = explain("task", model, ExplainConfig(text="abc", label="yes", steps=3))
+    found = explain_label(model, ExplainConfig(text="abc", label="yes", steps=3))
     kernel = network.head.kernel.numpy()[:4]
     direction = kernel[:, 1] if several else kernel[:, 1] - kernel[:, 0]
     # The mean is over the text and an end token on each side; the last token, also read, is an end token.
@@ -91,9 +92,9 @@ def test_a_linear_classifier_by_hand(several):
         expected.sum(), rel=1e-4
     )
     assert found["probability"] == pytest.approx(model.predict_text("abc")["probabilities"]["yes"])
-    assert explain("task", model, ExplainConfig(text="abcdefgh", steps=3))["unread_tokens"] == 2
+    assert explain_label(model, ExplainConfig(text="abcdefgh", steps=3))["unread_tokens"] == 2
     with pytest.raises(ConfigError, match="label 'maybe' is none of the model's: no, yes"):
-        explain("task", model, ExplainConfig(text="abc", label="maybe"))
+        explain_label(model, ExplainConfig(text="abc", label="maybe"))
 
 
 SIZE = {"vocabulary_size": 257, "sequence_length": 8}
@@ -114,7 +115,7 @@ def test_the_last_token_of_every_family_completely(family, tmp_path):
     for weight in network.weights:
         weight.assign(rng.normal(size=weight.shape, scale=0.2))
     run = make_run(tmp_path, network, ByteTokenizer())
-    found = explain("run", run, ExplainConfig(text="a cat é!"))
+    found = explain_last_token(run.network, run.tokenizer, ExplainConfig(text="a cat é!"))
     # Nine bytes: the last is predicted, the eight before it fill the window, without the end token.
     logits = (
         network(np.array([list("a cat é".encode())], np.int32)[:, -8:]).numpy()[0, -1].astype(float)
@@ -129,7 +130,9 @@ def test_the_last_token_of_every_family_completely(family, tmp_path):
         abs(total - found["above_baseline"]), abs=1e-6
     )
     assert "call" not in vars(network.token_embedding)
-    longer = explain("run", run, ExplainConfig(text="0123456789", steps=1))
+    longer = explain_last_token(
+        run.network, run.tokenizer, ExplainConfig(text="0123456789", steps=1)
+    )
     assert longer["unread_tokens"] == 1 and longer["parts"][0] == {"text": "0", "weight": 0.0}
 
 
@@ -181,7 +184,7 @@ def test_lime_leaves_out_chinese_words():
     network.base.token_embedding.embeddings.assign(np.eye(257, 4, -good))
     network.head.kernel.assign(np.eye(8, 2)[:, ::-1] * 9)
     model = TaskModel("-", network, make_task("classify", tokenizer, ["other", "good"], 12))
-    found = explain("task", model, ExplainConfig(text="今天，天气好。", method="lime", samples=50))
+    found = explain_label(model, ExplainConfig(text="今天，天气好。", method="lime", samples=50))
     assert [part["text"] for part in found["parts"]] == ["今天", "，天气", "好。"]
     assert max(found["parts"], key=lambda part: part["weight"])["text"] == "好。"
 
@@ -192,7 +195,7 @@ def test_the_word_that_decides_weighs_most(method, folder):
     for word in ("good", "bad"):
         text = f"the story was {word} with music"
         options = {"text": text, "method": method, "samples": 200, "steps": 16}
-        found = explain("task", model, ExplainConfig(**options))
+        found = explain_label(model, ExplainConfig(**options))
         assert found["label"] == LABELS[word] and found["method"] == method
         assert found["probability"] == pytest.approx(
             model.predict_text(text)["probabilities"][LABELS[word]]
@@ -201,13 +204,11 @@ def test_the_word_that_decides_weighs_most(method, folder):
         assert max(found["parts"], key=lambda part: part["weight"])["text"] == f" {word}"
         if method == "integrated_gradients":
             assert found["completeness_error"] <= 1e-2 * abs(found["above_baseline"])
-    against = explain("task", model, ExplainConfig(**options, label=LABELS["good"]))
+    against = explain_label(model, ExplainConfig(**options, label=LABELS["good"]))
     assert min(against["parts"], key=lambda part: part["weight"])["text"] == f" {word}"
     if method == "lime":
-        assert 0.5 < found["fit"] <= 1.0 and found == explain(
-            "task", model, ExplainConfig(**options)
-        )
-        assert found["parts"] != explain("task", model, ExplainConfig(**options, seed=1))["parts"]
+        assert 0.5 < found["fit"] <= 1.0 and found == explain_label(model, ExplainConfig(**options))
+        assert found["parts"] != explain_label(model, ExplainConfig(**options, seed=1))["parts"]
 
 
 def test_from_the_command_line(folder, tmp_path, capsys):
@@ -277,6 +278,6 @@ def test_what_does_not_fit_a_language_model_is_told_in_one_line(
     words, message, tmp_path, monkeypatch, capsys
 ):
     run = make_run(tmp_path, build_network(FAMILIES["nnlm"]), ByteTokenizer())
-    monkeypatch.setattr(api, "open_target", lambda path, threads=1: ("run", run))
+    monkeypatch.setattr(artifacts, "open", lambda path, threads=1: RunArtifact(run))
     assert cli.main(["explain", "run", *words]) == 2
     assert capsys.readouterr().err == f"error: {message}\n"

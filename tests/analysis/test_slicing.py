@@ -10,7 +10,8 @@ from tests.exporting.exported import make_run
 from tests.tasks.made import make_task
 from tfscale import cli
 from tfscale.analysis.slices import slices, total_perplexity
-from tfscale.analysis.slicing import document_scores, evaluate_slices
+from tfscale.analysis.slicing import document_scores, score_task_groups
+from tfscale.artifacts.run import RunArtifact
 from tfscale.config import GRUConfig
 from tfscale.errors import DataError
 from tfscale.files.paths import write_json
@@ -88,12 +89,12 @@ def test_a_runs_texts_are_scored_one_by_one(texts, tmp_path):
         expected.append((nll, len(ids)))
     found = document_scores(run, [row["text"] for row in ROWS])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    result = evaluate_slices("run", run, [texts], "who")
+    result = RunArtifact(run).score_groups([texts], "who")
     assert result["groups"]["x"]["value"] == pytest.approx(
         total_perplexity([expected[0], expected[2]]), rel=1e-5
     )
     with pytest.raises(DataError, match="line 1: there is no 'age' to slice by; it has text, who"):
-        evaluate_slices("run", run, [texts], "age")
+        RunArtifact(run).score_groups([texts], "age")
 
 
 def test_from_the_command_line(texts, tmp_path, capsys):
@@ -104,9 +105,8 @@ def test_from_the_command_line(texts, tmp_path, capsys):
     folder = tmp_path / "run"
     tokenizer.save(str(folder / "tokenizer"))
     write_model(model, str(folder / "model.ngram"))
-    write_json(
-        str(folder / "model.json"), describe(model, tokenizer, str(folder / "model.ngram"), "none")
-    )
+    described = describe(model, tokenizer, str(folder / "model.ngram"))
+    write_json(str(folder / "model.json"), described.to_dict())
     words = ["evaluate", str(folder), "--text", texts, "--slice-by", "who"]
     assert cli.main(words) == 0
     shown = capsys.readouterr().out
@@ -141,7 +141,7 @@ def test_a_classifier_is_sliced_with_equalized_odds(tmp_path):
         "text,label,who\n" + "".join(",".join(row) + "\n" for row in rows)
     )
     model = Guess(make_task("classify", ByteTokenizer(), ["bad", "good"]))
-    found = evaluate_slices("task", model, [str(tmp_path / "a.csv")], "who")
+    found = score_task_groups(model, [str(tmp_path / "a.csv")], "who")
     assert found["metric"] == "accuracy"
     assert {name: group["value"] for name, group in found["groups"].items()} == {"x": 1.0, "y": 0.5}
     assert (found["gap"]["value"], found["gap"]["highest"], found["gap"]["lowest"]) == (
@@ -153,11 +153,11 @@ def test_a_classifier_is_sliced_with_equalized_odds(tmp_path):
     assert found["equalized_odds"] == {"bad": 0.5, "good": 0.5}
     # A group whose texts all have a label has no false positives to compare, and one without it no true ones.
     (tmp_path / "c.csv").write_text("text,label,who\ne,good,x\nb,bad,x\nb,bad,y\ne,bad,z\n")
-    found = evaluate_slices("task", model, [str(tmp_path / "c.csv")], "who")
+    found = score_task_groups(model, [str(tmp_path / "c.csv")], "who")
     # Called good of the bad texts: 0 of x and y, all of z. No other group but x has good texts.
     assert found["equalized_odds"] == {"bad": 1.0, "good": 1.0}
     (tmp_path / "c.csv").write_text("text,label,who\ne,good,x\nb,bad,y\n")
-    found = evaluate_slices("task", model, [str(tmp_path / "c.csv")], "who")
+    found = score_task_groups(model, [str(tmp_path / "c.csv")], "who")
     assert found["equalized_odds"] == {"bad": None, "good": None}
     # A label that the model does not have is none that it could get right.
     several = Guess(make_task("classify", ByteTokenizer(), ["bad"], labels_separator=","))
@@ -167,4 +167,4 @@ def test_a_classifier_is_sliced_with_equalized_odds(tmp_path):
             DataError,
             match="b.csv, line 3: label 'fair' does not occur in the training examples; they have",
         ):
-            evaluate_slices("task", one, [str(tmp_path / "b.csv")], "who")
+            score_task_groups(one, [str(tmp_path / "b.csv")], "who")

@@ -8,8 +8,10 @@ import pytest
 from tests.exporting.exported import make_run
 from tfscale import api, cli
 from tfscale.analysis.slicing import document_scores
-from tfscale.analysis.swapping import swap
+from tfscale.analysis.swapping import read_swap_files
 from tfscale.analysis.swaps import counterfactuals, read_pairs, swap_ratios
+from tfscale.artifacts.run import RunArtifact
+from tfscale.artifacts.task import ExportedTask
 from tfscale.config import BiLSTMConfig, GRUConfig
 from tfscale.config.tasks import SwapConfig
 from tfscale.errors import ConfigError, DataError
@@ -126,7 +128,7 @@ def test_texts_of_another_kind_are_refused(files):
         DataError,
         match=r"a\.pdf: texts are read from \.txt, \.conll, \.csv, \.jsonl and \.tsv files",
     ):
-        swap("run", None, SwapConfig(text=["a.pdf"], pairs=files["pairs"]))
+        read_swap_files(SwapConfig(text=["a.pdf"], pairs=files["pairs"]))
 
 
 def test_no_word_in_any_text_is_refused():
@@ -152,7 +154,7 @@ def test_a_runs_ratios_are_those_of_its_scores(family, files, tmp_path):
         family(vocabulary_size=257, sequence_length=8, embedding_dim=8, hidden_dim=8)
     )
     run = make_run(tmp_path / "run", network, ByteTokenizer())
-    found = swap("run", run, SwapConfig(**files))
+    found = RunArtifact(run).swap(SwapConfig(**files))
     nats = [
         nll
         for nll, _ in document_scores(
@@ -166,7 +168,7 @@ def test_a_runs_ratios_are_those_of_its_scores(family, files, tmp_path):
     assert [(pair["texts"], pair["unknown"]) for pair in found["pairs"]] == [(3, []), (0, [])]
     assert found["metric"] == ("pseudo_" if family is BiLSTMConfig else "") + "log_likelihood_ratio"
     with pytest.raises(ConfigError, match="swap is for language models"):
-        swap("task", None, SwapConfig(**files))
+        ExportedTask("task", None).swap(SwapConfig(**files))
 
 
 def test_a_trained_model_shows_its_leaning(tmp_path, capsys):

@@ -10,7 +10,8 @@ import types
 import numpy as np
 import pytest
 
-from tfscale import cli, commands
+import tfscale
+from tfscale import artifacts, cli, commands
 from tfscale.commands import evaluate, export, generate, prepare, train
 from tfscale.config import ExportConfig, PrepareConfig, SamplingConfig, TrainConfig
 from tfscale.config.models import network_families
@@ -149,10 +150,13 @@ def replace_module(monkeypatch):
             "unknown option --train.stpes; did you mean --train.steps?",
         ),
         ([*TRAIN, "--train.steps", "0"], "train.steps=0 is out of range; expected 1 or more"),
-        ([*TRAIN, "--train", "file"], "unknown option --train; did you mean --train.steps?"),
+        (
+            [*TRAIN, "--train", "file"],
+            "unknown option --train; did you mean --train.micro_batches?",
+        ),
         (
             [*TRAIN, "--model.family", "cnn"],
-            "--model.family: expected one of bert, bilstm, gru, lstm, nnlm, rnn, transformer, ngram; received 'cnn'",
+            "--model.family: expected one of bert, bilstm, gru, lstm, ngram, nnlm, rnn, transformer; received 'cnn'",
         ),
         (
             [*TRAIN, "--model.preset", "lama-nano"],
@@ -163,7 +167,7 @@ def replace_module(monkeypatch):
             "unknown option --model.num_heads; it belongs to --model.family bert or transformer",
         ),
         (["evaluate"], "RUN_DIR|FILE.tflite must be given (see tfscale evaluate --help)"),
-        (["evaluate", "x", "--text", "a", "--data", "b"], "give either --text or --data, not both"),
+        (["evaluate", "x", "--text", "a", "--data", "b"], "give either text or data, not both"),
         (["quickstart", "--minutes", "0"], "minutes=0.0 is out of range; expected above 0 to 1440"),
         (
             ["quickstart", "--steps", "-1"],
@@ -187,10 +191,10 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
     [
         ("train:\n  step: 3\n", "unknown key train.step; did you mean train.steps?"),
         ("trian:\n  steps: 3\n", "unknown key trian; did you mean train?"),
-        ("train: 3\n", "train should hold options such as train.steps; received 3"),
+        ("train: 3\n", "train should hold options such as train.micro_batches; received 3"),
         (
             f"train: {['x'] * 300}\n",
-            "train should hold options such as train.steps; received "
+            "train should hold options such as train.micro_batches; received "
             + str(["x"] * 300)[:80]
             + "...",
         ),
@@ -232,13 +236,13 @@ def test_a_mistake_in_yaml_names_the_file(text, message, write_yaml, capsys):
 def test_a_file_that_is_no_mapping_is_refused(text, expected, write_yaml):
     path = write_yaml(text)
     with pytest.raises(ConfigError, match=expected) as caught:
-        train.parse([path])
+        train.COMMAND.parse([path])
     assert path in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_missing_yaml_file_is_named():
     with pytest.raises(ConfigError, match=r"cannot read the configuration no\.yaml: No such file"):
-        train.parse(["no.yaml"])
+        train.COMMAND.parse(["no.yaml"])
 
 
 @pytest.mark.parametrize(
@@ -250,33 +254,40 @@ def test_a_missing_yaml_file_is_named():
     ],
 )
 def test_a_list_is_one_option_or_several(words):
-    options = prepare.parse([*words, "--output", "o"])
+    options = prepare.COMMAND.parse([*words, "--output", "o"])
     assert options.text == ["a", "b c", "d"]
 
 
 @pytest.mark.parametrize("text", ["[a]", "null", "1", "a, b", 'say "hi"', "{x: 1}", "été", "-"])
 def test_text_is_taken_as_it_is(text):
     assert (
-        prepare.parse(["--text", text, "--output", text]).as_dict() | {}
-        == prepare.parse([f"--text={text}", f"--output={text}"]).as_dict()
+        prepare.COMMAND.parse(["--text", text, "--output", text]).as_dict() | {}
+        == prepare.COMMAND.parse([f"--text={text}", f"--output={text}"]).as_dict()
     )
-    options = prepare.parse(["--text", text, "--output", text])
+    options = prepare.COMMAND.parse(["--text", text, "--output", text])
     assert (options.text, options.output) == ([text], text)
-    assert generate.parse(["run", "--prompt", text]).prompt == text
+    assert generate.COMMAND.parse(["run", "--prompt", text]).prompt == text
 
 
 def test_a_prompt_may_look_like_an_option():
-    assert generate.parse(["run", "--prompt", "-x"]).prompt == "-x"
-    assert generate.parse(["run", "--prompt", "--help me"]).prompt == "--help me"
-    assert generate.parse(["run", "--prompt=--json"]).prompt == "--json"
+    assert generate.COMMAND.parse(["run", "--prompt", "-x"]).prompt == "-x"
+    assert generate.COMMAND.parse(["run", "--prompt", "--help me"]).prompt == "--help me"
+    assert generate.COMMAND.parse(["run", "--prompt=--json"]).prompt == "--json"
 
 
 def test_hyphens_and_underscores_are_the_same():
-    hyphens = prepare.parse(["--output", "o", "--vocabulary-size", "5", "--tokenizer-from=t"])
-    underscores = prepare.parse(["--output", "o", "--vocabulary_size", "5", "--tokenizer_from=t"])
+    hyphens = prepare.COMMAND.parse(
+        ["--output", "o", "--vocabulary-size", "5", "--tokenizer-from=t"]
+    )
+    underscores = prepare.COMMAND.parse(
+        ["--output", "o", "--vocabulary_size", "5", "--tokenizer_from=t"]
+    )
     assert hyphens == underscores
     assert hyphens.vocabulary_size == 5
-    assert train.parse([*TRAIN[1:], "--train.global-batch-size", "7"]).train.global_batch_size == 7
+    assert (
+        train.COMMAND.parse([*TRAIN[1:], "--train.global-batch-size", "7"]).train.global_batch_size
+        == 7
+    )
 
 
 @pytest.mark.parametrize(
@@ -289,12 +300,12 @@ def test_hyphens_and_underscores_are_the_same():
     ],
 )
 def test_a_switch_takes_a_value_or_none(words, expected):
-    assert prepare.parse([*words, "--output", "o"]).lowercase is expected
+    assert prepare.COMMAND.parse([*words, "--output", "o"]).lowercase is expected
 
 
 def test_lists_of_numbers():
-    assert export.parse(["run", "--output", "o"]).prefill_lengths == [8, 64]
-    assert export.parse(
+    assert export.COMMAND.parse(["run", "--output", "o"]).prefill_lengths == [8, 64]
+    assert export.COMMAND.parse(
         ["run", "--output", "o", "--prefill-lengths", "4", "16", "32"]
     ).prefill_lengths == [4, 16, 32]
 
@@ -305,7 +316,7 @@ def test_yaml_gives_values_and_options_go_before_them(write_yaml):
         "train:\n  xla: off\n  learning_rate: 1e-2\n  steps: 5\n  tensorboard: false\n"
         "data: from-yaml\noutput: o\n"
     )
-    options = train.parse([path, "--train.steps", "7", "--data", "d"])
+    options = train.COMMAND.parse([path, "--train.steps", "7", "--data", "d"])
     assert (options.model.family, options.model.hidden_dim, options.model.num_layers) == (
         "lstm",
         32,
@@ -321,18 +332,20 @@ def test_the_config_of_a_run_trains_another(write_yaml):
         "model:\n  family: transformer\n  num_heads: 2\ntrain:\n  steps: 5\n"
         "data: d\ndata_digest: abc\ntokenizer_digest: def\n"
     )
-    options = train.parse([path, "--output", "another"])
+    options = train.COMMAND.parse([path, "--output", "another"])
     assert (options.model.num_heads, options.data, options.output) == (2, "d", "another")
 
 
 def test_a_preset_gives_values_and_yaml_and_options_go_before_them(write_yaml):
-    options = train.parse([*TRAIN[1:], "--model.preset", "llama-nano", "--model.num_layers", "2"])
+    options = train.COMMAND.parse(
+        [*TRAIN[1:], "--model.preset", "llama-nano", "--model.num_layers", "2"]
+    )
     assert (options.model.positions, options.model.num_kv_heads, options.model.num_layers) == (
         "rope",
         2,
         2,
     )
-    options = train.parse(
+    options = train.COMMAND.parse(
         [write_yaml("model:\n  preset: llama-nano\n  num_kv_heads: 4\n"), *TRAIN[1:]]
     )
     assert (options.model.positions, options.model.num_kv_heads, options.model.num_layers) == (
@@ -343,7 +356,7 @@ def test_a_preset_gives_values_and_yaml_and_options_go_before_them(write_yaml):
 
 
 def test_an_option_chooses_the_family_over_yaml(write_yaml):
-    options = train.parse(
+    options = train.COMMAND.parse(
         [write_yaml("model:\n  family: lstm\n"), *TRAIN[1:], "--model.family", "transformer"]
     )
     assert options.model.family == "transformer"
@@ -431,7 +444,7 @@ def test_a_reader_that_went_away_gets_no_traceback():
 def test_prepare_hands_over_its_config(replace_module, capsys):
     seen = []
 
-    def fake_prepare(config):
+    def fake_prepare(config, progress):
         seen.append(config)
         split = types.SimpleNamespace(documents=2, tokens=1000, utf8_bytes=3500, unknown_tokens=25)
         return types.SimpleNamespace(
@@ -513,13 +526,15 @@ class Letters:
 
 
 @pytest.fixture
-def letters(replace_module, tmp_path):
+def letters(monkeypatch):
+    from tfscale.artifacts.exported import FileArtifact
+    from tfscale.device import DeviceModel
+    from tfscale.files.description import Description
+
     model = Letters()
-    target = types.SimpleNamespace(tokenizer=model, decoder=lambda: model)
-    replace_module("tfscale.device", load=lambda path, threads: target)
-    path = tmp_path / "model.tflite"
-    path.write_bytes(b"")
-    return str(path)
+    file = FileArtifact("model.tflite", DeviceModel("model.tflite", model, model, Description(), 1))
+    monkeypatch.setattr(artifacts, "open", lambda path, threads: file)
+    return file.path
 
 
 def test_generate_streams_prompt_and_completion(letters, monkeypatch, capsys):
@@ -560,7 +575,7 @@ def test_generate_streams_prompt_and_completion(letters, monkeypatch, capsys):
     )
 
 
-def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
+def test_evaluate_chooses_by_target(monkeypatch, tmp_path, capsys):
     calls = []
 
     def fake(kind):
@@ -576,14 +591,24 @@ def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
 
         return score
 
-    replace_module("tfscale.device", load=lambda path, threads: ("device", path, threads))
+    from tfscale import device
+    from tfscale.artifacts import run as run_artifact
+    from tfscale.device.scorer import ScoringModel
+    from tfscale.evaluation import evaluate as evaluation
+
+    model = object.__new__(ScoringModel)
+    loads = []
+    monkeypatch.setattr(
+        device, "load", lambda path, threads: loads.append((path, threads)) or model
+    )
     opened = types.SimpleNamespace(
-        summary={"completed": False, "steps": 200}, train_config=TrainConfig(steps=300)
+        directory="run",
+        summary={"completed": False, "steps": 200},
+        train_config=TrainConfig(steps=300),
     )
-    replace_module("tfscale.runs.folder", load_run=lambda path: opened)
-    replace_module(
-        "tfscale.evaluation.evaluate", evaluate_run=fake("run"), evaluate_file=fake("file")
-    )
+    monkeypatch.setattr(run_artifact, "load_run", lambda path: opened)
+    monkeypatch.setattr(run_artifact, "evaluate_run", fake("run"))
+    monkeypatch.setattr(evaluation, "evaluate_file", fake("file"))
     run, exported = tmp_path / "run", tmp_path / "export"
     run.mkdir()
     exported.mkdir()
@@ -598,12 +623,9 @@ def test_evaluate_chooses_by_target(replace_module, tmp_path, capsys):
     )
     assert calls == [
         ("run", opened, {"data_dir": None, "split": "validation", "text_files": ["a", "b"]}),
-        (
-            "file",
-            ("device", str(exported), 2),
-            {"data_dir": "d", "split": "test", "text_files": None},
-        ),
+        ("file", model, {"data_dir": "d", "split": "test", "text_files": None}),
     ]
+    assert loads == [(str(exported), 2)]
 
 
 def help_text(words, capsys):
@@ -693,13 +715,17 @@ def test_a_tensorflow_that_does_not_start_says_why(tmp_path):
     )
 
 
-def test_every_command_module_is_complete():
-    for name, module in cli.COMMANDS.items():
+def test_every_command_is_complete_and_has_its_function():
+    for name, command in cli.COMMANDS.items():
         # A module cannot be called `import`.
         file = {"import": "import_preset"}.get(name, name.replace("-", "_"))
-        assert module.__name__ == f"{commands.__name__}.{file}"
-        assert module.SUMMARY and "\n" not in module.SUMMARY
-        assert callable(module.parse) and callable(module.run) and callable(module.show)
+        assert command.run.__module__ == f"{commands.__name__}.{file}"
+        assert command.name == name and command.summary and "\n" not in command.summary
+        # The function of a command has its name, with an underscore where Python has another use for that.
+        name = name.replace("-", "_")
+        assert callable(
+            getattr(tfscale, {"import": "import_", "compress": "compress_"}.get(name, name))
+        )
     assert set(cli.COMMANDS) == {
         "quickstart",
         "prepare",
@@ -723,12 +749,12 @@ def test_every_command_module_is_complete():
         "explain",
         "swap",
     }
-    assert evaluate.parse(["run"]).split == "validation"
+    assert evaluate.COMMAND.parse(["run"]).split == "validation"
 
 
 def test_lists_take_any_text():
     words = ["🙂", "𠮷", "a, b", "]", '"', "yes", "1e3", "1", "é\n", "it's"]
-    assert generate.parse(["run", "--prompt", "x", "--stop", *words]).stop == words
+    assert generate.COMMAND.parse(["run", "--prompt", "x", "--stop", *words]).stop == words
 
 
 def test_the_package_runs_as_a_module():

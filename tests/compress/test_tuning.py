@@ -10,7 +10,9 @@ import tensorflow as tf
 from benchmarks.equivalence_worker import make_windows
 from tests.training.tiny import CONFIGS
 from tfscale import cli
-from tfscale.compress import compress_run, distill, distill_run, quantize_aware
+from tfscale.compress import distill, quantize_aware
+from tfscale.compress.compress import compress_run
+from tfscale.compress.tuning import distill_run
 from tfscale.config import ExportConfig, LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.config.compression import CompressConfig, DistillConfig
 from tfscale.data.prepare import prepare

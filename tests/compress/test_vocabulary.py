@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tfscale import cli
-from tfscale.compress.vocabulary import trim_network, trim_run, trim_tokenizer
+from tfscale.compress.vocabulary import trim, trim_network, trim_tokenizer
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.data.prepare import prepare
 from tfscale.errors import ConfigError, TokenizerError
@@ -179,7 +179,7 @@ def test_mistakes(folder, tokenizer, capsys):
     with pytest.raises(ConfigError, match="every token of the vocabulary occurs"):
         trim_tokenizer(tokenizer, range(tokenizer.vocabulary_size))
     with pytest.raises(ConfigError, match="min_count=0 is out of range"):
-        trim_run("run", ["x"], "y", 0)
+        trim("run", ["x"], "y", 0)
     words = [
         "trim",
         str(folder / "run"),

@@ -5,8 +5,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from tfscale import api, cli
+from tfscale import api, artifacts, cli
+from tfscale.artifacts.exported import BundleArtifact
 from tfscale.commands import train
+from tfscale.commands.model_options import parse_model_options
 from tfscale.config import (
     BERTConfig,
     ExportConfig,
@@ -174,7 +176,9 @@ def test_python_shell_and_yaml_agree(name, value, in_shell, tmp_path, capsys):
 
 def test_a_string_in_yaml_is_one_entry(tmp_path):
     (tmp_path / "lstm.yaml").write_text("model:\n  family: ngram\n  min_counts: 1\n")
-    assert train.parse([str(tmp_path / "lstm.yaml")], needed={}).model.min_counts == [1]
+    assert parse_model_options(
+        [str(tmp_path / "lstm.yaml")], train.build_parser, families=["transformer", "ngram"]
+    ).model.min_counts == [1]
 
 
 @checks_arguments
@@ -204,13 +208,14 @@ def test_generate_takes_one_text_to_stop_at_and_one_prompt(monkeypatch):
     calls = []
 
     class Bundle:
-        is_bundle = True
+        def can(self, ability):
+            return ability == "generate"
 
         def generate(self, *arguments):
             calls.append(arguments)
             return "done"
 
-    monkeypatch.setattr(api, "open_target", lambda target, threads: ("bundle", Bundle()))
+    monkeypatch.setattr(artifacts, "open", lambda path, threads=1: BundleArtifact(path, Bundle()))
     assert api.generate(pathlib.Path("run"), prompt="x", stop="END") == "done"
     assert calls == [("x", 64, SamplingConfig(), ["END"], None, False)]
     with pytest.raises(ConfigError, match=r"prompt: expected text; received \['a', 'b'\]"):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.exporting.exported import make_run
-from tfscale import api, cli
+from tfscale import artifacts, cli
 from tfscale.analysis.slicing import document_scores
+from tfscale.artifacts.run import RunArtifact
 from tfscale.config import BiLSTMConfig, ExportConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, PromptError
@@ -137,7 +138,7 @@ def test_the_file_fills_and_scores_like_the_network(run, quantize, tmp_path, mon
     [(nll, tokens)] = document_scores(run, ["the cat"])
     assert nll / tokens == pytest.approx(ours["cloze_nll_per_token"], rel=1e-5)
     if quantize == "none":
-        monkeypatch.setattr(api, "open_target", lambda target, threads: ("run", run))
+        monkeypatch.setattr(artifacts, "open", lambda path, threads=1: RunArtifact(run))
         assert cli.main(["fill", "RUN", "--text", "the c___t sat", "--json"]) == 0
         fillings = json.loads(capsys.readouterr().out.splitlines()[-1])["fillings"]
         assert fillings[0]["text"] == expected[0].text

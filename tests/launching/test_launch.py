@@ -447,7 +447,7 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path):
 )
 def test_mistakes_are_named(words, message):
     with pytest.raises(ConfigError, match=message):
-        options = command.parse(words)
+        options = command.COMMAND.parse(words)
         command.build_config(LaunchConfig, options)
 
 
@@ -459,8 +459,8 @@ def test_the_command_returns_the_chiefs_summary(monkeypatch, capsys):
         return launcher.Launched(0, '{"steps": 3}\n', 1)
 
     monkeypatch.setattr(launcher, "launch", fake)
-    result = command.run(
-        command.parse(["--workers", "3", "--", "train", "--data", "d", "--output", "r"])
+    result = command.COMMAND.run(
+        command.COMMAND.parse(["--workers", "3", "--", "train", "--data", "d", "--output", "r"])
     )
     assert result == {"steps": 3, "restarts": 1, "exit_code": 0}
     assert given == [(["train", "--data", "d", "--output", "r", "--json"], 3)]

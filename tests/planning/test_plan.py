@@ -251,7 +251,7 @@ def test_mistakes_are_named(change, options, message):
 
 def test_the_command_plans_a_billion_parameters(capsys):
     result = command.run(
-        command.parse(["examples/plan_1b3.yaml", "--devices", "64", "--chip", "h100"])
+        command.COMMAND.parse(["examples/plan_1b3.yaml", "--devices", "64", "--chip", "h100"])
     )
     assert result["parameters"] == 1_315_180_544
     assert result["fits"] and result["token_budget"] == 20 * 1_315_180_544
@@ -266,7 +266,7 @@ def test_the_command_plans_a_billion_parameters(capsys):
         "--train.micro_batches",
         "2",
     ]
-    result = command.run(command.parse(words))
+    result = command.run(command.COMMAND.parse(words))
     assert not result["fits"] and "--train.micro_batches 4 makes it fit" in result["advice"]
     command.show(result)
     assert "DOES NOT FIT" in capsys.readouterr().out
@@ -276,12 +276,12 @@ def test_a_config_that_names_its_steps_is_planned_for_them(tmp_path):
     path = str(tmp_path / "config.yaml")
     text = "model:\n  vocabulary_size: 100\n  sequence_length: 64\ntrain:\n  global_batch_size: 8\n"
     (tmp_path / "config.yaml").write_text(text)
-    assert command.parse([path]).tokens is None
-    assert command.parse([path, "--train.steps", "10"]).tokens == 10 * 8 * 64
+    assert command.COMMAND.parse([path]).tokens is None
+    assert command.COMMAND.parse([path, "--train.steps", "10"]).tokens == 10 * 8 * 64
     (tmp_path / "config.yaml").write_text(text + "  steps: 300\n")
-    assert command.parse([path]).tokens == 300 * 8 * 64
-    assert command.parse([path, "--tokens", "5e6"]).tokens == 5e6
-    result = command.run(command.parse([path, "--chip", "h100"]))
+    assert command.COMMAND.parse([path]).tokens == 300 * 8 * 64
+    assert command.COMMAND.parse([path, "--tokens", "5e6"]).tokens == 5e6
+    result = command.run(command.COMMAND.parse([path, "--chip", "h100"]))
     assert result["token_budget"] == 300 * 8 * 64
 
 

@@ -144,7 +144,7 @@ def test_from_the_preset_to_a_file(preset, tmp_path):
     folder, original = preset
     base, data, run, export = (str(tmp_path / name) for name in ("base", "data", "run", "export"))
     assert cli.main(["import", folder, "--output", base, "--sequence-length", "32"]) == 0
-    loaded = tfscale.load_run(base)
+    loaded = tfscale.open(base)
     prompt = "def f(x):"
     ids = np.array([[loaded.tokenizer.end_id, *loaded.tokenizer.encode(prompt)]], np.int32)
     expected = original.backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)})
@@ -209,9 +209,7 @@ def test_from_the_preset_to_a_file(preset, tmp_path):
     with pytest.raises(
         TokenizerError, match="tokenized by another tokenizer than that of .*--tokenizer-from"
     ):
-        tfscale.train_from_run(
-            base, tfscale.TrainConfig(), data=str(tmp_path / "other"), output=str(tmp_path / "no")
-        )
+        tfscale.train(start=base, data=str(tmp_path / "other"), output=str(tmp_path / "no"))
 
 
 def _greedy(original, tokenizer, ids, count):
@@ -262,6 +260,6 @@ def test_mistakes_are_told_in_one_line(preset, tmp_path, capsys):
         assert message in error and error.count("\n") == 1, error
     assert not (tmp_path / "o").exists()
     with pytest.raises(ConfigError, match="GPT2Backbone has no tokenizer; give tokenizer="):
-        tfscale.import_keras_hub(preset[1].backbone, str(tmp_path / "o"))
-    summary = tfscale.import_keras_hub(preset[1], str(tmp_path / "o"))
+        tfscale.import_(preset[1].backbone, str(tmp_path / "o"))
+    summary = tfscale.import_(preset[1], str(tmp_path / "o"))
     assert summary["context"] == 48 and summary["architecture"] == "GPT2"

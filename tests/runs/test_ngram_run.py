@@ -331,7 +331,7 @@ def test_python_takes_what_the_command_line_takes(run_dir, data, tmp_path):
         ConfigError, match="n-grams are counted, not trained: train.steps=3 has no effect"
     ):
         tfscale.train(config, tfscale.TrainConfig(steps=3), data=data, output=str(tmp_path / "no"))
-    with pytest.raises(ConfigError, match="weights to start from have no effect"):
+    with pytest.raises(ConfigError, match="not trained: vectors has no effect on them"):
         tfscale.train(
-            config, tfscale.TrainConfig(), data=data, output=str(tmp_path / "no"), begin=print
+            config, tfscale.TrainConfig(), data=data, output=str(tmp_path / "no"), vectors="v"
         )

@@ -170,7 +170,7 @@ def presets(their_tokenizers, tmp_path_factory):
         if name not in made:
             model = causal_lm(name, their_tokenizers[name])
             model.save_to_preset(str(folder / name))
-            tfscale.import_keras_hub(
+            tfscale.import_(
                 str(folder / name), str(folder / f"{name}_run"), sequence_length=CONTEXT
             )
             made[name] = model, str(folder / name), str(folder / f"{name}_run")
@@ -184,10 +184,10 @@ def text_of(target, prompt, count, **options):
 
 
 def export(run, folder, format):
-    loaded = tfscale.load_run(run)
+    loaded = tfscale.open(run)
     held_out = [*loaded.tokenizer.encode("return the text of a line"), loaded.tokenizer.end_id]
     config = ExportConfig(output=str(folder), format=format, prefill_lengths=[8])
-    export_run(loaded, config, held_out=held_out * 2)
+    export_run(loaded.run, config, held_out=held_out * 2)
     return str(folder)
 
 
@@ -195,7 +195,7 @@ def export(run, folder, format):
 def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
     model, _, run = presets(name)
     expected = model.generate(PROMPT, max_length=LENGTH)
-    loaded = tfscale.load_run(run)
+    loaded = tfscale.open(run)
     tokenizer = loaded.tokenizer
     assert [tokenizer.piece(id) for id in tokenizer.prompt_start] == [START[name]] * (
         START[name] is not None
@@ -314,7 +314,7 @@ def test_what_an_import_says_of_its_tokens(presets, tmp_path, capsys):
         "'return' is not a special token of GemmaTokenizer, whose special tokens are <pad>, <eos>"
         in error
     )
-    one = tfscale.import_keras_hub(preset, str(tmp_path / "one"), stop_tokens="<end_of_turn>")
+    one = tfscale.import_(preset, str(tmp_path / "one"), stop_tokens="<end_of_turn>")
     assert one["stop_tokens"] == ["<eos>", "<end_of_turn>"]
 
 

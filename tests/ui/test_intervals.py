@@ -6,7 +6,8 @@ import re
 import pytest
 
 from tests.exporting.exported import make_run
-from tfscale import api, cli
+from tfscale import artifacts, cli
+from tfscale.artifacts.run import RunArtifact
 from tfscale.config import NNLMConfig
 from tfscale.models import build_network
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
@@ -63,7 +64,7 @@ def test_evaluate_writes_its_groups(tmp_path, monkeypatch, capsys):
         )
     )
     run = make_run(tmp_path / "run", network, ByteTokenizer())
-    monkeypatch.setattr(api, "open_target", lambda path, threads=1: ("run", run))
+    monkeypatch.setattr(artifacts, "open", lambda path, threads=1: RunArtifact(run))
     rows = [
         {"text": "ab", "who": "one"},
         {"text": "abc", "who": "two"},

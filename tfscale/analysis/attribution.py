@@ -12,12 +12,13 @@ Shapes: S points of the integral, T tokens, E width of the token embedding.
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfscale.compat.keras import layers_called_by
+from tfscale.files.json_text import JsonObject
 from tfscale.text.tokenizers import StreamDecoder, Tokenizer
 
 _ROWS = 16
@@ -26,8 +27,14 @@ _ROWS = 16
 
 @dataclass(frozen=True)
 class Attribution:
-    """`weights` (T,), `value` at the vectors, `start` at the baseline, and `error`: how far the
-    weights' sum is off."""
+    """The weights of the tokens of a text in a number.
+
+    Attributes:
+        weights: (T,).
+        value: the number at the text's vectors.
+        start: the number at the baseline.
+        error: how far the sum of the weights is off.
+    """
 
     weights: np.ndarray
     value: float
@@ -37,11 +44,11 @@ class Attribution:
 
 def integrated_gradients(
     function: Callable[[tf.Tensor], tf.Tensor],
-    vectors: Any,
+    vectors: np.ndarray | Sequence[Sequence[float]],
     moved: Sequence[bool] | np.ndarray,
     steps: int = 50,
 ) -> Attribution:
-    """The weight of each vector in a number that is computed from them.
+    """Returns the weight of each vector in a number that is computed from them.
 
     Args:
         function: vectors (S, T, E) float32 -> numbers (S,) float32; TensorFlow operations only.
@@ -54,15 +61,17 @@ def integrated_gradients(
         two numbers, as it is.
 
     Example:
-        integrated_gradients(lambda x: tf.reduce_sum(x * x, [1, 2]), [[1.0, 2.0], [3.0, 0.0]], [True, True]).weights
+        squares = lambda vectors: tf.reduce_sum(vectors * vectors, [1, 2])
+        integrated_gradients(squares, [[1.0, 2.0], [3.0, 0.0]], [True, True]).weights
     """
     end = np.asarray(vectors, np.float32)
     begin = end * (1 - np.asarray(moved, np.float32))[:, None]
-    nodes, parts = np.polynomial.legendre.leggauss(steps)
-    places = (nodes + 1) / 2
+    # Gauss-Legendre nodes and weights are for -1 to 1; the path goes from 0 to 1.
+    nodes, node_weights = np.polynomial.legendre.leggauss(steps)
+    shares = (nodes + 1) / 2
 
     @tf.function(input_signature=[tf.TensorSpec((None, *end.shape), tf.float32)])
-    def gradients(points):
+    def gradients(points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(points)
             values = function(points)
@@ -70,21 +79,21 @@ def integrated_gradients(
 
     mean = np.zeros(end.shape, np.float64)
     for at in range(0, steps, _ROWS):
-        share = places[at : at + _ROWS, None, None].astype(np.float32)
-        found = gradients(begin + share * (end - begin))[1].numpy().astype(np.float64)
-        mean += np.tensordot(parts[at : at + _ROWS] / 2, found, 1)
+        share = shares[at : at + _ROWS, None, None].astype(np.float32)
+        slope = gradients(begin + share * (end - begin))[1].numpy().astype(np.float64)
+        mean += np.tensordot(node_weights[at : at + _ROWS] / 2, slope, 1)
     weights = (mean * (end - begin)).sum(-1)
     value, start = (float(number) for number in gradients(np.stack([end, begin]))[0])
     return Attribution(weights, value, start, abs(float(weights.sum()) - (value - start)))
 
 
 @contextlib.contextmanager
-def embedded_as(embedding: Any, vectors: tf.Tensor) -> Iterator[None]:
+def embedded_as(embedding: keras.layers.Layer, vectors: tf.Tensor) -> Iterator[None]:
     """Lets a token embedding give `vectors` (S, T, E) for any ids in the block; as an output layer
     it stays itself."""
     original = embedding.call
 
-    def call(inputs, reverse=False):
+    def call(inputs: tf.Tensor, reverse: bool = False) -> tf.Tensor:
         return (
             original(inputs, reverse=True) if reverse else tf.cast(vectors, embedding.compute_dtype)
         )
@@ -95,20 +104,21 @@ def embedded_as(embedding: Any, vectors: tf.Tensor) -> Iterator[None]:
 
 def token_parts(
     tokenizer: Tokenizer, ids: Sequence[int], weights: Sequence[float]
-) -> list[dict[str, Any]]:
-    """The text of each token with its weight; tokens that share a character are one part, with the
-    sum of theirs.
+) -> list[JsonObject]:
+    """Returns the text of each token with its weight.
+
+    Tokens that share a character are one part, with the sum of their weights.
 
     Example:
         token_parts(ByteTokenizer(), [0xC3, 0xA9, 0x21], [0.5, 0.25, 1.0])    # é 0.75, ! 1.0
     """
     decoder, held = StreamDecoder(tokenizer), 0.0
-    parts: list[dict[str, Any]] = []
+    parts: list[JsonObject] = []
     for id, weight in zip(ids, weights, strict=True):
         held += float(weight)
         if text := decoder.push(id):
             parts.append({"text": text, "weight": held})
             held = 0.0
-    if rest := decoder.flush():
-        parts.append({"text": rest, "weight": held})
+    if end := decoder.flush():
+        parts.append({"text": end, "weight": held})
     return parts

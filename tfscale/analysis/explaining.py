@@ -9,7 +9,6 @@ library.
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,57 +16,44 @@ import tensorflow as tf
 from tfscale.analysis.attribution import Attribution, embedded_as, integrated_gradients, token_parts
 from tfscale.config.tasks import ExplainConfig
 from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
+from tfscale.models.network import LanguageNetwork
 from tfscale.tasks.examples import Example
+from tfscale.tasks.model import TaskModel
+from tfscale.tasks.predictor import TaskPredictor
+from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.segmenting import jieba_words
 
 
-def explain(kind: str, opened: Any, config: ExplainConfig) -> dict[str, Any]:
-    """Explains one prediction.
+def explain_label(model: TaskPredictor, config: ExplainConfig) -> JsonObject:
+    """Explains why a classifier gives a label to a text.
 
     Args:
-        kind: what `tfscale.api.open_target` says that `opened` is.
-        opened: a classifier of `finetune`, or a run; for lime a classifier's exported file, too.
-        config: the text and the method.
+        model: a classifier of `finetune`; for lime its exported file, too.
+        config: the text, the method and the label.
 
     Returns:
-        `method`; `label` or `target_token`; its `probability`; `parts`: `text` and `weight` of each
-        token or word in order, which joined are the text as the tokenizer decodes it (of a language
-        model up to the target). Of integrated gradients the weights are nats of the log-odds or
-        log-probability; `above_baseline` is what they should add up to and `completeness_error` by
-        how much they do not; `unread_tokens` did not fit into the window and weigh 0. Of lime they
-        are in units of probability, and `fit` is the R2 of the linear model.
+        `method`; `label`; its `probability`; `parts`: `text` and `weight` of each token or word in
+        order, which joined are the text as the tokenizer decodes it. Of integrated gradients the
+        weights are nats of the log-odds; `above_baseline` is their sum as it should be and
+        `completeness_error` how far it is off; `unread_tokens` did not fit into the window and
+        weigh 0. Of lime they are in units of probability, and `fit` is the R2 of the linear model.
 
     Raises:
-        ConfigError: a target, method or label that does not fit.
+        ConfigError: another task, or a method or label that does not fit.
 
     Example:
-        explain("task", load_task("task"), ExplainConfig(text="a fine film"))["parts"]
+        explain_label(load_task("task"), ExplainConfig(text="a fine film"))["parts"]
     """
-    if kind == "task":
-        if not opened.task.explains:
-            raise ConfigError(
-                "explain takes classifiers and language models; the task here is"
-                f" {opened.task.name}"
-            )
-        return _lime(opened, config) if config.method == "lime" else _classifier(opened, config)
-    if config.method == "lime":
+    if not model.task.explains:
         raise ConfigError(
-            "lime explains classifiers; a language model takes --method integrated_gradients"
+            f"explain takes classifiers and language models; the task here is {model.task.name}"
         )
-    if kind != "run":
-        raise ConfigError(
-            "explain needs a network: a folder of tfscale finetune, or a run of a network's family"
-        )
-    if config.label:
-        raise ConfigError(
-            f"label={config.label!r} is for classifiers; of a language model the last token is"
-            " explained"
-        )
-    return _last_token(opened, config)
+    return _lime(model, config) if config.method == "lime" else _label_gradients(model, config)
 
 
-def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
-    if not hasattr(model, "network"):
+def _label_gradients(model: TaskPredictor, config: ExplainConfig) -> JsonObject:
+    if not isinstance(model, TaskModel):
         raise ConfigError(
             "integrated gradients need the folder of tfscale finetune; lime explains its"
             " export, too"
@@ -82,7 +68,7 @@ def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
     moved = np.arange(len(ids)) - 1
     embedding = network.base.token_embedding
 
-    def log_odds(vectors):
+    def log_odds(vectors: tf.Tensor) -> tf.Tensor:
         rows = tf.tile(tf.constant(ids)[None], [tf.shape(vectors)[0], 1])
         with embedded_as(embedding, vectors):
             logits = tf.cast(network(rows, training=False), tf.float32)
@@ -99,26 +85,53 @@ def _classifier(model: Any, config: ExplainConfig) -> dict[str, Any]:
     return result | _described(model.task.tokenizer, tokens, weights, found, len(tokens) - read)
 
 
-def _last_token(run: Any, config: ExplainConfig) -> dict[str, Any]:
-    tokenizer, network = run.tokenizer, run.network
+def explain_last_token(
+    network: LanguageNetwork, tokenizer: Tokenizer, config: ExplainConfig
+) -> JsonObject:
+    """Explains why a language model predicts the last token of a text.
+
+    Args:
+        network: the model.
+        tokenizer: its tokenizer.
+        config: the text.
+
+    Returns:
+        As `explain_label` of integrated gradients, in nats of the log-probability, with
+        `target_token` instead of `label` and the parts of the text before it.
+
+    Raises:
+        ConfigError: options for classifiers, or a text of one token.
+
+    Example:
+        explain_last_token(run.network, run.tokenizer, ExplainConfig(text="a fine film"))["parts"]
+    """
+    if config.method == "lime":
+        raise ConfigError(
+            "lime explains classifiers; a language model takes --method integrated_gradients"
+        )
+    if config.label:
+        raise ConfigError(
+            f"label={config.label!r} is for classifiers; of a language model the last token is"
+            " explained"
+        )
     *tokens, target = tokenizer.encode(tokenizer.cleaner(config.text))
     if not tokens:
         raise ConfigError(
             "the text is one token; give one that has others before the last, which they explain"
         )
-    # A network that guesses hidden tokens reads the mask in the target's place; of others the last
-    # token tells it.
+    # A network that guesses hidden tokens reads a mask instead of the target; others predict it at
+    # the last token.
     masking = network.config.masking
     hidden = [masking.mask_id] if masking else []
     ids = np.array(
-        [tokenizer.start_id, *tokens, *hidden][-run.model_config.sequence_length :], np.int32
+        [tokenizer.start_id, *tokens, *hidden][-network.config.sequence_length :], np.int32
     )
     # The start token before the text stays, and so does the mask.
     places = np.arange(len(ids)) + len(hidden)
     moved = (places >= len(ids) - len(tokens)) & (places < len(ids))
     embedding = network.token_embedding
 
-    def log_probability(vectors):
+    def log_probability(vectors: tf.Tensor) -> tf.Tensor:
         rows = tf.tile(tf.constant(ids)[None], [tf.shape(vectors)[0], 1])
         with embedded_as(embedding, vectors):
             logits = network.project(network.hidden_states(rows, training=False)[:, -1:])
@@ -137,8 +150,12 @@ def _last_token(run: Any, config: ExplainConfig) -> dict[str, Any]:
 
 
 def _described(
-    tokenizer: Any, tokens: Sequence[int], weights: np.ndarray, found: Attribution, unread: int
-) -> dict[str, Any]:
+    tokenizer: Tokenizer,
+    tokens: Sequence[int],
+    weights: np.ndarray,
+    found: Attribution,
+    unread: int,
+) -> JsonObject:
     return {
         "parts": token_parts(tokenizer, tokens, weights.tolist()),
         "above_baseline": found.value - found.start,
@@ -147,7 +164,7 @@ def _described(
     }
 
 
-def _chances(model: Any, config: ExplainConfig) -> tuple[dict[str, float], str]:
+def _chances(model: TaskPredictor, config: ExplainConfig) -> tuple[dict[str, float], str]:
     """The probabilities of the labels, and the one to explain."""
     labels = model.task.labels
     if config.label and config.label not in labels:
@@ -157,7 +174,7 @@ def _chances(model: Any, config: ExplainConfig) -> tuple[dict[str, float], str]:
     return chances, config.label or max(chances, key=lambda label: chances[label])
 
 
-def _lime(model: Any, config: ExplainConfig) -> dict[str, Any]:
+def _lime(model: TaskPredictor, config: ExplainConfig) -> JsonObject:
     try:
         from lime.lime_text import LimeTextExplainer
     except ImportError as error:
@@ -174,8 +191,8 @@ def _lime(model: Any, config: ExplainConfig) -> dict[str, Any]:
         found = model.predict([Example("the text", text) for text in texts])
         return np.array([[one["probabilities"][label] for label in labels] for one in found])
 
-    # A weight for each place, because the networks read the order; a word that is left out leaves
-    # nothing.
+    # A weight for each position, because the networks read the order; nothing stands where a word
+    # was left out.
     explainer = LimeTextExplainer(
         class_names=labels,
         feature_selection="none",
@@ -205,14 +222,14 @@ def _jieba_split(text: str) -> list[str]:
     return [word for word in jieba_words()(text) if re.search(r"\w", word)]
 
 
-def _word_parts(pieces: Sequence[str], weights: dict[int, float]) -> list[dict[str, Any]]:
+def _word_parts(pieces: Sequence[str], weights: dict[int, float]) -> list[JsonObject]:
     """Words with what stands before them; what follows the last word goes with it."""
-    parts: list[dict[str, Any]] = []
+    parts: list[JsonObject] = []
     before = ""
-    for place, piece in enumerate(pieces):
+    for position, piece in enumerate(pieces):
         before += piece
-        if place in weights:
-            parts.append({"text": before, "weight": weights[place]})
+        if position in weights:
+            parts.append({"text": before, "weight": weights[position]})
             before = ""
     parts[-1]["text"] += before
     return parts

@@ -1,4 +1,4 @@
-"""How good a model is for whom: a score per group, with confidence intervals, and the largest gap.
+"""A score per group of texts, with confidence intervals, and the largest gap.
 NumPy only.
 
 Intervals are percentiles of the score over examples drawn anew with replacement (Efron 1979).

@@ -1,40 +1,57 @@
 """`tfscale evaluate --slice-by FIELD`: a language model's perplexity, or a task's metric, for each
 group of texts."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfscale.analysis.slices import slices, total_perplexity
-from tfscale.errors import ConfigError, DataError, check_installed
-from tfscale.models.network import capabilities
+from tfscale.errors import DataError, check_installed
+from tfscale.files.json_text import JsonObject
 from tfscale.tasks.examples import Example, FieldNames, read_examples
 from tfscale.tasks.predictor import TaskPredictor
 from tfscale.text.scored import document_stream
+from tfscale.text.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from tfscale.runs.folder import Run
 
 _ROWS = 16
 """Windows of a batch."""
 
 
-def evaluate_slices(
-    kind: str, opened: Any, paths: Sequence[str], field: str, text_field: str = "text"
-) -> dict[str, Any]:
-    """Scores examples by the group that a field of theirs names.
+@dataclass(frozen=True)
+class TextScores:
+    """The likelihoods of texts.
+
+    Attributes:
+        scores: summed nats and tokens of each text, its end token included.
+        cloze: whether the model reads both sides of a token, so that they make no perplexity.
+    """
+
+    scores: list[tuple[float, int]]
+    cloze: bool
+
+
+Scorer = Callable[[Sequence[str]], TextScores]
+"""A language model, as far as it scores texts one by one."""
+
+
+def score_task_groups(model: TaskPredictor, paths: Sequence[str], field: str) -> JsonObject:
+    """Scores labelled examples by the group that a field of theirs names.
 
     Args:
-        kind: what `tfscale.api.open_target` says that `opened` is: "run", "file" or "task".
-        opened: the model.
-        paths: files of examples, .jsonl, .csv or .tsv; those of a task have labels.
+        model: the model of a task.
+        paths: files of examples, .jsonl, .csv or .tsv.
         field: the field with the group.
-        text_field: the field with the text, for a language model.
 
     Returns:
-        What `tfscale.analysis.slices.slices` returns; of a classifier with one label per text also
+        The result of `tfscale.analysis.slices.slices`; of a classifier with one label per text also
         `equalized_odds`: label -> equalized odds difference by fairlearn, the largest gap in how
-            often the label is given to texts that
-        have it, or to texts that do not, between the groups that have such texts; None where no two
-        groups have.
+        often the label is given to texts that have it, or to texts that do not, between the groups
+        that have such texts; None where no two groups have.
 
     Raises:
         DataError: an example without the field, one group alone, or a label that the training
@@ -42,49 +59,63 @@ def evaluate_slices(
         ConfigError: a package that the metrics need is not installed.
 
     Example:
-        evaluate_slices("run", load_run("run"), ["texts.jsonl"], "dialect")["gap"]
+        score_task_groups(load_task("task"), ["texts.jsonl"], "dialect")["gap"]
     """
-    if kind == "task":
-        return _task_slices(opened, paths, field)
+    task, examples = model.task, model.read(paths)
+    groups = _groups(examples, field)
+    model.check(examples)
+    if task.group_package:
+        check_installed("tasks", task.group_package)
+    predictions = model.predict(examples)
+    scored = task.group_scores(examples, predictions)
+    result = slices(scored.items, groups, scored.score, task.metric, draws=scored.draws)
+    return result | task.compare_groups(examples, predictions, groups)
+
+
+def score_text_groups(
+    score: Scorer, tokenizer: Tokenizer, paths: Sequence[str], field: str, text_field: str = "text"
+) -> JsonObject:
+    """Scores texts by a language model, by the group that a field of theirs names.
+
+    Args:
+        score: gives the likelihood of each text.
+        tokenizer: the model's, which counts the unknown tokens.
+        paths: files of texts, .jsonl, .csv or .tsv.
+        field: the field with the group.
+        text_field: the field with the text.
+
+    Returns:
+        The result of `tfscale.analysis.slices.slices`, with `unknown_tokens` and `unknown_share` of
+        each group.
+
+    Raises:
+        DataError: a text without the field, or one group alone.
+    """
     examples = read_examples(paths, "classify", FieldNames(text=text_field), labelled=False)
     groups = _groups(examples, field)
     texts = [example.text for example in examples]
-    scores, cloze = text_scores(kind, opened, texts)
+    scored = score(texts)
     result = slices(
-        scores, groups, total_perplexity, "pseudo_perplexity" if cloze else "perplexity"
+        scored.scores,
+        groups,
+        total_perplexity,
+        "pseudo_perplexity" if scored.cloze else "perplexity",
     )
     for name, described in result["groups"].items():
         members = [at for at, group in enumerate(groups) if group == name]
-        _, known = document_stream(opened.tokenizer, [texts[at] for at in members])
+        _, known = document_stream(tokenizer, [texts[at] for at in members])
         described["unknown_tokens"] = known.unknown_tokens
         described["unknown_share"] = (known.unknown_tokens or 0) / sum(
-            scores[at][1] for at in members
+            scored.scores[at][1] for at in members
         )
     return result
 
 
-def text_scores(
-    kind: str, opened: Any, texts: Sequence[str]
-) -> tuple[list[tuple[float, int]], bool]:
-    """Summed nats and tokens of each text by a language model, and whether it is a cloze.
+def document_scores(run: "Run", texts: Sequence[str]) -> list[tuple[float, int]]:
+    """Returns summed nats and tokens of each text by a run, in the windows of `evaluate`.
 
-    Raises:
-        ConfigError: a bundle, or another target that scores no text.
+    The end token of a text is included.
     """
-    if kind == "run":
-        return document_scores(opened, texts), capabilities(opened.network).is_cloze
-    if kind != "file" or not hasattr(opened, "score"):
-        raise ConfigError(
-            "texts are scored one by one by runs and by exported files that score; this one"
-            " does not"
-        )
-    found = [opened.score(text) for text in texts]
-    return [(one.nll, one.tokens) for one in found], found[0].cloze
-
-
-def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
-    """Summed nats and tokens of each text by a run, in the windows of `evaluate`, its end token
-    included."""
     import tensorflow as tf
 
     from tfscale.data.masking import hidden_in_turn
@@ -111,8 +142,8 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
     @tf.function(
         input_signature=[tf.TensorSpec(shape, dtype) for dtype in (tf.int32, tf.int32, tf.float32)]
     )
-    def nats(ids, targets, weights):
-        views: Any = [(ids, 1.0)]
+    def nats(ids: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        views = [(ids, 1.0)]
         if masking:
             views = hidden_in_turn(targets, weights, masking.mask_id, masking.parts)
         sums = []
@@ -130,7 +161,7 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
         tokens.append(len(ids))
     arrays = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
     if masking:
-        # It would attend to what fills a window up, so each is read by itself and as long as it is.
+        # It would attend to the filling of a window, so each is read by itself, without filling.
         lengths = arrays[2].sum(axis=1).astype(int)
         sums = [
             nats(*(part[at : at + 1, :end] for part in arrays)).numpy()
@@ -147,18 +178,6 @@ def document_scores(run: Any, texts: Sequence[str]) -> list[tuple[float, int]]:
     ]
     totals = np.bincount(owners, np.concatenate(sums)[: len(owners)].astype(np.float64), len(texts))
     return list(zip(totals.tolist(), tokens, strict=True))
-
-
-def _task_slices(model: TaskPredictor, paths: Sequence[str], field: str) -> dict[str, Any]:
-    task, examples = model.task, model.read(paths)
-    groups = _groups(examples, field)
-    model.check(examples)
-    if task.group_package:
-        check_installed("tasks", task.group_package)
-    predictions = model.predict(examples)
-    scored = task.group_scores(examples, predictions)
-    result = slices(scored.items, groups, scored.score, task.metric, draws=scored.draws)
-    return result | task.compare_groups(examples, predictions, groups)
 
 
 def _groups(examples: Sequence[Example], field: str) -> list[str]:

@@ -1,49 +1,48 @@
-"""`tfscale swap`: counterfactual swaps of words, by whatever scores texts."""
+"""`tfscale swap`: counterfactual swaps of words, by any model that scores texts."""
 
-from typing import Any
+from collections.abc import Sequence
 
-from tfscale.analysis.slicing import text_scores
+from tfscale.analysis.slicing import Scorer
 from tfscale.analysis.swaps import Pair, read_pairs, swap_ratios
 from tfscale.config.tasks import SwapConfig
-from tfscale.errors import ConfigError, DataError
+from tfscale.errors import DataError
+from tfscale.files.json_text import JsonObject
 from tfscale.tasks.examples import FieldNames, read_examples
 from tfscale.text.reader import Reading, TextFile, reader_by_suffix, row_suffixes
+from tfscale.text.tokenizers import Tokenizer
 
 
-def swap(kind: str, opened: Any, config: SwapConfig) -> dict[str, Any]:
-    """The log-likelihood ratio of each pair of words over texts that hold one.
+def swap(score: Scorer, tokenizer: Tokenizer, config: SwapConfig) -> JsonObject:
+    """Returns the log-likelihood ratio of each pair of words over texts that hold one.
 
     Args:
-        kind: what `tfscale.api.open_target` says that `opened` is: "run" or "file".
-        opened: the language model.
+        score: gives the likelihood of each text.
+        tokenizer: the model's.
         config: the texts and the pairs.
 
     Returns:
-        What `tfscale.analysis.swaps.swap_ratios` returns, with `metric`: "log_likelihood_ratio", of
-            a cloze model
-        "pseudo_log_likelihood_ratio" (Salazar et al. 2020); and of each pair `unknown`, its words
-        that the model's vocabulary lacks: their ratio says nothing about them.
+        The result of `tfscale.analysis.swaps.swap_ratios`, with `metric`: "log_likelihood_ratio",
+        of a cloze model "pseudo_log_likelihood_ratio" (Salazar et al. 2020); and of each pair
+        `unknown`, its words that the model's vocabulary lacks: their ratio says nothing about them.
 
     Raises:
         DataError: files that cannot be read, or texts without any of the words.
-        ConfigError: a target that is no language model, or scores no text.
 
     Example:
-        swap("run", load_run("run"), SwapConfig(text=["texts.txt"], pairs="pairs.tsv"))["pairs"][0]["mean"]
+        swap(score, tokenizer, SwapConfig(text=["texts.txt"], pairs="pairs.tsv"))["pairs"]
     """
     pairs, texts = read_swap_files(config)
-    if kind == "task":
-        raise ConfigError("swap is for language models: a task gives no likelihood of a text")
     cloze = False
 
-    def log_likelihoods(wanted):
+    def log_likelihoods(wanted: Sequence[str]) -> list[float]:
         nonlocal cloze
-        scores, cloze = text_scores(kind, opened, wanted)
-        return [-nll for nll, _ in scores]
+        scored = score(wanted)
+        cloze = scored.cloze
+        return [-nll for nll, _ in scored.scores]
 
     result = swap_ratios(texts, pairs, log_likelihoods, config.seed)
     for pair in result["pairs"]:
-        pair["unknown"] = [pair[side] for side in "ab" if _is_unknown(opened.tokenizer, pair[side])]
+        pair["unknown"] = [pair[side] for side in "ab" if _is_unknown(tokenizer, pair[side])]
     return {"metric": f"{'pseudo_' if cloze else ''}log_likelihood_ratio", **result}
 
 
@@ -71,7 +70,7 @@ def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
     return pairs, texts
 
 
-def _is_unknown(tokenizer: Any, word: str) -> bool:
+def _is_unknown(tokenizer: Tokenizer, word: str) -> bool:
     return tokenizer.unknown_id is not None and tokenizer.unknown_id in tokenizer.encode(
         tokenizer.cleaner(word)
     )

@@ -1,32 +1,32 @@
-"""Counterfactual swaps: how much likelier a text becomes by one word in the place of another, such
-as he and she.
+"""Counterfactual swaps: how much likelier a text becomes by one word instead of another, such as he
+and she.
 
-Of each pair (a, b) a text that holds either word is scored twice: with a in all places of both
-words, and with b (Lu et al. 2020; Nangia et al. 2020). The ratio is log p(with a) - log p(with b),
+A text that holds either word of a pair (a, b) is scored twice: with a wherever one of them stands,
+and with b (Lu et al. 2020; Nangia et al. 2020). The ratio is log p(with a) - log p(with b),
 in nats of the whole text. NumPy only.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from tfscale.analysis.slices import CONFIDENCE, DRAWS, interval
 from tfscale.errors import DataError
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import read_lines
 
 Pair = tuple[str, str]
 LARGEST = 3
-"""Texts that are shown of each pair."""
+"""Texts that are shown for each pair."""
 
 
 def read_pairs(path: str) -> list[Pair]:
-    """The pairs of words in a file, one a line: a tab between them, or a comma, or white space.
+    """Returns the pairs of words in a file, one a line; a tab, a comma or a space parts the two.
 
     Raises:
-        DataError: no file, a line that is no pair of two words, a pair that comes twice; the
-            message names the line.
+        DataError: no file, a line without a pair of words, a pair that comes twice; the message
+            names the line.
     """
     try:
         lines = read_lines(path)
@@ -54,31 +54,33 @@ def read_pairs(path: str) -> list[Pair]:
 
 
 def counterfactuals(text: str, pair: Pair) -> Pair | None:
-    """The text with the first word in all places of both, and with the second; None where it holds
-    neither.
+    """Returns the text with the first word wherever one of both stands, and with the second.
 
-    Whole words count, in any case, and what takes a word's place takes its case, too.
+    The result is None where the text holds neither.
+
+    Whole words count, in any case, and the new word takes the case of the old one.
 
     Example:
-        counterfactuals("He said she would.", ("he", "she"))    # ("He said he would.", "She said she would.")
+        counterfactuals("He said she would.", ("he", "she"))
+        # ("He said he would.", "She said she would.")
     """
     either = "|".join(re.escape(word) for word in sorted(pair, key=len, reverse=True))
     pattern = re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE)
     if not pattern.search(text):
         return None
     return (
-        pattern.sub(lambda found: _in_case(pair[0], found[0], pair), text),
-        pattern.sub(lambda found: _in_case(pair[1], found[0], pair), text),
+        pattern.sub(lambda match: _in_case(pair[0], match[0], pair), text),
+        pattern.sub(lambda match: _in_case(pair[1], match[0], pair), text),
     )
 
 
-def _in_case(word: str, found: str, pair: Pair) -> str:
-    """The word as it would stand in the place of the found one."""
-    if found in pair:
+def _in_case(word: str, replaced: str, pair: Pair) -> str:
+    """Returns the word in the case of the one that it replaces."""
+    if replaced in pair:
         return word
-    if len(found) > 1 and found.isupper():
+    if len(replaced) > 1 and replaced.isupper():
         return word.upper()
-    if found[0].isupper():
+    if replaced[0].isupper():
         return word[0].upper() + word[1:]
     return word.lower()
 
@@ -88,8 +90,8 @@ def swap_ratios(
     pairs: Sequence[Pair],
     score: Callable[[Sequence[str]], Sequence[float]],
     seed: int = 0,
-) -> dict[str, Any]:
-    """The log-likelihood ratios of pairs of words.
+) -> JsonObject:
+    """Returns the log-likelihood ratios of pairs of words.
 
     Args:
         texts: where the words are looked for.
@@ -107,12 +109,12 @@ def swap_ratios(
         DataError: no text holds a word of any pair.
 
     Example:
-        swap_ratios(["he left"], [("he", "she")], lambda texts: [-float(len(text)) for text in texts])
+        swap_ratios(["he left"], [("he", "she")], lambda texts: [-1.0 * len(t) for t in texts])
     """
-    found = [
+    swapped = [
         [(text, both) for text in texts if (both := counterfactuals(text, pair))] for pair in pairs
     ]
-    wanted = list(dict.fromkeys(text for rows in found for _, both in rows for text in both))
+    wanted = list(dict.fromkeys(text for rows in swapped for _, both in rows for text in both))
     if not wanted:
         words = ", ".join(f"{a}/{b}" for a, b in pairs[:5])
         raise DataError(
@@ -122,9 +124,9 @@ def swap_ratios(
     known = dict(zip(wanted, score(wanted), strict=True))
     rng = np.random.default_rng(seed)
     result = []
-    for (a, b), rows in zip(pairs, found, strict=True):
+    for (a, b), rows in zip(pairs, swapped, strict=True):
         ratios = np.array([known[with_a] - known[with_b] for _, (with_a, with_b) in rows])
-        described: dict[str, Any] = {
+        described: JsonObject = {
             "a": a,
             "b": b,
             "texts": len(rows),

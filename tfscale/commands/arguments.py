@@ -8,6 +8,7 @@ and YAML checked against the same options.
 
 import argparse
 import dataclasses
+import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,13 +19,15 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_pa
 
 from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
 from tfscale.compat.jsonargparse import actions_of, type_of
-from tfscale.config.options import describe
+from tfscale.config.options import Config, describe
 from tfscale.errors import ConfigError
 from tfscale.files.paths import open_file
 from tfscale.files.typehints import registered_names
 from tfscale.files.yaml_text import load_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+TARGET = "A run folder, or an exported file or its folder."
+"""Help of the model that a command asks."""
 _LONGEST_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
 
@@ -123,8 +126,10 @@ def option_types(parser: ArgumentParser) -> dict[str, Any]:
     }
 
 
-def build_config(config_class: type, options: Namespace, section: str | None = None) -> Any:
-    """The config object whose fields were parsed into `options` (or into its `section`)."""
+def build_config(
+    config_class: type[Config], options: Namespace, section: str | None = None
+) -> Config:
+    """Returns the config object whose fields were parsed into `options` (or into its `section`)."""
     values = options[section] if section else options
     return config_class(**{name: values[name] for name in _fields(config_class)})
 
@@ -226,9 +231,22 @@ def parse_normalized(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
         hint = f"; did you mean {shown(texts[0])} {stray[0]!r}?" if texts else ""
         raise ConfigError(f"unexpected word {stray[0]!r}{hint} (see {parser.prog} --help)")
     try:
-        return parser.parse_args(list(words))
+        options = parser.parse_args(list(words))
     except argparse.ArgumentError as error:
         raise ConfigError(_explain(parser, str(error))) from error
+    for key, typehint in option_types(parser).items():
+        _check_name(shown(key), options[key] if key in options else None, typehint)
+    return options
+
+
+def _check_name(shown_as: str, value: object, typehint: Any) -> None:
+    """Refuses a value that is not a name of the registry that its option is about."""
+    choices = registered_names(typehint)
+    if choices is None or value in choices.names():
+        return
+    near = difflib.get_close_matches(str(value), choices.names(), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"{shown_as}: expected {describe(typehint)}; received {brief(value)}{hint}")
 
 
 def read_yaml(path: str) -> dict[str, Any]:
@@ -270,7 +288,7 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
     them.
 
     Raises:
-        ConfigError: a key that is no option, or a value of the wrong type; names the file.
+        ConfigError: a key that is not an option, or a value of the wrong type; names the file.
     """
     known = {
         key: typehint for key, typehint in option_types(parser).items() if typehint is not None
@@ -303,6 +321,7 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
             raise ConfigError(
                 f"{path}: {key}: expected {describe(known[key])}; received {brief(value)}"
             ) from error
+        _check_name(f"{path}: {key}", value, known[key])
     parser.set_defaults(flat)
 
 

@@ -1,23 +1,22 @@
 """`tfscale compare`: several models on one text, side by side."""
 
 import os
-import sys
 from collections.abc import Sequence
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.commands import train
 from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands.command import Command
+from tfscale.commands.model_options import model_of, parse_model_options, training_of
 from tfscale.compat.quiet import load_tensorflow
-from tfscale.config import NGramConfig, TrainConfig
+from tfscale.config import NetworkConfig, NGramConfig, TrainConfig
 from tfscale.config.comparison import CompareConfig
 from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
 from tfscale.registry import FAMILIES
-from tfscale.terminal import print
+from tfscale.terminal import print, to_stderr
 from tfscale.ui.tables import number, print_table
-
-SUMMARY = "several families on the same data and budget: quality, size and speed in one table"
 
 
 def build_parser() -> ArgumentParser:
@@ -48,7 +47,7 @@ def parse(words: Sequence[str]) -> Namespace:
     return options
 
 
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Returns the content of compare.json."""
     config = build_config(CompareConfig, options)
     files = {
@@ -58,32 +57,24 @@ def run(options: Namespace) -> dict[str, Any]:
     from tfscale.workflows.compare import compare, entry
 
     for model_config, _ in files.values():
-        entry(model_config.family)  # Refuses a family whose score is no perplexity.
-    entries = {
-        _name(name): files[name] if name in files else entry(name) for name in options.families
-    }
+        entry(model_config.family)  # Refuses a family whose score is not a perplexity.
+    entries = {_name(name): files.get(name) or entry(name) for name in options.families}
     if len(entries) < len(options.families):
         raise ConfigError(f"--families names a model twice: {' '.join(options.families)}")
-    return compare(entries, config, lambda text: print(text, file=sys.stderr, flush=True))
+    return compare(entries, config, to_stderr)
 
 
 def _name(word: str) -> str:
     return os.path.splitext(os.path.basename(word))[0] if word.endswith((".yaml", ".yml")) else word
 
 
-def _from_file(path: str) -> Any:
-    """The model and training options of a YAML file; its steps do not count, the budget decides
-    them."""
-    options = train.parse([path], needed={})
-    family = options.model.family
-    if family == NGramConfig.family:
-        return build_config(NGramConfig, options, "model"), TrainConfig()
-    return build_config(FAMILIES.get(family), options, "model"), build_config(
-        TrainConfig, options, "train"
-    )
+def _from_file(path: str) -> tuple[NetworkConfig | NGramConfig, TrainConfig]:
+    """The model and training options of a YAML file; the budget decides the steps, not the file."""
+    options = parse_model_options([path], train.build_parser, families=FAMILIES.names())
+    return model_of(options), training_of(options)
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints the table."""
     if "interrupted" in result:
         print(f"stopped by {result['interrupted']}; the same command goes on from there")
@@ -105,4 +96,12 @@ def show(result: dict[str, Any]) -> None:
     print(f"{os.path.join(result['output'], 'report.html')} has the picture")
 
 
-exit_code = train.exit_code
+COMMAND = Command(
+    "compare",
+    "several families on the same data and budget: quality, size and speed in one table",
+    build_parser,
+    run,
+    show,
+    parse,
+    exit_code=train.exit_code,
+)

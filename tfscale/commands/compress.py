@@ -1,14 +1,10 @@
 """`tfscale compress`: a run to a smaller one."""
 
-import sys
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
-from tfscale.compat.quiet import load_tensorflow
+from tfscale.commands.arguments import add_config, build_config, new_parser
+from tfscale.commands.command import Command
 from tfscale.config.compression import (
     CompressConfig,
     DistillConfig,
@@ -16,11 +12,9 @@ from tfscale.config.compression import (
     SearchConfig,
 )
 from tfscale.config.shrinking import ShrinkConfig
-from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
-
-SUMMARY = "a run -> a smaller one: fewer units, zeros, weights for int8 or int4; fine-tuned"
 
 
 def build_parser() -> ArgumentParser:
@@ -44,49 +38,22 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale compress`."""
-    options = parse_words(build_parser(), words)
-    if build_config(SearchConfig, options).asked:
-        plain = parse_words(build_parser(), [options.run_dir, "--output", options.output])
-        for section in ("shrink", "prune", "distill"):
-            if vars(options[section]) != vars(plain[section]):
-                raise ConfigError(
-                    f"--{section}.* says what to do, and a bound such as --target-size asks"
-                    " compress to find out; give one of them"
-                )
-        if options.quantize != plain.quantize:
-            raise ConfigError(
-                "--quantize is one recipe, and with a bound compress tries all; give one of them"
-            )
-    return options
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Fine-tunes; returns the summary of the new run."""
-    config = build_config(CompressConfig, options)
-    prune, shrink = (
+    from tfscale.api import compress_
+
+    result = compress_(
+        options.run_dir,
+        build_config(CompressConfig, options),
         build_config(PruneConfig, options, "prune"),
         build_config(ShrinkConfig, options, "shrink"),
+        build_config(DistillConfig, options, "distill"),
+        build_config(SearchConfig, options),
     )
-    distill = build_config(DistillConfig, options, "distill")
-    bounds = build_config(SearchConfig, options)
-    load_tensorflow()
-    if bounds.asked:
-        from tfscale.workflows.search import search_run
-
-        return search_run(
-            options.run_dir, config, bounds, lambda text: print(text, file=sys.stderr)
-        )
-    from tfscale.compress.compress import compress_run
-
-    return {
-        **compress_run(options.run_dir, config, prune, shrink, distill),
-        "output": options.output,
-    }
+    return {**result, "output": options.output}
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints what train prints, what is zero, and the validation before and after; of a search, all
     that it tried."""
     if "stopped_at" in result:
@@ -129,6 +96,16 @@ def show(result: dict[str, Any]) -> None:
         )
 
 
-def exit_code(result: dict[str, Any]) -> int:
+def exit_code(result: JsonObject) -> int:
     """As train's; 1 for a search whose bounds are not met."""
     return (0 if result["met"] else 1) if "met" in result else train.exit_code(result)
+
+
+COMMAND = Command(
+    "compress",
+    "a run -> a smaller one: fewer units, zeros, weights for int8 or int4; fine-tuned",
+    build_parser,
+    run,
+    show,
+    exit_code=exit_code,
+)

@@ -1,17 +1,13 @@
 """`tfscale correct`: words that a cloze model finds misspelt."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands import target
-from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.commands.arguments import TARGET, new_parser
+from tfscale.commands.command import Command
 from tfscale.config import EDIT_COST
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
-
-SUMMARY = "words that are probably misspelt, by a bidirectional model"
 
 
 def build_parser() -> ArgumentParser:
@@ -21,7 +17,7 @@ def build_parser() -> ArgumentParser:
         "Finds words one letter away from one that makes the text much more likely, by a bilstm or"
         " bert.",
     )
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
+    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=TARGET)
     parser.add_argument("--text", type=str, required=True, help="A sentence or two.")
     parser.add_argument(
         "--edit_cost",
@@ -33,17 +29,11 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale correct`."""
-    return parse_words(build_parser(), words)
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Returns `corrections` and the `corrected` text."""
-    target.start_for(options.target)
-    from tfscale import api
+    from tfscale.api import correct
 
-    found = api.correct(
+    found = correct(
         options.target, text=options.text, edit_cost=options.edit_cost, threads=options.threads
     )
     corrected, end = "", 0
@@ -56,7 +46,7 @@ def run(options: Namespace) -> dict[str, Any]:
     }
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints the corrections, and the text with them."""
     if result["corrections"]:
         rows = [
@@ -64,3 +54,8 @@ def show(result: dict[str, Any]) -> None:
         ]
         print_table(["word", "meant", "gain (nats)"], rows)
     print(result["corrected"])
+
+
+COMMAND = Command(
+    "correct", "words that are probably misspelt, by a bidirectional model", build_parser, run, show
+)

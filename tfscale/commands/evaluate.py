@@ -1,25 +1,20 @@
 """`tfscale evaluate`: perplexity and bits per byte."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands import target
-from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.commands.arguments import TARGET, new_parser
+from tfscale.commands.command import Command
 from tfscale.commands.scores import score_figures
 from tfscale.compat.quiet import load_tensorflow
-from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_figures, print_table
-
-SUMMARY = "perplexity and bits per byte of a run or a .tflite file"
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale evaluate`."""
     parser = new_parser("evaluate", "Perplexity and bits per byte of a run or of an exported file.")
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
+    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=TARGET)
     parser.add_argument(
         "--text",
         type=list[str],
@@ -46,26 +41,13 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale evaluate`."""
-    options = parse_words(build_parser(), words)
-    if options.text and options.data:
-        raise ConfigError("give either --text or --data, not both")
-    if options.output and not options.slice_by:
-        raise ConfigError(
-            "--output writes a page of groups; name the field that they are the values of:"
-            " --slice-by"
-        )
-    return options
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Scores the text or the split; see `tfscale.evaluation.evaluate.evaluate_run` for the
     figures."""
     load_tensorflow()
-    from tfscale import api
+    from tfscale.api import evaluate
 
-    return api.evaluate(
+    return evaluate(
         options.target,
         text=options.text,
         data=options.data,
@@ -77,7 +59,7 @@ def run(options: Namespace) -> dict[str, Any]:
     )
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints the figures."""
     if "groups" in result:
         counted = any("unknown_share" in group for group in result["groups"].values())
@@ -103,3 +85,8 @@ def show(result: dict[str, Any]) -> None:
             print(f"equalized odds difference of {label}: {shown}")
         return
     print_figures(score_figures(result))
+
+
+COMMAND = Command(
+    "evaluate", "perplexity and bits per byte of a run or a .tflite file", build_parser, run, show
+)

@@ -1,18 +1,14 @@
 """`tfscale explain`: why a model predicts what it does."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
-from tfscale.compat.quiet import load_tensorflow
-from tfscale.config import to_dict
+from tfscale.commands.arguments import add_config, build_config, new_parser
+from tfscale.commands.command import Command
 from tfscale.config.tasks import ExplainConfig
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
 
-SUMMARY = "what each token or word of a text adds to a label, or to the next token"
 _BAR = 12
 """Characters of the longest bar."""
 
@@ -33,21 +29,15 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale explain`."""
-    return parse_words(build_parser(), words)
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Returns the parts of the text with their weights, and how far they can be trusted."""
     config = build_config(ExplainConfig, options)
-    load_tensorflow()
-    from tfscale import api
+    from tfscale.api import explain
 
-    return api.explain(options.target, **to_dict(config))
+    return explain(options.target, config)
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints a row for each part, in the order of the text, and the figures of the whole."""
     strongest = max(abs(part["weight"]) for part in result["parts"])
     rows = []
@@ -86,3 +76,12 @@ def show(result: dict[str, Any]) -> None:
             "tokens outside of the model's window, which weigh nothing:"
             f" {number(result['unread_tokens'])}"
         )
+
+
+COMMAND = Command(
+    "explain",
+    "what each token or word of a text adds to a label, or to the next token",
+    build_parser,
+    run,
+    show,
+)

@@ -1,22 +1,16 @@
 """`tfscale export`: a run to a file for the device."""
 
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
-from tfscale.compat.quiet import load_tensorflow
+from tfscale.commands.command import Command
 from tfscale.config import ExportConfig
 from tfscale.config.refused import explain_refusal
-from tfscale.terminal import print
+from tfscale.files.json_text import JsonObject
+from tfscale.terminal import print, to_stderr
 from tfscale.ui.tables import number, print_table, with_unit
-
-if TYPE_CHECKING:
-    from tfscale.exporting.format import Report
-
-SUMMARY = "a run -> a file for the device, with proof that it computes the same"
 
 
 def build_parser() -> ArgumentParser:
@@ -41,24 +35,15 @@ def parse(words: Sequence[str]) -> Namespace:
     return parse_words(build_parser(), words)
 
 
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Writes the export folder; returns its parity report, and where it is."""
-    return {**_export(options), "output": options.output}
-
-
-def _export(options: Namespace) -> "Report":
     config = build_config(ExportConfig, options)
+    from tfscale.api import export
 
-    def note(stage: str) -> None:
-        print(stage, file=sys.stderr)
-
-    load_tensorflow()
-    from tfscale.exporting.targets import export_folder
-
-    return export_folder(options.run_dir, config, note)
+    return {**export(options.run_dir, config, progress=to_stderr), "output": options.output}
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints the checks of the parity report, and where the file is, its size, and what it cost in
     perplexity."""
     rows = [
@@ -78,3 +63,13 @@ def show(result: dict[str, Any]) -> None:
         if name in result:
             before, *_, after = (figure for figure in result[name].values() if figure is not None)
             print(f"{name.replace('_', '-')} {number(before)} before, {number(after)} in the file")
+
+
+COMMAND = Command(
+    "export",
+    "a run -> a file for the device, with proof that it computes the same",
+    build_parser,
+    run,
+    show,
+    parse,
+)

@@ -1,15 +1,11 @@
 """`tfscale fill`: the tokens that a cloze model puts into a gap."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands import target
-from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.commands.arguments import TARGET, new_parser
+from tfscale.commands.command import Command
+from tfscale.files.json_text import JsonObject
 from tfscale.ui.tables import number, print_table
-
-SUMMARY = "the most likely tokens for a gap in a text, by a bidirectional model"
 
 
 def build_parser() -> ArgumentParser:
@@ -19,7 +15,7 @@ def build_parser() -> ArgumentParser:
         "Fills the gap in a text by a run of the family bilstm or bert, or the exported file of a"
         " bilstm.",
     )
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
+    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=TARGET)
     parser.add_argument(
         "--text", type=str, required=True, help="Text with the gap, as ___ (three underscores)."
     )
@@ -28,25 +24,26 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale fill`."""
-    return parse_words(build_parser(), words)
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Returns `fillings`, each with `text` and `probability`."""
-    target.start_for(options.target)
-    from tfscale import api
+    from tfscale.api import fill
 
-    found = api.fill(
-        options.target, text=options.text, count=options.count, threads=options.threads
-    )
+    found = fill(options.target, text=options.text, count=options.count, threads=options.threads)
     return {"text": options.text, "fillings": [vars(filling) for filling in found]}
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints the tokens with their probabilities."""
     rows = [
         [repr(filling["text"]), number(filling["probability"])] for filling in result["fillings"]
     ]
     print_table(["token", "probability"], rows)
+
+
+COMMAND = Command(
+    "fill",
+    "the most likely tokens for a gap in a text, by a bidirectional model",
+    build_parser,
+    run,
+    show,
+)

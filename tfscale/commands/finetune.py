@@ -1,22 +1,15 @@
 """`tfscale finetune`: a trained run and labelled examples to a model of a task."""
 
-import sys
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands.arguments import add_config, build_config, new_parser
+from tfscale.commands.command import Command
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.config.tasks import TaskConfig
-from tfscale.terminal import print
+from tfscale.files.json_text import JsonObject
+from tfscale.terminal import to_stderr
 from tfscale.ui.tables import number, print_table
-
-SUMMARY = (
-    "a run and labelled examples -> a model that classifies, tags, answers, translates or"
-    " summarizes"
-)
 
 
 def build_parser() -> ArgumentParser:
@@ -31,27 +24,19 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale finetune`."""
-    return parse_words(build_parser(), words)
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Fine-tunes; returns the summary with the metrics of each split."""
     config = build_config(TaskConfig, options)
     load_tensorflow()
     from tfscale.tasks.finetune import finetune
 
-    return finetune(options.run_dir, config, lambda text: print(text, file=sys.stderr, flush=True))
+    return finetune(options.run_dir, config, to_stderr)
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints the metrics of each split beside those of the baseline."""
+    train.show_interruption(result)
     if result.get("interrupted"):
-        print(
-            f"stopped by {result['interrupted']} at step {result['steps']:,}; the same command goes"
-            " on from there"
-        )
         return
     rows = []
     for split in ("validation", "test"):
@@ -62,6 +47,12 @@ def show(result: dict[str, Any]) -> None:
     print_table(["", "model", "baseline"], rows)
 
 
-def exit_code(result: dict[str, Any]) -> int:
-    """As of `tfscale train`: 75 or 130 for what a signal stopped after a checkpoint."""
-    return train.exit_code(result)
+COMMAND = Command(
+    "finetune",
+    "a run and labelled examples -> a model that classifies, tags, answers, translates or"
+    " summarizes",
+    build_parser,
+    run,
+    show,
+    exit_code=train.exit_code,
+)

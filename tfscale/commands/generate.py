@@ -1,23 +1,20 @@
 """`tfscale generate`: completes a prompt."""
 
 import sys
-from collections.abc import Sequence
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands import target
-from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
-from tfscale.config import SamplingConfig, to_dict
+from tfscale.commands.arguments import TARGET, add_config, build_config, new_parser
+from tfscale.commands.command import Command
+from tfscale.config import SamplingConfig
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import note, print
-
-SUMMARY = "complete a prompt with a run or an exported file"
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale generate`."""
     parser = new_parser("generate", "Completes a prompt, token by token.")
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite|FILE.litertlm", help=target.HELP)
+    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite|FILE.litertlm", help=TARGET)
     parser.add_argument(
         "--prompt", type=str, default="", help="Text to complete; empty begins a document."
     )
@@ -37,16 +34,10 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale generate`."""
-    return parse_words(build_parser(), words)
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Returns the completion; without --json it is also written to the terminal as it comes."""
     sampling = build_config(SamplingConfig, options)
-    target.start_for(options.target)
-    from tfscale import api
+    from tfscale.api import generate
 
     unwritten = [options.prompt]
 
@@ -55,7 +46,7 @@ def run(options: Namespace) -> dict[str, Any]:
         print("".join(unwritten) + text, end="", flush=True)
         unwritten.clear()
 
-    done = api.generate(
+    done = generate(
         options.target,
         prompt=options.prompt,
         max_tokens=options.max_tokens,
@@ -63,7 +54,7 @@ def run(options: Namespace) -> dict[str, Any]:
         threads=options.threads,
         parse_special=options.parse_special,
         on_text=None if options.json else write,
-        **to_dict(sampling),
+        sampling=sampling,
     )
     if unwritten and not options.json:
         write("")
@@ -78,7 +69,7 @@ def run(options: Namespace) -> dict[str, Any]:
     }
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Ends the streamed text; the figures go to stderr, so that stdout holds the text alone."""
     print(flush=True)
     if result["unknown_prompt_tokens"]:
@@ -88,3 +79,8 @@ def show(result: dict[str, Any]) -> None:
         )
     speed = f", {result['tokens_per_second']:,.1f} tokens/s" if result["tokens_per_second"] else ""
     print(f"[{result['tokens']} tokens{speed}; stopped by {result['stopped_by']}]", file=sys.stderr)
+
+
+COMMAND = Command(
+    "generate", "complete a prompt with a run or an exported file", build_parser, run, show
+)

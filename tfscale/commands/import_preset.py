@@ -1,17 +1,14 @@
 """`tfscale import`: a preset of keras-hub to a run folder."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.commands.arguments import new_parser
+from tfscale.commands.command import Command
 from tfscale.compat.quiet import load_tensorflow
-from tfscale.errors import ConfigError
+from tfscale.config import Precision
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import print_figures
-
-SUMMARY = "a preset of keras-hub (GPT-2, Llama, Gemma, ...) -> a run folder"
 
 
 def build_parser() -> ArgumentParser:
@@ -37,9 +34,9 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--precision",
-        type=str,
+        type=Precision,
         default="float32",
-        help="Compute type in which it is trained on: float32, mixed_float16 or mixed_bfloat16.",
+        help="Compute type in which it is trained on.",
     )
     parser.add_argument(
         "--stop_token",
@@ -53,28 +50,12 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale import`."""
-    options = parse_words(build_parser(), words)
-    if options.sequence_length < 0:
-        raise ConfigError(
-            "--sequence-length: expected 0 (the model's) or more; received"
-            f" {options.sequence_length}"
-        )
-    known = ("float32", "mixed_float16", "mixed_bfloat16")
-    if options.precision not in known:
-        raise ConfigError(
-            f"--precision: expected one of {', '.join(known)}; received {options.precision!r}"
-        )
-    return options
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Writes the run; returns what it is."""
     load_tensorflow()
-    from tfscale.runs.hub import import_keras_hub
+    from tfscale.runs.hub import import_
 
-    return import_keras_hub(
+    return import_(
         options.preset,
         options.output,
         sequence_length=options.sequence_length,
@@ -83,7 +64,7 @@ def run(options: Namespace) -> dict[str, Any]:
     )
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints what was written, and what is missing for a model that was tuned for chats."""
     *figures, (_, turns) = result.items()
     shown = {
@@ -98,3 +79,12 @@ def show(result: dict[str, Any]) -> None:
             f"If the model was tuned for chats, its answers end with {text}: import it with"
             f" --stop-token '{text}'."
         )
+
+
+COMMAND = Command(
+    "import",
+    "a preset of keras-hub (GPT-2, Llama, Gemma, ...) -> a run folder",
+    build_parser,
+    run,
+    show,
+)

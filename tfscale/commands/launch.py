@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -15,12 +14,12 @@ from tfscale.commands.arguments import (
     option_types,
     parse_normalized,
 )
+from tfscale.commands.command import Command
 from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import is_remote
 from tfscale.terminal import print
-
-SUMMARY = "a training in several processes on this machine, supervised and restarted"
 
 
 def build_parser() -> ArgumentParser:
@@ -97,7 +96,7 @@ def _refuse_stray(words: Sequence[str]) -> None:
             )
 
 
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Runs the workers; returns the chief's summary, the number of restarts and the exit code."""
     from tfscale.launching.launcher import launch
 
@@ -107,7 +106,7 @@ def run(options: Namespace) -> dict[str, Any]:
     return {**summary, "restarts": launched.restarts, "exit_code": launched.exit_code}
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints what train prints, and how often the workers were started again."""
     if "steps" in result:
         train.show(result)
@@ -115,6 +114,17 @@ def show(result: dict[str, Any]) -> None:
         print(f"the workers were started again {result['restarts']} times")
 
 
-def exit_code(result: dict[str, Any]) -> int:
-    """Returns the exit code of the launch."""
+def exit_code(result: JsonObject) -> int:
+    """The exit code of the workers."""
     return int(result["exit_code"])
+
+
+COMMAND = Command(
+    "launch",
+    "a training in several processes on this machine, supervised and restarted",
+    build_parser,
+    run,
+    show,
+    parse,
+    exit_code=exit_code,
+)

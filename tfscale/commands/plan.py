@@ -1,23 +1,26 @@
 """`tfscale plan`: what a training needs, before money is spent."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands import train
-from tfscale.commands.arguments import build_config, read_yaml
-from tfscale.config import TrainConfig
-from tfscale.registry import FAMILIES
+from tfscale.commands.arguments import read_yaml
+from tfscale.commands.command import Command
+from tfscale.commands.model_options import (
+    DEFAULT,
+    network_of,
+    network_parser,
+    parse_model_options,
+    training_of,
+)
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import print_figures, print_table
 
-SUMMARY = "memory, time and cost of a training on paper, for any number of devices"
 
-
-def build_parser(family: str = "transformer") -> ArgumentParser:
+def build_parser(family: str = DEFAULT) -> ArgumentParser:
     """The options of `tfscale train` and those of the plan."""
-    parser = train.model_parser(family)
+    parser = network_parser(family)
     parser.prog = "tfscale plan"
     parser.description = (
         "Says what a training would need: memory, communication, time. Nothing is trained or read."
@@ -46,7 +49,7 @@ def build_parser(family: str = "transformer") -> ArgumentParser:
 
 def parse(words: Sequence[str]) -> Namespace:
     """Parses the words after `tfscale plan`, and the YAML file if one is named."""
-    options = train.parse(words, build_parser, needed={})
+    options = parse_model_options(words, build_parser)
     if options.tokens is None and _names_steps(words, options.config):
         options.tokens = float(
             options.train.steps * options.train.global_batch_size * options.model.sequence_length
@@ -62,13 +65,13 @@ def _names_steps(words: Sequence[str], path: str | None) -> bool:
     return isinstance(section, dict) and "steps" in section
 
 
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Makes the plan."""
     from tfscale.planning import plan
 
     made = plan(
-        build_config(FAMILIES.get(options.model.family), options, "model"),
-        build_config(TrainConfig, options, "train"),
+        network_of(options),
+        training_of(options),
         devices=options.devices,
         chip=options.chip,
         tokens=options.tokens,
@@ -77,7 +80,7 @@ def run(options: Namespace) -> dict[str, Any]:
     return made.to_dict()
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints the plan."""
     memory = result["memory"]
     print(f"{result['devices']} x {result['chip']} ({result['source']})\n")
@@ -118,3 +121,13 @@ def show(result: dict[str, Any]) -> None:
         ],
         "each device with the same share of the batch",
     )
+
+
+COMMAND = Command(
+    "plan",
+    "memory, time and cost of a training on paper, for any number of devices",
+    build_parser,
+    run,
+    show,
+    parse,
+)

@@ -1,16 +1,11 @@
 """`tfscale predict`: labels, tags, answers or texts by a fine-tuned task or its exported file."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands import target
-from tfscale.commands.arguments import new_parser, parse_words
-from tfscale.errors import ConfigError
+from tfscale.commands.arguments import new_parser
+from tfscale.commands.command import Command
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
-
-SUMMARY = "labels, tags, answers or a new text of a text or a file, by a fine-tuned model"
 
 
 def build_parser() -> ArgumentParser:
@@ -45,22 +40,11 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale predict`."""
-    options = parse_words(build_parser(), words)
-    if bool(options.text) == bool(options.file):
-        raise ConfigError("give either --text or --file")
-    if options.file and options.question:
-        raise ConfigError("--question goes with --text; a file has a question in each example")
-    return options
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Returns `predictions`, one for each example."""
-    target.start_for(options.target)
-    from tfscale import api
+    from tfscale.api import predict
 
-    found = api.predict(
+    found = predict(
         options.target,
         text=options.text,
         question=options.question,
@@ -71,7 +55,16 @@ def run(options: Namespace) -> dict[str, Any]:
     return {"predictions": found}
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints a line for each prediction."""
     for prediction in result["predictions"]:
         print(prediction)
+
+
+COMMAND = Command(
+    "predict",
+    "labels, tags, answers or a new text of a text or a file, by a fine-tuned model",
+    build_parser,
+    run,
+    show,
+)

@@ -1,18 +1,14 @@
 """`tfscale prepare`: text to token shards."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands.arguments import add_config, build_config, new_parser
+from tfscale.commands.command import Command
 from tfscale.commands.scores import unknown
-from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import PrepareConfig
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import print_table
-
-SUMMARY = "text -> tokenizer, token shards, manifest"
 
 
 def build_parser() -> ArgumentParser:
@@ -22,16 +18,10 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale prepare`."""
-    return parse_words(build_parser(), words)
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Writes the data folder; returns the figures of its manifest."""
     config = build_config(PrepareConfig, options)
-    load_tensorflow()
-    from tfscale.data.prepare import prepare
+    from tfscale.api import prepare
 
     manifest = prepare(config)
     splits = {
@@ -52,7 +42,7 @@ def run(options: Namespace) -> dict[str, Any]:
     }
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints documents, tokens, bytes and unknown tokens of each split."""
     rows = [
         [
@@ -70,3 +60,6 @@ def show(result: dict[str, Any]) -> None:
         else ""
     )
     print(f"{result['output']}: vocabulary of {result['vocabulary_size']:,}{cleaned}")
+
+
+COMMAND = Command("prepare", "text -> tokenizer, token shards, manifest", build_parser, run, show)

@@ -1,29 +1,25 @@
-"""`tfscale quickstart`: the whole road in one command."""
-
-from collections.abc import Sequence
-from typing import Any
+"""`tfscale quickstart`: everything in one command."""
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.commands.arguments import new_parser
+from tfscale.commands.command import Command
 from tfscale.compat.quiet import load_tensorflow
-from tfscale.errors import ConfigError
-
-SUMMARY = "the whole road on the Python standard library, in minutes"
+from tfscale.files.json_text import JsonObject
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale quickstart`."""
     parser = new_parser(
         "quickstart",
-        "The whole road, from the source of the Python standard library to a .tflite file that"
+        "Everything, from the source of the Python standard library to a .tflite file that"
         " writes Python.",
     )
     parser.add_argument(
         "--minutes",
         type=float,
         default=8.0,
-        help="Time for all of it; what is left goes to training.",
+        help="Time for all of it; training takes what the other stages do not.",
     )
     parser.add_argument(
         "--output", type=str, default="savedmodels/quickstart", help="Folder to write."
@@ -43,20 +39,8 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale quickstart`."""
-    options = parse_words(build_parser(), words)
-    if not 0 < options.minutes <= 1440:
-        raise ConfigError(f"minutes={options.minutes!r} is out of range; expected above 0 to 1440")
-    if options.steps < 0:
-        raise ConfigError(
-            f"steps={options.steps!r} is out of range; expected 0 (from --minutes) or more"
-        )
-    return options
-
-
-def run(options: Namespace) -> dict[str, Any]:
-    """Goes the road; returns the figures of quickstart.json."""
+def run(options: Namespace) -> JsonObject:
+    """Runs all stages; returns the figures of quickstart.json."""
     load_tensorflow()
     from tfscale.workflows.quickstart import quickstart
 
@@ -65,8 +49,17 @@ def run(options: Namespace) -> dict[str, Any]:
     )
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints the table of the figures."""
     from tfscale.workflows.quickstart import show_table
 
     show_table(result)
+
+
+COMMAND = Command(
+    "quickstart",
+    "everything on the Python standard library, in minutes",
+    build_parser,
+    run,
+    show,
+)

@@ -1,4 +1,4 @@
-"""What a person sees of a score: its figures, and why bits per byte are not among them."""
+"""The figures of a score for a person, and the reason where there are no bits per byte."""
 
 from collections.abc import Mapping
 from typing import Any

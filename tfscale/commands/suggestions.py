@@ -1,5 +1,4 @@
-"""What an unknown option was meant to be: a slip of the fingers, a section left out, or another
-tool's word."""
+"""Guesses for unknown options: a slip of the fingers, a section left out, another tool's word."""
 
 import dataclasses
 import difflib
@@ -90,7 +89,7 @@ def other_family(key: str) -> str:
 
 
 def _no_option(key: str, known: list[str]) -> str:
-    """What to say of an option that other tools have and that has no counterpart here."""
+    """The end of the message for an option of other tools that has no counterpart here."""
     tails = {option.rpartition(".")[2]: shown(option) for option in known}
     needed, text = NO_OPTION.get(key.rpartition(".")[2], ("", ""))
     return f"; {text.format(**tails)}" if needed in tails else ""

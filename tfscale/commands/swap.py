@@ -1,47 +1,34 @@
-"""`tfscale swap`: how much likelier texts become by one word in the place of another."""
-
-from collections.abc import Sequence
-from typing import Any
+"""`tfscale swap`: how much likelier texts become by one word instead of another."""
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands import target
-from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
-from tfscale.config import to_dict
+from tfscale.commands.arguments import TARGET, add_config, build_config, new_parser
+from tfscale.commands.command import Command
 from tfscale.config.tasks import SwapConfig
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
-
-SUMMARY = (
-    "how much likelier a model finds texts with one word than with another, such as he and she"
-)
 
 
 def build_parser() -> ArgumentParser:
     """The options of `tfscale swap`."""
     parser = new_parser(
-        "swap", "Log-likelihood ratios of texts with one word of a pair in the place of the other."
+        "swap", "Log-likelihood ratios of texts with one word of a pair instead of the other."
     )
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=target.HELP)
+    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=TARGET)
     add_config(parser, SwapConfig)
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale swap`."""
-    return parse_words(build_parser(), words)
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Returns a ratio with its interval for each pair."""
     config = build_config(SwapConfig, options)
-    target.start_for(options.target)
-    from tfscale import api
+    from tfscale.api import swap
 
-    return api.swap(options.target, **to_dict(config))
+    return swap(options.target, config)
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints a row for each pair, and the texts with the largest ratios."""
     rows = [
         [
@@ -60,3 +47,12 @@ def show(result: dict[str, Any]) -> None:
     for pair in result["pairs"]:
         for one in pair["largest"]:
             print(f"{pair['a']} / {pair['b']}  {one['ratio']:+.3f}  {one['text']}")
+
+
+COMMAND = Command(
+    "swap",
+    "how much likelier a model finds texts with one word than with another, such as he and she",
+    build_parser,
+    run,
+    show,
+)

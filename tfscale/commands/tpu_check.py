@@ -5,20 +5,23 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands import train
-from tfscale.commands.arguments import build_config
+from tfscale.commands.command import Command
+from tfscale.commands.model_options import (
+    DEFAULT,
+    network_of,
+    network_parser,
+    parse_model_options,
+    training_of,
+)
 from tfscale.compat.quiet import load_tensorflow
-from tfscale.config import TrainConfig
-from tfscale.registry import FAMILIES
+from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import print_table
 
-SUMMARY = "compile a config's steps for TPUs with the real TPU compiler, without a TPU"
 
-
-def build_parser(family: str = "transformer") -> ArgumentParser:
+def build_parser(family: str = DEFAULT) -> ArgumentParser:
     """The options of `tfscale train` and those of the check."""
-    parser = train.model_parser(family)
+    parser = network_parser(family)
     parser.prog = "tfscale tpu-check"
     parser.description = (
         "Compiles the training and evaluation step of a config with the compiler that TPUs use, on"
@@ -42,10 +45,10 @@ def build_parser(family: str = "transformer") -> ArgumentParser:
 
 def parse(words: Sequence[str]) -> Namespace:
     """Parses the words after `tfscale tpu-check`, and the YAML file if one is named."""
-    return train.parse(words, build_parser, needed={})
+    return parse_model_options(words, build_parser)
 
 
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Compiles for each chip."""
     load_tensorflow()
     from tfscale.ui.progress import ProgressLine
@@ -53,8 +56,8 @@ def run(options: Namespace) -> dict[str, Any]:
 
     with ProgressLine("tpu-check", None) as line:
         return tpu_check(
-            build_config(FAMILIES.get(options.model.family), options, "model"),
-            build_config(TrainConfig, options, "train"),
+            network_of(options),
+            training_of(options),
             [options.topology] if options.topology else TOPOLOGIES,
             compiler_python=options.compiler_python,
             seconds=options.compiler_seconds,
@@ -62,7 +65,7 @@ def run(options: Namespace) -> dict[str, Any]:
         )
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints a row per chip and step, and what would help."""
 
     def size(value: Any) -> str:
@@ -98,6 +101,17 @@ def show(result: dict[str, Any]) -> None:
     print(f"compiled by the TPU compiler ({result['compiler']}); not run on a TPU")
 
 
-def exit_code(result: dict[str, Any]) -> int:
+def exit_code(result: JsonObject) -> int:
     """2 if a step did not compile for a chip that was asked for."""
     return 0 if all(chip["compiled"] for chip in result["chips"]) else 2
+
+
+COMMAND = Command(
+    "tpu-check",
+    "compile a config's steps for TPUs with the real TPU compiler, without a TPU",
+    build_parser,
+    run,
+    show,
+    parse,
+    exit_code=exit_code,
+)

@@ -1,15 +1,12 @@
 """`tfscale trim`: a run with fewer tokens."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.commands.arguments import new_parser
+from tfscale.commands.command import Command
 from tfscale.compat.quiet import load_tensorflow
+from tfscale.files.json_text import JsonObject
 from tfscale.ui.tables import print_figures
-
-SUMMARY = "a run -> the same with only the tokens that a text needs"
 
 
 def build_parser() -> ArgumentParser:
@@ -27,26 +24,26 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--output", type=str, required=True, help="Run folder to write.")
     parser.add_argument(
-        "--min_count", type=int, default=1, help="Tokens that occur less often leave."
+        "--min_count", type=int, default=1, help="Tokens that occur less often are removed."
     )
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale trim`."""
-    return parse_words(build_parser(), words)
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Writes the run; returns the sizes before and after."""
     load_tensorflow()
-    from tfscale.compress.vocabulary import trim_run
+    from tfscale.compress.vocabulary import trim
 
-    return trim_run(options.run_dir, options.text, options.output, options.min_count)
+    return trim(options.run_dir, options.text, options.output, options.min_count)
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints the sizes."""
     print_figures(
         {name.replace("_", " "): value for name, value in result.items() if value is not None}
     )
+
+
+COMMAND = Command(
+    "trim", "a run -> the same with only the tokens that a text needs", build_parser, run, show
+)

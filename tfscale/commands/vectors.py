@@ -1,14 +1,11 @@
 """`tfscale vectors`: word2vec on the tokens of a data folder."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import new_parser, parse_words
+from tfscale.commands.arguments import new_parser
+from tfscale.commands.command import Command
+from tfscale.files.json_text import JsonObject
 from tfscale.ui.tables import print_figures
-
-SUMMARY = "word2vec on a data folder's tokens, for tfscale train --vectors"
 
 
 def build_parser() -> ArgumentParser:
@@ -35,16 +32,11 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale vectors`."""
-    return parse_words(build_parser(), words)
-
-
-def run(options: Namespace) -> dict[str, Any]:
+def run(options: Namespace) -> JsonObject:
     """Trains; returns how many tokens have a vector."""
-    from tfscale.data.vectors import train_vectors
+    from tfscale.data.vectors import vectors
 
-    return train_vectors(
+    return vectors(
         options.data,
         options.output,
         dim=options.dim,
@@ -55,6 +47,15 @@ def run(options: Namespace) -> dict[str, Any]:
     )
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: JsonObject) -> None:
     """Prints the figures."""
     print_figures(result)
+
+
+COMMAND = Command(
+    "vectors",
+    "word2vec on a data folder's tokens, for tfscale train --vectors",
+    build_parser,
+    run,
+    show,
+)

@@ -1,21 +1,20 @@
-"""Smaller models: fewer units, zeros, low precision, and learning from a teacher."""
+"""Parts of smaller models: fewer units, zeros, low precision, and learning from a teacher.
+
+`tfscale.compress_` makes a run smaller by them, as the command `tfscale compress` does.
+"""
 
 from tfscale.compat.tfmot import ConstantSparsity, PolynomialDecay
-from tfscale.compress.compress import compress_run
 from tfscale.compress.factorize import factorize_embedding, factorize_feed_forward, factorize_output
 from tfscale.compress.pruning import Pruner, Sparsity, measure_sparsity, prune, strip
 from tfscale.compress.structured import shrink_feed_forward, shrink_heads, shrink_lstm
-from tfscale.compress.tuning import distill, distill_run, quantize_aware
-from tfscale.compress.vocabulary import trim_run
+from tfscale.compress.tuning import distill, quantize_aware
 
 __all__ = [
     "ConstantSparsity",
     "PolynomialDecay",
     "Pruner",
     "Sparsity",
-    "compress_run",
     "distill",
-    "distill_run",
     "factorize_embedding",
     "factorize_feed_forward",
     "factorize_output",
@@ -26,5 +25,4 @@ __all__ = [
     "shrink_heads",
     "shrink_lstm",
     "strip",
-    "trim_run",
 ]

@@ -33,7 +33,8 @@ from tfscale.evaluation.evaluate import evaluate_run
 from tfscale.models import LanguageNetwork
 from tfscale.models.recipe import recipe
 from tfscale.runs.folder import Run, load_run
-from tfscale.runs.train import train
+from tfscale.runs.provenance import Provenance
+from tfscale.runs.train import Beginning, train
 from tfscale.training.language_model import LanguageModel
 
 
@@ -148,16 +149,18 @@ def compress_run(
         data=data,
         output=config.output,
         progress=progress,
-        begin=begin,
-        finish=finish,
-        described={
-            "prune": to_dict(prune_config),
-            "shrink": to_dict(shrink_config),
-            "quantize": {"recipe": config.quantize},
-            "distill": to_dict(distill_config),
-            "started_from": run.weights_digest,
-            "teacher_digest": teacher.weights_digest if distill_config.weight else None,
-        },
+        beginning=Beginning(
+            begin,
+            finish,
+            Provenance(
+                prune=to_dict(prune_config),
+                shrink=to_dict(shrink_config),
+                quantize={"recipe": config.quantize},
+                distill=to_dict(distill_config),
+                started_from=run.weights_digest,
+                teacher_digest=teacher.weights_digest if distill_config.weight else None,
+            ),
+        ),
     )
 
 

@@ -19,7 +19,8 @@ from tfscale.models.outputs import check_logits, probe_ids
 from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import weight_formats
 from tfscale.runs.folder import Run, load_run
-from tfscale.runs.train import train
+from tfscale.runs.provenance import Provenance
+from tfscale.runs.train import Beginning, train
 from tfscale.training.distillation import Teacher
 from tfscale.training.language_model import LanguageModel
 
@@ -139,13 +140,21 @@ def distill_run(
         data=data,
         output=output,
         progress=progress,
-        begin=lambda model: distill(
-            model, copy_in_scope(teacher.network, train_config), config.weight, config.temperature
+        beginning=Beginning(
+            lambda model: distill(
+                model,
+                copy_in_scope(teacher.network, train_config),
+                config.weight,
+                config.temperature,
+            ),
+            lambda model: {
+                "teacher": {
+                    "run": teacher.directory,
+                    "validation": teacher.summary.get("validation"),
+                }
+            },
+            Provenance(distill=dataclasses.asdict(config), teacher_digest=teacher.weights_digest),
         ),
-        finish=lambda model: {
-            "teacher": {"run": teacher.directory, "validation": teacher.summary.get("validation")}
-        },
-        described={"distill": dataclasses.asdict(config), "teacher_digest": teacher.weights_digest},
     )
 
 

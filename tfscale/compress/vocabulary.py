@@ -22,9 +22,7 @@ from tfscale.runs.folder import Run, load_run, write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
 
 
-def trim_run(
-    run: Run | str, text: Sequence[str], output: str, min_count: int = 1
-) -> dict[str, Any]:
+def trim(run: Run | str, text: Sequence[str], output: str, min_count: int = 1) -> dict[str, Any]:
     """Writes a run with a smaller vocabulary. It evaluates and exports as it is; to train on,
     prepare data anew.
 
@@ -44,7 +42,7 @@ def trim_run(
         ConfigError: every token occurs, or `min_count` is below 1.
 
     Example:
-        trim_run("run", ["messages/*.txt"], "small")
+        trim("run", ["messages/*.txt"], "small")
     """
     if min_count < 1:
         raise ConfigError(f"min_count={min_count!r} is out of range; expected 1 or more")
@@ -75,7 +73,7 @@ def write_trimmed(
         sample_tokens: of the text that they were chosen by, before and after.
 
     Returns:
-        As `trim_run`.
+        As `trim`.
     """
     network = trim_network(run.network, kept)
     summary = {

@@ -18,6 +18,7 @@ from tfscale.errors import ConfigError, check_range
 from tfscale.files.typehints import UNFIT, TypeRules
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Config = TypeVar("Config", bound="Options")
 LARGEST = 2**62 - 1
 """TensorFlow and NumPy keep whole numbers in 64 bits, and numbers are added to seeds."""
 
@@ -186,14 +187,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def make_config(kind: Any, options: dict[str, Any]) -> Any:
+def make_config(kind: type[Config], options: Mapping[str, object]) -> Config:
     """Returns an object of a config class from keyword arguments.
 
     Raises:
         ConfigError: an option that the class does not have, with the closest one that it has; or
             one that is missing.
     """
-    fields = {item.name: item for item in dataclasses.fields(kind)}
+    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name in options:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
@@ -204,3 +205,27 @@ def make_config(kind: Any, options: dict[str, Any]) -> Any:
         if needed and name not in options:
             raise ConfigError(f"{kind.__name__} needs the option {name}")
     return kind(**options)
+
+
+def config_of(
+    kind: type[Config], config: Config | None, options: Mapping[str, object], name: str = "config"
+) -> Config:
+    """Returns the config object that a function was given, or makes one of keyword arguments.
+
+    Args:
+        kind: the config class.
+        config: the object; None if there are keyword arguments.
+        options: the keyword arguments.
+        name: the parameter of the object, for the message.
+
+    Raises:
+        ConfigError: both were given; or see `make_config`.
+    """
+    if config is None:
+        return make_config(kind, options)
+    if options:
+        raise ConfigError(
+            f"give either {name} or single options of {kind.__name__}; received"
+            f" {', '.join(options)} beside it"
+        )
+    return config

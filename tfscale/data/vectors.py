@@ -24,7 +24,7 @@ _LONGEST = 10_000
 
 
 @checks_arguments
-def train_vectors(
+def vectors(
     data: str,
     output: str,
     *,
@@ -54,7 +54,7 @@ def train_vectors(
         DataError: the data folder is damaged, or no token occurs often enough.
 
     Example:
-        train_vectors("data", "vectors.txt", dim=100)
+        vectors("data", "vectors.txt", dim=100)
     """
     check_installed("vectors", "gensim")
     from gensim.models import Word2Vec

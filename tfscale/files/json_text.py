@@ -8,6 +8,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+JsonObject = dict[str, Any]
+"""A JSON object: names with numbers, texts, truth values, null, lists and such objects."""
+
 
 def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """Returns `value` as JSON text; numbers that are not finite become null, NumPy's numbers plain

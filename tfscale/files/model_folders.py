@@ -23,7 +23,13 @@ def claim_export(path: str) -> None:
 def is_exported(path: str) -> bool:
     """Returns whether a path is an exported file or its folder, which need no TensorFlow."""
     files = [os.path.join(path, name) for name in ("model.tflite", "model.litertlm", "model.ngram")]
-    return path.endswith((".tflite", ".litertlm", ".ngram")) or any(map(os.path.isfile, files))
+    if path.endswith((".tflite", ".litertlm", ".ngram")) or any(map(os.path.isfile, files)):
+        return True
+    # A file of another format has its description beside it; that of a run is an n-gram model's.
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    described = os.path.isfile(os.path.join(folder, "model.json"))
+    is_run = os.path.isfile(os.path.join(folder, "config.yaml"))
+    return os.path.exists(path) and described and not is_run
 
 
 def run_data(directory: str) -> str | None:

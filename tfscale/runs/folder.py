@@ -1,4 +1,4 @@
-"""What a run keeps in its folder besides checkpoints: config.yaml, the tokenizer, model.keras and
+"""The files of a run besides its checkpoints: config.yaml, the tokenizer, model.keras and
 summary.json."""
 
 import contextlib
@@ -21,9 +21,11 @@ from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError, reason
 from tfscale.files.fields import from_fields
 from tfscale.files.folders import atomic_directory
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import atomic_write, exists, is_remote, read_json, read_yaml, write_json
 from tfscale.models.network import LanguageNetwork, as_language_network, import_networks
 from tfscale.registry import FAMILIES
+from tfscale.runs.provenance import DIGESTS, SECTIONS
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
 
@@ -45,14 +47,9 @@ MAY_CHANGE = {
 beyond rounding."""
 
 
-SECTIONS = ("model", "train", "prune", "shrink", "quantize", "distill")
-"""The options in the config.yaml of a run; all but the first two only where it is more than a
-training from scratch."""
-
-
 @dataclass(frozen=True)
 class Run:
-    """A trained model and what belongs to it, read back from its folder."""
+    """A trained model, its tokenizer and its options, read back from its folder."""
 
     directory: str
     network: LanguageNetwork
@@ -60,7 +57,7 @@ class Run:
     model_config: NetworkConfig
     train_config: TrainConfig
     data_dir: str | None
-    summary: dict[str, Any]
+    summary: JsonObject
 
     @property
     def weights_digest(self) -> str:
@@ -119,7 +116,7 @@ def load_run(directory: str) -> Run:
     )
 
 
-def _read_config(path: str) -> dict[str, Any]:
+def _read_config(path: str) -> JsonObject:
     """The content of a run's config.yaml, of which `model` is a mapping."""
     try:
         config = read_yaml(path, "the configuration of the run")
@@ -149,7 +146,7 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
         classes: by name, those that Keras does not know by itself.
 
     Raises:
-        CheckpointError: the file is damaged, or is no model that this installation can build.
+        CheckpointError: the file is damaged, or cannot be built by this installation.
     """
     import_networks()
     try:
@@ -164,19 +161,22 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
 
 def describe_run(
     model_config: NetworkConfig, train_config: TrainConfig, data: str, manifest: Manifest
-) -> dict[str, Any]:
-    """What config.yaml holds: the options of the run, all of them, and digests of data and
-    tokenizer."""
+) -> JsonObject:
+    """Returns the content of config.yaml: all options of the run, digests of data and tokenizer."""
     return {
         "model": named(model_config),
         "train": to_dict(train_config),
-        "data": data if "://" in data else os.path.abspath(data),
+        "data": _absolute(data),
         "data_digest": data_digest(manifest),
         "tokenizer_digest": manifest.tokenizer_digest,
     }
 
 
-def check_same_run(output: str, now: dict[str, Any]) -> None:
+def _absolute(path: str) -> str:
+    return path if is_remote(path) else os.path.abspath(path)
+
+
+def check_same_run(output: str, now: JsonObject) -> None:
     """Checks that a folder, if it holds a run, holds an earlier state of this one.
 
     Raises:
@@ -191,7 +191,7 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
     for name in SECTIONS:
         if not isinstance(earlier.get(name, {}), dict):
             raise CheckpointError(
-                f"{path} is not the config.yaml of a run: {name} is no section of it"
+                f"{path} is not the config.yaml of a run: {name} is not a section of it"
             )
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
@@ -210,11 +210,7 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
                     f"give the same value to resume{further or ', or another --output'}"
                 )
-    for key, what in (
-        ("started_from", "weights"),
-        ("teacher_digest", "weights of the teacher"),
-        ("vectors_digest", "vectors"),
-    ):
+    for key, what in DIGESTS.items():
         if earlier.get(key) != now.get(key):
             raise ConfigError(
                 f"run {output} was begun with other {what}; start from the same run, or give"
@@ -227,7 +223,7 @@ def check_same_run(output: str, now: dict[str, Any]) -> None:
         )
 
 
-def _defaults(section: str, described: dict[str, Any]) -> dict[str, Any]:
+def _defaults(section: str, described: JsonObject) -> JsonObject:
     """The defaults of a section's options."""
     if section == "quantize":
         return {"recipe": "none"}
@@ -241,7 +237,7 @@ def _defaults(section: str, described: dict[str, Any]) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(kind)}
 
 
-def write_run_files(output: str, described: dict[str, Any], tokenizer: Tokenizer) -> None:
+def write_run_files(output: str, described: JsonObject, tokenizer: Tokenizer) -> None:
     """Writes config.yaml, first of all, since it is what shows that the folder is a run; and the
     tokenizer."""
     with atomic_write(os.path.join(output, "config.yaml"), "w") as file:
@@ -254,10 +250,11 @@ def write_untrained_run(
     network: LanguageNetwork,
     tokenizer: Tokenizer,
     train_config: TrainConfig,
-    summary: dict[str, Any],
+    summary: JsonObject,
     started_from: str | None = None,
+    data: str | None = None,
 ) -> None:
-    """Writes a whole run folder of a network that no training of tfscale made as it is.
+    """Writes a whole run folder of a network that `train` did not make as it is.
 
     Args:
         output: the folder, put in place when all is written.
@@ -266,12 +263,13 @@ def write_untrained_run(
         train_config: how it would be trained on.
         summary: the content of summary.json.
         started_from: digest of the weights that it was made of.
+        data: the data folder that it belongs to.
     """
     described = {
         "model": named(network.config),
         "train": to_dict(train_config),
-        "data": None,
-        "data_digest": None,
+        "data": None if data is None else _absolute(data),
+        "data_digest": None if data is None else data_digest(Manifest.load(data, verify="size")),
         "tokenizer_digest": tokenizer.digest,
         "started_from": started_from,
     }
@@ -295,7 +293,7 @@ def save_network(network: keras.Model, path: str) -> None:
             os.remove(temporary)
 
 
-def named(config: NetworkConfig) -> dict[str, Any]:
+def named(config: NetworkConfig) -> JsonObject:
     """The options of a model with the name of its family."""
     return {"family": config.family, **to_dict(config)}
 
@@ -308,8 +306,8 @@ def data_digest(manifest: Manifest) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def read_summary(directory: str) -> dict[str, Any]:
-    """summary.json as it is, empty where there is none yet."""
+def read_summary(directory: str) -> JsonObject:
+    """Returns the content of summary.json; empty where there is none yet."""
     path = os.path.join(directory, "summary.json")
     summary = read_json(path, "the run's summary") if exists(path) else {}
     if not isinstance(summary, dict):

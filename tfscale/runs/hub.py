@@ -7,7 +7,7 @@ from typing import Any
 
 from tfscale.config import Precision, TrainConfig
 from tfscale.config.options import checks_arguments
-from tfscale.errors import ConfigError, TokenizerError
+from tfscale.errors import ConfigError, TokenizerError, check_range
 from tfscale.files.folders import claim_directory
 from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models.hub import backbone_of, from_keras_hub
@@ -23,7 +23,7 @@ _ENDS_A_TURN = re.compile(r"<end_of_turn>|<\|(?:eot_id|eom_id|im_end|end)\|>")
 
 
 @checks_arguments
-def import_keras_hub(
+def import_(
     source: Any,
     output: str,
     *,
@@ -59,8 +59,9 @@ def import_keras_hub(
         DataError: the output folder holds something else.
 
     Example:
-        import_keras_hub("presets/gpt2_base_en", "gpt2", sequence_length=256)
+        import_("presets/gpt2_base_en", "gpt2", sequence_length=256)
     """
+    check_range(sequence_length >= 0, "sequence_length", sequence_length, "0 (the model's) or more")
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
     backbone = backbone_of(source)
     ours = tokenizer_of(_their_tokenizer(source) if tokenizer is None else tokenizer, stop_tokens)

@@ -1,9 +1,7 @@
-"""A run of the family "ngram": counts and smoothing in the place of steps, and a folder like that
-of any other run."""
+"""A run of the family "ngram": counts and smoothing instead of steps."""
 
 import os
 import time
-from typing import Any
 
 import numpy as np
 import yaml
@@ -14,6 +12,7 @@ from tfscale.data.manifest import Manifest
 from tfscale.data.tokens import PART_TOKENS, split_text, token_blocks
 from tfscale.errors import ConfigError
 from tfscale.files.folders import claim_directory
+from tfscale.files.json_text import JsonObject
 from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.files.paths import atomic_write, exists, write_json
 from tfscale.files.run_lock import only_writer
@@ -27,7 +26,7 @@ from tfscale.ui.progress import ProgressLine
 @checks_arguments
 def train_ngram(
     config: NGramConfig, *, data: str, output: str, progress: bool = True
-) -> dict[str, Any]:
+) -> JsonObject:
     """Estimates an n-gram model on the training split of a data folder, or reads one from an ARPA
     file.
 
@@ -39,9 +38,8 @@ def train_ngram(
 
     Returns:
         The summary that is also written: `tokens`, `loss` (nats per token of the training split),
-            `tokens_per_second`,
-        `ngrams` by order, `parameters`, `seconds`, `validation` (as `evaluate` gives it) and
-        `steps`, which is 0.
+        `tokens_per_second`, `ngrams` by order, `parameters`, `seconds`, `validation` (as `evaluate`
+        gives it) and `steps`, which is 0.
 
     Raises:
         ConfigError: another vocabulary size than the data's.
@@ -73,7 +71,7 @@ def _train(
     data: str,
     output: str,
     progress: bool,
-) -> dict[str, Any]:
+) -> JsonObject:
     size = manifest.vocabulary_size
     began = time.perf_counter()
     with ProgressLine("train", None, enabled=progress) as line:
@@ -100,7 +98,7 @@ def _train(
         seconds = time.perf_counter() - began
         line.note(f"{sum(model.sizes):,} n-grams in {seconds:.1f} s")
         tokens = manifest.split("train").tokens
-        summary: dict[str, Any] = {
+        summary: JsonObject = {
             "steps": 0,
             "tokens": 0 if config.arpa else tokens,
             "loss": _score(model, data, manifest, tokenizer, "train").nll_per_token,
@@ -126,7 +124,7 @@ def _train(
     }
     config_path = os.path.join(output, "config.yaml")
     if not exists(config_path):
-        # First, because it is what shows that the folder is a run, should the rest find no room.
+        # First, because it shows that the folder is a run, should the disk be full for the others.
         # That of an earlier run stays until its model is replaced.
         _write_yaml(config_path, described)
     tokenizer.save(os.path.join(output, "tokenizer"))
@@ -137,7 +135,7 @@ def _train(
     return summary
 
 
-def _write_yaml(path: str, described: dict[str, Any]) -> None:
+def _write_yaml(path: str, described: JsonObject) -> None:
     with atomic_write(path, "w") as file:
         yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
 

@@ -1,5 +1,7 @@
-"""What a run reads of its data folder: shuffled windows, with hidden tokens for a model that
-guesses them; or, for a model that carries its state, streams in order.
+"""The batches that a run reads of its data folder.
+
+They are shuffled windows, with hidden tokens for a model that guesses them; or, for a model that
+carries its state, streams in order.
 """
 
 import tensorflow as tf
@@ -27,7 +29,8 @@ class Reading:
         ConfigError: streams are read in order, and the options ask for another one.
 
     Example:
-        reading = Reading("data", Manifest.load("data"), LSTMConfig(stateful=True, ...), TrainConfig())
+        config = LSTMConfig(vocabulary_size=4096, stateful=True)
+        reading = Reading("data", Manifest.load("data"), config, TrainConfig())
         model.compile(optimizer, streams=reading.streams, pass_steps=reading.pass_steps)
         model.fit(reading.training(), steps_per_epoch=reading.epoch_steps)
     """
@@ -57,7 +60,7 @@ class Reading:
         return self.epoch_steps if self.streams else 0
 
     def describe(self, readers: int, batches: int = 1) -> str:
-        """What is read how, in one line for the log.
+        """Returns in one line for the log how the data is read.
 
         Args:
             readers: processes that read.
@@ -76,7 +79,7 @@ class Reading:
     def training(
         self, start_step: int = 0, batches: int = 1, pipelines: int = 1, pipeline: int = 0
     ) -> tf.data.Dataset:
-        """The training batches of one reader, without end.
+        """Returns the training batches of one reader, without end.
 
         Args:
             start_step: the first batch.
@@ -106,7 +109,7 @@ class Reading:
         return masked_batches(dataset, self.model_config, self.config.seed, start_step // batches)
 
     def validation(self, replicas: int) -> tf.data.Dataset | None:
-        """The batches of the validation split; None where there is none.
+        """Returns the batches of the validation split; None where there is none.
 
         Args:
             replicas: among which each batch is cut.
@@ -126,7 +129,7 @@ class Reading:
             self.data,
             "validation",
             sequence_length=self.length,
-            # What is cut for memory in training is as small in validation.
+            # Batches that are cut for memory in training are as small in validation.
             batch_size=self.rows // self.config.micro_batches,
         )
         return as_read(dataset, self.model_config)

@@ -1,4 +1,4 @@
-"""What happens around the steps of a run: history, TensorBoard, progress, validation, checkpoints,
+"""The work around the steps of a run: history, TensorBoard, progress, validation, checkpoints,
 a clean stop.
 
 Every worker has a recorder and goes through the same motions, because validation and the agreement
@@ -109,7 +109,7 @@ class RunRecorder(keras.callbacks.Callback):
             file.write("".join(to_json(entry) + "\n" for entry in lines))
 
     def figures(self) -> dict[str, float]:
-        """What the summary and a resumed run need to know of the steps so far."""
+        """The figures of the steps so far for the summary and for a resumed run."""
         rate, waited = self.rates()
         if self.compiled_only:
             rate, waited = (

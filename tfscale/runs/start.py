@@ -1,6 +1,4 @@
-"""A training that begins with the weights of another run, in the place of random ones."""
-
-from typing import Any
+"""A training that begins with the weights of another run instead of random ones."""
 
 import tensorflow as tf
 
@@ -9,15 +7,17 @@ from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import TokenizerError
+from tfscale.files.json_text import JsonObject
 from tfscale.runs.folder import load_run
-from tfscale.runs.train import train
+from tfscale.runs.provenance import Provenance
+from tfscale.runs.train import Beginning, train
 from tfscale.training.language_model import LanguageModel
 
 
 @checks_arguments
 def train_from_run(
     start: str, train_config: TrainConfig, *, data: str, output: str, progress: bool = True
-) -> dict[str, Any]:
+) -> JsonObject:
     """As `train`, with the architecture and the weights of a run; the optimizer begins anew.
 
     Args:
@@ -35,11 +35,10 @@ def train_from_run(
         TokenizerError: the data was tokenized by another tokenizer than the run's.
 
     Example:
-        train_from_run("gpt2", TrainConfig(steps=500, learning_rate=1e-4), data="data", output="run")
+        train_from_run("gpt2", TrainConfig(steps=500), data="data", output="run")
     """
-    strategy(
-        train_config.strategy
-    )  # Workers must meet before TensorFlow is used, and a run is loaded by it.
+    # Workers must meet before TensorFlow is used, and a run is loaded by it.
+    strategy(train_config.strategy)
     run = load_run(start)
     if Manifest.load(data, verify="size").tokenizer_digest != run.tokenizer.digest:
         raise TokenizerError(
@@ -57,9 +56,11 @@ def train_from_run(
         data=data,
         output=output,
         progress=progress,
-        begin=begin,
-        finish=lambda model: {
-            "started_from": {"run": start, "validation": run.summary.get("validation")}
-        },
-        described={"started_from": run.weights_digest},
+        beginning=Beginning(
+            begin,
+            lambda model: {
+                "started_from": {"run": start, "validation": run.summary.get("validation")}
+            },
+            Provenance(started_from=run.weights_digest),
+        ),
     )

@@ -1,4 +1,4 @@
-"""How long a step takes on this machine, and how many fit into a time."""
+"""The time of a step on this machine, and the number of steps that fit into a time."""
 
 import dataclasses
 import time
@@ -14,7 +14,7 @@ from tfscale.training.schedule import build_optimizer
 from tfscale.training.xla import use_xla
 
 MINIMUM_STEPS = 100
-"""Steps that are trained even where the time leaves none."""
+"""Steps that are trained even where there is no time for them."""
 
 
 def steps_within(seconds: float, seconds_per_step: float) -> int:

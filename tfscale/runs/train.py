@@ -5,8 +5,8 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -21,12 +21,12 @@ from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.strategy import describe, serves_only, strategy
 from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
 from tfscale.files.folders import claim_directory
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import write_json
 from tfscale.files.run_lock import only_writer
 from tfscale.launching.heartbeat import beat
 from tfscale.models.network import capabilities
 from tfscale.runs.folder import (
-    SECTIONS,
     check_same_run,
     describe_run,
     named,
@@ -35,6 +35,7 @@ from tfscale.runs.folder import (
     write_run_files,
 )
 from tfscale.runs.ngram import train_ngram
+from tfscale.runs.provenance import Provenance, alike
 from tfscale.runs.reading import Reading
 from tfscale.runs.recorder import RunRecorder, figures_of
 from tfscale.text.score import Score, ScoredText
@@ -48,6 +49,28 @@ from tfscale.training.xla import use_xla
 from tfscale.ui.progress import ProgressLine
 
 
+def _nothing(model: LanguageModel) -> JsonObject:
+    return {}
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The weights that a training begins with instead of random ones.
+
+    Attributes:
+        set_up: is called with the model before it is compiled, in the strategy's scope.
+        summarize: is called with the trained model; its result is added to the summary.
+        provenance: what `set_up` depends on; a resumed run must bring the same.
+    """
+
+    set_up: Callable[[LanguageModel], object] = _nothing
+    summarize: Callable[[LanguageModel], JsonObject] = _nothing
+    provenance: Provenance = Provenance()
+
+
+FROM_SCRATCH = Beginning()
+
+
 @checks_arguments
 def train(
     model_config: NetworkConfig | NGramConfig,
@@ -56,29 +79,21 @@ def train(
     data: str,
     output: str,
     progress: bool = True,
-    begin: Callable[[LanguageModel], None] | None = None,
-    finish: Callable[[LanguageModel], dict[str, Any]] | None = None,
-    described: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+    beginning: Beginning = FROM_SCRATCH,
+) -> JsonObject:
     """Trains a model on a data folder; goes on where it stopped if the run folder has a checkpoint.
 
     Args:
         model_config: the architecture; a vocabulary size of 0 takes the tokenizer's. N-grams are
-            counted, as by `train_ngram`, and read nothing of `train_config`.
+            counted, and read nothing of `train_config`.
         train_config: batch, optimizer, schedule and so on.
         data: DATA_DIR of `tfscale prepare`.
         output: RUN_DIR to write; absent, empty, or an earlier state of the same run.
         progress: show progress on stderr.
-        begin: called with the model before it is compiled, in the strategy's scope: to set its
-            weights, say.
-        finish: called with the trained model; what it returns is added to the summary.
-        described: what `begin` depends on, as JSON knows it; it is part of config.yaml, and a
-            resumed run must bring the same.
+        beginning: what it begins with instead of random weights.
 
     Returns:
-        The summary that is also written to RUN_DIR/summary.json: steps, tokens, loss,
-            tokens_per_second,
-        input_wait_fraction, validation (as `evaluate` gives it), completed, and more.
+        The summary that is also written to RUN_DIR/summary.json; see `tfscale.train`.
 
     Raises:
         ConfigError: configs that contradict the data, the devices, or the earlier state of the run;
@@ -92,7 +107,7 @@ def train(
         train(TransformerConfig(hidden_dim=128), TrainConfig(steps=500), data="data", output="run")
     """
     if isinstance(model_config, NGramConfig):
-        _check_counts(train_config, begin or finish or described)
+        _check_counts(train_config)
         return train_ngram(model_config, data=data, output=output, progress=progress)
     if train_config.strategy in ("auto", "parameter_server") and serves_only():
         # This process has no part in what follows, and perhaps neither the data nor the run folder.
@@ -102,7 +117,8 @@ def train(
     model_config = fit_to_data(model_config, manifest)
     train_config = train_config.for_model(model_config)
     reading = Reading(data, manifest, model_config, train_config)
-    described = describe_run(model_config, train_config, data, manifest) | (described or {})
+    described = describe_run(model_config, train_config, data, manifest)
+    described |= beginning.provenance.to_dict()
     claim_directory(output, "config.yaml", "a run folder", remote=True)
     check_same_run(output, described)
     chosen = strategy(train_config.strategy)
@@ -115,8 +131,7 @@ def train(
     with chosen.scope():
         network = models.build_network(model_config, train_config.precision, train_config.seed)
         model = LanguageModel(network)
-        if begin is not None:
-            begin(model)
+        beginning.set_up(model)
         xla = use_xla(train_config, model_config)
         options = train_config.compile_options(
             xla=xla, streams=reading.streams, pass_steps=reading.pass_steps
@@ -142,8 +157,8 @@ def train(
         # Without an order of steps over all workers, each takes whole batches: `readers` of them
         # are a round.
         batches = workers.readers if is_asynchronous(chosen) else 1
-        if told := reading.describe(workers.readers, batches):
-            line.note(told)
+        if how := reading.describe(workers.readers, batches):
+            line.note(how)
         checkpoints = Checkpoints(os.path.join(output, "checkpoints"))
         if workers.is_chief:
             for text in checkpoints.restore_latest(step.state())[1]:
@@ -196,7 +211,7 @@ def train(
         held_out = (
             None if validation is None else split_text(data, manifest, "validation", tokenizer)
         )
-        return _finish(output, recorder, train_config, validation, held_out, seconds, finish)
+        return _finish(output, recorder, train_config, validation, held_out, seconds, beginning)
 
 
 def _finish(
@@ -206,8 +221,8 @@ def _finish(
     validation: tf.data.Dataset | None,
     text: ScoredText | None,
     seconds: float,
-    finish: Callable[[LanguageModel], dict[str, Any]] | None,
-) -> dict[str, Any]:
+    beginning: Beginning,
+) -> JsonObject:
     """Chooses the run's weights, writes model.keras and summary.json, and validates on the whole
     split."""
     model = recorder.model
@@ -216,7 +231,7 @@ def _finish(
     rate, waited = recorder.rates() if seconds else (None, None)
     if earlier.get("tokens_per_second") and (rate is None or recorder.compiled_only):
         rate, waited = earlier["tokens_per_second"], earlier.get("input_wait_fraction")
-    summary: dict[str, Any] = {
+    summary: JsonObject = {
         "steps": step,
         "tokens": recorder.tokens,
         "loss": recorder.last_logs.get("loss", earlier.get("loss")),
@@ -242,7 +257,7 @@ def _finish(
             nll, tokens = model.summed_loss(validation, averaged=False)
             score = Score(nll, round(tokens), cloze=capabilities(model.network).is_cloze)
             summary["validation"] = score.of(text).to_dict()
-        summary |= finish(model) if finish else {}
+        summary |= beginning.summarize(model)
     if model.workers.is_chief:
         write_json(os.path.join(output, "summary.json"), summary)
     return summary
@@ -264,22 +279,18 @@ def _figures_before(output: str, recorder: RunRecorder, step: int) -> dict[str, 
     return recorder.earlier if recorder.earlier and summary.get("steps") != step else summary
 
 
-def _check_counts(config: TrainConfig, more: Any) -> None:
-    """Refuses for n-grams what only networks take."""
+def _check_counts(config: TrainConfig) -> None:
+    """Refuses training options for n-grams."""
     default = dataclasses.asdict(TrainConfig())
     given = [name for name, value in dataclasses.asdict(config).items() if value != default[name]]
-    if given or more:
-        what = (
-            f"train.{given[0]}={getattr(config, given[0])!r} has"
-            if given
-            else "weights to start from have"
-        )
+    if given:
         raise ConfigError(
-            f"n-grams are counted, not trained: {what} no effect on them; leave it out"
+            "n-grams are counted, not trained:"
+            f" train.{given[0]}={getattr(config, given[0])!r} has no effect on them; leave it out"
         )
 
 
-def _best_weights(recorder: RunRecorder) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def _best_weights(recorder: RunRecorder) -> tuple[JsonObject, JsonObject] | None:
     """Arrays and description of the weights with the lowest validation loss; on the chief, where
     there are any."""
     path = recorder.checkpoints.best_path
@@ -292,27 +303,16 @@ def _best_weights(recorder: RunRecorder) -> tuple[dict[str, Any], dict[str, Any]
         return None
 
 
-def _must_be_alike(described: dict[str, Any]) -> dict[str, Any]:
-    """What all workers must be started with alike: every option, the data, the tokenizer, and the
-    program."""
-    options = {
-        f"{section}.{name}": value
-        for section in SECTIONS
-        for name, value in described.get(section, {}).items()
-    }
-    return options | {
-        "data (its shards' digests)": described["data_digest"],
-        "tokenizer": described["tokenizer_digest"],
-        "first weights": described.get("started_from"),
-        "teacher": described.get("teacher_digest"),
-        "vectors": described.get("vectors_digest"),
+def _must_be_alike(described: JsonObject) -> JsonObject:
+    """Returns what all workers must be started with: options, data, tokenizer and program."""
+    return alike(described) | {
         "version of tfscale": tfscale.__version__,
         "version of TensorFlow": tf.__version__,
     }
 
 
 def fit_to_data(config: NetworkConfig, manifest: Manifest) -> NetworkConfig:
-    """The config with the data's vocabulary size, or an error where it names another one."""
+    """Returns the config with the data's vocabulary size; refuses one with another."""
     if config.vocabulary_size not in (0, manifest.vocabulary_size):
         raise ConfigError(
             f"model.vocabulary_size={config.vocabulary_size}, but the data was tokenized with "
@@ -322,7 +322,7 @@ def fit_to_data(config: NetworkConfig, manifest: Manifest) -> NetworkConfig:
 
 
 @contextlib.contextmanager
-def _naming_checkpoint(checkpoints: Checkpoints):
+def _naming_checkpoint(checkpoints: Checkpoints) -> Iterator[None]:
     """Adds to an error of training which checkpoint is the last good one."""
     try:
         yield

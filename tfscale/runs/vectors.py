@@ -1,14 +1,14 @@
-"""A training that begins with word vectors in the place of random ones."""
-
-from typing import Any
+"""A training that begins with word vectors instead of random ones."""
 
 import numpy as np
 
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.config.options import checks_arguments
 from tfscale.data.vectors import embedding_rows
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import sha256_file
-from tfscale.runs.train import train
+from tfscale.runs.provenance import Provenance
+from tfscale.runs.train import Beginning, train
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.language_model import LanguageModel
 
@@ -22,7 +22,7 @@ def train_from_vectors(
     data: str,
     output: str,
     progress: bool = True,
-) -> dict[str, Any]:
+) -> JsonObject:
     """As `train`, with the vectors of a file as the first embeddings of the tokens that it knows.
 
     The vectors are scaled as one, so that their numbers vary as much as the random ones that they
@@ -40,10 +40,12 @@ def train_from_vectors(
         The summary of the run, with `vectors`: the file, and how many `tokens` it gave a vector.
 
     Raises:
-        DataError: the file is none, of another width, or knows no token.
+        DataError: the file holds no vectors, has another width, or knows no token.
 
     Example:
-        train_from_vectors(LSTMConfig(embedding_dim=100), TrainConfig(), "glove.6B.100d.txt", data="data", output="run")
+        train_from_vectors(
+            LSTMConfig(embedding_dim=100), TrainConfig(), "glove.txt", data="data", output="run"
+        )
     """
     ids, rows = embedding_rows(vectors, load_tokenizer(data), model_config.embedding_width)
 
@@ -59,7 +61,9 @@ def train_from_vectors(
         data=data,
         output=output,
         progress=progress,
-        begin=begin,
-        finish=lambda model: {"vectors": {"file": vectors, "tokens": len(ids)}},
-        described={"vectors_digest": sha256_file(vectors)},
+        beginning=Beginning(
+            begin,
+            lambda model: {"vectors": {"file": vectors, "tokens": len(ids)}},
+            Provenance(vectors_digest=sha256_file(vectors)),
+        ),
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _REFUSALS = {
     "labels_separator": "labels_separator is for classify: the other tasks have their own form",
     "balance": "balance={value!r} is for classify with one label per text",
-    "sequence_length": ("task={task!r} takes source_length and target_length, not sequence_length"),
+    "sequence_length": "task={task!r} takes source_length and target_length, not sequence_length",
     "freeze": "freeze trains the head alone, and task={task!r} has none; take lora_rank",
     **dict.fromkeys(
         ("architecture", "source_length", "target_length"),

@@ -1,13 +1,12 @@
-"""What a person sees of a result: figures in two columns, and tables."""
+"""Results for a person: figures in two columns, and tables."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from tfscale.terminal import plain, print
 
 
-def number(value: Any) -> str:
-    """A value in few characters: 1,234 or 0.1235 or yes."""
+def number(value: object) -> str:
+    """Returns a value in few characters: 1,234 or 0.1235 or yes."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -17,9 +16,8 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def with_unit(name: str, value: Any) -> tuple[str, str]:
-    """A figure's name and value as people read them: seconds, bytes and bytes per second by their
-    size.
+def with_unit(name: str, value: object) -> tuple[str, str]:
+    """Returns a figure's name and value with a unit: seconds, bytes and bytes per second.
 
     Example:
         with_unit("first_token_seconds", 0.00119)    # ("first token", "1.19 ms")
@@ -36,7 +34,7 @@ def with_unit(name: str, value: Any) -> tuple[str, str]:
     return name.replace("_", " "), number(value)
 
 
-def print_figures(figures: dict[str, Any]) -> None:
+def print_figures(figures: Mapping[str, object]) -> None:
     """Prints names and values in two columns."""
     width = max(map(len, figures))
     for name, value in figures.items():

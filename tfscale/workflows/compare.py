@@ -33,6 +33,7 @@ from tfscale.exporting.export import export_run
 from tfscale.exporting.ngram import NGramSource
 from tfscale.exporting.writer import export_source
 from tfscale.files.folders import claim_directory
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import read_json, write_json
 from tfscale.registry import FAMILIES
 from tfscale.runs.folder import data_digest, load_run
@@ -84,7 +85,7 @@ def compare(
     entries: Mapping[str, Entry],
     config: CompareConfig,
     note: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Trains, scores, exports and times each model; goes on where it stopped.
 
     Args:
@@ -106,7 +107,8 @@ def compare(
         DataError: the data folder is damaged, or has no split to score.
 
     Example:
-        compare({"lstm": entry("lstm")}, CompareConfig(data="data", output="compared", budget_minutes=5))
+        config = CompareConfig(data="data", output="compared", budget_minutes=5)
+        compare({"lstm": entry("lstm")}, config)
     """
     if not entries:
         raise ConfigError("give one model or more to compare, such as ngram, lstm, transformer")
@@ -134,7 +136,7 @@ def compare(
         "data_digest": data_digest(manifest),
         "split": split,
     }
-    state: dict[str, Any] = {"format_version": RESULT_FORMAT, **options, "models": {}}
+    state: JsonObject = {"format_version": RESULT_FORMAT, **options, "models": {}}
     if os.path.exists(path):
         earlier = read_json(path, "the comparison")
         for key, value in options.items():
@@ -179,7 +181,7 @@ def _measure(
     manifest: Manifest,
     split: str,
     note: Callable[[str], None],
-) -> dict[str, Any]:
+) -> JsonObject:
     run_dir, export_dir = (os.path.join(config.output, name, part) for part in ("run", "export"))
     network_config = as_network(model_config)
     if network_config is None:

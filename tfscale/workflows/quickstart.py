@@ -1,4 +1,4 @@
-"""The whole road on a corpus that every Python installation carries: text, training, a file for the
+"""Everything on a corpus that every Python installation carries: text, training, a file for the
 device, its proof.
 
 The figures of a run depend on the seed and the number of steps; only times, and the number of steps
@@ -13,7 +13,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -30,9 +29,10 @@ from tfscale.data.pipeline import steps_per_epoch
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream, split_text
 from tfscale.device import load
-from tfscale.errors import DataError
+from tfscale.errors import DataError, check_range
 from tfscale.exporting.export import export_run
 from tfscale.files.folders import claim_directory
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import read_json_lines, write_json
 from tfscale.runs.folder import load_run
 from tfscale.runs.timing import seconds_per_step, steps_within
@@ -81,13 +81,13 @@ class Stages:
         return time.monotonic() - self.began
 
 
-def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0) -> dict[str, Any]:
+def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0) -> JsonObject:
     """Prepares the standard library's source, trains a small Transformer, exports it, completes
     Python with the file.
 
     Args:
         output: folder to write; absent, empty, or an earlier quickstart (which is replaced).
-        minutes: time for all of it; what the other stages leave goes to training, at least 100
+        minutes: time for all of it; training takes what the other stages do not, at least 100
             steps.
         seed: of the splits, the weights, the order of training and the completions.
         steps: optimizer steps, whatever time they take; 0 makes them from `minutes` and the speed
@@ -103,6 +103,8 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
     Example:
         quickstart("savedmodels/quickstart", minutes=3)["validation"]["bits_per_byte"]
     """
+    check_range(0 < minutes <= 1440, "minutes", minutes, "above 0 to 1440")
+    check_range(steps >= 0, "steps", steps, "0 (from --minutes) or more")
     claim_directory(output, RESULT_FILE, "a quickstart")
     write_json(os.path.join(output, RESULT_FILE), {"completed": False})
     data, run_folder = os.path.join(output, "data"), os.path.join(output, "run")
@@ -235,7 +237,7 @@ def gzip_bits_per_byte(texts: Sequence[bytes]) -> dict[str, float]:
     }
 
 
-def table_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+def table_rows(result: JsonObject) -> list[tuple[str, str]]:
     """The rows of the closing table: what was measured, and the figure as text."""
     validation, sizes, speed = (
         result["validation"],
@@ -298,7 +300,7 @@ def table_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def show_table(result: dict[str, Any]) -> None:
+def show_table(result: JsonObject) -> None:
     """Prints the completions and the closing table to the terminal."""
     from rich.console import Console
     from rich.rule import Rule

@@ -1,0 +1,33 @@
+"""The commands as Python functions, by the same names: `tfscale.prepare`, `tfscale.train`, ...
+
+They take the options of the command line as arguments and raise `TfscaleError` where it prints
+`error: ...`. What they check, the commands check by them. `tfscale.api.making` holds those that
+write a folder, `tfscale.api.using` those that ask a model.
+"""
+
+from tfscale.api.making import compress_, export, prepare, train
+from tfscale.api.using import (
+    benchmark,
+    correct,
+    evaluate,
+    explain,
+    fill,
+    generate,
+    predict,
+    swap,
+)
+
+__all__ = [
+    "benchmark",
+    "compress_",
+    "correct",
+    "evaluate",
+    "explain",
+    "export",
+    "fill",
+    "generate",
+    "predict",
+    "prepare",
+    "swap",
+    "train",
+]

@@ -1,0 +1,108 @@
+"""Exported files of language models, run by NumPy and ai-edge-litert: no TensorFlow, no Keras."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfscale.artifacts.base import Artifact
+from tfscale.config import EDIT_COST, SamplingConfig
+from tfscale.config.tasks import SwapConfig
+from tfscale.device.model import Ability, ExportedModel
+from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
+from tfscale.inference.generation import Generation
+from tfscale.text.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from tfscale.analysis.slicing import TextScores
+    from tfscale.inference.cloze import Correction, Filling
+
+
+class FileArtifact(Artifact):
+    """An exported file of a language model; its `abilities` say what it can do.
+
+    Args:
+        path: the file or its folder.
+        model: the result of `tfscale.device.load`.
+    """
+
+    kind = "an exported file"
+
+    def __init__(self, path: str, model: ExportedModel):
+        super().__init__(path)
+        self.model = model
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        return self.model.tokenizer
+
+    def score(
+        self, text: Sequence[str] = (), data: str | None = None, split: str = "validation"
+    ) -> JsonObject:
+        model = self._able("score")
+        from tfscale.evaluation.evaluate import evaluate_file
+
+        return evaluate_file(model, data_dir=data, split=split, text_files=text or None)
+
+    def score_groups(
+        self, text: Sequence[str], slice_by: str, text_field: str = "text"
+    ) -> JsonObject:
+        self._able("score", "score_groups")
+        from tfscale.analysis.slicing import score_text_groups
+
+        tokenizer = self._own_tokenizer()
+        return score_text_groups(self._text_scores, tokenizer, text, slice_by, text_field)
+
+    def swap(self, config: SwapConfig) -> JsonObject:
+        self._able("score", "swap")
+        from tfscale.analysis.swapping import swap
+
+        return swap(self._text_scores, self._own_tokenizer(), config)
+
+    def generate(
+        self,
+        prompt: str,
+        max_tokens: int = 64,
+        sampling: SamplingConfig | None = None,
+        stop: Sequence[str] = (),
+        on_text: Callable[[str], None] | None = None,
+        parse_special: bool = False,
+    ) -> Generation:
+        model = self._able("generate")
+        return model.generate(prompt, max_tokens, sampling, stop, on_text, parse_special)
+
+    def fill(self, text: str, count: int = 5) -> "list[Filling]":
+        return self._able("fill").fill(text, count)
+
+    def correct(self, text: str, edit_cost: float = EDIT_COST) -> "list[Correction]":
+        return self._able("fill").correct(text, edit_cost)
+
+    def benchmark(self, tokens: int = 128, repeats: int = 3, prompt_tokens: int = 64) -> JsonObject:
+        return self._able("benchmark").benchmark(tokens, repeats, prompt_tokens)
+
+    def _able(self, ability: Ability, method: str = "") -> Any:
+        """The model, which has the methods of its abilities; refuses one that it does not have."""
+        if not self.model.can(ability):
+            self._refuse(method or ability)
+        return self.model
+
+    def _text_scores(self, texts: Sequence[str]) -> "TextScores":
+        from tfscale.analysis.slicing import TextScores
+
+        model = self._able("score")
+        scores = [model.score(text) for text in texts]
+        return TextScores([(score.nll, score.tokens) for score in scores], scores[0].cloze)
+
+    def _own_tokenizer(self) -> Tokenizer:
+        if self.model.tokenizer is None:
+            raise ConfigError(f"{self.path} has no tokenizer beside it and scores ids alone")
+        return self.model.tokenizer
+
+
+class BundleArtifact(FileArtifact):
+    """A `.litertlm` bundle, which LiteRT-LM's own runtime reads; its tokenizer is in it."""
+
+    kind = "a bundle"
+    refusals = {
+        "score": "is a bundle, which LiteRT-LM does not score; give the .tflite file or the run",
+        "benchmark": "is a bundle, which LiteRT-LM times itself; give the .tflite file",
+    }

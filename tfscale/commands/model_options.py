@@ -1,0 +1,193 @@
+"""The options of a model and its training: `train` has them, and `plan`, `tpu-check`, `launch` and
+`compare` read them by the same rules.
+
+The model family decides which options there are. It is named by an option or in the YAML file, so
+the words are looked through for it before they are parsed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from jsonargparse import ArgumentParser, Namespace
+
+from tfscale.commands.arguments import (
+    add_config,
+    apply_yaml,
+    build_config,
+    new_parser,
+    normalize,
+    option_types,
+    parse_normalized,
+    read_yaml,
+    unknown_option,
+)
+from tfscale.config import NetworkConfig, NGramConfig, TrainConfig, TransformerConfig
+from tfscale.config.models import network_families
+from tfscale.config.presets import PRESETS, preset_options
+from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
+from tfscale.registry import FAMILIES
+from tfscale.runs.provenance import RECORDED
+
+DEFAULT = TransformerConfig.family
+
+
+def network_parser(family: str = DEFAULT) -> ArgumentParser:
+    """Returns the parser of what decides about a network and its train step."""
+    parser = new_parser(
+        "train",
+        "Trains a language model. The same command goes on from the last checkpoint of its run"
+        " folder.",
+        "\n\n".join(_family_help(name) for name in FAMILIES.names() if name != family),
+    )
+    parser.add_argument(
+        "config",
+        nargs="?",
+        metavar="CONFIG.yaml",
+        help="Options in the sections model: and train:, data: and output:.",
+    )
+    parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
+    parser.add_argument("--output", type=str, help="Run folder to write, or to go on with.")
+    parser.add_argument(
+        "--model.family",
+        type=str,
+        default=family,
+        help=f"Kind of model: {', '.join(FAMILIES.names())}.",
+    )
+    if family == DEFAULT:
+        parser.add_argument(
+            "--model.preset",
+            type=str,
+            default="",
+            help=(
+                "Sizes and options of a known model, before those that are given:"
+                f" {', '.join(PRESETS)}."
+            ),
+        )
+    add_config(parser, FAMILIES.get(family), "model")
+    add_config(parser, TrainConfig, "train")
+    return parser
+
+
+def ngram_parser() -> ArgumentParser:
+    """Returns the parser for n-gram models, which take no steps and have no train options."""
+    parser = new_parser("train", "Counts n-grams and smooths them.")
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG.yaml", help="Options in the section model:."
+    )
+    parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
+    parser.add_argument("--output", type=str, help="Run folder to write.")
+    parser.add_argument("--model.family", type=str, default=NGramConfig.family, help="ngram.")
+    add_config(parser, NGramConfig, "model")
+    return parser
+
+
+def _family_help(family: str) -> str:
+    """The options of another family, as the end of the help lists them."""
+    parser = new_parser("train", "")
+    add_config(parser, FAMILIES.get(family), "model")
+    lines = parser.format_help().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
+    return "\n".join(
+        [f"With --model.family {family} ({lines[start - 1].removesuffix(':')}):", *lines[start:]]
+    )
+
+
+def parse_model_options(
+    words: Sequence[str],
+    build_parser: Callable[[str], ArgumentParser],
+    needed: Mapping[str, str] | None = None,
+    families: Sequence[str] = (),
+) -> Namespace:
+    """Parses words with the options of a model, and the YAML file if one is named.
+
+    Args:
+        words: the words after the command.
+        build_parser: makes the parser of a family.
+        needed: options that must be given, and what they are.
+        families: those that the command takes; all that are networks if left out.
+
+    Raises:
+        ConfigError: a mistake in the words or in the file.
+    """
+    parsers = {family: build_parser(family) for family in families or network_families()}
+    known = {
+        key: typehint
+        for parser in parsers.values()
+        for key, typehint in option_types(parser).items()
+    }
+    words = normalize(words, known)
+    path = next((word for word in words if not word.startswith("-")), None)
+    document = _read_document(path)
+    parser = _parser_of(_given(words, document, "family") or DEFAULT, parsers)
+    _check_known(words, parser)
+    _check_start(words, document)
+    if preset := _given(words, document, "preset"):
+        apply_yaml(parser, {"model": preset_options(str(preset))}, f"preset {preset}")
+    if path:
+        apply_yaml(parser, document, path)
+    options = parse_normalized(parser, words)
+    for name, what in (needed or {}).items():
+        if not options[name]:
+            raise ConfigError(f"--{name} must be given: {what}")
+    return options
+
+
+def network_of(options: Namespace) -> NetworkConfig:
+    """Returns the network that was asked for."""
+    return build_config(FAMILIES.get(options.model.family), options, "model")
+
+
+def model_of(options: Namespace) -> NetworkConfig | NGramConfig:
+    """Returns the network or the n-grams that were asked for."""
+    if options.model.family == NGramConfig.family:
+        return build_config(NGramConfig, options, "model")
+    return network_of(options)
+
+
+def training_of(options: Namespace) -> TrainConfig:
+    """Returns the training options; the defaults for n-grams, which have none."""
+    return build_config(TrainConfig, options, "train") if "train" in options else TrainConfig()
+
+
+def _read_document(path: str | None) -> JsonObject:
+    """The options of a YAML file; that of a run has more keys, which are left out."""
+    document = read_yaml(path) if path else {}
+    return {key: value for key, value in document.items() if key not in RECORDED}
+
+
+def _parser_of(family: object, parsers: Mapping[str, ArgumentParser]) -> ArgumentParser:
+    if not isinstance(family, str) or family not in parsers:
+        raise ConfigError(
+            f"--model.family: expected one of {', '.join(parsers)}; received {family!r}"
+        )
+    return parsers[family]
+
+
+def _given(words: Sequence[str], document: JsonObject, key: str) -> object:
+    """A key of the model as the words give it, last one first, or else the YAML file."""
+    values = [word.partition("=")[2] for word in words if word.startswith(f"--model.{key}=")]
+    return values[-1] if values else _model_section(document).get(key)
+
+
+def _model_section(document: JsonObject) -> JsonObject:
+    section = document.get("model")
+    return section if isinstance(section, dict) else {}
+
+
+def _check_known(words: Sequence[str], parser: ArgumentParser) -> None:
+    """Refuses options that another family has."""
+    known = option_types(parser)
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name != "--help" and name[2:] not in known:
+            raise ConfigError(unknown_option(name, known))
+
+
+def _check_start(words: Sequence[str], document: JsonObject) -> None:
+    """Refuses options of a model beside the run that gives it."""
+    if not document.get("start") and not any(word.startswith("--start=") for word in words):
+        return
+    named = [word.partition("=")[0] for word in words if word.startswith("--model.")]
+    named += [f"model.{key}" for key in _model_section(document)]
+    if named:
+        raise ConfigError(f"--start takes the model of that run; leave {', '.join(named)} out")
