@@ -61,7 +61,8 @@ def in_turn(
         note: is called with a line about each result.
 
     Example:
-        in_turn({"ours": ("keras_side", "ours"), "eager": ("torch_side", "speed")}, 3, "tokens_per_second")
+        sides = {"ours": ("keras_side", "ours"), "eager": ("torch_side", "speed")}
+        in_turn(sides, 3, "tokens_per_second")
     """
     best: dict[str, float] = {}
     for number in range(rounds):

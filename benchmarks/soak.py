@@ -47,7 +47,8 @@ class Kills:
 def prepare_data(folder: str) -> str:
     """A small data folder; returns its path."""
     text = os.path.join(folder, "text.txt")
-    words = "the red blue old new big small cat dog sat ran on under mat house and or but is not".split()
+    words = "the red blue old new big small cat dog sat ran on under mat".split()
+    words += "house and or but is not".split()
     rng = random.Random(0)
     with open(text, "w", encoding="utf-8") as file:
         file.writelines(" ".join(rng.choices(words, k=12)) + ".\n" for _ in range(TEXT_LINES))
@@ -309,7 +310,8 @@ def train_once(words: Sequence[str], largest_file: int | None = None) -> int:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
     command = [sys.executable, "-m", "tfscale.cli", *words]
-    return subprocess.run(command, capture_output=True, preexec_fn=limit, check=False).returncode  # noqa: PLW1509
+    done = subprocess.run(command, capture_output=True, preexec_fn=limit, check=False)  # noqa: PLW1509
+    return done.returncode
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What is printed for a person: control characters are shown to a terminal, not sent to it.
+"""Printing for a person: control characters are shown to a terminal, not sent to it.
 
 Texts, labels and file names may come from strangers, and a terminal obeys what is in them: it
 changes its title or the clipboard, or hides lines. What goes into a file or a pipe stays as it is,
@@ -25,14 +25,14 @@ def visible(text: str) -> str:
 
 
 def shown_on(text: str, stream: TextIO) -> str:
-    """Returns what is to be written to `stream`: `visible(text)` on a terminal, `text`
-    elsewhere."""
+    """Returns the text to write to `stream`: `visible(text)` on a terminal, `text` elsewhere."""
     return visible(text) if stream.isatty() else text
 
 
 def plain(text: str) -> Any:
-    """Returns `text` as a `rich.text.Text` for stdout. A bare string would be read as rich's
-    markup: `[b]` is lost.
+    """Returns `text` as a `rich.text.Text` for stdout.
+
+    Rich would read a bare string as its markup, and `[b]` would be lost.
 
     Example:
         rich.print(plain("[red]x"))    # prints [red]x

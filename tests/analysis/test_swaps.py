@@ -125,7 +125,8 @@ def test_pairs_are_read_line_by_line(tmp_path):
 
 def test_texts_of_another_kind_are_refused(files):
     with pytest.raises(
-        DataError, match=r"a\.pdf: texts are read from \.jsonl, \.csv, \.tsv and \.txt files"
+        DataError,
+        match=r"a\.pdf: texts are read from \.txt, \.conll, \.csv, \.jsonl and \.tsv files",
     ):
         read_swap_files(SwapConfig(text=["a.pdf"], pairs=files["pairs"]))
 

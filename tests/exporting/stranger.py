@@ -10,14 +10,12 @@ import numpy as np
 import tfscale
 
 
-class Weights:
+class Weights(tfscale.device.ExportedModel):
     """What `tfscale.device.load` returns for such a file."""
 
-    abilities = frozenset()
-
-    def __init__(self, path, tokenizer):
-        self.arrays = dict(np.load(path))
-        self.tokenizer = tokenizer
+    def __init__(self, file):
+        super().__init__(file.path, file.tokenizer(), file.description, file.threads)
+        self.arrays = dict(np.load(file.path))
 
 
 @tfscale.register
@@ -48,4 +46,4 @@ class NumpyFormat(tfscale.ExportFormat):
     @classmethod
     def load(cls, file):
         file.check_digest()
-        return Weights(file.path, file.tokenizer())
+        return Weights(file)

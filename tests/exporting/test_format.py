@@ -15,7 +15,8 @@ from tfscale import cli
 from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, ExportError
 from tfscale.exporting.export import export_run
-from tfscale.exporting.format import Checks, ExportFormat
+from tfscale.exporting.format import ExportFormat
+from tfscale.exporting.report import Checks
 from tfscale.files.description import FORMAT_VERSION, read_description
 from tfscale.files.paths import sha256_file
 from tfscale.registry import FORMATS

@@ -9,7 +9,6 @@ import tfscale.exporting.parity
 from tests.exporting.exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network, write_folder
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
-from tfscale.exporting.format import Checks, require
 from tfscale.exporting.limits import (
     agreeing,
     difference,
@@ -19,6 +18,7 @@ from tfscale.exporting.limits import (
     spread,
 )
 from tfscale.exporting.parity import check_parity
+from tfscale.exporting.report import Checks, require
 from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
 

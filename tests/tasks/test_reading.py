@@ -82,7 +82,7 @@ def test_answers(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "task", "message"),
     [
-        ("a.txt", "x", "classify", "are read from .jsonl, .csv, .tsv and .conll"),
+        ("a.txt", "x", "classify", "are read from .conll, .csv, .jsonl and .tsv files"),
         ("a.jsonl", "", "classify", "has no examples"),
         ("a.jsonl", "{", "classify", "line 1: not JSON"),
         ("a.jsonl", "[1]", "classify", "line 1: expected an object"),
@@ -191,7 +191,7 @@ def test_lines_and_fields_are_what_their_formats_say(tmp_path):
 
 def test_legal_tags_pass():
     check_bio(["B-PER", "I-PER", "B-PER", "O", "B-LOC", "B-PER", "I-PER"], "here")
-    with pytest.raises(DataError, match="cannot read the examples"):
+    with pytest.raises(DataError, match="no.jsonl cannot be read: No such file"):
         read_examples(["no.jsonl"], "classify")
 
 

@@ -6,11 +6,14 @@ import pathlib
 import numpy as np
 import pytest
 
+from tfscale.analysis.swapping import read_swap_files
 from tfscale.config import PrepareConfig
+from tfscale.config.tasks import SwapConfig
 from tfscale.data.prepare import prepare
 from tfscale.errors import DataError
 from tfscale.evaluation.evaluate import text_stream
 from tfscale.registry import READERS
+from tfscale.tasks.examples import read_examples
 from tfscale.text.corpora import find_text, read_documents
 from tfscale.text.reader import ReadCounts, TextFile, reader_by_suffix, reader_of
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
@@ -67,3 +70,29 @@ def test_prepare_and_evaluate_read_it(tmp_path):
     stream, known = text_stream(ByteTokenizer(), [str(path)])
     assert known.utf8_bytes == sum(len(f"text {n}") for n in range(300))
     assert np.count_nonzero(stream == 256) == 300
+
+
+def test_examples_of_tasks_and_texts_of_swap_read_it(tmp_path):
+    path = tmp_path / "a.stars.gz"
+    path.write_bytes(gzip.compress(STARS.encode()))
+    examples = read_examples([str(path)], "classify")
+    assert [(e.text, e.labels, e.where.rpartition(", ")[2]) for e in examples[:2]] == [
+        ("text 0", ("a",), "line 2"),
+        ("text 1", ("b",), "line 3"),
+    ]
+    (tmp_path / "pairs.tsv").write_text("text\tword\n")
+    config = SwapConfig(text=[str(path)], pairs=str(tmp_path / "pairs.tsv"))
+    assert read_swap_files(config)[1][:2] == ["text 0", "text 1"]
+
+
+def test_rows_are_read_from_gzip_and_must_be_utf_8(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "one"}\r\n\r\n{"text": "two"}'))
+    rows = list(reader_by_suffix(path.name).rows(TextFile(str(path))))
+    assert [(row.place, row.fields["text"]) for row in rows] == [
+        ("line 1", "one"),
+        ("line 3", "two"),
+    ]
+    (tmp_path / "b.csv").write_bytes(b"text\ncaf\xe9\n")
+    with pytest.raises(DataError, match=r"b\.csv cannot be read: 'utf-8' codec can't decode byte"):
+        list(reader_by_suffix("b.csv").rows(TextFile(str(tmp_path / "b.csv"))))

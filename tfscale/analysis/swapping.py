@@ -7,8 +7,8 @@ from tfscale.analysis.swaps import Pair, read_pairs, swap_ratios
 from tfscale.config.tasks import SwapConfig
 from tfscale.errors import DataError
 from tfscale.files.json_text import JsonObject
-from tfscale.files.paths import read_lines
 from tfscale.tasks.examples import FieldNames, read_examples
+from tfscale.text.reader import Reading, TextFile, reader_by_suffix, row_suffixes
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -47,9 +47,7 @@ def swap(score: Scorer, tokenizer: Tokenizer, config: SwapConfig) -> JsonObject:
 
 
 def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
-    """Returns the pairs of words, and the texts.
-
-    Texts are those of examples (JSONL, CSV, TSV), or the lines of .txt files.
+    """Reads the pairs of words, and the texts: those of examples, or the lines of .txt files.
 
     Raises:
         DataError: a file that cannot be read, or has none.
@@ -58,19 +56,17 @@ def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
     fields = FieldNames(text=config.text_field)
     texts: list[str] = []
     for path in config.text:
-        if path.lower().endswith((".jsonl", ".csv", ".tsv")):
+        reader = reader_by_suffix(path)
+        if reader is None:
+            raise DataError(f"{path}: texts are read from .txt, {row_suffixes()} files")
+        if reader.has_rows:
             examples = read_examples([path], "classify", fields, labelled=False)
             texts += [example.text for example in examples]
             continue
-        if not path.lower().endswith(".txt"):
-            raise DataError(f"{path}: texts are read from .jsonl, .csv, .tsv and .txt files")
-        try:
-            lines = [line.strip() for line in read_lines(path)]
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read the texts {path}: {error}") from error
-        if not any(lines):
+        lines = [line.strip() for line in reader.documents(TextFile(path), Reading("line"))]
+        if not lines:
             raise DataError(f"{path} has no texts")
-        texts += [line for line in lines if line]
+        texts += lines
     return pairs, texts
 
 

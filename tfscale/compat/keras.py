@@ -6,15 +6,16 @@ says which.
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 KerasConfig = dict[str, Any]
 """What `get_config` of a layer returns, and `from_config` takes."""
-Call = Callable[..., Any]
+Call = Callable[..., tf.Tensor]
 """A layer's forward pass, as `keras.layers.Layer.call`."""
 
 
@@ -52,7 +53,7 @@ def embedding_table(layer: keras.layers.Embedding) -> keras.Variable:
     return layer._embeddings
 
 
-def symbolic_calls(layer: keras.layers.Layer) -> list[Any]:
+def symbolic_calls(layer: keras.layers.Layer) -> list:
     """Returns the places in functional models where a layer is called, as Keras's `Node`s.
 
     A node's `arguments.kwargs` and `input_tensors` say how; Keras names them nowhere in public.
@@ -148,6 +149,16 @@ def restored_epoch(model: keras.Model) -> int | None:
     return model._initial_epoch
 
 
+class WholeArray(Protocol):
+    """What is on several devices and read and assigned as one array."""
+
+    shape: tf.TensorShape
+
+    def numpy(self) -> np.ndarray: ...
+
+    def assign(self, value: np.ndarray) -> None: ...
+
+
 class SpreadVariable(keras.Variable):
     """A Keras variable whose value is on several replicas or servers.
 
@@ -155,19 +166,19 @@ class SpreadVariable(keras.Variable):
     spread has other ways for both.
 
     Args:
-        parts: has `shape`, `numpy()` and `assign(array)` of the whole.
+        parts: the whole.
         first: one of the parts, which gives the type.
         name: of the variable.
     """
 
-    def __init__(self, parts: Any, first: tf.Variable, name: str):
+    def __init__(self, parts: WholeArray, first: tf.Variable, name: str):
         super().__init__(first, trainable=False, name=name)
         self._parts, self._shape = parts, tuple(parts.shape)
 
     def numpy(self) -> np.ndarray:
         return self._parts.numpy()
 
-    def _direct_assign(self, value: Any) -> None:
+    def _direct_assign(self, value: ArrayLike) -> None:
         self._parts.assign(np.asarray(value))
 
 

@@ -7,14 +7,14 @@ Shapes: D hidden_dim, H heads, K width of a head, C context.
 """
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 
-def new_cache(model: keras.Model, context: int) -> Any | None:
+def new_cache(model: keras.Model, context: int) -> tf.Tensor | Sequence[Sequence[tf.Tensor]] | None:
     """Returns the empty key-value cache of a `CausalLM`; None where the class does not make one.
 
     `generate` makes it inside; the shapes of caches, which differ by class, are said nowhere else.

@@ -16,7 +16,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MODULE_OF = {
@@ -58,11 +58,11 @@ class StandIn:
     def __init__(self, name: str):
         self.name = name
 
-    def from_config(self, config: dict[str, Any]) -> Any:
+    def from_config(self, config: Mapping[str, object]) -> object:
         """Returns an object of the class, as the class's own `from_config` makes it."""
         return self._itself().from_config(config)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: object) -> object:
         """Calls the function."""
         return self._itself()(*args)
 

@@ -4,8 +4,7 @@ Nobody else uses such names. When an upgrade of TensorFlow takes one away,
 tests/compat/test_tensorflow.py says which.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -67,7 +66,7 @@ def serialized(dataset: tf.data.Dataset) -> tf.Tensor:
     return values.serialize_dataset_to_graph(dataset)
 
 
-def deserialized(graph: tf.Tensor, element_spec: Any) -> tf.data.Dataset:
+def deserialized(graph: tf.Tensor, element_spec: tf.TypeSpec) -> tf.data.Dataset:
     """Returns the dataset that `serialized` made a graph of."""
     from tensorflow.python.distribute.coordinator import values
 
@@ -81,7 +80,7 @@ def number_of_workers(coordinator: tf.distribute.coordinator.ClusterCoordinator)
 
 def iterators_on_workers(
     coordinator: tf.distribute.coordinator.ClusterCoordinator,
-    makers: Sequence[tuple[Callable[[], Any], Any]],
+    makers: Sequence[tuple[Callable[[], Iterator], tf.TypeSpec]],
 ) -> tf.distribute.coordinator.PerWorkerValue:
     """Returns an iterator on each worker, to be given to `coordinator.schedule`.
 

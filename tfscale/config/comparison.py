@@ -1,9 +1,9 @@
-"""The options of `tfscale compare`, in the manner of `tfscale.config`."""
+"""The options of `tfscale compare`."""
 
 from dataclasses import dataclass
 
 from tfscale.config.options import Options
-from tfscale.errors import ConfigError, check_range
+from tfscale.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class CompareConfig(Options):
     """Training minutes of each model, made into steps by the speed of the first ones, at least 100
     steps however long those take; n-grams take what they take."""
     budget_tokens: int = 0
-    """Training tokens of each model, in the place of a time."""
+    """Training tokens of each model, instead of minutes."""
     split: str = ""
     """Split to score; the test split, or the validation split where there is none."""
     seed: int = 0
@@ -27,9 +27,9 @@ class CompareConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self.budget_minutes >= 0, "budget_minutes", self.budget_minutes, "more than 0")
-        check_range(self.budget_tokens >= 0, "budget_tokens", self.budget_tokens, "more than 0")
-        check_range(self.seed >= 0, "seed", self.seed, "0 or more")
+        self.check_range(self.budget_minutes >= 0, "budget_minutes", "more than 0")
+        self.check_range(self.budget_tokens >= 0, "budget_tokens", "more than 0")
+        self.check_range(self.seed >= 0, "seed", "0 or more")
         if bool(self.budget_minutes) == bool(self.budget_tokens):
             raise ConfigError(
                 "give either budget_minutes or budget_tokens; received "

@@ -35,7 +35,7 @@ class Options:
     """
 
     section: ClassVar[str] = ""
-    """What the names of the options begin with in messages, as in YAML files."""
+    """Beginning of the options' names in messages, as in YAML files."""
 
     def __post_init__(self) -> None:
         hints = _hints(type(self))  # type: ignore[arg-type]

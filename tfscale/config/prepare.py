@@ -19,28 +19,27 @@ class PrepareConfig(Options):
     text: list[str] = field(default_factory=list)
     """Files, folders or globs of the training text, local or gs://, plain or .gz."""
     corpus: Literal["python-stdlib", "python-docs"] | None = None
-    """A built-in corpus in the place of --text, read from this Python installation."""
+    """A built-in corpus instead of --text, read from this Python installation."""
     validation_text: list[str] = field(default_factory=list)
     """Files of the validation split. Without them a fraction of the documents is held out."""
     test_text: list[str] = field(default_factory=list)
     """Files of the test split. Without them a fraction of the documents is held out."""
     validation_fraction: float = 0.05
     """Fraction of the documents held out for validation, 0 to 0.5; chosen by a hash of each
-    document and the seed. Of a single document it is a part at its end."""
+    document and the seed. A single document is cut: its end is held out."""
     test_fraction: float = 0.05
     """Fraction of the documents held out for the test split, 0 to 0.5."""
     documents: Literal["file", "paragraph", "line"] = "file"
-    """What one document is: a file, a paragraph (blank lines between), or a line. An end token
-    follows each."""
+    """One document of plain text: a file, a paragraph (blank lines between), or a line. An end
+    token follows each."""
     tokenizer: Annotated[str, NameIn(TOKENIZERS, leave_out=("bpe",))] = "sentencepiece"
     """Kind of tokenizer to train on the training split."""
     tokenizer_from: str | None = None
-    """Folder of a tokenizer (or a data folder, or a run folder) to use in the place of training
-    one."""
+    """Folder of a tokenizer (or a data folder, or a run folder) to use instead of training one."""
     sentencepiece_model: SentencePieceModel = "unigram"
     """SentencePiece algorithm. No effect on the other tokenizers."""
     word_segmenter: WordSegmenter = "none"
-    """What finds the words of the word tokenizer: white space (none), or jieba, for Chinese."""
+    """How the word tokenizer finds words: by white space (none), or by jieba, for Chinese."""
     vocabulary_size: int = 0
     """Entries of the vocabulary, special tokens included; 0 takes 8,192, or what the text supports.
     No effect for byte; an upper bound for word and char."""

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from tfscale.config.options import Options
-from tfscale.errors import check_range
 
 EDIT_COST = 8.0
 """Nats by which a text must become more likely for `correct` to change one letter."""
@@ -28,13 +27,8 @@ class SamplingConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self.temperature >= 0, "temperature", self.temperature, "0 (greedy) or more")
-        check_range(self.top_k >= 0, "top_k", self.top_k, "0 (all) or more")
-        check_range(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 to 1")
-        check_range(
-            self.repetition_penalty > 0,
-            "repetition_penalty",
-            self.repetition_penalty,
-            "more than 0",
-        )
-        check_range(self.seed >= 0, "seed", self.seed, "0 or more")
+        self.check_range(self.temperature >= 0, "temperature", "0 (greedy) or more")
+        self.check_range(self.top_k >= 0, "top_k", "0 (all) or more")
+        self.check_range(0 < self.top_p <= 1, "top_p", "above 0 to 1")
+        self.check_range(self.repetition_penalty > 0, "repetition_penalty", "more than 0")
+        self.check_range(self.seed >= 0, "seed", "0 or more")

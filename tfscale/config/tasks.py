@@ -11,7 +11,7 @@ from tfscale.registry import TASKS, NameIn
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig(Options):
-    """A trained run and labelled examples to a model of a task."""
+    """Options of a fine-tuning: a trained run and labelled examples give a model of a task."""
 
     task: Annotated[str, NameIn(TASKS, explained=True)]
     """The kind of result."""
@@ -33,11 +33,11 @@ class TaskConfig(Options):
     """Column or key of the label (for answer `answer`, for translate and summarize `target` is also
     found)."""
     labels_separator: str = ""
-    """What stands between the labels of a text that may have several or none; empty: each text has
-    one label."""
+    """The text between the labels of a text that may have several or none; empty: each text has one
+    label."""
     sequence_length: int = 0
-    """Most tokens of an example, longer ones are cut; 0 takes the run's. For translate and
-    summarize see below."""
+    """Most tokens of an example; longer ones are cut, and 0 takes the run's. Not for translate and
+    summarize, which take source_length and target_length."""
     architecture: Literal["prefix", "encoder_decoder"] | None = None
     """For translate and summarize. prefix (if left out): the run itself, which sees the source in
     both directions; encoder_decoder: two stacks that start from the run's weights, and attention
@@ -46,8 +46,8 @@ class TaskConfig(Options):
     """For translate and summarize: most tokens of the source and its two ends; 0 takes half of the
     run's context."""
     target_length: int = 0
-    """For translate and summarize: most tokens of what is written; 0 takes half of the run's
-    context."""
+    """For translate and summarize: most tokens of the text that is written; 0 takes half of the
+    run's context."""
     epochs: int = 10
     """Most passes over the training examples."""
     patience: int = 2
@@ -60,17 +60,17 @@ class TaskConfig(Options):
     of the run are trained for labels, 1e-3 where they stay (freeze, lora_rank) and for translate
     and summarize."""
     dropout: float = 0.1
-    """Dropout rate before the head; for translate and summarize in all layers, in the place of the
+    """Dropout rate before the head; for translate and summarize in all layers, instead of the
     run's."""
     freeze: bool = False
-    """Train the head alone; the run's weights stay. Not for translate and summarize, which have
-    none."""
+    """Train only the head; the run's weights stay. Not for translate and summarize, which have no
+    head."""
     lora_rank: int = 0
     """Train, besides the head, a low-rank addition to each dense layer of the run (Hu et al. 2022);
     0 trains all. Not for an encoder_decoder."""
     balance: Literal["none", "weights", "resample"] = "none"
-    """For labels of unequal frequency: weigh each example by the inverse of its label's, or draw
-    the rare ones as often as the frequent ones. For classify with one label."""
+    """For labels of unequal frequency: weigh each example by the inverse of its label's frequency,
+    or draw rare labels as often as frequent ones. For classify with one label."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Compute type, as in train."""
     strategy: Literal["auto", "single", "mirrored"] = "auto"
@@ -110,8 +110,8 @@ class TaskConfig(Options):
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate, or one that suits what is trained: whole runs forget what they know at
-        a high one."""
+        """The learning rate, or one that suits the weights that are trained: a whole run forgets
+        what it knows at a high one."""
         if self.freeze or self.lora_rank:
             return self.learning_rate or 1e-3
         return self.learning_rate or float(TASKS.get(self.task).learning_rate)
@@ -119,15 +119,15 @@ class TaskConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainConfig(Options):
-    """A text, and how its prediction is explained."""
+    """Options of an explanation: a text, and how its prediction is explained."""
 
     text: str
-    """The text; of a language model its last token is the prediction that is explained."""
+    """The text; for a language model its last token is the prediction that is explained."""
     method: Literal["integrated_gradients", "lime"] = "integrated_gradients"
-    """integrated_gradients: a weight for each token, in nats; lime: a weight for each word, of
+    """integrated_gradients: a weight for each token, in nats; lime: a weight for each word, for
     classifiers only."""
     label: str = ""
-    """The label that is explained, of a classifier; empty takes the most probable one."""
+    """The label of a classifier that is explained; empty takes the most probable one."""
     steps: int = 50
     """Points of the integral. No effect on lime."""
     samples: int = 1000
@@ -151,7 +151,7 @@ class ExplainConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SwapConfig(Options):
-    """Texts, and pairs of words that take each other's places in them."""
+    """Options of a swap: texts, and pairs of words that take each other's places in them."""
 
     text: list[str]
     """Files of texts: .jsonl, .csv or .tsv with a head, or .txt with a text on each line."""

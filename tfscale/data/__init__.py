@@ -1,2 +1,1 @@
-"""Data: text to checked token shards (`prepare`), what they hold (`manifest`), and shards to
-`tf.data` (`pipeline`)."""
+"""Data: text to token shards (`prepare`, `manifest`), shards to `tf.data` (`pipeline`)."""

@@ -1,5 +1,7 @@
-"""Random numbers as a hash of what they are for: cheap to draw, and the same on every machine and
-in every order."""
+"""Random numbers as a hash of their purpose.
+
+They are cheap to draw, and the same on every machine and in every order.
+"""
 
 import tensorflow as tf
 
@@ -9,7 +11,7 @@ ODD = 0x9E3779B9
 
 
 def mixed(x: tf.Tensor) -> tf.Tensor:
-    """uint32 of any shape to uint32 in which every bit depends on every bit.
+    """Turns uint32 of any shape into uint32 in which every bit depends on every bit.
 
     The mixing function is the best of its size in bias that is known (Wellons 2018, "Prospecting
     for hash functions").
@@ -21,7 +23,7 @@ def mixed(x: tf.Tensor) -> tf.Tensor:
 
 
 def seeded(x: tf.Tensor, *words: tf.Tensor | int) -> tf.Tensor:
-    """uint32 numbers of places `x`, and of integers that name what they are for."""
+    """Returns uint32 numbers of places `x` and of integers that name their purpose."""
     x = x * tf.constant(ODD, tf.uint32)
     for word in words:
         x = mixed(tf.bitwise.bitwise_xor(x, tf.cast(word, tf.uint32) * tf.constant(ODD, tf.uint32)))
@@ -29,5 +31,5 @@ def seeded(x: tf.Tensor, *words: tf.Tensor | int) -> tf.Tensor:
 
 
 def threshold(rate: float) -> tf.Tensor:
-    """What hashes are below with probability `rate`."""
+    """Returns the bound that a hash is below with probability `rate`."""
     return tf.constant(min(round(rate * 2**32), 2**32 - 1), tf.uint32)

@@ -1,4 +1,4 @@
-"""What a data folder holds, and the proof that it is whole."""
+"""The content of a data folder, and the check that it is whole."""
 
 import dataclasses
 import math
@@ -202,7 +202,7 @@ class Manifest:
 
     @property
     def cleaner(self) -> Cleaner:
-        """How the documents were cleaned."""
+        """The cleaning of the documents."""
         default = Cleaner()
         return Cleaner(**{name: self.how.get(name, value) for name, value in vars(default).items()})
 

@@ -1,5 +1,6 @@
-"""Tokens to guess: hidden at random for training (Devlin et al. 2019), each of them once for a
-score.
+"""Tokens to guess.
+
+Hidden at random for training (Devlin et al. 2019), each of them once for a score.
 
 What is hidden depends on the window's tokens, the step and the seed alone, so every number of
 readers hides the same.
@@ -14,7 +15,7 @@ from tfscale.data.hashing import seeded, threshold
 
 _CHOICE, _KIND, _OTHER = range(3)
 MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1
-"""Of the chosen tokens, those that become the mask, and those that become any token; the others
+"""Shares of the chosen tokens that become the mask, and that become any token; the others
 stay."""
 
 
@@ -63,8 +64,10 @@ def mask_tokens(
 def masked_batches(
     dataset: tf.data.Dataset, config: NetworkConfig, seed: int, start_step: int = 0
 ) -> tf.data.Dataset:
-    """Training batches (inputs, targets) as (hidden tokens, tokens, 1 where they are to be
-    guessed), each (B, T); those of a model that guesses no tokens stay.
+    """Hides tokens of training batches (inputs, targets).
+
+    Gives (hidden tokens, tokens, 1 where they are to be guessed), each (B, T); batches of a model
+    that guesses no tokens stay as they are.
 
     Args:
         dataset: batches of a model of the next token.
@@ -93,8 +96,9 @@ def masked_batches(
 def hidden_in_turn(
     ids: tf.Tensor, weights: tf.Tensor, mask_id: int, parts: int
 ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Views (B, T) of the same windows, in which every `parts`-th token is masked, and 1 at the
-    masked ones.
+    """Returns views (B, T) of the same windows with every `parts`-th token masked.
+
+    The second array is 1 at the masked ones.
 
     Every token is masked in one of them, but for padding (weight 0), which stays.
     """
@@ -107,7 +111,7 @@ def hidden_in_turn(
 
 
 def as_read(dataset: tf.data.Dataset, config: NetworkConfig) -> tf.data.Dataset:
-    """Evaluation batches (inputs, targets, weights) as the model reads them.
+    """Returns evaluation batches (inputs, targets, weights) as the model reads them.
 
     For one that guesses hidden tokens each becomes as many batches as its `Masking` has `parts`, in
     which every target is guessed once; for any other they stay.

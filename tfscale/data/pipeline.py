@@ -1,45 +1,33 @@
-"""Token shards to `tf.data`: training windows, the same for every number of readers, and evaluation
-windows.
+"""Token shards to `tf.data`: training windows and evaluation windows.
+
+Training windows are the same for every number of readers.
 
 A split is a stream of tokens d1 END d2 END ..., with a virtual END before the first. A window's
 targets are T tokens of it, its inputs the tokens just before them. Where a model has a start token
 of its own, inputs have it where END is.
 
-Shapes: B batch (rows of this input pipeline), T sequence length. Tokens stay in their stored type
-(2 bytes as a rule) up to the last step, so that the shuffle buffers are small.
+Shapes: B batch (rows of this input pipeline), T sequence length.
 """
 
 import contextlib
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfscale.config.options import checks_arguments
+from tfscale.data.epochs import Epochs
 from tfscale.data.manifest import Manifest, Verification
-from tfscale.data.sharding import (
-    RowRange,
-    batches_per_epoch,
-    input_plan,
-    num_groups,
-    windows_per_shard,
-)
+from tfscale.data.sharding import batches_per_epoch, input_plan
+from tfscale.data.windows import in_order, model_inputs, read_blocks, stored_dtype, windows_of
 from tfscale.errors import ConfigError, DataError
 from tfscale.text.tokenizers.special import as_inputs
 
-_CYCLE = 8
-"""Shards of a group that are read in turn."""
-
-# All random numbers are counter-based and named by what they are for, so that no state is carried
-# from epoch to epoch.
-_PHASE, _ORDER, _SHUFFLE = range(3)
-
 
 def steps_per_epoch(manifest: Manifest, sequence_length: int, global_batch_size: int) -> int:
-    """Global batches in one pass over the training split; the same number in every epoch.
+    """Returns the global batches of a pass over the training split, the same in every epoch.
 
     Args:
         manifest: of the data folder.
@@ -65,7 +53,7 @@ def training_dataset(
     shuffle_windows: int = 65_536,
     verify: Verification = "sha256",
 ) -> tf.data.Dataset:
-    """Shuffled training batches without end.
+    """Returns shuffled training batches without end.
 
     Batch k depends on the data, the sizes and the seed only: not on the step at which reading
     began, nor on the number of pipelines, each of which gives its rows of it. In every epoch the
@@ -105,115 +93,18 @@ def training_dataset(
             f" {num_input_pipelines - 1}"
         )
     plan = input_plan(global_batch_size, len(split.shards), num_input_pipelines)[input_pipeline_id]
-    streams = _GroupStreams(
+    epochs = Epochs(
         data_dir, manifest, sequence_length, global_batch_size, seed, start_step, shuffle_windows
     )
-    batches = streams.interleaved(plan).batch(
+    batches = epochs.interleaved(plan).batch(
         global_batch_size // num_input_pipelines, drop_remainder=True
     )
 
     def finish(windows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         windows = tf.cast(windows, tf.int32)
-        return _inputs(windows[:, :-1], manifest), windows[:, 1:]
+        return model_inputs(windows[:, :-1], manifest), windows[:, 1:]
 
     return in_order(batches.map(finish))
-
-
-class _GroupStreams:
-    """The windows (T + 1,) of each group of shards, epoch after epoch. The group is a tensor: all
-    share one graph."""
-
-    def __init__(
-        self,
-        data_dir: str,
-        manifest: Manifest,
-        sequence_length: int,
-        global_batch_size: int,
-        seed: int,
-        start_step: int,
-        shuffle_windows: int,
-    ):
-        shards = manifest.split("train").shards
-        self._files = [os.path.join(data_dir, shard.file) for shard in shards]
-        self._windows = [windows_per_shard(shard.tokens, sequence_length) for shard in shards]
-        self._end_id = manifest.end_id
-        self._dtype = _stored_dtype(manifest)
-        self._sequence_length = sequence_length
-        self._groups = num_groups(global_batch_size, len(shards))
-        self._rows = global_batch_size // self._groups
-        self._steps = steps_per_epoch(manifest, sequence_length, global_batch_size)
-        self._seed = seed
-        self._start_step = start_step
-        self._shuffle_windows = max(1, shuffle_windows // self._groups)
-
-    def interleaved(self, plan: list[RowRange]) -> tf.data.Dataset:
-        """Windows in the order of the batches' rows: those of the plan's first range, of its
-        second, and so on."""
-        ranges = tf.constant([(rows.group, rows.first, rows.end) for rows in plan], tf.int64)
-        groups = tf.data.Dataset.from_tensor_slices(ranges)
-        if all((rows.first, rows.end) == (0, self._rows) for rows in plan):
-            return groups.interleave(
-                lambda rows: self._stream(rows[0]), cycle_length=len(plan), block_length=self._rows
-            )
-
-        def taken(rows: tf.Tensor) -> tf.data.Dataset:
-            batches = self._stream(rows[0]).batch(self._rows, drop_remainder=True)
-            return batches.map(lambda batch: batch[rows[1] : rows[2]])
-
-        return groups.interleave(taken, cycle_length=len(plan), block_length=1).unbatch()
-
-    def _stream(self, group: tf.Tensor) -> tf.data.Dataset:
-        first_epoch, skipped = divmod(self._start_step, self._steps)
-        # The epochs differ by their number alone, so the earlier ones need not be read.
-        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-        windows = epochs.flat_map(
-            lambda epoch: self._epoch(group, epoch).take(self._steps * self._rows)
-        )
-        return windows.skip(skipped * self._rows)
-
-    def _epoch(self, group: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
-        # A shuffle of tf.data also depends on the graph's seed, which is the user's
-        # `tf.random.set_seed`. This is inside of a function's graph: only that graph's seed is set.
-        # (With 0, TensorFlow compares our seed, a tensor, with 0.)
-        tf.random.set_seed(1)
-        numbers = tf.range(group, len(self._files), self._groups)
-        # A random number for each shard, of which this group's decide about its order.
-        keys = tf.gather(self._random(_ORDER, epoch, group, len(self._files)), numbers)
-        numbers = tf.gather(numbers, tf.argsort(keys, stable=True))
-        shards = tf.data.Dataset.from_tensor_slices(
-            (
-                tf.gather(tf.constant(self._files), numbers),
-                tf.gather(tf.constant(self._windows, tf.int64), numbers),
-                tf.gather(
-                    self._random(_PHASE, epoch, group, len(self._files)) % self._sequence_length,
-                    numbers,
-                ),
-            )
-        )
-        most_shards = -(-len(self._files) // self._groups)
-        windows = shards.interleave(
-            self._shard, cycle_length=min(_CYCLE, most_shards), block_length=1
-        )
-        if self._shuffle_windows == 1:
-            return windows
-        seed = self._random(_SHUFFLE, epoch, group, 1)[0]
-        return windows.shuffle(self._shuffle_windows, seed=seed, reshuffle_each_iteration=False)
-
-    def _random(self, purpose: int, epoch: tf.Tensor, group: tf.Tensor, count: int) -> tf.Tensor:
-        """Numbers (count,) from 0 to 2**31 - 1 that belong to the purpose, the epoch and the
-        group."""
-        seed = tf.stack([tf.constant(self._seed, tf.int64), tf.constant(purpose, tf.int64)])
-        for data in (epoch, group):
-            seed = tf.random.fold_in(seed, data, alg="philox")
-        return tf.random.stateless_uniform(
-            (count,), seed, 0, np.iinfo(np.int32).max, tf.int64, alg="philox"
-        )
-
-    def _shard(self, file: tf.Tensor, windows: tf.Tensor, phase: tf.Tensor) -> tf.data.Dataset:
-        tokens = _token_blocks(file, self._dtype)
-        return _windows(tokens, self._sequence_length, self._end_id, self._dtype, phase).take(
-            windows
-        )
 
 
 @checks_arguments
@@ -225,7 +116,7 @@ def evaluation_dataset(
     batch_size: int,
     verify: Verification = "sha256",
 ) -> tf.data.Dataset:
-    """All tokens of a split, in order, each as a target exactly once.
+    """Returns all tokens of a split, in order, each as a target exactly once.
 
     Args:
         data_dir: folder that `tfscale prepare` wrote.
@@ -244,21 +135,21 @@ def evaluation_dataset(
     """
     manifest = Manifest.load(data_dir, verify)
     part = manifest.split(split)
-    dtype = _stored_dtype(manifest)
+    dtype = stored_dtype(manifest)
     batches = -(-part.tokens // (sequence_length * batch_size))
     padding = batches * batch_size * sequence_length - part.tokens
-    tokens = _token_blocks([os.path.join(data_dir, shard.file) for shard in part.shards], dtype)
+    tokens = read_blocks([os.path.join(data_dir, shard.file) for shard in part.shards], dtype)
     tokens = tokens.concatenate(
         tf.data.Dataset.from_tensors(tf.fill((padding,), tf.cast(manifest.end_id, dtype)))
     )
-    windows = _windows(tokens, sequence_length, manifest.end_id, dtype, tf.constant(0, tf.int64))
+    windows = windows_of(tokens, sequence_length, manifest.end_id, dtype, tf.constant(0, tf.int64))
     shape = (batch_size, sequence_length)
     offsets = tf.reshape(tf.range(batch_size * sequence_length, dtype=tf.int64), shape)
 
     def finish(number: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         real = number * (batch_size * sequence_length) + offsets < part.tokens
         batch = tf.cast(batch, tf.int32)
-        inputs = _inputs(tf.where(real, batch[:, :-1], manifest.end_id), manifest)
+        inputs = model_inputs(tf.where(real, batch[:, :-1], manifest.end_id), manifest)
         return inputs, batch[:, 1:], tf.cast(real, tf.float32)
 
     dataset = windows.batch(batch_size, drop_remainder=True).enumerate().map(finish)
@@ -268,14 +159,13 @@ def evaluation_dataset(
 def text_windows(
     token_stream: np.ndarray, sequence_length: int, end_id: int, start_id: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The evaluation windows of any stream of tokens.
+    """Returns the evaluation windows of any stream of tokens.
 
     Args:
         token_stream: (N,) tokens, documents followed by their end tokens.
         sequence_length: T, tokens of a window.
         end_id: the token that is thought to stand before the first.
-        start_id: what a model reads in its place and between documents; None for the end token
-            itself.
+        start_id: what a model reads there and between documents; None for the end token itself.
 
     Returns:
         inputs, targets (W, T) int32 and weights (W, T) float32, with W = N / T rounded up; as
@@ -324,71 +214,11 @@ def data_errors(data_dir: str | None = None) -> Iterator[None]:
 
 
 def _reason(message: str) -> str:
-    """The line of TensorFlow's message that says what happened; the others say where in a graph."""
+    """Returns the line of TensorFlow's message that says what happened, not where in a graph."""
     lines = [line.strip() for line in message.splitlines()]
-    told = [
+    reasons = [
         line
         for line in lines
         if line and not re.match(r"Graph execution|Detected at|File |\[\[", line)
     ]
-    return re.sub(r"\{\{function_node .*?\}\} | \[Op:.*", "", told[-1]) if told else message
-
-
-def _inputs(tokens: tf.Tensor, manifest: Manifest) -> tf.Tensor:
-    """Tokens (B, T) int32 of the stream as a network reads them, as `as_inputs` has them."""
-    if manifest.start_id is None:
-        return tokens
-    return tf.where(tokens == manifest.end_id, manifest.start_id, tokens)
-
-
-def _stored_dtype(manifest: Manifest) -> tf.DType:
-    # decode_raw knows no uint32; ids are below 2**31.
-    return tf.uint16 if manifest.token_dtype == "uint16" else tf.int32
-
-
-def _token_blocks(files: Any, dtype: tf.DType) -> tf.data.Dataset:
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
-    return records.map(lambda record: tf.io.decode_raw(record, dtype, little_endian=True))
-
-
-def _windows(
-    blocks: tf.data.Dataset, sequence_length: int, end_id: int, dtype: tf.DType, phase: tf.Tensor
-) -> tf.data.Dataset:
-    """Windows (T + 1,) that overlap by one token: the last target of one is the first input of the
-    next.
-
-    `phase` targets at the beginning are left out. Whole blocks are cut at once; what is left over
-    of a block, at most T + 1 tokens, waits for the next one.
-    """
-
-    def cut(
-        state: tuple[tf.Tensor, tf.Tensor], block: tf.Tensor
-    ) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
-        left_over, to_drop = state
-        tokens = tf.concat([left_over, block], 0)
-        dropped = tf.minimum(to_drop, tf.size(tokens, tf.int64))
-        tokens = tokens[dropped:]
-        count = tf.maximum(0, (tf.size(tokens) - 1) // sequence_length)
-        used = count * sequence_length
-        body = tf.reshape(tokens[:used], (count, sequence_length))
-        following = tokens[sequence_length : used + 1 : sequence_length]
-        windows = tf.ensure_shape(
-            tf.concat([body, following[:, None]], 1), (None, sequence_length + 1)
-        )
-        return (tokens[used:], to_drop - dropped), windows
-
-    start = (tf.constant([end_id], dtype), phase)
-    return blocks.scan(start, cut).unbatch()
-
-
-def in_order(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The dataset with the options that all of tfscale's have: one order, whoever reads it, and
-    nothing tuned."""
-    options = tf.data.Options()
-    options.deterministic = True
-    # The pipelines already share the rows; TensorFlow must not deal the files out once more.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # There is nothing to tune, and when an iterator ends TensorFlow waits for the tuner to wake up:
-    # it sleeps twice as long each time, 10 seconds after 10 seconds of reading, and up to a minute.
-    options.autotune.enabled = False
-    return dataset.prefetch(2).with_options(options)
+    return re.sub(r"\{\{function_node .*?\}\} | \[Op:.*", "", reasons[-1]) if reasons else message

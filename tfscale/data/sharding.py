@@ -1,5 +1,6 @@
-"""Who reads what: the plan by which the order of training windows belongs to the step, not to the
-reader.
+"""The plan of which reader reads which rows.
+
+The order of training windows belongs to the step, not to the reader.
 
 The rows of every global batch are dealt out to P groups of shards, P being the largest divisor of
 the global batch size that is at most the number of shards. Group g owns the shards s with s % P ==
@@ -24,7 +25,7 @@ class RowRange:
 
 
 def num_groups(global_batch_size: int, num_shards: int) -> int:
-    """P: the largest divisor of the global batch size that is at most the number of shards.
+    """Returns P, the largest divisor of the batch size that is at most the number of shards.
 
     Example:
         num_groups(12, 5)    # 4
@@ -39,7 +40,7 @@ def num_groups(global_batch_size: int, num_shards: int) -> int:
 def input_plan(
     global_batch_size: int, num_shards: int, num_input_pipelines: int
 ) -> list[list[RowRange]]:
-    """What each input pipeline reads.
+    """Returns the rows that each input pipeline reads.
 
     Args:
         global_batch_size: G, rows of a batch over all pipelines.
@@ -74,7 +75,7 @@ def input_plan(
 
 
 def shards_read(global_batch_size: int, num_shards: int, num_input_pipelines: int) -> list[int]:
-    """How many shards each input pipeline reads, in whole or in part.
+    """Returns how many shards each input pipeline reads, in whole or in part.
 
     Example:
         shards_read(8, 4, 2)    # [2, 2]
@@ -87,7 +88,7 @@ def shards_read(global_batch_size: int, num_shards: int, num_input_pipelines: in
 
 
 def describe_plan(global_batch_size: int, num_shards: int, num_input_pipelines: int) -> str:
-    """The plan in one line, for the log."""
+    """Returns the plan in one line, for the log."""
     groups = num_groups(global_batch_size, num_shards)
     read = shards_read(global_batch_size, num_shards, num_input_pipelines)
     return (
@@ -98,13 +99,12 @@ def describe_plan(global_batch_size: int, num_shards: int, num_input_pipelines: 
 
 
 def windows_per_shard(tokens: int, sequence_length: int) -> int:
-    """Training windows that a shard gives in every epoch, wherever in its first T tokens they
-    begin."""
+    """Returns the training windows of a shard, wherever in its first T tokens they begin."""
     return max(0, (tokens - sequence_length) // sequence_length)
 
 
 def batches_per_epoch(split: Split, sequence_length: int, global_batch_size: int) -> int:
-    """Full global batches that every group can give in an epoch.
+    """Returns the full global batches that every group can give in an epoch.
 
     Raises:
         DataError: the shards are too short for the context, or too few for a batch; the message

@@ -15,7 +15,7 @@ _SMALL_SHARD_TOKENS = 4096
 
 
 def shard_count(tokens: int, wanted: int = 0) -> int:
-    """How many shards a split of `tokens` tokens gets.
+    """Returns how many shards a split of `tokens` tokens gets.
 
     Args:
         tokens: tokens of the split, 1 or more.

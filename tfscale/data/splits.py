@@ -1,5 +1,7 @@
-"""Which documents are held out: by a hash of the document and the seed, whatever the order and
-number of the others."""
+"""Which documents are held out: a hash of the document and the seed decides.
+
+Order and number of the others do not.
+"""
 
 import bisect
 import hashlib
@@ -15,25 +17,24 @@ _KEPT = 4096
 
 
 def document_digest(content: bytes, seed: int) -> bytes:
-    """A digest (16 bytes) of a document's bytes; another seed gives unrelated ones."""
+    """Returns a digest (16 bytes) of a document; another seed gives an unrelated one."""
     return hashlib.blake2b(content, digest_size=16, key=str(seed).encode()).digest()
 
 
 def split_hash(digest: bytes) -> int:
-    """The place of a document between 0 and 2**64 - 1 that decides about its split."""
+    """Returns the place of a document, 0 to 2**64 - 1, which decides about its split."""
     return int.from_bytes(digest[:8], "little")
 
 
 @dataclass(frozen=True)
 class Borders:
-    """Hashes below `test` are the test split, those those below `validation` validation, all others
-    train."""
+    """Hashes below `test` are the test split, below `validation` validation, others train."""
 
     test: int
     validation: int
 
     def split_of(self, place: int) -> str:
-        """The split of a document with this `split_hash`."""
+        """Returns the split of a document with this `split_hash`."""
         if place < self.test:
             return TEST
         return VALIDATION if place < self.validation else TRAIN

@@ -1,5 +1,7 @@
-"""A split as contiguous streams that are read side by side, so that a recurrent state can be
-carried from window to window (Mikolov et al. 2010; Zaremba et al. 2014).
+"""A split as contiguous streams that are read side by side.
+
+So a recurrent state can be carried from window to window (Mikolov et al. 2010; Zaremba et al.
+2014).
 
 Of N tokens, stream s of B holds the N // B from s * (N // B) on; the k-th window of it has the
 targets k * T up to (k + 1) * T. As everywhere, inputs are the tokens just before, and an END is
@@ -13,18 +15,18 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.data.manifest import Manifest, Verification
-from tfscale.data.pipeline import in_order
 from tfscale.data.tokens import token_blocks
+from tfscale.data.windows import in_order, model_inputs
 from tfscale.errors import DataError
 from tfscale.text.score import stream_starts
 from tfscale.text.tokenizers.special import as_inputs
 
 
 def stream_steps(manifest: Manifest, sequence_length: int, global_batch_size: int) -> int:
-    """Windows of each training stream, and so the steps of a pass over the data.
+    """Returns the windows of each training stream, and so the steps of a pass over the data.
 
-    Fewer than T tokens at the end of each stream, and fewer than B at the end of the split, are no
-    targets in any pass.
+    Fewer than T tokens at the end of each stream, and fewer than B at the end of the split, are
+    never targets.
 
     Args:
         manifest: of the data folder.
@@ -53,8 +55,9 @@ def stream_dataset(
     start_step: int = 0,
     verify: Verification = "sha256",
 ) -> tf.data.Dataset:
-    """Training batches without end, in order: row b of each goes on where row b of the one before
-    stopped.
+    """Returns training batches without end, in order.
+
+    Row b of each batch goes on where row b of the one before stopped.
 
     After `stream_steps` batches the streams begin again, every pass alike. Nothing is shuffled, and
     nothing is random.
@@ -90,10 +93,7 @@ def stream_dataset(
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         windows = tf.numpy_function(window, [step], tf.int32)
         windows = tf.ensure_shape(windows, (global_batch_size, sequence_length + 1))
-        inputs, targets = windows[:, :-1], windows[:, 1:]
-        if manifest.start_id is not None:
-            inputs = tf.where(inputs == manifest.end_id, manifest.start_id, inputs)
-        return inputs, targets
+        return model_inputs(windows[:, :-1], manifest), windows[:, 1:]
 
     return in_order(tf.data.Dataset.range(start_step, np.iinfo(np.int64).max).map(batch))
 
@@ -106,8 +106,7 @@ def evaluation_streams(
     start_id: int | None = None,
     multiple_of: int = 1,
 ) -> tf.data.Dataset:
-    """All tokens of a text, each as a target exactly once, for a network that carries its state
-    from batch to batch.
+    """Returns all tokens of a text, each as a target once, for a network that carries a state.
 
     The text is cut where `tfscale.text.score.stream_starts` says: into 8 streams of equal length, a
     short one into fewer.
@@ -116,8 +115,7 @@ def evaluation_streams(
         tokens: ids (N,), documents followed by their end tokens.
         sequence_length: T, tokens of a window. It bounds the memory and does not change the score.
         end_id: the token that is thought to stand before the first.
-        start_id: what a model reads in its place and between documents; None for the end token
-            itself.
+        start_id: what a model reads there and between documents; None for the end token itself.
         multiple_of: rows are filled up to a multiple of this, so that they can be cut over as many
             replicas.
 
@@ -156,8 +154,9 @@ def evaluation_streams(
 
 
 def split_tokens(data_dir: str, manifest: Manifest, split: str) -> np.ndarray:
-    """All tokens of a split, in order and in their stored type, without a second copy in memory:
-    ids (N,).
+    """Returns all tokens (N,) of a split, in order and in their stored type.
+
+    There is no second copy in memory.
 
     Raises:
         DataError: there is no such split, or a shard cannot be read or has another number of tokens

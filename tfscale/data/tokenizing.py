@@ -157,8 +157,7 @@ class _Worker:
 
 
 def _serve() -> None:
-    """The main function of a `_Worker`'s process: tokenizes the batches that it reads from its
-    standard input."""
+    """Tokenizes the batches that it reads from its standard input, in a `_Worker`'s process."""
     # Nothing that a library prints may get among the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

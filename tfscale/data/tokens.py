@@ -22,7 +22,7 @@ _CHECKSUM_BYTES = 4
 
 
 def token_blocks(data_dir: str, manifest: Manifest, split: str) -> Iterator[np.ndarray]:
-    """The stream of a split, a record at a time, in order.
+    """Yields the stream of a split, a record at a time, in order.
 
     Args:
         data_dir: folder that `tfscale prepare` wrote.
@@ -61,7 +61,7 @@ def token_blocks(data_dir: str, manifest: Manifest, split: str) -> Iterator[np.n
 
 
 def split_stream(data_dir: str, split: str) -> np.ndarray:
-    """All tokens of a split, in order: ids (N,) int32.
+    """Returns all tokens of a split, in order: ids (N,) int32.
 
     Raises:
         DataError: the data folder is damaged, or has no such split.
@@ -72,7 +72,7 @@ def split_stream(data_dir: str, split: str) -> np.ndarray:
 
 
 def split_text(data_dir: str, manifest: Manifest, split: str, tokenizer: Tokenizer) -> ScoredText:
-    """What is known about the text of a split.
+    """Returns what is known about the text of a split.
 
     Where an older folder's manifest has no count of unknown tokens, they are counted here. The text
     itself is gone: what a tokenizer that loses text has lost of it stays unknown.
@@ -94,8 +94,9 @@ def split_text(data_dir: str, manifest: Manifest, split: str, tokenizer: Tokeniz
 def first_tokens(
     data_dir: str | None, tokenizer_digest: str, count: int
 ) -> tuple[np.ndarray | None, str]:
-    """Up to `count` tokens that no model was trained on: the first of the validation split, or of
-    the test split.
+    """Returns up to `count` tokens that no model was trained on.
+
+    They are the first of the validation split, or of the test split.
 
     Args:
         data_dir: the data folder that a run names; None if it names none, or it is gone.

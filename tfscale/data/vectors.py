@@ -34,8 +34,7 @@ def vectors(
     min_count: int = 5,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Trains word2vec's skip-gram with negative sampling (Mikolov et al. 2013) on the training
-    split.
+    """Trains word2vec's skip-gram (Mikolov et al. 2013) on the training split.
 
     Args:
         data: DATA_DIR of `tfscale prepare`.
@@ -83,8 +82,9 @@ def vectors(
 
 
 def read_vectors(path: str) -> tuple[dict[str, int], np.ndarray]:
-    """Words and vectors of a file: word2vec's text or binary format, or GloVe's, which has no head;
-    also .gz.
+    """Reads words and vectors of a file: word2vec's text or binary format, or GloVe's.
+
+    GloVe's format has no head. All may be .gz.
 
     Returns:
         Word -> row, and the vectors (rows, width) float32.
@@ -115,7 +115,7 @@ def read_vectors(path: str) -> tuple[dict[str, int], np.ndarray]:
 
 
 def embedding_rows(path: str, tokenizer: Tokenizer, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors of those tokens that a file knows.
+    """Returns the vectors of those tokens that a file knows.
 
     Args:
         path: the file.
@@ -146,8 +146,10 @@ def embedding_rows(path: str, tokenizer: Tokenizer, width: int) -> tuple[np.ndar
 
 
 def token_texts(tokenizer: Tokenizer) -> list[str]:
-    """Each token's text without the space before it; empty for what is no word, holds white space
-    or is special."""
+    """Returns each token's text without the space before it.
+
+    Empty for a token that is not a word, holds white space or is special.
+    """
     texts = []
     for token in range(tokenizer.vocabulary_size):
         special = token in (tokenizer.end_id, tokenizer.unknown_id)
@@ -179,8 +181,7 @@ def _open_text(path: str) -> Any:
 
 
 def _check_head(path: str, binary: bool) -> None:
-    """Refuses a file of word2vec whose first line promises more vectors than the file has bytes
-    for.
+    """Refuses a file of word2vec that promises more vectors than it has bytes for.
 
     A word and its numbers take 4 bytes a number in the binary format, and a digit and a space in
     text; gzip makes at most a thousandth of it.

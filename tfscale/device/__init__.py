@@ -3,6 +3,7 @@ Keras."""
 
 from tfscale.device.bundle import BundleModel
 from tfscale.device.loading import load
+from tfscale.device.model import ExportedModel
 from tfscale.device.runner import DeviceModel
 
-__all__ = ["BundleModel", "DeviceModel", "load"]
+__all__ = ["BundleModel", "DeviceModel", "ExportedModel", "load"]

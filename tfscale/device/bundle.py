@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tfscale.config import SamplingConfig
 from tfscale.device.model import Ability, ExportedFile, ExportedModel
@@ -13,6 +13,9 @@ from tfscale.files.description import Description
 from tfscale.inference.generation import Generation
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.special import split_at_special
+
+if TYPE_CHECKING:
+    from litert_lm_builder.runtime.proto.llm_metadata_pb2 import LlmMetadata
 
 MAGIC = b"LITERTLM"
 _AS_IT_IS = Cleaner()
@@ -29,7 +32,7 @@ class BundleModel(ExportedModel):
         cleaner: how prompts are cleaned, which the runtime does not do.
 
     Raises:
-        ExportError: the file is missing or no bundle, it cannot be run, or `litert-lm-api` is not
+        ExportError: the file is missing, not a bundle, or cannot be run, or `litert-lm-api` is not
             installed.
     """
 
@@ -121,16 +124,19 @@ class BundleModel(ExportedModel):
                 f" takes at most {self.context_length - 1 - len(self._start)} here"
             )
         with self._lock:
-            pieces, counted = self._complete(prompt, config, max_tokens, on_text)
-        drawn, rate = counted.last_decode_token_count, counted.last_decode_tokens_per_second
+            pieces, drawn, rate = self._complete(prompt, config, max_tokens, on_text)
         full = prompt_tokens + drawn >= self.context_length
         ended = "length" if drawn >= max_tokens else "context" if full else "end"
         return Generation("".join(pieces), prompt_tokens, [], rate if drawn else None, ended, drawn)
 
     def _complete(
-        self, prompt: str, config: Any, max_tokens: int, on_text: Callable[[str], None] | None
-    ) -> tuple[list[str], Any]:
-        """The pieces of a completion in a session of its own, and the engine's counts."""
+        self, prompt: str, config: object, max_tokens: int, on_text: Callable[[str], None] | None
+    ) -> tuple[list[str], int, float]:
+        """Completes a prompt in a session of its own.
+
+        Returns:
+            The pieces, the number of tokens that were drawn, and how many a second.
+        """
         session = self._engine.create_session(
             apply_prompt_template=False, sampler_config=config, max_output_tokens=max_tokens
         )
@@ -141,9 +147,10 @@ class BundleModel(ExportedModel):
                 pieces += response.texts[:1]
                 if on_text is not None and response.texts:
                     on_text(response.texts[0])
-            # How the engine cut its own text is not told, and the text cut anew may have other
-            # tokens: it counts them.
-            return pieces, session.get_benchmark_info()
+            # The engine does not report how it cut its own text, and the text cut anew may have
+            # other tokens: it counts them.
+            counts = session.get_benchmark_info()
+            return pieces, counts.last_decode_token_count, counts.last_decode_tokens_per_second
         except RuntimeError as error:
             raise PromptError(
                 f"LiteRT-LM refuses the prompt: {str(error).splitlines()[0]}"
@@ -176,15 +183,14 @@ class BundleModel(ExportedModel):
                 )
 
 
-def read_bundle(path: str) -> Any:
-    """The description of the model in a bundle; refuses what is no whole bundle before the runtime
-    sees it.
+def read_bundle(path: str) -> "LlmMetadata":
+    """Returns the description of the model in a bundle, which is checked to be whole.
 
     Returns:
         LiteRT-LM's `LlmMetadata`.
 
     Raises:
-        ExportError: the file is missing, is no bundle, is truncated, or lacks its model or its
+        ExportError: the file is missing, is not a bundle, is truncated, or lacks its model or its
             tokenizer; or `litert-lm-builder`, which reads its header, is not installed.
     """
     try:

@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 from tfscale.config import EDIT_COST
-from tfscale.device.decoder import open_interpreter, running
+from tfscale.device.interpreter import open_interpreter, running
 from tfscale.device.model import Ability, ExportedFile, ExportedModel, ids_to_score
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.files.description import Description

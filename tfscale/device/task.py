@@ -1,8 +1,7 @@
 """A model of a task on the device: labels, tags, answers and texts by an exported file."""
 
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,7 +25,6 @@ class TaskFile(ExportedModel, TaskPredictor):
         task: the task of the model.
         description: the content of model.json.
         threads: CPU threads.
-        xnnpack: whether to use the XNNPACK kernels.
 
     Raises:
         ExportError: the file cannot be run, or has other signatures.
@@ -34,8 +32,6 @@ class TaskFile(ExportedModel, TaskPredictor):
 
     abilities: frozenset[Ability] = frozenset({"predict"})
     tokenizer: Tokenizer
-    runner: Any
-    """What runs the file: path, threads, xnnpack -> its signatures as a call or a decoder."""
 
     def __init__(
         self,
@@ -43,11 +39,9 @@ class TaskFile(ExportedModel, TaskPredictor):
         task: Task,
         description: Description,
         threads: int = 1,
-        xnnpack: bool = True,
     ):
         ExportedModel.__init__(self, path, task.tokenizer, description, threads)
         TaskPredictor.__init__(self, task)
-        self._file = self.runner(path, threads, xnnpack)
         self._lock = threading.RLock()
 
     @classmethod
@@ -67,53 +61,68 @@ class DeviceTask(TaskFile):
         tfscale.device.load("export").predict_text("a fine film")["label"]
     """
 
-    runner = ScoreSignature
-
-    def __init__(self, path: str, *arguments: Any, **options: Any):
-        super().__init__(path, *arguments, **options)
-        found = self._file.sequence_length, self._file.classes
-        described = self.task.sequence_length, self.task.logits_shape[-1]
-        if found != described:
+    def __init__(
+        self,
+        path: str,
+        task: Task,
+        description: Description,
+        threads: int = 1,
+        xnnpack: bool = True,
+    ):
+        super().__init__(path, task, description, threads)
+        self._file = ScoreSignature(path, threads, xnnpack)
+        tokens, labels = self._file.sequence_length, self._file.classes
+        if (tokens, labels) != (task.sequence_length, task.logits_shape[-1]):
             raise ExportError(
-                f"{path} reads {found[0]} tokens and knows {found[1]} labels, its description says"
-                f" {described[0]} and {described[1]}; keep the export folder together"
+                f"{path} reads {tokens} tokens and knows {labels} labels, its description says"
+                f" {task.sequence_length} and {task.logits_shape[-1]}; keep the export folder"
+                " together"
             )
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
-        """Logits (N, P, C) float32 of ids (N, T), one example after the other."""
+        """Returns the logits (N, P, C) float32 of ids (N, T), one example after the other."""
         return np.stack([self._file(row) for row in ids])
 
 
 class DeviceWriter(TaskFile):
-    """A file of a model that writes a text for a text: it reads the source once, then writes token
-    by token.
+    """A file of a model that writes a text for a text, which reads the source once.
 
     Example:
         tfscale.device.load("export").predict_text("a long text")["text"]
     """
 
-    runner = LiteRTDecoder
     task: WritingTask
 
+    def __init__(
+        self,
+        path: str,
+        task: Task,
+        description: Description,
+        threads: int = 1,
+        xnnpack: bool = True,
+    ):
+        super().__init__(path, task, description, threads)
+        self._file = LiteRTDecoder(path, threads, xnnpack)
+
     def logits(self, ids: np.ndarray) -> np.ndarray:
-        """Logits (N, P, V) float32 of rows (N, T) with their targets; 0 where a prefix LM's row has
-        no target."""
+        """Returns the logits (N, P, V) float32 of rows (N, T) with their targets.
+
+        They are 0 where the row of a prefix LM has no target.
+        """
         task, rows = self.task, []
         for row in ids:
             start = task.start_of(row)
-            found = np.zeros(
-                (task.sequence_length - task.first_logit, self._file.vocabulary_size),
-                np.float32,
-            )
+            places = task.sequence_length - task.first_logit
+            logits = np.zeros((places, self._file.vocabulary_size), np.float32)
             with self._lock:
                 self._read(row, start)
                 for place in range(start, start + task.target_length):
-                    found[place - task.first_logit] = self._file.feed([row[place]])
-            rows.append(found)
+                    logits[place - task.first_logit] = self._file.feed([row[place]])
+            rows.append(logits)
         return np.stack(rows)
 
     def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
-        """The tokens after the places (N,) of rows (N, T), one row after the other."""
+        """Returns the tokens after the places (N,) of rows (N, T), one row after the other."""
         written = []
         end_id = self.tokenizer.end_id
         for row, start in zip(ids, starts, strict=True):
@@ -124,22 +133,24 @@ class DeviceWriter(TaskFile):
                 )
         return written
 
-    def _step(self, beams: int) -> Any:
-        """The function that `beam_search` asks; a single hypothesis goes on where the decoder
-        stands."""
+    def _step(self, beams: int) -> Callable[[Sequence[int], Sequence[int]], np.ndarray]:
+        """Returns the function that `beam_search` asks for the logits after tokens.
+
+        A single hypothesis goes on where the decoder stands.
+        """
         decoder, states = self._file, [self._file.state()]
 
         def step(tokens: Sequence[int], parents: Sequence[int]) -> np.ndarray:
             nonlocal states
-            found, now = [], []
+            logits, after = [], []
             for token, parent in zip(tokens, parents, strict=True):
                 if beams > 1:
                     decoder.restore(states[parent])
-                found.append(decoder.feed([token]))
+                logits.append(decoder.feed([token]))
                 if beams > 1:
-                    now.append(decoder.state())
-            states = now
-            return np.stack(found)
+                    after.append(decoder.state())
+            states = after
+            return np.stack(logits)
 
         return step
 

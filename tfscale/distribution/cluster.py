@@ -11,9 +11,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tfscale.errors import ConfigError, WorkerLostError
 
@@ -77,7 +76,8 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
         ConfigError: the description contradicts itself; the message says where.
 
     Example:
-        read_cluster({"TFSCALE_WORKERS": "a:2222,b:2222", "TFSCALE_WORKER_INDEX": "1"}).address    # "b:2222"
+        environ = {"TFSCALE_WORKERS": "a:2222,b:2222", "TFSCALE_WORKER_INDEX": "1"}
+        read_cluster(environ).address    # "b:2222"
     """
     # TensorFlow itself takes {} for no cluster.
     if environ.get("TF_CONFIG", "").strip() not in ("", "{}"):
@@ -265,21 +265,21 @@ def _from_slurm(environ: Mapping[str, str]) -> Cluster:
     return Cluster(_addresses(addresses, "Slurm"), index, source="Slurm")
 
 
-def _addresses(addresses: Any, source: str) -> tuple[str, ...]:
-    addresses = [str(address).removeprefix("grpc://") for address in addresses]
-    for address in addresses:
+def _addresses(addresses: Sequence[object], source: str) -> tuple[str, ...]:
+    named = [str(address).removeprefix("grpc://") for address in addresses]
+    for address in named:
         host, colon, port = address.rpartition(":")
         if not colon or not host or "/" in host or not port.isdigit() or not 0 < int(port) < 65536:
             raise ConfigError(
                 f"{source}: {address!r} is not an address; expected host:port, such as host1:2222"
             )
-    twice = {address for address in addresses if addresses.count(address) > 1}
+    twice = {address for address in named if named.count(address) > 1}
     if twice:
         raise ConfigError(
             f"{source}: {sorted(twice)[0]} is named twice; every process needs an address of"
             " its own"
         )
-    return tuple(addresses)
+    return tuple(named)
 
 
 def _number(text: str | None, name: str) -> int:
@@ -288,7 +288,7 @@ def _number(text: str | None, name: str) -> int:
     return int(text)
 
 
-def _index(value: Any, count: int, name: str) -> int:
+def _index(value: object, count: int, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < count:
         raise ConfigError(
             f"{name} is {value!r}; expected 0 to {count - 1}, since the cluster has {count}"

@@ -12,8 +12,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 import tensorflow as tf
 
@@ -73,8 +73,8 @@ def is_asynchronous(strategy: tf.distribute.Strategy) -> bool:
 def worker_iterators(
     coordinator: tf.distribute.coordinator.ClusterCoordinator,
     datasets: Sequence[tf.data.Dataset],
-    done: Any,
-) -> Any:
+    done: Callable[[], tf.Tensor],
+) -> tf.distribute.coordinator.PerWorkerValue:
     """An iterator on each worker over the worker's own dataset, to be given to
     `coordinator.schedule`.
 
@@ -94,7 +94,7 @@ def worker_iterators(
     return iterators_on_workers(coordinator, makers)
 
 
-def _maker(dataset: tf.data.Dataset, done: Any) -> Any:
+def _maker(dataset: tf.data.Dataset, done: Callable[[], tf.Tensor]) -> Callable[[], Iterator]:
     graph = serialized(dataset)
     if any(word in graph.numpy() for word in (b"PyFunc", b"GeneratorDataset")):
         raise ConfigError(

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -82,7 +81,7 @@ class Workers:
             for variable, value in zip(state.values(), values, strict=True):
                 variable.assign(value)
 
-    def check_alike(self, described: Mapping[str, Any]) -> None:
+    def check_alike(self, described: Mapping[str, object]) -> None:
         """Compares what the workers were started with.
 
         Args:
@@ -95,12 +94,10 @@ class Workers:
         """
         digests = [_digest(value) for value in described.values()]
         table = self.gather(digests)
-        different = [
-            f"{name} (worker"
-            f" {', '.join(str(i) for i in range(self.count) if table[i, column] != table[0, column])})"
-            for column, name in enumerate(described)
-            if (table[:, column] != table[0, column]).any()
-        ]
+        different = []
+        for name, column in zip(described, table.T, strict=True):
+            if others := ", ".join(map(str, np.flatnonzero(column != column[0]))):
+                different.append(f"{name} (worker {others})")
         if different:
             raise ConfigError(
                 f"the workers were started with different {'; '.join(different)}, compared with"
@@ -165,7 +162,7 @@ def lost_workers(who: str = "another worker") -> Iterator[None]:
         ) from error
 
 
-def _digest(value: Any) -> float:
+def _digest(value: object) -> float:
     """A number that a float64 holds exactly and that is the same for equal values in all
     processes."""
     text = json.dumps(value, sort_keys=True, default=str)

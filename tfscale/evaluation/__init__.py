@@ -1,1 +1,1 @@
-"""How good a model is (perplexity, bits per byte) and what it writes (sampling, generation)."""
+"""Scores of runs and exported files: perplexity and bits per byte."""

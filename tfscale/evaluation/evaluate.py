@@ -3,7 +3,7 @@ both."""
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,7 @@ from tfscale.data.streams import evaluation_streams, split_tokens
 from tfscale.data.tokens import split_stream, split_text
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.perplexity import evaluate_network
+from tfscale.files.json_text import JsonObject
 from tfscale.runs.folder import Run
 from tfscale.text.corpora import find_text, read_documents
 from tfscale.text.reader import ReadCounts
@@ -46,7 +47,7 @@ def evaluate_run(
     data_dir: str | None = None,
     split: str = "validation",
     text_files: Sequence[str] | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Scores the Keras network of a run.
 
     Each window starts from nothing but the token before it. The state of a stateful run is carried
@@ -76,32 +77,11 @@ def evaluate_run(
         evaluate_run(load_run("run"), split="test")["bits_per_byte"]
     """
     _check_source(data_dir, text_files)
-    length, end_id, start_id = (
-        run.model_config.sequence_length,
-        run.tokenizer.end_id,
-        run.tokenizer.start_id,
-    )
-    rows = max(1, TOKENS_PER_BATCH // length)
     if text_files:
         stream, text = text_stream(run.tokenizer, text_files)
-        if is_stateful(run.network):
-            datasets = [
-                evaluation_streams(stream, sequence_length=length, end_id=end_id, start_id=start_id)
-            ]
-        else:
-            # A model that guesses hidden tokens would attend to what fills a window up: its last
-            # window is as long as the text is.
-            cut = len(stream) // length * length if run.model_config.masking else len(stream)
-            parts = ((stream[:cut], length), (stream[cut:], len(stream) - cut))
-            windows = [
-                text_windows(part, size, end_id, start_id) for part, size in parts if len(part)
-            ]
-            datasets = [
-                as_read(tf.data.Dataset.from_tensor_slices(one).batch(rows), run.model_config)
-                for one in windows
-            ]
-        scores = [evaluate_network(run.network, dataset) for dataset in datasets]
-        nll, tokens = (sum(getattr(score, name) for score in scores) for name in ("nll", "tokens"))
+        scores = [evaluate_network(run.network, data) for data in _stream_windows(run, stream)]
+        nll = sum(score.nll for score in scores)
+        tokens = sum(score.tokens for score in scores)
         score = Score(nll, tokens, cloze=scores[0].cloze).of(text)
         return score.to_dict() | {"cleaning": run.tokenizer.cleaner.steps, "text": list(text_files)}
     data_dir = data_dir or run.data_dir
@@ -111,19 +91,50 @@ def evaluate_run(
             " evaluate on"
         )
     manifest = _manifest(data_dir, split, run.tokenizer)
-    if is_stateful(run.network):
-        tokens = split_tokens(data_dir, manifest, split)
-        dataset = evaluation_streams(
-            tokens, sequence_length=length, end_id=end_id, start_id=start_id
-        )
-    else:
-        dataset = evaluation_dataset(data_dir, split, sequence_length=length, batch_size=rows)
-        dataset = as_read(dataset, run.model_config)
+    dataset = _split_windows(run, data_dir, manifest, split)
     with data_errors(data_dir):
         score = evaluate_network(run.network, dataset).of(
             split_text(data_dir, manifest, split, run.tokenizer)
         )
     return score.to_dict() | {"cleaning": manifest.cleaner.steps, "data": data_dir, "split": split}
+
+
+def _stream_windows(run: Run, stream: np.ndarray) -> list[tf.data.Dataset]:
+    """Returns batches of the windows of a text, in datasets of one window length each."""
+    length, tokenizer = run.model_config.sequence_length, run.tokenizer
+    end_id, start_id = tokenizer.end_id, tokenizer.start_id
+    if is_stateful(run.network):
+        return [
+            evaluation_streams(stream, sequence_length=length, end_id=end_id, start_id=start_id)
+        ]
+    # A model that guesses hidden tokens would attend to what fills a window up: its last window is
+    # as long as the text is.
+    cut = len(stream) // length * length if run.model_config.masking else len(stream)
+    datasets = []
+    for part, size in ((stream[:cut], length), (stream[cut:], len(stream) - cut)):
+        if len(part):
+            windows = text_windows(part, size, end_id, start_id)
+            batches = tf.data.Dataset.from_tensor_slices(windows).batch(_rows(run))
+            datasets.append(as_read(batches, run.model_config))
+    return datasets
+
+
+def _split_windows(run: Run, data_dir: str, manifest: Manifest, split: str) -> tf.data.Dataset:
+    """Returns batches of the windows of a split."""
+    length, tokenizer = run.model_config.sequence_length, run.tokenizer
+    if is_stateful(run.network):
+        return evaluation_streams(
+            split_tokens(data_dir, manifest, split),
+            sequence_length=length,
+            end_id=tokenizer.end_id,
+            start_id=tokenizer.start_id,
+        )
+    dataset = evaluation_dataset(data_dir, split, sequence_length=length, batch_size=_rows(run))
+    return as_read(dataset, run.model_config)
+
+
+def _rows(run: Run) -> int:
+    return max(1, TOKENS_PER_BATCH // run.model_config.sequence_length)
 
 
 def evaluate_file(
@@ -132,7 +143,7 @@ def evaluate_file(
     split: str = "validation",
     text_files: Sequence[str] | None = None,
     progress: bool = True,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Scores an exported file by the runtime of the device, one decode step per token.
 
     Args:
@@ -157,7 +168,7 @@ def evaluate_file(
         )
     if text_files:
         stream, text = text_stream(model.tokenizer, text_files)
-        source: dict[str, Any] = {
+        source: JsonObject = {
             "cleaning": model.tokenizer.cleaner.steps,
             "text": list(text_files),
         }

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tfscale.config import ExportConfig
-from tfscale.exporting.format import Report
 from tfscale.exporting.network import network_source
+from tfscale.exporting.report import Report
 from tfscale.exporting.writer import export_source
 
 if TYPE_CHECKING:

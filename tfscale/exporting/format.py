@@ -12,25 +12,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
-    Any,
     ClassVar,
     Generic,
     Literal,
-    NotRequired,
-    TypedDict,
     TypeVar,
 )
 
-import numpy as np
-
 from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, ExportError
+from tfscale.exporting.report import Checks, Report
 from tfscale.files.description import Description
 from tfscale.registry import FORMATS, RECIPES
 
 if TYPE_CHECKING:
-    from tfscale.device.bench import Benchmark
-    from tfscale.device.model import ExportedFile
+    from tfscale.device.model import ExportedFile, ExportedModel
     from tfscale.exporting.source import Source
 
 SourceT = TypeVar("SourceT", bound="Source")
@@ -38,110 +33,6 @@ SourceT_co = TypeVar("SourceT_co", bound="Source", covariant=True)
 SourceKind = Literal["text", "windows", "task", "ngram"]
 """text: a network that writes text token by token; windows: a network that reads whole windows;
 task: a fine-tuned task; ngram: an n-gram model."""
-
-
-class Check(TypedDict):
-    """One compared value: `limit` is None where it is measured only."""
-
-    name: str
-    value: float
-    rule: str
-    limit: float | None
-    passed: bool
-
-
-class Sizes(TypedDict, total=False):
-    """Bytes of the file and of what it is made of, and n-grams of each order."""
-
-    file_bytes: int
-    gzip_bytes: int
-    bundle_bytes: int
-    weight_bytes: int
-    float32_weight_bytes: int
-    keras_bytes: int
-    ngrams: list[int]
-
-
-class ReportedTokens(TypedDict):
-    """Held-out tokens: where they come from, how many, and how many of them are unknown."""
-
-    source: str
-    tokens: int
-    unknown_tokens: NotRequired[int]
-
-
-class ReportedExamples(TypedDict):
-    """Examples of a task: where they come from, and how many."""
-
-    source: str
-    examples: int
-
-
-class Report(TypedDict, total=False):
-    """The parity report, the content of parity.json; entries are there where they apply.
-
-    `perplexity` and `pseudo_perplexity` are those before and after; `held_out` and `compared_on`
-    say on what the comparison was made.
-    """
-
-    passed: bool
-    quantize: str
-    checks: list[Check]
-    format: str
-    output: str
-    sizes: Sizes
-    tokens: int
-    vocabulary_size: int
-    decodes: bool
-    perplexity: dict[str, float]
-    pseudo_perplexity: dict[str, float]
-    greedy: dict[str, str]
-    speed: "Benchmark"
-    operations: dict[str, dict[str, int]]
-    signatures: dict[str, list[str]]
-    held_out: ReportedTokens
-    compared_on: ReportedExamples
-    versions: dict[str, str]
-
-
-class Checks:
-    """Compared values with their limits.
-
-    Example:
-        checks.add("weight_difference", 0.0, "==", 0.0)
-    """
-
-    def __init__(self) -> None:
-        self.rows: list[Check] = []
-
-    def add(self, name: str, value: float, rule: str, limit: float | None) -> None:
-        """Adds a row.
-
-        Args:
-            name: what was compared.
-            value: the measured value.
-            rule: "<=", ">=" or "==", between value and limit.
-            limit: None for a measurement, which passes.
-        """
-        compare = {"<=": np.less_equal, ">=": np.greater_equal, "==": np.equal}[rule]
-        passed = limit is None or bool(compare(value, limit))
-        self.rows.append(
-            {"name": name, "value": value, "rule": rule, "limit": limit, "passed": passed}
-        )
-
-    @property
-    def passed(self) -> bool:
-        """Whether all values are within their limits."""
-        return all(row["passed"] for row in self.rows)
-
-    def report(self, quantize: str, rest: Report) -> Report:
-        """Returns a parity report with these checks.
-
-        Args:
-            quantize: the recipe that was applied.
-            rest: the other entries.
-        """
-        return {"passed": self.passed, "quantize": quantize, "checks": self.rows, **rest}
 
 
 @dataclass(frozen=True)
@@ -266,8 +157,14 @@ class ExportFormat(abc.ABC, Generic[SourceT]):
         """Returns the text of README.md."""
 
     @classmethod
-    def load(cls, file: "ExportedFile") -> Any:
+    def load(cls, file: "ExportedFile") -> "ExportedModel":
         """Loads a file of this format for `tfscale.device.load`, without TensorFlow.
+
+        Args:
+            file: the file, its description, and the options of `tfscale.device.load`.
+
+        Returns:
+            An instance of a subclass of `tfscale.device.ExportedModel`.
 
         Raises:
             ExportError: nothing in tfscale runs it, which is so unless a subclass does.
@@ -281,28 +178,3 @@ class ExportFormat(abc.ABC, Generic[SourceT]):
     def enter_registry(cls) -> None:
         """Registers the format; see `tfscale.register`."""
         FORMATS.add(cls.name, cls)
-
-
-def require(report: Report) -> None:
-    """Refuses a report with a failed check.
-
-    Raises:
-        ExportError: names the first failed check, its value and its limit.
-    """
-    failed = [row for row in report["checks"] if not row["passed"]]
-    if not failed:
-        return
-    row, quantize = failed[0], report["quantize"]
-    more = f" ({len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
-    advice = RECIPES.get(quantize).advice
-    tokens = report.get("tokens", _FEW_TOKENS)
-    if tokens < _FEW_TOKENS and row["name"].startswith(("top1", "perplexity", "pseudo")):
-        advice += f"; {tokens} held-out tokens say little: give {_FEW_TOKENS:,} or more"
-    raise ExportError(
-        f"the {quantize} file fails its parity check: {row['name']} is {row['value']:.4g}, which"
-        f" must be {row['rule']} {row['limit']:.4g}{more}; nothing was written{advice}"
-    )
-
-
-_FEW_TOKENS = 1000
-"""Held-out tokens below which shares and perplexities of a right file may fail by chance."""

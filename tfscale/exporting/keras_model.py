@@ -11,7 +11,6 @@ import numpy as np
 from tfscale.config import ExportConfig
 from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError, ExportError
-from tfscale.exporting.format import Report
 from tfscale.exporting.incoming import (
     check_held_out,
     check_layers,
@@ -21,6 +20,7 @@ from tfscale.exporting.incoming import (
     own_tokenizer,
 )
 from tfscale.exporting.network import CachedSource
+from tfscale.exporting.report import Report
 from tfscale.exporting.scoring import WindowSource
 from tfscale.exporting.writer import export_source
 from tfscale.models.decoding import CachedModel, cached_model

@@ -11,8 +11,8 @@ import os
 from tfscale.device import load
 from tfscale.device.bundle import BundleModel
 from tfscale.errors import ExportError
-from tfscale.exporting.format import Checks, Report
 from tfscale.exporting.parity import GREEDY_TOKENS
+from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.network import capabilities

@@ -11,10 +11,11 @@ import tensorflow as tf
 import tfscale
 from tfscale.config import ExportConfig, Quantization, to_dict
 from tfscale.errors import ConfigError, DataError, ExportError, TokenizerError
-from tfscale.exporting.format import Checks, Export, Report, SourceKind
+from tfscale.exporting.format import Export, SourceKind
 from tfscale.exporting.held_out import held_out_of
 from tfscale.exporting.parity import compare_file, float32_copy
 from tfscale.exporting.readmes import text_readme
+from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.scoring import WindowSource
 from tfscale.exporting.source import CONVERTED, HeldOut, Source, TFLiteSource
 from tfscale.exporting.tflite import (

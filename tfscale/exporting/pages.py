@@ -3,8 +3,8 @@
 import os
 from collections.abc import Sequence
 
-from tfscale.exporting.format import Report
 from tfscale.exporting.readmes import parameter_count
+from tfscale.exporting.report import Report
 from tfscale.exporting.source import Source
 from tfscale.files.description import Description
 from tfscale.files.paths import read_json_lines

@@ -11,7 +11,6 @@ and tokens are compared with those of the network with rounded weights, so that 
 tight for int4 too; perplexity is compared with that of the network itself.
 """
 
-import functools
 import gzip
 import os
 from collections.abc import Sequence
@@ -21,11 +20,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.config import Quantization
-from tfscale.data.pipeline import text_windows
 from tfscale.device import DeviceModel, load
 from tfscale.device.bench import Benchmark
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
-from tfscale.exporting.format import Checks, Report, Sizes
 from tfscale.exporting.limits import (
     Limits,
     agreeing,
@@ -33,9 +30,10 @@ from tfscale.exporting.limits import (
     keeps_weights,
     limits_of,
     relative_change,
-    spread,
 )
+from tfscale.exporting.report import Checks, Report, Sizes
 from tfscale.exporting.tflite import DecodingNetwork, silence
+from tfscale.exporting.windows import Windows
 from tfscale.inference.generation import Decoder
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
@@ -180,67 +178,6 @@ def rounded_copy(network: DecodingNetwork, quantize: Quantization) -> DecodingNe
     for target, weight in zip(copy.weights, network.weights, strict=True):
         target.assign(store(tf.convert_to_tensor(weight.value), formats[weight.path]))
     return copy
-
-
-class Windows:
-    """The held-out tokens, cut as training cuts them, with the network's logits for each window.
-
-    Args:
-        reference: a network that computes in float32.
-        stream: ids (N,).
-        end_id: the token that comes before the first.
-        start_id: what is read instead of it; None for the end token itself.
-    """
-
-    def __init__(
-        self,
-        reference: DecodingNetwork,
-        stream: np.ndarray,
-        end_id: int,
-        start_id: int | None = None,
-    ):
-        self.reference = reference
-        inputs, targets, weights = text_windows(
-            stream, reference.config.sequence_length, end_id, start_id
-        )
-        counts = (weights > 0).sum(axis=1)
-        self.inputs = [row[:count] for row, count in zip(inputs, counts, strict=True)]
-        self.targets = [row[:count] for row, count in zip(targets, counts, strict=True)]
-        # Whole windows, so that every call has the same shape; what follows a token does not change
-        # its logits.
-        self.logits = [
-            self._forward(row)[:count] for row, count in zip(inputs, counts, strict=True)
-        ]
-
-    def _forward(self, ids: np.ndarray) -> np.ndarray:
-        return np.asarray(self.reference(ids[None], training=False), np.float32)[0]
-
-    def longest_prompt(self, least: int) -> tuple[list[int], np.ndarray]:
-        """Returns the first window, repeated up to `least` tokens, and the logits after each.
-
-        It is cut at the context. With fewer held-out tokens the longest calls that read a prompt
-        would not be compared.
-        """
-        ids, length = self.inputs[0], self.reference.config.sequence_length
-        if len(ids) >= min(least, length):
-            return ids.tolist(), self.logits[0]
-        longer = np.resize(ids, min(least, length))
-        window = np.full(length, longer[0], np.int32)
-        window[: len(longer)] = longer
-        return longer.tolist(), self._forward(window)[: len(longer)]
-
-    def score(self) -> Score:
-        """Returns how likely the network finds the tokens."""
-        nll = sum(
-            float(token_nll(logits, row).sum())
-            for logits, row in zip(self.logits, self.targets, strict=True)
-        )
-        return Score(nll, sum(map(len, self.targets)))
-
-    @functools.cached_property
-    def spread(self) -> float:
-        """Root mean square of the logits around each token's mean."""
-        return spread(self.logits)
 
 
 def _compare_logits(

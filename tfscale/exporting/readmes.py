@@ -15,7 +15,7 @@ from tfscale.terminal import visible
 from tfscale.ui.rendering import render
 
 if TYPE_CHECKING:
-    from tfscale.exporting.format import Report
+    from tfscale.exporting.report import Report
     from tfscale.exporting.source import Source
     from tfscale.tasks.task import Task
 

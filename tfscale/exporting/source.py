@@ -14,7 +14,8 @@ from tfscale.files.description import Description
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from tfscale.exporting.format import Checks, Export, Report, SourceKind
+    from tfscale.exporting.format import Export, SourceKind
+    from tfscale.exporting.report import Checks, Report
 
 
 CONVERTED = ("none", "float16", "int8")

@@ -9,8 +9,9 @@ import dataclasses
 from collections.abc import Callable
 
 from tfscale.config import ExportConfig
-from tfscale.exporting.format import Checks, Export, ExportFormat, Report, require
+from tfscale.exporting.format import Export, ExportFormat
 from tfscale.exporting.pages import write_text_report
+from tfscale.exporting.report import Checks, Report, require
 from tfscale.exporting.source import Source
 from tfscale.files.description import Description
 from tfscale.files.folders import atomic_directory

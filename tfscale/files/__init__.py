@@ -1,2 +1,1 @@
-"""Files and folders: written whole or not at all, locked while in use, and checked when they are
-read."""
+"""Files and folders: written whole or not at all, locked while in use, checked when read."""

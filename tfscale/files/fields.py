@@ -134,7 +134,7 @@ def _made(hint: Any, value: Any, error: type[TfscaleError]) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value in few characters; large values by their kind."""
+    """Returns a value in few characters; large values by their kind."""
     if isinstance(value, dict | list):
         return f"a {type(value).__name__}"
     text = (

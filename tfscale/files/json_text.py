@@ -1,5 +1,7 @@
-"""JSON as its standard has it: what is written holds no NaN and no Infinity, and what is read fails
-in one way."""
+"""JSON as its standard has it.
+
+Written text holds no NaN and no Infinity, and reading fails in one way.
+"""
 
 import json
 import math

@@ -36,8 +36,10 @@ _beats_in: int | None = None
 
 
 def machine() -> str:
-    """Returns what the processes share that see each other's locks: the kernel's number of this
-    boot."""
+    """Returns the number of this boot of the kernel.
+
+    Processes that share it see each other's locks.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -112,8 +114,10 @@ def hold(path: str, watch_seconds: float = WATCH_SECONDS) -> Held | None:
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Locks an open file without waiting. False: another one has it locked; None: it cannot be
-    locked here."""
+    """Locks an open file without waiting.
+
+    False: another process has it locked; None: it cannot be locked here.
+    """
     if fcntl is None:
         return None
     try:
@@ -124,7 +128,7 @@ def try_lock(descriptor: int) -> bool | None:
 
 
 def is_at(descriptor: int, path: str) -> bool:
-    """Whether an open file is still the one that has the name `path`."""
+    """Returns whether an open file is still the one that has the name `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
@@ -132,8 +136,10 @@ def is_at(descriptor: int, path: str) -> bool:
 
 
 def read_holder(path: str) -> dict[str, Any]:
-    """Returns what the holder of a lock wrote: `process`, `host` and `machine`; empty where nothing
-    can be read."""
+    """Returns what the holder of a lock wrote: `process`, `host` and `machine`.
+
+    It is empty where nothing can be read.
+    """
     try:
         with open(path, "rb") as file:
             content = parse_json(file.read(1000))
@@ -147,7 +153,7 @@ def _describe() -> str:
 
 
 def _is_touched(path: str, seconds: float) -> bool:
-    """Whether the file's time changes while it is watched."""
+    """Returns whether the file's time changes while it is watched."""
     before, deadline = _touched(path), time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(min(1.0, seconds / 4))

@@ -6,7 +6,7 @@ from tfscale.files.folders import claim_directory
 from tfscale.files.paths import read_yaml
 
 TRAINED_FILES = ("checkpoints", "history.jsonl")
-"""What only training leaves in a run folder."""
+"""Files of a run folder that only training writes."""
 
 
 def claim_export(path: str) -> None:

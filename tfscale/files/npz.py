@@ -1,5 +1,7 @@
-"""Reads archives of NumPy arrays (.npz), whose sizes are compared with the file's before anything
-is allocated."""
+"""Reads archives of NumPy arrays (.npz).
+
+Sizes are compared with the file's before anything is allocated.
+"""
 
 import io
 import tokenize

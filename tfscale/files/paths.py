@@ -22,12 +22,12 @@ from tfscale.files.yaml_text import load_yaml
 
 
 def is_remote(path: str) -> bool:
-    """Whether `path` names a remote file system (`gs://bucket/file`)."""
+    """Returns whether `path` names a remote file system (`gs://bucket/file`)."""
     return "://" in path
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or folder, local or remote."""
+    """Returns whether there is a file or folder, local or remote."""
     if is_remote(path):
         import tensorflow as tf
 
@@ -46,29 +46,36 @@ def open_file(path: str, mode: str = "rb") -> IO[Any]:
 
 @contextlib.contextmanager
 def remote_errors(path: str, what: str) -> Iterator[None]:
-    """Turns what TensorFlow raises of a remote file that cannot be read into a DataError; local
-    paths pass.
+    """Turns TensorFlow's errors of reading a remote file into a DataError; local paths pass.
 
     Args:
         path: the file.
         what: its role, such as "the manifest".
     """
-    if not is_remote(path):
-        yield
-        return
-    import tensorflow as tf
-
     try:
         yield
-    except tf.errors.OpError as error:
-        reason = (error.message or type(error).__name__).splitlines()[0]
-        raise DataError(f"{what} cannot be read: {path} ({reason})") from error
+    except Exception as error:
+        if message := remote_message(path, error):
+            raise DataError(f"{what} cannot be read: {path} ({message.splitlines()[0]})") from error
+        raise
+
+
+def remote_message(path: str, error: Exception) -> str:
+    """Returns what TensorFlow says about a remote file in an error; empty for other errors."""
+    if not is_remote(path):
+        return ""
+    import tensorflow as tf
+
+    if isinstance(error, tf.errors.OpError):
+        return error.message or type(error).__name__
+    return ""
 
 
 @contextlib.contextmanager
 def atomic_write(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Opens `path` for writing under a temporary name and renames it when the block ends without an
-    error.
+    """Opens `path` for writing under a temporary name.
+
+    It is renamed when the block ends without an error.
 
     Args:
         path: the file to write; its folder is made if it is missing.
@@ -139,8 +146,9 @@ def read_json(path: str, what: str) -> Any:
 
 
 def read_yaml(path: str, what: str) -> dict[str, Any]:
-    """Reads a mapping that this package wrote as YAML, such as the config.yaml of a run; an empty
-    file is an empty one.
+    """Reads a mapping that this package wrote as YAML, such as the config.yaml of a run.
+
+    An empty file is an empty mapping.
 
     Raises:
         DataError: the file is missing, is not YAML, or holds something else.
@@ -174,8 +182,7 @@ def read_bytes(path: str, what: str) -> bytes:
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a UTF-8 text, without their ends (LF, CRLF or CR) and without a byte-order mark
-    before the first.
+    """Returns the lines of a UTF-8 text, without their ends (LF, CRLF or CR) and a byte-order mark.
 
     Other characters that separate lines for Python, such as U+2028, are part of a line.
     """
@@ -186,10 +193,11 @@ def read_lines(path: str) -> list[str]:
 
 
 def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """The lines of a log such as history.jsonl: numbers by name, with a `step`; none where there is
-    no such file.
+    """Returns the lines of a log such as history.jsonl: numbers by name, with a `step`.
 
-    A log is no reason to stop: lines that are damaged are left out. So is the last one if a crash
+    There are none where there is no such file.
+
+    A damaged log does not stop anything: damaged lines are left out. So is the last one if a crash
     cut it short.
 
     Args:
@@ -220,12 +228,12 @@ def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> lis
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number, or the null that stands for one that is not finite."""
+    """Returns whether a value is a number, or the null of one that is not finite."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def sha256_file(path: str) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Returns the SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
     with open_file(path, "rb") as file:
         while block := file.read(1 << 20):

@@ -13,8 +13,9 @@ from tfscale.files.write_errors import write_errors
 
 @contextlib.contextmanager
 def only_writer(folder: str, what: str = "trained") -> Iterator[None]:
-    """Keeps other processes, also of other containers and machines, from writing to a folder during
-    the block.
+    """Keeps other processes from writing to a folder during the block.
+
+    Also those of other containers and machines.
 
     The lock ends with the process, however that ends; see `tfscale.files.locks`. A remote folder
     (gs://) has none.

@@ -1,5 +1,4 @@
-"""Temporary folders for what a command computes with, and the line for the user when there is no
-room for it."""
+"""Temporary folders of a computation, and the error where a disk has no space for them."""
 
 import contextlib
 import os
@@ -50,7 +49,7 @@ def scratch_folder(prefix: str, beside: str = "") -> Iterator[str]:
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether an error says that a disk is full, in the words of the system or of TensorFlow."""
+    """Returns whether an error says that a disk is full, in the system's or TensorFlow's words."""
     if isinstance(error, OSError):
         return error.errno in NO_SPACE
     tensorflow = sys.modules.get("tensorflow")

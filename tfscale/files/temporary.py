@@ -1,5 +1,4 @@
-"""Temporary files and folders beside what they are to become, and what is left of them when a
-process was killed.
+"""Temporary files and folders beside the final ones, and leftovers of killed processes.
 
 A name is `TARGET.tmp-MACHINE-RANDOM`: no two processes have the same, whatever their process
 numbers. A folder has a lock beside it, `TARGET.tmp-MACHINE-RANDOM.lock` (see
@@ -86,8 +85,9 @@ def _new_lock(path: str) -> Held:
 
 
 def put_in_place(folder: str, target: str) -> None:
-    """Gives a folder of `temporary_folder` the name `target`; what had that name goes with the
-    block.
+    """Gives a folder of `temporary_folder` the name `target`.
+
+    The folder that had that name is removed with the block.
 
     Where the system can exchange two names (Linux), there is no moment without a folder at
     `target`. Elsewhere an earlier one has another name for a moment, and gets its own back if
@@ -117,8 +117,10 @@ def _unless_taken() -> Iterator[None]:
 
 
 def exchange(a: str, b: str) -> bool:
-    """Exchanges two names at once; False where one of them is missing, or the file system
-    cannot."""
+    """Exchanges two names at once.
+
+    False where one of them is missing, or the file system cannot.
+    """
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
@@ -130,8 +132,7 @@ def exchange(a: str, b: str) -> bool:
 
 
 def remove_leftovers(folder: str, prefix: str = "") -> list[str]:
-    """Removes the temporary files and folders in `folder` whose writers are dead, and puts earlier
-    folders back.
+    """Removes temporary files and folders whose writers are dead, and puts earlier folders back.
 
     Args:
         folder: where to look; what cannot be looked at is left alone.
@@ -179,13 +180,12 @@ def _remove_one(path: str) -> list[str]:
 
 
 def _is_foreign(path: str) -> bool:
-    """Whether a name is not of this machine: the locks of its writer may not be seen here."""
+    """Returns whether a name is of another machine: locks of its writer may not be seen here."""
     return not path.rpartition(".tmp-")[2].startswith(f"{_tag()}-")
 
 
 def _restore(path: str) -> list[str]:
-    """Deals with a process that was killed while it put a folder in place: one of the two gets the
-    name."""
+    """Restores the name of a folder whose process was killed while it put one in place."""
     earlier, target = path + EARLIER, path.rpartition(".tmp-")[0]
     if not os.path.lexists(earlier):
         return []

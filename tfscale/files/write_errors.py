@@ -1,4 +1,4 @@
-"""What the operating system says against a place to write, as the one line that a user reads."""
+"""Errors of the operating system about a place to write, as one line for the user."""
 
 import contextlib
 import errno
@@ -30,8 +30,10 @@ needed."""
 def write_error(
     path: str, error: OSError, kept: str = "what was there before is unchanged"
 ) -> TfscaleError:
-    """Returns the error for a file or folder that could not be written; `kept` is said of a full
-    disk."""
+    """Returns the error of a file or folder that could not be written.
+
+    `kept` is said of a full disk.
+    """
     if error.errno in NO_SPACE:
         return TfscaleError(f"no space left while writing {path}; {kept}")
     return TfscaleError(f"cannot write {path}: {error.strerror or error}")
@@ -39,8 +41,10 @@ def write_error(
 
 @contextlib.contextmanager
 def write_errors(path: str) -> Iterator[None]:
-    """Turns any error of the operating system in the block, which only writes `path`, into that of
-    `write_error`."""
+    """Turns errors of the operating system in the block into that of `write_error`.
+
+    The block only writes `path`.
+    """
     try:
         yield
     except OSError as error:

@@ -40,8 +40,10 @@ def load_yaml(source: str | IO[str], loader: type[yaml.SafeLoader] = yaml.SafeLo
 
 
 def _size(node: yaml.Node, sizes: dict[int, int | None]) -> int:
-    """Values under a node, repeated ones as often as they appear; `sizes` has those of the nodes
-    seen before."""
+    """Returns the values under a node, repeated ones as often as they appear.
+
+    `sizes` has those of the nodes seen before.
+    """
     if id(node) in sizes:
         known = sizes[id(node)]
         if known is None:

@@ -2,16 +2,16 @@
 device."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from tfscale.config import SamplingConfig
 from tfscale.errors import ConfigError, PromptError
 from tfscale.inference.sampling import next_token
-from tfscale.text.tokenizers import StreamDecoder
+from tfscale.text.tokenizers import StreamDecoder, Tokenizer
 
 HIDDEN_SCORE = -1e4
 """Added to the attention score of a cache position that may not be seen."""
@@ -70,19 +70,47 @@ class _StopStrings:
 
     def push(self, text: str) -> str:
         self.held += text
-        places = [place for place in (self.held.find(stop) for stop in self.stop) if place >= 0]
-        if places:
+        starts = [start for start in (self.held.find(stop) for stop in self.stop) if start >= 0]
+        if starts:
             self.found = True
-            passed, self.held = self.held[: min(places)], ""
+            passed, self.held = self.held[: min(starts)], ""
             return passed
         keep = max((self._beginning(stop) for stop in self.stop), default=0)
-        cut = len(self.held) - keep
-        passed, self.held = self.held[:cut], self.held[cut:]
+        end = len(self.held) - keep
+        passed, self.held = self.held[:end], self.held[end:]
         return passed
 
     def _beginning(self, stop: str) -> int:
         longest = min(len(stop) - 1, len(self.held))
         return next((n for n in range(longest, 0, -1) if self.held.endswith(stop[:n])), 0)
+
+
+class _Completion:
+    """The text of the tokens that were drawn, up to the first stop string."""
+
+    def __init__(self, spelling: StreamDecoder, stop: Sequence[str]):
+        self._spelling, self._stops = spelling, _StopStrings(stop)
+        self.text = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has come."""
+        return self._stops.found
+
+    def push(self, token: int) -> Iterator[str]:
+        """Gives the text that is certain with this token, if any."""
+        yield from self._certain(self._stops.push(self._spelling.push(token)))
+
+    def finish(self) -> Iterator[str]:
+        """Gives what was held back, where no stop string came."""
+        if not self.stopped:
+            yield from self._certain(self._stops.push(self._spelling.flush()))
+            yield from self._certain(self._stops.held)
+
+    def _certain(self, text: str) -> Iterator[str]:
+        if text:
+            self.text += text
+            yield text
 
 
 def prefill_chunk(
@@ -128,7 +156,7 @@ def causal_mask(position: int, length: int, context_length: int) -> np.ndarray:
 
 def generate(
     decoder: Decoder,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     prompt: str,
     max_tokens: int,
     sampling: SamplingConfig | None = None,
@@ -179,7 +207,7 @@ def generate(
 
 def stream(
     decoder: Decoder,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     prompt: str,
     max_tokens: int,
     sampling: SamplingConfig | None = None,
@@ -231,17 +259,10 @@ def stream(
     # later.
     seen = set(prompt_ids)
     tokens: list[int] = []
-    pieces: list[str] = []
     # A word tokenizer puts a space between words, where the prompt does not end in one.
     spaced = not tokenizer.lossless and prompt[-1:].isspace()
     previous = prompt_ids[-1] if prompt_ids and not spaced else None
-    spelled, stops = StreamDecoder(tokenizer, previous), _StopStrings(stop)
-
-    def emit(text: str) -> Generator[str, None, None]:
-        if text:
-            pieces.append(text)
-            yield text
-
+    text = _Completion(StreamDecoder(tokenizer, previous), stop)
     decoder.reset()
     logits = decoder.feed(read)
     decoded, seconds, stopped_by = 0, 0.0, ""
@@ -254,8 +275,8 @@ def stream(
             break
         tokens.append(token)
         seen.add(token)
-        yield from emit(stops.push(spelled.push(token)))
-        if stops.found:
+        yield from text.push(token)
+        if text.stopped:
             stopped_by = "stop"
         elif len(tokens) == max_tokens:
             stopped_by = "length"
@@ -267,13 +288,12 @@ def stream(
             seconds += time.perf_counter() - started
             position += 1
             decoded += 1
-    if not stops.found:
-        yield from emit(stops.push(spelled.flush()))
-        if stops.found:
-            stopped_by = "stop"
-        yield from emit(stops.held)
-    rate = decoded / seconds if decoded else None
-    unknown = prompt_ids.count(tokenizer.unknown_id)
+    yield from text.finish()
     return Generation(
-        "".join(pieces), position - decoded, tokens, rate, stopped_by, unknown_prompt_tokens=unknown
+        text.text,
+        position - decoded,
+        tokens,
+        decoded / seconds if decoded else None,
+        "stop" if text.stopped else stopped_by,
+        unknown_prompt_tokens=sum(token == tokenizer.unknown_id for token in prompt_ids),
     )

@@ -1,7 +1,6 @@
 """Generates with a Keras network by its cached step, one compiled function per call length."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -40,7 +39,7 @@ class KerasDecoder:
                 f"{type(network).__name__} does not write text: it fills gaps (tfscale fill), or"
                 " has no cached_step"
             )
-        self.network: Any = network
+        self.network = network
         self._spec = network.cache_spec()
         self.context_length = (
             network.config.sequence_length if capabilities(network).decodes == "cache" else None
@@ -52,13 +51,13 @@ class KerasDecoder:
         }
         self.reset()
 
-    def _compile(self, length: int, with_logits: bool) -> Any:
-        def step(tokens: Any, cache: Any, input_pos: Any = None, mask: Any = None) -> Any:
+    def _compile(self, length: int, with_logits: bool) -> tf.types.experimental.GenericFunction:
+        def step(tokens, cache, input_pos=None, mask=None):
             return self.network.cached_step(
                 tokens, cache, input_pos=input_pos, mask=mask, with_logits=with_logits
             )
 
-        signature: list[Any] = [
+        signature: list = [
             tf.TensorSpec((1, length), tf.int32),
             {name: tf.TensorSpec(shape, tf.float32) for name, shape in self._spec.items()},
         ]
@@ -103,7 +102,9 @@ class KerasDecoder:
             done += used
         return self._call(self._decode, ids[-1:], 1).numpy().reshape(-1)
 
-    def _call(self, function: Any, ids: Sequence[int], length: int) -> Any:
+    def _call(
+        self, function: tf.types.experimental.GenericFunction, ids: Sequence[int], length: int
+    ) -> tf.Tensor:
         tokens = np.zeros((1, length), np.int32)
         tokens[0, : len(ids)] = ids
         arguments = [tf.constant(tokens), self._cache]

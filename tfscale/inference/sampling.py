@@ -83,7 +83,8 @@ def next_token(
         TfscaleError: a logit is not a number: the weights are damaged.
 
     Example:
-        next_token(np.array([0.1, 2.0, -1.0]), SamplingConfig(), seen_ids=[], rng=np.random.default_rng(0))  # 1
+        rng = np.random.default_rng(0)
+        next_token(np.array([0.1, 2.0, -1.0]), SamplingConfig(), seen_ids=[], rng=rng)  # 1
     """
     logits = np.asarray(logits, np.float64)
     if np.isnan(logits).any() or not np.isfinite(logits.max()):

@@ -15,7 +15,7 @@ from keras import ops
 from tfscale.models.cached import cached_dense, write_cache
 from tfscale.models.dropout import Dropout
 
-MASKED = -1e9
+MINUS_INFINITY = -1e9
 """Added to attention scores of tokens that must not be seen; float32 softmax gives them exactly
 0."""
 
@@ -141,7 +141,7 @@ class CausalSelfAttention(keras.layers.Layer):
         return join([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
 
     def _weights(self, scores, mask, training):
-        weights = ops.softmax(ops.cast(scores, "float32") + mask * MASKED, axis=-1)
+        weights = ops.softmax(ops.cast(scores, "float32") + mask * MINUS_INFINITY, axis=-1)
         return self.attention_dropout(ops.cast(weights, self.compute_dtype), training=training)
 
     def _attend(self, query, key, value, length, training, visible=None):
@@ -231,7 +231,7 @@ class CausalSelfAttention(keras.layers.Layer):
             # A key as far back as the window, or further, is out of sight.
             distance = tf.reshape(input_pos, (length, 1)) - tf.range(context)
             beyond = (distance >= self.window) & (tf.range(context) >= self.global_tokens)
-            scores += tf.cast(beyond, tf.float32) * MASKED
+            scores += tf.cast(beyond, tf.float32) * MINUS_INFINITY
         weights = tf.reshape(
             tf.nn.softmax(scores), (rows, groups, heads // groups * length, context)
         )

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tfscale.models.attention import MASKED
+from tfscale.models.attention import MINUS_INFINITY
 from tfscale.models.cached import cached_dense, cached_norm
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import BlockOptions, TransformerBlock, normal_initializers
@@ -84,7 +84,7 @@ class CrossAttention(keras.layers.Layer):
         key, value = (ops.reshape(part, (-1, source, groups, width)) for part in parts)
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
         hidden = 1.0 - ops.cast(visible[:, None, None], "float32")
-        weights = ops.softmax(ops.cast(scores, "float32") + hidden * MASKED, axis=-1)
+        weights = ops.softmax(ops.cast(scores, "float32") + hidden * MINUS_INFINITY, axis=-1)
         weights = self.attention_dropout(ops.cast(weights, self.compute_dtype), training=training)
         mixed = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
         mixed = ops.transpose(ops.reshape(mixed, (-1, heads, length, width)), (0, 2, 1, 3))

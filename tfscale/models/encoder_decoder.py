@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfscale.compat.keras import KerasConfig
 from tfscale.config import Precision, TransformerConfig, to_dict
-from tfscale.models.attention import MASKED
+from tfscale.models.attention import MINUS_INFINITY
 from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
 from tfscale.models.cross_attention import DecoderBlock
 from tfscale.models.dropout import Dropout
@@ -227,7 +227,7 @@ class EncoderDecoder(keras.Model):
         """
         (rows, length), c = tokens.shape, self.config
         visible = tf.cast(up_to_end(tokens, self.end_id), tf.float32)
-        source_mask = tf.reshape(1.0 - visible, (rows, 1, 1, length)) * MASKED
+        source_mask = tf.reshape(1.0 - visible, (rows, 1, 1, length)) * MINUS_INFINITY
         positions = tf.range(length)
         x = self._embedded_cached(tokens, 0, positions)
         for block in self.encoder_blocks:

@@ -14,7 +14,7 @@ from keras import ops
 
 from tfscale.compat.keras import KerasConfig
 from tfscale.errors import ConfigError
-from tfscale.models.attention import MASKED
+from tfscale.models.attention import MINUS_INFINITY
 from tfscale.models.network import capabilities
 
 
@@ -78,7 +78,7 @@ class PrefixLM(keras.Model):
         # The place in its row of the token at each of the S places of the cache.
         places = tf.range(source_length)[None] - (source_length - 1 - starts[:, None])
         in_row = tf.pad(tf.cast(places >= 0, tf.float32), [[0, 0], [0, context - source_length]])
-        hidden = tf.reshape(1.0 - in_row, (rows, 1, 1, context)) * MASKED
+        hidden = tf.reshape(1.0 - in_row, (rows, 1, 1, context)) * MINUS_INFINITY
         places = tf.maximum(places, 0)
         _, cache = self.base.cached_step(
             tf.reshape(tf.gather(ids, places, axis=1, batch_dims=1), (rows, source_length)),
@@ -152,7 +152,9 @@ def check_base(base: keras.Model, architecture: str) -> None:
 
 def hide_after(place: tf.Tensor, context: int) -> tf.Tensor:
     """Returns a mask (1, 1, 1, context) float32: 0 up to a place, very negative after it."""
-    return tf.reshape(tf.cast(tf.range(context) > place, tf.float32) * MASKED, (1, 1, 1, context))
+    return tf.reshape(
+        tf.cast(tf.range(context) > place, tf.float32) * MINUS_INFINITY, (1, 1, 1, context)
+    )
 
 
 def up_to_end(ids: tf.Tensor, end_id: int) -> tf.Tensor:

@@ -83,7 +83,7 @@ def write_arpa(model: NGramModel, tokenizer: Tokenizer, path: str) -> None:
 
 
 def _spelled(model: NGramModel, k: int, names: list[str]) -> Iterator[list[str]]:
-    """The words of each n-gram of order k, in order."""
+    """Yields the words of each n-gram of order k, in order."""
     bits = np.uint64(token_bits(model.vocabulary_size))
     mask = (np.uint64(1) << bits) - np.uint64(1)
     for start in range(0, model.sizes[k - 1], 1 << 16):
@@ -109,8 +109,8 @@ def read_arpa(path: str, tokenizer: Tokenizer) -> NGramModel:
             the probability of its `<unk>`.
 
     Raises:
-        DataError: a word that is no token, a count that is not that of its section, a line that is
-            not an n-gram, an n-gram whose first tokens are none, or a file that ends early; the
+        DataError: a word that is not a token, a count that is not that of its section, a line that
+            is not an n-gram, an n-gram whose first tokens are none, or a file that ends early; the
             message names the line.
 
     Example:

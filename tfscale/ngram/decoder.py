@@ -39,7 +39,7 @@ class NGramDecoder:
         return self.model.next_log_probabilities(self._context)
 
     def mark(self) -> list[int]:
-        """The place reached, for `back_to`."""
+        """Returns the place reached, for `back_to`."""
         return self._context
 
     def back_to(self, mark: list[int]) -> None:

@@ -1,5 +1,6 @@
-"""Interpolated modified Kneser-Ney smoothing (Chen and Goodman 1998), with the choices of KenLM's
-lmplz.
+"""Interpolated modified Kneser-Ney smoothing (Chen and Goodman 1998).
+
+It has the choices of KenLM's lmplz.
 
 Of the highest order, counts are what they are. Below it, an n-gram counts as often as different
 tokens stand before it; only one that begins a document, before which nothing can stand, keeps its
@@ -29,8 +30,10 @@ _PART = 4_000_000
 
 @dataclass(frozen=True)
 class _Order:
-    """An order while it is estimated: `suffixes` are numbers of the n-grams without their first
-    token."""
+    """An order while it is estimated.
+
+    `suffixes` are numbers of the n-grams without their first token.
+    """
 
     keys: np.ndarray
     raw: np.ndarray
@@ -46,7 +49,7 @@ def estimate(
     min_counts: Sequence[int] = (),
     beside: str = "",
 ) -> NGramModel:
-    """A model from the counts of `count_ngrams`.
+    """Makes a model from the counts of `count_ngrams`.
 
     Args:
         counts: one for each order.
@@ -105,8 +108,10 @@ def _smooth(
     bits: np.uint64,
     path: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which n-grams are kept (U,), the back-off weight of each context, and the probabilities (U,),
-    in a file."""
+    """Returns which n-grams are kept (U,), the back-off of each context, and probabilities (U,).
+
+    The probabilities lie in a file.
+    """
     adjusted = _adjusted(order, above)
     discounts = _discounts(adjusted)
     total, taken = np.zeros(contexts), np.zeros(contexts)
@@ -187,7 +192,7 @@ def _parts(size: int) -> Iterator[slice]:
 
 
 def _discounts(adjusted: np.ndarray) -> np.ndarray:
-    """What is taken from n-grams of count 0, 1, 2 and 3 or more: (4,)."""
+    """Returns the discounts (4,) of n-grams of count 0, 1, 2 and 3 or more."""
     n1, n2, n3, n4 = (int((adjusted == count).sum()) for count in (1, 2, 3, 4))
     if min(n1, n2, n3) > 0:
         y = n1 / (n1 + 2 * n2)

@@ -1,5 +1,4 @@
-"""The files of an n-gram model in a run folder or an export folder: the model, and its description
-in model.json."""
+"""The files of an n-gram model: the model, and its description in model.json."""
 
 from tfscale.files.description import Description
 from tfscale.files.paths import atomic_write, sha256_file

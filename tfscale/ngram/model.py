@@ -43,7 +43,7 @@ class NGramModel:
 
     @property
     def order(self) -> int:
-        """N, tokens of the longest n-grams."""
+        """Tokens N of the longest n-grams."""
         return len(self.levels)
 
     @property
@@ -52,7 +52,7 @@ class NGramModel:
         return [len(level.keys) for level in self.levels]
 
     def log_probabilities(self, ids: Sequence[int] | np.ndarray, threads: int = 0) -> np.ndarray:
-        """Natural log-probability of each token of a stream: (M,) -> (M,) float32.
+        """Returns the natural log-probability of each token of a stream: (M,) -> (M,) float32.
 
         Args:
             ids: documents with an end token after each; before the first one stands an end token
@@ -82,7 +82,7 @@ class NGramModel:
         return result
 
     def _score(self, stream: np.ndarray) -> np.ndarray:
-        """Of every token but the first, whose context may be cut."""
+        """Returns log-probabilities of every token but the first, whose context may be cut."""
         tokens, previous = stream[1:], stream[:-1]
         result = self.levels[0].log_probabilities[tokens].astype(np.float64)
         # Numbers of the n-grams of this order that end before each token, and at it; -1 where there
@@ -114,7 +114,7 @@ class NGramModel:
         utf8_bytes: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Score:
-        """The likelihood of a stream of tokens, each given those before it in its document.
+        """Returns the likelihood of a stream of tokens, each given those before it in its document.
 
         Raises:
             DataError: no token, or one that is not in the vocabulary.
@@ -125,8 +125,9 @@ class NGramModel:
         return Score(nll, len(ids), utf8_bytes)
 
     def next_log_probabilities(self, context: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Natural log-probabilities (V,) float32 of the token after `context`, of which the last N
-        - 1 matter.
+        """Returns natural log-probabilities (V,) float32 of the token after `context`.
+
+        The last N - 1 tokens of it matter.
 
         Example:
             model.next_log_probabilities([model.end_id])   # of the first token of a document
@@ -158,7 +159,7 @@ class NGramModel:
         return number
 
     def quantized(self) -> "NGramModel":
-        """The model with at most 256 different probabilities and back-off weights per order.
+        """Returns the model with at most 256 probabilities and back-off weights per order.
 
         Each is the mean of those in a bin; the bins are equally wide in the logarithm.
         """
@@ -172,8 +173,7 @@ class NGramModel:
         )
 
     def save(self, file: IO[bytes]) -> None:
-        """Writes the model: per order the number of n-grams of each context, their last tokens, and
-        two codebooks.
+        """Writes the model; see `tfscale.ngram.storage.to_arrays`.
 
         What has 256 different values or fewer takes a byte; see `quantized`.
         """

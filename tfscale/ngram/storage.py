@@ -109,13 +109,13 @@ def read_model(path: str) -> tuple[list[Level], int, int]:
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:
-    """Whole numbers in the smallest type that holds them."""
+    """Returns whole numbers in the smallest type that holds them."""
     return values.astype(np.min_scalar_type(int(values.max())) if values.size else np.uint8)
 
 
 @dataclass(frozen=True)
 class _Description:
-    """What a file says of itself."""
+    """The figures that a file has of itself."""
 
     format_version: int
     order: int
@@ -135,12 +135,13 @@ def _require(condition: bool, what: str) -> None:
 def _keys(
     arrays: dict[str, np.ndarray], k: int, contexts: int, vocabulary_size: int, bits: np.uint64
 ) -> np.ndarray:
-    """The keys (U,) of order k > 1: the number of each n-gram's context, and its last token."""
+    """Returns the keys (U,) of order k > 1.
+
+    They hold the number of each n-gram's context, and its last token.
+    """
     children, tokens = arrays[f"children_{k}"], arrays[f"tokens_{k}"]
     for values in (children, tokens):
-        _require(
-            values.ndim == 1 and np.issubdtype(values.dtype, np.unsignedinteger), f"the {k}-grams"
-        )
+        _require(values.ndim == 1 and _is_unsigned(values), f"the {k}-grams")
     # Compared one by one first: their sum could overflow.
     _require(
         len(children) == contexts and (not contexts or children.max() <= len(tokens)),
@@ -156,13 +157,12 @@ def _keys(
 
 
 def _values(arrays: dict[str, np.ndarray], name: str, k: int) -> np.ndarray:
-    """Logarithms (U,) of an order, as they are or by a codebook."""
+    """Returns logarithms (U,) of an order, stored as they are or by a codebook."""
     values = arrays.get(f"{name}_{k}")
     if values is None:
         book, codes = arrays[f"{name}_{k}_values"], arrays[f"{name}_{k}_codes"]
         _require(
-            np.issubdtype(codes.dtype, np.unsignedinteger)
-            and (not codes.size or codes.max() < len(book)),
+            _is_unsigned(codes) and (not codes.size or codes.max() < len(book)),
             f"the codes of {k}-grams",
         )
         values = book[codes]

@@ -1,5 +1,4 @@
-"""Beam search: a few hypotheses look for the likeliest text, not each time for the likeliest token.
-NumPy only.
+"""Beam search, which looks for the likeliest text by a few hypotheses. NumPy only.
 
 Shapes: n hypotheses, V vocabulary.
 """
@@ -59,4 +58,4 @@ def beam_search(
     if len(ended) < beams:
         # What was not allowed to end is judged as it is.
         ended += [(score / length, tokens) for score, tokens in alive]
-    return max(ended, key=lambda one: one[0])[1]
+    return max(ended, key=lambda hypothesis: hypothesis[0])[1]

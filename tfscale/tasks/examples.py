@@ -1,19 +1,14 @@
-"""Labelled examples from JSONL, CSV, TSV and CoNLL files, checked line by line. No TensorFlow."""
+"""Labelled examples from files whose records have fields, checked one by one. No TensorFlow."""
 
-import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tfscale.errors import DataError
-from tfscale.files.paths import read_lines
 from tfscale.registry import TASKS
-from tfscale.tasks.values import Values
+from tfscale.text.reader import TextFile, reader_of
 
 OUTSIDE = "O"
-_LONGEST_FIELD = 2**30
-"""Characters of a field of a table; csv's own limit is 131,072, which an article passes."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ def read_examples(
     """Reads the examples of files, in order.
 
     Args:
-        paths: .jsonl, .csv, .tsv or, for tags, .conll.
+        paths: .jsonl, .csv, .tsv, for tags .conll, or files of another reader that has rows.
         task: the name of the task, whose `Task.example` makes an example of a row.
         fields: the names of its fields; the usual ones if left out.
         labelled: whether labels are needed; False reads what is to be predicted.
@@ -79,105 +74,14 @@ def read_examples(
 
 
 def _read(path: str, name: str, fields: FieldNames, labelled: bool) -> Iterator[Example]:
-    task, suffix = TASKS.get(name), path.rpartition(".")[2].lower()
-    if suffix in ("conll", "bio", "iob"):
-        if not task.reads_conll:
-            raise DataError(
-                f"{path}: CoNLL files hold tags of words; for {name} give .jsonl, .csv or .tsv"
-            )
-        yield from _conll(path, labelled)
-        return
-    rows = {"jsonl": _jsonl, "csv": _table, "tsv": _table}.get(suffix)
-    if rows is None:
-        raise DataError(f"{path}: examples are read from .jsonl, .csv, .tsv and .conll files")
-    for line, row in rows(path):
-        yield task.example(row, f"{path}, line {line}", fields, labelled)
-
-
-def _jsonl(path: str) -> Iterator[tuple[int, Values]]:
-    for number, line in enumerate(_lines(path), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(
-                    f"{path}, line {number}: not JSON ({error.msg}): {line.strip()[:60]!r}"
-                ) from error
-            if not isinstance(row, dict):
-                raise DataError(
-                    f'{path}, line {number}: expected an object such as {{"text": ...}};'
-                    f" {line.strip()[:60]!r}"
-                )
-            yield number, row
-
-
-def _table(path: str) -> Iterator[tuple[int, Values]]:
-    """Rows by the names of their columns, with the line each ends at.
-
-    Fields may be quoted. A quote that is not closed would take the rows after it into its field:
-    csv finds most of them, and in a table parted by tabs a field of several lines with a tab in it
-    is taken for one.
-    """
-    tabs = path.lower().endswith("tsv")
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
-    reader = csv.reader(_lines(path), delimiter="\t" if tabs else ",", strict=True)
-    head: list[str] = []
-    for row in _rows(reader, path):
-        if tabs and any("\t" in field and "\n" in field for field in row):
-            raise DataError(
-                f'{path}, line {reader.line_num}: a quote (") that begins a field is not closed'
-                " before it"
-            )
-        if not head:
-            head = [name.strip() for name in row]
-            if len(set(head)) < len(head):
-                raise DataError(
-                    f"{path}, line 1: a column has the name of another: {', '.join(head)}"
-                )
-        elif row:
-            if len(row) != len(head):
-                raise DataError(
-                    f"{path}, line {reader.line_num}: {len(row)} columns, and the head has"
-                    f" {len(head)} ({', '.join(head)})"
-                )
-            yield reader.line_num, dict(zip(head, row, strict=True))
-
-
-def _rows(reader: Any, path: str) -> Iterator[list[str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
+    task, file = TASKS.get(name), TextFile(path)
+    reader = reader_of(file)
+    if "words" in reader.row_fields and not task.reads_words:
         raise DataError(
-            f'{path}, line {reader.line_num}: {error}; a field that begins with a quote (") ends'
-            " with one, and a quote within it is doubled"
-        ) from error
-
-
-def _conll(path: str, labelled: bool) -> Iterator[Example]:
-    """A word and its tag a line, the tag last; an empty line between sentences; -DOCSTART- lines
-    are left out."""
-    words: list[str] = []
-    tags: list[str] = []
-    start = number = 0
-    for number, line in enumerate([*_lines(path), ""], 1):
-        columns = line.split()
-        if columns and columns[0] == "-DOCSTART-":
-            continue
-        if not columns:
-            if words:
-                where = f"{path}, line {start}"
-                if labelled:
-                    check_bio(tags, where)
-                yield Example(where, " ".join(words), tuple(tags) if labelled else (), tuple(words))
-            words, tags = [], []
-            continue
-        if labelled and len(columns) < 2:
-            raise DataError(
-                f"{path}, line {number}: expected a word and its tag; received {line.strip()!r}"
-            )
-        start = start if words else number
-        words.append(columns[0])
-        tags.append(columns[-1])
+            f"{path}: CoNLL files hold tags of words; for {name} give .jsonl, .csv or .tsv"
+        )
+    for row in reader.rows(file, labelled):
+        yield task.example(dict(row.fields), f"{path}, {row.place}", fields, labelled)
 
 
 def check_bio(tags: Sequence[str], where: str) -> None:
@@ -225,10 +129,3 @@ def field_of(row: Mapping[str, object], name: str, where: str) -> object:
             " --label-field name them)"
         )
     return row[name]
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return [f"{line}\n" for line in read_lines(path)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the examples {path}: {error}") from error

@@ -1,10 +1,10 @@
-"""The steps of a fine-tuning: passes until the validation loss rises, and a state from which the
-same command goes on.
+"""The steps of a fine-tuning: passes until the validation loss rises, with checkpoints from which
+the same command goes on.
 
-The state lies in OUTPUT.unfinished, beside the folder that appears when all is done: a checkpoint
-of the beginning, so that a disk without room is found then, one after each pass, one where a signal
-came, and one whenever ten minutes have passed since the last. An unbroken run and one that was
-stopped and went on have the same weights, bit for bit.
+The checkpoints are in OUTPUT.unfinished, beside the folder that appears when all is done. One is
+written before the first step, so that a full disk is found then, one after each pass, one where a
+signal came, and one whenever ten minutes have passed since the last. A fine-tuning that was stopped
+and went on has the same weights as one that was not, bit for bit.
 """
 
 import math
@@ -38,11 +38,11 @@ class FitPlan:
 
     Attributes:
         train: ids, targets and weights of the examples, each with N rows.
-        validation: those of the validation examples.
+        validation: ids, targets and weights of the validation examples.
         batch: rows of a batch.
         epochs: most passes over the training examples.
-        patience: as in Keras's EarlyStopping, of the validation loss.
-        seed: of the order of the examples.
+        patience: passes without a lower validation loss after which training stops.
+        seed: seed of the order of the examples.
     """
 
     train: tuple[np.ndarray, ...]
@@ -60,8 +60,13 @@ class FitPlan:
 
 @dataclass(frozen=True)
 class Fitted:
-    """How it ended: passes that were validated, and the signal that stopped it, None if none
-    did."""
+    """How a training ended.
+
+    Attributes:
+        epochs: passes that were validated.
+        steps: optimizer steps.
+        interrupted: the signal that stopped it; None if none did.
+    """
 
     epochs: int
     steps: int
@@ -69,7 +74,7 @@ class Fitted:
 
 
 def unfinished_folder(output: str) -> str:
-    """The folder with the state of a fine-tuning into `output`."""
+    """Returns the folder with the checkpoints of a fine-tuning into `output`."""
     return f"{output.rstrip(os.sep)}.unfinished"
 
 
@@ -80,14 +85,14 @@ def fit(
     begun: dict[str, object],
     note: Callable[[str], None],
 ) -> Fitted:
-    """Trains a compiled model, from the state in `folder` if there is one of the same fine-tuning.
+    """Trains a compiled model, from the checkpoint in `folder` if the same fine-tuning left one.
 
     Args:
         model: afterwards it has the weights with the lowest validation loss.
         plan: the examples, and how long it is trained on them.
-        folder: where the state is kept; see `unfinished_folder`.
-        begun: what the result depends on, as JSON knows it; a state that was begun with anything
-            else is given up.
+        folder: the folder of the checkpoints; see `unfinished_folder`.
+        begun: all that the result depends on, as JSON has it; checkpoints of a training that was
+            begun with anything else are removed.
         note: is called with a line for each pass.
     """
     _begin(folder, begun, note)
@@ -119,11 +124,12 @@ def fit(
 
 
 def batches(arrays: tuple[np.ndarray, ...], batch: int, seed: int | None = None) -> tf.data.Dataset:
-    """Batches of one shape; rows of weight 0 fill the last one. With a seed they are shuffled, and
-    have no end."""
+    """Returns batches of one shape, the last one filled up with rows of weight 0; with a seed they
+    are shuffled anew in each pass, without an end."""
     missing = -len(arrays[0]) % batch
     padded = tuple(
-        np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) for part in arrays
+        np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+        for array in arrays
     )
     dataset = tf.data.Dataset.from_tensor_slices(padded)
     if seed is not None:
@@ -150,11 +156,11 @@ def _begin(folder: str, begun: dict[str, object], note: Callable[[str], None]) -
 
 
 class _Stopped(Exception):
-    """Leaves Keras's loop after a checkpoint."""
+    """Ends Keras's loop after a checkpoint."""
 
 
 class _Best:
-    """A weight of the best pass, with what a checkpoint asks of a variable."""
+    """A weight of the best pass, which a checkpoint reads and restores like a variable."""
 
     def __init__(self, value: np.ndarray):
         self.value, self.shape = np.array(value), np.shape(value)
@@ -167,9 +173,9 @@ class _Best:
 
 
 class _Keeper(keras.callbacks.Callback):
-    """Keeps the state on disk, and the weights of the pass with the lowest validation loss.
+    """Keeps checkpoints on disk, and the weights of the pass with the lowest validation loss.
 
-    As Keras's EarlyStopping, whose state cannot be saved, nor survive a second `fit`.
+    It does what Keras's EarlyStopping does, whose state cannot be saved and ends with a `fit`.
     """
 
     def __init__(
@@ -194,7 +200,7 @@ class _Keeper(keras.callbacks.Callback):
         return int(self.runner.step.numpy())
 
     def restore(self, note: Callable[[str], None]) -> None:
-        """Takes up the state on disk, or writes that of the beginning."""
+        """Restores the latest checkpoint, or writes the one of the beginning."""
         try:
             step, damaged = self.checkpoints.restore_latest(self._state())
         except CheckpointError as error:

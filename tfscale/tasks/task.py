@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _REFUSALS = {
     "labels_separator": "labels_separator is for classify: the other tasks have their own form",
     "balance": "balance={value!r} is for classify with one label per text",
-    "sequence_length": ("task={task!r} takes source_length and target_length, not sequence_length"),
+    "sequence_length": "task={task!r} takes source_length and target_length, not sequence_length",
     "freeze": "freeze trains the head alone, and task={task!r} has none; take lora_rank",
     **dict.fromkeys(
         ("architecture", "source_length", "target_length"),
@@ -63,7 +63,7 @@ class Task(abc.ABC):
             an exported file are asked for.
         compared: how many examples an exported file and its network are compared on.
         takes_question: whether an example has a question besides its text.
-        reads_conll: whether examples are also read from CoNLL files.
+        reads_words: whether examples are also read from files of words, such as CoNLL's.
         explains: whether `explain` can say why it gives a label: `decode` returns `probabilities`
             by label.
 
@@ -90,7 +90,7 @@ class Task(abc.ABC):
     gives: ClassVar[Literal["logits", "text"]] = "logits"
     compared: ClassVar[int] = 64
     takes_question: ClassVar[bool] = False
-    reads_conll: ClassVar[bool] = False
+    reads_words: ClassVar[bool] = False
     explains: ClassVar[bool] = False
     several: bool = False
     """Whether each label is a yes or no of its own, so that logits are (C, 2)."""

@@ -1,2 +1,1 @@
-"""Text: where it comes from (`corpora`), how it is cleaned (`cleaning`), and how it becomes tokens
-(`tokenizers`)."""
+"""Text: its sources (`corpora`), its cleaning (`cleaning`), its tokens (`tokenizers`)."""

@@ -20,7 +20,7 @@ _LEFT_OUT_FOLDERS = frozenset(
 
 
 def builtin_corpus(name: Literal["python-stdlib", "python-docs"]) -> list[TextFile]:
-    """The texts of a built-in corpus, in sorted order.
+    """Returns the texts of a built-in corpus, in sorted order.
 
     - "python-stdlib": a text for each source file of the standard library. Left out are tests,
       installed packages, and `_sysconfigdata*.py`, which differs from machine to machine.

@@ -56,8 +56,9 @@ class _TextOfHtml(HTMLParser):
 
 
 def strip_html(text: str) -> str:
-    """Removes tags, comments, scripts and styles, and resolves entities; block elements start a new
-    line.
+    """Removes tags, comments, scripts and styles, and resolves entities.
+
+    Block elements start a new line.
 
     Example:
         strip_html("<p>a &amp; b</p><p>c</p>")    # "a & b\\nc\\n"
@@ -69,8 +70,9 @@ def strip_html(text: str) -> str:
 
 
 def collapse_whitespace(text: str) -> str:
-    """Makes runs of blanks one space, three and more line ends two, CRLF one line end, and strips
-    both ends.
+    """Shortens white space and strips both ends.
+
+    Runs of blanks become one space, three and more line ends two, CRLF one line end.
 
     Blanks are all white space but the line end. Those beside a line end are dropped, so indentation
     is lost too.
@@ -97,7 +99,7 @@ class Cleaner:
 
     @classmethod
     def from_dict(cls, steps: Any) -> "Cleaner":
-        """The cleaner that `to_dict` described.
+        """Returns the cleaner that `to_dict` described.
 
         Raises:
             ValueError: the description has other steps, or values that they do not have.
@@ -112,7 +114,7 @@ class Cleaner:
         return cls(**steps)
 
     def to_dict(self) -> dict[str, Any]:
-        """The steps that are on, by name."""
+        """Returns the steps that are on, by name."""
         default = Cleaner()
         return {
             field.name: getattr(self, field.name)
@@ -122,13 +124,14 @@ class Cleaner:
 
     @property
     def steps(self) -> list[str]:
-        """The steps in words: options of `tfscale prepare`, such as "lowercase", and a Unicode form
-        by its name."""
+        """The steps in words: options of `tfscale prepare`, and a Unicode form by its name."""
         return [value if isinstance(value, str) else name for name, value in self.to_dict().items()]
 
     def joined(self, other: "Cleaner") -> "Cleaner":
-        """The steps of both; NFKC, which does what NFC does and more, where they name different
-        Unicode forms."""
+        """Returns the steps of both.
+
+        Of two Unicode forms NFKC is taken, which does all that NFC does.
+        """
         steps = self.to_dict() | other.to_dict()
         forms = {self.unicode_normalization, other.unicode_normalization}
         if "NFKC" in forms:
@@ -136,8 +139,9 @@ class Cleaner:
         return Cleaner(**steps)
 
     def beginning(self, text: str) -> str:
-        """Cleans the beginning of a text, such as a prompt: white space at its end is collapsed,
-        and stays.
+        """Cleans the beginning of a text, such as a prompt.
+
+        White space at its end is collapsed, and stays.
 
         Example:
             Cleaner(collapse_whitespace=True).beginning(" to  be ")    # "to be "

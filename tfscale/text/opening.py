@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, cast
 
 from tfscale.errors import DataError
-from tfscale.files.paths import is_remote, open_file
+from tfscale.files.paths import open_file, remote_message
 from tfscale.terminal import note
 
 if TYPE_CHECKING:
@@ -80,9 +80,6 @@ def errors_of(path: str) -> Iterator[None]:
             f"{error.filename or path} cannot be read: {error.strerror or error}"
         ) from error
     except Exception as error:
-        if is_remote(path):
-            import tensorflow as tf
-
-            if isinstance(error, tf.errors.OpError):
-                raise DataError(f"{path} cannot be read: {error.message}") from error
+        if message := remote_message(path, error):
+            raise DataError(f"{path} cannot be read: {message}") from error
         raise

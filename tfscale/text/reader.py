@@ -88,8 +88,8 @@ class Reader(abc.ABC):
     """A format of files that hold text.
 
     A format is a subclass in a file of its own, registered by `tfscale.register`. It defines
-    `documents`, and `rows` if its records have fields. Files are read as streams, so that one
-    larger than memory is no matter.
+    `documents`, and `rows` if its records have fields. Files are read as streams, so that they may
+    be larger than memory.
 
     Attributes:
         name: the name of the format.

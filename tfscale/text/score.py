@@ -1,5 +1,6 @@
-"""Perplexity and bits per byte from summed log-likelihoods; NumPy only, so that the device side
-scores alike.
+"""Perplexity and bits per byte from summed log-likelihoods.
+
+NumPy only, so that the device side scores alike.
 
 A score is a sum over tokens, never a mean of means: scores of unequal batches, windows or files are
 added.
@@ -28,7 +29,7 @@ hardly count."""
 
 @dataclass(frozen=True)
 class ScoredText:
-    """What is known about a text beside its tokens.
+    """Facts about a text beside its tokens.
 
     Args:
         utf8_bytes: bytes of the text, as cleaned; 0 where they are not known (a part of a split).
@@ -52,8 +53,8 @@ class Score:
         utf8_bytes: bytes of the text that these tokens stand for; 0 where it is not known (a part
             of a split).
         cloze: each token was predicted from both sides. Such likelihoods do not multiply to that of
-            the text: they are no perplexity and no compression, and are reported under names of
-            their own.
+            the text: they are neither a perplexity nor a compression, and are reported under names
+            of their own.
         unknown_tokens, lost_bits: see `ScoredText`; the default is a text of which nothing is lost.
 
     Example:
@@ -86,8 +87,9 @@ class Score:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Bits per UTF-8 byte of the text, those of what the tokens lose included, so that any two
-        tokenizers compare.
+        """Bits per UTF-8 byte of the text, those of lost text included.
+
+        So any two tokenizers compare.
 
         None where the bytes, or what the tokens lose, are not known.
         """
@@ -96,7 +98,7 @@ class Score:
 
     @property
     def charged_bits_per_byte(self) -> float | None:
-        """The part of the bits per byte that spells what the tokens lose of the text."""
+        """The bits per byte that spell text that the tokens lose."""
         return (
             self.lost_bits / self.utf8_bytes
             if self.utf8_bytes and self.lost_bits is not None
@@ -109,11 +111,11 @@ class Score:
         return None if self.unknown_tokens is None else self.unknown_tokens / self.tokens
 
     def of(self, text: ScoredText) -> "Score":
-        """The same likelihood with what is known about the text."""
+        """Returns the same likelihood with what is known about the text."""
         return dataclasses.replace(self, **dataclasses.asdict(text))
 
     def __add__(self, other: "Score") -> "Score":
-        """The score of both texts; what is known only of one of them is not known of both."""
+        """Returns the score of both texts; figures that one of them lacks are unknown."""
         bytes_known = self.utf8_bytes and other.utf8_bytes
         counted = self.unknown_tokens is not None and other.unknown_tokens is not None
         lost_known = self.lost_bits is not None and other.lost_bits is not None
@@ -127,7 +129,7 @@ class Score:
         )
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """The figures that every command prints."""
+        """Returns the figures that every command prints."""
         unknown = {"unknown_tokens": self.unknown_tokens, "unknown_share": self.unknown_share}
         if self.cloze:
             return {
@@ -149,7 +151,7 @@ class Score:
 
 
 def stream_starts(tokens: int) -> list[int]:
-    """Where the state of a model that carries it begins at zero, in a text that is scored.
+    """Returns where the state of a model that carries it begins at zero, in a scored text.
 
     A text of up to 8,191 tokens is one stream; a longer one is cut into as many streams of equal
     length (the last one may be shorter) as have 4,096 tokens each, 8 at most. The first input of a
@@ -164,7 +166,7 @@ def stream_starts(tokens: int) -> list[int]:
 
 
 def token_nll(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Negative log-likelihood of each target, in nats.
+    """Returns the negative log-likelihood of each target, in nats.
 
     Args:
         logits: (..., V), any float type; computed in float64.

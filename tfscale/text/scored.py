@@ -1,5 +1,7 @@
-"""Texts as a model scores them: cleaned and cut into tokens as data preparation does, with what is
-known about them."""
+"""Texts as a model scores them.
+
+They are cleaned and cut into tokens as data preparation does.
+"""
 
 from collections.abc import Sequence
 
@@ -11,7 +13,7 @@ from tfscale.text.tokenizers.cutting import split_long
 
 
 def document_stream(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, ScoredText]:
-    """The tokens of documents, an end token after each.
+    """Returns the tokens of documents, an end token after each.
 
     Args:
         tokenizer: the model's; each text is cleaned by its cleaner first.
@@ -41,7 +43,7 @@ def document_stream(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndar
 def read_stream(
     tokenizer: Tokenizer | None, text: str | Sequence[int], utf8_bytes: int = 0
 ) -> tuple[list[int], ScoredText]:
-    """The tokens of one document, or ids as they are, and what is known about their text.
+    """Returns the tokens of one document, or ids as they are, and what is known about the text.
 
     Args:
         tokenizer: the model's; None takes ids alone.

@@ -16,7 +16,6 @@ Shapes: B rows of a batch, T tokens, V vocabulary, D width of a table, N = B x T
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -81,14 +80,16 @@ class AsynchronousStep(TrainStep):
         count_updates_in_place(optimizer)
         self._worker_step = tf.function(self._take_step)
 
-    def iterator(self, datasets: Sequence[tf.data.Dataset]) -> Any:
+    def iterator(
+        self, datasets: Sequence[tf.data.Dataset]
+    ) -> tf.distribute.coordinator.PerWorkerValue:
         """What `run` takes its batches from: each worker's own dataset of batches (B, T)."""
         start = int(self.step.numpy())
         return worker_iterators(
             self.coordinator, datasets, lambda: (self.step - start) // len(datasets)
         )
 
-    def run(self, iterator: Any, count: int) -> BlockResult:
+    def run(self, iterator: tf.distribute.coordinator.PerWorkerValue, count: int) -> BlockResult:
         """Takes `count` steps, each on whichever worker is free, and waits for all of them."""
         start, updates = int(self.step.numpy()), int(self.optimizer.iterations.numpy())
         with lost_workers("a parameter server"):

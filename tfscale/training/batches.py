@@ -8,9 +8,10 @@ sees an id that does not exist.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError, DataError
@@ -19,11 +20,16 @@ from tfscale.training.fit.arrays import as_arrays, cleaned_arrays
 from tfscale.training.fit.dataset_checks import check_spec, cleaned, is_fixed, largest_shape
 from tfscale.training.fit.row_order import row_batches
 
+Batched: TypeAlias = tf.data.Dataset | ArrayLike
+"""Batches (ids, targets[, weights]), or ids (N, T)."""
+FitInput: TypeAlias = Batched | Callable[[tf.distribute.InputContext], tf.data.Dataset]
+"""What `fit` takes: data, or a function of a worker's input context."""
+
 
 def as_batches(
-    x: Any,
-    y: Any = None,
-    sample_weight: Any = None,
+    x: Batched,
+    y: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
     *,
     batch_size: int = 32,
     shuffle_seed: int | None = None,
@@ -128,7 +134,9 @@ def worker_share(global_batches: tf.data.Dataset, workers: Workers) -> tf.data.D
     )
 
 
-def distribute(share: tf.data.Dataset, workers: Workers) -> Any:
+def distribute(
+    share: tf.data.Dataset, workers: Workers
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """A worker's share of the global batches as its replicas read it: each takes its slice, in
     order."""
     strategy = workers.strategy

@@ -12,14 +12,13 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfscale.errors import CheckpointError, reason
-from tfscale.files.json_text import parse_json, to_json
+from tfscale.files.json_text import JsonObject, parse_json, to_json
 from tfscale.files.npz import read_npz
 from tfscale.files.paths import atomic_write, is_remote, open_file
 from tfscale.files.temporary import remove_leftovers
@@ -44,7 +43,7 @@ class Checkpoints:
 
     def __init__(self, directory: str, keep: int = 2):
         self.directory, self.keep = directory, keep
-        self.restored: dict[str, Any] = {}
+        self.restored: JsonObject = {}
         """The description in the checkpoint that `restore_latest` took; empty before, and where
         there was none."""
 
@@ -64,7 +63,7 @@ class Checkpoints:
         matches = (_NAME.match(name) for name in tf.io.gfile.listdir(self.directory))
         return sorted(int(match[1]) for match in matches if match)
 
-    def save(self, step: int, state: Mapping[str, Stored], meta: dict[str, Any]) -> str:
+    def save(self, step: int, state: Mapping[str, Stored], meta: JsonObject) -> str:
         """Writes the state at a step, then removes all but the newest `keep`. Returns the file's
         path."""
         write_arrays(self.path(step), state, {**meta, "step": step})
@@ -112,7 +111,7 @@ def network_state(network: keras.Model) -> dict[str, tf.Variable]:
     return {f"network/{i}/{v.path}": v.value for i, v in enumerate(network.weights)}
 
 
-def write_arrays(path: str, state: Mapping[str, Stored], meta: dict[str, Any]) -> None:
+def write_arrays(path: str, state: Mapping[str, Stored], meta: JsonObject) -> None:
     """Writes named variables and a JSON description to one .npz file."""
     arrays = {name: np.asarray(variable.numpy()) for name, variable in state.items()}
     text = to_json(
@@ -140,7 +139,7 @@ def array_digest(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_arrays(path: str) -> tuple[dict[str, np.ndarray], JsonObject]:
     """Reads a file of `write_arrays`, verifying its digest.
 
     Raises:

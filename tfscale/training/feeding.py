@@ -2,17 +2,17 @@
 by one process."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.models.outputs import Vocabulary
 from tfscale.training.asynchronous import AsynchronousStep
-from tfscale.training.batches import as_batches, distribute, worker_share
+from tfscale.training.batches import Batched, as_batches, distribute, worker_share
 from tfscale.training.fit.arguments import as_validation
 from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.step import TrainStep
@@ -38,7 +38,7 @@ def training_iterator(
     datasets: Sequence[tf.data.Dataset],
     is_share: bool,
     ahead: int,
-) -> Any:
+) -> Iterator:
     """What `step.run` takes its batches from.
 
     Args:
@@ -65,7 +65,7 @@ def training_iterator(
 
 
 def validation_batches(
-    data: Any,
+    data: Batched | Sequence[ArrayLike],
     batch_size: int,
     strategy: tf.distribute.Strategy,
     vocabulary: Callable[[int], Vocabulary] | None = None,

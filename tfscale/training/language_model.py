@@ -9,10 +9,12 @@ import contextlib
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfscale.compat.keras import learning_rate_of
 from tfscale.config.options import make_config
@@ -20,11 +22,12 @@ from tfscale.config.step import CompileOptions, StepKeywords
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.workers import Workers, lost_workers
 from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
 from tfscale.models.network import capabilities
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.asynchronous import AsynchronousStep
-from tfscale.training.batches import distribute, worker_share
+from tfscale.training.batches import Batched, FitInput, distribute, worker_share
 from tfscale.training.distillation import Teacher
 from tfscale.training.feeding import validation_batches
 from tfscale.training.fit import arguments as fit_arguments
@@ -128,27 +131,27 @@ class LanguageModel(keras.Model):
         )
         self._trained = [id(weight) for weight in self.network.trainable_variables]
 
-    def get_compile_config(self) -> dict[str, Any]:
+    def get_compile_config(self) -> JsonObject:
         """What a `.keras` file keeps of `compile` and of what came before it; empty where it was
         not called."""
         return {} if self.train_step_runner is None else compile_config(self.train_step_runner)
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
+    def compile_from_config(self, config: JsonObject) -> None:
         """Compiles a model that is being loaded as it was when it was saved."""
         with self.strategy.scope():
             self._todo = compile_as(self, config)
 
     def fit(  # noqa: PLR0913 - the arguments are Keras's own
         self,
-        x: Any,
-        y: Any = None,
+        x: FitInput,
+        y: ArrayLike | None = None,
         batch_size: int = 32,
         epochs: int = 1,
         verbose: str | int = "auto",
         callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None = None,
-        validation_data: Any = None,
+        validation_data: Batched | Sequence[ArrayLike] | None = None,
         shuffle: bool = True,
-        sample_weight: Any = None,
+        sample_weight: ArrayLike | None = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
@@ -156,7 +159,7 @@ class LanguageModel(keras.Model):
         steps_per_call: int | None = None,
         stop_at_multiples_of: Sequence[int] = (),
         checked: bool = False,
-        **keras_options: Any,
+        **keras_options: object,
     ) -> keras.callbacks.History:
         """Trains the network.
 
@@ -244,12 +247,12 @@ class LanguageModel(keras.Model):
 
     def evaluate(
         self,
-        x: Any,
-        y: Any = None,
+        x: FitInput,
+        y: ArrayLike | None = None,
         batch_size: int = 32,
-        sample_weight: Any = None,
+        sample_weight: ArrayLike | None = None,
         steps: int | None = None,
-        **keras_options: Any,
+        **keras_options: object,
     ) -> dict[str, float]:
         """Loss in nats per token and perplexity (of a cloze, pseudo_perplexity) over a dataset,
         tails included.
@@ -272,7 +275,7 @@ class LanguageModel(keras.Model):
         nll, tokens = self.summed_loss(batches, steps)
         return {**self.loss_logs(nll, tokens), "tokens": tokens}
 
-    def predict(self, *args: Any, **keras_options: Any) -> Any:
+    def predict(self, *args: object, **keras_options: object) -> np.ndarray:
         """Keras's `predict`, by the weights that `evaluate` uses: averaged with `ema_decay`,
         rounded for a recipe."""
         with self.averaged_weights():

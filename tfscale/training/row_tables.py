@@ -11,12 +11,17 @@ batch.
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfscale.compat.keras import embedding_table, layers_of, own_trainable_variables, symbolic_calls
+from tfscale.compat.keras import (
+    Call,
+    embedding_table,
+    layers_of,
+    own_trainable_variables,
+    symbolic_calls,
+)
 from tfscale.training.variables import shards
 
 
@@ -40,7 +45,7 @@ class RowTables:
     Example:
         tables = RowTables(network)
         rows = tables.rows_of(ids)
-        values = [tables.read(w, rows) if w in tables else tf.convert_to_tensor(w.value) for w in weights]
+        values = [tables.read(weight, rows) for weight in weights if weight in tables]
     """
 
     def __init__(self, network: keras.Model):
@@ -95,7 +100,7 @@ class RowTables:
         finally:
             self._ids = None
 
-    def _by_position(self, call: Any) -> Any:
+    def _by_position(self, call: Call) -> Call:
         def call_by_position(inputs, *args, **kwargs):
             if self._ids is None or args or kwargs.get("reverse"):
                 return call(inputs, *args, **kwargs)

@@ -11,8 +11,7 @@ Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, U units, 
 micro-batches.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -33,7 +32,7 @@ ANY = -1
 """In the place of a token that is not known."""
 
 
-def is_stateful(network: Any) -> bool:
+def is_stateful(network: keras.Model) -> bool:
     """Whether a network's config asks for its state to be carried from window to window."""
     return capabilities(network).stateful
 
@@ -199,7 +198,7 @@ class StatefulEvaluation(EvaluationStep):
     such batches.
     """
 
-    def __call__(self, batches: Iterable[Any]) -> tuple[float, float]:
+    def __call__(self, batches: Iterable[Sequence[tf.Tensor]]) -> tuple[float, float]:
         """As `EvaluationStep`; each call begins with states of zero.
 
         Raises:
@@ -207,7 +206,7 @@ class StatefulEvaluation(EvaluationStep):
                 stopped.
         """
         nll = tokens = 0.0
-        states: Any = None
+        states: tuple | None = None
         for number, batch in enumerate(batches, 1):
             states = self._begin(batch) if states is None else states
             batch_nll, batch_tokens, astray, states = self._step(batch, states)

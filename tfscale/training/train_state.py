@@ -7,7 +7,7 @@ are not weights, just as those of a Keras optimizer are not. Files hold both.
 """
 
 import contextlib
-from typing import Any
+from collections.abc import Mapping, MutableMapping
 
 import keras
 import numpy as np
@@ -77,7 +77,7 @@ class TrainState(keras.layers.Layer):
         has_averages = updated and all(name in brought for name in names)
         return values_in_place(variables, [brought[name] for name in names] if has_averages else [])
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         """Writes the whole state, with how far the epoch is."""
         step, values = self._kept.step, self._kept.brought
         if step is not None:
@@ -88,7 +88,7 @@ class TrainState(keras.layers.Layer):
         if epoch.number is not None:
             store[_EPOCH] = np.array([epoch.number, epoch.steps, epoch.nll, epoch.tokens])
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: Mapping[str, np.ndarray]) -> None:
         """Reads what `save_own_variables` wrote, as much of it as there is."""
         values = {name: np.asarray(store[name]) for name in store.keys()}
         self.epoch = EpochSoFar()

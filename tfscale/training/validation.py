@@ -1,8 +1,7 @@
 """Summed loss of a network over a dataset, under any strategy: what validation and perplexity are
 made of."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import keras
 import tensorflow as tf
@@ -52,7 +51,7 @@ class EvaluationStep:
         )
         self._step = tf.function(self._run)
 
-    def __call__(self, batches: Iterable[Any]) -> tuple[float, float]:
+    def __call__(self, batches: Iterable[Sequence[tf.Tensor]]) -> tuple[float, float]:
         """Returns the summed loss in nats and the number of target tokens (the summed weights).
 
         Under parameter servers this process reads the weights once and computes by itself.

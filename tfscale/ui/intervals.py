@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfscale.ui.plots import FIRST, MUTED, draw
-from tfscale.ui.report import render_report
+from tfscale.ui.report import Table, render_report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def write_slices(path: str, result: Mapping[str, Any]) -> None:
     groups = [
         (name, one["value"], one["low"], one["high"]) for name, one in result["groups"].items()
     ]
-    tables: list[Any] = [
+    tables: list[Table] = [
         (
             f"Groups, with the {level} of a bootstrap",
             ("group", "examples", metric, "from", "to"),

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,7 +25,7 @@ def format_cell(value: object) -> str:
     return str(value)
 
 
-_FILTERS: dict[str, Callable[[Any], str]] = {
+_FILTERS: dict[str, Callable[..., str]] = {
     "cell": format_cell,
     "repr": repr,
     "thousands": "{:,}".format,
@@ -34,7 +34,7 @@ _FILTERS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def render(package: str, template: str, **values: Any) -> str:
+def render(package: str, template: str, **values: object) -> str:
     """Returns the text of a template.
 
     Args:

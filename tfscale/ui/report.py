@@ -6,7 +6,7 @@ Nothing is loaded from elsewhere: the style and the curve (SVG) are inside the f
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfscale.files.paths import atomic_write
 from tfscale.ui.plots import COLOURS, FIRST, MUTED, SECOND, draw
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 """Caption, column names, rows."""
+Record = Mapping[str, float | None]
+"""A line of history.jsonl: `step`, and figures that may be missing or not finite."""
 Curve = tuple[str, str, list[float], list[float]]
 """Name, drawn colour, steps and losses."""
 
@@ -25,7 +27,7 @@ def render_report(
     path: str,
     title: str,
     tables: Iterable[Table],
-    history: Sequence[Mapping[str, Any]] | None = None,
+    history: Iterable[Record] = (),
     samples: Iterable[tuple[str, str]] = (),
     checks: Iterable[Mapping[str, object]] = (),
     figure: tuple[str, str] = ("", ""),
@@ -49,7 +51,7 @@ def render_report(
         sizes = ("Sizes", ("file", "bytes"), [("model.tflite", 5_580_800)])
         render_report("report.html", "A run", [sizes], samples=[("def main(", "self):")])
     """
-    check_rows = list(checks)
+    check_rows, records = list(checks), list(history)
     page = render(
         "tfscale.ui",
         "report.html.j2",
@@ -63,10 +65,9 @@ def render_report(
             )
             for caption, names, rows in tables
         ],
-        curve=loss_curve(history or ()),
+        curve=loss_curve(records),
         legend=[
-            (label, COLOURS[colour], losses[-1])
-            for label, colour, _, losses in _curves(history or ())
+            (label, COLOURS[colour], losses[-1]) for label, colour, _, losses in _curves(records)
         ],
         samples=list(samples),
         figure=figure,
@@ -87,7 +88,7 @@ def _is_numeric(column: Sequence[object]) -> bool:
     return bool(numbers) and all(numbers)
 
 
-def loss_curve(history: Iterable[Mapping[str, Any]]) -> str:
+def loss_curve(history: Iterable[Record]) -> str:
     """Returns training and validation loss over steps as an inline SVG; "" for nothing to draw."""
     curves = _curves(history)
     if not curves:
@@ -105,15 +106,15 @@ def loss_curve(history: Iterable[Mapping[str, Any]]) -> str:
     return draw(paint, "Training and validation loss over optimizer steps", (5.2, 2.9))
 
 
-def _curves(history: Iterable[Mapping[str, Any]]) -> list[Curve]:
+def _curves(history: Iterable[Record]) -> list[Curve]:
     """Returns the curves that the history has, of losses that are finite."""
     records = list(history)
     curves: list[Curve] = []
     for key, label, colour in (("loss", "training", FIRST), ("val_loss", "validation", SECOND)):
         points = [
-            (record["step"], record[key])
+            (record["step"] or 0, loss)
             for record in records
-            if record.get(key) is not None and math.isfinite(record[key])
+            if (loss := record.get(key)) is not None and math.isfinite(loss)
         ]
         if points:
             steps, losses = zip(*points, strict=True)

@@ -3,7 +3,8 @@
 import os
 from typing import TYPE_CHECKING
 
-from tfscale.exporting.format import Checks, Export, ExportFormat, Report
+from tfscale.exporting.format import Export, ExportFormat
+from tfscale.exporting.report import Checks, Report
 from tfscale.files.description import Description
 from tfscale.registry import register
 

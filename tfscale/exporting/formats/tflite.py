@@ -3,7 +3,8 @@
 import dataclasses
 from typing import ClassVar
 
-from tfscale.exporting.format import Checks, Export, ExportFormat, Report
+from tfscale.exporting.format import Export, ExportFormat
+from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.source import TFLiteSource
 from tfscale.files.description import Description
 from tfscale.files.paths import atomic_write

@@ -28,7 +28,7 @@ class Tag(TokenTask):
     title = "Tags of words"
     metric = "f1"
     package = "nervaluate"
-    reads_conll = True
+    reads_words = True
 
     @classmethod
     def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:

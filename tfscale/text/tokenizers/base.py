@@ -280,8 +280,10 @@ class Tokenizer(SavedTokenizer):
         return entries | ({"cleaning": self.cleaner.to_dict()} if self.cleaner.steps else {})
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of `ids`; special tokens give nothing, bytes that are not UTF-8 give
-        U+FFFD."""
+        """Returns the text of `ids`.
+
+        Special tokens give nothing, bytes that are not UTF-8 give U+FFFD.
+        """
         decoder = StreamDecoder(self)
         return "".join([decoder.push(id) for id in ids]) + decoder.flush()
 

@@ -1,4 +1,6 @@
-"""The bits that spell what tokens lose of a text, so that bits per byte compare any two tokenizers.
+"""The bits that spell text that tokens lose.
+
+So bits per byte compare any two tokenizers.
 
 They are those of a code that can be read: with the tokens and these bits a reader has the whole
 text.
@@ -23,7 +25,7 @@ _BLANKS = re.compile(r"\s+")
 
 
 def spelled_bits(utf8_bytes: int, pieces: int = 0) -> int:
-    """Bits of pieces of text that are spelled in bytes.
+    """Returns the bits of pieces of text that are spelled in bytes.
 
     Args:
         utf8_bytes: of all of them.
@@ -33,7 +35,7 @@ def spelled_bits(utf8_bytes: int, pieces: int = 0) -> int:
 
 
 def gap_bits(text: str) -> float:
-    """Bits of the white space in a text of which tokens are the words and the line ends.
+    """Returns the bits of white space where the tokens are words and line ends.
 
     A line of n words has n + 1 gaps. Decoding writes one space between words, and nothing at the
     ends of a line.
@@ -50,8 +52,7 @@ def gap_bits(text: str) -> float:
 
 
 def run_bits(text: str) -> float:
-    """Bits of the white space in a text of which each run of white space in a line is a token, a
-    single space.
+    """Returns the bits of white space where each run of it in a line is a token, one space.
 
     Example:
         run_bits("a b  c")    # 1 usual gap, and one other of 2 bytes: 0.0056 + 8 + 24
@@ -66,12 +67,12 @@ def _gap_bits(gaps: int, others: Sequence[str]) -> float:
 
 
 def _other_gaps(line: str) -> list[str]:
-    """The gaps of a line that decoding would not write."""
+    """Returns the gaps of a line that decoding would not write."""
     gaps = _WORDS.split(line)
     usual = ["", *[" "] * (len(gaps) - 2), ""]
     return [gap for gap, expected in zip(gaps, usual, strict=False) if gap != expected]
 
 
 def utf8_length(texts: Iterable[str]) -> int:
-    """UTF-8 bytes of texts together."""
+    """Returns the UTF-8 bytes of texts together."""
     return sum(len(text.encode("utf-8")) for text in texts)

@@ -9,8 +9,9 @@ from tfscale.errors import TokenizerError
 
 @functools.cache
 def jieba_words() -> Callable[[str], list[str]]:
-    """A function from text to its words, punctuation and white space, each by itself; joined they
-    are the text.
+    """Returns a function from a text to its words, punctuation and white space.
+
+    Joined they are the text.
 
     It reads jieba's dictionary as it was installed, in about a second: words that a program added
     to jieba do not count, and no cache file is written, which jieba would share between users in

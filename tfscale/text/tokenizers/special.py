@@ -1,5 +1,4 @@
-"""Which tokens begin and end a text, and the texts of tokens that stand for something else than
-their letters.
+"""Special tokens: those that begin and end a text, and those of chat formats.
 
 Tokenizers that tfscale trains begin and end every document with one token. Models that others
 trained have a token of their own before a text (`<bos>`), none at all, or several after it
@@ -21,8 +20,9 @@ CHAT_MARK = re.compile(r"<\|[^<>|\s]+\|>|<(?:start|end)_of_\w+>")
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """What a tokenizer's folder says about the beginning and the end of a text; all defaults: the
-    end token does both.
+    """The beginning and the end of a text, as a tokenizer's folder has them.
+
+    By default the end token is both.
 
     Attributes:
         start_id: the token before the first of a text; None for the end token.
@@ -39,8 +39,10 @@ class SpecialTokens:
     leading_space: bool = False
 
     def to_config(self) -> dict[str, Any]:
-        """The entries of the tokenizer's configuration; defaults are left out, so that earlier
-        digests stay."""
+        """Returns entries of the tokenizer's configuration.
+
+        Defaults are left out, so that earlier digests stay.
+        """
         entries: dict[str, Any] = {}
         if self.start_id is not None:
             entries["start_id"] = self.start_id
@@ -54,7 +56,7 @@ class SpecialTokens:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "SpecialTokens":
-        """What `to_config` wrote.
+        """Returns the tokens that `to_config` wrote.
 
         Raises:
             ValueError: an entry of another type.
@@ -68,7 +70,9 @@ class SpecialTokens:
 
 
 def as_inputs(ids: Sequence[int] | np.ndarray, end_id: int, start_id: int | None) -> np.ndarray:
-    """The tokens of a stream as a network reads them: every document begins with the start token.
+    """Returns the tokens of a stream as a network reads them.
+
+    Every document begins with the start token.
 
     A stream is d1 END d2 END. As targets its tokens stay what they are; as inputs the END before a
     document's first token is the start token, so that each document is read as START d and is to be
@@ -127,7 +131,7 @@ def split_at_special(text: str, tokens: Mapping[str, int]) -> Iterator[str | int
 
 
 def few(tokens: Mapping[str, int]) -> str:
-    """The texts of special tokens for a message: the first eight, and how many more there are."""
+    """Returns the texts of special tokens for a message: eight, and how many more there are."""
     names = list(tokens)
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return (", ".join(names[:8]) or "none") + more

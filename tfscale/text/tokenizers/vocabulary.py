@@ -9,7 +9,7 @@ from tfscale.files.json_text import parse_json
 
 VOCABULARY_FILE = "vocabulary.json"
 UNKNOWN_TEXT = "\N{REPLACEMENT CHARACTER}"
-"""What the unknown token decodes to, except in the word tokenizer, which writes `<unk>`."""
+"""Text of the unknown token; the word tokenizer alone writes `<unk>` instead."""
 
 
 def vocabulary_files(entries: Sequence[str]) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Arguments of Keras's `compile` and `fit` that have another name here, or none."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
@@ -12,7 +12,9 @@ from tfscale.training.step import TrainStep
 
 _STEP = "the step is always compiled, and xla=False compiles it without XLA"
 _METRICS = "the metrics are loss, perplexity and tokens per second"
-COMPILE: dict[str, tuple[tuple[Any, ...], str]] = {
+Harmless: TypeAlias = Mapping[str, tuple[tuple[object, ...], str]]
+"""Keras's arguments: the values that ask for nothing, and what to do instead of any other."""
+COMPILE: Harmless = {
     "loss": ((None,), "the loss is the next token's cross-entropy"),
     "loss_weights": ((None,), "the loss is the next token's cross-entropy"),
     "metrics": ((None, []), _METRICS),
@@ -22,8 +24,7 @@ COMPILE: dict[str, tuple[tuple[Any, ...], str]] = {
     "steps_per_execution": ((None, 1), "give fit(steps_per_call=...)"),
     "auto_scale_loss": ((None, True), "the step scales the loss itself"),
 }
-"""Keras's arguments: the values that ask for nothing, and what to do instead of any other."""
-FIT: dict[str, tuple[tuple[Any, ...], str]] = {
+FIT: Harmless = {
     "validation_split": (
         (None, 0, 0.0),
         "give validation_data=(x[n:], y[n:]) and train on x[:n], y[:n]",
@@ -38,10 +39,9 @@ FIT: dict[str, tuple[tuple[Any, ...], str]] = {
     ),
     "validation_batch_size": ((None,), "give validation_data as a batched tf.data.Dataset"),
 }
-"""As `COMPILE`, for `fit`."""
 
 
-def refuse(name: str, given: dict[str, Any], known: dict[str, tuple[tuple[Any, ...], str]]) -> None:
+def refuse(name: str, given: Mapping[str, object], known: Harmless) -> None:
     """Refuses arguments that a call does not take.
 
     Args:
@@ -65,11 +65,11 @@ def refuse(name: str, given: dict[str, Any], known: dict[str, tuple[tuple[Any, .
         )
 
 
-def _asks_nothing(value: Any, harmless: tuple[Any, ...]) -> bool:
+def _asks_nothing(value: object, harmless: tuple[object, ...]) -> bool:
     return any(value is one or (isinstance(value, type(one)) and value == one) for one in harmless)
 
 
-def as_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+def as_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
     """Returns a list of what `fit` may be given as callbacks: None, one, or several.
 
     Raises:
@@ -77,17 +77,19 @@ def as_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
     """
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks = callbacks.callbacks
-    several = isinstance(callbacks, Iterable) and not isinstance(callbacks, str)
-    found = list(callbacks) if several else [] if callbacks is None else [callbacks]
-    for one in found:
-        if not isinstance(one, keras.callbacks.Callback):
+    if isinstance(callbacks, Iterable) and not isinstance(callbacks, str):
+        added = list(callbacks)
+    else:
+        added = [] if callbacks is None else [callbacks]
+    for callback in added:
+        if not isinstance(callback, keras.callbacks.Callback):
             raise ConfigError(
-                f"callbacks are objects of keras.callbacks.Callback; received {one!r}"
+                f"callbacks are objects of keras.callbacks.Callback; received {callback!r}"
             )
-    return found
+    return added
 
 
-def as_validation(data: Any) -> Any:
+def as_validation(data: object) -> tuple:
     """Returns validation data as one dataset, or a tuple (x, y[, sample_weight]).
 
     Raises:

@@ -3,9 +3,8 @@
 Shapes: N rows, T tokens.
 """
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary
@@ -13,7 +12,9 @@ from tfscale.models.outputs import Vocabulary
 LEAVE_OUT = "; a target to leave out is negative, such as -100"
 
 
-def as_arrays(x: Any, y: Any, sample_weight: Any = None) -> tuple[np.ndarray, ...]:
+def as_arrays(
+    x: ArrayLike, y: ArrayLike | None, sample_weight: ArrayLike | None = None
+) -> tuple[np.ndarray, ...]:
     """Returns ids and targets (N, T) int32 and, where they are given, weights (N, T) float32.
 
     Args:
@@ -94,7 +95,7 @@ def cleaned_arrays(
     return ids, targets, *weights
 
 
-def _check_no_iterator(x: Any) -> None:
+def _check_no_iterator(x: object) -> None:
     if not (isinstance(x, list | tuple) or hasattr(x, "shape") or hasattr(x, "__array__")):
         raise ConfigError(
             f"fit and evaluate take a tf.data.Dataset or arrays, no {type(x).__name__};"
@@ -103,7 +104,7 @@ def _check_no_iterator(x: Any) -> None:
         )
 
 
-def _rectangular(name: str, values: Any) -> np.ndarray:
+def _rectangular(name: str, values: ArrayLike) -> np.ndarray:
     try:
         array = np.asarray(values)
     except (ValueError, TypeError):  # NumPy's "inhomogeneous shape", and ragged tensors
@@ -116,7 +117,7 @@ def _rectangular(name: str, values: Any) -> np.ndarray:
     return array
 
 
-def _whole_numbers(name: str, values: Any) -> np.ndarray:
+def _whole_numbers(name: str, values: ArrayLike) -> np.ndarray:
     array = _rectangular(name, values)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{name} must be whole numbers; received {array.dtype}")

@@ -2,16 +2,20 @@
 it."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 
 from tfscale.compat.keras import decays_weight
+from tfscale.files.json_text import JsonObject
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.step import TrainStep
 
+if TYPE_CHECKING:
+    from tfscale.training.language_model import LanguageModel
 
-def compile_config(step: TrainStep) -> dict[str, Any]:
+
+def compile_config(step: TrainStep) -> JsonObject:
     """Returns what `compile` was given, and what was set before it, for Keras to serialize.
 
     Weights are named by their index among the network's trainable weights, because their paths can
@@ -38,7 +42,7 @@ def compile_config(step: TrainStep) -> dict[str, Any]:
     }
 
 
-def compile_as(model: Any, config: dict[str, Any]) -> str:
+def compile_as(model: "LanguageModel", config: JsonObject) -> str:
     """Compiles a `LanguageModel` as `compile_config` says.
 
     The model gets its optimizer alone if something was left out of the file, or if the file is of

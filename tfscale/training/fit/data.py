@@ -5,13 +5,13 @@ Shapes: B rows of a global batch, N rows of arrays, T tokens.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfscale.distribution.workers import Workers
 from tfscale.models.outputs import Vocabulary
-from tfscale.training.batches import as_batches, check_divisible
+from tfscale.training.batches import Batched, FitInput, as_batches, check_divisible
 from tfscale.training.feeding import count_batches, input_contexts, training_iterator
 from tfscale.training.fit.row_order import batches_read
 from tfscale.training.stateful import check_batches
@@ -31,9 +31,9 @@ class FitSource:
         steps_per_epoch: optimizer steps of an epoch; None takes one pass over the data.
     """
 
-    x: Any
-    y: Any = None
-    sample_weight: Any = None
+    x: FitInput
+    y: ArrayLike | None = None
+    sample_weight: ArrayLike | None = None
     batch_size: int = 32
     shuffle: bool = True
     steps_per_epoch: int | None = None
@@ -66,10 +66,9 @@ class FitData:
     ):
         self._source, self._step, self._workers = source, step, workers
         self._vocabulary = vocabulary
-        self._is_share = callable(source.x)
-        self._given = [source.x]
-        if self._is_share:
-            self._given = [source.x(context) for context in input_contexts(workers)]
+        x = source.x
+        self._is_share = callable(x)
+        self._given = [x(context) for context in input_contexts(workers)] if callable(x) else [x]
         datasets = [self._read(part) for part in self._given]
         rows = datasets[0].element_spec[0].shape[0] * (workers.count if self._is_share else 1)
         check_divisible(rows, step.replicas, step.options.micro_batches)
@@ -87,7 +86,7 @@ class FitData:
     def _are_arrays(self) -> bool:
         return self._source.y is not None
 
-    def _read(self, part: Any, skip: int = 0) -> tf.data.Dataset:
+    def _read(self, part: Batched, skip: int = 0) -> tf.data.Dataset:
         source = self._source
         return as_batches(
             part,

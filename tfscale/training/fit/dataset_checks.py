@@ -8,7 +8,6 @@ it is read.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -20,7 +19,7 @@ from tfscale.training.fit.input_errors import plain_errors, refuse_where
 _NAMES = ("ids", "targets", "weights")
 
 
-def check_spec(spec: Any) -> None:
+def check_spec(spec: object) -> None:
     """Refuses a dataset whose elements cannot be batches, as far as its spec says.
 
     Raises:
@@ -46,7 +45,7 @@ def check_spec(spec: Any) -> None:
     check_ids(spec[0].shape)
 
 
-def is_fixed(spec: Any) -> bool:
+def is_fixed(spec: Sequence[tf.TensorSpec]) -> bool:
     """Whether all batches have the shapes and types that a step takes.
 
     The targets of a task may be fewer than its ids: a label of a whole text is one target.

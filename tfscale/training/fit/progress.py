@@ -1,7 +1,6 @@
 """The progress bar of `fit`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
@@ -15,14 +14,14 @@ class FitProgress(keras.callbacks.ProgbarLogger):
     of a terminal.
     """
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         super().on_train_batch_end(batch, _shown(logs))
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         super().on_epoch_end(epoch, _shown(logs))
 
 
-def _shown(logs: dict[str, Any] | None) -> dict[str, Any]:
+def _shown(logs: dict[str, float] | None) -> dict[str, float]:
     return {name: value for name, value in (logs or {}).items() if name not in _NOT_SHOWN}
 
 

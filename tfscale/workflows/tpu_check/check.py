@@ -11,10 +11,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.errors import ConfigError, TfscaleError
+from tfscale.files.json_text import JsonObject
 from tfscale.training.batches import check_divisible
 from tfscale.workflows.tpu_check import compiler
 from tfscale.workflows.tpu_check.lowering import Lowered, lower_steps, write
@@ -67,7 +67,7 @@ def tpu_check(
     compiler_python: str | None = None,
     seconds: float = 900.0,
     note: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Compiles the training and the evaluation step of a config with the real TPU compiler, on a
     machine without a TPU.
 
@@ -89,7 +89,8 @@ def tpu_check(
         TfscaleError: the compiler cannot be had.
 
     Example:
-        tpu_check(TransformerConfig(vocabulary_size=8192), TrainConfig(precision="mixed_bfloat16"), ["v5e:2x2"])
+        model = TransformerConfig(vocabulary_size=8192)
+        tpu_check(model, TrainConfig(precision="mixed_bfloat16"), ["v5e:2x2"])
     """
     if model.vocabulary_size < 1:
         raise ConfigError("tpu-check needs a vocabulary size: give --model.vocabulary_size N")
@@ -165,7 +166,7 @@ def find_compiler(note: Callable[[str], None]) -> str:
 
 def run_compiler(
     steps: Sequence[Lowered], topology: str, python: str, seconds: float
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Runs the compiler in its own process; a crash or a hang becomes the error of the step it was
     at."""
     with tempfile.TemporaryDirectory(prefix="tfscale-tpu-") as folder:
@@ -238,7 +239,7 @@ def _advise(model, train, topology, count, python, seconds, note) -> str:
     rows = train.global_batch_size // count
     micros = [m for m in range(2, rows + 1) if rows % m == 0 and m > train.micro_batches]
     chunked = {"loss_chunk_tokens": 1024}
-    tries: list[dict[str, Any]] = [chunked, *({"micro_batches": m, **chunked} for m in micros[:1])]
+    tries: list[JsonObject] = [chunked, *({"micro_batches": m, **chunked} for m in micros[:1])]
     tries += [
         {"remat": True, **chunked},
         *({"remat": True, "micro_batches": m, **chunked} for m in micros[-1:]),

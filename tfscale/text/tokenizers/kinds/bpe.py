@@ -1,5 +1,6 @@
-"""Byte-pair encoding over bytes (Sennrich et al. 2016; Radford et al. 2019), as GPT-2, Llama 3 and
-Qwen have it.
+"""Byte-pair encoding over bytes (Sennrich et al. 2016; Radford et al. 2019).
+
+GPT-2, Llama 3 and Qwen have it.
 
 Such tokenizers come with models that others trained; a vocabulary of one's own is rather
 SentencePiece's.
@@ -20,7 +21,7 @@ LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""What Llama 3 and Qwen take for words; GPT-2's is built into the library."""
+"""How Llama 3 and Qwen find words; GPT-2's pattern is built into the library."""
 
 
 @register

@@ -102,8 +102,8 @@ class WordTokenizer(Tokenizer):
     def lost_bits(
         self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
     ) -> float:
-        # White space is no part of a word; with jieba a run of it is one, a single space, and so is
-        # each line end.
+        # White space is not part of a word; with jieba a run of it is one, a single space, and so
+        # is each line end.
         if self.segmenter == "none":
             words = utf8_length("".join(text.split()) for text in texts)
             gaps = sum(map(gap_bits, texts))
