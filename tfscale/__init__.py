@@ -85,16 +85,27 @@ _HOME = {
     "strategy": "tfscale.distribution.strategy",
     "training_dataset": "tfscale.data.pipeline",
     # Interfaces to extend.
+    "Encoded": "tfscale.tasks.values",
+    "Example": "tfscale.tasks.examples",
     "ExportFormat": "tfscale.exporting.format",
     "LanguageNetwork": "tfscale.models.network",
     "Reader": "tfscale.text.reader",
     "Recipe": "tfscale.models.recipe",
+    "Row": "tfscale.text.reader",
     "Task": "tfscale.tasks.task",
     "Tokenizer": "tfscale.text.tokenizers",
     "register": "tfscale.registry",
     # Errors.
+    "CheckpointError": "tfscale.errors",
     "ConfigError": "tfscale.errors",
+    "DataError": "tfscale.errors",
+    "ExportError": "tfscale.errors",
+    "OvertakenError": "tfscale.errors",
+    "PromptError": "tfscale.errors",
     "TfscaleError": "tfscale.errors",
+    "TokenizerError": "tfscale.errors",
+    "TrainingError": "tfscale.errors",
+    "WorkerLostError": "tfscale.errors",
 }
 """Public name -> the module that has it."""
 
@@ -121,6 +132,9 @@ _LIGHT = (
     "launching",
     "planning",
     "registry",
+    "tasks.examples",
+    "tasks.task",
+    "tasks.values",
     "text",
 )
 """The folders and modules that do without TensorFlow."""
