@@ -252,7 +252,7 @@ def test_mistakes_are_told_in_one_line(preset, tmp_path, capsys):
         ),
         (
             ["train", "--start", "r", "--vectors", "v", "--data", "d", "--output", "o"],
-            "give either --vectors or --start",
+            "give either vectors or start",
         ),
     ):
         assert cli.main(words) == 2
