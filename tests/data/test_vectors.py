@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
+import tfscale
 from tfscale import cli
-from tfscale.data.vectors import embedding_rows, read_vectors, token_texts, vectors
+from tfscale.data.vectors import embedding_rows, read_vectors, token_texts
 from tfscale.errors import ConfigError, DataError
 from tfscale.runs.folder import load_run
 from tfscale.text.tokenizers.training import train_tokenizer
@@ -110,7 +111,7 @@ def test_trained_vectors_know_what_is_alike_and_begin_a_training(data, tmp_path,
     assert min(alike("cat", "dog"), alike("dog", "cow")) > max(
         alike("cat", "stone"), alike("cow", "brick")
     )
-    vectors(data, str(tmp_path / "again.txt"), dim=12, epochs=30)
+    tfscale.vectors(data, str(tmp_path / "again.txt"), dim=12, epochs=30)
     assert (tmp_path / "again.txt").read_text() == (tmp_path / "vectors.txt").read_text()
 
     options = [
@@ -166,9 +167,9 @@ def test_trained_vectors_know_what_is_alike_and_begin_a_training(data, tmp_path,
 
 def test_numbers_out_of_range(data, tmp_path):
     with pytest.raises(ConfigError, match="dim=0 is out of range"):
-        vectors(data, str(tmp_path / "v.txt"), dim=0)
+        tfscale.vectors(data, str(tmp_path / "v.txt"), dim=0)
     with pytest.raises(DataError, match="occurs 9999999 times"):
-        vectors(data, str(tmp_path / "v.txt"), min_count=9_999_999)
+        tfscale.vectors(data, str(tmp_path / "v.txt"), min_count=9_999_999)
 
 
 @pytest.mark.parametrize("name", ["v.bin", "v.txt"])

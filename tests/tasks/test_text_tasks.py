@@ -164,7 +164,7 @@ def test_its_file_translates_by_the_language_models_signatures(translated, capsy
     assert capsys.readouterr().out == "no me ma\n"
     for command in (["generate", "--prompt", "a"], ["benchmark"]):
         assert cli.main([command[0], str(folder / "int8"), *command[1:]]) == 2
-    assert "is no file of a model of the next token" in capsys.readouterr().err
+    assert "is not a file of a model of the next token" in capsys.readouterr().err
     assert (
         cli.main(["evaluate", str(folder / "int8"), "--text", str(folder / "test.jsonl"), "--json"])
         == 0

@@ -90,7 +90,7 @@ def test_evaluate_writes_its_groups(tmp_path, monkeypatch, capsys):
     [
         (
             ["--output", "a.html"],
-            "--output writes a page of groups; name the field that they are the values of: --slice-by",
+            "output='a.html' is a page of groups; name the field that they are the values of: slice_by",
         ),
         (
             ["--slice-by", "who", "--output", "a.txt"],
