@@ -102,8 +102,8 @@ def test_trained_vectors_know_what_is_alike_and_begin_a_training(data, tmp_path,
     words = ["vectors", "--data", data, "--output", path, "--dim", "12", "--epochs", "30", "--json"]
     assert cli.main(words) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["tokens"] == 14
-    places, vectors = read_vectors(path)
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    places, rows = read_vectors(path)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def alike(one, other):
         return float(unit[places[one]] @ unit[places[other]])

@@ -133,15 +133,15 @@ def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, show: bool) -> 
 
     A model of that tokenizer has seen no other text.
     """
-    asked = Cleaner(
+    wanted = Cleaner(
         strip_html=config.strip_html,
         unicode_normalization=config.unicode_normalization,
         lowercase=config.lowercase,
         collapse_whitespace=config.collapse_whitespace,
     )
     if tokenizer is None:
-        return asked
-    cleaner = asked.joined(tokenizer.cleaner)
+        return wanted
+    cleaner = wanted.joined(tokenizer.cleaner)
     if show and cleaner != tokenizer.cleaner:
         more = [step for step in cleaner.steps if step not in tokenizer.cleaner.steps]
         note(

@@ -74,9 +74,9 @@ def documents(blocks: Iterable[np.ndarray], tokenizer: Tokenizer) -> Iterator[st
             yield tokenizer.decode(np.concatenate(parts).tolist())
             parts, start = [], int(end) + 1
         parts.append(block[start:])
-    rest = np.concatenate(parts).tolist() if parts else []
-    if rest:
-        yield tokenizer.decode(rest)
+    unended = np.concatenate(parts).tolist() if parts else []
+    if unended:
+        yield tokenizer.decode(unended)
 
 
 def encode_anew(tokens: Sequence[int], own: Tokenizer, other: Tokenizer) -> list[int]:

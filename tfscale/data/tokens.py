@@ -80,15 +80,15 @@ def split_text(data_dir: str, manifest: Manifest, split: str, tokenizer: Tokeniz
     Raises:
         DataError: there is no such split, or a shard cannot be read.
     """
-    found = manifest.split(split)
-    unknown, lost = found.unknown_tokens, found.lost_bits
+    described = manifest.split(split)
+    unknown, lost = described.unknown_tokens, described.lost_bits
     if unknown is None:
         id = tokenizer.unknown_id
         blocks = token_blocks(data_dir, manifest, split) if id is not None else iter(())
         unknown = sum(int(np.count_nonzero(block == id)) for block in blocks)
     if lost is None and tokenizer.lossless:
         lost = 0.0
-    return ScoredText(found.utf8_bytes, unknown, lost)
+    return ScoredText(described.utf8_bytes, unknown, lost)
 
 
 def first_tokens(
@@ -104,11 +104,11 @@ def first_tokens(
         count: how many.
 
     Returns:
-        ids (n,) int32 and where they are from; or None, and why there are none.
+        ids (n,) int32 and their source; or None, and why there are none.
     """
     if data_dir is None:
         return None, "the run names no data folder"
-    # The name alone: where the folder lies on this machine is nobody's business on the device.
+    # The name alone: the device must not learn where the folder lies on this machine.
     name = os.path.basename(os.path.normpath(data_dir))
     try:
         manifest = Manifest.load(data_dir, verify="size")
@@ -118,10 +118,10 @@ def first_tokens(
         return None, f"{name} now has another tokenizer"
     for split in ("validation", "test"):
         if split in manifest.splits and manifest.splits[split].tokens:
-            found: list[np.ndarray] = []
+            blocks: list[np.ndarray] = []
             for block in token_blocks(data_dir, manifest, split):
-                found.append(block)
-                if sum(map(len, found)) >= count:
+                blocks.append(block)
+                if sum(map(len, blocks)) >= count:
                     break
-            return np.concatenate(found)[:count].astype(np.int32), f"{split} split of {name}"
+            return np.concatenate(blocks)[:count].astype(np.int32), f"{split} split of {name}"
     return None, f"{name} has neither a validation nor a test split"

@@ -135,14 +135,14 @@ def embedding_rows(path: str, tokenizer: Tokenizer, width: int) -> tuple[np.ndar
             f" {width}; give --model.embedding_dim {vectors.shape[1]} (of a Transformer,"
             " --model.hidden_dim)"
         )
-    found = {}
+    row_of = {}
     for token, text in enumerate(token_texts(tokenizer)):
         row = words.get(text, words.get(text.lower())) if text else None
         if row is not None:
-            found[token] = row
-    if not found:
+            row_of[token] = row
+    if not row_of:
         raise DataError(f"{path} has a vector for none of the {tokenizer.vocabulary_size} tokens")
-    return np.array(list(found)), vectors[list(found.values())]
+    return np.array(list(row_of)), vectors[list(row_of.values())]
 
 
 def token_texts(tokenizer: Tokenizer) -> list[str]:

@@ -122,9 +122,9 @@ def atomic_directory(path: str) -> Iterator[str]:
 def clean_up(path: str) -> None:
     """Removes leftovers beside `path` of processes that were killed, and says so."""
     target = os.path.abspath(path)
-    if found := remove_leftovers(os.path.dirname(target), os.path.basename(target)):
+    if removed := remove_leftovers(os.path.dirname(target), os.path.basename(target)):
         print(
-            f"left behind by a process that was killed, removed: {', '.join(found)}",
+            f"left behind by a process that was killed, removed: {', '.join(removed)}",
             file=sys.stderr,
             flush=True,
         )

@@ -202,14 +202,14 @@ def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> lis
 
     Args:
         path: the file.
-        note: is called with a line that tells how many were damaged, where there were any.
+        note: is called with a line that says how many were damaged, if any.
     """
     if not exists(path):
         return []
     with open_file(path, "rb") as file:
-        *complete, rest = file.read().split(b"\n")
+        *complete, last = file.read().split(b"\n")
     records, damaged = [], 0
-    for line in [*complete, *([rest] if rest else [])]:
+    for line in [*complete, *([last] if last else [])]:
         try:
             record = parse_json(line)
         except ValueError:
@@ -220,7 +220,7 @@ def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> lis
             and all(map(_is_number, record.values()))
         ):
             records.append(record)
-        elif line is not rest:
+        elif line is not last:
             damaged += 1
     if damaged and note is not None:
         note(f"{path}: {damaged} damaged line{'s' if damaged > 1 else ''} left out")

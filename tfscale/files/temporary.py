@@ -171,10 +171,10 @@ def _remove_one(path: str) -> list[str]:
             or time.time() - os.fstat(descriptor).st_mtime < least
         ):
             return []
-        found = _restore(path) + _removed(path)
+        cleared = _restore(path) + _removed(path)
         if marked != path:
             os.remove(marked)
-        return found
+        return cleared
     finally:
         os.close(descriptor)
 

@@ -58,7 +58,6 @@ def estimate(
         min_counts: the least count of the n-grams that are kept, by order; the last one holds for
             the orders above it. The mass of those that are not kept goes to the shorter n-grams. It
             must not fall from order to order.
-
         beside: as in `count_ngrams`.
 
     Raises:
@@ -196,14 +195,14 @@ def _discounts(adjusted: np.ndarray) -> np.ndarray:
     n1, n2, n3, n4 = (int((adjusted == count).sum()) for count in (1, 2, 3, 4))
     if min(n1, n2, n3) > 0:
         y = n1 / (n1 + 2 * n2)
-        found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-        if all(0 < discount < count for count, discount in enumerate(found, 1)):
-            return np.array([0.0, *found])
+        discounts = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+        if all(0 < discount < count for count, discount in enumerate(discounts, 1)):
+            return np.array([0.0, *discounts])
     return np.array([0.0, *FALLBACK])
 
 
 def _renumbered(keys: np.ndarray, kept_below: np.ndarray, bits: np.uint64) -> np.ndarray:
-    """Keys with the numbers that contexts have when those are gone that are not kept.
+    """Returns keys with the numbers of their contexts among those that are kept.
 
     An n-gram occurs no more often than its context, so the context of one that is kept is kept.
     """

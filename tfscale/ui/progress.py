@@ -177,5 +177,6 @@ class TextProgress(ProgressLine):
 def _clock(seconds: float) -> str:
     """Returns a time as 0:07 or 1:02:03."""
     minutes, seconds = divmod(round(seconds), 60)
-    hours, rest = divmod(minutes, 60)
-    return f"{hours}:{rest:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    if minutes < 60:
+        return f"{minutes}:{seconds:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
