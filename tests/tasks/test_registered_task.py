@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+import tfscale
 from tests.exporting.exported import make_run
 from tfscale import cli
 from tfscale.config import TransformerConfig
@@ -15,18 +16,17 @@ from tfscale.config.tasks import TaskConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
 from tfscale.models import build_network
-from tfscale.registry import TASKS, register
+from tfscale.registry import TASKS
 from tfscale.tasks.examples import Example, field_of, read_examples, text_of
-from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import load_task
-from tfscale.tasks.task import Task, log_probabilities
+from tfscale.tasks.task import log_probabilities
 from tfscale.tasks.values import Encoded
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 COLOURS = ["red", "blue", "green"]
 
 
-class Pairs(Task):
+class Pairs(tfscale.Task):
     """Two texts -> whether they say the same; a row has `text`, `other` and `label`."""
 
     name = "pairs"
@@ -63,7 +63,7 @@ class Pairs(Task):
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    register(Pairs)
+    tfscale.register(Pairs)
     yield
     del TASKS._registered["pairs"]
 
@@ -87,7 +87,7 @@ def trained(tmp_path_factory):
         vocabulary_size=257, sequence_length=16, hidden_dim=32, num_layers=2, num_heads=4
     )
     run = make_run(folder, build_network(config), ByteTokenizer())
-    summary = finetune(
+    summary = tfscale.finetune(
         run,
         task="pairs",
         output=str(folder / "task"),
@@ -151,7 +151,7 @@ def test_its_mistakes_are_one_line(trained, capsys):
         with pytest.raises(ConfigError, match="is for "):
             TaskConfig(task="pairs", output="o", train=["a.csv"], **option)
     with pytest.raises(ConfigError, match="give either config or options of it"):
-        finetune("run", TaskConfig(task="pairs", output="o", train=["a.csv"]), epochs=2)
+        tfscale.finetune("run", TaskConfig(task="pairs", output="o", train=["a.csv"]), epochs=2)
 
 
 def cli_error(capsys, *words):

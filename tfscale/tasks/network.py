@@ -21,6 +21,7 @@ from tfscale.models.dropout import Dropout
 from tfscale.models.network import capabilities
 from tfscale.registry import TASKS
 from tfscale.runs.folder import Run
+from tfscale.tasks.values import Values
 
 if TYPE_CHECKING:
     from tfscale.tasks.task import Task
@@ -86,7 +87,7 @@ class TaskNetwork(keras.Model):
         unused = {id(variable) for variable in self.base.prediction_variables}
         return [weight for weight in self.weights if id(weight) not in unused]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Values:
         return {
             "base": keras.saving.serialize_keras_object(self.base),
             "name": self.name,
@@ -94,7 +95,7 @@ class TaskNetwork(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "TaskNetwork":
+    def from_config(cls, config: Values, custom_objects: Values | None = None) -> "TaskNetwork":
         base = keras.saving.deserialize_keras_object(
             config.pop("base"), custom_objects=custom_objects
         )
@@ -175,7 +176,7 @@ class PoolText(keras.layers.Layer):
         )
         return ops.concatenate([mean, ops.sum(features * at_last, axis=1, keepdims=True)], axis=-1)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Values:
         return {**super().get_config(), "end_id": self.end_id}
 
 

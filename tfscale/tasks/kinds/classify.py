@@ -94,8 +94,8 @@ class Classify(Task):
         from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
         options: Values = {"zero_division": 0.0}
-        truth: list[Any]
-        given: list[Any]
+        truth: list[str] | list[list[int]]
+        given: list[str] | list[list[int]]
         if self.several:
             truth = [[int(label in e.labels) for label in self.labels] for e in examples]
             given = [[int(label in p["labels"]) for label in self.labels] for p in predictions]
