@@ -37,7 +37,7 @@ def slurm_hosts(host_list: str) -> list[str]:
     ranks go astray. Its parsers are sound.
 
     Raises:
-        ValueError: it is no host list.
+        ValueError: it is not a host list.
     """
     from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
 

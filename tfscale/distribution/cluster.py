@@ -1,5 +1,4 @@
-"""What the environment says about the processes of a training, checked before TensorFlow's gRPC
-gets to see it.
+"""Reads the processes of a training from the environment, and checks them before TensorFlow does.
 
 Three sources, the first that is there counts: TF_CONFIG (by hand, Vertex AI, `tfscale launch`),
 TFSCALE_WORKERS (for Kubernetes, whose pods know their index and can derive all addresses), and
@@ -64,7 +63,7 @@ class Cluster:
 
 
 def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
-    """The cluster that the environment describes.
+    """Returns the cluster that the environment describes.
 
     Args:
         environ: environment variables.

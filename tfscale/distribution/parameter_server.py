@@ -1,5 +1,4 @@
-"""The processes of a training with parameter servers (Li et al. 2014): who serves, who coordinates,
-who reads what.
+"""Processes of a training with parameter servers (Li et al. 2014): servers, workers and a chief.
 
 A task of type "ps" holds variables, one of type "worker" computes gradients of batches that it
 reads itself, and the task "chief" coordinates: it runs the program, hands out the steps, validates
@@ -25,7 +24,7 @@ from tfscale.terminal import print
 
 MIN_SHARD_BYTES = 4 << 20
 """Variables of twice this size and more are cut into shards, as many as there are servers at most.
-What is smaller is spread over the servers whole, since a sharded variable is no ordinary one: a
+What is smaller is spread over the servers whole, since a sharded variable is not an ordinary one: a
 layer cannot take a slice of it, say."""
 POLL_SECONDS = 1.0
 CHIEF_GONE_SECONDS = 30.0
@@ -113,7 +112,7 @@ def _maker(dataset: tf.data.Dataset, done: Callable[[], tf.Tensor]) -> Callable[
 def _tell_lost_worker(record: logging.LogRecord) -> bool:
     """Makes one line of what TensorFlow's coordinator logs about a lost task, which is pages long.
 
-    A lost worker is no error: another one takes its step. All else is raised too, and told when it
+    A lost worker is not an error: another takes its step. All else is raised too, and shown when it
     is caught.
     """
     if not record.pathname.endswith("cluster_coordinator.py"):

@@ -1,5 +1,4 @@
-"""Where to train: the choice of a `tf.distribute` strategy, once per process. Model code knows
-nothing of it."""
+"""Chooses a `tf.distribute` strategy, once per process."""
 
 import functools
 import os
@@ -29,7 +28,7 @@ _chosen: dict[str, tf.distribute.Strategy] = {}
 
 @checks_arguments
 def strategy(name: str = "auto") -> tf.distribute.Strategy:
-    """The strategy of this process; the same object on every call with the same name.
+    """Returns the strategy of this process; the same object on every call with the same name.
 
     A second strategy that communicates would clash with the collectives of the first, so a process
     has one.

@@ -1,5 +1,4 @@
-"""The processes of one training: who they are, what they agree on, and what the chief tells the
-others.
+"""Worker processes of one training, and what they send each other.
 
 Every function here that communicates must be called by all workers, in the same order. With one
 process (also one that drives many devices) there is nothing to agree on, and nothing is sent.

@@ -1,5 +1,4 @@
-"""What a cloze model is for: filling a gap in a text, and finding words that were meant to be
-others. NumPy only.
+"""Fills gaps in texts and corrects words by a cloze model; NumPy only.
 
 Shapes: T tokens of a window, V vocabulary.
 """
@@ -47,7 +46,7 @@ class Correction:
 def fill(
     logits: Logits, tokenizer: Tokenizer, text: str, sequence_length: int, count: int = 5
 ) -> list[Filling]:
-    """The most likely tokens for the gap in a text.
+    """Returns the most likely tokens for the gap in a text.
 
     Args:
         logits: the model.
@@ -93,8 +92,7 @@ def correct(
     sequence_length: int,
     edit_cost: float = EDIT_COST,
 ) -> list[Correction]:
-    """Words of a text that are probably misspelt: a word one letter away makes the text much more
-    likely.
+    """Returns words that are probably misspelt: one letter changed makes the text much likelier.
 
     A letter may be wrong, missing, too much, or have changed places with the next one (Kernighan et
     al. 1990). Words to put in their place are those that the tokenizer has as one token.

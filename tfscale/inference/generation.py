@@ -116,7 +116,7 @@ class _Completion:
 def prefill_chunk(
     remaining: int, position: int, context_length: int, lengths: Sequence[int]
 ) -> tuple[int, int]:
-    """How the next tokens of a prompt are read by calls of fixed lengths.
+    """Chooses the call of fixed length that reads the next tokens of a prompt.
 
     A call of length S writes the cache from `position` to `position + S`. It may run past the
     tokens that are left (the mask hides what it writes there, later tokens overwrite it) but never

@@ -171,11 +171,11 @@ class AsynchronousStep(TrainStep):
             return tf.Variable(tf.convert_to_tensor(variable), trainable=False)
 
     def _take_step(self, iterator, number):
-        asked = tf.timestamp()
-        with tf.control_dependencies([asked]):
+        began = tf.timestamp()
+        with tf.control_dependencies([began]):
             batch = next(iterator)
         with tf.control_dependencies(tf.nest.flatten(batch)):
-            waited = tf.timestamp() - asked
+            waited = tf.timestamp() - began
         # Keras's optimizer asks for a replica context. `strategy.run` would also keep all that is
         # read on the worker, and so do there what the servers should do.
         with tf.distribute.ReplicaContext(self.strategy, replica_id_in_sync_group=0):

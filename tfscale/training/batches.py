@@ -1,5 +1,4 @@
-"""What a user may give to `fit`, made into batches of one shape: (ids, targets[, weights]), each
-(B, T).
+"""Makes data of `fit` into batches of one shape: (ids, targets[, weights]), each (B, T).
 
 A last batch that is smaller is padded with rows of weight 0, so that every batch can be cut evenly
 over replicas and micro-batches and compiled once; the loss divides by the tokens that count, so the

@@ -1,5 +1,4 @@
-"""How the batches that `fit` is given reach the step: in one process, in many, or in workers driven
-by one process."""
+"""Brings the batches of `fit` to the step, in one process, in many, or in workers of one."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from tfscale.training.step import TrainStep
 
 
 def input_contexts(workers: Workers) -> list[tf.distribute.InputContext]:
-    """Of the readers that this process gives their data: itself, or the workers that it drives."""
+    """Returns contexts of the readers that this process feeds: itself, or the workers it drives."""
     return [
         tf.distribute.InputContext(
             num_input_pipelines=workers.readers,
@@ -39,7 +38,7 @@ def training_iterator(
     is_share: bool,
     ahead: int,
 ) -> Iterator:
-    """What `step.run` takes its batches from.
+    """Returns the iterator that `step.run` takes its batches from.
 
     Args:
         step: the step that trains.
@@ -58,7 +57,7 @@ def training_iterator(
         return step.iterator([dataset.prefetch(ahead) for dataset in datasets])
     share = datasets[0] if is_share else worker_share(datasets[0], workers)
     if workers.count > 1:
-        # Told that there is no end, TensorFlow does not ask all workers before each step whether
+        # With no end declared, TensorFlow does not ask all workers before each step whether
         # there is one.
         share = share.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return iter(distribute(share.prefetch(ahead), workers))
@@ -70,7 +69,7 @@ def validation_batches(
     strategy: tf.distribute.Strategy,
     vocabulary: Callable[[int], Vocabulary] | None = None,
 ) -> tf.data.Dataset:
-    """What may be given as `validation_data`, in batches that can be cut over the replicas.
+    """Returns `validation_data` in batches that can be cut over the replicas.
 
     Args:
         data: a dataset, or (x, y[, sample_weight]).
@@ -87,7 +86,7 @@ def validation_batches(
 
 
 def count_batches(dataset: tf.data.Dataset) -> int:
-    """Batches of one pass; where the dataset does not know, they are counted by reading it once.
+    """Counts the batches of one pass, by reading it once where the dataset does not know.
 
     Raises:
         ConfigError: it has no end.

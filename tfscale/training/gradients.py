@@ -30,7 +30,8 @@ from tfscale.training.masks import as_float32, unmasked
 from tfscale.training.variables import replicated
 
 _WIDTH = 2**6 * 3 * 5
-"""Of a row's sum; what it shares with the size of a gradient is taken."""
+"""Most numbers of a row that is summed; the row takes their greatest common divisor with the size
+of a gradient."""
 
 
 class ReplicaGradients:
@@ -228,7 +229,7 @@ class ReplicaGradients:
         trained = self.network.trainable_variables
         source_of = {id(weight): source for weight, source in zip(trained, sources, strict=True)}
         outputs = [weight for weight in self.network.output_variables if weight.trainable]
-        # Of a weight that is rounded, the gradient is that of the rounded one.
+        # The gradient of a rounded weight is that of what it is rounded to.
         differentiated = [stand_ins.get(id(w), source_of[id(w)]) for w in outputs]
         with keras.StatelessScope() as scope:
             scope.state_mapping |= stand_ins
@@ -272,7 +273,7 @@ class ReplicaGradients:
 
     def _mean_factor(self, gradients, nll, tokens, scale):
         # The gradients themselves are multiplied by it in the update, where that costs no pass over
-        # memory. Of a batch in which no token counts, all gradients are 0.
+        # memory. Without a token that counts, all gradients are 0.
         mean = 1 / (tf.where(tokens > 0, tokens, 1.0) * scale)
         norm = global_norm(gradients) * mean
         finite = tf.math.is_finite(norm) & tf.math.is_finite(nll)

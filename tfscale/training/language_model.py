@@ -132,8 +132,7 @@ class LanguageModel(keras.Model):
         self._trained = [id(weight) for weight in self.network.trainable_variables]
 
     def get_compile_config(self) -> JsonObject:
-        """What a `.keras` file keeps of `compile` and of what came before it; empty where it was
-        not called."""
+        """Returns what a `.keras` file keeps of `compile`; nothing if it was not called."""
         return {} if self.train_step_runner is None else compile_config(self.train_step_runner)
 
     def compile_from_config(self, config: JsonObject) -> None:
@@ -302,10 +301,9 @@ class LanguageModel(keras.Model):
             return self._evaluation_step(distribute(share, self.workers))
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
-        """Puts the weights as they are meant to be used in the place of the trained ones for the
-        block.
+        """Exchanges the trained weights for those that are meant to be used, for the block.
 
-        They are the averages with `ema_decay`, rounded where the model is trained for a recipe of
+        These are the averages with `ema_decay`, rounded where the model is trained for a recipe of
         quantization.
         """
         step = self.train_step_runner

@@ -20,8 +20,7 @@ FIRST_SCALE = 2.0**15
 
 
 class LossScale:
-    """What the loss is multiplied by before its gradient is taken. Make it inside
-    `strategy.scope()`.
+    """Scales the loss before its gradient is taken. Make it inside `strategy.scope()`.
 
     Args:
         network: the model that is trained; without a layer that computes in float16 the scale is 1
@@ -54,9 +53,9 @@ class LossScale:
         self.steps_since_overflow.assign(tf.where(grow, tf.zeros((), tf.int64), since))
 
     def at_its_least(self) -> tf.Tensor:
-        """Whether the scale is 1 and cannot be halved; without float16 it always is."""
+        """Returns whether the scale is 1 and cannot be halved; without float16 it always is."""
         return tf.identity(self.value) <= 1.0
 
     def state(self) -> dict[str, tf.Variable]:
-        """What a checkpoint must hold of it."""
+        """Returns the variables that a checkpoint must hold."""
         return {"loss_scale": self.value, "steps_since_overflow": self.steps_since_overflow}

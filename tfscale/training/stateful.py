@@ -29,11 +29,11 @@ from tfscale.training.validation import EvaluationStep
 from tfscale.training.variables import Stored, joined
 
 ANY = -1
-"""In the place of a token that is not known."""
+"""Stands for a token that is not known."""
 
 
 def is_stateful(network: keras.Model) -> bool:
-    """Whether a network's config asks for its state to be carried from window to window."""
+    """Returns whether a network's config asks for its state to be carried from window to window."""
     return capabilities(network).stateful
 
 
@@ -236,7 +236,7 @@ class StatefulEvaluation(EvaluationStep):
                 carried,
                 (tf.ones(ids.shape) if weights is None else weights),
             )
-            # Of a row that has ended, what stands in for tokens has no weight.
+            # What fills up a row that has ended has no weight.
             astray = (expected != ANY) & (ids[:, 0] != expected) & (weights[:, 0] > 0)
             nll, tokens, states = self._sums(ids, targets, weights, states)
             last = tf.where(

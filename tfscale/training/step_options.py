@@ -64,7 +64,7 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
             )
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         raise ConfigError(
-            "give the inner optimizer in the place of LossScaleOptimizer; the step scales the loss"
+            "give the inner optimizer instead of LossScaleOptimizer; the step scales the loss"
             " itself"
         )
     factor = getattr(optimizer, "loss_scale_factor", None)

@@ -1,5 +1,4 @@
-"""Summed loss of a network over a dataset, under any strategy: what validation and perplexity are
-made of."""
+"""Sums the loss of a network over a dataset, under any strategy."""
 
 from collections.abc import Iterable, Sequence
 

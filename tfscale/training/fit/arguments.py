@@ -73,7 +73,7 @@ def as_callbacks(callbacks: object) -> list[keras.callbacks.Callback]:
     """Returns a list of what `fit` may be given as callbacks: None, one, or several.
 
     Raises:
-        ConfigError: names what is no Keras callback.
+        ConfigError: names what is not a Keras callback.
     """
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks = callbacks.callbacks

@@ -13,7 +13,7 @@ from typing import Any
 from tfscale.config.compression import SearchConfig
 from tfscale.data.retokenize import encode_anew, whole_characters
 from tfscale.data.tokens import split_stream
-from tfscale.device import load
+from tfscale.device import load, timing_process
 from tfscale.errors import ExportError
 from tfscale.runs.folder import Run
 from tfscale.text.tokenizers import Tokenizer
@@ -106,8 +106,8 @@ def measure(folder: str, samples: Samples, report: Mapping[str, Any]) -> Figures
 
 
 def _timing(folder: str) -> Figures:
-    """Returns the result of `tfscale benchmark` in a process of its own."""
-    words = [sys.executable, "-m", "tfscale.cli", "benchmark", folder, "--json", "--repeats", "5"]
+    """Returns the timing of a file in a process of its own."""
+    words = [sys.executable, "-m", timing_process.__name__, folder, "5"]
     done = subprocess.run(
         words, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     )

@@ -1,2 +1,1 @@
-"""What can be said about a TPU without one: the real TPU compiler, from the `libtpu` wheel,
-compiles our steps."""
+"""Compiles training steps for TPUs on a machine without one, by the compiler of `libtpu`."""

@@ -78,7 +78,7 @@ def tpu_check(
         compiler_python: a Python that has jax and libtpu; by default a virtual environment that is
             made once.
         seconds: time limit of the compiler per topology.
-        note: is told what goes on.
+        note: is called with a line for each step of the work.
 
     Returns:
         {"compiler": version, "chips": [ChipReport as a dict ...]}.

@@ -1,5 +1,4 @@
-"""The exact steps of a config as the programs that XLA would compile, and what in them a TPU would
-not like."""
+"""Lowers the steps of a config to XLA's programs, and finds what a TPU cannot compile."""
 
 import os
 import re
