@@ -37,7 +37,6 @@ class BundleModel(ExportedModel):
     """
 
     abilities: frozenset[Ability] = frozenset({"generate"})
-    is_bundle = True
 
     def __init__(
         self,
