@@ -6,11 +6,12 @@ Intervals are percentiles of the score over examples drawn anew with replacement
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from tfscale.errors import DataError
+from tfscale.files.json_text import JsonObject
 
 DRAWS = 1000
 """Samples of the bootstrap."""
@@ -26,7 +27,7 @@ def slices(
     metric: str,
     seed: int = 0,
     draws: int = DRAWS,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Scores each group.
 
     Args:
@@ -54,7 +55,7 @@ def slices(
             f"all {len(groups)} examples are of the group {names[0]!r}; there is nothing to compare"
         )
     rng = np.random.default_rng(seed)
-    found: dict[str, Any] = {}
+    found: dict[str, JsonObject] = {}
     samples: dict[str, np.ndarray] = {}
     for name in names:
         members = [item for item, group in zip(items, groups, strict=True) if group == name]

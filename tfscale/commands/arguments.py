@@ -12,7 +12,7 @@ import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
@@ -21,18 +21,21 @@ from tfscale.commands.suggestions import closest, other_family, shown, unknown_o
 from tfscale.compat.jsonargparse import actions_of, type_of
 from tfscale.config.options import Config, describe
 from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import open_file
 from tfscale.files.typehints import registered_names
 from tfscale.files.yaml_text import load_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+Hint: TypeAlias = Any
+"""The type of an option: classes, unions and annotated types have no common base."""
 TARGET = "A run folder, or an exported file or its folder."
 """Help of the model that a command asks."""
 _LONGEST_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
 
 
-def brief(value: Any) -> str:
+def brief(value: object) -> str:
     """Returns a value as a message shows it: the beginning of its `repr`, where that is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
@@ -44,7 +47,9 @@ class HelpFormatter(DefaultHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=110)
 
-    def _format_usage(self, usage: str | None, actions: Iterable[argparse.Action], *_: Any) -> str:
+    def _format_usage(
+        self, usage: str | None, actions: Iterable[argparse.Action], *_: object
+    ) -> str:
         words = [self._prog]
         for action in actions:
             name = action.metavar or action.dest
@@ -69,7 +74,7 @@ class HelpFormatter(DefaultHelpFormatter):
             if typehint is float
             else re.split("[._]", action.dest)[-1].upper()
         )
-        return f"{shown(action.dest)} {name}{' ...' if typing.get_origin(typehint) is list else ''}"
+        return f"{shown(action.dest)} {name}{' ...' if _is_list(typehint) else ''}"
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         """Leaves what was already laid out, the options of the other model families, as it is."""
@@ -112,12 +117,11 @@ def add_config(parser: ArgumentParser, config_class: type, section: str | None =
     parser.add_class_arguments(config_class, section, instantiate=False)
     for action in actions_of(parser):
         if action.dest == section:
-            action.help = (
-                argparse.SUPPRESS
-            )  # jsonargparse's own "--section FILE"; the YAML file of the command does it
+            # jsonargparse's own "--section FILE"; the YAML file of the command does it.
+            action.help = argparse.SUPPRESS
 
 
-def option_types(parser: ArgumentParser) -> dict[str, Any]:
+def option_types(parser: ArgumentParser) -> dict[str, Hint]:
     """Key of each option -> its type (None for switches such as --json)."""
     return {
         action.dest: type_of(action)
@@ -134,7 +138,7 @@ def build_config(
     return config_class(**{name: values[name] for name in _fields(config_class)})
 
 
-def normalize(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
+def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
     """Brings options to the form `--key=value`, so that no value can be mistaken for an option.
 
     Args:
@@ -173,7 +177,7 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
             if has_value:
                 raise ConfigError(f"{shown(key)} takes no value; received {value!r}")
             result.append(f"--{key}")
-        elif typing.get_origin(known[key]) is list:
+        elif _is_list(known[key]):
             values = [value] if has_value else []
             while not has_value and words and not words[0].startswith("--"):
                 values.append(words.pop(0))
@@ -197,6 +201,11 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
     return result
 
 
+def _is_list(typehint: Hint) -> bool:
+    origin: object = typing.get_origin(typehint)
+    return origin is list
+
+
 def _yaml_list(values: list[str]) -> str:
     # Not JSON, whose pairs of surrogates for what is beyond 16 bits are none of YAML's.
     return str(
@@ -204,8 +213,8 @@ def _yaml_list(values: list[str]) -> str:
     ).strip()
 
 
-def _fields(config_class: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(config_class)]
+def _fields(config_class: type[Config]) -> list[str]:
+    return [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
 
 
 def parse_words(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
@@ -239,7 +248,7 @@ def parse_normalized(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     return options
 
 
-def _check_name(shown_as: str, value: object, typehint: Any) -> None:
+def _check_name(shown_as: str, value: object, typehint: Hint) -> None:
     """Refuses a value that is not a name of the registry that its option is about."""
     choices = registered_names(typehint)
     if choices is None or value in choices.names():
@@ -249,7 +258,7 @@ def _check_name(shown_as: str, value: object, typehint: Any) -> None:
     raise ConfigError(f"{shown_as}: expected {describe(typehint)}; received {brief(value)}{hint}")
 
 
-def read_yaml(path: str) -> dict[str, Any]:
+def read_yaml(path: str) -> JsonObject:
     """Reads a YAML mapping. As in YAML 1.2, only true and false are truth values: `xla: off` is the
     word off.
 
@@ -283,7 +292,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> None:
+def apply_yaml(parser: ArgumentParser, document: JsonObject, path: str) -> None:
     """Makes the values of a YAML file the parser's defaults; options of the command line go before
     them.
 
@@ -293,7 +302,7 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
     known = {
         key: typehint for key, typehint in option_types(parser).items() if typehint is not None
     }
-    flat: dict[str, Any] = {}
+    flat: JsonObject = {}
     for key, value in document.items():
         section = [option for option in known if option.startswith(f"{key}.")]
         if section and not isinstance(value, dict):
@@ -311,7 +320,7 @@ def apply_yaml(parser: ArgumentParser, document: dict[str, Any], path: str) -> N
                 f" {key}{other_family(str(key)) or closest(str(key), [*sections, *known])}"
             )
     for key, value in flat.items():
-        if typing.get_origin(known[key]) is list and isinstance(value, str | int):
+        if _is_list(known[key]) and isinstance(value, str | int):
             value = flat[key] = [value]  # One of a list, as in Python.
         if value is None and "." in key and type(None) not in typing.get_args(known[key]):
             raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received null")

@@ -1,12 +1,10 @@
 """The figures of a score for a person, and the reason where there are no bits per byte."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from tfscale.files.json_text import JsonObject
 from tfscale.ui.tables import number
 
 
-def score_figures(score: Mapping[str, Any]) -> dict[str, Any]:
+def score_figures(score: JsonObject) -> JsonObject:
     """The figures of `tfscale.score.Score.to_dict`, and what comes with them, as names and values
     to print."""
     figures = {

@@ -1,7 +1,6 @@
 """`tfscale tpu-check`: the real TPU compiler on the steps of a config, without a TPU."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -68,7 +67,7 @@ def run(options: Namespace) -> JsonObject:
 def show(result: JsonObject) -> None:
     """Prints a row per chip and step, and what would help."""
 
-    def size(value: Any) -> str:
+    def size(value: float | None) -> str:
         return "-" if value is None else f"{value / 2**20:,.0f}"
 
     rows = [

@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfscale.errors import ConfigError, TokenizerError
+from tfscale.errors import ConfigError
 from tfscale.evaluation.evaluate import text_stream
 from tfscale.files.folders import claim_directory
 from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models import LanguageNetwork, build_network, capabilities
 from tfscale.runs.folder import Run, load_run, write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
-from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK
 
 
 def trim(run: Run | str, text: Sequence[str], output: str, min_count: int = 1) -> dict[str, Any]:
@@ -96,68 +94,23 @@ def write_trimmed(
 def trim_tokenizer(
     tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray
 ) -> tuple[Tokenizer, list[int]]:
-    """Returns a SentencePiece tokenizer of the wanted pieces, and the old ids of its pieces in
-    their order.
+    """Returns a tokenizer of the wanted tokens, and the old ids of its tokens in their order.
 
     The special tokens, the 256 bytes, the space, and the piece of the lowest score, from which that
     of unknown characters is counted, stay in any case; so a text whose tokens are all wanted is cut
     as before.
 
     Raises:
-        TokenizerError: as `tokens_that_leave`.
+        TokenizerError: the tokenizer's entries cannot be removed.
         ConfigError: nothing is removed.
     """
-    leaves = tokens_that_leave(tokenizer, wanted)
-    if not leaves:
+    removed = tokenizer.removable(wanted)
+    if not removed:
         raise ConfigError(
             "every token of the vocabulary occurs in the text; give another text, or a higher"
             " min_count"
         )
-    from sentencepiece import sentencepiece_model_pb2
-
-    assert isinstance(tokenizer, SentencePieceTokenizer)
-    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.model)
-    kept = [index for index in range(len(model.pieces)) if index not in leaves]
-    pieces = [model.pieces[index] for index in kept]
-    trimmed = sentencepiece_model_pb2.ModelProto()
-    trimmed.CopyFrom(model)
-    del trimmed.pieces[:]
-    trimmed.pieces.extend(pieces)
-    trimmed.trainer_spec.vocab_size = len(pieces)
-    smaller = SentencePieceTokenizer(trimmed.SerializeToString())
-    smaller.cleaner = tokenizer.cleaner
-    # Pieces that are not NORMAL stay, and so do the tokens that begin and end a text, with new ids.
-    special, place = tokenizer.special, {old: new for new, old in enumerate(kept)}
-    start = None if special.start_id is None else place[special.start_id]
-    stops = tuple(place[id] for id in special.stop_ids)
-    return smaller.with_special(dataclasses.replace(special, start_id=start, stop_ids=stops)), kept
-
-
-def tokens_that_leave(tokenizer: Tokenizer, wanted: Sequence[int] | np.ndarray) -> set[int]:
-    """Returns the ids that `trim_tokenizer` takes out for the wanted ones; none where every token
-    is wanted.
-
-    Raises:
-        TokenizerError: another kind of tokenizer, or BPE, whose longer pieces are merged from
-            shorter ones.
-    """
-    if not isinstance(tokenizer, SentencePieceTokenizer):
-        raise TokenizerError(
-            f"the vocabulary of a {tokenizer.kind} tokenizer cannot be trimmed; sentencepiece can"
-        )
-    from sentencepiece import sentencepiece_model_pb2
-
-    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.model)
-    if model.trainer_spec.model_type != model.trainer_spec.UNIGRAM:
-        raise TokenizerError(
-            "only SentencePiece's unigram can be trimmed: BPE builds its pieces from shorter ones"
-        )
-    normal = [index for index, piece in enumerate(model.pieces) if piece.type == piece.NORMAL]
-    lowest = min(normal, key=lambda index: model.pieces[index].score)
-    # Spelled in bytes, the sign for a space would come back as the sign.
-    spaces = {index for index in normal if model.pieces[index].piece == SPACE_MARK}
-    kept = {lowest, *spaces, tokenizer.start_id, *tokenizer.stop_ids}
-    return set(normal) - {int(index) for index in wanted} - kept
+    return tokenizer.without(removed)
 
 
 def trim_network(network: LanguageNetwork, kept: Sequence[int]) -> LanguageNetwork:

@@ -127,7 +127,7 @@ def _read_config(path: str) -> JsonObject:
     return config
 
 
-def _data_folder(data: Any) -> str | None:
+def _data_folder(data: object) -> str | None:
     """The data folder that a run names, as far as it can be used.
 
     A remote one is taken at its word until its data are asked for: a run of somebody else's must

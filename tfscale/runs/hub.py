@@ -5,10 +5,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+
 from tfscale.config import Precision, TrainConfig
 from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError, TokenizerError, check_range
 from tfscale.files.folders import claim_directory
+from tfscale.files.json_text import JsonObject
 from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.runs.folder import write_untrained_run
@@ -24,14 +27,14 @@ _ENDS_A_TURN = re.compile(r"<end_of_turn>|<\|(?:eot_id|eom_id|im_end|end)\|>")
 
 @checks_arguments
 def import_(
-    source: Any,
+    source: str | keras.Model,
     output: str,
     *,
     sequence_length: int = 0,
     precision: Precision = "float32",
     tokenizer: Any = None,
     stop_tokens: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> JsonObject:
     """Writes a run folder with the weights and the tokenizer of a keras-hub decoder.
 
     The tokenizer's vocabulary and merges, or its SentencePiece model, become those of the run, with
@@ -156,7 +159,7 @@ def _byte_pairs(theirs: Any) -> Tokenizer:
     return BytePairTokenizer.from_merges(theirs.vocabulary, theirs.merges, end, words)
 
 
-def _their_tokenizer(source: Any) -> Any:
+def _their_tokenizer(source: str | keras.Model) -> Any:
     if not isinstance(source, str):
         found = getattr(getattr(source, "preprocessor", None), "tokenizer", None)
         if found is None:

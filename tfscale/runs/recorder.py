@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.config import TrainConfig
-from tfscale.files.json_text import to_json
+from tfscale.files.json_text import JsonObject, to_json
 from tfscale.files.paths import atomic_write, open_file, read_json_lines
 from tfscale.launching.heartbeat import beat
 from tfscale.launching.interruption import ENDING, wanted
@@ -26,7 +26,7 @@ from tfscale.training.language_model import LanguageModel
 from tfscale.ui.progress import ProgressLine
 
 
-def figures_of(described: Any) -> dict[str, float]:
+def figures_of(described: object) -> dict[str, float]:
     """The finite numbers of a description, by name; none of anything else."""
     items = described.items() if isinstance(described, dict) else ()
     numbers = ((name, value) for name, value in items if isinstance(value, int | float))
@@ -52,7 +52,7 @@ class RunRecorder(keras.callbacks.Callback):
         config: TrainConfig,
         validate: Callable[[], tuple[float, float]] | None,
         checkpoints: Checkpoints,
-        meta: dict[str, Any],
+        meta: JsonObject,
         progress: ProgressLine,
     ):
         super().__init__()
@@ -70,7 +70,7 @@ class RunRecorder(keras.callbacks.Callback):
         self._first: tuple[float, ...] | None = None
         self._sums = (0.0, 0.0, 0.0)
         self._saved_step = -1
-        self._writer: Any = None
+        self._writer: tf.summary.SummaryWriter | None = None
         self._handlers: dict[int, Any] = {}
 
     @property

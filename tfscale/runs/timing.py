@@ -2,11 +2,11 @@
 
 import dataclasses
 import time
-from typing import Any
 
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.distribution.strategy import strategy
+from tfscale.files.json_text import JsonObject
 from tfscale.models import build_network
 from tfscale.runs.reading import Reading
 from tfscale.training.language_model import LanguageModel
@@ -46,7 +46,7 @@ def seconds_per_step(
         )
         model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
     dataset = reading.training()
-    calls: dict[str, Any] = {
+    calls: JsonObject = {
         "steps_per_call": train_config.log_every,
         "verbose": 0,
         "checked": True,

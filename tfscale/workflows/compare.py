@@ -10,7 +10,7 @@ import os
 import shutil
 import typing
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfscale.config import (
     ExportConfig,
@@ -277,7 +277,7 @@ HEAD = (
 )
 
 
-def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+def table_rows(models: Mapping[str, JsonObject]) -> list[list[object]]:
     """A row for each model; see `HEAD`."""
     return [
         [
@@ -297,7 +297,7 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
     ]
 
 
-def _write_report(path: str, models: Mapping[str, Mapping[str, Any]], split: str) -> None:
+def _write_report(path: str, models: Mapping[str, JsonObject], split: str) -> None:
     # All read the same tokens, so their perplexities are in the order of their bits per byte, which
     # may be withheld.
     best = min(models, key=lambda name: models[name]["perplexity"])
@@ -310,14 +310,14 @@ def _write_report(path: str, models: Mapping[str, Mapping[str, Any]], split: str
     )
 
 
-def _scale(models: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+def _scale(models: Mapping[str, JsonObject]) -> tuple[str, str]:
     """The figure that the picture shows, and its name: bits per byte, or perplexity where those are
     not known."""
     known = all(figures["bits_per_byte"] is not None for figures in models.values())
     return ("bits_per_byte", "bits per byte") if known else ("perplexity", "perplexity")
 
 
-def _plot(models: Mapping[str, Mapping[str, Any]]) -> str:
+def _plot(models: Mapping[str, JsonObject]) -> str:
     """Size of the int8 file against how well it predicts as an inline SVG."""
     key, label = _scale(models)
 

@@ -5,11 +5,11 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 
-from tfscale.config import SentencePieceModel, WordSegmenter
+from tfscale.config import WordSegmenter
 from tfscale.errors import ExportError, TokenizerError
 from tfscale.registry import TOKENIZERS
 from tfscale.text.tokenizers.lost import utf8_length
@@ -17,20 +17,8 @@ from tfscale.text.tokenizers.saving import SavedTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special
 from tfscale.text.tokenizers.streaming import StreamDecoder
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainingOptions:
-    """Options of `tfscale prepare` that the training of a tokenizer may use.
-
-    Attributes:
-        seed: seed of random numbers.
-        sentencepiece_model: SentencePiece's algorithm.
-        word_segmenter: what finds the words of a word tokenizer.
-    """
-
-    seed: int = 0
-    sentencepiece_model: SentencePieceModel = "unigram"
-    word_segmenter: WordSegmenter = "none"
+if TYPE_CHECKING:
+    from tfscale.text.tokenizers.training import TrainingOptions
 
 
 class Tokenizer(SavedTokenizer):
@@ -79,7 +67,7 @@ class Tokenizer(SavedTokenizer):
         TOKENIZERS.add(getattr(cls, "kind", ""), cls)
 
     @classmethod
-    def check_training(cls, options: TrainingOptions) -> None:
+    def check_training(cls, options: "TrainingOptions") -> None:
         """Refuses options that `train` cannot follow, before a text is read.
 
         Raises:
@@ -90,7 +78,7 @@ class Tokenizer(SavedTokenizer):
 
     @classmethod
     def train(
-        cls, documents: Iterable[str], vocabulary_size: int, options: TrainingOptions
+        cls, documents: Iterable[str], vocabulary_size: int, options: "TrainingOptions"
     ) -> "Tokenizer":
         """Makes a tokenizer of this kind from texts.
 
@@ -132,7 +120,7 @@ class Tokenizer(SavedTokenizer):
         """Returns special tokens beside those that begin and end a text."""
         return ()
 
-    def with_special(self, special: SpecialTokens) -> "Tokenizer":
+    def with_special(self, special: SpecialTokens) -> Self:
         """Returns the same tokenizer with other tokens at the beginning and the end of a text.
 
         Raises:
@@ -258,6 +246,22 @@ class Tokenizer(SavedTokenizer):
             for id in range(self.vocabulary_size)
         ]
         return np.array(sizes, np.int64)
+
+    def removable(self, wanted: Iterable[int]) -> set[int]:
+        """Returns the ids that a smaller vocabulary does without, so that wanted ones stay.
+
+        A text whose tokens are all wanted has the same tokens as before.
+
+        Raises:
+            TokenizerError: entries of this kind cannot be removed.
+        """
+        raise TokenizerError(
+            f"the vocabulary of a {self.kind} tokenizer cannot be trimmed; sentencepiece can"
+        )
+
+    def without(self, removed: set[int]) -> tuple["Tokenizer", list[int]]:
+        """Returns the tokenizer without ids that are `removable`, and the old ids that it keeps."""
+        raise TokenizerError(f"the vocabulary of a {self.kind} tokenizer cannot be trimmed")
 
     def bundle_file(self) -> bytes:
         """Returns the tokenizer as the library that `bundled_as` names reads it.

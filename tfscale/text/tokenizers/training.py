@@ -4,11 +4,12 @@ The same text and seed give the same bytes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from tfscale.config import SentencePieceModel, WordSegmenter
 from tfscale.errors import TokenizerError
 from tfscale.registry import TOKENIZERS
-from tfscale.text.tokenizers.base import Tokenizer, TrainingOptions
+from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.cutting import split_long
 
 AUTOMATIC_SIZE = 8192
@@ -18,6 +19,21 @@ _AUTOMATIC_SHARE = 7 / 8
 
 PIECE_CHARACTERS = 4000
 """Characters per training sentence: SentencePiece passes over sentences that are much longer."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of `tfscale prepare` that the training of a tokenizer may use.
+
+    Attributes:
+        seed: seed of random numbers.
+        sentencepiece_model: SentencePiece's algorithm.
+        word_segmenter: what finds the words of a word tokenizer.
+    """
+
+    seed: int = 0
+    sentencepiece_model: SentencePieceModel = "unigram"
+    word_segmenter: WordSegmenter = "none"
 
 
 def train_tokenizer(

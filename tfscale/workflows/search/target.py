@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfscale.compress.vocabulary import tokens_that_leave, trim_tokenizer, write_trimmed
+from tfscale.compress.vocabulary import trim_tokenizer, write_trimmed
 from tfscale.data.manifest import MANIFEST_FILE
 from tfscale.data.retokenize import retokenize, whole_characters
 from tfscale.errors import DataError
@@ -73,7 +73,7 @@ def read_target(
         TokenizerError: a tokenizer from which no tokens can be removed.
         DataError: the text is missing, empty or not UTF-8.
     """
-    tokens_that_leave(tokenizer, [])  # Refused before a long text is read.
+    tokenizer.removable([])  # Refused before a long text is read.
     read = read_documents(find_text(files), documents, "error", ReadCounts())
     texts = [text for text in map(tokenizer.cleaner, read) if text]
     if not texts:
@@ -88,7 +88,7 @@ def read_target(
     stream = [id for ids in tokenizer.encode_batch(texts) for id in [*ids, tokenizer.end_id]]
     tokens = whole_characters(stream[:count], tokenizer)
     sample = Sample(tokens, len(tokenizer.decode(tokens).encode()), len(tokens))
-    if not tokens_that_leave(tokenizer, stream):
+    if not tokenizer.removable(stream):
         return Target(
             digest.hexdigest(),
             sample,

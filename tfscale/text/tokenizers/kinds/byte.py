@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from tfscale.registry import register
-from tfscale.text.tokenizers.base import Tokenizer, TrainingOptions
+from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.hugging_face import byte_characters, import_tokenizers
+from tfscale.text.tokenizers.training import TrainingOptions
 
 
 @register

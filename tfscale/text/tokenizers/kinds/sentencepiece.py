@@ -1,5 +1,6 @@
 """SentencePiece (Kudo and Richardson 2018), set up so that every text comes back exactly."""
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 
@@ -7,10 +8,11 @@ import numpy as np
 
 from tfscale.errors import TokenizerError
 from tfscale.registry import register
-from tfscale.text.tokenizers.base import Tokenizer, TrainingOptions
+from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
 from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model, train_model
 from tfscale.text.tokenizers.special import CHAT_MARK
+from tfscale.text.tokenizers.training import TrainingOptions
 from tfscale.text.tokenizers.vocabulary import UNKNOWN_TEXT
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -140,6 +142,42 @@ class SentencePieceTokenizer(Tokenizer):
         return cls(
             train_model(documents, vocabulary_size, options.seed, options.sentencepiece_model)
         )
+
+    def removable(self, wanted: Iterable[int]) -> set[int]:
+        model = parse_model(self.model)
+        if model.trainer_spec.model_type != model.trainer_spec.UNIGRAM:
+            raise TokenizerError(
+                "only SentencePiece's unigram can be trimmed: BPE builds its pieces from shorter"
+                " ones"
+            )
+        normal = [id for id, piece in enumerate(model.pieces) if piece.type == piece.NORMAL]
+        # The score of unknown characters is counted from the lowest one.
+        lowest = min(normal, key=lambda id: model.pieces[id].score)
+        # Spelled in bytes, the sign for a space would come back as the sign.
+        spaces = {id for id in normal if model.pieces[id].piece == SPACE_MARK}
+        kept = {lowest, *spaces, self.start_id, *self.stop_ids}
+        return set(normal) - set(map(int, wanted)) - kept
+
+    def without(self, removed: set[int]) -> tuple["SentencePieceTokenizer", list[int]]:
+        model = parse_model(self.model)
+        kept = [id for id in range(len(model.pieces)) if id not in removed]
+        pieces = [model.pieces[id] for id in kept]
+        trimmed = type(model)()
+        trimmed.CopyFrom(model)
+        del trimmed.pieces[:]
+        trimmed.pieces.extend(pieces)
+        trimmed.trainer_spec.vocab_size = len(pieces)
+        smaller = type(self)(trimmed.SerializeToString())
+        smaller.cleaner = self.cleaner
+        # The tokens that begin and end a text are never removable, and have new ids.
+        new_id = {old: new for new, old in enumerate(kept)}
+        start, stops = self.special.start_id, self.special.stop_ids
+        special = dataclasses.replace(
+            self.special,
+            start_id=None if start is None else new_id[start],
+            stop_ids=tuple(new_id[id] for id in stops),
+        )
+        return smaller.with_special(special), kept
 
     def bundle_file(self) -> bytes:
         """Returns the model as LiteRT-LM reads text with it.

@@ -11,10 +11,9 @@ import numpy as np
 
 from tfscale.errors import TokenizerError
 from tfscale.registry import register
-from tfscale.text.tokenizers.base import TrainingOptions
 from tfscale.text.tokenizers.hugging_face import HuggingFaceTokenizer, import_tokenizers
 from tfscale.text.tokenizers.lost import spelled_bits
-from tfscale.text.tokenizers.training import SizeError, training_sentences
+from tfscale.text.tokenizers.training import SizeError, TrainingOptions, training_sentences
 from tfscale.text.tokenizers.vocabulary import UNKNOWN_TEXT
 
 UNKNOWN, END = "[UNK]", "</s>"
