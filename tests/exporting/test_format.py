@@ -66,10 +66,12 @@ def test_from_python(run_folder, tmp_path):
     with open(os.path.join(output, "README.md"), encoding="utf-8") as file:
         assert file.read().startswith("# Weights of a lstm\n")
     model = tfscale.device.load(output)
-    network = tfscale.load_run(run_folder).network
+    network = tfscale.open(run_folder).run.network
     assert model.tokenizer.digest == description.tokenizer_digest
     for weight in network.weights:
         np.testing.assert_array_equal(model.arrays[weight.path], weight.numpy())
+    with pytest.raises(ConfigError, match="give a file of a model of the next token"):
+        tfscale.open(output).generate("a")
     with open(os.path.join(output, "weights.npz"), "ab") as file:
         file.write(b"damage")
     with pytest.raises(ExportError, match="weights.npz is damaged or was replaced"):
@@ -114,7 +116,7 @@ def test_what_it_does_not_take_is_one_line(tmp_path, data_folder):
     ):
         ExportConfig(output="x", format="npz", quantize="int8")
     ngrams = str(tmp_path / "ngram")
-    tfscale.train_ngram(tfscale.NGramConfig(order=2), data=data_folder, output=ngrams)
+    tfscale.train(tfscale.NGramConfig(order=2), data=data_folder, output=ngrams)
     with pytest.raises(ConfigError, match="format='npz' is for networks; give --format ngram or"):
         tfscale.export(ngrams, output=str(tmp_path / "x"), format="npz")
     assert not (tmp_path / "x").exists()

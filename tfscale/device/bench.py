@@ -13,8 +13,7 @@ from tfscale.inference.generation import Decoder
 
 
 class Timing(TypedDict):
-    """What `time_decoder` measures; the last is None where the context has room for the prompt
-    alone."""
+    """The figures of `time_decoder`; the last is None where only the prompt has room."""
 
     prompt_tokens: int
     decode_tokens: int
@@ -24,7 +23,7 @@ class Timing(TypedDict):
 
 
 class Benchmark(Timing):
-    """What `tfscale.device.DeviceModel.benchmark` measures; None where it is not known."""
+    """The figures of `tfscale.device.DeviceModel.benchmark`; None where one is not known."""
 
     bytes_per_token: int | None
     bandwidth_bytes_per_second: float | None
@@ -40,9 +39,9 @@ def peak_rss_bytes() -> int | None:
     # its parent.
     if os.path.exists("/proc/self/status"):
         with open("/proc/self/status") as file:
-            found = [line.split() for line in file if line.startswith("VmHWM:")]
-        if found:
-            return int(found[0][1]) * 1024
+            lines = [line.split() for line in file if line.startswith("VmHWM:")]
+        if lines:
+            return int(lines[0][1]) * 1024
     try:
         import resource
     except ImportError:

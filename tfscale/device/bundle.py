@@ -37,7 +37,6 @@ class BundleModel(ExportedModel):
     """
 
     abilities: frozenset[Ability] = frozenset({"generate"})
-    is_bundle = True
 
     def __init__(
         self,
@@ -159,8 +158,7 @@ class BundleModel(ExportedModel):
             session.close()
 
     def _check_special(self, prompt: str, ids: list[int], parse_special: bool) -> None:
-        """Refuses a prompt whose special tokens the bundle's tokenizer does not read as they are
-        meant."""
+        """Refuses a prompt whose special tokens the bundle's tokenizer reads in another way."""
         found = [id for id in ids if id in self._special_ids]
         if not parse_special and found:
             raise ConfigError(
@@ -215,8 +213,8 @@ def read_bundle(path: str) -> "LlmMetadata":
         ) from error
     kinds = schema.AnySectionDataType
     try:
-        found = schema.LiteRTLMMetaData.GetRootAs(header, 0).SectionMetadata()
-        sections = [found.Objects(index) for index in range(found.ObjectsLength())]
+        listed = schema.LiteRTLMMetaData.GetRootAs(header, 0).SectionMetadata()
+        sections = [listed.Objects(index) for index in range(listed.ObjectsLength())]
         places = {
             section.DataType(): (section.BeginOffset(), section.EndOffset()) for section in sections
         }

@@ -101,15 +101,15 @@ class LiteRTDecoder:
             "input_pos": (np.int32, 1),
             "mask": (np.float32, context),
         }
-        found = {
+        checked = {
             f"input {name}": (inputs[name], expected[name]) for name in expected if name in inputs
         }
         logits = outputs["logits"]
-        found["output logits"] = (
+        checked["output logits"] = (
             logits,
             (np.float32, logits["shape"][-1] if len(logits["shape"]) else 0),
         )
-        for name, (detail, (dtype, size)) in found.items():
+        for name, (detail, (dtype, size)) in checked.items():
             if detail["dtype"] != dtype or not size or int(np.prod(detail["shape"])) != size:
                 shape = tuple(int(length) for length in detail["shape"])
                 raise ExportError(
@@ -199,8 +199,7 @@ class LiteRTDecoder:
         }
 
     def restore(self, state: State) -> None:
-        """Puts the decoder where `state` was taken; the source, if there was one, must be the
-        same."""
+        """Puts the decoder where `state` was taken; a source must be the same."""
         self._position, cache = state
         for name, value in cache.items():
             self._inputs[name]()[:, : value.shape[1]] = value
@@ -256,10 +255,10 @@ class LiteRTDecoder:
         self.reset()
         if self._memory:
             with running(self._path):
-                found = self._interpreter.get_signature_runner(_ENCODE)(
+                memory = self._interpreter.get_signature_runner(_ENCODE)(
                     tokens=np.asarray(ids, np.int32)[None]
                 )
-                for name, value in found.items():
+                for name, value in memory.items():
                     self._inputs[name]()[...] = value
             return
         if self.context_length is None or len(ids) > max(self.prefill_lengths, default=0):

@@ -1,4 +1,4 @@
-"""What all exported models have in common: their file, its description, and what they can do."""
+"""Exported models in general: their file, its description, and what they can do."""
 
 import logging
 import os

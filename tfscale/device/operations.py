@@ -1,4 +1,4 @@
-"""What LiteRT's operations take and give, as far as its kernels rely on it without looking.
+"""The inputs and outputs of LiteRT's operations, as far as its kernels rely on them unchecked.
 
 Operations that are not named here are left to the runtime.
 """
@@ -39,7 +39,7 @@ _ARITY: dict[str, tuple[int, float, int]] = {
 }
 """Fewest and most inputs, and the number of outputs."""
 _INPUTS = {"SPLIT": 2, "SPLIT_V": 3, "UNPACK": 1}
-"""Of operations with any number of outputs."""
+"""Numbers of inputs of operations with any number of outputs."""
 _SAME_TYPE: dict[str, tuple[int, ...] | None] = {
     **dict.fromkeys(_UNARY, (0,)),
     **dict.fromkeys(_BINARY, (0, 1)),

@@ -42,7 +42,7 @@ _BITS = {
     _TYPES.BFLOAT16: 16,
     _TYPES.INT2: 2,
 }
-"""Of a value of each type; those of text and handles have no size of their own."""
+"""Bits of a value of each type; those of text and handles have no size of their own."""
 _SIZELESS = {_TYPES.STRING, _TYPES.RESOURCE, _TYPES.VARIANT}
 
 
@@ -76,7 +76,7 @@ def check_structure(path: str, begin: int = 0, end: int | None = None) -> None:
 
 
 class _Structure:
-    """What a file says about itself.
+    """The statements of a file about itself.
 
     Args:
         content: its bytes.
@@ -90,7 +90,7 @@ class _Structure:
         """Bytes of each buffer."""
 
     def faults(self) -> Iterator[str]:
-        """What does not agree, in words."""
+        """Yields in words what does not agree."""
         model = self._model
         for index in range(model.BuffersLength()):
             buffer = model.Buffers(index)

@@ -1,5 +1,4 @@
-"""What a user gives to `export_keras`, looked at before anything is converted: model, tokenizer,
-held-out ids.
+"""Checks of what a user gives to `export_keras`: model, tokenizer, held-out ids.
 
 Shapes: B rows, T tokens of a window, V vocabulary.
 """
@@ -164,7 +163,7 @@ def in_float32(network: keras.Model) -> Iterator[None]:
 def _other_type(layer: keras.layers.Layer) -> str | None:
     """Returns the type of the layer's first weight that is a float but not float32."""
     for weight in own_variables(layer):
-        kind = keras.backend.standardize_dtype(weight.dtype)
-        if "float" in kind and kind != "float32":
-            return kind
+        dtype = keras.backend.standardize_dtype(weight.dtype)
+        if "float" in dtype and dtype != "float32":
+            return dtype
     return None

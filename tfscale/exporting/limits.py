@@ -51,7 +51,7 @@ masked out."""
 
 @dataclass(frozen=True)
 class Limits:
-    """What a recipe may change.
+    """The most that a recipe may change.
 
     All but `perplexity_change` compare with the network whose weights are rounded as the recipe
     stores them, or, where `converted` says so, with its own. `max_logit_difference` is in units of
@@ -103,13 +103,12 @@ def limits_of(
 
 
 def noise(bits: int, width: int) -> float:
-    """The relative error of `width` numbers rounded to `bits` with one scale."""
+    """Returns the relative error of `width` numbers rounded to `bits` with one scale."""
     return math.sqrt(2 * math.log(2 * max(width, 2))) / ((2 ** (bits - 1) - 1) * math.sqrt(12))
 
 
 def products_of(network: keras.Model | CachedModel) -> tuple[int, int]:
-    """How many products with a rounded matrix a network makes of a token, and the most numbers that
-    one sums over."""
+    """Returns how many products with a rounded matrix a token takes, and how long a sum can be."""
     formats = weight_formats(network, "int8")
     summed = [1]
     products = 1  # The output, which may be a table.
@@ -124,20 +123,22 @@ def products_of(network: keras.Model | CachedModel) -> tuple[int, int]:
 
 
 def counted(logits: np.ndarray) -> np.ndarray:
-    """Which logits (..., V) are not negligible; those that are not numbers are counted."""
+    """Returns which logits (..., V) are not negligible; those that are not numbers are counted."""
     return ~(logits <= logits.max(axis=-1, keepdims=True) - _NEGLIGIBLE)
 
 
-def difference(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """File minus network (..., V) float64; 0 where a token is masked out by both."""
-    either = counted(found) | counted(expected)
+def difference(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Returns file minus network (..., V) float64; 0 where a token is masked out by both."""
+    either = counted(actual) | counted(expected)
     with np.errstate(invalid="ignore"):
-        return np.where(either, found.astype(np.float64) - expected, 0.0)
+        return np.where(either, actual.astype(np.float64) - expected, 0.0)
 
 
 def spread(logits: list[np.ndarray]) -> float:
-    """Root mean square of logits (..., V) around each token's mean: softmax does not see a common
-    shift."""
+    """Returns the root mean square of logits (..., V) around each token's mean.
+
+    Softmax does not see a common shift.
+    """
     squares, count = 0.0, 0
     for rows in logits:
         seen = counted(rows)
@@ -150,16 +151,16 @@ def spread(logits: list[np.ndarray]) -> float:
     return max(math.sqrt(squares / count), 1e-12)
 
 
-def agreeing(found: np.ndarray, expected: np.ndarray, gap: float) -> int:
-    """How many rows of logits (N, V) choose the same token, or one that the network finds less
-    likely by at most `gap`.
+def agreeing(actual: np.ndarray, expected: np.ndarray, gap: float) -> int:
+    """Returns how many rows of logits (N, V) choose the same token, or one nearly as likely.
 
-    Of two tokens that are nearly as likely rounding may take either.
+    Rounding may take either of two such tokens. In the network's logits the choice is below the
+    best one by at most `gap`.
     """
-    chosen = np.take_along_axis(expected, found.argmax(-1)[..., None], axis=-1)[..., 0]
+    chosen = np.take_along_axis(expected, actual.argmax(-1)[..., None], axis=-1)[..., 0]
     return int((expected.max(-1) - chosen <= gap).sum())
 
 
 def relative_change(after: float, before: float) -> float:
-    """How far a perplexity moved, relative; 0 where both are infinite."""
+    """Returns how far a perplexity moved, relative; 0 where both are infinite."""
     return 0.0 if after == before else abs(after / before - 1)

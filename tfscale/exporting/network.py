@@ -113,9 +113,9 @@ class TextSource(TFLiteSource):
     def _checked(self, held_out: Sequence[int]) -> HeldOut:
         ids, size = [int(token) for token in held_out], self.tokenizer.vocabulary_size
         if not ids or not 0 <= min(ids) <= max(ids) < size:
-            found = f" from {min(ids)} to {max(ids)}" if ids else ""
+            span = f" from {min(ids)} to {max(ids)}" if ids else ""
             raise DataError(
-                f"held_out must be one or more ids from 0 to {size - 1}; received {len(ids)}{found}"
+                f"held_out must be one or more ids from 0 to {size - 1}; received {len(ids)}{span}"
             )
         return HeldOut(ids, "the tokens that were given")
 

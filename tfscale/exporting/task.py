@@ -28,7 +28,7 @@ one of two tokens that are nearly as likely, which changes all that follow: it i
 
 @dataclass(frozen=True)
 class Compared:
-    """What file and network are compared on.
+    """The examples that file and network are compared on.
 
     Attributes:
         examples: labelled examples; none where their files are gone.

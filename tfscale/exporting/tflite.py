@@ -34,7 +34,7 @@ from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import stored_bytes
 
 DecodingNetwork = LanguageNetwork | CachedModel
-"""What decodes token by token by `cached_step`: a network of tfscale, or somebody's own model."""
+"""Networks that decode by `cached_step`: those of tfscale, and somebody's own."""
 Functions = Mapping[str, tf.types.experimental.ConcreteFunction]
 """Name of a signature -> its function."""
 _LONGEST_REASON = 300
@@ -46,7 +46,7 @@ does not exist."""
 
 
 class Weighted(Protocol):
-    """What holds the weights of a file: a Keras model, or somebody's own that decodes."""
+    """The holder of a file's weights: a Keras model, or somebody's own that decodes."""
 
     weights: list[keras.Variable]
 

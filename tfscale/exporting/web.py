@@ -83,7 +83,7 @@ def write_page(folder: str, tokenizer: Tokenizer) -> None:
 
 
 def _fetch(package: str) -> bytes:
-    """The archive of a package, from the cache of this user or from the registry."""
+    """Returns the archive of a package, from the cache of this user or from the registry."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     path = os.path.join(home, "tfscale", f"litertjs-{package}-{VERSION}.tgz")
     if os.path.exists(path):
