@@ -19,6 +19,7 @@ from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import is_remote
+from tfscale.registry import FAMILIES
 from tfscale.terminal import print
 
 
@@ -53,7 +54,7 @@ def parse(words: Sequence[str]) -> Namespace:
             f"launch runs train: tfscale launch --workers 2 -- train --data ... ({received})"
         )
     checked = train.parse(command[1:])
-    if not hasattr(checked, "train"):
+    if FAMILIES.get(checked.model.family).counted:
         raise ConfigError(
             "n-grams are counted by one process, which needs no launch: tfscale train"
             " --model.family ngram"

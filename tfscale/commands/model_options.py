@@ -132,16 +132,14 @@ def parse_model_options(
     return options
 
 
-def network_of(options: Namespace) -> NetworkConfig:
-    """Returns the network that was asked for."""
+def model_of(options: Namespace) -> NetworkConfig | NGramConfig:
+    """Returns the network or the n-grams that were asked for."""
     return build_config(FAMILIES.get(options.model.family), options, "model")
 
 
-def model_of(options: Namespace) -> NetworkConfig | NGramConfig:
-    """Returns the network or the n-grams that were asked for."""
-    if options.model.family == NGramConfig.family:
-        return build_config(NGramConfig, options, "model")
-    return network_of(options)
+def network_of(options: Namespace) -> NetworkConfig:
+    """Returns the network that was asked for, by a command that takes no n-grams."""
+    return build_config(FAMILIES.get(options.model.family), options, "model")
 
 
 def training_of(options: Namespace) -> TrainConfig:

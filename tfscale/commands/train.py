@@ -16,7 +16,6 @@ from tfscale.commands.model_options import (
     training_of,
 )
 from tfscale.commands.scores import score_figures
-from tfscale.config import NGramConfig
 from tfscale.config.compression import DistillConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.launching.heartbeat import RESUME_EXIT_CODE
@@ -29,7 +28,7 @@ NEEDED = {"data": "the data folder that tfscale prepare wrote", "output": "the r
 
 def build_parser(family: str = DEFAULT) -> ArgumentParser:
     """The parser for one model family; its help lists the options of the others at the end."""
-    if family == NGramConfig.family:
+    if FAMILIES.get(family).counted:
         return ngram_parser()
     parser = network_parser(family)
     parser.add_argument(

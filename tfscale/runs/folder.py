@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import yaml
 
-from tfscale.config import NetworkConfig, NGramConfig, TrainConfig, to_dict
+from tfscale.config import NetworkConfig, TrainConfig, to_dict
 from tfscale.config.compression import DistillConfig, PruneConfig
 from tfscale.config.options import checks_arguments
 from tfscale.config.shrinking import ShrinkConfig
@@ -86,7 +86,10 @@ def load_run(directory: str) -> Run:
         raise CheckpointError(f"{directory} is not a run folder: it has no config.yaml")
     config = _read_config(path)
     model_path = os.path.join(directory, "model.keras")
-    if config["model"].get("family") == NGramConfig.family:
+    family = config["model"].get("family")
+    if family is not None and family not in FAMILIES:
+        raise CheckpointError(f"{directory} was trained with {FAMILIES.unregistered(family)}")
+    if family is not None and FAMILIES.get(family).counted:
         if not exists(os.path.join(directory, "model.ngram")):
             raise CheckpointError(
                 f"{directory} has no model.ngram yet: run the same train command until it ends"

@@ -8,20 +8,17 @@ them; so do perplexities, because all read the same tokens.
 import dataclasses
 import os
 import shutil
-import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tfscale.config import (
     ExportConfig,
-    ModelConfig,
     NetworkConfig,
     NGramConfig,
     TrainConfig,
     to_dict,
 )
 from tfscale.config.comparison import CompareConfig
-from tfscale.config.models import as_network
 from tfscale.config.options import checks_arguments
 from tfscale.config.presets import PRESETS, preset
 from tfscale.data.manifest import Manifest
@@ -49,7 +46,7 @@ if TYPE_CHECKING:
 STATE = "compare.json"
 RESULT_FORMAT = 1
 
-Entry = tuple[ModelConfig, TrainConfig]
+Entry = tuple[NetworkConfig | NGramConfig, TrainConfig]
 
 _TRAIN = TrainConfig(global_batch_size=16, tensorboard=False, learning_rate=2e-3)
 
@@ -116,14 +113,11 @@ def compare(
     split = config.split or ("test" if "test" in manifest.splits else "validation")
     manifest.split(split)
     for name, (model_config, train_config) in entries.items():
-        if network_config := as_network(model_config):
-            # What cannot be trained is refused before the first model is.
-            batches_per_epoch(
-                manifest.split("train"),
-                network_config.sequence_length,
-                train_config.global_batch_size,
-            )
-            fit_to_data(network_config, manifest)
+        if not model_config.counted:
+            # A model that cannot be trained is refused before the first one is.
+            length, rows = model_config.sequence_length, train_config.global_batch_size
+            batches_per_epoch(manifest.split("train"), length, rows)
+            fit_to_data(model_config, manifest)
         if os.path.basename(name) != name or name in ("", ".", ".."):
             raise ConfigError(f"{name!r} cannot be the name of a folder")
     claim_directory(config.output, STATE, "a comparison")
@@ -147,9 +141,8 @@ def compare(
                 )
         state = earlier | options
     else:
-        write_json(
-            path, state
-        )  # What shows that the folder is a comparison, should the first model be stopped.
+        # It shows that the folder is a comparison, should the first model be stopped.
+        write_json(path, state)
     for name, (model_config, train_config) in entries.items():
         described = {
             "family": model_config.family,
@@ -175,7 +168,7 @@ def compare(
 
 def _measure(
     name: str,
-    model_config: ModelConfig,
+    model_config: NetworkConfig | NGramConfig,
     train_config: TrainConfig,
     config: CompareConfig,
     manifest: Manifest,
@@ -183,25 +176,20 @@ def _measure(
     note: Callable[[str], None],
 ) -> JsonObject:
     run_dir, export_dir = (os.path.join(config.output, name, part) for part in ("run", "export"))
-    network_config = as_network(model_config)
-    if network_config is None:
+    if model_config.counted:
         note(f"{name}: count")
-        shutil.rmtree(
-            run_dir, ignore_errors=True
-        )  # What an interrupted count may have left is no run.
-        counted = typing.cast(NGramConfig, model_config)
-        summary = train_ngram(counted, data=config.data, output=run_dir, progress=False)
+        # An interrupted count may have left files that are not a run.
+        shutil.rmtree(run_dir, ignore_errors=True)
+        summary = train_ngram(model_config, data=config.data, output=run_dir, progress=False)
         model = load(run_dir)
         score = evaluate_file(model, data_dir=config.data, split=split, progress=False)
         export = ExportConfig(output=export_dir, format="ngram", quantize="int8")
         export_source(NGramSource(model), export)
     else:
-        network_config = fit_to_data(network_config, manifest)
-        train_config = _with_budget(run_dir, network_config, train_config, config, note, name)
+        model_config = fit_to_data(model_config, manifest)
+        train_config = _with_budget(run_dir, model_config, train_config, config, note, name)
         note(f"{name}: train {train_config.steps:,} steps")
-        summary = train(
-            network_config, train_config, data=config.data, output=run_dir, progress=True
-        )
+        summary = train(model_config, train_config, data=config.data, output=run_dir)
         if summary["interrupted"]:
             return {"interrupted": summary["interrupted"]}
         run = load_run(run_dir)
