@@ -12,6 +12,7 @@ import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import yaml
@@ -29,8 +30,6 @@ from tfscale.files.yaml_text import load_yaml
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 Hint: TypeAlias = Any
 """The type of an option: classes, unions and annotated types have no common base."""
-TARGET = "A run folder, or an exported file or its folder."
-"""Help of the model that a command asks."""
 _LONGEST_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
 
@@ -96,8 +95,52 @@ class HelpFormatter(DefaultHelpFormatter):
         return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
 
 
-def new_parser(command: str, description: str, epilog: str | None = None) -> ArgumentParser:
-    """An empty parser for `tfscale COMMAND`, with --json."""
+@dataclass(frozen=True)
+class Word:
+    """A word that stands without an option.
+
+    Attributes:
+        name: its name among the parsed values.
+        shown: the word in the help.
+        help: the text of the help.
+        optional: whether it may be left out.
+    """
+
+    name: str
+    shown: str
+    help: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option that is not a field of a config class.
+
+    Attributes:
+        name: without the hyphens.
+        type: of its value.
+        help: the text of the help.
+        default: the value if it is left out; NEEDED where it must not be.
+    """
+
+    name: str
+    type: Hint
+    help: str
+    default: object = None
+
+
+NEEDED = object()
+Entry: TypeAlias = Word | Option | type | tuple[type, str]
+"""A word, an option, or the options of a config class, which may have a section."""
+TARGET = Word("target", "RUN_DIR|FILE.tflite", "A run folder, or an exported file or its folder.")
+RUN_DIR = Word("run_dir", "RUN_DIR", "Run folder that tfscale train wrote.")
+THREADS = Option("threads", int, "CPU threads; no effect on a run.", 1)
+
+
+def new_parser(
+    command: str, description: str, takes: Iterable[Entry] = (), epilog: str | None = None
+) -> ArgumentParser:
+    """Returns a parser for `tfscale COMMAND`, with --json."""
     parser = ArgumentParser(
         prog=f"tfscale {command}",
         description=description,
@@ -109,7 +152,24 @@ def new_parser(command: str, description: str, epilog: str | None = None) -> Arg
     parser.add_argument(
         "--json", action="store_true", help="Progress to stderr; the last line of stdout is JSON."
     )
+    add_entries(parser, takes)
     return parser
+
+
+def add_entries(parser: ArgumentParser, entries: Iterable[Entry]) -> None:
+    """Adds words and options to a parser."""
+    for entry in entries:
+        if isinstance(entry, Word):
+            nargs = "?" if entry.optional else None
+            parser.add_argument(entry.name, nargs=nargs, metavar=entry.shown, help=entry.help)
+        elif isinstance(entry, Option):
+            needed = entry.default is NEEDED
+            default = {"required": True} if needed else {"default": entry.default}
+            parser.add_argument(f"--{entry.name}", type=entry.type, help=entry.help, **default)
+        elif isinstance(entry, tuple):
+            add_config(parser, *entry)
+        else:
+            add_config(parser, entry)
 
 
 def add_config(parser: ArgumentParser, config_class: type, section: str | None = None) -> None:

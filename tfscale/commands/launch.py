@@ -3,13 +3,11 @@
 import json
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from tfscale.commands import train
 from tfscale.commands.arguments import (
-    add_config,
     build_config,
-    new_parser,
     normalize,
     option_types,
     parse_normalized,
@@ -23,19 +21,6 @@ from tfscale.registry import FAMILIES
 from tfscale.terminal import print
 
 
-def build_parser() -> ArgumentParser:
-    """The parser for the options before `--`."""
-    parser = new_parser(
-        "launch",
-        "Starts worker processes on this machine: tfscale launch --workers 2 -- train --data"
-        " DATA_DIR --output RUN_DIR. When one dies or hangs, all are ended and started again, and"
-        " go on from the last checkpoint. Exit codes: 0 done; 2 a mistake; 75 stopped by SIGTERM"
-        " after a checkpoint, the same command goes on; 1 too many failures.",
-    )
-    add_config(parser, LaunchConfig)
-    return parser
-
-
 def parse(words: Sequence[str]) -> Namespace:
     """Parses the options before `--`, and checks the command after it as `tfscale train` itself
     would."""
@@ -43,7 +28,7 @@ def parse(words: Sequence[str]) -> Namespace:
     if "--" in words:
         at = own.index("--")
         own, command = own[:at], own[at + 1 :]
-    parser = build_parser()
+    parser = COMMAND.build_parser()
     _refuse_stray(own)  # First, because the options of the workers' command are unknown here.
     own = normalize(own, option_types(parser))
     _refuse_stray(own)
@@ -121,11 +106,15 @@ def exit_code(result: JsonObject) -> int:
 
 
 COMMAND = Command(
-    "launch",
-    "a training in several processes on this machine, supervised and restarted",
-    build_parser,
-    run,
-    show,
-    parse,
+    name="launch",
+    summary="a training in several processes on this machine, supervised and restarted",
+    description="Starts worker processes on this machine: tfscale launch --workers 2 -- train"
+    " --data DATA_DIR --output RUN_DIR. When one dies or hangs, all are ended and started again,"
+    " and go on from the last checkpoint. Exit codes: 0 done; 2 a mistake; 75 stopped by SIGTERM"
+    " after a checkpoint, the same command goes on; 1 too many failures.",
+    takes=(LaunchConfig,),
+    parse_words=parse,
+    run=run,
+    show=show,
     exit_code=exit_code,
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import read_yaml
+from tfscale.commands.arguments import Option, read_yaml
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
     DEFAULT,
@@ -20,31 +20,22 @@ from tfscale.ui.tables import print_figures, print_table
 
 def build_parser(family: str = DEFAULT) -> ArgumentParser:
     """The options of `tfscale train` and those of the plan."""
-    parser = network_parser(family)
-    parser.prog = "tfscale plan"
-    parser.description = (
-        "Says what a training would need: memory, communication, time. Nothing is trained or read."
-    )
-    parser.add_argument("--devices", type=int, default=1, help="Devices that share each batch.")
-    parser.add_argument(
-        "--chip", type=str, default="cpu", help="h100, a100, v5e, v5p, v6e, or cpu, measured now."
-    )
-    parser.add_argument(
-        "--tokens",
-        type=float,
-        default=None,
-        help=(
-            "Tokens to train on; by default those of train.steps where they are given, else 20 per"
-            " parameter."
+    return network_parser(
+        family,
+        "plan",
+        "Says what a training would need: memory, communication, time. Nothing is trained or read.",
+        (
+            Option("devices", int, "Devices that share each batch.", 1),
+            Option("chip", str, "h100, a100, v5e, v5p, v6e, or cpu, measured now.", "cpu"),
+            Option(
+                "tokens",
+                float,
+                "Tokens to train on; by default those of train.steps where they are given, else 20"
+                " per parameter.",
+            ),
+            Option("utilization", float, "Share of the chip's peak that matrix products reach."),
         ),
     )
-    parser.add_argument(
-        "--utilization",
-        type=float,
-        default=None,
-        help="Share of the chip's peak that matrix products reach.",
-    )
-    return parser
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -124,10 +115,10 @@ def show(result: JsonObject) -> None:
 
 
 COMMAND = Command(
-    "plan",
-    "memory, time and cost of a training on paper, for any number of devices",
-    build_parser,
-    run,
-    show,
-    parse,
+    name="plan",
+    summary="memory, time and cost of a training on paper, for any number of devices",
+    make_parser=build_parser,
+    parse_words=parse,
+    run=run,
+    show=show,
 )

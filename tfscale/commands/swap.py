@@ -1,23 +1,13 @@
 """`tfscale swap`: how much likelier texts become by one word instead of another."""
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.arguments import TARGET, add_config, build_config, new_parser
+from tfscale.commands.arguments import TARGET, build_config
 from tfscale.commands.command import Command
 from tfscale.config.tasks import SwapConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
-
-
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale swap`."""
-    parser = new_parser(
-        "swap", "Log-likelihood ratios of texts with one word of a pair instead of the other."
-    )
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=TARGET)
-    add_config(parser, SwapConfig)
-    return parser
 
 
 def run(options: Namespace) -> JsonObject:
@@ -50,9 +40,11 @@ def show(result: JsonObject) -> None:
 
 
 COMMAND = Command(
-    "swap",
-    "how much likelier a model finds texts with one word than with another, such as he and she",
-    build_parser,
-    run,
-    show,
+    name="swap",
+    summary="how much likelier a model finds texts with one word than with another, such as he and"
+    " she",
+    description="Log-likelihood ratios of texts with one word of a pair instead of the other.",
+    takes=(TARGET, SwapConfig),
+    run=run,
+    show=show,
 )

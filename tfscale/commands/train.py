@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import add_config, build_config, read_yaml
+from tfscale.commands.arguments import Option, build_config, read_yaml
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
     DEFAULT,
+    counting_parser,
     model_of,
     network_parser,
-    ngram_parser,
     parse_model_options,
     training_of,
 )
@@ -29,22 +29,25 @@ NEEDED = {"data": "the data folder that tfscale prepare wrote", "output": "the r
 def build_parser(family: str = DEFAULT) -> ArgumentParser:
     """The parser for one model family; its help lists the options of the others at the end."""
     if FAMILIES.get(family).counted:
-        return ngram_parser()
-    parser = network_parser(family)
-    parser.add_argument(
-        "--vectors",
-        type=str,
-        default="",
-        help="File of word2vec or GloVe: the first embeddings of the tokens it knows.",
+        return counting_parser(family)
+    return network_parser(
+        family,
+        takes=(
+            Option(
+                "vectors",
+                str,
+                "File of word2vec or GloVe: the first embeddings of the tokens it knows.",
+                "",
+            ),
+            Option(
+                "start",
+                str,
+                "Run folder to begin with: its architecture, its weights, no model options.",
+                "",
+            ),
+            (DistillConfig, "distill"),
+        ),
     )
-    parser.add_argument(
-        "--start",
-        type=str,
-        default="",
-        help="Run folder to begin with: its architecture, its weights, no model options.",
-    )
-    add_config(parser, DistillConfig, "distill")
-    return parser
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -115,11 +118,11 @@ def exit_code(result: JsonObject) -> int:
 
 
 COMMAND = Command(
-    "train",
-    "token shards -> a trained model; goes on with a run that was stopped",
-    build_parser,
-    run,
-    show,
-    parse,
-    exit_code,
+    name="train",
+    summary="token shards -> a trained model; goes on with a run that was stopped",
+    make_parser=build_parser,
+    parse_words=parse,
+    run=run,
+    show=show,
+    exit_code=exit_code,
 )
