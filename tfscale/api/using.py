@@ -117,8 +117,14 @@ def generate(
         tfscale.generate("export", prompt="def ", max_tokens=50, temperature=0.8, top_p=0.95).text
     """
     chosen = config_of(SamplingConfig, sampling, options, "sampling")
-    model = opened(target, threads)
-    return model.generate(prompt, max_tokens, chosen, stop, on_text, parse_special)
+    return opened(target, threads).generate(
+        prompt,
+        max_tokens=max_tokens,
+        sampling=chosen,
+        stop=stop,
+        on_text=on_text,
+        parse_special=parse_special,
+    )
 
 
 @checks_arguments

@@ -158,7 +158,7 @@ def generate(
     decoder: Decoder,
     tokenizer: Tokenizer,
     prompt: str,
-    max_tokens: int,
+    max_tokens: int = 64,
     sampling: SamplingConfig | None = None,
     stop: Sequence[str] = (),
     on_text: Callable[[str], None] | None = None,
