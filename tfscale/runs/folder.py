@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -236,8 +235,8 @@ def _defaults(section: str, described: JsonObject) -> JsonObject:
         "shrink": ShrinkConfig,
         "distill": DistillConfig,
     }
-    kind: Any = FAMILIES.get(described["model"]["family"]) if section == "model" else kinds[section]
-    return {field.name: field.default for field in dataclasses.fields(kind)}
+    config_class = kinds.get(section) or FAMILIES.get(described["model"]["family"])
+    return {field.name: field.default for field in dataclasses.fields(config_class)}
 
 
 def write_run_files(output: str, described: JsonObject, tokenizer: Tokenizer) -> None:

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from types import FrameType
 
 import keras
 import tensorflow as tf
@@ -31,6 +31,9 @@ def figures_of(described: object) -> dict[str, float]:
     items = described.items() if isinstance(described, dict) else ()
     numbers = ((name, value) for name, value in items if isinstance(value, int | float))
     return {name: value for name, value in numbers if math.isfinite(value)}
+
+
+_Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class RunRecorder(keras.callbacks.Callback):
@@ -71,7 +74,7 @@ class RunRecorder(keras.callbacks.Callback):
         self._sums = (0.0, 0.0, 0.0)
         self._saved_step = -1
         self._writer: tf.summary.SummaryWriter | None = None
-        self._handlers: dict[int, Any] = {}
+        self._handlers: dict[int, _Handler] = {}
 
     @property
     def writes(self) -> bool:

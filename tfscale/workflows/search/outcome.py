@@ -1,8 +1,9 @@
 """The best of the measured files, the bounds that it misses, and the table and picture of all."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfscale.config.compression import SearchConfig
+from tfscale.files.json_text import JsonObject
 from tfscale.ui.plots import FIRST, MUTED, SECOND, draw
 from tfscale.ui.report import render_report
 
@@ -11,9 +12,9 @@ if TYPE_CHECKING:
 
 Cell = str | float | None
 """A cell of the table."""
-Figures = dict[str, Any]
+Figures = JsonObject
 """The figures of a file by name: numbers, and what it is made of."""
-State = dict[str, Any]
+State = JsonObject
 """The content of search.json; see `search_run`."""
 LARGE_INCREASE = 200
 """Per cent of perplexity above which the picture's axis is logarithmic."""
