@@ -18,7 +18,7 @@ def run(options: Namespace) -> JsonObject:
 
 def show(result: JsonObject) -> None:
     """Prints the table of the figures."""
-    from tfscale.workflows.quickstart import show_table
+    from tfscale.workflows.quickstart_table import show_table
 
     show_table(result)
 

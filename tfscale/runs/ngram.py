@@ -72,35 +72,15 @@ def _train(
     output: str,
     progress: bool,
 ) -> JsonObject:
-    size = manifest.vocabulary_size
     began = time.perf_counter()
     with ProgressLine("train", None, enabled=progress) as line:
-        if config.arpa:
-            line.note(f"read {config.arpa}")
-            model = read_arpa(config.arpa, tokenizer)
-        else:
-            blocks = token_blocks(data, manifest, "train")
-            with count_ngrams(
-                blocks,
-                order=config.order,
-                vocabulary_size=size,
-                end_id=manifest.end_id,
-                note=line.note,
-                beside=output,
-            ) as counts:
-                model = estimate(
-                    counts,
-                    vocabulary_size=size,
-                    end_id=manifest.end_id,
-                    min_counts=config.min_counts,
-                    beside=output,
-                )
+        model = _estimate(config, manifest, tokenizer, data, output, line)
         seconds = time.perf_counter() - began
         line.note(f"{sum(model.sizes):,} n-grams in {seconds:.1f} s")
-        tokens = manifest.split("train").tokens
+        tokens = 0 if config.arpa else manifest.split("train").tokens
         summary: JsonObject = {
             "steps": 0,
-            "tokens": 0 if config.arpa else tokens,
+            "tokens": tokens,
             "loss": _score(model, data, manifest, tokenizer, "train").nll_per_token,
             "tokens_per_second": None if config.arpa else tokens / seconds,
             "seconds": seconds,
@@ -116,7 +96,7 @@ def _train(
         "model": {
             "family": config.family,
             **to_dict(config),
-            "vocabulary_size": size,
+            "vocabulary_size": manifest.vocabulary_size,
             "order": model.order,
         },
         "data": data if "://" in data else os.path.abspath(data),
@@ -133,6 +113,24 @@ def _train(
     write_json(os.path.join(output, "summary.json"), summary)
     _write_yaml(config_path, described)
     return summary
+
+
+def _estimate(
+    config: NGramConfig,
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    data: str,
+    output: str,
+    line: ProgressLine,
+) -> NGramModel:
+    """Reads the model from its ARPA file, or counts the training split."""
+    if config.arpa:
+        line.note(f"read {config.arpa}")
+        return read_arpa(config.arpa, tokenizer)
+    ids = {"vocabulary_size": manifest.vocabulary_size, "end_id": manifest.end_id}
+    blocks = token_blocks(data, manifest, "train")
+    with count_ngrams(blocks, order=config.order, note=line.note, beside=output, **ids) as counts:
+        return estimate(counts, min_counts=config.min_counts, beside=output, **ids)
 
 
 def _write_yaml(path: str, described: JsonObject) -> None:

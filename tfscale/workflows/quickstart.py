@@ -37,10 +37,11 @@ from tfscale.files.paths import read_json_lines, write_json
 from tfscale.runs.folder import Run, load_run
 from tfscale.runs.timing import seconds_per_step, steps_within
 from tfscale.runs.train import fit_to_data, train
-from tfscale.terminal import plain, print
+from tfscale.terminal import print
 from tfscale.text.score import Score
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.ui.report import render_report
+from tfscale.workflows.quickstart_table import table_rows
 
 MODEL = TransformerConfig(sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4)
 TRAIN = TrainConfig(global_batch_size=16, learning_rate=3e-3, log_every=20, tensorboard=False)
@@ -112,16 +113,7 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
     stages = Stages()
 
     with stages.stage("prepare", "the source of the Python standard library to token shards"):
-        manifest = prepare(
-            PrepareConfig(
-                output=data,
-                corpus="python-stdlib",
-                vocabulary_size=VOCABULARY_SIZE,
-                seed=seed,
-                tokenizer_sample=TOKENIZER_SAMPLE,
-                test_fraction=0.0,
-            )
-        )
+        manifest = prepare(_corpus(data, seed))
     tokenizer = load_tokenizer(data)
     with stages.stage("baselines", "unigram model and gzip on the validation split"):
         unigram = unigram_score(data, manifest)
@@ -172,6 +164,18 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
     )
     write_json(os.path.join(output, RESULT_FILE), result)
     return {**result, "output": output}
+
+
+def _corpus(data: str, seed: int) -> PrepareConfig:
+    """Returns the options of the data."""
+    return PrepareConfig(
+        output=data,
+        corpus="python-stdlib",
+        vocabulary_size=VOCABULARY_SIZE,
+        seed=seed,
+        tokenizer_sample=TOKENIZER_SAMPLE,
+        test_fraction=0.0,
+    )
 
 
 def _training(steps: int, seed: int) -> TrainConfig:
@@ -250,83 +254,3 @@ def gzip_bits_per_byte(texts: Sequence[bytes]) -> dict[str, float]:
         "per_document_bits_per_byte": 8 * each / size,
         "whole_bits_per_byte": 8 * len(gzip.compress(b"".join(texts), compresslevel=9)) / size,
     }
-
-
-def table_rows(result: JsonObject) -> list[tuple[str, str]]:
-    """Returns the rows of the closing table: what was measured, and the figure as text."""
-    validation, sizes = result["validation"], result["sizes"]
-    perplexity, seconds = result["perplexity_on_parity_tokens"], result["seconds"]
-    speed = result["decode_tokens_per_second"]
-    megabytes = {name: f"{size / 1e6:.2f} MB" for name, size in sizes.items()}
-    return [
-        ("Parameters", f"{result['parameters']:,}"),
-        (
-            "Training",
-            (
-                f"{result['steps']:,} steps, {result['passes_over_the_data']:.1f} passes over "
-                f"{result['training_tokens']:,} tokens"
-            ),
-        ),
-        (
-            "Training speed",
-            (
-                f"{result['train_tokens_per_second']:,.0f} tokens/s, "
-                f"{100 * result['input_wait_fraction']:.1f} % of it waiting for input"
-            ),
-        ),
-        (
-            "Validation perplexity",
-            (
-                f"{validation['perplexity']:.2f} on the whole split (unigram"
-                f" {result['unigram']['perplexity']:.0f})"
-            ),
-        ),
-        ("Bits per byte: model", f"{validation['bits_per_byte']:.3f}"),
-        ("Bits per byte: gzip -9, whole split", f"{result['gzip']['whole_bits_per_byte']:.3f}"),
-        (
-            "Bits per byte: gzip -9, each document",
-            f"{result['gzip']['per_document_bits_per_byte']:.3f}",
-        ),
-        ("Bits per byte: unigram", f"{result['unigram']['bits_per_byte']:.3f}"),
-        ("Keras file", megabytes["keras_bytes"]),
-        ("float .tflite", megabytes["float_bytes"]),
-        (
-            "int8 .tflite",
-            (
-                f"{megabytes['int8_bytes']} ({sizes['int8_bytes'] / sizes['float_bytes']:.2f} of"
-                " float)"
-            ),
-        ),
-        (
-            f"Perplexity on {perplexity['tokens']:,} held-out tokens",
-            (
-                f"Keras {perplexity['keras']:.3f}, float {perplexity['float']:.3f}, int8"
-                f" {perplexity['int8']:.3f}"
-            ),
-        ),
-        (
-            "Decoding on the device runner",
-            f"float {speed['float']:,.0f}, int8 {speed['int8']:,.0f} tokens/s, one thread",
-        ),
-        ("Time", ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())),
-    ]
-
-
-def show_table(result: JsonObject) -> None:
-    """Prints the completions and the closing table to the terminal."""
-    from rich.console import Console
-    from rich.rule import Rule
-    from rich.table import Table
-
-    console = Console()
-    for sample in result["samples"]:
-        console.print(Rule(style="dim"))
-        prompt = plain(sample["prompt"])
-        prompt.stylize("bold")
-        console.print(prompt + plain(sample["completion"]))
-    table = Table(show_header=False)
-    for name, value in table_rows(result):
-        table.add_row(name, plain(value))
-    console.print(Rule(style="dim"))
-    console.print(table)
-    print(f"Report: {os.path.join(result['output'], 'report.html')}")
