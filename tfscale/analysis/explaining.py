@@ -165,7 +165,7 @@ def _described(
 
 
 def _chances(model: TaskPredictor, config: ExplainConfig) -> tuple[dict[str, float], str]:
-    """The probabilities of the labels, and the one to explain."""
+    """Returns the probabilities of the labels, and the one to explain."""
     labels = model.task.labels
     if config.label and config.label not in labels:
         raise ConfigError(f"label {config.label!r} is none of the model's: {', '.join(labels)}")

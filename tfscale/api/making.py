@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def prepare(
     config: PrepareConfig | None = None, *, progress: bool = True, **options: object
 ) -> Manifest:
-    """Text to a tokenizer, token shards and a manifest.
+    """Turns text into a tokenizer, token shards and a manifest.
 
     Args:
         config: what to read and to write.

@@ -71,7 +71,7 @@ class FileArtifact(Artifact):
         return self._able("benchmark").benchmark(tokens, repeats, prompt_tokens)
 
     def _able(self, ability: Ability, method: str = "") -> Any:
-        """The model, which has the methods of its abilities; refuses one that it does not have."""
+        """Returns the model, whose class has the methods of its abilities; refuses other ones."""
         if not self.model.can(ability):
             self._refuse(method or ability)
         return self.model

@@ -319,8 +319,7 @@ def _check_name(shown_as: str, value: object, typehint: Hint) -> None:
 
 
 def read_yaml(path: str) -> JsonObject:
-    """Reads a YAML mapping. As in YAML 1.2, only true and false are truth values: `xla: off` is the
-    word off.
+    """Reads a YAML mapping, in which, as in YAML 1.2, only true and false are truth values.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
@@ -353,8 +352,7 @@ _Loader.add_implicit_resolver(
 
 
 def apply_yaml(parser: ArgumentParser, document: JsonObject, path: str) -> None:
-    """Makes the values of a YAML file the parser's defaults; options of the command line go before
-    them.
+    """Makes the values of a YAML file the parser's defaults, which options overrule.
 
     Raises:
         ConfigError: a key that is not an option, or a value of the wrong type; names the file.

@@ -20,8 +20,7 @@ from tfscale.ui.tables import number, print_table
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale compare`; `--families ngram,lstm` is `--families ngram
-    lstm`."""
+    """Parses the words; `--families ngram,lstm` is `--families ngram lstm`."""
     options = parse_words(COMMAND.build_parser(), words)
     options.families = [name for word in options.families for name in word.split(",") if name]
     return options
@@ -49,7 +48,7 @@ def _name(word: str) -> str:
 
 
 def _from_file(path: str) -> tuple[NetworkConfig | NGramConfig, TrainConfig]:
-    """The model and training options of a YAML file; the budget decides the steps, not the file."""
+    """Returns the model and training options of a YAML file, whose steps the budget replaces."""
     options = parse_model_options([path], train.build_parser, families=FAMILIES.names())
     return model_of(options), training_of(options)
 

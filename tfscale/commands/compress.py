@@ -28,8 +28,7 @@ def run(options: Namespace) -> JsonObject:
 
 
 def show(result: JsonObject) -> None:
-    """Prints what train prints, what is zero, and the validation before and after; of a search, all
-    that it tried."""
+    """Prints what train prints, what is zero, and validations; of a search, all that it tried."""
     if "stopped_at" in result:
         name, step = result["stopped_at"]
         print(
@@ -71,7 +70,7 @@ def show(result: JsonObject) -> None:
 
 
 def exit_code(result: JsonObject) -> int:
-    """As train's; 1 for a search whose bounds are not met."""
+    """Returns the exit code of train; 1 for a search whose bounds are not met."""
     return (0 if result["met"] else 1) if "met" in result else train.exit_code(result)
 
 

@@ -12,8 +12,7 @@ from tfscale.ui.tables import number, print_figures, print_table
 
 
 def run(options: Namespace) -> JsonObject:
-    """Scores the text or the split; see `tfscale.evaluation.evaluate.evaluate_run` for the
-    figures."""
+    """Scores the text or the split; `evaluate_run` says which figures there are."""
     load_tensorflow()
     from tfscale.api import evaluate
 

@@ -30,8 +30,7 @@ def run(options: Namespace) -> JsonObject:
 
 
 def show(result: JsonObject) -> None:
-    """Prints the checks of the parity report, and where the file is, its size, and what it cost in
-    perplexity."""
+    """Prints the checks of the parity report, and the file's size and loss of perplexity."""
     rows = [
         [
             check["name"],

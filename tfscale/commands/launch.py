@@ -22,8 +22,7 @@ from tfscale.terminal import print
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """Parses the options before `--`, and checks the command after it as `tfscale train` itself
-    would."""
+    """Parses the options before `--`, and checks the command after it as train would."""
     own, command = list(words), []
     if "--" in words:
         at = own.index("--")
@@ -101,7 +100,7 @@ def show(result: JsonObject) -> None:
 
 
 def exit_code(result: JsonObject) -> int:
-    """The exit code of the workers."""
+    """Returns the exit code of the workers."""
     return int(result["exit_code"])
 
 

@@ -86,7 +86,7 @@ def counting_parser(family: str) -> ArgumentParser:
 
 
 def _family_help(family: str) -> str:
-    """The options of another family, as the end of the help lists them."""
+    """Returns the options of another family, as the end of the help lists them."""
     parser = new_parser("train", "", [(FAMILIES.get(family), "model")])
     lines = parser.format_help().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
@@ -151,7 +151,7 @@ def training_of(options: Namespace) -> TrainConfig:
 
 
 def _read_document(path: str | None) -> JsonObject:
-    """The options of a YAML file; that of a run has more keys, which are left out."""
+    """Returns the options of a YAML file; that of a run has more keys, which are left out."""
     document = read_yaml(path) if path else {}
     return {key: value for key, value in document.items() if key not in RECORDED}
 
@@ -165,7 +165,7 @@ def _parser_of(family: object, parsers: Mapping[str, ArgumentParser]) -> Argumen
 
 
 def _given(words: Sequence[str], document: JsonObject, key: str) -> object:
-    """A key of the model as the words give it, last one first, or else the YAML file."""
+    """Returns a key of the model as the words give it, last one first, or else the YAML file."""
     values = [word.partition("=")[2] for word in words if word.startswith(f"--model.{key}=")]
     return values[-1] if values else _model_section(document).get(key)
 

@@ -19,7 +19,7 @@ from tfscale.ui.tables import print_figures, print_table
 
 
 def build_parser(family: str = DEFAULT) -> ArgumentParser:
-    """The options of `tfscale train` and those of the plan."""
+    """Returns the options of `tfscale train` and those of the plan."""
     return network_parser(
         family,
         "plan",
@@ -49,7 +49,7 @@ def parse(words: Sequence[str]) -> Namespace:
 
 
 def _names_steps(words: Sequence[str], path: str | None) -> bool:
-    """Whether the command line or the YAML file says how many steps are trained."""
+    """Returns whether the command line or the YAML file says how many steps are trained."""
     if any(word.partition("=")[0] in ("--train.steps", "--train-steps") for word in words):
         return True
     section = read_yaml(path).get("train") if path else None

@@ -20,7 +20,7 @@ from tfscale.ui.tables import print_table
 
 
 def build_parser(family: str = DEFAULT) -> ArgumentParser:
-    """The options of `tfscale train` and those of the check."""
+    """Returns the options of `tfscale train` and those of the check."""
     return network_parser(
         family,
         "tpu-check",
@@ -94,7 +94,7 @@ def show(result: JsonObject) -> None:
 
 
 def exit_code(result: JsonObject) -> int:
-    """2 if a step did not compile for a chip that was asked for."""
+    """Returns 2 if a step did not compile for a chip that was asked for."""
     return 0 if all(chip["compiled"] for chip in result["chips"]) else 2
 
 

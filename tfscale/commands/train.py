@@ -27,7 +27,7 @@ NEEDED = {"data": "the data folder that tfscale prepare wrote", "output": "the r
 
 
 def build_parser(family: str = DEFAULT) -> ArgumentParser:
-    """The parser for one model family; its help lists the options of the others at the end."""
+    """Returns the parser for one model family; its help ends with the options of the others."""
     if FAMILIES.get(family).counted:
         return counting_parser(family)
     return network_parser(
@@ -101,7 +101,7 @@ def show_interruption(result: JsonObject) -> None:
 
 
 def _next_steps(result: JsonObject) -> str:
-    """Where the model is, and the commands that make use of it."""
+    """Says where the model is, and which commands make use of it."""
     output = result["output"]
     family = read_yaml(os.path.join(output, "config.yaml"))["model"]["family"]
     which = f", the weights of step {result['result_step']:,}" if "result_step" in result else ""
@@ -111,8 +111,7 @@ def _next_steps(result: JsonObject) -> str:
 
 
 def exit_code(result: JsonObject) -> int:
-    """75 (EX_TEMPFAIL: try again) for a run that a signal stopped, 130 for Ctrl-C; both have
-    written a checkpoint."""
+    """Returns 75 (EX_TEMPFAIL) after a signal, 130 after Ctrl-C; both wrote a checkpoint."""
     interrupted = result.get("interrupted")
     return 0 if not interrupted else 130 if interrupted == "SIGINT" else RESUME_EXIT_CODE
 

@@ -79,8 +79,7 @@ def finish_run(
 
 
 def _figures_before(output: str, recorder: RunRecorder, step: int) -> dict[str, float]:
-    """The figures of the run before it went on: of the summary where nothing was left to do, or of
-    the checkpoint.
+    """Returns the figures of the run before it went on, of the summary or of the checkpoint.
 
     Args:
         output: the run folder.
@@ -95,8 +94,7 @@ def _figures_before(output: str, recorder: RunRecorder, step: int) -> dict[str, 
 
 
 def _best_weights(recorder: RunRecorder) -> tuple[JsonObject, JsonObject] | None:
-    """Arrays and description of the weights with the lowest validation loss; on the chief, where
-    there are any."""
+    """Returns arrays and description of the weights with the lowest validation loss."""
     path = recorder.checkpoints.best_path
     if not recorder.writes or not tf.io.gfile.exists(path):
         return None

@@ -27,8 +27,7 @@ from tfscale.ui.progress import ProgressLine
 def train_ngram(
     config: NGramConfig, *, data: str, output: str, progress: bool = True
 ) -> JsonObject:
-    """Estimates an n-gram model on the training split of a data folder, or reads one from an ARPA
-    file.
+    """Estimates an n-gram model on a data folder's training split, or reads an ARPA file.
 
     Args:
         config: the order, what is kept, or the ARPA file.
@@ -141,7 +140,7 @@ def _write_yaml(path: str, described: JsonObject) -> None:
 def _score(
     model: NGramModel, data: str, manifest: Manifest, tokenizer: Tokenizer, split: str
 ) -> Score:
-    """The score of a split, a part of it at a time."""
+    """Returns the score of a split, a part of it at a time."""
     nll = 0.0
     parts: list[np.ndarray] = []
     before = np.zeros(0, np.int64)

@@ -15,8 +15,7 @@ MINIMUM_STEPS = 100
 
 
 def steps_within(seconds: float, seconds_per_step: float) -> int:
-    """The most optimizer steps that fit into the time, in whole hundreds; `MINIMUM_STEPS` where
-    fewer do."""
+    """Returns the steps, in whole hundreds, that fit into the time; at least `MINIMUM_STEPS`."""
     return max(MINIMUM_STEPS, int(seconds / seconds_per_step) // 100 * 100)
 
 

@@ -125,8 +125,7 @@ def interval_plot(rows: Sequence[Row], label: str, zero: bool = False) -> str:
 
 
 def _tick(name: str) -> str:
-    """A name as matplotlib writes it beside a row: one short line, in which a dollar begins no
-    formula."""
+    """Returns a name as matplotlib writes it beside a row: one short line without formulas."""
     line = " ".join(name.split())
     return (line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…").replace(
         "$", r"\$"

@@ -52,8 +52,7 @@ _TRAIN = TrainConfig(global_batch_size=16, tensorboard=False, learning_rate=2e-3
 
 
 def entry(name: str) -> Entry:
-    """Returns the model that a name stands for: a family in a size for two cores and minutes, or a
-    preset.
+    """Returns the model of a name: a preset, or a family in a size for two cores and minutes.
 
     Raises:
         ConfigError: there is none of this name, or it does not predict the next token.
@@ -221,8 +220,7 @@ def _with_budget(
     note: Callable[[str], None],
     name: str,
 ) -> TrainConfig:
-    """The training options with the steps that the budget allows; those of a run that was begun
-    stay as they are."""
+    """Returns the training options with the steps of the budget, or of the run that was begun."""
     began = os.path.join(os.path.dirname(run_dir), "steps.json")
     train_config = dataclasses.replace(train_config, seed=config.seed)
     if os.path.exists(began):
@@ -266,7 +264,7 @@ HEAD = (
 
 
 def table_rows(models: Mapping[str, JsonObject]) -> list[list[object]]:
-    """A row for each model; see `HEAD`."""
+    """Returns a row for each model; see `HEAD`."""
     return [
         [
             name,
@@ -299,8 +297,7 @@ def _write_report(path: str, models: Mapping[str, JsonObject], split: str) -> No
 
 
 def _scale(models: Mapping[str, JsonObject]) -> tuple[str, str]:
-    """The figure that the picture shows, and its name: bits per byte, or perplexity where those are
-    not known."""
+    """Returns the figure of the picture and its name: perplexity where bits are not known."""
     known = all(figures["bits_per_byte"] is not None for figures in models.values())
     return ("bits_per_byte", "bits per byte") if known else ("perplexity", "perplexity")
 

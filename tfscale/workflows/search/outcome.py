@@ -26,8 +26,7 @@ def size_of(figures: Figures, bounds: SearchConfig) -> int:
 
 
 def shortfalls(figures: Figures, bounds: SearchConfig, baseline: Figures) -> dict[str, float]:
-    """Bounds that a file misses, each with the fraction by which it does; empty if it meets them
-    all."""
+    """Returns the bounds that a file misses, each with the fraction by which it does."""
     if "failed" in figures:
         return {"parity": 1.0}
     found = {}
@@ -44,7 +43,7 @@ def shortfalls(figures: Figures, bounds: SearchConfig, baseline: Figures) -> dic
 
 
 def meets(figures: Figures, bounds: SearchConfig, baseline: Figures) -> bool:
-    """Whether a file meets all bounds."""
+    """Returns whether a file meets all bounds."""
     return not shortfalls(figures, bounds, baseline)
 
 
@@ -63,8 +62,7 @@ def choose(tried: dict[str, Figures], bounds: SearchConfig, baseline: Figures) -
 
 
 def pareto(tried: dict[str, Figures], bounds: SearchConfig) -> list[str]:
-    """Returns the names of the files that no other is both smaller and better than, the smallest
-    first."""
+    """Returns the names of the files that no other is smaller and better than, smallest first."""
     front, lowest = [], float("inf")
     for name in sorted(
         tried, key=lambda name: (size_of(tried[name], bounds), tried[name]["perplexity"])
@@ -92,8 +90,7 @@ def line_of(figures: Figures, baseline: Figures) -> str:
 
 
 def table_rows(result: State) -> list[list[Cell]]:
-    """Returns the table of all that was tried: one row a file, float32 first, a star at what was
-    trained on; see `head`."""
+    """Returns a row for each file that was tried, float32 first, a star at trained ones."""
     baseline = result["baseline"]
     found = [_row("float32", baseline, baseline, "")]
     for name, figures in result["candidates"].items():
@@ -107,8 +104,7 @@ def table_rows(result: State) -> list[list[Cell]]:
 
 
 def head(result: State) -> list[str]:
-    """Returns the names of the columns. Peak MB is the memory of a process that runs the file and
-    does nothing else."""
+    """Returns the names of the columns; peak MB are of a process that only runs the file."""
     target = ["target %"] if "target_perplexity" in result["baseline"] else []
     return [
         "file",
@@ -171,7 +167,7 @@ def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Cell
 
 
 def verdict(result: State) -> str:
-    """One sentence: whether the bounds are met, or by how much not."""
+    """Returns one sentence: whether the bounds are met, or by how much not."""
     if result["met"]:
         return f"all bounds are met by {result['best']}"
     missing = ", ".join(
@@ -195,8 +191,7 @@ def write_report(path: str, result: State, bounds: SearchConfig) -> None:
 
 
 def plot(result: State, bounds: SearchConfig) -> str:
-    """Size against the change of perplexity as an inline SVG: all files, the Pareto front, and the
-    bounds."""
+    """Returns size against the change of perplexity as an inline SVG, with front and bounds."""
     baseline = result["baseline"]
     tried = {
         name: figures for name, figures in result["candidates"].items() if "failed" not in figures
