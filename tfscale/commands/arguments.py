@@ -267,7 +267,7 @@ def _is_list(typehint: Hint) -> bool:
 
 
 def _yaml_list(values: list[str]) -> str:
-    # Not JSON, whose pairs of surrogates for what is beyond 16 bits are none of YAML's.
+    # JSON writes characters beyond 16 bits as two surrogates, which YAML does not accept.
     return str(
         yaml.safe_dump(values, default_flow_style=True, default_style='"', width=float("inf"))
     ).strip()

@@ -27,7 +27,8 @@ def show(result: JsonObject) -> None:
     """Prints the corrections, and the text with them."""
     if result["corrections"]:
         rows = [
-            [one["word"], one["replacement"], number(one["gain"])] for one in result["corrections"]
+            [correction["word"], correction["replacement"], number(correction["gain"])]
+            for correction in result["corrections"]
         ]
         print_table(["word", "meant", "gain (nats)"], rows)
     print(result["corrected"])

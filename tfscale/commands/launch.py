@@ -23,15 +23,16 @@ from tfscale.terminal import print
 
 def parse(words: Sequence[str]) -> Namespace:
     """Parses the options before `--`, and checks the command after it as train would."""
-    own, command = list(words), []
+    launch_words, command = list(words), []
     if "--" in words:
-        at = own.index("--")
-        own, command = own[:at], own[at + 1 :]
+        at = launch_words.index("--")
+        launch_words, command = launch_words[:at], launch_words[at + 1 :]
     parser = COMMAND.build_parser()
-    _refuse_stray(own)  # First, because the options of the workers' command are unknown here.
-    own = normalize(own, option_types(parser))
-    _refuse_stray(own)
-    options = parse_normalized(parser, own)
+    # First, because the options of the workers' command are unknown here.
+    _refuse_stray(launch_words)
+    launch_words = normalize(launch_words, option_types(parser))
+    _refuse_stray(launch_words)
+    options = parse_normalized(parser, launch_words)
     if command[:1] != ["train"]:
         received = f"received {command[0]!r}" if command else "nothing stands there"
         raise ConfigError(

@@ -100,15 +100,15 @@ def closest(key: str, known: Iterable[str], show: Callable[[str], str] = str) ->
     means = {word: ours for ours, words in OTHER_WORDS.items() for word in words}.get(name)
     tails = {option: option.rpartition(".")[2] for option in options}
     # A section left out ("--steps" for "--train.steps") is as common as a slip of the fingers.
-    found = [option for option, tail in tails.items() if tail in (name, means)]
-    found = found or [option for option in options if option.startswith(key)]
+    near = [option for option, tail in tails.items() if tail in (name, means)]
+    near = near or [option for option in options if option.startswith(key)]
     # Within a section the names are compared without it, or any two would be alike.
     in_section = {tail: option for option, tail in tails.items() if option == f"{section}.{tail}"}
-    if not found and in_section:
-        found = [
+    if not near and in_section:
+        near = [
             in_section[tail]
             for tail in difflib.get_close_matches(name, in_section, n=1, cutoff=0.6)
         ]
-    elif not found:
-        found = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
-    return f"; did you mean {show(found[0])}?" if found else ""
+    elif not near:
+        near = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
+    return f"; did you mean {show(near[0])}?" if near else ""

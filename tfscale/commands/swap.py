@@ -35,8 +35,8 @@ def show(result: JsonObject) -> None:
         rows,
     )
     for pair in result["pairs"]:
-        for one in pair["largest"]:
-            print(f"{pair['a']} / {pair['b']}  {one['ratio']:+.3f}  {one['text']}")
+        for example in pair["largest"]:
+            print(f"{pair['a']} / {pair['b']}  {example['ratio']:+.3f}  {example['text']}")
 
 
 COMMAND = Command(

@@ -241,8 +241,8 @@ def documents(tokenizer: Tokenizer, stream: Sequence[int] | np.ndarray) -> list[
     if not len(ends) or ends[-1] != len(tokens) - 1:
         raise DataError("the token stream does not close with the end token")
     return [
-        tokenizer.decode(part[:-1].tolist()).encode("utf-8")
-        for part in np.split(tokens, ends[:-1] + 1)
+        tokenizer.decode(document[:-1].tolist()).encode("utf-8")
+        for document in np.split(tokens, ends[:-1] + 1)
     ]
 
 

@@ -29,17 +29,17 @@ def shortfalls(figures: Figures, bounds: SearchConfig, baseline: Figures) -> dic
     """Returns the bounds that a file misses, each with the fraction by which it does."""
     if "failed" in figures:
         return {"parity": 1.0}
-    found = {}
+    missed = {}
     if bounds.size_bytes is not None and (size := size_of(figures, bounds)) > bounds.size_bytes:
-        found["target_size"] = size / bounds.size_bytes - 1
+        missed["target_size"] = size / bounds.size_bytes - 1
     if bounds.increase is not None:
         over = (figures["perplexity"] / baseline["perplexity"] - 1) - bounds.increase
         if over > 0:
-            found["max_perplexity_increase"] = over
+            missed["max_perplexity_increase"] = over
     wanted = bounds.target_tokens_per_second
     if wanted and figures["tokens_per_second"] < wanted:
-        found["target_tokens_per_second"] = 1 - figures["tokens_per_second"] / wanted
-    return found
+        missed["target_tokens_per_second"] = 1 - figures["tokens_per_second"] / wanted
+    return missed
 
 
 def meets(figures: Figures, bounds: SearchConfig, baseline: Figures) -> bool:
@@ -92,15 +92,15 @@ def line_of(figures: Figures, baseline: Figures) -> str:
 def table_rows(result: State) -> list[list[Cell]]:
     """Returns a row for each file that was tried, float32 first, a star at trained ones."""
     baseline = result["baseline"]
-    found = [_row("float32", baseline, baseline, "")]
+    table = [_row("float32", baseline, baseline, "")]
     for name, figures in result["candidates"].items():
         if "failed" in figures:
-            found.append([name.removesuffix("-tuned"), *[None] * (len(found[0]) - 2), "refused"])
+            table.append([name.removesuffix("-tuned"), *[None] * (len(table[0]) - 2), "refused"])
             continue
         mark = "best" if name == result["best"] else "front" if name in result["pareto"] else ""
         mark += " *" if figures["tuned"] else ""
-        found.append(_row(name, figures, baseline, mark))
-    return found
+        table.append(_row(name, figures, baseline, mark))
+    return table
 
 
 def head(result: State) -> list[str]:
