@@ -359,7 +359,7 @@ def _arpa(folder: Path, file: Path) -> Any:
 
 def _options(folder: Path, file: Path) -> Any:
     from tfscale.commands import train
-    from tfscale.commands.arguments import build_config
+    from tfscale.commands.parser import build_config
     from tfscale.config import TrainConfig
     from tfscale.registry import FAMILIES
 

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 import tfscale
 from tfscale import cli
 from tfscale.commands import train
-from tfscale.commands.arguments import option_types
+from tfscale.commands.parser import option_types
 from tfscale.config.models import network_families
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import Entry, new_parser, parse_words
+from tfscale.commands.arguments import parse_words
+from tfscale.commands.parser import Entry, new_parser
 from tfscale.files.json_text import JsonObject
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from jsonargparse import Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import Option, build_config, parse_words
+from tfscale.commands.arguments import parse_words
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import model_of, parse_model_options, training_of
+from tfscale.commands.parser import Option, build_config
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import NetworkConfig, NGramConfig, TrainConfig
 from tfscale.config.comparison import CompareConfig

@@ -3,8 +3,8 @@
 from jsonargparse import Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import RUN_DIR, build_config
 from tfscale.commands.command import Command
+from tfscale.commands.parser import RUN_DIR, build_config
 from tfscale.config.compression import CompressConfig, DistillConfig, PruneConfig, SearchConfig
 from tfscale.config.shrinking import ShrinkConfig
 from tfscale.files.json_text import JsonObject

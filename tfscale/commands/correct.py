@@ -2,8 +2,8 @@
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import NEEDED, TARGET, THREADS, Option
 from tfscale.commands.command import Command, values_of
+from tfscale.commands.parser import NEEDED, TARGET, THREADS, Option
 from tfscale.config import EDIT_COST
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print

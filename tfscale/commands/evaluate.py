@@ -2,8 +2,8 @@
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import TARGET, THREADS, Option
 from tfscale.commands.command import Command, values_of
+from tfscale.commands.parser import TARGET, THREADS, Option
 from tfscale.commands.scores import score_figures
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.files.json_text import JsonObject

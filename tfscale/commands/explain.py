@@ -2,8 +2,8 @@
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import Word, build_config
 from tfscale.commands.command import Command
+from tfscale.commands.parser import Word, build_config
 from tfscale.config.tasks import ExplainConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print

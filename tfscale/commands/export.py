@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import Word, build_config, parse_words
+from tfscale.commands.arguments import parse_words
 from tfscale.commands.command import Command
+from tfscale.commands.parser import Word, build_config
 from tfscale.config import ExportConfig
 from tfscale.config.refused import explain_refusal
 from tfscale.files.json_text import JsonObject

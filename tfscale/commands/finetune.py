@@ -3,8 +3,8 @@
 from jsonargparse import Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import RUN_DIR, build_config
 from tfscale.commands.command import Command
+from tfscale.commands.parser import RUN_DIR, build_config
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.config.tasks import TaskConfig
 from tfscale.files.json_text import JsonObject

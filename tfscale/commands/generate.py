@@ -4,8 +4,8 @@ import sys
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import TARGET, THREADS, Option, Word, build_config
 from tfscale.commands.command import Command
+from tfscale.commands.parser import TARGET, THREADS, Option, Word, build_config
 from tfscale.config import SamplingConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import note, print

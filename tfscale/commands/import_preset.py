@@ -2,8 +2,8 @@
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import NEEDED, Option, Word
 from tfscale.commands.command import Command
+from tfscale.commands.parser import NEEDED, Option, Word
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import Precision
 from tfscale.files.json_text import JsonObject

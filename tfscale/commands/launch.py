@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from jsonargparse import Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import (
-    build_config,
-    normalize,
-    option_types,
-    parse_normalized,
-)
+from tfscale.commands.arguments import normalize, parse_normalized
 from tfscale.commands.command import Command
+from tfscale.commands.parser import build_config, option_types
 from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject

@@ -10,18 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.commands.arguments import (
-    Entry,
-    Option,
-    Word,
     apply_yaml,
-    build_config,
-    new_parser,
     normalize,
-    option_types,
     parse_normalized,
     read_yaml,
     unknown_option,
 )
+from tfscale.commands.parser import Entry, Option, Word, build_config, new_parser, option_types
 from tfscale.config import NetworkConfig, NGramConfig, TrainConfig, TransformerConfig
 from tfscale.config.models import network_families
 from tfscale.config.presets import PRESETS, preset_options

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import Option, read_yaml
+from tfscale.commands.arguments import read_yaml
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
     DEFAULT,
@@ -13,6 +13,7 @@ from tfscale.commands.model_options import (
     parse_model_options,
     training_of,
 )
+from tfscale.commands.parser import Option
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import print_figures, print_table

@@ -2,8 +2,8 @@
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import build_config
 from tfscale.commands.command import Command
+from tfscale.commands.parser import build_config
 from tfscale.commands.scores import unknown
 from tfscale.config import PrepareConfig
 from tfscale.files.json_text import JsonObject

@@ -2,8 +2,8 @@
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import Option
 from tfscale.commands.command import Command, values_of
+from tfscale.commands.parser import Option
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.files.json_text import JsonObject
 

@@ -2,8 +2,8 @@
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import TARGET, build_config
 from tfscale.commands.command import Command
+from tfscale.commands.parser import TARGET, build_config
 from tfscale.config.tasks import SwapConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import Option
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
     DEFAULT,
@@ -13,6 +12,7 @@ from tfscale.commands.model_options import (
     parse_model_options,
     training_of,
 )
+from tfscale.commands.parser import Option
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import Option, build_config, read_yaml
+from tfscale.commands.arguments import read_yaml
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
     DEFAULT,
@@ -15,6 +15,7 @@ from tfscale.commands.model_options import (
     parse_model_options,
     training_of,
 )
+from tfscale.commands.parser import Option, build_config
 from tfscale.commands.scores import score_figures
 from tfscale.config.compression import DistillConfig
 from tfscale.files.json_text import JsonObject

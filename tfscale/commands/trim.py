@@ -2,8 +2,8 @@
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import NEEDED, RUN_DIR, Option
 from tfscale.commands.command import Command
+from tfscale.commands.parser import NEEDED, RUN_DIR, Option
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.files.json_text import JsonObject
 from tfscale.ui.tables import print_figures

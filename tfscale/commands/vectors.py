@@ -2,8 +2,8 @@
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import NEEDED, Option
 from tfscale.commands.command import Command, values_of
+from tfscale.commands.parser import NEEDED, Option
 from tfscale.files.json_text import JsonObject
 from tfscale.ui.tables import print_figures
 
