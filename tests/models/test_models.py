@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from models import numpy_reference
 
+from tests.models import numpy_reference
 from tests.models.numpy_reference import transformer
 from tfscale import models
 from tfscale.config import (

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from models import numpy_reference
 
+from tests.models import numpy_reference
 from tfscale.analysis.slicing import document_scores
 from tfscale.compress.tuning import distill
 from tfscale.config import GRUConfig, LSTMConfig, PrepareConfig, RNNConfig, TrainConfig
