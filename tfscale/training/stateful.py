@@ -1,5 +1,4 @@
-"""Truncated backpropagation through time whose state is carried from window to window (Mikolov et
-al. 2010).
+"""Truncated backpropagation through time that carries its state (Mikolov et al. 2010).
 
 Row b of a batch goes on where row b of the batch before stopped. The state after a window is the
 first state of the next: it is carried in the forward pass, gradients stop at the window's edge, and
