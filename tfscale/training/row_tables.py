@@ -73,9 +73,8 @@ class RowTables:
     def read(self, weight: keras.Variable, rows: Rows) -> tf.Tensor:
         """Returns the rows of a table, each from its server: (N, D), zeros after `rows.count`."""
         cuts = _cuts(weight, rows)
-        read = tf.concat(
-            [tf.gather(shard, rows.ids[a:b] - first) for shard, first, a, b in cuts], 0
-        )
+        parts = [tf.gather(shard, rows.ids[a:b] - first) for shard, first, a, b in cuts]
+        read = tf.concat(parts, axis=0)
         size = rows.ids.shape[0]
         padded = tf.pad(read, [[0, size - rows.count], [0, 0]])
         return tf.ensure_shape(padded, (size, weight.shape[1]))
