@@ -90,7 +90,7 @@ PRINTED = {
     "device_side file none": {DECODE: 46},
     "device_side keras": {DECODE: 47},
 }
-"""What each side prints, in the place of a measurement: every figure is another number."""
+"""The output of each side, without a measurement: every figure is another number."""
 
 
 def printed(module, task, *arguments):

@@ -14,7 +14,7 @@ ALLOWED = {
     "workflows/tpu_check/compiler.py",
 }
 ARGPARSE = {"_prog", "_fill_text", "_format_usage", "_get_help_string", "_format_action_invocation"}
-"""What argparse offers to subclasses of `HelpFormatter`, and jsonargparse's own formatter uses."""
+"""Names that argparse offers to subclasses of `HelpFormatter`, as jsonargparse's formatter uses them."""
 
 
 def is_private(name: str) -> bool:

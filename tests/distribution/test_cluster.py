@@ -1,4 +1,4 @@
-"""What is read from the environment about a cluster, and each way in which it can be wrong."""
+"""A cluster is read from the environment; each way in which it can be wrong."""
 
 import json
 import socket
