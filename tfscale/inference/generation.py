@@ -234,13 +234,7 @@ def stream(
         for piece in stream(model.decoder(), model.tokenizer, "def main(", max_tokens=40):
             print(piece, end="", flush=True)
     """
-    if max_tokens < 1:
-        raise ConfigError(f"max_tokens={max_tokens!r} is out of range; expected 1 or more")
-    if any(not text for text in stop):
-        raise ConfigError(
-            "stop has an empty string; give the text that shall end the completion, such as"
-            " '\\n\\n'"
-        )
+    _check_bounds(max_tokens, stop)
     sampling = sampling or SamplingConfig()
     prompt = tokenizer.cleaner.beginning(prompt)
     prompt_ids = tokenizer.encode(prompt, parse_special)
@@ -295,3 +289,13 @@ def stream(
         "stop" if text.stopped else stopped_by,
         unknown_prompt_tokens=sum(token == tokenizer.unknown_id for token in prompt_ids),
     )
+
+
+def _check_bounds(max_tokens: int, stop: Sequence[str]) -> None:
+    if max_tokens < 1:
+        raise ConfigError(f"max_tokens={max_tokens!r} is out of range; expected 1 or more")
+    if not all(stop):
+        raise ConfigError(
+            "stop has an empty string; give the text that shall end the completion, such as"
+            " '\\n\\n'"
+        )
