@@ -55,35 +55,36 @@ class DecoderLayers:
     contract: keras.layers.Layer
 
 
+def _projections(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
+    """Returns what the decoder layers of all backbones call alike."""
+    attention = layer._self_attention_layer
+    return {
+        "query": attention._query_dense,
+        "key": attention._key_dense,
+        "value": attention._value_dense,
+        "output": attention._output_dense,
+        "expand": layer._feedforward_intermediate_dense,
+        "contract": layer._feedforward_output_dense,
+    }
+
+
 def gpt2_layers(layer: keras.layers.Layer) -> DecoderLayers:
     """Returns what is in a layer of `GPT2Backbone.transformer_layers`."""
-    attention = layer._self_attention_layer
     return DecoderLayers(
-        query=attention._query_dense,
-        key=attention._key_dense,
-        value=attention._value_dense,
-        output=attention._output_dense,
+        **_projections(layer),
         attention_norm=layer._self_attention_layer_norm,
         feed_forward_norm=layer._feedforward_layer_norm,
         gate=None,
-        expand=layer._feedforward_intermediate_dense,
-        contract=layer._feedforward_output_dense,
     )
 
 
 def llama_layers(layer: keras.layers.Layer) -> DecoderLayers:
     """Returns what is in a layer of the backbones of Llama, Mistral and Qwen."""
-    attention = layer._self_attention_layer
     return DecoderLayers(
-        query=attention._query_dense,
-        key=attention._key_dense,
-        value=attention._value_dense,
-        output=attention._output_dense,
+        **_projections(layer),
         attention_norm=layer._self_attention_layernorm,
         feed_forward_norm=layer._feedforward_layernorm,
         gate=layer._feedforward_gate_dense,
-        expand=layer._feedforward_intermediate_dense,
-        contract=layer._feedforward_output_dense,
     )
 
 

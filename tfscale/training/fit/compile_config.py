@@ -1,5 +1,4 @@
-"""Keeps what `LanguageModel.compile` was given in a Keras file, and compiles loaded models by
-it."""
+"""Keeps the arguments of `LanguageModel.compile` in a Keras file, and compiles by them."""
 
 import dataclasses
 from typing import TYPE_CHECKING

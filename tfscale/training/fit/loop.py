@@ -104,8 +104,7 @@ class FitLoop:
         self.callbacks.on_train_end(logs)
 
     def _begin(self, initial_epoch: int) -> int:
-        """Lets callbacks begin; returns the epoch to begin at, of which `train_state.epoch` knows
-        what is done."""
+        """Lets callbacks begin; returns the epoch to begin at, which may have begun before."""
         state = self.model.train_state
         state.epoch = EpochSoFar()
         forget_restored_epoch(self.model)
