@@ -35,8 +35,8 @@ class Generation:
 
     `text` is what follows the prompt, up to a stop string. `tokens` are all ids drawn, without the
     stop token; `prompt_tokens` counts the start token that is read before a prompt.
-    `tokens_per_second` is that of drawing and decoding, without the prompt; None where a single
-    token, which comes out of the prompt, was drawn. `stopped_by` is "length", "stop" (a stop
+    `tokens_per_second` is that of drawing and decoding, without the prompt; None if only one token
+    was drawn, which the prompt gives. `stopped_by` is "length", "stop" (a stop
     string), "end" (a stop token) or "context" (it is full). `drawn` is the number of
     tokens where a runtime does not tell which they are, and `tokens` is empty.
     `unknown_prompt_tokens` counts the tokens of the prompt that are the unknown token: what they
@@ -247,8 +247,7 @@ def stream(
             f" most {context - len(tokenizer.prompt_start)}"
         )
     rng = np.random.default_rng(sampling.seed)
-    # The start token in front is not part of the text; to penalize it would make completions end
-    # later.
+    # The start token is not part of the text; to penalize it would make completions end later.
     seen = set(prompt_ids)
     tokens: list[int] = []
     # A word tokenizer puts a space between words, where the prompt does not end in one.
