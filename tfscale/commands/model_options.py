@@ -134,7 +134,7 @@ def parse_model_options(
 
 def network_of(options: Namespace) -> NetworkConfig:
     """Returns the network that was asked for."""
-    return build_config(FAMILIES.get(options.model.family), options, "model")
+    return build_config(network_families()[options.model.family], options, "model")
 
 
 def model_of(options: Namespace) -> NetworkConfig | NGramConfig:

@@ -1,17 +1,17 @@
 """Shapes of well-known models by name: sizes and options, no weights."""
 
 import difflib
-from typing import Any
 
 from tfscale.config import make_config
 from tfscale.config.families.transformer import TransformerConfig
 from tfscale.config.models import NetworkConfig
 from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
 
 _GPT2 = {"use_bias": True, "tie_embeddings": True}
 _LLAMA = {"positions": "rope", "normalization": "rms", "activation": "swiglu", "use_bias": False}
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, JsonObject] = {
     # Radford et al. 2019; nanoGPT's smallest is the same with other sizes.
     "gpt2-small": {
         "sequence_length": 1024,
@@ -61,7 +61,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Options of `TransformerConfig`, by the preset's name; the vocabulary stays the tokenizer's."""
 
 
-def preset_options(name: str) -> dict[str, Any]:
+def preset_options(name: str) -> JsonObject:
     """The options of a preset.
 
     Raises:
@@ -76,7 +76,7 @@ def preset_options(name: str) -> dict[str, Any]:
     return dict(PRESETS[name])
 
 
-def preset(name: str, **changes: Any) -> NetworkConfig:
+def preset(name: str, **changes: object) -> NetworkConfig:
     """The config of a preset.
 
     Args:

@@ -9,8 +9,6 @@ Vectors stay float32. A table that is also the output projection is one table.
 Shapes: D inputs of a matrix, F outputs, V rows of a table.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -103,7 +101,7 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     """
     largest = 2.0 ** (form.bits - 1) - 1
     values = tf.stop_gradient(weight)
-    axis: Any = form.axis
+    axis = form.axis
     if form.block:
         rows, columns = weight.shape
         cut = (
@@ -111,7 +109,7 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
             if axis == 0
             else (rows, columns // form.block, form.block)
         )
-        values, axis = tf.reshape(values, cut), axis + 1
+        values, axis = tf.reshape(values, cut), 1 if axis == 0 else 2
     elif form.gates:
         values = tf.reshape(values, (weight.shape[0], form.gates, weight.shape[1] // form.gates))
         axis = (0, 2)

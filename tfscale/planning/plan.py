@@ -9,12 +9,12 @@ import dataclasses
 import difflib
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.config.costs import Costs
 from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError, check_range
+from tfscale.files.json_text import JsonObject
 from tfscale.planning.chips import CHIPS, Chip, measure_cpu
 
 RESERVE = 0.1
@@ -265,7 +265,7 @@ def _advice(
     rows = train.global_batch_size // devices
     micros = [m for m in range(train.micro_batches, rows + 1) if rows % m == 0]
     chunked = {"loss_chunk_tokens": 1024}
-    options: list[dict[str, Any]] = [{}, chunked, {"remat": True}, {"remat": True, **chunked}]
+    options: list[JsonObject] = [{}, chunked, {"remat": True}, {"remat": True, **chunked}]
     precisions = [train.precision] + (["mixed_bfloat16"] if train.precision == "float32" else [])
     for precision, extra, micro in itertools.product(precisions, options, micros):
         changed = {**extra, "micro_batches": micro, "precision": precision}

@@ -22,7 +22,7 @@ from tfscale.config import (
 )
 from tfscale.config.comparison import CompareConfig
 from tfscale.config.models import as_network
-from tfscale.config.options import checks_arguments
+from tfscale.config.options import checks_arguments, make_config
 from tfscale.config.presets import PRESETS, preset
 from tfscale.data.manifest import Manifest
 from tfscale.data.sharding import batches_per_epoch
@@ -77,7 +77,7 @@ def entry(name: str) -> Entry:
         raise ConfigError(
             f"{name} reads both sides of a token: its score is no perplexity, and does not compare"
         )
-    return kind(**kind.compared_as), _TRAIN
+    return make_config(kind, kind.compared_as), _TRAIN
 
 
 @checks_arguments
