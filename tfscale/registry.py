@@ -118,6 +118,7 @@ class NameIn:
         explained: whether `--help` says what each name is, by the `summary` of its class.
     """
 
+    # A registry of any interface.
     def __init__(
         self, registry: Registry[Any], leave_out: tuple[str, ...] = (), explained: bool = False
     ):

@@ -143,12 +143,7 @@ def distill_run(
     provenance = Provenance(distill=to_dict(config), teacher_digest=teacher.weights_digest)
     beginning = Beginning(begin, finish, provenance)
     return train(
-        model_config,
-        train_config,
-        data=data,
-        output=output,
-        progress=progress,
-        beginning=beginning,
+        model_config, train_config, data=data, output=output, progress=progress, beginning=beginning
     )
 
 

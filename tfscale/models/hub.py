@@ -281,12 +281,7 @@ def _kernels(block: TransformerBlock, kernels: list[np.ndarray], output: Layer) 
     block.attention.output_projection.kernel.assign(kernel.reshape(-1, kernel.shape[-1]))
 
 
-def _gated(
-    block: TransformerBlock,
-    gate: Layer,
-    up: Layer,
-    down: Layer,
-) -> None:
+def _gated(block: TransformerBlock, gate: Layer, up: Layer, down: Layer) -> None:
     block.expand.kernel.assign(
         np.concatenate([np.asarray(gate.kernel), np.asarray(up.kernel)], axis=1)
     )

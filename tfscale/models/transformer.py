@@ -170,14 +170,7 @@ class _Body(Body):
     def __init__(self, config: TransformerConfig, precision: Precision, seed: int, causal: bool):
         super().__init__(config, precision, seed)
         policy, initial = self.policy, normal_initializers(seed)
-        self.token_embedding = keras.layers.ReversibleEmbedding(
-            config.table_rows,
-            config.embedding_width,
-            tie_weights=config.tie_embeddings,
-            embeddings_initializer=next(initial),
-            dtype=policy,
-            name="token_embedding",
-        )
+        self.token_embedding = token_table(config, next(initial), policy)
         position_initializer = next(initial)
         self.position_embedding: PositionEmbedding | None = None
         if config.positions == "learned":
@@ -261,6 +254,22 @@ def block_options(
         window=window,
         global_tokens=global_tokens,
         causal=causal,
+    )
+
+
+def token_table(
+    config: TransformerConfig,
+    initial: keras.initializers.Initializer,
+    policy: keras.dtype_policies.DTypePolicy,
+) -> keras.layers.Embedding:
+    """Returns the table of a Transformer's tokens, which is the output projection too if tied."""
+    return keras.layers.ReversibleEmbedding(
+        config.table_rows,
+        config.embedding_width,
+        tie_weights=config.tie_embeddings,
+        embeddings_initializer=initial,
+        dtype=policy,
+        name="token_embedding",
     )
 
 

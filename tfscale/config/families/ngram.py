@@ -14,10 +14,7 @@ class NGramConfig(ModelConfig):
     """Counts of n-grams, smoothed by interpolated modified Kneser-Ney (Chen and Goodman 1998)."""
 
     family: ClassVar[str] = "ngram"
-    uses: ClassVar[tuple[str, ...]] = (
-        "generate RUN --prompt TEXT",
-        f"{EXPORT_USE} --format ngram",
-    )
+    uses: ClassVar[tuple[str, ...]] = ("generate RUN --prompt TEXT", f"{EXPORT_USE} --format ngram")
 
     order: int = 5
     """Tokens of the longest n-grams, 1 to 10."""
