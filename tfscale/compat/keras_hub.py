@@ -32,6 +32,56 @@ def new_cache(model: keras.Model, context: int) -> tf.Tensor | Sequence[Sequence
     return build(ids, **inputs)[1]
 
 
+def tied(backbone: keras.Model) -> bool | None:
+    """Returns whether Llama's tables are tied, which its config does not hold in keras-hub 0.32;
+    None for a backbone that does not say so."""
+    return getattr(backbone, "tie_word_embeddings", None)
+
+
+def backbone_in(model: keras.Model) -> keras.Model:
+    """Returns the backbone of a `CausalLM`; any other model as it is, which may be a backbone."""
+    return getattr(model, "backbone", model)
+
+
+def stretches_positions(backbone: keras.Model) -> bool:
+    """Returns whether a backbone scales its rotary positions, which the classes name differently.
+
+    Llama 3.1 has `rope_position_scaling_factor` and `rope_frequency_adjustment_factor`, Mistral and
+    Qwen have `rope_scaling_factor`.
+    """
+    factor = getattr(backbone, "rope_scaling_factor", 1.0)
+    factor = getattr(backbone, "rope_position_scaling_factor", factor)
+    adjusted = getattr(backbone, "rope_frequency_adjustment_factor", None)
+    return factor != 1.0 or adjusted not in (None, 1.0)
+
+
+def head_width(backbone: keras.Model) -> int:
+    """Returns K where a backbone has a width of its own; 0 where it is D / H."""
+    return getattr(backbone, "head_dim", None) or 0
+
+
+def sliding_window(backbone: keras.Model) -> int:
+    """Returns the window of Mistral, or of Qwen where it is on; 0 for backbones without one."""
+    if getattr(backbone, "use_sliding_window_attention", False):
+        return backbone.sliding_window_size
+    return getattr(backbone, "sliding_window", None) or 0
+
+
+GEMMA_2 = (
+    "use_post_ffw_norm",
+    "use_post_attention_norm",
+    "attention_logit_soft_cap",
+    "final_logit_soft_cap",
+    "use_sliding_window_attention",
+)
+"""Options of `GemmaBackbone` that only Gemma 2 sets."""
+
+
+def gemma_2_options(backbone: keras.Model) -> list[str]:
+    """Returns which of GEMMA_2 a Gemma has."""
+    return [name for name in GEMMA_2 if getattr(backbone, name)]
+
+
 def key_width(layer: keras.layers.Layer) -> int:
     """Returns K of a `keras_hub.layers.TransformerDecoder`, which its config does not hold."""
     return layer._self_attention_layer.key_dim

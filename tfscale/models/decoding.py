@@ -55,11 +55,11 @@ class CachedModel(HasLayers, abc.ABC):
     def __init__(self, model: keras.Model, config: DecoderConfig):
         self.model, self.config = model, config
         # The whole forward pass, which also builds the layers of a subclassed model.
-        found = self._forward(tf.zeros((1, config.sequence_length), tf.int32), False).shape[-1]
-        if found < config.vocabulary_size:
+        logits = self._forward(tf.zeros((1, config.sequence_length), tf.int32), False).shape[-1]
+        if logits < config.vocabulary_size:
             raise ConfigError(
                 f"the tokenizer has {config.vocabulary_size} tokens and the model logits for"
-                f" {found}"
+                f" {logits}"
             )
         self.weights, self.trainable_weights = model.weights, model.trainable_weights
 

@@ -73,7 +73,7 @@ def entry(name: str) -> Entry:
         raise ConfigError(
             f"{name} reads both sides of a token: its score is no perplexity, and does not compare"
         )
-    return kind(**kind.compared_as), _TRAIN
+    return make_config(kind, kind.compared_as), _TRAIN
 
 
 @checks_arguments

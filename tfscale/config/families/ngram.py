@@ -15,10 +15,7 @@ class NGramConfig(ModelConfig):
 
     family: ClassVar[str] = "ngram"
     counted: ClassVar[Literal[True]] = True
-    uses: ClassVar[tuple[str, ...]] = (
-        "generate RUN --prompt TEXT",
-        f"{EXPORT_USE} --format ngram",
-    )
+    uses: ClassVar[tuple[str, ...]] = ("generate RUN --prompt TEXT", f"{EXPORT_USE} --format ngram")
 
     order: int = 5
     """Tokens of the longest n-grams, 1 to 10."""
