@@ -8,16 +8,16 @@ a source) and `decode`, which also takes that.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tfscale.device.interpreter import open_interpreter, running
 from tfscale.errors import ExportError, PromptError
+from tfscale.files.json_text import JsonObject
 from tfscale.inference.generation import HIDDEN_SCORE, causal_mask, prefill_chunk
 
 _PREFILL, _ENCODE = "prefill_", "encode"
-Details = dict[str, dict[str, Any]]
+Details = JsonObject
 """Name -> type, shape and index of a tensor, as LiteRT gives them."""
 State = tuple[int, dict[str, np.ndarray]]
 """Tokens read, and what the cache holds of them."""

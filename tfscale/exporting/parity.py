@@ -14,7 +14,7 @@ tight for int4 too; perplexity is compared with that of the network itself.
 import gzip
 import os
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
@@ -37,11 +37,11 @@ from tfscale.exporting.windows import Windows
 from tfscale.inference.generation import Decoder
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
+from tfscale.models.network import LanguageNetwork
 from tfscale.models.weight_formats import scale_bytes, store, stored_bytes, weight_formats
 from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
-NetworkT = TypeVar("NetworkT")
 GREEDY_TOKENS = 32
 """Tokens of the greedy completion, fewer where the context is shorter."""
 _REPEATED_TOKENS = 64
@@ -160,20 +160,19 @@ def compare_file(
     }
 
 
-def float32_copy(network: NetworkT) -> NetworkT:
+def float32_copy(network: DecodingNetwork) -> DecodingNetwork:
     """Returns the network itself, or one with the same weights that computes in float32."""
-    given: Any = network
-    if given.precision == "float32":
+    if network.precision == "float32":
         return network
-    copy = build_network(given.config, precision="float32")
-    copy.set_weights(given.get_weights())
-    return cast(NetworkT, copy)
+    ours = cast(LanguageNetwork, network)  # The other kind computes in float32.
+    copy = build_network(ours.config, precision="float32")
+    copy.set_weights(ours.get_weights())
+    return copy
 
 
 def rounded_copy(network: DecodingNetwork, quantize: Quantization) -> DecodingNetwork:
     """Returns a network that computes in float32, with the weights that a recipe stores."""
-    given: Any = network
-    copy = build_network(given.config, precision="float32")
+    copy = build_network(cast(LanguageNetwork, network).config, precision="float32")
     formats = weight_formats(network, quantize)
     for target, weight in zip(copy.weights, network.weights, strict=True):
         target.assign(store(tf.convert_to_tensor(weight.value), formats[weight.path]))

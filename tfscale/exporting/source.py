@@ -50,6 +50,7 @@ class Source(abc.ABC):
     recipes: tuple[str, ...] | None = None
     tokenizer: Tokenizer | None
     directory: str = ""
+    # Any: a format knows by `kind` which class its sources have.
     network: Any = None
     has_report: ClassVar[bool] = False
 

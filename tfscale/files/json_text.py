@@ -3,16 +3,18 @@
 Written text holds no NaN and no Infinity, and reading fails in one way.
 """
 
+import functools
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 JsonObject = dict[str, Any]
-"""A JSON object: names with numbers, texts, truth values, null, lists and such objects."""
+"""A JSON object: names with numbers, texts, truth values, null, lists and such objects.
+Only its reader knows what stands under a name, so the values are `Any`."""
 
 
-def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+def to_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """Returns `value` as JSON text; numbers that are not finite become null, NumPy's numbers plain
     ones.
 
@@ -22,26 +24,27 @@ def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -
     Example:
         to_json({"loss": float("nan")})  # '{"loss": null}'
     """
-    options: dict[str, Any] = {
-        "indent": indent,
-        "sort_keys": sort_keys,
-        "ensure_ascii": False,
-        "allow_nan": False,
-        "default": _plain,
-    }
+    dumps = functools.partial(
+        json.dumps,
+        indent=indent,
+        sort_keys=sort_keys,
+        ensure_ascii=False,
+        allow_nan=False,
+        default=_plain,
+    )
     try:
-        return json.dumps(value, **options)
+        return dumps(value)
     except ValueError:  # Python's word for a number that is not finite.
-        return json.dumps(_finite(value), **options)
+        return dumps(_finite(value))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if not hasattr(value, "item"):
         raise TypeError(f"{type(value).__name__} is not JSON")
     return value.item()
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -51,6 +54,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+# Any: the reader checks what the text holds, as with `json.loads`.
 def parse_json(content: str | bytes) -> Any:
     """Returns the value of a JSON text.
 

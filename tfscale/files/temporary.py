@@ -20,10 +20,12 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from tfscale.files.locks import Held, hold, is_at, machine, try_lock
 
+File: TypeAlias = IO[Any]
+"""An open file, of bytes or of text as its mode says, which no type can."""
 LOCK, EARLIER = ".lock", ".old"
 _HOUR, _DAY = 3600.0, 86_400.0
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -39,7 +41,7 @@ def _tag() -> str:
     return hashlib.sha256(machine().encode()).hexdigest()[:8]
 
 
-def open_temporary(path: str, mode: str) -> IO[Any]:
+def open_temporary(path: str, mode: str) -> File:
     """Opens a new file beside `path`, locked as long as it is open; its `name` is where it lies.
 
     Args:
@@ -55,7 +57,7 @@ def open_temporary(path: str, mode: str) -> IO[Any]:
         os.close(descriptor)
 
 
-def _opened(descriptor: int, name: str, mode: str) -> IO[Any]:
+def _opened(descriptor: int, name: str, mode: str) -> File:
     return open(name, mode, encoding=None if "b" in mode else "utf-8", opener=lambda *_: descriptor)
 
 

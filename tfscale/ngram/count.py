@@ -19,9 +19,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 
 from tfscale.errors import DataError
 from tfscale.files.scratch import scratch_folder
@@ -123,7 +124,7 @@ def append(file: IO[bytes], values: np.ndarray) -> None:
     file.write(np.ascontiguousarray(values).data)
 
 
-def new_file(path: str, dtype: Any, size: int) -> np.ndarray:
+def new_file(path: str, dtype: npt.DTypeLike, size: int) -> np.ndarray:
     """Returns a new array (size,) in a file whose space is reserved.
 
     A full disk would otherwise kill the process on use.

@@ -16,9 +16,10 @@ import numpy as np
 
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, DataError, check_installed
+from tfscale.files.json_text import JsonObject
 from tfscale.registry import TASKS
 from tfscale.tasks.examples import Example, FieldNames
-from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape, Values
+from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Task(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
+    def example(cls, row: JsonObject, where: str, fields: FieldNames, labelled: bool) -> Example:
         """Returns the example of a row of a file.
 
         Args:
@@ -291,21 +292,21 @@ class Task(abc.ABC):
         return [Prediction(self, self.decode(*triple)) for triple in triples]
 
     @abc.abstractmethod
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> JsonObject:
         """Returns the prediction that logits (P, C) stand for, as JSON has it."""
 
     @abc.abstractmethod
-    def show(self, prediction: Values) -> str:
+    def show(self, prediction: JsonObject) -> str:
         """Returns a prediction as a line for a person."""
 
     # Scores.
 
     @abc.abstractmethod
-    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[JsonObject]) -> JsonObject:
         """Returns `examples`, their number, and the scores of predictions for labelled examples."""
 
     @abc.abstractmethod
-    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[JsonObject]:
         """Returns predictions for `examples` that need no model, only the training examples."""
 
     def group_scores(
