@@ -49,34 +49,6 @@ _AFTER_PROMPT = 3
 """Tokens decoded after each prompt: pads left in the cache would change them."""
 
 
-def check_parity(
-    network: DecodingNetwork,
-    tokenizer: Tokenizer,
-    folder: str,
-    held_out: Sequence[int],
-    *,
-    quantize: Quantization,
-    threads: int = 1,
-    converted: bool = False,
-) -> Report:
-    """Compares an export folder with the network it was made from; returns the whole report.
-
-    See `compare_file` for the arguments.
-    """
-    checks = Checks()
-    rest = compare_file(
-        checks,
-        network,
-        tokenizer,
-        folder,
-        held_out,
-        quantize=quantize,
-        threads=threads,
-        converted=converted,
-    )
-    return checks.report(quantize, rest)
-
-
 def compare_file(
     checks: Checks,
     network: DecodingNetwork,

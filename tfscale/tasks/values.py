@@ -93,3 +93,10 @@ class GroupScores(Generic[ItemT]):
     items: Sequence[ItemT]
     score: Callable[[Sequence[ItemT]], float]
     draws: int = 1000
+
+
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Returns log-probabilities (..., C) float64 of logits (..., C)."""
+    logits = np.asarray(logits, np.float64)
+    log = logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
+    return np.asarray(log - logits.max(-1, keepdims=True))

@@ -10,9 +10,8 @@ from tfscale.errors import DataError, TokenizerError
 from tfscale.files.json_text import JsonObject
 from tfscale.registry import register
 from tfscale.tasks.examples import OUTSIDE, Example, FieldNames, field_of, text_of
-from tfscale.tasks.task import log_probabilities
 from tfscale.tasks.token_task import TokenTask
-from tfscale.tasks.values import Encoded, Shape
+from tfscale.tasks.values import Encoded, Shape, log_probabilities
 from tfscale.text.tokenizers import Tokenizer
 
 LONGEST = 40

@@ -10,8 +10,8 @@ from tfscale.errors import ConfigError, DataError
 from tfscale.files.json_text import JsonObject
 from tfscale.registry import register
 from tfscale.tasks.examples import Example, FieldNames, field_of, text_of
-from tfscale.tasks.task import Task, log_probabilities
-from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape
+from tfscale.tasks.task import Task
+from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape, log_probabilities
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.ui.tables import number
 

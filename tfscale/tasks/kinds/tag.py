@@ -10,9 +10,8 @@ from tfscale.errors import DataError
 from tfscale.files.json_text import JsonObject
 from tfscale.registry import register
 from tfscale.tasks.examples import OUTSIDE, Example, FieldNames, check_bio
-from tfscale.tasks.task import log_probabilities
 from tfscale.tasks.token_task import TokenTask
-from tfscale.tasks.values import Encoded
+from tfscale.tasks.values import Encoded, log_probabilities
 
 
 @register
