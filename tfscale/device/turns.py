@@ -65,7 +65,7 @@ class Turn:
     def __init__(self, turns: Turns):
         self._turns = turns
 
-    # Any: what an attribute of the decoder is.
+    # Its type is that of the decoder's attribute.
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._turns.decoder, name)
         return self._guarded(value) if callable(value) else value

@@ -6,7 +6,7 @@ through the file's cached decode step; then prompts of several lengths through i
 signatures, and a greedy completion through both. All of it is done with the XNNPACK kernels, which
 phones use, and without them. A file that fails is not written.
 
-What a recipe does on purpose, rounding the weights, is told apart from what must not happen: logits
+What a recipe does on purpose, rounding the weights, is kept apart from what must not happen: logits
 and tokens are compared with those of the network with rounded weights, so that their limits are
 tight for int4 too; perplexity is compared with that of the network itself.
 """
@@ -105,12 +105,7 @@ def compare_file(
             speed = model.benchmark(tokens=64)
     with open(os.path.join(folder, "model.tflite"), "rb") as file:
         content = file.read()
-    sizes: Sizes = {
-        "file_bytes": len(content),
-        "gzip_bytes": len(gzip.compress(content, compresslevel=6)),
-        "weight_bytes": stored_bytes(network, quantize),
-        "float32_weight_bytes": stored_bytes(network, "none"),
-    }
+    sizes = _sizes_of(network, quantize, content)
     _check_size(checks, sizes, content, scale_bytes(network, quantize), converted)
     prompt, keras_tokens, file_tokens = completions["xnnpack"]
     return {
@@ -129,6 +124,15 @@ def compare_file(
         "sizes": sizes,
         "speed": speed,
         "operations": operations(content),
+    }
+
+
+def _sizes_of(network: DecodingNetwork, quantize: Quantization, content: bytes) -> Sizes:
+    return {
+        "file_bytes": len(content),
+        "gzip_bytes": len(gzip.compress(content, compresslevel=6)),
+        "weight_bytes": stored_bytes(network, quantize),
+        "float32_weight_bytes": stored_bytes(network, "none"),
     }
 
 

@@ -50,7 +50,7 @@ class Source(abc.ABC):
     recipes: tuple[str, ...] | None = None
     tokenizer: Tokenizer | None
     directory: str = ""
-    # Any: a format knows by `kind` which class its sources have.
+    # A format knows by `kind` which class the network of its sources has.
     network: Any = None
     has_report: ClassVar[bool] = False
 

@@ -22,7 +22,7 @@ _BESIDE_A_CACHE = ("context_length", "bytes_per_token")
 
 @dataclass(frozen=True)
 class _Sizes:
-    """What is read of the options of a model."""
+    """The options of a model that are read."""
 
     sequence_length: int | None = None
     stateful: bool = False
@@ -30,7 +30,7 @@ class _Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a program must know to run an exported file.
+    """The facts that a program needs to run an exported file.
 
     A name that does not concern a model stands at None and is not written. All names may be missing
     in a file but `format_version`: earlier versions of tfscale wrote fewer.

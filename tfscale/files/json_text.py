@@ -7,11 +7,12 @@ import functools
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-JsonObject = dict[str, Any]
-"""A JSON object: names with numbers, texts, truth values, null, lists and such objects.
-Only its reader knows what stands under a name, so the values are `Any`."""
+JsonValue: TypeAlias = Any
+"""A value as JSON has it, of the type that its reader expects there and checks."""
+JsonObject = dict[str, JsonValue]
+"""A JSON object: names with numbers, texts, truth values, null, lists and such objects."""
 
 
 def to_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:
@@ -54,8 +55,7 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-# Any: the reader checks what the text holds, as with `json.loads`.
-def parse_json(content: str | bytes) -> Any:
+def parse_json(content: str | bytes) -> JsonValue:
     """Returns the value of a JSON text.
 
     Raises:

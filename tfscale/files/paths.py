@@ -10,12 +10,11 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import yaml
 
 from tfscale.errors import DataError, TfscaleError, reason
-from tfscale.files.json_text import JsonObject, parse_json, to_json
+from tfscale.files.json_text import JsonObject, JsonValue, parse_json, to_json
 from tfscale.files.temporary import File, new_name, open_temporary
 from tfscale.files.write_errors import REFUSED, write_error, write_errors
 from tfscale.files.yaml_text import load_yaml
@@ -133,8 +132,7 @@ def write_json(path: str, value: object) -> None:
         file.write(to_json(value, indent=2) + "\n")
 
 
-# Any: as of `parse_json`.
-def read_json(path: str, what: str) -> Any:
+def read_json(path: str, what: str) -> JsonValue:
     """Reads a JSON file; `what` names its role in the error, such as "the manifest".
 
     Raises:

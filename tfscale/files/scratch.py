@@ -18,8 +18,8 @@ def scratch_folder(prefix: str, beside: str = "") -> Iterator[str]:
 
     Args:
         prefix: of its name in the system's temporary folder.
-        beside: a local output, beside which it lies instead: where there is room for the result,
-            there is as a rule room for what it is made of. One that a killed process leaves is
+        beside: a local output, beside which it lies instead: where the result fits,
+            what it is made of fits as a rule. One that a killed process leaves is
             found with that output's leftovers.
 
     Raises:

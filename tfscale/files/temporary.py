@@ -4,10 +4,10 @@ A name is `TARGET.tmp-MACHINE-RANDOM`: no two processes have the same, whatever 
 numbers. A folder has a lock beside it, `TARGET.tmp-MACHINE-RANDOM.lock` (see
 `tfscale.files.locks`); a file is locked itself.
 
-`remove_leftovers` removes what it can lock. Where that is no proof, because another machine wrote
-it or the file system has no locks, a folder must also have been left alone for an hour (its lock is
-touched every few seconds), and a file for a day; so must what an earlier version left, which had no
-locks. Nothing is taken from a process that lives.
+`remove_leftovers` removes what it can lock. Where that proves nothing, because another machine
+wrote it or the file system has no locks, a folder must also have been left alone for an hour (its
+lock is touched every few seconds), and a file for a day; so must what an earlier version left,
+which had no locks. Nothing is taken from a process that lives.
 """
 
 import contextlib

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """What the head of a `TaskNetwork` is made of; a saved network holds it.
+    """The parts of the head of a `TaskNetwork`; a saved network holds it.
 
     Attributes:
         task: the name of the task, whose `Task.head` makes the logits.
@@ -139,7 +139,7 @@ def token_head(
 
 @keras.saving.register_keras_serializable("tfscale")
 class Features(keras.layers.Layer):
-    """What the base network makes of each token: ids (B, T) -> (B, T, D).
+    """The base network's features of each token: ids (B, T) -> (B, T, D).
 
     A model that reads both sides gives the states of both; one that predicts the next token, what
     its output projection reads.

@@ -257,7 +257,7 @@ class Task(abc.ABC):
 
     @property
     def network_note(self) -> str:
-        """What the network gives, for the line that `finetune` prints."""
+        """The output of the network in words, for the line that `finetune` prints."""
         return f"{len(self.labels)} labels"
 
     def summarize_cuts(
