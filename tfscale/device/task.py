@@ -37,7 +37,6 @@ class TaskFile(ExportedModel, TaskPredictor):
 
     @classmethod
     def open(cls, file: ExportedFile) -> "TaskFile":
-        """Loads the .tflite file of a task."""
         file.check_tflite()
         described, where = file.description, f"the description of {file.path}"
         task = read_task(described.to_dict(), file.tokenizer(), where, ExportError)
@@ -64,7 +63,6 @@ class DeviceTask(TaskFile):
             )
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
-        """Returns the logits (N, P, C) float32 of ids (N, T), one example after the other."""
         return np.stack([self._file(row) for row in ids])
 
 

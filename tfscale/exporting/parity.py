@@ -209,10 +209,8 @@ def _compare_prompts(
         read += [decoder.feed([token]) for token in ids[count : count + _AFTER_PROMPT]]
         differences.append(difference(np.stack(read), expected[count - 1 : count + _AFTER_PROMPT]))
     gaps = np.concatenate(differences)
-    largest, relative = (
-        float(np.abs(gaps).max()),
-        float(np.sqrt(np.square(gaps).mean())) / windows.spread,
-    )
+    largest = float(np.abs(gaps).max())
+    relative = float(np.sqrt(np.square(gaps).mean())) / windows.spread
     checks.add(f"prompt_max_logit_difference ({kernels})", largest, "<=", _largest(windows, limits))
     checks.add(
         f"prompt_relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error

@@ -34,10 +34,8 @@ def scratch_folder(prefix: str, beside: str = "") -> Iterator[str]:
         where, hint = os.path.dirname(target), "make room there, or give another --output"
         made: contextlib.AbstractContextManager[str] = temporary_folder(target)
     else:
-        where, hint = (
-            tempfile.gettempdir(),
-            "make room there, or name another folder by the variable TMPDIR",
-        )
+        where = tempfile.gettempdir()
+        hint = "make room there, or name another folder by the variable TMPDIR"
         made = tempfile.TemporaryDirectory(prefix=prefix)
     try:
         with made as folder:

@@ -200,13 +200,9 @@ class _Level:
         tokens = np.asarray(self.tokens[start : start + RUN_TOKENS])
         if self.k == 2:
             # The end token is thought to stand before the first token of the stream.
-            contexts = (
-                np.asarray(self.before[start - 1 : start + len(tokens) - 1])
-                if start
-                else np.concatenate(
-                    [np.array([self.end_id], self.tokens.dtype), self.before[: len(tokens) - 1]]
-                )
-            )
+            contexts = np.asarray(self.before[max(start - 1, 0) : start + len(tokens) - 1])
+            if not start:
+                contexts = np.append(np.array([self.end_id], self.tokens.dtype), contexts)
             counted = np.ones(len(tokens), bool)
         else:
             missing = [NOT_COUNTED] if start == 0 else []
@@ -261,16 +257,12 @@ def _merge(runs: list[_Run], path: str) -> Counts:
             )
             order = np.argsort(keys, kind="stable")
             keys, counts = keys[order], counts[order]
-            first = (
-                np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-                if len(keys)
-                else np.empty(0, int)
-            )
+            is_new = np.ones(len(keys), bool)
+            is_new[1:] = keys[1:] != keys[:-1]
+            first = np.flatnonzero(is_new)
+            sums = np.add.reduceat(counts, first) if len(first) else counts
             append(key_file, keys[first])
-            append(
-                count_file,
-                (np.add.reduceat(counts, first) if len(first) else counts).astype(np.int64),
-            )
+            append(count_file, sums.astype(np.int64))
             size += len(first)
     if not size:
         return Counts(np.empty(0, np.uint64), np.empty(0, np.int64))

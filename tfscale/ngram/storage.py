@@ -40,10 +40,8 @@ def to_arrays(levels: Sequence[Level], vocabulary_size: int, end_id: int) -> dic
         for name, values in named:
             book, codes = np.unique(values, return_inverse=True)
             if len(book) <= CODES:
-                arrays |= {
-                    f"{name}_{k}_values": book,
-                    f"{name}_{k}_codes": codes.astype(np.uint8),
-                }
+                arrays[f"{name}_{k}_values"] = book
+                arrays[f"{name}_{k}_codes"] = codes.astype(np.uint8)
             else:
                 arrays[f"{name}_{k}"] = values
     described = {

@@ -64,11 +64,8 @@ class Tag(TokenTask):
         ids, places = [self.tokenizer.start_id], []
         for number, word in enumerate(example.words):
             cleaned = self.tokenizer.cleaner(word)
-            pieces = (
-                self.tokenizer.encode_continued(" " + cleaned)
-                if number
-                else self.tokenizer.encode(cleaned)
-            )
+            encode = self.tokenizer.encode_continued if number else self.tokenizer.encode
+            pieces = encode(" " + cleaned if number else cleaned)
             places.append(len(ids))
             # A word without tokens needs one that can be labelled.
             ids += pieces or [self.tokenizer.end_id]
