@@ -110,6 +110,20 @@ class _Completion:
             yield text
 
 
+def check_fits(count: int, position: int, context_length: int | None) -> None:
+    """Refuses to read no token, or `count` tokens from `position` on that the context cannot hold.
+
+    Raises:
+        PromptError: says how many there are.
+    """
+    if not count:
+        raise PromptError("no token to read; give one or more")
+    if context_length is not None and position + count > context_length:
+        raise PromptError(
+            f"{position + count} tokens do not fit into the model's context of {context_length}"
+        )
+
+
 def prefill_chunk(
     remaining: int, position: int, context_length: int, lengths: Sequence[int]
 ) -> tuple[int, int]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfscale.errors import ConfigError, PromptError
-from tfscale.inference.generation import causal_mask, prefill_chunk
+from tfscale.errors import ConfigError
+from tfscale.inference.generation import causal_mask, check_fits, prefill_chunk
 from tfscale.models import LanguageNetwork
 from tfscale.models.decoding import CachedModel
 from tfscale.models.network import capabilities
@@ -79,13 +79,7 @@ class KerasDecoder:
         Raises:
             PromptError: the ids do not fit into what is left of the context.
         """
-        if len(ids) == 0:
-            raise PromptError("no token to read; give one or more")
-        if self.context_length is not None and self._position + len(ids) > self.context_length:
-            raise PromptError(
-                f"{self._position + len(ids)} tokens do not fit into the model's context of"
-                f" {self.context_length}"
-            )
+        check_fits(len(ids), self._position, self.context_length)
         done = 0
         while (remaining := len(ids) - 1 - done) > 0:
             length, used = 0, 1

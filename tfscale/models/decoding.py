@@ -148,6 +148,12 @@ class _OfLayers(CachedModel):
         return logits, new
 
 
+def is_causal_lm(model: keras.Model) -> bool:
+    """Returns whether a model is a `CausalLM` of keras-hub, which takes a dictionary and has a
+    cache."""
+    return hasattr(model, "call_with_cache")
+
+
 def cached_model(
     model: keras.Model, sequence_length: int, vocabulary_size: int
 ) -> CachedModel | None:
@@ -164,7 +170,7 @@ def cached_model(
         ConfigError: the model computes in another type than float32, has positions for fewer tokens
             or fewer ids, or keeps another cache than one of keys and values.
     """
-    kind = _HubCausalLM if hasattr(model, "call_with_cache") else _OfLayers
+    kind = _HubCausalLM if is_causal_lm(model) else _OfLayers
     if kind is _OfLayers and not _attention_layers(model):
         return None
     for layer in layers_of(model):
