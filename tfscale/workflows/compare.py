@@ -19,7 +19,7 @@ from tfscale.config import (
     to_dict,
 )
 from tfscale.config.comparison import CompareConfig
-from tfscale.config.options import checks_arguments
+from tfscale.config.options import checks_arguments, make_config
 from tfscale.config.presets import PRESETS, preset
 from tfscale.data.manifest import Manifest
 from tfscale.data.sharding import batches_per_epoch
