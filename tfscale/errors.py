@@ -13,7 +13,7 @@ class TfscaleError(Exception):
     other."""
 
     exit_code = 2
-    """What the command line ends with."""
+    """The exit code of the command line."""
 
 
 class ConfigError(TfscaleError):

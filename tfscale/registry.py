@@ -91,6 +91,13 @@ class Registry(Generic[T]):
             raise ConfigError(f"no {self.what} {name!r}; {hint}")
         return self._registered[name]
 
+    def unregistered(self, name: object) -> str:
+        """Returns, for messages about a file that names it, that a class is not registered here."""
+        return (
+            f"the {self.what} {name!r}, which is not registered here; import the module that"
+            " registers it, or give --plugins MODULE"
+        )
+
     def names(self) -> list[str]:
         """Returns all names: tfscale's own in alphabetical order, then those of others."""
         load_plugins()

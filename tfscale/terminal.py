@@ -7,7 +7,10 @@ byte for byte.
 
 import builtins
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _CONTROLS = {
     code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
@@ -29,7 +32,7 @@ def shown_on(text: str, stream: TextIO) -> str:
     return visible(text) if stream.isatty() else text
 
 
-def plain(text: str) -> Any:
+def plain(text: str) -> "Text":
     """Returns `text` as a `rich.text.Text` for stdout.
 
     Rich would read a bare string as its markup, and `[b]` would be lost.
@@ -43,7 +46,11 @@ def plain(text: str) -> Any:
 
 
 def print(
-    *values: Any, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False
+    *values: object,
+    sep: str = " ",
+    end: str = "\n",
+    file: TextIO | None = None,
+    flush: bool = False,
 ) -> None:
     """Prints as Python's `print` does; control characters are shown where the stream is a terminal.
 

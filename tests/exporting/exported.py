@@ -7,6 +7,8 @@ import os
 import numpy as np
 
 from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
+from tfscale.exporting.parity import compare_file
+from tfscale.exporting.report import Checks
 from tfscale.exporting.tflite import export_tflite, usable_prefill_lengths
 from tfscale.files.paths import sha256_file, write_json
 from tfscale.models import build_network
@@ -47,7 +49,7 @@ def make_file(family, quantize):
 
 
 def write_folder(folder, content, network, tokenizer, quantize="none"):
-    """What check_parity reads: the file, its description, its tokenizer."""
+    """What compare_file reads: the file, its description, its tokenizer."""
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "model.tflite")
     with open(path, "wb") as file:
@@ -85,3 +87,10 @@ def make_run(directory, network, tokenizer, data_dir=None):
         data_dir=data_dir,
         summary={},
     )
+
+
+def check_parity(network, tokenizer, folder, held_out, quantize):
+    """Returns the whole report of a folder that is compared with its network."""
+    checks = Checks()
+    rest = compare_file(checks, network, tokenizer, folder, held_out, quantize=quantize)
+    return checks.report(quantize, rest)

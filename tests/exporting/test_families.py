@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.exporting.exported import PREFILL_LENGTHS, TEXT, write_folder
+from tests.exporting.exported import PREFILL_LENGTHS, TEXT, check_parity, write_folder
 from tfscale.config import GRUConfig, NNLMConfig, RNNConfig, TransformerConfig
-from tfscale.exporting.parity import check_parity
 from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer

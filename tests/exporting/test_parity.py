@@ -6,7 +6,14 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 import tfscale.device.decoder
 import tfscale.exporting.parity
-from tests.exporting.exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network, write_folder
+from tests.exporting.exported import (
+    CONFIGS,
+    PREFILL_LENGTHS,
+    check_parity,
+    make_file,
+    make_network,
+    write_folder,
+)
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
 from tfscale.exporting.limits import (
@@ -17,7 +24,6 @@ from tfscale.exporting.limits import (
     products_of,
     spread,
 )
-from tfscale.exporting.parity import check_parity
 from tfscale.exporting.report import Checks, require
 from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network

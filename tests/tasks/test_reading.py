@@ -203,7 +203,10 @@ def test_legal_tags_pass():
             "task: expected one of answer, classify, summarize, tag, translate; received 'parse'",
         ),
         ({"freeze": True, "lora_rank": 4}, "give one of them"),
-        ({"task": "tag", "balance": "weights"}, "balance='weights' is for classify"),
+        (
+            {"task": "tag", "balance": "weights"},
+            "balance is for classify; task='tag' has no use for it",
+        ),
         (
             {"labels_separator": ",", "balance": "resample"},
             "balance='resample' is for classify with one label",

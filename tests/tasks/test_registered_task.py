@@ -19,8 +19,7 @@ from tfscale.models import build_network
 from tfscale.registry import TASKS
 from tfscale.tasks.examples import Example, field_of, read_examples, text_of
 from tfscale.tasks.model import load_task
-from tfscale.tasks.task import log_probabilities
-from tfscale.tasks.values import Encoded
+from tfscale.tasks.values import Encoded, log_probabilities
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 COLOURS = ["red", "blue", "green"]

@@ -265,11 +265,17 @@ def test_what_does_not_fit(tmp_path, capsys):
     for given, message in (
         (
             {"task": "classify", "architecture": "prefix"},
-            "architecture is for translate and summarize",
+            "architecture is for summarize and translate",
         ),
-        ({"task": "tag", "source_length": 8}, "source_length is for translate and summarize"),
-        ({"task": "translate", "sequence_length": 8}, "takes source_length and target_length"),
-        ({"task": "translate", "freeze": True}, "task='translate' has none"),
+        ({"task": "tag", "source_length": 8}, "source_length is for summarize and translate"),
+        (
+            {"task": "translate", "sequence_length": 8},
+            "sequence_length is for answer, classify and tag; ",
+        ),
+        (
+            {"task": "translate", "freeze": True},
+            "freeze is for answer, classify and tag; task='translate' has no use",
+        ),
         ({"task": "summarize", "architecture": "encoder_decoder", "lora_rank": 2}, "take prefix"),
         ({"task": "translate", "target_length": 1}, "target_length=1 is out of range"),
         (

@@ -7,7 +7,7 @@ Shapes: D hidden_dim, H heads, K width of a head, C context.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -105,33 +105,82 @@ class DecoderLayers:
     contract: keras.layers.Layer
 
 
+def _projections(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
+    """Returns what the decoder layers of all backbones call alike."""
+    attention = layer._self_attention_layer
+    return {
+        "query": attention._query_dense,
+        "key": attention._key_dense,
+        "value": attention._value_dense,
+        "output": attention._output_dense,
+        "expand": layer._feedforward_intermediate_dense,
+        "contract": layer._feedforward_output_dense,
+    }
+
+
 def gpt2_layers(layer: keras.layers.Layer) -> DecoderLayers:
     """Returns what is in a layer of `GPT2Backbone.transformer_layers`."""
-    attention = layer._self_attention_layer
     return DecoderLayers(
-        query=attention._query_dense,
-        key=attention._key_dense,
-        value=attention._value_dense,
-        output=attention._output_dense,
+        **_projections(layer),
         attention_norm=layer._self_attention_layer_norm,
         feed_forward_norm=layer._feedforward_layer_norm,
         gate=None,
-        expand=layer._feedforward_intermediate_dense,
-        contract=layer._feedforward_output_dense,
     )
 
 
 def llama_layers(layer: keras.layers.Layer) -> DecoderLayers:
     """Returns what is in a layer of the backbones of Llama, Mistral and Qwen."""
-    attention = layer._self_attention_layer
     return DecoderLayers(
-        query=attention._query_dense,
-        key=attention._key_dense,
-        value=attention._value_dense,
-        output=attention._output_dense,
+        **_projections(layer),
         attention_norm=layer._self_attention_layernorm,
         feed_forward_norm=layer._feedforward_layernorm,
         gate=layer._feedforward_gate_dense,
-        expand=layer._feedforward_intermediate_dense,
-        contract=layer._feedforward_output_dense,
     )
+
+
+@dataclass(frozen=True)
+class HubTokenizer:
+    """The answers of a tokenizer of keras-hub, whose classes have different attributes.
+
+    Attributes:
+        name: of its class.
+        model: a serialized SentencePiece model.
+        vocabulary: token -> id, of byte-pair encoding.
+        merges: pairs of tokens in the order in which they are merged.
+        start_id: token that stands before a text.
+        end_id: token that ends a text, and `end`, how it is written.
+        second_end_id: another one, which Llama 3 has, and at which keras-hub stops too.
+    """
+
+    name: str
+    model: bytes | None
+    vocabulary: Mapping[str, int] | None
+    merges: Sequence[str] | None
+    start_id: int | None
+    end_id: int | None
+    end: str | None
+    second_end_id: int | None
+
+
+def hub_tokenizer(tokenizer: object) -> HubTokenizer:
+    """Returns what a tokenizer says of itself; None for what its class does not have."""
+
+    def ask(name: str):
+        return getattr(tokenizer, name, None)
+
+    merges = ask("merges")
+    return HubTokenizer(
+        name=type(tokenizer).__name__,
+        model=ask("proto") or None,
+        vocabulary=None if merges is None else ask("vocabulary"),
+        merges=merges,
+        start_id=ask("start_token_id"),
+        end_id=ask("end_token_id"),
+        end=ask("end_token"),
+        second_end_id=ask("end_token2_id"),
+    )
+
+
+def tokenizer_in(model: keras.Model) -> object:
+    """Returns the tokenizer in the preprocessor of a `CausalLM`; None for models without one."""
+    return getattr(getattr(model, "preprocessor", None), "tokenizer", None)

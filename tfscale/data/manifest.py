@@ -4,10 +4,11 @@ import dataclasses
 import math
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tfscale.errors import DataError, TokenizerError
 from tfscale.files.fields import from_fields
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import is_remote, read_json, remote_errors, sha256_file, write_json
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
@@ -85,7 +86,7 @@ class Manifest:
     end_id: int
     token_dtype: Literal["uint16", "uint32"]
     splits: dict[str, Split]
-    how: dict[str, Any]
+    how: JsonObject
     counts: dict[str, int]
     start_id: int | None = None
     format_version: int = FORMAT_VERSION
@@ -95,7 +96,7 @@ class Manifest:
         cls,
         tokenizer: Tokenizer,
         splits: dict[str, Split],
-        how: dict[str, Any],
+        how: JsonObject,
         counts: dict[str, int],
     ) -> "Manifest":
         """Returns the manifest of a folder of tokens of a tokenizer; see the attributes."""

@@ -128,7 +128,7 @@ def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
     return sources
 
 
-def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, show: bool) -> Cleaner:
+def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, progress: bool) -> Cleaner:
     """Joins the cleaning of the options and of an earlier tokenizer.
 
     A model of that tokenizer has seen no other text.
@@ -142,7 +142,7 @@ def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, show: bool) -> 
     if tokenizer is None:
         return wanted
     cleaner = wanted.joined(tokenizer.cleaner)
-    if show and cleaner != tokenizer.cleaner:
+    if progress and cleaner != tokenizer.cleaner:
         more = [step for step in cleaner.steps if step not in tokenizer.cleaner.steps]
         note(
             f"the tokenizer of {config.tokenizer_from} does not clean by {', '.join(more)}: this"
@@ -164,7 +164,7 @@ def _read(
     sources: dict[str, list[TextFile]],
     clean: Cleaner,
     spool_path: str,
-    show: bool,
+    progress: bool,
 ) -> tuple[Spool, dict[str, int]]:
     """Spools the documents that are kept; returns them and the counts for the manifest."""
     counts, dropped = ReadCounts(), _Dropped()
@@ -175,7 +175,7 @@ def _read(
     total = sum(file.size for files in sources.values() for file in files)
     with (
         SpoolWriter(spool_path) as writer,
-        TextProgress("reading", total, enabled=show) as progress,
+        TextProgress("reading", total, enabled=progress) as meter,
     ):
         for split, files in sources.items():
             texts = read_documents(
@@ -183,10 +183,10 @@ def _read(
                 config.documents,
                 config.invalid_utf8,
                 counts,
-                on_file=lambda file: progress.add(size=file.size),
+                on_file=lambda file: meter.add(size=file.size),
             )
             documents = 0
-            for text, place in _kept(progress.counted(texts), clean, config, dropped):
+            for text, place in _kept(meter.counted(texts), clean, config, dropped):
                 documents += 1
                 if split == TRAIN:
                     hold_out.add(place)
@@ -194,7 +194,7 @@ def _read(
             if not documents:
                 raise DataError(f"the {split} text is empty: {_names(files)}")
     uncut = Spool(spool_path, writer.batches, Borders(0, 0))
-    if hold_out.too_few and (cut := _cut(config, sources, uncut, show)):
+    if hold_out.too_few and (cut := _cut(config, sources, uncut, progress)):
         spool, pieces = cut
     else:
         spool, pieces = dataclasses.replace(uncut, borders=hold_out.borders()), 0
@@ -222,13 +222,13 @@ def _kept(
 
 
 def _cut(
-    config: PrepareConfig, sources: dict[str, list[TextFile]], spool: Spool, show: bool
+    config: PrepareConfig, sources: dict[str, list[TextFile]], spool: Spool, progress: bool
 ) -> tuple[Spool, int] | None:
     """Cuts documents that are too few for the splits; None where the text is too short for that."""
     shares = {VALIDATION: config.validation_fraction, TEST: config.test_fraction}
     shares = {split: share for split, share in shares.items() if share and split not in sources}
     cut = cut_spool(spool, shares)
-    if cut and show:
+    if cut and progress:
         parts = {TRAIN: 1 - sum(shares.values())} | shares
         described = ", ".join(f"{100 * share:.3g} % {split}" for split, share in parts.items())
         note(
@@ -243,12 +243,12 @@ def _names(files: list[TextFile]) -> str:
     return f"{names} and {len(files) - 3} more" if len(files) > 3 else names
 
 
-def _train(config: PrepareConfig, spool: Spool, show: bool) -> Tokenizer:
+def _train(config: PrepareConfig, spool: Spool, progress: bool) -> Tokenizer:
     reads_text = trainable_kind(config.tokenizer).reads_text
     sample: list[str] = []
     if reads_text:
         sample = list(tokenizer_sample(spool, config.tokenizer_sample))
-        if show:
+        if progress:
             size = sum(map(len, sample))
             print(
                 f"training the {config.tokenizer} tokenizer on {size:,} characters",
@@ -264,7 +264,7 @@ def _train(config: PrepareConfig, spool: Spool, show: bool) -> Tokenizer:
         word_segmenter=config.word_segmenter,
     )
     smaller = not config.vocabulary_size and tokenizer.vocabulary_size < AUTOMATIC_SIZE
-    if show and smaller and reads_text:
+    if progress and smaller and reads_text:
         note(
             f"a vocabulary of {tokenizer.vocabulary_size:,} entries: the text does not support"
             f" {AUTOMATIC_SIZE:,}"

@@ -8,7 +8,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TextIO
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def vectors(
     epochs: int = 5,
     min_count: int = 5,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Trains word2vec's skip-gram (Mikolov et al. 2013) on the training split.
 
     Args:
@@ -172,7 +172,7 @@ def _sentences(data: str, manifest: Manifest, names: list[str]) -> Iterator[list
     yield sentence
 
 
-def _open_text(path: str) -> Any:
+def _open_text(path: str) -> TextIO:
     return (
         gzip.open(path, "rt", encoding="utf-8")
         if path.endswith(".gz")

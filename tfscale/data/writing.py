@@ -21,7 +21,7 @@ def cores() -> int:
 
 
 def write_tokens(
-    directory: str, tokenizer: Tokenizer, spool: Spool, processes: int, show: bool
+    directory: str, tokenizer: Tokenizer, spool: Spool, processes: int, progress: bool
 ) -> dict[str, Encoded]:
     """Saves a tokenizer and appends its tokens of each split to a file of its own.
 
@@ -32,7 +32,7 @@ def write_tokens(
         tokenizer: what to encode by.
         spool: the documents, which are removed when they are tokenized.
         processes: how many processes tokenize.
-        show: whether to show progress on stderr.
+        progress: whether to show progress on stderr.
 
     Returns:
         The totals of each split that has documents, without content.
@@ -46,9 +46,9 @@ def write_tokens(
             split: stack.enter_context(open(_tokens_path(directory, split), "wb"))
             for split in SPLITS
         }
-        progress = stack.enter_context(
+        meter = stack.enter_context(
             TextProgress(
-                "tokenizing", sum(batch.text_bytes for batch in spool.batches), enabled=show
+                "tokenizing", sum(batch.text_bytes for batch in spool.batches), enabled=progress
             )
         )
         for batch, result in zip(spool.batches, results, strict=True):
@@ -60,7 +60,7 @@ def write_tokens(
                 total.unknown_tokens += encoded.unknown_tokens
                 total.lost_bits += encoded.lost_bits
                 files[split].write(encoded.content)
-            progress.add(
+            meter.add(
                 documents=sum(encoded.documents for encoded in result.values()),
                 tokens=sum(encoded.tokens for encoded in result.values()),
                 size=batch.text_bytes,
@@ -75,7 +75,7 @@ def write_splits(
     dtype: Literal["uint16", "uint32"],
     shards: int,
     processes: int,
-    show: bool,
+    progress: bool,
 ) -> dict[str, Split]:
     """Cuts what `write_tokens` wrote into shards, and removes it.
 
@@ -85,14 +85,14 @@ def write_splits(
         dtype: how tokens are stored, "uint16" or "uint32".
         shards: of the training split; 0 for as many as `shard_count` takes.
         processes: how many shards to write at the same time.
-        show: whether to show progress on stderr.
+        progress: whether to show progress on stderr.
 
     Returns:
         The splits that have documents, with their shards.
     """
     splits = {}
     size = sum(total.utf8_bytes for total in totals.values())
-    with TextProgress("writing", size, enabled=show) as progress:
+    with TextProgress("writing", size, enabled=progress) as meter:
         for split in SPLITS:
             path = _tokens_path(directory, split)
             if split in totals:
@@ -109,7 +109,7 @@ def write_splits(
                     total.unknown_tokens,
                     total.lost_bits,
                 )
-                progress.add(documents=total.documents, tokens=total.tokens, size=total.utf8_bytes)
+                meter.add(documents=total.documents, tokens=total.tokens, size=total.utf8_bytes)
             os.remove(path)
     return splits
 

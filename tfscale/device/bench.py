@@ -13,7 +13,7 @@ from tfscale.inference.generation import Decoder
 
 
 class Timing(TypedDict):
-    """The figures of `time_decoder`; the last is None where only the prompt has room."""
+    """The figures of `time_decoder`; the last is None where only the prompt fits."""
 
     prompt_tokens: int
     decode_tokens: int

@@ -73,7 +73,6 @@ class BundleModel(ExportedModel):
 
     @classmethod
     def open(cls, file: ExportedFile) -> "BundleModel":
-        """Loads a .litertlm file."""
         file.check_digest()
         return cls(file.path, file.threads, file.description, file.cleaner())
 

@@ -8,16 +8,16 @@ a source) and `decode`, which also takes that.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tfscale.device.interpreter import open_interpreter, running
 from tfscale.errors import ExportError, PromptError
-from tfscale.inference.generation import HIDDEN_SCORE, causal_mask, prefill_chunk
+from tfscale.files.json_text import JsonObject
+from tfscale.inference.generation import HIDDEN_SCORE, causal_mask, check_fits, prefill_chunk
 
 _PREFILL, _ENCODE = "prefill_", "encode"
-Details = dict[str, dict[str, Any]]
+Details = JsonObject
 """Name -> type, shape and index of a tensor, as LiteRT gives them."""
 State = tuple[int, dict[str, np.ndarray]]
 """Tokens read, and what the cache holds of them."""
@@ -218,13 +218,7 @@ class LiteRTDecoder:
             PromptError: the ids do not fit into what is left of the context.
         """
         ids = [int(token) for token in ids]
-        if not ids:
-            raise PromptError("no token to read; give one or more")
-        if self.context_length is not None and self._position + len(ids) > self.context_length:
-            raise PromptError(
-                f"{self._position + len(ids)} tokens do not fit into the model's context of"
-                f" {self.context_length}"
-            )
+        check_fits(len(ids), self._position, self.context_length)
         done = 0
         while (remaining := len(ids) - 1 - done) > 0:
             length = 0

@@ -29,6 +29,7 @@ _ENDINGS = {".litertlm": "litertlm", ".ngram": "ngram"}
 """Endings that say more than a model.json, which may be that of another file in the folder."""
 
 
+# A registered format may return an object of its own.
 @checks_arguments
 def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
     """Loads an exported model, after it has been checked to be whole and to belong to its

@@ -4,10 +4,11 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tfscale.errors import DataError, ExportError, TfscaleError, TokenizerError
 from tfscale.files.description import METADATA_FILE, Description
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import sha256_file
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.score import ScoredText
@@ -131,7 +132,7 @@ class ExportedModel:
         raise NotImplementedError(cls.__name__)
 
     @property
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> JsonObject:
         """The content of model.json as it is on disk; empty where there is none."""
         return self.description.to_dict()
 

@@ -39,8 +39,7 @@ class NGramDeviceModel(DeviceModel):
         utf8_bytes: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Score:
-        """The likelihood of a text: one document, whose end token is scored too, or the ids of a
-        stream as they are.
+        """Returns the likelihood of a text, one document with its end token, or of a stream of ids.
 
         Each token is predicted from those before it in its document; there are no windows.
 

@@ -35,10 +35,8 @@ class ScoreSignature:
     def __init__(self, path: str, threads: int, xnnpack: bool):
         self._interpreter = open_interpreter(path, threads, xnnpack)
         signatures = self._interpreter.get_signature_list()
-        if list(signatures) != ["score"] or [*signatures["score"].values()] != [
-            ["tokens"],
-            ["logits"],
-        ]:
+        expected = ["score"], [["tokens"], ["logits"]]
+        if (list(signatures), [*signatures.get("score", {}).values()]) != expected:
             raise ExportError(
                 f"{path} does not score: its signatures are {signatures}, expected score(tokens) ->"
                 " logits"

@@ -63,11 +63,11 @@ def suggest(
         context, typed = context[:-1], " " + typed
     read = tokenizer.encode(context)
     ids = tokenizer.prompt_ids(read)
-    room = None if decoder.context_length is None else decoder.context_length - len(ids)
-    if room is not None and room < 1:
+    length = decoder.context_length
+    left = None if length is None else length - len(ids)
+    if left is not None and left < 1:
         raise PromptError(
-            f"the text has {len(read)} tokens, and a context of {decoder.context_length} leaves no"
-            " room for a word"
+            f"the text has {len(read)} tokens, and a context of {length} leaves no room for a word"
         )
     # A word tokenizer puts a space before every word but the first of a text.
     pieces = _pieces(tokenizer, tokenizer.vocabulary_size - 1)
@@ -80,7 +80,7 @@ def suggest(
     beams: list[tuple[float, list[int], bytes, np.ndarray]] = [(0.0, [], b"", _log_softmax(logits))]
     words: dict[str, float] = {}
     # A word of n tokens is complete in round n + 1.
-    for _ in range(LONGEST if room is None else min(LONGEST, room + 1)):
+    for _ in range(LONGEST if left is None else min(LONGEST, left + 1)):
         grown = []
         for score, tokens, spelled, logs in beams:
             if len(spelled) > len(required) or (spelled == required and required.strip()):
@@ -95,7 +95,7 @@ def suggest(
         limit = best[-1] if len(best) == count else -np.inf
         beams = []
         for score, tokens, spelled in grown[: BEAMS_PER_WORD * count]:
-            if score <= limit or (room is not None and len(tokens) > room):
+            if score <= limit or (left is not None and len(tokens) > left):
                 continue  # It can only become less likely.
             decoder.back_to(origin)
             beams.append((score, tokens, spelled, _log_softmax(decoder.feed(tokens))))
@@ -161,7 +161,7 @@ def _is_letter(character: str) -> bool:
 
 
 def _goes_on(piece: bytes) -> bool:
-    """Whether a token's bytes go on with a word: letters, digits, or a part of a character."""
+    """Returns whether a token's bytes go on with a word: letters, digits, parts of characters."""
     return all(byte >= 0x80 or _is_letter(chr(byte)) for byte in piece)
 
 

@@ -9,7 +9,6 @@ from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.model import Ability, ExportedFile, ExportedModel
 from tfscale.device.scorer import ScoreSignature
 from tfscale.errors import ExportError
-from tfscale.files.description import Description
 from tfscale.tasks.beams import beam_search
 from tfscale.tasks.predictor import TaskPredictor, read_task
 from tfscale.tasks.task import Task
@@ -21,10 +20,8 @@ class TaskFile(ExportedModel, TaskPredictor):
     """An exported task; `tfscale.device.load` makes a `DeviceTask` or a `DeviceWriter`.
 
     Args:
-        path: the .tflite file.
+        file: the .tflite file and what describes it.
         task: the task of the model.
-        description: the content of model.json.
-        threads: CPU threads.
 
     Raises:
         ExportError: the file cannot be run, or has other signatures.
@@ -33,25 +30,18 @@ class TaskFile(ExportedModel, TaskPredictor):
     abilities: frozenset[Ability] = frozenset({"predict"})
     tokenizer: Tokenizer
 
-    def __init__(
-        self,
-        path: str,
-        task: Task,
-        description: Description,
-        threads: int = 1,
-    ):
-        ExportedModel.__init__(self, path, task.tokenizer, description, threads)
+    def __init__(self, file: ExportedFile, task: Task):
+        ExportedModel.__init__(self, file.path, task.tokenizer, file.description, file.threads)
         TaskPredictor.__init__(self, task)
         self._lock = threading.RLock()
 
     @classmethod
     def open(cls, file: ExportedFile) -> "TaskFile":
-        """Loads the .tflite file of a task."""
         file.check_tflite()
         described, where = file.description, f"the description of {file.path}"
         task = read_task(described.to_dict(), file.tokenizer(), where, ExportError)
         file_class = DeviceWriter if task.gives == "text" else DeviceTask
-        return file_class(file.path, task, described, file.threads, file.xnnpack)
+        return file_class(file, task)
 
 
 class DeviceTask(TaskFile):
@@ -61,26 +51,18 @@ class DeviceTask(TaskFile):
         tfscale.device.load("export").predict_text("a fine film")["label"]
     """
 
-    def __init__(
-        self,
-        path: str,
-        task: Task,
-        description: Description,
-        threads: int = 1,
-        xnnpack: bool = True,
-    ):
-        super().__init__(path, task, description, threads)
-        self._file = ScoreSignature(path, threads, xnnpack)
+    def __init__(self, file: ExportedFile, task: Task):
+        super().__init__(file, task)
+        self._file = ScoreSignature(file.path, file.threads, file.xnnpack)
         tokens, labels = self._file.sequence_length, self._file.classes
         if (tokens, labels) != (task.sequence_length, task.logits_shape[-1]):
             raise ExportError(
-                f"{path} reads {tokens} tokens and knows {labels} labels, its description says"
+                f"{file.path} reads {tokens} tokens and knows {labels} labels, its description says"
                 f" {task.sequence_length} and {task.logits_shape[-1]}; keep the export folder"
                 " together"
             )
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
-        """Returns the logits (N, P, C) float32 of ids (N, T), one example after the other."""
         return np.stack([self._file(row) for row in ids])
 
 
@@ -93,16 +75,9 @@ class DeviceWriter(TaskFile):
 
     task: WritingTask
 
-    def __init__(
-        self,
-        path: str,
-        task: Task,
-        description: Description,
-        threads: int = 1,
-        xnnpack: bool = True,
-    ):
-        super().__init__(path, task, description, threads)
-        self._file = LiteRTDecoder(path, threads, xnnpack)
+    def __init__(self, file: ExportedFile, task: Task):
+        super().__init__(file, task)
+        self._file = LiteRTDecoder(file.path, file.threads, file.xnnpack)
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Returns the logits (N, P, V) float32 of rows (N, T) with their targets.
@@ -128,9 +103,8 @@ class DeviceWriter(TaskFile):
         for row, start in zip(ids, starts, strict=True):
             with self._lock:
                 self._read(row, start)
-                written.append(
-                    beam_search(self._step(beams), beams, self.task.target_length, end_id)
-                )
+                step, length = self._step(beams), self.task.target_length
+                written.append(beam_search(step, beams, length, end_id))
         return written
 
     def _step(self, beams: int) -> Callable[[Sequence[int], Sequence[int]], np.ndarray]:

@@ -6,12 +6,16 @@ text of their own, and a text that was begun before cannot go on, because its ca
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from tfscale.errors import OvertakenError
 from tfscale.inference.generation import Decoder
+
+T = TypeVar("T")
+Mark: TypeAlias = Any
+"""A place in a text, which its decoder alone reads; each has its own."""
 
 
 class DeviceDecoder(Decoder, Protocol):
@@ -19,10 +23,10 @@ class DeviceDecoder(Decoder, Protocol):
 
     vocabulary_size: int
 
-    def mark(self) -> Any:
+    def mark(self) -> Mark:
         """Returns the place reached, for `back_to`."""
 
-    def back_to(self, mark: Any) -> None:
+    def back_to(self, mark: Mark) -> None:
         """Forgets what was read since a mark that was taken after the last reset."""
 
 
@@ -61,6 +65,7 @@ class Turn:
     def __init__(self, turns: Turns):
         self._turns = turns
 
+    # Its type is that of the decoder's attribute.
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._turns.decoder, name)
         return self._guarded(value) if callable(value) else value
@@ -80,8 +85,8 @@ class Turn:
         """
         return self._guarded(self._turns.decoder.feed)(ids)
 
-    def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: object, **options: object) -> Any:
+    def _guarded(self, method: Callable[..., T]) -> Callable[..., T]:
+        def call(*arguments: object, **options: object) -> T:
             with self._turns.lock:
                 if self._turns.current is not self:
                     raise OvertakenError(

@@ -97,7 +97,7 @@ def write_model(model: ModelT) -> bytes:
     for index, buffer in enumerate(model.buffers):
         if buffer.data is not None and len(buffer.data) >= _OUTSIDE:
             outside[index] = bytes(buffer.data)
-            # Any number that is not the default makes room for the field.
+            # Any number that is not the default adds the field.
             buffer.data, buffer.offset, buffer.size = None, 1, 1
     content = bytearray(flatbuffer_utils.convert_object_to_bytearray(model))
     packed = Model.GetRootAs(content, 0)

@@ -23,7 +23,7 @@ from tfscale.exporting.network import CachedSource
 from tfscale.exporting.report import Report
 from tfscale.exporting.scoring import WindowSource
 from tfscale.exporting.writer import export_source
-from tfscale.models.decoding import CachedModel, cached_model
+from tfscale.models.decoding import CachedModel, cached_model, is_causal_lm
 from tfscale.models.network import capabilities
 from tfscale.text.tokenizers import Tokenizer
 
@@ -117,14 +117,9 @@ def export_keras(
             ) from error
 
 
-def _is_causal_lm(network: keras.Model) -> bool:
-    """Whether it is a `CausalLM` of keras-hub, which takes a dictionary and has a cache."""
-    return hasattr(network, "call_with_cache")
-
-
 def _of_ids(network: keras.Model) -> keras.Model:
     """Returns a model of ids -> logits; the network itself if it is one."""
-    if not _is_causal_lm(network):
+    if not is_causal_lm(network):
         return network
     ids = keras.Input((None,), dtype="int32")
     mask = keras.ops.ones_like(ids)
@@ -135,7 +130,7 @@ def _decoder(
     network: keras.Model, context: int, tokenizer: Tokenizer | None, cached: bool | None
 ) -> CachedModel | None:
     """Returns the network as one that decodes token by token; None for a file that scores."""
-    is_hub = _is_causal_lm(network)
+    is_hub = is_causal_lm(network)
     # A network of tfscale has an export of its own that generates.
     own_export = tokenizer is None or capabilities(network).decodes != "none"
     if cached is False or (cached is None and not is_hub and own_export):

@@ -6,7 +6,7 @@ through the file's cached decode step; then prompts of several lengths through i
 signatures, and a greedy completion through both. All of it is done with the XNNPACK kernels, which
 phones use, and without them. A file that fails is not written.
 
-What a recipe does on purpose, rounding the weights, is told apart from what must not happen: logits
+What a recipe does on purpose, rounding the weights, is kept apart from what must not happen: logits
 and tokens are compared with those of the network with rounded weights, so that their limits are
 tight for int4 too; perplexity is compared with that of the network itself.
 """
@@ -14,7 +14,7 @@ tight for int4 too; perplexity is compared with that of the network itself.
 import gzip
 import os
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
@@ -37,44 +37,16 @@ from tfscale.exporting.windows import Windows
 from tfscale.inference.generation import Decoder
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
+from tfscale.models.network import LanguageNetwork
 from tfscale.models.weight_formats import scale_bytes, store, stored_bytes, weight_formats
 from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
-NetworkT = TypeVar("NetworkT")
 GREEDY_TOKENS = 32
 """Tokens of the greedy completion, fewer where the context is shorter."""
 _REPEATED_TOKENS = 64
 _AFTER_PROMPT = 3
 """Tokens decoded after each prompt: pads left in the cache would change them."""
-
-
-def check_parity(
-    network: DecodingNetwork,
-    tokenizer: Tokenizer,
-    folder: str,
-    held_out: Sequence[int],
-    *,
-    quantize: Quantization,
-    threads: int = 1,
-    converted: bool = False,
-) -> Report:
-    """Compares an export folder with the network it was made from; returns the whole report.
-
-    See `compare_file` for the arguments.
-    """
-    checks = Checks()
-    rest = compare_file(
-        checks,
-        network,
-        tokenizer,
-        folder,
-        held_out,
-        quantize=quantize,
-        threads=threads,
-        converted=converted,
-    )
-    return checks.report(quantize, rest)
 
 
 def compare_file(
@@ -133,12 +105,7 @@ def compare_file(
             speed = model.benchmark(tokens=64)
     with open(os.path.join(folder, "model.tflite"), "rb") as file:
         content = file.read()
-    sizes: Sizes = {
-        "file_bytes": len(content),
-        "gzip_bytes": len(gzip.compress(content, compresslevel=6)),
-        "weight_bytes": stored_bytes(network, quantize),
-        "float32_weight_bytes": stored_bytes(network, "none"),
-    }
+    sizes = _sizes_of(network, quantize, content)
     _check_size(checks, sizes, content, scale_bytes(network, quantize), converted)
     prompt, keras_tokens, file_tokens = completions["xnnpack"]
     return {
@@ -160,20 +127,28 @@ def compare_file(
     }
 
 
-def float32_copy(network: NetworkT) -> NetworkT:
+def _sizes_of(network: DecodingNetwork, quantize: Quantization, content: bytes) -> Sizes:
+    return {
+        "file_bytes": len(content),
+        "gzip_bytes": len(gzip.compress(content, compresslevel=6)),
+        "weight_bytes": stored_bytes(network, quantize),
+        "float32_weight_bytes": stored_bytes(network, "none"),
+    }
+
+
+def float32_copy(network: DecodingNetwork) -> DecodingNetwork:
     """Returns the network itself, or one with the same weights that computes in float32."""
-    given: Any = network
-    if given.precision == "float32":
+    if network.precision == "float32":
         return network
-    copy = build_network(given.config, precision="float32")
-    copy.set_weights(given.get_weights())
-    return cast(NetworkT, copy)
+    ours = cast(LanguageNetwork, network)  # The other kind computes in float32.
+    copy = build_network(ours.config, precision="float32")
+    copy.set_weights(ours.get_weights())
+    return copy
 
 
 def rounded_copy(network: DecodingNetwork, quantize: Quantization) -> DecodingNetwork:
     """Returns a network that computes in float32, with the weights that a recipe stores."""
-    given: Any = network
-    copy = build_network(given.config, precision="float32")
+    copy = build_network(cast(LanguageNetwork, network).config, precision="float32")
     formats = weight_formats(network, quantize)
     for target, weight in zip(copy.weights, network.weights, strict=True):
         target.assign(store(tf.convert_to_tensor(weight.value), formats[weight.path]))
@@ -234,10 +209,8 @@ def _compare_prompts(
         read += [decoder.feed([token]) for token in ids[count : count + _AFTER_PROMPT]]
         differences.append(difference(np.stack(read), expected[count - 1 : count + _AFTER_PROMPT]))
     gaps = np.concatenate(differences)
-    largest, relative = (
-        float(np.abs(gaps).max()),
-        float(np.sqrt(np.square(gaps).mean())) / windows.spread,
-    )
+    largest = float(np.abs(gaps).max())
+    relative = float(np.sqrt(np.square(gaps).mean())) / windows.spread
     checks.add(f"prompt_max_logit_difference ({kernels})", largest, "<=", _largest(windows, limits))
     checks.add(
         f"prompt_relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error

@@ -91,10 +91,8 @@ def look_up_embeddings(content: bytes) -> bytes:
             if not is_table or operator.builtinOptions.axis or table.type != TensorType.FLOAT32:
                 continue
             given, count = operator.inputs[1], int(np.prod(ids.shape))
-            result, shape = (
-                operator.outputs[0],
-                [int(size) for size in subgraph.tensors[operator.outputs[0]].shape],
-            )
+            result = operator.outputs[0]
+            shape = [int(size) for size in subgraph.tensors[result].shape]
             operator.opcodeIndex = lookup
             operator.builtinOptionsType, operator.builtinOptions = 0, None
             if len(ids.shape) == 1:

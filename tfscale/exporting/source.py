@@ -50,6 +50,7 @@ class Source(abc.ABC):
     recipes: tuple[str, ...] | None = None
     tokenizer: Tokenizer | None
     directory: str = ""
+    # A format knows by `kind` which class the network of its sources has.
     network: Any = None
     has_report: ClassVar[bool] = False
 

@@ -6,13 +6,12 @@ everything that writes or reads a model.json goes through it.
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from tfscale import __version__
 from tfscale.errors import DataError, ExportError
 from tfscale.files.fields import check_fields
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import read_json, write_json
 
 METADATA_FILE = "model.json"
@@ -23,7 +22,7 @@ _BESIDE_A_CACHE = ("context_length", "bytes_per_token")
 
 @dataclass(frozen=True)
 class _Sizes:
-    """What is read of the options of a model."""
+    """The options of a model that are read."""
 
     sequence_length: int | None = None
     stateful: bool = False
@@ -31,7 +30,7 @@ class _Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a program must know to run an exported file.
+    """The facts that a program needs to run an exported file.
 
     A name that does not concern a model stands at None and is not written. All names may be missing
     in a file but `format_version`: earlier versions of tfscale wrote fewer.
@@ -70,7 +69,7 @@ class Description:
 
     format_version: int = FORMAT_VERSION
     family: str = ""
-    model: dict[str, Any] = field(default_factory=dict)
+    model: JsonObject = field(default_factory=dict)
     context_length: int | None = None
     end_id: int | None = None
     start_id: int | None = None
@@ -81,7 +80,7 @@ class Description:
     vocabulary_size: int | None = None
     tokenizer: str | None = None
     tokenizer_digest: str | None = None
-    cleaning: dict[str, Any] = field(default_factory=dict)
+    cleaning: JsonObject = field(default_factory=dict)
     quantize: str = ""
     format: str = ""
     file: str = ""
@@ -91,7 +90,7 @@ class Description:
     prefill_lengths: list[int] | None = None
     cloze: bool | None = None
     tfscale_version: str = ""
-    more: dict[str, Any] = field(default_factory=dict)
+    more: JsonObject = field(default_factory=dict)
 
     @property
     def begins_with(self) -> int | None:
@@ -104,7 +103,7 @@ class Description:
         length = self.model.get("sequence_length")
         return length if isinstance(length, int) else None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Returns the content of model.json: the names that concern this model; {} for none."""
         if not self.format_version:
             return {}
@@ -149,7 +148,7 @@ def read_description(folder: str) -> Description:
     return parse_description(content, path)
 
 
-def parse_description(content: Mapping[str, Any], where: str) -> Description:
+def parse_description(content: JsonObject, where: str) -> Description:
     """Returns the description that a mapping holds.
 
     Args:

@@ -7,7 +7,7 @@ file, before the program trips over it somewhere.
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from tfscale.errors import DataError, TfscaleError
 from tfscale.files.typehints import UNFIT, TypeRules
@@ -15,8 +15,8 @@ from tfscale.files.typehints import UNFIT, TypeRules
 T = TypeVar("T")
 
 
-def _single(value: Any, hint: Any) -> Any:
-    if hint is Any:
+def _single(value: object, hint: type) -> object:
+    if hint is Any:  # The hint itself: a dataclass may ask for any JSON.
         return value
     if hint in (int, float):
         # A whole number in JSON may stand for a number; true and false are not numbers.
@@ -28,7 +28,7 @@ def _single(value: Any, hint: Any) -> Any:
 
 _RULES = TypeRules(
     single=_single,
-    items=lambda value: value if isinstance(value, list) else UNFIT,
+    items=lambda value: value if isinstance(value, list) else None,
     words={
         int: "a whole number",
         float: "a number",
@@ -43,7 +43,7 @@ _RULES = TypeRules(
 
 
 def from_fields(
-    kind: type[T], content: Any, where: str, error: type[TfscaleError] = DataError
+    kind: type[T], content: object, where: str, error: type[TfscaleError] = DataError
 ) -> T:
     """Returns an object of a dataclass, and of those in its fields, from what JSON or YAML gave.
 
@@ -63,16 +63,15 @@ def from_fields(
         # DataError: manifest.json: tokens should be a whole number; received '9'
     """
     check_fields(kind, content, where, error)
-    hints = typing.get_type_hints(kind)
     try:
-        return kind(**{name: _made(hints[name], value, error) for name, value in content.items()})
+        return _object(kind, content)
     except TfscaleError as refused:
         raise error(f"{where}: {refused}") from refused
 
 
 def check_fields(
     kind: type,
-    content: Any,
+    content: object,
     where: str,
     error: type[TfscaleError] = DataError,
     *,
@@ -106,7 +105,9 @@ def check_fields(
             _check(hint, content[name], f"{where}: {name}", error, others)
 
 
-def _check(hint: Any, value: Any, where: str, error: type[TfscaleError], others: bool) -> None:
+def _check(
+    hint: object, value: object, where: str, error: type[TfscaleError], others: bool
+) -> None:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         check_fields(hint, value, where, error, others=others)  # type: ignore[arg-type]
@@ -120,26 +121,28 @@ def _check(hint: Any, value: Any, where: str, error: type[TfscaleError], others:
         raise error(f"{where} should be {_RULES.described(hint)}; received {_shown(value)}")
 
 
-def _made(hint: Any, value: Any, error: type[TfscaleError]) -> Any:
+def _object(kind: type[T], content: object) -> T:
+    hints, entries = typing.get_type_hints(kind), cast(Mapping, content)
+    return kind(**{name: _made(hints[name], value) for name, value in entries.items()})
+
+
+def _made(hint: object, value: object) -> object:
     """Returns the checked value, with dataclasses made of their mappings."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
-        return hint(**{name: _made(hints[name], inner, error) for name, inner in value.items()})  # type: ignore[operator]
+        return _object(cast(type, hint), value)
     if origin is list and isinstance(value, list):
-        return [_made(arguments[0], item, error) for item in value]
+        return [_made(arguments[0], item) for item in value]
     if origin is dict and isinstance(value, dict):
-        return {name: _made(arguments[1], item, error) for name, item in value.items()}
+        return {name: _made(arguments[1], item) for name, item in value.items()}
     return value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Returns a value in few characters; large values by their kind."""
     if isinstance(value, dict | list):
         return f"a {type(value).__name__}"
-    text = (
-        repr(value)
-        if not isinstance(value, int) or abs(value) < 10**30
-        else "a number of many digits"
-    )
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return "a number of many digits"
+    text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -57,11 +57,8 @@ def claim_directory(
         content = read_json(
             os.path.join(path, marker), f"what would show that output folder {path} is {what}"
         )
-        reason = (
-            ""
-            if isinstance(content, dict) and key in content
-            else f"its {marker} is another program's"
-        )
+        if not (isinstance(content, dict) and key in content):
+            reason = f"its {marker} is another program's"
     if reason:
         raise DataError(
             f"output folder {path} exists and is not {what} ({reason}); name a new or empty folder"

@@ -3,16 +3,19 @@
 Written text holds no NaN and no Infinity, and reading fails in one way.
 """
 
+import functools
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-JsonObject = dict[str, Any]
+JsonValue: TypeAlias = Any
+"""A value as JSON has it, of the type that its reader expects there and checks."""
+JsonObject = dict[str, JsonValue]
 """A JSON object: names with numbers, texts, truth values, null, lists and such objects."""
 
 
-def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+def to_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """Returns `value` as JSON text; numbers that are not finite become null, NumPy's numbers plain
     ones.
 
@@ -22,26 +25,27 @@ def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -
     Example:
         to_json({"loss": float("nan")})  # '{"loss": null}'
     """
-    options: dict[str, Any] = {
-        "indent": indent,
-        "sort_keys": sort_keys,
-        "ensure_ascii": False,
-        "allow_nan": False,
-        "default": _plain,
-    }
+    dumps = functools.partial(
+        json.dumps,
+        indent=indent,
+        sort_keys=sort_keys,
+        ensure_ascii=False,
+        allow_nan=False,
+        default=_plain,
+    )
     try:
-        return json.dumps(value, **options)
+        return dumps(value)
     except ValueError:  # Python's word for a number that is not finite.
-        return json.dumps(_finite(value), **options)
+        return dumps(_finite(value))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if not hasattr(value, "item"):
         raise TypeError(f"{type(value).__name__} is not JSON")
     return value.item()
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -51,7 +55,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def parse_json(content: str | bytes) -> Any:
+def parse_json(content: str | bytes) -> JsonValue:
     """Returns the value of a JSON text.
 
     Raises:

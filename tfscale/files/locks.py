@@ -14,9 +14,8 @@ import os
 import platform
 import threading
 import time
-from typing import Any
 
-from tfscale.files.json_text import parse_json, to_json
+from tfscale.files.json_text import JsonObject, parse_json, to_json
 
 try:
     import fcntl
@@ -135,7 +134,7 @@ def is_at(descriptor: int, path: str) -> bool:
         return False
 
 
-def read_holder(path: str) -> dict[str, Any]:
+def read_holder(path: str) -> JsonObject:
     """Returns what the holder of a lock wrote: `process`, `host` and `machine`.
 
     It is empty where nothing can be read.

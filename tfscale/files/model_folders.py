@@ -1,4 +1,4 @@
-"""Folders of runs and exports, told apart by the files in them."""
+"""Tells folders of runs from exports by the files in them."""
 
 import os
 

@@ -10,13 +10,12 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from typing import IO, Any
 
 import yaml
 
 from tfscale.errors import DataError, TfscaleError, reason
-from tfscale.files.json_text import parse_json, to_json
-from tfscale.files.temporary import new_name, open_temporary
+from tfscale.files.json_text import JsonObject, JsonValue, parse_json, to_json
+from tfscale.files.temporary import File, new_name, open_temporary
 from tfscale.files.write_errors import REFUSED, write_error, write_errors
 from tfscale.files.yaml_text import load_yaml
 
@@ -35,7 +34,7 @@ def exists(path: str) -> bool:
     return os.path.exists(path)
 
 
-def open_file(path: str, mode: str = "rb") -> IO[Any]:
+def open_file(path: str, mode: str = "rb") -> File:
     """Opens a local or remote file; `mode` as in `open`, text is UTF-8."""
     if is_remote(path):
         import tensorflow as tf
@@ -72,7 +71,7 @@ def remote_message(path: str, error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_write(path: str, mode: str = "wb") -> Iterator[File]:
     """Opens `path` for writing under a temporary name.
 
     It is renamed when the block ends without an error.
@@ -112,7 +111,7 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
-def _remote_write(path: str, mode: str) -> Iterator[IO[Any]]:
+def _remote_write(path: str, mode: str) -> Iterator[File]:
     import tensorflow as tf
 
     temporary = new_name(path)
@@ -127,13 +126,13 @@ def _remote_write(path: str, mode: str) -> Iterator[IO[Any]]:
         ) from error
 
 
-def write_json(path: str, value: Any) -> None:
+def write_json(path: str, value: object) -> None:
     """Writes `value` as indented JSON, atomically; numbers that are not finite become null."""
     with atomic_write(path, "w") as file:
         file.write(to_json(value, indent=2) + "\n")
 
 
-def read_json(path: str, what: str) -> Any:
+def read_json(path: str, what: str) -> JsonValue:
     """Reads a JSON file; `what` names its role in the error, such as "the manifest".
 
     Raises:
@@ -145,7 +144,7 @@ def read_json(path: str, what: str) -> Any:
         raise DataError(f"{what} is not valid JSON: {path} ({reason(error)})") from error
 
 
-def read_yaml(path: str, what: str) -> dict[str, Any]:
+def read_yaml(path: str, what: str) -> JsonObject:
     """Reads a mapping that this package wrote as YAML, such as the config.yaml of a run.
 
     An empty file is an empty mapping.
@@ -192,7 +191,7 @@ def read_lines(path: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> list[JsonObject]:
     """Returns the lines of a log such as history.jsonl: numbers by name, with a `step`.
 
     There are none where there is no such file.
@@ -227,7 +226,7 @@ def read_json_lines(path: str, note: Callable[[str], None] | None = None) -> lis
     return records
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     """Returns whether a value is a number, or the null of one that is not finite."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 

@@ -18,8 +18,8 @@ def scratch_folder(prefix: str, beside: str = "") -> Iterator[str]:
 
     Args:
         prefix: of its name in the system's temporary folder.
-        beside: a local output, beside which it lies instead: where there is room for the result,
-            there is as a rule room for what it is made of. One that a killed process leaves is
+        beside: a local output, beside which it lies instead: where the result fits,
+            what it is made of fits as a rule. One that a killed process leaves is
             found with that output's leftovers.
 
     Raises:
@@ -34,10 +34,8 @@ def scratch_folder(prefix: str, beside: str = "") -> Iterator[str]:
         where, hint = os.path.dirname(target), "make room there, or give another --output"
         made: contextlib.AbstractContextManager[str] = temporary_folder(target)
     else:
-        where, hint = (
-            tempfile.gettempdir(),
-            "make room there, or name another folder by the variable TMPDIR",
-        )
+        where = tempfile.gettempdir()
+        hint = "make room there, or name another folder by the variable TMPDIR"
         made = tempfile.TemporaryDirectory(prefix=prefix)
     try:
         with made as folder:

@@ -4,10 +4,10 @@ A name is `TARGET.tmp-MACHINE-RANDOM`: no two processes have the same, whatever 
 numbers. A folder has a lock beside it, `TARGET.tmp-MACHINE-RANDOM.lock` (see
 `tfscale.files.locks`); a file is locked itself.
 
-`remove_leftovers` removes what it can lock. Where that is no proof, because another machine wrote
-it or the file system has no locks, a folder must also have been left alone for an hour (its lock is
-touched every few seconds), and a file for a day; so must what an earlier version left, which had no
-locks. Nothing is taken from a process that lives.
+`remove_leftovers` removes what it can lock. Where that proves nothing, because another machine
+wrote it or the file system has no locks, a folder must also have been left alone for an hour (its
+lock is touched every few seconds), and a file for a day; so must what an earlier version left,
+which had no locks. Nothing is taken from a process that lives.
 """
 
 import contextlib
@@ -20,10 +20,12 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from tfscale.files.locks import Held, hold, is_at, machine, try_lock
 
+File: TypeAlias = IO[Any]
+"""An open file, of bytes or of text as its mode says, which no type can."""
 LOCK, EARLIER = ".lock", ".old"
 _HOUR, _DAY = 3600.0, 86_400.0
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -39,7 +41,7 @@ def _tag() -> str:
     return hashlib.sha256(machine().encode()).hexdigest()[:8]
 
 
-def open_temporary(path: str, mode: str) -> IO[Any]:
+def open_temporary(path: str, mode: str) -> File:
     """Opens a new file beside `path`, locked as long as it is open; its `name` is where it lies.
 
     Args:
@@ -55,7 +57,7 @@ def open_temporary(path: str, mode: str) -> IO[Any]:
         os.close(descriptor)
 
 
-def _opened(descriptor: int, name: str, mode: str) -> IO[Any]:
+def _opened(descriptor: int, name: str, mode: str) -> File:
     return open(name, mode, encoding=None if "b" in mode else "utf-8", opener=lambda *_: descriptor)
 
 

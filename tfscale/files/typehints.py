@@ -4,7 +4,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from tfscale.registry import NameIn
 
@@ -19,17 +19,17 @@ class TypeRules:
     Attributes:
         single: takes a value and a type that is not made of others; returns the value in the form
             of the type, or UNFIT.
-        items: takes a value where a list is meant; returns its items, or UNFIT.
+        items: takes a value where a list is meant; returns its items, or None.
         words: type -> its name in messages. A union leaves out types of an empty name.
         several: how a list is described, with {} for its items.
     """
 
-    single: Callable[[Any, Any], Any]
-    items: Callable[[Any], Any]
-    words: Mapping[Any, str]
+    single: Callable[[object, type], object]
+    items: Callable[[object], list | None]
+    words: Mapping[object, str]
     several: str
 
-    def converted(self, value: Any, hint: Any) -> Any:
+    def converted(self, value: object, hint: object) -> object:
         """Returns a value in the form of its type, or UNFIT.
 
         Args:
@@ -56,7 +56,7 @@ class TypeRules:
             return next((result for result in tried if result is not UNFIT), UNFIT)
         if origin in (list, Sequence):
             items = self.items(value)
-            if items is UNFIT:
+            if items is None:
                 return UNFIT
             results = [self.converted(item, arguments[0]) for item in items]
             return UNFIT if any(result is UNFIT for result in results) else results
@@ -65,9 +65,9 @@ class TypeRules:
                 return UNFIT
             entries = {name: self.converted(item, arguments[1]) for name, item in value.items()}
             return UNFIT if any(entry is UNFIT for entry in entries.values()) else entries
-        return self.single(value, hint)
+        return self.single(value, cast(type, hint))
 
-    def described(self, hint: Any) -> str:
+    def described(self, hint: object) -> str:
         """Returns a type in words: "a whole number", "one of unigram, bpe"."""
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if name_in := registered_names(hint):
@@ -81,7 +81,7 @@ class TypeRules:
         return self.words.get(origin or hint, getattr(hint, "__name__", str(hint)))
 
 
-def registered_names(hint: Any) -> NameIn | None:
+def registered_names(hint: object) -> NameIn | None:
     """Returns the mark of an option whose value is a name of a registry; None for any other."""
     marks = getattr(hint, "__metadata__", ())
     return next((mark for mark in marks if isinstance(mark, NameIn)), None)

@@ -4,7 +4,7 @@
 any memory holds.
 """
 
-from typing import IO, Any
+from typing import IO
 
 import yaml
 
@@ -12,7 +12,7 @@ LARGEST = 100_000
 """Values that a document may stand for, each as often as its aliases repeat it."""
 
 
-def load_yaml(source: str | IO[str], loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+def load_yaml(source: str | IO[str], loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> object:
     """Returns what a YAML document says, of plain types alone.
 
     Args:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfscale.errors import ConfigError, PromptError
-from tfscale.inference.generation import causal_mask, prefill_chunk
+from tfscale.errors import ConfigError
+from tfscale.inference.generation import causal_mask, check_fits, prefill_chunk
 from tfscale.models import LanguageNetwork
 from tfscale.models.decoding import CachedModel
 from tfscale.models.network import capabilities
@@ -21,8 +21,8 @@ class KerasDecoder:
 
     Args:
         network: a network with `cached_step`.
-        prefill_lengths: tokens per call of a prompt, for a Transformer; those above the context are
-            left out.
+        prefill_lengths: tokens per call of a prompt, for a network with a cache of positions;
+            those above the context are left out.
 
     Raises:
         ConfigError: the network does not decode token by token.
@@ -41,9 +41,8 @@ class KerasDecoder:
             )
         self.network = network
         self._spec = network.cache_spec()
-        self.context_length = (
-            network.config.sequence_length if capabilities(network).decodes == "cache" else None
-        )
+        caches = capabilities(network).decodes == "cache"
+        self.context_length = network.config.sequence_length if caches else None
         self.prefill_lengths = [n for n in prefill_lengths if n <= (self.context_length or 0)]
         self._decode = self._compile(1, with_logits=True)
         self._prefill = {
@@ -80,13 +79,7 @@ class KerasDecoder:
         Raises:
             PromptError: the ids do not fit into what is left of the context.
         """
-        if len(ids) == 0:
-            raise PromptError("no token to read; give one or more")
-        if self.context_length is not None and self._position + len(ids) > self.context_length:
-            raise PromptError(
-                f"{self._position + len(ids)} tokens do not fit into the model's context of"
-                f" {self.context_length}"
-            )
+        check_fits(len(ids), self._position, self.context_length)
         done = 0
         while (remaining := len(ids) - 1 - done) > 0:
             length, used = 0, 1
@@ -94,11 +87,8 @@ class KerasDecoder:
                 length, used = prefill_chunk(
                     remaining, self._position, self.context_length, self.prefill_lengths
                 )
-            self._call(
-                self._prefill[length] if length else self._decode,
-                ids[done : done + used],
-                max(length, 1),
-            )
+            function = self._prefill[length] if length else self._decode
+            self._call(function, ids[done : done + used], max(length, 1))
             done += used
         return self._call(self._decode, ids[-1:], 1).numpy().reshape(-1)
 

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import layers_called_by, layers_of
+from tfscale.compat.keras import HasLayers, layers_called_by, layers_of
 from tfscale.compat.keras_hub import key_width, new_cache
 from tfscale.errors import ConfigError
 from tfscale.models.attention import CausalSelfAttention
@@ -40,7 +40,7 @@ class DecoderConfig:
     family: str = "transformer"
 
 
-class CachedModel(abc.ABC):
+class CachedModel(HasLayers, abc.ABC):
     """A Keras model with the interface of `TransformerLM` that export needs; see `cached_model`.
 
     Args:
@@ -98,9 +98,6 @@ class CachedModel(abc.ABC):
     def _cut(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.cast(logits, tf.float32)[..., : self.config.vocabulary_size]
 
-    def _flatten_layers(self) -> list[keras.layers.Layer]:
-        return layers_of(self.model)
-
     @abc.abstractmethod
     def _forward(self, ids: tf.Tensor, training: bool) -> tf.Tensor:
         """Ids (B, T) -> logits, those above the vocabulary too."""
@@ -151,6 +148,12 @@ class _OfLayers(CachedModel):
         return logits, new
 
 
+def is_causal_lm(model: keras.Model) -> bool:
+    """Returns whether a model is a `CausalLM` of keras-hub, which takes a dictionary and has a
+    cache."""
+    return hasattr(model, "call_with_cache")
+
+
 def cached_model(
     model: keras.Model, sequence_length: int, vocabulary_size: int
 ) -> CachedModel | None:
@@ -167,7 +170,7 @@ def cached_model(
         ConfigError: the model computes in another type than float32, has positions for fewer tokens
             or fewer ids, or keeps another cache than one of keys and values.
     """
-    kind = _HubCausalLM if hasattr(model, "call_with_cache") else _OfLayers
+    kind = _HubCausalLM if is_causal_lm(model) else _OfLayers
     if kind is _OfLayers and not _attention_layers(model):
         return None
     for layer in layers_of(model):

@@ -19,9 +19,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 
 from tfscale.errors import DataError
 from tfscale.files.scratch import scratch_folder
@@ -123,7 +124,7 @@ def append(file: IO[bytes], values: np.ndarray) -> None:
     file.write(np.ascontiguousarray(values).data)
 
 
-def new_file(path: str, dtype: Any, size: int) -> np.ndarray:
+def new_file(path: str, dtype: npt.DTypeLike, size: int) -> np.ndarray:
     """Returns a new array (size,) in a file whose space is reserved.
 
     A full disk would otherwise kill the process on use.
@@ -199,13 +200,9 @@ class _Level:
         tokens = np.asarray(self.tokens[start : start + RUN_TOKENS])
         if self.k == 2:
             # The end token is thought to stand before the first token of the stream.
-            contexts = (
-                np.asarray(self.before[start - 1 : start + len(tokens) - 1])
-                if start
-                else np.concatenate(
-                    [np.array([self.end_id], self.tokens.dtype), self.before[: len(tokens) - 1]]
-                )
-            )
+            contexts = np.asarray(self.before[max(start - 1, 0) : start + len(tokens) - 1])
+            if not start:
+                contexts = np.append(np.array([self.end_id], self.tokens.dtype), contexts)
             counted = np.ones(len(tokens), bool)
         else:
             missing = [NOT_COUNTED] if start == 0 else []
@@ -260,16 +257,12 @@ def _merge(runs: list[_Run], path: str) -> Counts:
             )
             order = np.argsort(keys, kind="stable")
             keys, counts = keys[order], counts[order]
-            first = (
-                np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-                if len(keys)
-                else np.empty(0, int)
-            )
+            is_new = np.ones(len(keys), bool)
+            is_new[1:] = keys[1:] != keys[:-1]
+            first = np.flatnonzero(is_new)
+            sums = np.add.reduceat(counts, first) if len(first) else counts
             append(key_file, keys[first])
-            append(
-                count_file,
-                (np.add.reduceat(counts, first) if len(first) else counts).astype(np.int64),
-            )
+            append(count_file, sums.astype(np.int64))
             size += len(first)
     if not size:
         return Counts(np.empty(0, np.uint64), np.empty(0, np.int64))

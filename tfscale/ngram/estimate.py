@@ -164,10 +164,8 @@ def _with_suffixes(
                 suffixes[part], begins[part] = tokens, contexts == end_id
             else:
                 wanted = (below.suffixes[contexts].astype(np.uint64) << bits) | tokens
-                suffixes[part], begins[part] = (
-                    np.searchsorted(below.keys, wanted),
-                    below.begins[contexts],
-                )
+                suffixes[part] = np.searchsorted(below.keys, wanted)
+                begins[part] = below.begins[contexts]
         orders.append(_Order(level.keys, level.counts, suffixes, begins))
     return orders
 

@@ -177,7 +177,8 @@ class NGramModel:
 
         What has 256 different values or fewer takes a byte; see `quantized`.
         """
-        np.savez(file, **to_arrays(self.levels, self.vocabulary_size, self.end_id))
+        arrays = to_arrays(self.levels, self.vocabulary_size, self.end_id)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # None is named `allow_pickle`.
 
     @classmethod
     def load(cls, path: str) -> "NGramModel":

@@ -6,7 +6,6 @@ Shapes: U n-grams of an order.
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from tfscale.ngram.levels import CODES, Level
 FORMAT_VERSION = 1
 
 
-def to_arrays(levels: Sequence[Level], vocabulary_size: int, end_id: int) -> dict[str, Any]:
+def to_arrays(levels: Sequence[Level], vocabulary_size: int, end_id: int) -> dict[str, np.ndarray]:
     """Returns the arrays of a file.
 
     Per order the number of n-grams of each context, their last tokens, and logarithms: as they are,
@@ -28,7 +27,7 @@ def to_arrays(levels: Sequence[Level], vocabulary_size: int, end_id: int) -> dic
     """
     bits = np.uint64(token_bits(vocabulary_size))
     mask = (np.uint64(1) << bits) - np.uint64(1)
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
     for k, level in enumerate(levels, 1):
         if k > 1:
             per_context = np.bincount(
@@ -41,10 +40,8 @@ def to_arrays(levels: Sequence[Level], vocabulary_size: int, end_id: int) -> dic
         for name, values in named:
             book, codes = np.unique(values, return_inverse=True)
             if len(book) <= CODES:
-                arrays |= {
-                    f"{name}_{k}_values": book,
-                    f"{name}_{k}_codes": codes.astype(np.uint8),
-                }
+                arrays[f"{name}_{k}_values"] = book
+                arrays[f"{name}_{k}_codes"] = codes.astype(np.uint8)
             else:
                 arrays[f"{name}_{k}"] = values
     described = {

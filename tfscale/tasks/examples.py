@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tfscale.errors import DataError
+from tfscale.files.json_text import JsonObject
 from tfscale.registry import TASKS
 from tfscale.text.reader import TextFile, reader_of
 
@@ -28,7 +28,7 @@ class Example:
     answer: str = ""
     start: int = -1
     target: str = ""
-    fields: Any = None
+    fields: JsonObject | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from tfscale.config.tasks import TaskConfig
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
 from tfscale.files.folders import atomic_directory, claim_directory
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import write_json
 from tfscale.files.run_lock import only_writer
 from tfscale.files.temporary import remove_tree
@@ -26,7 +26,6 @@ from tfscale.tasks.model import TASK_FILE, TaskModel
 from tfscale.tasks.predictor import task_of
 from tfscale.tasks.splits import FILES, Arrays, Splits, balanced, encode_examples, read_splits
 from tfscale.tasks.task import Task
-from tfscale.tasks.values import Values
 from tfscale.training.checkpoint import array_digest
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.schedule import build_optimizer
@@ -37,8 +36,8 @@ def finetune(
     run: Run | str,
     config: TaskConfig | None = None,
     note: Callable[[str], None] = lambda text: None,
-    **options: Any,
-) -> Values:
+    **options: object,
+) -> JsonObject:
     """Fine-tunes a run for a task.
 
     Args:
@@ -87,7 +86,7 @@ def finetune(
         if done.interrupted:
             stopped = {"interrupted": done.interrupted, "steps": done.steps}
             return {"task": task.name, "output": config.output, **stopped}
-        summary: Values = {
+        summary: JsonObject = {
             "task": task.name,
             "labels": task.labels,
             "examples": {name: len(rows) for name, rows in splits.items()},
@@ -151,9 +150,9 @@ def _begun(config: TaskConfig, run: Run, arrays: dict[str, Arrays]) -> dict[str,
     }
 
 
-def _scores(model: TaskModel, splits: Splits) -> dict[str, Values]:
+def _scores(model: TaskModel, splits: Splits) -> dict[str, JsonObject]:
     """Returns the task's metrics on the held-out splits, beside those of the baseline."""
-    task, scores = model.task, dict[str, Values]()
+    task, scores = model.task, dict[str, JsonObject]()
     for name in ("validation", "test"):
         if name in splits:
             guesses = task.baseline(splits["train"], splits[name])
@@ -162,7 +161,7 @@ def _scores(model: TaskModel, splits: Splits) -> dict[str, Values]:
     return scores
 
 
-def _no_better(task: Task, summary: Values) -> str:
+def _no_better(task: Task, summary: JsonObject) -> str:
     """Returns a line for a model that is no better than the baseline on the test split, or else the
     validation split; empty for one that is."""
     split = "test" if "test" in summary else "validation"
@@ -175,7 +174,7 @@ def _no_better(task: Task, summary: Values) -> str:
     )
 
 
-def _write(model: TaskModel, run: Run, summary: Values) -> None:
+def _write(model: TaskModel, run: Run, summary: JsonObject) -> None:
     described = {
         "config": to_dict(model.config),
         **model.task.shape.to_dict(),

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -218,7 +217,7 @@ class _Keeper(keras.callbacks.Callback):
     def take_best(self) -> None:
         self.model.set_weights([best.value for best in self.best])
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, object]:
         return self.runner.state() | {f"best/{place}": best for place, best in enumerate(self.best)}
 
     def _save(self) -> None:

@@ -7,7 +7,7 @@ tokens are labelled, 1 for a label of a text, C where each label is a yes or no.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
@@ -16,12 +16,12 @@ from keras import ops
 from tfscale.compat.keras import is_leaf, layers_of
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
 from tfscale.models import build_network
 from tfscale.models.dropout import Dropout
 from tfscale.models.network import capabilities
 from tfscale.registry import TASKS
 from tfscale.runs.folder import Run
-from tfscale.tasks.values import Values
 
 if TYPE_CHECKING:
     from tfscale.tasks.task import Task
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """What the head of a `TaskNetwork` is made of; a saved network holds it.
+    """The parts of the head of a `TaskNetwork`; a saved network holds it.
 
     Attributes:
         task: the name of the task, whose `Task.head` makes the logits.
@@ -87,7 +87,7 @@ class TaskNetwork(keras.Model):
         unused = {id(variable) for variable in self.base.prediction_variables}
         return [weight for weight in self.weights if id(weight) not in unused]
 
-    def get_config(self) -> Values:
+    def get_config(self) -> JsonObject:
         return {
             "base": keras.saving.serialize_keras_object(self.base),
             "name": self.name,
@@ -95,7 +95,9 @@ class TaskNetwork(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: Values, custom_objects: Values | None = None) -> "TaskNetwork":
+    def from_config(
+        cls, config: JsonObject, custom_objects: JsonObject | None = None
+    ) -> "TaskNetwork":
         base = keras.saving.deserialize_keras_object(
             config.pop("base"), custom_objects=custom_objects
         )
@@ -137,13 +139,13 @@ def token_head(
 
 @keras.saving.register_keras_serializable("tfscale")
 class Features(keras.layers.Layer):
-    """What the base network makes of each token: ids (B, T) -> (B, T, D).
+    """The base network's features of each token: ids (B, T) -> (B, T, D).
 
     A model that reads both sides gives the states of both; one that predicts the next token, what
     its output projection reads.
     """
 
-    def __init__(self, base: keras.Model, **kwargs: Any):
+    def __init__(self, base: keras.Model, **kwargs: object):
         super().__init__(**kwargs)
         self.base = base
         self.built = True
@@ -158,7 +160,7 @@ class PoolText(keras.layers.Layer):
     """Features (B, T, D), ids (B, T) -> the mean over the text and its last token, side by side (B,
     1, 2 D)."""
 
-    def __init__(self, end_id: int, **kwargs: Any):
+    def __init__(self, end_id: int, **kwargs: object):
         super().__init__(**kwargs)
         self.end_id = end_id
 
@@ -176,7 +178,7 @@ class PoolText(keras.layers.Layer):
         )
         return ops.concatenate([mean, ops.sum(features * at_last, axis=1, keepdims=True)], axis=-1)
 
-    def get_config(self) -> Values:
+    def get_config(self) -> JsonObject:
         return {**super().get_config(), "end_id": self.end_id}
 
 

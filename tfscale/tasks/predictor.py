@@ -10,10 +10,11 @@ import numpy as np
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, TfscaleError, check_range
 from tfscale.files.fields import check_fields, from_fields
+from tfscale.files.json_text import JsonObject
 from tfscale.registry import TASKS
 from tfscale.tasks.examples import Example, FieldNames, read_examples
 from tfscale.tasks.task import Task
-from tfscale.tasks.values import Prediction, Shape, Values
+from tfscale.tasks.values import Prediction, Shape
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -21,7 +22,7 @@ from tfscale.text.tokenizers import Tokenizer
 class TaskDescription(Shape):
     """The entries that a file must have which describes a model of a task; it may have more."""
 
-    config: Values
+    config: JsonObject
 
 
 def task_of(config: TaskConfig, tokenizer: Tokenizer, shape: Shape) -> Task:
@@ -31,7 +32,7 @@ def task_of(config: TaskConfig, tokenizer: Tokenizer, shape: Shape) -> Task:
 
 
 def read_task(
-    described: Values, tokenizer: Tokenizer, where: str, error: type[TfscaleError]
+    described: JsonObject, tokenizer: Tokenizer, where: str, error: type[TfscaleError]
 ) -> Task:
     """Returns the task of a model, from the description in its folder.
 
@@ -45,6 +46,9 @@ def read_task(
         TfscaleError: of that class: the description is damaged.
     """
     check_fields(TaskDescription, described, where, error, others=True)
+    name = described["config"].get("task")
+    if isinstance(name, str) and name not in TASKS:
+        raise error(f"{where} is of {TASKS.unregistered(name)}")
     config = from_fields(TaskConfig, described["config"], f"{where}: config", error)
     for name in TASKS.get(config.task).lengths:
         if (described.get(name) or 0) < 1:
@@ -122,7 +126,7 @@ class TaskPredictor(abc.ABC):
         self.task.check_installed()
         self.task.check_labels(examples)
 
-    def score(self, examples: Sequence[Example]) -> Values:
+    def score(self, examples: Sequence[Example]) -> JsonObject:
         """Returns the task's metrics on labelled examples; see `Task.metrics`, and `check` for
         errors."""
         self.check(examples)

@@ -9,16 +9,17 @@ Shapes: N examples, T tokens of a row, P predictions of an example, C labels.
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, DataError, check_installed
+from tfscale.files.json_text import JsonObject
 from tfscale.registry import TASKS
 from tfscale.tasks.examples import Example, FieldNames
-from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape, Values
+from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -28,17 +29,16 @@ if TYPE_CHECKING:
     from tfscale.tasks.network import HeadOptions
     from tfscale.tasks.predictor import TaskPredictor
 
-_REFUSALS = {
-    "labels_separator": "labels_separator is for classify: the other tasks have their own form",
-    "balance": "balance={value!r} is for classify with one label per text",
-    "sequence_length": "task={task!r} takes source_length and target_length, not sequence_length",
-    "freeze": "freeze trains the head alone, and task={task!r} has none; take lora_rank",
-    **dict.fromkeys(
-        ("architecture", "source_length", "target_length"),
-        "{option} is for translate and summarize; task={task!r} has no use for it",
-    ),
-}
-"""Options that not every task takes, and the message of a task that does not."""
+_NOT_IN_EVERY_TASK = (
+    "labels_separator",
+    "balance",
+    "sequence_length",
+    "freeze",
+    "architecture",
+    "source_length",
+    "target_length",
+)
+"""Options that a task has to name in `takes`."""
 
 
 class Task(abc.ABC):
@@ -117,10 +117,12 @@ class Task(abc.ABC):
             ConfigError: names the option.
         """
         defaults = {item.name: item.default for item in dataclasses.fields(config)}
-        for option, refusal in _REFUSALS.items():
-            value = getattr(config, option)
-            if option not in cls.takes and value != defaults[option]:
-                raise ConfigError(refusal.format(option=option, value=value, task=cls.name))
+        for option in _NOT_IN_EVERY_TASK:
+            if option not in cls.takes and getattr(config, option) != defaults[option]:
+                raise ConfigError(
+                    f"{option} is for {_names(task for task in TASKS if option in task.takes)};"
+                    f" task={cls.name!r} has no use for it"
+                )
 
     @classmethod
     def check_installed(cls) -> None:
@@ -134,7 +136,7 @@ class Task(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
+    def example(cls, row: JsonObject, where: str, fields: FieldNames, labelled: bool) -> Example:
         """Returns the example of a row of a file.
 
         Args:
@@ -255,7 +257,7 @@ class Task(abc.ABC):
 
     @property
     def network_note(self) -> str:
-        """What the network gives, for the line that `finetune` prints."""
+        """The output of the network in words, for the line that `finetune` prints."""
         return f"{len(self.labels)} labels"
 
     def summarize_cuts(
@@ -281,9 +283,9 @@ class Task(abc.ABC):
             ConfigError: beams for a task that does not write.
         """
         if beams > 1:
+            writing = _names(task for task in TASKS if task.gives == "text")
             raise ConfigError(
-                f"beams={beams} is for translate and summarize; the task {self.name} writes no"
-                " texts"
+                f"beams={beams} is for {writing}; the task {self.name} writes no texts"
             )
         encoded = [self.encode(example) for example in examples]
         logits = model.logits(np.stack([row.ids for row in encoded]))
@@ -291,21 +293,21 @@ class Task(abc.ABC):
         return [Prediction(self, self.decode(*triple)) for triple in triples]
 
     @abc.abstractmethod
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> JsonObject:
         """Returns the prediction that logits (P, C) stand for, as JSON has it."""
 
     @abc.abstractmethod
-    def show(self, prediction: Values) -> str:
+    def show(self, prediction: JsonObject) -> str:
         """Returns a prediction as a line for a person."""
 
     # Scores.
 
     @abc.abstractmethod
-    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[JsonObject]) -> JsonObject:
         """Returns `examples`, their number, and the scores of predictions for labelled examples."""
 
     @abc.abstractmethod
-    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[JsonObject]:
         """Returns predictions for `examples` that need no model, only the training examples."""
 
     def group_scores(
@@ -357,8 +359,7 @@ class Task(abc.ABC):
         return ids.astype(np.int32)
 
 
-def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Returns log-probabilities (..., C) float64 of logits (..., C)."""
-    logits = np.asarray(logits, np.float64)
-    log = logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
-    return np.asarray(log - logits.max(-1, keepdims=True))
+def _names(tasks: Iterable[type[Task]]) -> str:
+    """Returns the names of tasks as words of a sentence: "answer, classify and tag"."""
+    *names, last = sorted(task.name for task in tasks)
+    return f"{', '.join(names)} and {last}" if names else last

@@ -6,18 +6,19 @@ Shapes: T tokens of a row, C labels.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
+
+from tfscale.files.json_text import JsonObject
 
 if TYPE_CHECKING:
     from tfscale.tasks.task import Task
 
-Values = dict[str, Any]
-"""Named values as JSON has them: a row of a file, a prediction, scores."""
+ItemT = TypeVar("ItemT")
 
 
-class Prediction(Values):
+class Prediction(JsonObject):
     """The result of a task for one example, as JSON has it; `str` of it is the line that a person
     reads.
 
@@ -25,7 +26,7 @@ class Prediction(Values):
         print(model.predict_text("a fine film"))    # good 0.98
     """
 
-    def __init__(self, task: "Task", values: Values):
+    def __init__(self, task: "Task", values: JsonObject):
         super().__init__(values)
         self._task = task
 
@@ -80,7 +81,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class GroupScores:
+class GroupScores(Generic[ItemT]):
     """How `evaluate --slice-by` scores groups of examples.
 
     Attributes:
@@ -89,6 +90,13 @@ class GroupScores:
         draws: samples of the bootstrap.
     """
 
-    items: Sequence[Any]
-    score: Callable[[Sequence[Any]], float]
+    items: Sequence[ItemT]
+    score: Callable[[Sequence[ItemT]], float]
     draws: int = 1000
+
+
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Returns log-probabilities (..., C) float64 of logits (..., C)."""
+    logits = np.asarray(logits, np.float64)
+    log = logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
+    return np.asarray(log - logits.max(-1, keepdims=True))

@@ -19,9 +19,10 @@ import numpy as np
 
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, check_range
+from tfscale.files.json_text import JsonObject
 from tfscale.tasks.examples import Example, FieldNames, text_of
 from tfscale.tasks.task import Task
-from tfscale.tasks.values import Encoded, Prediction, Shape, Values
+from tfscale.tasks.values import Encoded, Prediction, Shape
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class WritingTask(Task):
             )
 
     @classmethod
-    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
+    def example(cls, row: JsonObject, where: str, fields: FieldNames, labelled: bool) -> Example:
         # The usual names stand in for the defaults, not for a name that was asked for.
         source, target = fields.text, fields.label
         source = "source" if source == "text" and "text" not in row else source
@@ -165,7 +166,7 @@ class WritingTask(Task):
             for tokens in model.write(ids, starts, beams)
         ]
 
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> JsonObject:
         """Returns the text of the likeliest tokens after a target that is known."""
         first = encoded.start - self.first_logit
         tokens = logits[first : first + self.target_length].argmax(-1).tolist()
@@ -173,14 +174,14 @@ class WritingTask(Task):
         tokens = tokens[: tokens.index(end)] if end in tokens else tokens
         return {"text": self.tokenizer.decode(tokens).strip()}
 
-    def show(self, prediction: Values) -> str:
+    def show(self, prediction: JsonObject) -> str:
         return str(prediction["text"])
 
     @abc.abstractmethod
     def text_scores(self, pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
         """Returns the scores of pairs of a target and the text that was written, together."""
 
-    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[JsonObject]) -> JsonObject:
         """Returns `exact_match`, and what `text_scores` gives."""
         pairs = pairs_of(examples, predictions)
         same = sum(target.split() == text.split() for target, text in pairs)
@@ -208,7 +209,9 @@ class WritingTask(Task):
         return ids, counted
 
 
-def pairs_of(examples: Sequence[Example], predictions: Sequence[Values]) -> list[tuple[str, str]]:
+def pairs_of(
+    examples: Sequence[Example], predictions: Sequence[JsonObject]
+) -> list[tuple[str, str]]:
     """Returns pairs of the target of an example and the text that was written for it."""
     return [
         (example.target, prediction["text"])

@@ -75,12 +75,8 @@ def _source(path: str, root: str) -> str:
 
 
 def _docstrings(path: str, root: str) -> str:
-    module = (
-        os.path.relpath(path, root)
-        .removesuffix(".py")
-        .replace(os.sep, ".")
-        .removesuffix(".__init__")
-    )
+    below = os.path.relpath(path, root).removesuffix(".py")
+    module = below.replace(os.sep, ".").removesuffix(".__init__")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)

@@ -5,7 +5,9 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
+
+from tfscale.files.json_text import JsonObject
 
 UnicodeForm = Literal["none", "NFC", "NFKC"]
 
@@ -98,7 +100,7 @@ class Cleaner:
     collapse_whitespace: bool = False
 
     @classmethod
-    def from_dict(cls, steps: Any) -> "Cleaner":
+    def from_dict(cls, steps: object) -> "Cleaner":
         """Returns the cleaner that `to_dict` described.
 
         Raises:
@@ -113,7 +115,7 @@ class Cleaner:
                 raise ValueError(f"the cleaning step {name} is {value!r}; expected one of {wanted}")
         return cls(**steps)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Returns the steps that are on, by name."""
         default = Cleaner()
         return {

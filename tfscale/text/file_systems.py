@@ -52,11 +52,8 @@ class LocalFiles:
         for top in waiting:
             for below, folders, names in os.walk(top, onerror=fail):
                 real = os.path.realpath(below)
-                folders[:] = (
-                    []
-                    if real in seen
-                    else sorted(name for name in folders if not name.startswith("."))
-                )
+                shown = sorted(name for name in folders if not name.startswith("."))
+                folders[:] = [] if real in seen else shown
                 if real not in seen:
                     files += [
                         os.path.join(below, name) for name in names if not name.startswith(".")

@@ -18,16 +18,8 @@ _PACKED = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "7z x"),
 )
 _OTHERS = (
-    (
-        b"PAR1",
-        "a parquet file",
-        "write its column of texts into a .txt file; a later version reads it",
-    ),
-    (
-        b"ARROW1",
-        "an Arrow file",
-        "write its column of texts into a .txt file; a later version reads it",
-    ),
+    (b"PAR1", "a parquet file", "write its column of texts into a .txt file"),
+    (b"ARROW1", "an Arrow file", "write its column of texts into a .txt file"),
     (b"%PDF-", "a PDF file", "make text of it by pdftotext"),
 )
 _BYTE_ORDER_MARKS = (
@@ -84,8 +76,8 @@ def refusal(name: str, head: bytes) -> Refusal | None:
         )
     if what := _records(name, head):
         return Refusal(
-            f"{name} looks like {what}, which a later version reads; this one would train on it to"
-            " the letter: write its texts into a .txt file",
+            f"{name} looks like {what}, and text is read to the letter, with its brackets and"
+            " commas; write its texts into a .txt file",
             utf8=True,
         )
     return None

@@ -33,7 +33,7 @@ def open_text(path: str, notes: bool = True) -> Iterator[IO[bytes]]:
         raw.seek(0)
         if head == _GZIP_MAGIC:
             with gzip.open(raw, "rb") as stream:
-                members = _GzipMembers(path, cast(gzip.GzipFile, stream), notes)
+                members = _GzipMembers(path, stream, notes)
                 yield cast(IO[bytes], io.BufferedReader(members))
         else:
             yield raw

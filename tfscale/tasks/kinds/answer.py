@@ -7,11 +7,11 @@ import numpy as np
 
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import DataError, TokenizerError
+from tfscale.files.json_text import JsonObject
 from tfscale.registry import register
 from tfscale.tasks.examples import OUTSIDE, Example, FieldNames, field_of, text_of
-from tfscale.tasks.task import log_probabilities
 from tfscale.tasks.token_task import TokenTask
-from tfscale.tasks.values import Encoded, Shape, Values
+from tfscale.tasks.values import Encoded, Shape, log_probabilities
 from tfscale.text.tokenizers import Tokenizer
 
 LONGEST = 40
@@ -51,7 +51,7 @@ class Answer(TokenTask):
             )
 
     @classmethod
-    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
+    def example(cls, row: JsonObject, where: str, fields: FieldNames, labelled: bool) -> Example:
         name = fields.text if fields.text in row else "context"
         text, question = text_of(row, name, where), text_of(row, "question", where)
         unanswered = Example(where, text, question=question, fields=row)
@@ -104,7 +104,7 @@ class Answer(TokenTask):
             targets[at] = 1 if at == held[0] else 2
         return targets
 
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> JsonObject:
         logs = log_probabilities(logits)[encoded.places]
         begins, goes_on = logs[:, 1] - logs[:, 0], logs[:, 2] - logs[:, 0]
         sums = np.concatenate([[0.0], np.cumsum(goes_on)])
@@ -124,10 +124,10 @@ class Answer(TokenTask):
         start = len(spelled[: encoded.offsets[first]].decode("utf-8", "ignore")) + raw.find(answer)
         return {"answer": answer, "start": start, "score": score}
 
-    def show(self, prediction: Values) -> str:
+    def show(self, prediction: JsonObject) -> str:
         return prediction["answer"] or "(no answer)"
 
-    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[JsonObject]) -> JsonObject:
         """Returns `exact_match`, and `f1` of words."""
         pairs = [
             (_words(example.answer), _words(prediction["answer"]))
@@ -139,7 +139,7 @@ class Answer(TokenTask):
             "f1": sum(_overlap(known, given) for known, given in pairs) / len(pairs),
         }
 
-    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[JsonObject]:
         return [{"answer": ""} for _ in examples]
 
 

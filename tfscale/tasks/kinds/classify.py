@@ -2,16 +2,16 @@
 
 import collections
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError, DataError
+from tfscale.files.json_text import JsonObject
 from tfscale.registry import register
 from tfscale.tasks.examples import Example, FieldNames, field_of, text_of
-from tfscale.tasks.task import Task, log_probabilities
-from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape, Values
+from tfscale.tasks.task import Task
+from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape, log_probabilities
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.ui.tables import number
 
@@ -44,7 +44,7 @@ class Classify(Task):
             raise ConfigError(f"balance={config.balance!r} is for classify with one label per text")
 
     @classmethod
-    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
+    def example(cls, row: JsonObject, where: str, fields: FieldNames, labelled: bool) -> Example:
         text = text_of(row, fields.text, where)
         if not labelled:
             return Example(where, text, fields=row)
@@ -73,7 +73,7 @@ class Classify(Task):
         targets[[self.label_number(label, example) for label in example.labels]] = 1
         return targets, np.full(len(self.labels), 1 / len(self.labels), np.float32)
 
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> JsonObject:
         logs = log_probabilities(logits)
         chances = np.exp(logs[:, 1] if self.several else logs[0])
         named = dict(zip(self.labels, map(float, chances), strict=True))
@@ -82,18 +82,18 @@ class Classify(Task):
             return {"labels": likely, "probabilities": named}
         return {"label": max(named, key=lambda label: named[label]), "probabilities": named}
 
-    def show(self, prediction: Values) -> str:
+    def show(self, prediction: JsonObject) -> str:
         labels = prediction["labels"] if self.several else [prediction["label"]]
         chances = prediction["probabilities"]
         return ", ".join(f"{label} {number(chances[label])}" for label in labels) or "(none)"
 
-    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[JsonObject]) -> JsonObject:
         """Returns `accuracy`, `precision`, `recall` and `f1` (means over the labels), `f1_weighted`
         and `by_label`; for several labels also `f1_micro`, and accuracy means that all are right.
         """
         from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-        options: Values = {"zero_division": 0.0}
+        options: JsonObject = {"zero_division": 0.0}
         truth: list[str] | list[list[int]]
         given: list[str] | list[list[int]]
         if self.several:
@@ -106,7 +106,7 @@ class Classify(Task):
             truth, given = [e.labels[0] for e in examples], [p["label"] for p in predictions]
             options["labels"] = self.labels
 
-        def scores(average: str | None) -> Any:
+        def scores(average: str | None) -> tuple[np.ndarray, ...]:
             return precision_recall_fscore_support(truth, given, average=average, **options)
 
         precision, recall, f1, _ = scores("macro")
@@ -131,7 +131,7 @@ class Classify(Task):
             figures["f1_micro"] = float(scores("micro")[2])
         return figures
 
-    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[JsonObject]:
         counts = collections.Counter(label for example in train for label in example.labels)
         if self.several:
             frequent = [label for label in self.labels if 2 * counts[label] > len(train)]

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfscale.files.json_text import JsonObject
 from tfscale.registry import register
 from tfscale.tasks.examples import Example
-from tfscale.tasks.values import GroupScores, Prediction, Values
+from tfscale.tasks.values import GroupScores, Prediction
 from tfscale.tasks.writing_task import WritingTask, pairs_of
 
 _ROUGE = ("rouge1", "rouge2", "rougeL")
@@ -32,7 +33,7 @@ class Summarize(WritingTask):
         scores = _rouge(pairs)
         return {name: sum(score[name] for score in scores) / len(scores) for name in _ROUGE}
 
-    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[JsonObject]:
         words = sum(len(example.target.split()) for example in train)
         count = max(1, round(words / len(train)))
         return [{"text": " ".join(example.text.split()[:count])} for example in examples]

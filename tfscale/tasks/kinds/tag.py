@@ -2,17 +2,16 @@
 
 import collections
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tfscale.config.tasks import TaskConfig
 from tfscale.errors import DataError
+from tfscale.files.json_text import JsonObject
 from tfscale.registry import register
 from tfscale.tasks.examples import OUTSIDE, Example, FieldNames, check_bio
-from tfscale.tasks.task import log_probabilities
 from tfscale.tasks.token_task import TokenTask
-from tfscale.tasks.values import Encoded, Values
+from tfscale.tasks.values import Encoded, log_probabilities
 
 
 @register
@@ -31,9 +30,9 @@ class Tag(TokenTask):
     reads_words = True
 
     @classmethod
-    def example(cls, row: Values, where: str, fields: FieldNames, labelled: bool) -> Example:
+    def example(cls, row: JsonObject, where: str, fields: FieldNames, labelled: bool) -> Example:
         words = row.get("words", row.get("tokens"))
-        tags: Any = row.get("tags", row.get(fields.label))
+        tags = row.get("tags", row.get(fields.label))
         if not isinstance(words, list) or not words or (labelled and not isinstance(tags, list)):
             raise DataError(
                 f'{where}: tags come as {{"words": ["Ann", "left"], "tags": ["B-PER", "O"]}}, or'
@@ -42,7 +41,7 @@ class Tag(TokenTask):
         words = [str(word) for word in words]
         if any(not word.strip() or word.split() != [word] for word in words):
             raise DataError(f"{where}: a word is empty or holds white space: {words}")
-        tags = [str(tag) for tag in tags] if labelled else []
+        tags = [str(tag) for tag in tags] if labelled and tags else []
         if labelled and len(words) != len(tags):
             raise DataError(
                 f"{where}: {len(words)} words and {len(tags)} tags; each word needs one"
@@ -65,11 +64,8 @@ class Tag(TokenTask):
         ids, places = [self.tokenizer.start_id], []
         for number, word in enumerate(example.words):
             cleaned = self.tokenizer.cleaner(word)
-            pieces = (
-                self.tokenizer.encode_continued(" " + cleaned)
-                if number
-                else self.tokenizer.encode(cleaned)
-            )
+            encode = self.tokenizer.encode_continued if number else self.tokenizer.encode
+            pieces = encode(" " + cleaned if number else cleaned)
             places.append(len(ids))
             # A word without tokens needs one that can be labelled.
             ids += pieces or [self.tokenizer.end_id]
@@ -79,17 +75,17 @@ class Tag(TokenTask):
         tags = example.labels[: len(encoded.places)]
         return [self.label_number(tag, example) for tag in tags]
 
-    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> Values:
+    def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> JsonObject:
         rows = log_probabilities(logits)[encoded.places]
         tags = _legal([self.labels[number] for number in rows.argmax(-1)])
         tags += [OUTSIDE] * (len(example.words) - len(tags))
         return {"words": list(example.words), "tags": tags}
 
-    def show(self, prediction: Values) -> str:
+    def show(self, prediction: JsonObject) -> str:
         pairs = zip(prediction["words"], prediction["tags"], strict=True)
         return " ".join(f"{word}/{tag}" if tag != OUTSIDE else word for word, tag in pairs)
 
-    def metrics(self, examples: Sequence[Example], predictions: Sequence[Values]) -> Values:
+    def metrics(self, examples: Sequence[Example], predictions: Sequence[JsonObject]) -> JsonObject:
         """Returns `accuracy` of tags, `precision`, `recall` and `f1` of entities, `by_type`."""
         truth = [list(example.labels) for example in examples]
         given = [list(prediction["tags"]) for prediction in predictions]
@@ -101,7 +97,7 @@ class Tag(TokenTask):
         figures = {"examples": len(truth), "accuracy": right / sum(map(len, truth))}
         return figures | _entities(truth, given)
 
-    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[JsonObject]:
         counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         for example in train:
             for word, tag in zip(example.words, example.labels, strict=True):
@@ -121,7 +117,7 @@ def _legal(tags: list[str]) -> list[str]:
     return legal
 
 
-def _entities(truth: list[list[str]], given: list[list[str]]) -> Values:
+def _entities(truth: list[list[str]], given: list[list[str]]) -> JsonObject:
     """Returns precision, recall and F1 of whole entities, together and by type; 0 where there are
     none."""
     from nervaluate import Evaluator

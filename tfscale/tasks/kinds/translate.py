@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from tfscale.files.json_text import JsonObject
 from tfscale.registry import register
 from tfscale.tasks.examples import Example
-from tfscale.tasks.values import GroupScores, Prediction, Values
+from tfscale.tasks.values import GroupScores, Prediction
 from tfscale.tasks.writing_task import WritingTask, pairs_of
 
 
@@ -27,7 +28,7 @@ class Translate(WritingTask):
         bleu = sacrebleu.corpus_bleu(written, targets, force=True).score
         return {"bleu": float(bleu), "chrf": _chrf(pairs)}
 
-    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[Values]:
+    def baseline(self, train: Sequence[Example], examples: Sequence[Example]) -> list[JsonObject]:
         return [{"text": example.text} for example in examples]
 
     def group_scores(

@@ -1,12 +1,12 @@
 """The common base of tokenizers that Hugging Face's library `tokenizers` reads."""
 
-from typing import Any
+from types import ModuleType
 
 from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers.base import Tokenizer
 
 
-def import_tokenizers() -> Any:
+def import_tokenizers() -> ModuleType:
     """Returns the module `tokenizers`.
 
     Raises:

@@ -2,11 +2,11 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 from tfscale.config.options import checks_arguments
 from tfscale.errors import DataError, TokenizerError, reason
 from tfscale.files.fields import check_fields
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import exists, read_bytes, read_json
 from tfscale.registry import TOKENIZERS
 from tfscale.text.cleaning import Cleaner
@@ -69,7 +69,8 @@ def load_tokenizer(directory: str) -> Tokenizer:
         raise TokenizerError(
             f"{config_path} has format_version={config['format_version']!r} and"
             f" kind={config['kind']!r}; expected format_version={FORMAT_VERSION} and one of"
-            f" {', '.join(TOKENIZERS.names())}"
+            f" {', '.join(TOKENIZERS.names())}; for another kind import the module that registers"
+            " it, or give --plugins MODULE"
         )
     if stray := [name for name in config["files"] if os.path.basename(name) != name]:
         raise TokenizerError(
@@ -85,7 +86,7 @@ def load_tokenizer(directory: str) -> Tokenizer:
     return _build(config, files, folder)
 
 
-def _build(config: dict[str, Any], files: dict[str, bytes], folder: str) -> Tokenizer:
+def _build(config: JsonObject, files: dict[str, bytes], folder: str) -> Tokenizer:
     try:
         tokenizer: Tokenizer = TOKENIZERS.get(config["kind"]).from_files(config, files)
         tokenizer.cleaner = Cleaner.from_dict(config.get("cleaning", {}))

@@ -3,12 +3,15 @@
 import io
 import re
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tfscale.config import SentencePieceModel
 from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers.special import CHAT_MARK
 from tfscale.text.tokenizers.training import PIECE_CHARACTERS, SizeError, training_sentences
+
+if TYPE_CHECKING:
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 SPACE_MARK = "\u2581"
 """How SentencePiece writes a space in its pieces."""
@@ -122,7 +125,7 @@ def keeping_text(model: bytes, special: Collection[str] = ()) -> bytes:
     return proto.SerializeToString(deterministic=True)
 
 
-def parse_model(model: bytes) -> Any:
+def parse_model(model: bytes) -> "ModelProto":
     """Returns a serialized SentencePiece model as SentencePiece's `ModelProto`.
 
     Raises:

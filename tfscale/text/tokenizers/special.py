@@ -8,11 +8,11 @@ trained have a token of their own before a text (`<bos>`), none at all, or sever
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tfscale.errors import PromptError
+from tfscale.files.json_text import JsonObject
 
 CHAT_MARK = re.compile(r"<\|[^<>|\s]+\|>|<(?:start|end)_of_\w+>")
 """A text in the form of the tokens of chat formats, such as `<|eot_id|>` or `<start_of_turn>`."""
@@ -38,12 +38,12 @@ class SpecialTokens:
     stop_ids: tuple[int, ...] = ()
     leading_space: bool = False
 
-    def to_config(self) -> dict[str, Any]:
+    def to_config(self) -> JsonObject:
         """Returns entries of the tokenizer's configuration.
 
         Defaults are left out, so that earlier digests stay.
         """
-        entries: dict[str, Any] = {}
+        entries: JsonObject = {}
         if self.start_id is not None:
             entries["start_id"] = self.start_id
         if not self.in_prompts:
@@ -55,7 +55,7 @@ class SpecialTokens:
         return entries
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "SpecialTokens":
+    def from_config(cls, config: JsonObject) -> "SpecialTokens":
         """Returns the tokens that `to_config` wrote.
 
         Raises:

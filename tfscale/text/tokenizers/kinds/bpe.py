@@ -47,11 +47,8 @@ class BytePairTokenizer(HuggingFaceTokenizer):
         bytes_of = {character: byte for byte, character in byte_characters()}
         missing = [character for character in bytes_of if character not in vocabulary]
         if missing or end_token not in vocabulary:
-            lacking = (
-                f"the byte 0x{bytes_of[missing[0]]:02X}"
-                if missing
-                else f"the end token {end_token!r}"
-            )
+            byte = f"the byte 0x{bytes_of[missing[0]]:02X}" if missing else ""
+            lacking = byte or f"the end token {end_token!r}"
             raise TokenizerError(f"the vocabulary has no entry for {lacking}")
         self.vocabulary_size = max(vocabulary.values()) + 1
         self.end_id = vocabulary[end_token]

@@ -5,7 +5,7 @@ By Hugging Face's library `tokenizers`.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from tfscale.text.tokenizers.hugging_face import HuggingFaceTokenizer, import_to
 from tfscale.text.tokenizers.lost import spelled_bits
 from tfscale.text.tokenizers.training import SizeError, TrainingOptions, training_sentences
 from tfscale.text.tokenizers.vocabulary import UNKNOWN_TEXT
+
+if TYPE_CHECKING:
+    import tokenizers
 
 UNKNOWN, END = "[UNK]", "</s>"
 CONTINUATION = "##"
@@ -30,11 +33,11 @@ _COVERAGE = 0.9999
 WORDS = rf" ?\w{{1,{LONGEST_WORD}}}| ?[^\w\s]|\s{{1,{LONGEST_WORD}}}(?!\S)|\s{{1,{LONGEST_WORD}}}"
 
 
-def untrained(vocabulary: dict[str, int]) -> Any:
+def untrained(vocabulary: dict[str, int]) -> "tokenizers.Tokenizer":
     """Returns a `tokenizers.Tokenizer` with our word pattern around a WordPiece vocabulary."""
-    tokenizers = import_tokenizers()
-    tokenizer = tokenizers.Tokenizer(
-        tokenizers.models.WordPiece(
+    library = import_tokenizers()
+    tokenizer = library.Tokenizer(
+        library.models.WordPiece(
             vocab=vocabulary,
             unk_token=UNKNOWN,
             # One more for the space before the word.
@@ -42,8 +45,8 @@ def untrained(vocabulary: dict[str, int]) -> Any:
             continuing_subword_prefix=CONTINUATION,
         )
     )
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(
-        tokenizers.Regex(WORDS), behavior="isolated"
+    tokenizer.pre_tokenizer = library.pre_tokenizers.Split(
+        library.Regex(WORDS), behavior="isolated"
     )
     return tokenizer
 
