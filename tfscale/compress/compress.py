@@ -17,6 +17,7 @@ from tfscale.compress.tuning import (
     distill,
     quantize_aware,
 )
+from tfscale.config import TrainConfig
 from tfscale.config.compression import CompressConfig, DistillConfig, PruneConfig
 from tfscale.config.options import checks_arguments, to_dict
 from tfscale.config.shrinking import RANKS, ShrinkConfig
@@ -81,30 +82,13 @@ def compress_run(
     # Workers must meet before TensorFlow is used, and a run is loaded by it.
     strategy(config.strategy)
     run = load_run(run) if isinstance(run, str) else run
-    data = config.data or run.data_dir
-    if data is None:
-        raise ConfigError(
-            f"the data that {run.directory} was trained on is gone; give data to fine-tune on"
-        )
-    digest = data_tokenizer_digest(data)
-    if digest != run.tokenizer.digest:
-        raise TokenizerError(
-            f"{data} was tokenized by another tokenizer than that of {run.directory}"
-        )
+    data = _data_for(run, config.data)
     teacher = load_run(distill_config.teacher) if distill_config.teacher else run
     if distill_config.weight:
-        check_teacher(teacher, digest, run.model_config.sequence_length, data)
+        check_teacher(teacher, run.tokenizer.digest, run.model_config.sequence_length, data)
     schedule = schedule_of(prune_config, config.steps) if prune_config.sparsity else None
     network = shrink(run, shrink_config, data)
-    train_config = dataclasses.replace(
-        run.train_config,
-        strategy=config.strategy,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=min(run.train_config.warmup_steps, config.steps // 10),
-        # The state of lowest loss is often one before the last zeros came.
-        result="last" if schedule is not None else run.train_config.result,
-    )
+    train_config = _train_config(run, config, schedule is not None)
 
     def begin(model: LanguageModel) -> None:
         for weight, source in zip(model.network.weights, network.weights, strict=True):
@@ -143,6 +127,32 @@ def compress_run(
         output=config.output,
         progress=progress,
         beginning=Beginning(begin, finish, provenance),
+    )
+
+
+def _data_for(run: Run, data: str | None) -> str:
+    """Returns the folder of `data`, or of what a run was trained on, after a check."""
+    data = data or run.data_dir
+    if data is None:
+        raise ConfigError(
+            f"the data that {run.directory} was trained on is gone; give data to fine-tune on"
+        )
+    if data_tokenizer_digest(data) != run.tokenizer.digest:
+        raise TokenizerError(
+            f"{data} was tokenized by another tokenizer than that of {run.directory}"
+        )
+    return data
+
+
+def _train_config(run: Run, config: CompressConfig, prunes: bool) -> TrainConfig:
+    return dataclasses.replace(
+        run.train_config,
+        strategy=config.strategy,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup_steps=min(run.train_config.warmup_steps, config.steps // 10),
+        # The state of lowest loss is often one before the last zeros came.
+        result="last" if prunes else run.train_config.result,
     )
 
 

@@ -119,12 +119,8 @@ def plan(
     if devices < 1:
         raise ConfigError(f"devices={devices} is out of range; expected 1 or more")
     if utilization is not None:
-        check_range(
-            0 < utilization <= 1,
-            "utilization",
-            utilization,
-            "a share of the peak above 0 and at most 1",
-        )
+        expected = "a share of the peak above 0 and at most 1"
+        check_range(0 < utilization <= 1, "utilization", utilization, expected)
     if tokens is not None:
         check_range(tokens > 0, "tokens", tokens, "more than 0")
     unit = devices * train.micro_batches
