@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: processor, cores, load and versions."""
+    """Returns what the figures depend on: processor, cores, load and versions."""
     versions = {}
     for package in PACKAGES:
         try:

@@ -56,7 +56,7 @@ class Gap:
 
     @property
     def kept(self) -> bool:
-        """Whether both differences are within their bounds."""
+        """Both differences are within their bounds."""
         return self.loss <= self.loss_bound and self.weight <= self.weight_bound
 
 

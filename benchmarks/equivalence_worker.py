@@ -63,7 +63,7 @@ OPTIMIZERS = {
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained; the strategy is that of the process."""
+    """A training; the strategy is that of the process."""
 
     family: str
     precision: str

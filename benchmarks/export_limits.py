@@ -1,5 +1,4 @@
-"""How much room the gate of an export leaves right files: limit / measured, for networks with
-random weights.
+"""Measures how far right exports stay below the limits of their check, with random weights.
 
     python -m benchmarks.export_limits [NAME ...]
 

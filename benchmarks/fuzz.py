@@ -45,7 +45,7 @@ BAD = ("traceback", "process crash", "hang")
 _STRUCTURES = "tflite structural"
 HANG_SECONDS = 60
 MEMORY_BYTES = 4 << 30
-"""What a child may take beside the address space that it starts with."""
+"""Bytes that a child may take beside the address space that it starts with."""
 _NUMBERS: tuple[Any, ...] = (
     0,
     -1,

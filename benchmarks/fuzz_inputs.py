@@ -44,7 +44,7 @@ PRELOADED = (
     "tfscale.data.vectors",
     "tfscale.data.tokens",
 )
-"""What the readers import."""
+"""The modules that the readers import."""
 
 
 @dataclass(frozen=True)
@@ -359,7 +359,7 @@ def _arpa(folder: Path, file: Path) -> Any:
 
 def _options(folder: Path, file: Path) -> Any:
     from tfscale.commands import train
-    from tfscale.commands.arguments import build_config
+    from tfscale.commands.parser import build_config
     from tfscale.config import TrainConfig
     from tfscale.registry import FAMILIES
 
@@ -378,7 +378,7 @@ def _report(folder: Path, file: Path) -> Any:
     notes: list[str] = []
     history = read_json_lines(str(file), notes.append)
     render_report(str(folder / "report.html"), "A run", [], history=history)
-    return _told(notes, hashlib.sha256((folder / "report.html").read_bytes()).hexdigest())
+    return _with_notes(notes, hashlib.sha256((folder / "report.html").read_bytes()).hexdigest())
 
 
 def _resume(folder: Path, file: Path) -> Any:
@@ -395,7 +395,7 @@ def _resume(folder: Path, file: Path) -> Any:
     return recorder.best_loss, recorder.tokens
 
 
-def _told(notes: list[str], result: Any) -> Any:
+def _with_notes(notes: list[str], result: Any) -> Any:
     from tfscale.errors import DataError
 
     if notes:

@@ -109,7 +109,7 @@ def _mutate(model: Any, draw: random.Random) -> tuple[str, bytes]:
         changed = copy.deepcopy(model)
         where, change = draw.choice(list(_fields(changed, "")))
         value = change(draw)
-        with contextlib.suppress(Exception):  # A value that the field has no room for.
+        with contextlib.suppress(Exception):  # A value that does not fit into the field.
             return f"{where}={value!r}", bytes(
                 flatbuffer_utils.convert_object_to_bytearray(changed)
             )

@@ -42,7 +42,7 @@ class EpochSeconds(keras.callbacks.Callback):
 
 
 def network_and_data(data_dir: str) -> tuple[LanguageNetwork, tf.data.Dataset]:
-    """What both sides train, and on what."""
+    """Returns the network that both sides train, and its data."""
     network = build_network(recipe.model_config(Manifest.load(data_dir, "size").vocabulary_size))
     dataset = training_dataset(
         data_dir,
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps-per-execution", type=int, default=1)
     parser.add_argument(
-        "--optimizer", type=json.loads, default={}, help="JSON: values in the place of recipe.OURS"
+        "--optimizer", type=json.loads, default={}, help="JSON: values instead of recipe.OURS"
     )
     options = parser.parse_args()
     config = recipe.train_config(options.steps * (options.repeats + 1), recipe.NANOGPT)

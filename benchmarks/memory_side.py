@@ -66,7 +66,7 @@ def return_freed_memory() -> None:
 
 
 def peak_bytes(function: Any) -> tuple[Any, int]:
-    """What `function()` gives, and how far resident memory rose above where it was right before."""
+    """Returns the result of `function()`, and by how much resident memory rose meanwhile."""
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = resident_bytes("VmRSS")

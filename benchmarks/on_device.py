@@ -285,7 +285,7 @@ SECTIONS = {"recipes": recipes, "structured": structured, "search": search, "pee
 def main() -> int:
     """Runs, prints the table; 1 if a bound is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.on_device", description=__doc__)
-    parser.add_argument("--transformer", help="run folder to take in the place of training one")
+    parser.add_argument("--transformer", help="run folder to take instead of training one")
     parser.add_argument("--lstm", help="the same")
     parser.add_argument("--steps", type=int, default=3000, help="training steps of each model")
     parser.add_argument(

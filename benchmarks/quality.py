@@ -139,7 +139,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("quality", "step"), help="one of the two parts")
     options = parser.parse_args()
     if not os.path.isfile(options.text):
-        raise ConfigError(f"--text {options.text} is no file")
+        raise ConfigError(f"--text {options.text} is not a file")
     found: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="tfscale-quality-") as temporary:
         folder = Path(options.output or temporary)

@@ -30,7 +30,7 @@ NANOGPT: dict[str, Any] = {
 """nanoGPT's optimizer, in the words of `TrainConfig`."""
 
 OURS: dict[str, Any] = {**NANOGPT, "learning_rate": 4e-3, "final_learning_rate_fraction": 0.0}
-"""What is known to train this model better in the same steps: `quality` uses it for ours."""
+"""Settings that train this model better in the same steps: `quality` uses them for ours."""
 
 TINYSHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 TINYSHAKESPEARE_LOSS = 1.905

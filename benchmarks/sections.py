@@ -1,4 +1,4 @@
-"""What is compared: each section runs its sides and gives its rows."""
+"""The comparisons: each section runs its sides and gives its rows."""
 
 import importlib.util
 import shutil
@@ -16,7 +16,7 @@ PREPARE_CHARACTERS = 16_000_000
 
 @dataclass(frozen=True)
 class Bench:
-    """What the sections share.
+    """The settings that the sections share.
 
     Attributes:
         text: the text file.
@@ -244,7 +244,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 
 
 def has_torch(bench: Bench) -> bool:
-    """Whether PyTorch is installed; says so if it is not."""
+    """Returns whether PyTorch is installed; notes it if it is not."""
     if importlib.util.find_spec("torch") is not None:
         return True
     bench.note("PyTorch is left out: it is not installed (pip install 'tfscale[benchmark]')")

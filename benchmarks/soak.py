@@ -37,8 +37,7 @@ MAX_LOSS_GAP = 0.05
 
 @dataclass
 class Kills:
-    """What was done to a run: the step at which each kill came, and how many hit a checkpoint being
-    written."""
+    """The kills of a run: the step of each, and how many hit a checkpoint being written."""
 
     steps: list[int]
     in_checkpoint: int = 0

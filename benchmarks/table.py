@@ -22,7 +22,7 @@ class Wanted:
     bound: float
 
     def met_by(self, value: float) -> bool:
-        """Whether `value` keeps to the bound; what is not a number does not."""
+        """Returns whether `value` keeps to the bound; NaN does not."""
         if math.isnan(value):
             return False
         if self.relation == ">=":

@@ -20,7 +20,7 @@ strategy, precision = "single", "mixed_bfloat16"
 model_config = tfscale.TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2)
 train_options = dict(steps=6, global_batch_size=4, validate_every=3, checkpoint_every=3, warmup_steps=2)
 """
-"""What takes the place of the notebook's own cell of parameters."""
+"""Stands instead of the notebook's own cell of parameters."""
 
 
 def sources(folder: str) -> list[str]:

@@ -72,79 +72,62 @@ def test_a_side_that_fails_says_why(tmp_path):
         measure("prepare_side", "library", "--text", tmp_path / "text.txt", "--tokenizer", tmp_path)
 
 
-class Figures:
-    """Stands in for what a side prints: each of its figures is another number, whose origin is kept."""
-
-    def __init__(self):
-        self.origins = {None: None}
-
-    def number(self, *origin):
-        self.origins[float(len(self.origins))] = origin
-        return float(len(self.origins) - 1)
-
-    def measure(self, module, *arguments):
-        figures, words = self, [str(word) for word in arguments]
-        settings = [words[words.index("--settings") + 1]] if "--settings" in words else []
-        exports = [words[words.index("--export") + 1].split("/")[-1]] if "--export" in words else []
-
-        class Printed(dict):
-            def __missing__(self, key):
-                return figures.number(module, words[0], *settings, *exports, key)
-
-        return Printed()
-
-    def in_turn(self, sides, rounds, key, note):
-        return {name: self.measure(*side)[key] for name, side in sides.items()}
-
-    def rows(self, section, folder):
-        bench = Bench(
-            Path(folder) / "text.txt",
-            recipe.TINYSHAKESPEARE_SHA256,
-            Path(folder),
-            False,
-            lambda text: None,
-        )
-        return [
-            (self.origins[row.ours], self.origins.get(row.peer, row.peer))
-            for row in SECTIONS[section](bench)
-        ]
+RATE, DECODE = "tokens_per_second", "decode_tokens_per_second"
+PRINTED = {
+    "keras_side ours": {RATE: 11},
+    "keras_side stock": {RATE: 12},
+    "torch_side speed": {RATE: 13},
+    "keras_side run": {"loss": 21, "input_wait_fraction": 22},
+    "torch_side quality nanogpt": {"loss": 23},
+    "torch_side quality ours": {"loss": 24},
+    "prepare_side library": {RATE: 31},
+    "prepare_side stage": {RATE: 32},
+    "prepare_side whole": {RATE: 33},
+    "device_side export": {"int8": 41, "none": 42},
+    "device_side score int8": {"perplexity": 43},
+    "device_side score none": {"perplexity": 44},
+    "device_side file int8": {DECODE: 45},
+    "device_side file none": {DECODE: 46},
+    "device_side keras": {DECODE: 47},
+}
+"""The output of each side, without a measurement: every figure is another number."""
 
 
-def test_each_row_has_the_figures_of_its_sides(tmp_path, monkeypatch):
-    figures = Figures()
-    monkeypatch.setattr("benchmarks.sections.measure", figures.measure)
-    monkeypatch.setattr("benchmarks.sections.in_turn", figures.in_turn)
+def printed(module, task, *arguments):
+    """The figures of a side, which its settings and the export that it reads tell apart."""
+    options = dict(zip(map(str, arguments), arguments[1:], strict=False))
+    settings = [options["--settings"]] if "--settings" in options else []
+    exports = [Path(options["--export"]).name] if "--export" in options else []
+    return PRINTED[" ".join([module, task, *settings, *exports])]
+
+
+@pytest.fixture
+def figures(tmp_path, monkeypatch):
+    """A function of a section's name: (ours, the peer's) of each of its rows."""
+    (tmp_path / "characters").mkdir()
+    (tmp_path / "pieces").mkdir()
+    (tmp_path / "text.txt").write_text("text")
+
+    def printed_in_turn(sides, rounds, key, note):
+        return {name: printed(*side)[key] for name, side in sides.items()}
+
+    monkeypatch.setattr("benchmarks.sections.measure", printed)
+    monkeypatch.setattr("benchmarks.sections.in_turn", printed_in_turn)
     monkeypatch.setattr("benchmarks.sections.has_torch", lambda bench: True)
     monkeypatch.setattr("benchmarks.sections.shutil.which", lambda name: None)
-    for kind in ("characters", "pieces"):
-        (tmp_path / kind).mkdir()
-    (tmp_path / "text.txt").write_text("text")
-    rate, run = "tokens_per_second", ("keras_side", "run")
-    ours = ("keras_side", "ours", rate)
-    assert figures.rows("training", tmp_path) == [
-        (ours, ("torch_side", "speed", rate)),
-        (ours, ("keras_side", "stock", rate)),
-        (ours, ("keras_side", "stock", rate)),
-    ]
-    assert figures.rows("quality", tmp_path) == [
-        ((*run, "loss"), ("torch_side", "quality", "nanogpt", "loss")),
-        ((*run, "loss"), ("torch_side", "quality", "ours", "loss")),
-        ((*run, "loss"), recipe.TINYSHAKESPEARE_LOSS),
-    ]
-    assert figures.rows("input", tmp_path) == [((*run, "input_wait_fraction"), None)]
-    library = ("prepare_side", "library", rate)
-    assert figures.rows("prepare", tmp_path) == [
-        (("prepare_side", "stage", rate), library),
-        (("prepare_side", "whole", rate), library),
-    ]
-    decode, score = "decode_tokens_per_second", ("device_side", "score")
-    peer = ("device_side", "keras", decode)
-    assert figures.rows("device", tmp_path) == 2 * [
-        (("device_side", "export", "int8"), ("device_side", "export", "none")),
-        ((*score, "int8", "perplexity"), (*score, "none", "perplexity")),
-        (("device_side", "file", "none", decode), peer),
-        (("device_side", "file", "int8", decode), peer),
-    ]
+    text, digest = tmp_path / "text.txt", recipe.TINYSHAKESPEARE_SHA256
+    bench = Bench(text, digest, tmp_path, quick=False, note=lambda line: None)
+    return lambda section: [(row.ours, row.peer) for row in SECTIONS[section](bench)]
+
+
+def test_each_row_has_the_figures_of_its_sides(figures):
+    pytorch, keras_fit = (11, 13), (11, 12)
+    assert figures("training") == [pytorch, keras_fit, keras_fit]
+    assert figures("quality") == [(21, 23), (21, 24), (21, recipe.TINYSHAKESPEARE_LOSS)]
+    assert figures("input") == [(22, None)]
+    assert figures("prepare") == [(32, 31), (33, 31)]
+    # Size, perplexity, and the speed of the float32 and of the int8 file; of a Transformer, then of an LSTM.
+    assert figures("device") == 2 * [(41, 42), (43, 44), (46, 47), (45, 47)]
 
 
 def test_texts_are_cut_in_ten_and_repeated(tmp_path):

@@ -189,11 +189,11 @@ def test_the_api_page_names_everything_that_is_public():
 def test_the_table_of_folders_is_that_of_the_contract():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
-    layers = config["importlinter:contract:house"]["layers"].replace("|", "\n").split()
+    layers = config["importlinter:contract:folders"]["layers"].replace("|", "\n").split()
     section = text_of("CONTRIBUTING.md").split("## Layout")[1].split("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [
         layer.removeprefix("tfscale.") for layer in layers
-    ], "CONTRIBUTING.md and [importlinter:contract:house] of setup.cfg list the same, in order"
+    ], "CONTRIBUTING.md and [importlinter:contract:folders] of setup.cfg list the same, in order"
 
 
 def test_the_plugin_of_the_page_reads_a_file(tmp_path):

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 import tfscale
 from tfscale import cli
 from tfscale.commands import train
-from tfscale.commands.arguments import option_types
+from tfscale.commands.parser import option_types
 from tfscale.config.models import network_families
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ def pins():
     }
 
 
-def test_rooms_import_one_way():
+def test_folders_import_one_way():
     pytest.importorskip("importlinter", reason="import-linter is in the extra dev")
     done = subprocess.run(
         [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
@@ -78,7 +78,7 @@ def test_public_names_lead_somewhere():
         tfscale.trian  # noqa: B018
 
 
-def test_functions_stay_functions_when_rooms_of_that_name_are_imported():
+def test_functions_stay_functions_when_folders_of_that_name_are_imported():
     code = "import tfscale, tfscale.exporting.export, tfscale.evaluation.evaluate, tfscale.data.prepare, tfscale.runs.train\n"
     code += "for name in ('prepare', 'train', 'evaluate', 'generate', 'export'):\n"
     code += "    assert callable(getattr(tfscale, name)), name"
@@ -96,15 +96,18 @@ def test_changelog_has_this_version():
     assert f"## [{tfscale.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def installed_by_make():
+    """Requirements of the base and of the extras that `make` installs into .venv."""
+    config = setup_cfg()
+    makefile = (ROOT / "Makefile").read_text()
+    extras = re.search(r"^\$\(STAMP\):.*?\.\[([\w,-]+)\]'", makefile, re.MULTILINE | re.DOTALL)[1]
+    texts = [config["options.extras_require"][name] for name in extras.split(",")]
+    return requirements("\n".join([config["options"]["install_requires"], *texts]))
+
+
 def test_tested_versions_are_in_the_declared_ranges():
-    """Of everything that `make` installs; the benchmark's and the TPU's wheels have their pins in setup.cfg."""
-    config, pinned = setup_cfg(), pins()
-    extras = config["options.extras_require"]
-    texts = [
-        config["options"]["install_requires"],
-        *(extras[name] for name in ("tasks", "chinese", "litertlm", "notebooks", "test", "dev")),
-    ]
-    for requirement in requirements("\n".join(texts)):
+    pinned = pins()
+    for requirement in installed_by_make():
         pin = pinned[requirement.name.lower().replace("_", "-")]
         [specifier] = pin.specifier
         assert specifier.operator == "=="
@@ -112,11 +115,12 @@ def test_tested_versions_are_in_the_declared_ranges():
 
 
 def test_one_tensorflow_only():
-    named = {
-        requirement.name for requirement in requirements(setup_cfg()["options"]["install_requires"])
-    } | set(pins())
-    assert "tensorflow" in named
-    assert not named & {"tensorflow-cpu", "tensorflow-tpu", "tf-nightly", "torch"}
+    """Wheels of TensorFlow overwrite each other's files, so one environment has one of them."""
+    wheels = {"tensorflow", "tensorflow-cpu", "tensorflow-tpu", "tf-nightly"}
+    names = {requirement.name for requirement in installed_by_make()}
+    assert names & wheels == {"tensorflow"}
+    assert set(pins()) & wheels == {"tensorflow"}
+    assert "torch" not in names | set(pins())
 
 
 def test_options_are_the_listed_ones():

@@ -1,4 +1,4 @@
-"""Text in other scripts on the whole road: Chinese, Arabic and Hebrew (right to left), Hindi, and mixtures of them."""
+"""Text in other scripts through all steps: Chinese, Arabic and Hebrew (right to left), Hindi, and mixtures of them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What reaches a terminal of texts and names of other people's, and what reaches a file."""
+"""Texts and names of other people's as they reach a terminal, and as they reach a file."""
 
 import ast
 import io

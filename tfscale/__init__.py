@@ -15,6 +15,7 @@ this package has been imported. Type checkers read the names in `__init__.pyi`.
 """
 
 import importlib
+from types import ModuleType
 from typing import Any
 
 from tfscale.compat.keras_names import make_known
@@ -115,6 +116,7 @@ make_known()
 
 
 def __getattr__(name: str) -> Any:
+    """Imports a public name; `__init__.pyi` has the types."""
     if name in ("compress", "device"):
         return _imported(f"tfscale.{name}")
     if name in _HOME:
@@ -140,7 +142,7 @@ _LIGHT = (
 """The folders and modules that do without TensorFlow."""
 
 
-def _imported(module: str) -> Any:
+def _imported(module: str) -> ModuleType:
     if not module.removeprefix("tfscale.").startswith(_LIGHT):
         from tfscale.compat.quiet import start_quietly
 

@@ -72,7 +72,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """The text of `tfscale --help`."""
+    """Returns the text of `tfscale --help`."""
     return "\n".join(
         [
             f"tfscale {__version__}: from raw text to a language model that runs on a phone",
@@ -142,7 +142,7 @@ def _without_plugins(words: Sequence[str]) -> list[str]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The console script `tfscale`.
+    """Runs the command line, as the console script `tfscale`.
 
     Args:
         words: what stands after `tfscale`; the process's own arguments if left out.

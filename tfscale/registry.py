@@ -22,9 +22,17 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib import resources
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tfscale.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tfscale.config.models import ModelConfig
+    from tfscale.exporting.format import ExportFormat
+    from tfscale.models.recipe import Recipe
+    from tfscale.tasks.task import Task
+    from tfscale.text.reader import Reader
+    from tfscale.text.tokenizers.base import Tokenizer
 
 Registered = TypeVar("Registered", bound=type)
 T = TypeVar("T")
@@ -83,6 +91,13 @@ class Registry(Generic[T]):
             raise ConfigError(f"no {self.what} {name!r}; {hint}")
         return self._registered[name]
 
+    def unregistered(self, name: object) -> str:
+        """Returns, for messages about a file that names it, that a class is not registered here."""
+        return (
+            f"the {self.what} {name!r}, which is not registered here; import the module that"
+            " registers it, or give --plugins MODULE"
+        )
+
     def names(self) -> list[str]:
         """Returns all names: tfscale's own in alphabetical order, then those of others."""
         load_plugins()
@@ -110,6 +125,7 @@ class NameIn:
         explained: whether `--help` says what each name is, by the `summary` of its class.
     """
 
+    # A registry of any interface.
     def __init__(
         self, registry: Registry[Any], leave_out: tuple[str, ...] = (), explained: bool = False
     ):
@@ -125,17 +141,17 @@ class NameIn:
         return "; ".join(f"{name}: {self.registry.get(name).summary}" for name in names)
 
 
-FAMILIES: Registry[Any] = Registry("model family", "tfscale.config.families")
+FAMILIES: "Registry[type[ModelConfig]]" = Registry("model family", "tfscale.config.families")
 """Config classes of model families; see `tfscale.config.models.ModelConfig`."""
-FORMATS: Registry[Any] = Registry("export format", "tfscale.exporting.formats")
+FORMATS: "Registry[type[ExportFormat]]" = Registry("export format", "tfscale.exporting.formats")
 """See `tfscale.exporting.format.ExportFormat`."""
-TOKENIZERS: Registry[Any] = Registry("tokenizer", "tfscale.text.tokenizers.kinds")
+TOKENIZERS: "Registry[type[Tokenizer]]" = Registry("tokenizer", "tfscale.text.tokenizers.kinds")
 """See `tfscale.text.tokenizers.base.Tokenizer`."""
-READERS: Registry[Any] = Registry("reader", "tfscale.text.readers")
+READERS: "Registry[type[Reader]]" = Registry("reader", "tfscale.text.readers")
 """See `tfscale.text.reader.Reader`."""
-TASKS: Registry[Any] = Registry("task", "tfscale.tasks.kinds")
+TASKS: "Registry[type[Task]]" = Registry("task", "tfscale.tasks.kinds")
 """See `tfscale.tasks.task.Task`."""
-RECIPES: Registry[Any] = Registry("quantization recipe", "tfscale.models.recipes")
+RECIPES: "Registry[type[Recipe]]" = Registry("quantization recipe", "tfscale.models.recipes")
 """See `tfscale.models.recipe.Recipe`."""
 
 

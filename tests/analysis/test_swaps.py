@@ -174,67 +174,27 @@ def test_a_runs_ratios_are_those_of_its_scores(family, files, tmp_path):
 def test_a_trained_model_shows_its_leaning(tmp_path, capsys):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("the doctor said he came\nthe nurse said she came\n" * 40)
-    words = [
-        "--text",
-        str(corpus),
-        "--documents",
-        "line",
-        "--tokenizer",
-        "word",
-        "--output",
-        str(tmp_path / "data"),
-        "--validation-fraction",
-        "0",
-        "--test-fraction",
-        "0",
-    ]
-    assert cli.main(["prepare", *words]) == 0
-    run, page = str(tmp_path / "run"), tmp_path / "swaps.html"
-    assert (
-        cli.main(
-            [
-                "train",
-                "--model.family",
-                "ngram",
-                "--model.order",
-                "4",
-                "--data",
-                str(tmp_path / "data"),
-                "--output",
-                run,
-            ]
-        )
-        == 0
-    )
+    data, run, page = tmp_path / "data", str(tmp_path / "run"), tmp_path / "swaps.html"
+    words = f"prepare --text {corpus} --documents line --tokenizer word --output {data}"
+    assert cli.main(f"{words} --validation-fraction 0 --test-fraction 0".split()) == 0
+    words = f"train --model.family ngram --model.order 4 --data {data} --output {run}"
+    assert cli.main(words.split()) == 0
     (tmp_path / "texts.csv").write_text(
         "text\nthe doctor said she came\nthe nurse said she came\nthe <b> said he came\n"
     )
     (tmp_path / "pairs.txt").write_text("he she\ndoctor nurse\nking queen\nhim he\n")
-    options = [
-        "--text",
-        str(tmp_path / "texts.csv"),
-        "--pairs",
-        str(tmp_path / "pairs.txt"),
-        "--output",
-        str(page),
-    ]
+    texts, pairs = str(tmp_path / "texts.csv"), str(tmp_path / "pairs.txt")
+    options = ["--text", texts, "--pairs", pairs, "--output", str(page)]
     capsys.readouterr()
     assert cli.main(["swap", run, *options, "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     he, doctor, king, him = found["pairs"]
-    ratios = {one["text"]: one["ratio"] for one in he["largest"]}
+    ratios = {text["text"]: text["ratio"] for text in he["largest"]}
     assert ratios["the doctor said she came"] > 1 > -1 > ratios["the nurse said she came"]
-    assert (
-        he["texts"] == 3
-        and doctor["texts"] == 2
-        and king["texts"] == 0
-        and king["unknown"] == ["king", "queen"]
-    )
-    assert him["unknown"] == ["him"] and doctor["mean"] < -0.1
-    assert (
-        api.swap(run, text=[str(tmp_path / "texts.csv")], pairs=str(tmp_path / "pairs.txt"))
-        == found
-    )
+    assert [pair["texts"] for pair in (he, doctor, king)] == [3, 2, 0]
+    assert king["unknown"] == ["king", "queen"] and him["unknown"] == ["him"]
+    assert doctor["mean"] < -0.1
+    assert api.swap(run, text=[texts], pairs=pairs) == found
     html = page.read_text(encoding="utf-8")
     assert "the &lt;b&gt; said he came" in html and "<svg" in html and "doctor / nurse" in html
     assert cli.main(["swap", run, *options]) == 0

@@ -8,7 +8,8 @@ from typing import Annotated
 import pytest
 
 from tfscale import cli
-from tfscale.commands.arguments import add_config, apply_yaml, new_parser, option_types, parse_words
+from tfscale.commands.arguments import apply_yaml, parse_words
+from tfscale.commands.parser import add_config, new_parser, option_types
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError
 from tfscale.registry import FAMILIES, VARIABLE, NameIn

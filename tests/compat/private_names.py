@@ -14,7 +14,7 @@ ALLOWED = {
     "workflows/tpu_check/compiler.py",
 }
 ARGPARSE = {"_prog", "_fill_text", "_format_usage", "_get_help_string", "_format_action_invocation"}
-"""What argparse offers to subclasses of `HelpFormatter`, and jsonargparse's own formatter uses."""
+"""Names that argparse offers to subclasses of `HelpFormatter`, as jsonargparse's formatter uses them."""
 
 
 def is_private(name: str) -> bool:
@@ -71,6 +71,9 @@ def private_names_of_others(tree: ast.Module, own: set[str], compat: set[str]) -
         names: set[str] = set()
         if isinstance(node, ast.Attribute):
             names = {node.attr} - (own if is_self(node.value) else own - compat)
+        elif isinstance(node, ast.ClassDef):
+            # A method of such a name is called by the other library, or stands in for its own.
+            names = {n.name for n in node.body if isinstance(n, ast.FunctionDef)} & compat
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id in ("getattr", "hasattr", "setattr", "delattr"):
                 texts = [part for part in node.args[1:2] if isinstance(part, ast.Constant)]

@@ -9,6 +9,7 @@ from tfscale.compat import keras_hub as compat
 
 SIZES = {"vocabulary_size": 20, "num_layers": 1, "hidden_dim": 8}
 GROUPS = {**SIZES, "num_query_heads": 4, "num_key_value_heads": 2, "intermediate_dim": 12}
+VOCABULARY = {"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}
 GPT2 = {**SIZES, "num_heads": 2, "intermediate_dim": 12, "max_sequence_length": 6}
 
 
@@ -52,3 +53,22 @@ def test_layers_of_llama(family):
     assert all(
         norm.scale.shape == (8,) for norm in (layers.attention_norm, layers.feed_forward_norm)
     )
+
+
+def test_the_answers_of_a_tokenizer():
+    tokenizer = keras_hub.models.GPT2Tokenizer(vocabulary=VOCABULARY, merges=["a b"])
+    source = compat.hub_tokenizer(tokenizer)
+    assert (source.name, source.merges, source.model) == ("GPT2Tokenizer", ["a b"], None)
+    assert source.vocabulary == VOCABULARY
+    assert (source.end_id, source.end, source.second_end_id) == (3, "<|endoftext|>", None)
+    bare = compat.hub_tokenizer(object())
+    assert (bare.vocabulary, bare.merges, bare.end_id) == (None, None, None)
+
+
+def test_the_tokenizer_in_a_model():
+    backbone = keras_hub.models.GPT2Backbone(**GPT2)
+    tokenizer = keras_hub.models.GPT2Tokenizer(vocabulary=VOCABULARY, merges=["a b"])
+    preprocessor = keras_hub.models.GPT2CausalLMPreprocessor(tokenizer, sequence_length=6)
+    model = keras_hub.models.GPT2CausalLM(backbone, preprocessor=preprocessor)
+    assert compat.tokenizer_in(model) is tokenizer
+    assert compat.tokenizer_in(keras_hub.models.GPT2CausalLM(backbone)) is None

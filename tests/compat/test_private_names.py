@@ -22,6 +22,7 @@ def test_only_compat_uses_private_names_of_other_libraries():
         "from keras.src.backend import get_keras_mask",
         "import tensorflow.python.ops",
         "class Own(keras.Model):\n    def f(self):\n        return self._tracker",
+        "class Own:\n    def _flatten_layers(self):\n        return []",
     ],
 )
 def test_private_names_are_seen(code):

@@ -1,4 +1,4 @@
-"""What tfscale needs of TF-MOT is there and does what is said of it."""
+"""The parts of TF-MOT that tfscale needs are there and do what is said of them."""
 
 import numpy as np
 import pytest

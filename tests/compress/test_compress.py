@@ -91,7 +91,7 @@ def test_the_new_run_is_sparse_and_begins_where_the_old_one_ended(folder):
 
 
 def test_zeros_that_come_last_are_in_the_result(folder, capsys):
-    """Of two validations the first has the lower loss, before most of the zeros: the result is not that one."""
+    """The first of two validations has the lower loss, before most of the zeros: the result is not that one."""
     summary = compressed(folder, "late", steps=60, sparsity=0.97)
     assert (summary["result"], summary["result_step"]) == ("last", 60)
     assert summary["sparsity_of_pruned"] == pytest.approx(0.97, abs=0.01)

@@ -156,7 +156,7 @@ def one_worker(strategy):
 
 
 def slots_beside_weights(step):
-    """Whether Adam's two variables of each weight or shard live where it lives."""
+    """Returns whether Adam's two variables of each weight or shard live where it lives."""
     slots = [v.value for v in step.optimizer.variables[-2 * len(step.variables) :]]
     return all(
         slots[2 * i + k].device == variable.device and slots[2 * i + k].shape == variable.shape

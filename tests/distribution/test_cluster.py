@@ -1,4 +1,4 @@
-"""What is read from the environment about a cluster, and each way in which it can be wrong."""
+"""A cluster is read from the environment; each way in which it can be wrong."""
 
 import json
 import socket
@@ -7,7 +7,14 @@ import threading
 import pytest
 
 from tests.distribution.addresses import free_addresses
-from tfscale.distribution.cluster import Cluster, _let_in, _listening, answers, meet, read_cluster
+from tfscale.distribution.cluster import (
+    Cluster,
+    _accept_all,
+    _listening,
+    answers,
+    meet,
+    read_cluster,
+)
 from tfscale.errors import ConfigError, WorkerLostError
 
 TWO = {"worker": ["a:1", "b:2"]}
@@ -143,7 +150,7 @@ def test_those_who_knock_often_are_answered_each_time(monkeypatch):
     with _listening(cluster) as listener:
         for _ in range(8):
             assert answers(cluster.address)
-            _let_in(listener)
+            _accept_all(listener)
 
 
 def test_a_taken_port_is_named():

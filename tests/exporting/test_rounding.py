@@ -1,4 +1,4 @@
-"""What a file in int8 holds is what training for int8 rounded: the numbers and the scales, weight by weight."""
+"""A file in int8 holds what training for int8 rounded: the numbers and the scales, weight by weight."""
 
 import keras
 import keras_hub

@@ -1,4 +1,4 @@
-"""What is in the files: signatures, operations, weights once, nothing on the terminal."""
+"""The contents of the files: signatures, operations, weights once, nothing on the terminal."""
 
 import keras
 import numpy as np

@@ -19,6 +19,7 @@ class GatedConvolutionConfig(tfscale.NetworkConfig):
     """Embedding, causal convolutions with gates, and a softmax."""
 
     family: ClassVar[str] = "gated_convolution"
+    compared_as: ClassVar[dict[str, int]] = {"sequence_length": 16, "hidden_dim": 16}
 
     hidden_dim: int = 64
     """Width of the embedding and of every layer."""

@@ -133,7 +133,7 @@ def test_the_score_of_a_text_is_that_of_the_split(trained, tmp_path):
 
 
 def test_a_short_text_is_scored_as_long_as_it_is(trained, tmp_path):
-    """What fills a window up to the context would be attended to."""
+    """Padding up to the context would be attended to."""
     _, run = trained
     (tmp_path / "one.txt").write_text("abc dec")
     ids = np.array([[*run.tokenizer.encode("abc dec"), run.tokenizer.end_id]])

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from models import numpy_reference
 
+from tests.models import numpy_reference
 from tests.models.numpy_reference import transformer
 from tfscale import models
 from tfscale.config import (
@@ -403,7 +403,7 @@ def test_a_cloze_depends_on_every_token_but_its_own(name):
 
 
 def test_the_naive_bidirectional_recipe_leaks_and_ours_does_not():
-    """Of random tokens nothing can be predicted: a loss below that of a uniform guess is read off the target."""
+    """Random tokens cannot be predicted: a loss below that of a uniform guess is read off the target."""
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, 10, (64, 13)).astype("int32")
     inputs = keras.Input((None,), dtype="int32")

@@ -148,7 +148,7 @@ def test_activation_regularization_by_hand():
 
 @pytest.mark.parametrize("xla", [False, True])
 def test_dropout_masks_are_fair_and_independent(xla):
-    """Of 50 masks: their means, the means of each place, neighbours, and one mask beside the next seed's."""
+    """Statistics of 50 masks: their means, the means of each place, neighbours, and one mask beside the next seed's."""
     function = tf.function(lambda seed: keep_mask((40, 500), 0.2, seed), jit_compile=xla)
     masks = (
         np.stack([function(tf.constant([7, seed])) for seed in range(50)])

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from models import numpy_reference
 
+from tests.models import numpy_reference
 from tfscale.config import LSTMConfig, TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.models import build_network

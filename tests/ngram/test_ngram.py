@@ -315,7 +315,7 @@ def test_an_arpa_file_of_another_program(tmp_path):
 
 
 def test_tokens_that_an_arpa_file_lacks_share_its_unknown_token(tmp_path):
-    """Whether or not the tokenizer has one of its own; to score them as impossible would be 228 nats each."""
+    """This holds whether or not the tokenizer has one of its own; to score them as impossible would be 228 nats each."""
     path = tmp_path / "model.arpa"
     path.write_text(FOREIGN)
     tokenizer = train_tokenizer("char", ["abcd"], 300)

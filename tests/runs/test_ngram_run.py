@@ -1,4 +1,4 @@
-"""The family "ngram" on the road that all families take: train, evaluate, generate, export, load."""
+"""The family "ngram" in the steps that all families take: train, evaluate, generate, export, load."""
 
 import errno
 import json

@@ -46,7 +46,7 @@ TRAIN = TrainConfig(
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("road")
+    folder = tmp_path_factory.mktemp("run")
     text = folder / "text.txt"
     lines = (
         f"the {a} cat sat on the {b} mat, and {a} is not {b}.\n"

@@ -1,13 +1,17 @@
 """Which earlier state of a run folder is one of the same run."""
 
 import copy
+import json
 
 import pytest
 import yaml
 
 from tfscale.config import LSTMConfig, TrainConfig, to_dict
-from tfscale.errors import ConfigError, DataError
-from tfscale.runs.folder import check_same_run, named
+from tfscale.errors import CheckpointError, ConfigError, DataError, TokenizerError
+from tfscale.runs.folder import check_same_run, load_run, named
+from tfscale.tasks.model import load_task
+from tfscale.text.tokenizers import load_tokenizer
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 NOW = {
     "model": named(LSTMConfig(vocabulary_size=9)),
@@ -73,3 +77,37 @@ def test_what_makes_it_another_run(tmp_path):
     moved["distill"] = {"teacher": "elsewhere"}
     moved["train"]["log_every"] = 7
     check_same_run(str(tmp_path), moved)
+
+
+HINT = "import the module that registers it, or give --plugins MODULE"
+
+
+def test_a_family_that_is_not_registered_is_named_before_the_model_is_read(tmp_path):
+    begun(tmp_path, model={"family": "gated_convolution", "hidden_dim": 8})
+    (tmp_path / "model.keras").write_text("never read")
+    with pytest.raises(CheckpointError) as error:
+        load_run(str(tmp_path))
+    assert str(error.value) == (
+        f"{tmp_path} was trained with the model family 'gated_convolution', which is not registered"
+        f" here; {HINT}"
+    )
+
+
+def test_a_task_that_is_not_registered_is_named(tmp_path):
+    ByteTokenizer().save(str(tmp_path / "tokenizer"))
+    described = {"config": {"task": "sentiment"}, "labels": ["a", "b"], "sequence_length": 8}
+    (tmp_path / "task.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError) as error:
+        load_task(str(tmp_path))
+    path = tmp_path / "task.json"
+    assert str(error.value) == (
+        f"{path} is of the task 'sentiment', which is not registered here; {HINT}"
+    )
+
+
+def test_a_tokenizer_that_is_not_registered_is_named(tmp_path):
+    ByteTokenizer().save(str(tmp_path / "tokenizer"))
+    path = tmp_path / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "kind": "nibble"}))
+    with pytest.raises(TokenizerError, match="kind='nibble'; .* import the module that registers"):
+        load_tokenizer(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What the tasks that write texts are made of, by hand: rows, beam search, metrics and baselines."""
+"""The parts of the tasks that write texts, by hand: rows, beam search, metrics and baselines."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""What `fit` and `evaluate` make of ids, targets, weights and masks that a Keras user brings.
+"""`fit` and `evaluate` of ids, targets, weights and masks that a Keras user brings.
 
 Values are those of NumPy, of stock Keras, or of the same data with weights written out.
 """

@@ -141,7 +141,7 @@ def test_gradients_by_hand():
 @pytest.mark.parametrize("name", ["tied", "bias"])
 @pytest.mark.parametrize("precision,xla", [("mixed_bfloat16", False), ("mixed_float16", True)])
 def test_mixed_precision_is_as_near_to_float32_as_the_whole(name, precision, xla):
-    """Of the same hidden states; the sums over chunks are in float32, and so often nearer."""
+    """From the same hidden states; the sums over chunks are in float32, and so often nearer."""
     ids, targets, weights = batch()
     exact_network, network = randomized(NETWORKS[name]), randomized(NETWORKS[name], precision)
     hidden, scale = network.hidden_states(ids), tf.constant(0.03)

@@ -1,4 +1,4 @@
-"""Training and evaluation that carry the state: gradients by another road, checkpoints, replicas, and what it is for."""
+"""Training and evaluation that carry the state: gradients worked out in another way, checkpoints, replicas, and the use of it."""
 
 import dataclasses
 import random
@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from models import numpy_reference
 
+from tests.models import numpy_reference
 from tfscale.analysis.slicing import document_scores
 from tfscale.compress.tuning import distill
 from tfscale.config import GRUConfig, LSTMConfig, PrepareConfig, RNNConfig, TrainConfig
@@ -212,7 +212,7 @@ def test_a_state_of_one_device_goes_on_under_two_replicas_and_back(one_device):
 
 @pytest.mark.parametrize("chunk", [0, 7])
 def test_a_stateful_teacher_reads_the_same_streams(chunk):
-    """Of a teacher with the student's weights there is nothing to learn, as long as both carry the same state."""
+    """A teacher with the student's weights teaches nothing, as long as both carry the same state."""
     teacher = {"weight": 1.0, "temperature": 1.0}
     model = build(LSTMConfig(**SIZES), teacher=teacher, loss_chunk_tokens=chunk)
     before = model.network.get_weights()
@@ -436,7 +436,7 @@ def test_batches_must_be_the_streams():
 
 @pytest.mark.parametrize("name", ["single", "mirrored"])
 def test_an_evaluation_of_windows_that_do_not_go_on_is_refused(name):
-    """Of a stateful network it would be a number that nothing else gives."""
+    """A stateful network would get a number that nothing else gives."""
     model = build(RNNConfig(**SIZES), name)
     weights = np.ones(TARGETS.shape, "float32")
     expected = model.evaluate(IDS, TARGETS, batch_size=4)

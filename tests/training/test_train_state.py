@@ -1,4 +1,4 @@
-"""What Keras saves of a `LanguageModel` goes on exactly: every habit of saving, with every kind of state there is."""
+"""A `LanguageModel` that Keras saved goes on exactly: by every way of saving, with every kind of state."""
 
 import contextlib
 

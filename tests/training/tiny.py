@@ -9,7 +9,7 @@ __all__ = ["CONFIGS", "LENGTH", "VOCABULARY", "compiled_program", "make_windows"
 
 
 def compiled_program(step, ids, targets):
-    """What XLA makes of the gradients of a step on one device."""
+    """Returns XLA's program for the gradients of a step on one device."""
 
     @tf.function(jit_compile=True)
     def gradients(ids, targets):

@@ -1,4 +1,4 @@
-"""What a person reads at the end of a command."""
+"""The lines that a person reads at the end of a command."""
 
 import pytest
 

@@ -184,7 +184,7 @@ def test_a_file_of_a_cloze_model_is_refused_too(tmp_path, capsys):
     ("changes", "message"),
     [
         (["--families", "bilstm"], "its score is no perplexity, and does not compare"),
-        (["--families", "cnn"], "no model 'cnn' to compare; there are ngram, transformer, lstm"),
+        (["--families", "cnn"], "no model 'cnn' to compare; there are gru, lstm, ngram, nnlm"),
         (["--families", "gru,gru"], "--families names a model twice: gru gru"),
         (["--families", "no.yaml"], "cannot read the configuration no.yaml"),
         (["--budget-minutes", "1"], "give either budget_minutes or budget_tokens"),

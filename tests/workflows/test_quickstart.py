@@ -10,7 +10,7 @@ import pytest
 from tfscale.errors import DataError
 from tfscale.runs import timing
 from tfscale.text.score import ScoredText
-from tfscale.workflows import quickstart
+from tfscale.workflows import quickstart, quickstart_table
 
 
 class Bytes:
@@ -89,14 +89,14 @@ RESULT = {
 
 
 def test_the_table_shows_the_figures(capsys):
-    rows = dict(quickstart.table_rows(RESULT))
+    rows = dict(quickstart_table.table_rows(RESULT))
     assert rows["Parameters"] == "1,234,567"
     assert rows["Training"] == "1,200 steps, 1.2 passes over 3,000,000 tokens"
     assert rows["Training speed"] == "20,000 tokens/s, 1.2 % of it waiting for input"
     assert rows["Validation perplexity"] == "33.33 on the whole split (unigram 512)"
     assert rows["int8 .tflite"] == "1.00 MB (0.25 of float)"
     assert rows["Time"] == "prepare 30 s, total 400 s"
-    quickstart.show_table(RESULT)
+    quickstart_table.show_table(RESULT)
     out = capsys.readouterr().out
     # Text of the model is shown as it is, never read as markup.
     assert "def [b]f(x):\n    return x" in out

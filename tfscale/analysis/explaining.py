@@ -77,12 +77,14 @@ def _label_gradients(model: TaskPredictor, config: ExplainConfig) -> JsonObject:
         others = tf.concat([logits[:, 0, :number], logits[:, 0, number + 1 :]], axis=-1)
         return logits[:, 0, number] - tf.reduce_logsumexp(others, axis=-1)
 
-    found = integrated_gradients(
+    attribution = integrated_gradients(
         log_odds, embedding(ids), (moved >= 0) & (moved < read), config.steps
     )
-    weights = np.concatenate([found.weights[1 : read + 1], np.zeros(len(tokens) - read)])
+    weights = np.concatenate([attribution.weights[1 : read + 1], np.zeros(len(tokens) - read)])
     result = {"method": config.method, "label": label, "probability": chances[label]}
-    return result | _described(model.task.tokenizer, tokens, weights, found, len(tokens) - read)
+    return result | _described(
+        model.task.tokenizer, tokens, weights, attribution, len(tokens) - read
+    )
 
 
 def explain_last_token(
@@ -137,35 +139,35 @@ def explain_last_token(
             logits = network.project(network.hidden_states(rows, training=False)[:, -1:])
         return tf.nn.log_softmax(tf.cast(logits, tf.float32)[:, 0])[:, target]
 
-    found = integrated_gradients(log_probability, embedding(ids), moved, config.steps)
+    attribution = integrated_gradients(log_probability, embedding(ids), moved, config.steps)
     read = int(moved.sum())
-    weights = np.concatenate([np.zeros(len(tokens) - read), found.weights[moved]])
+    weights = np.concatenate([np.zeros(len(tokens) - read), attribution.weights[moved]])
     shown = tokenizer.token_bytes(target, tokens[-1]).decode("utf-8", "replace")
     result = {
         "method": config.method,
         "target_token": shown,
-        "probability": float(np.exp(found.value)),
+        "probability": float(np.exp(attribution.value)),
     }
-    return result | _described(tokenizer, tokens, weights, found, len(tokens) - read)
+    return result | _described(tokenizer, tokens, weights, attribution, len(tokens) - read)
 
 
 def _described(
     tokenizer: Tokenizer,
     tokens: Sequence[int],
     weights: np.ndarray,
-    found: Attribution,
+    attribution: Attribution,
     unread: int,
 ) -> JsonObject:
     return {
         "parts": token_parts(tokenizer, tokens, weights.tolist()),
-        "above_baseline": found.value - found.start,
-        "completeness_error": found.error,
+        "above_baseline": attribution.value - attribution.start,
+        "completeness_error": attribution.error,
         "unread_tokens": unread,
     }
 
 
 def _chances(model: TaskPredictor, config: ExplainConfig) -> tuple[dict[str, float], str]:
-    """The probabilities of the labels, and the one to explain."""
+    """Returns the probabilities of the labels, and the one to explain."""
     labels = model.task.labels
     if config.label and config.label not in labels:
         raise ConfigError(f"label {config.label!r} is none of the model's: {', '.join(labels)}")
@@ -188,8 +190,10 @@ def _lime(model: TaskPredictor, config: ExplainConfig) -> JsonObject:
         )
 
     def probabilities(texts: Sequence[str]) -> np.ndarray:
-        found = model.predict([Example("the text", text) for text in texts])
-        return np.array([[one["probabilities"][label] for label in labels] for one in found])
+        predictions = model.predict([Example("the text", text) for text in texts])
+        return np.array(
+            [[prediction["probabilities"][label] for label in labels] for prediction in predictions]
+        )
 
     # A weight for each position, because the networks read the order; nothing stands where a word
     # was left out.
@@ -202,19 +206,19 @@ def _lime(model: TaskPredictor, config: ExplainConfig) -> JsonObject:
         split_expression=(_jieba_split if model.task.tokenizer.segmenter == "jieba" else r"\W+"),
     )
     number = labels.index(label)
-    found = explainer.explain_instance(
+    explanation = explainer.explain_instance(
         config.text, probabilities, (number,), num_samples=config.samples
     )
-    words = found.domain_mapper.indexed_string
+    words = explanation.domain_mapper.indexed_string
     weights = {
-        int(words.positions[word]): float(weight) for word, weight in found.local_exp[number]
+        int(words.positions[word]): float(weight) for word, weight in explanation.local_exp[number]
     }
     return {
         "method": config.method,
         "label": label,
         "probability": chances[label],
         "parts": _word_parts(words.as_list, weights),
-        "fit": float(found.score),
+        "fit": float(explanation.score),
     }
 
 

@@ -152,28 +152,28 @@ def document_scores(run: "Run", texts: Sequence[str]) -> list[tuple[float, int]]
             sums.append(tf.reduce_sum(nll * weights * guessed, axis=1))
         return tf.add_n(sums)
 
-    parts, owners, tokens = [], [], []
+    columns_of_texts, owners, tokens = [], [], []
     for owner, text in enumerate(texts):
         ids, _ = document_stream(tokenizer, [text])
         window = text_windows(ids, length, tokenizer.end_id, tokenizer.start_id)
-        parts.append(window)
+        columns_of_texts.append(window)
         owners += [owner] * len(window[0])
         tokens.append(len(ids))
-    arrays = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+    arrays = [np.concatenate(columns) for columns in zip(*columns_of_texts, strict=True)]
     if masking:
         # It would attend to the filling of a window, so each is read by itself, without filling.
         lengths = arrays[2].sum(axis=1).astype(int)
         sums = [
-            nats(*(part[at : at + 1, :end] for part in arrays)).numpy()
+            nats(*(array[at : at + 1, :end] for array in arrays)).numpy()
             for at, end in enumerate(lengths)
         ]
         return list(
             zip(np.bincount(owners, np.concatenate(sums), len(texts)).tolist(), tokens, strict=True)
         )
     missing = -len(owners) % _ROWS
-    arrays = [np.concatenate([part, np.zeros((missing, length), part.dtype)]) for part in arrays]
+    arrays = [np.concatenate([array, np.zeros((missing, length), array.dtype)]) for array in arrays]
     sums = [
-        nats(*(part[at : at + _ROWS] for part in arrays)).numpy()
+        nats(*(array[at : at + _ROWS] for array in arrays)).numpy()
         for at in range(0, len(arrays[0]), _ROWS)
     ]
     totals = np.bincount(owners, np.concatenate(sums)[: len(owners)].astype(np.float64), len(texts))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def prepare(
     config: PrepareConfig | None = None, *, progress: bool = True, **options: object
 ) -> Manifest:
-    """Text to a tokenizer, token shards and a manifest.
+    """Turns text into a tokenizer, token shards and a manifest.
 
     Args:
         config: what to read and to write.
@@ -100,13 +100,13 @@ def train(
 
         return train_from_run(start, options, data=data, output=output, progress=progress)
     assert model is not None
-    if vectors and not isinstance(model, NGramConfig):
+    if vectors and not model.counted:
         from tfscale.runs.vectors import train_from_vectors
 
         return train_from_vectors(
             model, options, vectors, data=data, output=output, progress=progress
         )
-    if distill.teacher and not isinstance(model, NGramConfig):
+    if distill.teacher and not model.counted:
         from tfscale.compress.tuning import distill_run
 
         return distill_run(model, options, distill, data=data, output=output, progress=progress)
@@ -134,7 +134,7 @@ def _check_beginning(
             "train needs the options of a model, such as tfscale.TransformerConfig(), or start, the"
             " folder of a run"
         )
-    if isinstance(model, NGramConfig) and named:
+    if model is not None and model.counted and named:
         raise ConfigError(
             f"n-grams are counted, not trained: {named[0]} has no effect on them; leave it out"
         )

@@ -32,7 +32,7 @@ def evaluate(
     text_field: str = "text",
     output: str = "",
 ) -> JsonObject:
-    """Perplexity and bits per byte of a run or an exported file, or the metrics of a task.
+    """Returns perplexity and bits per byte of a model, or the metrics of a task.
 
     Args:
         target: a run folder, FILE.tflite, an export folder, or what `tfscale.open` returned.
@@ -117,13 +117,19 @@ def generate(
         tfscale.generate("export", prompt="def ", max_tokens=50, temperature=0.8, top_p=0.95).text
     """
     chosen = config_of(SamplingConfig, sampling, options, "sampling")
-    model = opened(target, threads)
-    return model.generate(prompt, max_tokens, chosen, stop, on_text, parse_special)
+    return opened(target, threads).generate(
+        prompt,
+        max_tokens=max_tokens,
+        sampling=chosen,
+        stop=stop,
+        on_text=on_text,
+        parse_special=parse_special,
+    )
 
 
 @checks_arguments
 def fill(target: str | Artifact, *, text: str, count: int = 5, threads: int = 1) -> "list[Filling]":
-    """The most likely tokens for the gap `___` in a text; see `tfscale.inference.cloze.fill`.
+    """Returns the most likely tokens for the gap `___`; see `tfscale.inference.cloze.fill`.
 
     Args:
         target: a run of the family bilstm or bert, or the exported file or folder of a bilstm.
@@ -141,7 +147,7 @@ def fill(target: str | Artifact, *, text: str, count: int = 5, threads: int = 1)
 def correct(
     target: str | Artifact, *, text: str, edit_cost: float = EDIT_COST, threads: int = 1
 ) -> "list[Correction]":
-    """Words of a text that are probably misspelt; see `tfscale.inference.cloze.correct`.
+    """Returns words that are probably misspelt; see `tfscale.inference.cloze.correct`.
 
     Args:
         target: a run of the family bilstm or bert, or the exported file or folder of a bilstm.
@@ -165,7 +171,7 @@ def predict(
     beams: int = 1,
     threads: int = 1,
 ) -> "list[Prediction]":
-    """Labels, tags, answers or texts by a fine-tuned task or its exported file.
+    """Returns labels, tags, answers or texts by a fine-tuned task or its exported file.
 
     Args:
         target: a folder of `tfscale.finetune`, or an exported file or its folder.
@@ -197,7 +203,7 @@ def predict(
 def explain(
     target: str | Artifact, config: ExplainConfig | None = None, **options: object
 ) -> JsonObject:
-    """Why a classifier gives a label to a text, or a language model its last token.
+    """Explains why a classifier gives a label to a text, or a language model its last token.
 
     Args:
         target: a folder of `tfscale.finetune` for classify, a run, or for LIME a classifier's
@@ -223,7 +229,7 @@ def explain(
 
 @checks_arguments
 def swap(target: str | Artifact, config: SwapConfig | None = None, **options: object) -> JsonObject:
-    """How much likelier texts become by one word instead of another.
+    """Measures how much likelier texts become by one word instead of another.
 
     Args:
         target: a run, or an exported file or its folder.

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn, TypedDict, Unpack
 
 from tfscale.config import EDIT_COST, ExportConfig, SamplingConfig
 from tfscale.config.tasks import ExplainConfig, SwapConfig
@@ -32,6 +32,20 @@ _REFUSALS = {
     "swap": "does not score texts one by one, as runs and exported files that score do",
     "benchmark": "is not a file of a model of the next token, which alone is timed; export the run",
 }
+
+
+class GenerateOptions(TypedDict, total=False):
+    """The options of a completion and their defaults; see `tfscale.generate`.
+
+    `max_tokens` is 64, `sampling` greedy; there are no `stop` texts, nothing receives the text as
+    it comes, and `parse_special` is False.
+    """
+
+    max_tokens: int
+    sampling: SamplingConfig | None
+    stop: Sequence[str]
+    on_text: Callable[[str], None] | None
+    parse_special: bool
 
 
 class Artifact(abc.ABC):
@@ -75,15 +89,7 @@ class Artifact(abc.ABC):
         """Returns a score for each group of examples; see `tfscale.evaluate`."""
         self._refuse("score_groups")
 
-    def generate(
-        self,
-        prompt: str,
-        max_tokens: int = 64,
-        sampling: SamplingConfig | None = None,
-        stop: Sequence[str] = (),
-        on_text: Callable[[str], None] | None = None,
-        parse_special: bool = False,
-    ) -> Generation:
+    def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> Generation:
         """Completes a prompt; see `tfscale.generate`."""
         self._refuse("generate")
 

@@ -1,10 +1,10 @@
 """Exported files of language models, run by NumPy and ai-edge-litert: no TensorFlow, no Keras."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
-from tfscale.artifacts.base import Artifact
-from tfscale.config import EDIT_COST, SamplingConfig
+from tfscale.artifacts.base import Artifact, GenerateOptions
+from tfscale.config import EDIT_COST
 from tfscale.config.tasks import SwapConfig
 from tfscale.device.model import Ability, ExportedModel
 from tfscale.errors import ConfigError
@@ -58,17 +58,8 @@ class FileArtifact(Artifact):
 
         return swap(self._text_scores, self._own_tokenizer(), config)
 
-    def generate(
-        self,
-        prompt: str,
-        max_tokens: int = 64,
-        sampling: SamplingConfig | None = None,
-        stop: Sequence[str] = (),
-        on_text: Callable[[str], None] | None = None,
-        parse_special: bool = False,
-    ) -> Generation:
-        model = self._able("generate")
-        return model.generate(prompt, max_tokens, sampling, stop, on_text, parse_special)
+    def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> Generation:
+        return self._able("generate").generate(prompt, **options)
 
     def fill(self, text: str, count: int = 5) -> "list[Filling]":
         return self._able("fill").fill(text, count)
@@ -80,7 +71,7 @@ class FileArtifact(Artifact):
         return self._able("benchmark").benchmark(tokens, repeats, prompt_tokens)
 
     def _able(self, ability: Ability, method: str = "") -> Any:
-        """The model, which has the methods of its abilities; refuses one that it does not have."""
+        """Returns the model, whose class has the methods of its abilities; refuses other ones."""
         if not self.model.can(ability):
             self._refuse(method or ability)
         return self.model

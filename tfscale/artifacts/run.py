@@ -1,15 +1,15 @@
 """A run of a network, as `tfscale train` writes it."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
 from tfscale.analysis.explaining import explain_last_token
 from tfscale.analysis.slicing import TextScores, document_scores, score_text_groups
 from tfscale.analysis.swapping import swap
-from tfscale.artifacts.base import Artifact
-from tfscale.config import EDIT_COST, ExportConfig, NetworkConfig, SamplingConfig, TrainConfig
+from tfscale.artifacts.base import Artifact, GenerateOptions
+from tfscale.config import EDIT_COST, ExportConfig, NetworkConfig, TrainConfig
 from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.evaluation.evaluate import evaluate_run
 from tfscale.exporting.format import Report
@@ -96,25 +96,8 @@ class RunArtifact(Artifact):
     ) -> JsonObject:
         return score_text_groups(self._text_scores, self.tokenizer, text, slice_by, text_field)
 
-    def generate(
-        self,
-        prompt: str,
-        max_tokens: int = 64,
-        sampling: SamplingConfig | None = None,
-        stop: Sequence[str] = (),
-        on_text: Callable[[str], None] | None = None,
-        parse_special: bool = False,
-    ) -> Generation:
-        return generate(
-            KerasDecoder(self.network),
-            self.tokenizer,
-            prompt,
-            max_tokens,
-            sampling,
-            stop,
-            on_text,
-            parse_special,
-        )
+    def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> Generation:
+        return generate(KerasDecoder(self.network), self.tokenizer, prompt, **options)
 
     def fill(self, text: str, count: int = 5) -> "list[Filling]":
         self._check_cloze()

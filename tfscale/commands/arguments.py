@@ -1,36 +1,29 @@
-"""Config classes to command-line options and YAML keys, with errors that a person can act on.
+"""The words of a command line and YAML files, parsed with errors that a person can act on.
 
-`jsonargparse` turns the fields of a config class into options, checks their types and makes the
-help from the fields' docstrings. This module adds what a command line should feel like: hyphens or
-underscores, `--text A B C`, switches without a value, one line for a mistake with the closest name,
-and YAML checked against the same options.
+This module adds what a command line should feel like: hyphens or underscores, `--text A B C`,
+switches without a value, one line for a mistake with the closest name, and YAML checked against the
+same options.
 """
 
 import argparse
-import dataclasses
 import difflib
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
 
 import yaml
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace
 
+from tfscale.commands.parser import Hint, is_list, option_types
 from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
-from tfscale.compat.jsonargparse import actions_of, type_of
-from tfscale.config.options import Config, describe
+from tfscale.compat.jsonargparse import actions_of
+from tfscale.config.options import describe
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import open_file
 from tfscale.files.typehints import registered_names
 from tfscale.files.yaml_text import load_yaml
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
-Hint: TypeAlias = Any
-"""The type of an option: classes, unions and annotated types have no common base."""
-TARGET = "A run folder, or an exported file or its folder."
-"""Help of the model that a command asks."""
 _LONGEST_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
 
@@ -39,103 +32,6 @@ def brief(value: object) -> str:
     """Returns a value as a message shows it: the beginning of its `repr`, where that is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-
-
-class HelpFormatter(DefaultHelpFormatter):
-    """Options by their shown name, types in words, and no wall of text for the usage."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=110)
-
-    def _format_usage(
-        self, usage: str | None, actions: Iterable[argparse.Action], *_: object
-    ) -> str:
-        words = [self._prog]
-        for action in actions:
-            name = action.metavar or action.dest
-            if not action.option_strings:
-                words.append(f"[{name}]" if action.nargs == "?" else str(name))
-            elif action.required:
-                words.append(f"{shown(action.dest)} {str(name).upper()}")
-        return f"Usage: {' '.join(words)} [options]\n\n"
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
-            return str(action.metavar or action.dest)
-        if action.nargs == 0:
-            return ", ".join(action.option_strings)
-        typehint = type_of(action)
-        if typehint is bool:
-            return f"{shown(action.dest)} [true|false]"
-        name = (
-            "N"
-            if typehint is int
-            else "X"
-            if typehint is float
-            else re.split("[._]", action.dest)[-1].upper()
-        )
-        return f"{shown(action.dest)} {name}{' ...' if _is_list(typehint) else ''}"
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        """Leaves what was already laid out, the options of the other model families, as it is."""
-        return text if "\n" in text else super()._fill_text(text, width, indent)
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        notes = []
-        typehint = type_of(action)
-        name_in = registered_names(typehint)
-        if name_in and (explained := name_in.explain()):
-            notes.append(explained)
-        elif describe(typehint) not in ("None", "text", "text, once or more", "true or false"):
-            notes.append(describe(typehint))
-        if action.required and action.option_strings:
-            notes.append("required")
-        elif action.default not in (None, "", [], argparse.SUPPRESS) and action.nargs != 0:
-            value = action.default
-            notes.append(f"default: {str(value).lower() if isinstance(value, bool) else value}")
-        return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
-
-
-def new_parser(command: str, description: str, epilog: str | None = None) -> ArgumentParser:
-    """An empty parser for `tfscale COMMAND`, with --json."""
-    parser = ArgumentParser(
-        prog=f"tfscale {command}",
-        description=description,
-        epilog=epilog,
-        exit_on_error=False,
-        allow_abbrev=False,
-        formatter_class=HelpFormatter,
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="Progress to stderr; the last line of stdout is JSON."
-    )
-    return parser
-
-
-def add_config(parser: ArgumentParser, config_class: type, section: str | None = None) -> None:
-    """Adds an option for each field of `config_class`, named `--field` or `--section.field`."""
-    parser.add_class_arguments(config_class, section, instantiate=False)
-    for action in actions_of(parser):
-        if action.dest == section:
-            # jsonargparse's own "--section FILE"; the YAML file of the command does it.
-            action.help = argparse.SUPPRESS
-
-
-def option_types(parser: ArgumentParser) -> dict[str, Hint]:
-    """Key of each option -> its type (None for switches such as --json)."""
-    return {
-        action.dest: type_of(action)
-        for action in actions_of(parser)
-        if action.option_strings and action.help != argparse.SUPPRESS
-    }
-
-
-def build_config(
-    config_class: type[Config], options: Namespace, section: str | None = None
-) -> Config:
-    """Returns the config object whose fields were parsed into `options` (or into its `section`)."""
-    values = options[section] if section else options
-    return config_class(**{name: values[name] for name in _fields(config_class)})
 
 
 def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
@@ -177,7 +73,7 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
             if has_value:
                 raise ConfigError(f"{shown(key)} takes no value; received {value!r}")
             result.append(f"--{key}")
-        elif _is_list(known[key]):
+        elif is_list(known[key]):
             values = [value] if has_value else []
             while not has_value and words and not words[0].startswith("--"):
                 values.append(words.pop(0))
@@ -201,20 +97,11 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
     return result
 
 
-def _is_list(typehint: Hint) -> bool:
-    origin: object = typing.get_origin(typehint)
-    return origin is list
-
-
 def _yaml_list(values: list[str]) -> str:
-    # Not JSON, whose pairs of surrogates for what is beyond 16 bits are none of YAML's.
+    # JSON writes characters beyond 16 bits as two surrogates, which YAML does not accept.
     return str(
         yaml.safe_dump(values, default_flow_style=True, default_style='"', width=float("inf"))
     ).strip()
-
-
-def _fields(config_class: type[Config]) -> list[str]:
-    return [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
 
 
 def parse_words(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
@@ -259,8 +146,7 @@ def _check_name(shown_as: str, value: object, typehint: Hint) -> None:
 
 
 def read_yaml(path: str) -> JsonObject:
-    """Reads a YAML mapping. As in YAML 1.2, only true and false are truth values: `xla: off` is the
-    word off.
+    """Reads a YAML mapping, in which, as in YAML 1.2, only true and false are truth values.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
@@ -293,8 +179,7 @@ _Loader.add_implicit_resolver(
 
 
 def apply_yaml(parser: ArgumentParser, document: JsonObject, path: str) -> None:
-    """Makes the values of a YAML file the parser's defaults; options of the command line go before
-    them.
+    """Makes the values of a YAML file the parser's defaults, which options overrule.
 
     Raises:
         ConfigError: a key that is not an option, or a value of the wrong type; names the file.
@@ -320,7 +205,7 @@ def apply_yaml(parser: ArgumentParser, document: JsonObject, path: str) -> None:
                 f" {key}{other_family(str(key)) or closest(str(key), [*sections, *known])}"
             )
     for key, value in flat.items():
-        if _is_list(known[key]) and isinstance(value, str | int):
+        if is_list(known[key]) and isinstance(value, str | int):
             value = flat[key] = [value]  # One of a list, as in Python.
         if value is None and "." in key and type(None) not in typing.get_args(known[key]):
             raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received null")

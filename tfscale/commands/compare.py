@@ -3,12 +3,13 @@
 import os
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands.arguments import parse_words
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import model_of, parse_model_options, training_of
+from tfscale.commands.parser import Option, build_config
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import NetworkConfig, NGramConfig, TrainConfig
 from tfscale.config.comparison import CompareConfig
@@ -19,30 +20,9 @@ from tfscale.terminal import print, to_stderr
 from tfscale.ui.tables import number, print_table
 
 
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale compare`."""
-    parser = new_parser(
-        "compare",
-        "Trains models with the same budget, scores, exports and times them, and prints one table."
-        " A second call goes on where the first one stopped.",
-    )
-    parser.add_argument(
-        "--families",
-        type=list[str],
-        default=["ngram", "lstm", "transformer"],
-        help=(
-            "Families (ngram, lstm, gru, rnn, nnlm, transformer), presets, or YAML files with"
-            " model: and train:."
-        ),
-    )
-    add_config(parser, CompareConfig)
-    return parser
-
-
 def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale compare`; `--families ngram,lstm` is `--families ngram
-    lstm`."""
-    options = parse_words(build_parser(), words)
+    """Parses the words; `--families ngram,lstm` is `--families ngram lstm`."""
+    options = parse_words(COMMAND.build_parser(), words)
     options.families = [name for word in options.families for name in word.split(",") if name]
     return options
 
@@ -69,7 +49,7 @@ def _name(word: str) -> str:
 
 
 def _from_file(path: str) -> tuple[NetworkConfig | NGramConfig, TrainConfig]:
-    """The model and training options of a YAML file; the budget decides the steps, not the file."""
+    """Returns the model and training options of a YAML file, whose steps the budget replaces."""
     options = parse_model_options([path], train.build_parser, families=FAMILIES.names())
     return model_of(options), training_of(options)
 
@@ -97,11 +77,22 @@ def show(result: JsonObject) -> None:
 
 
 COMMAND = Command(
-    "compare",
-    "several families on the same data and budget: quality, size and speed in one table",
-    build_parser,
-    run,
-    show,
-    parse,
+    name="compare",
+    summary="several families on the same data and budget: quality, size and speed in one table",
+    description="Trains models with the same budget, scores, exports and times them, and prints one"
+    " table. A second call goes on where the first one stopped.",
+    takes=(
+        Option(
+            "families",
+            list[str],
+            "Families (ngram, lstm, gru, rnn, nnlm, transformer), presets, or YAML files with"
+            " model: and train:.",
+            ["ngram", "lstm", "transformer"],
+        ),
+        CompareConfig,
+    ),
+    parse_words=parse,
+    run=run,
+    show=show,
     exit_code=train.exit_code,
 )

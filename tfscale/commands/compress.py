@@ -1,41 +1,15 @@
 """`tfscale compress`: a run to a smaller one."""
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import add_config, build_config, new_parser
 from tfscale.commands.command import Command
-from tfscale.config.compression import (
-    CompressConfig,
-    DistillConfig,
-    PruneConfig,
-    SearchConfig,
-)
+from tfscale.commands.parser import RUN_DIR, build_config
+from tfscale.config.compression import CompressConfig, DistillConfig, PruneConfig, SearchConfig
 from tfscale.config.shrinking import ShrinkConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
-
-
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale compress`."""
-    parser = new_parser(
-        "compress",
-        "Takes units out of a trained run (shrink), sets weights to zero (prune) and rounds them"
-        " for a recipe of export (quantize) while it is trained on, with its own earlier"
-        " predictions as a guide if wanted (distill). Writes a new run, which evaluates and exports"
-        " like any other. With a bound (target-size, max-perplexity-increase,"
-        " target-tokens-per-second) it finds out by itself what to do, and writes the exported file"
-        " and a table of all that it tried; with target-text it tries smaller vocabularies, too."
-        " The same command goes on with what was stopped.",
-    )
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
-    add_config(parser, CompressConfig)
-    add_config(parser, SearchConfig)
-    add_config(parser, ShrinkConfig, "shrink")
-    add_config(parser, PruneConfig, "prune")
-    add_config(parser, DistillConfig, "distill")
-    return parser
 
 
 def run(options: Namespace) -> JsonObject:
@@ -54,8 +28,7 @@ def run(options: Namespace) -> JsonObject:
 
 
 def show(result: JsonObject) -> None:
-    """Prints what train prints, what is zero, and the validation before and after; of a search, all
-    that it tried."""
+    """Prints what train prints, what is zero, and validations; of a search, all that it tried."""
     if "stopped_at" in result:
         name, step = result["stopped_at"]
         print(
@@ -97,15 +70,29 @@ def show(result: JsonObject) -> None:
 
 
 def exit_code(result: JsonObject) -> int:
-    """As train's; 1 for a search whose bounds are not met."""
+    """Returns the exit code of train; 1 for a search whose bounds are not met."""
     return (0 if result["met"] else 1) if "met" in result else train.exit_code(result)
 
 
 COMMAND = Command(
-    "compress",
-    "a run -> a smaller one: fewer units, zeros, weights for int8 or int4; fine-tuned",
-    build_parser,
-    run,
-    show,
+    name="compress",
+    summary="a run -> a smaller one: fewer units, zeros, weights for int8 or int4; fine-tuned",
+    description="Takes units out of a trained run (shrink), sets weights to zero (prune) and rounds"
+    " them for a recipe of export (quantize) while it is trained on, with its own earlier"
+    " predictions as a guide if wanted (distill). Writes a new run, which evaluates and exports"
+    " like any other. With a bound (target-size, max-perplexity-increase,"
+    " target-tokens-per-second) it finds out by itself what to do, and writes the exported file"
+    " and a table of all that it tried; with target-text it tries smaller vocabularies, too."
+    " The same command goes on with what was stopped.",
+    takes=(
+        RUN_DIR,
+        CompressConfig,
+        SearchConfig,
+        (ShrinkConfig, "shrink"),
+        (PruneConfig, "prune"),
+        (DistillConfig, "distill"),
+    ),
+    run=run,
+    show=show,
     exit_code=exit_code,
 )

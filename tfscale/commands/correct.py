@@ -1,61 +1,50 @@
 """`tfscale correct`: words that a cloze model finds misspelt."""
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.arguments import TARGET, new_parser
-from tfscale.commands.command import Command
+from tfscale.commands.command import Command, values_of
+from tfscale.commands.parser import NEEDED, TARGET, THREADS, Option
 from tfscale.config import EDIT_COST
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
 
 
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale correct`."""
-    parser = new_parser(
-        "correct",
-        "Finds words one letter away from one that makes the text much more likely, by a bilstm or"
-        " bert.",
-    )
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=TARGET)
-    parser.add_argument("--text", type=str, required=True, help="A sentence or two.")
-    parser.add_argument(
-        "--edit_cost",
-        type=float,
-        default=EDIT_COST,
-        help="Nats by which the text must become more likely.",
-    )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
-    return parser
-
-
 def run(options: Namespace) -> JsonObject:
     """Returns `corrections` and the `corrected` text."""
     from tfscale.api import correct
 
-    found = correct(
-        options.target, text=options.text, edit_cost=options.edit_cost, threads=options.threads
-    )
+    corrections = correct(**values_of(options))
     corrected, end = "", 0
-    for one in found:
-        corrected += options.text[end : one.start] + one.replacement
-        end = one.start + len(one.word)
-    return {
-        "corrections": [vars(one) for one in found],
-        "corrected": corrected + options.text[end:],
-    }
+    for correction in corrections:
+        corrected += options.text[end : correction.start] + correction.replacement
+        end = correction.start + len(correction.word)
+    corrected += options.text[end:]
+    return {"corrections": list(map(vars, corrections)), "corrected": corrected}
 
 
 def show(result: JsonObject) -> None:
     """Prints the corrections, and the text with them."""
     if result["corrections"]:
         rows = [
-            [one["word"], one["replacement"], number(one["gain"])] for one in result["corrections"]
+            [correction["word"], correction["replacement"], number(correction["gain"])]
+            for correction in result["corrections"]
         ]
         print_table(["word", "meant", "gain (nats)"], rows)
     print(result["corrected"])
 
 
 COMMAND = Command(
-    "correct", "words that are probably misspelt, by a bidirectional model", build_parser, run, show
+    name="correct",
+    summary="words that are probably misspelt, by a bidirectional model",
+    description="Finds words one letter away from one that makes the text much more likely, by a"
+    " bilstm or bert.",
+    takes=(
+        TARGET,
+        Option("text", str, "A sentence or two.", NEEDED),
+        Option("edit_cost", float, "Nats by which the text must become more likely.", EDIT_COST),
+        THREADS,
+    ),
+    run=run,
+    show=show,
 )

@@ -1,9 +1,9 @@
 """`tfscale evaluate`: perplexity and bits per byte."""
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.arguments import TARGET, new_parser
-from tfscale.commands.command import Command
+from tfscale.commands.command import Command, values_of
+from tfscale.commands.parser import TARGET, THREADS, Option
 from tfscale.commands.scores import score_figures
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.files.json_text import JsonObject
@@ -11,52 +11,12 @@ from tfscale.terminal import print
 from tfscale.ui.tables import number, print_figures, print_table
 
 
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale evaluate`."""
-    parser = new_parser("evaluate", "Perplexity and bits per byte of a run or of an exported file.")
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=TARGET)
-    parser.add_argument(
-        "--text",
-        type=list[str],
-        default=[],
-        help="Text files to score, each one document; labelled examples for a task.",
-    )
-    parser.add_argument(
-        "--data", type=str, help="Data folder to score a split of; a run's own if left out."
-    )
-    parser.add_argument("--split", type=str, default="validation", help="Split of the data folder.")
-    parser.add_argument(
-        "--slice_by", type=str, default="", help="Field of the examples: a score per value."
-    )
-    parser.add_argument(
-        "--text_field", type=str, default="text", help="With it, the field that holds the text."
-    )
-    parser.add_argument(
-        "--output",
-        type=str,
-        default="",
-        help="With --slice-by, an HTML file to write: table and picture of the groups.",
-    )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
-    return parser
-
-
 def run(options: Namespace) -> JsonObject:
-    """Scores the text or the split; see `tfscale.evaluation.evaluate.evaluate_run` for the
-    figures."""
+    """Scores the text or the split; `evaluate_run` says which figures there are."""
     load_tensorflow()
     from tfscale.api import evaluate
 
-    return evaluate(
-        options.target,
-        text=options.text,
-        data=options.data,
-        split=options.split,
-        threads=options.threads,
-        slice_by=options.slice_by,
-        text_field=options.text_field,
-        output=options.output,
-    )
+    return evaluate(**values_of(options))
 
 
 def show(result: JsonObject) -> None:
@@ -88,5 +48,29 @@ def show(result: JsonObject) -> None:
 
 
 COMMAND = Command(
-    "evaluate", "perplexity and bits per byte of a run or a .tflite file", build_parser, run, show
+    name="evaluate",
+    summary="perplexity and bits per byte of a run or a .tflite file",
+    description="Perplexity and bits per byte of a run or of an exported file.",
+    takes=(
+        TARGET,
+        Option(
+            "text",
+            list[str],
+            "Text files to score, each one document; labelled examples for a task.",
+            [],
+        ),
+        Option("data", str, "Data folder to score a split of; a run's own if left out."),
+        Option("split", str, "Split of the data folder.", "validation"),
+        Option("slice_by", str, "Field of the examples: a score per value.", ""),
+        Option("text_field", str, "With it, the field that holds the text.", "text"),
+        Option(
+            "output",
+            str,
+            "With --slice-by, an HTML file to write: table and picture of the groups.",
+            "",
+        ),
+        THREADS,
+    ),
+    run=run,
+    show=show,
 )

@@ -1,9 +1,9 @@
 """`tfscale explain`: why a model predicts what it does."""
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.arguments import add_config, build_config, new_parser
 from tfscale.commands.command import Command
+from tfscale.commands.parser import Word, build_config
 from tfscale.config.tasks import ExplainConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
@@ -11,22 +11,6 @@ from tfscale.ui.tables import number, print_table
 
 _BAR = 12
 """Characters of the longest bar."""
-
-
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale explain`."""
-    parser = new_parser(
-        "explain",
-        "Explains the label of a text by a folder of tfscale finetune, or the last token of a text"
-        " by a run.",
-    )
-    parser.add_argument(
-        "target",
-        metavar="TASK_DIR|RUN_DIR",
-        help="A folder of tfscale finetune, a run folder, or for lime a classifier's export.",
-    )
-    add_config(parser, ExplainConfig)
-    return parser
 
 
 def run(options: Namespace) -> JsonObject:
@@ -79,9 +63,18 @@ def show(result: JsonObject) -> None:
 
 
 COMMAND = Command(
-    "explain",
-    "what each token or word of a text adds to a label, or to the next token",
-    build_parser,
-    run,
-    show,
+    name="explain",
+    summary="what each token or word of a text adds to a label, or to the next token",
+    description="Explains the label of a text by a folder of tfscale finetune, or the last token of"
+    " a text by a run.",
+    takes=(
+        Word(
+            "target",
+            "TASK_DIR|RUN_DIR",
+            "A folder of tfscale finetune, a run folder, or for lime a classifier's export.",
+        ),
+        ExplainConfig,
+    ),
+    run=run,
+    show=show,
 )

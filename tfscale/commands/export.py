@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.arguments import add_config, build_config, new_parser, parse_words
+from tfscale.commands.arguments import parse_words
 from tfscale.commands.command import Command
+from tfscale.commands.parser import Word, build_config
 from tfscale.config import ExportConfig
 from tfscale.config.refused import explain_refusal
 from tfscale.files.json_text import JsonObject
@@ -13,26 +14,12 @@ from tfscale.terminal import print, to_stderr
 from tfscale.ui.tables import number, print_table, with_unit
 
 
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale export`."""
-    parser = new_parser(
-        "export",
-        "A trained run to a file for LiteRT, LiteRT-LM or TensorFlow that is proven to compute the"
-        " same.",
-    )
-    parser.add_argument(
-        "run_dir", metavar="RUN_DIR", help="Folder that tfscale train or finetune wrote."
-    )
-    add_config(parser, ExportConfig)
-    return parser
-
-
 def parse(words: Sequence[str]) -> Namespace:
     """Parses the words after `tfscale export`."""
     for option, value in zip(words, [*words[1:], ""], strict=True):
         if option.partition("=")[0] == "--quantize":
             explain_refusal(option.partition("=")[2] or value)
-    return parse_words(build_parser(), words)
+    return parse_words(COMMAND.build_parser(), words)
 
 
 def run(options: Namespace) -> JsonObject:
@@ -44,8 +31,7 @@ def run(options: Namespace) -> JsonObject:
 
 
 def show(result: JsonObject) -> None:
-    """Prints the checks of the parity report, and where the file is, its size, and what it cost in
-    perplexity."""
+    """Prints the checks of the parity report, and the file's size and loss of perplexity."""
     rows = [
         [
             check["name"],
@@ -66,10 +52,15 @@ def show(result: JsonObject) -> None:
 
 
 COMMAND = Command(
-    "export",
-    "a run -> a file for the device, with proof that it computes the same",
-    build_parser,
-    run,
-    show,
-    parse,
+    name="export",
+    summary="a run -> a file for the device, with proof that it computes the same",
+    description="A trained run to a file for LiteRT, LiteRT-LM or TensorFlow that is proven to"
+    " compute the same.",
+    takes=(
+        Word("run_dir", "RUN_DIR", "Folder that tfscale train or finetune wrote."),
+        ExportConfig,
+    ),
+    parse_words=parse,
+    run=run,
+    show=show,
 )

@@ -1,27 +1,15 @@
 """`tfscale finetune`: a trained run and labelled examples to a model of a task."""
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import add_config, build_config, new_parser
 from tfscale.commands.command import Command
+from tfscale.commands.parser import RUN_DIR, build_config
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.config.tasks import TaskConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import to_stderr
 from tfscale.ui.tables import number, print_table
-
-
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale finetune`."""
-    parser = new_parser(
-        "finetune",
-        "Trains a run on labelled examples of a task, with a head where it needs one; scores it"
-        " beside a baseline.",
-    )
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="Run folder that tfscale train wrote.")
-    add_config(parser, TaskConfig)
-    return parser
 
 
 def run(options: Namespace) -> JsonObject:
@@ -48,11 +36,13 @@ def show(result: JsonObject) -> None:
 
 
 COMMAND = Command(
-    "finetune",
-    "a run and labelled examples -> a model that classifies, tags, answers, translates or"
+    name="finetune",
+    summary="a run and labelled examples -> a model that classifies, tags, answers, translates or"
     " summarizes",
-    build_parser,
-    run,
-    show,
+    description="Trains a run on labelled examples of a task, with a head where it needs one;"
+    " scores it beside a baseline.",
+    takes=(RUN_DIR, TaskConfig),
+    run=run,
+    show=show,
     exit_code=train.exit_code,
 )

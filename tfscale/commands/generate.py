@@ -2,36 +2,13 @@
 
 import sys
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.arguments import TARGET, add_config, build_config, new_parser
 from tfscale.commands.command import Command
+from tfscale.commands.parser import TARGET, THREADS, Option, Word, build_config
 from tfscale.config import SamplingConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import note, print
-
-
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale generate`."""
-    parser = new_parser("generate", "Completes a prompt, token by token.")
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite|FILE.litertlm", help=TARGET)
-    parser.add_argument(
-        "--prompt", type=str, default="", help="Text to complete; empty begins a document."
-    )
-    parser.add_argument("--max_tokens", type=int, default=64, help="Most tokens to draw.")
-    parser.add_argument("--stop", type=list[str], default=[], help="Texts that end the completion.")
-    parser.add_argument(
-        "--parse_special",
-        type=bool,
-        default=False,
-        help=(
-            "Read the texts of special tokens in the prompt, such as <|eot_id|>, as those tokens;"
-            " else as plain text."
-        ),
-    )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; no effect on a run.")
-    add_config(parser, SamplingConfig)
-    return parser
 
 
 def run(options: Namespace) -> JsonObject:
@@ -82,5 +59,24 @@ def show(result: JsonObject) -> None:
 
 
 COMMAND = Command(
-    "generate", "complete a prompt with a run or an exported file", build_parser, run, show
+    name="generate",
+    summary="complete a prompt with a run or an exported file",
+    description="Completes a prompt, token by token.",
+    takes=(
+        Word("target", "RUN_DIR|FILE.tflite|FILE.litertlm", TARGET.help),
+        Option("prompt", str, "Text to complete; empty begins a document.", ""),
+        Option("max_tokens", int, "Most tokens to draw.", 64),
+        Option("stop", list[str], "Texts that end the completion.", []),
+        Option(
+            "parse_special",
+            bool,
+            "Read the texts of special tokens in the prompt, such as <|eot_id|>, as those tokens;"
+            " else as plain text.",
+            False,
+        ),
+        THREADS,
+        SamplingConfig,
+    ),
+    run=run,
+    show=show,
 )

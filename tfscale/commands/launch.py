@@ -3,57 +3,39 @@
 import json
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from tfscale.commands import train
-from tfscale.commands.arguments import (
-    add_config,
-    build_config,
-    new_parser,
-    normalize,
-    option_types,
-    parse_normalized,
-)
+from tfscale.commands.arguments import normalize, parse_normalized
 from tfscale.commands.command import Command
+from tfscale.commands.parser import build_config, option_types
 from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import is_remote
+from tfscale.registry import FAMILIES
 from tfscale.terminal import print
 
 
-def build_parser() -> ArgumentParser:
-    """The parser for the options before `--`."""
-    parser = new_parser(
-        "launch",
-        "Starts worker processes on this machine: tfscale launch --workers 2 -- train --data"
-        " DATA_DIR --output RUN_DIR. When one dies or hangs, all are ended and started again, and"
-        " go on from the last checkpoint. Exit codes: 0 done; 2 a mistake; 75 stopped by SIGTERM"
-        " after a checkpoint, the same command goes on; 1 too many failures.",
-    )
-    add_config(parser, LaunchConfig)
-    return parser
-
-
 def parse(words: Sequence[str]) -> Namespace:
-    """Parses the options before `--`, and checks the command after it as `tfscale train` itself
-    would."""
-    own, command = list(words), []
+    """Parses the options before `--`, and checks the command after it as train would."""
+    launch_words, command = list(words), []
     if "--" in words:
-        at = own.index("--")
-        own, command = own[:at], own[at + 1 :]
-    parser = build_parser()
-    _refuse_stray(own)  # First, because the options of the workers' command are unknown here.
-    own = normalize(own, option_types(parser))
-    _refuse_stray(own)
-    options = parse_normalized(parser, own)
+        at = launch_words.index("--")
+        launch_words, command = launch_words[:at], launch_words[at + 1 :]
+    parser = COMMAND.build_parser()
+    # First, because the options of the workers' command are unknown here.
+    _refuse_stray(launch_words)
+    launch_words = normalize(launch_words, option_types(parser))
+    _refuse_stray(launch_words)
+    options = parse_normalized(parser, launch_words)
     if command[:1] != ["train"]:
         received = f"received {command[0]!r}" if command else "nothing stands there"
         raise ConfigError(
             f"launch runs train: tfscale launch --workers 2 -- train --data ... ({received})"
         )
     checked = train.parse(command[1:])
-    if not hasattr(checked, "train"):
+    if FAMILIES.get(checked.model.family).counted:
         raise ConfigError(
             "n-grams are counted by one process, which needs no launch: tfscale train"
             " --model.family ngram"
@@ -115,16 +97,20 @@ def show(result: JsonObject) -> None:
 
 
 def exit_code(result: JsonObject) -> int:
-    """The exit code of the workers."""
+    """Returns the exit code of the workers."""
     return int(result["exit_code"])
 
 
 COMMAND = Command(
-    "launch",
-    "a training in several processes on this machine, supervised and restarted",
-    build_parser,
-    run,
-    show,
-    parse,
+    name="launch",
+    summary="a training in several processes on this machine, supervised and restarted",
+    description="Starts worker processes on this machine: tfscale launch --workers 2 -- train"
+    " --data DATA_DIR --output RUN_DIR. When one dies or hangs, all are ended and started again,"
+    " and go on from the last checkpoint. Exit codes: 0 done; 2 a mistake; 75 stopped by SIGTERM"
+    " after a checkpoint, the same command goes on; 1 too many failures.",
+    takes=(LaunchConfig,),
+    parse_words=parse,
+    run=run,
+    show=show,
     exit_code=exit_code,
 )

@@ -5,21 +5,18 @@ The model family decides which options there are. It is named by an option or in
 the words are looked through for it before they are parsed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
 from tfscale.commands.arguments import (
-    add_config,
     apply_yaml,
-    build_config,
-    new_parser,
     normalize,
-    option_types,
     parse_normalized,
     read_yaml,
     unknown_option,
 )
+from tfscale.commands.parser import Entry, Option, Word, build_config, new_parser, option_types
 from tfscale.config import NetworkConfig, NGramConfig, TrainConfig, TransformerConfig
 from tfscale.config.models import network_families
 from tfscale.config.presets import PRESETS, preset_options
@@ -29,62 +26,63 @@ from tfscale.registry import FAMILIES
 from tfscale.runs.provenance import RECORDED
 
 DEFAULT = TransformerConfig.family
+_PRESETS = ", ".join(PRESETS)
 
 
-def network_parser(family: str = DEFAULT) -> ArgumentParser:
-    """Returns the parser of what decides about a network and its train step."""
-    parser = new_parser(
-        "train",
-        "Trains a language model. The same command goes on from the last checkpoint of its run"
-        " folder.",
-        "\n\n".join(_family_help(name) for name in FAMILIES.names() if name != family),
-    )
-    parser.add_argument(
-        "config",
-        nargs="?",
-        metavar="CONFIG.yaml",
-        help="Options in the sections model: and train:, data: and output:.",
-    )
-    parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
-    parser.add_argument("--output", type=str, help="Run folder to write, or to go on with.")
-    parser.add_argument(
-        "--model.family",
-        type=str,
-        default=family,
-        help=f"Kind of model: {', '.join(FAMILIES.names())}.",
-    )
+_CONFIG = Word(
+    "config",
+    "CONFIG.yaml",
+    "Options in the sections model: and train:, data: and output:.",
+    optional=True,
+)
+_DATA = Option("data", str, "Data folder that tfscale prepare wrote.")
+
+
+def network_parser(
+    family: str = DEFAULT,
+    command: str = "train",
+    description: str = "Trains a language model. The same command goes on from the last checkpoint"
+    " of its run folder.",
+    takes: Iterable[Entry] = (),
+) -> ArgumentParser:
+    """Returns the parser of what decides about a network and its train step.
+
+    Args:
+        family: the family whose options it has; its help lists the others at the end.
+        command: the command that it is for.
+        description: the first lines of its help.
+        takes: the command's own options.
+    """
+    config_class, others = FAMILIES.get(family), FAMILIES.names()
+    entries: list[Entry] = [
+        _CONFIG,
+        _DATA,
+        Option("output", str, "Run folder to write, or to go on with."),
+        Option("model.family", str, f"Kind of model: {', '.join(others)}.", family),
+    ]
     if family == DEFAULT:
-        parser.add_argument(
-            "--model.preset",
-            type=str,
-            default="",
-            help=(
-                "Sizes and options of a known model, before those that are given:"
-                f" {', '.join(PRESETS)}."
-            ),
-        )
-    add_config(parser, FAMILIES.get(family), "model")
-    add_config(parser, TrainConfig, "train")
-    return parser
+        known = f"Sizes and options of a known model, before those that are given: {_PRESETS}."
+        entries.append(Option("model.preset", str, known, ""))
+    epilog = "\n\n".join(_family_help(name) for name in others if name != family)
+    entries += [(config_class, "model"), (TrainConfig, "train"), *takes]
+    return new_parser(command, description, entries, epilog)
 
 
-def ngram_parser() -> ArgumentParser:
-    """Returns the parser for n-gram models, which take no steps and have no train options."""
-    parser = new_parser("train", "Counts n-grams and smooths them.")
-    parser.add_argument(
-        "config", nargs="?", metavar="CONFIG.yaml", help="Options in the section model:."
-    )
-    parser.add_argument("--data", type=str, help="Data folder that tfscale prepare wrote.")
-    parser.add_argument("--output", type=str, help="Run folder to write.")
-    parser.add_argument("--model.family", type=str, default=NGramConfig.family, help="ngram.")
-    add_config(parser, NGramConfig, "model")
-    return parser
+def counting_parser(family: str) -> ArgumentParser:
+    """Returns the parser for models that are counted: they take no steps, and no train options."""
+    entries: list[Entry] = [
+        Word("config", "CONFIG.yaml", "Options in the section model:.", optional=True),
+        _DATA,
+        Option("output", str, "Run folder to write."),
+        Option("model.family", str, f"{family}.", family),
+        (FAMILIES.get(family), "model"),
+    ]
+    return new_parser("train", "Counts n-grams and smooths them.", entries)
 
 
 def _family_help(family: str) -> str:
-    """The options of another family, as the end of the help lists them."""
-    parser = new_parser("train", "")
-    add_config(parser, FAMILIES.get(family), "model")
+    """Returns the options of another family, as the end of the help lists them."""
+    parser = new_parser("train", "", [(FAMILIES.get(family), "model")])
     lines = parser.format_help().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
     return "\n".join(
@@ -132,16 +130,14 @@ def parse_model_options(
     return options
 
 
-def network_of(options: Namespace) -> NetworkConfig:
-    """Returns the network that was asked for."""
+def model_of(options: Namespace) -> NetworkConfig | NGramConfig:
+    """Returns the network or the n-grams that were asked for."""
     return build_config(FAMILIES.get(options.model.family), options, "model")
 
 
-def model_of(options: Namespace) -> NetworkConfig | NGramConfig:
-    """Returns the network or the n-grams that were asked for."""
-    if options.model.family == NGramConfig.family:
-        return build_config(NGramConfig, options, "model")
-    return network_of(options)
+def network_of(options: Namespace) -> NetworkConfig:
+    """Returns the network that was asked for, by a command that takes no n-grams."""
+    return build_config(FAMILIES.get(options.model.family), options, "model")
 
 
 def training_of(options: Namespace) -> TrainConfig:
@@ -150,7 +146,7 @@ def training_of(options: Namespace) -> TrainConfig:
 
 
 def _read_document(path: str | None) -> JsonObject:
-    """The options of a YAML file; that of a run has more keys, which are left out."""
+    """Returns the options of a YAML file; that of a run has more keys, which are left out."""
     document = read_yaml(path) if path else {}
     return {key: value for key, value in document.items() if key not in RECORDED}
 
@@ -164,7 +160,7 @@ def _parser_of(family: object, parsers: Mapping[str, ArgumentParser]) -> Argumen
 
 
 def _given(words: Sequence[str], document: JsonObject, key: str) -> object:
-    """A key of the model as the words give it, last one first, or else the YAML file."""
+    """Returns a key of the model as the words give it, last one first, or else the YAML file."""
     values = [word.partition("=")[2] for word in words if word.startswith(f"--model.{key}=")]
     return values[-1] if values else _model_section(document).get(key)
 

@@ -13,38 +13,30 @@ from tfscale.commands.model_options import (
     parse_model_options,
     training_of,
 )
+from tfscale.commands.parser import Option
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import print_figures, print_table
 
 
 def build_parser(family: str = DEFAULT) -> ArgumentParser:
-    """The options of `tfscale train` and those of the plan."""
-    parser = network_parser(family)
-    parser.prog = "tfscale plan"
-    parser.description = (
-        "Says what a training would need: memory, communication, time. Nothing is trained or read."
-    )
-    parser.add_argument("--devices", type=int, default=1, help="Devices that share each batch.")
-    parser.add_argument(
-        "--chip", type=str, default="cpu", help="h100, a100, v5e, v5p, v6e, or cpu, measured now."
-    )
-    parser.add_argument(
-        "--tokens",
-        type=float,
-        default=None,
-        help=(
-            "Tokens to train on; by default those of train.steps where they are given, else 20 per"
-            " parameter."
+    """Returns the options of `tfscale train` and those of the plan."""
+    return network_parser(
+        family,
+        "plan",
+        "Says what a training would need: memory, communication, time. Nothing is trained or read.",
+        (
+            Option("devices", int, "Devices that share each batch.", 1),
+            Option("chip", str, "h100, a100, v5e, v5p, v6e, or cpu, measured now.", "cpu"),
+            Option(
+                "tokens",
+                float,
+                "Tokens to train on; by default those of train.steps where they are given, else 20"
+                " per parameter.",
+            ),
+            Option("utilization", float, "Share of the chip's peak that matrix products reach."),
         ),
     )
-    parser.add_argument(
-        "--utilization",
-        type=float,
-        default=None,
-        help="Share of the chip's peak that matrix products reach.",
-    )
-    return parser
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -58,7 +50,7 @@ def parse(words: Sequence[str]) -> Namespace:
 
 
 def _names_steps(words: Sequence[str], path: str | None) -> bool:
-    """Whether the command line or the YAML file says how many steps are trained."""
+    """Returns whether the command line or the YAML file says how many steps are trained."""
     if any(word.partition("=")[0] in ("--train.steps", "--train-steps") for word in words):
         return True
     section = read_yaml(path).get("train") if path else None
@@ -124,10 +116,10 @@ def show(result: JsonObject) -> None:
 
 
 COMMAND = Command(
-    "plan",
-    "memory, time and cost of a training on paper, for any number of devices",
-    build_parser,
-    run,
-    show,
-    parse,
+    name="plan",
+    summary="memory, time and cost of a training on paper, for any number of devices",
+    make_parser=build_parser,
+    parse_words=parse,
+    run=run,
+    show=show,
 )

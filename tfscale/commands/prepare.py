@@ -1,21 +1,14 @@
 """`tfscale prepare`: text to token shards."""
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.arguments import add_config, build_config, new_parser
 from tfscale.commands.command import Command
+from tfscale.commands.parser import build_config
 from tfscale.commands.scores import unknown
 from tfscale.config import PrepareConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import print_table
-
-
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale prepare`."""
-    parser = new_parser("prepare", "Text to a tokenizer, checked token shards and a manifest.")
-    add_config(parser, PrepareConfig)
-    return parser
 
 
 def run(options: Namespace) -> JsonObject:
@@ -33,11 +26,10 @@ def run(options: Namespace) -> JsonObject:
         }
         for name, split in manifest.splits.items()
     }
-    cleaning = manifest.cleaner.steps
     return {
         "output": config.output,
         "vocabulary_size": manifest.vocabulary_size,
-        "cleaning": cleaning,
+        "cleaning": manifest.cleaner.steps,
         "splits": splits,
     }
 
@@ -62,4 +54,11 @@ def show(result: JsonObject) -> None:
     print(f"{result['output']}: vocabulary of {result['vocabulary_size']:,}{cleaned}")
 
 
-COMMAND = Command("prepare", "text -> tokenizer, token shards, manifest", build_parser, run, show)
+COMMAND = Command(
+    name="prepare",
+    summary="text -> tokenizer, token shards, manifest",
+    description="Text to a tokenizer, checked token shards and a manifest.",
+    takes=(PrepareConfig,),
+    run=run,
+    show=show,
+)

@@ -1,42 +1,11 @@
 """`tfscale quickstart`: everything in one command."""
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.arguments import new_parser
-from tfscale.commands.command import Command
+from tfscale.commands.command import Command, values_of
+from tfscale.commands.parser import Option
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.files.json_text import JsonObject
-
-
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale quickstart`."""
-    parser = new_parser(
-        "quickstart",
-        "Everything, from the source of the Python standard library to a .tflite file that"
-        " writes Python.",
-    )
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        default=8.0,
-        help="Time for all of it; training takes what the other stages do not.",
-    )
-    parser.add_argument(
-        "--output", type=str, default="savedmodels/quickstart", help="Folder to write."
-    )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=0,
-        help="Optimizer steps, whatever they take; 0 makes them from --minutes.",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="Seed of the data, the weights and the order of training.",
-    )
-    return parser
 
 
 def run(options: Namespace) -> JsonObject:
@@ -44,22 +13,37 @@ def run(options: Namespace) -> JsonObject:
     load_tensorflow()
     from tfscale.workflows.quickstart import quickstart
 
-    return quickstart(
-        options.output, minutes=options.minutes, seed=options.seed, steps=options.steps
-    )
+    return quickstart(**values_of(options))
 
 
 def show(result: JsonObject) -> None:
     """Prints the table of the figures."""
-    from tfscale.workflows.quickstart import show_table
+    from tfscale.workflows.quickstart_table import show_table
 
     show_table(result)
 
 
 COMMAND = Command(
-    "quickstart",
-    "everything on the Python standard library, in minutes",
-    build_parser,
-    run,
-    show,
+    name="quickstart",
+    summary="everything on the Python standard library, in minutes",
+    description="Everything, from the source of the Python standard library to a .tflite file that"
+    " writes Python.",
+    takes=(
+        Option(
+            "minutes",
+            float,
+            "Time for all of it; training takes what the other stages do not.",
+            8.0,
+        ),
+        Option("output", str, "Folder to write.", "savedmodels/quickstart"),
+        Option(
+            "steps",
+            int,
+            "Optimizer steps, whatever they take; 0 makes them from --minutes.",
+            0,
+        ),
+        Option("seed", int, "Seed of the data, the weights and the order of training.", 0),
+    ),
+    run=run,
+    show=show,
 )

@@ -5,8 +5,7 @@ from tfscale.ui.tables import number
 
 
 def score_figures(score: JsonObject) -> JsonObject:
-    """The figures of `tfscale.score.Score.to_dict`, and what comes with them, as names and values
-    to print."""
+    """Returns the figures of `tfscale.text.score.Score.to_dict` as names and values to print."""
     figures = {
         name.replace("_", " "): value
         for name, value in score.items()
@@ -30,8 +29,7 @@ def score_figures(score: JsonObject) -> JsonObject:
 
 
 def unknown(count: int | None, tokens: int) -> str:
-    """Unknown tokens and their share, such as "1,234 (5.67 %)"; a dash where they were not
-    counted."""
+    """Returns unknown tokens and their share, such as "1,234 (5.67 %)"; a dash if not counted."""
     return (
         "- (not counted)" if count is None else f"{count:,} ({100 * count / max(tokens, 1):.3g} %)"
     )

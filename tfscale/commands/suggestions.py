@@ -59,13 +59,12 @@ say there."""
 
 
 def shown(key: str) -> str:
-    """The name of an option as the help shows it: hyphens, except in keys of a section, which are
-    also YAML keys."""
+    """Returns an option as the help shows it: with hyphens, except in keys of a section."""
     return "--" + (key if "." in key else key.replace("_", "-"))
 
 
 def unknown_option(name: str, known: Iterable[str]) -> str:
-    """The message for an unknown option, with the known one that was probably meant."""
+    """Returns the message for an unknown option, with the known one that was probably meant."""
     known, key = list(known), name.lstrip("-").replace("-", "_")
     return (
         "unknown option"
@@ -74,8 +73,7 @@ def unknown_option(name: str, known: Iterable[str]) -> str:
 
 
 def other_family(key: str) -> str:
-    """The words "; it belongs to --model.family X" for an option of the model that other families
-    have."""
+    """Returns "; it belongs to --model.family X" for an option of other families' models."""
     section, _, name = key.partition(".")
     fields = {
         config.family: [field.name for field in dataclasses.fields(config)] for config in FAMILIES
@@ -89,28 +87,28 @@ def other_family(key: str) -> str:
 
 
 def _no_option(key: str, known: list[str]) -> str:
-    """The end of the message for an option of other tools that has no counterpart here."""
+    """Returns the end of the message for an option of other tools that has no counterpart here."""
     tails = {option.rpartition(".")[2]: shown(option) for option in known}
     needed, text = NO_OPTION.get(key.rpartition(".")[2], ("", ""))
     return f"; {text.format(**tails)}" if needed in tails else ""
 
 
 def closest(key: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
-    """The words "; did you mean X?" for the known name that is closest to `key`, or nothing."""
+    """Returns "; did you mean X?" for the known name that is closest to `key`, or nothing."""
     options = list(known)
     section, _, name = key.rpartition(".")
     means = {word: ours for ours, words in OTHER_WORDS.items() for word in words}.get(name)
     tails = {option: option.rpartition(".")[2] for option in options}
     # A section left out ("--steps" for "--train.steps") is as common as a slip of the fingers.
-    found = [option for option, tail in tails.items() if tail in (name, means)]
-    found = found or [option for option in options if option.startswith(key)]
+    near = [option for option, tail in tails.items() if tail in (name, means)]
+    near = near or [option for option in options if option.startswith(key)]
     # Within a section the names are compared without it, or any two would be alike.
     in_section = {tail: option for option, tail in tails.items() if option == f"{section}.{tail}"}
-    if not found and in_section:
-        found = [
+    if not near and in_section:
+        near = [
             in_section[tail]
             for tail in difflib.get_close_matches(name, in_section, n=1, cutoff=0.6)
         ]
-    elif not found:
-        found = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
-    return f"; did you mean {show(found[0])}?" if found else ""
+    elif not near:
+        near = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
+    return f"; did you mean {show(near[0])}?" if near else ""

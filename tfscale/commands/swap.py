@@ -1,23 +1,13 @@
 """`tfscale swap`: how much likelier texts become by one word instead of another."""
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.arguments import TARGET, add_config, build_config, new_parser
 from tfscale.commands.command import Command
+from tfscale.commands.parser import TARGET, build_config
 from tfscale.config.tasks import SwapConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_table
-
-
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale swap`."""
-    parser = new_parser(
-        "swap", "Log-likelihood ratios of texts with one word of a pair instead of the other."
-    )
-    parser.add_argument("target", metavar="RUN_DIR|FILE.tflite", help=TARGET)
-    add_config(parser, SwapConfig)
-    return parser
 
 
 def run(options: Namespace) -> JsonObject:
@@ -45,14 +35,16 @@ def show(result: JsonObject) -> None:
         rows,
     )
     for pair in result["pairs"]:
-        for one in pair["largest"]:
-            print(f"{pair['a']} / {pair['b']}  {one['ratio']:+.3f}  {one['text']}")
+        for example in pair["largest"]:
+            print(f"{pair['a']} / {pair['b']}  {example['ratio']:+.3f}  {example['text']}")
 
 
 COMMAND = Command(
-    "swap",
-    "how much likelier a model finds texts with one word than with another, such as he and she",
-    build_parser,
-    run,
-    show,
+    name="swap",
+    summary="how much likelier a model finds texts with one word than with another, such as he and"
+    " she",
+    description="Log-likelihood ratios of texts with one word of a pair instead of the other.",
+    takes=(TARGET, SwapConfig),
+    run=run,
+    show=show,
 )

@@ -12,6 +12,7 @@ from tfscale.commands.model_options import (
     parse_model_options,
     training_of,
 )
+from tfscale.commands.parser import Option
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
@@ -19,27 +20,19 @@ from tfscale.ui.tables import print_table
 
 
 def build_parser(family: str = DEFAULT) -> ArgumentParser:
-    """The options of `tfscale train` and those of the check."""
-    parser = network_parser(family)
-    parser.prog = "tfscale tpu-check"
-    parser.description = (
+    """Returns the options of `tfscale train` and those of the check."""
+    return network_parser(
+        family,
+        "tpu-check",
         "Compiles the training and evaluation step of a config with the compiler that TPUs use, on"
         " a machine without one. It shows that the steps compile and what memory they need; not"
-        " that they run, nor how fast."
+        " that they run, nor how fast.",
+        (
+            Option("topology", str, "Chip and grid, such as v5e:2x2; by default all."),
+            Option("compiler_python", str, "A Python with jax and libtpu; one is made if absent."),
+            Option("compiler_seconds", float, "Time limit of the compiler, seconds.", 900.0),
+        ),
     )
-    parser.add_argument(
-        "--topology", type=str, default=None, help="Chip and grid, such as v5e:2x2; by default all."
-    )
-    parser.add_argument(
-        "--compiler_python",
-        type=str,
-        default=None,
-        help="A Python with jax and libtpu; one is made if absent.",
-    )
-    parser.add_argument(
-        "--compiler_seconds", type=float, default=900.0, help="Time limit of the compiler, seconds."
-    )
-    return parser
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -101,16 +94,16 @@ def show(result: JsonObject) -> None:
 
 
 def exit_code(result: JsonObject) -> int:
-    """2 if a step did not compile for a chip that was asked for."""
+    """Returns 2 if a step did not compile for a chip that was asked for."""
     return 0 if all(chip["compiled"] for chip in result["chips"]) else 2
 
 
 COMMAND = Command(
-    "tpu-check",
-    "compile a config's steps for TPUs with the real TPU compiler, without a TPU",
-    build_parser,
-    run,
-    show,
-    parse,
+    name="tpu-check",
+    summary="compile a config's steps for TPUs with the real TPU compiler, without a TPU",
+    make_parser=build_parser,
+    parse_words=parse,
+    run=run,
+    show=show,
     exit_code=exit_code,
 )

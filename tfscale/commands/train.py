@@ -5,18 +5,18 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import add_config, build_config, read_yaml
+from tfscale.commands.arguments import read_yaml
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
     DEFAULT,
+    counting_parser,
     model_of,
     network_parser,
-    ngram_parser,
     parse_model_options,
     training_of,
 )
+from tfscale.commands.parser import Option, build_config
 from tfscale.commands.scores import score_figures
-from tfscale.config import NGramConfig
 from tfscale.config.compression import DistillConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.launching.heartbeat import RESUME_EXIT_CODE
@@ -28,24 +28,27 @@ NEEDED = {"data": "the data folder that tfscale prepare wrote", "output": "the r
 
 
 def build_parser(family: str = DEFAULT) -> ArgumentParser:
-    """The parser for one model family; its help lists the options of the others at the end."""
-    if family == NGramConfig.family:
-        return ngram_parser()
-    parser = network_parser(family)
-    parser.add_argument(
-        "--vectors",
-        type=str,
-        default="",
-        help="File of word2vec or GloVe: the first embeddings of the tokens it knows.",
+    """Returns the parser for one model family; its help ends with the options of the others."""
+    if FAMILIES.get(family).counted:
+        return counting_parser(family)
+    return network_parser(
+        family,
+        takes=(
+            Option(
+                "vectors",
+                str,
+                "File of word2vec or GloVe: the first embeddings of the tokens it knows.",
+                "",
+            ),
+            Option(
+                "start",
+                str,
+                "Run folder to begin with: its architecture, its weights, no model options.",
+                "",
+            ),
+            (DistillConfig, "distill"),
+        ),
     )
-    parser.add_argument(
-        "--start",
-        type=str,
-        default="",
-        help="Run folder to begin with: its architecture, its weights, no model options.",
-    )
-    add_config(parser, DistillConfig, "distill")
-    return parser
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -99,7 +102,7 @@ def show_interruption(result: JsonObject) -> None:
 
 
 def _next_steps(result: JsonObject) -> str:
-    """Where the model is, and the commands that make use of it."""
+    """Says where the model is, and which commands make use of it."""
     output = result["output"]
     family = read_yaml(os.path.join(output, "config.yaml"))["model"]["family"]
     which = f", the weights of step {result['result_step']:,}" if "result_step" in result else ""
@@ -109,18 +112,17 @@ def _next_steps(result: JsonObject) -> str:
 
 
 def exit_code(result: JsonObject) -> int:
-    """75 (EX_TEMPFAIL: try again) for a run that a signal stopped, 130 for Ctrl-C; both have
-    written a checkpoint."""
+    """Returns 75 (EX_TEMPFAIL) after a signal, 130 after Ctrl-C; both wrote a checkpoint."""
     interrupted = result.get("interrupted")
     return 0 if not interrupted else 130 if interrupted == "SIGINT" else RESUME_EXIT_CODE
 
 
 COMMAND = Command(
-    "train",
-    "token shards -> a trained model; goes on with a run that was stopped",
-    build_parser,
-    run,
-    show,
-    parse,
-    exit_code,
+    name="train",
+    summary="token shards -> a trained model; goes on with a run that was stopped",
+    make_parser=build_parser,
+    parse_words=parse,
+    run=run,
+    show=show,
+    exit_code=exit_code,
 )

@@ -1,50 +1,18 @@
 """`tfscale vectors`: word2vec on the tokens of a data folder."""
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.arguments import new_parser
-from tfscale.commands.command import Command
+from tfscale.commands.command import Command, values_of
+from tfscale.commands.parser import NEEDED, Option
 from tfscale.files.json_text import JsonObject
 from tfscale.ui.tables import print_figures
-
-
-def build_parser() -> ArgumentParser:
-    """The options of `tfscale vectors`."""
-    parser = new_parser(
-        "vectors",
-        "Trains word vectors (skip-gram, by gensim) on the training split of a data folder.",
-    )
-    parser.add_argument(
-        "--data", type=str, required=True, help="Data folder that tfscale prepare wrote."
-    )
-    parser.add_argument(
-        "--output", type=str, required=True, help="File to write, in word2vec's text format."
-    )
-    parser.add_argument("--dim", type=int, default=128, help="Width of the vectors.")
-    parser.add_argument(
-        "--window", type=int, default=5, help="Tokens on either side that are predicted."
-    )
-    parser.add_argument("--epochs", type=int, default=5, help="Passes over the text.")
-    parser.add_argument(
-        "--min_count", type=int, default=5, help="Tokens that occur less often get no vector."
-    )
-    parser.add_argument("--seed", type=int, default=0, help="Seed of the first vectors.")
-    return parser
 
 
 def run(options: Namespace) -> JsonObject:
     """Trains; returns how many tokens have a vector."""
     from tfscale.data.vectors import vectors
 
-    return vectors(
-        options.data,
-        options.output,
-        dim=options.dim,
-        window=options.window,
-        epochs=options.epochs,
-        min_count=options.min_count,
-        seed=options.seed,
-    )
+    return vectors(**values_of(options))
 
 
 def show(result: JsonObject) -> None:
@@ -53,9 +21,19 @@ def show(result: JsonObject) -> None:
 
 
 COMMAND = Command(
-    "vectors",
-    "word2vec on a data folder's tokens, for tfscale train --vectors",
-    build_parser,
-    run,
-    show,
+    name="vectors",
+    summary="word2vec on a data folder's tokens, for tfscale train --vectors",
+    description="Trains word vectors (skip-gram, by gensim) on the training split of a data"
+    " folder.",
+    takes=(
+        Option("data", str, "Data folder that tfscale prepare wrote.", NEEDED),
+        Option("output", str, "File to write, in word2vec's text format.", NEEDED),
+        Option("dim", int, "Width of the vectors.", 128),
+        Option("window", int, "Tokens on either side that are predicted.", 5),
+        Option("epochs", int, "Passes over the text.", 5),
+        Option("min_count", int, "Tokens that occur less often get no vector.", 5),
+        Option("seed", int, "Seed of the first vectors.", 0),
+    ),
+    run=run,
+    show=show,
 )

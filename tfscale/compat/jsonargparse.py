@@ -5,7 +5,6 @@ tests/compat/test_jsonargparse.py says which.
 """
 
 import argparse
-from typing import Any
 
 
 def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -13,7 +12,7 @@ def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return list(parser._actions)
 
 
-def type_of(action: argparse.Action) -> Any:
+def type_of(action: argparse.Action) -> object:
     """Returns the type hint that jsonargparse made an option of; None for argparse's own options.
 
     `action.type` is a function that converts text, whatever the hint was.

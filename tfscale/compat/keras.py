@@ -14,7 +14,8 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 KerasConfig = dict[str, Any]
-"""What `get_config` of a layer returns, and `from_config` takes."""
+"""What `get_config` of a layer returns, and `from_config` takes: `Any`, because each layer has its
+own arguments."""
 Call = Callable[..., tf.Tensor]
 """A layer's forward pass, as `keras.layers.Layer.call`."""
 
@@ -25,6 +26,15 @@ def layers_of(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     `Model.layers` gives the first level only, and `Model.weights` does not say whose a weight is.
     """
     return list(model._flatten_layers())
+
+
+class HasLayers:
+    """Base of what is not a layer itself: `layers_of` returns those of its `model`."""
+
+    model: keras.Model
+
+    def _flatten_layers(self) -> list[keras.layers.Layer]:
+        return layers_of(self.model)
 
 
 def is_leaf(layer: keras.layers.Layer) -> bool:
@@ -150,7 +160,7 @@ def restored_epoch(model: keras.Model) -> int | None:
 
 
 class WholeArray(Protocol):
-    """What is on several devices and read and assigned as one array."""
+    """An array that is spread over devices, and read and assigned as one."""
 
     shape: tf.TensorShape
 

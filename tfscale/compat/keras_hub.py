@@ -7,7 +7,7 @@ Shapes: D hidden_dim, H heads, K width of a head, C context.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -30,6 +30,56 @@ def new_cache(model: keras.Model, context: int) -> tf.Tensor | Sequence[Sequence
     names = list(inspect.signature(build).parameters)[1:]
     inputs = {name: tf.ones_like(ids) if name == "padding_mask" else None for name in names}
     return build(ids, **inputs)[1]
+
+
+def tied(backbone: keras.Model) -> bool | None:
+    """Returns whether Llama's tables are tied, which its config does not hold in keras-hub 0.32;
+    None for a backbone that does not say so."""
+    return getattr(backbone, "tie_word_embeddings", None)
+
+
+def backbone_in(model: keras.Model) -> keras.Model:
+    """Returns the backbone of a `CausalLM`; any other model as it is, which may be a backbone."""
+    return getattr(model, "backbone", model)
+
+
+def stretches_positions(backbone: keras.Model) -> bool:
+    """Returns whether a backbone scales its rotary positions, which the classes name differently.
+
+    Llama 3.1 has `rope_position_scaling_factor` and `rope_frequency_adjustment_factor`, Mistral and
+    Qwen have `rope_scaling_factor`.
+    """
+    factor = getattr(backbone, "rope_scaling_factor", 1.0)
+    factor = getattr(backbone, "rope_position_scaling_factor", factor)
+    adjusted = getattr(backbone, "rope_frequency_adjustment_factor", None)
+    return factor != 1.0 or adjusted not in (None, 1.0)
+
+
+def head_width(backbone: keras.Model) -> int:
+    """Returns K where a backbone has a width of its own; 0 where it is D / H."""
+    return getattr(backbone, "head_dim", None) or 0
+
+
+def sliding_window(backbone: keras.Model) -> int:
+    """Returns the window of Mistral, or of Qwen where it is on; 0 for backbones without one."""
+    if getattr(backbone, "use_sliding_window_attention", False):
+        return backbone.sliding_window_size
+    return getattr(backbone, "sliding_window", None) or 0
+
+
+GEMMA_2 = (
+    "use_post_ffw_norm",
+    "use_post_attention_norm",
+    "attention_logit_soft_cap",
+    "final_logit_soft_cap",
+    "use_sliding_window_attention",
+)
+"""Options of `GemmaBackbone` that only Gemma 2 sets."""
+
+
+def gemma_2_options(backbone: keras.Model) -> list[str]:
+    """Returns which of GEMMA_2 a Gemma has."""
+    return [name for name in GEMMA_2 if getattr(backbone, name)]
 
 
 def key_width(layer: keras.layers.Layer) -> int:
@@ -55,33 +105,82 @@ class DecoderLayers:
     contract: keras.layers.Layer
 
 
+def _projections(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
+    """Returns what the decoder layers of all backbones call alike."""
+    attention = layer._self_attention_layer
+    return {
+        "query": attention._query_dense,
+        "key": attention._key_dense,
+        "value": attention._value_dense,
+        "output": attention._output_dense,
+        "expand": layer._feedforward_intermediate_dense,
+        "contract": layer._feedforward_output_dense,
+    }
+
+
 def gpt2_layers(layer: keras.layers.Layer) -> DecoderLayers:
     """Returns what is in a layer of `GPT2Backbone.transformer_layers`."""
-    attention = layer._self_attention_layer
     return DecoderLayers(
-        query=attention._query_dense,
-        key=attention._key_dense,
-        value=attention._value_dense,
-        output=attention._output_dense,
+        **_projections(layer),
         attention_norm=layer._self_attention_layer_norm,
         feed_forward_norm=layer._feedforward_layer_norm,
         gate=None,
-        expand=layer._feedforward_intermediate_dense,
-        contract=layer._feedforward_output_dense,
     )
 
 
 def llama_layers(layer: keras.layers.Layer) -> DecoderLayers:
     """Returns what is in a layer of the backbones of Llama, Mistral and Qwen."""
-    attention = layer._self_attention_layer
     return DecoderLayers(
-        query=attention._query_dense,
-        key=attention._key_dense,
-        value=attention._value_dense,
-        output=attention._output_dense,
+        **_projections(layer),
         attention_norm=layer._self_attention_layernorm,
         feed_forward_norm=layer._feedforward_layernorm,
         gate=layer._feedforward_gate_dense,
-        expand=layer._feedforward_intermediate_dense,
-        contract=layer._feedforward_output_dense,
     )
+
+
+@dataclass(frozen=True)
+class HubTokenizer:
+    """The answers of a tokenizer of keras-hub, whose classes have different attributes.
+
+    Attributes:
+        name: of its class.
+        model: a serialized SentencePiece model.
+        vocabulary: token -> id, of byte-pair encoding.
+        merges: pairs of tokens in the order in which they are merged.
+        start_id: token that stands before a text.
+        end_id: token that ends a text, and `end`, how it is written.
+        second_end_id: another one, which Llama 3 has, and at which keras-hub stops too.
+    """
+
+    name: str
+    model: bytes | None
+    vocabulary: Mapping[str, int] | None
+    merges: Sequence[str] | None
+    start_id: int | None
+    end_id: int | None
+    end: str | None
+    second_end_id: int | None
+
+
+def hub_tokenizer(tokenizer: object) -> HubTokenizer:
+    """Returns what a tokenizer says of itself; None for what its class does not have."""
+
+    def ask(name: str):
+        return getattr(tokenizer, name, None)
+
+    merges = ask("merges")
+    return HubTokenizer(
+        name=type(tokenizer).__name__,
+        model=ask("proto") or None,
+        vocabulary=None if merges is None else ask("vocabulary"),
+        merges=merges,
+        start_id=ask("start_token_id"),
+        end_id=ask("end_token_id"),
+        end=ask("end_token"),
+        second_end_id=ask("end_token2_id"),
+    )
+
+
+def tokenizer_in(model: keras.Model) -> object:
+    """Returns the tokenizer in the preprocessor of a `CausalLM`; None for models without one."""
+    return getattr(getattr(model, "preprocessor", None), "tokenizer", None)

@@ -66,6 +66,7 @@ class StandIn:
         """Calls the function."""
         return self._itself()(*args)
 
+    # Any: a class or a function.
     def _itself(self) -> Any:
         return getattr(importlib.import_module(MODULE_OF[self.name]), self.name)
 
@@ -79,7 +80,7 @@ def make_known() -> None:
         _register(keras)
 
 
-def _register(keras: Any) -> None:
+def _register(keras: types.ModuleType) -> None:
     known = keras.saving.get_custom_objects()
     for name in MODULE_OF:
         known.setdefault(f"tfscale>{name}", StandIn(name))

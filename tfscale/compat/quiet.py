@@ -21,8 +21,9 @@ def load_tensorflow() -> None:
 
 
 def start_quietly() -> None:
-    """Imports TensorFlow, if it is there; what its C++ side writes meanwhile is shown only if the
-    import fails.
+    """Imports TensorFlow, if there is one, and hides what its C++ side writes.
+
+    It is shown if the import fails.
 
     Its first lines ("All log messages before absl::InitializeLog() ...") come before it reads
     TF_CPP_MIN_LOG_LEVEL, so that only the process's standard error itself can be turned away.

@@ -49,6 +49,7 @@ def _mistakes_named() -> Iterator[None]:
 
 Pruning, _schedules = _import_engine()
 PruningSchedule = _schedules.PruningSchedule
+# Any: types for base classes that mypy cannot see.
 _Constant: Any = _schedules.ConstantSparsity
 _Polynomial: Any = _schedules.PolynomialDecay
 
@@ -68,8 +69,9 @@ class ConstantSparsity(_Constant):
 
 
 class PolynomialDecay(_Polynomial):
-    """TF-MOT's schedule that rises from `initial_sparsity` to `final_sparsity` by a power (Zhu and
-    Gupta 2017).
+    """TF-MOT's schedule that rises from `initial_sparsity` to `final_sparsity` by a power.
+
+    See Zhu and Gupta 2017.
 
     Raises:
         ConfigError: as `ConstantSparsity`.
@@ -90,6 +92,7 @@ class PolynomialDecay(_Polynomial):
             )
 
 
+# Any: `Pruning`, a class that mypy cannot see.
 def new_mask(engine: Any, weight: tf.Tensor) -> tf.Tensor:
     """Returns the mask of a weight at the engine's step, in blocks or N:M as the engine was made.
 

@@ -3,7 +3,6 @@ exports like any."""
 
 import dataclasses
 import os
-from typing import Any
 
 import tensorflow as tf
 
@@ -18,11 +17,7 @@ from tfscale.compress.tuning import (
     distill,
     quantize_aware,
 )
-from tfscale.config.compression import (
-    CompressConfig,
-    DistillConfig,
-    PruneConfig,
-)
+from tfscale.config.compression import CompressConfig, DistillConfig, PruneConfig
 from tfscale.config.options import checks_arguments, to_dict
 from tfscale.config.shrinking import RANKS, ShrinkConfig
 from tfscale.data.manifest import Manifest
@@ -30,6 +25,7 @@ from tfscale.data.pipeline import training_dataset
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.evaluation.evaluate import evaluate_run
+from tfscale.files.json_text import JsonObject
 from tfscale.models import LanguageNetwork
 from tfscale.models.recipe import recipe
 from tfscale.runs.folder import Run, load_run
@@ -47,22 +43,24 @@ def compress_run(
     distill_config: DistillConfig | None = None,
     *,
     progress: bool = True,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Takes units and weights out of a trained run and trains it on; goes on where it stopped, like
     `train`.
 
     Args:
-        run: the run or its folder; it is left as it is. config: where to write, and how long to
-        fine-tune. prune_config: how many and which weights become zero while it is trained; None
-        prunes nothing. shrink_config: which units are removed before; None removes nothing.
+        run: the run or its folder; it stays as it is.
+        config: where to write, and how long to fine-tune.
+        prune_config: how many and which weights become zero while it is trained; None prunes
+            nothing.
+        shrink_config: which units are removed before; None removes nothing.
         distill_config: the teacher whose predictions are learned besides the text; None has no
-        teacher. progress: show progress on stderr.
+            teacher.
+        progress: show progress on stderr.
 
     Returns:
         The summary of the new run, with `sparsity`: path of each pruned weight -> the fraction that
-            is zero;
-        `sparsity_of_pruned` over all of them; and `validation_before` and `parameters_before`,
-        those of the run.
+        is zero; `sparsity_of_pruned` over all of them; and `validation_before` and
+        `parameters_before`, those of the run.
 
     Raises:
         ConfigError: nothing to do, or options that contradict each other or the earlier state of
@@ -80,9 +78,8 @@ def compress_run(
             "there is nothing to do: give prune.sparsity, quantize, or a size such as"
             " shrink.num_heads"
         )
-    strategy(
-        config.strategy
-    )  # Workers must meet before TensorFlow is used, and a run is loaded by it.
+    # Workers must meet before TensorFlow is used, and a run is loaded by it.
+    strategy(config.strategy)
     run = load_run(run) if isinstance(run, str) else run
     data = config.data or run.data_dir
     if data is None:
@@ -113,28 +110,16 @@ def compress_run(
         for weight, source in zip(model.network.weights, network.weights, strict=True):
             weight.assign(tf.convert_to_tensor(source.value))
         if schedule is not None:
-            prune(
-                model,
-                schedule,
-                embeddings=prune_config.embeddings,
-                include=prune_config.include,
-                exclude=prune_config.exclude,
-                block_size=(prune_config.block_rows, prune_config.block_columns),
-                m_by_n=(2, 4) if prune_config.pattern == "2:4" else None,
-            )
+            _prune(model, schedule, prune_config)
         if rounds:
             quantize_aware(model, config.quantize)
         if distill_config.weight:
             lesson = copy_in_scope(teacher.network, train_config)
             distill(model, lesson, distill_config.weight, distill_config.temperature)
 
-    before = run.summary.get("validation")
-    if run.data_dir is None or os.path.realpath(data) != os.path.realpath(run.data_dir):
-        # The run's own figure is that of its own data.
-        measured = "validation" in Manifest.load(data, verify="size").splits
-        before = evaluate_run(run, data_dir=data) if measured else None
+    before = _validation_of(run, data)
 
-    def finish(model: LanguageModel) -> dict[str, Any]:
+    def finish(model: LanguageModel) -> JsonObject:
         measured = measure_sparsity(model.pruner.choose(model.network)) if model.pruner else []
         return {
             "sparsity": {entry.path: entry.fraction for entry in measured},
@@ -143,46 +128,61 @@ def compress_run(
             "parameters_before": run.network.count_params(),
         }
 
+    provenance = Provenance(
+        prune=to_dict(prune_config),
+        shrink=to_dict(shrink_config),
+        quantize={"recipe": config.quantize},
+        distill=to_dict(distill_config),
+        started_from=run.weights_digest,
+        teacher_digest=teacher.weights_digest if distill_config.weight else None,
+    )
     return train(
         network.config,
         train_config,
         data=data,
         output=config.output,
         progress=progress,
-        beginning=Beginning(
-            begin,
-            finish,
-            Provenance(
-                prune=to_dict(prune_config),
-                shrink=to_dict(shrink_config),
-                quantize={"recipe": config.quantize},
-                distill=to_dict(distill_config),
-                started_from=run.weights_digest,
-                teacher_digest=teacher.weights_digest if distill_config.weight else None,
-            ),
-        ),
+        beginning=Beginning(begin, finish, provenance),
     )
+
+
+def _prune(model: LanguageModel, schedule: PruningSchedule, config: PruneConfig) -> None:
+    prune(
+        model,
+        schedule,
+        embeddings=config.embeddings,
+        include=config.include,
+        exclude=config.exclude,
+        block_size=(config.block_rows, config.block_columns),
+        m_by_n=(2, 4) if config.pattern == "2:4" else None,
+    )
+
+
+def _validation_of(run: Run, data: str) -> JsonObject | None:
+    """Returns the validation of a run on this data; None if there is no validation split."""
+    if run.data_dir is not None and os.path.realpath(data) == os.path.realpath(run.data_dir):
+        return run.summary.get("validation")
+    measured = "validation" in Manifest.load(data, verify="size").splits
+    return evaluate_run(run, data_dir=data) if measured else None
 
 
 def shrink(run: Run, config: ShrinkConfig, data: str) -> LanguageNetwork:
     """Returns the network of a run with the sizes of `config`; the run's own where it names none.
 
     Args:
-        run: it is left as it is.
+        run: it stays as it is.
         config: the sizes.
         data: data folder, from whose training split saliency is taken.
     """
     network, batches = run.network, []
     if config.by == "saliency":
-        rows = run.train_config.global_batch_size
-        batches = list(
-            training_dataset(
-                data,
-                sequence_length=run.model_config.sequence_length,
-                global_batch_size=rows,
-                seed=0,
-            ).take(config.saliency_batches)
+        dataset = training_dataset(
+            data,
+            sequence_length=run.model_config.sequence_length,
+            global_batch_size=run.train_config.global_batch_size,
+            seed=0,
         )
+        batches = list(dataset.take(config.saliency_batches))
     for size, value in config.sizes().items():
         if size in RANKS:
             network = lower_rank(network, size, value)
@@ -192,17 +192,15 @@ def shrink(run: Run, config: ShrinkConfig, data: str) -> LanguageNetwork:
 
 
 def schedule_of(config: PruneConfig, steps: int) -> PruningSchedule:
-    """TF-MOT's schedule for the options and a fine-tuning of so many steps.
+    """Returns TF-MOT's schedule for the options and a fine-tuning of so many steps.
 
     The curve ends on a step at which the masks are made, so that the sparsity asked for is reached.
     """
     last = config.last_step(steps)
     if config.schedule == "constant" or config.pattern == "2:4":
         return ConstantSparsity(config.sparsity, config.begin_step, last, config.frequency)
-    last = (
-        config.begin_step
-        + max(1, (last - config.begin_step) // config.frequency) * config.frequency
-    )
+    choices = max(1, (last - config.begin_step) // config.frequency)
+    last = config.begin_step + choices * config.frequency
     if last > steps:
         raise ConfigError(
             f"prune.frequency={config.frequency} leaves no second choice of what is pruned between"

@@ -138,7 +138,7 @@ class Pruner:
         }
 
     def is_kept(self) -> bool:
-        """Whether a file can keep it, which needs a schedule of TF-MOT, not of a user's class."""
+        """Returns whether a file can keep it: its schedule is TF-MOT's, not a user's class."""
         return any(type(self.schedule) in (kind, kind.__base__) for kind in SCHEDULES.values())
 
     def get_config(self) -> KerasConfig:
@@ -291,7 +291,7 @@ def strip(model: LanguageModel) -> list[Sparsity]:
     model.pruner = model.train_step_runner = None
     model.train_state.follow(None)
     measured = measure_sparsity(chosen)
-    if not any(part.zeros for part in measured):
+    if not any(entry.zeros for entry in measured):
         warnings.warn(
             "nothing was pruned: the schedule did not act in the steps that were trained; give it a"
             " begin_step and a frequency (100 by default) below them",
@@ -310,7 +310,7 @@ def measure_sparsity(weights: Sequence[keras.Variable]) -> list[Sparsity]:
 
 
 def is_kernel(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
-    """Whether a weight is a kernel of a dense or recurrent layer."""
+    """Returns whether a weight is a kernel of a dense or recurrent layer."""
     kinds = (
         keras.layers.Dense,
         keras.layers.EinsumDense,
@@ -322,5 +322,5 @@ def is_kernel(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
 
 
 def is_embedding(layer: keras.layers.Layer, weight: keras.Variable) -> bool:
-    """Whether a weight is the table of an embedding layer."""
+    """Returns whether a weight is the table of an embedding layer."""
     return isinstance(layer, keras.layers.Embedding) and weight.name == "embeddings"

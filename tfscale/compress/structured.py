@@ -35,7 +35,7 @@ def shrink_feed_forward(
     """Returns a Transformer with the `width` strongest feed-forward units of each block.
 
     Args:
-        network: a Transformer of `build_network`; it is left as it is.
+        network: a Transformer of `build_network`; it stays as it is.
         width: F of the new network, less than before.
         batches: (ids, targets[, weights]), each (B, T), to rank by saliency; without any the rank
             is by magnitude.
@@ -54,7 +54,7 @@ def shrink_heads(network: LanguageNetwork, heads: int, batches: Batches = ()) ->
     2019).
 
     Args:
-        network: a Transformer of `build_network`; it is left as it is.
+        network: a Transformer of `build_network`; it stays as it is.
         heads: H of the new network, less than before; the width of a head stays.
         batches: as in `shrink_feed_forward`.
 
@@ -71,7 +71,7 @@ def shrink_lstm(network: LanguageNetwork, units: int, batches: Batches = ()) -> 
     """Returns a recurrent network with the `units` strongest units of each layer.
 
     Args:
-        network: an LSTM, GRU or simple recurrent network of `build_network`; it is left as it is.
+        network: an LSTM, GRU or simple recurrent network of `build_network`; it stays as it is.
         units: U of the new network, less than before.
         batches: as in `shrink_feed_forward`.
 
@@ -91,7 +91,7 @@ def shrink_units(
     """Returns a network with the `count` strongest units of each group.
 
     Args:
-        network: it is left as it is.
+        network: it stays as it is.
         size: which units, a size of `ShrinkConfig`.
         count: the units of a group that stay, fewer than before.
         batches: as in `shrink_feed_forward`.

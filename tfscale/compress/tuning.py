@@ -1,19 +1,17 @@
 """Training for more than the text: for the recipe of a file, and for the predictions of a
 teacher."""
 
-import dataclasses
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from tfscale.config import NetworkConfig, Quantization, TrainConfig
 from tfscale.config.compression import DistillConfig
-from tfscale.config.options import checks_arguments
+from tfscale.config.options import checks_arguments, to_dict
 from tfscale.data.manifest import Manifest
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, TokenizerError
+from tfscale.files.json_text import JsonObject
 from tfscale.models import LanguageNetwork, build_network
 from tfscale.models.outputs import check_logits, probe_ids
 from tfscale.models.recipe import recipe
@@ -72,7 +70,7 @@ def distill(
 
     Args:
         model: the student.
-        teacher: ids (B, T) -> logits (B, T, V), made in the same scope; it is left as it is.
+        teacher: ids (B, T) -> logits (B, T, V), made in the same scope; it stays as it is.
         weight: the teacher's part of the loss, above 0 to 1.
         temperature: divides the logits of both.
 
@@ -103,7 +101,7 @@ def distill_run(
     data: str,
     output: str,
     progress: bool = True,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Trains a new model with a trained run as its teacher; goes on where it stopped, like `train`.
 
     Args:
@@ -129,32 +127,23 @@ def distill_run(
         raise ConfigError(
             "distillation needs distill.teacher, a run folder, and a distill.weight above 0"
         )
-    strategy(
-        train_config.strategy
-    )  # Workers must meet before TensorFlow is used, and a run is loaded by it.
+    # Workers must meet before TensorFlow is used, and a run is loaded by it.
+    strategy(train_config.strategy)
     teacher = load_run(config.teacher)
     check_teacher(teacher, data_tokenizer_digest(data), model_config.sequence_length, data)
+
+    def begin(model: LanguageModel) -> None:
+        lesson = copy_in_scope(teacher.network, train_config)
+        distill(model, lesson, config.weight, config.temperature)
+
+    def finish(model: LanguageModel) -> JsonObject:
+        validation = teacher.summary.get("validation")
+        return {"teacher": {"run": teacher.directory, "validation": validation}}
+
+    provenance = Provenance(distill=to_dict(config), teacher_digest=teacher.weights_digest)
+    beginning = Beginning(begin, finish, provenance)
     return train(
-        model_config,
-        train_config,
-        data=data,
-        output=output,
-        progress=progress,
-        beginning=Beginning(
-            lambda model: distill(
-                model,
-                copy_in_scope(teacher.network, train_config),
-                config.weight,
-                config.temperature,
-            ),
-            lambda model: {
-                "teacher": {
-                    "run": teacher.directory,
-                    "validation": teacher.summary.get("validation"),
-                }
-            },
-            Provenance(distill=dataclasses.asdict(config), teacher_digest=teacher.weights_digest),
-        ),
+        model_config, train_config, data=data, output=output, progress=progress, beginning=beginning
     )
 
 

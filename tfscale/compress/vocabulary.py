@@ -8,7 +8,6 @@ every text still has ids and comes back exactly.
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,13 +15,14 @@ import tensorflow as tf
 from tfscale.errors import ConfigError
 from tfscale.evaluation.evaluate import text_stream
 from tfscale.files.folders import claim_directory
+from tfscale.files.json_text import JsonObject
 from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models import LanguageNetwork, build_network, capabilities
 from tfscale.runs.folder import Run, load_run, write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
 
 
-def trim(run: Run | str, text: Sequence[str], output: str, min_count: int = 1) -> dict[str, Any]:
+def trim(run: Run | str, text: Sequence[str], output: str, min_count: int = 1) -> JsonObject:
     """Writes a run with a smaller vocabulary. It evaluates and exports as it is; to train on,
     prepare data anew.
 
@@ -62,7 +62,7 @@ def trim(run: Run | str, text: Sequence[str], output: str, min_count: int = 1) -
 
 def write_trimmed(
     run: Run, tokenizer: Tokenizer, kept: Sequence[int], output: str, sample_tokens: tuple[int, int]
-) -> dict[str, Any]:
+) -> JsonObject:
     """Writes a run with the tokens that `trim_tokenizer` kept.
 
     Args:

@@ -66,6 +66,8 @@ class ModelConfig(Options):
     """The target of the logits at t."""
     uses: ClassVar[tuple[str, ...]] = WRITES
     """Commands that make use of a trained run, RUN."""
+    counted: ClassVar[bool] = False
+    """Whether it is counted in one pass over the data, as n-grams are, and not trained in steps."""
     compared_as: ClassVar[Mapping[str, int | float | bool]] = MappingProxyType({})
     """Options of the size that `tfscale compare` takes for two cores and minutes."""
 
@@ -121,6 +123,7 @@ class NetworkConfig(ModelConfig, abc.ABC):
                 return 2 * self.vocabulary_size * self.hidden_dim + 4 * self.hidden_dim**2
     """
 
+    counted: ClassVar[Literal[False]] = False
     learning_rate: ClassVar[float] = 1e-3
     """Peak learning rate where the training options name none."""
     xla_on_gpu: ClassVar[bool] = True
@@ -202,8 +205,3 @@ class NetworkConfig(ModelConfig, abc.ABC):
 def network_families() -> dict[str, type[NetworkConfig]]:
     """Returns the config classes of the families that are networks, by name."""
     return {config.family: config for config in FAMILIES if issubclass(config, NetworkConfig)}
-
-
-def as_network(config: ModelConfig) -> NetworkConfig | None:
-    """Returns the config of a network as it is; None for n-grams, which are counted."""
-    return config if isinstance(config, NetworkConfig) else None

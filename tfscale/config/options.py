@@ -12,12 +12,13 @@ import numbers
 import os
 import typing
 from collections.abc import Callable, Iterable, Mapping, Set
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from tfscale.errors import ConfigError, check_range
+from tfscale.files.json_text import JsonObject
 from tfscale.files.typehints import UNFIT, TypeRules
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
 Config = TypeVar("Config", bound="Options")
 LARGEST = 2**62 - 1
 """TensorFlow and NumPy keep whole numbers in 64 bits, and numbers are added to seeds."""
@@ -56,11 +57,11 @@ class Options:
 
 
 @functools.cache
-def _hints(config_class: Any) -> dict[str, Any]:
+def _hints(config_class: type) -> dict[str, object]:
     return typing.get_type_hints(config_class, include_extras=True)
 
 
-def checked(name: str, value: Any, typehint: Any) -> Any:
+def checked(name: str, value: object, typehint: object) -> object:
     """Returns a value in the form of its type.
 
     Args:
@@ -105,7 +106,7 @@ def checks_arguments(function: Function) -> Function:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def call(*arguments: Any, **named: Any) -> Any:
+    def call(*arguments: object, **named: object) -> object:
         bound = signature.bind(*arguments, **named)
         for name in bound.arguments:
             parameter = signature.parameters[name]
@@ -116,17 +117,19 @@ def checks_arguments(function: Function) -> Function:
     return typing.cast(Function, call)
 
 
-def _bool(value: Any) -> Any:
+def _bool(value: object) -> object:
     # NumPy's truth values are not instances of bool.
     return bool(value) if type(value).__name__ in ("bool", "bool_") else UNFIT
 
 
-def _int(value: Any) -> Any:
-    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return int(value) if fits and abs(int(value)) <= LARGEST else UNFIT
+def _int(value: object) -> object:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        return UNFIT
+    number = int(value)
+    return number if abs(number) <= LARGEST else UNFIT
 
 
-def _float(value: Any) -> Any:
+def _float(value: object) -> object:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return UNFIT
     try:
@@ -136,12 +139,12 @@ def _float(value: Any) -> Any:
     return number if math.isfinite(number) else UNFIT
 
 
-def _str(value: Any) -> Any:
+def _str(value: object) -> object:
     value = os.fspath(value) if isinstance(value, os.PathLike) else value
     return value if isinstance(value, str) else UNFIT
 
 
-_SINGLE: dict[object, Callable[[Any], Any]] = {
+_SINGLE: dict[object, Callable[[object], object]] = {
     bool: _bool,
     int: _int,
     float: _float,
@@ -150,14 +153,15 @@ _SINGLE: dict[object, Callable[[Any], Any]] = {
 }
 
 
-def _single(value: Any, typehint: Any) -> Any:
+def _single(value: object, typehint: object) -> object:
     if typehint in _SINGLE:
         return _SINGLE[typehint](value)
-    is_config = isinstance(typehint, type) and issubclass(typehint, Options)
-    return UNFIT if is_config and not isinstance(value, typehint) else value
+    if isinstance(typehint, type) and issubclass(typehint, Options):
+        return value if isinstance(value, typehint) else UNFIT
+    return value
 
 
-def _items(value: Any) -> list[Any]:
+def _items(value: object) -> list[object]:
     apart = str | bytes | os.PathLike | Mapping | Set
     return list(value) if isinstance(value, Iterable) and not isinstance(value, apart) else [value]
 
@@ -177,14 +181,14 @@ RULES = TypeRules(
 """Lenient: a path is text, one value is a list of one, a whole number is a number."""
 
 
-def describe(typehint: Any) -> str:
+def describe(typehint: object) -> str:
     """Returns a type in words: "a whole number", "one of unigram, bpe"."""
     return RULES.described(typehint)
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+def to_dict(config: object) -> JsonObject:
     """Returns the fields of a config as plain values, for YAML, JSON and digests."""
-    return dataclasses.asdict(config)
+    return dataclasses.asdict(config)  # type: ignore[call-overload]
 
 
 def make_config(kind: type[Config], options: Mapping[str, object]) -> Config:

@@ -12,7 +12,7 @@ from tfscale.config.options import Options
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions(Options):
-    """What a train step does besides the gradient and the update."""
+    """Options of what a train step does besides the gradient and the update."""
 
     micro_batches: int = 1
     """Parts into which each replica cuts its batch, one after the other: less memory, the same

@@ -12,7 +12,7 @@ from tfscale.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(StepOptions):
-    """How a model is trained: batch, optimizer, schedule, precision, and what is written when."""
+    """Options of training: batch, optimizer, schedule, precision, and what is written when."""
 
     section: ClassVar[str] = "train"
 

@@ -19,7 +19,7 @@ SLURM_PORT = 12345
 """Port of the first task on each Slurm node; the others follow. TFSCALE_PORT sets another."""
 _TASKS = ("chief", "worker", "ps", "evaluator")
 _WAITING = 128
-"""Connections that may wait to be let in."""
+"""Connections that may wait to be accepted."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class Cluster:
     servers: tuple[str, ...] = ()
     source: str = "TF_CONFIG"
     has_chief: bool = False
-    """Whether worker 0 is a task of type "chief", which coordinates where there are parameter
-    servers."""
+    """Whether worker 0 is a task of type "chief", which coordinates parameter servers."""
 
     @property
     def is_chief(self) -> bool:
@@ -49,16 +48,14 @@ class Cluster:
     def tasks(self) -> dict[str, str]:
         """Names of all processes, such as "chief", "worker 0" or "ps 1" -> their addresses."""
         chiefs = {"chief": self.workers[0]} if self.has_chief else {}
-        rest = {
-            f"worker {index}": address for index, address in enumerate(self.workers[len(chiefs) :])
-        }
-        return (
-            chiefs | rest | {f"ps {index}": address for index, address in enumerate(self.servers)}
-        )
+        workers = self.workers[len(chiefs) :]
+        others = {f"worker {index}": address for index, address in enumerate(workers)}
+        servers = {f"ps {index}": address for index, address in enumerate(self.servers)}
+        return chiefs | others | servers
 
     @property
     def address(self) -> str:
-        """Where this process listens."""
+        """The address at which this process listens."""
         return (self.servers if self.task == "ps" else self.workers)[self.index]
 
 
@@ -89,8 +86,7 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
 
 
 def meet(cluster: Cluster, seconds: float) -> None:
-    """Waits until every other process answers at its address, so that TensorFlow is started only
-    when all are there.
+    """Waits until every other process answers at its address, before TensorFlow is started.
 
     TensorFlow itself waits for ever, inside C++ where neither a thread nor a signal of Python's
     reaches it. So each worker first listens at its own address in plain Python, until each of the
@@ -101,16 +97,15 @@ def meet(cluster: Cluster, seconds: float) -> None:
         seconds: how long to wait.
 
     Raises:
-        ConfigError: the own port is taken.
+        ConfigError: this process's own port is taken.
         WorkerLostError: a worker did not come; the message names it.
     """
     deadline = time.monotonic() + seconds
-    missing = {
-        name: address for name, address in cluster.tasks.items() if address != cluster.address
-    }
+    tasks = cluster.tasks.items()
+    missing = {name: address for name, address in tasks if address != cluster.address}
     with _listening(cluster) as listener:
         while missing:
-            _let_in(listener)
+            _accept_all(listener)
             for name, address in list(missing.items()):
                 if answers(address):
                     del missing[name]
@@ -137,21 +132,21 @@ def _listening(cluster: Cluster) -> Iterator[socket.socket]:
                 f" ({error.strerror}); end the process that holds it, or name another port in"
                 f" {cluster.source}"
             ) from error
-        # The kernel itself answers those who knock, until as many wait to be let in.
+        # The kernel itself answers connections, until as many wait to be accepted.
         listener.listen(_WAITING)
         listener.setblocking(False)
         yield listener
 
 
-def _let_in(listener: socket.socket) -> None:
-    """Takes those who have knocked off the kernel's queue, which is of limited length."""
+def _accept_all(listener: socket.socket) -> None:
+    """Takes waiting connections off the kernel's queue, which is of limited length."""
     with contextlib.suppress(BlockingIOError):
         while True:
             listener.accept()[0].close()
 
 
 def answers(address: str) -> bool:
-    """Whether somebody listens at an address "host:port"."""
+    """Returns whether a process listens at an address "host:port"."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=2.0):
@@ -182,11 +177,8 @@ def _from_tf_config(text: str) -> Cluster:
                 f"TF_CONFIG: cluster.{kind} must be a list of addresses; received {addresses!r}"
             )
         if addresses and kind not in _TASKS:
-            other = (
-                "chief is what master is called now"
-                if kind == "master"
-                else f"expected {', '.join(_TASKS)}"
-            )
+            renamed = "chief is what master is called now"
+            other = renamed if kind == "master" else f"expected {', '.join(_TASKS)}"
             raise ConfigError(
                 f"TF_CONFIG: the cluster has tasks of type {kind}, which tfscale does not know;"
                 f" {other}"
@@ -203,9 +195,8 @@ def _from_tf_config(text: str) -> Cluster:
             f"TF_CONFIG: task type {kind!r} is not in the cluster, which has {there or 'no tasks'}"
         )
     chiefs, workers, servers = (cluster.get(name, []) for name in ("chief", "worker", "ps"))
-    if (
-        isinstance(index, str) and index.isdecimal()
-    ):  # As templates of environment variables write it.
+    # Templates of environment variables write it as text.
+    if isinstance(index, str) and index.isdecimal():
         index = int(index)
     index = _index(index, len(cluster[kind]), f"TF_CONFIG: task index of {kind}")
     if len(chiefs) > 1:
@@ -223,19 +214,15 @@ def _from_list(environ: Mapping[str, str]) -> Cluster:
     source = "TFSCALE_WORKERS"
     text = environ[source]
     if "{index}" in text:
-        count = _number(
-            environ.get("TFSCALE_NUM_WORKERS"),
-            "TFSCALE_NUM_WORKERS, which the {index} pattern needs,",
-        )
+        name = "TFSCALE_NUM_WORKERS"
+        count = _number(environ.get(name), f"{name}, which the {{index}} pattern needs,")
         addresses = [text.replace("{index}", str(index)) for index in range(count)]
     else:
         addresses = [address.strip() for address in text.split(",")]
     index = environ.get("TFSCALE_WORKER_INDEX", environ.get("JOB_COMPLETION_INDEX"))
     which = "TFSCALE_WORKER_INDEX (or Kubernetes's JOB_COMPLETION_INDEX)"
-    number = _number(index, which)
-    return Cluster(
-        _addresses(addresses, source), _index(number, len(addresses), which), source=source
-    )
+    number = _index(_number(index, which), len(addresses), which)
+    return Cluster(_addresses(addresses, source), number, source=source)
 
 
 def _from_slurm(environ: Mapping[str, str]) -> Cluster:
@@ -253,14 +240,10 @@ def _from_slurm(environ: Mapping[str, str]) -> Cluster:
     except ValueError as error:
         raise ConfigError(f"Slurm's list of nodes cannot be read: {error}") from error
     base = _number(environ.get("TFSCALE_PORT", str(SLURM_PORT)), "TFSCALE_PORT")
-    addresses = [
-        f"{host}:{base + task}"
-        for host, count in zip(hosts, tasks, strict=False)
-        for task in range(count)
-    ]
-    index = _index(
-        _number(variable("SLURM_PROCID"), "SLURM_PROCID"), len(addresses), "SLURM_PROCID"
-    )
+    counts = zip(hosts, tasks, strict=False)
+    addresses = [f"{host}:{base + task}" for host, count in counts for task in range(count)]
+    number = _number(variable("SLURM_PROCID"), "SLURM_PROCID")
+    index = _index(number, len(addresses), "SLURM_PROCID")
     return Cluster(_addresses(addresses, "Slurm"), index, source="Slurm")
 
 

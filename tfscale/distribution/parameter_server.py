@@ -34,8 +34,7 @@ CHIEF_GONE_SECONDS = 30.0
 def parameter_server_strategy(
     cluster: Cluster, startup_seconds: float, min_shard_bytes: int = MIN_SHARD_BYTES
 ) -> tf.distribute.ParameterServerStrategy:
-    """The strategy in the chief's process; in the process of a worker or a server this does not
-    return.
+    """Returns the strategy in the chief's process; in a worker or a server it serves the chief.
 
     Args:
         cluster: the tasks, as `read_cluster` gives them.
@@ -57,7 +56,7 @@ def parameter_server_strategy(
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec(spec), task_type="chief", task_id=0, rpc_layer="grpc"
     )
-    tf.get_logger().addFilter(_tell_lost_worker)
+    tf.get_logger().addFilter(_report_lost_worker)
     partitioner = tf.distribute.experimental.partitioners.MinSizePartitioner(
         min_shard_bytes=min_shard_bytes, max_shards=len(cluster.servers)
     )
@@ -65,7 +64,7 @@ def parameter_server_strategy(
 
 
 def is_asynchronous(strategy: tf.distribute.Strategy) -> bool:
-    """Whether a strategy keeps its variables on parameter servers."""
+    """Returns whether a strategy keeps its variables on parameter servers."""
     return isinstance(strategy, tf.distribute.ParameterServerStrategy)
 
 
@@ -74,8 +73,7 @@ def worker_iterators(
     datasets: Sequence[tf.data.Dataset],
     done: Callable[[], tf.Tensor],
 ) -> tf.distribute.coordinator.PerWorkerValue:
-    """An iterator on each worker over the worker's own dataset, to be given to
-    `coordinator.schedule`.
+    """Returns an iterator on each worker, over its own dataset, for `coordinator.schedule`.
 
     Datasets travel as graphs, so they must be made of `tf.data`'s own operations. A worker that
     comes back after it was lost makes its dataset anew and goes on about where it was.
@@ -109,7 +107,7 @@ def _maker(dataset: tf.data.Dataset, done: Callable[[], tf.Tensor]) -> Callable[
     return lambda: iter(function())
 
 
-def _tell_lost_worker(record: logging.LogRecord) -> bool:
+def _report_lost_worker(record: logging.LogRecord) -> bool:
     """Makes one line of what TensorFlow's coordinator logs about a lost task, which is pages long.
 
     A lost worker is not an error: another takes its step. All else is raised too, and shown when it
@@ -168,14 +166,12 @@ def _serve(cluster: Cluster, spec: dict[str, list[str]], startup_seconds: float)
     # weights for a checkpoint.
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    seen, last = False, time.monotonic()
+    seen, last, patience = False, time.monotonic(), startup_seconds
     while True:
         beat(NO_STEPS)
         if answers(cluster.workers[0]):
-            seen, last = True, time.monotonic()
-        elif stopping.is_set() or time.monotonic() - last > (
-            CHIEF_GONE_SECONDS if seen else startup_seconds
-        ):
+            seen, last, patience = True, time.monotonic(), CHIEF_GONE_SECONDS
+        elif stopping.is_set() or time.monotonic() - last > patience:
             break
         time.sleep(POLL_SECONDS)
     del server

@@ -78,8 +78,7 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
 
 @functools.cache
 def grow_gpu_memory() -> None:
-    """Has TensorFlow take each GPU's memory as it is needed; what another process uses of it stays
-    free.
+    """Has TensorFlow take each GPU's memory as it is needed, so that others can use it.
 
     It must come before TensorFlow is used in any other way; where it is too late, a warning says
     so.
@@ -87,10 +86,8 @@ def grow_gpu_memory() -> None:
     for gpu in tf.config.list_physical_devices("GPU"):
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except (
-            RuntimeError,
-            ValueError,
-        ) as error:  # the devices are in use, or were divided by hand
+        except (RuntimeError, ValueError) as error:
+            # The devices are in use, or were divided by hand.
             warnings.warn(
                 f"TensorFlow takes all memory of {gpu.name}: {error}; call tfscale.strategy(...)"
                 " before any other use of TensorFlow to let it grow",
@@ -101,13 +98,11 @@ def grow_gpu_memory() -> None:
 
 
 def _offered() -> tuple[str, str]:
-    """The strategy that machine and environment call for, and why."""
+    """Returns the strategy that machine and environment call for, and why."""
     cluster = read_cluster()
     if cluster is not None and cluster.servers:
-        return (
-            "parameter_server",
-            f"{cluster.source} names {len(cluster.servers)} parameter servers",
-        )
+        servers = len(cluster.servers)
+        return "parameter_server", f"{cluster.source} names {servers} parameter servers"
     if cluster is not None and len(cluster.workers) > 1:
         return "multi_worker", f"{cluster.source} names {len(cluster.workers)} workers"
     if has_tpu_wheel() and (chips := len(tpu_device_files())):
@@ -115,16 +110,13 @@ def _offered() -> tuple[str, str]:
     gpus = len(tf.config.list_physical_devices("GPU"))
     if gpus > 1:
         return "mirrored", f"this machine has {gpus} GPUs"
-    return "single", (
-        "this machine has one GPU"
-        if gpus
-        else "this machine has no GPU, and its cores share one device"
-    )
+    if gpus:
+        return "single", "this machine has one GPU"
+    return "single", "this machine has no GPU, and its cores share one device"
 
 
 def serves_only() -> bool:
-    """Whether this process is a worker or server of a cluster with parameter servers, and so only
-    serves its chief."""
+    """Returns whether this process is a worker or parameter server that serves its chief."""
     cluster = read_cluster()
     return cluster is not None and bool(cluster.servers) and not cluster.is_chief
 
@@ -134,9 +126,8 @@ def _make(name: str) -> tf.distribute.Strategy:
         return tf.distribute.get_strategy()
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-        return tf.distribute.MirroredStrategy(
-            [d.name for d in tf.config.list_logical_devices(kind)]
-        )
+        devices = [device.name for device in tf.config.list_logical_devices(kind)]
+        return tf.distribute.MirroredStrategy(devices)
     if name == "tpu":
         return tpu_strategy()
     cluster, seconds = read_cluster(), _startup_seconds()
@@ -146,9 +137,8 @@ def _make(name: str) -> tf.distribute.Strategy:
             f"strategy {name} needs a cluster, and the environment names none (TF_CONFIG, Slurm, or"
             f" TFSCALE_WORKERS); on one machine: tfscale launch --workers 2 {servers}-- train ..."
         )
-    if (
-        LAUNCHED not in os.environ and outside_addresses()
-    ):  # `tfscale launch` has said it, or is apart.
+    # `tfscale launch` has said it, or gives workers a network of their own.
+    if LAUNCHED not in os.environ and outside_addresses():
         port = cluster.address.rpartition(":")[2]
         print(f"warning: {reach_warning(f'port {port}')}", file=sys.stderr, flush=True)
     if name == "parameter_server":
@@ -189,8 +179,7 @@ def _multi_worker(cluster: Cluster, seconds: float) -> tf.distribute.Strategy:
 
 
 def describe(chosen: tf.distribute.Strategy, asked: str = "") -> str:
-    """One line that says what was chosen, for the log: name, replicas, device kind; and why, if it
-    was "auto"."""
+    """Returns a line for the log: name, replicas and device kind; and why, if it was "auto"."""
     kind = next(kind for kind in ("TPU", "GPU", "CPU") if tf.config.list_logical_devices(kind))
     replicas = chosen.num_replicas_in_sync
     why = f" ({_offered()[1]})" if asked == "auto" else ""
@@ -199,7 +188,6 @@ def describe(chosen: tf.distribute.Strategy, asked: str = "") -> str:
         return f"ParameterServerStrategy, {workers} workers, {servers} parameter servers{why}"
     # TensorFlow's classes carry older names than those they are exported under.
     exported = ("MirroredStrategy", "MultiWorkerMirroredStrategy", "TPUStrategy")
-    name = next(
-        (n for n in exported if isinstance(chosen, getattr(tf.distribute, n))), "one device"
-    )
+    names = [name for name in exported if isinstance(chosen, getattr(tf.distribute, name))]
+    name = names[0] if names else "one device"
     return f"{name}, {replicas} replica{'s' if replicas > 1 else ''} on {kind}{why}"

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfscale.errors import ConfigError
 
 DEVICE_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
-"""What a TPU VM and a Colab TPU runtime have."""
+"""The device files of a TPU VM and of a Colab TPU runtime."""
 INSTALL = (
     'pip install tensorflow-tpu==2.20.0 "libtpu>=0.0.14,<0.0.32", into an environment without'
     " tensorflow"
@@ -64,12 +64,12 @@ def tpu_strategy(name: str | None = None) -> tf.distribute.Strategy:
 
 
 def tpu_device_files() -> list[str]:
-    """The device files of this machine's TPU chips."""
+    """Returns the device files of this machine's TPU chips."""
     return sorted(path for pattern in DEVICE_FILES for path in glob.glob(pattern))
 
 
 def has_tpu_wheel() -> bool:
-    """Whether TensorFlow comes from the wheel that has TPU kernels."""
+    """Returns whether TensorFlow comes from the wheel that has TPU kernels."""
     try:
         importlib.metadata.version("tensorflow-tpu")
     except importlib.metadata.PackageNotFoundError:

@@ -34,8 +34,7 @@ class Workers:
         self.strategy = strategy
         self.count, self.index = 1, 0
         self.readers = 1
-        """How many processes read training data: all of them, or the workers that the one
-        coordinator drives."""
+        """The number of processes that read training data: all, or a coordinator's workers."""
         if is_asynchronous(strategy):
             self.readers, _ = workers_and_servers(strategy)
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
@@ -54,7 +53,7 @@ class Workers:
         return self.index == 0
 
     def gather(self, values: Sequence[float]) -> np.ndarray:
-        """The numbers of every worker, (workers, len(values)) float64."""
+        """Returns the numbers of every worker, (workers, len(values)) float64."""
         table = np.zeros((self.count, len(values)))
         table[self.index] = values
         if self.count == 1:
@@ -63,20 +62,18 @@ class Workers:
             return self._sum([tf.constant(table)])[0].numpy()
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on at least one worker. Nobody goes on before all have come
-        here."""
+        """Returns whether the flag is set on any worker, once all workers have called this."""
         return bool(self.gather([float(flag)]).any())
 
     def from_chief(self, state: Mapping[str, tf.Variable]) -> None:
-        """Gives every worker's variables the chief's values, bit for bit, so that only the chief
-        needs its files."""
+        """Gives every worker's variables the chief's values, so that only the chief needs files."""
         if self.count == 1:
             return
         with lost_workers():
-            own = [variable.numpy() for variable in state.values()]
-            values = self._sum(
-                [tf.constant(value if self.is_chief else np.zeros_like(value)) for value in own]
-            )
+            # The sum over all workers is the chief's value bit for bit where the others add zeros.
+            before = [variable.numpy() for variable in state.values()]
+            sent = [value if self.is_chief else np.zeros_like(value) for value in before]
+            values = self._sum([tf.constant(value) for value in sent])
             for variable, value in zip(state.values(), values, strict=True):
                 variable.assign(value)
 
@@ -110,23 +107,22 @@ class Workers:
             context = tf.distribute.get_replica_context()
             # Each worker's value counts once, however many devices it has.
             counts = tf.cast(context.replica_id_in_sync_group, tf.int32) % local == 0
-            parts = [tf.where(counts, value, tf.zeros_like(value)) for value in values]
+            totals = [tf.where(counts, value, tf.zeros_like(value)) for value in values]
             # TensorFlow packs what it reduces together, which must be of one type.
-            for dtype in sorted({part.dtype.name for part in parts}):
-                places = [place for place, part in enumerate(parts) if part.dtype.name == dtype]
-                sums = context.all_reduce(
-                    tf.distribute.ReduceOp.SUM, [parts[place] for place in places]
-                )
-                for place, value in zip(places, sums, strict=True):
-                    parts[place] = value
-            return parts
+            for dtype in sorted({value.dtype.name for value in totals}):
+                indices = [i for i, value in enumerate(totals) if value.dtype.name == dtype]
+                of_type = [totals[i] for i in indices]
+                sums = context.all_reduce(tf.distribute.ReduceOp.SUM, of_type)
+                for index, value in zip(indices, sums, strict=True):
+                    totals[index] = value
+            return totals
 
         first = self.strategy.experimental_local_results
         return [first(value)[0] for value in self.strategy.run(replica)]
 
 
 def worker_addresses(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> list[str]:
-    """Addresses of the workers of a cluster, the chief first."""
+    """Returns the addresses of a cluster's workers, the chief first."""
     cluster = resolver.cluster_spec().as_dict()
     return [*cluster.get("chief", []), *cluster.get("worker", [])]
 
@@ -149,11 +145,8 @@ def lost_workers(who: str = "another worker") -> Iterator[None]:
         tf.errors.CancelledError,
         tf.errors.DeadlineExceededError,
     ) as error:
-        lines = [
-            line
-            for line in (error.message or "").splitlines()
-            if line and not line.endswith("error:")
-        ]
+        lines = (error.message or "").splitlines()
+        lines = [line for line in lines if line and not line.endswith("error:")]
         first = lines[-1] if lines else type(error).__name__
         raise WorkerLostError(
             f"{who} has gone away ({first[:200]}); start all again: they go on from the last"
@@ -162,7 +155,6 @@ def lost_workers(who: str = "another worker") -> Iterator[None]:
 
 
 def _digest(value: object) -> float:
-    """A number that a float64 holds exactly and that is the same for equal values in all
-    processes."""
+    """Returns a number that a float64 holds exactly, the same for equal values everywhere."""
     text = json.dumps(value, sort_keys=True, default=str)
     return float(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big"))

@@ -1,5 +1,4 @@
-"""`tfscale evaluate`: how well a run or an exported file predicts a text, in the same windows for
-both."""
+"""Scores how well a run or an exported file predicts a text, in the same windows for both."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ TOKENS_PER_BATCH = 2048
 
 
 class ExportedModel(Protocol):
-    """What `tfscale.device.load` returns, as far as it is needed here."""
+    """The members of a model of `tfscale.device.load` that are needed here."""
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -58,8 +57,8 @@ def evaluate_run(
         run: from `load_run(RUN_DIR)`.
         data_dir: data folder; without it (and without text) the one that the run was trained on.
         split: which split of the data folder.
-        text_files: files, folders or globs to score in its place, local or gs://, plain or .gz; a
-            file is a document.
+        text_files: files, folders or globs to score instead, local or gs://, plain or .gz; a file
+            is a document.
 
     Returns:
         `nll_per_token` (nats), `perplexity`, `bits_per_byte`, `tokens`, `bytes` (of the cleaned
@@ -93,9 +92,8 @@ def evaluate_run(
     manifest = _manifest(data_dir, split, run.tokenizer)
     dataset = _split_windows(run, data_dir, manifest, split)
     with data_errors(data_dir):
-        score = evaluate_network(run.network, dataset).of(
-            split_text(data_dir, manifest, split, run.tokenizer)
-        )
+        score = evaluate_network(run.network, dataset)
+        score = score.of(split_text(data_dir, manifest, split, run.tokenizer))
     return score.to_dict() | {"cleaning": manifest.cleaner.steps, "data": data_dir, "split": split}
 
 
@@ -104,16 +102,15 @@ def _stream_windows(run: Run, stream: np.ndarray) -> list[tf.data.Dataset]:
     length, tokenizer = run.model_config.sequence_length, run.tokenizer
     end_id, start_id = tokenizer.end_id, tokenizer.start_id
     if is_stateful(run.network):
-        return [
-            evaluation_streams(stream, sequence_length=length, end_id=end_id, start_id=start_id)
-        ]
-    # A model that guesses hidden tokens would attend to what fills a window up: its last window is
-    # as long as the text is.
+        ids = {"end_id": end_id, "start_id": start_id}
+        return [evaluation_streams(stream, sequence_length=length, **ids)]
+    # A model that predicts hidden tokens would attend to padding: its last window is as long as the
+    # rest of the text.
     cut = len(stream) // length * length if run.model_config.masking else len(stream)
     datasets = []
-    for part, size in ((stream[:cut], length), (stream[cut:], len(stream) - cut)):
-        if len(part):
-            windows = text_windows(part, size, end_id, start_id)
+    for tokens, size in ((stream[:cut], length), (stream[cut:], len(stream) - cut)):
+        if len(tokens):
+            windows = text_windows(tokens, size, end_id, start_id)
             batches = tf.data.Dataset.from_tensor_slices(windows).batch(_rows(run))
             datasets.append(as_read(batches, run.model_config))
     return datasets
@@ -154,8 +151,8 @@ def evaluate_file(
         progress: show progress on stderr.
 
     Returns:
-        The same as `evaluate_run`, in the same windows: the figures of a run and of its file
-            compare.
+        The same as `evaluate_run`, in the same windows, so that the figures of a run and of its
+        file can be compared.
 
     Raises:
         ConfigError, DataError, TokenizerError: as `evaluate_run`.
@@ -168,10 +165,8 @@ def evaluate_file(
         )
     if text_files:
         stream, text = text_stream(model.tokenizer, text_files)
-        source: JsonObject = {
-            "cleaning": model.tokenizer.cleaner.steps,
-            "text": list(text_files),
-        }
+        cleaning = model.tokenizer.cleaner.steps
+        source: JsonObject = {"cleaning": cleaning, "text": list(text_files)}
     elif data_dir is not None:
         manifest = _manifest(data_dir, split, model.tokenizer)
         text = split_text(data_dir, manifest, split, model.tokenizer)
@@ -183,18 +178,16 @@ def evaluate_file(
         )
     began = time.perf_counter()
     with ProgressLine("evaluate", len(stream), enabled=progress) as line:
-        score = model.score(
-            stream.tolist(),
-            text.utf8_bytes,
-            lambda done, total: line.update(
-                done, f"{done / (time.perf_counter() - began):,.0f} tokens/s"
-            ),
-        )
+
+        def show(done: int, total: int) -> None:
+            line.update(done, f"{done / (time.perf_counter() - began):,.0f} tokens/s")
+
+        score = model.score(stream.tolist(), text.utf8_bytes, show)
     return score.of(text).to_dict() | source
 
 
 def text_stream(tokenizer: Tokenizer, files: Sequence[str]) -> tuple[np.ndarray, ScoredText]:
-    """The tokens of text files, cleaned as the tokenizer's text was, an end token after each.
+    """Returns the tokens of text files, cleaned as the tokenizer cleans, an end token after each.
 
     Files that are empty, or are so when they are cleaned, are left out, as in data preparation.
 

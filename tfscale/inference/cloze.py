@@ -16,7 +16,7 @@ from tfscale.text.score import token_nll
 from tfscale.text.tokenizers import Tokenizer
 
 GAP = "___"
-"""What stands for the gap in a text."""
+"""The mark of the gap in a text."""
 _WORD = re.compile(r"[^\W\d_]+")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -34,8 +34,7 @@ class Filling:
 
 @dataclass(frozen=True)
 class Correction:
-    """A word at `start` of the text, what was probably meant, and how much more likely that is, in
-    nats."""
+    """A word at `start` of the text, its replacement, and the gain in nats."""
 
     start: int
     word: str
@@ -69,20 +68,18 @@ def fill(
         raise ConfigError(f"count={count} is out of range; expected 1 or more")
     before, after = text.split(GAP)
     left = [tokenizer.end_id, *tokenizer.encode(before)]
-    window = _window(
-        [*left, tokenizer.end_id, *tokenizer.encode_continued(after)],
-        sequence_length,
-        tokenizer.end_id,
-    )
+    ids = [*left, tokenizer.end_id, *tokenizer.encode_continued(after)]
+    window = _window(ids, sequence_length, tokenizer.end_id)
     row = np.asarray(logits(window), np.float64)[len(left) - 1]
     probabilities = np.exp(row - row.max())
     probabilities /= probabilities.sum()
-    found = []
+    fillings = []
     for token in most_likely(probabilities, count + 2):
         if token not in (tokenizer.end_id, tokenizer.unknown_id):
             spelled = tokenizer.token_bytes(int(token), left[-1] if len(left) > 1 else None)
-            found.append(Filling(spelled.decode("utf-8", "replace"), float(probabilities[token])))
-    return found[:count]
+            text = spelled.decode("utf-8", "replace")
+            fillings.append(Filling(text, float(probabilities[token])))
+    return fillings[:count]
 
 
 def correct(
@@ -115,33 +112,29 @@ def correct(
         correct(model.logits, model.tokenizer, "the cat sat no the mat", 128)
     """
     lexicon = words_of(tokenizer)
-    found: list[Correction] = []
+    corrections: list[Correction] = []
     shift = 0
     for match in _WORD.finditer(text):
         start = match.start() + shift
-        candidates = [
-            word for word in _one_edit_away(tokenizer.cleaner(match[0])) if word in lexicon
-        ]
+        near = _one_edit_away(tokenizer.cleaner(match[0]))
+        candidates = [word for word in near if word in lexicon]
         if not candidates:
             continue
         before, after = text[:start], text[start + len(match[0]) :]
         base = _log_likelihood(logits, tokenizer, text, sequence_length)
-        gains = [
-            _log_likelihood(logits, tokenizer, before + word + after, sequence_length) - base
-            for word in candidates
-        ]
+        edited = [before + word + after for word in candidates]
+        gains = [_log_likelihood(logits, tokenizer, t, sequence_length) - base for t in edited]
         best = int(np.argmax(gains))
         if gains[best] > edit_cost:
-            found.append(
-                Correction(match.start(), match[0], candidates[best], gains[best] - edit_cost)
-            )
+            gain = gains[best] - edit_cost
+            corrections.append(Correction(match.start(), match[0], candidates[best], gain))
             text = before + candidates[best] + after
             shift += len(candidates[best]) - len(match[0])
-    return found
+    return corrections
 
 
 def words_of(tokenizer: Tokenizer) -> set[str]:
-    """The words that a tokenizer has as one token, without the space before them."""
+    """Returns the words that a tokenizer has as one token, without the space before them."""
     words = set()
     for token in range(tokenizer.vocabulary_size):
         if token not in (tokenizer.end_id, tokenizer.unknown_id):
@@ -152,15 +145,14 @@ def words_of(tokenizer: Tokenizer) -> set[str]:
 
 
 def _log_likelihood(logits: Logits, tokenizer: Tokenizer, text: str, sequence_length: int) -> float:
-    """Sum over the tokens of their log-probability given all others, in nats."""
+    """Returns the sum of the tokens' log-probabilities given all others, in nats."""
     ids = [tokenizer.end_id, *tokenizer.encode(tokenizer.cleaner(text)), tokenizer.end_id]
     rows = np.asarray(logits(_window(ids, sequence_length, tokenizer.end_id)))[: len(ids) - 1]
     return -float(token_nll(rows, np.array(ids[1:])).sum())
 
 
 def _window(ids: Sequence[int], sequence_length: int, end_id: int) -> np.ndarray:
-    """The ids, and end tokens up to the window's length: every text is read alike, whatever runs
-    the model."""
+    """Returns the ids and end tokens up to the window's length, the same for every runtime."""
     if len(ids) > sequence_length:
         raise PromptError(
             f"the text has {len(ids)} tokens; the model reads at most {sequence_length}"

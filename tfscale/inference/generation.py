@@ -1,5 +1,4 @@
-"""Completes a prompt token by token, from any decoder; NumPy only, so that it also runs on the
-device."""
+"""Completes a prompt token by token, by any decoder; NumPy alone, as the device needs it."""
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -27,8 +26,7 @@ class Decoder(Protocol):
         """Forgets all tokens."""
 
     def feed(self, ids: Sequence[int]) -> np.ndarray:
-        """Reads `ids` (one or more) after those read before; returns the logits (V,) after the last
-        one."""
+        """Reads `ids` (one or more) after those before; returns the logits (V,) after the last."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,9 @@ class Generation:
 
     `text` is what follows the prompt, up to a stop string. `tokens` are all ids drawn, without the
     stop token; `prompt_tokens` counts the start token that is read before a prompt.
-    `tokens_per_second` is that of drawing and decoding, without the prompt; None where a single
-    token, which comes out of the prompt, was drawn. `stopped_by` is "length", "stop" (a stop
-    string), "end" (a stop token) or "context" (no room for another token). `drawn` is the number of
+    `tokens_per_second` is that of drawing and decoding, without the prompt; None if only one token
+    was drawn, which the prompt gives. `stopped_by` is "length", "stop" (a stop
+    string), "end" (a stop token) or "context" (it is full). `drawn` is the number of
     tokens where a runtime does not tell which they are, and `tokens` is empty.
     `unknown_prompt_tokens` counts the tokens of the prompt that are the unknown token: what they
     stood for in the text, the model has not read.
@@ -60,8 +58,7 @@ class Generation:
 
 
 class _StopStrings:
-    """Lets text through up to the first stop string; holds back what may be the beginning of
-    one."""
+    """Passes text on up to the first stop string; holds back what may begin one."""
 
     def __init__(self, stop: Sequence[str]):
         self.stop = stop
@@ -160,19 +157,20 @@ def prefill_chunk(
 
 
 def causal_mask(position: int, length: int, context_length: int) -> np.ndarray:
-    """Mask (1, 1, S, C) float32 for S tokens from `position` on: 0 up to each token's own position,
-    HIDDEN_SCORE after it."""
-    own = np.arange(position, position + length)[:, None]
-    return np.where(np.arange(context_length) <= own, 0, HIDDEN_SCORE).astype(np.float32)[
-        None, None
-    ]
+    """Returns the mask (1, 1, S, C) float32 for S tokens from `position` on.
+
+    It is 0 up to each token's own position, HIDDEN_SCORE after it.
+    """
+    queries = np.arange(position, position + length)[:, None]
+    mask = np.where(np.arange(context_length) <= queries, 0, HIDDEN_SCORE)
+    return mask.astype(np.float32)[None, None]
 
 
 def generate(
     decoder: Decoder,
     tokenizer: Tokenizer,
     prompt: str,
-    max_tokens: int,
+    max_tokens: int = 64,
     sampling: SamplingConfig | None = None,
     stop: Sequence[str] = (),
     on_text: Callable[[str], None] | None = None,
@@ -250,13 +248,7 @@ def stream(
         for piece in stream(model.decoder(), model.tokenizer, "def main(", max_tokens=40):
             print(piece, end="", flush=True)
     """
-    if max_tokens < 1:
-        raise ConfigError(f"max_tokens={max_tokens!r} is out of range; expected 1 or more")
-    if any(not text for text in stop):
-        raise ConfigError(
-            "stop has an empty string; give the text that shall end the completion, such as"
-            " '\\n\\n'"
-        )
+    _check_bounds(max_tokens, stop)
     sampling = sampling or SamplingConfig()
     prompt = tokenizer.cleaner.beginning(prompt)
     prompt_ids = tokenizer.encode(prompt, parse_special)
@@ -269,8 +261,7 @@ def stream(
             f" most {context - len(tokenizer.prompt_start)}"
         )
     rng = np.random.default_rng(sampling.seed)
-    # The start token in front is no part of the text, and to penalize it would make completions end
-    # later.
+    # The start token is not part of the text; to penalize it would make completions end later.
     seen = set(prompt_ids)
     tokens: list[int] = []
     # A word tokenizer puts a space between words, where the prompt does not end in one.
@@ -311,3 +302,13 @@ def stream(
         "stop" if text.stopped else stopped_by,
         unknown_prompt_tokens=sum(token == tokenizer.unknown_id for token in prompt_ids),
     )
+
+
+def _check_bounds(max_tokens: int, stop: Sequence[str]) -> None:
+    if max_tokens < 1:
+        raise ConfigError(f"max_tokens={max_tokens!r} is out of range; expected 1 or more")
+    if not all(stop):
+        raise ConfigError(
+            "stop has an empty string; give the text that shall end the completion, such as"
+            " '\\n\\n'"
+        )

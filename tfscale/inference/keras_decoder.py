@@ -21,8 +21,8 @@ class KerasDecoder:
 
     Args:
         network: a network with `cached_step`.
-        prefill_lengths: tokens per call of a prompt, for a Transformer; those above the context are
-            left out.
+        prefill_lengths: tokens per call of a prompt, for a network with a cache of positions;
+            those above the context are left out.
 
     Raises:
         ConfigError: the network does not decode token by token.
@@ -41,9 +41,8 @@ class KerasDecoder:
             )
         self.network = network
         self._spec = network.cache_spec()
-        self.context_length = (
-            network.config.sequence_length if capabilities(network).decodes == "cache" else None
-        )
+        caches = capabilities(network).decodes == "cache"
+        self.context_length = network.config.sequence_length if caches else None
         self.prefill_lengths = [n for n in prefill_lengths if n <= (self.context_length or 0)]
         self._decode = self._compile(1, with_logits=True)
         self._prefill = {
@@ -88,11 +87,8 @@ class KerasDecoder:
                 length, used = prefill_chunk(
                     remaining, self._position, self.context_length, self.prefill_lengths
                 )
-            self._call(
-                self._prefill[length] if length else self._decode,
-                ids[done : done + used],
-                max(length, 1),
-            )
+            function = self._prefill[length] if length else self._decode
+            self._call(function, ids[done : done + used], max(length, 1))
             done += used
         return self._call(self._decode, ids[-1:], 1).numpy().reshape(-1)
 

@@ -29,7 +29,9 @@ def penalize_repetition(
 
 
 def candidates(logits: np.ndarray, config: SamplingConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The tokens that may be drawn and their probabilities: temperature, then top-k, then top-p.
+    """Returns the tokens that may be drawn, and their probabilities.
+
+    The temperature is applied first, then top-k, then top-p.
 
     Args:
         logits: (V,), float64.
@@ -60,8 +62,10 @@ def candidates(logits: np.ndarray, config: SamplingConfig) -> tuple[np.ndarray, 
 
 
 def most_likely(values: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the `count` largest of `values` (V,), largest first; of equal ones the first
-    comes first."""
+    """Returns the positions of the `count` largest of `values` (V,), largest first.
+
+    Of equal ones the first comes first.
+    """
     if count >= len(values):
         return np.argsort(-values, kind="stable")
     reaching = np.flatnonzero(values >= np.partition(values, -count)[-count])
@@ -71,7 +75,7 @@ def most_likely(values: np.ndarray, count: int) -> np.ndarray:
 def next_token(
     logits: np.ndarray, config: SamplingConfig, seen_ids: Collection[int], rng: np.random.Generator
 ) -> int:
-    """The next token's id.
+    """Draws the next token's id.
 
     Args:
         logits: (V,) of the next token.

@@ -1,2 +1,1 @@
-"""Worker processes on this machine, started, watched and started again together, without
-TensorFlow."""
+"""Starts worker processes on this machine, and watches and restarts them; no TensorFlow."""

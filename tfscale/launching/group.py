@@ -64,20 +64,21 @@ class WorkerGroup:
 
     @property
     def leaders(self) -> list[WorkerProcess]:
-        """The processes that train and that decide when it is done: all workers, or the chief of
-        parameter servers."""
+        """The processes that decide when training is done: all workers, or a chief of servers."""
         return self.processes[:1] if self.config.parameter_servers else self.processes
 
     @property
     def step(self) -> int:
         """The furthest step that a worker has reported; -1 before the first report."""
-        return max(
-            (sign.step for worker in self.processes if (sign := worker.heartbeat())), default=-1
-        )
+        signs = (worker.heartbeat() for worker in self.processes)
+        return max((sign.step for sign in signs if sign), default=-1)
 
     def watch(self, stop: StopSignals) -> tuple[str, str]:
-        """Waits for the end of the processes; returns "done", "stopped", "resume", "mistake" or
-        "failed", and why."""
+        """Waits for the end of the processes.
+
+        Returns:
+            "done", "stopped", "resume", "mistake" or "failed", and why.
+        """
         try:
             while True:
                 if stop.number is not None:
@@ -99,16 +100,12 @@ class WorkerGroup:
             self._end()
 
     def _replace_workers(self) -> None:
-        """Starts workers again that ended before their chief, as long as the number of restarts
-        allows it."""
+        """Restarts workers that ended before their chief, as far as restarts are allowed."""
         for index, worker in enumerate(self.processes):
             code = worker.process.poll()
             ended = code not in (None, MISTAKE_EXIT_CODE) and worker.name.startswith("worker")
-            if (
-                not ended
-                or self.processes[0].process.poll() is not None
-                or self.replaced >= self.may_replace
-            ):
+            chief_ended = self.processes[0].process.poll() is not None
+            if not ended or chief_ended or self.replaced >= self.may_replace:
                 continue
             worker.collect()
             report(f"launch: {worker.describe_end()}; starting it again")
@@ -126,9 +123,9 @@ class WorkerGroup:
         # The first to die tells why; the others soon follow it, so a moment is left for a user's
         # mistake to show.
         time.sleep(POLL_SECONDS)
-        mistaken = [
-            worker for worker in self.processes if worker.process.poll() == MISTAKE_EXIT_CODE
-        ]
+        codes = [worker.process.poll() for worker in self.processes]
+        coded = zip(self.processes, codes, strict=True)
+        mistaken = [worker for worker, code in coded if code == MISTAKE_EXIT_CODE]
         if mistaken:
             mistaken[0].collect()
             return "mistake", mistaken[0].error or mistaken[0].describe_end()
@@ -162,8 +159,7 @@ class WorkerGroup:
         return f"{', '.join(names)} gave no sign of life for {limit:g} s" if names else None
 
     def _stop(self, stop: StopSignals) -> tuple[str, str]:
-        """Asks all that train to stop, and waits; a second signal, or the end of the grace, kills
-        what is left."""
+        """Asks all that train to stop; a second signal, or the end of the grace, kills them."""
         for worker in self.leaders:
             worker.signal(signal.SIGTERM)
         deadline = time.monotonic() + self.config.grace_seconds
@@ -211,9 +207,8 @@ def worker_environments(config: LaunchConfig) -> dict[str, dict[str, str]]:
     elif config.workers == 1:
         common.pop("TF_CONFIG", None)
         return {"worker 0": common}
-    addresses = iter(
-        [f"localhost:{port}" for port in _ports(config.port_base, sum(sizes.values()))]
-    )
+    ports = _ports(config.port_base, sum(sizes.values()))
+    addresses = iter([f"localhost:{port}" for port in ports])
     cluster = {task: [next(addresses) for _ in range(count)] for task, count in sizes.items()}
     return {
         task if task == "chief" else f"{task} {index}": {

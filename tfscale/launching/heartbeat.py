@@ -1,5 +1,4 @@
-"""Heartbeats: a worker process writes the step it has reached to a file that `tfscale launch`
-watches."""
+"""Heartbeats: a worker writes the step it has reached to a file that `tfscale launch` reads."""
 
 import os
 from dataclasses import dataclass

@@ -12,12 +12,11 @@ ENDING = tuple(
 )
 """Signals by which systems end a process; the second one comes when a terminal is closed."""
 Handler: TypeAlias = Callable[[int, types.FrameType | None], object] | int | None
-"""What `signal.getsignal` returns."""
+"""The type of what `signal.getsignal` returns."""
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP, raised where the command stands; the shell's exit code for it is 128 + its
-    number."""
+    """SIGTERM or SIGHUP as an exception; the exit code is 128 + the signal's number."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -25,7 +24,7 @@ class Terminated(BaseException):
 
 
 def wanted(number: int) -> bool:
-    """Whether a signal is to end a process: `nohup` has SIGHUP ignored."""
+    """Returns whether a signal is to end a process: `nohup` has SIGHUP ignored."""
     return signal.getsignal(number) != signal.SIG_IGN
 
 
@@ -48,8 +47,9 @@ def left_by_signals() -> Iterator[None]:
 
 
 class StopRequest:
-    """Notes Ctrl-C, SIGTERM and SIGHUP instead of being ended by them; a second one ends at once.
-    Use as a context.
+    """Notes Ctrl-C, SIGTERM and SIGHUP within the block; a second one ends the process.
+
+    It is a context manager.
 
     Args:
         note: is called with a line when the first one comes.

@@ -27,8 +27,10 @@ class LaunchError(TfscaleError):
 
 @dataclass(frozen=True)
 class Launched:
-    """How a launch ended: exit code 0, 75 (stopped, can go on) or 130 (Ctrl-C), the chief's stdout,
-    and restarts."""
+    """How a launch ended.
+
+    Exit code 0, 75 (stopped, can go on) or 130 (Ctrl-C), the chief's stdout, and restarts.
+    """
 
     exit_code: int
     stdout: str

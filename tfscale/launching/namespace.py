@@ -1,5 +1,4 @@
-"""A network namespace of Linux in which loopback alone exists: one process makes it, others enter
-it.
+"""A network namespace of Linux with loopback alone, which processes make and enter.
 
 A process with threads cannot change its namespace, so this runs as a program of its own, before the
 one that it is for. It needs the standard library alone (`python -I -S namespace.py ...`), and so
@@ -25,8 +24,7 @@ _SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
 
 
 def make(link: socket.socket) -> None:
-    """Makes a network namespace with nothing but loopback, and sends its descriptors through
-    `link`.
+    """Makes a network namespace with loopback alone, and sends its descriptors over `link`.
 
     Raises:
         OSError: the system does not allow it to this user.
@@ -48,8 +46,7 @@ def enter(descriptors: Sequence[int], command: Sequence[str]) -> None:
 
 
 def _unshare_network() -> tuple[str, ...]:
-    """Moves this process into a new network namespace; returns the kinds of namespace that were
-    made for it."""
+    """Moves this process into a new network namespace; returns the kinds that were made."""
     user, group = os.geteuid(), os.getegid()
     try:
         _call("unshare", _CLONE_NEWNET)

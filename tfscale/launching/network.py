@@ -50,11 +50,10 @@ class PrivateNetwork:
             if done.returncode:
                 raise OSError(done.stderr.strip().splitlines()[-1])
             self.descriptors: Sequence[int] = socket.recv_fds(ours, 16, 2)[1]
-            """What a process must inherit to enter."""
+            """The file descriptors that a process must inherit to enter."""
 
     def wrap(self, command: Sequence[str]) -> list[str]:
-        """The command that enters this network and then becomes `command`, with the same process
-        number."""
+        """Returns a command that enters this network and becomes `command`, in one process."""
         return [*_program("enter", ",".join(map(str, self.descriptors))), *command]
 
     def close(self) -> None:
@@ -69,8 +68,10 @@ def _program(*words: str) -> list[str]:
 
 
 def has_private_networks() -> bool:
-    """Whether this system allows this user a network with loopback alone; in many containers it
-    does not."""
+    """Returns whether the system allows a network with loopback alone to this user.
+
+    Many containers do not.
+    """
     try:
         PrivateNetwork().close()
     except OSError:
@@ -80,7 +81,7 @@ def has_private_networks() -> bool:
 
 @contextlib.contextmanager
 def workers_network(config: LaunchConfig) -> Iterator[PrivateNetwork | None]:
-    """The network for the workers of one machine; None where they use the machine's.
+    """Gives the network for the workers of one machine; None if they use the machine's.
 
     They do where there is one worker, which listens nowhere, where `config.allow_network` says so
     (a line on stderr then says who can reach them), and where the machine itself has nothing but
@@ -120,8 +121,7 @@ def _private_network() -> PrivateNetwork | None:
 
 
 def reach_warning(ports: str = "the workers' ports") -> str:
-    """Returns a sentence that says who reaches TensorFlow's servers on this machine, and what they
-    can do.
+    """Returns a sentence on who reaches TensorFlow's servers here, and what they can do.
 
     Args:
         ports: the servers' ports, in words.
@@ -133,7 +133,7 @@ def reach_warning(ports: str = "the workers' ports") -> str:
 
 
 def outside_addresses() -> list[str]:
-    """The addresses of this machine at which others may reach it: all but loopback.
+    """Returns the addresses at which others may reach this machine: all but loopback.
 
     Where the system does not list them, which is everywhere but on Linux, the machine's name stands
     for them.
@@ -147,15 +147,15 @@ def outside_addresses() -> list[str]:
 
 
 def _ipv4_addresses() -> list[str]:
-    found = []
+    addresses = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         for _, name in socket.if_nameindex():
             try:
                 answer = fcntl.ioctl(control, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
             except OSError:  # The interface has no address.
                 continue
-            found.append(socket.inet_ntop(socket.AF_INET, answer[20:24]))
-    return [address for address in found if not address.startswith("127.")]
+            addresses.append(socket.inet_ntop(socket.AF_INET, answer[20:24]))
+    return [address for address in addresses if not address.startswith("127.")]
 
 
 def _ipv6_addresses() -> list[str]:

@@ -8,8 +8,7 @@ from tfscale.launching.interruption import ENDING, Handler, wanted
 
 
 class StopSignals:
-    """Counts SIGTERM, SIGHUP (a closed terminal) and Ctrl-C within the block, instead of being
-    ended by them."""
+    """Counts SIGTERM, SIGHUP (a closed terminal) and Ctrl-C within the block."""
 
     def __init__(self) -> None:
         self.number: int | None = None

@@ -91,13 +91,11 @@ class WorkerProcess:
             return
 
     def describe_end(self) -> str:
-        """How it ended, in words: "worker 1 was ended by SIGKILL at step 40"."""
+        """Returns how it ended, in words: "worker 1 was ended by SIGKILL at step 40"."""
         code = self.process.returncode
-        how = (
-            f"was ended by {signal.Signals(-code).name}"
-            if code < 0
-            else f"ended with exit code {code}"
-        )
+        how = f"ended with exit code {code}"
+        if code < 0:
+            how = f"was ended by {signal.Signals(-code).name}"
         sign = self.heartbeat()
         where = f" at step {sign.step:,}" if sign and sign.step > NO_STEPS else ""
         return f"{self.name} {how}{where}{f' ({self.error})' if self.error else ''}"
@@ -119,8 +117,7 @@ class WorkerProcess:
         with stream:
             for line in stream:
                 self._write_log(line)
-                # A progress bar writes over its own line; a log needs what stands at
-                # its end.
+                # A progress bar writes over its own line; a log needs its last text.
                 text = line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2]
                 if text.startswith(ERROR):
                     self.error = text.removeprefix(ERROR)

@@ -5,8 +5,6 @@ Shapes: B batch, T tokens, D hidden_dim, H query heads, G key-value heads, R = H
 head, C context, S tokens of one cached call, W attention window, N = T / W.
 """
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -137,7 +135,7 @@ class CausalSelfAttention(keras.layers.Layer):
         cosine, sine = (np_.cast(part, x.dtype) for part in angles)
         half = self.head_dim // 2
         first, second = x[..., :half], x[..., half:]
-        join: Any = np_.concatenate if np_ is ops else np_.concat
+        join = np_.concatenate if np_ is ops else np_.concat
         return join([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
 
     def _weights(self, scores, mask, training):

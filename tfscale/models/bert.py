@@ -36,6 +36,7 @@ class BERT(TransformerNetwork):
     """
 
     config_class = BERTConfig
+    config: BERTConfig
     causal = False
 
     def __init__(
@@ -59,7 +60,7 @@ class BERT(TransformerNetwork):
         Each row is a pass of its own; the last, for which there is no id, is zero.
         """
         length = len(ids)
-        found = []
+        logits = []
         # Logits of all tokens of all rows would take T x T x V numbers, of which T x V are asked
         # for.
         block = max(1, _TOKENS_AT_ONCE // length)
@@ -69,5 +70,5 @@ class BERT(TransformerNetwork):
             rows[np.arange(len(places)), places] = self.mask_id
             hidden = self.hidden_states(rows)
             hidden = tf.gather(hidden, places, axis=1, batch_dims=1)
-            found.append(np.asarray(self.project(hidden), np.float32))
-        return np.concatenate([*found, np.zeros((1, self.config.vocabulary_size), np.float32)])
+            logits.append(np.asarray(self.project(hidden), np.float32))
+        return np.concatenate([*logits, np.zeros((1, self.config.vocabulary_size), np.float32)])

@@ -14,16 +14,15 @@ import tensorflow as tf
 from keras import ops
 
 from tfscale.config import BiLSTMConfig, Precision
+from tfscale.models.body import Body, BodyNetwork
 from tfscale.models.dropout import Dropout
-from tfscale.models.layers import normal_initializers
-from tfscale.models.network import LanguageNetwork
 from tfscale.models.recurrent_layers import LSTM
 from tfscale.models.remat import rematerialized
 from tfscale.registry import register
 
 
 @register
-class BiLSTMLM(LanguageNetwork):
+class BiLSTMLM(BodyNetwork):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; those at t are for id t + 1, from all ids
     but that one.
 
@@ -42,6 +41,8 @@ class BiLSTMLM(LanguageNetwork):
     """
 
     config_class = BiLSTMConfig
+    config: BiLSTMConfig
+    body: "_Body"
 
     def __init__(
         self,
@@ -50,80 +51,37 @@ class BiLSTMLM(LanguageNetwork):
         seed: int = 0,
         name: str = "bilstm",
     ):
-        self.check_vocabulary(config)
-        body = _Body(config, precision, seed)
-        inputs = keras.Input((None,), dtype="int32", name="tokens")
-        super().__init__(inputs=inputs, outputs=body.project(body.hidden_states(inputs)), name=name)
-        self.config = config
-        self.precision = precision
-        self.seed = seed
-        self.body = body
-        self.token_embedding = body.token_embedding
-
-    def hidden_states(
-        self, ids: tf.Tensor, training: bool = False, remat: bool = False
-    ) -> tf.Tensor:
-        """Returns the input of the output projection: ids (B, T) int32 -> (B, T, E).
-
-        Args:
-            ids: token ids.
-            training: whether dropout is on.
-            remat: compute the LSTM layers again in the backward pass; see `tfscale.models.remat`.
-        """
-        return self.body.hidden_states(ids, training, remat)
+        super().__init__(config, _Body(config, precision, seed), precision, seed, name)
 
     def features(self, ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Both states at each token, which have read it: ids (B, T) int32 -> (B, T, 2 U), for tasks
         that see all."""
         return ops.concatenate(self.body.states(ids, training), axis=-1)
 
-    def project(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden states (..., E) -> logits (..., V) float32, so that project(hidden_states(ids)) is
-        network(ids)."""
-        return self.body.project(hidden)
-
-    @property
-    def output_variables(self) -> list[keras.Variable]:
-        """The weights that `project` reads."""
-        output = self.body.output_layer
-        return [self.token_embedding.embeddings] if output is None else [output.kernel, output.bias]
-
     @property
     def prediction_variables(self) -> list[keras.Variable]:
         return [*super().prediction_variables, *self.body.join.variables]
 
 
-class _Body:
-    """The layers and the way through them, for the functional model and for the train step."""
-
+class _Body(Body):
     def __init__(self, config: BiLSTMConfig, precision: Precision, seed: int):
-        policy = keras.dtype_policies.DTypePolicy(precision)
-
-        def glorot(offset: int) -> keras.initializers.Initializer:
-            return keras.initializers.GlorotUniform(seed=seed * 100_003 + 500 + offset)
+        super().__init__(config, precision, seed)
+        policy = self.policy
 
         def stack(direction: str, offset: int) -> list[keras.layers.Layer]:
             return [
                 LSTM(
                     config.hidden_dim,
                     return_sequences=True,
-                    kernel_initializer=glorot(offset + i),
-                    recurrent_initializer=keras.initializers.Orthogonal(
-                        seed=seed * 100_003 + 700 + offset + i
-                    ),
+                    kernel_initializer=self.glorot(offset + i),
+                    recurrent_initializer=self.orthogonal(offset + i),
                     dtype=policy,
                     name=f"{direction}_{i}",
                 )
                 for i in range(config.num_layers)
             ]
 
-        self.token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocabulary_size,
-            config.embedding_dim,
-            dtype=policy,
-            name="token_embedding",
-            embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
-        )
+        self.token_embedding = self.table()
         self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
         self.stacks = {"forward": stack("forward", 0), "backward": stack("backward", 50)}
         self.dropouts = {
@@ -133,28 +91,22 @@ class _Body:
             ]
             for name in self.stacks
         }
-        self.join = keras.layers.Dense(
-            config.embedding_dim, kernel_initializer=glorot(100), dtype=policy, name="join"
-        )
-        self.output_layer: keras.layers.Layer | None = None
+        self.join = self.dense(config.embedding_dim, "join", 100)
         if not config.tie_embeddings:
-            self.output_layer = keras.layers.Dense(
-                config.vocabulary_size, kernel_initializer=glorot(101), dtype=policy, name="output"
-            )
-        self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
+            self.output_layer = self.dense(config.vocabulary_size, "output", 101)
 
     def states(self, ids, training=None, remat=False):
         """Forward states that have read up to each token, backward states that have read from it:
         (B, T, U) twice."""
         embedded = self.embedding_dropout(self.token_embedding(ids), training=training)
-        found = []
+        both = []
         for name, layers in self.stacks.items():
             x = embedded if name == "forward" else ops.flip(embedded, axis=1)
             for layer, dropout in zip(layers, self.dropouts[name], strict=True):
                 x = rematerialized(layer, x, training) if remat else layer(x, training=training)
                 x = dropout(x, training=training)
-            found.append(x if name == "forward" else ops.flip(x, axis=1))
-        return found
+            both.append(x if name == "forward" else ops.flip(x, axis=1))
+        return both
 
     def hidden_states(self, ids, training=None, remat=False):
         forward, backward = self.states(ids, training, remat)
@@ -162,8 +114,3 @@ class _Body:
         after = ops.pad(backward[:, 2:], [[0, 0], [0, 2], [0, 0]])
         length = ops.shape(forward)[1]
         return self.join(ops.concatenate([forward, after[:, :length]], axis=-1))
-
-    def project(self, hidden):
-        if self.output_layer is None:
-            return self.logits(self.token_embedding(hidden, reverse=True))
-        return self.logits(self.output_layer(hidden))

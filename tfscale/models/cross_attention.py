@@ -5,8 +5,6 @@ Shapes: B batch, S tokens of the source part, U of the target part, D hidden_dim
 key-value heads, R = H / G, K width of a head.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import ops
@@ -116,7 +114,7 @@ class DecoderBlock(TransformerBlock):
     """A block with attention to the source between its own and the feed-forward layer; (B, U, D) ->
     (B, U, D)."""
 
-    def __init__(self, options: BlockOptions, **kwargs: Any):
+    def __init__(self, options: BlockOptions, **kwargs: object):
         super().__init__(options, **kwargs)
         self.cross_norm = options.norm("cross_norm", self.dtype_policy)
         self.cross_attention = CrossAttention(

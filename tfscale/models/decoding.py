@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import layers_called_by, layers_of
+from tfscale.compat.keras import HasLayers, layers_called_by, layers_of
 from tfscale.compat.keras_hub import key_width, new_cache
 from tfscale.errors import ConfigError
 from tfscale.models.attention import CausalSelfAttention
@@ -40,7 +40,7 @@ class DecoderConfig:
     family: str = "transformer"
 
 
-class CachedModel(abc.ABC):
+class CachedModel(HasLayers, abc.ABC):
     """A Keras model with the interface of `TransformerLM` that export needs; see `cached_model`.
 
     Args:
@@ -55,11 +55,11 @@ class CachedModel(abc.ABC):
     def __init__(self, model: keras.Model, config: DecoderConfig):
         self.model, self.config = model, config
         # The whole forward pass, which also builds the layers of a subclassed model.
-        found = self._forward(tf.zeros((1, config.sequence_length), tf.int32), False).shape[-1]
-        if found < config.vocabulary_size:
+        logits = self._forward(tf.zeros((1, config.sequence_length), tf.int32), False).shape[-1]
+        if logits < config.vocabulary_size:
             raise ConfigError(
                 f"the tokenizer has {config.vocabulary_size} tokens and the model logits for"
-                f" {found}"
+                f" {logits}"
             )
         self.weights, self.trainable_weights = model.weights, model.trainable_weights
 
@@ -97,9 +97,6 @@ class CachedModel(abc.ABC):
 
     def _cut(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.cast(logits, tf.float32)[..., : self.config.vocabulary_size]
-
-    def _flatten_layers(self) -> list[keras.layers.Layer]:
-        return layers_of(self.model)
 
     @abc.abstractmethod
     def _forward(self, ids: tf.Tensor, training: bool) -> tf.Tensor:

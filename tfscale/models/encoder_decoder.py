@@ -31,6 +31,7 @@ from tfscale.models.transformer import (
     block_options,
     narrow_layers,
     scaled,
+    token_table,
 )
 
 _SHARED = (
@@ -83,14 +84,7 @@ class EncoderDecoder(keras.Model):
         self.precision, self.seed = precision, seed
         policy = keras.dtype_policies.DTypePolicy(precision)
         initial = normal_initializers(seed)
-        self.token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocabulary_size,
-            config.embedding_width,
-            tie_weights=config.tie_embeddings,
-            embeddings_initializer=next(initial),
-            dtype=policy,
-            name="token_embedding",
-        )
+        self.token_embedding = token_table(config, next(initial), policy)
         self.widen, self.narrow = narrow_layers(config, initial, policy)
         # Each stack has positions of its own, which begin at 0.
         self.positions: list[PositionEmbedding] = [
@@ -234,10 +228,10 @@ class EncoderDecoder(keras.Model):
             empty = tf.zeros((rows, length, c.kv_heads, c.head_width))
             x, _, _ = block.cached(x, empty, empty, positions, source_mask)
         x = cached_norm(self.encoder_norm, x)
-        found = {"source_mask": source_mask}
+        memory = {"source_mask": source_mask}
         for i, block in enumerate(self.decoder_blocks):
-            found[f"memory_k_{i}"], found[f"memory_v_{i}"] = block.cross_attention.memory(x)
-        return found
+            memory[f"memory_k_{i}"], memory[f"memory_v_{i}"] = block.cross_attention.memory(x)
+        return memory
 
     def cache_spec(self, rows: int = 1) -> dict[str, tuple[int, ...]]:
         """Returns names and shapes (B, U, G, K) of the key and value caches; all float32, zeros at

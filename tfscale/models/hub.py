@@ -10,17 +10,18 @@ Shapes: D hidden_dim, F feed_forward_dim, H query heads, G key-value heads, K wi
 vocabulary.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 from keras.layers import Layer
 
-from tfscale.compat.keras_hub import gpt2_layers, llama_layers
+from tfscale.compat import keras_hub as hub
 from tfscale.config import Precision, TransformerConfig
 from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
 from tfscale.models.layers import TransformerBlock
 from tfscale.models.transformer import TransformerLM
 
@@ -98,14 +99,10 @@ def _in_float32(backbone: keras.Model) -> keras.Model:
     if backbone.compute_dtype == "float32":
         return backbone
     config = {**backbone.get_config(), "dtype": "float32"}
-    if hasattr(backbone, "tie_word_embeddings"):
-        config["tie_word_embeddings"] = (
-            backbone.tie_word_embeddings
-        )  # keras-hub 0.32 leaves it out for Llama.
+    if hub.tied(backbone) is not None:
+        config["tie_word_embeddings"] = hub.tied(backbone)
     copy = type(backbone).from_config(config)
-    if [tuple(weight.shape) for weight in copy.weights] != [
-        tuple(weight.shape) for weight in backbone.weights
-    ]:
+    if [weight.shape for weight in copy.weights] != [weight.shape for weight in backbone.weights]:
         raise ConfigError(
             f"{type(backbone).__name__} computes in {backbone.compute_dtype} and cannot be built"
             " anew in float32 from its configuration; load or build it with dtype='float32'"
@@ -122,7 +119,7 @@ def backbone_of(source: keras.Model | str) -> keras.Model:
         ConfigError: there is no such preset, or it is not one of a decoder.
     """
     if not isinstance(source, str):
-        return getattr(source, "backbone", source)
+        return hub.backbone_in(source)
     import keras_hub
 
     try:
@@ -143,7 +140,7 @@ def preset_message(source: str, error: Exception) -> str:
     )
 
 
-Reader = tuple[dict[str, Any], Callable[[TransformerLM], None]]
+Reader = tuple[JsonObject, Callable[[TransformerLM], None]]
 
 
 def _gpt2(backbone: keras.Model) -> Reader:
@@ -163,29 +160,22 @@ def _gpt2(backbone: keras.Model) -> Reader:
         assert network.position_embedding is not None
         network.position_embedding.embeddings.assign(positions[: network.config.sequence_length])
         for block, layer in zip(network.blocks, backbone.transformer_layers, strict=True):
-            theirs = gpt2_layers(layer)
+            theirs = hub.gpt2_layers(layer)
             _attention(block, (theirs.query, theirs.key, theirs.value), theirs.output)
             _norm(block.attention_norm, theirs.attention_norm)
             _norm(block.feed_forward_norm, theirs.feed_forward_norm)
-            for own, other in (
-                (block.expand, theirs.expand),
-                (block.contract, theirs.contract),
+            for target, source in zip(
+                (block.expand, block.contract), (theirs.expand, theirs.contract), strict=True
             ):
-                own.kernel.assign(other.kernel)
-                own.bias.assign(other.bias)
+                target.kernel.assign(source.kernel)
+                target.bias.assign(source.bias)
         _ends(network, backbone)
 
     return options, read
 
 
 def _llama(backbone: keras.Model, bias: bool = False) -> Reader:
-    factor = getattr(
-        backbone, "rope_position_scaling_factor", getattr(backbone, "rope_scaling_factor", 1.0)
-    )
-    if factor != 1.0 or getattr(backbone, "rope_frequency_adjustment_factor", None) not in (
-        None,
-        1.0,
-    ):
+    if hub.stretches_positions(backbone):
         raise ConfigError(
             "the model stretches its rotary positions (Llama 3.1 and later), and tfscale's have no"
             " such"
@@ -196,7 +186,7 @@ def _llama(backbone: keras.Model, bias: bool = False) -> Reader:
         "num_heads": backbone.num_query_heads,
         "num_kv_heads": backbone.num_key_value_heads,
         "feed_forward_dim": backbone.intermediate_dim,
-        "head_dim": getattr(backbone, "head_dim", None) or 0,
+        "head_dim": hub.head_width(backbone),
         "positions": "rope",
         "normalization": "rms",
         "activation": "swiglu",
@@ -205,40 +195,23 @@ def _llama(backbone: keras.Model, bias: bool = False) -> Reader:
         "norm_epsilon": backbone.layer_norm_epsilon,
         "dropout": backbone.dropout,
         "tie_embeddings": backbone.token_embedding.tie_weights,
-        "attention_window": getattr(backbone, "sliding_window", None) or 0,
+        "attention_window": hub.sliding_window(backbone),
     }
 
     def read(network: TransformerLM) -> None:
         for block, layer in zip(network.blocks, backbone.transformer_layers, strict=True):
-            theirs = llama_layers(layer)
+            theirs = hub.llama_layers(layer)
             _attention(block, (theirs.query, theirs.key, theirs.value), theirs.output)
             _norm(block.attention_norm, theirs.attention_norm)
             _norm(block.feed_forward_norm, theirs.feed_forward_norm)
             _gated(block, theirs.gate, theirs.expand, theirs.contract)
         _ends(network, backbone)
 
-    if getattr(backbone, "use_sliding_window_attention", False):
-        options["attention_window"] = backbone.sliding_window_size
     return options, read
 
 
-def _qwen(backbone: keras.Model) -> Reader:
-    # Queries, keys and values have biases; the others stay zero.
-    return _llama(backbone, bias=True)
-
-
 def _gemma(backbone: keras.Model) -> Reader:
-    lacking = [
-        name
-        for name in (
-            "use_post_ffw_norm",
-            "use_post_attention_norm",
-            "attention_logit_soft_cap",
-            "final_logit_soft_cap",
-            "use_sliding_window_attention",
-        )
-        if getattr(backbone, name)
-    ]
+    lacking = hub.gemma_2_options(backbone)
     if lacking:
         raise ConfigError(
             f"the model has {', '.join(lacking)} (Gemma 2), which tfscale's Transformer lacks"
@@ -280,29 +253,26 @@ _READERS: dict[str, Callable[[keras.Model], Reader]] = {
     "GPT2Backbone": _gpt2,
     "LlamaBackbone": _llama,
     "MistralBackbone": _llama,
-    "QwenBackbone": _qwen,
+    # Queries, keys and values of Qwen have biases; the others stay zero.
+    "QwenBackbone": functools.partial(_llama, bias=True),
     "GemmaBackbone": _gemma,
 }
 """By class; Llama 3 is a Llama."""
 
 
-def _attention(
-    block: TransformerBlock, dense: Sequence[keras.layers.Layer], output: keras.layers.Layer
-) -> None:
-    _kernels(block, [np.asarray(part.kernel) for part in dense], output)
+def _attention(block: TransformerBlock, dense: Sequence[Layer], output: Layer) -> None:
+    _kernels(block, [np.asarray(layer.kernel) for layer in dense], output)
     attention = block.attention
     if not attention.use_bias:
         return
     attention.query_key_value.bias.assign(
-        np.concatenate([np.asarray(part.bias).reshape(-1) for part in dense])
+        np.concatenate([np.asarray(layer.bias).reshape(-1) for layer in dense])
     )
-    if getattr(output, "bias", None) is not None:
+    if output.bias is not None:
         attention.output_projection.bias.assign(np.asarray(output.bias).reshape(-1))
 
 
-def _kernels(
-    block: TransformerBlock, kernels: list[np.ndarray], output: keras.layers.Layer
-) -> None:
+def _kernels(block: TransformerBlock, kernels: list[np.ndarray], output: Layer) -> None:
     """Kernels (D, heads, K) side by side, and that of the output (H, K, D) with its heads
     joined."""
     flat = [kernel.reshape(kernel.shape[0], -1) for kernel in kernels]
@@ -311,26 +281,21 @@ def _kernels(
     block.attention.output_projection.kernel.assign(kernel.reshape(-1, kernel.shape[-1]))
 
 
-def _gated(
-    block: TransformerBlock,
-    gate: keras.layers.Layer,
-    up: keras.layers.Layer,
-    down: keras.layers.Layer,
-) -> None:
+def _gated(block: TransformerBlock, gate: Layer, up: Layer, down: Layer) -> None:
     block.expand.kernel.assign(
         np.concatenate([np.asarray(gate.kernel), np.asarray(up.kernel)], axis=1)
     )
     block.contract.kernel.assign(down.kernel)
 
 
-def _norm(own: Layer, other: Layer, added: float = 0.0) -> None:
+def _norm(target: Layer, source: Layer, added: float = 0.0) -> None:
     """Scale, and shift where there is one; `added` for layers that hold the scale's distance from
     1."""
-    if hasattr(own, "gamma"):
-        own.gamma.assign(other.gamma)
-        own.beta.assign(other.beta)
+    if isinstance(target, keras.layers.LayerNormalization):
+        target.gamma.assign(source.gamma)
+        target.beta.assign(source.beta)
     else:
-        own.scale.assign(np.asarray(other.scale) + added)
+        target.scale.assign(np.asarray(source.scale) + added)
 
 
 def _ends(network: TransformerLM, backbone: keras.Model, added: float = 0.0) -> None:
@@ -355,9 +320,9 @@ def _check_same(network: TransformerLM, backbone: keras.Model) -> None:
     expected = np.asarray(backbone.token_embedding(hidden, reverse=True), np.float32)[
         ..., : config.vocabulary_size
     ]
-    found = np.asarray(network(ids, training=False), np.float32)
+    logits = np.asarray(network(ids, training=False), np.float32)
     spread = float(np.std(expected - expected.mean(-1, keepdims=True))) or 1e-12
-    error = float(np.abs(found - expected).max()) / spread
+    error = float(np.abs(logits - expected).max()) / spread
     if not error <= _TOLERANCE:
         source = inspect.getmodule(type(backbone))
         raise ConfigError(

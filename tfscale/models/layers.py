@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -117,7 +116,7 @@ class TransformerBlock(keras.layers.Layer):
     contract(gelu(gate) * up), where gate and up are the two halves of expand(x) (Shazeer 2020).
     """
 
-    def __init__(self, options: BlockOptions, **kwargs: Any):
+    def __init__(self, options: BlockOptions, **kwargs: object):
         super().__init__(**kwargs)
         self.options = options
         hidden_dim, use_bias = options.hidden_dim, options.use_bias

@@ -12,7 +12,7 @@ import abc
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import keras
 import numpy as np
@@ -55,7 +55,7 @@ class LanguageNetwork(keras.Model):
     config_class: ClassVar[type[NetworkConfig]]
     decodes: ClassVar[Decodes] = "none"
     attends: ClassVar[bool] = False
-    config: Any
+    config: NetworkConfig
     precision: Precision
     seed: int
     token_embedding: keras.layers.Embedding

@@ -9,16 +9,15 @@ import tensorflow as tf
 from keras import ops
 
 from tfscale.config import NNLMConfig, Precision
+from tfscale.models.body import Body, BodyNetwork
 from tfscale.models.cached import variable
 from tfscale.models.dropout import Dropout
-from tfscale.models.layers import normal_initializers
-from tfscale.models.network import LanguageNetwork
 from tfscale.models.remat import rematerialized
 from tfscale.registry import register
 
 
 @register
-class NNLM(LanguageNetwork):
+class NNLM(BodyNetwork):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; the logits at t depend on the last N ids
     up to t.
 
@@ -37,6 +36,8 @@ class NNLM(LanguageNetwork):
 
     config_class = NNLMConfig
     decodes = "state"
+    config: NNLMConfig
+    output_layer: keras.layers.Dense
 
     def __init__(
         self,
@@ -45,75 +46,14 @@ class NNLM(LanguageNetwork):
         seed: int = 0,
         name: str = "nnlm",
     ):
-        self.check_vocabulary(config)
-        policy = keras.dtype_policies.DTypePolicy(precision)
-
-        def dense(
-            units: int, name: str, offset: int, activation: str | None = None
-        ) -> keras.layers.Dense:
-            initial = keras.initializers.GlorotUniform(seed=seed * 100_003 + 500 + offset)
-            return keras.layers.Dense(
-                units, activation=activation, kernel_initializer=initial, dtype=policy, name=name
-            )
-
-        token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocabulary_size,
-            config.embedding_dim,
-            dtype=policy,
-            name="token_embedding",
-            embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
-        )
-        windows = LastTokens(config.context_tokens, dtype=policy, name="last_tokens")
-        hidden_layer = dense(config.hidden_dim, "hidden", 0, "tanh")
-        dropout = Dropout(config.dropout, dtype=policy, name="dropout")
-        output_layer = dense(config.vocabulary_size, "output", 1)
-        inputs = keras.Input((None,), dtype="int32", name="tokens")
-        x = windows(token_embedding(inputs))
-        hidden = hidden_layer(x)
-        hidden = dropout(
-            ops.concatenate([hidden, x], axis=-1) if config.direct_connections else hidden
-        )
-        logits = keras.layers.Activation("linear", dtype="float32", name="logits")(
-            output_layer(hidden)
-        )
-        super().__init__(inputs=inputs, outputs=logits, name=name)
-        self.config = config
-        self.precision = precision
-        self.seed = seed
-        self.token_embedding = token_embedding
-        self.windows = windows
-        self.hidden_layer = hidden_layer
-        self.output_layer = output_layer
-
-    def hidden_states(
-        self, ids: tf.Tensor, training: bool = False, remat: bool = False
-    ) -> tf.Tensor:
-        """Returns the input of the output projection: ids (B, T) int32 -> (B, T, U), or (B, T, U +
-        N E) if it reads both.
-
-        Args:
-            ids: token ids.
-            training: whether dropout is on.
-            remat: compute the hidden layer again in the backward pass; see `tfscale.models.remat`.
-        """
-        x = self.windows(self.token_embedding(ids))
-        hidden = rematerialized(self.hidden_layer, x, training) if remat else self.hidden_layer(x)
-        hidden = ops.concatenate([hidden, x], axis=-1) if self.config.direct_connections else hidden
-        return self.get_layer("dropout")(hidden, training=training)
-
-    def project(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden states -> logits (..., V) float32, so that project(hidden_states(ids)) is
-        network(ids)."""
-        return self.get_layer("logits")(self.output_layer(hidden))
-
-    @property
-    def output_variables(self) -> list[keras.Variable]:
-        """The weights that `project` reads."""
-        return [self.output_layer.kernel, self.output_layer.bias]
+        body = _Body(config, precision, seed)
+        super().__init__(config, body, precision, seed, name)
+        self.windows = body.windows
+        self.hidden_layer = body.hidden_layer
+        self.output_layer = body.output_layer
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Returns the name and the shape (1, (N - 1) E) of the embedded tokens before the next one;
-        float32, zeros at the start."""
+        # The embedded tokens before the next one, side by side.
         return {"state_tokens": (1, (self.config.context_tokens - 1) * self.config.embedding_dim)}
 
     def cached_step(
@@ -125,24 +65,36 @@ class NNLM(LanguageNetwork):
         mask: tf.Tensor | None = None,
         with_logits: bool = True,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
-        """Reads one token, in float32; the arguments are those of `RecurrentLM.cached_step`.
-
-        Returns:
-            Logits (1, 1, V), or None, and the new state.
-        """
         embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (1,)))
         x = tf.concat([cache["state_tokens"], embedded], axis=-1)
         new = {"state_tokens": x[:, self.config.embedding_dim :]}
         if not with_logits:
             return None, new
-        hidden = tf.tanh(
-            tf.matmul(x, variable(self.hidden_layer.kernel)) + variable(self.hidden_layer.bias)
-        )
+        summed = tf.matmul(x, variable(self.hidden_layer.kernel))
+        hidden = tf.tanh(summed + variable(self.hidden_layer.bias))
         read = tf.concat([hidden, x], axis=-1) if self.config.direct_connections else hidden
-        logits = tf.matmul(read, variable(self.output_layer.kernel)) + variable(
-            self.output_layer.bias
-        )
+        logits = tf.matmul(read, variable(self.output_layer.kernel))
+        logits += variable(self.output_layer.bias)
         return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), new
+
+
+class _Body(Body):
+    config: NNLMConfig
+
+    def __init__(self, config: NNLMConfig, precision: Precision, seed: int):
+        super().__init__(config, precision, seed)
+        self.token_embedding = self.table()
+        self.windows = LastTokens(config.context_tokens, dtype=self.policy, name="last_tokens")
+        self.hidden_layer = self.dense(config.hidden_dim, "hidden", 0, activation="tanh")
+        self.dropout = Dropout(config.dropout, dtype=self.policy, name="dropout")
+        self.output_layer = self.dense(config.vocabulary_size, "output", 1)
+
+    def hidden_states(self, ids, training=None, remat=False):
+        x = self.windows(self.token_embedding(ids))
+        hidden = rematerialized(self.hidden_layer, x, training) if remat else self.hidden_layer(x)
+        # With direct connections the output layer reads the embedded tokens too.
+        hidden = ops.concatenate([hidden, x], axis=-1) if self.config.direct_connections else hidden
+        return self.dropout(hidden, training=training)
 
 
 @keras.saving.register_keras_serializable("tfscale")

@@ -153,9 +153,9 @@ def check_logits(network: keras.Model, ids: np.ndarray | tf.Tensor) -> Vocabular
     if not capabilities(network).is_cloze:
         _check_causal(network, ids, logits)
     width = logits.shape[-1]
-    found = Vocabulary(min(readers, default=width), width)
-    _checked[network] = (weights, found)
-    return found
+    vocabulary = Vocabulary(min(readers, default=width), width)
+    _checked[network] = (weights, vocabulary)
+    return vocabulary
 
 
 def _check_input(network: keras.Model, ids: np.ndarray) -> None:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfscale.compat.keras import KerasConfig
+from tfscale.config import TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.models.attention import MINUS_INFINITY
 from tfscale.models.network import capabilities
@@ -132,8 +133,8 @@ class PrefixLM(keras.Model):
         )
 
 
-def check_base(base: keras.Model, architecture: str) -> None:
-    """Checks that the weights of a network can read a source in both directions.
+def check_base(base: keras.Model, architecture: str) -> TransformerConfig:
+    """Returns the config of a network whose weights can read a source in both directions.
 
     Raises:
         ConfigError: it is not a Transformer, or has a sliding window.
@@ -148,6 +149,7 @@ def check_base(base: keras.Model, architecture: str) -> None:
             f"the run's attention_window={base.config.attention_window} hides the source from the"
             " target; take a run without a window"
         )
+    return base.config
 
 
 def hide_after(place: tf.Tensor, context: int) -> tf.Tensor:

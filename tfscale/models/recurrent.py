@@ -13,10 +13,9 @@ import tensorflow as tf
 
 from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RNNConfig
 from tfscale.models import recurrent_sizes
+from tfscale.models.body import Body, BodyNetwork
 from tfscale.models.cached import variable
 from tfscale.models.dropout import Dropout
-from tfscale.models.layers import normal_initializers
-from tfscale.models.network import LanguageNetwork
 from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN, gru_step, lstm_step
 from tfscale.models.regularization import ActivationRegularization, WordDropout
 from tfscale.models.remat import rematerialized
@@ -24,7 +23,7 @@ from tfscale.models.shrinking import UnitGroup
 from tfscale.registry import register
 
 
-class RecurrentLM(LanguageNetwork):
+class RecurrentLM(BodyNetwork):
     """Token ids (B, T) int32 -> logits (B, T, V) float32; the state starts at zero in each window.
 
     With `config.stateful`, training and evaluation carry the state from window to window by
@@ -42,6 +41,8 @@ class RecurrentLM(LanguageNetwork):
     """
 
     decodes = "state"
+    config: RecurrentConfig
+    body: "_Body"
     layer_class: ClassVar[type[keras.layers.Layer]]
     states: ClassVar[str]
     """A letter for each state of a layer; the first is its output."""
@@ -53,33 +54,11 @@ class RecurrentLM(LanguageNetwork):
         seed: int = 0,
         name: str = "",
     ):
-        self.check_vocabulary(config)
-        name = name or config.family
         body = _Body(self.layer_class, config, precision, seed)
-        inputs = keras.Input((None,), dtype="int32", name="tokens")
-        super().__init__(inputs=inputs, outputs=body.project(body.hidden_states(inputs)), name=name)
-        self.config = config
-        self.precision = precision
-        self.seed = seed
-        self.body = body
-        self.token_embedding = body.token_embedding
+        super().__init__(config, body, precision, seed, name or config.family)
         self.recurrent_layers = body.recurrent_layers
         self.projection = body.projection
         self.output_layer = body.output_layer
-
-    def hidden_states(
-        self, ids: tf.Tensor, training: bool = False, remat: bool = False
-    ) -> tf.Tensor:
-        """Returns the input of the output projection: ids (B, T) int32 -> (B, T, U), (B, T, E) if
-        tied, or of low rank.
-
-        Args:
-            ids: token ids.
-            training: whether dropout is on.
-            remat: compute the gates of the recurrent layers again in the backward pass; see
-                `tfscale.models.remat`.
-        """
-        return self.body.hidden_states(ids, training, remat)
 
     def carry(
         self,
@@ -88,21 +67,8 @@ class RecurrentLM(LanguageNetwork):
         training: bool = False,
         remat: bool = False,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        return self.body.through(
-            ids, [tf.stop_gradient(state) for state in states], training, remat
-        )
-
-    def project(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden states (..., U or E) -> logits (..., V) float32: project(hidden_states(ids)) is
-        network(ids)."""
-        return self.body.project(hidden)
-
-    @property
-    def output_variables(self) -> list[keras.Variable]:
-        """The weights that `project` reads."""
-        if self.output_layer is None:
-            return [self.token_embedding.embeddings]
-        return [self.output_layer.kernel, self.output_layer.bias]
+        constants = [tf.stop_gradient(state) for state in states]
+        return self.body.through(ids, constants, training, remat)
 
     def unit_groups(self, size: str, count: int) -> list[UnitGroup]:
         return recurrent_sizes.unit_groups(self, size, count)
@@ -111,8 +77,6 @@ class RecurrentLM(LanguageNetwork):
         return recurrent_sizes.factors(self, size, rank)
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Returns names and shapes (1, U) of the states of each layer; all float32, zeros at the
-        start."""
         shape = (1, self.config.hidden_dim)
         return {
             f"state_{kind}_{i}": shape
@@ -129,18 +93,6 @@ class RecurrentLM(LanguageNetwork):
         mask: tf.Tensor | None = None,
         with_logits: bool = True,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
-        """Reads one token into the state, in float32.
-
-        Args:
-            tokens: id (1, 1) int32.
-            cache: tensors as in `cache_spec`.
-            input_pos: has no meaning here; accepted so that every family is called alike.
-            mask: the same.
-            with_logits: whether to compute the logits.
-
-        Returns:
-            Logits (1, 1, V), or None, and the new state.
-        """
         x = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (1,)))
         new: dict[str, tf.Tensor] = {}
         for i, layer in enumerate(self.recurrent_layers):
@@ -153,9 +105,8 @@ class RecurrentLM(LanguageNetwork):
         if self.projection is not None:
             x = tf.matmul(x, variable(self.projection.kernel))
         if self.output_layer is not None:
-            logits = tf.matmul(x, variable(self.output_layer.kernel)) + variable(
-                self.output_layer.bias
-            )
+            logits = tf.matmul(x, variable(self.output_layer.kernel))
+            logits += variable(self.output_layer.bias)
         else:
             logits = tf.matmul(x, variable(self.token_embedding.embeddings), transpose_b=True)
         return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), new
@@ -207,10 +158,7 @@ class RNNLM(RecurrentLM):
         return [tf.tanh(projected + tf.matmul(states[0], variable(cell.recurrent_kernel)))]
 
 
-class _Body:
-    """The layers of a recurrent model and the way through them, for the functional model and for
-    the train step."""
-
+class _Body(Body):
     def __init__(
         self,
         layer_class: type[keras.layers.Layer],
@@ -218,28 +166,14 @@ class _Body:
         precision: Precision,
         seed: int,
     ):
-        policy = keras.dtype_policies.DTypePolicy(precision)
-        width = config.embedding_dim
-
-        def glorot(offset: int) -> keras.initializers.Initializer:
-            return keras.initializers.GlorotUniform(seed=seed * 100_003 + 500 + offset)
-
-        def dense(units: int, name: str, offset: int, use_bias: bool = False) -> keras.layers.Dense:
-            return keras.layers.Dense(
-                units, use_bias=use_bias, kernel_initializer=glorot(offset), dtype=policy, name=name
-            )
+        super().__init__(config, precision, seed)
+        policy = self.policy
 
         def dropout(name: str) -> Dropout:
             shape = (None, 1, None) if config.variational_dropout else None
             return Dropout(config.dropout, noise_shape=shape, dtype=policy, name=name)
 
-        self.token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocabulary_size,
-            width,
-            embeddings_initializer=next(normal_initializers(seed, stddev=0.05)),
-            dtype=policy,
-            name="token_embedding",
-        )
+        self.token_embedding = self.table()
         self.word_dropout: WordDropout | None = None
         if config.embedding_dropout:
             self.word_dropout = WordDropout(
@@ -250,8 +184,8 @@ class _Body:
             layer_class(
                 config.hidden_dim,
                 return_sequences=True,
-                kernel_initializer=glorot(i),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=seed * 100_003 + 700 + i),
+                kernel_initializer=self.glorot(i),
+                recurrent_initializer=self.orthogonal(i),
                 recurrent_dropout=config.recurrent_dropout,
                 weight_drop=config.weight_drop,
                 dtype=policy,
@@ -266,15 +200,13 @@ class _Body:
             self.regularization = ActivationRegularization(
                 *weights, dtype=policy, name="activation_regularization"
             )
-        self.projection = self.output_layer = None
+        self.projection: keras.layers.Dense | None = None
         if not config.tie_embeddings:
-            self.projection = (
-                dense(config.output_rank, "before_output", 102) if config.output_rank else None
-            )
-            self.output_layer = dense(config.vocabulary_size, "output", 101, use_bias=True)
-        elif config.hidden_dim != width:
-            self.projection = dense(width, "projection", 100)
-        self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
+            if config.output_rank:
+                self.projection = self.dense(config.output_rank, "before_output", 102, False)
+            self.output_layer = self.dense(config.vocabulary_size, "output", 101)
+        elif config.hidden_dim != config.embedding_dim:
+            self.projection = self.dense(config.embedding_dim, "projection", 100, False)
 
     def hidden_states(self, ids, training=None, remat=False):
         return self.through(ids, None, training, remat)[0]
@@ -302,8 +234,3 @@ class _Body:
         if self.regularization is not None:
             x = self.regularization(x, whole, training=training)
         return (x if self.projection is None else self.projection(x)), last
-
-    def project(self, hidden):
-        if self.output_layer is None:
-            return self.logits(self.token_embedding(hidden, reverse=True))
-        return self.logits(self.output_layer(hidden))

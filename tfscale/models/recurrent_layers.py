@@ -13,7 +13,6 @@ Shapes: B batch, T time, D inputs, U units, G gates (4 of an LSTM, 3 of a GRU, 1
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -41,7 +40,7 @@ class _Sequence:
     """Projected inputs (T, B, G U), recurrent kernel, first states, mask -> outputs (T, B, U) and
     last states."""
 
-    def __init__(self, units: int, weight_drop: float = 0.0, **kwargs: Any):
+    def __init__(self, units: int, weight_drop: float = 0.0, **kwargs: object):
         super().__init__(units, **kwargs)  # type: ignore[call-arg]
         self.weight_drop = weight_drop
 
@@ -72,16 +71,14 @@ class _Sequence:
         projected = tf.matmul(tf.reshape(x, (-1, width)), _tensor(cell.kernel, x.dtype))
         projected += _tensor(self._input_bias(), x.dtype)
         projected = tf.reshape(projected, (time, batch, projected.shape[-1]))
+        # The first state of a cell is the output; an LSTM's second one stays float32.
+        dtypes = [x.dtype, tf.float32][: self.state_count]
         if initial_state is None:
-            # The first state of a cell is the output; an LSTM's second one stays float32.
-            dtypes = [x.dtype, tf.float32][: self.state_count]
             initial_state = [tf.zeros((batch, cell.units), dtype) for dtype in dtypes]
         elif not isinstance(initial_state, list | tuple):
             initial_state = [initial_state]
-        initial_state = [
-            tf.cast(s, d) for s, d in zip(initial_state, (x.dtype, tf.float32), strict=False)
-        ]
-        outputs, states = self._steps(projected, recurrent, initial_state, masks)
+        first = [tf.cast(s, dtype) for s, dtype in zip(initial_state, dtypes, strict=True)]
+        outputs, states = self._steps(projected, recurrent, first, masks)
         return tf.transpose(outputs, (1, 0, 2)), states
 
     def with_state(self, sequences, states, training=False) -> tuple[tf.Tensor, ...]:
@@ -104,18 +101,11 @@ class _Sequence:
     def _left_to_keras(self, mask, training) -> bool:
         cell = self.cell
         usual = cell.activation is keras.activations.tanh and cell.use_bias
-        usual = usual and getattr(cell, "recurrent_activation", None) in (
-            None,
-            keras.activations.sigmoid,
-        )
+        gate = getattr(cell, "recurrent_activation", None)
+        usual = usual and gate in (None, keras.activations.sigmoid)
         usual = usual and getattr(cell, "reset_after", True)
-        special = (
-            self.go_backwards
-            or self.stateful
-            or self.unroll
-            or mask is not None
-            or (training and cell.dropout)
-        )
+        special = self.go_backwards or self.stateful or self.unroll
+        special = special or mask is not None or (training and cell.dropout)
         drops = training and (self.weight_drop or cell.recurrent_dropout)
         on_gpu = bool(tf.config.list_logical_devices("GPU")) and not drops
         return bool(special or on_gpu or not usual)
@@ -253,40 +243,18 @@ def lstm_sequence(
             activations = (
                 gates if dtype == tf.float32 else tf.tanh(tf.cast(gates, tf.float32) * halved)
             )
-            take, keep, candidate, show = tf.split(activations, 4, axis=-1)
-            before = tf.concat([c0[None], cells[:-1]], 0)
-            tanh = tf.tanh(cells)
-            # All factors that do not wait for the gradient of the step after, for all steps at
-            # once.
-            of_c = 0.5 * (1 + show) * (1 - tanh * tanh)
-            of_take = 0.25 * candidate * (1 - take * take)
-            of_keep = 0.25 * before * (1 - keep * keep)
-            of_candidate = 0.5 * (1 + take) * (1 - candidate * candidate)
-            of_show = 0.25 * tanh * (1 - show * show)
-            keep = 0.5 * (1 + keep)
+            of_c, of_take, of_keep, of_candidate, of_show, keep = _factors(activations, cells, c0)
             turned = tf.transpose(recurrent)
 
             def backward(t, d_h, d_c, d_gates):
                 at = time - 1 - t
                 d_h = tf.cast(d_h + d_outputs[at], tf.float32)
                 d_c = d_c + d_h * of_c[at]
-                d = tf.concat(
-                    [
-                        d_c * of_take[at],
-                        d_c * of_keep[at],
-                        d_c * of_candidate[at],
-                        d_h * of_show[at],
-                    ],
-                    1,
-                )
-                d = tf.cast(d, dtype)
+                of_gates = (d_c * of_take[at], d_c * of_keep[at], d_c * of_candidate[at])
+                d = tf.cast(tf.concat([*of_gates, d_h * of_show[at]], 1), dtype)
                 d_h = tf.matmul(d, turned)
-                return (
-                    t + 1,
-                    d_h if mask is None else d_h * mask,
-                    d_c * keep[at],
-                    d_gates.write(at, d),
-                )
+                d_h = d_h if mask is None else d_h * mask
+                return t + 1, d_h, d_c * keep[at], d_gates.write(at, d)
 
             array = _array(time, dtype, (h0.shape[0], 4 * units))
             _, d_h, d_c, array = _while(time, backward, (0, d_h, d_c, array))
@@ -304,6 +272,20 @@ def lstm_sequence(
         return (outputs, h, c), gradient
 
     return run(projected, recurrent, h0, c0)
+
+
+def _factors(activations: tf.Tensor, cells: tf.Tensor, c0: tf.Tensor) -> States:
+    """Returns the factors of an LSTM's gradient that do not wait for that of the step after, for
+    all steps at once: of c by h, of the four gates, and of c by the next c."""
+    take, keep, candidate, show = tf.split(activations, 4, axis=-1)
+    before = tf.concat([c0[None], cells[:-1]], 0)
+    tanh = tf.tanh(cells)
+    of_c = 0.5 * (1 + show) * (1 - tanh * tanh)
+    of_take = 0.25 * candidate * (1 - take * take)
+    of_keep = 0.25 * before * (1 - keep * keep)
+    of_candidate = 0.5 * (1 + take) * (1 - candidate * candidate)
+    of_show = 0.25 * tanh * (1 - show * show)
+    return of_c, of_take, of_keep, of_candidate, of_show, 0.5 * (1 + keep)
 
 
 def _loop(step: Callable, projected: tf.Tensor, h0: tf.Tensor) -> tuple[tf.Tensor, States]:

@@ -9,13 +9,7 @@ import keras
 import numpy as np
 
 from tfscale.errors import ConfigError
-from tfscale.models.shrinking import (
-    UnitGroup,
-    check_rank,
-    check_smaller,
-    factorize,
-    narrow_table,
-)
+from tfscale.models.shrinking import UnitGroup, check_rank, check_smaller, factorize, narrow_table
 
 if TYPE_CHECKING:
     from tfscale.models.recurrent import RecurrentLM

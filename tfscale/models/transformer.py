@@ -6,7 +6,6 @@ heads, K width of a head.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from tfscale.config import Precision, TransformerConfig
 from tfscale.models import transformer_sizes
+from tfscale.models.body import Body, BodyNetwork
 from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import (
@@ -23,13 +23,12 @@ from tfscale.models.layers import (
     norm_layer,
     normal_initializers,
 )
-from tfscale.models.network import LanguageNetwork
 from tfscale.models.remat import rematerialized
 from tfscale.models.shrinking import UnitGroup
 from tfscale.registry import register
 
 
-class TransformerNetwork(LanguageNetwork):
+class TransformerNetwork(BodyNetwork):
     """Embedding, blocks and output table of a Transformer, whichever way its tokens look.
 
     Args:
@@ -42,6 +41,8 @@ class TransformerNetwork(LanguageNetwork):
     """Whether a token sees only those before it."""
 
     config_class = TransformerConfig
+    config: TransformerConfig
+    body: "_Body"
 
     def __init__(
         self,
@@ -50,16 +51,9 @@ class TransformerNetwork(LanguageNetwork):
         seed: int = 0,
         name: str = "transformer",
     ):
-        self.check_vocabulary(config)
         body = _Body(config, precision, seed, self.causal)
-        inputs = keras.Input((None,), dtype="int32", name="tokens")
-        super().__init__(inputs=inputs, outputs=body.project(body.hidden_states(inputs)), name=name)
-        self.config = config
-        self.precision = precision
-        self.seed = seed
-        self.body = body
+        super().__init__(config, body, precision, seed, name)
         # The paths of weights in Keras files are made of these names.
-        self.token_embedding = body.token_embedding
         self.position_embedding = body.position_embedding
         self.blocks = body.blocks
         self.final_norm = body.final_norm
@@ -73,31 +67,21 @@ class TransformerNetwork(LanguageNetwork):
         remat: bool = False,
         visible: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns the input of the output projection: ids (B, T) int32 -> (B, T, E) in the compute
-        type, E the width of the embedding.
+        """As in `LanguageNetwork`; (B, T, E), E the width of the embedding.
 
         Args:
             ids: token ids.
             training: whether dropout is on.
-            remat: compute the blocks' activations again in the backward pass; see
-                `tfscale.models.remat`.
+            remat: compute the blocks' activations again in the backward pass.
             visible: who sees whom, instead of the past alone; see `CausalSelfAttention`. Not with
                 `remat`.
         """
         return self.body.hidden_states(ids, training, remat, visible)
 
-    def project(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden states (..., E) -> logits (..., V) float32, so that project(hidden_states(ids)) is
-        network(ids)."""
-        return self.body.project(hidden)
-
     @property
     def output_variables(self) -> list[keras.Variable]:
-        """The weights that `project` reads."""
-        embedding = self.token_embedding
-        return [
-            embedding.embeddings if self.config.tie_embeddings else embedding.reverse_embeddings
-        ]
+        table = self.token_embedding
+        return [table.embeddings if self.config.tie_embeddings else table.reverse_embeddings]
 
 
 @register
@@ -126,8 +110,6 @@ class TransformerLM(TransformerNetwork):
         return transformer_sizes.factors(self, size, rank)
 
     def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Returns names and shapes (1, C, G, K) of the key and value caches; all float32, zeros at
-        the start."""
         c = self.config
         shape = (1, c.sequence_length, c.kv_heads, c.head_width)
         return {f"kv_cache_{kind}_{i}": shape for i in range(c.num_layers) for kind in "kv"}
@@ -182,21 +164,13 @@ class TransformerLM(TransformerNetwork):
         return tf.reshape(logits, (rows, length, self.config.vocabulary_size)), cache
 
 
-class _Body:
-    """The layers and the way through them, for the functional model and for the train step."""
+class _Body(Body):
+    config: TransformerConfig
 
     def __init__(self, config: TransformerConfig, precision: Precision, seed: int, causal: bool):
-        policy = keras.dtype_policies.DTypePolicy(precision)
-        initial = normal_initializers(seed)
-        self.config = config
-        self.token_embedding = keras.layers.ReversibleEmbedding(
-            config.table_rows,
-            config.embedding_width,
-            tie_weights=config.tie_embeddings,
-            embeddings_initializer=next(initial),
-            dtype=policy,
-            name="token_embedding",
-        )
+        super().__init__(config, precision, seed)
+        policy, initial = self.policy, normal_initializers(seed)
+        self.token_embedding = token_table(config, next(initial), policy)
         position_initializer = next(initial)
         self.position_embedding: PositionEmbedding | None = None
         if config.positions == "learned":
@@ -225,7 +199,6 @@ class _Body:
         )
         self.widen, self.narrow = narrow_layers(config, initial, policy)
         self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
-        self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
 
     def hidden_states(self, ids, training=None, remat=False, visible=None):
         x = self.token_embedding(ids)
@@ -246,13 +219,22 @@ class _Body:
         return self.logits(logits if self.config.table_rows == tokens else logits[..., :tokens])
 
 
-def block_options(config: TransformerConfig, seed: int, **attention: Any) -> BlockOptions:
+def block_options(
+    config: TransformerConfig,
+    seed: int,
+    *,
+    window: int = 0,
+    global_tokens: int = 0,
+    causal: bool = True,
+) -> BlockOptions:
     """Returns the options of a block of a Transformer.
 
     Args:
         config: the architecture.
         seed: of the block's initial weights.
-        **attention: who sees whom, `window`, `global_tokens` and `causal`.
+        window: tokens that a token sees; 0 for all.
+        global_tokens: first tokens that all see beside the window.
+        causal: whether a token sees only those before it.
     """
     return BlockOptions(
         hidden_dim=config.hidden_dim,
@@ -269,7 +251,25 @@ def block_options(config: TransformerConfig, seed: int, **attention: Any) -> Blo
         normalization=config.normalization,
         activation=config.activation,
         norm_epsilon=config.norm_epsilon,
-        **attention,
+        window=window,
+        global_tokens=global_tokens,
+        causal=causal,
+    )
+
+
+def token_table(
+    config: TransformerConfig,
+    initial: keras.initializers.Initializer,
+    policy: keras.dtype_policies.DTypePolicy,
+) -> keras.layers.Embedding:
+    """Returns the table of a Transformer's tokens, which is the output projection too if tied."""
+    return keras.layers.ReversibleEmbedding(
+        config.table_rows,
+        config.embedding_width,
+        tie_weights=config.tie_embeddings,
+        embeddings_initializer=initial,
+        dtype=policy,
+        name="token_embedding",
     )
 
 

@@ -11,13 +11,7 @@ import numpy as np
 from tfscale.errors import ConfigError
 from tfscale.models.attention import CausalSelfAttention
 from tfscale.models.layers import TransformerBlock
-from tfscale.models.shrinking import (
-    UnitGroup,
-    check_rank,
-    check_smaller,
-    factorize,
-    narrow_table,
-)
+from tfscale.models.shrinking import UnitGroup, check_rank, check_smaller, factorize, narrow_table
 
 if TYPE_CHECKING:
     from tfscale.models.transformer import TransformerLM

@@ -9,18 +9,12 @@ Vectors stay float32. A table that is also the output projection is one table.
 Shapes: D inputs of a matrix, F outputs, V rows of a table.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from tfscale.compat.keras import layers_of, own_variables
 from tfscale.models.network import capabilities
-from tfscale.models.recipe import (
-    StoredWeight,
-    WeightFormat,
-    recipe,
-)
+from tfscale.models.recipe import StoredWeight, WeightFormat, recipe
 
 INT4_LARGEST = 7
 SMALLEST_SCALE = 2.0**-14
@@ -55,10 +49,11 @@ def weight_formats(network: keras.Model, quantize: str) -> dict[str, WeightForma
 
 
 def fuses(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is an LSTM that the converter turns into one operation for a whole window.
+    """Returns whether the converter turns a layer into one operation for a whole window.
 
-    The operation knows no state that is carried or given, and no activations but those of the
-    paper. A layer whose input is masked keeps its loop too, which shows when the network is called.
+    The operation is an LSTM's. It knows no state that is carried or given, and no activations but
+    those of the paper. A layer whose input is masked keeps its loop too, which shows when the
+    network is called.
     """
     if (
         not isinstance(layer, keras.layers.LSTM)
@@ -103,7 +98,7 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     """
     largest = 2.0 ** (form.bits - 1) - 1
     values = tf.stop_gradient(weight)
-    axis: Any = form.axis
+    axis = form.axis
     if form.block:
         rows, columns = weight.shape
         cut = (
@@ -111,7 +106,7 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
             if axis == 0
             else (rows, columns // form.block, form.block)
         )
-        values, axis = tf.reshape(values, cut), axis + 1
+        values, axis = tf.reshape(values, cut), 1 if axis == 0 else 2
     elif form.gates:
         values = tf.reshape(values, (weight.shape[0], form.gates, weight.shape[1] // form.gates))
         axis = (0, 2)
@@ -142,11 +137,11 @@ def store(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
 
 
 def _weights(network: keras.Model) -> list[tuple[keras.layers.Layer, keras.Variable]]:
-    found: dict[int, tuple[keras.layers.Layer, keras.Variable]] = {}
+    owners: dict[int, tuple[keras.layers.Layer, keras.Variable]] = {}
     for layer in layers_of(network):
         for weight in own_variables(layer):
-            found.setdefault(id(weight), (layer, weight))
-    return [found[id(weight)] for weight in network.weights if id(weight) in found]
+            owners.setdefault(id(weight), (layer, weight))
+    return [owners[id(weight)] for weight in network.weights if id(weight) in owners]
 
 
 def _summed_axes(layer: keras.layers.Layer, weight: keras.Variable) -> tuple[int, ...] | None:

@@ -45,6 +45,16 @@ UTILIZATION = 0.4
 your own."""
 
 _TPU_DOCS = "docs.cloud.google.com/tpu/docs, read 2026-11-25"
+
+
+def _tpu(
+    name: str, peak: float, memory: float, bandwidth: float, node: int, links: float, network: float
+) -> Chip:
+    # float32 runs as several bfloat16 passes.
+    source = f"{_TPU_DOCS}/{name}"
+    return Chip(name, peak, peak / 6, memory, bandwidth, node, links, network, UTILIZATION, source)
+
+
 CHIPS: dict[str, Chip] = {
     chip.name: chip
     for chip in (
@@ -78,43 +88,9 @@ CHIPS: dict[str, Chip] = {
         ),
         # Inter-chip links are quoted for both directions (400, 1200 and 800 GB/s halved and, for
         # v5e and v6e, equal to the published all-reduce bandwidth of a pod over its 256 chips).
-        # float32 runs as several bfloat16 passes.
-        Chip(
-            "v5e",
-            197 * TERA,
-            197 * TERA / 6,
-            16 * GB,
-            819 * GB,
-            256,
-            200 * GB,
-            3.1 * GB,
-            UTILIZATION,
-            f"{_TPU_DOCS}/v5e",
-        ),
-        Chip(
-            "v5p",
-            459 * TERA,
-            459 * TERA / 6,
-            95 * GB,
-            2765 * GB,
-            8960,
-            300 * GB,
-            3.1 * GB,
-            UTILIZATION,
-            f"{_TPU_DOCS}/v5p",
-        ),
-        Chip(
-            "v6e",
-            918 * TERA,
-            918 * TERA / 6,
-            32 * GB,
-            1640 * GB,
-            256,
-            400 * GB,
-            12.5 * GB,
-            UTILIZATION,
-            f"{_TPU_DOCS}/v6e",
-        ),
+        _tpu("v5e", 197 * TERA, 16 * GB, 819 * GB, 256, 200 * GB, 3.1 * GB),
+        _tpu("v5p", 459 * TERA, 95 * GB, 2765 * GB, 8960, 300 * GB, 3.1 * GB),
+        _tpu("v6e", 918 * TERA, 32 * GB, 1640 * GB, 256, 400 * GB, 12.5 * GB),
     )
 }
 

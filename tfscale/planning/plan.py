@@ -9,12 +9,12 @@ import dataclasses
 import difflib
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.config.costs import Costs
 from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError, check_range
+from tfscale.files.json_text import JsonObject
 from tfscale.planning.chips import CHIPS, Chip, measure_cpu
 
 RESERVE = 0.1
@@ -140,8 +140,8 @@ def plan(
     if utilization is not None:
         device = dataclasses.replace(device, utilization=utilization)
     memory = memory_of(costs, model, train, devices)
-    room = device.memory * (1 - RESERVE)
-    fits = memory.total <= room
+    space = device.memory * (1 - RESERVE)
+    fits = memory.total <= space
     step_tokens = train.global_batch_size * model.sequence_length
     compute, communication = _seconds(costs, model, train, device, devices)
     budget = tokens or TOKENS_PER_PARAMETER * costs.parameters
@@ -157,7 +157,7 @@ def plan(
         memory=memory,
         memory_per_device=device.memory,
         fits=fits,
-        advice="it fits as it is" if fits else _advice(costs, model, train, devices, room),
+        advice="it fits as it is" if fits else _advice(costs, model, train, devices, space),
         all_reduce_bytes=_all_reduce_bytes(costs, devices),
         compute_seconds=compute,
         communication_seconds=communication,
@@ -259,24 +259,24 @@ def _scaling(
 
 
 def _advice(
-    costs: Costs, model: NetworkConfig, train: TrainConfig, devices: int, room: float
+    costs: Costs, model: NetworkConfig, train: TrainConfig, devices: int, space: float
 ) -> str:
     """Tries the memory options, the cheapest first, and says which make it fit."""
     rows = train.global_batch_size // devices
     micros = [m for m in range(train.micro_batches, rows + 1) if rows % m == 0]
     chunked = {"loss_chunk_tokens": 1024}
-    options: list[dict[str, Any]] = [{}, chunked, {"remat": True}, {"remat": True, **chunked}]
+    options: list[JsonObject] = [{}, chunked, {"remat": True}, {"remat": True, **chunked}]
     precisions = [train.precision] + (["mixed_bfloat16"] if train.precision == "float32" else [])
     for precision, extra, micro in itertools.product(precisions, options, micros):
         changed = {**extra, "micro_batches": micro, "precision": precision}
         tried = dataclasses.replace(train, **changed)
         memory = memory_of(costs, model, tried, devices)
-        if memory.total <= room:
+        if memory.total <= space:
             new = {name: value for name, value in changed.items() if value != getattr(train, name)}
             words = " ".join(f"--train.{name} {str(value).lower()}" for name, value in new.items())
-            return f"{words} makes it fit ({memory.total / 1e9:.1f} of {room / 1e9:.1f} GB)"
+            return f"{words} makes it fit ({memory.total / 1e9:.1f} of {space / 1e9:.1f} GB)"
     return (
         f"no memory option makes it fit: the smallest is {memory.total / 1e9:.1f} GB, and"
-        f" {room / 1e9:.1f} GB are there. It needs a model cut over devices, which tfscale does"
+        f" {space / 1e9:.1f} GB are there. It needs a model cut over devices, which tfscale does"
         " not do"
     )

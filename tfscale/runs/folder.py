@@ -7,13 +7,12 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 import yaml
 
-from tfscale.config import NetworkConfig, NGramConfig, TrainConfig, to_dict
+from tfscale.config import NetworkConfig, TrainConfig, to_dict
 from tfscale.config.compression import DistillConfig, PruneConfig
 from tfscale.config.options import checks_arguments
 from tfscale.config.shrinking import ShrinkConfig
@@ -86,7 +85,10 @@ def load_run(directory: str) -> Run:
         raise CheckpointError(f"{directory} is not a run folder: it has no config.yaml")
     config = _read_config(path)
     model_path = os.path.join(directory, "model.keras")
-    if config["model"].get("family") == NGramConfig.family:
+    family = config["model"].get("family")
+    if family is not None and family not in FAMILIES:
+        raise CheckpointError(f"{directory} was trained with {FAMILIES.unregistered(family)}")
+    if family is not None and FAMILIES.get(family).counted:
         if not exists(os.path.join(directory, "model.ngram")):
             raise CheckpointError(
                 f"{directory} has no model.ngram yet: run the same train command until it ends"
@@ -117,7 +119,7 @@ def load_run(directory: str) -> Run:
 
 
 def _read_config(path: str) -> JsonObject:
-    """The content of a run's config.yaml, of which `model` is a mapping."""
+    """Returns the content of a run's config.yaml, of which `model` is a mapping."""
     try:
         config = read_yaml(path, "the configuration of the run")
     except DataError as error:
@@ -128,7 +130,7 @@ def _read_config(path: str) -> JsonObject:
 
 
 def _data_folder(data: object) -> str | None:
-    """The data folder that a run names, as far as it can be used.
+    """Returns the data folder that a run names, as far as it can be used.
 
     A remote one is taken at its word until its data are asked for: a run of somebody else's must
     not make this machine call any server when it is only loaded.
@@ -224,7 +226,7 @@ def check_same_run(output: str, now: JsonObject) -> None:
 
 
 def _defaults(section: str, described: JsonObject) -> JsonObject:
-    """The defaults of a section's options."""
+    """Returns the defaults of a section's options."""
     if section == "quantize":
         return {"recipe": "none"}
     kinds = {
@@ -233,13 +235,12 @@ def _defaults(section: str, described: JsonObject) -> JsonObject:
         "shrink": ShrinkConfig,
         "distill": DistillConfig,
     }
-    kind: Any = FAMILIES.get(described["model"]["family"]) if section == "model" else kinds[section]
-    return {field.name: field.default for field in dataclasses.fields(kind)}
+    config_class = kinds.get(section) or FAMILIES.get(described["model"]["family"])
+    return {field.name: field.default for field in dataclasses.fields(config_class)}
 
 
 def write_run_files(output: str, described: JsonObject, tokenizer: Tokenizer) -> None:
-    """Writes config.yaml, first of all, since it is what shows that the folder is a run; and the
-    tokenizer."""
+    """Writes config.yaml, which shows that the folder is a run, and then the tokenizer."""
     with atomic_write(os.path.join(output, "config.yaml"), "w") as file:
         yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
     tokenizer.save(os.path.join(output, "tokenizer"))
@@ -294,12 +295,12 @@ def save_network(network: keras.Model, path: str) -> None:
 
 
 def named(config: NetworkConfig) -> JsonObject:
-    """The options of a model with the name of its family."""
+    """Returns the options of a model with the name of its family."""
     return {"family": config.family, **to_dict(config)}
 
 
 def data_digest(manifest: Manifest) -> str:
-    """One digest over every shard of the data."""
+    """Returns one digest over every shard of the data."""
     digests = [
         shard.sha256 for _, split in sorted(manifest.splits.items()) for shard in split.shards
     ]

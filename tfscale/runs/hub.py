@@ -3,10 +3,10 @@ compress, export."""
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
+from tfscale.compat.keras_hub import HubTokenizer, hub_tokenizer, tokenizer_in
 from tfscale.config import Precision, TrainConfig
 from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError, TokenizerError, check_range
@@ -32,7 +32,7 @@ def import_(
     *,
     sequence_length: int = 0,
     precision: Precision = "float32",
-    tokenizer: Any = None,
+    tokenizer: object = None,
     stop_tokens: Sequence[str] = (),
 ) -> JsonObject:
     """Writes a run folder with the weights and the tokenizer of a keras-hub decoder.
@@ -54,7 +54,7 @@ def import_(
         `architecture`, `parameters`, `vocabulary_size`, `context` and `tokenizer` of what was
         written; `start_token`, which stands before a prompt (None: nothing does), and
         `stop_tokens`; and `turns_end_with`, tokens of chat formats that the vocabulary has and that
-        are no stop tokens.
+        are not stop tokens.
 
     Raises:
         ConfigError: an architecture that cannot be expressed, or no tokenizer.
@@ -88,11 +88,12 @@ def import_(
     return summary
 
 
-def tokenizer_of(theirs: Any, stop_tokens: Sequence[str] = ()) -> Tokenizer:
-    """A tokenizer of keras-hub as one of tfscale: byte-pair encoding over bytes, or SentencePiece.
+def tokenizer_of(theirs: object, stop_tokens: Sequence[str] = ()) -> Tokenizer:
+    """Makes a tokenizer of tfscale of one of keras-hub.
 
-    Its start token and its end tokens are those of keras-hub's, and a SentencePiece model that
-    reads a space before the first word of a text goes on to do so.
+    It is one of byte-pair encoding over bytes, or of SentencePiece. Its start token and its end
+    tokens are those of keras-hub's, and a SentencePiece model that reads a space before the first
+    word of a text goes on to do so.
 
     Args:
         theirs: a tokenizer of keras-hub.
@@ -105,68 +106,64 @@ def tokenizer_of(theirs: Any, stop_tokens: Sequence[str] = ()) -> Tokenizer:
     Example:
         tokenizer_of(keras_hub.models.GemmaTokenizer.from_preset("gemma"), ["<end_of_turn>"])
     """
+    source = hub_tokenizer(theirs)
     leading_space = False
-    if proto := getattr(theirs, "proto", None):
-        leading_space = parse_model(proto).normalizer_spec.add_dummy_prefix
-        ours: Tokenizer = SentencePieceTokenizer(keeping_text(proto, stop_tokens))
-        _check_end(ours, theirs)
+    if source.model is not None:
+        leading_space = parse_model(source.model).normalizer_spec.add_dummy_prefix
+        ours: Tokenizer = SentencePieceTokenizer(keeping_text(source.model, stop_tokens))
+        _check_end(ours, source)
     else:
-        ours = _byte_pairs(theirs)
-    start = getattr(theirs, "start_token_id", None)
-    # Llama 3 has a second one, at which keras-hub stops too.
-    second = getattr(theirs, "end_token2_id", None)
-    stops = [] if second is None else [second]
+        ours = _byte_pairs(source)
+    stops = [] if source.second_end_id is None else [source.second_end_id]
     for text in stop_tokens:
         if text not in ours.special_tokens:
             raise TokenizerError(
-                f"{text!r} is not a special token of {type(theirs).__name__}, whose special tokens"
+                f"{text!r} is not a special token of {source.name}, whose special tokens"
                 f" are {few(ours.special_tokens)}; a text that ends a completion is given to"
                 " generate, as stop"
             )
         stops.append(ours.special_tokens[text])
     return ours.with_special(
         SpecialTokens(
-            start_id=start,
-            in_prompts=start is not None,
+            start_id=source.start_id,
+            in_prompts=source.start_id is not None,
             stop_ids=tuple(stops),
             leading_space=leading_space,
         )
     )
 
 
-def _check_end(ours: Tokenizer, theirs: Any) -> None:
-    end = getattr(theirs, "end_token_id", None)
-    if end not in (None, ours.end_id):
+def _check_end(ours: Tokenizer, source: HubTokenizer) -> None:
+    if source.end_id not in (None, ours.end_id):
         raise TokenizerError(
-            f"{type(theirs).__name__} ends a text with {theirs.end_token!r} (id {end}) and its"
+            f"{source.name} ends a text with {source.end!r} (id {source.end_id}) and its"
             f" SentencePiece model with {ours.piece(ours.end_id)!r} (id {ours.end_id}); they must"
             " be one token"
         )
 
 
-def _byte_pairs(theirs: Any) -> Tokenizer:
-    if getattr(theirs, "merges", None) is None:
+def _byte_pairs(source: HubTokenizer) -> Tokenizer:
+    if source.merges is None or source.vocabulary is None:
         raise TokenizerError(
-            f"{type(theirs).__name__} has neither merges nor a SentencePiece model; byte-pair"
+            f"{source.name} has neither merges nor a SentencePiece model; byte-pair"
             " encoding and SentencePiece are taken"
         )
-    end = getattr(theirs, "end_token", None)
-    if end is None:
-        raise TokenizerError(f"{type(theirs).__name__} names no end token")
+    if source.end is None:
+        raise TokenizerError(f"{source.name} names no end token")
     # The words that the models were trained by. keras-hub 0.32 itself cuts none outside of a graph:
     # it hands the regular expression over as a plain string.
-    words = "" if "GPT2" in type(theirs).__name__ else LLAMA_3
-    return BytePairTokenizer.from_merges(theirs.vocabulary, theirs.merges, end, words)
+    words = "" if "GPT2" in source.name else LLAMA_3
+    return BytePairTokenizer.from_merges(source.vocabulary, source.merges, source.end, words)
 
 
-def _their_tokenizer(source: str | keras.Model) -> Any:
+def _their_tokenizer(source: str | keras.Model) -> object:
     if not isinstance(source, str):
-        found = getattr(getattr(source, "preprocessor", None), "tokenizer", None)
-        if found is None:
+        tokenizer = tokenizer_in(source)
+        if tokenizer is None:
             raise ConfigError(
                 f"{type(source).__name__} has no tokenizer; give tokenizer=, one of keras-hub"
             )
-        return found
+        return tokenizer
     import keras_hub
 
     try:

@@ -27,8 +27,7 @@ from tfscale.ui.progress import ProgressLine
 def train_ngram(
     config: NGramConfig, *, data: str, output: str, progress: bool = True
 ) -> JsonObject:
-    """Estimates an n-gram model on the training split of a data folder, or reads one from an ARPA
-    file.
+    """Estimates an n-gram model on a data folder's training split, or reads an ARPA file.
 
     Args:
         config: the order, what is kept, or the ARPA file.
@@ -72,35 +71,15 @@ def _train(
     output: str,
     progress: bool,
 ) -> JsonObject:
-    size = manifest.vocabulary_size
     began = time.perf_counter()
     with ProgressLine("train", None, enabled=progress) as line:
-        if config.arpa:
-            line.note(f"read {config.arpa}")
-            model = read_arpa(config.arpa, tokenizer)
-        else:
-            blocks = token_blocks(data, manifest, "train")
-            with count_ngrams(
-                blocks,
-                order=config.order,
-                vocabulary_size=size,
-                end_id=manifest.end_id,
-                note=line.note,
-                beside=output,
-            ) as counts:
-                model = estimate(
-                    counts,
-                    vocabulary_size=size,
-                    end_id=manifest.end_id,
-                    min_counts=config.min_counts,
-                    beside=output,
-                )
+        model = _estimate(config, manifest, tokenizer, data, output, line)
         seconds = time.perf_counter() - began
         line.note(f"{sum(model.sizes):,} n-grams in {seconds:.1f} s")
-        tokens = manifest.split("train").tokens
+        tokens = 0 if config.arpa else manifest.split("train").tokens
         summary: JsonObject = {
             "steps": 0,
-            "tokens": 0 if config.arpa else tokens,
+            "tokens": tokens,
             "loss": _score(model, data, manifest, tokenizer, "train").nll_per_token,
             "tokens_per_second": None if config.arpa else tokens / seconds,
             "seconds": seconds,
@@ -116,7 +95,7 @@ def _train(
         "model": {
             "family": config.family,
             **to_dict(config),
-            "vocabulary_size": size,
+            "vocabulary_size": manifest.vocabulary_size,
             "order": model.order,
         },
         "data": data if "://" in data else os.path.abspath(data),
@@ -135,6 +114,24 @@ def _train(
     return summary
 
 
+def _estimate(
+    config: NGramConfig,
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    data: str,
+    output: str,
+    line: ProgressLine,
+) -> NGramModel:
+    """Reads the model from its ARPA file, or counts the training split."""
+    if config.arpa:
+        line.note(f"read {config.arpa}")
+        return read_arpa(config.arpa, tokenizer)
+    ids = {"vocabulary_size": manifest.vocabulary_size, "end_id": manifest.end_id}
+    blocks = token_blocks(data, manifest, "train")
+    with count_ngrams(blocks, order=config.order, note=line.note, beside=output, **ids) as counts:
+        return estimate(counts, min_counts=config.min_counts, beside=output, **ids)
+
+
 def _write_yaml(path: str, described: JsonObject) -> None:
     with atomic_write(path, "w") as file:
         yaml.safe_dump(described, file, sort_keys=False, allow_unicode=True)
@@ -143,7 +140,7 @@ def _write_yaml(path: str, described: JsonObject) -> None:
 def _score(
     model: NGramModel, data: str, manifest: Manifest, tokenizer: Tokenizer, split: str
 ) -> Score:
-    """The score of a split, a part of it at a time."""
+    """Returns the score of a split, a part of it at a time."""
     nll = 0.0
     parts: list[np.ndarray] = []
     before = np.zeros(0, np.int64)

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from types import FrameType
 
 import keras
 import tensorflow as tf
@@ -27,10 +27,13 @@ from tfscale.ui.progress import ProgressLine
 
 
 def figures_of(described: object) -> dict[str, float]:
-    """The finite numbers of a description, by name; none of anything else."""
+    """Returns the finite numbers of a description, by name; none of anything else."""
     items = described.items() if isinstance(described, dict) else ()
     numbers = ((name, value) for name, value in items if isinstance(value, int | float))
     return {name: value for name, value in numbers if math.isfinite(value)}
+
+
+_Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class RunRecorder(keras.callbacks.Callback):
@@ -71,7 +74,7 @@ class RunRecorder(keras.callbacks.Callback):
         self._sums = (0.0, 0.0, 0.0)
         self._saved_step = -1
         self._writer: tf.summary.SummaryWriter | None = None
-        self._handlers: dict[int, Any] = {}
+        self._handlers: dict[int, _Handler] = {}
 
     @property
     def writes(self) -> bool:
@@ -86,8 +89,7 @@ class RunRecorder(keras.callbacks.Callback):
         return model.train_step_runner
 
     def resume(self, step: int) -> None:
-        """Goes on with the figures of the checkpoint at a step, and cuts the history back to that
-        step.
+        """Goes on with the figures of a step's checkpoint, and cuts the history back to the step.
 
         Checkpoints of earlier versions lack the figures; the history has them, as far as it is
         whole.
@@ -109,7 +111,7 @@ class RunRecorder(keras.callbacks.Callback):
             file.write("".join(to_json(entry) + "\n" for entry in lines))
 
     def figures(self) -> dict[str, float]:
-        """The figures of the steps so far for the summary and for a resumed run."""
+        """Returns the figures of the steps so far for the summary and for a resumed run."""
         rate, waited = self.rates()
         if self.compiled_only:
             rate, waited = (
@@ -132,8 +134,7 @@ class RunRecorder(keras.callbacks.Callback):
         return not self._sums[1]
 
     def rates(self) -> tuple[float, float]:
-        """Tokens per second of training, and the fraction of that time in which the steps waited
-        for input."""
+        """Returns tokens per second, and the fraction of the time that steps waited for input."""
         tokens, seconds, waited = self._sums if self._sums[1] else (self._first or (0.0, 1.0, 0.0))
         return tokens / seconds, waited / seconds
 
@@ -183,7 +184,7 @@ class RunRecorder(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _agree_to_stop(self) -> bool:
-        """Whether a signal has come to any worker by now."""
+        """Returns whether a signal has come to any worker by now."""
         stop = self.model.workers.any(self.interrupted is not None)
         if stop and not self.interrupted:
             self.interrupted = "a signal to another worker"

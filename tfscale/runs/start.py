@@ -18,7 +18,7 @@ from tfscale.training.language_model import LanguageModel
 def train_from_run(
     start: str, train_config: TrainConfig, *, data: str, output: str, progress: bool = True
 ) -> JsonObject:
-    """As `train`, with the architecture and the weights of a run; the optimizer begins anew.
+    """Trains from the architecture and the weights of a run; the optimizer begins anew.
 
     Args:
         start: run folder, such as `tfscale import` writes; it is left as it is.

@@ -7,19 +7,15 @@ from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.distribution.strategy import strategy
 from tfscale.files.json_text import JsonObject
-from tfscale.models import build_network
+from tfscale.runs.compiled import compiled_model
 from tfscale.runs.reading import Reading
-from tfscale.training.language_model import LanguageModel
-from tfscale.training.schedule import build_optimizer
-from tfscale.training.xla import use_xla
 
 MINIMUM_STEPS = 100
 """Steps that are trained even where there is no time for them."""
 
 
 def steps_within(seconds: float, seconds_per_step: float) -> int:
-    """The most optimizer steps that fit into the time, in whole hundreds; `MINIMUM_STEPS` where
-    fewer do."""
+    """Returns the steps, in whole hundreds, that fit into the time; at least `MINIMUM_STEPS`."""
     return max(MINIMUM_STEPS, int(seconds / seconds_per_step) // 100 * 100)
 
 
@@ -37,14 +33,7 @@ def seconds_per_step(
     train_config = train_config.for_model(model_config)
     in_order = dataclasses.replace(train_config, shuffle_windows=1)
     reading = Reading(data, Manifest.load(data), model_config, in_order)
-    with strategy(train_config.strategy).scope():
-        network = build_network(model_config, train_config.precision, train_config.seed)
-        model = LanguageModel(network)
-        xla = use_xla(train_config, model_config)
-        options = train_config.compile_options(
-            xla=xla, streams=reading.streams, pass_steps=reading.pass_steps
-        )
-        model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
+    model = compiled_model(reading, strategy(train_config.strategy))
     dataset = reading.training()
     calls: JsonObject = {
         "steps_per_call": train_config.log_every,

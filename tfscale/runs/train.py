@@ -19,33 +19,29 @@ from tfscale.data.pipeline import data_errors
 from tfscale.data.tokens import split_text
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.strategy import describe, serves_only, strategy
-from tfscale.errors import CheckpointError, ConfigError, DataError, TrainingError
+from tfscale.errors import ConfigError, TrainingError
 from tfscale.files.folders import claim_directory
 from tfscale.files.json_text import JsonObject
-from tfscale.files.paths import write_json
 from tfscale.files.run_lock import only_writer
 from tfscale.launching.heartbeat import beat
-from tfscale.models.network import capabilities
+from tfscale.runs.compiled import compiled_model
+from tfscale.runs.finish import finish_run
 from tfscale.runs.folder import (
     check_same_run,
     describe_run,
     named,
-    read_summary,
-    save_network,
     write_run_files,
 )
 from tfscale.runs.ngram import train_ngram
 from tfscale.runs.provenance import Provenance, alike
 from tfscale.runs.reading import Reading
-from tfscale.runs.recorder import RunRecorder, figures_of
-from tfscale.text.score import Score, ScoredText
+from tfscale.runs.recorder import RunRecorder
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
-from tfscale.training.checkpoint import Checkpoints, assign_arrays, network_state, read_arrays
+from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.schedule import build_optimizer, warmup_note
+from tfscale.training.schedule import warmup_note
 from tfscale.training.stateful import check_carries
-from tfscale.training.xla import use_xla
 from tfscale.ui.progress import ProgressLine
 
 
@@ -106,7 +102,7 @@ def train(
     Example:
         train(TransformerConfig(hidden_dim=128), TrainConfig(steps=500), data="data", output="run")
     """
-    if isinstance(model_config, NGramConfig):
+    if model_config.counted:
         _check_counts(train_config)
         return train_ngram(model_config, data=data, output=output, progress=progress)
     if train_config.strategy in ("auto", "parameter_server") and serves_only():
@@ -124,21 +120,10 @@ def train(
     chosen = strategy(train_config.strategy)
     if reading.streams:
         check_carries(chosen)
-    check_divisible(
-        train_config.global_batch_size, chosen.num_replicas_in_sync, train_config.micro_batches
-    )
-
-    with chosen.scope():
-        network = models.build_network(model_config, train_config.precision, train_config.seed)
-        model = LanguageModel(network)
-        beginning.set_up(model)
-        xla = use_xla(train_config, model_config)
-        options = train_config.compile_options(
-            xla=xla, streams=reading.streams, pass_steps=reading.pass_steps
-        )
-        model.compile(build_optimizer(train_config, network), **dataclasses.asdict(options))
-    step, workers = model.train_step_runner, model.workers
-    assert step is not None
+    replicas = chosen.num_replicas_in_sync
+    check_divisible(train_config.global_batch_size, replicas, train_config.micro_batches)
+    model = compiled_model(reading, chosen, beginning.set_up)
+    workers = model.workers
     workers.check_alike(_must_be_alike(described))
     with (
         only_writer(output) if workers.is_chief else contextlib.nullcontext(),
@@ -146,27 +131,12 @@ def train(
     ):
         if workers.is_chief:
             write_run_files(output, described, tokenizer)
-        line.note(
-            f"{model_config.family} of {models.parameter_count(model_config):,} parameters on "
-            f"{describe(chosen, train_config.strategy)}; "
-            f"{train_config.global_batch_size * model_config.sequence_length:,} tokens a step, "
-            f"{reading.epoch_steps:,} steps a pass over the data"
-        )
-        if note := warmup_note(train_config):
-            line.note(note)
         # Without an order of steps over all workers, each takes whole batches: `readers` of them
         # are a round.
         batches = workers.readers if is_asynchronous(chosen) else 1
-        if how := reading.describe(workers.readers, batches):
-            line.note(how)
+        _announce(line, reading, describe(chosen, train_config.strategy), workers.readers, batches)
         checkpoints = Checkpoints(os.path.join(output, "checkpoints"))
-        if workers.is_chief:
-            for text in checkpoints.restore_latest(step.state())[1]:
-                line.note(f"{text}; using the one before")
-        workers.from_chief(step.state())
-        done = int(step.step.numpy())
-        line.start = done
-        validation = reading.validation(chosen.num_replicas_in_sync)
+        validation = reading.validation(replicas)
         partly = train_config.validation_batches or None
         recorder = RunRecorder(
             output,
@@ -177,106 +147,70 @@ def train(
             line,
         )
         recorder.set_model(model)
-        recorder.resume(done)
-        if done:
-            line.note(f"going on at step {done:,}")
-        seconds = 0.0
-        if done < train_config.steps:
+        done = _restore(recorder)
+        seconds = _fit(recorder, reading, done, batches) if done < train_config.steps else 0.0
+        held_out = None
+        if validation is not None:
+            held_out = split_text(data, manifest, "validation", tokenizer)
+        summarize = beginning.summarize
+        return finish_run(output, recorder, train_config, validation, held_out, seconds, summarize)
 
-            def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
-                return reading.training(
-                    done, batches, context.num_input_pipelines, context.input_pipeline_id
-                )
 
-            line.note(
-                "compiling the train step, which takes seconds to a minute; then the steps begin"
-            )
-            began = time.perf_counter()
-            beat(done)
-            with data_errors(data), _naming_checkpoint(checkpoints):
-                model.fit(
-                    share,
-                    epochs=1,
-                    steps_per_epoch=train_config.steps - done,
-                    verbose=0,
-                    callbacks=[recorder],
-                    steps_per_call=train_config.log_every,
-                    stop_at_multiples_of=(
-                        train_config.validate_every,
-                        train_config.checkpoint_every,
-                    ),
-                    checked=True,
-                )
-            seconds = time.perf_counter() - began
-        held_out = (
-            None if validation is None else split_text(data, manifest, "validation", tokenizer)
+def _announce(
+    line: ProgressLine, reading: Reading, machines: str, readers: int, batches: int
+) -> None:
+    """Says what is trained, on which devices, and how its data is read."""
+    config = reading.config
+    line.note(
+        f"{reading.model_config.family} of {models.parameter_count(reading.model_config):,}"
+        f" parameters on {machines}; {reading.rows * reading.length:,} tokens a step,"
+        f" {reading.epoch_steps:,} steps a pass over the data"
+    )
+    for text in (warmup_note(config), reading.describe(readers, batches)):
+        if text:
+            line.note(text)
+
+
+def _restore(recorder: RunRecorder) -> int:
+    """Brings all workers to the last checkpoint; returns its step, 0 where there is none."""
+    workers, state, line = recorder.model.workers, recorder.runner.state(), recorder.progress
+    if workers.is_chief:
+        for text in recorder.checkpoints.restore_latest(state)[1]:
+            line.note(f"{text}; using the one before")
+    workers.from_chief(state)
+    line.start = done = int(recorder.runner.step.numpy())
+    recorder.resume(done)
+    if done:
+        line.note(f"going on at step {done:,}")
+    return done
+
+
+def _fit(recorder: RunRecorder, reading: Reading, done: int, batches: int) -> float:
+    """Takes the steps that are missing; returns the seconds that they took."""
+    config = reading.config
+
+    def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return reading.training(
+            done, batches, context.num_input_pipelines, context.input_pipeline_id
         )
-        return _finish(output, recorder, train_config, validation, held_out, seconds, beginning)
 
-
-def _finish(
-    output: str,
-    recorder: RunRecorder,
-    config: TrainConfig,
-    validation: tf.data.Dataset | None,
-    text: ScoredText | None,
-    seconds: float,
-    beginning: Beginning,
-) -> JsonObject:
-    """Chooses the run's weights, writes model.keras and summary.json, and validates on the whole
-    split."""
-    model = recorder.model
-    step = int(recorder.runner.step.numpy())
-    earlier = _figures_before(output, recorder, step if not seconds else -1)
-    rate, waited = recorder.rates() if seconds else (None, None)
-    if earlier.get("tokens_per_second") and (rate is None or recorder.compiled_only):
-        rate, waited = earlier["tokens_per_second"], earlier.get("input_wait_fraction")
-    summary: JsonObject = {
-        "steps": step,
-        "tokens": recorder.tokens,
-        "loss": recorder.last_logs.get("loss", earlier.get("loss")),
-        "tokens_per_second": rate,
-        "input_wait_fraction": waited,
-        "seconds": seconds + earlier.get("seconds", 0.0),
-        "parameters": model.network.count_params(),
-        "completed": step >= config.steps,
-        "interrupted": recorder.interrupted,
-        "result": "last",
-        "result_step": step,
-        "validation": None,
-    }
-    with model.averaged_weights():
-        best = _best_weights(recorder) if config.result == "best" and summary["completed"] else None
-        if best is not None:
-            assign_arrays(recorder.checkpoints.best_path, best[0], network_state(model.network))
-            summary |= {"result": "best", "result_step": best[1]["step"]}
-        model.workers.from_chief(network_state(model.network))
-        if model.workers.is_chief:
-            save_network(model.plain_network(), os.path.join(output, "model.keras"))
-        if validation is not None and text is not None and summary["completed"]:
-            nll, tokens = model.summed_loss(validation, averaged=False)
-            score = Score(nll, round(tokens), cloze=capabilities(model.network).is_cloze)
-            summary["validation"] = score.of(text).to_dict()
-        summary |= beginning.summarize(model)
-    if model.workers.is_chief:
-        write_json(os.path.join(output, "summary.json"), summary)
-    return summary
-
-
-def _figures_before(output: str, recorder: RunRecorder, step: int) -> dict[str, float]:
-    """The figures of the run before it went on: of the summary where nothing was left to do, or of
-    the checkpoint.
-
-    Args:
-        output: the run folder.
-        recorder: of the run, after `resume`.
-        step: where the run stands if it took no step now.
-    """
-    try:
-        summary = figures_of(read_summary(output))
-    except DataError:  # It is written anew, and must not stop a run that has come to its end.
-        summary = {}
-    return recorder.earlier if recorder.earlier and summary.get("steps") != step else summary
+    recorder.progress.note(
+        "compiling the train step, which takes seconds to a minute; then the steps begin"
+    )
+    began = time.perf_counter()
+    beat(done)
+    with data_errors(reading.data), _naming_checkpoint(recorder.checkpoints):
+        recorder.model.fit(
+            share,
+            epochs=1,
+            steps_per_epoch=config.steps - done,
+            verbose=0,
+            callbacks=[recorder],
+            steps_per_call=config.log_every,
+            stop_at_multiples_of=(config.validate_every, config.checkpoint_every),
+            checked=True,
+        )
+    return time.perf_counter() - began
 
 
 def _check_counts(config: TrainConfig) -> None:
@@ -288,19 +222,6 @@ def _check_counts(config: TrainConfig) -> None:
             "n-grams are counted, not trained:"
             f" train.{given[0]}={getattr(config, given[0])!r} has no effect on them; leave it out"
         )
-
-
-def _best_weights(recorder: RunRecorder) -> tuple[JsonObject, JsonObject] | None:
-    """Arrays and description of the weights with the lowest validation loss; on the chief, where
-    there are any."""
-    path = recorder.checkpoints.best_path
-    if not recorder.writes or not tf.io.gfile.exists(path):
-        return None
-    try:
-        return read_arrays(path)
-    except CheckpointError as error:
-        recorder.progress.note(f"{error}; the result is the last weights")
-        return None
 
 
 def _must_be_alike(described: JsonObject) -> JsonObject:

@@ -46,6 +46,9 @@ def read_task(
         TfscaleError: of that class: the description is damaged.
     """
     check_fields(TaskDescription, described, where, error, others=True)
+    name = described["config"].get("task")
+    if isinstance(name, str) and name not in TASKS:
+        raise error(f"{where} is of {TASKS.unregistered(name)}")
     config = from_fields(TaskConfig, described["config"], f"{where}: config", error)
     for name in TASKS.get(config.task).lengths:
         if (described.get(name) or 0) < 1:

@@ -28,12 +28,12 @@ def text_lengths(run: Run, config: TaskConfig) -> tuple[int, int]:
         ConfigError: the run cannot attend to a source, or its learned positions are too few.
     """
     architecture = config.architecture or "prefix"
-    check_base(run.network, architecture)
+    sizes = check_base(run.network, architecture)
     context, half = run.model_config.sequence_length, run.model_config.sequence_length // 2
     source, target = config.source_length or half, config.target_length or half
     # A stack of its own has positions of its own.
     needed = source + target if architecture == "prefix" else max(source, target)
-    if run.network.config.positions == "learned" and needed > context:
+    if sizes.positions == "learned" and needed > context:
         raise ConfigError(
             f"source_length={source} and target_length={target} need {needed} positions, and the"
             f" run has learned {context}; give less, or take a run with --model.positions rope"
@@ -68,7 +68,9 @@ def text_network(run: Run, task: "WritingTask") -> keras.Model:
     """
     config, end_id = task.config, run.tokenizer.end_id
     sizes = dataclasses.replace(
-        run.network.config, dropout=config.dropout, sequence_length=task.sequence_length
+        check_base(run.network, task.architecture),
+        dropout=config.dropout,
+        sequence_length=task.sequence_length,
     )
     if task.architecture == "encoder_decoder":
         network = EncoderDecoder(

@@ -1,5 +1,4 @@
-"""The train step under parameter servers: workers compute gradients of their own batches, each at
-its own pace.
+"""The train step under parameter servers: each worker computes gradients at its own pace.
 
 A step is one update of the weights by one worker: it reads the weights from the servers, computes
 the mean gradient of a batch, and applies it, by the time of which others may have changed the
@@ -38,8 +37,7 @@ _SHARD_OF = re.compile(r"\.of-\d+")
 
 
 class AsynchronousStep(TrainStep):
-    """Hands out blocks of train steps to the workers of a cluster. Make it inside
-    `strategy.scope()`.
+    """Hands out blocks of train steps to workers. Make it inside `strategy.scope()`.
 
     Args:
         network: as in `TrainStep`.
@@ -83,7 +81,7 @@ class AsynchronousStep(TrainStep):
     def iterator(
         self, datasets: Sequence[tf.data.Dataset]
     ) -> tf.distribute.coordinator.PerWorkerValue:
-        """What `run` takes its batches from: each worker's own dataset of batches (B, T)."""
+        """Returns the iterator for `run`: over each worker's own dataset of batches (B, T)."""
         start = int(self.step.numpy())
         return worker_iterators(
             self.coordinator, datasets, lambda: (self.step - start) // len(datasets)
@@ -120,27 +118,24 @@ class AsynchronousStep(TrainStep):
         )
 
     def state(self) -> dict[str, Stored]:
-        """As `TrainStep.state`, with the same names and whole arrays, so that a run can go on
-        without servers."""
+        """Returns the names and whole arrays of `TrainStep.state`, to go on without servers too."""
         named: dict[str, Stored] = dict(network_state(self.network))
         # The optimizer's variables of the shards of one weight have one name, which no others have.
-        parts: dict[tuple[str, int], list[tf.Variable]] = {}
-        for place, variable in enumerate(self.optimizer.variables):
-            parts.setdefault(
-                (variable.name, -1 if _SHARD_OF.search(variable.name) else place), []
-            ).append(variable.value)
-        for index, ((name, _), variables) in enumerate(parts.items()):
+        of_weight: dict[tuple[str, int], list[tf.Variable]] = {}
+        for index, variable in enumerate(self.optimizer.variables):
+            key = (variable.name, -1 if _SHARD_OF.search(variable.name) else index)
+            of_weight.setdefault(key, []).append(variable.value)
+        for index, ((name, _), variables) in enumerate(of_weight.items()):
             named[f"optimizer/{index}/{_SHARD_OF.sub('', name)}"] = joined(variables)
         return named | self.beside_weights() | self.counters()
 
     def beside_weights(self) -> dict[str, Stored]:
-        """As in `TrainStep`, as whole arrays."""
+        """Returns the averages as whole arrays."""
         averages = iter(self.averages)
+        weights = self.network.trainable_variables if self.averages else []
         return {
             f"average/{index}": joined([next(averages) for _ in shards(weight)])
-            for index, weight in enumerate(
-                self.network.trainable_variables if self.averages else []
-            )
+            for index, weight in enumerate(weights)
         }
 
     def _optimized_weights(
@@ -148,20 +143,20 @@ class AsynchronousStep(TrainStep):
     ) -> list[keras.Variable]:
         """Returns the trainable weights, each shard of a sharded one as a weight of its own."""
         weights, undecayed = [], []
-        for place, weight in enumerate(network.trainable_variables):
-            own = [weight]
+        for index, weight in enumerate(network.trainable_variables):
+            optimized = [weight]
             if len(shards(weight)) > 1:
                 if weight.constraint is not None:
                     raise ConfigError(
                         f"weight {weight.path} has a constraint, which cannot be kept over its"
                         " shards"
                     )
-                own = [keras.Variable(shard, name=weight.name) for shard in shards(weight)]
-                for part in own:
+                optimized = [keras.Variable(part, name=weight.name) for part in shards(weight)]
+                for variable in optimized:
                     # The optimizer's variables are named after it.
-                    set_path(part, f"{weight.path}.of-{place}")
-            weights += own
-            undecayed += [] if decays_weight(optimizer, weight) else own
+                    set_path(variable, f"{weight.path}.of-{index}")
+            weights += optimized
+            undecayed += [] if decays_weight(optimizer, weight) else optimized
         if undecayed:
             optimizer.exclude_from_weight_decay(var_list=undecayed)
         return weights
@@ -184,14 +179,13 @@ class AsynchronousStep(TrainStep):
 
     def _read_compute_write(self, number, ids, targets, weights=None):
         rows = self.tables.rows_of(ids)
-        read = [
-            (
-                self.tables.read(weight, rows)
-                if weight in self.tables
-                else tf.convert_to_tensor(weight.value)
-            )
-            for weight in [*self.network.trainable_variables, *self.frozen]
-        ]
+        # Of a table the rows of this batch, of any other weight all of it.
+        read = []
+        for weight in [*self.network.trainable_variables, *self.frozen]:
+            if weight in self.tables:
+                read.append(self.tables.read(weight, rows))
+            else:
+                read.append(tf.convert_to_tensor(weight.value))
         sums, factor, nll, tokens, norm, finite = self._replica_gradients(
             ids, targets, weights, draw=number, values=[*read, rows.ids]
         )
@@ -210,17 +204,15 @@ class AsynchronousStep(TrainStep):
             return super()._micro_batch(ids, targets, weights, scale, draw, read)
 
     def _per_shard(self, gradients, rows):
-        parts = []
+        of_shards = []
         for weight, gradient in zip(self.network.trainable_variables, gradients, strict=True):
             if weight in self.tables:
-                parts += self.tables.slices(weight, gradient, rows)
+                of_shards += self.tables.slices(weight, gradient, rows)
+            elif weight.shape:
+                of_shards += tf.split(gradient, [shard.shape[0] for shard in shards(weight)])
             else:
-                parts += (
-                    tf.split(gradient, [shard.shape[0] for shard in shards(weight)])
-                    if weight.shape
-                    else [gradient]
-                )
-        return parts
+                of_shards.append(gradient)
+        return of_shards
 
     def _update_averages(self):
         decay = self._average_decay()

@@ -22,7 +22,7 @@ from tfscale.training.fit.row_order import row_batches
 Batched: TypeAlias = tf.data.Dataset | ArrayLike
 """Batches (ids, targets[, weights]), or ids (N, T)."""
 FitInput: TypeAlias = Batched | Callable[[tf.distribute.InputContext], tf.data.Dataset]
-"""What `fit` takes: data, or a function of a worker's input context."""
+"""The data that `fit` takes, or a function of a worker's input context."""
 
 
 def as_batches(
@@ -85,8 +85,8 @@ def _as_fixed(
     if vocabulary is None and is_fixed(dataset.element_spec):
         return dataset
     rows, length, ranks = largest_shape(dataset)
-    found = None if vocabulary is None else vocabulary(length)
-    return _padded(dataset, (rows, length), ranks, found)
+    ids = None if vocabulary is None else vocabulary(length)
+    return _padded(dataset, (rows, length), ranks, ids)
 
 
 def _padded(
@@ -118,8 +118,7 @@ def check_divisible(global_batch_size: int, replicas: int, micro_batches: int) -
 
 
 def worker_share(global_batches: tf.data.Dataset, workers: Workers) -> tf.data.Dataset:
-    """The rows of every global batch that are this worker's: worker i of N takes the i-th N-th of
-    them.
+    """Returns this worker's rows of every global batch: worker i of N takes the i-th N-th.
 
     Every worker must be given the same batches in the same order, so a shuffle needs a seed.
     """
@@ -136,8 +135,7 @@ def worker_share(global_batches: tf.data.Dataset, workers: Workers) -> tf.data.D
 def distribute(
     share: tf.data.Dataset, workers: Workers
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """A worker's share of the global batches as its replicas read it: each takes its slice, in
-    order."""
+    """Returns a worker's share as its replicas read it: each takes its slice, in order."""
     strategy = workers.strategy
     local = strategy.num_replicas_in_sync // workers.count
     if strategy.num_replicas_in_sync == 1:
@@ -159,7 +157,7 @@ def distribute(
 
 
 def cut_batches(batches: tf.data.Dataset, parts: int) -> tf.data.Dataset:
-    """Each batch (B, T) as `parts` batches (B / parts, T), in order.
+    """Cuts each batch (B, T) into `parts` batches (B / parts, T), in order.
 
     Raises:
         ConfigError: B is not divisible.
@@ -169,10 +167,8 @@ def cut_batches(batches: tf.data.Dataset, parts: int) -> tf.data.Dataset:
     check_divisible(batches.element_spec[0].shape[0], parts, 1)
 
     def cut(*batch: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensor_slices(
-            tuple(
-                tf.reshape(part, (parts, part.shape[0] // parts, part.shape[1])) for part in batch
-            )
-        )
+        rows = batch[0].shape[0] // parts
+        cuts = tuple(tf.reshape(tensor, (parts, rows, tensor.shape[1])) for tensor in batch)
+        return tf.data.Dataset.from_tensor_slices(cuts)
 
     return batches.flat_map(cut)

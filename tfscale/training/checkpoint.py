@@ -48,7 +48,7 @@ class Checkpoints:
         there was none."""
 
     def path(self, step: int) -> str:
-        """File of the checkpoint at a step."""
+        """Returns the file of the checkpoint at a step."""
         return os.path.join(self.directory, f"step-{step:08d}.npz")
 
     @property
@@ -57,15 +57,14 @@ class Checkpoints:
         return os.path.join(self.directory, "best.npz")
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints there are, oldest first."""
+        """Returns the steps of the checkpoints there are, oldest first."""
         if not tf.io.gfile.isdir(self.directory):
             return []
         matches = (_NAME.match(name) for name in tf.io.gfile.listdir(self.directory))
         return sorted(int(match[1]) for match in matches if match)
 
     def save(self, step: int, state: Mapping[str, Stored], meta: JsonObject) -> str:
-        """Writes the state at a step, then removes all but the newest `keep`. Returns the file's
-        path."""
+        """Writes the state at a step, removes all but the newest `keep`, and returns the path."""
         write_arrays(self.path(step), state, {**meta, "step": step})
         for old in self.steps()[: -self.keep]:
             tf.io.gfile.remove(self.path(old))
@@ -103,7 +102,7 @@ class Checkpoints:
 
 
 def network_state(network: keras.Model) -> dict[str, tf.Variable]:
-    """The weights of a network under the names that checkpoints give them.
+    """Returns the weights of a network under the names that checkpoints give them.
 
     The states of Keras's seed generators are left out: the train step draws by (seed, step) and
     never uses them.
@@ -131,7 +130,7 @@ def write_arrays(path: str, state: Mapping[str, Stored], meta: JsonObject) -> No
 
 
 def array_digest(arrays: dict[str, np.ndarray]) -> str:
-    """BLAKE2b of the names, types, shapes and bytes of all arrays, in hexadecimal."""
+    """Returns the BLAKE2b of names, types, shapes and bytes of all arrays, in hexadecimal."""
     digest = hashlib.blake2b(digest_size=32)
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())

@@ -1,5 +1,6 @@
-"""Distillation: a student learns from the probabilities of a teacher besides the text (Hinton et
-al. 2015).
+"""Distillation: a student learns from a teacher's probabilities besides the text.
+
+See Hinton et al. 2015.
 
 Shapes: B rows, T tokens, V vocabulary, N tokens in any arrangement.
 """
@@ -38,8 +39,7 @@ class Teacher:
         check_range(self.temperature > 0, "distill.temperature", self.temperature, "more than 0")
 
     def check_fits(self, student: keras.Model) -> None:
-        """Refuses a student of another vocabulary, or one that predicts another token than its
-        teacher does.
+        """Refuses a student of another vocabulary, or one that predicts other tokens.
 
         Raises:
             ConfigError: names both.
@@ -59,7 +59,7 @@ class Teacher:
             )
 
     def blend(self, loss: tf.Tensor, logits: tf.Tensor, taught: tf.Tensor) -> tf.Tensor:
-        """The loss of each token with the teacher's part.
+        """Returns the loss of each token, blended with the divergence from the teacher.
 
         Args:
             loss: the student's own (N,), in nats.

@@ -19,15 +19,14 @@ from tfscale.training.step import TrainStep
 
 def input_contexts(workers: Workers) -> list[tf.distribute.InputContext]:
     """Returns contexts of the readers that this process feeds: itself, or the workers it drives."""
+    drives_workers = is_asynchronous(workers.strategy)
     return [
         tf.distribute.InputContext(
             num_input_pipelines=workers.readers,
             input_pipeline_id=index,
             num_replicas_in_sync=workers.strategy.num_replicas_in_sync,
         )
-        for index in (
-            range(workers.readers) if is_asynchronous(workers.strategy) else [workers.index]
-        )
+        for index in (range(workers.readers) if drives_workers else [workers.index])
     ]
 
 
@@ -51,9 +50,8 @@ def training_iterator(
     """
     if isinstance(step, AsynchronousStep):
         if not is_share:
-            datasets = [
-                datasets[0].shard(workers.readers, index) for index in range(workers.readers)
-            ]
+            readers = range(workers.readers)
+            datasets = [datasets[0].shard(len(readers), index) for index in readers]
         return step.iterator([dataset.prefetch(ahead) for dataset in datasets])
     share = datasets[0] if is_share else worker_share(datasets[0], workers)
     if workers.count > 1:

@@ -7,7 +7,6 @@ Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, V vocabul
 hidden states, R replicas, M micro-batches.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -27,11 +26,8 @@ from tfscale.training.loss import (
 )
 from tfscale.training.loss_scale import LossScale
 from tfscale.training.masks import as_float32, unmasked
+from tfscale.training.norms import global_norm
 from tfscale.training.variables import replicated
-
-_WIDTH = 2**6 * 3 * 5
-"""Most numbers of a row that is summed; the row takes their greatest common divisor with the size
-of a gradient."""
 
 
 class ReplicaGradients:
@@ -81,9 +77,11 @@ class ReplicaGradients:
         self._factor: Callable[..., tuple[tf.Tensor, ...]] = self._mean_factor
 
     def _replica_gradients(self, ids, targets, weights=None, draw=None, values=()):
-        """One replica's share (B / R, T) -> global sums of the gradients of the scaled loss, the
-        factor that makes them the clipped mean gradients, loss sum, token count, norm of the mean
-        gradients, all finite.
+        """Computes what the update needs, from one replica's share (B / R, T) of a batch.
+
+        Returns:
+            Global sums of the gradients of the scaled loss, the factor that makes them the clipped
+            mean gradients, loss sum, token count, norm of the mean gradients, all finite.
         """
         weights = tf.ones(ids.shape) if weights is None else weights
         micro = self.options.micro_batches
@@ -91,41 +89,37 @@ class ReplicaGradients:
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
         # The sum is cut down to about a mean before it is scaled, or float16 gradients of many
         # tokens would overflow.
-        scale = tf.identity(self.loss_scale.value) / float(
-            ids.shape[0] * ids.shape[1] * self.replicas
-        )
+        size = float(ids.shape[0] * ids.shape[1] * self.replicas)
+        scale = tf.identity(self.loss_scale.value) / size
         sources = values[: len(self.network.trainable_variables)] or self.variables
         # Draw number d is unique to (step, replica, micro-batch).
         draw = (tf.identity(self.step) * self.replicas + replica if draw is None else draw) * micro
         if micro == 1:
             sums = self._forward_backward(ids, targets, weights, scale, draw, values)
         else:
-            cut = [
-                tf.reshape(x, (micro, x.shape[0] // micro, x.shape[1]))
-                for x in (ids, targets, weights)
-            ]
+            shape = (micro, ids.shape[0] // micro, ids.shape[1])
+            cut = [tf.reshape(x, shape) for x in (ids, targets, weights)]
             sums = [tf.zeros_like(v) for v in sources] + [tf.zeros(()), tf.zeros(())]
             for index in tf.range(micro):
                 # Without XLA, TensorFlow would begin up to 10 micro-batches at once and save
                 # nothing.
                 tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-                part = self._forward_backward(
-                    *(x[index] for x in cut), scale, draw + tf.cast(index, tf.int64), values
-                )
+                batch = [x[index] for x in cut]
+                its_draw = draw + tf.cast(index, tf.int64)
+                micro_sums = self._forward_backward(*batch, scale, its_draw, values)
                 # The dependency keeps each sum by itself. Without it, and without XLA, TensorFlow
                 # joins it with the sum of a tied embedding's two gradients and, where they are
                 # large, adds in a temporary variable that it does not free in a loop: the second
                 # step would end with AlreadyExistsError (tensorflow#23780).
-                with tf.control_dependencies([part[-1]]):
-                    sums = [total + value for total, value in zip(sums, part, strict=True)]
+                with tf.control_dependencies([micro_sums[-1]]):
+                    sums = [a + b for a, b in zip(sums, micro_sums, strict=True)]
         if self.replicas > 1:
             sums = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
         *gradients, nll, tokens = sums
         return gradients, *self._factor(gradients, nll, tokens, scale)
 
     def _micro_batch(self, ids, targets, weights, scale, draw, values=()):
-        """(b, T) -> gradients of the scaled loss sum, then the loss sum in nats and the token
-        count.
+        """(b, T) -> gradients of the scaled loss sum, then loss sum in nats and token count.
 
         `values` are tensors that stand in for the trainable and frozen variables, where those are
         out of reach.
@@ -146,7 +140,7 @@ class ReplicaGradients:
                 # From here on, the output that is differentiated is the loss itself.
                 output = tf.reduce_sum(loss * weights) * scale
                 nll = tf.reduce_sum(nll * weights)
-            # What layers add to the loss are means, so each token has its part.
+            # Layers add means to the loss, so each token adds its share.
             layer_losses = [loss * (tf.reduce_sum(weights) * scale) for loss in layer_losses]
         # In chunks, the loss is differentiated down to the hidden states chunk by chunk; the tape
         # takes it from there.
@@ -163,7 +157,7 @@ class ReplicaGradients:
         return [*gradients, nll, tf.reduce_sum(weights)]
 
     def _seeds(self, draw):
-        """The states of the network's seed generators, each with its value for this draw."""
+        """Returns the states of the network's seed generators, each with its value for a draw."""
         base = self.options.seed * 1009
         return [
             (state, tf.stack([tf.constant(base + index, tf.int64), draw]))
@@ -171,24 +165,21 @@ class ReplicaGradients:
         ]
 
     def _stand_ins(self, sources, values):
-        """What the network computes with instead of its weights, by the weight's identity."""
+        """Returns the tensors to compute with instead of weights, by the weight's identity."""
         trained = self.network.trainable_variables
         # Not given to a scope at once, which would ask for the variable's shape: of a table, rows
         # may stand in.
         stand_ins = {}
         if values:
-            named = zip([*trained, *self.frozen], values, strict=True)
-            stand_ins = {id(weight): value for weight, value in named}
+            pairs = zip([*trained, *self.frozen], values, strict=True)
+            stand_ins = {id(weight): value for weight, value in pairs}
         if any(self.formats):
-            stored = [
-                rounded(tf.convert_to_tensor(source), form)
-                for source, form in zip(sources, self.formats, strict=True)
-            ]
-            stand_ins |= {id(w): value for w, value in zip(trained, stored, strict=True)}
+            for weight, source, form in zip(trained, sources, self.formats, strict=True):
+                stand_ins[id(weight)] = rounded(tf.convert_to_tensor(source), form)
         return stand_ins
 
     def _stateless_forward(self, ids, seeds, stand_ins):
-        """The forward pass, and what layers and regularizers add to the loss; nothing is assigned.
+        """Returns the output, and what layers and regularizers add to the loss; assigns nothing.
 
         Raises:
             ConfigError: the network updates state.
@@ -197,7 +188,7 @@ class ReplicaGradients:
             scope.state_mapping |= stand_ins
             before = dict(scope.state_mapping)
             output = self._forward(ids)
-            added = penalties(self.network, scope)
+            layer_losses = penalties(self.network, scope)
         drawn = {id(state) for state in self.seed_states}
         after = scope.state_mapping.items()
         if any(value is not before.get(key) for key, value in after if key not in drawn):
@@ -206,11 +197,10 @@ class ReplicaGradients:
                 " normalization?); use layers whose only state is their weights, such as layer"
                 " normalization"
             )
-        return output, added
+        return output, layer_losses
 
     def _forward(self, ids):
-        """(b, T) -> logits (b, T, V) float32, or hidden states (b, T, D) where the loss is taken
-        in chunks."""
+        """(b, T) -> logits (b, T, V) float32, or (b, T, D) if the loss is taken in chunks."""
         network, options = self.network, self.options
         if not options.remat and not options.loss_chunk_tokens:
             return as_float32(network(ids, training=True))
@@ -218,14 +208,14 @@ class ReplicaGradients:
         return hidden if options.loss_chunk_tokens else network.project(hidden)
 
     def _teacher_output(self, network, ids):
-        """The same of the teacher's network."""
+        """Returns what `_forward` returns, of the teacher's network."""
         if self.options.loss_chunk_tokens:
             return network.hidden_states(ids)
         return network(ids, training=False)
 
     def _chunked(self, tokens, scale, sources, stand_ins):
-        """The loss sum in nats, its gradient with respect to the hidden states, and those of the
-        output weights, by the source's identity."""
+        """Returns the loss sum in nats, its gradient with respect to the hidden states, and those
+        with respect to the output weights, by the source's identity."""
         trained = self.network.trainable_variables
         source_of = {id(weight): source for weight, source in zip(trained, sources, strict=True)}
         outputs = [weight for weight in self.network.output_variables if weight.trainable]
@@ -233,43 +223,32 @@ class ReplicaGradients:
         differentiated = [stand_ins.get(id(w), source_of[id(w)]) for w in outputs]
         with keras.StatelessScope() as scope:
             scope.state_mapping |= stand_ins
+            chunk = self.options.loss_chunk_tokens
             nll, upstream, sums = chunked_loss_and_gradients(
-                self.network,
-                tokens,
-                scale,
-                differentiated,
-                self.token_loss,
-                self.options.loss_chunk_tokens,
+                self.network, tokens, scale, differentiated, self.token_loss, chunk
             )
-        by_source = {
-            id(source_of[id(weight)]): gradient
-            for weight, gradient in zip(outputs, sums, strict=True)
-        }
-        return nll, upstream, by_source
+        identities = [id(source_of[id(weight)]) for weight in outputs]
+        return nll, upstream, dict(zip(identities, sums, strict=True))
 
     def _added(self, sources, below, output_gradients):
-        """The gradient of each source: that through the hidden states and that of the output.
+        """Adds up each source's gradients, through the hidden states and of the output.
 
         Raises:
             ConfigError: there is neither.
         """
         # Tied embeddings have both.
-        parts = [
-            [
-                tf.convert_to_tensor(gradient)
-                for gradient in (through_hidden, output_gradients.get(id(source)))
-                if gradient is not None
-            ]
-            for source, through_hidden in zip(sources, below, strict=True)
-        ]
+        gradients = []
+        for source, through_hidden in zip(sources, below, strict=True):
+            both = (through_hidden, output_gradients.get(id(source)))
+            gradients.append([tf.convert_to_tensor(g) for g in both if g is not None])
         trained = self.network.trainable_variables
-        missing = [w.path for w, present in zip(trained, parts, strict=True) if not present]
+        missing = [w.path for w, present in zip(trained, gradients, strict=True) if not present]
         if missing:
             raise ConfigError(
                 f"the loss does not depend on the weights {', '.join(missing)}; freeze or remove"
                 " them"
             )
-        return [tf.add_n(gradients) for gradients in parts]
+        return [tf.add_n(of_source) for of_source in gradients]
 
     def _mean_factor(self, gradients, nll, tokens, scale):
         # The gradients themselves are multiplied by it in the update, where that costs no pass over
@@ -280,23 +259,3 @@ class ReplicaGradients:
         if self.options.clip_norm:
             mean *= self.options.clip_norm / tf.maximum(norm, self.options.clip_norm)
         return mean, nll, tokens, norm, finite
-
-
-def global_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns the square root of the sum of all squares: float32 of any shapes -> scalar float32.
-
-    As `tf.linalg.global_norm`, whose sums XLA runs on one core of a CPU and without vector
-    instructions. There the rows of squares are multiplied by ones instead, which is a matrix
-    product. Elsewhere products may be of lower precision than sums, and sums are fast.
-
-    Example:
-        global_norm([tf.constant([3.0, 0.0]), tf.constant([[4.0]])])  # 5.0
-    """
-    if any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")):
-        return tf.linalg.global_norm(gradients)
-    return tf.sqrt(tf.add_n([_sum_of_squares(gradient) for gradient in gradients]))
-
-
-def _sum_of_squares(x: tf.Tensor) -> tf.Tensor:
-    width = math.gcd(math.prod(x.shape), _WIDTH) if x.shape.is_fully_defined() else 1
-    return tf.reduce_sum(tf.linalg.matvec(tf.reshape(tf.square(x), (-1, width)), tf.ones(width)))

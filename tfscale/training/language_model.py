@@ -7,48 +7,38 @@ validation.
 
 import contextlib
 import functools
-import math
 from collections.abc import Sequence
 from typing import Unpack
 
 import keras
-import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from tfscale.compat.keras import learning_rate_of
 from tfscale.config.options import make_config
 from tfscale.config.step import CompileOptions, StepKeywords
 from tfscale.distribution.parameter_server import is_asynchronous
-from tfscale.distribution.workers import Workers, lost_workers
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
-from tfscale.models.network import capabilities
-from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.asynchronous import AsynchronousStep
-from tfscale.training.batches import Batched, FitInput, distribute, worker_share
+from tfscale.training.batches import Batched, FitInput
 from tfscale.training.distillation import Teacher
+from tfscale.training.evaluated_model import EvaluatedModel
 from tfscale.training.feeding import validation_batches
 from tfscale.training.fit import arguments as fit_arguments
 from tfscale.training.fit.arguments import as_callbacks, check_same_weights, check_trainable, refuse
 from tfscale.training.fit.batch_callbacks import STEPS_PER_CALL, default_steps_per_call
 from tfscale.training.fit.compile_config import compile_as, compile_config
 from tfscale.training.fit.data import FitData, FitSource
-from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.fit.loop import FitLoop, StepCalls
 from tfscale.training.fit.progress import with_progress
 from tfscale.training.stateful import StatefulStep, check_streams, evaluation_step
 from tfscale.training.step import Pruner, TrainStep
-from tfscale.training.train_state import TrainState
-from tfscale.training.validation import EvaluationStep
-from tfscale.training.variables import values_in_place
 
 
 @keras.saving.register_keras_serializable("tfscale")
-class LanguageModel(keras.Model):
-    """A network with a `fit` that gives the same answer on any number of replicas and
-    micro-batches.
+class LanguageModel(EvaluatedModel):
+    """Trains a network with the same answer on any number of replicas and micro-batches.
 
     Make it inside `strategy.scope()`, like any Keras model. What Keras saves of it, as `.keras` or
     as weights, holds all that training needs to go on exactly: optimizer, averages, masks, loss
@@ -69,31 +59,19 @@ class LanguageModel(keras.Model):
     """
 
     def __init__(self, network: keras.Model, name: str = "language_model"):
-        check_keras_model(network)
-        super().__init__(name=name)
-        self.network = network
-        self.strategy = tf.distribute.get_strategy()
-        self.workers = Workers(self.strategy)
-        self.train_step_runner: TrainStep | None = None
+        super().__init__(network, name)
         self.pruner: Pruner | None = None
         self.formats: dict[str, WeightFormat] = {}
         self.teacher: Teacher | None = None
-        self.train_state = TrainState()
-        self._evaluation_step: EvaluationStep | None = None
         self._trained: list[int] = []
         self._todo = ""
-        self.built = True
-
-    def call(self, ids, training=False):
-        return self.network(ids, training=training)
 
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "adamw",
         **options: Unpack[StepKeywords],
     ) -> None:
-        """Sets the optimizer and what the step does; the loss is cross-entropy of the next token,
-        summed over tokens.
+        """Sets the optimizer and what the step does; the loss is the next token's cross-entropy.
 
         Args:
             optimizer: a Keras optimizer or its name, without clipping, EMA, accumulation or loss
@@ -118,12 +96,12 @@ class LanguageModel(keras.Model):
             super().compile(
                 optimizer=optimizer, loss=None, jit_compile=False, auto_scale_loss=False
             )
-            parts = (self.network, self.optimizer, step_options, self.strategy)
+            arguments = (self.network, self.optimizer, step_options, self.strategy)
             if is_asynchronous(self.strategy):
-                step: TrainStep = AsynchronousStep(*parts)
+                step: TrainStep = AsynchronousStep(*arguments)
             else:
                 step_class = StatefulStep if carries else TrainStep
-                step = step_class(*parts, self.pruner, self.formats, self.teacher)
+                step = step_class(*arguments, self.pruner, self.formats, self.teacher)
         self.train_step_runner = step
         self.train_state.follow(step)
         self._evaluation_step = evaluation_step(
@@ -195,9 +173,8 @@ class LanguageModel(keras.Model):
                 methods of one's own), and else, or under parameter servers, 20.
             stop_at_multiples_of: step counts at whose multiples a call ends, so that a callback
                 sees that very step.
-            checked: take ids and targets as they are, and the network's outputs for logits of the
-                next token, without the looks at them that find mistakes: for data and networks that
-                were checked before.
+            checked: skip the checks of ids, targets and the network's outputs: for data and
+                networks that were checked before.
             **keras_options: Keras's other arguments, which are refused with what to do instead.
 
         Returns:
@@ -244,147 +221,15 @@ class LanguageModel(keras.Model):
         assert isinstance(history, keras.callbacks.History)
         return history
 
-    def evaluate(
-        self,
-        x: FitInput,
-        y: ArrayLike | None = None,
-        batch_size: int = 32,
-        sample_weight: ArrayLike | None = None,
-        steps: int | None = None,
-        **keras_options: object,
-    ) -> dict[str, float]:
-        """Loss in nats per token and perplexity (of a cloze, pseudo_perplexity) over a dataset,
-        tails included.
-
-        Args:
-            x: as in `fit`.
-            y: as in `fit`.
-            batch_size: rows of a batch where `x` is an array.
-            sample_weight: as in `fit`.
-            steps: batches to take; None takes all.
-
-        Returns:
-            {"loss", "perplexity", "tokens"}; with `ema_decay` of the averaged weights, which a
-            loaded model has too.
-        """
-        if unknown := set(keras_options) - {"verbose", "return_dict"}:
-            raise ConfigError(f"evaluate does not take {', '.join(sorted(unknown))}")
-        data = (x, y, sample_weight) if y is not None else x
-        batches = validation_batches(data, batch_size, self.strategy, self._vocabulary)
-        nll, tokens = self.summed_loss(batches, steps)
-        return {**self.loss_logs(nll, tokens), "tokens": tokens}
-
-    def predict(self, *args: object, **keras_options: object) -> np.ndarray:
-        """Keras's `predict`, by the weights that `evaluate` uses: averaged with `ema_decay`,
-        rounded for a recipe."""
-        with self.averaged_weights():
-            return super().predict(*args, **keras_options)
-
-    def summed_loss(
-        self, batches: tf.data.Dataset, steps: int | None = None, averaged: bool = True
-    ) -> tuple[float, float]:
-        """Summed loss in nats and number of target tokens over (ids, targets, weights) batches of
-        one shape.
-
-        Args:
-            batches: as `as_batches` makes them.
-            steps: batches to take; None takes all.
-            averaged: use the averaged weights where there are any; False takes the weights as they
-                are.
-        """
-        if self._evaluation_step is None:
-            self._evaluation_step = evaluation_step(self.network, self.strategy)
-        batches = batches if steps is None else batches.take(steps)
-        share = worker_share(batches, self.workers)
-        averages = self.averaged_weights() if averaged else contextlib.nullcontext()
-        with averages, self._lost_peers(), plain_errors():
-            return self._evaluation_step(distribute(share, self.workers))
-
-    def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
-        """Exchanges the trained weights for those that are meant to be used, for the block.
-
-        These are the averages with `ema_decay`, rounded where the model is trained for a recipe of
-        quantization.
-        """
-        step = self.train_step_runner
-        if step is None:
-            return self.train_state.averages_in_place(self.network)
-        return values_in_place(step.variables, step.final_values())
-
-    def plain_network(self) -> keras.Model:
-        """The network with variables of this process, to be saved or exported: a copy under
-        parameter servers.
-
-        Call it outside of the strategy's scope.
-        """
-        if not is_asynchronous(self.strategy):
-            return self.network
-        copy = type(self.network).from_config(self.network.get_config())
-        for own, weight in zip(copy.weights, self.network.weights, strict=True):
-            own.assign(tf.convert_to_tensor(weight.value))
-        return copy
-
     def current_learning_rate(self) -> float:
-        """Learning rate of the last step that was taken."""
+        """Returns the learning rate of the last step that was taken."""
         schedule = learning_rate_of(self.optimizer)
         if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
             return float(schedule(max(0, int(self.optimizer.iterations.numpy()) - 1)))
         return float(self.optimizer.learning_rate.numpy())
 
-    @property
-    def score_name(self) -> str:
-        """What exp of the loss is called, which is no perplexity if both sides of a token are
-        read."""
-        return "pseudo_perplexity" if capabilities(self.network).is_cloze else "perplexity"
-
-    def loss_logs(self, nll: float, tokens: float) -> dict[str, float]:
-        """Returns loss and perplexity of a summed loss in nats, as callbacks get them."""
-        if not tokens:  # There is no mean over no tokens.
-            return {}
-        mean = nll / tokens
-        return {"loss": mean, self.score_name: math.inf if mean >= 700 else math.exp(mean)}
-
-    def _lost_peers(self) -> contextlib.AbstractContextManager[None]:
-        return lost_workers(
-            "a parameter server" if is_asynchronous(self.strategy) else "another worker"
-        )
-
     def _compiled_step(self) -> TrainStep:
         if self.train_step_runner is None:
-            raise ConfigError(
-                f"call compile(optimizer, ...) before fit{self._todo and ': ' + self._todo}"
-            )
+            todo = f": {self._todo}" if self._todo else ""
+            raise ConfigError(f"call compile(optimizer, ...) before fit{todo}")
         return self.train_step_runner
-
-    def _vocabulary(self, length: int) -> Vocabulary:
-        """The ids that the network reads and predicts in windows of `length` tokens, after a look
-        at its outputs."""
-        return check_logits(self.network, probe_ids(self.network, length))
-
-    def train_on_batch(self, *args, **kwargs):
-        """Refused: `fit` drives the train step."""
-        raise ConfigError(
-            "train_on_batch is not for a LanguageModel: call fit on the batch, which goes on"
-            " training"
-        )
-
-    def test_on_batch(self, *args, **kwargs):
-        """Refused: `evaluate` sums the loss."""
-        raise ConfigError("test_on_batch is not for a LanguageModel: call evaluate on the batch")
-
-    def export(self, *args, **kwargs):
-        """Refused: what is exported is the network."""
-        raise ConfigError(
-            "export the network of a LanguageModel: tfscale.export_keras(model.network, ...) writes"
-            " a .tflite file, model.network.export(folder) a SavedModel"
-        )
-
-    def get_config(self):
-        return {"network": keras.saving.serialize_keras_object(self.network), "name": self.name}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        network = keras.saving.deserialize_keras_object(
-            config["network"], custom_objects=custom_objects
-        )
-        return cls(network, name=config["name"])

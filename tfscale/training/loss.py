@@ -1,5 +1,4 @@
-"""Cross-entropy of the next token, whole or in chunks of tokens whose logits are never all there at
-once.
+"""Cross-entropy of the next token, whole or in chunks of tokens.
 
 With a vocabulary of 32,000 the logits (B, T, V), their softmax and their gradient are most of a
 small model's memory. In chunks, the logits of N tokens are made, and the gradient with respect to
@@ -112,7 +111,7 @@ class Tokens:
 
 @tf.custom_gradient
 def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """The cross-entropy of each token, (..., V) and (...) -> (...).
+    """Returns the cross-entropy of each token, (..., V) and (...) -> (...).
 
     XLA makes two passes over all logits of TensorFlow's own, on one core of a CPU, to find those of
     the targets. Here they are gathered. Without XLA TensorFlow's own needs half of the memory.
@@ -134,8 +133,7 @@ def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, Ca
 
 
 def penalties(network: keras.Model, scope: keras.StatelessScope) -> list[tf.Tensor]:
-    """What layers add to the loss by `add_loss` in the forward pass, and by the regularizers of
-    their weights."""
+    """Returns the losses that layers add by `add_loss`, and those of weights' regularizers."""
     weights = [weight for weight in network.trainable_variables if weight.regularizer is not None]
     losses = [*scope.losses, *(weight.regularizer(weight) for weight in weights)]
     return [tf.cast(loss, tf.float32) for loss in losses]
@@ -148,7 +146,7 @@ def chunked_loss(
     weights: tf.Tensor,
     chunk_tokens: int,
 ) -> tf.Tensor:
-    """Weighted sum of the tokens' losses in nats, without a gradient.
+    """Returns the weighted sum of the tokens' losses in nats, without a gradient.
 
     Args:
         network: offers `project`: (N, D) -> logits (N, V) float32.
@@ -233,8 +231,7 @@ def chunked_loss_and_gradients(
 
 
 def _cut(tensors: Sequence[tf.Tensor], chunk_tokens: int) -> list[tf.Tensor]:
-    """(B, T, ...) -> (C, N, ...) with N at most `chunk_tokens`; the last chunk is filled up with
-    zeros.
+    """Cuts (B, T, ...) into (C, N, ...) with N at most `chunk_tokens`; zeros fill the last chunk.
 
     The chunks are as equal as can be, so that there is little to fill up. All shapes are static.
     """

@@ -1,11 +1,9 @@
-"""The dynamic loss scale of float16 training (Micikevicius et al. 2018, "Mixed Precision
-Training").
+"""The dynamic loss scale of float16 training (Micikevicius et al. 2018).
 
 Gradients of float16 layers would vanish below 6e-8; they are taken of the loss times a scale and
 divided by it after the all-reduce. A step whose gradients overflow is skipped and halves the scale;
-after enough steps without one it doubles. All replicas are asked at once: one replica's overflow is
-everybody's. A step that is not finite although the scale is 1 is no overflow that halving could
-mend: the training has diverged.
+after enough steps without one it doubles. An overflow on one replica counts for all. If a step is
+not finite although the scale is 1, halving cannot help: the training has diverged.
 """
 
 import keras
@@ -42,8 +40,7 @@ class LossScale:
         self.steps_since_overflow = replicated(0, tf.int64)
 
     def adjust(self, finite: tf.Tensor) -> None:
-        """Takes note of a step: halves the scale if its gradients were not finite, doubles it when
-        it is time."""
+        """Halves the scale after a step that was not finite, doubles it when it is time."""
         if not self.on:
             return
         since = tf.where(finite, self.steps_since_overflow + 1, tf.zeros((), tf.int64))

@@ -1,5 +1,4 @@
-"""Masks of Keras layers (`Embedding(mask_zero=True)`, `Masking`), which leave tokens out of the
-loss.
+"""Masks of Keras layers (`mask_zero=True`, `Masking`), which exclude tokens from the loss.
 
 Keras's own losses read the mask that layers hand on with a tensor; so do the train step and the
 evaluation.
@@ -18,7 +17,6 @@ def as_float32(outputs: tf.Tensor) -> tf.Tensor:
 
 
 def unmasked(weights: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """Returns the weights (B, T) of the tokens, 0 where a network's outputs (B, T, ...) are
-    masked."""
+    """Returns the weights (B, T) of the tokens, 0 where outputs (B, T, ...) are masked."""
     mask = mask_of(outputs)
     return weights if mask is None else weights * tf.cast(mask, weights.dtype)

@@ -1,5 +1,4 @@
-"""Embedding tables that stay on the parameter servers: a worker gets the rows of its batch and
-returns their gradient.
+"""Embedding tables on parameter servers: a worker gets rows and returns their gradient.
 
 A table qualifies if nothing but looking up the network's own input ids reads it. Tied embeddings do
 not: their table is also the output projection, which needs all of it.
@@ -27,8 +26,10 @@ from tfscale.training.variables import shards
 
 @dataclass(frozen=True)
 class Rows:
-    """The different ids of a batch: `ids` (N,) int32, rising, filled up with the largest int32;
-    `count` are real."""
+    """The different ids of a batch.
+
+    `ids` (N,) int32 rise and are filled up with the largest int32; `count` of them are real.
+    """
 
     ids: tf.Tensor
     count: tf.Tensor
@@ -39,8 +40,8 @@ class RowTables:
 
     Args:
         network: a network made in the scope of a ParameterServerStrategy. Its embedding layers are
-            changed so that within `looking_up` they take their ids for entries of a table that
-            holds the batch's rows alone.
+            changed: within `looking_up` they look ids up in a table that holds the batch's rows
+            alone.
 
     Example:
         tables = RowTables(network)
@@ -60,30 +61,28 @@ class RowTables:
         return id(weight) in self._weights
 
     def rows_of(self, ids: tf.Tensor) -> Rows:
-        """The different ids of a batch (B, T)."""
+        """Returns the different ids of a batch (B, T)."""
         if not self._weights:
             return Rows(tf.zeros((0,), tf.int32), tf.constant(0))
         size = min(ids.shape.num_elements(), self._smallest)
-        found = tf.unique(tf.sort(tf.reshape(ids, (-1,)))).y
-        count = tf.size(found)
-        padded = tf.pad(found, [[0, size - count]], constant_values=tf.int32.max)
+        different = tf.unique(tf.sort(tf.reshape(ids, (-1,)))).y
+        count = tf.size(different)
+        padded = tf.pad(different, [[0, size - count]], constant_values=tf.int32.max)
         return Rows(tf.ensure_shape(padded, (size,)), count)
 
     def read(self, weight: keras.Variable, rows: Rows) -> tf.Tensor:
-        """The rows of a table: (N, D), zeros where `rows` is filled up. Each server sends its
-        own."""
-        parts = [
-            tf.gather(shard, rows.ids[a:b] - first) for shard, first, a, b in _cuts(weight, rows)
-        ]
-        size, width = rows.ids.shape[0], weight.shape[1]
-        return tf.ensure_shape(
-            tf.pad(tf.concat(parts, 0), [[0, size - rows.count], [0, 0]]), (size, width)
-        )
+        """Returns the rows of a table, each from its server: (N, D), zeros after `rows.count`."""
+        cuts = _cuts(weight, rows)
+        parts = [tf.gather(shard, rows.ids[a:b] - first) for shard, first, a, b in cuts]
+        read = tf.concat(parts, axis=0)
+        size = rows.ids.shape[0]
+        padded = tf.pad(read, [[0, size - rows.count], [0, 0]])
+        return tf.ensure_shape(padded, (size, weight.shape[1]))
 
     def slices(
         self, weight: keras.Variable, gradient: tf.Tensor, rows: Rows
     ) -> list[tf.IndexedSlices]:
-        """The gradient (N, D) of `read`, cut into those of the table's shards."""
+        """Cuts the gradient (N, D) of `read` into those of the table's shards."""
         return [
             tf.IndexedSlices(
                 gradient[a:b], rows.ids[a:b] - first, tf.constant(shard.shape.as_list())
@@ -93,7 +92,7 @@ class RowTables:
 
     @contextlib.contextmanager
     def looking_up(self, ids: tf.Tensor) -> Iterator[None]:
-        """While a network is traced, its tables are those that `read` gave for these ids (N,)."""
+        """Has the layers read the rows that `read` gave for these ids (N,), for the block."""
         self._ids = ids
         try:
             yield
@@ -113,8 +112,7 @@ class RowTables:
 def _cuts(
     weight: keras.Variable, rows: Rows
 ) -> Iterator[tuple[tf.Variable, int, tf.Tensor, tf.Tensor]]:
-    """Each shard of a table, the id of its first row, and from where to where in `rows` its ids
-    stand."""
+    """Yields each shard of a table, the id of its first row, and the range of `rows` in it."""
     first = 0
     for shard in shards(weight):
         ends = tf.searchsorted(rows.ids, tf.constant([first, first + shard.shape[0]]))
@@ -124,32 +122,23 @@ def _cuts(
 
 def _looked_up_only(network: keras.Model) -> list[keras.layers.Embedding]:
     layers = layers_of(network)
-    found = []
+    if not getattr(network, "inputs", None):
+        return []
+    looked_up_only = []
     for layer in layers:
-        if (
-            not isinstance(layer, keras.layers.Embedding)
-            or not layer.trainable
-            or not getattr(network, "inputs", None)
-        ):
+        if not isinstance(layer, keras.layers.Embedding) or not layer.trainable:
             continue
         # Masks are made of the ids, a regularizer is of the whole table, and these two keep
         # something else than it.
         regularized = embedding_table(layer).regularizer is not None
         if layer.mask_zero or regularized or layer.lora_enabled or layer.quantization_mode:
             continue
-        holders = [
-            other
-            for other in layers
-            if any(v is embedding_table(layer) for v in own_trainable_variables(other))
-        ]
+        table = embedding_table(layer)
+        held = [any(v is table for v in own_trainable_variables(other)) for other in layers]
         calls = symbolic_calls(layer)
         nodes = [node for node in calls if not node.arguments.kwargs.get("reverse")]
         tied = len(nodes) < len(calls) and getattr(layer, "tie_weights", True)
-        if (
-            len(holders) == 1
-            and not tied
-            and nodes
-            and all(n.input_tensors[0] is network.inputs[0] for n in nodes)
-        ):
-            found.append(layer)
-    return found
+        takes_ids = [node.input_tensors[0] is network.inputs[0] for node in nodes]
+        if sum(held) == 1 and not tied and nodes and all(takes_ids):
+            looked_up_only.append(layer)
+    return looked_up_only

@@ -12,8 +12,7 @@ from tfscale.errors import check_range
 
 @keras.saving.register_keras_serializable("tfscale")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` over `warmup_steps`, then falls by half a cosine to `final` at the
-    last of `steps`.
+    """Rises linearly to `peak` over `warmup_steps`, then falls by half a cosine to `final`.
 
     The first step has peak / (warmup_steps + 1), not 0, so that it is not wasted. With `final ==
     peak` the rate is constant after the warm-up (Loshchilov and Hutter 2017 for the cosine).
@@ -46,10 +45,10 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def build_schedule(config: TrainConfig) -> WarmupSchedule:
-    """The schedule of a training config.
+    """Returns the schedule of a training config.
 
     Raises:
-        ConfigError: the config leaves the learning rate to the model's family; see
+        ConfigError: the config has no learning rate, which then is the model family's; see
             `TrainConfig.for_model`.
     """
     check_range(config.learning_rate > 0, "learning_rate", config.learning_rate, "more than 0")
@@ -72,8 +71,10 @@ def warmup_note(config: TrainConfig) -> str | None:
 
 
 def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019) whose weight decay leaves norms, biases and embeddings
-    alone."""
+    """Returns AdamW without weight decay of norms, biases and embeddings.
+
+    See Loshchilov and Hutter 2019.
+    """
     optimizer = keras.optimizers.AdamW(
         build_schedule(config),
         weight_decay=config.weight_decay,
@@ -86,7 +87,7 @@ def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimize
 
 
 def undecayed_variables(network: keras.Model) -> list[keras.Variable]:
-    """The trainable variables without weight decay: norms, biases and those of embedding layers."""
+    """Returns the trainable variables without decay: norms, biases and embeddings."""
     embeddings = {
         id(variable)
         for layer in layers_of(network)

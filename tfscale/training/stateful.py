@@ -1,5 +1,4 @@
-"""Truncated backpropagation through time whose state is carried from window to window (Mikolov et
-al. 2010).
+"""Truncated backpropagation through time that carries its state (Mikolov et al. 2010).
 
 Row b of a batch goes on where row b of the batch before stopped. The state after a window is the
 first state of the next: it is carried in the forward pass, gradients stop at the window's edge, and
@@ -11,7 +10,7 @@ Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, U units, 
 micro-batches.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import tensorflow as tf
@@ -20,16 +19,14 @@ from tfscale.config.step import CompileOptions
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.network import capabilities
-from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.batches import check_divisible
-from tfscale.training.distillation import Teacher
 from tfscale.training.loss import chunked_loss, token_losses
-from tfscale.training.step import Pruner, TrainStep
+from tfscale.training.step import TrainStep
 from tfscale.training.validation import EvaluationStep
 from tfscale.training.variables import Stored, joined
 
 ANY = -1
-"""Stands for a token that is not known."""
+"""Stands for any token, where none is expected."""
 
 
 def is_stateful(network: keras.Model) -> bool:
@@ -54,8 +51,7 @@ def check_carries(strategy: tf.distribute.Strategy) -> None:
 def check_streams(
     network: keras.Model, options: CompileOptions, strategy: tf.distribute.Strategy
 ) -> bool:
-    """Whether a step carries state, after checking that network, options and strategy agree about
-    it.
+    """Returns whether a step carries state; network, options and strategy must agree about it.
 
     Raises:
         ConfigError: they do not.
@@ -97,36 +93,22 @@ class StatefulStep(TrainStep):
     masks are drawn for each window.
     """
 
-    def __init__(
-        self,
-        network: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        options: CompileOptions,
-        strategy: tf.distribute.Strategy,
-        pruner: Pruner | None = None,
-        formats: Mapping[str, WeightFormat] | None = None,
-        teacher: Teacher | None = None,
-    ):
-        rows = options.streams // strategy.num_replicas_in_sync
-        carriers = {"state": network}
-        if teacher is not None and is_stateful(teacher.network):
-            carriers["teacher_state"] = teacher.network
-        self._carried = {
-            kind: {
-                name: _kept(zeros)
-                for name, zeros in zip(one.cache_spec(), one.first_states(rows), strict=True)
-            }
-            for kind, one in carriers.items()
-        }
-        # Of the micro-batch that is being traced: first states, and where the forward pass leaves
-        # the last ones.
+    def _begin(self) -> None:
+        carriers = {"state": self.network}
+        if self.teacher is not None and is_stateful(self.teacher.network):
+            carriers["teacher_state"] = self.teacher.network
+        rows = self.options.streams // self.replicas
+        self._carried: dict[str, dict[str, tf.Variable]] = {}
+        for kind, network in carriers.items():
+            zeros = [_replica_variable(state) for state in network.first_states(rows)]
+            self._carried[kind] = dict(zip(network.cache_spec(), zeros, strict=True))
+        # Both of the micro-batch that is being traced: its first states, and the last ones, which
+        # the forward pass puts there.
         self._first: dict[str, list[tf.Tensor]] = {}
         self._last: dict[str, list[tf.Tensor]] = {}
-        super().__init__(network, optimizer, options, strategy, pruner, formats, teacher)
 
     def beside_weights(self) -> dict[str, Stored]:
-        """As in `TrainStep`, and the carried states as whole arrays (B, U), whatever the number of
-        replicas."""
+        """Returns also the carried states, as arrays (B, U) whatever the number of replicas."""
         return super().beside_weights() | {
             f"{kind}/{name}": joined(list(getattr(variable, "values", [variable])))
             for kind, variables in self._carried.items()
@@ -136,30 +118,28 @@ class StatefulStep(TrainStep):
     def _micro_batch(self, ids, targets, weights, scale, draw, values=()):
         micro, rows = self.options.micro_batches, ids.shape[0]
         # The draws of a step count on over its replicas and their micro-batches.
-        place = tf.cast(draw % micro, tf.int32) * rows + tf.range(rows)
+        places = (tf.cast(draw % micro, tf.int32) * rows + tf.range(rows))[:, None]
         step = draw // (micro * self.replicas)
         begins = step % self.options.pass_steps == 0 if self.options.pass_steps else step == 0
         for kind, variables in self._carried.items():
-            kept = [tf.gather(variable, place) for variable in variables.values()]
-            self._first[kind] = [tf.where(begins, tf.zeros_like(state), state) for state in kept]
+            states = [tf.gather(variable, places[:, 0]) for variable in variables.values()]
+            self._first[kind] = [tf.where(begins, tf.zeros_like(state), state) for state in states]
         sums = super()._micro_batch(ids, targets, weights, scale, draw, values)
         for kind, variables in self._carried.items():
             for variable, state in zip(variables.values(), self._last[kind], strict=True):
                 if self.loss_scale.on:
                     # The step after one that overflowed must not begin with what overflowed.
                     state = tf.where(tf.math.is_finite(state), state, tf.zeros_like(state))
-                variable.assign(tf.tensor_scatter_nd_update(variable, place[:, None], state))
+                variable.assign(tf.tensor_scatter_nd_update(variable, places, state))
         return sums
 
     def _forward(self, ids):
         hidden, self._last["state"] = self.network.carry(
             ids, self._first["state"], training=True, remat=self.options.remat
         )
-        return (
-            hidden
-            if self.options.loss_chunk_tokens
-            else tf.cast(self.network.project(hidden), tf.float32)
-        )
+        if self.options.loss_chunk_tokens:
+            return hidden
+        return tf.cast(self.network.project(hidden), tf.float32)
 
     def _teacher_output(self, network, ids):
         if "teacher_state" not in self._carried:
@@ -168,8 +148,8 @@ class StatefulStep(TrainStep):
         return hidden if self.options.loss_chunk_tokens else network.project(hidden)
 
 
-def _kept(zeros: tf.Tensor) -> tf.Variable:
-    """A variable that is another one on each replica."""
+def _replica_variable(zeros: tf.Tensor) -> tf.Variable:
+    """Returns a variable that is another one on each replica."""
     return tf.Variable(
         zeros,
         trainable=False,
@@ -184,22 +164,20 @@ def evaluation_step(
     xla: bool = True,
     loss_chunk_tokens: int = 0,
 ) -> EvaluationStep:
-    """The evaluation step of a network: the one that carries state, where the network does. See
-    `EvaluationStep`."""
-    kind = StatefulEvaluation if is_stateful(network) else EvaluationStep
-    return kind(network, strategy, xla, loss_chunk_tokens)
+    """Returns the evaluation step of a network, which carries state if the network does."""
+    step_class = StatefulEvaluation if is_stateful(network) else EvaluationStep
+    return step_class(network, strategy, xla, loss_chunk_tokens)
 
 
 class StatefulEvaluation(EvaluationStep):
-    """Sums the loss of batches of which each row goes on where that of the batch before stopped,
-    from zero states on.
+    """Sums the loss of batches whose rows go on where those of the batch before stopped.
 
     See `EvaluationStep` for arguments and errors, and `tfscale.data.streams.evaluation_streams` for
     such batches.
     """
 
     def __call__(self, batches: Iterable[Sequence[tf.Tensor]]) -> tuple[float, float]:
-        """As `EvaluationStep`; each call begins with states of zero.
+        """Sums over batches as `EvaluationStep` does; each call begins with states of zero.
 
         Raises:
             DataError: no token has a weight, or a row does not go on where that of the batch before
@@ -224,35 +202,31 @@ class StatefulEvaluation(EvaluationStep):
 
     def _begin(self, batch):
         def replica(ids, *_):
-            return tf.fill((ids.shape[0],), tf.constant(ANY, ids.dtype)), self.network.first_states(
-                ids.shape[0]
-            )
+            rows = ids.shape[0]
+            return tf.fill((rows,), tf.constant(ANY, ids.dtype)), self.network.first_states(rows)
 
         return self.strategy.run(replica, args=tuple(batch))
 
     def _run(self, batch, carried):
         def replica(carried, ids, targets, weights=None):
-            (expected, states), weights = (
-                carried,
-                (tf.ones(ids.shape) if weights is None else weights),
-            )
+            expected, states = carried
+            weights = tf.ones(ids.shape) if weights is None else weights
             # What fills up a row that has ended has no weight.
             astray = (expected != ANY) & (ids[:, 0] != expected) & (weights[:, 0] > 0)
             nll, tokens, states = self._sums(ids, targets, weights, states)
-            last = tf.where(
-                weights[:, -1] > 0, tf.cast(targets[:, -1], ids.dtype), tf.constant(ANY, ids.dtype)
-            )
+            targets = tf.cast(targets[:, -1], ids.dtype)
+            last = tf.where(weights[:, -1] > 0, targets, tf.constant(ANY, ids.dtype))
             return nll, tokens, tf.reduce_sum(tf.cast(astray, tf.float32)), (last, states)
 
         *numbers, carried = self.strategy.run(replica, args=(carried, *batch))
-        return (
-            *(self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in numbers),
-            carried,
-        )
+        add = tf.distribute.ReduceOp.SUM
+        return *(self.strategy.reduce(add, x, axis=None) for x in numbers), carried
 
     def replica_sums(self, ids, targets, weights=None, values=()):
-        """Sums over one replica's rows and the states after them; `values` are the states
-        before."""
+        """Returns sums over one replica's rows, and the states after them.
+
+        `values` are the states before.
+        """
         hidden, states = self.network.carry(ids, values)
         if self.loss_chunk_tokens:
             nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)

@@ -31,7 +31,7 @@ from tfscale.training.xla import has_xla
 
 
 class Pruner(Protocol):
-    """What the step asks of `tfscale.compress.pruning.Pruner`."""
+    """The members of `tfscale.compress.pruning.Pruner` that the step uses."""
 
     def build(self, network: keras.Model, step: "TrainStep") -> None: ...
 
@@ -67,7 +67,7 @@ class TrainStep(ReplicaGradients):
     """
 
     in_parts = False
-    """Whether XLA must compile the parts of a step each by itself even for one replica."""
+    """XLA must compile the parts of a step each by itself even for one replica."""
 
     def __init__(
         self,
@@ -97,7 +97,11 @@ class TrainStep(ReplicaGradients):
         self.averages = [self._new_average(v) for v in self.variables] if options.ema_decay else []
         if pruner is not None:
             pruner.build(network, self)
+        self._begin()
         self._compile_parts()
+
+    def _begin(self) -> None:
+        """Makes what a subclass keeps besides, before anything is traced."""
 
     def _compile_parts(self) -> None:
         # On one device a step is two XLA programs, gradients and update, because a condition around
@@ -139,9 +143,8 @@ class TrainStep(ReplicaGradients):
     def state(self) -> dict[str, Stored]:
         """Returns all that a checkpoint must hold so that a resumed run goes on bit for bit."""
         named: dict[str, Stored] = dict(network_state(self.network))
-        named |= {
-            f"optimizer/{i}/{v.name}": v.value for i, v in enumerate(self.optimizer.variables)
-        }
+        for index, variable in enumerate(self.optimizer.variables):
+            named[f"optimizer/{index}/{variable.name}"] = variable.value
         return named | self.beside_weights() | self.counters()
 
     def beside_weights(self) -> dict[str, Stored]:
@@ -150,13 +153,11 @@ class TrainStep(ReplicaGradients):
         return named | (self.pruner.state() if self.pruner else {})
 
     def counters(self) -> dict[str, tf.Variable]:
-        """Returns the state that Keras treats as an optimizer's: counts of steps and the loss
-        scale."""
+        """Returns the state that Keras treats as an optimizer's: counters and loss scale."""
         return self.loss_scale.state() | {"step": self.step, "overflows": self.overflows}
 
     def run(self, iterator: Iterator, count: int) -> BlockResult:
-        """Takes `count` steps on the next `count` batches of a (distributed) iterator of (ids,
-        targets[, weights])."""
+        """Takes `count` steps on the next batches (ids, targets[, weights]) of an iterator."""
         self.first_bad_step.assign(-1)
         with lost_workers() if self.replicas > 1 else contextlib.nullcontext():
             nll, tokens, norm, waited = self._block(iterator, tf.constant(count))
@@ -206,12 +207,14 @@ class TrainStep(ReplicaGradients):
             if at_its_least:
                 self.first_bad_step.assign(self.step + 1)
         self.step.assign_add(1)
-        # A step that was skipped is no part of the means.
+        # A step that was skipped does not count in the means.
         return tf.where(finite, nll, 0.0), tf.where(finite, tokens, 0.0), norm
 
     def gradients_and_update(self, ids, targets, weights=None):
-        """A replica's whole step as one program: (B / R, T) -> loss sum, token count, gradient
-        norm, all finite."""
+        """Takes a replica's whole step as one program.
+
+        (B / R, T) -> loss sum, token count, gradient norm, all finite.
+        """
         sums, factor, nll, tokens, norm, finite = self._replica_gradients(ids, targets, weights)
         if finite & (tokens > 0):
             self._scale_and_update(sums, factor)

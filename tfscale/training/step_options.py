@@ -1,4 +1,4 @@
-"""What a block of train steps returns, and which optimizers a train step takes."""
+"""The result of a block of train steps, and the optimizers that a train step takes."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,9 @@ from tfscale.errors import ConfigError, TrainingError
 
 @dataclass(frozen=True)
 class BlockResult:
-    """Sums over a block of steps: loss in nats without label smoothing, target tokens, and what the
-    last step saw.
+    """Sums over a block of steps, and figures of its last step.
+
+    `nll` is in nats, without label smoothing; `tokens` counts target tokens.
 
     Steps that were skipped because a gradient overflowed are in neither sum. `first_bad_step` is
     the first step whose loss or gradient was not finite with no loss scale left to halve: the
@@ -43,8 +44,7 @@ class BlockResult:
 
 
 def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
-    """Refuses an optimizer that clips, averages, accumulates or scales: the step does these after
-    the all-reduce.
+    """Refuses an optimizer that clips, averages, accumulates or scales, as the step does.
 
     Raises:
         ConfigError: names the optimizer's setting and what to use instead.

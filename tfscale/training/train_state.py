@@ -1,5 +1,4 @@
-"""Makes what a train step keeps, besides weights and optimizer, a part of the model that Keras
-saves.
+"""Makes a train step's state a part of the model that Keras saves.
 
 Averages, pruning masks and carried states are weights of the model, so `get_weights`, `set_weights`
 and `EarlyStopping(restore_best_weights=True)` include them. The step's counters and the loss scale
@@ -102,8 +101,7 @@ class TrainState(keras.layers.Layer):
 
 
 class _Kept:
-    """What a `TrainState` refers to. Keras would track it for good if it were an attribute
-    there."""
+    """The references of a `TrainState`. Keras would track them if they were attributes there."""
 
     def __init__(self, step: TrainStep | None = None):
         self.step = step

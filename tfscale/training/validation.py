@@ -43,11 +43,9 @@ class EvaluationStep:
             check_offers_hidden_states(network, f"loss_chunk_tokens={loss_chunk_tokens}")
         self.network, self.strategy, self.loss_chunk_tokens = network, strategy, loss_chunk_tokens
         self._remote = network.weights if is_asynchronous(strategy) else []
-        self._sums = (
-            tf.function(self.replica_sums, jit_compile=True)
-            if xla and has_xla()
-            else self.replica_sums
-        )
+        self._sums = self.replica_sums
+        if xla and has_xla():
+            self._sums = tf.function(self.replica_sums, jit_compile=True)
         self._step = tf.function(self._run)
 
     def __call__(self, batches: Iterable[Sequence[tf.Tensor]]) -> tuple[float, float]:
@@ -77,8 +75,10 @@ class EvaluationStep:
         return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, x, axis=None) for x in sums]
 
     def replica_sums(self, ids, targets, weights=None, values=()):
-        """Sums over one replica's rows; `values` stand in for the network's weights where those are
-        out of reach."""
+        """Returns sums over one replica's rows.
+
+        `values` stand in for the network's weights where those are out of reach.
+        """
         if values:
             with keras.StatelessScope(state_mapping=zip(self._remote, values, strict=True)):
                 return self._loss_and_tokens(ids, targets, weights)

@@ -1,4 +1,4 @@
-"""Whether a train step is compiled by XLA."""
+"""Decides whether a train step is compiled by XLA."""
 
 import functools
 
@@ -10,8 +10,7 @@ from tfscale.errors import ConfigError
 
 @functools.cache
 def has_xla() -> bool:
-    """Whether this TensorFlow has XLA for the device that it computes on; the TPU wheel has none
-    for the host's CPU."""
+    """Returns whether TensorFlow has XLA for its device; the TPU wheel has none for the CPU."""
     try:
         tf.function(tf.identity, jit_compile=True)(0.0)
     except tf.errors.NotFoundError:
@@ -20,7 +19,7 @@ def has_xla() -> bool:
 
 
 def use_xla(config: TrainConfig, model: NetworkConfig) -> bool:
-    """Whether forward and backward are compiled by XLA.
+    """Returns whether forward and backward are compiled by XLA.
 
     `auto` spares recurrent layers on a GPU, which use cuDNN, and takes what there is.
 

@@ -1,9 +1,7 @@
 """The page of `tfscale explain`: the text with each part coloured by its weight, and a table of the
 parts."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from tfscale.files.json_text import JsonObject
 from tfscale.ui.rendering import render
 from tfscale.ui.report import render_report
 
@@ -12,7 +10,7 @@ _STRONGEST = 55
 dark."""
 
 
-def write_explanation(path: str, result: Mapping[str, Any]) -> None:
+def write_explanation(path: str, result: JsonObject) -> None:
     """Writes the page.
 
     Args:
@@ -55,7 +53,7 @@ def write_explanation(path: str, result: Mapping[str, Any]) -> None:
     )
 
 
-def _coloured(result: Mapping[str, Any]) -> str:
+def _coloured(result: JsonObject) -> str:
     strongest = max(abs(part["weight"]) for part in result["parts"]) or 1.0
     parts = [
         (

@@ -1,9 +1,10 @@
 """Pages of figures with their confidence intervals: the groups of `evaluate --slice-by`, and the
 pairs of `swap`."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from tfscale.files.json_text import JsonObject
 from tfscale.ui.plots import FIRST, MUTED, draw
 from tfscale.ui.report import Table, render_report
 
@@ -16,7 +17,7 @@ _LONGEST_NAME = 32
 """Characters of a name beside the picture; the table has all."""
 
 
-def write_slices(path: str, result: Mapping[str, Any]) -> None:
+def write_slices(path: str, result: JsonObject) -> None:
     """Writes the page of `tfscale evaluate --slice-by`.
 
     Args:
@@ -60,7 +61,7 @@ def write_slices(path: str, result: Mapping[str, Any]) -> None:
     render_report(path, f"{metric.capitalize()} by group{above}", tables, figure=picture)
 
 
-def write_swaps(path: str, result: Mapping[str, Any]) -> None:
+def write_swaps(path: str, result: JsonObject) -> None:
     """Writes the page of `tfscale swap`.
 
     Args:
@@ -124,8 +125,7 @@ def interval_plot(rows: Sequence[Row], label: str, zero: bool = False) -> str:
 
 
 def _tick(name: str) -> str:
-    """A name as matplotlib writes it beside a row: one short line, in which a dollar begins no
-    formula."""
+    """Returns a name as matplotlib writes it beside a row: one short line without formulas."""
     line = " ".join(name.split())
     return (line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…").replace(
         "$", r"\$"

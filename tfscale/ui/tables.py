@@ -44,8 +44,7 @@ def print_figures(figures: Mapping[str, object]) -> None:
 def print_table(
     columns: list[str], rows: list[list[str]], title: str | None = None, left: Sequence[int] = (0,)
 ) -> None:
-    """Prints a table; all columns but those of the numbers `left` are aligned to the right.
-    Brackets are text."""
+    """Prints a table, brackets as text; columns other than `left` are aligned to the right."""
     from rich.console import Console
     from rich.table import Table
 

@@ -8,20 +8,17 @@ them; so do perplexities, because all read the same tokens.
 import dataclasses
 import os
 import shutil
-import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tfscale.config import (
     ExportConfig,
-    ModelConfig,
     NetworkConfig,
     NGramConfig,
     TrainConfig,
     to_dict,
 )
 from tfscale.config.comparison import CompareConfig
-from tfscale.config.models import as_network
 from tfscale.config.options import checks_arguments
 from tfscale.config.presets import PRESETS, preset
 from tfscale.data.manifest import Manifest
@@ -49,14 +46,13 @@ if TYPE_CHECKING:
 STATE = "compare.json"
 RESULT_FORMAT = 1
 
-Entry = tuple[ModelConfig, TrainConfig]
+Entry = tuple[NetworkConfig | NGramConfig, TrainConfig]
 
 _TRAIN = TrainConfig(global_batch_size=16, tensorboard=False, learning_rate=2e-3)
 
 
 def entry(name: str) -> Entry:
-    """Returns the model that a name stands for: a family in a size for two cores and minutes, or a
-    preset.
+    """Returns the model of a name: a preset, or a family in a size for two cores and minutes.
 
     Raises:
         ConfigError: there is none of this name, or it does not predict the next token.
@@ -77,7 +73,7 @@ def entry(name: str) -> Entry:
         raise ConfigError(
             f"{name} reads both sides of a token: its score is no perplexity, and does not compare"
         )
-    return kind(**kind.compared_as), _TRAIN
+    return make_config(kind, kind.compared_as), _TRAIN
 
 
 @checks_arguments
@@ -116,14 +112,11 @@ def compare(
     split = config.split or ("test" if "test" in manifest.splits else "validation")
     manifest.split(split)
     for name, (model_config, train_config) in entries.items():
-        if network_config := as_network(model_config):
-            # What cannot be trained is refused before the first model is.
-            batches_per_epoch(
-                manifest.split("train"),
-                network_config.sequence_length,
-                train_config.global_batch_size,
-            )
-            fit_to_data(network_config, manifest)
+        if not model_config.counted:
+            # A model that cannot be trained is refused before the first one is.
+            length, rows = model_config.sequence_length, train_config.global_batch_size
+            batches_per_epoch(manifest.split("train"), length, rows)
+            fit_to_data(model_config, manifest)
         if os.path.basename(name) != name or name in ("", ".", ".."):
             raise ConfigError(f"{name!r} cannot be the name of a folder")
     claim_directory(config.output, STATE, "a comparison")
@@ -147,9 +140,8 @@ def compare(
                 )
         state = earlier | options
     else:
-        write_json(
-            path, state
-        )  # What shows that the folder is a comparison, should the first model be stopped.
+        # It shows that the folder is a comparison, should the first model be stopped.
+        write_json(path, state)
     for name, (model_config, train_config) in entries.items():
         described = {
             "family": model_config.family,
@@ -175,7 +167,7 @@ def compare(
 
 def _measure(
     name: str,
-    model_config: ModelConfig,
+    model_config: NetworkConfig | NGramConfig,
     train_config: TrainConfig,
     config: CompareConfig,
     manifest: Manifest,
@@ -183,25 +175,20 @@ def _measure(
     note: Callable[[str], None],
 ) -> JsonObject:
     run_dir, export_dir = (os.path.join(config.output, name, part) for part in ("run", "export"))
-    network_config = as_network(model_config)
-    if network_config is None:
+    if model_config.counted:
         note(f"{name}: count")
-        shutil.rmtree(
-            run_dir, ignore_errors=True
-        )  # What an interrupted count may have left is no run.
-        counted = typing.cast(NGramConfig, model_config)
-        summary = train_ngram(counted, data=config.data, output=run_dir, progress=False)
+        # An interrupted count may have left files that are not a run.
+        shutil.rmtree(run_dir, ignore_errors=True)
+        summary = train_ngram(model_config, data=config.data, output=run_dir, progress=False)
         model = load(run_dir)
         score = evaluate_file(model, data_dir=config.data, split=split, progress=False)
         export = ExportConfig(output=export_dir, format="ngram", quantize="int8")
         export_source(NGramSource(model), export)
     else:
-        network_config = fit_to_data(network_config, manifest)
-        train_config = _with_budget(run_dir, network_config, train_config, config, note, name)
+        model_config = fit_to_data(model_config, manifest)
+        train_config = _with_budget(run_dir, model_config, train_config, config, note, name)
         note(f"{name}: train {train_config.steps:,} steps")
-        summary = train(
-            network_config, train_config, data=config.data, output=run_dir, progress=True
-        )
+        summary = train(model_config, train_config, data=config.data, output=run_dir)
         if summary["interrupted"]:
             return {"interrupted": summary["interrupted"]}
         run = load_run(run_dir)
@@ -233,8 +220,7 @@ def _with_budget(
     note: Callable[[str], None],
     name: str,
 ) -> TrainConfig:
-    """The training options with the steps that the budget allows; those of a run that was begun
-    stay as they are."""
+    """Returns the training options with the steps of the budget, or of the run that was begun."""
     began = os.path.join(os.path.dirname(run_dir), "steps.json")
     train_config = dataclasses.replace(train_config, seed=config.seed)
     if os.path.exists(began):
@@ -278,7 +264,7 @@ HEAD = (
 
 
 def table_rows(models: Mapping[str, JsonObject]) -> list[list[object]]:
-    """A row for each model; see `HEAD`."""
+    """Returns a row for each model; see `HEAD`."""
     return [
         [
             name,
@@ -311,8 +297,7 @@ def _write_report(path: str, models: Mapping[str, JsonObject], split: str) -> No
 
 
 def _scale(models: Mapping[str, JsonObject]) -> tuple[str, str]:
-    """The figure that the picture shows, and its name: bits per byte, or perplexity where those are
-    not known."""
+    """Returns the figure of the picture and its name: perplexity where bits are not known."""
     known = all(figures["bits_per_byte"] is not None for figures in models.values())
     return ("bits_per_byte", "bits per byte") if known else ("perplexity", "perplexity")
 

@@ -1,5 +1,4 @@
-"""Everything on a corpus that every Python installation carries: text, training, a file for the
-device, its proof.
+"""Does everything on a corpus that every Python installation carries: from text to a device file.
 
 The figures of a run depend on the seed and the number of steps; only times, and the number of steps
 where it is made from `minutes`, depend on the machine.
@@ -31,16 +30,18 @@ from tfscale.data.tokens import split_stream, split_text
 from tfscale.device import load
 from tfscale.errors import DataError, check_range
 from tfscale.exporting.export import export_run
+from tfscale.exporting.format import Report
 from tfscale.files.folders import claim_directory
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import read_json_lines, write_json
-from tfscale.runs.folder import load_run
+from tfscale.runs.folder import Run, load_run
 from tfscale.runs.timing import seconds_per_step, steps_within
 from tfscale.runs.train import fit_to_data, train
-from tfscale.terminal import plain, print
+from tfscale.terminal import print
 from tfscale.text.score import Score
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.ui.report import render_report
+from tfscale.workflows.quickstart_table import table_rows
 
 MODEL = TransformerConfig(sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4)
 TRAIN = TrainConfig(global_batch_size=16, learning_rate=3e-3, log_every=20, tensorboard=False)
@@ -82,8 +83,7 @@ class Stages:
 
 
 def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0) -> JsonObject:
-    """Prepares the standard library's source, trains a small Transformer, exports it, completes
-    Python with the file.
+    """Prepares the standard library's source, trains, exports, and completes Python.
 
     Args:
         output: folder to write; absent, empty, or an earlier quickstart (which is replaced).
@@ -113,47 +113,22 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
     stages = Stages()
 
     with stages.stage("prepare", "the source of the Python standard library to token shards"):
-        manifest = prepare(
-            PrepareConfig(
-                output=data,
-                corpus="python-stdlib",
-                vocabulary_size=VOCABULARY_SIZE,
-                seed=seed,
-                tokenizer_sample=TOKENIZER_SAMPLE,
-                test_fraction=0.0,
-            )
-        )
+        manifest = prepare(_corpus(data, seed))
     tokenizer = load_tokenizer(data)
     with stages.stage("baselines", "unigram model and gzip on the validation split"):
         unigram = unigram_score(data, manifest)
         compressed = gzip_bits_per_byte(documents(tokenizer, split_stream(data, "validation")))
 
     model_config = fit_to_data(MODEL, manifest)
-    train_config = dataclasses.replace(TRAIN, seed=seed)
     if not steps:
         with stages.stage("train", "a few steps, to see how many fit into the time"):
-            seconds = seconds_per_step(data, model_config, train_config)
+            seconds = seconds_per_step(data, model_config, dataclasses.replace(TRAIN, seed=seed))
         steps = steps_within(60 * minutes - stages.elapsed() - AFTER_TRAINING_SECONDS, seconds)
-    train_config = dataclasses.replace(
-        train_config,
-        steps=steps,
-        warmup_steps=steps // 20,
-        validate_every=max(100, steps // 4),
-        checkpoint_every=max(100, steps // 2),
-    )
     with stages.stage("train", f"a Transformer for {steps:,} steps"):
-        summary = train(model_config, train_config, data=data, output=run_folder, progress=True)
+        summary = train(model_config, _training(steps, seed), data=data, output=run_folder)
     if summary["interrupted"]:
         raise KeyboardInterrupt
-    run = load_run(run_folder)
-    reports = {}
-    recipes: tuple[tuple[str, Quantization], ...] = (("float", "none"), ("int8", "int8"))
-    for name, quantize in recipes:
-        with stages.stage(f"export {name}", "to .tflite, compared with the Keras model"):
-            config = ExportConfig(
-                output=os.path.join(output, name), quantize=quantize, parity_tokens=PARITY_TOKENS
-            )
-            reports[name] = export_run(run, config)
+    reports = _exports(load_run(run_folder), output, stages)
     with stages.stage("complete", "three prompts with the int8 file"):
         model = load(os.path.join(output, "int8"))
         sampling = dataclasses.replace(SAMPLING, seed=seed)
@@ -175,18 +150,7 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
         "validation": summary["validation"],
         "unigram": unigram.to_dict(),
         "gzip": compressed,
-        "sizes": {
-            "keras_bytes": os.path.getsize(os.path.join(run_folder, "model.keras")),
-            **{f"{name}_bytes": report["sizes"]["file_bytes"] for name, report in reports.items()},
-        },
-        "perplexity_on_parity_tokens": {
-            "tokens": reports["int8"]["held_out"]["tokens"],
-            "keras": reports["int8"]["perplexity"]["keras"],
-            **{name: report["perplexity"]["file"] for name, report in reports.items()},
-        },
-        "decode_tokens_per_second": {
-            name: report["speed"]["decode_tokens_per_second"] for name, report in reports.items()
-        },
+        **_file_figures(run_folder, reports),
         "samples": [{"prompt": prompt, "completion": completion} for prompt, completion in samples],
         "seconds": {**stages.seconds, "total": stages.elapsed()},
     }
@@ -202,9 +166,64 @@ def quickstart(output: str, minutes: float = 8.0, seed: int = 0, steps: int = 0)
     return {**result, "output": output}
 
 
+def _corpus(data: str, seed: int) -> PrepareConfig:
+    """Returns the options of the data."""
+    return PrepareConfig(
+        output=data,
+        corpus="python-stdlib",
+        vocabulary_size=VOCABULARY_SIZE,
+        seed=seed,
+        tokenizer_sample=TOKENIZER_SAMPLE,
+        test_fraction=0.0,
+    )
+
+
+def _training(steps: int, seed: int) -> TrainConfig:
+    """Returns the options of a training of so many steps."""
+    return dataclasses.replace(
+        TRAIN,
+        seed=seed,
+        steps=steps,
+        warmup_steps=steps // 20,
+        validate_every=max(100, steps // 4),
+        checkpoint_every=max(100, steps // 2),
+    )
+
+
+def _exports(run: Run, output: str, stages: Stages) -> dict[str, Report]:
+    """Writes a file with the weights as they are and an int8 file; returns their reports."""
+    reports = {}
+    recipes: tuple[tuple[str, Quantization], ...] = (("float", "none"), ("int8", "int8"))
+    for name, quantize in recipes:
+        with stages.stage(f"export {name}", "to .tflite, compared with the Keras model"):
+            config = ExportConfig(
+                output=os.path.join(output, name), quantize=quantize, parity_tokens=PARITY_TOKENS
+            )
+            reports[name] = export_run(run, config)
+    return reports
+
+
+def _file_figures(run_folder: str, reports: dict[str, Report]) -> JsonObject:
+    """Returns sizes, perplexities and speeds of the files, and of the Keras model."""
+    int8 = reports["int8"]
+    return {
+        "sizes": {
+            "keras_bytes": os.path.getsize(os.path.join(run_folder, "model.keras")),
+            **{f"{name}_bytes": report["sizes"]["file_bytes"] for name, report in reports.items()},
+        },
+        "perplexity_on_parity_tokens": {
+            "tokens": int8["held_out"]["tokens"],
+            "keras": int8["perplexity"]["keras"],
+            **{name: report["perplexity"]["file"] for name, report in reports.items()},
+        },
+        "decode_tokens_per_second": {
+            name: report["speed"]["decode_tokens_per_second"] for name, report in reports.items()
+        },
+    }
+
+
 def unigram_score(data: str, manifest: Manifest) -> Score:
-    """The validation split under a model that knows only how frequent each token is in the training
-    split.
+    """Returns the score of the validation split under the frequencies of the training split.
 
     Counts are smoothed by one, so that a token which was never seen has a probability too.
     """
@@ -216,105 +235,22 @@ def unigram_score(data: str, manifest: Manifest) -> Score:
 
 
 def documents(tokenizer: Tokenizer, stream: Sequence[int] | np.ndarray) -> list[bytes]:
-    """The UTF-8 documents of a token stream in which each ends with the end token."""
+    """Returns the UTF-8 documents of a token stream in which each ends with the end token."""
     tokens = np.asarray(stream)
     ends = np.flatnonzero(tokens == tokenizer.end_id)
     if not len(ends) or ends[-1] != len(tokens) - 1:
         raise DataError("the token stream does not close with the end token")
     return [
-        tokenizer.decode(part[:-1].tolist()).encode("utf-8")
-        for part in np.split(tokens, ends[:-1] + 1)
+        tokenizer.decode(document[:-1].tolist()).encode("utf-8")
+        for document in np.split(tokens, ends[:-1] + 1)
     ]
 
 
 def gzip_bits_per_byte(texts: Sequence[bytes]) -> dict[str, float]:
-    """Bits per byte of `gzip -9`: each document by itself, and all of them in one file."""
+    """Returns bits per byte of `gzip -9`: each document by itself, and all of them in one file."""
     size = sum(map(len, texts))
     each = sum(len(gzip.compress(text, compresslevel=9)) for text in texts)
     return {
         "per_document_bits_per_byte": 8 * each / size,
         "whole_bits_per_byte": 8 * len(gzip.compress(b"".join(texts), compresslevel=9)) / size,
     }
-
-
-def table_rows(result: JsonObject) -> list[tuple[str, str]]:
-    """The rows of the closing table: what was measured, and the figure as text."""
-    validation, sizes, speed = (
-        result["validation"],
-        result["sizes"],
-        result["decode_tokens_per_second"],
-    )
-    perplexity, seconds = result["perplexity_on_parity_tokens"], result["seconds"]
-    megabytes = {name: f"{size / 1e6:.2f} MB" for name, size in sizes.items()}
-    return [
-        ("Parameters", f"{result['parameters']:,}"),
-        (
-            "Training",
-            (
-                f"{result['steps']:,} steps, {result['passes_over_the_data']:.1f} passes over "
-                f"{result['training_tokens']:,} tokens"
-            ),
-        ),
-        (
-            "Training speed",
-            (
-                f"{result['train_tokens_per_second']:,.0f} tokens/s, "
-                f"{100 * result['input_wait_fraction']:.1f} % of it waiting for input"
-            ),
-        ),
-        (
-            "Validation perplexity",
-            (
-                f"{validation['perplexity']:.2f} on the whole split (unigram"
-                f" {result['unigram']['perplexity']:.0f})"
-            ),
-        ),
-        ("Bits per byte: model", f"{validation['bits_per_byte']:.3f}"),
-        ("Bits per byte: gzip -9, whole split", f"{result['gzip']['whole_bits_per_byte']:.3f}"),
-        (
-            "Bits per byte: gzip -9, each document",
-            f"{result['gzip']['per_document_bits_per_byte']:.3f}",
-        ),
-        ("Bits per byte: unigram", f"{result['unigram']['bits_per_byte']:.3f}"),
-        ("Keras file", megabytes["keras_bytes"]),
-        ("float .tflite", megabytes["float_bytes"]),
-        (
-            "int8 .tflite",
-            (
-                f"{megabytes['int8_bytes']} ({sizes['int8_bytes'] / sizes['float_bytes']:.2f} of"
-                " float)"
-            ),
-        ),
-        (
-            f"Perplexity on {perplexity['tokens']:,} held-out tokens",
-            (
-                f"Keras {perplexity['keras']:.3f}, float {perplexity['float']:.3f}, int8"
-                f" {perplexity['int8']:.3f}"
-            ),
-        ),
-        (
-            "Decoding on the device runner",
-            f"float {speed['float']:,.0f}, int8 {speed['int8']:,.0f} tokens/s, one thread",
-        ),
-        ("Time", ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())),
-    ]
-
-
-def show_table(result: JsonObject) -> None:
-    """Prints the completions and the closing table to the terminal."""
-    from rich.console import Console
-    from rich.rule import Rule
-    from rich.table import Table
-
-    console = Console()
-    for sample in result["samples"]:
-        console.print(Rule(style="dim"))
-        prompt = plain(sample["prompt"])
-        prompt.stylize("bold")
-        console.print(prompt + plain(sample["completion"]))
-    table = Table(show_header=False)
-    for name, value in table_rows(result):
-        table.add_row(name, plain(value))
-    console.print(Rule(style="dim"))
-    console.print(table)
-    print(f"Report: {os.path.join(result['output'], 'report.html')}")

@@ -1,8 +1,11 @@
 """A smaller vocabulary as a step of the search: figures that compare, sizes before training, whole searches, refusals."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -120,130 +123,140 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def quick(monkeypatch):
+@contextlib.contextmanager
+def quick_search():
     """One recipe, two sizes, and no process that takes the time: all of them are tested with the search itself."""
-    monkeypatch.setattr(candidates_module, "_recipes", lambda: [recipe("int8")])
-    monkeypatch.setattr(transformer, "_LADDER", SIZES)
-    monkeypatch.setattr(measure_module, "_timing", lambda folder: TIMING)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates_module, "_recipes", lambda: [recipe("int8")])
+        patch.setattr(transformer, "_LADDER", SIZES)
+        patch.setattr(measure_module, "_timing", lambda folder: TIMING)
+        yield
+
+
+@pytest.fixture
+def quick():
+    with quick_search():
+        yield
 
 
 def words_of(folder, output, *more, text="mine.txt"):
-    return [
-        "compress",
-        str(folder / "run"),
-        "--output",
-        str(folder / output),
-        "--target-text",
-        str(folder / text),
-        "--steps",
-        "5",
-        "--candidate-steps",
-        "5",
-        "--evaluation-tokens",
-        "250",
-        "--json",
-        *more,
-    ]
+    words = f"--output {folder / output} --target-text {folder / text}"
+    words += " --steps 5 --candidate-steps 5 --evaluation-tokens 250 --json"
+    return ["compress", str(folder / "run"), *words.split(), *more]
 
 
-def test_a_whole_search_where_only_the_smaller_vocabulary_fits(folder, quick, capsys, monkeypatch):
-    run = load_run(str(folder / "run"))
-    own = run.tokenizer
-    # Without rows of the table the file is smaller by 40 bytes a row and more, and nothing else is trained.
-    bound = len(export_tflite(run.network, "int8", ExportConfig(output="").prefill_lengths)) - 500
+def json_of(printed):
+    return json.loads(printed.splitlines()[-1])
+
+
+@dataclass
+class Searched:
+    """A search that has ended: its command, the size that it was given, and what it printed."""
+
+    words: list[str]
+    bound: int
+    result: dict
+
+    @property
+    def names(self):
+        """The candidate with a smaller vocabulary, and the same one smaller and trained."""
+        return list(self.result["candidates"])[1:]
+
+
+@pytest.fixture(scope="module")
+def searched(folder):
+    """A search that was stopped at its first file of the smaller vocabulary, and went on.
+
+    Without rows of the table the file is smaller by 40 bytes a row and more, and nothing else is
+    trained: only the smaller vocabulary fits into `bound`.
+    """
+    network = load_run(str(folder / "run")).network
+    bound = len(export_tflite(network, "int8", ExportConfig(output="").prefill_lengths)) - 500
     words = words_of(folder, "small", "--target-size", str(bound))
-    made = []
-    export = search_module.export_run
-    monkeypatch.setattr(
-        search_module, "export_run", lambda *a, **k: made.append(a[1].output) or export(*a, **k)
-    )
-    original = search_module.measure
 
-    def die(output, *rest):
+    def stop_at_the_smaller_vocabulary(output, *rest):
         if "vocab" in output:
             raise KeyboardInterrupt
-        return original(output, *rest)
+        return measure(output, *rest)
 
-    # Stopped at the first file of the smaller vocabulary, the same command goes on.
-    monkeypatch.setattr(search_module, "measure", die)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        raise SystemExit(cli.main(words))
-    monkeypatch.setattr(search_module, "measure", original)
-    capsys.readouterr()
-    assert cli.main(words) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    with quick_search():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(search_module, "measure", stop_at_the_smaller_vocabulary)
+            assert cli.main(words) == 130
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            assert cli.main(words) == 0
+    return Searched(words, bound, json_of(printed.getvalue()))
+
+
+def test_only_the_smaller_vocabulary_fits(folder, searched):
     tokenizer = load_tokenizer(str(folder / "small" / "trimmed" / "run"))
-    size = tokenizer.vocabulary_size
+    size, tried = tokenizer.vocabulary_size, searched.result["candidates"]
     plain, tuned = f"int8-vocab{size}", f"int8-vocab{size}-ff64-tuned"
-    tried = result["candidates"]
     # That the trimmed file fits is not enough where nothing bounds its loss.
     assert list(tried) == ["int8", plain, tuned] and size < 315
-    assert tried[plain]["bytes"] <= bound < tried["int8"]["bytes"]
+    assert tried[plain]["bytes"] <= searched.bound < tried["int8"]["bytes"]
     # On the target text, whose tokens are all there, nothing is lost; on the other text much is, and learned again.
     assert tried[plain]["target_increase"] < 0 < tried[tuned]["increase"] < tried[plain]["increase"]
-    assert result["best"] == tuned and result["met"] and tuned in result["pareto"]
-    config = yaml.safe_load(
-        (folder / "small" / "candidates" / tuned / "run" / "config.yaml").read_text()
-    )
-    assert config["model"]["vocabulary_size"] == size and config["data"] == str(
-        folder / "small" / "trimmed" / "data"
-    )
+    assert searched.result["best"] == tuned and searched.result["met"]
+    assert tuned in searched.result["pareto"]
+    path = folder / "small" / "candidates" / tuned / "run" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    assert config["model"]["vocabulary_size"] == size
+    assert config["data"] == str(folder / "small" / "trimmed" / "data")
 
-    # The figures by hand: the lines of the split, encoded one by one, over the tokens of the run's own tokenizer.
+
+def test_its_figures_by_hand(folder, searched):
+    """The lines of the split, encoded one by one, over the tokens of the run's own tokenizer."""
+    own = load_run(str(folder / "run")).tokenizer
     model = load(str(folder / "small" / "export"))
+    tokenizer = load_tokenizer(str(folder / "small" / "trimmed" / "run"))
     assert model.tokenizer.digest == tokenizer.digest
     stream = split_stream(str(folder / "data"), "validation")[:250].tolist()
-    lines, rest, ids = [], [], []
+    ids, line = [], []
     for token in stream:
-        rest.append(token)
         if token == own.end_id:
-            lines, rest = [*lines, rest], []
-    for line in lines:
-        ids += [*tokenizer.encode(own.decode(line)), tokenizer.end_id]
-    ids += tokenizer.encode(own.decode(rest))
-    nll = model.score(ids).nll
-    best = tried[tuned]
-    assert len(ids) > len(stream) and best["perplexity"] == pytest.approx(np.exp(nll / len(stream)))
-    assert best["bits_per_byte"] == pytest.approx(
-        nll / np.log(2) / len(own.decode(stream).encode())
-    )
-    assert (
-        cli.main(
-            [
-                "evaluate",
-                str(folder / "small" / "export"),
-                "--text",
-                str(folder / "mine.txt"),
-                "--json",
-            ]
-        )
-        == 0
-    )
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["tokens"] > 0
-    page = (folder / "small" / "report.html").read_text()
-    assert "target %" in page and plain in page and "per token of the run" in page
+            ids += [*tokenizer.encode(own.decode(line)), tokenizer.end_id]
+            line = []
+        else:
+            line.append(token)
+    ids += tokenizer.encode(own.decode(line))
+    nll, utf8_bytes = model.score(ids).nll, len(own.decode(stream).encode())
+    best = searched.result["candidates"][searched.result["best"]]
+    assert len(ids) > len(stream)
+    assert best["perplexity"] == pytest.approx(np.exp(nll / len(stream)))
+    assert best["bits_per_byte"] == pytest.approx(nll / np.log(2) / utf8_bytes)
 
-    # The text may lie elsewhere, and says the same: nothing is done twice. Of a file without training the run is the
-    # trimmed one.
+
+def test_its_file_scores_the_text_and_its_page_shows_it(folder, searched, capsys):
+    export, text = str(folder / "small" / "export"), str(folder / "mine.txt")
+    assert cli.main(["evaluate", export, "--text", text, "--json"]) == 0
+    assert json_of(capsys.readouterr().out)["tokens"] > 0
+    page = (folder / "small" / "report.html").read_text()
+    assert "target %" in page and searched.names[0] in page and "per token of the run" in page
+
+
+def test_it_goes_on_with_a_text_that_was_moved(folder, searched, quick, capsys, monkeypatch):
+    """Nothing is done twice. Of a file without training the run is the trimmed one."""
+    plain = searched.names[0]
     shutil.copy(folder / "mine.txt", folder / "moved.txt")
-    count = len(made)
-    moved = [word.replace("mine.txt", "moved.txt") for word in words]
+    moved = [word.replace("mine.txt", "moved.txt") for word in searched.words]
     monkeypatch.setattr(search_module, "choose", lambda *_: plain)
-    assert cli.main(moved) == 0 and len(made) == count
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["run"] == str(
-        folder / "small" / "trimmed" / "run"
-    )
+    exports = []
+    monkeypatch.setattr(search_module, "export_run", lambda *_, **__: exports.append(1))
+    assert cli.main(moved) == 0 and not exports
+    trimmed = str(folder / "small" / "trimmed" / "run")
+    assert json_of(capsys.readouterr().out)["run"] == trimmed
     monkeypatch.setenv("COLUMNS", "200")
     assert cli.main([word for word in moved if word != "--json"]) == 0
     printed = capsys.readouterr().out
     assert "target %" in printed and f"all bounds are met by {plain}" in printed
-    assert cli.main([word.replace("mine.txt", "text.txt") for word in words]) == 2
+
+
+def test_another_text_or_none_is_refused(searched, quick, capsys):
+    assert cli.main([word.replace("mine.txt", "text.txt") for word in searched.words]) == 2
     assert "was begun with target_text=" in capsys.readouterr().err
-    assert (
-        cli.main([word for word in words if word != "--target-text" and "mine.txt" not in word])
-        == 2
-    )
+    without = [w for w in searched.words if w != "--target-text" and "mine.txt" not in w]
+    assert cli.main(without) == 2
     assert "now it is None" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""What a TPU would be given: the real steps are clean, the gate can fail, and a compiler that fails is reported.
+"""The programs that a TPU would be given: the real steps are clean, the gate can fail, and a compiler that fails is reported.
 
 The compiler itself is a script that pretends, except under the marker `tpu` (`make test-tpu`).
 """

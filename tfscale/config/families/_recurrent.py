@@ -47,12 +47,10 @@ class SequentialConfig(NetworkConfig):
 
     @property
     def embedding_width(self) -> int:
-        """Width of the token embedding."""
         return self.embedding_dim
 
     def product_flops(self) -> float:
-        """Returns forward operations per token of the products with weights: those of one row are
-        taken T times."""
+        # Products of one row are taken T times.
         t = self.sequence_length
         once = 0.0
         for m, k, n in self.matmul_shapes(t):
@@ -123,7 +121,6 @@ class RecurrentConfig(SequentialConfig):
         )
 
     def parameter_count(self) -> int:
-        """Returns the number of trainable weights."""
         units, width, rank = self.hidden_dim, self.embedding_dim, self.output_rank
         inputs = [width] + [units] * (self.num_layers - 1)
         recurrent = sum(self.gates * units * (size + units + self.bias_rows) for size in inputs)
@@ -133,8 +130,7 @@ class RecurrentConfig(SequentialConfig):
         return embedding + recurrent + units * rank + ((rank or units) + 1) * self.vocabulary_size
 
     def matmul_shapes(self, tokens: int) -> Iterator[tuple[int, int, int]]:
-        """Yields (m, k, n) of the forward matrix products with weights, for `tokens` tokens at
-        once; a recurrent layer multiplies one time step at once."""
+        # A recurrent layer multiplies one time step at once.
         rows = max(1, tokens // self.sequence_length)
         units, width, rank = self.hidden_dim, self.embedding_dim, self.output_rank
         for layer in range(self.num_layers):
@@ -147,7 +143,6 @@ class RecurrentConfig(SequentialConfig):
         yield tokens, (width if self.tie_embeddings else rank or units), self.vocabulary_size
 
     def costs(self) -> Costs:
-        """Returns what the model costs to train."""
         return Costs(
             parameters=self.parameter_count(),
             forward_flops=self.product_flops(),
@@ -160,7 +155,6 @@ class RecurrentConfig(SequentialConfig):
         )
 
     def shrink_ladder(self) -> list[ShrinkConfig]:
-        """Returns the sets of sizes that `search` tries, the largest first."""
         ladder = []
         may_lose_units = not (self.tie_embeddings and self.hidden_dim == self.embedding_dim)
         for units, table, output in _LADDER:
@@ -178,7 +172,6 @@ class RecurrentConfig(SequentialConfig):
         return list(dict.fromkeys(ladder)) or [ShrinkConfig()]
 
     def shrunken(self, shrink: ShrinkConfig) -> "RecurrentConfig":
-        """Returns the config of the model after it was shrunk."""
         return dataclasses.replace(
             self,
             hidden_dim=shrink.lstm_units or self.hidden_dim,

@@ -52,7 +52,6 @@ class BiLSTMConfig(SequentialConfig):
         check_range(length >= 3, "model.sequence_length", length, "3 or more")
 
     def parameter_count(self) -> int:
-        """Returns the number of trainable weights."""
         units, width, v = self.hidden_dim, self.embedding_dim, self.vocabulary_size
         inputs = [width] + [units] * (self.num_layers - 1)
         recurrent = 2 * sum(_GATES * units * (size + units + 1) for size in inputs)
@@ -60,8 +59,7 @@ class BiLSTMConfig(SequentialConfig):
         return v * width + recurrent + (2 * units + 1) * width + output
 
     def matmul_shapes(self, tokens: int) -> Iterator[tuple[int, int, int]]:
-        """Yields (m, k, n) of the forward matrix products with weights, for `tokens` tokens at
-        once; both directions multiply one time step at once."""
+        # Both directions multiply one time step at once.
         rows = max(1, tokens // self.sequence_length)
         units, width = self.hidden_dim, self.embedding_dim
         for layer in range(self.num_layers):
@@ -71,7 +69,6 @@ class BiLSTMConfig(SequentialConfig):
         yield tokens, width, self.vocabulary_size
 
     def costs(self) -> Costs:
-        """Returns what the model costs to train."""
         units = self.hidden_dim
         return Costs(
             parameters=self.parameter_count(),

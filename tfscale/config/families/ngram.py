@@ -1,7 +1,7 @@
 """The family "ngram": options of counted n-grams."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tfscale.config.models import EXPORT_USE, ModelConfig
 from tfscale.errors import check_range
@@ -14,10 +14,8 @@ class NGramConfig(ModelConfig):
     """Counts of n-grams, smoothed by interpolated modified Kneser-Ney (Chen and Goodman 1998)."""
 
     family: ClassVar[str] = "ngram"
-    uses: ClassVar[tuple[str, ...]] = (
-        "generate RUN --prompt TEXT",
-        f"{EXPORT_USE} --format ngram",
-    )
+    counted: ClassVar[Literal[True]] = True
+    uses: ClassVar[tuple[str, ...]] = ("generate RUN --prompt TEXT", f"{EXPORT_USE} --format ngram")
 
     order: int = 5
     """Tokens of the longest n-grams, 1 to 10."""

@@ -50,7 +50,6 @@ class NNLMConfig(NetworkConfig):
 
     @property
     def embedding_width(self) -> int:
-        """Width of the token embedding."""
         return self.embedding_dim
 
     @property
@@ -64,19 +63,15 @@ class NNLMConfig(NetworkConfig):
         return self.hidden_dim + self._window * self.direct_connections
 
     def parameter_count(self) -> int:
-        """Returns the number of trainable weights."""
         v = self.vocabulary_size
         hidden = (self._window + 1) * self.hidden_dim
         return v * self.embedding_dim + hidden + (self._output_width + 1) * v
 
     def matmul_shapes(self, tokens: int) -> Iterator[tuple[int, int, int]]:
-        """Yields (m, k, n) of the forward matrix products with weights, for `tokens` tokens at
-        once."""
         yield tokens, self._window, self.hidden_dim
         yield tokens, self._output_width, self.vocabulary_size
 
     def costs(self) -> Costs:
-        """Returns what the model costs to train."""
         return Costs(
             parameters=self.parameter_count(),
             forward_flops=self.product_flops(),

@@ -137,7 +137,6 @@ class TransformerConfig(NetworkConfig):
 
     @property
     def embedding_width(self) -> int:
-        """Width of the token embedding."""
         return self.embedding_rank or self.hidden_dim
 
     @property
@@ -162,7 +161,6 @@ class TransformerConfig(NetworkConfig):
 
     @property
     def max_context(self) -> int:
-        """The most tokens that it can read at once."""
         return self.sequence_length
 
     @property
@@ -181,7 +179,6 @@ class TransformerConfig(NetworkConfig):
         return 2 * self.feed_forward_width if self.gated else self.feed_forward_width
 
     def parameter_count(self) -> int:
-        """Returns the number of trainable weights."""
         d, f, bias = self.hidden_dim, self.feed_forward_width, self.use_bias
         inner, keys, wide = self._inner_width, self._keys_width, self._expanded_width
         rank = self.feed_forward_rank
@@ -194,8 +191,6 @@ class TransformerConfig(NetworkConfig):
         return embeddings + self.num_layers * (attention + feed_forward + 2 * norm) + norm
 
     def matmul_shapes(self, tokens: int) -> Iterator[tuple[int, int, int]]:
-        """Yields (m, k, n) of the forward matrix products with weights, for `tokens` tokens at
-        once."""
         d, f, rank = self.hidden_dim, self.feed_forward_width, self.feed_forward_rank
         inner, keys, wide = self._inner_width, self._keys_width, self._expanded_width
         forward = [(d, rank), (rank, wide), (f, rank), (rank, d)] if rank else [(d, wide), (f, d)]
@@ -207,13 +202,8 @@ class TransformerConfig(NetworkConfig):
         yield tokens, self.embedding_width, self.table_rows
 
     def costs(self) -> Costs:
-        """Returns what the model costs to train."""
-        t, d, f, rank = (
-            self.sequence_length,
-            self.hidden_dim,
-            self.feed_forward_width,
-            self.feed_forward_rank,
-        )
+        t, d = self.sequence_length, self.hidden_dim
+        f, rank = self.feed_forward_width, self.feed_forward_rank
         inner, keys, wide = self._inner_width, self._keys_width, self._expanded_width
         # Scores and their use: two products of T x K by T per head, for each of T queries; nothing
         # is saved by the mask. With a window that cuts the context, a query meets two windows of
@@ -238,7 +228,6 @@ class TransformerConfig(NetworkConfig):
         )
 
     def shrink_ladder(self) -> list[ShrinkConfig]:
-        """Returns the sets of sizes that `search` tries, the largest first."""
         ladder = []
         for forward, heads, table in _LADDER:
             keep_heads = heads == 1 or self.kv_heads != self.num_heads
@@ -255,7 +244,6 @@ class TransformerConfig(NetworkConfig):
         return list(dict.fromkeys(ladder))
 
     def shrunken(self, shrink: ShrinkConfig) -> "TransformerConfig":
-        """Returns the config of the model after it was shrunk."""
         return dataclasses.replace(
             self,
             feed_forward_dim=shrink.feed_forward_dim or self.feed_forward_dim,

@@ -69,7 +69,8 @@ def load_tokenizer(directory: str) -> Tokenizer:
         raise TokenizerError(
             f"{config_path} has format_version={config['format_version']!r} and"
             f" kind={config['kind']!r}; expected format_version={FORMAT_VERSION} and one of"
-            f" {', '.join(TOKENIZERS.names())}"
+            f" {', '.join(TOKENIZERS.names())}; for another kind import the module that registers"
+            " it, or give --plugins MODULE"
         )
     if stray := [name for name in config["files"] if os.path.basename(name) != name]:
         raise TokenizerError(

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfscale.errors import ConfigError
 from tfscale.models.outputs import check_built, check_weight_types
 from tfscale.training.step import TrainStep
+from tfscale.training.variables import shards
 
 _STEP = "the step is always compiled, and xla=False compiles it without XLA"
 _METRICS = "the metrics are loss, perplexity and tokens per second"
@@ -115,10 +116,7 @@ def check_trainable(network: keras.Model, strategy: tf.distribute.Strategy) -> N
     check_built(network)
     check_weight_types(network)
     for weight in network.variables:
-        parts = getattr(
-            weight.value, "variables", [weight.value]
-        )  # the shards of one on parameter servers
-        if not all(map(strategy.extended.variable_created_in_scope, parts)):
+        if not all(map(strategy.extended.variable_created_in_scope, shards(weight))):
             raise ConfigError(
                 f"model {network.name!r} and its LanguageModel were not made in the scope of one"
                 " strategy: make both in one `with strategy.scope():`"

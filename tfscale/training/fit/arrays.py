@@ -64,8 +64,7 @@ def as_arrays(
 def cleaned_arrays(
     arrays: tuple[np.ndarray, ...], vocabulary: Vocabulary
 ) -> tuple[np.ndarray, ...]:
-    """Returns arrays without negative targets, which are targets to leave out: they become 0, with
-    a weight of 0.
+    """Returns arrays whose negative targets have become 0, with a weight of 0.
 
     Args:
         arrays: as `as_arrays` gives them.
@@ -88,8 +87,9 @@ def cleaned_arrays(
             )
     ignored = targets < 0
     if ignored.any():
-        kept = weights[0] if weights else np.ones(ids.shape, np.float32)
-        targets, weights = np.where(ignored, 0, targets), [np.where(ignored, np.float32(0), kept)]
+        before = weights[0] if weights else np.ones(ids.shape, np.float32)
+        weights = [np.where(ignored, np.float32(0), before)]
+        targets = np.where(ignored, 0, targets)
     if weights and not weights[0].any():
         raise DataError("no target counts: every weight is 0 or its target is negative")
     return ids, targets, *weights

@@ -18,7 +18,7 @@ def default_steps_per_call(callbacks: Sequence[keras.callbacks.Callback]) -> int
 
 
 def acts_on_batches(callback: keras.callbacks.Callback) -> bool:
-    """Whether what a callback does depends on how many steps a call takes."""
+    """Returns whether a callback depends on how many steps a call takes."""
     if isinstance(callback, _INDIFFERENT):
         return False
     if isinstance(callback, keras.callbacks.TensorBoard):

@@ -1,18 +1,14 @@
-"""Keeps what `LanguageModel.compile` was given in a Keras file, and compiles loaded models by
-it."""
+"""Keeps the arguments of `LanguageModel.compile` in a Keras file, and compiles by them."""
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import keras
 
 from tfscale.compat.keras import decays_weight
 from tfscale.files.json_text import JsonObject
 from tfscale.models.weight_formats import WeightFormat
+from tfscale.training.fit.model import TrainedModel
 from tfscale.training.step import TrainStep
-
-if TYPE_CHECKING:
-    from tfscale.training.language_model import LanguageModel
 
 
 def compile_config(step: TrainStep) -> JsonObject:
@@ -42,7 +38,7 @@ def compile_config(step: TrainStep) -> JsonObject:
     }
 
 
-def compile_as(model: "LanguageModel", config: JsonObject) -> str:
+def compile_as(model: TrainedModel, config: JsonObject) -> str:
     """Compiles a `LanguageModel` as `compile_config` says.
 
     The model gets its optimizer alone if something was left out of the file, or if the file is of

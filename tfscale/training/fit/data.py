@@ -20,7 +20,7 @@ from tfscale.training.step import TrainStep
 
 @dataclass(frozen=True)
 class FitSource:
-    """What `fit` was given to train on; see `LanguageModel.fit`.
+    """The data that `fit` was given; see `LanguageModel.fit`.
 
     Attributes:
         x: batched dataset, arrays (N, T), or a function of a worker's input context.

@@ -46,7 +46,7 @@ def check_spec(spec: object) -> None:
 
 
 def is_fixed(spec: Sequence[tf.TensorSpec]) -> bool:
-    """Whether all batches have the shapes and types that a step takes.
+    """Returns whether all batches have the shapes and types that a step takes.
 
     The targets of a task may be fewer than its ids: a label of a whole text is one target.
     """
@@ -59,7 +59,7 @@ def is_fixed(spec: Sequence[tf.TensorSpec]) -> bool:
 
 
 def check_ids(shape: tf.TensorShape) -> None:
-    """Refuses ids that are no batch of rows.
+    """Refuses ids that are not a batch of rows.
 
     Raises:
         DataError: names their shape.
@@ -69,8 +69,9 @@ def check_ids(shape: tf.TensorShape) -> None:
 
 
 def check_alike(shapes: Sequence[tf.TensorShape]) -> None:
-    """Refuses shapes of ids, targets and perhaps weights that cannot belong together, as far as
-    they are known.
+    """Refuses shapes of ids, targets and perhaps weights that cannot belong together.
+
+    Sizes that are not known are not compared.
 
     Raises:
         DataError: names all of them.
@@ -79,9 +80,8 @@ def check_alike(shapes: Sequence[tf.TensorShape]) -> None:
     fits = ids.is_compatible_with(targets)
     if weights and ids.rank == 2:
         rows, length = ids.as_list()
-        fits &= any(
-            weights[0].is_compatible_with(shape) for shape in ([rows], [rows, 1], [rows, length])
-        )
+        weight_shapes = ([rows], [rows, 1], [rows, length])
+        fits &= any(weights[0].is_compatible_with(shape) for shape in weight_shapes)
     if not fits:
         named = ", ".join(f"{name} {shape}" for name, shape in zip(_NAMES, shapes, strict=False))
         raise DataError(
@@ -129,8 +129,9 @@ def cleaned(
     ranks: tuple[int, ...],
     vocabulary: Vocabulary | None,
 ) -> tuple[tf.Tensor, ...]:
-    """One batch, checked, with weights of 0 for negative targets and for what pads it: each part
-    (B, T).
+    """Returns one batch, checked: each tensor (B, T), with weights of 0 for what does not count.
+
+    Negative targets do not count, nor does the padding.
 
     Args:
         number: of the batch, from 1.
@@ -139,27 +140,26 @@ def cleaned(
         ranks: of the parts, where the dataset's spec does not say them.
         vocabulary: the ids that exist; None takes all.
     """
-    batch = tuple(
-        tf.ensure_shape(part, [None] * rank) for part, rank in zip(batch, ranks, strict=True)
-    )
+    ranked = zip(batch, ranks, strict=True)
+    batch = tuple(tf.ensure_shape(tensor, [None] * rank) for tensor, rank in ranked)
     with tf.control_dependencies(_shape_checks(number, batch, shape)):
         ids, targets, *weights = (tf.identity(part) for part in batch)
     ids, targets = _whole(number, "ids", ids), _whole(number, "targets", targets)
-    kept = _per_token(number, weights[0], tf.shape(ids)) if weights else tf.ones(tf.shape(ids))
+    size = tf.shape(ids)
+    counted = _per_token(number, weights[0], size) if weights else tf.ones(size)
     if vocabulary is not None:
+        wrong = (ids < 0) | (ids >= vocabulary.inputs)
+        too_high = targets >= vocabulary.targets
         checks = [
-            _range_check(
-                number, "id", ids, (ids < 0) | (ids >= vocabulary.inputs), vocabulary.inputs
-            ),
-            _range_check(
-                number, "target", targets, targets >= vocabulary.targets, vocabulary.targets
-            ),
+            _range_check(number, "id", ids, wrong, vocabulary.inputs),
+            _range_check(number, "target", targets, too_high, vocabulary.targets),
         ]
         with tf.control_dependencies(checks):
-            kept = tf.where(targets < 0, 0.0, kept)
+            counted = tf.where(targets < 0, 0.0, counted)
             targets = tf.maximum(targets, 0)
-    padding = [[0, shape[0] - tf.shape(ids)[0]], [0, shape[1] - tf.shape(ids)[1]]]
-    return tuple(tf.ensure_shape(tf.pad(part, padding), shape) for part in (ids, targets, kept))
+    padding = [[0, shape[0] - size[0]], [0, shape[1] - size[1]]]
+    tensors = (ids, targets, counted)
+    return tuple(tf.ensure_shape(tf.pad(tensor, padding), shape) for tensor in tensors)
 
 
 def _shape_checks(

@@ -1,4 +1,4 @@
-"""Errors that are found inside of compiled code, as one line.
+"""Raises errors from inside of compiled code as one line.
 
 A dataset's map function cannot raise a Python exception when it runs: it fails with a text of ours
 between two marks, which TensorFlow carries, in the midst of its own words, to whoever reads the
@@ -17,8 +17,7 @@ _BEGIN, _END = "<<tfscale: ", " :tfscale>>"
 
 
 def refuse_where(wrong: tf.Tensor, describe: Callable[[], tf.Tensor]) -> tf.Tensor:
-    """Makes a dataset's map function fail; for the reader inside of `plain_errors` that is a
-    DataError.
+    """Makes a dataset's map function fail; inside of `plain_errors` that is a DataError.
 
     Args:
         wrong: scalar bool.
@@ -39,8 +38,7 @@ def refuse_where(wrong: tf.Tensor, describe: Callable[[], tf.Tensor]) -> tf.Tens
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """Has errors of the data and of the network that are met in compiled code raised as the one
-    line that they are.
+    """Raises errors of data and network that compiled code meets as one line.
 
     Raises:
         DataError: what `refuse_where` said.
@@ -50,10 +48,10 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = re.search(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", error.message, re.DOTALL)
-        if found is None:
+        ours = re.search(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", error.message, re.DOTALL)
+        if ours is None:
             raise
-        raise DataError(found[1].replace("\\'", "'")) from None  # TensorFlow escapes what it prints
+        raise DataError(ours[1].replace("\\'", "'")) from None  # TensorFlow escapes what it prints
     except TfscaleError as error:
         text, name = str(error), type(error).__name__
         if not text.startswith("in user code:"):

@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
@@ -13,12 +12,10 @@ from tfscale.compat.keras import forget_restored_epoch, restored_epoch
 from tfscale.errors import DataError
 from tfscale.training.fit.data import FitData
 from tfscale.training.fit.input_errors import plain_errors
+from tfscale.training.fit.model import TrainedModel
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import BlockResult
 from tfscale.training.train_state import EpochSoFar
-
-if TYPE_CHECKING:
-    from tfscale.training.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class FitLoop:
 
     def __init__(
         self,
-        model: "LanguageModel",
+        model: TrainedModel,
         step: TrainStep,
         data: FitData,
         callbacks: keras.callbacks.CallbackList,
@@ -104,8 +101,7 @@ class FitLoop:
         self.callbacks.on_train_end(logs)
 
     def _begin(self, initial_epoch: int) -> int:
-        """Lets callbacks begin; returns the epoch to begin at, of which `train_state.epoch` knows
-        what is done."""
+        """Lets callbacks begin; returns the epoch to begin at, which may have begun before."""
         state = self.model.train_state
         state.epoch = EpochSoFar()
         forget_restored_epoch(self.model)

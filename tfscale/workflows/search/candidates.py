@@ -133,7 +133,7 @@ def _recipes() -> list[Recipe]:
 def _tunings(
     recipe: Recipe, shrink: ShrinkConfig, sparsity: float, trimming: Trimming | None
 ) -> tuple[bool, ...]:
-    """Whether a candidate is tried trained, untrained or both."""
+    """Returns whether a candidate is tried trained, untrained or both."""
     if shrink.shrinks or sparsity:
         return (True,)
     return (False, True) if recipe.tunable or trimming else (False,)
@@ -147,7 +147,7 @@ def _name(quantize: str, shrink: ShrinkConfig, sparsity: float, tuned: bool, tok
 
 
 def worth_trying(candidate: Candidate, bounds: SearchConfig) -> bool:
-    """Whether a candidate is expected to be as small as the bounds ask."""
+    """Returns whether a candidate is expected to be as small as the bounds ask."""
     # The estimate of a compressed size is rough; that of a file is within a per cent.
     slack = 1.1 if bounds.gzip else 1.01
     return bounds.size_bytes is None or candidate.bytes <= bounds.size_bytes * slack

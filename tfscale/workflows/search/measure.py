@@ -6,15 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tfscale.config.compression import SearchConfig
 from tfscale.data.retokenize import encode_anew, whole_characters
 from tfscale.data.tokens import split_stream
 from tfscale.device import load, timing_process
 from tfscale.errors import ExportError
+from tfscale.exporting.format import Report
 from tfscale.runs.folder import Run
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.workflows.search.outcome import Figures
@@ -66,7 +65,7 @@ def held_out_sample(run: Run, data: str, bounds: SearchConfig) -> Sample:
     return Sample(tokens, len(run.tokenizer.decode(tokens).encode()), len(tokens))
 
 
-def measure(folder: str, samples: Samples, report: Mapping[str, Any]) -> Figures:
+def measure(folder: str, samples: Samples, report: Report) -> Figures:
     """Measures an exported file.
 
     Args:

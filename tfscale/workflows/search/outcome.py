@@ -1,8 +1,9 @@
 """The best of the measured files, the bounds that it misses, and the table and picture of all."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfscale.config.compression import SearchConfig
+from tfscale.files.json_text import JsonObject
 from tfscale.ui.plots import FIRST, MUTED, SECOND, draw
 from tfscale.ui.report import render_report
 
@@ -11,9 +12,9 @@ if TYPE_CHECKING:
 
 Cell = str | float | None
 """A cell of the table."""
-Figures = dict[str, Any]
+Figures = JsonObject
 """The figures of a file by name: numbers, and what it is made of."""
-State = dict[str, Any]
+State = JsonObject
 """The content of search.json; see `search_run`."""
 LARGE_INCREASE = 200
 """Per cent of perplexity above which the picture's axis is logarithmic."""
@@ -25,25 +26,24 @@ def size_of(figures: Figures, bounds: SearchConfig) -> int:
 
 
 def shortfalls(figures: Figures, bounds: SearchConfig, baseline: Figures) -> dict[str, float]:
-    """Bounds that a file misses, each with the fraction by which it does; empty if it meets them
-    all."""
+    """Returns the bounds that a file misses, each with the fraction by which it does."""
     if "failed" in figures:
         return {"parity": 1.0}
-    found = {}
+    missed = {}
     if bounds.size_bytes is not None and (size := size_of(figures, bounds)) > bounds.size_bytes:
-        found["target_size"] = size / bounds.size_bytes - 1
+        missed["target_size"] = size / bounds.size_bytes - 1
     if bounds.increase is not None:
         over = (figures["perplexity"] / baseline["perplexity"] - 1) - bounds.increase
         if over > 0:
-            found["max_perplexity_increase"] = over
+            missed["max_perplexity_increase"] = over
     wanted = bounds.target_tokens_per_second
     if wanted and figures["tokens_per_second"] < wanted:
-        found["target_tokens_per_second"] = 1 - figures["tokens_per_second"] / wanted
-    return found
+        missed["target_tokens_per_second"] = 1 - figures["tokens_per_second"] / wanted
+    return missed
 
 
 def meets(figures: Figures, bounds: SearchConfig, baseline: Figures) -> bool:
-    """Whether a file meets all bounds."""
+    """Returns whether a file meets all bounds."""
     return not shortfalls(figures, bounds, baseline)
 
 
@@ -62,8 +62,7 @@ def choose(tried: dict[str, Figures], bounds: SearchConfig, baseline: Figures) -
 
 
 def pareto(tried: dict[str, Figures], bounds: SearchConfig) -> list[str]:
-    """Returns the names of the files that no other is both smaller and better than, the smallest
-    first."""
+    """Returns the names of the files that no other is smaller and better than, smallest first."""
     front, lowest = [], float("inf")
     for name in sorted(
         tried, key=lambda name: (size_of(tried[name], bounds), tried[name]["perplexity"])
@@ -91,23 +90,21 @@ def line_of(figures: Figures, baseline: Figures) -> str:
 
 
 def table_rows(result: State) -> list[list[Cell]]:
-    """Returns the table of all that was tried: one row a file, float32 first, a star at what was
-    trained on; see `head`."""
+    """Returns a row for each file that was tried, float32 first, a star at trained ones."""
     baseline = result["baseline"]
-    found = [_row("float32", baseline, baseline, "")]
+    table = [_row("float32", baseline, baseline, "")]
     for name, figures in result["candidates"].items():
         if "failed" in figures:
-            found.append([name.removesuffix("-tuned"), *[None] * (len(found[0]) - 2), "refused"])
+            table.append([name.removesuffix("-tuned"), *[None] * (len(table[0]) - 2), "refused"])
             continue
         mark = "best" if name == result["best"] else "front" if name in result["pareto"] else ""
         mark += " *" if figures["tuned"] else ""
-        found.append(_row(name, figures, baseline, mark))
-    return found
+        table.append(_row(name, figures, baseline, mark))
+    return table
 
 
 def head(result: State) -> list[str]:
-    """Returns the names of the columns. Peak MB is the memory of a process that runs the file and
-    does nothing else."""
+    """Returns the names of the columns; peak MB are of a process that only runs the file."""
     target = ["target %"] if "target_perplexity" in result["baseline"] else []
     return [
         "file",
@@ -170,7 +167,7 @@ def _row(name: str, figures: Figures, baseline: Figures, mark: str) -> list[Cell
 
 
 def verdict(result: State) -> str:
-    """One sentence: whether the bounds are met, or by how much not."""
+    """Returns one sentence: whether the bounds are met, or by how much not."""
     if result["met"]:
         return f"all bounds are met by {result['best']}"
     missing = ", ".join(
@@ -194,8 +191,7 @@ def write_report(path: str, result: State, bounds: SearchConfig) -> None:
 
 
 def plot(result: State, bounds: SearchConfig) -> str:
-    """Size against the change of perplexity as an inline SVG: all files, the Pareto front, and the
-    bounds."""
+    """Returns size against the change of perplexity as an inline SVG, with front and bounds."""
     baseline = result["baseline"]
     tried = {
         name: figures for name, figures in result["candidates"].items() if "failed" not in figures

@@ -184,7 +184,7 @@ class _Search:
             save_state(self.config.output, state)
         todo = self._todo()
         untrained = [candidate for candidate in todo if not candidate.tuned]
-        found, failures = False, 0
+        reached, failures = False, 0
         for candidate in todo:
             figures = state["candidates"].get(candidate.name)
             if figures is None:
@@ -199,11 +199,11 @@ class _Search:
             unbounded = (
                 candidate.vocabulary_size and not candidate.tuned and bounds.increase is None
             )
-            found = found or (good and not unbounded)
+            reached = reached or (good and not unbounded)
             failures = failures + 1 if candidate.tuned and not good else 0
             # With a size to reach, the first that is good enough is the one that keeps most.
             # Without one, smaller ones are tried until two in a row are too bad.
-            enough = found if bounds.size_bytes is not None else failures == 2
+            enough = reached if bounds.size_bytes is not None else failures == 2
             if enough and candidate not in untrained[:-1]:
                 break
         return None

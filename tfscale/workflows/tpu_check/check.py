@@ -123,7 +123,7 @@ def tpu_check(
 
 
 def find_compiler(note: Callable[[str], None]) -> str:
-    """A Python with the compiler: this one if it has the right versions, else a virtual
+    """Returns a Python with the compiler: this one if it has the right versions, else a virtual
     environment, made if needed."""
     wanted = dict(requirement.split("==") for requirement in compiler.REQUIREMENTS)
     try:

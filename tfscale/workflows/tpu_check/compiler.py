@@ -16,7 +16,10 @@ import json
 import os
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxlib.mlir import ir
 
 REQUIREMENTS = ("jax==0.10.2", "jaxlib==0.10.2", "libtpu==0.0.52")
 ENVIRONMENT = {
@@ -33,8 +36,8 @@ ENVIRONMENT = {
 the same time."""
 
 
-def load(path: str) -> Any:
-    """A serialized HLO module of TensorFlow's as StableHLO that the TPU compiler takes."""
+def load(path: str) -> "ir.Module":
+    """Returns a serialized HLO module of TensorFlow's as StableHLO that the TPU compiler takes."""
     from jax._src.lib import _jax
     from jaxlib.mlir import ir
 
@@ -42,7 +45,7 @@ def load(path: str) -> Any:
         module = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(file.read()))
     copies = []
 
-    def collect(operation: Any) -> Any:
+    def collect(operation: "ir.Operation") -> "ir.WalkResult":
         if operation.name == "mhlo.copy":
             copies.append(operation)
         return ir.WalkResult.ADVANCE
@@ -76,7 +79,11 @@ def main(topology: str, paths: list[str], replicas: int = 1) -> None:
         backend=chips[0].client,
     )
     for path in paths:
-        result: dict[str, Any] = {"file": os.path.basename(path), "compiled": False, "error": None}
+        result: dict[str, object] = {
+            "file": os.path.basename(path),
+            "compiled": False,
+            "error": None,
+        }
         try:
             context = mlir.make_ir_context()
             with context, ir.Location.unknown(context):
@@ -104,7 +111,7 @@ def main(topology: str, paths: list[str], replicas: int = 1) -> None:
 
 
 def all_reduces(compiled: Any) -> int:
-    """All-reduce operations of a compiled program."""
+    """Returns how many all-reduce operations a compiled program, of a private class, has."""
     return len(re.findall(r" all-reduce(?:-start)?\(", compiled.hlo_modules()[0].to_string()))
 
 

@@ -62,14 +62,14 @@ def lower_steps(model: NetworkConfig, train: TrainConfig, chips: int) -> list[Lo
     step = language_model.train_step_runner
     assert step is not None
     ids = tf.zeros((rows, model.sequence_length), tf.int32)
-    part = tf.zeros((rows // train.micro_batches, model.sequence_length), tf.int32)
+    micro_batch = tf.zeros((rows // train.micro_batches, model.sequence_length), tf.int32)
     evaluation = EvaluationStep(network, language_model.strategy, True, train.loss_chunk_tokens)
     weight_bytes = sum(variable.numpy().nbytes for variable in step.variables)
     state_bytes = sum(variable.numpy().nbytes for variable in step.state().values())
     # The compiler's entry takes no default arguments, so each step gets a front that has none.
     fronts = {
         "train": (lambda ids, targets: step.gradients_and_update(ids, targets), ids),
-        "evaluation": (lambda ids, targets: evaluation.replica_sums(ids, targets), part),
+        "evaluation": (lambda ids, targets: evaluation.replica_sums(ids, targets), micro_batch),
     }
     return [
         lower(name, tf.function(front, jit_compile=True), (batch, batch), weight_bytes, state_bytes)

@@ -1,4 +1,4 @@
-"""The road on a tiny text by the command line, as a user goes it: every command is the real one."""
+"""Every step on a tiny text by the command line, as a user takes it: all commands are the real ones."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def command(capsys, *words):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("road")
+    return tmp_path_factory.mktemp("steps")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfscale.training.gradients import global_norm
+from tfscale.training.norms import global_norm
 
 
 @pytest.mark.parametrize("xla", [False, True])
