@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-import tests.exporting.stranger as stranger
 import tfscale
 from tests.exporting.exported import make_network, make_run
+from tests.plugins import plugin
 from tfscale import cli
 from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, ExportError
@@ -22,6 +22,12 @@ from tfscale.files.paths import sha256_file
 from tfscale.registry import FORMATS
 
 FILES = ["README.md", "model.json", "parity.json", "report.html", "tokenizer", "weights.npz"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stranger():
+    with plugin("tests.exporting.stranger") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +94,7 @@ def test_from_the_command_line(run_folder, tmp_path, capsys):
 
 
 def test_a_file_that_fails_leaves_the_earlier_export_whole(
-    tmp_path, tokenizer, held_out, monkeypatch
+    stranger, tmp_path, tokenizer, held_out, monkeypatch
 ):
     run = make_run(tmp_path / "run", make_network("lstm"), tokenizer)
     output = tmp_path / "export"

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tests.extending.plugin as plugin
 import tfscale
-from tests.extending.gated_convolution import GatedConvolutionConfig, reference_logits
+from tests.plugins import plugin
 from tfscale import cli
+from tfscale.registry import FAMILIES, VARIABLE
 
 HERE = pathlib.Path(__file__).parent
 SIZES = {"hidden_dim": 16, "num_layers": 2, "kernel_width": 3, "sequence_length": 24}
@@ -29,6 +29,16 @@ STEPS = {
     "warmup_steps": 5,
     "tensorboard": False,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    with plugin("tests.extending.plugin") as module:
+        yield module
+
+
+def own_config(**options):
+    return FAMILIES.get("gated_convolution")(**SIZES, **options)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +74,7 @@ def data(folder):
 @pytest.fixture(scope="module")
 def run(folder, data):
     output = str(folder / "run")
-    model, options = GatedConvolutionConfig(**SIZES), tfscale.TrainConfig(**STEPS)
+    model, options = own_config(), tfscale.TrainConfig(**STEPS)
     tfscale.train(model, options, data=data, output=output, progress=False)
     return output
 
@@ -99,9 +109,9 @@ def test_the_package_does_not_know_it():
         assert not any(word in text for word in words), path
 
 
-def test_the_tokenizer_and_the_reader_prepare_text(data):
+def test_the_tokenizer_and_the_reader_prepare_text(data, registered):
     tokenizer = tfscale.load_tokenizer(data)
-    assert type(tokenizer) is plugin.NibbleTokenizer
+    assert type(tokenizer) is registered.NibbleTokenizer
     # "a" and "b" are the only bytes of the text: one token each; "c" is its two halves.
     assert tokenizer.encode("abc") == [32, 33, 6, 16 + 3]
     assert tokenizer.decode(tokenizer.encode("Grüße")) == "Grüße"
@@ -111,9 +121,9 @@ def test_the_tokenizer_and_the_reader_prepare_text(data):
 
 
 def test_the_family_computes_what_numpy_does_and_decodes_it_token_by_token():
-    network = tfscale.build_network(GatedConvolutionConfig(vocabulary_size=11, **SIZES), seed=1)
+    network = tfscale.build_network(own_config(vocabulary_size=11), seed=1)
     ids = np.random.default_rng(0).integers(0, 11, 24)
-    expected = reference_logits(network, ids)
+    expected = sys.modules[type(network).__module__].reference_logits(network, ids)
     np.testing.assert_allclose(network(ids[None])[0], expected, atol=1e-5)
     cache = {name: tf.zeros(shape) for name, shape in network.cache_spec().items()}
     for place, token in enumerate(ids):
@@ -127,7 +137,7 @@ def test_two_replicas_learn_what_one_device_learns(data):
     for strategy in ("single", "mirrored"):
         with tfscale.strategy(strategy).scope():
             tokenizer = tfscale.load_tokenizer(data)
-            config = GatedConvolutionConfig(vocabulary_size=tokenizer.vocabulary_size, **SIZES)
+            config = own_config(vocabulary_size=tokenizer.vocabulary_size)
             model = tfscale.LanguageModel(tfscale.build_network(config))
             model.compile(keras.optimizers.AdamW(1e-2), clip_norm=1.0)
         windows = np.random.default_rng(1).integers(0, config.vocabulary_size, (32, 25))
@@ -180,11 +190,11 @@ def test_it_is_pruned_planned_and_compared(run, data, folder):
     ]
     assert sparse and max(sparse) >= 0.49
     made = tfscale.plan(
-        GatedConvolutionConfig(vocabulary_size=40, **SIZES),
+        own_config(vocabulary_size=40),
         tfscale.TrainConfig(global_batch_size=8),
         chip="h100",
     )
-    assert made.parameters == GatedConvolutionConfig(vocabulary_size=40, **SIZES).parameter_count()
+    assert made.parameters == own_config(vocabulary_size=40).parameter_count()
 
 
 def test_the_task_is_fine_tuned_predicts_and_is_exported(run, folder):
@@ -238,6 +248,7 @@ def test_the_command_line_does_it_in_processes_of_its_own(folder, run):
 )
 def test_commands_know_it(words, folder, run, monkeypatch, capsys):
     monkeypatch.chdir(folder)
+    monkeypatch.setenv(VARIABLE, "")
     code = cli.main(["--plugins", "tests.extending.plugin", *words.split(), "--json"])
     assert code == 0, capsys.readouterr().err
     assert json.loads(capsys.readouterr().out.splitlines()[-1])
