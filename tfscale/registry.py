@@ -22,20 +22,14 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tfscale.errors import ConfigError
 
-if TYPE_CHECKING:
-    from tfscale.config.models import ModelConfig
-    from tfscale.exporting.format import ExportFormat
-    from tfscale.models.recipe import Recipe
-    from tfscale.tasks.task import Task
-    from tfscale.text.reader import Reader
-    from tfscale.text.tokenizers.base import Tokenizer
-
 Registered = TypeVar("Registered", bound=type)
 T = TypeVar("T")
+AnyClass = Any
+"""A class of an interface, which this module cannot name: it is in a folder above."""
 VARIABLE = "TFSCALE_PLUGINS"
 """Environment variable with the plugins of `--plugins`, for the processes that a command starts."""
 GROUP = "tfscale.plugins"
@@ -125,9 +119,8 @@ class NameIn:
         explained: whether `--help` says what each name is, by the `summary` of its class.
     """
 
-    # A registry of any interface.
     def __init__(
-        self, registry: Registry[Any], leave_out: tuple[str, ...] = (), explained: bool = False
+        self, registry: Registry[AnyClass], leave_out: tuple[str, ...] = (), explained: bool = False
     ):
         self.registry, self.leave_out, self.explained = registry, leave_out, explained
 
@@ -141,17 +134,17 @@ class NameIn:
         return "; ".join(f"{name}: {self.registry.get(name).summary}" for name in names)
 
 
-FAMILIES: "Registry[type[ModelConfig]]" = Registry("model family", "tfscale.config.families")
+FAMILIES: Registry[AnyClass] = Registry("model family", "tfscale.config.families")
 """Config classes of model families; see `tfscale.config.models.ModelConfig`."""
-FORMATS: "Registry[type[ExportFormat]]" = Registry("export format", "tfscale.exporting.formats")
+FORMATS: Registry[AnyClass] = Registry("export format", "tfscale.exporting.formats")
 """See `tfscale.exporting.format.ExportFormat`."""
-TOKENIZERS: "Registry[type[Tokenizer]]" = Registry("tokenizer", "tfscale.text.tokenizers.kinds")
+TOKENIZERS: Registry[AnyClass] = Registry("tokenizer", "tfscale.text.tokenizers.kinds")
 """See `tfscale.text.tokenizers.base.Tokenizer`."""
-READERS: "Registry[type[Reader]]" = Registry("reader", "tfscale.text.readers")
+READERS: Registry[AnyClass] = Registry("reader", "tfscale.text.readers")
 """See `tfscale.text.reader.Reader`."""
-TASKS: "Registry[type[Task]]" = Registry("task", "tfscale.tasks.kinds")
+TASKS: Registry[AnyClass] = Registry("task", "tfscale.tasks.kinds")
 """See `tfscale.tasks.task.Task`."""
-RECIPES: "Registry[type[Recipe]]" = Registry("quantization recipe", "tfscale.models.recipes")
+RECIPES: Registry[AnyClass] = Registry("quantization recipe", "tfscale.models.recipes")
 """See `tfscale.models.recipe.Recipe`."""
 
 

@@ -121,20 +121,14 @@ def as_read(dataset: tf.data.Dataset, config: NetworkConfig) -> tf.data.Dataset:
         return dataset
     parts = masking.parts
 
-    def views(_, targets, weights):
+    def views_of_batch(_, targets, weights):
         hidden, chosen = zip(*hidden_in_turn(targets, weights, masking.mask_id, parts), strict=True)
-        return tf.data.Dataset.from_tensor_slices(
-            (
-                tf.stack(hidden),
-                tf.stack([targets] * parts),
-                tf.stack([weights * one for one in chosen]),
-            )
-        )
+        counted = tf.stack([weights * mask for mask in chosen])
+        views = tf.stack(hidden), tf.stack([targets] * parts), counted
+        return tf.data.Dataset.from_tensor_slices(views)
 
-    expanded = dataset.flat_map(views)
+    expanded = dataset.flat_map(views_of_batch)
     cardinality = dataset.cardinality()
-    return (
-        expanded.apply(tf.data.experimental.assert_cardinality(cardinality * parts))
-        if cardinality > 0
-        else expanded
-    )
+    if cardinality <= 0:
+        return expanded
+    return expanded.apply(tf.data.experimental.assert_cardinality(cardinality * parts))

@@ -134,11 +134,11 @@ def evaluation_dataset(
         DataError: there is no such split, or a shard is missing or damaged.
     """
     manifest = Manifest.load(data_dir, verify)
-    part = manifest.split(split)
+    documents = manifest.split(split)
     dtype = stored_dtype(manifest)
-    batches = -(-part.tokens // (sequence_length * batch_size))
-    padding = batches * batch_size * sequence_length - part.tokens
-    tokens = read_blocks([os.path.join(data_dir, shard.file) for shard in part.shards], dtype)
+    batches = -(-documents.tokens // (sequence_length * batch_size))
+    padding = batches * batch_size * sequence_length - documents.tokens
+    tokens = read_blocks([os.path.join(data_dir, shard.file) for shard in documents.shards], dtype)
     tokens = tokens.concatenate(
         tf.data.Dataset.from_tensors(tf.fill((padding,), tf.cast(manifest.end_id, dtype)))
     )
@@ -147,7 +147,7 @@ def evaluation_dataset(
     offsets = tf.reshape(tf.range(batch_size * sequence_length, dtype=tf.int64), shape)
 
     def finish(number: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        real = number * (batch_size * sequence_length) + offsets < part.tokens
+        real = number * (batch_size * sequence_length) + offsets < documents.tokens
         batch = tf.cast(batch, tf.int32)
         inputs = model_inputs(tf.where(real, batch[:, :-1], manifest.end_id), manifest)
         return inputs, batch[:, 1:], tf.cast(real, tf.float32)

@@ -33,7 +33,8 @@ from tfscale.text.cleaning import Cleaner
 from tfscale.text.corpora import find_text, read_documents
 from tfscale.text.reader import ReadCounts, TextFile
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
-from tfscale.text.tokenizers.training import AUTOMATIC_SIZE, TrainingOptions, trainable_kind
+from tfscale.text.tokenizers.training import AUTOMATIC_SIZE, trainable_kind
+from tfscale.text.tokenizers.training_options import TrainingOptions
 from tfscale.ui.progress import TextProgress
 
 _MUCH_UNKNOWN = 0.05

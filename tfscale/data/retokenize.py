@@ -41,24 +41,25 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
         retokenize("data", load_tokenizer("small"), "data_small").splits["train"].tokens
     """
     manifest = Manifest.load(data_dir, verify="sha256")
-    own = load_tokenizer(os.path.join(data_dir, "tokenizer"))
-    if not own.lossless:
+    earlier = load_tokenizer(os.path.join(data_dir, "tokenizer"))
+    if not earlier.lossless:
         raise TokenizerError(
-            f"the {own.kind} tokenizer of {data_dir} loses characters; prepare the text itself anew"
+            f"the {earlier.kind} tokenizer of {data_dir} loses characters; prepare the text"
+            " itself anew"
         )
     claim_directory(output, MANIFEST_FILE, "a data folder", key="tokenizer_digest")
     with atomic_directory(output) as directory:
         spool_path = os.path.join(directory, "documents.spool")
         with SpoolWriter(spool_path) as writer:
             for split in manifest.splits:
-                for text in documents(token_blocks(data_dir, manifest, split), own):
+                for text in documents(token_blocks(data_dir, manifest, split), earlier):
                     writer.add(text, 0, split)
         # Borders at 0 leave every document that is not held out already in the training split.
         spool = Spool(spool_path, writer.batches, Borders(0, 0))
         totals = write_tokens(directory, tokenizer, spool, cores(), progress)
         dtype = token_dtype(tokenizer.vocabulary_size)
         splits = write_splits(directory, totals, dtype, 0, cores(), progress)
-        how = manifest.how | {"retokenized_from": own.digest}
+        how = manifest.how | {"retokenized_from": earlier.digest}
         new = Manifest.of(tokenizer, splits, how, manifest.counts)
         new.save(directory)
     return new

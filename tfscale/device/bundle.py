@@ -158,20 +158,20 @@ class BundleModel(ExportedModel):
 
     def _check_special(self, prompt: str, ids: list[int], parse_special: bool) -> None:
         """Refuses a prompt whose special tokens the bundle's tokenizer reads in another way."""
-        found = [id for id in ids if id in self._special_ids]
-        if not parse_special and found:
+        read = [id for id in ids if id in self._special_ids]
+        if not parse_special and read:
             raise ConfigError(
-                f"a .litertlm bundle reads the text of a special token (id {found[0]}) in the"
+                f"a .litertlm bundle reads the text of a special token (id {read[0]}) in the"
                 " prompt as that token; ask for it with parse_special, or give the .tflite file"
             )
         if parse_special and self._special:
             meant = [
                 part for part in split_at_special(prompt, self._special) if isinstance(part, int)
             ]
-            if found != meant:
+            if read != meant:
                 texts = {id: text for text, id in self._special.items()}
                 missing = next(
-                    (texts[id] for id in meant if meant.count(id) != found.count(id)),
+                    (texts[id] for id in meant if meant.count(id) != read.count(id)),
                     texts[meant[0]],
                 )
                 raise ConfigError(

@@ -85,11 +85,11 @@ def suggest(
         for score, tokens, spelled, logs in beams:
             if len(spelled) > len(required) or (spelled == required and required.strip()):
                 _add_word(words, spelled, score + _log_sum(logs[ends]))
-            own = pieces if tokens else first
+            spellings = pieces if tokens else first
             for token, step in _followers(
-                logs, own, ends, spelled, required, BEAMS_PER_WORD * count
+                logs, spellings, ends, spelled, required, BEAMS_PER_WORD * count
             ):
-                grown.append((score + step, [*tokens, token], spelled + own[token]))
+                grown.append((score + step, [*tokens, token], spelled + spellings[token]))
         grown.sort(key=lambda beam: -beam[0])
         best = sorted(words.values(), reverse=True)[:count]
         limit = best[-1] if len(best) == count else -np.inf
@@ -127,11 +127,11 @@ def _followers(
 
     They agree with what was typed, and are letters after that.
     """
-    rest = required[len(spelled) :]
-    if rest:
+    ahead = required[len(spelled) :]
+    if ahead:
         fits = [
             bool(p)
-            and (rest.startswith(p) or (p.startswith(rest) and _goes_on(p[len(rest) :] or b"a")))
+            and (ahead.startswith(p) or (p.startswith(ahead) and _goes_on(p[len(ahead) :] or b"a")))
             for p in pieces
         ]
         allowed = np.array(fits)

@@ -151,12 +151,12 @@ def remove_leftovers(folder: str, prefix: str = "") -> list[str]:
     except OSError:
         return []
     stems = {name.removesuffix(LOCK).removesuffix(EARLIER) for name in names}
-    found: list[str] = []
+    removed: list[str] = []
     for stem in sorted(stems):
         if not prefix or stem.startswith(f"{prefix}.tmp-"):
             with contextlib.suppress(OSError):
-                found += _remove_one(os.path.join(folder, stem))
-    return found
+                removed += _remove_one(os.path.join(folder, stem))
+    return removed
 
 
 def _remove_one(path: str) -> list[str]:

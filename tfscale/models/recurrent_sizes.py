@@ -3,19 +3,14 @@
 Shapes: U hidden_dim (units), I inputs of a layer, G gates, E embedding_dim, V vocabulary, R rank.
 """
 
-from typing import TYPE_CHECKING
-
 import keras
 import numpy as np
 
 from tfscale.errors import ConfigError
 from tfscale.models.shrinking import UnitGroup, check_rank, check_smaller, factorize, narrow_table
 
-if TYPE_CHECKING:
-    from tfscale.models.recurrent import RecurrentLM
 
-
-def unit_groups(network: "RecurrentLM", size: str, count: int) -> list[UnitGroup]:
+def unit_groups(network: keras.Model, size: str, count: int) -> list[UnitGroup]:
     """Returns the units of each layer; see `LanguageNetwork.unit_groups`."""
     if size != "lstm_units":
         return []
@@ -40,7 +35,7 @@ def unit_groups(network: "RecurrentLM", size: str, count: int) -> list[UnitGroup
     return [_units(cell, reader) for cell, reader in zip(cells, readers, strict=True)]
 
 
-def factors(network: "RecurrentLM", size: str, rank: int) -> dict[str, np.ndarray] | None:
+def factors(network: keras.Model, size: str, rank: int) -> dict[str, np.ndarray] | None:
     """Returns the new weights of a lower rank; see `LanguageNetwork.factors`."""
     if size == "embedding_rank":
         return _table_factors(network, rank)
@@ -79,7 +74,7 @@ def _units(cell: keras.layers.Layer, reader: keras.Variable) -> UnitGroup:
     )
 
 
-def _table_factors(network: "RecurrentLM", rank: int) -> dict[str, np.ndarray]:
+def _table_factors(network: keras.Model, rank: int) -> dict[str, np.ndarray]:
     """Returns a narrow table, which the first layer reads as it is: the matrix between is
     multiplied into the kernel of that layer."""
     config = network.config

@@ -4,8 +4,7 @@ feed-forward matrices and of its table.
 Shapes: D hidden_dim, F feed_forward_dim, H heads, K width of a head, V vocabulary, R rank.
 """
 
-from typing import TYPE_CHECKING
-
+import keras
 import numpy as np
 
 from tfscale.errors import ConfigError
@@ -13,11 +12,8 @@ from tfscale.models.attention import CausalSelfAttention
 from tfscale.models.layers import TransformerBlock
 from tfscale.models.shrinking import UnitGroup, check_rank, check_smaller, factorize, narrow_table
 
-if TYPE_CHECKING:
-    from tfscale.models.transformer import TransformerLM
 
-
-def unit_groups(network: "TransformerLM", size: str, count: int) -> list[UnitGroup]:
+def unit_groups(network: keras.Model, size: str, count: int) -> list[UnitGroup]:
     """Returns the feed-forward units or the heads of each block; see
     `LanguageNetwork.unit_groups`."""
     config = network.config
@@ -35,7 +31,7 @@ def unit_groups(network: "TransformerLM", size: str, count: int) -> list[UnitGro
     return []
 
 
-def factors(network: "TransformerLM", size: str, rank: int) -> dict[str, np.ndarray] | None:
+def factors(network: keras.Model, size: str, rank: int) -> dict[str, np.ndarray] | None:
     """Returns the new weights of a lower rank; see `LanguageNetwork.factors`."""
     if size == "feed_forward_rank":
         return _feed_forward_factors(network, rank)
@@ -85,7 +81,7 @@ def _heads(attention: CausalSelfAttention) -> UnitGroup:
     )
 
 
-def _feed_forward_factors(network: "TransformerLM", rank: int) -> dict[str, np.ndarray]:
+def _feed_forward_factors(network: keras.Model, rank: int) -> dict[str, np.ndarray]:
     config = network.config
     if config.feed_forward_rank:
         raise ConfigError(
@@ -102,7 +98,7 @@ def _feed_forward_factors(network: "TransformerLM", rank: int) -> dict[str, np.n
     return new
 
 
-def _table_factors(network: "TransformerLM", rank: int) -> dict[str, np.ndarray]:
+def _table_factors(network: keras.Model, rank: int) -> dict[str, np.ndarray]:
     """Returns a narrow table, a matrix between it and the blocks, and one before the output (Lan et
     al. 2020)."""
     config = network.config

@@ -65,12 +65,12 @@ def finetune(
     if config is not None and options:
         raise ConfigError(f"give either config or options of it; received both ({min(options)})")
     config = config or make_config(TaskConfig, options)
-    kind = TASKS.get(config.task)
-    kind.check_installed()
+    task_class = TASKS.get(config.task)
+    task_class.check_installed()
     claim_directory(config.output, TASK_FILE, "a folder of tfscale finetune")
     splits = read_splits(config)
     run = load_run(run) if isinstance(run, str) else run
-    task = task_of(config, run.tokenizer, kind.shape_for(run, config, splits["train"]))
+    task = task_of(config, run.tokenizer, task_class.shape_for(run, config, splits["train"]))
     arrays = {name: encode_examples(task, examples) for name, examples in splits.items()}
     began = time.perf_counter()
     model, plan = _compiled(run, task, arrays)

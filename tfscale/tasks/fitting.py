@@ -209,9 +209,9 @@ class _Keeper(keras.callbacks.Callback):
         if not self.checkpoints.restored:
             self._save()
             return
-        kept = self.checkpoints.restored["passes"]
-        self.lowest = math.inf if kept["lowest"] is None else kept["lowest"]
-        self.wait, self.epochs, self.finished = kept["wait"], kept["epochs"], kept["finished"]
+        passes = self.checkpoints.restored["passes"]
+        self.lowest = math.inf if passes["lowest"] is None else passes["lowest"]
+        self.wait, self.epochs, self.finished = passes["wait"], passes["epochs"], passes["finished"]
         note(f"going on at step {step:,} of {self.plan.steps * self.plan.epochs:,}")
 
     def take_best(self) -> None:
@@ -221,13 +221,13 @@ class _Keeper(keras.callbacks.Callback):
         return self.runner.state() | {f"best/{place}": best for place, best in enumerate(self.best)}
 
     def _save(self) -> None:
-        kept = {
+        passes = {
             "lowest": self.lowest,
             "wait": self.wait,
             "epochs": self.epochs,
             "finished": self.finished,
         }
-        self.checkpoints.save(self.step, self._state(), {"passes": kept})
+        self.checkpoints.save(self.step, self._state(), {"passes": passes})
         self._saved = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):

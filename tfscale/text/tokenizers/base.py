@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
@@ -16,9 +16,7 @@ from tfscale.text.tokenizers.lost import utf8_length
 from tfscale.text.tokenizers.saving import SavedTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special
 from tfscale.text.tokenizers.streaming import StreamDecoder
-
-if TYPE_CHECKING:
-    from tfscale.text.tokenizers.training import TrainingOptions
+from tfscale.text.tokenizers.training_options import TrainingOptions
 
 
 class Tokenizer(SavedTokenizer):
@@ -67,7 +65,7 @@ class Tokenizer(SavedTokenizer):
         TOKENIZERS.add(getattr(cls, "kind", ""), cls)
 
     @classmethod
-    def check_training(cls, options: "TrainingOptions") -> None:
+    def check_training(cls, options: TrainingOptions) -> None:
         """Refuses options that `train` cannot follow, before a text is read.
 
         Raises:
@@ -78,7 +76,7 @@ class Tokenizer(SavedTokenizer):
 
     @classmethod
     def train(
-        cls, documents: Iterable[str], vocabulary_size: int, options: "TrainingOptions"
+        cls, documents: Iterable[str], vocabulary_size: int, options: TrainingOptions
     ) -> "Tokenizer":
         """Makes a tokenizer of this kind from texts.
 
@@ -89,7 +87,7 @@ class Tokenizer(SavedTokenizer):
 
         Raises:
             TokenizerError: there is no text.
-            SizeError: the text does not support that vocabulary (see `training.SizeError`).
+            SizeError: the text does not support that vocabulary (see `training_options.SizeError`).
         """
         raise TokenizerError(f"a {cls.kind} tokenizer cannot be trained")
 

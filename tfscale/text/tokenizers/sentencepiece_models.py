@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from tfscale.config import SentencePieceModel
 from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers.special import CHAT_MARK
-from tfscale.text.tokenizers.training import PIECE_CHARACTERS, SizeError, training_sentences
+from tfscale.text.tokenizers.training import PIECE_CHARACTERS, training_sentences
+from tfscale.text.tokenizers.training_options import SizeError
 
 if TYPE_CHECKING:
     from sentencepiece.sentencepiece_model_pb2 import ModelProto

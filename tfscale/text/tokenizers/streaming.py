@@ -1,10 +1,19 @@
 """Decodes tokens one by one."""
 
 import codecs
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from tfscale.text.tokenizers.base import Tokenizer
+
+class Spelling(Protocol):
+    """The part of a `Tokenizer` that decoding needs."""
+
+    @property
+    def special_tokens(self) -> Mapping[str, int]: ...
+
+    def check_id(self, id: int) -> None: ...
+
+    def token_bytes(self, id: int, previous: int | None) -> bytes: ...
 
 
 class StreamDecoder:
@@ -24,7 +33,7 @@ class StreamDecoder:
         print(decoder.flush())
     """
 
-    def __init__(self, tokenizer: "Tokenizer", previous: int | None = None):
+    def __init__(self, tokenizer: Spelling, previous: int | None = None):
         self._tokenizer = tokenizer
         self._previous = previous
         self._silent = set(tokenizer.special_tokens.values())

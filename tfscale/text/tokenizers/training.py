@@ -4,13 +4,13 @@ The same text and seed give the same bytes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from tfscale.config import SentencePieceModel, WordSegmenter
 from tfscale.errors import TokenizerError
 from tfscale.registry import TOKENIZERS
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.cutting import split_long
+from tfscale.text.tokenizers.training_options import SizeError, TrainingOptions
 
 AUTOMATIC_SIZE = 8192
 """Entries of a vocabulary of size 0 (automatic), where the text supports as many."""
@@ -19,21 +19,6 @@ _AUTOMATIC_SHARE = 7 / 8
 
 PIECE_CHARACTERS = 4000
 """Characters per training sentence: SentencePiece passes over sentences that are much longer."""
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """Options of `tfscale prepare` that the training of a tokenizer may use.
-
-    Attributes:
-        seed: seed of random numbers.
-        sentencepiece_model: SentencePiece's algorithm.
-        word_segmenter: what finds the words of a word tokenizer.
-    """
-
-    seed: int = 0
-    sentencepiece_model: SentencePieceModel = "unigram"
-    word_segmenter: WordSegmenter = "none"
 
 
 def train_tokenizer(
@@ -87,28 +72,6 @@ def trainable_kind(name: str) -> type[Tokenizer]:
         return kind
     trainable = [kind.kind for kind in TOKENIZERS if kind.trainable]
     raise TokenizerError(f"unknown tokenizer {name!r}; expected one of {', '.join(trainable)}")
-
-
-class SizeError(TokenizerError):
-    """A vocabulary size that the text does not support, with the closest one that it does.
-
-    Args:
-        message: what is wrong.
-        possible: the closest size, which `vocabulary_size=0` (automatic) tries next.
-    """
-
-    def __init__(self, message: str, possible: int):
-        super().__init__(message)
-        self.possible = possible
-
-    @classmethod
-    def too_large(cls, vocabulary_size: int, largest: int) -> "SizeError":
-        """Returns the error of a size above the largest possible one."""
-        return cls(
-            f"vocabulary_size={vocabulary_size} is larger than the text supports; the largest"
-            f" possible is {largest}",
-            largest,
-        )
 
 
 def _of_fitting_size(train: Callable[[int], Tokenizer]) -> Tokenizer:

@@ -7,7 +7,7 @@ import numpy as np
 from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.hugging_face import byte_characters, import_tokenizers
-from tfscale.text.tokenizers.training import TrainingOptions
+from tfscale.text.tokenizers.training_options import TrainingOptions
 
 
 @register

@@ -7,7 +7,7 @@ import numpy as np
 from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.lost import spelled_bits
-from tfscale.text.tokenizers.training import TrainingOptions
+from tfscale.text.tokenizers.training_options import TrainingOptions
 from tfscale.text.tokenizers.vocabulary import (
     UNKNOWN_TEXT,
     most_frequent,

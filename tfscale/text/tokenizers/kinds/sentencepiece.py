@@ -12,7 +12,7 @@ from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
 from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model, train_model
 from tfscale.text.tokenizers.special import CHAT_MARK
-from tfscale.text.tokenizers.training import TrainingOptions
+from tfscale.text.tokenizers.training_options import TrainingOptions
 from tfscale.text.tokenizers.vocabulary import UNKNOWN_TEXT
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")

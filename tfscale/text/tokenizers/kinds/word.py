@@ -11,7 +11,7 @@ from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.lost import gap_bits, run_bits, spelled_bits, utf8_length
 from tfscale.text.tokenizers.segmenting import jieba_words
-from tfscale.text.tokenizers.training import TrainingOptions
+from tfscale.text.tokenizers.training_options import TrainingOptions
 from tfscale.text.tokenizers.vocabulary import (
     most_frequent,
     read_vocabulary,

@@ -13,7 +13,8 @@ from tfscale.errors import TokenizerError
 from tfscale.registry import register
 from tfscale.text.tokenizers.hugging_face import HuggingFaceTokenizer, import_tokenizers
 from tfscale.text.tokenizers.lost import spelled_bits
-from tfscale.text.tokenizers.training import SizeError, TrainingOptions, training_sentences
+from tfscale.text.tokenizers.training import training_sentences
+from tfscale.text.tokenizers.training_options import SizeError, TrainingOptions
 from tfscale.text.tokenizers.vocabulary import UNKNOWN_TEXT
 
 if TYPE_CHECKING:
