@@ -6,6 +6,7 @@ the words are looked through for it before they are parsed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -132,12 +133,14 @@ def parse_model_options(
 
 def model_of(options: Namespace) -> NetworkConfig | NGramConfig:
     """Returns the network or the n-grams that were asked for."""
-    return build_config(FAMILIES.get(options.model.family), options, "model")
+    # Every family is one of the two.
+    family = FAMILIES.get(options.model.family)
+    return build_config(cast(type[NetworkConfig] | type[NGramConfig], family), options, "model")
 
 
 def network_of(options: Namespace) -> NetworkConfig:
     """Returns the network that was asked for, by a command that takes no n-grams."""
-    return build_config(FAMILIES.get(options.model.family), options, "model")
+    return build_config(network_families()[options.model.family], options, "model")
 
 
 def training_of(options: Namespace) -> TrainConfig:

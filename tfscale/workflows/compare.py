@@ -9,7 +9,7 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tfscale.config import (
     ExportConfig,
@@ -73,7 +73,9 @@ def entry(name: str) -> Entry:
         raise ConfigError(
             f"{name} reads both sides of a token: its score is no perplexity, and does not compare"
         )
-    return make_config(kind, kind.compared_as), _TRAIN
+    # Every family is one of the two.
+    config_class = cast(type[NetworkConfig] | type[NGramConfig], kind)
+    return make_config(config_class, kind.compared_as), _TRAIN
 
 
 @checks_arguments
