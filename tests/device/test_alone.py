@@ -123,11 +123,16 @@ def test_its_commands(alone, exported, tmp_path):
     ],
 )
 def test_what_needs_the_rest_says_so(alone, tmp_path, words):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("model: {family: lstm}\n")
     done = run(alone, tmp_path, "-m", "tfscale.cli", *words)
     assert done.returncode == 2 and "pip install 'tfscale[train]'" in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_in_python_too(alone, tmp_path):
-    done = run(alone, tmp_path, "-c", "import tfscale; tfscale.train")
+    done = run(alone, tmp_path, "-c", "import tfscale; tfscale.LanguageModel")
     assert "ImportError: this needs TensorFlow and Keras" in done.stderr
+    program = "import tfscale; tfscale.train(tfscale.LSTMConfig(), data='d', output='o')"
+    done = run(alone, tmp_path, "-c", program)
+    assert "ConfigError: this needs TensorFlow and Keras" in done.stderr

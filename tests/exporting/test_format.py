@@ -167,7 +167,7 @@ def test_formats_for_other_programs_are_not_run(tmp_path, tokenizer, held_out):
         tfscale.device.load(output)
 
 
-def test_each_format_says_what_it_is():
+def test_each_format_says_what_it_is(stranger):
     for export_format in FORMATS:
         assert issubclass(export_format, ExportFormat)
         assert export_format.summary and export_format.made_of and export_format.takes
