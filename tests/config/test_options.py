@@ -211,8 +211,8 @@ def test_generate_takes_one_text_to_stop_at_and_one_prompt(monkeypatch):
         def can(self, ability):
             return ability == "generate"
 
-        def generate(self, *arguments):
-            calls.append(arguments)
+        def generate(self, prompt, **options):
+            calls.append((prompt, *options.values()))
             return "done"
 
     monkeypatch.setattr(artifacts, "open", lambda path, threads=1: BundleArtifact(path, Bundle()))

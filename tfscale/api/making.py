@@ -20,7 +20,7 @@ from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 
 if TYPE_CHECKING:
-    from tfscale.exporting.format import Report
+    from tfscale.exporting.report import Report
 
 
 @checks_arguments

@@ -12,7 +12,7 @@ from tfscale.inference.generation import Generation
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from tfscale.exporting.format import Report
+    from tfscale.exporting.report import Report
     from tfscale.inference.cloze import Correction, Filling
     from tfscale.tasks.values import Prediction
 

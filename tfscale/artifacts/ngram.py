@@ -10,7 +10,7 @@ from tfscale.files.model_folders import run_data
 
 if TYPE_CHECKING:
     from tfscale.device.ngram import NGramDeviceModel
-    from tfscale.exporting.format import Report
+    from tfscale.exporting.report import Report
 
 
 class NGramRun(FileArtifact):

@@ -12,8 +12,8 @@ from tfscale.artifacts.base import Artifact, GenerateOptions
 from tfscale.config import EDIT_COST, ExportConfig, NetworkConfig, TrainConfig
 from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.evaluation.evaluate import evaluate_run
-from tfscale.exporting.format import Report
 from tfscale.exporting.network import network_source
+from tfscale.exporting.report import Report
 from tfscale.exporting.writer import export_source
 from tfscale.files.json_text import JsonObject
 from tfscale.inference import cloze

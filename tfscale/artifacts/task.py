@@ -12,7 +12,7 @@ from tfscale.tasks.predictor import TaskPredictor
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from tfscale.exporting.format import Report
+    from tfscale.exporting.report import Report
     from tfscale.tasks.model import TaskModel
     from tfscale.tasks.values import Prediction
 

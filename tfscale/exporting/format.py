@@ -7,53 +7,24 @@ names and summaries of formats are also read where it is not installed.
 """
 
 import abc
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
     ClassVar,
     Generic,
-    Literal,
     TypeVar,
 )
 
 from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, ExportError
 from tfscale.exporting.report import Checks, Report
+from tfscale.exporting.source import Export, Source, SourceKind
 from tfscale.files.description import Description
 from tfscale.registry import FORMATS, RECIPES
 
 if TYPE_CHECKING:
     from tfscale.device.model import ExportedFile, ExportedModel
-    from tfscale.exporting.source import Source
 
-SourceT = TypeVar("SourceT", bound="Source")
-SourceT_co = TypeVar("SourceT_co", bound="Source", covariant=True)
-SourceKind = Literal["text", "windows", "task", "ngram"]
-"""text: a network that writes text token by token; windows: a network that reads whole windows;
-task: a fine-tuned task; ngram: an n-gram model."""
-
-
-@dataclass(frozen=True)
-class Export(Generic[SourceT_co]):
-    """One export while it is written.
-
-    Attributes:
-        source: what is exported.
-        config: the options.
-        folder: the temporary folder that becomes the export folder.
-        note: receives the name of each stage.
-    """
-
-    source: SourceT_co
-    config: ExportConfig
-    folder: str
-    note: Callable[[str], None]
-
-    def path(self, name: str) -> str:
-        """Returns the path of a file in the folder."""
-        return os.path.join(self.folder, name)
+SourceT = TypeVar("SourceT", bound=Source)
 
 
 class ExportFormat(abc.ABC, Generic[SourceT]):

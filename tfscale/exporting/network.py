@@ -11,13 +11,12 @@ import tensorflow as tf
 import tfscale
 from tfscale.config import ExportConfig, Quantization, to_dict
 from tfscale.errors import ConfigError, DataError, ExportError, TokenizerError
-from tfscale.exporting.format import Export, SourceKind
 from tfscale.exporting.held_out import held_out_of
 from tfscale.exporting.parity import compare_file, float32_copy
 from tfscale.exporting.readmes import text_readme
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.scoring import WindowSource
-from tfscale.exporting.source import CONVERTED, HeldOut, Source, TFLiteSource
+from tfscale.exporting.source import CONVERTED, Export, HeldOut, Source, SourceKind, TFLiteSource
 from tfscale.exporting.tflite import (
     DecodingNetwork,
     convert_other,

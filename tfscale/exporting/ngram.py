@@ -8,10 +8,10 @@ import numpy as np
 from tfscale.config import ExportConfig
 from tfscale.data.tokens import first_tokens
 from tfscale.device.ngram import NGramDeviceModel
-from tfscale.exporting.format import Export, ExportFormat, SourceKind
+from tfscale.exporting.format import ExportFormat
 from tfscale.exporting.readmes import ngram_readme
 from tfscale.exporting.report import Checks, Report, Sizes
-from tfscale.exporting.source import HeldOut, Source
+from tfscale.exporting.source import Export, HeldOut, Source, SourceKind
 from tfscale.files.description import Description
 from tfscale.files.model_folders import run_data
 from tfscale.ngram import NGramModel

@@ -22,7 +22,6 @@ from tfscale.data.pipeline import text_windows
 from tfscale.device.scorer import ScoringModel
 from tfscale.errors import ConfigError
 from tfscale.exporting.flatbuffer import operations, unclip_lstm
-from tfscale.exporting.format import Export, SourceKind
 from tfscale.exporting.incoming import check_held_out, check_model
 from tfscale.exporting.limits import (
     Limits,
@@ -34,7 +33,7 @@ from tfscale.exporting.limits import (
 )
 from tfscale.exporting.readmes import windows_readme
 from tfscale.exporting.report import Checks, Report
-from tfscale.exporting.source import CONVERTED, HeldOut, Source, TFLiteSource
+from tfscale.exporting.source import CONVERTED, Export, HeldOut, Source, SourceKind, TFLiteSource
 from tfscale.exporting.tflite import convert_other, silence
 from tfscale.files.description import Description
 from tfscale.models.network import capabilities

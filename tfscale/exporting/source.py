@@ -6,20 +6,26 @@ fine-tuned task, `tfscale.exporting.ngram` for n-grams.
 """
 
 import abc
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from tfscale.config import ExportConfig
 from tfscale.files.description import Description
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from tfscale.exporting.format import Export, SourceKind
     from tfscale.exporting.report import Checks, Report
 
 
 CONVERTED = ("none", "float16", "int8")
 """Recipes that any network can be stored with; others need to know what its layers compute."""
+
+
+SourceKind = Literal["text", "windows", "task", "ngram"]
+"""text: a network that writes text token by token; windows: a network that reads whole windows;
+task: a fine-tuned task; ngram: an n-gram model."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Source(abc.ABC):
     """A model that is exported.
 
     Attributes:
-        kind: what it computes; see `tfscale.exporting.format.SourceKind`.
+        kind: what it computes; see `SourceKind`.
         noun: one of its kind, for messages: "an n-gram model".
         advice: what to do where a format does not take it.
         recipes: values of `quantize` that it can be stored with; None for all.
@@ -44,7 +50,7 @@ class Source(abc.ABC):
         has_report: whether report.html is written too.
     """
 
-    kind: "ClassVar[SourceKind]"
+    kind: ClassVar[SourceKind]
     noun: str
     advice: str
     recipes: tuple[str, ...] | None = None
@@ -108,3 +114,27 @@ class TFLiteSource(Source):
             report: that of parity.json.
             sections: templates of sections that the format adds, for files that write text.
         """
+
+
+SourceT_co = TypeVar("SourceT_co", bound=Source, covariant=True)
+
+
+@dataclass(frozen=True)
+class Export(Generic[SourceT_co]):
+    """One export while it is written.
+
+    Attributes:
+        source: what is exported.
+        config: the options.
+        folder: the temporary folder that becomes the export folder.
+        note: receives the name of each stage.
+    """
+
+    source: SourceT_co
+    config: ExportConfig
+    folder: str
+    note: Callable[[str], None]
+
+    def path(self, name: str) -> str:
+        """Returns the path of a file in the folder."""
+        return os.path.join(self.folder, name)

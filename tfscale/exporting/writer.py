@@ -9,10 +9,10 @@ import dataclasses
 from collections.abc import Callable
 
 from tfscale.config import ExportConfig
-from tfscale.exporting.format import Export, ExportFormat
+from tfscale.exporting.format import ExportFormat
 from tfscale.exporting.pages import write_text_report
 from tfscale.exporting.report import Checks, Report, require
-from tfscale.exporting.source import Source
+from tfscale.exporting.source import Export, Source
 from tfscale.files.description import Description
 from tfscale.files.folders import atomic_directory
 from tfscale.files.model_folders import claim_export

@@ -7,7 +7,6 @@ tokens are labelled, 1 for a label of a text, C where each label is a yes or no.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
@@ -22,9 +21,6 @@ from tfscale.models.dropout import Dropout
 from tfscale.models.network import capabilities
 from tfscale.registry import TASKS
 from tfscale.runs.folder import Run
-
-if TYPE_CHECKING:
-    from tfscale.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -195,27 +191,19 @@ def window_length(run: Run, config: TaskConfig) -> int:
     return length
 
 
-def task_network(run: Run, task: "Task") -> TaskNetwork:
+def task_network(run: Run, config: TaskConfig, options: HeadOptions) -> TaskNetwork:
     """Returns the network of a task on a run's weights, with the weights that stay frozen.
 
     Args:
         run: the run that is fine-tuned.
-        task: the task with its options and labels.
+        config: the task's options.
+        options: its labels and its head.
 
     Raises:
         ConfigError: `lora_rank`, and the base has no dense layer that could take an addition.
     """
-    config = task.config
     base = build_network(run.model_config, config.precision, config.seed)
     base.set_weights(run.network.get_weights())
-    options = HeadOptions(
-        task=task.name,
-        num_labels=len(task.labels),
-        end_id=run.tokenizer.end_id,
-        several=task.several,
-        dropout=config.dropout,
-        seed=config.seed,
-    )
     network = TaskNetwork(base, options)
     if config.freeze:
         base.trainable = False

@@ -19,7 +19,7 @@ from tfscale.errors import ConfigError, DataError, check_installed
 from tfscale.files.json_text import JsonObject
 from tfscale.registry import TASKS
 from tfscale.tasks.examples import Example, FieldNames
-from tfscale.tasks.values import Encoded, GroupScores, Prediction, Shape
+from tfscale.tasks.values import Computes, Encoded, GroupScores, Prediction, Shape
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from tfscale.runs.folder import Run
     from tfscale.tasks.network import HeadOptions
-    from tfscale.tasks.predictor import TaskPredictor
 
 _NOT_IN_EVERY_TASK = (
     "labels_separator",
@@ -237,9 +236,17 @@ class Task(abc.ABC):
 
     def network(self, run: "Run") -> "keras.Model":
         """Returns the network to train, on the weights of a run: ids (B, T) -> logits (B, P, C)."""
-        from tfscale.tasks.network import task_network
+        from tfscale.tasks.network import HeadOptions, task_network
 
-        return task_network(run, self)
+        options = HeadOptions(
+            task=self.name,
+            num_labels=len(self.labels),
+            end_id=run.tokenizer.end_id,
+            several=self.several,
+            dropout=self.config.dropout,
+            seed=self.config.seed,
+        )
+        return task_network(run, self.config, options)
 
     @classmethod
     def head(
@@ -270,7 +277,7 @@ class Task(abc.ABC):
     # Numbers to predictions.
 
     def predict(
-        self, model: "TaskPredictor", examples: Sequence[Example], beams: int = 1
+        self, model: Computes, examples: Sequence[Example], beams: int = 1
     ) -> list[Prediction]:
         """Returns the prediction of each example.
 
@@ -290,7 +297,7 @@ class Task(abc.ABC):
         encoded = [self.encode(example) for example in examples]
         logits = model.logits(np.stack([row.ids for row in encoded]))
         triples = zip(logits, examples, encoded, strict=True)
-        return [Prediction(self, self.decode(*triple)) for triple in triples]
+        return [Prediction(self.show, self.decode(*triple)) for triple in triples]
 
     @abc.abstractmethod
     def decode(self, logits: np.ndarray, example: Example, encoded: Encoded) -> JsonObject:

@@ -1,7 +1,6 @@
 """The network that writes a text for a text, on the weights of a run."""
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import keras
 
@@ -12,9 +11,6 @@ from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM, check_base
 from tfscale.runs.folder import Run
 from tfscale.tasks.network import add_low_rank
-
-if TYPE_CHECKING:
-    from tfscale.tasks.writing_task import WritingTask
 
 
 def text_lengths(run: Run, config: TaskConfig) -> tuple[int, int]:
@@ -59,24 +55,36 @@ def in_float32(network: keras.Model) -> keras.Model:
     return copy
 
 
-def text_network(run: Run, task: "WritingTask") -> keras.Model:
+def text_network(
+    run: Run,
+    config: TaskConfig,
+    architecture: str,
+    *,
+    sequence_length: int,
+    source_length: int,
+    target_length: int,
+) -> keras.Model:
     """Returns the network of a task that writes texts, with the run's weights as its first ones.
 
     Args:
         run: a run of a Transformer.
-        task: the task with its options and lengths.
+        config: the task's options.
+        architecture: "prefix" or "encoder_decoder".
+        sequence_length: tokens of a row, source and target together.
+        source_length: most tokens of a source.
+        target_length: most tokens of a target.
     """
-    config, end_id = task.config, run.tokenizer.end_id
+    end_id = run.tokenizer.end_id
     sizes = dataclasses.replace(
-        check_base(run.network, task.architecture),
+        check_base(run.network, architecture),
         dropout=config.dropout,
-        sequence_length=task.sequence_length,
+        sequence_length=sequence_length,
     )
-    if task.architecture == "encoder_decoder":
+    if architecture == "encoder_decoder":
         network = EncoderDecoder(
             sizes,
-            source_length=task.source_length,
-            target_length=task.target_length,
+            source_length=source_length,
+            target_length=target_length,
             end_id=end_id,
             precision=config.precision,
             seed=config.seed,

@@ -6,16 +6,23 @@ Shapes: T tokens of a row, C labels.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from tfscale.files.json_text import JsonObject
 
-if TYPE_CHECKING:
-    from tfscale.tasks.task import Task
-
 ItemT = TypeVar("ItemT")
+
+
+class Computes(Protocol):
+    """A model, as far as a task needs it to predict; see `tfscale.tasks.predictor`."""
+
+    def logits(self, ids: np.ndarray) -> np.ndarray:
+        """Returns logits (N, P, C) float32 of ids (N, T)."""
+
+    def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
+        """Returns the tokens, without the end token, that follow the places (N,) in rows (N, T)."""
 
 
 class Prediction(JsonObject):
@@ -26,12 +33,12 @@ class Prediction(JsonObject):
         print(model.predict_text("a fine film"))    # good 0.98
     """
 
-    def __init__(self, task: "Task", values: JsonObject):
+    def __init__(self, show: Callable[[JsonObject], str], values: JsonObject):
         super().__init__(values)
-        self._task = task
+        self._show = show
 
     def __str__(self) -> str:
-        return self._task.show(self)
+        return self._show(self)
 
 
 @dataclass(frozen=True)

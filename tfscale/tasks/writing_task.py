@@ -22,14 +22,13 @@ from tfscale.errors import ConfigError, check_range
 from tfscale.files.json_text import JsonObject
 from tfscale.tasks.examples import Example, FieldNames, text_of
 from tfscale.tasks.task import Task
-from tfscale.tasks.values import Encoded, Prediction, Shape
+from tfscale.tasks.values import Computes, Encoded, Prediction, Shape
 from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     import keras
 
     from tfscale.runs.folder import Run
-    from tfscale.tasks.predictor import TaskPredictor
 
 
 class WritingTask(Task):
@@ -131,7 +130,14 @@ class WritingTask(Task):
     def network(self, run: "Run") -> "keras.Model":
         from tfscale.tasks.text_network import text_network
 
-        return text_network(run, self)
+        return text_network(
+            run,
+            self.config,
+            self.architecture,
+            sequence_length=self.sequence_length,
+            source_length=self.source_length,
+            target_length=self.target_length,
+        )
 
     @property
     def network_note(self) -> str:
@@ -155,14 +161,14 @@ class WritingTask(Task):
         return {"architecture": self.architecture, "cut": cut}
 
     def predict(
-        self, model: "TaskPredictor", examples: Sequence[Example], beams: int = 1
+        self, model: Computes, examples: Sequence[Example], beams: int = 1
     ) -> list[Prediction]:
         # What is to be written must not be read.
         sources = [self.encode(dataclasses.replace(example, target="")) for example in examples]
         ids = np.stack([row.ids for row in sources])
         starts = np.array([row.start for row in sources])
         return [
-            Prediction(self, {"text": self.tokenizer.decode(list(map(int, tokens))).strip()})
+            Prediction(self.show, {"text": self.tokenizer.decode(list(map(int, tokens))).strip()})
             for tokens in model.write(ids, starts, beams)
         ]
 

@@ -30,7 +30,7 @@ from tfscale.data.tokens import split_stream, split_text
 from tfscale.device import load
 from tfscale.errors import DataError, check_range
 from tfscale.exporting.export import export_run
-from tfscale.exporting.format import Report
+from tfscale.exporting.report import Report
 from tfscale.files.folders import claim_directory
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import read_json_lines, write_json

@@ -1,7 +1,7 @@
 """A text file of n-grams that other programs read, such as KenLM."""
 
-from tfscale.exporting.format import Export
 from tfscale.exporting.ngram import NGramFormat, NGramSource
+from tfscale.exporting.source import Export
 from tfscale.ngram import NGramModel, read_arpa, write_arpa
 from tfscale.registry import register
 

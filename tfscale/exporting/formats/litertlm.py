@@ -4,10 +4,9 @@ import dataclasses
 import os
 
 from tfscale.config import ExportConfig
-from tfscale.exporting.format import Export
 from tfscale.exporting.formats.tflite import TFLite
 from tfscale.exporting.report import Checks, Report
-from tfscale.exporting.source import TFLiteSource
+from tfscale.exporting.source import Export, TFLiteSource
 from tfscale.files.description import Description
 from tfscale.registry import register
 

@@ -1,7 +1,7 @@
 """A compact file of n-grams, for `tfscale.device`."""
 
-from tfscale.exporting.format import Export
 from tfscale.exporting.ngram import NGramFormat, NGramSource
+from tfscale.exporting.source import Export
 from tfscale.ngram import NGramModel
 from tfscale.ngram.files import MODEL_FILE, write_model
 from tfscale.registry import register

@@ -3,8 +3,9 @@
 import os
 from typing import TYPE_CHECKING
 
-from tfscale.exporting.format import Export, ExportFormat
+from tfscale.exporting.format import ExportFormat
 from tfscale.exporting.report import Checks, Report
+from tfscale.exporting.source import Export
 from tfscale.files.description import Description
 from tfscale.registry import register
 

@@ -3,9 +3,9 @@
 import dataclasses
 from typing import ClassVar
 
-from tfscale.exporting.format import Export, ExportFormat
+from tfscale.exporting.format import ExportFormat
 from tfscale.exporting.report import Checks, Report
-from tfscale.exporting.source import TFLiteSource
+from tfscale.exporting.source import Export, TFLiteSource
 from tfscale.files.description import Description
 from tfscale.files.paths import atomic_write
 from tfscale.registry import register

@@ -13,7 +13,7 @@ from tfscale.data.retokenize import encode_anew, whole_characters
 from tfscale.data.tokens import split_stream
 from tfscale.device import load, timing_process
 from tfscale.errors import ExportError
-from tfscale.exporting.format import Report
+from tfscale.exporting.report import Report
 from tfscale.runs.folder import Run
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.workflows.search.outcome import Figures
