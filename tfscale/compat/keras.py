@@ -14,8 +14,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 KerasConfig = dict[str, Any]
-"""What `get_config` of a layer returns, and `from_config` takes: `Any`, because each layer has its
-own arguments."""
+"""The result of a layer's `get_config`: `Any`, because each layer has arguments of its own."""
 Call = Callable[..., tf.Tensor]
 """A layer's forward pass, as `keras.layers.Layer.call`."""
 

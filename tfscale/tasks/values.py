@@ -1,4 +1,4 @@
-"""What goes in and out of a task: encoded examples, predictions, shapes and scores.
+"""Input and output of a task: encoded examples, predictions, shapes and scores.
 
 Shapes: T tokens of a row, C labels.
 """

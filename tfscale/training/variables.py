@@ -69,7 +69,7 @@ class Joined:
 
 
 Stored: TypeAlias = tf.Variable | Joined
-"""What a checkpoint holds one array of."""
+"""A variable, or the shards of one, that a checkpoint holds as one array."""
 
 
 def joined(parts: Sequence[tf.Variable]) -> Stored:

@@ -1,4 +1,4 @@
-"""What `fit` needs of the model that it trains; see `tfscale.LanguageModel`."""
+"""The members of a model that `fit` uses; see `tfscale.LanguageModel`."""
 
 from typing import Protocol, Unpack
 

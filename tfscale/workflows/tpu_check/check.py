@@ -28,7 +28,7 @@ COMPILER_VARIABLE = "TFSCALE_TPU_COMPILER"
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the TPU compiler said about one step; sizes in bytes on each chip, None where it did not
+    """The TPU compiler's result for one step; sizes in bytes on each chip, None where it did not
     compile."""
 
     step: str

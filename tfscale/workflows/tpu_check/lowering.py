@@ -20,8 +20,7 @@ _FLOAT64 = re.compile(r"stablehlo\.(\w+)[^\n]*tensor<[^>]*f64>")
 
 @dataclass(frozen=True)
 class Findings:
-    """What is in a program that should not be: operations with dynamic shapes, in float64, and
-    custom calls by name."""
+    """Operations that a program should not have: with dynamic shapes, in float64, custom calls."""
 
     dynamic: tuple[str, ...]
     float64: tuple[str, ...]
