@@ -227,9 +227,8 @@ def tfscale_command(folder, *words):
 
 
 def test_the_command_line_does_it_in_processes_of_its_own(folder, run):
-    done = tfscale_command(
-        folder, "prepare", "--text", "text.rec", "--tokenizer", "nibble", "--output", "d2", "--json"
-    )  # fmt: skip
+    prepare = "prepare --text text.rec --tokenizer nibble --output d2 --json"
+    done = tfscale_command(folder, *prepare.split())
     assert done.returncode == 0, done.stderr
     done = tfscale_command(folder, "generate", "run", "--prompt", "aba", "--max-tokens", "1")
     assert done.returncode == 0 and done.stdout.strip().endswith("b"), done.stderr

@@ -19,7 +19,6 @@ from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.models.network import LanguageNetwork
 from tfscale.tasks.examples import Example
-from tfscale.tasks.model import TaskModel
 from tfscale.tasks.predictor import TaskPredictor
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.segmenting import jieba_words
@@ -53,12 +52,12 @@ def explain_label(model: TaskPredictor, config: ExplainConfig) -> JsonObject:
 
 
 def _label_gradients(model: TaskPredictor, config: ExplainConfig) -> JsonObject:
-    if not isinstance(model, TaskModel):
+    task, network = model.task, model.network
+    if network is None:
         raise ConfigError(
             "integrated gradients need the folder of tfscale finetune; lime explains its"
             " export, too"
         )
-    task, network = model.task, model.network
     chances, label = _chances(model, config)
     number = task.labels.index(label)
     tokens = task.tokenizer.encode(task.tokenizer.cleaner(config.text))

@@ -32,15 +32,16 @@ def _open_exported(path: str, threads: int) -> Artifact:
     from tfscale.artifacts.exported import BundleArtifact, FileArtifact
     from tfscale.artifacts.ngram import NGramRun
     from tfscale.artifacts.task import ExportedTask
-    from tfscale.device import BundleModel, load
-    from tfscale.device.ngram import NGramDeviceModel
+    from tfscale.device import load
 
     model = load(path, threads=threads)
-    if isinstance(model, BundleModel):
-        return BundleArtifact(path, model)
-    if isinstance(model, NGramDeviceModel):
-        return NGramRun(path, model)
-    return (ExportedTask if model.can("predict") else FileArtifact)(path, model)
+    made_of = {
+        "file": FileArtifact,
+        "bundle": BundleArtifact,
+        "ngram": NGramRun,
+        "task": ExportedTask,
+    }
+    return made_of[model.form](path, model)
 
 
 def _open_task(path: str, threads: int) -> Artifact:

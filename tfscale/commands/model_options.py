@@ -61,7 +61,7 @@ def network_parser(
         Option("output", str, "Run folder to write, or to go on with."),
         Option("model.family", str, f"Kind of model: {', '.join(others)}.", family),
     ]
-    if family == DEFAULT:
+    if config_class.has_presets:
         known = f"Sizes and options of a known model, before those that are given: {_PRESETS}."
         entries.append(Option("model.preset", str, known, ""))
     epilog = "\n\n".join(_family_help(name) for name in others if name != family)

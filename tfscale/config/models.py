@@ -68,6 +68,8 @@ class ModelConfig(Options):
     """Commands that make use of a trained run, RUN."""
     counted: ClassVar[bool] = False
     """Whether it is counted in one pass over the data, as n-grams are, and not trained in steps."""
+    has_presets: ClassVar[bool] = False
+    """Whether `tfscale.config.presets` has sizes of it by name, for `--model.preset`."""
     compared_as: ClassVar[Mapping[str, int | float | bool]] = MappingProxyType({})
     """Options of the size that `tfscale compare` takes for two cores and minutes."""
 

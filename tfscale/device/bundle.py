@@ -37,6 +37,7 @@ class BundleModel(ExportedModel):
     """
 
     abilities: frozenset[Ability] = frozenset({"generate"})
+    form = "bundle"
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Loads an exported model: which class runs a file is found here, by one table."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from tfscale.config.options import checks_arguments
@@ -14,15 +15,15 @@ from tfscale.errors import ConfigError, ExportError
 from tfscale.files.description import read_description
 from tfscale.registry import FORMATS
 
-_KINDS: dict[str, type[ExportedModel]] = {
+_LOADERS: dict[str, Callable[[ExportedFile], ExportedModel]] = {
     # Files of the first versions, and those that lie alone, say nothing.
-    "": DeviceModel,
-    "tflite": DeviceModel,
-    "web": DeviceModel,
-    "litertlm": BundleModel,
-    "ngram": NGramDeviceModel,
-    "scoring": ScoringModel,
-    "task": TaskFile,
+    "": DeviceModel.open,
+    "tflite": DeviceModel.open,
+    "web": DeviceModel.open,
+    "litertlm": BundleModel.open,
+    "ngram": NGramDeviceModel.open,
+    "scoring": ScoringModel.open,
+    "task": TaskFile.open,
 }
 """Name of a format in model.json -> what runs its files."""
 _ENDINGS = {".litertlm": "litertlm", ".ngram": "ngram"}
@@ -69,8 +70,8 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         path = os.path.join(folder, description.file or "model.tflite")
     file = ExportedFile(path, folder, description, threads, xnnpack)
     name = _ENDINGS.get(os.path.splitext(path)[1], description.format)
-    if name in _KINDS:
-        return _KINDS[name].open(file)
+    if name in _LOADERS:
+        return _LOADERS[name](file)
     try:
         export_format = FORMATS.get(name)
     except ConfigError as error:

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tfscale.errors import DataError, ExportError, TfscaleError, TokenizerError
 from tfscale.files.description import METADATA_FILE, Description
@@ -19,6 +19,8 @@ Ability = Literal["generate", "score", "fill", "predict", "benchmark"]
 """generate: writes text after a prompt (`generate`, `stream`); score: says how likely a text is;
 fill: finds the token for a gap (`fill`, `correct`); predict: labels, tags, answers or texts by a
 fine-tuned task; benchmark: can be timed."""
+Form = Literal["file", "bundle", "ngram", "task"]
+"""The kind of artifact that `tfscale.open` makes of an exported model."""
 _LOGGER = logging.getLogger("tfscale")
 
 
@@ -107,6 +109,7 @@ class ExportedModel:
 
     Attributes:
         abilities: what it can do; see `Ability`.
+        form: what `tfscale.open` makes of it; see `Form`.
         path: the model's file.
         description: the content of model.json.
         tokenizer: the tokenizer beside the file; None where the user has one.
@@ -114,6 +117,7 @@ class ExportedModel:
     """
 
     abilities: frozenset[Ability] = frozenset()
+    form: ClassVar[Form] = "file"
     tokenizer: Tokenizer | None
 
     def __init__(
@@ -121,15 +125,6 @@ class ExportedModel:
     ):
         self.path, self.description, self.threads = path, description, threads
         self.tokenizer = tokenizer
-
-    @classmethod
-    def open(cls, file: ExportedFile) -> "ExportedModel":
-        """Loads the file.
-
-        Raises:
-            ExportError: it is missing or damaged.
-        """
-        raise NotImplementedError(cls.__name__)
 
     @property
     def metadata(self) -> JsonObject:

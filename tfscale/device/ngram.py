@@ -16,6 +16,8 @@ class NGramDeviceModel(DeviceModel):
     """A `model.ngram` with its tokenizer; made by `tfscale.device.load`, and used like any other
     model."""
 
+    form = "ngram"
+
     def __init__(self, path: str, tokenizer: Tokenizer, description: Description, threads: int):
         self.ngrams = NGramModel.load(path)
         """The model itself."""

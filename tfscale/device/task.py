@@ -28,6 +28,7 @@ class TaskFile(ExportedModel, TaskPredictor):
     """
 
     abilities: frozenset[Ability] = frozenset({"predict"})
+    form = "task"
     tokenizer: Tokenizer
 
     def __init__(self, file: ExportedFile, task: Task):

@@ -1,5 +1,6 @@
 """An n-gram model as something to export, and the comparison of its file."""
 
+import abc
 import os
 from typing import ClassVar
 
@@ -89,9 +90,9 @@ class NGramFormat(ExportFormat[NGramSource]):
     digits_limit: ClassVar[float]
     template: ClassVar[str]
 
+    @abc.abstractmethod
     def read(self, export: Export[NGramSource]) -> NGramModel:
         """Returns the model that the file holds."""
-        raise NotImplementedError(type(self).__name__)
 
     def compare(self, export: Export[NGramSource], checks: Checks) -> Report:
         source, config = export.source, export.config

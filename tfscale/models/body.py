@@ -5,6 +5,8 @@ The functional model and the train step go the same way; only the latter compute
 Shapes: B rows, T tokens, D width of the hidden states, V vocabulary.
 """
 
+import abc
+
 import keras
 import tensorflow as tf
 
@@ -13,7 +15,7 @@ from tfscale.models.layers import normal_initializers
 from tfscale.models.network import LanguageNetwork
 
 
-class Body:
+class Body(abc.ABC):
     """The layers of a network of `config`, and the way through them.
 
     Attributes:
@@ -66,11 +68,11 @@ class Body:
             name=name,
         )
 
+    @abc.abstractmethod
     def hidden_states(
         self, ids: tf.Tensor, training: bool | None = None, remat: bool = False
     ) -> tf.Tensor:
         """Returns what `LanguageNetwork.hidden_states` does, for symbolic ids too."""
-        raise NotImplementedError
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
         """Returns logits (..., V) float32 of hidden states (..., D)."""

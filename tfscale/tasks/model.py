@@ -34,6 +34,8 @@ class TaskModel(TaskPredictor):
         task: the task with its options, tokenizer and labels.
     """
 
+    network: keras.Model
+
     def __init__(self, directory: str, network: keras.Model, task: Task):
         super().__init__(task)
         self.directory, self.network = directory, network

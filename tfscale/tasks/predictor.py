@@ -4,6 +4,7 @@ NumPy only."""
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from tfscale.tasks.examples import Example, FieldNames, read_examples
 from tfscale.tasks.task import Task
 from tfscale.tasks.values import Prediction, Shape
 from tfscale.text.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,12 @@ class TaskPredictor(abc.ABC):
 
     Args:
         task: the task with the options that the model was trained with.
+
+    Attributes:
+        network: the network that computes; None for an exported file.
     """
+
+    network: "keras.Model | None" = None
 
     def __init__(self, task: Task):
         self.task, self.config = task, task.config

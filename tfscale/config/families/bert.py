@@ -16,6 +16,7 @@ class BERTConfig(TransformerConfig):
     what tasks start from. It has one token more, the mask."""
 
     family: ClassVar[str] = "bert"
+    has_presets: ClassVar[bool] = False
     network: ClassVar[str] = "tfscale.models.bert"
     predicts: ClassVar[Predicts] = "masked"
     uses: ClassVar[tuple[str, ...]] = (

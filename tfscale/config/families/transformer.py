@@ -36,6 +36,7 @@ class TransformerConfig(NetworkConfig):
     options."""
 
     family: ClassVar[str] = "transformer"
+    has_presets: ClassVar[bool] = True
     network: ClassVar[str] = "tfscale.models.transformer"
     compared_as: ClassVar[Mapping[str, int | float | bool]] = {
         "hidden_dim": 192,
