@@ -26,7 +26,7 @@ FILES = ["README.md", "model.json", "parity.json", "report.html", "tokenizer", "
 
 @pytest.fixture(scope="module", autouse=True)
 def stranger():
-    with plugin("tests.exporting.stranger") as module:
+    with plugin("tests.extending.weights_format") as module:
         yield module
 
 
@@ -60,13 +60,13 @@ def data_folder(tmp_path_factory):
 
 def test_from_python(run_folder, tmp_path):
     output = str(tmp_path / "export")
-    report = tfscale.export(run_folder, output=output, format="npz")
+    report = tfscale.export(run_folder, output=output, format="npz_weights")
     assert sorted(os.listdir(output)) == FILES
-    assert report["passed"] and report["format"] == "npz" and len(report["checks"]) > 3
+    assert report["passed"] and report["format"] == "npz_weights" and len(report["checks"]) > 3
     with open(os.path.join(output, "parity.json"), encoding="utf-8") as file:
         assert json.load(file)["checks"] == report["checks"]
     description = read_description(output)
-    assert (description.format, description.file) == ("npz", "weights.npz")
+    assert (description.format, description.file) == ("npz_weights", "weights.npz")
     assert description.sha256 == sha256_file(os.path.join(output, "weights.npz"))
     assert description.format_version == FORMAT_VERSION and description.family == "lstm"
     with open(os.path.join(output, "README.md"), encoding="utf-8") as file:
@@ -86,10 +86,13 @@ def test_from_python(run_folder, tmp_path):
 
 def test_from_the_command_line(run_folder, tmp_path, capsys):
     output = str(tmp_path / "export")
-    assert cli.main(["export", run_folder, "--output", output, "--format", "npz", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["format"] == "npz"
+    assert (
+        cli.main(["export", run_folder, "--output", output, "--format", "npz_weights", "--json"])
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["format"] == "npz_weights"
     assert sorted(os.listdir(output)) == FILES
-    assert cli.main(["export", run_folder, "--output", output, "--format", "nps"]) == 2
+    assert cli.main(["export", run_folder, "--output", output, "--format", "npz_weigths"]) == 2
     assert "npz" in capsys.readouterr().err
 
 
@@ -98,10 +101,10 @@ def test_a_file_that_fails_leaves_the_earlier_export_whole(
 ):
     run = make_run(tmp_path / "run", make_network("lstm"), tokenizer)
     output = tmp_path / "export"
-    config = ExportConfig(output=str(output), format="npz")
+    config = ExportConfig(output=str(output), format="npz_weights")
     export_run(run, config, held_out)
     before = sha256_file(str(output / "model.json"))
-    write = stranger.NumpyFormat.write
+    write = stranger.WeightsFormat.write
 
     def write_another(self, export):
         write(self, export)
@@ -109,7 +112,7 @@ def test_a_file_that_fails_leaves_the_earlier_export_whole(
         arrays = {name: array + 1 for name, array in np.load(path).items()}
         np.savez(path, **arrays)
 
-    monkeypatch.setattr(stranger.NumpyFormat, "write", write_another)
+    monkeypatch.setattr(stranger.WeightsFormat, "write", write_another)
     with pytest.raises(ExportError, match="the none file fails its parity check: difference of"):
         export_run(run, config, held_out)
     assert sha256_file(str(output / "model.json")) == before
@@ -120,11 +123,13 @@ def test_what_it_does_not_take_is_one_line(tmp_path, data_folder):
     with pytest.raises(
         ConfigError, match="expected one of none; received 'int8', which is not for"
     ):
-        ExportConfig(output="x", format="npz", quantize="int8")
+        ExportConfig(output="x", format="npz_weights", quantize="int8")
     ngrams = str(tmp_path / "ngram")
     tfscale.train(tfscale.NGramConfig(order=2), data=data_folder, output=ngrams)
-    with pytest.raises(ConfigError, match="format='npz' is for networks; give --format ngram or"):
-        tfscale.export(ngrams, output=str(tmp_path / "x"), format="npz")
+    with pytest.raises(
+        ConfigError, match="format='npz_weights' is for networks; give --format ngram or"
+    ):
+        tfscale.export(ngrams, output=str(tmp_path / "x"), format="npz_weights")
     assert not (tmp_path / "x").exists()
 
 
@@ -140,11 +145,11 @@ except tfscale.TfscaleError as error:
 """
 
 
-@pytest.mark.parametrize("plugins", ["", "tests.exporting.stranger"])
+@pytest.mark.parametrize("plugins", ["", "tests.extending.weights_format"])
 def test_a_device_needs_the_plugin_and_no_tensorflow(plugins, tmp_path, tokenizer, held_out):
     run = make_run(tmp_path / "run", make_network("lstm"), tokenizer)
     output = str(tmp_path / "export")
-    export_run(run, ExportConfig(output=output, format="npz"), held_out)
+    export_run(run, ExportConfig(output=output, format="npz_weights"), held_out)
     done = subprocess.run(
         [sys.executable, "-c", DEVICE, output],
         env=os.environ | {"TFSCALE_PLUGINS": plugins},
@@ -155,7 +160,10 @@ def test_a_device_needs_the_plugin_and_no_tensorflow(plugins, tmp_path, tokenize
     if plugins:
         assert done.stdout == "Weights\n"
     else:
-        assert "has the format 'npz', which tfscale does not know; import the module" in done.stdout
+        assert (
+            "has the format 'npz_weights', which tfscale does not know; import the module"
+            in done.stdout
+        )
         assert done.stdout.count("\n") == 1
 
 
@@ -172,7 +180,7 @@ def test_each_format_says_what_it_is(stranger):
         assert issubclass(export_format, ExportFormat)
         assert export_format.summary and export_format.made_of and export_format.takes
     with pytest.raises(ConfigError, match="'tflite' is already registered"):
-        FORMATS.add("tflite", stranger.NumpyFormat)
+        FORMATS.add("tflite", stranger.WeightsFormat)
 
 
 def test_checks():

@@ -1,14 +1,15 @@
 """A plugin: a model family, an export format, a tokenizer, a task and a reader of somebody else.
 
 `tfscale --plugins tests.extending.plugin COMMAND ...` imports it, and so does `import` in Python.
-It uses public names of tfscale alone. The family is in `gated_convolution.py`.
+It uses public names of tfscale alone. The family is in `gated_convolution.py`, the format in
+`weights_format.py`.
 """
 
 import importlib.util
-import os
 
 import numpy as np
 
+import tests.extending.weights_format  # noqa: F401
 import tfscale
 
 if importlib.util.find_spec("tensorflow"):  # A device does without the family.
@@ -131,42 +132,3 @@ class ParityTask(tfscale.Task):
 
     def baseline(self, train, examples):
         return [{"parity": self.labels[0]} for _ in examples]
-
-
-class Weights(tfscale.device.ExportedModel):
-    """What `tfscale.device.load` returns for a file of `WeightsFormat`."""
-
-    def __init__(self, file):
-        super().__init__(file.path, file.tokenizer(), file.description, file.threads)
-        self.arrays = dict(np.load(file.path))
-
-
-@tfscale.register
-class WeightsFormat(tfscale.ExportFormat):
-    """The weights as NumPy arrays, with a README."""
-
-    name = "npz_weights"
-    summary = "the weights as NumPy arrays"
-    made_of = "networks"
-    takes = {"text", "windows"}
-    recipes = ("none",)
-    file = "weights.npz"
-
-    def write(self, export):
-        weights = {weight.path: weight.numpy() for weight in export.source.network.weights}
-        np.savez(export.path(self.file), **weights)
-
-    def compare(self, export, checks):
-        stored = np.load(export.path(self.file))
-        for weight in export.source.network.weights:
-            gap = np.abs(stored[weight.path] - weight.numpy()).max()
-            checks.add(f"difference of {weight.path}", float(gap), "==", 0.0)
-        return {"sizes": {"file_bytes": os.path.getsize(export.path(self.file))}}
-
-    def readme(self, export, description, report):
-        return f"# Weights of a {description.family}\n"
-
-    @classmethod
-    def load(cls, file):
-        file.check_digest()
-        return Weights(file)

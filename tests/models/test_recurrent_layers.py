@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfscale.models import recurrent_layers
+from tfscale.models import recurrent_layers, recurrent_steps
 from tfscale.models.dropout import Dropout, dropped, keep_mask
 from tfscale.models.regularization import ActivationRegularization, WordDropout
 
@@ -107,14 +107,14 @@ def test_recurrent_dropout_of_an_lstm_is_one_mask_on_the_state_with_its_gradient
     def by_hand(projected, recurrent):
         h, c, out = zeros, zeros, []
         for t in range(5):
-            h, c = recurrent_layers.lstm_step(projected[t] + (h * mask) @ recurrent, c)
+            h, c = recurrent_steps.lstm_step(projected[t] + (h * mask) @ recurrent, c)
             out.append(h)
         return tf.stack(out)
 
     results = []
     for function in (
         by_hand,
-        lambda p, r: recurrent_layers.lstm_sequence(p, r, zeros, zeros, mask)[0],
+        lambda p, r: recurrent_steps.lstm_sequence(p, r, zeros, zeros, mask)[0],
     ):
         with tf.GradientTape() as tape:
             tape.watch([projected, recurrent])

@@ -11,7 +11,7 @@ from tfscale.config import ExportConfig
 from tfscale.device import load
 from tfscale.evaluation.evaluate import evaluate_run
 from tfscale.runs.folder import load_run
-from tfscale.workflows.compare import _write_report, table_rows
+from tfscale.workflows.compare_table import table_rows, write_report
 
 TINY = "model:\n  family: {family}\n  sequence_length: 16\n  hidden_dim: 16\n{more}train:\n  global_batch_size: 8\n"
 
@@ -240,7 +240,7 @@ def test_unknown_tokens_are_shown_and_withheld_figures_do_not_rank(tmp_path, cap
     ]
     compare_command.show({"models": models, "output": str(tmp_path)})
     assert "7 % of the tokens are unknown: each model has predicted" in capsys.readouterr().out
-    _write_report(str(tmp_path / "report.html"), models, "test")
+    write_report(str(tmp_path / "report.html"), models, "test")
     page = (tmp_path / "report.html").read_text()
     assert (
         "better predicts it best" in page

@@ -19,10 +19,10 @@ class Weights(tfscale.device.ExportedModel):
 
 
 @tfscale.register
-class NumpyFormat(tfscale.ExportFormat):
+class WeightsFormat(tfscale.ExportFormat):
     """weights.npz with an array for each weight."""
 
-    name = "npz"
+    name = "npz_weights"
     summary = "the weights as NumPy arrays"
     made_of = "networks"
     takes = {"text", "windows"}
