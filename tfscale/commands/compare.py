@@ -59,7 +59,7 @@ def show(result: JsonObject) -> None:
     if "interrupted" in result:
         print(f"stopped by {result['interrupted']}; the same command goes on from there")
         return
-    from tfscale.workflows.compare import HEAD, table_rows
+    from tfscale.workflows.compare_table import HEAD, table_rows
 
     rows = [
         [str(cell) if place == 0 else number(cell) for place, cell in enumerate(row)]

@@ -5,7 +5,8 @@
 
 from tfscale.compat.tfmot import ConstantSparsity, PolynomialDecay
 from tfscale.compress.factorize import factorize_embedding, factorize_feed_forward, factorize_output
-from tfscale.compress.pruning import Pruner, Sparsity, measure_sparsity, prune, strip
+from tfscale.compress.pruning import Pruner, prune, strip
+from tfscale.compress.sparsity import Sparsity, measure_sparsity
 from tfscale.compress.structured import shrink_feed_forward, shrink_heads, shrink_lstm
 from tfscale.compress.tuning import distill, quantize_aware
 

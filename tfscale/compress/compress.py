@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tfscale.compat.tfmot import ConstantSparsity, PolynomialDecay, PruningSchedule
 from tfscale.compress.factorize import lower_rank
-from tfscale.compress.pruning import Sparsity, measure_sparsity, prune
+from tfscale.compress.pruning import prune
+from tfscale.compress.sparsity import Sparsity, measure_sparsity
 from tfscale.compress.structured import shrink_units
 from tfscale.compress.tuning import (
     check_teacher,

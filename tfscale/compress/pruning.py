@@ -10,8 +10,7 @@ Weights are masked after each update, so they are sparse whenever anybody looks.
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -19,6 +18,7 @@ import tensorflow as tf
 
 from tfscale.compat.keras import KerasConfig, layers_of, own_trainable_variables
 from tfscale.compat.tfmot import SCHEDULES, Pruning, PruningSchedule, new_mask
+from tfscale.compress.sparsity import Sparsity, measure_sparsity
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
@@ -27,21 +27,6 @@ from tfscale.training.step import TrainStep
 Policy = Callable[[keras.layers.Layer, keras.Variable], bool]
 """Whether a weight of a layer is pruned."""
 KERNEL_NAMES = ("kernel", "recurrent_kernel")
-
-
-@dataclass(frozen=True)
-class Sparsity:
-    """A weight, and which part of it is zero."""
-
-    path: str
-    shape: tuple[int, ...]
-    zeros: int
-    size: int
-
-    @property
-    def fraction(self) -> float:
-        """Zeros per weight, 0 to 1."""
-        return self.zeros / self.size
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -298,15 +283,6 @@ def strip(model: LanguageModel) -> list[Sparsity]:
             stacklevel=2,
         )
     return measured
-
-
-def measure_sparsity(weights: Sequence[keras.Variable]) -> list[Sparsity]:
-    """Counts the zeros of weights as they are."""
-    arrays = [np.asarray(tf.convert_to_tensor(weight.value)) for weight in weights]
-    return [
-        Sparsity(weight.path, array.shape, int((array == 0).sum()), array.size)
-        for weight, array in zip(weights, arrays, strict=True)
-    ]
 
 
 def is_kernel(layer: keras.layers.Layer, weight: keras.Variable) -> bool:

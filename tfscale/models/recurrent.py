@@ -16,7 +16,8 @@ from tfscale.models import recurrent_sizes
 from tfscale.models.body import Body, BodyNetwork
 from tfscale.models.cached import variable
 from tfscale.models.dropout import Dropout
-from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN, gru_step, lstm_step
+from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN
+from tfscale.models.recurrent_steps import gru_step, lstm_step
 from tfscale.models.regularization import ActivationRegularization, WordDropout
 from tfscale.models.remat import rematerialized
 from tfscale.models.shrinking import UnitGroup

@@ -9,7 +9,7 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from tfscale.config import (
     ExportConfig,
@@ -37,11 +37,7 @@ from tfscale.runs.folder import data_digest, load_run
 from tfscale.runs.ngram import train_ngram
 from tfscale.runs.timing import seconds_per_step, steps_within
 from tfscale.runs.train import fit_to_data, train
-from tfscale.ui.plots import FIRST, MUTED, draw
-from tfscale.ui.report import render_report
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from tfscale.workflows.compare_table import write_report
 
 STATE = "compare.json"
 RESULT_FORMAT = 1
@@ -163,7 +159,7 @@ def compare(
         state["models"][name] = {**figures, "described": described}
         write_json(path, state)
     shown = {name: state["models"][name] for name in entries}
-    _write_report(os.path.join(config.output, "report.html"), shown, split)
+    write_report(os.path.join(config.output, "report.html"), shown, split)
     return {**state, "models": shown, "output": config.output}
 
 
@@ -249,77 +245,3 @@ def _with_budget(
         validate_every=max(50, steps // 10),
         checkpoint_every=max(50, steps // 4),
     )
-
-
-HEAD = (
-    "model",
-    "parameters",
-    "perplexity",
-    "bits/byte",
-    "unknown %",
-    "trained tokens",
-    "training tokens/s",
-    "minutes",
-    "int8 MB",
-    "device tokens/s",
-)
-
-
-def table_rows(models: Mapping[str, JsonObject]) -> list[list[object]]:
-    """Returns a row for each model; see `HEAD`."""
-    return [
-        [
-            name,
-            m["parameters"],
-            m["perplexity"],
-            m["bits_per_byte"],
-            # A comparison that was begun earlier has not counted them.
-            None if m.get("unknown_share") is None else round(100 * m["unknown_share"], 2),
-            m["train_tokens"],
-            None if m["train_tokens_per_second"] is None else round(m["train_tokens_per_second"]),
-            round(m["train_seconds"] / 60, 1),
-            round(m["file_bytes"] / 1e6, 2),
-            round(m["device_tokens_per_second"]),
-        ]
-        for name, m in models.items()
-    ]
-
-
-def _write_report(path: str, models: Mapping[str, JsonObject], split: str) -> None:
-    # All read the same tokens, so their perplexities are in the order of their bits per byte, which
-    # may be withheld.
-    best = min(models, key=lambda name: models[name]["perplexity"])
-    figure = "Size of the int8 file and " + _scale(models)[1]
-    render_report(
-        path,
-        f"{len(models)} models on the {split} split: {best} predicts it best",
-        [("Trained with the same budget", HEAD, table_rows(models))],
-        figure=(figure, _plot(models)),
-    )
-
-
-def _scale(models: Mapping[str, JsonObject]) -> tuple[str, str]:
-    """Returns the figure of the picture and its name: perplexity where bits are not known."""
-    known = all(figures["bits_per_byte"] is not None for figures in models.values())
-    return ("bits_per_byte", "bits per byte") if known else ("perplexity", "perplexity")
-
-
-def _plot(models: Mapping[str, JsonObject]) -> str:
-    """Size of the int8 file against how well it predicts as an inline SVG."""
-    key, label = _scale(models)
-
-    def paint(axes: "Axes") -> None:
-        for name, figures in models.items():
-            x, y = figures["file_bytes"] / 1e6, figures[key]
-            axes.plot(x, y, "o", color=FIRST, markersize=6)
-            axes.annotate(
-                name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9, color=MUTED
-            )
-        axes.set_xscale("log")
-        axes.set_xlabel("MB of the int8 file", color=MUTED)
-        axes.set_ylabel(label, color=MUTED)
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
-        axes.margins(x=0.2, y=0.15)
-
-    return draw(paint, f"Size of each model's file against its {label}")
