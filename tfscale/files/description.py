@@ -93,11 +93,6 @@ class Description:
     more: JsonObject = field(default_factory=dict)
 
     @property
-    def begins_with(self) -> int | None:
-        """The token that is read before the first one of a text."""
-        return self.end_id if self.start_id is None else self.start_id
-
-    @property
     def window(self) -> int | None:
         """Tokens of a training window; None where the file does not say."""
         length = self.model.get("sequence_length")

@@ -77,12 +77,6 @@ class TaskNetwork(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         self.base, self.options, self.head = base, options, self.get_layer("head")
 
-    @property
-    def read_weights(self) -> list[keras.Variable]:
-        """The weights that the logits depend on."""
-        unused = {id(variable) for variable in self.base.prediction_variables}
-        return [weight for weight in self.weights if id(weight) not in unused]
-
     def get_config(self) -> JsonObject:
         return {
             "base": keras.saving.serialize_keras_object(self.base),
