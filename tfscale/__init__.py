@@ -78,6 +78,7 @@ _HOME = {
     "preset": "tfscale.config.presets",
     # For whoever writes Keras and calls `fit`.
     "LanguageModel": "tfscale.training.language_model",
+    "Model": "tfscale.training.model",
     "build_network": "tfscale.models",
     "evaluation_dataset": "tfscale.data.pipeline",
     "export_keras": "tfscale.exporting.keras_model",

@@ -77,6 +77,7 @@ from tfscale.text.reader import Row as Row
 from tfscale.text.tokenizers import Tokenizer as Tokenizer
 from tfscale.text.tokenizers import load_tokenizer as load_tokenizer
 from tfscale.training.language_model import LanguageModel as LanguageModel
+from tfscale.training.model import Model as Model
 from tfscale.workflows.compare import compare as compare
 from tfscale.workflows.quickstart import quickstart as quickstart
 from tfscale.workflows.tpu_check.check import tpu_check as tpu_check

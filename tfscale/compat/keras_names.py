@@ -35,6 +35,7 @@ MODULE_OF = {
     "LSTMLM": "tfscale.models.recurrent",
     "LanguageModel": "tfscale.training.language_model",
     "LastTokens": "tfscale.models.nnlm",
+    "Model": "tfscale.training.model",
     "NNLM": "tfscale.models.nnlm",
     "PoolText": "tfscale.tasks.network",
     "PositionEmbedding": "tfscale.models.layers",

@@ -1,7 +1,8 @@
-"""The options of the train step: declared here, and used by `TrainConfig`, by
-`LanguageModel.compile` and by the step itself.
+"""The options of the train step: declared here, and used by `TrainConfig`, by `compile` of
+`LanguageModel` and `Model`, and by the step itself.
 
-A new option is a field of `StepOptions` and a line of `StepKeywords`.
+A new option is a field of `StepOptions` and a line of `StepKeywords`, or of `ModelKeywords` if it
+means something for any Keras model.
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class CompileOptions(StepOptions):
     """The options of `LanguageModel.compile`: those of the step, and what `tfscale.train` finds
     out by itself."""
 
-    xla: bool = True
+    xla: bool | None = True
     """Compile forward and backward by XLA."""
     streams: int = 0
     """Rows of every batch, each of which goes on where that of the batch before stopped: for a
@@ -64,16 +65,31 @@ class CompileOptions(StepOptions):
             self.check_range(getattr(self, name) >= 0, name, "0 or more")
 
 
-class StepKeywords(TypedDict, total=False):
-    """The fields of `CompileOptions` as keyword arguments, for type checkers."""
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(CompileOptions):
+    """The options of `Model.compile` besides Keras's own: those that `ModelKeywords` names."""
+
+    clip_norm: float = 0.0
+    """Largest global gradient norm; 0 does not clip, as in Keras."""
+    xla: bool | None = None
+    """Compile forward and backward by XLA; None does where the layers allow it and it is fast."""
+
+
+class ModelKeywords(TypedDict, total=False):
+    """The fields of `ModelOptions` that any Keras model has, for type checkers."""
 
     micro_batches: int
     remat: bool
-    loss_chunk_tokens: int
     clip_norm: float
-    label_smoothing: float
     ema_decay: float
     seed: int
-    xla: bool
+    xla: bool | None
+
+
+class StepKeywords(ModelKeywords, total=False):
+    """The fields of `CompileOptions` as keyword arguments, for type checkers."""
+
+    loss_chunk_tokens: int
+    label_smoothing: float
     streams: int
     pass_steps: int

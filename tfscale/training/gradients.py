@@ -60,7 +60,7 @@ class ReplicaGradients(StepState):
                 check_offers_hidden_states(teacher.network, f"loss_chunk_tokens={chunk}")
         super().__init__(network, optimizer, options, strategy, pruner, formats)
         self.teacher = teacher
-        self.token_loss = TokenLoss(options.label_smoothing, teacher, options.xla)
+        self.token_loss = TokenLoss(options.label_smoothing, teacher, bool(options.xla))
         # `TrainStep` has XLA compile these two where it does not compile what surrounds them.
         self._forward_backward: Callable[..., list[tf.Tensor]] = self._micro_batch
         self._factor: Callable[..., tuple[tf.Tensor, ...]] = self._mean_factor

@@ -106,7 +106,7 @@ class LanguageModel(EvaluatedModel):
         self.train_step_runner = step
         self.train_state.follow(step)
         self._evaluation_step = evaluation_step(
-            self.network, self.strategy, step_options.xla, step_options.loss_chunk_tokens
+            self.network, self.strategy, bool(step_options.xla), step_options.loss_chunk_tokens
         )
         self._trained = [id(weight) for weight in self.network.trainable_variables]
 

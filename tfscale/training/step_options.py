@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import keras
+import tensorflow as tf
 
 from tfscale.errors import ConfigError, TrainingError
 
@@ -73,4 +74,51 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
             f"optimizer {optimizer.name!r} sets loss_scale_factor={factor!r} and would divide every"
             " gradient by it; leave it out: where the network computes in float16 (mixed_float16)"
             " the step scales the loss itself"
+        )
+
+
+def check_reduced_optimizer(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
+    """Refuses an optimizer that cannot be right with gradients that are summed over the replicas.
+
+    Clipping can: the step hands over the gradients of the whole batch.
+
+    Raises:
+        ConfigError: names the optimizer's setting and what to use instead.
+    """
+    instead = {"gradient_accumulation_steps": "micro_batches", "use_ema": "ema_decay"}
+    for name, ours in instead.items():
+        if replicas > 1 and getattr(optimizer, name, None):
+            raise ConfigError(
+                f"optimizer {optimizer.name!r} sets {name}, which Keras does in a condition that"
+                f" several replicas cannot take part in; leave it out and give compile({ours}=...)"
+            )
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ConfigError(
+            "give the inner optimizer instead of LossScaleOptimizer; the step scales the loss"
+            " itself where the network computes in float16"
+        )
+    factor = getattr(optimizer, "loss_scale_factor", None)
+    if factor is not None:
+        raise ConfigError(
+            f"optimizer {optimizer.name!r} sets loss_scale_factor={factor!r} and would divide every"
+            " gradient by it; leave it out: where the network computes in float16 (mixed_float16)"
+            " the step scales the loss itself"
+        )
+
+
+def check_made_in_scope(
+    optimizer: str | keras.optimizers.Optimizer, strategy: tf.distribute.Strategy
+) -> None:
+    """Refuses an optimizer whose variables are not those of the strategy.
+
+    Raises:
+        ConfigError: says how to make it.
+    """
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        return
+    if not strategy.extended.variable_created_in_scope(optimizer.variables[0].value):
+        raise ConfigError(
+            f"optimizer {optimizer.name!r} was not made in the scope of the model's strategy, and"
+            " its counter would be another one on each replica: make it in the same `with"
+            " strategy.scope():`, or give its name"
         )

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfscale.errors import ConfigError
 from tfscale.models.outputs import check_built, check_weight_types
-from tfscale.training.step import TrainStep
+from tfscale.training.step_state import StepState
 from tfscale.training.variables import shards
 
 _STEP = "the step is always compiled, and xla=False compiles it without XLA"
@@ -118,12 +118,12 @@ def check_trainable(network: keras.Model, strategy: tf.distribute.Strategy) -> N
     for weight in network.variables:
         if not all(map(strategy.extended.variable_created_in_scope, shards(weight))):
             raise ConfigError(
-                f"model {network.name!r} and its LanguageModel were not made in the scope of one"
+                f"model {network.name!r} and the model around it were not made in the scope of one"
                 " strategy: make both in one `with strategy.scope():`"
             )
 
 
-def check_same_weights(step: TrainStep, trained: Sequence[int]) -> None:
+def check_same_weights(step: StepState, trained: Sequence[int]) -> None:
     """Refuses a network of which other weights are trainable than when it was compiled.
 
     Args:

@@ -1,0 +1,120 @@
+"""The metrics of a compiled model as sums over the parts of a batch.
+
+A metric of Keras counts in variables: totals, counts, confusion matrices. What a part of a batch
+adds to them is what the metric holds when it starts from zero and sees that part alone. These
+additions are summed over replicas and micro-batches like gradients, and added to the metric once.
+So a metric says what it would say of the whole batch on one device.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from tfscale.compat.keras_trainer import (
+    KerasLoop,
+    Nested,
+    compiled_metrics,
+    is_own_of_keras,
+    metric_values,
+    update_compiled_metrics,
+)
+from tfscale.distribution.workers import Workers
+from tfscale.errors import ConfigError
+from tfscale.training.objective import ONE_DEVICE, Objective
+
+
+class MetricSums:
+    """Computes what metrics add up, and adds it to them.
+
+    Args:
+        model: compiled and built.
+        objective: its loss.
+        workers: the processes of its strategy.
+
+    Attributes:
+        variables: of all metrics of the model.
+
+    Raises:
+        ConfigError: a metric of the user's own, of which nobody knows whether parts add up.
+    """
+
+    def __init__(self, model: KerasLoop, objective: Objective, workers: Workers):
+        self.model, self.objective, self.workers = model, objective, workers
+        for metric in compiled_metrics(model):
+            if not is_own_of_keras(metric):
+                raise ConfigError(
+                    f"metric {metric.name!r} is not one of Keras or keras-hub, and whether what it"
+                    " counts adds up over replicas and micro-batches is not known; take one of"
+                    f" theirs, or {ONE_DEVICE}"
+                )
+        self.variables = [variable for metric in model.metrics for variable in metric.variables]
+        trackers = [output.tracker for output in objective.outputs if output.tracker is not None]
+        self._of_losses = {id(v) for m in (model.loss_tracker, *trackers) for v in m.variables}
+
+    def zeros(self) -> list[tuple[keras.Variable, tf.Tensor]]:
+        """Returns the variables, each with the value that it starts from."""
+        return [(v, tf.zeros(v.shape, v.dtype)) for v in self.variables]
+
+    def additions(
+        self,
+        scope: keras.StatelessScope,
+        x: Nested,
+        y: Nested,
+        y_pred: Nested,
+        sample_weight: Nested,
+    ) -> list[tf.Tensor]:
+        """Returns what a part of a batch adds to each variable; call it within the scope.
+
+        The scope holds `zeros`, and what metrics of layers added in the forward pass. The metrics
+        of the loss add nothing: that is known when all parts are.
+        """
+        update_compiled_metrics(self.model, y, y_pred, sample_weight)
+        return [
+            tf.zeros(v.shape, v.dtype)
+            if id(v) in self._of_losses
+            else tf.ensure_shape(tf.cast(scope.get_current_value(v), v.dtype), v.shape)
+            for v in self.variables
+        ]
+
+    def with_losses(
+        self,
+        additions: Sequence[tf.Tensor],
+        loss: tf.Tensor,
+        of_outputs: Sequence[tf.Tensor],
+        rows: tf.Tensor,
+        static_rows: int | None,
+    ) -> list[tf.Tensor]:
+        """Returns additions that hold those of the losses, too.
+
+        Args:
+            additions: sums over all parts of a batch.
+            loss: of the whole batch.
+            of_outputs: the loss of each output.
+            rows: B, which Keras weights the loss by.
+            static_rows: B where the shape of the data says it. Keras weights the losses of the
+                outputs by it, and alike where it does not.
+        """
+        scope_values = [tf.zeros(v.shape, v.dtype) for v in self.variables]
+        with metric_values(self.variables, scope_values) as scope:
+            self.model.loss_tracker.update_state(loss, sample_weight=rows)
+            for output, value in zip(self.objective.outputs, of_outputs, strict=False):
+                if output.tracker is not None:
+                    output.tracker.update_state(value, sample_weight=static_rows)
+            found = [tf.cast(scope.get_current_value(v), v.dtype) for v in self.variables]
+        pairs = zip(self.variables, additions, found, strict=True)
+        return [new if id(v) in self._of_losses else addition for v, addition, new in pairs]
+
+    def add(self, additions: Sequence[tf.Tensor]) -> None:
+        """Adds to the metrics, in cross-replica context.
+
+        A metric's variable that was made under a strategy is read as the sum of its copies, over
+        all workers: one copy gets everything. Any other one has the same value everywhere.
+        """
+        for variable, addition in zip(self.variables, additions, strict=True):
+            copies = getattr(variable.value, "values", [variable.value])
+            if variable.value.synchronization != tf.VariableSynchronization.ON_READ:
+                for copy in copies:
+                    copy.assign_add(addition)
+            elif self.workers.is_chief or len(copies) == 1 and copies[0] is variable.value:
+                copies[0].assign_add(addition)

@@ -1,0 +1,66 @@
+"""The state that layers keep between batches, as far as several replicas can share it."""
+
+from collections.abc import Sequence
+
+import keras
+
+from tfscale.compat.keras import layers_of, own_variables
+from tfscale.errors import ConfigError
+
+
+def shared_state(network: keras.Model) -> set[int]:
+    """Returns the identities of the variables that are the same on all replicas after each step.
+
+    Those are the moving averages of batch normalization that is synchronized.
+    """
+    return {
+        id(variable)
+        for layer in layers_of(network)
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized
+        for variable in own_variables(layer)
+    }
+
+
+def is_synchronized(network: keras.Model) -> bool:
+    """Returns whether a layer communicates between replicas in its forward pass."""
+    return any(
+        layer.synchronized
+        for layer in layers_of(network)
+        if isinstance(layer, keras.layers.BatchNormalization)
+    )
+
+
+def check_carried(
+    network: keras.Model, changed: Sequence[keras.Variable], micro_batches: int
+) -> None:
+    """Refuses state that would be another one on several replicas or in micro-batches.
+
+    Args:
+        network: the model whose forward pass was traced.
+        changed: the variables that it assigns, besides seeds.
+        micro_batches: of the step.
+
+    Raises:
+        ConfigError: names the variable and what to do.
+    """
+    shared = shared_state(network) if micro_batches == 1 else set()
+    for variable in changed:
+        if id(variable) in shared:
+            continue
+        owners = [
+            layer
+            for layer in layers_of(network)
+            if any(own is variable for own in own_variables(layer))
+        ]
+        if any(isinstance(layer, keras.layers.BatchNormalization) for layer in owners):
+            hint = (
+                "batch normalization takes mean and variance of the rows that it sees at once."
+                " BatchNormalization(synchronized=True) takes them over all replicas, and needs"
+                " micro_batches=1; LayerNormalization and GroupNormalization do without"
+            )
+        else:
+            hint = "such state is carried on one device and with micro_batches=1 alone"
+        raise ConfigError(
+            f"layer state {variable.path!r} is updated in the forward pass, and would be another"
+            f" one on each replica and in each micro-batch: {hint}"
+        )

@@ -1,0 +1,183 @@
+"""The train step of any Keras model: the same answer on any number of replicas and micro-batches.
+
+On one device, without micro-batches, a step is what stock Keras does: the loss, with whatever state
+the forward pass keeps, of the whole batch at once. Elsewhere the rows of a global batch are dealt
+out to replicas and micro-batches; numerators and denominators of the loss, gradients, and what the
+metrics add up are summed, by ONE all-reduce; then come division, the finite check, clipping and the
+optimizer, as in `TrainStep`.
+
+Shapes: B rows of the global batch, R replicas, M micro-batches.
+"""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tfscale.compat.keras_trainer import Logs, Nested, without_optionals
+from tfscale.training.dealing import Dealer
+from tfscale.training.objective import row_count
+from tfscale.training.part_sums import PartSums
+from tfscale.training.slices import map_parts, sliced, stacked, static_rows
+from tfscale.training.xla import has_xla
+
+
+class ModelStep(PartSums):
+    """Takes train steps of a Keras model; see `PartSums` for arguments and errors."""
+
+    @property
+    def _on_tpu(self) -> bool:
+        return isinstance(self.strategy, tf.distribute.TPUStrategy)
+
+    def build(self, dealer: Dealer, xla: bool, eager: bool) -> None:
+        """Makes the functions of the step.
+
+        Args:
+            dealer: cuts batches for the replicas.
+            xla: compile forward and backward, and on one device the update, by XLA.
+            eager: run all of it eagerly, for debugging.
+        """
+        self.dealer = dealer
+        self.prepare(dealer.workers)
+        jit = xla and has_xla() and not eager
+        several = self.replicas > 1
+
+        def compiled(function: Callable, whole: bool = True) -> Callable:
+            if jit and whole:
+                return tf.function(function, jit_compile=True)
+            return function if eager else tf.function(function)
+
+        self._plain = {True: compiled(self.whole_gradients), False: self.whole_gradients}
+        # On one device XLA compiles all micro-batches at once; replicas communicate in between.
+        self._part = compiled(self.part, several)
+        self._part_uneven = compiled(self.part, False)
+        self._finish = compiled(self.finish, several)
+        self._even = self._even_sums if several else compiled(self._even_sums)
+        self._uneven = self._uneven_sums
+        self._update = compiled(self._scale_and_update, not several)
+        self.usual_rows = tf.Variable(-1, trainable=False, dtype=tf.int32)
+        """Rows of the first batch: what XLA compiles for."""
+
+    def take(self, data: Nested) -> Logs:
+        """Takes a step on a global batch, in cross-replica context; returns the logs after it."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(without_optionals(data))
+        if self.whole:
+            return self._take_whole(x, y, sample_weight)
+        numbers = self.dealer.run(self._of_replica, (x, y, sample_weight))
+        first = self.strategy.experimental_local_results
+        gradients, factor, state, *rest = numbers
+        finite, *additions = (first(value)[0] for value in rest)
+        if not self._on_tpu:
+            if finite:
+                self._apply(gradients, factor, state)
+        if finite | self.loss_scale.at_its_least():
+            self.metrics.add(additions)
+        self._count(finite)
+        return self.model.get_metrics_result()
+
+    def _take_whole(self, x, y, sample_weight):
+        before = self.model.get_metrics_result() if self.loss_scale.on else {}
+        gradients, factor, _, _, finite, state, metrics, logs = self._gradients(x, y, sample_weight)
+        if finite:
+            self._update(gradients, factor)
+            self.assign_state(state)
+        # A step that overflowed in float16 does not count in the means.
+        counts = finite | self.loss_scale.at_its_least()
+        if counts:
+            for variable, value in zip(self.metric_variables, metrics, strict=True):
+                variable.assign(value)
+        self._count(finite)
+        held = {name: before.get(name, value) for name, value in logs.items()}
+        return keras.tree.map_structure(lambda new, old: tf.where(counts, new, old), logs, held)
+
+    def _gradients(self, x, y, sample_weight):
+        rows = static_rows(x)
+        if rows is not None or self._plain[True] is self._plain[False]:
+            return self._plain[True](x, y, sample_weight)
+        # A last batch that is smaller is not worth a compilation of its own.
+        count = row_count(x)
+        if self.usual_rows < 0:
+            self.usual_rows.assign(count)
+        if count == self.usual_rows:
+            result = self._plain[True](x, y, sample_weight)
+        else:
+            result = self._plain[False](x, y, sample_weight)
+        return result
+
+    def _apply(self, gradients, factor, state):
+        if self.replicas == 1 and not self._on_tpu:
+            self._update(gradients, factor)
+            self.assign_state(state)
+        else:
+            self.strategy.run(self._update_replica, args=(gradients, factor, state))
+
+    def _update_replica(self, gradients, factor, state):
+        self._scale_and_update(gradients, factor)
+        self.assign_state(state)
+
+    def _of_replica(self, batch, global_rows, even, static):
+        """Computes one replica's part of a step, from its rows of a batch."""
+        sums: Callable = self._even if even else self._uneven
+        gradients, factor, state, *rest = sums(*batch, global_rows, static)
+        if self._on_tpu:
+            # A TPU compiles the whole step of a replica, its communication and the condition
+            # included.
+            if rest[0]:
+                self._update_replica(gradients, factor, state)
+        return gradients, factor, state, *rest
+
+    def _even_sums(self, x, y, sample_weight, global_rows, static):
+        """Computes the sums of rows that can be cut into micro-batches of one size."""
+        return self._replica_sums((x, y, sample_weight), global_rows, static, self._part, True)
+
+    def _uneven_sums(self, x, y, sample_weight, global_rows, static):
+        """Computes the sums of any number of rows, even none."""
+        batch = (x, y, sample_weight)
+        return self._replica_sums(batch, global_rows, static, self._part_uneven, False)
+
+    def _replica_sums(self, batch, global_rows, static, part, even):
+        micro = self.options.micro_batches
+        context = tf.distribute.get_replica_context()
+        replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        # Draw number d is unique to (step, replica, micro-batch).
+        draw = (tf.identity(self.step) * self.replicas + replica) * micro
+        scale = tf.identity(self.loss_scale.value)
+        if micro == 1 and even:
+            sums, state = part(*batch, draw, scale, global_rows)
+        else:
+            state = []
+            sums = self._summed_parts(batch, part, (draw, scale, global_rows), even)
+        if self.replicas > 1:
+            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
+        gradients, factor, *rest, additions = self._finish(sums, scale, global_rows, static)
+        return gradients, factor, state, rest[-1], *additions
+
+    def _summed_parts(self, batch, part, numbers, even):
+        micro = self.options.micro_batches
+        draw, *others = numbers
+        rows = row_count(batch[0])
+        cut = stacked(batch, micro) if even else batch
+
+        def piece(index):
+            if even:
+                return map_parts(lambda tensor: tensor[index], cut)
+            return sliced(cut, rows, index, micro)
+
+        # Traced here, so that its sums have shapes to begin with; the loop takes the same trace.
+        shapes = part.get_concrete_function(*piece(tf.constant(0)), draw, *others)
+        sums = [tf.zeros(one.shape, one.dtype) for one in shapes.structured_outputs[0]]
+        for index in tf.range(micro):
+            # Without XLA, TensorFlow would begin up to 10 micro-batches at once and save nothing.
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+            own = piece(index)
+            own_draw = draw + tf.cast(index, tf.int64)
+            if even:
+                added, _ = part(*own, own_draw, *others)
+                # The dependency keeps each sum by itself; see `ReplicaGradients`.
+                with tf.control_dependencies([added[-1]]):
+                    sums = [a + b for a, b in zip(sums, added, strict=True)]
+            elif row_count(own[0]) > 0:
+                added, _ = part(*own, own_draw, *others)
+                with tf.control_dependencies([added[-1]]):
+                    sums = [a + b for a, b in zip(sums, added, strict=True)]
+        return sums

@@ -1,0 +1,298 @@
+"""Forward and backward pass of any Keras model over some rows of a batch.
+
+Dropout draws of parts are a function of (seed, step, replica, micro-batch). A whole batch on one
+device uses the seed generators' own state, as stock Keras does.
+
+Shapes: B rows of the global batch, b rows of a part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, NotingScope
+from tfscale.config.step import ModelOptions
+from tfscale.distribution.workers import Workers
+from tfscale.errors import ConfigError
+from tfscale.training.metric_sums import MetricSums
+from tfscale.training.model_state import check_carried
+from tfscale.training.objective import Objective, Term, grouped, quotient, row_count
+from tfscale.training.step_options import check_reduced_optimizer
+from tfscale.training.step_state import StepState
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The order of what `PartSums.part` gives.
+
+    Attributes:
+        groups: the terms of the loss by their denominators; there is a list of gradients for each.
+        terms: the terms, of which weights and kinds are looked at.
+        connected: places of the weights on which the loss depends.
+    """
+
+    groups: list[list[int]]
+    terms: list[Term]
+    connected: list[int]
+
+    def parted(self, sums: Sequence[tf.Tensor]) -> tuple[list, list, list, list]:
+        """Returns gradients by group, numerators, denominators and additions of metrics."""
+        count, terms = len(self.connected), len(self.terms)
+        ends = [count * (index + 1) for index in range(len(self.groups))]
+        by_group = [list(sums[end - count : end]) for end in ends]
+        rest = sums[ends[-1] :]
+        return by_group, list(rest[:terms]), list(rest[terms : 2 * terms]), list(rest[2 * terms :])
+
+
+class PartSums(StepState):
+    """Computes gradients, losses and metrics of a model, of whole batches or of parts.
+
+    Args:
+        model: compiled and built; made in the scope of `strategy`.
+        options: see `ModelOptions`.
+        strategy: that of the model.
+        pruner: as in `StepState`.
+        formats: as in `StepState`.
+
+    Raises:
+        ConfigError: an optimizer or a loss that cannot be right on several replicas.
+    """
+
+    def __init__(
+        self,
+        model: KerasLoop,
+        options: ModelOptions,
+        strategy: tf.distribute.Strategy,
+        pruner=None,
+        formats=None,
+    ):
+        replicas = strategy.num_replicas_in_sync
+        check_reduced_optimizer(model.optimizer, replicas)
+        super().__init__(model.network, model.optimizer, options, strategy, pruner, formats)
+        self.model = model
+        tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+        self.whole = replicas * options.micro_batches == 1 and not tpu
+        """Whether a batch is computed at once, on one device."""
+        self._layout: Layout | None = None
+        self._connected: list[int] | None = None
+        self._state: list[keras.Variable] = []
+        self._evaluated: list[Term] = []
+
+    def prepare(self, workers: Workers) -> None:
+        """Looks at loss and metrics, which are there when the model is built."""
+        self.metric_variables = [v for metric in self.model.metrics for v in metric.variables]
+        if not self.whole:
+            self.objective = Objective(self.model)
+            self.metrics = MetricSums(self.model, self.objective, workers)
+
+    def whole_gradients(self, x: Nested, y: Nested = None, sample_weight: Nested = None):
+        """Computes what an update needs of a whole batch, as stock Keras does.
+
+        Returns:
+            Gradients of the scaled loss, the factor that makes them the clipped gradients, loss,
+            norm of the gradients, all finite, new state of the network and the metrics, logs.
+        """
+        model = self.model
+        scale = tf.identity(self.loss_scale.value)
+        with tf.GradientTape() as tape:
+            with NotingScope() as scope:
+                scope.state_mapping |= self._stand_ins(self.variables, ())
+                # Keras asks the scope for the weights that have regularizers.
+                for weight in self.network.trainable_variables:
+                    if weight.regularizer is not None:
+                        value = tf.convert_to_tensor(weight.value)
+                        scope.state_mapping.setdefault(id(weight), value)
+                y_pred = model(x, training=True)
+                loss = model.compute_whole_loss(x, y, y_pred, sample_weight, training=True)
+                rows = tf.shape(next(p for p in keras.tree.flatten(x) if p is not None))[0]
+                model.loss_tracker.update_state(loss, sample_weight=rows)
+                logs: Logs = keras.tree.map_structure(
+                    tf.convert_to_tensor,
+                    model.compute_metrics(x, y, y_pred, sample_weight=sample_weight),
+                )
+            scaled = tf.reduce_sum(tf.cast(loss, tf.float32)) * scale
+        found = tape.gradient(scaled, self.variables)
+        gradients = self._connect([found])[0]
+        changed = self._assigned(scope)
+        self._state = self._same(self._state, changed)
+        factor, loss, _, norm, finite = self._mean_factor(
+            gradients, tf.reduce_sum(tf.cast(loss, tf.float32)), tf.ones(()), scale
+        )
+        state = [scope.get_current_value(v) for v in changed]
+        metrics = [
+            scope.get_current_value(v) if _changed(scope, v) else tf.convert_to_tensor(v.value)
+            for v in self.metric_variables
+        ]
+        return gradients, factor, loss, norm, finite, state, metrics, logs
+
+    def part(self, x, y, sample_weight, draw, scale, global_rows):
+        """Computes what some rows add to the sums of a batch.
+
+        Args:
+            x: inputs (b, ...).
+            y: targets, or None.
+            sample_weight: weights, or None.
+            draw: the number of the draw of dropout, which is this part's alone.
+            scale: what the loss is multiplied by before its gradient is taken.
+            global_rows: B.
+
+        Returns:
+            Sums as `Layout` orders them, and the new state of layers that share it over replicas.
+        """
+        with tf.GradientTape(persistent=True) as tape:
+            with NotingScope() as scope:
+                scope.state_mapping |= self._stand_ins(self.variables, ())
+                for variable, value in [*self._seeds(draw), *self.metrics.zeros()]:
+                    scope.state_mapping[id(variable)] = value
+                y_pred = self.model(x, training=True)
+                terms = self.objective.terms(x, y, y_pred, sample_weight, scope, True, global_rows)
+                additions = self.metrics.additions(scope, x, y, y_pred, sample_weight)
+            groups = grouped(terms)
+            targets = [
+                tf.add_n([terms[index].numerator * terms[index].weight for index in group])
+                * (scale / global_rows)
+                for group in groups
+            ]
+        found = [tape.gradient(target, self.variables) for target in targets]
+        del tape
+        gradients = self._connect(found)
+        seeds = {id(variable) for variable in self.seed_states}
+        changed = [variable for variable in self._assigned(scope) if id(variable) not in seeds]
+        check_carried(self.model.network, changed, self.options.micro_batches)
+        self._state = self._same(self._state, changed)
+        self._layout = Layout(groups, [_described(term) for term in terms], self._connected or [])
+        sums = [g for of_group in gradients for g in of_group]
+        sums += [term.numerator for term in terms] + [term.denominator for term in terms]
+        return [*sums, *additions], [scope.get_current_value(v) for v in changed]
+
+    def finish(self, sums, scale, global_rows, rows_in_shape: int | None = None):
+        """Computes what the update needs, from the sums over all parts of a batch.
+
+        Returns:
+            As `whole_gradients` up to whether all is finite, then the additions of the metrics.
+        """
+        layout = self._layout
+        assert layout is not None
+        by_group, numerators, denominators, additions = layout.parted(sums)
+        values = [quotient(n, d) for n, d in zip(numerators, denominators, strict=True)]
+        weighted = [v * term.weight for v, term in zip(values, layout.terms, strict=True)]
+        loss = tf.add_n(weighted)
+        # The gradients of a group are divided by the rows already.
+        for index, group in enumerate(layout.groups):
+            if not layout.terms[group[0]].by_rows:
+                share = quotient(global_rows, denominators[group[0]])
+                by_group[index] = [gradient * share for gradient in by_group[index]]
+        gradients = [tf.add_n(of_weight) for of_weight in zip(*by_group, strict=True)]
+        factor, loss, _, norm, finite = self._mean_factor(gradients, loss, tf.ones(()), scale)
+        outputs = values[: len(self.objective.outputs)]
+        additions = self.metrics.with_losses(additions, loss, outputs, global_rows, rows_in_shape)
+        return gradients, factor, loss, norm, finite, additions
+
+    def evaluation_part(self, x, y, sample_weight, global_rows):
+        """Computes what some rows add up to, without a gradient.
+
+        Returns:
+            Numerators and denominators of the loss, then the additions of the metrics.
+        """
+        with keras.StatelessScope(collect_losses=True) as scope:
+            for variable, value in self.metrics.zeros():
+                scope.state_mapping[id(variable)] = value
+            y_pred = self.model(x, training=False)
+            terms = self.objective.terms(x, y, y_pred, sample_weight, scope, False, global_rows)
+            additions = self.metrics.additions(scope, x, y, y_pred, sample_weight)
+        self._evaluated = [_described(term) for term in terms]
+        numbers = [term.numerator for term in terms] + [term.denominator for term in terms]
+        return [*numbers, *additions]
+
+    def evaluate_replica(self, part, batch, global_rows, even, static) -> list[tf.Tensor]:
+        """Returns the additions of the metrics of a batch, from one replica's rows of it.
+
+        Args:
+            part: `evaluation_part`, compiled or not.
+            batch: inputs, targets and weights (b, ...).
+            global_rows: B.
+            even: whether no replica is without rows.
+            static: B if the shape of the data says it.
+        """
+        if even:
+            sums = part(*batch, global_rows)
+        else:
+            shapes = part.get_concrete_function(*batch, global_rows).structured_outputs
+            sums = [tf.zeros(one.shape, one.dtype) for one in shapes]
+            if row_count(batch[0]) > 0:
+                sums = part(*batch, global_rows)
+        context = tf.distribute.get_replica_context()
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
+        count = len(self._evaluated)
+        pairs = zip(sums[:count], sums[count : 2 * count], strict=True)
+        values = [quotient(numerator, denominator) for numerator, denominator in pairs]
+        loss = tf.add_n([v * t.weight for v, t in zip(values, self._evaluated, strict=True)])
+        outputs = values[: len(self.objective.outputs)]
+        additions = sums[2 * count :]
+        return self.metrics.with_losses(additions, loss, outputs, global_rows, static)
+
+    def _connect(self, found: list[list]) -> list[list[tf.Tensor]]:
+        """Returns dense gradients by group, of the weights that any of them reaches."""
+        places = [
+            index
+            for index in range(len(self.variables))
+            if any(of_group[index] is not None for of_group in found)
+        ]
+        self._connected = self._same(self._connected, places)
+        return [
+            [
+                tf.zeros_like(self.variables[index])
+                if of_group[index] is None
+                else tf.convert_to_tensor(of_group[index])
+                for index in places
+            ]
+            for of_group in found
+        ]
+
+    def _assigned(self, scope: NotingScope) -> list[keras.Variable]:
+        """Returns the variables that the forward pass has assigned, besides those of metrics.
+
+        Raises:
+            ConfigError: a weight that is trained is one of them.
+        """
+        metrics = {id(variable) for variable in self.metric_variables}
+        found = [variable for key, variable in scope.noted.items() if key not in metrics]
+        trained = {id(weight) for weight in self.network.trainable_variables}
+        if both := [variable for variable in found if id(variable) in trained]:
+            raise ConfigError(
+                f"weight {both[0].path!r} is trained, and a layer assigns it in the forward pass"
+                " (SpectralNormalization does); the step would undo one of the two. Normalize the"
+                " weight in the computation instead, or give a kernel_constraint"
+            )
+        return found
+
+    def _same(self, before: list | None, now: list) -> list:
+        """Returns what a trace has found, which must be the same in every trace."""
+        if before and [id(v) for v in before] != [id(v) for v in now] and before != now:
+            raise ConfigError(
+                f"model {self.network.name!r} updates other variables, or depends on other weights,"
+                " from batch to batch; its step needs the same ones for all"
+            )
+        return now
+
+    def _update_variables(self, gradients):
+        every: list = [None] * len(self.variables)
+        for index, gradient in zip(self._connected or [], gradients, strict=True):
+            every[index] = gradient
+        super()._update_variables(every)
+
+    def assign_state(self, values: Sequence[tf.Tensor]) -> None:
+        """Gives the network's state what the forward pass made of it."""
+        for variable, value in zip(self._state, values, strict=True):
+            variable.assign(value)
+
+
+def _changed(scope: keras.StatelessScope, variable: keras.Variable) -> bool:
+    return scope.get_current_value(variable) is not None
+
+
+def _described(term: Term) -> Term:
+    """Returns a term without its tensors, which belong to one trace."""
+    return Term(tf.zeros(()), tf.zeros(()), term.weight, term.by_rows)

@@ -1,0 +1,71 @@
+"""Cuts global batches of any structure into the rows of replicas and micro-batches.
+
+No row is made up and none is left out: where a batch cannot be cut evenly, some parts have one row
+more than others, or none.
+
+Shapes: B rows of a batch, P parts.
+"""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tfscale.compat.keras_trainer import Nested
+from tfscale.errors import ConfigError
+
+
+def map_parts(function: Callable[[tf.Tensor], tf.Tensor], batch: Nested) -> Nested:
+    """Returns a batch of which each tensor went through a function; None stays None."""
+    return keras.tree.map_structure(lambda part: None if part is None else function(part), batch)
+
+
+def check_sliceable(batch: Nested) -> None:
+    """Refuses tensors of which no rows can be taken.
+
+    Raises:
+        ConfigError: names the kind of tensor.
+    """
+    for part in keras.tree.flatten(batch):
+        if isinstance(part, tf.SparseTensor):
+            raise ConfigError(
+                "sparse tensors cannot be cut into rows for replicas or micro-batches; give dense"
+                " ones (tf.sparse.to_dense), or train on one device with micro_batches=1"
+            )
+
+
+def bounds(rows: tf.Tensor, index: tf.Tensor | int, parts: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the first row of a part and that after its last, of `rows` rows in `parts` parts."""
+    return index * rows // parts, (index + 1) * rows // parts
+
+
+def sliced(batch: Nested, rows: tf.Tensor, index: tf.Tensor | int, parts: int) -> Nested:
+    """Returns the rows of one part of a batch that need not be divisible."""
+    first, end = bounds(rows, index, parts)
+    return map_parts(lambda part: part[first:end], batch)
+
+
+def stacked(batch: Nested, parts: int) -> Nested:
+    """Returns a batch (B, ...) that is divisible as (P, B / P, ...), for `part[index]`."""
+
+    def cut(part: tf.Tensor) -> tf.Tensor:
+        if isinstance(part, tf.RaggedTensor):
+            raise ConfigError(
+                "ragged tensors cannot be cut into micro-batches; give dense ones"
+                " (ragged.to_tensor()), or micro_batches=1"
+            )
+        rows = part.shape[0] // parts if part.shape[0] is not None else tf.shape(part)[0] // parts
+        inner = [
+            tf.shape(part)[axis] if size is None else size
+            for axis, size in enumerate(part.shape)
+            if axis
+        ]
+        return tf.reshape(part, [parts, rows, *inner])
+
+    return map_parts(cut, batch)
+
+
+def static_rows(batch: Nested) -> int | None:
+    """Returns B where the shapes of a batch say it; None where they do not."""
+    first = next(part for part in keras.tree.flatten(batch) if part is not None)
+    return first.shape[0] if first.shape.rank else None
