@@ -43,7 +43,8 @@ def _numbers(
         found, stock, rtol=tolerance.relative, atol=tolerance.absolute, equal_nan=True
     ):
         apart = np.abs(stock.astype("float64") - found.astype("float64"))
-        yield f"{place}: {_short(stock)} and {_short(found)}, apart by {np.nanmax(apart):.3g}"
+        most = np.max(apart[np.isfinite(apart)], initial=0.0)
+        yield f"{place}: {_short(stock)} and {_short(found)}, apart by {most:.3g}"
 
 
 def _is_sequence(value: object) -> bool:

@@ -36,7 +36,7 @@ class Habit:
         answer: what tfscale must do.
         why: for `RIGHT`: what stock Keras does wrong, in one line.
         tolerance: how far floats may be apart.
-        slow: only run by `make conformance` and `make test-slow`.
+        slow: run by `make conformance` and `make test-slow` alone, not by `make test`.
     """
 
     group: str
@@ -75,17 +75,21 @@ def habits(
     group: str,
     cases: Mapping[str, object],
     *,
-    slow: tuple[str, ...] = (),
+    fast: tuple[str, ...] = (),
     refused: tuple[str, ...] = (),
+    right: str = "",
     tolerance: Tolerance = Tolerance(),
 ) -> Callable[[Callable[[Trial, object], None]], Callable[[Trial, object], None]]:
     """Declares one habit for each case of a function (trial, case).
 
     Args:
         cases: what the function gets, by the case's name; `{}` of the docstring is that name.
-        slow: names of the cases that are slow.
+        fast: names of the cases that the normal suite runs; the first one if none is named.
         refused: names of the cases that tfscale refuses.
+        right: what stock Keras does wrong in all of them, in one line.
     """
+
+    chosen = fast or tuple(cases)[:1]
 
     def declare(run: Callable[[Trial, object], None]) -> Callable[[Trial, object], None]:
         for case, value in cases.items():
@@ -96,7 +100,7 @@ def habits(
             def bound(trial: Trial, value: object = value) -> None:
                 run(trial, value)
 
-            _add(group, name, title, bound, case in refused, "", tolerance, case in slow)
+            _add(group, name, title, bound, case in refused, right, tolerance, case not in chosen)
         return run
 
     return declare

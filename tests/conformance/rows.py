@@ -4,22 +4,12 @@ import importlib
 
 from tests.conformance.habit import HABITS
 
-GROUPS = (
-    "data_arrays",
-    "data_streams",
-    "fit_arguments",
-    "validation",
-    "weighting",
-    "losses",
-    "metrics",
-    "optimizers",
-    "stopping",
-    "recording",
-    "forms",
-    "state",
-)
+FILES = """
+data_arrays data_streams fit_arguments validation weighting losses metrics optimizers stopping
+recording forms state using saving steps own_steps strategies
+""".split()
 
-for _group in GROUPS:
-    importlib.import_module(f"tests.conformance.habits.{_group}")
+for _file in FILES:
+    importlib.import_module(f"tests.conformance.habits.{_file}")
 
 __all__ = ["HABITS"]

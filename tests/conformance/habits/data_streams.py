@@ -32,6 +32,12 @@ def unknown_length(*arrays: np.ndarray) -> tf.data.Dataset:
     return samples.dataset(*arrays).filter(lambda *_: True)
 
 
+COUNT = (
+    "data of unknown length: Keras counts one step more at the end of each epoch, so schedules and"
+    " Adam's corrections run ahead"
+)
+
+
 class Batches(keras.utils.PyDataset):
     """Batches by their index, in an order that changes at the end of an epoch."""
 
@@ -58,10 +64,7 @@ class Batches(keras.utils.PyDataset):
     {
         "a batched tf.data dataset": lambda: samples.dataset(X, Y),
         "a dataset with weights": lambda: samples.dataset(X, Y, W),
-        "a dataset of unknown length": lambda: unknown_length(X, Y),
         "a dataset that shuffles": lambda: samples.dataset(X, Y).shuffle(3, seed=3),
-        "a generator": lambda: rows(X, Y),
-        "a generator with weights": lambda: rows(X, Y, W),
         "a PyDataset": lambda: Batches(X, Y),
         "a PyDataset with weights": lambda: Batches(X, Y, W),
         "a PyDataset with two threads": lambda: Batches(X, Y, workers=2, max_queue_size=4),
@@ -71,6 +74,39 @@ def streams(trial: Trial, make: Callable[[], object]) -> None:
     """`fit` of {}"""
     model = trial.compiled(samples.dense(), metrics=["mae"], weighted_metrics=["mse"])
     trial.fit(model, make(), epochs=2)
+
+
+@habits(
+    GROUP,
+    {
+        "a dataset of unknown length": lambda: unknown_length(X, Y),
+        "a generator": lambda: rows(X, Y),
+        "a generator with weights": lambda: rows(X, Y, W),
+    },
+    right=COUNT,
+)
+def streams_of_unknown_length(trial: Trial, make: Callable[[], object]) -> None:
+    """`fit` of {}; the optimizer counts the batches"""
+    model = trial.compiled(samples.dense(), metrics=["mae"], weighted_metrics=["mse"])
+    trial.fit(model, make())
+    trial.expect("iterations", 3)
+
+
+@habit(GROUP, right=COUNT)
+def adam_over_unknown_length(trial: Trial) -> None:
+    """Adam on a dataset of unknown length gives the weights of one of known length"""
+    plain = samples.dense()
+    plain.compile("adam", "mse", jit_compile=False)
+    network = samples.dense()
+    plain.set_weights(network.get_weights())
+    history = plain.fit(samples.dataset(X, Y), epochs=3, verbose=0)
+    model = trial.compiled(network, optimizer="adam")
+    history_found = model.fit(unknown_length(X, Y), epochs=3, verbose=0)
+    trial.keep("history", history_found.history)
+    trial.expect("history", history.history)
+    trial.expect("weights", plain.get_weights())
+    trial.expect("iterations", 9)
+    trial.expect("slots", [variable.numpy() for variable in plain.optimizer.variables[1:]])
 
 
 @habits(
@@ -97,14 +133,15 @@ def data_that_runs_out(trial: Trial) -> None:
     trial.fit(model, samples.dataset(X, Y), steps_per_epoch=5, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, right=COUNT)
 def generator_that_runs_out(trial: Trial) -> None:
     """a generator that ends in the middle of the second epoch"""
     model = trial.compiled(samples.dense())
     trial.fit(model, rows(X, Y), steps_per_epoch=2, epochs=2)
+    trial.expect("iterations", 3)
 
 
-@habit(GROUP)
+@habit(GROUP, right=COUNT)
 def unbatched_shapes(trial: Trial) -> None:
     """a generator whose sequences have another length in each batch"""
 
@@ -121,9 +158,10 @@ def unbatched_shapes(trial: Trial) -> None:
         ]
     )
     trial.fit(trial.compiled(network), lengths())
+    trial.expect("iterations", 3)
 
 
-@habit(GROUP)
+@habit(GROUP, right=COUNT)
 def batches_of_other_sizes(trial: Trial) -> None:
     """a dataset whose batches have 2, 3 and 4 rows in turn; the loss is the mean over rows"""
     signature = (tf.TensorSpec((None, 4)), tf.TensorSpec((None, 3)))
@@ -137,6 +175,7 @@ def batches_of_other_sizes(trial: Trial) -> None:
     trial.fit(model, data, epochs=2)
     trial.evaluate(model, data)
     trial.predict(model, data.map(lambda x, _: x))
+    trial.expect("iterations", 8)
 
 
 @habit(GROUP)
@@ -190,7 +229,7 @@ def prefetched(trial: Trial) -> None:
     trial.fit(trial.compiled(samples.dense()), data.cache().prefetch(2), epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, right=COUNT)
 def sparse_generator(trial: Trial) -> None:
     """a generator of `tf.SparseTensor` batches"""
 
@@ -200,3 +239,4 @@ def sparse_generator(trial: Trial) -> None:
 
     network = keras.Sequential([keras.Input((4,), sparse=True), keras.layers.Dense(3)])
     trial.fit(trial.compiled(network), batches())
+    trial.expect("iterations", 3)

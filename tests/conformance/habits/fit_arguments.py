@@ -120,7 +120,7 @@ def frozen_from_the_start(trial: Trial) -> None:
     trial.fit(trial.compiled(network), X, Y, batch_size=8, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, refused=True)
 def nothing_to_train(trial: Trial) -> None:
     """a network whose weights are all frozen gives the loss only"""
     network = samples.dense()

@@ -13,6 +13,7 @@ GROUP = "Forms of models"
 X, Y = samples.regression()
 IMAGES = np.random.RandomState(2).random_sample((12, 6, 6, 2)).astype("float32")
 layers = keras.layers
+FAST = {"class_name": "SGD", "config": {"learning_rate": 0.5, "momentum": 0.5}}
 FIT = {"batch_size": 8, "epochs": 2, "batches": False}
 
 
@@ -144,7 +145,7 @@ def sequences(trial: Trial, make: Callable[[], keras.layers.Layer]) -> None:
     """`Embedding(mask_zero=True)` and {}"""
     network = samples.reader(make())
     model = trial.compiled(
-        network, "sparse_categorical_crossentropy", optimizer="adam", metrics=["accuracy"]
+        network, "sparse_categorical_crossentropy", optimizer=FAST, metrics=["accuracy"]
     )
     trial.fit(model, *samples.sentences(), **FIT)
 
@@ -158,7 +159,7 @@ def transformer(trial: Trial) -> None:
     hidden = layers.LayerNormalization()(hidden + attended)
     outputs = layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling1D()(hidden))
     model = trial.compiled(
-        keras.Model(inputs, outputs), "sparse_categorical_crossentropy", optimizer="adam"
+        keras.Model(inputs, outputs), "sparse_categorical_crossentropy", optimizer=FAST
     )
     trial.fit(model, *samples.sentences(), **FIT)
 

@@ -101,24 +101,44 @@ def reduce_lr_on_plateau(trial: Trial, options: dict[str, object]) -> None:
     trial.fit(model, X, Y, callbacks=[reduce], batches=False, **FIT)
 
 
-@habit(GROUP)
+NAN = {"batch_size": 4, "shuffle": False, "verbose": 0}
+
+
+def with_value(value: float) -> np.ndarray:
+    """Returns the inputs with a value in the third batch of four rows."""
+    x = X.copy()
+    x[9] = value
+    return x
+
+
+@habit(GROUP, right="Keras writes the weights that are not finite; here they are those before")
 def terminate_on_nan(trial: Trial) -> None:
     """`TerminateOnNaN` stops at the batch whose loss is not finite"""
-    x = X.copy()
-    x[9] = np.inf
-    model = trial.compiled(samples.dense(activation="relu"))
-    options = {"batch_size": 4, "epochs": 2, "shuffle": False}
-    trial.fit(model, x, Y, callbacks=[callbacks.TerminateOnNaN()], **options)
+    network = samples.dense()
+    before = samples.dense()
+    before.set_weights(network.get_weights())
+    before.compile("sgd", "mse", jit_compile=False)
+    before.fit(X[:8], Y[:8], **NAN)
+    model = trial.compiled(network)
+    end = callbacks.TerminateOnNaN()
+    trial.fit(model, with_value(np.nan), Y, callbacks=[end], epochs=2, **NAN)
     trial.keep("stop_training", model.stop_training)
+    trial.expect("weights", before.get_weights())
+    trial.expect("iterations", 2)
 
 
-@habit(GROUP)
+@habit(GROUP, refused=True)
 def nan_without_callback(trial: Trial) -> None:
-    """a loss that is not finite, without a callback: training goes on, and the logs say nan"""
-    x = X.copy()
-    x[9] = np.nan
+    """a loss that is not finite, without a callback; Keras goes on with weights that are nan"""
     model = trial.compiled(samples.dense())
-    trial.fit(model, x, Y, batch_size=4, epochs=2, shuffle=False)
+    trial.fit(model, with_value(np.nan), Y, epochs=2, **NAN)
+
+
+@habit(GROUP, refused=True)
+def gradient_not_finite(trial: Trial) -> None:
+    """a gradient that is not finite though the loss is; Keras goes on with weights that are nan"""
+    model = trial.compiled(samples.dense())
+    trial.fit(model, with_value(np.inf), Y, **NAN)
 
 
 @habits(GROUP, {"epochs": {"swap_on_epoch": True}, "the end": {}})

@@ -19,7 +19,7 @@ SPLIT = {"batch_size": 8, "epochs": 2}
 def pairs(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """Yields batches of 4 again and again."""
     while True:
-        for start in (0, 4, 8):
+        for start in range(0, len(arrays[0]), 4):
             yield tuple(array[start : start + 4] for array in arrays)
 
 
@@ -53,7 +53,7 @@ def validation_data(trial: Trial, make: Callable[[], object]) -> None:
 @habits(
     GROUP,
     {
-        "an endless generator": lambda: (pairs(VX, VY), 4),
+        "an endless generator": lambda: (pairs(VX[:4], VY[:4]), 4),
         "a repeated dataset": lambda: (samples.dataset(VX, VY, batch=4).repeat(), 4),
         "a longer dataset": lambda: (samples.dataset(VX, VY, batch=2), 3),
         "arrays": lambda: ((VX, VY), 1),
@@ -72,7 +72,7 @@ def generators_for_both(trial: Trial) -> None:
     """endless generators for training and for validation"""
     model = trial.compiled(samples.dense())
     steps = {"steps_per_epoch": 3, "validation_steps": 2, "epochs": 2, "shuffle": False}
-    trial.fit(model, pairs(X, Y), validation_data=pairs(VX, VY), **steps)
+    trial.fit(model, pairs(X, Y), validation_data=pairs(VX[:4], VY[:4]), **steps)
 
 
 @habits(
