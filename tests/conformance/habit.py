@@ -79,6 +79,7 @@ def habits(
     refused: tuple[str, ...] = (),
     right: str = "",
     tolerance: Tolerance = Tolerance(),
+    slow: bool = False,
 ) -> Callable[[Callable[[Trial, object], None]], Callable[[Trial, object], None]]:
     """Declares one habit for each case of a function (trial, case).
 
@@ -87,9 +88,10 @@ def habits(
         fast: names of the cases that the normal suite runs; the first one if none is named.
         refused: names of the cases that tfscale refuses.
         right: what stock Keras does wrong in all of them, in one line.
+        slow: the normal suite runs none of the cases.
     """
 
-    chosen = fast or tuple(cases)[:1]
+    chosen = () if slow else fast or tuple(cases)[:1]
 
     def declare(run: Callable[[Trial, object], None]) -> Callable[[Trial, object], None]:
         for case, value in cases.items():

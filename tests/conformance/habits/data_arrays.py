@@ -1,8 +1,11 @@
 """Arrays, in every form that Keras takes."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pandas as pd
+import scipy.sparse
 import tensorflow as tf
 
 from tests.conformance import samples
@@ -30,7 +33,7 @@ def arrays(trial: Trial, data: object) -> None:
     trial.fit(model, *data, batch_size=8, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def series_target(trial: Trial) -> None:
     """a pandas frame as inputs and a pandas series as labels"""
     x, y = samples.labelled()
@@ -38,7 +41,7 @@ def series_target(trial: Trial) -> None:
     trial.fit(model, pd.DataFrame(x), pd.Series(y), batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def labels_of_one_axis(trial: Trial) -> None:
     """labels (N,) for a network of one output (N, 1), with `metrics=["accuracy"]`"""
     x, y = samples.binary()
@@ -46,7 +49,7 @@ def labels_of_one_axis(trial: Trial) -> None:
     trial.fit(model, x, y[:, 0], batch_size=8, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def inputs_as_list(trial: Trial) -> None:
     """two inputs as a list of arrays"""
     left, right = keras.Input((4,)), keras.Input((4,))
@@ -56,7 +59,7 @@ def inputs_as_list(trial: Trial) -> None:
     trial.predict(model, [X, X[::-1]], batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def inputs_as_tuple(trial: Trial) -> None:
     """two inputs as a tuple of arrays, to a subclassed model"""
 
@@ -84,14 +87,14 @@ def inputs_as_dict(trial: Trial) -> None:
     trial.predict(model, inputs, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def inputs_in_other_order(trial: Trial) -> None:
     """a dict of inputs in another order than the network's"""
     model = trial.compiled(samples.two_inputs())
     trial.fit(model, {"right": X[::-1], "left": X}, Y, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def inputs_more_than_needed(trial: Trial) -> None:
     """a dict of inputs with one more than the network has"""
     model = trial.compiled(samples.two_inputs())
@@ -107,7 +110,7 @@ def targets_as_dict(trial: Trial) -> None:
     trial.evaluate(model, x, targets, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def targets_as_list(trial: Trial) -> None:
     """targets as a list, in the outputs' order"""
     x, targets = samples.two_targets()
@@ -138,14 +141,14 @@ def no_targets(trial: Trial) -> None:
     trial.fit(model, X, batch_size=8, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def autoencoder(trial: Trial) -> None:
     """inputs that are the targets, too"""
     model = trial.compiled(samples.dense(4), metrics=["mse"])
     trial.fit(model, X, X, batch_size=8, epochs=2, validation_split=0.2)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def scalar_inputs(trial: Trial) -> None:
     """inputs of one number a row, (N,)"""
     network = keras.Sequential([keras.Input(()), keras.layers.Reshape((1,)), keras.layers.Dense(1)])
@@ -153,13 +156,17 @@ def scalar_inputs(trial: Trial) -> None:
     trial.fit(model, X[:, 0], Y[:, :1], batch_size=8)
 
 
-@habit(GROUP)
-def sparse_tensors(trial: Trial) -> None:
-    """`tf.SparseTensor` inputs"""
-    inputs = tf.sparse.from_dense(np.where(X > 0.5, X, 0))
+@habits(
+    GROUP,
+    {
+        "TensorFlow": lambda: tf.sparse.from_dense(np.where(X > 0.5, X, 0)),
+        "SciPy": lambda: scipy.sparse.csr_matrix(np.where(X > 0.5, X, 0)),
+    },
+)
+def sparse_arrays(trial: Trial, make: Callable[[], object]) -> None:
+    """sparse inputs of {}"""
     network = keras.Sequential([keras.Input((4,), sparse=True), keras.layers.Dense(3)])
-    model = trial.compiled(network)
-    trial.fit(model, inputs, Y, batch_size=8, shuffle=False)
+    trial.fit(trial.compiled(network), make(), Y, batch_size=8, shuffle=False)
 
 
 @habit(GROUP)
@@ -179,7 +186,7 @@ def ragged_tensors(trial: Trial) -> None:
     trial.fit(model, rows, Y[:4, :1], batch_size=2, shuffle=False)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def text_inputs(trial: Trial) -> None:
     """strings, which a `TextVectorization` in the model turns into ids"""
     texts = np.array(["a b", "b c", "c a", "a a", "b b"], dtype=object)

@@ -72,7 +72,7 @@ def no_callbacks(trial: Trial) -> None:
     trial.keep("same object", history is model.history)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def fit_twice(trial: Trial) -> None:
     """`fit` again goes on with weights, optimizer and learning rate"""
     model = trial.compiled(samples.dense(), optimizer="adam", metrics=["mae"])
@@ -90,7 +90,7 @@ def fit_evaluate_fit(trial: Trial) -> None:
     trial.fit(model, X, Y, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def compile_again(trial: Trial) -> None:
     """`compile` again with another optimizer and other metrics"""
     model = trial.compiled(samples.dense(), metrics=["mse"])
@@ -100,7 +100,7 @@ def compile_again(trial: Trial) -> None:
     trial.evaluate(model, X, Y, return_dict=True)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def freeze_and_compile(trial: Trial) -> None:
     """freezing a layer and compiling again"""
     network = samples.dense()
@@ -112,7 +112,7 @@ def freeze_and_compile(trial: Trial) -> None:
     trial.keep("trainable", len(model.trainable_variables))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def frozen_from_the_start(trial: Trial) -> None:
     """a frozen layer below one that is trained"""
     network = samples.dense()
@@ -140,7 +140,7 @@ def stop_training(trial: Trial) -> None:
     trial.fit(model, X, Y, batch_size=4, epochs=3, callbacks=[Stop()])
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def stop_at_an_epoch(trial: Trial) -> None:
     """a callback that sets `model.stop_training` at the end of an epoch"""
     stop = keras.callbacks.LambdaCallback(
@@ -150,7 +150,7 @@ def stop_at_an_epoch(trial: Trial) -> None:
     trial.fit(model, X, Y, batch_size=8, epochs=5, callbacks=[stop], batches=False)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def interrupted(trial: Trial) -> None:
     """an interrupt in a callback leaves a model that trains on"""
 
@@ -166,7 +166,7 @@ def interrupted(trial: Trial) -> None:
     trial.fit(model, X, Y, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def limited_by_config(trial: Trial) -> None:
     """`keras.config.set_max_epochs` and `set_max_steps_per_epoch`"""
     keras.config.set_max_epochs(2)
@@ -178,7 +178,7 @@ def limited_by_config(trial: Trial) -> None:
         keras.config.set_max_steps_per_epoch(None)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def set_learning_rate(trial: Trial) -> None:
     """`model.optimizer.learning_rate = ...` between two `fit`"""
     model = trial.compiled(samples.dense())
@@ -187,7 +187,7 @@ def set_learning_rate(trial: Trial) -> None:
     trial.fit(model, X, Y, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def set_weights(trial: Trial) -> None:
     """`get_weights` and `set_weights` between two `fit`"""
     network = samples.dense()
@@ -198,9 +198,18 @@ def set_weights(trial: Trial) -> None:
     trial.fit(model, X, Y, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def batch_order_seed(trial: Trial) -> None:
     """`tf.random.set_seed` before `fit` fixes the order of the rows"""
     model = trial.compiled(samples.dense())
     tf.random.set_seed(11)
     trial.fit(model, X, Y, batch_size=4, epochs=2, batches=False)
+
+
+@habit(GROUP)
+def defaults_of_compile(trial: Trial) -> None:
+    """`compile(loss="mse")` alone"""
+    model = trial.model(samples.dense())
+    model.compile(loss="mse")
+    trial.fit(model, X, Y, batch_size=8, epochs=2)
+    trial.keep("optimizer", model.optimizer.name)

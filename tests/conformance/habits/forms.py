@@ -164,7 +164,7 @@ def transformer(trial: Trial) -> None:
     trial.fit(model, *samples.sentences(), **FIT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def token_labels(trial: Trial) -> None:
     """one label for each token, (N, T), with `TimeDistributed`"""
     ids, _ = samples.sentences()
@@ -191,7 +191,7 @@ class Structured(keras.Model):
         return {"one": self.one(inputs["left"]), "two": self.two(inputs["right"])}
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def dict_in_dict_out(trial: Trial) -> None:
     """a subclassed model from a dict of inputs to a dict of outputs"""
     model = trial.compiled(Structured(), {"one": "mse", "two": "mae"}, metrics={"one": ["mae"]})
@@ -200,7 +200,7 @@ def dict_in_dict_out(trial: Trial) -> None:
     trial.predict(model, inputs, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def tuple_out(trial: Trial) -> None:
     """a subclassed model that returns a tuple"""
 
@@ -215,7 +215,7 @@ def tuple_out(trial: Trial) -> None:
     trial.predict(model, X, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def nested_outputs(trial: Trial) -> None:
     """a functional model whose outputs are a dict of lists"""
     inputs = keras.Input((4,))
@@ -226,7 +226,7 @@ def nested_outputs(trial: Trial) -> None:
     trial.predict(model, X, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def optional_input(trial: Trial) -> None:
     """a functional model with an optional input that is None"""
     first, second = keras.Input((4,), name="first"), keras.Input((4,), optional=True, name="second")
@@ -240,7 +240,7 @@ def optional_input(trial: Trial) -> None:
     trial.fit(model, {"first": X, "second": None}, Y, **FIT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def transferred(trial: Trial) -> None:
     """a trained model below a new head, frozen first, then trained (`trainable = True`)"""
     base = keras.Sequential([keras.Input((4,)), layers.Dense(5), layers.BatchNormalization()])
@@ -254,7 +254,7 @@ def transferred(trial: Trial) -> None:
     trial.fit(model, X, Y, **FIT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def cloned(trial: Trial) -> None:
     """`keras.models.clone_model` of a network, with its weights"""
     network = samples.dense()

@@ -94,6 +94,7 @@ def loss_of_values(trial: Trial) -> None:
         "a hinge": (samples.one_hot, "categorical_hinge", None),
         "dice": (samples.one_hot, losses.Dice(), "softmax"),
     },
+    slow=True,
 )
 def loss_of_classes(trial: Trial, case: tuple[Callable[[], samples.Arrays], object, str]) -> None:
     """`loss` of a classifier: {}"""
@@ -109,6 +110,7 @@ def loss_of_classes(trial: Trial, case: tuple[Callable[[], samples.Arrays], obje
         "focal": losses.BinaryFocalCrossentropy(from_logits=True, apply_class_balancing=True),
         "squared hinge": "squared_hinge",
     },
+    slow=True,
 )
 def loss_of_two_classes(trial: Trial, loss: object) -> None:
     """`loss` of a binary classifier: {}"""
@@ -140,7 +142,7 @@ def loss_of_outputs(trial: Trial, case: tuple[bool, object, object]) -> None:
     trial.evaluate(model, x, y, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def loss_weights_of_one_output(trial: Trial) -> None:
     """`loss_weights` as one number"""
     model = trial.compiled(samples.dense(), loss_weights=0.3)
@@ -155,7 +157,7 @@ def loss_of_one_output_only(trial: Trial) -> None:
     trial.fit(model, x, targets, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def loss_of_first_output_only(trial: Trial) -> None:
     """`loss=["mse", None]` and targets of the first output alone"""
     x, targets = samples.two_targets()
@@ -163,7 +165,7 @@ def loss_of_first_output_only(trial: Trial) -> None:
     trial.fit(model, x, targets["value"], batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def one_loss_for_all(trial: Trial) -> None:
     """one string as the loss of two outputs"""
     inputs = keras.Input((4,))
@@ -225,3 +227,16 @@ def regularizer_by_hand(trial: Trial) -> None:
     trial.keep("gradient step", network.layers[0].kernel)
     gradient = 2 * X.T @ (X @ kernel - Y) / Y.size + kernel
     trial.expect("gradient step", kernel - 0.01 * gradient)
+
+
+@habit(GROUP, slow=True)
+def targets_without_loss(trial: Trial) -> None:
+    """targets are given, though the network's own loss is the only one"""
+
+    class Cost(keras.layers.Layer):
+        def call(self, inputs: object) -> object:
+            self.add_loss(ops.sum(inputs))
+            return inputs
+
+    network = keras.Sequential([keras.layers.Dense(2), Cost(), keras.layers.Dense(1)])
+    trial.fit(trial.compiled(network, None, "adam"), X, Y[:, :1], batch_size=8)

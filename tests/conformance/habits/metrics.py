@@ -123,6 +123,7 @@ def accuracy(trial: Trial, case: tuple[Callable[[], samples.Arrays], int, str, s
         "sensitivity": lambda: metrics.SensitivityAtSpecificity(0.5, num_thresholds=20),
         "binary IoU": lambda: metrics.BinaryIoU(),
     },
+    slow=True,
 )
 def of_two_classes(trial: Trial, make: Callable[[], metrics.Metric]) -> None:
     """{} of a binary classifier"""
@@ -140,6 +141,7 @@ def of_two_classes(trial: Trial, make: Callable[[], metrics.Metric]) -> None:
         "KL": (samples.one_hot, lambda: metrics.KLDivergence()),
         "Perplexity": (samples.labelled, lambda: keras_hub.metrics.Perplexity()),
     },
+    slow=True,
 )
 def of_classes(trial: Trial, case: tuple[Callable[[], samples.Arrays], object]) -> None:
     """{} of a classifier"""
@@ -171,7 +173,7 @@ def metrics_of_outputs(trial: Trial, case: tuple[bool, object]) -> None:
     trial.evaluate(model, x, y, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def metric_of_a_layer(trial: Trial) -> None:
     """a layer that owns a metric and updates it in `call`"""
 
@@ -210,7 +212,7 @@ def metrics_by_hand(trial: Trial) -> None:
     )
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def metrics_start_anew(trial: Trial) -> None:
     """metrics start anew at each epoch, and `reset_metrics` empties them"""
     model = trial.compiled(samples.dense(), metrics=[Rows()])
@@ -219,7 +221,7 @@ def metrics_start_anew(trial: Trial) -> None:
     trial.keep("results", {metric.name: metric.result() for metric in model.metrics})
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def order_of_metrics(trial: Trial) -> None:
     """`evaluate` returns a list in the order of `metrics`"""
     model = trial.compiled(samples.dense(), metrics=["mse", "mae"], weighted_metrics=["mape"])
@@ -231,3 +233,31 @@ def unknown_metric(trial: Trial) -> None:
     """an unknown metric is an error"""
     model = trial.compiled(samples.dense(), metrics=["acuracy"])
     trial.error(lambda: model.fit(X, Y, verbose=0))
+
+
+@habit(GROUP)
+def names_of_metrics(trial: Trial) -> None:
+    """`model.metrics` before and after a `fit`, with a metric that the network owns"""
+
+    class Own(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(3)
+            self.mean = metrics.Mean(name="own")
+
+        def call(self, inputs: object) -> object:
+            return self.dense(inputs)
+
+    model = trial.compiled(Own(), metrics=["mae"])
+    trial.fit(model, X, Y, batch_size=8)
+    trial.keep("metrics", sorted(metric.name for metric in model.metrics))
+
+
+@habit(GROUP, slow=True)
+def metrics_of_nested_models(trial: Trial) -> None:
+    """a compiled model within another one, whose own metrics stay out of the logs"""
+    inner = samples.dense(4)
+    inner.compile("sgd", "mae", metrics=["mse"])
+    inputs = keras.Input((4,))
+    network = keras.Model(inputs, keras.layers.Dense(3)(inner(inputs)))
+    trial.fit(trial.compiled(network, metrics=["mae"]), X, Y, batch_size=8)

@@ -80,7 +80,7 @@ def schedule(trial: Trial, make: Callable[[], schedules.LearningRateSchedule]) -
     trial.fit(model, X, Y, **DEFAULT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def own_schedule(trial: Trial) -> None:
     """a learning-rate schedule of one's own class"""
 
@@ -92,7 +92,7 @@ def own_schedule(trial: Trial) -> None:
     trial.fit(model, X, Y, **DEFAULT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def own_optimizer(trial: Trial) -> None:
     """an optimizer of one's own class"""
 
@@ -105,14 +105,14 @@ def own_optimizer(trial: Trial) -> None:
     trial.fit(model, X, Y, **DEFAULT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def callable_rate(trial: Trial) -> None:
     """a function without arguments as learning rate"""
     model = trial.compiled(samples.dense(), optimizer=optimizers.SGD(lambda: 0.07))
     trial.fit(model, X, Y, **DEFAULT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def excluded_from_decay(trial: Trial) -> None:
     """`exclude_from_weight_decay` of biases"""
     adamw = optimizers.AdamW(0.05, weight_decay=0.5)
@@ -130,13 +130,13 @@ def several_optimizers(trial: Trial) -> None:
     trial.fit(model, X, Y, **DEFAULT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def optimizer_by_name(trial: Trial) -> None:
     """an optimizer as a string"""
     trial.fit(trial.compiled(samples.dense(), optimizer="rmsprop"), X, Y, **DEFAULT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def config_of_optimizer(trial: Trial) -> None:
     """an optimizer as a config, `{"class_name": ..., "config": ...}`"""
     config = {"class_name": "SGD", "config": {"learning_rate": 0.2, "momentum": 0.5}}
@@ -196,6 +196,7 @@ def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
     GROUP,
     right="Keras builds ScheduleFreeAdamW within the compiled step, where it cannot read the"
     " weights that its averages begin with",
+    slow=True,
 )
 def schedule_free(trial: Trial) -> None:
     """ScheduleFreeAdamW gives what it gives eagerly"""
@@ -212,7 +213,7 @@ def schedule_free(trial: Trial) -> None:
     trial.expect("slots", [variable.numpy() for variable in eager.optimizer.variables[1:]])
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def unused_weights(trial: Trial) -> None:
     """a weight that no output depends on"""
 

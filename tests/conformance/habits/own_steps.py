@@ -91,6 +91,19 @@ class MoreLogs:
         return {**results, "largest": keras.ops.max(y_pred)}
 
 
+class OlderLoss:
+    """Overrides `compute_loss` without its argument `training`."""
+
+    def compute_loss(
+        self,
+        x: object = None,
+        y: object = None,
+        y_pred: object = None,
+        sample_weight: object = None,
+    ) -> object:
+        return 2 * super().compute_loss(x, y, y_pred, sample_weight)
+
+
 class CountedLoss:
     """Has a metric of its own, which `compute_loss` updates."""
 
@@ -120,6 +133,7 @@ def own_loss_of_network(trial: Trial) -> None:
         "a penalty in compute_loss": PenalizedLoss,
         "more logs by compute_metrics": MoreLogs,
         "a metric of its own": CountedLoss,
+        "compute_loss without training": OlderLoss,
     },
 )
 def own_model(trial: Trial, overrides: type) -> None:
@@ -215,3 +229,36 @@ def split_of_dataset(trial: Trial) -> None:
     """`validation_split` of a dataset"""
     model = trial.compiled(samples.dense())
     trial.error(lambda: model.fit(samples.dataset(X, Y), validation_split=0.2, verbose=0))
+
+
+class Faulty(keras.utils.PyDataset):
+    """Batches, one of which cannot be read."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> object:
+        if index == 1:
+            raise OSError("the file is gone")
+        return X[:8], Y[:8]
+
+
+@habit(MISTAKES)
+def faulty_py_dataset(trial: Trial) -> None:
+    """a PyDataset that raises an error of its own"""
+    model = trial.compiled(samples.dense())
+    trial.error(lambda: model.fit(Faulty(), verbose=0))
+
+
+@habit(MISTAKES)
+def targets_beside_generator(trial: Trial) -> None:
+    """`y` beside a generator"""
+    model = trial.compiled(samples.dense())
+    trial.error(lambda: model.fit(iter([(X, Y)]), Y, verbose=0))
+
+
+@habit(MISTAKES)
+def weights_of_classes_without_numbers(trial: Trial) -> None:
+    """a `class_weight` that is no dict of numbers"""
+    model = trial.compiled(samples.dense(1, "sigmoid"), "binary_crossentropy")
+    trial.error(lambda: model.fit(*samples.binary(), class_weight=[0.5, 2.0], verbose=0))

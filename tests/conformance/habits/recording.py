@@ -73,7 +73,7 @@ def checkpoint_loads(trial: Trial) -> None:
     trial.expect("slots#2", [variable.numpy() for variable in whole.optimizer.variables[1:]])
 
 
-@habits(GROUP, {"epochs": {}, "every two batches": {"save_freq": 2}})
+@habits(GROUP, {"epochs": {}, "every two batches": {"save_freq": 2}}, slow=True)
 def backup_and_restore(trial: Trial, options: dict[str, object]) -> None:
     """`BackupAndRestore` at {}: a broken training that is started again ends like a whole one"""
 
@@ -96,7 +96,7 @@ def backup_and_restore(trial: Trial, options: dict[str, object]) -> None:
     trial.keep("left", names(folder))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def csv_logger(trial: Trial) -> None:
     """`CSVLogger`, and a second `fit` that appends"""
     path = trial.folder / "log.csv"
@@ -110,7 +110,7 @@ def csv_logger(trial: Trial) -> None:
     trial.keep("values", np.array(rows[1:], "float32"))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def csv_logger_of_stopped_training(trial: Trial) -> None:
     """`CSVLogger` of a training that ends before its first validation"""
     path = trial.folder / "log.csv"
@@ -153,7 +153,7 @@ def tensorboard(trial: Trial, options: dict[str, object]) -> None:
     trial.keep("curves", scalars(trial.folder))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def tensorboard_learning_rate(trial: Trial) -> None:
     """`TensorBoard` shows the learning rate of a schedule"""
     decay = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
@@ -163,7 +163,7 @@ def tensorboard_learning_rate(trial: Trial) -> None:
     trial.keep("curves", scalars(trial.folder))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def tensorboard_twice(trial: Trial) -> None:
     """`TensorBoard` over two `fit` goes on where the first ended"""
     model = trial.compiled(samples.dense())
@@ -173,7 +173,7 @@ def tensorboard_twice(trial: Trial) -> None:
     trial.keep("curves", scalars(trial.folder))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def lambda_callback(trial: Trial) -> None:
     """`LambdaCallback` with functions of epochs, batches and the whole"""
     lines: list[str] = []
@@ -189,7 +189,7 @@ def lambda_callback(trial: Trial) -> None:
     trial.keep("lines", lines)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def own_progress(trial: Trial) -> None:
     """one's own `ProgbarLogger` and `History` in `callbacks`"""
     model = trial.compiled(samples.dense())

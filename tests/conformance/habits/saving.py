@@ -65,7 +65,7 @@ def saved_model(trial: Trial, case: tuple[Callable[[], keras.Model], dict]) -> N
     trial.keep("steps", int(again.optimizer.iterations))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def saved_is_like_uninterrupted(trial: Trial) -> None:
     """a training that was saved and loaded in between ends like one that was not"""
     whole = normalized()
@@ -82,7 +82,7 @@ def saved_is_like_uninterrupted(trial: Trial) -> None:
     trial.expect("rest", history[2:])
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def saved_before_training(trial: Trial) -> None:
     """a model that is saved compiled, before it was trained"""
     model = trial.compiled(samples.dense(), optimizer="adam", metrics=["mae"])
@@ -91,7 +91,7 @@ def saved_before_training(trial: Trial) -> None:
     trial.fit(again, X, Y, epochs=2, **FIT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def loaded_without_compile(trial: Trial) -> None:
     """`load_model(compile=False)`, then another `compile`"""
     model = trial.compiled(samples.dense(), optimizer="adam")
@@ -102,7 +102,7 @@ def loaded_without_compile(trial: Trial) -> None:
     trial.fit(again, X, Y, **FIT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def custom_objects(trial: Trial) -> None:
     """a layer, a loss and a metric of one's own by `custom_objects`"""
 
@@ -125,7 +125,7 @@ def custom_objects(trial: Trial) -> None:
     trial.fit(again, X, Y, **FIT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def weights_file(trial: Trial) -> None:
     """`save_weights` of a trained model and `load_weights` into one that was trained a step"""
     path: Path = trial.folder / "model.weights.h5"
@@ -138,7 +138,7 @@ def weights_file(trial: Trial) -> None:
     trial.fit(again, X, Y, **FIT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def weights_of_the_network(trial: Trial) -> None:
     """a trained network's weights in a plain copy of it"""
     network = samples.dense()
@@ -149,7 +149,7 @@ def weights_of_the_network(trial: Trial) -> None:
     trial.keep("outputs", copy.predict(X, verbose=0))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def config_round_trip(trial: Trial) -> None:
     """`get_config`, `from_config` and `get_compile_config` give a model that trains alike"""
     model = trial.compiled(samples.dense(), optimizer="adam", metrics=["mae"])
@@ -159,7 +159,7 @@ def config_round_trip(trial: Trial) -> None:
     trial.fit(again, X, Y, epochs=2, **FIT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def exported(trial: Trial) -> None:
     """`export` to a SavedModel, whose `serve` gives what `predict` gives"""
     model = trial.compiled(samples.dense())

@@ -57,7 +57,7 @@ def own_counter(trial: Trial) -> None:
     trial.keep("calls of the layer", network.layers[0].calls)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def adapted(trial: Trial) -> None:
     """`Normalization` that was adapted before"""
     scale = layers.Normalization()
@@ -84,7 +84,7 @@ def stateful_lstm(trial: Trial) -> None:
     trial.predict(model, inputs, batch_size=4)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def noise_in_predict(trial: Trial) -> None:
     """dropout that is on in `predict`, too, draws anew at each batch and call"""
     inputs = keras.Input((20,))
@@ -104,6 +104,7 @@ def noise_in_predict(trial: Trial) -> None:
             layers.Masking(0.0),
         ],
     },
+    slow=True,
 )
 def masked_loss(trial: Trial, make: Callable[[], list[keras.layers.Layer]]) -> None:
     """`{}` up to the loss of each time step, with and without weights"""
@@ -166,7 +167,7 @@ def precision(trial: Trial, policy: str) -> None:
         keras.config.set_dtype_policy(before)
 
 
-@habit(GROUP, refused=True)
+@habit(GROUP, refused=True, slow=True)
 def scaled_float16(trial: Trial) -> None:
     """mixed_float16 with an explicit `LossScaleOptimizer`"""
     before = keras.config.dtype_policy()
@@ -192,6 +193,7 @@ def scaled_float16(trial: Trial) -> None:
             ]
         ),
     },
+    slow=True,
 )
 def xla(trial: Trial, make: Callable[[], keras.Model]) -> None:
     """`jit_compile=True` of {}"""
@@ -201,7 +203,7 @@ def xla(trial: Trial, make: Callable[[], keras.Model]) -> None:
     trial.predict(model, x, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def xla_with_a_smaller_batch(trial: Trial) -> None:
     """`jit_compile=True` with an uneven last batch"""
     model = trial.compiled(samples.dense(), optimizer="adam", jit_compile=True)
@@ -223,3 +225,27 @@ def eagerly(trial: Trial, noisy: bool) -> None:
     model = trial.compiled(network, run_eagerly=True, metrics=["mae"])
     trial.fit(model, X, Y, batch_size=8, epochs=2, validation_data=(X, Y))
     trial.predict(model, X, batch_size=8)
+
+
+@habit(GROUP, refused=True)
+def scaling_switched_off(trial: Trial) -> None:
+    """`compile(auto_scale_loss=False)`"""
+    trial.fit(trial.compiled(samples.dense(), auto_scale_loss=False), X, Y, **FIT)
+
+
+@habit(GROUP, tolerance=HALF, slow=True)
+def small_gradients(trial: Trial) -> None:
+    """a deep float16 network whose gradients vanish where the loss is not scaled"""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        ones = {"use_bias": False, "kernel_initializer": "ones", "activation": "sigmoid"}
+        network = keras.Sequential(
+            [keras.Input((1,)), *(layers.Dense(1, **ones) for _ in range(8))]
+        )
+        model = trial.compiled(network, optimizer=keras.optimizers.SGD(1e4))
+        trial.keep("loss", model.train_on_batch(np.ones((1, 1)), np.ones((1, 1))))
+        trial.keep("moved", float(network.layers[0].kernel.numpy()[0, 0]) != 1.0)
+        trial.ignored.add("slots")
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,8 +1,11 @@
 """`steps_per_execution`: several steps for each call of the compiled function."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from tests.conformance import samples
 from tests.conformance.habit import habit, habits
@@ -72,7 +75,7 @@ def executed_on_batch(trial: Trial) -> None:
     trial.keep("tested", model.test_on_batch(X, Y))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def executed_and_stopped(trial: Trial) -> None:
     """a callback that stops a training with `steps_per_execution=2`"""
 
@@ -84,7 +87,7 @@ def executed_and_stopped(trial: Trial) -> None:
     trial.fit(model, X, Y, callbacks=[Stop()], **FIT)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def executed_state(trial: Trial) -> None:
     """`steps_per_execution=3` with batch normalization and dropout"""
     network = keras.Sequential(
@@ -97,3 +100,24 @@ def executed_state(trial: Trial) -> None:
     )
     model = trial.compiled(network, steps_per_execution=3)
     trial.fit(model, X, Y, batches=False, **FIT)
+
+
+@habit(GROUP, slow=True)
+def unrolled(trial: Trial) -> None:
+    """`unrolled_steps_per_execution=2` of `steps_per_execution=4`"""
+    model = trial.compiled(samples.dense(), steps_per_execution=4)
+    model.unrolled_steps_per_execution = 2
+    trial.fit(model, X, Y, **FIT)
+
+
+@habit(GROUP, slow=True)
+def predicted_in_order(trial: Trial) -> None:
+    """`predict` with `steps_per_execution=3` of batches of 2, 3 and 4 rows keeps the order"""
+    ends = [0, 2, 5, 9, 11, 14, 18]
+
+    def sizes() -> Iterator[np.ndarray]:
+        for start, end in itertools.pairwise(ends):
+            yield X[start:end]
+
+    data = tf.data.Dataset.from_generator(sizes, output_signature=tf.TensorSpec((None, 4)))
+    trial.predict(trial.compiled(samples.dense(), steps_per_execution=3), data)

@@ -43,7 +43,7 @@ def early_stopping(trial: Trial, options: dict[str, object]) -> None:
     trial.evaluate(model, X, Y)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def early_stopping_restores_state(trial: Trial) -> None:
     """`EarlyStopping` takes batch normalization's averages back, too"""
     network = keras.Sequential(
@@ -54,7 +54,7 @@ def early_stopping_restores_state(trial: Trial) -> None:
     trial.fit(model, X, Y, callbacks=[stop], batch_size=8, epochs=6, batches=False)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def early_stopping_reused(trial: Trial) -> None:
     """one `EarlyStopping` for two `fit`"""
     model = trial.compiled(samples.dense())
@@ -151,7 +151,7 @@ def swap_ema_weights(trial: Trial, options: dict[str, object]) -> None:
     trial.evaluate(model, X, Y)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def weights_changed_at_batches(trial: Trial) -> None:
     """a callback that changes a weight at every batch"""
     network = samples.dense()
@@ -165,7 +165,7 @@ def weights_changed_at_batches(trial: Trial) -> None:
     trial.fit(model, X, Y, callbacks=[Clip()], batch_size=8, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def rate_changed_at_batches(trial: Trial) -> None:
     """a callback that changes the learning rate at every batch"""
 
@@ -177,7 +177,7 @@ def rate_changed_at_batches(trial: Trial) -> None:
     trial.fit(model, X, Y, callbacks=[Warm()], batch_size=4)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def weights_read_at_epochs(trial: Trial) -> None:
     """a callback that reads weights, and predicts, at the end of an epoch"""
     network = samples.dense()
@@ -205,7 +205,7 @@ def metrics_added_to_logs(trial: Trial) -> None:
     trial.fit(model, X, Y, callbacks=[Extra()], batch_size=8, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def evaluate_in_callback(trial: Trial) -> None:
     """a callback that calls `evaluate` at the end of an epoch"""
 

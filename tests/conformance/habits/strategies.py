@@ -2,10 +2,11 @@
 
 import functools
 
+import keras
 import tensorflow as tf
 
 from tests.conformance import samples
-from tests.conformance.habit import habit
+from tests.conformance.habit import Tolerance, habit
 from tests.conformance.trial import Trial
 
 GROUP = "Two replicas"
@@ -50,19 +51,19 @@ def sgd(**options: object) -> dict[str, object]:
     return {"class_name": "SGD", "config": {"learning_rate": 0.3, **options}}
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def replicas_even(trial: Trial) -> None:
     """batches that can be halved"""
     compare(trial, sgd())
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def replicas_weights(trial: Trial) -> None:
     """`sample_weight`, in batches that can be halved"""
     compare(trial, sgd(), {"sample_weight": samples.weights_of()})
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def replicas_validation(trial: Trial) -> None:
     """`validation_data`, in batches that can be halved"""
     compare(trial, sgd(), {"validation_data": samples.regression(10, seed=1)})
@@ -74,13 +75,13 @@ def replicas_global_clipnorm(trial: Trial) -> None:
     compare(trial, sgd(global_clipnorm=0.1))
 
 
-@habit(GROUP, right="Keras clips the gradient of each replica before they are added up")
+@habit(GROUP, right="Keras clips the gradient of each replica before they are added up", slow=True)
 def replicas_clipvalue(trial: Trial) -> None:
     """`clipvalue`"""
     compare(trial, sgd(clipvalue=0.02))
 
 
-@habit(GROUP, right="Keras fails: AddN of parts that differ in size")
+@habit(GROUP, right="Keras fails: AddN of parts that differ in size", slow=True)
 def replicas_odd_batch(trial: Trial) -> None:
     """batches of 7 rows, the last of one"""
     compare(trial, sgd(), {"batch_size": 7})
@@ -92,7 +93,45 @@ def replicas_accumulation(trial: Trial) -> None:
     compare(trial, sgd(gradient_accumulation_steps=2))
 
 
-@habit(GROUP, right="Keras fails: a placeholder of its loop has no value")
+@habit(GROUP, right="Keras fails: a placeholder of its loop has no value", slow=True)
 def replicas_steps_per_execution(trial: Trial) -> None:
     """`steps_per_execution=2`"""
     compare(trial, sgd(), steps_per_execution=2)
+
+
+@habit(GROUP, slow=True)
+def replicas_distributed_dataset(trial: Trial) -> None:
+    """a dataset of `strategy.experimental_distribute_dataset`, in batches that can be halved"""
+    one = samples.dense()
+    one.compile(sgd(), "mse", jit_compile=False)
+    with two_devices().scope():
+        network = samples.dense()
+        network.set_weights(one.get_weights())
+        model = trial.compiled(network, optimizer=sgd())
+    parts = two_devices().experimental_distribute_dataset(samples.dataset(X[:16], Y[:16]))
+    history = model.fit(parts, epochs=2, steps_per_epoch=2, verbose=0)
+    trial.keep("history", history.history)
+    trial.expect("history", one.fit(X[:16], Y[:16], **OPTIONS).history)
+    trial.expect("weights", one.get_weights())
+
+
+@habit(GROUP, tolerance=Tolerance(1e-2, 1e-3), right="one replica's infinity corrupts all weights")
+def replicas_overflow(trial: Trial) -> None:
+    """a float16 overflow in the rows of one replica skips the step"""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    y = Y[:16].copy()
+    y[13] = 6e4
+    try:
+        one = samples.dense()
+        one.compile(sgd(), "mse", jit_compile=False)
+        with two_devices().scope():
+            network = samples.dense()
+            network.set_weights(one.get_weights())
+            model = trial.compiled(network, optimizer=sgd())
+        model.fit(X[:16], y, **OPTIONS)
+        one.fit(X[:16], y, **OPTIONS)
+    finally:
+        keras.config.set_dtype_policy(before)
+    trial.expect("weights", one.get_weights())
+    trial.ignored.update(("slots", "iterations"))

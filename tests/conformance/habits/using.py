@@ -112,7 +112,7 @@ def stopped_loop(trial: Trial, phase: str) -> None:
         trial.keep("result", model.predict(X, **options))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def fixed_batch_dataset(trial: Trial) -> None:
     """`evaluate` of a dataset whose batches have a fixed size"""
     data = samples.dataset(X[:16], Y[:16]).map(
@@ -154,7 +154,7 @@ def on_batch_of_other_sizes(trial: Trial) -> None:
         trial.keep("trained", model.train_on_batch(X[:count], Y[:count]))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def on_batch_of_dicts(trial: Trial) -> None:
     """`train_on_batch` of two inputs and two outputs by name"""
     x, targets = samples.two_targets()
@@ -164,7 +164,7 @@ def on_batch_of_dicts(trial: Trial) -> None:
     trial.keep("predicted", model.predict_on_batch(x))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def on_batch_then_fit(trial: Trial) -> None:
     """`train_on_batch`, then `fit`, then `train_on_batch` on one model"""
     model = trial.compiled(samples.dense(), optimizer="adam")
@@ -173,7 +173,7 @@ def on_batch_then_fit(trial: Trial) -> None:
     trial.keep("trained", model.train_on_batch(X, Y))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def own_loop(trial: Trial) -> None:
     """a loop of one's own over `train_on_batch` with `reset_metrics` and `get_metrics_result`"""
     model = trial.compiled(samples.dense(), metrics=["mae"])

@@ -67,7 +67,7 @@ def validation_steps(trial: Trial, make: Callable[[], tuple[object, int]]) -> No
     trial.fit(model, X, Y, validation_data=data, validation_steps=steps, batch_size=8, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def generators_for_both(trial: Trial) -> None:
     """endless generators for training and for validation"""
     model = trial.compiled(samples.dense())
@@ -91,7 +91,7 @@ def validation_split(trial: Trial, options: dict[str, object]) -> None:
     trial.fit(model, X, Y, validation_split=0.3, **options)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def validation_split_of_dicts(trial: Trial) -> None:
     """`validation_split` of a dict of inputs and a dict of targets"""
     x, targets = samples.two_targets()
@@ -107,7 +107,7 @@ def validation_freq(trial: Trial, which: object) -> None:
     trial.fit(model, X, Y, batch_size=8, epochs=4, **data)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def validation_class_weight(trial: Trial) -> None:
     """`class_weight` counts in training alone, not in validation"""
     x, y = samples.labelled()
@@ -118,7 +118,7 @@ def validation_class_weight(trial: Trial) -> None:
     trial.fit(model, x, y, batch_size=8, epochs=2, **options)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def validation_without_dropout(trial: Trial) -> None:
     """dropout and batch normalization behave as in `evaluate`"""
     network = keras.Sequential(

@@ -31,7 +31,7 @@ def sample_weight(trial: Trial, weights: np.ndarray) -> None:
     trial.fit(model, X, Y, epochs=2, **options)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def sample_weight_of_time_steps(trial: Trial) -> None:
     """`sample_weight` (N, T) for targets (N, T)"""
     ids, _ = samples.sentences()
@@ -66,7 +66,7 @@ def sample_weight_of_outputs(trial: Trial, weights: object) -> None:
     trial.fit(model, x, targets, sample_weight=weights, batch_size=8, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def sample_weight_of_listed_outputs(trial: Trial) -> None:
     """`sample_weight` of two outputs: a list"""
     x, targets = samples.two_targets()
@@ -75,7 +75,7 @@ def sample_weight_of_listed_outputs(trial: Trial) -> None:
     trial.fit(model, x, list(targets.values()), sample_weight=weights, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def sample_weight_in_evaluate(trial: Trial) -> None:
     """`evaluate` with `sample_weight`"""
     model = trial.compiled(samples.dense(), metrics=["mae"], weighted_metrics=["mae"])
@@ -98,7 +98,7 @@ def class_weight(trial: Trial, make: object) -> None:
     trial.fit(model, x, y, class_weight=CLASS_WEIGHT, batch_size=8, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def class_weight_binary(trial: Trial) -> None:
     """`class_weight` of a binary classifier"""
     x, y = samples.binary()
@@ -106,7 +106,7 @@ def class_weight_binary(trial: Trial) -> None:
     trial.fit(model, x, y, class_weight={0: 0.3, 1: 3.0}, batch_size=8, epochs=2)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def class_weight_missing_classes(trial: Trial) -> None:
     """`class_weight` that names some of the classes; the others count 1"""
     x, y = samples.labelled()
@@ -114,7 +114,7 @@ def class_weight_missing_classes(trial: Trial) -> None:
     trial.fit(model, x, y, class_weight={1: 5.0}, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def class_weight_empty(trial: Trial) -> None:
     """an empty `class_weight`"""
     x, y = samples.labelled()
@@ -122,7 +122,7 @@ def class_weight_empty(trial: Trial) -> None:
     trial.fit(model, x, y, class_weight={}, batch_size=8)
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def class_weight_of_dataset(trial: Trial) -> None:
     """`class_weight` with a dataset"""
     model = trial.compiled(samples.classifier(), CROSSENTROPY)
@@ -147,7 +147,7 @@ def class_weight_of_weighted_dataset(trial: Trial) -> None:
     trial.error(lambda: model.fit(data, verbose=0, class_weight=CLASS_WEIGHT))
 
 
-@habit(GROUP)
+@habit(GROUP, slow=True)
 def class_weight_of_two_outputs(trial: Trial) -> None:
     """`class_weight` for a network of two outputs is an error"""
     x, targets = samples.two_targets()
