@@ -22,7 +22,7 @@ from tfscale.compress.sparsity import Sparsity, measure_sparsity
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.step import TrainStep
+from tfscale.training.step_state import StepState
 
 Policy = Callable[[keras.layers.Layer, keras.Variable], bool]
 """Whether a weight of a layer is pruned."""
@@ -52,7 +52,7 @@ class Pruner:
         self.places: list[int] | None = None
         """Indices of the pruned weights among the network's trainable ones; None before `build`."""
 
-    def build(self, network: keras.Model, step: TrainStep) -> None:
+    def build(self, network: keras.Model, step: StepState) -> None:
         """Makes the masks. The train step calls it inside its strategy's scope.
 
         Raises:

@@ -7,15 +7,14 @@ Shapes: B rows of the global batch, b rows of a micro-batch, T tokens, V vocabul
 hidden states, R replicas, M micro-batches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
 
 from tfscale.config.step import CompileOptions
 from tfscale.errors import ConfigError
-from tfscale.models.remat import SEED_STATE_NAME
-from tfscale.models.weight_formats import WeightFormat, rounded
+from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.distillation import Teacher
 from tfscale.training.loss import (
     TokenLoss,
@@ -24,23 +23,17 @@ from tfscale.training.loss import (
     chunked_loss_and_gradients,
     penalties,
 )
-from tfscale.training.loss_scale import LossScale
 from tfscale.training.masks import as_float32, unmasked
-from tfscale.training.norms import global_norm
-from tfscale.training.variables import replicated
+from tfscale.training.step_state import Pruner, StepState
 
 
-class ReplicaGradients:
+class ReplicaGradients(StepState):
     """Computes one replica's part of a train step up to the update; see `TrainStep`.
 
-    Make it inside `strategy.scope()`.
+    Make it inside `strategy.scope()`. Arguments and errors are those of `StepState`, besides:
 
     Args:
         network: Keras model, ids (B, T) int32 -> logits (B, T, V).
-        variables: what gradients are taken of, one for each trainable weight or shard of one.
-        formats: the format that each of these is rounded to in the forward pass; None for none.
-        options: see `CompileOptions`.
-        strategy: the strategy whose scope the network was made in.
         teacher: what the network learns from besides the targets.
 
     Raises:
@@ -51,15 +44,13 @@ class ReplicaGradients:
     def __init__(
         self,
         network: keras.Model,
-        variables: Sequence[tf.Variable],
-        formats: Sequence[WeightFormat | None],
+        optimizer: keras.optimizers.Optimizer,
         options: CompileOptions,
         strategy: tf.distribute.Strategy,
-        teacher: Teacher | None,
+        pruner: Pruner | None = None,
+        formats: Mapping[str, WeightFormat] | None = None,
+        teacher: Teacher | None = None,
     ):
-        self.network, self.options, self.strategy = network, options, strategy
-        self.variables, self.formats, self.teacher = list(variables), list(formats), teacher
-        self.replicas = strategy.num_replicas_in_sync
         for option in ("remat", "loss_chunk_tokens"):
             if value := getattr(options, option):
                 check_offers_hidden_states(network, f"{option}={value}")
@@ -67,11 +58,9 @@ class ReplicaGradients:
             teacher.check_fits(network)
             if chunk := options.loss_chunk_tokens:
                 check_offers_hidden_states(teacher.network, f"loss_chunk_tokens={chunk}")
+        super().__init__(network, optimizer, options, strategy, pruner, formats)
+        self.teacher = teacher
         self.token_loss = TokenLoss(options.label_smoothing, teacher, options.xla)
-        self.seed_states = [v for v in network.variables if v.name == SEED_STATE_NAME]
-        self.frozen = [v for v in network.non_trainable_variables if v.name != SEED_STATE_NAME]
-        self.step = replicated(0, tf.int64)
-        self.loss_scale = LossScale(network)
         # `TrainStep` has XLA compile these two where it does not compile what surrounds them.
         self._forward_backward: Callable[..., list[tf.Tensor]] = self._micro_batch
         self._factor: Callable[..., tuple[tf.Tensor, ...]] = self._mean_factor
@@ -156,28 +145,6 @@ class ReplicaGradients:
         gradients = self._added(sources, below, output_gradients)
         return [*gradients, nll, tf.reduce_sum(weights)]
 
-    def _seeds(self, draw):
-        """Returns the states of the network's seed generators, each with its value for a draw."""
-        base = self.options.seed * 1009
-        return [
-            (state, tf.stack([tf.constant(base + index, tf.int64), draw]))
-            for index, state in enumerate(self.seed_states)
-        ]
-
-    def _stand_ins(self, sources, values):
-        """Returns the tensors to compute with instead of weights, by the weight's identity."""
-        trained = self.network.trainable_variables
-        # Not given to a scope at once, which would ask for the variable's shape: of a table, rows
-        # may stand in.
-        stand_ins = {}
-        if values:
-            pairs = zip([*trained, *self.frozen], values, strict=True)
-            stand_ins = {id(weight): value for weight, value in pairs}
-        if any(self.formats):
-            for weight, source, form in zip(trained, sources, self.formats, strict=True):
-                stand_ins[id(weight)] = rounded(tf.convert_to_tensor(source), form)
-        return stand_ins
-
     def _stateless_forward(self, ids, seeds, stand_ins):
         """Returns the output, and what layers and regularizers add to the loss; assigns nothing.
 
@@ -249,13 +216,3 @@ class ReplicaGradients:
                 " them"
             )
         return [tf.add_n(of_source) for of_source in gradients]
-
-    def _mean_factor(self, gradients, nll, tokens, scale):
-        # The gradients themselves are multiplied by it in the update, where that costs no pass over
-        # memory. Without a token that counts, all gradients are 0.
-        mean = 1 / (tf.where(tokens > 0, tokens, 1.0) * scale)
-        norm = global_norm(gradients) * mean
-        finite = tf.math.is_finite(norm) & tf.math.is_finite(nll)
-        if self.options.clip_norm:
-            mean *= self.options.clip_norm / tf.maximum(norm, self.options.clip_norm)
-        return mean, nll, tokens, norm, finite

@@ -33,7 +33,8 @@ from tfscale.training.fit.data import FitData, FitSource
 from tfscale.training.fit.loop import FitLoop, StepCalls
 from tfscale.training.fit.progress import with_progress
 from tfscale.training.stateful import StatefulStep, check_streams, evaluation_step
-from tfscale.training.step import Pruner, TrainStep
+from tfscale.training.step import TrainStep
+from tfscale.training.step_state import Pruner
 
 
 @keras.saving.register_keras_serializable("tfscale")

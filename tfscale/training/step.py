@@ -11,39 +11,18 @@ Shapes: B rows of the global batch, T tokens, V vocabulary, R replicas.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import take_gradients_as_reduced
 from tfscale.config.step import CompileOptions
 from tfscale.distribution.workers import lost_workers
-from tfscale.errors import ConfigError
-from tfscale.models.weight_formats import WeightFormat, rounded
-from tfscale.training.checkpoint import network_state
+from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.distillation import Teacher
 from tfscale.training.gradients import ReplicaGradients
 from tfscale.training.step_options import BlockResult, check_optimizer
-from tfscale.training.variables import Stored, local_value, replicated
+from tfscale.training.step_state import Pruner
 from tfscale.training.xla import has_xla
-
-
-class Pruner(Protocol):
-    """The members of `tfscale.compress.pruning.Pruner` that the step uses."""
-
-    def build(self, network: keras.Model, step: "TrainStep") -> None: ...
-
-    def choose(self, network: keras.Model) -> list[keras.Variable]: ...
-
-    def after_update(self) -> None: ...
-
-    def state(self) -> dict[str, tf.Variable]: ...
-
-    def masks_of_zeros(self) -> dict[str, np.ndarray]: ...
-
-    def is_kept(self) -> bool: ...
 
 
 class TrainStep(ReplicaGradients):
@@ -80,23 +59,7 @@ class TrainStep(ReplicaGradients):
         teacher: Teacher | None = None,
     ):
         check_optimizer(optimizer)
-        if not network.trainable_variables:
-            raise ConfigError(f"model {network.name!r} has no trainable weights")
-        # What the optimizer updates, and the variables behind it.
-        self.weights = self._optimized_weights(network, optimizer)
-        weight_formats = [(formats or {}).get(weight.path) for weight in self.weights]
-        variables = [weight.value for weight in self.weights]
-        super().__init__(network, variables, weight_formats, options, strategy, teacher)
-        self.optimizer, self.pruner = optimizer, pruner
-        if not optimizer.built:
-            optimizer.build(self.weights)
-        take_gradients_as_reduced(optimizer)
-
-        self.overflows = replicated(0, tf.int64)
-        self.first_bad_step = replicated(-1, tf.int64)
-        self.averages = [self._new_average(v) for v in self.variables] if options.ema_decay else []
-        if pruner is not None:
-            pruner.build(network, self)
+        super().__init__(network, optimizer, options, strategy, pruner, formats, teacher)
         self._begin()
         self._compile_parts()
 
@@ -119,42 +82,6 @@ class TrainStep(ReplicaGradients):
         self._gradients_alone = compiled(self._replica_gradients)
         self._update_alone = compiled(self._scale_and_update)
         self._block = tf.function(self._run_block)
-
-    def _optimized_weights(
-        self, network: keras.Model, optimizer: keras.optimizers.Optimizer
-    ) -> list[keras.Variable]:
-        return network.trainable_variables
-
-    def _new_average(self, variable: tf.Variable) -> tf.Variable:
-        return replicated(tf.convert_to_tensor(variable), variable.dtype)
-
-    def final_values(self) -> list[tf.Tensor]:
-        """Returns the weights as they are meant to be used: averaged, and rounded to their formats.
-
-        The list is empty if they are used as they are. Averages begin with the first update; until
-        then the weights are used, which may have been set meanwhile.
-        """
-        averages = self.averages if int(self.step.numpy()) > int(self.overflows.numpy()) else []
-        values = [tf.convert_to_tensor(local_value(v)) for v in averages or self.variables]
-        if any(self.formats):
-            return [rounded(value, form) for value, form in zip(values, self.formats, strict=True)]
-        return values if averages else []
-
-    def state(self) -> dict[str, Stored]:
-        """Returns all that a checkpoint must hold so that a resumed run goes on bit for bit."""
-        named: dict[str, Stored] = dict(network_state(self.network))
-        for index, variable in enumerate(self.optimizer.variables):
-            named[f"optimizer/{index}/{variable.name}"] = variable.value
-        return named | self.beside_weights() | self.counters()
-
-    def beside_weights(self) -> dict[str, Stored]:
-        """Returns the state that Keras treats as weights: averages and pruning masks."""
-        named: dict[str, Stored] = {f"average/{i}": v for i, v in enumerate(self.averages)}
-        return named | (self.pruner.state() if self.pruner else {})
-
-    def counters(self) -> dict[str, tf.Variable]:
-        """Returns the state that Keras treats as an optimizer's: counters and loss scale."""
-        return self.loss_scale.state() | {"step": self.step, "overflows": self.overflows}
 
     def run(self, iterator: Iterator, count: int) -> BlockResult:
         """Takes `count` steps on the next batches (ids, targets[, weights]) of an iterator."""
@@ -200,13 +127,7 @@ class TrainStep(ReplicaGradients):
             nll, tokens, norm, finite = (first(x)[0] for x in numbers)
             if finite & (tokens > 0):
                 self.strategy.run(self._scale_and_update, args=(sums, factor))
-        at_its_least = self.loss_scale.at_its_least()
-        self.loss_scale.adjust(finite)
-        if not finite:
-            self.overflows.assign_add(1)
-            if at_its_least:
-                self.first_bad_step.assign(self.step + 1)
-        self.step.assign_add(1)
+        self._count(finite)
         # A step that was skipped does not count in the means.
         return tf.where(finite, nll, 0.0), tf.where(finite, tokens, 0.0), norm
 
@@ -219,28 +140,3 @@ class TrainStep(ReplicaGradients):
         if finite & (tokens > 0):
             self._scale_and_update(sums, factor)
         return nll, tokens, norm, finite
-
-    def _scale_and_update(self, sums, factor):
-        self._update_variables([gradient * factor for gradient in sums])
-
-    def _update_variables(self, gradients):
-        self.optimizer.apply(gradients, self.weights)
-        if self.averages:
-            self._update_averages()
-        if self.pruner is not None:
-            self.pruner.after_update()
-
-    def _average_decay(self):
-        """Returns min(decay, (1 + t) / (10 + t)), where t updates came before this one.
-
-        This is what `tf.train.ExponentialMovingAverage` does with `num_updates`: the average
-        forgets the random first weights, and covers more steps as the training goes on.
-        """
-        # The optimizer has counted this update, and none of the steps that changed nothing.
-        updates = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.float32) - 1
-        return tf.minimum(self.options.ema_decay, (1 + updates) / (10 + updates))
-
-    def _update_averages(self):
-        decay = self._average_decay()
-        for average, variable in zip(self.averages, self.variables, strict=True):
-            average.assign(decay * average + (1 - decay) * variable)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.compat.keras import SpreadVariable
-from tfscale.training.step import TrainStep
+from tfscale.training.step_state import StepState
 from tfscale.training.variables import Joined, Stored, values_in_place
 
 _EPOCH = "epoch"
@@ -47,7 +47,7 @@ class TrainState(keras.layers.Layer):
         self.epoch = EpochSoFar()
         self.built = True
 
-    def follow(self, step: TrainStep | None) -> None:
+    def follow(self, step: StepState | None) -> None:
         """Holds the state of this step from now on, and gives it what a file brought before.
 
         Args:
@@ -103,7 +103,7 @@ class TrainState(keras.layers.Layer):
 class _Kept:
     """The references of a `TrainState`. Keras would track them if they were attributes there."""
 
-    def __init__(self, step: TrainStep | None = None):
+    def __init__(self, step: StepState | None = None):
         self.step = step
         self.brought: dict[str, np.ndarray] = {}
         state = {} if step is None else step.beside_weights()
@@ -120,11 +120,11 @@ def _key(name: str) -> str:
     return name.replace("/", ".")
 
 
-def _state(step: TrainStep) -> dict[str, Stored]:
+def _state(step: StepState) -> dict[str, Stored]:
     return step.beside_weights() | step.counters()
 
 
-def _assign(step: TrainStep, values: dict[str, np.ndarray]) -> None:
+def _assign(step: StepState, values: dict[str, np.ndarray]) -> None:
     """Gives a step's state the values of a file.
 
     A value that is missing begins anew, and so does one of another shape: that is the state carried
@@ -138,7 +138,7 @@ def _assign(step: TrainStep, values: dict[str, np.ndarray]) -> None:
         variable.assign(value)
 
 
-def _fresh(step: TrainStep) -> dict[str, np.ndarray]:
+def _fresh(step: StepState) -> dict[str, np.ndarray]:
     """Returns the state with which a training begins, for the weights as they are."""
     values = {name: np.zeros_like(variable.numpy()) for name, variable in _state(step).items()}
     values["loss_scale"] = np.float32(step.loss_scale.first)

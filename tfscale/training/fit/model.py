@@ -7,7 +7,7 @@ import keras
 from tfscale.config.step import StepKeywords
 from tfscale.distribution.workers import Workers
 from tfscale.models.weight_formats import WeightFormat
-from tfscale.training.step import Pruner
+from tfscale.training.step_state import Pruner
 from tfscale.training.train_state import TrainState
 
 
