@@ -143,7 +143,7 @@ def generator_that_runs_out(trial: Trial) -> None:
 
 
 @habit(GROUP, right=COUNT, slow=True)
-def unbatched_shapes(trial: Trial) -> None:
+def sequences_of_other_lengths(trial: Trial) -> None:
     """a generator whose sequences have another length in each batch"""
 
     def lengths() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -213,7 +213,7 @@ def py_dataset_order(trial: Trial) -> None:
 
 
 @habit(GROUP, slow=True)
-def unbatched_rows(trial: Trial) -> None:
+def padded_batches(trial: Trial) -> None:
     """a dataset of batches made by `padded_batch`"""
     ids, y = samples.sentences()
     lengths = (ids != 0).sum(axis=1)

@@ -20,15 +20,23 @@ X, Y = samples.regression()
         "no batch size": {},
         "a batch size larger than the data": {"batch_size": 100},
         "a batch size of one": {"batch_size": 1},
-        "shuffle on": {"batch_size": 8, "epochs": 3, "shuffle": True},
-        "shuffle off": {"batch_size": 8, "epochs": 2, "shuffle": False},
-        "shuffle by batches": {"batch_size": 4, "epochs": 2, "shuffle": "batch"},
-        "initial epoch": {"batch_size": 8, "epochs": 4, "initial_epoch": 2},
-        "initial epoch at the end": {"batch_size": 8, "epochs": 2, "initial_epoch": 2},
+        "`shuffle=True`": {"batch_size": 8, "epochs": 3, "shuffle": True},
+        "`shuffle=False`": {"batch_size": 8, "epochs": 2, "shuffle": False},
+        "`shuffle=batch`": {"batch_size": 4, "epochs": 2, "shuffle": "batch"},
+        "`initial_epoch`": {"batch_size": 8, "epochs": 4, "initial_epoch": 2},
+        "`initial_epoch` at the last epoch": {"batch_size": 8, "epochs": 2, "initial_epoch": 2},
         "no epochs": {"batch_size": 8, "epochs": 0},
-        "steps per epoch": {"batch_size": 4, "epochs": 3, "steps_per_epoch": 2},
-        "steps per epoch over epochs": {"batch_size": 8, "epochs": 4, "steps_per_epoch": 2},
-        "too many steps per epoch": {"batch_size": 8, "epochs": 2, "steps_per_epoch": 9},
+        "`steps_per_epoch`": {"batch_size": 4, "epochs": 3, "steps_per_epoch": 2},
+        "`steps_per_epoch` of data that go on over epochs": {
+            "batch_size": 8,
+            "epochs": 4,
+            "steps_per_epoch": 2,
+        },
+        "`steps_per_epoch` above the number of batches": {
+            "batch_size": 8,
+            "epochs": 2,
+            "steps_per_epoch": 9,
+        },
     },
 )
 def fit_with(trial: Trial, options: dict[str, object]) -> None:
@@ -36,9 +44,9 @@ def fit_with(trial: Trial, options: dict[str, object]) -> None:
     trial.fit(trial.compiled(samples.dense(), metrics=["mae"]), X, Y, **options)
 
 
-@habits(GROUP, {"bar": 1, "line": 2, "auto": "auto"})
+@habits(GROUP, {"a bar": 1, "a line": 2, "auto": "auto"})
 def verbose(trial: Trial, how: object) -> None:
-    """`verbose` as a {} prints, and callbacks are told the same"""
+    """`verbose` as {} prints, and callbacks are told the same"""
     trial.fit(trial.compiled(samples.dense()), X, Y, batch_size=8, verbose=how)
 
 

@@ -118,7 +118,7 @@ def accuracy(trial: Trial, case: tuple[Callable[[], samples.Arrays], int, str, s
     {
         "AUC": lambda: metrics.AUC(num_thresholds=20),
         "AUC of precision and recall": lambda: metrics.AUC(curve="PR", num_thresholds=20),
-        "precision and recall": lambda: metrics.Precision(thresholds=[0.4, 0.6]),
+        "precision at two thresholds": lambda: metrics.Precision(thresholds=[0.4, 0.6]),
         "true positives": lambda: metrics.TruePositives(),
         "sensitivity": lambda: metrics.SensitivityAtSpecificity(0.5, num_thresholds=20),
         "binary IoU": lambda: metrics.BinaryIoU(),
@@ -138,7 +138,7 @@ def of_two_classes(trial: Trial, make: Callable[[], metrics.Metric]) -> None:
         "F1": (samples.one_hot, lambda: metrics.F1Score(average="macro")),
         "F-beta by class": (samples.one_hot, lambda: metrics.FBetaScore(beta=2.0)),
         "mean IoU": (samples.labelled, lambda: metrics.MeanIoU(3, sparse_y_pred=False)),
-        "KL": (samples.one_hot, lambda: metrics.KLDivergence()),
+        "divergence": (samples.one_hot, lambda: metrics.KLDivergence()),
         "Perplexity": (samples.labelled, lambda: keras_hub.metrics.Perplexity()),
     },
     slow=True,

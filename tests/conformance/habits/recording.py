@@ -75,7 +75,7 @@ def checkpoint_loads(trial: Trial) -> None:
 
 @habits(GROUP, {"epochs": {}, "every two batches": {"save_freq": 2}}, slow=True)
 def backup_and_restore(trial: Trial, options: dict[str, object]) -> None:
-    """`BackupAndRestore` at {}: a broken training that is started again ends like a whole one"""
+    """`BackupAndRestore` at {}: a training that broke off and is started again"""
 
     class Break(callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:

@@ -53,55 +53,55 @@ def sgd(**options: object) -> dict[str, object]:
 
 @habit(GROUP, slow=True)
 def replicas_even(trial: Trial) -> None:
-    """batches that can be halved"""
+    """two replicas: batches that can be halved"""
     compare(trial, sgd())
 
 
 @habit(GROUP, slow=True)
 def replicas_weights(trial: Trial) -> None:
-    """`sample_weight`, in batches that can be halved"""
+    """two replicas: `sample_weight`, in batches that can be halved"""
     compare(trial, sgd(), {"sample_weight": samples.weights_of()})
 
 
 @habit(GROUP, slow=True)
 def replicas_validation(trial: Trial) -> None:
-    """`validation_data`, in batches that can be halved"""
+    """two replicas: `validation_data`, in batches that can be halved"""
     compare(trial, sgd(), {"validation_data": samples.regression(10, seed=1)})
 
 
 @habit(GROUP, right="Keras clips the gradient of each replica before they are added up")
 def replicas_global_clipnorm(trial: Trial) -> None:
-    """`global_clipnorm`"""
+    """two replicas: `global_clipnorm`"""
     compare(trial, sgd(global_clipnorm=0.1))
 
 
 @habit(GROUP, right="Keras clips the gradient of each replica before they are added up", slow=True)
 def replicas_clipvalue(trial: Trial) -> None:
-    """`clipvalue`"""
+    """two replicas: `clipvalue`"""
     compare(trial, sgd(clipvalue=0.02))
 
 
 @habit(GROUP, right="Keras fails: AddN of parts that differ in size", slow=True)
 def replicas_odd_batch(trial: Trial) -> None:
-    """batches of 7 rows, the last of one"""
+    """two replicas: batches of 7 rows, the last of one"""
     compare(trial, sgd(), {"batch_size": 7})
 
 
 @habit(GROUP, refused=True)
 def replicas_accumulation(trial: Trial) -> None:
-    """`gradient_accumulation_steps=2`; Keras fails with `merge_call` within a tf.function"""
+    """two replicas: `gradient_accumulation_steps=2`; Keras fails with `merge_call` within a tf.function"""
     compare(trial, sgd(gradient_accumulation_steps=2))
 
 
 @habit(GROUP, right="Keras fails: a placeholder of its loop has no value", slow=True)
 def replicas_steps_per_execution(trial: Trial) -> None:
-    """`steps_per_execution=2`"""
+    """two replicas: `steps_per_execution=2`"""
     compare(trial, sgd(), steps_per_execution=2)
 
 
 @habit(GROUP, slow=True)
 def replicas_distributed_dataset(trial: Trial) -> None:
-    """a dataset of `strategy.experimental_distribute_dataset`, in batches that can be halved"""
+    """two replicas: a dataset of `strategy.experimental_distribute_dataset`, in batches that can be halved"""
     one = samples.dense()
     one.compile(sgd(), "mse", jit_compile=False)
     with two_devices().scope():
@@ -117,7 +117,7 @@ def replicas_distributed_dataset(trial: Trial) -> None:
 
 @habit(GROUP, tolerance=Tolerance(1e-2, 1e-3), right="one replica's infinity corrupts all weights")
 def replicas_overflow(trial: Trial) -> None:
-    """a float16 overflow in the rows of one replica skips the step"""
+    """two replicas: a float16 overflow in the rows of one replica skips the step"""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     y = Y[:16].copy()

@@ -41,10 +41,13 @@ class Pages(keras.utils.PyDataset):
     {
         "arrays": lambda: ((X, Y), {"batch_size": 5}),
         "arrays without a batch size": lambda: ((X, Y), {}),
-        "a dict of results": lambda: ((X, Y), {"return_dict": True}),
-        "steps": lambda: ((X, Y), {"batch_size": 5, "steps": 2}),
+        "a dict of results, `return_dict=True`": lambda: ((X, Y), {"return_dict": True}),
+        "arrays with `steps`": lambda: ((X, Y), {"batch_size": 5, "steps": 2}),
         "a dataset": lambda: ((samples.dataset(X, Y),), {"return_dict": True}),
-        "a repeated dataset and steps": lambda: ((samples.dataset(X, Y).repeat(),), {"steps": 4}),
+        "a repeated dataset with `steps`": lambda: (
+            (samples.dataset(X, Y).repeat(),),
+            {"steps": 4},
+        ),
         "a generator": lambda: ((batches(X, Y),), {}),
         "a PyDataset": lambda: ((Pages(),), {}),
         "tensors": lambda: ((tf.constant(X), tf.constant(Y)), {"batch_size": 11}),
@@ -64,7 +67,7 @@ def evaluate(trial: Trial, make: Callable[[], tuple[tuple[object, ...], dict]]) 
         "arrays without a batch size": lambda: (X, {}),
         "a dataset": lambda: (inputs_only(), {}),
         "a dataset with targets": lambda: (samples.dataset(X, Y), {}),
-        "a dataset and steps": lambda: (inputs_only(), {"steps": 2}),
+        "a dataset with `steps`": lambda: (inputs_only(), {"steps": 2}),
         "a generator": lambda: (batches(X), {}),
         "a PyDataset": lambda: (Pages(), {}),
         "tensors": lambda: (tf.constant(X), {"batch_size": 4}),
@@ -125,12 +128,12 @@ def fixed_batch_dataset(trial: Trial) -> None:
     GROUP,
     {
         "a list": {},
-        "a dict": {"return_dict": True},
-        "sample_weight": {"sample_weight": W},
+        "`return_dict=True`": {"return_dict": True},
+        "`sample_weight`": {"sample_weight": W},
     },
 )
 def on_batch(trial: Trial, options: dict[str, object]) -> None:
-    """`train_on_batch` and `test_on_batch` with {}"""
+    """`train_on_batch` and `test_on_batch`: {}"""
     model = trial.compiled(samples.dense(), optimizer="adam", metrics=["mae"])
     for _ in range(3):
         trial.keep("trained", model.train_on_batch(X, Y, **options))
