@@ -28,6 +28,7 @@ HALF = Tolerance(relative=2e-2, absolute=2e-2)
         "layer normalization": lambda: layers.LayerNormalization(),
         "unit normalization": lambda: layers.UnitNormalization(),
     },
+    refused=("spectral normalization",),
 )
 def layer_with_state(trial: Trial, make: Callable[[], keras.layers.Layer]) -> None:
     """{} in the network"""
