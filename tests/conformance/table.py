@@ -39,7 +39,8 @@ make conformance ARGS="--only own_train"    # some of them
 ```
 
 `make test` runs a part of the rows, `make test-slow` the rest. The scenarios are those of Keras's
-own tests of trainers, data adapters and callbacks, and more.
+own tests of trainers, data adapters and callbacks, and more. Those that need PyTorch, Grain, Orbax
+or a server of one's own (`RemoteMonitor`) are not here.
 """
 
 
