@@ -25,7 +25,8 @@ itself and once with `tfscale.Model(network)`, from the same seeds and data, and
 - all calls that a callback gets, in their order, with epochs, batches and parameters;
 - all weights of the network, the optimizer's variables and its step count at the end.
 
-Floats may be apart by 1e-5 and by 1e-5 of the value (2e-2 where layers compute in 16 bits). An answer is one of three:
+Floats may be apart by 1e-5 and by 1e-5 of the value (2e-2 where layers compute in 16 bits). An
+answer is one of three:
 
 | answer | what it means |
 |---|---|
