@@ -50,7 +50,7 @@ def page(verdicts: Mapping[str, Verdict]) -> str:
     counts = Counter(habit.answer for habit in HABITS.values())
     numbers = ", ".join(f"{counts[answer]} {answer.value}" for answer in Answer)
     versions = f"Keras {keras.version()} on TensorFlow {tf.version.VERSION}"
-    lines = [INTRODUCTION, f"{len(HABITS)} rows with {versions}: {numbers}.", ""]
+    lines = [INTRODUCTION, f"{len(HABITS)} rows with {versions}:", f"{numbers}.", ""]
     others = [habit for habit in HABITS.values() if habit.answer is not Answer.SAME]
     lines += ["## What is not the same", "", *_table(others, verdicts)]
     for group in dict.fromkeys(habit.group for habit in HABITS.values()):

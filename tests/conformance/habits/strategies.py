@@ -89,7 +89,7 @@ def replicas_odd_batch(trial: Trial) -> None:
 
 @habit(GROUP, refused=True)
 def replicas_accumulation(trial: Trial) -> None:
-    """two replicas: `gradient_accumulation_steps=2`; Keras fails with `merge_call` within a tf.function"""
+    """two replicas: `gradient_accumulation_steps=2`, which fails in Keras (`merge_call`)"""
     compare(trial, sgd(gradient_accumulation_steps=2))
 
 
@@ -101,7 +101,7 @@ def replicas_steps_per_execution(trial: Trial) -> None:
 
 @habit(GROUP, slow=True)
 def replicas_distributed_dataset(trial: Trial) -> None:
-    """two replicas: a dataset of `strategy.experimental_distribute_dataset`, in batches that can be halved"""
+    """two replicas: a dataset of `strategy.experimental_distribute_dataset`"""
     one = samples.dense()
     one.compile(sgd(), "mse", jit_compile=False)
     with two_devices().scope():
