@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
-.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 equivalence soak memory fuzz lint format benchmark benchmark-device benchmark-quality clean
+.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 equivalence conformance soak memory fuzz lint format benchmark benchmark-device benchmark-quality clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -102,6 +102,9 @@ test-tf220: $(TF220)/installed $(TENSORFLOW_TPU)/installed  ## the core of the t
 
 equivalence: $(STAMP)  ## six families x strategy x precision x micro-batches beside one device
 	@$(BIN)/python -m benchmarks.equivalence $(ARGS)
+
+conformance: $(STAMP)  ## what people do with Keras models, with stock Keras and with tfscale.Model; writes docs/conformance.md
+	@$(BIN)/python -m tests.conformance $(ARGS)
 
 soak: $(STAMP)  ## 20 kills of two workers, 20 of one, a full disk, parameter servers: the weights must come out the same
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -1,0 +1,41 @@
+"""Every row is what it was declared to be, and docs/conformance.md has these rows."""
+
+import pytest
+
+from tests.conformance.habit import Answer
+from tests.conformance.rows import HABITS
+from tests.conformance.running import verdict
+from tests.conformance.table import PAGE, cell, rows_of
+
+ROWS = [
+    pytest.param(habit, id=habit.name, marks=pytest.mark.slow if habit.slow else ())
+    for habit in HABITS.values()
+]
+
+
+@pytest.mark.parametrize("habit", ROWS)
+def test_row(habit):
+    found = verdict(habit)
+    assert found.answer is habit.answer, found.text
+    assert rows_of(PAGE.read_text())[habit.name][1] == cell(habit, found.text), "make conformance"
+
+
+def test_the_page_has_these_rows():
+    """`make conformance` writes the page anew."""
+    said = rows_of(PAGE.read_text())
+    assert list(said) == [habit.name for habit in in_order_of_the_page()]
+    for habit in HABITS.values():
+        title, answer = said[habit.name]
+        assert title == habit.title.replace("|", "\\|")
+        assert answer.startswith(habit.answer.value)
+
+
+def in_order_of_the_page():
+    """The first table has the rows that are not the same; a name stands where it came first."""
+    others = [habit for habit in HABITS.values() if habit.answer is not Answer.SAME]
+    same = [habit for habit in HABITS.values() if habit.answer is Answer.SAME]
+    return others + same
+
+
+def test_there_are_enough_rows():
+    assert len(HABITS) >= 120
