@@ -214,7 +214,25 @@ def test_logits_become_probabilities(tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_mixed_precision_is_written_in_float32_and_averages_are_taken(tmp_path):
+def test_averaged_weights_of_a_trained_model_are_taken(tmp_path):
+    """The network of a LanguageModel, seen as a model of arrays, so that its values can be compared."""
+    network = keras.Sequential(
+        [keras.Input((T,), dtype="int32"), LAYERS.Embedding(V, 8), LAYERS.Dense(V)]
+    )
+    model = tfscale.LanguageModel(network)
+    model.compile(keras.optimizers.SGD(1.0), ema_decay=0.9)
+    model.fit(IDS, np.roll(IDS, -1, axis=1), epochs=2, batch_size=8, verbose=0)
+    trained = np.asarray(network(IDS))
+    with model.averaged_weights():
+        expected = np.asarray(network(IDS))
+    export(model, tmp_path, samples=IDS)
+    found = load(tmp_path).predict(IDS)["output"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(found - trained).max() > 1e-3
+    np.testing.assert_array_equal(np.asarray(network(IDS)), trained)
+
+
+def test_mixed_precision_is_written_in_float32(tmp_path):
     plain = build("mean")
     mixed = keras.Sequential(
         [
@@ -278,11 +296,11 @@ def test_the_readme_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     assert len(blocks) == 2
     for block in blocks:
         exec(block, {})
-    zeros = network.predict(np.zeros((1, T), "int32"), verbose=0)[0]
+    expected = network.predict(np.ones((1, T), "int32"), verbose=0)[0]
     printed = capsys.readouterr().out
     first = [float(number) for number in re.findall(r"[\d.]+(?:e-?\d+)?", printed)[:3]]
-    np.testing.assert_allclose(first, zeros, atol=1e-5)
-    assert printed.count("[[") == 2 and "a " in printed
+    np.testing.assert_allclose(first, expected, atol=1e-5)
+    assert printed.count("[[") == 2 and re.search(r"^[abc] 0\.\d+$", printed, re.MULTILINE)
     page = (folder / "report.html").read_text()
     assert "Accuracy of output, keras" in page and "24 rows of the samples" in page
 
