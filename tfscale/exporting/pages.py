@@ -35,9 +35,10 @@ def write_text_report(
     ]
     greedy = report.get("greedy", {"prompt": "", "file": ""})
     history = os.path.join(source.directory, "history.jsonl") if source.directory else ""
+    title = source.title or description.family.capitalize()
     render_report(
         os.path.join(folder, "report.html"),
-        f"{description.family.capitalize()} for {runtime}, {description.quantize} weights",
+        f"{title} for {runtime}, {description.quantize} weights",
         [table for table in tables if table[2]],
         history=read_json_lines(history) if history else [],
         samples=[(greedy["prompt"], greedy["file"])] if greedy["prompt"] else [],

@@ -61,6 +61,7 @@ class PredictionSource(TFLiteSource):
     recipes = CONVERTED
     tflite_format = "predictor"
     has_report = True
+    title = "Keras model"
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ class Source(abc.ABC):
         directory: its run folder; "" where there is none.
         network: its Keras model; None for n-grams.
         has_report: whether report.html is written too.
+        title: what report.html calls it; the family's name where it is empty.
     """
 
     kind: ClassVar[SourceKind]
@@ -60,6 +61,7 @@ class Source(abc.ABC):
     # A format knows by `kind` which class the network of its sources has.
     network: Any = None
     has_report: ClassVar[bool] = False
+    title: ClassVar[str] = ""
 
     def check(self, config: ExportConfig) -> None:
         """Refuses a model whose parts do not fit together, and draws what it is compared on, before
