@@ -232,7 +232,7 @@ MISTAKES = {
     "inputs": "has 2 inputs",
     "last token": "return_sequences=True",
     "label": "return_sequences=True",
-    "strings": "held_out is for a model of ids",
+    "strings": "is of text, which no file of built-in operations reads",
     "stateful": "is stateful, and a file starts each call from nothing",
     "variable": "not a weight of a Keras layer",
     "length": "reads windows of 5 tokens",

@@ -346,7 +346,7 @@ def stateful():
 
 
 MISTAKES = {
-    "strings": (of_strings, {"samples": np.array([["a b"]])}, "'input' is of text"),
+    "strings": (of_strings, {"samples": np.array([["a b"]])}, "is of text, which no file"),
     "stateful": (stateful, {"samples": np.ones((2, T, 6))}, "is stateful, and a file starts each"),
     "own variable": (own_variable, {"samples": ROWS}, "not a weight of a Keras layer"),
     "never called": (

@@ -131,7 +131,8 @@ def _candidates(
     """Yields the known layouts, each once: what makes no difference is left out."""
     ends = rows[:, 0], rows[:, -1]
     # The most frequent first and last ids are padding, if there is any.
-    frequent = [int(np.bincount(column).argmax()) for column in ends]
+    counted = [np.unique(column, return_counts=True) for column in ends]
+    frequent = [int(ids[counts.argmax()]) for ids, counts in counted]
     padding = sorted({0, tokenizer.start_id, tokenizer.end_id, *frequent})
     both = (False, True)
     for cleaned, start, end, cuts, before, pad_id in itertools.product(

@@ -95,14 +95,26 @@ def own_tokenizer(tokenizer: object) -> Tokenizer | None:
     )
 
 
+def of_text(name: str) -> str:
+    """Returns, for messages, that an input is of text."""
+    return (
+        f"input {name!r} is of text, which no file of built-in operations reads: turn text into"
+        " ids outside of the model (TextVectorization, StringLookup, tokenizer), and export the"
+        " model of ids; with tokenizer= and texts= the file of a classifier takes text all the same"
+    )
+
+
 def check_layers(network: keras.Model) -> None:
-    """Refuses what no file can hold: layers that Keras quantized, or that carry state from window
-    to window.
+    """Refuses what no file can hold: inputs of text, layers that Keras quantized, or that carry
+    state from window to window.
 
     Raises:
         ConfigError: names the layer and what to do.
     """
     check_keras_model(network)
+    for tensor in getattr(network, "inputs", None) or []:
+        if tensor.dtype == "string":
+            raise ConfigError(of_text(tensor.name))
     for layer in layers_of(network):
         if getattr(layer, "quantization_mode", None) not in (None, "int4"):
             raise ConfigError(

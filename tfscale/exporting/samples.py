@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfscale.compat.keras import KerasTree
 from tfscale.device.signature import ElementType, InputTensor
 from tfscale.errors import DataError
+from tfscale.exporting.incoming import of_text
 
 MOST_ROWS = 1000
 """Rows that are taken of a dataset, which may have no end."""
@@ -193,12 +194,8 @@ def _is_array(leaf: object) -> TypeGuard[np.ndarray]:
 
 def _array(name: str, leaf: np.ndarray, declared: keras.KerasTensor | None) -> np.ndarray:
     array = np.asarray(leaf)
-    if array.dtype.kind in "OSUT" or (declared is not None and declared.dtype == "string"):
-        raise DataError(
-            f"input {name!r} is of text, which no file of built-in operations reads: turn text into"
-            " ids outside of the model (TextVectorization, StringLookup, tokenizer), and export the"
-            " model of ids; with tokenizer= and texts= the file takes text all the same"
-        )
+    if array.dtype.kind in "OSUT":
+        raise DataError(of_text(name))
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise DataError(f"input {name!r} is of {array.dtype}, which no file reads")
     if not array.ndim:
