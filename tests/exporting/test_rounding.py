@@ -9,6 +9,8 @@ from ai_edge_litert.schema_py_generated import TensorType
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.config import BiLSTMConfig
+from tfscale.exporting.prediction import prediction_file
+from tfscale.exporting.samples import read_samples
 from tfscale.exporting.scoring import scoring_file
 from tfscale.exporting.tflite import convert_other, signatures
 from tfscale.models import build_network
@@ -99,6 +101,36 @@ def test_training_rounds_what_the_file_rounds(name):
         return sorted((np.sort(part.reshape(-1)).tolist(), scales) for part, scales in parts)
 
     for (have, scales), (want, wanted_scales) in zip(
+        sorted_numbers(found), sorted_numbers(expected), strict=True
+    ):
+        np.testing.assert_allclose(have, want, atol=1e-7)
+        assert scales == wanted_scales
+
+
+def test_training_rounds_the_kernels_of_convolutions_as_the_file_does():
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(6, 3),
+            layers.DepthwiseConv2D(2, depth_multiplier=2),
+            layers.SeparableConv2D(5, 2),
+            layers.Conv2DTranspose(4, 2),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    images = np.random.default_rng(0).random((2, 8, 8, 3)).astype("float32")
+    samples = read_samples(network, images, None)
+    found = rounded_numbers(prediction_file(network, samples, samples.tensors(1), "int8"))
+    expected = list(expected_numbers(network))
+
+    def sorted_numbers(parts):
+        return sorted((scales, np.sort(part.reshape(-1)).tolist()) for part, scales in parts)
+
+    # By hand: the outputs of each layer, of which a depthwise one has two a channel.
+    assert sorted(scales for _, scales in expected) == [3, 4, 5, 6, 12, 12]
+    for (scales, have), (wanted_scales, want) in zip(
         sorted_numbers(found), sorted_numbers(expected), strict=True
     ):
         np.testing.assert_allclose(have, want, atol=1e-7)

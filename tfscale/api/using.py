@@ -174,7 +174,8 @@ def predict(
     """Returns labels, tags, answers or texts by a fine-tuned task or its exported file.
 
     Args:
-        target: a folder of `tfscale.finetune`, or an exported file or its folder.
+        target: a folder of `tfscale.finetune`, or an exported file or its folder, also that of a
+            text classifier of your own.
         text: one text to predict for.
         question: the question to it, for the task answer.
         file: examples instead of a text, as for `finetune`; their labels are not needed.

@@ -31,6 +31,7 @@ class _Kind:
 def _open_exported(path: str, threads: int) -> Artifact:
     from tfscale.artifacts.exported import BundleArtifact, FileArtifact
     from tfscale.artifacts.ngram import NGramRun
+    from tfscale.artifacts.predictor import PredictorArtifact
     from tfscale.artifacts.task import ExportedTask
     from tfscale.device import load
 
@@ -40,6 +41,7 @@ def _open_exported(path: str, threads: int) -> Artifact:
         "bundle": BundleArtifact,
         "ngram": NGramRun,
         "task": ExportedTask,
+        "predictor": PredictorArtifact,
     }
     return made_of[model.form](path, model)
 

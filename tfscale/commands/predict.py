@@ -1,4 +1,5 @@
-"""`tfscale predict`: labels, tags, answers or texts by a fine-tuned task or its exported file."""
+"""`tfscale predict`: labels, tags, answers or texts by a fine-tuned task, its exported file,
+or that of a text classifier."""
 
 from jsonargparse import Namespace
 
@@ -24,7 +25,10 @@ def show(result: JsonObject) -> None:
 COMMAND = Command(
     name="predict",
     summary="labels, tags, answers or a new text of a text or a file, by a fine-tuned model",
-    description="Predicts by a folder of tfscale finetune, or by its exported file.",
+    description=(
+        "Predicts by a folder of tfscale finetune, by its exported file, or by that of a text"
+        " classifier of your own (tfscale.export_keras with texts)."
+    ),
     takes=(
         Word("target", "TASK_DIR|FILE.tflite", "A folder of tfscale finetune, or its export."),
         Option("text", str, "A text to predict for.", ""),

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 
 KerasConfig = dict[str, Any]
 """The result of a layer's `get_config`: `Any`, because each layer has arguments of its own."""
+KerasTree = Any
+"""Arrays in lists, tuples and dicts, as `keras.tree` takes them: how deep, each model decides."""
 Call = Callable[..., tf.Tensor]
 """A layer's forward pass, as `keras.layers.Layer.call`."""
 

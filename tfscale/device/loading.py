@@ -8,6 +8,7 @@ from tfscale.config.options import checks_arguments
 from tfscale.device.bundle import BundleModel
 from tfscale.device.model import ExportedFile, ExportedModel
 from tfscale.device.ngram import NGramDeviceModel
+from tfscale.device.predictor import Predictor
 from tfscale.device.runner import DeviceModel
 from tfscale.device.scorer import ScoringModel
 from tfscale.device.task import TaskFile
@@ -24,6 +25,7 @@ _LOADERS: dict[str, Callable[[ExportedFile], ExportedModel]] = {
     "ngram": NGramDeviceModel.open,
     "scoring": ScoringModel.open,
     "task": TaskFile.open,
+    "predictor": Predictor.open,
 }
 """Name of a format in model.json -> what runs its files."""
 _ENDINGS = {".litertlm": "litertlm", ".ngram": "ngram"}
@@ -50,6 +52,7 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         - `tfscale.device.scorer.ScoringModel`, which scores whole windows;
         - `tfscale.device.task.DeviceTask`, which predicts labels, tags or answers, or a
           `DeviceWriter`, which writes a text for a text;
+        - `tfscale.device.predictor.Predictor`, a classifier or another model of your own;
         - what the `load` of a registered export format returns.
 
     Raises:

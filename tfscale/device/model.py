@@ -18,8 +18,8 @@ from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 Ability = Literal["generate", "score", "fill", "predict", "benchmark"]
 """generate: writes text after a prompt (`generate`, `stream`); score: says how likely a text is;
 fill: finds the token for a gap (`fill`, `correct`); predict: labels, tags, answers or texts by a
-fine-tuned task; benchmark: can be timed."""
-Form = Literal["file", "bundle", "ngram", "task"]
+fine-tuned task, or the outputs of somebody's own model; benchmark: can be timed."""
+Form = Literal["file", "bundle", "ngram", "task", "predictor"]
 """The kind of artifact that `tfscale.open` makes of an exported model."""
 _LOGGER = logging.getLogger("tfscale")
 

@@ -4,6 +4,8 @@ Shapes: B rows, T tokens of a window, V vocabulary.
 """
 
 import contextlib
+import itertools
+import re
 from collections.abc import Iterator
 
 import keras
@@ -14,10 +16,13 @@ from tfscale.compat.keras import layers_of, own_variables
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.text.tokenizers import Tokenizer
+from tfscale.training.evaluated_model import EvaluatedModel
 
 MOST_TOKENS = 32_768
 """Longest window: attention of one head over it takes 4 GB."""
-_ASKED = "export_keras takes a model of ids (B, T) int32 -> logits (B, T, V)"
+_ASKED = "held_out is for a model of ids (B, T) int32 -> logits (B, T, V)"
+_OTHERS = "; a model of another kind is exported with samples="
+_LONGEST_REASON = 200
 
 
 def check_length(sequence_length: int) -> None:
@@ -90,14 +95,26 @@ def own_tokenizer(tokenizer: object) -> Tokenizer | None:
     )
 
 
+def of_text(name: str) -> str:
+    """Returns, for messages, that an input is of text."""
+    return (
+        f"input {name!r} is of text, which no file of built-in operations reads: turn text into"
+        " ids outside of the model (TextVectorization, StringLookup, tokenizer), and export the"
+        " model of ids; with tokenizer= and texts= the file of a classifier takes text all the same"
+    )
+
+
 def check_layers(network: keras.Model) -> None:
-    """Refuses what no file can hold: layers that Keras quantized, or that carry state from window
-    to window.
+    """Refuses what no file can hold: inputs of text, layers that Keras quantized, or that carry
+    state from window to window.
 
     Raises:
         ConfigError: names the layer and what to do.
     """
     check_keras_model(network)
+    for tensor in getattr(network, "inputs", None) or []:
+        if tensor.dtype == "string":
+            raise ConfigError(of_text(tensor.name))
     for layer in layers_of(network):
         if getattr(layer, "quantization_mode", None) not in (None, "int4"):
             raise ConfigError(
@@ -106,8 +123,8 @@ def check_layers(network: keras.Model) -> None:
             )
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             raise ConfigError(
-                f"layer {layer.name!r} is stateful, and a file that scores starts each window from"
-                " nothing; build it with stateful=False and the same weights"
+                f"layer {layer.name!r} is stateful, and a file starts each call from nothing; build"
+                " it with stateful=False and the same weights"
             )
         if (kind := _other_type(layer)) is not None:
             raise ConfigError(
@@ -125,14 +142,13 @@ def check_model(network: keras.Model, sequence_length: int, end_id: int) -> Voca
     try:
         vocabulary = check_logits(network, probe_ids(network, sequence_length))
     except ConfigError as error:
-        raise ConfigError(f"{_ASKED}: {error}") from error
+        raise ConfigError(f"{_ASKED}: {error}{_OTHERS}") from error
     except (TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
         # A model that reads a dictionary or strings, or is wrong in itself, raises what its own
         # code does.
-        why = str(error).strip().splitlines()
         raise ConfigError(
             f"{_ASKED}; model {network.name!r} cannot be called with ids of shape (1,"
-            f" {sequence_length}): {(why[-1] if why else type(error).__name__)[:200]}"
+            f" {sequence_length}): {one_line(error)}{_OTHERS}"
         ) from error
     if not 0 <= end_id < min(vocabulary.inputs, vocabulary.targets):
         raise ConfigError(
@@ -141,6 +157,39 @@ def check_model(network: keras.Model, sequence_length: int, end_id: int) -> Voca
             " trained with, or its end_id"
         )
     return vocabulary
+
+
+@contextlib.contextmanager
+def network_of(model: keras.Model) -> Iterator[keras.Model]:
+    """Yields what is exported of a model: of one that `tfscale` trains its network, with the
+    weights that `evaluate` uses (the averages, with `ema_decay`); any other as it is."""
+    if not isinstance(model, EvaluatedModel):
+        yield model
+        return
+    with model.averaged_weights():
+        yield model.plain_network()
+
+
+def check_trained(network: keras.Model) -> None:
+    """Refuses a model that has no weights yet.
+
+    Raises:
+        ConfigError: it was never called.
+    """
+    if not network.built:
+        raise ConfigError(
+            f"model {network.name!r} has no weights yet: it was never called. Train it, or load its"
+            " weights, before it is exported"
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the last line that an error of Keras or TensorFlow says something in."""
+    lines = re.sub(r"\x1b\[\d+m|\{\{.*?\}\}", "", str(error)).splitlines()
+    # Keras adds the arguments of the call, one a line, behind the reason.
+    said = itertools.takewhile(lambda line: not line.startswith("Arguments received"), lines)
+    kept = [line.strip() for line in said if line.strip()]
+    return (kept[-1] if kept else type(error).__name__)[:_LONGEST_REASON]
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""report.html of an export of a network that writes text."""
+"""report.html of an export of a network."""
 
 import os
 from collections.abc import Sequence
@@ -35,9 +35,10 @@ def write_text_report(
     ]
     greedy = report.get("greedy", {"prompt": "", "file": ""})
     history = os.path.join(source.directory, "history.jsonl") if source.directory else ""
+    title = source.title or description.family.capitalize()
     render_report(
         os.path.join(folder, "report.html"),
-        f"{description.family.capitalize()} for {runtime}, {description.quantize} weights",
+        f"{title} for {runtime}, {description.quantize} weights",
         [table for table in tables if table[2]],
         history=read_json_lines(history) if history else [],
         samples=[(greedy["prompt"], greedy["file"])] if greedy["prompt"] else [],
@@ -47,14 +48,15 @@ def write_text_report(
 
 def _rows(report: Report, description: Description, parameters: int) -> list[tuple[str, str]]:
     """Returns the rows of the first table, as far as the report has their figures."""
-    sizes, held_out = report["sizes"], report["held_out"]
+    sizes = report["sizes"]
     rows = [("Parameters", f"{parameters:,}"), ("Weights in the file", description.quantize)]
     if "float32_weight_bytes" in sizes:
         fraction = sizes["file_bytes"] / sizes["float32_weight_bytes"]
-        rows += [
-            ("File", f"{sizes['file_bytes']:,} bytes ({fraction:.3f} of the weights in float32)"),
-            ("File, gzip", f"{sizes['gzip_bytes']:,} bytes"),
-        ]
+        rows.append(
+            ("File", f"{sizes['file_bytes']:,} bytes ({fraction:.3f} of the weights in float32)")
+        )
+    if "gzip_bytes" in sizes:
+        rows.append(("File, gzip", f"{sizes['gzip_bytes']:,} bytes"))
     if "bundle_bytes" in sizes:
         rows.append(("Bundle", f"{sizes['bundle_bytes']:,} bytes"))
     if perplexity := report.get("perplexity"):
@@ -62,9 +64,18 @@ def _rows(report: Report, description: Description, parameters: int) -> list[tup
             ("Perplexity in Keras", f"{perplexity['keras']:.4f}"),
             ("Perplexity of the file", f"{perplexity['file']:.4f}"),
         ]
-    counted = held_out.get("unknown_tokens")
-    unknown = f" ({counted:,} of them unknown)" if counted else ""
-    rows.append(("Held-out tokens", f"{held_out['tokens']:,}{unknown}, {held_out['source']}"))
+    if held_out := report.get("held_out"):
+        counted = held_out.get("unknown_tokens")
+        unknown = f" ({counted:,} of them unknown)" if counted else ""
+        rows.append(("Held-out tokens", f"{held_out['tokens']:,}{unknown}, {held_out['source']}"))
+    if compared := report.get("compared_on"):
+        rows.append(("Compared on", f"{compared['examples']:,} rows of {compared['source']}"))
+    rows += [
+        (f"{measure.replace('_', ' ').capitalize()} of {name}, {whose}", f"{figure:.4g}")
+        for name, measures in report.get("quality", {}).items()
+        for measure, figures in measures.items()
+        for whose, figure in figures.items()
+    ]
     if speed := report.get("speed"):
         decode, prompt = speed["decode_tokens_per_second"], speed["prefill_tokens_per_second"]
         if decode:  # A context of one token is the prompt's.

@@ -5,6 +5,7 @@ The texts are in `templates/`, one for each kind of file.
 
 import html
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from tfscale.terminal import visible
 from tfscale.ui.rendering import render
 
 if TYPE_CHECKING:
+    from tfscale.device.signature import InputTensor, PredictSignature
     from tfscale.exporting.report import Report
     from tfscale.exporting.source import Source
     from tfscale.tasks.task import Task
@@ -129,6 +131,60 @@ def windows_readme(description: Description, report: "Report") -> str:
     )
 
 
+def predictor_readme(
+    signature: "PredictSignature", description: Description, report: "Report"
+) -> str:
+    """Returns README.md of a file with `predict`.
+
+    Args:
+        signature: inputs and outputs.
+        description: the content of model.json.
+        report: that of parity.json.
+    """
+    first = signature.inputs[0]
+    return render(
+        _PACKAGE,
+        "predictor.md.j2",
+        version=description.tfscale_version,
+        weights=RECIPES.get(description.quantize).words,
+        bytes=report["sizes"]["file_bytes"],
+        inputs=[(t.name, t.dtype, _shape(t)) for t in signature.inputs],
+        outputs=[
+            (t.name, t.dtype, _shape(t), _GIVES[t.gives], _label_names(t.labels))
+            for t in signature.outputs
+        ],
+        quality=[
+            (name, measure.replace("_", " "), figures["file"], figures["keras"])
+            for name, own in report.get("quality", {}).items()
+            for measure, figures in own.items()
+        ],
+        examples=report["compared_on"]["examples"],
+        batch=first.shape[0],
+        arrays=[(t.name, tuple(t.shape), t.dtype) for t in signature.inputs],
+        name=signature.outputs[0].name,
+        labelled=any(t.labels for t in signature.outputs),
+        takes_text=bool(signature.text),
+    )
+
+
+_GIVES = {
+    "probabilities": "probabilities of the classes",
+    "probability": "a probability each",
+    "logits": "logits of the classes (a softmax makes probabilities)",
+    "logit": "a logit each (a sigmoid makes a probability)",
+    "values": "values",
+}
+
+
+def _shape(tensor: "InputTensor") -> str:
+    return str(tuple(tensor.shape))
+
+
+def _label_names(labels: Sequence[str]) -> str:
+    shown = ", ".join(map(table_text, labels[:_MOST_LABELS]))
+    return shown + (" ..." if len(labels) > _MOST_LABELS else "")
+
+
 def table_text(text: str) -> str:
     """Returns somebody else's text as a cell of a Markdown table shows it, without markup.
 
@@ -143,7 +199,6 @@ def task_readme(task: "Task", description: Description, report: "Report") -> str
     """Returns README.md of an exported task."""
     if task.gives == "text":
         return _writer_readme(task, description, report)
-    shown = ", ".join(map(table_text, task.labels[:_MOST_LABELS]))
     return render(
         _PACKAGE,
         "task.md.j2",
@@ -151,7 +206,7 @@ def task_readme(task: "Task", description: Description, report: "Report") -> str
         version=description.tfscale_version,
         length=task.sequence_length,
         shape=", ".join(map(str, task.logits_shape)),
-        labels=shown + (" ..." if len(task.labels) > _MOST_LABELS else ""),
+        labels=_label_names(task.labels),
         quantize=description.quantize,
         bytes=report["sizes"]["file_bytes"],
         question=' --question "what?"' if task.takes_question else "",

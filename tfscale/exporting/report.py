@@ -51,11 +51,15 @@ class ReportedExamples(TypedDict):
     examples: int
 
 
+Quality = dict[str, dict[str, float]]
+"""accuracy or mean_squared_error -> that of the network ("keras") and that of the file ("file")."""
+
+
 class Report(TypedDict, total=False):
     """The parity report, the content of parity.json; entries are there where they apply.
 
     `perplexity` and `pseudo_perplexity` are those before and after; `held_out` and `compared_on`
-    say on what the comparison was made.
+    say on what the comparison was made. `quality` is by the output's name.
     """
 
     passed: bool
@@ -75,6 +79,7 @@ class Report(TypedDict, total=False):
     signatures: dict[str, list[str]]
     held_out: ReportedTokens
     compared_on: ReportedExamples
+    quality: dict[str, Quality]
     versions: dict[str, str]
 
 

@@ -1,8 +1,9 @@
 """`Source`: a model that is exported, and what it can give to a format.
 
 Each kind of model has one: `tfscale.exporting.network` for a network that writes text,
-`tfscale.exporting.scoring` for one that reads whole windows, `tfscale.exporting.task` for a
-fine-tuned task, `tfscale.exporting.ngram` for n-grams.
+`tfscale.exporting.scoring` for one that reads whole windows, `tfscale.exporting.prediction` for a
+classifier or another model of somebody's own, `tfscale.exporting.task` for a fine-tuned task,
+`tfscale.exporting.ngram` for n-grams.
 """
 
 import abc
@@ -23,9 +24,9 @@ CONVERTED = ("none", "float16", "int8")
 """Recipes that any network can be stored with; others need to know what its layers compute."""
 
 
-SourceKind = Literal["text", "windows", "task", "ngram"]
+SourceKind = Literal["text", "windows", "task", "ngram", "predictor"]
 """text: a network that writes text token by token; windows: a network that reads whole windows;
-task: a fine-tuned task; ngram: an n-gram model."""
+task: a fine-tuned task; ngram: an n-gram model; predictor: somebody's own model of another kind."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Source(abc.ABC):
         directory: its run folder; "" where there is none.
         network: its Keras model; None for n-grams.
         has_report: whether report.html is written too.
+        title: what report.html calls it; the family's name where it is empty.
     """
 
     kind: ClassVar[SourceKind]
@@ -59,6 +61,7 @@ class Source(abc.ABC):
     # A format knows by `kind` which class the network of its sources has.
     network: Any = None
     has_report: ClassVar[bool] = False
+    title: ClassVar[str] = ""
 
     def check(self, config: ExportConfig) -> None:
         """Refuses a model whose parts do not fit together, and draws what it is compared on, before

@@ -257,7 +257,7 @@ def _logits_of(network: keras.Model, outputs: tf.Tensor, ids: np.ndarray) -> np.
 
 
 def _check_no_probabilities(network: keras.Model, logits: np.ndarray) -> None:
-    activation = _last_activation(network)
+    activation = last_activation(network)
     if np.isfinite(logits).all():
         inside = logits.min() >= 0 and logits.max() <= 1
         sums_to_one = logits.shape[-1] > 1 and np.abs(logits.sum(-1) - 1).max() < 0.01
@@ -276,15 +276,22 @@ def _check_no_probabilities(network: keras.Model, logits: np.ndarray) -> None:
         )
 
 
-def _last_activation(network: keras.Model) -> str:
+def last_activation(network: keras.Model) -> str:
     """Returns the name of the activation of the last layer; "" where there is none."""
-    last = network.layers[-1] if network.layers else None
-    last = getattr(last, "layer", last)  # inside of TimeDistributed
-    activation = getattr(last, "activation", None)
+    return activation_of(network.layers[-1]) if network.layers else ""
+
+
+def activation_of(layer: keras.layers.Layer) -> str:
+    """Returns the name of a layer's activation; that of the class where it has none, which may be
+    `Softmax`."""
+    if isinstance(layer, keras.Model):
+        return last_activation(layer)
+    inner = getattr(layer, "layer", layer)  # inside of TimeDistributed
+    activation = getattr(inner, "activation", None)
     return (
         getattr(activation, "__name__", "")
         if activation is not None
-        else type(last).__name__.lower()
+        else type(inner).__name__.lower()
     )
 
 

@@ -162,7 +162,28 @@ def _summed_axes(layer: keras.layers.Layer, weight: keras.Variable) -> tuple[int
         kernel, output = layer.equation.replace(" ", "").split(",")[1].split("->")
         return tuple(axis for axis, letter in enumerate(kernel) if letter not in output)
     if rank > 2:
-        convolutions = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-        return tuple(range(rank - 1)) if isinstance(layer, convolutions) else None
+        return _summed_by_convolution(layer, weight)
     # Kernels (D, F) sum over D; so does the output half of an untied reversible embedding, (D, V).
     return (0,)
+
+
+def _summed_by_convolution(
+    layer: keras.layers.Layer, weight: keras.Variable
+) -> tuple[int, ...] | None:
+    """Returns the axes of a kernel of three dimensions or more that its products sum over.
+
+    A kernel is (size ..., channels, outputs); of a depthwise layer each channel has outputs of its
+    own, and a transposed one has the two last axes in the other order. The quantizer leaves
+    convolutions in three dimensions alone.
+    """
+    axes = tuple(range(len(weight.shape)))
+    layers = keras.layers
+    if isinstance(layer, layers.DepthwiseConv1D | layers.DepthwiseConv2D):
+        return axes[:-2]
+    if isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D):
+        return axes[:-2] if weight.name == "depthwise_kernel" else axes[:-1]
+    if isinstance(layer, layers.Conv1DTranspose | layers.Conv2DTranspose):
+        return (*axes[:-2], axes[-1])
+    # The cell of ConvLSTM1D and 2D has no public name.
+    convolves = isinstance(layer, layers.Conv1D | layers.Conv2D)
+    return axes[:-1] if convolves or type(layer).__name__ == "ConvLSTMCell" else None

@@ -22,7 +22,7 @@ class TFLite(ExportFormat[TFLiteSource]):
     name = "tflite"
     summary = "a file for LiteRT"
     made_of = "networks"
-    takes = frozenset({"text", "windows", "task"})
+    takes = frozenset({"text", "windows", "task", "predictor"})
     file = "model.tflite"
     runtime = "LiteRT"
     sections: ClassVar[tuple[str, ...]] = ()
