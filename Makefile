@@ -14,7 +14,7 @@ TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
 PY313 := .root-py313
-.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 test-py313 equivalence soak memory fuzz lint format benchmark benchmark-device benchmark-quality clean
+.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 test-py313 equivalence soak memory fuzz lint format notebooks benchmark benchmark-device benchmark-quality clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -43,6 +43,9 @@ lint: $(STAMP)  ## style, types and the one-way rule between the folders
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+notebooks: $(STAMP)  ## write badge and install cell of the notebooks from the address in setup.cfg
+	@$(BIN)/python -m notebooks.cells
 
 format: $(STAMP)  ## put the code into the project's format
 	@$(BIN)/ruff check --fix .
