@@ -17,7 +17,7 @@ command -v debootstrap >/dev/null || refuse "needs debootstrap, which is not ins
 command -v git >/dev/null || refuse "needs git, which is not installed (apt-get install git)"
 if [ "${1-}" != --in-namespace ]; then
     unshare --mount true 2>/dev/null || refuse "needs unshare --mount, which this machine does not allow"
-    exec unshare --mount "$0" --in-namespace
+    exec unshare --mount sh tests/py313.sh --in-namespace
 fi
 
 inside() {
