@@ -13,7 +13,8 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
-.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 equivalence conformance soak memory fuzz lint format benchmark benchmark-device benchmark-quality clean
+PY313 := .root-py313
+.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks benchmark benchmark-device benchmark-quality clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -42,6 +43,9 @@ lint: $(STAMP)  ## style, types and the one-way rule between the folders
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+notebooks: $(STAMP)  ## write badge and install cell of the notebooks from the address in setup.cfg
+	@$(BIN)/python -m notebooks.cells
 
 format: $(STAMP)  ## put the code into the project's format
 	@$(BIN)/ruff check --fix .
@@ -100,6 +104,9 @@ test-tf220: $(TF220)/installed $(TENSORFLOW_TPU)/installed  ## the core of the t
 	@$(TF220)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/training tests/distribution tests/runs tests/models tests/data $(ARGS)
 	@TPU_SKIP_MDS_QUERY=1 $(TENSORFLOW_TPU)/bin/python tests/colab_notebook.py
 
+test-py313:  ## all tests on Debian 13 with Python 3.13, in a root of its own (6 GB; needs root and debootstrap)
+	@WORKERS='$(WORKERS)' ARGS='$(ARGS)' tests/py313.sh
+
 equivalence: $(STAMP)  ## six families x strategy x precision x micro-batches beside one device
 	@$(BIN)/python -m benchmarks.equivalence $(ARGS)
 
@@ -116,5 +123,5 @@ fuzz: $(STAMP)  ## 4,955 damaged files of every kind: no traceback, no crash, no
 	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
 clean:  ## remove .venv, caches and build output; savedmodels/ stays
-	@rm -rf .venv $(TPU_COMPILER) $(TENSORFLOW_TPU) $(TF220) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv $(TPU_COMPILER) $(TENSORFLOW_TPU) $(TF220) $(PY313) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

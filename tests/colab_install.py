@@ -19,7 +19,7 @@ def commands(code: str) -> list[list[str]]:
         "".join(cell["source"]) for cell in cells if "%pip install" in "".join(cell["source"])
     ]
     lines = [
-        line.removeprefix("%pip ").replace("{code}", shlex.quote(code))
+        line.removeprefix("%pip ").replace('"tfscale @ {code}"', shlex.quote(code))
         for line in source.splitlines()
     ]
     return [shlex.split(line) for line in lines]

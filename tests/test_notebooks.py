@@ -1,10 +1,14 @@
 """The notebooks run from beginning to end, on a text and a model that are small enough for a test."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 from colab_install import commands
 from colab_notebook import PARAMETERS as TPU_PARAMETERS
+from packaging.requirements import Requirement
+
+from notebooks import cells
 
 nbclient = pytest.importorskip("nbclient", reason="nbclient is in the extra notebooks")
 nbformat = pytest.importorskip("nbformat", reason="nbformat is in the extra notebooks")
@@ -93,3 +97,115 @@ def test_the_tpu_notebook_installs_what_is_known_to_work():
     bounded = [word for word in install[3] if ">=" in word]
     others = {"dm-tree>=0.1.8"}  # For tensorflow-model-optimization, as mock.
     assert len(bounded) >= 10 and set(bounded) - set(ours) == others
+
+
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+ADDRESS = "https://github.com/owner/a-repo"
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_badge_and_install_cell_are_those_of_the_address(name):
+    path = ROOT / "notebooks" / name
+    written = path.read_text(encoding="utf-8")
+    assert written == cells.rendered(path, cells.address(ROOT / "setup.cfg")), "run make notebooks"
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("ending", ["", ".git", "/"])
+def test_an_address_becomes_badge_and_requirement(name, ending, tmp_path):
+    (tmp_path / "setup.cfg").write_text(f"[metadata]\nname = tfscale\nurl = {ADDRESS}{ending}\n")
+    path = tmp_path / name
+    path.write_text((ROOT / "notebooks" / name).read_text())
+    path.write_text(cells.rendered(path, cells.address(tmp_path / "setup.cfg")))
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    badge, first = (
+        notebook.cells[0],
+        next(cell for cell in notebook.cells if cell.cell_type == "code"),
+    )
+    assert badge.source.endswith(
+        f"(https://colab.research.google.com/github/owner/a-repo/blob/main/notebooks/{name})"
+    )
+    assert 'code = "git+https://github.com/owner/a-repo@main"' in first.source
+    assert "upload" not in first.source
+    # Without the address the notebook is again what it was.
+    assert cells.rendered(path, "") == cells.rendered(ROOT / "notebooks" / name, "")
+
+
+def test_addresses_that_colab_or_pip_cannot_open(tmp_path):
+    configuration = tmp_path / "setup.cfg"
+    for url in ("git@github.com:owner/repo.git", 'https://x.org/a"b', "github.com/owner/repo"):
+        configuration.write_text(f"[metadata]\nurl = {url}\n")
+        with pytest.raises(ValueError, match="such as https://github.com/OWNER/REPO"):
+            cells.address(configuration)
+    # Colab opens repositories of GitHub; pip installs from others, too.
+    configuration.write_text("[metadata]\nurl = https://git.example.org/owner/repo\n")
+    url = cells.address(configuration)
+    assert cells.badge(url, "quickstart.ipynb") == ""
+    assert "git+https://git.example.org/owner/repo@main" in cells.install_cell(url, "train")
+
+
+WITHOUT_TFSCALE = """
+import importlib.util
+from IPython.core.magic import register_line_magic
+
+importlib.util.find_spec = lambda name: None
+register_line_magic("pip")(print)
+"""
+"""Before an install cell: nothing is installed, and `%pip` prints its words."""
+COLAB = """
+import sys, types
+
+colab = types.ModuleType("google.colab")
+def upload():
+    open("tfscale-main (1).zip", "w").close()
+    return {"tfscale-main (1).zip": b""}
+colab.files = types.SimpleNamespace(upload=upload)
+sys.modules["google.colab"] = colab
+"""
+"""Google's module with the dialog that a person would answer."""
+
+
+@pytest.mark.filterwarnings("default")  # Jupyter's own warnings are not ours.
+def test_the_install_cell_asks_pip_for_the_code(tmp_path):
+    """By address, by an uploaded zip, and by a wheel beside the notebook; or says what is missing."""
+    wheel = "tfscale-9.9.0-py3-none-any.whl"
+    sources = [
+        WITHOUT_TFSCALE,
+        cells.install_cell(ADDRESS, "train"),
+        cells.install_cell("", "train"),
+        COLAB,
+        cells.install_cell("", "train"),
+        f"open({wheel!r}, 'w').close()",
+        cells.install_cell("", "train"),
+        cells.install_cell("", "") + "\nprint(code)",
+    ]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources]
+    )
+    nbclient.NotebookClient(
+        notebook,
+        timeout=60,
+        allow_errors=True,
+        resources={"metadata": {"path": str(tmp_path)}},
+    ).execute()
+    by_address, nothing, by_zip, by_wheel, bare = (
+        cell for cell in notebook.cells if cell.source.startswith(cells.HEAD)
+    )
+
+    def asked(cell):
+        *options, word = shlex.split(printed(cell))
+        assert options == ["install", "--quiet"]
+        return Requirement(word)
+
+    assert [asked(cell).extras for cell in (by_address, by_zip, by_wheel)] == [{"train"}] * 3
+    assert asked(by_address).url == f"git+{ADDRESS}@main"
+    assert asked(by_zip).url == (tmp_path / "tfscale-main (1).zip").as_uri()
+    assert asked(by_wheel).url == (tmp_path / wheel).as_uri() == printed(bare).strip()
+    [error] = [output for output in nothing.outputs if output.output_type == "error"]
+    assert error.ename == "FileNotFoundError" and "no tfscale*.whl" in error.evalue
+    assert all(
+        output.output_type != "error"
+        for cell in (by_address, by_zip, by_wheel)
+        for output in cell.outputs
+    )

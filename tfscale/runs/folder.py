@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,15 @@ from tfscale.errors import CheckpointError, ConfigError, DataError, reason
 from tfscale.files.fields import from_fields
 from tfscale.files.folders import atomic_directory
 from tfscale.files.json_text import JsonObject
-from tfscale.files.paths import atomic_write, exists, is_remote, read_json, read_yaml, write_json
+from tfscale.files.paths import (
+    atomic_write,
+    exists,
+    is_remote,
+    open_file,
+    read_json,
+    read_yaml,
+    write_json,
+)
 from tfscale.models.network import LanguageNetwork, as_language_network, import_networks
 from tfscale.registry import FAMILIES
 from tfscale.runs.provenance import DIGESTS, SECTIONS
@@ -152,6 +161,7 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
     """
     import_networks()
     try:
+        _compare_checksums(path)
         return keras.saving.load_model(path, compile=False, custom_objects=classes)
     except MemoryError:
         raise
@@ -159,6 +169,17 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
         # Damage shows wherever Keras, h5py, zipfile or TensorFlow stumble over it, each with errors
         # of its own.
         raise CheckpointError(f"{path} is damaged ({reason(error)})") from error
+
+
+def _compare_checksums(path: str) -> None:
+    """Reads a Keras file once, which is a zip archive, and compares each entry with its CRC-32.
+
+    Keras has h5py read the weights, which seeks in the archive. From Python 3.13 on, `zipfile`
+    compares nothing after a seek, and a flipped bit would become a wrong weight.
+    """
+    with open_file(path) as file, zipfile.ZipFile(file) as archive:
+        if (entry := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"Bad CRC-32 for file {entry!r}")
 
 
 def describe_run(
