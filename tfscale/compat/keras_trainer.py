@@ -6,7 +6,6 @@ it never distributes, and builds models before their step is traced.
 """
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -231,7 +230,9 @@ def update_compiled_metrics(
 
 def elementwise(loss: keras.losses.Loss) -> keras.losses.Loss:
     """Returns a loss that does not reduce: weighted and masked values, one for each element."""
-    unreduced = copy.copy(loss)
+    # `copy.copy` would serialize it, and so refuse functions of the user's own.
+    unreduced = object.__new__(type(loss))
+    vars(unreduced).update(vars(loss))
     unreduced.reduction = "none"
     return unreduced
 

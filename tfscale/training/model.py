@@ -119,6 +119,12 @@ class Model(WrappedModel):
                 " LanguageModel does"
             )
         given: ModelOptions = make_config(ModelOptions, dict(options))
+        if given.remat:
+            raise ConfigError(
+                "remat=True needs a network that can compute its blocks again, and only the"
+                " networks of tfscale.build_network do, under LanguageModel; micro_batches saves"
+                " memory with any model"
+            )
         if jit_compile in (True, False):
             given = dataclasses.replace(given, xla=bool(jit_compile))
         with self.strategy.scope():

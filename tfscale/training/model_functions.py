@@ -129,6 +129,8 @@ class TestFunction:
         eager = self.model.run_eagerly or tf.config.functions_run_eagerly()
         self._part = step.evaluation_part if eager else tf.function(step.evaluation_part)
         self._single = self._take if eager else tf.function(self._take, reduce_retracing=True)
+        # Within the function a batch has the shape that the data declare, not its own.
+        self._next = self._take_next if eager else tf.function(self._take_next)
 
     def __call__(self, iterator: Iterable) -> Logs:
         """Evaluates the batches of a call and returns the logs after them.
@@ -139,12 +141,21 @@ class TestFunction:
         logs: Logs = {}
         taken = 0
         with lost_workers(), plain_errors():
-            for _, data in zip(range(self.model.steps_per_execution), iterator, strict=False):
-                logs = self._single(keras.tree.map_structure(_as_tensor, data))
+            if not isinstance(iterator, ITERATORS):
+                [data] = iterator
+                return self._single(keras.tree.map_structure(_as_tensor, data))
+            for _ in range(self.model.steps_per_execution):
+                try:
+                    logs = self._next(iterator)
+                except tf.errors.OutOfRangeError:
+                    break
                 taken += 1
         if not taken:
             raise StopIteration
         return logs
+
+    def _take_next(self, iterator):
+        return self._take(iterator.get_next())
 
     def _take(self, data):
         batch = keras.utils.unpack_x_y_sample_weight(without_optionals(data))

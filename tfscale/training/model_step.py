@@ -15,7 +15,9 @@ import keras
 import tensorflow as tf
 
 from tfscale.compat.keras_trainer import Logs, Nested, without_optionals
+from tfscale.errors import ConfigError
 from tfscale.training.dealing import Dealer
+from tfscale.training.model_state import is_synchronized
 from tfscale.training.objective import row_count
 from tfscale.training.part_sums import PartSums
 from tfscale.training.slices import map_parts, sliced, stacked, static_rows
@@ -50,6 +52,9 @@ class ModelStep(PartSums):
         self._plain = {True: compiled(self.whole_gradients), False: self.whole_gradients}
         # On one device XLA compiles all micro-batches at once; replicas communicate in between.
         self._part = compiled(self.part, several)
+        if is_synchronized(self.network):
+            # It communicates, which TensorFlow allows in no function inside of the replica's.
+            self._part = self.part
         self._part_uneven = compiled(self.part, False)
         self._finish = compiled(self.finish, several)
         self._even = self._even_sums if several else compiled(self._even_sums)
@@ -132,6 +137,11 @@ class ModelStep(PartSums):
 
     def _uneven_sums(self, x, y, sample_weight, global_rows, static):
         """Computes the sums of any number of rows, even none."""
+        if is_synchronized(self.network):
+            raise ConfigError(
+                "synchronized batch normalization needs batches of one size that the replicas"
+                " divide: batch the data by dataset.batch(n, drop_remainder=True)"
+            )
         batch = (x, y, sample_weight)
         return self._replica_sums(batch, global_rows, static, self._part_uneven, False)
 

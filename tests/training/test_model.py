@@ -1,0 +1,141 @@
+"""`tfscale.Model` under a strategy and in micro-batches gives what one device gives."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfscale
+from tfscale.errors import ConfigError
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(25, 6)).astype("float32")
+Y = RNG.integers(0, 3, 25)
+WEIGHTS = RNG.random(25).astype("float32")
+
+
+def network():
+    keras.utils.set_random_seed(1)
+    return keras.Sequential([keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
+
+
+def two_outputs():
+    """Two inputs, two outputs, one of them over time with a mask, and a regularizer."""
+    keras.utils.set_random_seed(1)
+    ids, numbers = keras.Input((5,), dtype="int32"), keras.Input((6,))
+    hidden = keras.layers.Embedding(7, 4, mask_zero=True)(ids)
+    tags = keras.layers.GRU(4, return_sequences=True, name="tags")(hidden)
+    label = keras.layers.Dense(3, kernel_regularizer="l2", name="label")(numbers)
+    return keras.Model([ids, numbers], [tags, label])
+
+
+def compiled(net, **options):
+    model = tfscale.Model(net)
+    model.compile(
+        keras.optimizers.Adam(0.01, global_clipnorm=0.1),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        weighted_metrics=["accuracy"],
+        xla=False,
+        **options,
+    )
+    return model
+
+
+def trained(model, x=X, y=Y, sample_weight=WEIGHTS):
+    """Losses, metrics, evaluation and weights after two epochs of 8, 8, 8 and 1 rows."""
+    fitted = model.fit(
+        x, y, sample_weight=sample_weight, batch_size=8, epochs=2, shuffle=False, verbose=0
+    ).history
+    evaluated = model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
+    weights = [weight.numpy() for weight in model.network.weights]
+    return {**fitted, **{f"test {k}": v for k, v in evaluated.items()}}, weights
+
+
+def check_alike(found, wanted):
+    numbers, weights = found
+    assert numbers.keys() == wanted[0].keys()
+    for name, value in numbers.items():
+        np.testing.assert_allclose(value, wanted[0][name], rtol=2e-5, err_msg=name)
+    for one, other in zip(weights, wanted[1], strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return trained(compiled(network()))
+
+
+def test_micro_batches(one_device):
+    check_alike(trained(compiled(network(), micro_batches=2)), one_device)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_two_replicas(one_device, micro_batches):
+    with tfscale.strategy("mirrored").scope():
+        model = compiled(network(), micro_batches=micro_batches)
+    check_alike(trained(model), one_device)
+    np.testing.assert_allclose(model.predict(X, verbose=0).shape, (25, 3))
+
+
+def test_masked_and_unmasked_outputs_have_their_own_denominators():
+    ids = np.where(RNG.random((25, 5)) < 0.4, 0, RNG.integers(1, 7, (25, 5))).astype("int32")
+    ids[:, 0] = 1
+    data = ([ids, X], [RNG.random((25, 5, 4)).astype("float32"), Y], None)
+
+    def run(**options):
+        model = tfscale.Model(two_outputs())
+        label = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd", loss=["mse", label], loss_weights=[0.7, 1.3], xla=False, **options)
+        return trained(model, *data)
+
+    wanted = run()
+    check_alike(run(micro_batches=2), wanted)
+    with tfscale.strategy("mirrored").scope():
+        check_alike(run(), wanted)
+
+
+def batch_normalized(**options):
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    return keras.Sequential(
+        [layers.Dense(4, use_bias=False), layers.BatchNormalization(**options), layers.Dense(3)]
+    )
+
+
+def test_batch_normalization_is_refused_unless_it_is_synchronized():
+    with tfscale.strategy("mirrored").scope():
+        model = compiled(batch_normalized())
+        with pytest.raises(ConfigError, match="synchronized=True"):
+            trained(model)
+        model = compiled(batch_normalized(synchronized=True))
+    even = X[:24], Y[:24], WEIGHTS[:24]
+    check_alike(trained(model, *even), trained(compiled(batch_normalized()), *even))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"loss": lambda y, p: tf.reduce_mean(p)}, "one number for a whole batch"),
+        ({"loss": keras.losses.MeanSquaredError(reduction=None)}, "reduction=None"),
+        ({"metrics": [lambda y, p: tf.reduce_max(p)]}, "not one of Keras"),
+    ],
+)
+def test_what_parts_of_a_batch_cannot_add_up_is_refused(arguments, message):
+    model = tfscale.Model(keras.Sequential([keras.layers.Dense(1)]))
+    model.compile("sgd", **{"loss": "mse", **arguments}, micro_batches=2, xla=False)
+    with pytest.raises(ConfigError, match=message):
+        model.fit(X, Y.astype("float32"), verbose=0)
+
+
+def test_an_optimizer_of_another_scope_is_refused():
+    optimizer = keras.optimizers.SGD(0.1)
+    with tfscale.strategy("mirrored").scope():
+        model = tfscale.Model(network())
+    with pytest.raises(ConfigError, match="scope"):
+        model.compile(optimizer, loss="mse")
+
+
+def test_remat_is_refused_where_it_would_do_nothing():
+    with pytest.raises(ConfigError, match="remat"):
+        tfscale.Model(network()).compile("sgd", loss="mse", remat=True)
