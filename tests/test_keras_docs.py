@@ -12,7 +12,7 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "book.txt").write_text((ROOT / "CHANGELOG.md").read_text())
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "keras.md").read_text(), re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     names: dict = {}
     for block in blocks:
         exec(block, names)

@@ -105,7 +105,8 @@ class Dealer:
 
         def summed():
             context = tf.distribute.get_replica_context()
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, digest)
+            # A copy on the replica's device: TensorFlow sends the sum to where this is.
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(digest))
 
         # Integers add up without rounding, and wrap around alike on all workers.
         total = self.strategy.experimental_local_results(self.strategy.run(summed))[0]
