@@ -136,6 +136,25 @@ def test_an_optimizer_of_another_scope_is_refused():
         model.compile(optimizer, loss="mse")
 
 
+def test_a_teacher_is_refused_rather_than_ignored():
+    model = tfscale.Model(network())
+    model.teacher = object()
+    with pytest.raises(ConfigError, match="teacher"):
+        model.compile("sgd", loss="mse")
+
+
+def test_a_file_of_a_model_trained_for_a_recipe_asks_for_compile(tmp_path):
+    keras.utils.set_random_seed(1)
+    model = tfscale.Model(keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)]))
+    assert tfscale.compress.quantize_aware(model, "int8")
+    model.compile("sgd", loss="mse", xla=False)
+    model.fit(X, np.eye(3)[Y], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    with pytest.raises(ConfigError, match="does not keep what tfscale.compress.quantize_aware"):
+        loaded.evaluate(X, np.eye(3)[Y])
+
+
 def test_remat_is_refused_where_it_would_do_nothing():
     with pytest.raises(ConfigError, match="remat"):
         tfscale.Model(network()).compile("sgd", loss="mse", remat=True)

@@ -119,6 +119,11 @@ class Model(WrappedModel):
                 " LanguageModel does"
             )
         given: ModelOptions = make_config(ModelOptions, dict(options))
+        if self.teacher is not None:
+            raise ConfigError(
+                "a Model does not learn from a teacher; LanguageModel does, with"
+                " tfscale.compress.distill"
+            )
         if given.remat:
             raise ConfigError(
                 "remat=True needs a network that can compute its blocks again, and only the"
@@ -139,7 +144,7 @@ class Model(WrappedModel):
                 jit_compile=given.xla is True and not run_eagerly,
                 auto_scale_loss=False,
             )
-        self._options = given
+        self._options, self._todo = given, ""
         self.train_step_runner = None
         if is_built(self.network):
             self._make_step()
@@ -244,15 +249,28 @@ class Model(WrappedModel):
         given = super().get_compile_config()
         given["jit_compile"] = "auto"
         kept = dataclasses.asdict(self._options)
+        left_out = {
+            "tfscale.compress.prune": self.pruner is not None,
+            "tfscale.compress.quantize_aware": bool(self.formats),
+        }
+        given["left_out"] = [name for name, is_set in left_out.items() if is_set]
         return {**given, **{name: kept[name] for name in ModelKeywords.__annotations__}}
 
     def compile_from_config(self, config: JsonObject) -> None:
-        """Compiles a model that is being loaded as it was when it was saved."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        """Compiles a model that is being loaded as it was when it was saved.
+
+        A model that was pruned or trained for a recipe is not: the file does not keep how.
+        """
+        given = keras.saving.deserialize_keras_object(config)
+        if left_out := given.pop("left_out", []):
+            self._todo = f": the file does not keep what {' and '.join(left_out)} set"
+            return
+        self.compile(**given)
 
     def _check_compiled(self, name: str) -> None:
-        if not self.compiled:
-            raise ConfigError(f"call compile(optimizer, loss=...) before {name}")
+        # Keras says of every model that it loads with a compile config that it is compiled.
+        if not self.compiled or self._todo:
+            raise ConfigError(f"call compile(optimizer, loss=...) before {name}{self._todo}")
 
     def _compiled_step(self) -> ModelStep:
         step = self.train_step_runner
