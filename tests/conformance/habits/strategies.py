@@ -1,10 +1,9 @@
 """Two replicas: what stock Keras gives there, and what one device gives."""
 
-import functools
-
 import keras
 import tensorflow as tf
 
+import tfscale
 from tests.conformance import samples
 from tests.conformance.habit import Tolerance, habit
 from tests.conformance.trial import Trial
@@ -14,10 +13,9 @@ X, Y = samples.regression()
 OPTIONS = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
 
 
-@functools.cache
 def two_devices() -> tf.distribute.Strategy:
     """Returns the one strategy of this process: TensorFlow mixes up the reductions of several."""
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return tfscale.strategy("mirrored")
 
 
 def compare(
