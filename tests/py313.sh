@@ -2,7 +2,7 @@
 # Runs the whole suite on Debian 13, whose Python is 3.13: `make test-py313`, with WORKERS and ARGS as for `make test`.
 #
 # The root lies in .root-py313 (about 6 GB) and is kept for the next time. What is tested is the last commit, freshly
-# installed where constraints.txt or setup.cfg changed. /proc and /dev are mounted in a namespace of their own, so that
+# installed where constraints.txt or setup.cfg changed. /proc, /dev and /sys are mounted in a namespace of their own, so that
 # nothing stays mounted when this ends, however it ends.
 set -eu
 cd "$(dirname "$0")/.."
@@ -41,6 +41,8 @@ if [ ! -e "$root/made" ]; then
 fi
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
+# LiteRT-LM counts the processors in /sys, and aborts where it finds none.
+mount --rbind /sys "$root/sys"
 
 git init --quiet "$root/tfscale"
 git -C "$root/tfscale" fetch --quiet --depth 1 "file://$PWD" HEAD
