@@ -26,7 +26,7 @@ from tfscale.exporting.tflite import (
 )
 from tfscale.files.description import Description
 from tfscale.models.cached import tracing_for_tflite
-from tfscale.models.decoding import CachedModel
+from tfscale.models.cached_model import CachedModel
 from tfscale.models.network import LanguageNetwork, capabilities
 from tfscale.models.weight_formats import weight_formats
 from tfscale.text.tokenizers import Tokenizer

@@ -58,6 +58,7 @@ Quality = dict[str, dict[str, float]]
 class Report(TypedDict, total=False):
     """The parity report, the content of parity.json; entries are there where they apply.
 
+    `decodes` says whether a language model's file generates, and `why_it_scores` why it does not.
     `perplexity` and `pseudo_perplexity` are those before and after; `held_out` and `compared_on`
     say on what the comparison was made. `quality` is by the output's name.
     """
@@ -71,6 +72,7 @@ class Report(TypedDict, total=False):
     tokens: int
     vocabulary_size: int
     decodes: bool
+    why_it_scores: str
     perplexity: dict[str, float]
     pseudo_perplexity: dict[str, float]
     greedy: dict[str, str]

@@ -54,6 +54,7 @@ class WindowSource(TFLiteSource):
         start_id: the token before a text; the tokenizer's, or `end_id`, where it is None.
         noun: what it is, for messages.
         advice: what to do where a format does not take it.
+        why_it_scores: why the file does not generate; "" where it never could.
     """
 
     kind: ClassVar[SourceKind] = "windows"
@@ -71,6 +72,7 @@ class WindowSource(TFLiteSource):
         start_id: int | None = None,
         noun: str = "a model that scores",
         advice: str = "give --format tflite for a model that scores",
+        why_it_scores: str = "",
     ):
         self.network, self.tokenizer, self.length = network, tokenizer, length
         self.end_id = _end_id(tokenizer, end_id)
@@ -78,6 +80,7 @@ class WindowSource(TFLiteSource):
         begins = tokenizer.start_id if own and tokenizer is not None else self.end_id
         self.start_id = begins if start_id is None else start_id
         self.noun, self.advice = noun, advice
+        self.why_it_scores = why_it_scores
         self._given = held_out
         self._held_out: list[int] | None = None
 
@@ -113,6 +116,8 @@ class WindowSource(TFLiteSource):
 
     def complete(self, report: Report, config: ExportConfig) -> None:
         report["decodes"] = False
+        if self.why_it_scores:
+            report["why_it_scores"] = self.why_it_scores
 
     def tflite_readme(
         self, description: Description, report: Report, sections: tuple[str, ...] = ()

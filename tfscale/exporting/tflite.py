@@ -28,7 +28,7 @@ from tfscale.exporting.flatbuffer import refuse_custom_operations
 from tfscale.exporting.rounding import round_weights
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.cached import tracing_for_tflite
-from tfscale.models.decoding import CachedModel
+from tfscale.models.cached_model import CachedModel
 from tfscale.models.network import LanguageNetwork, capabilities
 from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import stored_bytes

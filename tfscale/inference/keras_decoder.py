@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfscale.errors import ConfigError
 from tfscale.inference.generation import causal_mask, check_fits, prefill_chunk
 from tfscale.models import LanguageNetwork
-from tfscale.models.decoding import CachedModel
+from tfscale.models.cached_model import CachedModel
 from tfscale.models.network import capabilities
 
 
