@@ -115,7 +115,8 @@ def convert(network: Weighted, functions: Functions, quantize: Quantization) -> 
 
 def usable_prefill_lengths(network: DecodingNetwork, prefill_lengths: Sequence[int]) -> list[int]:
     """Returns the prompt lengths that a network's file gets: sorted, none above the context."""
-    if capabilities(network).decodes != "cache":
+    can = capabilities(network)
+    if can.decodes != "cache" or can.one_token:
         return []
     return sorted(
         {length for length in prefill_lengths if length <= network.config.sequence_length}

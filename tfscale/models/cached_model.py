@@ -40,10 +40,12 @@ class CachedModel(HasLayers, abc.ABC):
 
     Attributes:
         decodes: see `tfscale.models.network.Decodes`.
+        one_token: whether `cached_step` takes one token a call.
     """
 
     precision: ClassVar[str] = "float32"
     decodes: Decodes = "cache"
+    one_token: bool = False
 
     def __init__(self, model: keras.Model, config: DecoderConfig):
         self.model, self.config = model, config

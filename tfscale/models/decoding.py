@@ -14,7 +14,7 @@ from tfscale.compat.keras import layers_of
 from tfscale.compat.keras_hub import new_cache
 from tfscale.errors import ConfigError
 from tfscale.models.cached_model import CachedModel, DecoderConfig
-from tfscale.models.stepping.model import stepped_model
+from tfscale.models.stepping.comparison import compared_model
 
 
 class _HubCausalLM(CachedModel):
@@ -92,7 +92,7 @@ def cached_model(model: keras.Model, sequence_length: int, vocabulary_size: int)
                 f" {positions}"
             )
     config = DecoderConfig(vocabulary_size, sequence_length)
-    return _HubCausalLM(model, config) if is_causal_lm(model) else stepped_model(model, config)
+    return _HubCausalLM(model, config) if is_causal_lm(model) else compared_model(model, config)
 
 
 def _hub_cache(model: keras.Model, context: int) -> tuple[list[tuple[int, ...]], bool]:

@@ -93,8 +93,28 @@ def first_that_looks_ahead(
     return ""
 
 
-def suspect(whole: Sequence[LayerCall], steps: Sequence[Sequence[LayerCall]]) -> str:
-    """Returns in words what computes something else token by token.
+@dataclasses.dataclass(frozen=True)
+class Suspect:
+    """What makes two forward passes differ.
+
+    Attributes:
+        call: the first call of a layer whose output differs; None where no layer's does.
+        before: whether its inputs differ already.
+    """
+
+    call: LayerCall | None
+    before: bool = False
+
+    @property
+    def words(self) -> str:
+        """The suspect in words."""
+        if self.call is None:
+            return "an operation outside of the layers"
+        return f"what is computed before {self.call.name}" if self.before else self.call.name
+
+
+def suspect(whole: Sequence[LayerCall], steps: Sequence[Sequence[LayerCall]]) -> Suspect:
+    """Returns what computes something else token by token.
 
     Args:
         whole: the calls of the whole forward pass over T tokens.
@@ -103,17 +123,14 @@ def suspect(whole: Sequence[LayerCall], steps: Sequence[Sequence[LayerCall]]) ->
     by_step = [{(id(call.layer), call.number): call for call in calls} for calls in steps]
     for call in whole:
         parts = [made.get((id(call.layer), call.number)) for made in by_step]
-        if call.inside or None in parts:
-            continue
         found = [part for part in parts if part is not None]
-        outputs = [part.output for part in found]
-        if _agree(call.output, outputs) is not False:
+        if call.inside or len(found) < len(parts):
+            continue
+        if _agree(call.output, [part.output for part in found]) is not False:
             continue
         inputs = [_first(part.arguments) for part in found]
-        if _agree(_first(call.arguments), inputs) is False:
-            return f"what is computed before {call.name}"
-        return call.name
-    return "an operation outside of the layers"
+        return Suspect(call, _agree(_first(call.arguments), inputs) is False)
+    return Suspect(None)
 
 
 def _first(arguments: Arguments) -> object:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import attention_parts, mask_of
+from tfscale.compat.keras import attention_parts
 from tfscale.models.cached import cached_attention, out_of_window, write_cache
 from tfscale.models.stepping.layer_step import LayerCall, LayerStep, is_same
 from tfscale.registry import register
@@ -25,7 +25,7 @@ class AttentionStep(LayerStep):
     keeps = "cache"
     condition = (
         "query, value and key are one tensor; `use_causal_mask=True`, or an `attention_mask` that"
-        " is the lower triangle; no padding mask (`mask_zero=True`)"
+        " is the lower triangle"
     )
 
     def __init__(self, call: LayerCall, context: int):
@@ -36,6 +36,11 @@ class AttentionStep(LayerStep):
             "k": (1, context, parts.groups, parts.key_width),
             "v": (1, context, parts.groups, parts.value_width),
         }
+        if call.arguments.get("value_mask") is not None:
+            # 1 where a token is padding (mask_zero), whose keys nobody sees. What padding itself
+            # gives is an average over the window in Keras, later tokens included.
+            self.shapes["padding"] = (1, context, 1, 1)
+            self.padding = "hidden"
 
     @classmethod
     def classes(cls):
@@ -50,10 +55,18 @@ class AttentionStep(LayerStep):
         if parts.window is not None:
             beyond = out_of_window(place.positions, keys.shape[1], parts.window)
             mask = mask + tf.cast(beyond, tf.float32) * _HIDDEN
+        after = {"k": keys, "v": values}
+        if "padding" in kept:
+            read = tf.cast(arguments["value_mask"], tf.float32)
+            pads = write_cache(
+                kept["padding"], tf.reshape(1 - read, (1, x.shape[1], 1, 1)), place.positions
+            )
+            mask = mask + tf.reshape(pads, (1, 1, 1, keys.shape[1])) * _HIDDEN
+            after["padding"] = pads
         mixed = cached_attention(query, keys, values, mask)
         if parts.gate is not None:
             mixed = mixed * parts.gate(x)
-        return parts.output(mixed), {"k": keys, "v": values}
+        return parts.output(mixed), after
 
 
 def _check(call: LayerCall) -> None:
@@ -65,12 +78,9 @@ def _check(call: LayerCall) -> None:
         raise call.refused("attends over other axes than that of the tokens")
     if given.get("return_attention_scores"):
         raise call.refused("gives its attention scores too (return_attention_scores=True)")
-    names = ("query_mask", "value_mask", "key_mask")
-    if mask_of(query) is not None or any(given.get(name) is not None for name in names):
-        raise call.refused(
-            "hides padding (mask_zero=True in an Embedding), which a cache does not know; build the"
-            " model with mask_zero=False and the same weights"
-        )
+    masks = [given.get(name) for name in ("query_mask", "value_mask", "key_mask")]
+    if any(mask is not None and not is_same(mask, masks[1]) for mask in masks):
+        raise call.refused("is given other masks for its query than for its values")
     length = query.shape[1]
     sees = np.ones((1, length, length), bool)
     if given.get("use_causal_mask"):

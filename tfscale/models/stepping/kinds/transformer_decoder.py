@@ -21,6 +21,7 @@ class TransformerDecoderStep(LayerStep):
     name = "transformer_decoder"
     layers = "`keras_hub.layers.TransformerDecoder`"
     keeps = "cache"
+    padding = "ignored"
     condition = "without an encoder's output; ids that `mask_zero=True` hides do not occur"
 
     def __init__(self, call: LayerCall, context: int):
