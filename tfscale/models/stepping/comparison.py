@@ -57,10 +57,8 @@ def _largest_difference(model: SteppedModel) -> float | None:
     Returns:
         The largest difference in units of the logits' spread.
     """
-    padding = model.padding()
-    ids = model.probe(lowest=1 if "ignored" in padding else 0)
+    ids = _ids(model)
     count = ids.shape[1]
-    compared = (ids[0] != 0) | ("hidden" not in padding)
     found = _step_through(model, ids)
     lengths = {count} if model.declared_length else {2, (count + 2) // 2, count}
     worst = 0.0
@@ -69,11 +67,15 @@ def _largest_difference(model: SteppedModel) -> float | None:
         part = found[:length]
         if part.shape != expected.shape:
             return float("inf")
-        part, expected = part[compared[:length]], expected[compared[:length]]
         unit = float(np.std(expected - expected.mean(-1, keepdims=True))) or 1e-12
         worst = max(worst, float(np.abs(part - expected).max()) / unit)
     # A difference that is not a number is one too.
     return None if worst <= _TOLERANCE else worst
+
+
+def _ids(model: SteppedModel, length: int | None = None) -> np.ndarray:
+    """Ids (1, T) with padding among them, unless a layer takes it for a token."""
+    return model.probe(length=length, lowest=int(model.ignores_padding()))
 
 
 def _step_through(model: SteppedModel, ids: np.ndarray) -> np.ndarray:
@@ -90,7 +92,7 @@ def _step_through(model: SteppedModel, ids: np.ndarray) -> np.ndarray:
 
 def _suspect(model: SteppedModel) -> Suspect:
     """Finds the layer by which the steps differ from the whole forward pass."""
-    ids = model.probe(length=min(_FEW, model.config.sequence_length))
+    ids = _ids(model, min(_FEW, model.config.sequence_length))
     cache = {name: tf.zeros(shape) for name, shape in model.cache_spec().items()}
     steps: list[list[LayerCall]] = []
     for position in range(ids.shape[1]):

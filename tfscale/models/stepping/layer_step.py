@@ -22,10 +22,6 @@ Keeps = Literal["state", "cache", "positions", "nothing"]
 """state: tensors of fixed size, with one token a call; cache: tensors (1, C, ...) with a row for
 each position; positions: nothing, but it must be told the position; nothing: it cannot be computed
 token by token."""
-Padding = Literal["same", "hidden", "ignored"]
-"""What a step does with id 0 where an embedding hides it (`mask_zero`). same: what the layer does;
-hidden: so for all other tokens, and what it gives for padding itself means nothing; ignored: it is
-a token like any other."""
 Arguments = Mapping[str, Any]
 """Arguments of one call of a layer, by the names in its `call`: tensors, masks, flags."""
 Kept = dict[str, tf.Tensor]
@@ -88,7 +84,8 @@ class LayerStep(abc.ABC):
         keeps: see `Keeps`.
         condition: what a layer must be like, in words; "" where any does.
         shapes: the parts that the layer keeps, each with one row; all float32, zeros at the start.
-        padding: see `Padding`.
+        ignores_padding: whether id 0 is a token like any other though an embedding hides it
+            (`mask_zero`): a text has none.
 
     Raises:
         CannotDecode: the layer is called in a way that cannot be computed token by token.
@@ -104,7 +101,7 @@ class LayerStep(abc.ABC):
     keeps: ClassVar[Keeps]
     condition: ClassVar[str] = ""
     shapes: dict[str, tuple[int, ...]]
-    padding: Padding = "same"
+    ignores_padding: bool = False
 
     @abc.abstractmethod
     def __init__(self, call: LayerCall, context: int):

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfscale.compat.keras import Call, call_of_any_shape, layers_called_by
 from tfscale.models.cached_model import CachedModel, CannotDecode, DecoderConfig
 from tfscale.models.outputs import probe_ids
-from tfscale.models.stepping.layer_step import Kept, LayerCall, LayerStep, Padding, Place
+from tfscale.models.stepping.layer_step import Kept, LayerCall, LayerStep, Place
 from tfscale.models.stepping.state_rows import StateRows
 from tfscale.models.stepping.watching import bound, watched
 
@@ -138,9 +138,9 @@ class SteppedModel(CachedModel):
             self._forward(tf.constant(ids), False)
         return calls
 
-    def padding(self) -> set[Padding]:
-        """Returns what its layers do with padding."""
-        return {step.padding for step in self._steps.values()}
+    def ignores_padding(self) -> bool:
+        """Returns whether a layer takes id 0 for a token though an embedding hides it."""
+        return any(step.ignores_padding for step in self._steps.values())
 
     def looks_back(self) -> bool:
         """Returns whether any layer is known to look at earlier tokens."""

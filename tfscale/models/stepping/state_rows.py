@@ -28,7 +28,7 @@ class StateRows(LayerStep):
     keeps = "cache"
 
     def __init__(self, inner: LayerStep, context: int):
-        self.layer, self._inner, self.padding = inner.layer, inner, inner.padding
+        self.layer, self._inner = inner.layer, inner
         self.shapes = {
             part: (1, context, 1, math.prod(shape)) for part, shape in inner.shapes.items()
         }

@@ -25,7 +25,7 @@ class AttentionStep(LayerStep):
     keeps = "cache"
     condition = (
         "query, value and key are one tensor; `use_causal_mask=True`, or an `attention_mask` that"
-        " is the lower triangle"
+        " is the lower triangle; ids that `mask_zero=True` hides do not occur in texts"
     )
 
     def __init__(self, call: LayerCall, context: int):
@@ -36,18 +36,15 @@ class AttentionStep(LayerStep):
             "k": (1, context, parts.groups, parts.key_width),
             "v": (1, context, parts.groups, parts.value_width),
         }
-        if call.arguments.get("value_mask") is not None:
-            # 1 where a token is padding (mask_zero), whose keys nobody sees. What padding itself
-            # gives is an average over the window in Keras, later tokens included.
-            self.shapes["padding"] = (1, context, 1, 1)
-            self.padding = "hidden"
+        self.ignores_padding = call.arguments.get("value_mask") is not None
 
     @classmethod
     def classes(cls):
         return keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention
 
     def step(self, arguments, kept, place, compute):
-        parts, x = self._parts, arguments["query"]
+        # A copy has no mask of padding, which would be that of the tokens of this call alone.
+        parts, x = self._parts, tf.identity(arguments["query"])
         query = parts.query(x) * parts.key_width**-0.5
         keys = write_cache(kept["k"], parts.key(x), place.positions)
         values = write_cache(kept["v"], parts.value(x), place.positions)
@@ -55,18 +52,10 @@ class AttentionStep(LayerStep):
         if parts.window is not None:
             beyond = out_of_window(place.positions, keys.shape[1], parts.window)
             mask = mask + tf.cast(beyond, tf.float32) * _HIDDEN
-        after = {"k": keys, "v": values}
-        if "padding" in kept:
-            read = tf.cast(arguments["value_mask"], tf.float32)
-            pads = write_cache(
-                kept["padding"], tf.reshape(1 - read, (1, x.shape[1], 1, 1)), place.positions
-            )
-            mask = mask + tf.reshape(pads, (1, 1, 1, keys.shape[1])) * _HIDDEN
-            after["padding"] = pads
         mixed = cached_attention(query, keys, values, mask)
         if parts.gate is not None:
             mixed = mixed * parts.gate(x)
-        return parts.output(mixed), after
+        return parts.output(mixed), {"k": keys, "v": values}
 
 
 def _check(call: LayerCall) -> None:

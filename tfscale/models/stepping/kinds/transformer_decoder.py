@@ -5,6 +5,7 @@ Shapes: C context, H heads, K width of a head.
 
 import tensorflow as tf
 
+from tfscale.compat.keras import mask_of
 from tfscale.compat.keras_hub import key_width
 from tfscale.models.stepping.layer_step import LayerCall, LayerStep
 from tfscale.registry import register
@@ -21,8 +22,7 @@ class TransformerDecoderStep(LayerStep):
     name = "transformer_decoder"
     layers = "`keras_hub.layers.TransformerDecoder`"
     keeps = "cache"
-    padding = "ignored"
-    condition = "without an encoder's output; ids that `mask_zero=True` hides do not occur"
+    condition = "without an encoder's output; ids that `mask_zero=True` hides do not occur in texts"
 
     def __init__(self, call: LayerCall, context: int):
         super().__init__(call, context)
@@ -32,6 +32,7 @@ class TransformerDecoderStep(LayerStep):
             raise call.refused("is given a decoder_attention_mask")
         if not call.arguments.get("use_causal_mask", True):
             raise call.refused("attends to later tokens (use_causal_mask=False)")
+        self.ignores_padding = mask_of(call.arguments["decoder_sequence"]) is not None
         shape = 1, context, call.layer.num_heads, key_width(call.layer)
         self.shapes = {"k": shape, "v": shape}
 
