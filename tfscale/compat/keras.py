@@ -6,6 +6,8 @@ says which.
 
 import contextlib
 import dataclasses
+import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -270,6 +272,15 @@ class SpreadVariable(keras.Variable):
 
     def _direct_assign(self, value: ArrayLike) -> None:
         self._parts.assign(np.asarray(value))
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the last line that an error of Keras or TensorFlow says something in."""
+    lines = re.sub(r"\x1b\[\d+m|\{\{.*?\}\}", "", str(error)).splitlines()
+    # Keras adds the arguments of the call, one a line, behind the reason.
+    said = itertools.takewhile(lambda line: not line.startswith("Arguments received"), lines)
+    kept = [line.strip() for line in said if line.strip()]
+    return (kept[-1] if kept else type(error).__name__)[:200]
 
 
 def mask_of(tensor: tf.Tensor) -> tf.Tensor | None:

@@ -24,7 +24,7 @@ from tfscale.exporting.report import Report
 from tfscale.exporting.scoring import WindowSource
 from tfscale.exporting.writer import export_source
 from tfscale.models.cached_model import CachedModel, CannotDecode
-from tfscale.models.decoding import cached_model, is_causal_lm
+from tfscale.models.decoding import cached_model, check_context, is_causal_lm
 from tfscale.models.network import capabilities
 from tfscale.models.softmax import without_softmax
 from tfscale.text.tokenizers import Tokenizer
@@ -57,7 +57,7 @@ def export_language_model(network: keras.Model, text: TextOptions, config: Expor
         tokenizer = tokenizer.with_special(
             dataclasses.replace(tokenizer.special, start_id=text.start_id, in_prompts=True)
         )
-    with in_float32(network), _gives_logits(network, text.sequence_length):
+    with in_float32(network), _gives_logits(network, text.sequence_length) as softmax_left_out:
         decoder, reason = _decoder(network, text, tokenizer)
         if decoder is None or tokenizer is None:
             windows = WindowSource(
@@ -68,6 +68,7 @@ def export_language_model(network: keras.Model, text: TextOptions, config: Expor
                 end_id=text.end_id,
                 start_id=text.start_id,
                 why_it_scores=reason,
+                softmax_left_out=softmax_left_out,
             )
             return export_source(windows, config)
         if text.end_id not in (None, tokenizer.end_id):
@@ -77,7 +78,8 @@ def export_language_model(network: keras.Model, text: TextOptions, config: Expor
             )
         check_held_out(stream, decoder.config.vocabulary_size)
         try:
-            return export_source(CachedSource(decoder, tokenizer, stream), config)
+            source = CachedSource(decoder, tokenizer, stream, softmax_left_out)
+            return export_source(source, config)
         except ExportError as error:
             raise ExportError(
                 f"{error}; with cached=False it becomes a file that scores"
@@ -85,13 +87,14 @@ def export_language_model(network: keras.Model, text: TextOptions, config: Expor
 
 
 @contextlib.contextmanager
-def _gives_logits(network: keras.Model, length: int) -> Iterator[None]:
-    """Leaves out the softmax that a network of ids ends in, for the block."""
+def _gives_logits(network: keras.Model, length: int) -> Iterator[bool]:
+    """Leaves out the softmax that a network of ids ends in, for the block; yields whether there is
+    one."""
     if is_causal_lm(network):
-        yield
+        yield False
         return
-    with without_softmax(network, length):
-        yield
+    with without_softmax(network, length) as left_out:
+        yield left_out
 
 
 def _of_ids(network: keras.Model) -> keras.Model:
@@ -128,6 +131,7 @@ def _decoder(
         if capabilities(network).is_cloze:
             raise CannotDecode(f"model {network.name!r} guesses tokens from both sides")
         if not is_hub:
+            check_context(network, text.sequence_length)
             check_model(network, text.sequence_length, tokenizer.end_id)
         return cached_model(network, text.sequence_length, tokenizer.vocabulary_size), ""
     except CannotDecode as error:

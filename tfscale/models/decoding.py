@@ -75,6 +75,17 @@ def cached_model(model: keras.Model, sequence_length: int, vocabulary_size: int)
     Example:
         cached_model(network, 128, tokenizer.vocabulary_size).cache_spec()
     """
+    check_context(model, sequence_length)
+    config = DecoderConfig(vocabulary_size, sequence_length)
+    return _HubCausalLM(model, config) if is_causal_lm(model) else compared_model(model, config)
+
+
+def check_context(model: keras.Model, sequence_length: int) -> None:
+    """Checks that the layers of a model compute in float32 and have positions for a context.
+
+    Raises:
+        ConfigError: names the layer.
+    """
     for layer in layers_of(model):
         if getattr(layer, "compute_dtype", "float32") not in ("float32", None):
             raise ConfigError(
@@ -91,8 +102,6 @@ def cached_model(model: keras.Model, sequence_length: int, vocabulary_size: int)
                 f"sequence_length={sequence_length}, and {layer.name!r} has positions for"
                 f" {positions}"
             )
-    config = DecoderConfig(vocabulary_size, sequence_length)
-    return _HubCausalLM(model, config) if is_causal_lm(model) else compared_model(model, config)
 
 
 def _hub_cache(model: keras.Model, context: int) -> tuple[list[tuple[int, ...]], bool]:

@@ -63,15 +63,15 @@ def added_positions(first: LayerCall, second: LayerCall, context: int) -> LayerS
 def _table(call: LayerCall, context: int) -> np.ndarray | None:
     """What a layer adds at each position, (C, D); None where it does not give C vectors of C
     tokens."""
-    names = list(call.arguments)
-    given = call.arguments[names[0]] if names else None
-    if not tf.is_tensor(given) or not tf.is_tensor(call.output):
+    name = next(iter(call.arguments), "")
+    given = call.arguments.get(name)
+    if given is None or not tf.is_tensor(given) or not tf.is_tensor(call.output):
         return None
     if given.shape[:2] != (1, context) or call.output.shape[:2] != (1, context):
         return None
     if call.output.shape.rank != 3:
         return None
-    others = {name: call.arguments[name] for name in names[1:]}
+    others = {other: value for other, value in call.arguments.items() if other != name}
     if any(tf.is_tensor(part) for part in keras.tree.flatten(others)):
         return None
     # Each token is a row of its own.

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.errors import reason
+from tfscale.compat.keras import one_line
 from tfscale.models.cached_model import CannotDecode, DecoderConfig
 from tfscale.models.stepping.added_positions import added_positions
 from tfscale.models.stepping.layer_step import LayerCall
@@ -43,7 +43,7 @@ def compared_model(model: keras.Model, config: DecoderConfig) -> SteppedModel:
     except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
         # The model's own code may ask for a whole window.
         raise CannotDecode(
-            f"model {model.name!r} cannot be called with one token: {reason(error)}"
+            f"model {model.name!r} cannot be called with one token: {one_line(error)}"
         ) from error
     raise CannotDecode(
         f"{found.words} computes something else token by token than over a whole window (the logits"

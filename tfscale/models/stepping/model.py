@@ -47,12 +47,14 @@ class SteppedModel(CachedModel):
     def __init__(self, model: keras.Model, config: DecoderConfig):
         inputs = getattr(model, "inputs", None)
         self.declared_length = inputs[0].shape[1] if inputs else None
-        super().__init__(model, config)
+        self.model, self.config = model, config
+        # Before the whole context is read, for which a table may be too short.
         self._steps = {
             _key(call): call.step(call, config.sequence_length)
             for call in self.calls(self.probe())
             if call.step is not None
         }
+        super().__init__(model, config)
         self._arrange()
 
     def _arrange(self) -> None:

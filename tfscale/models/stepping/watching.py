@@ -139,35 +139,33 @@ def _first(arguments: Arguments) -> object:
 
 def _agree(whole: object, parts: Sequence[object]) -> bool | None:
     """Whether a tensor of T tokens is the same as T tensors of one; None where it has no axis of
-    tokens."""
-    rows = _rows(whole, len(parts))
+    tokens, and never had."""
+    tokens = len(parts)
+    rows = _rows(whole, tokens)
     if rows is None:
-        # The tokens were added up, or left out.
-        return None if _rank(whole) < 2 or len(parts) in np.shape(_tensor(whole)) else False
-    if len(parts) < 2:
+        shape = _shape(whole)
+        return None if len(shape) < 2 or tokens in shape else False
+    found = [part for part in (_rows(part, 1) for part in parts) if part is not None]
+    if tokens < 2:
         return None
-    found = [_rows(part, 1) for part in parts]
-    if any(part is None for part in found):
-        return False
-    return _close(rows, np.concatenate([part for part in found if part is not None], axis=1))
+    return len(found) == tokens and _close(rows, np.concatenate(found, axis=1))
 
 
-def _tensor(value: object) -> object:
-    flat = keras.tree.flatten(value)
-    return flat[0] if flat else None
+def _array(value: object) -> np.ndarray | None:
+    """The first tensor of what a layer is given or gives; None without one."""
+    tensor = next(iter(keras.tree.flatten(value)), None)
+    return np.asarray(tensor) if tf.is_tensor(tensor) or isinstance(tensor, np.ndarray) else None
 
 
-def _rank(value: object) -> int:
-    return len(np.shape(_tensor(value)))
+def _shape(value: object) -> tuple[int, ...]:
+    array = _array(value)
+    return () if array is None else array.shape
 
 
 def _rows(value: object, tokens: int) -> np.ndarray | None:
-    """The first tensor of an output, (B, T, ...); None where it is of another shape."""
-    tensor = _tensor(value)
-    if not (tf.is_tensor(tensor) or isinstance(tensor, np.ndarray)):
-        return None
-    array = np.asarray(tensor)
-    return array if array.ndim >= 2 and array.shape[1] == tokens else None
+    """The first tensor where it is (B, T, ...); None where it has another shape."""
+    array = _array(value)
+    return array if array is not None and array.shape[1:2] == (tokens,) else None
 
 
 def _close(first: np.ndarray, second: np.ndarray) -> bool:

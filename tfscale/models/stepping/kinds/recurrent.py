@@ -52,7 +52,7 @@ class RecurrentStep(LayerStep):
             raise call.refused(
                 "leaves masked tokens (mask_zero=True) out, and its cell is not one of Keras's"
             )
-        names = "hc" if isinstance(layer.cell, keras.layers.LSTMCell) else "h"
+        names = ["h", "c"] if isinstance(layer.cell, keras.layers.LSTMCell) else ["h"]
         if len(states) != len(names):
             names = [str(number) for number in range(len(states))]
         self.shapes = {name: tuple(state.shape) for name, state in zip(names, states, strict=True)}
