@@ -38,7 +38,6 @@ class LayerCall:
         arguments: what it was called with.
         output: what it gave; None before the call.
         step: the kind of step that it takes; None for a layer that is called as it is.
-        inside: whether it was called by a layer that has a kind of step.
     """
 
     layer: keras.layers.Layer
@@ -46,7 +45,6 @@ class LayerCall:
     arguments: Arguments
     output: Any = None
     step: "type[LayerStep] | None" = None
-    inside: bool = False
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ from tfscale.models.stepping.layer_step import Kept, LayerCall, LayerStep, Place
 from tfscale.models.stepping.state_rows import StateRows
 from tfscale.models.stepping.watching import bound, watched
 
+_FEW = 4
 _COMPARED = 24
 """Most tokens of a window that the model is looked at with."""
 _HIDDEN = -1e9
@@ -48,12 +49,15 @@ class SteppedModel(CachedModel):
         inputs = getattr(model, "inputs", None)
         self.declared_length = inputs[0].shape[1] if inputs else None
         self.model, self.config = model, config
-        # Before the whole context is read, for which a table may be too short.
-        self._steps = {
-            _key(call): call.step(call, config.sequence_length)
-            for call in self.calls(self.probe())
-            if call.step is not None
-        }
+        context = config.sequence_length
+        # A few tokens first: for the whole context a table of positions may be too short. Masks are
+        # looked at in a window as long as the context.
+        for length in (min(_FEW, context), context):
+            self._steps = {
+                _key(call): call.step(call, context)
+                for call in self.calls(self.probe(length=length))
+                if call.step is not None
+            }
         super().__init__(model, config)
         self._arrange()
 

@@ -26,7 +26,7 @@ spread."""
 def watched(model: keras.Model) -> Iterator[list[LayerCall]]:
     """Notes each call of the layers inside a model in the block, in the order in which they end.
 
-    Layers inside of one that has a step of its own (see `layer_step`) are marked as such.
+    Layers inside of one that has a step of its own (see `layer_step`) are left out.
     """
     calls: list[LayerCall] = []
     numbers: collections.Counter[int] = collections.Counter()
@@ -37,9 +37,9 @@ def watched(model: keras.Model) -> Iterator[list[LayerCall]]:
             arguments = bound(layer, args, options)
             number = numbers[id(layer)]
             numbers[id(layer)] += 1
-            noted = LayerCall(layer, number, arguments, inside=bool(within))
-            if not within:
-                noted = dataclasses.replace(noted, step=step_of(layer, arguments))
+            if within:
+                return compute(*args, **options)
+            noted = LayerCall(layer, number, arguments, step=step_of(layer, arguments))
             if noted.step is not None:
                 within.append(noted)
             try:
@@ -86,7 +86,7 @@ def first_that_looks_ahead(
     half = ids.shape[1] // 2
     for before, after in zip(*passes, strict=False):
         first, second = _rows(before.output, ids.shape[1]), _rows(after.output, ids.shape[1])
-        if first is None or second is None or before.inside:
+        if first is None or second is None:
             continue
         if not _close(first[:, :half], second[:, :half]):
             return before.name
@@ -124,7 +124,7 @@ def suspect(whole: Sequence[LayerCall], steps: Sequence[Sequence[LayerCall]]) ->
     for call in whole:
         parts = [made.get((id(call.layer), call.number)) for made in by_step]
         found = [part for part in parts if part is not None]
-        if call.inside or len(found) < len(parts):
+        if len(found) < len(parts):
             continue
         if _agree(call.output, [part.output for part in found]) is not False:
             continue
