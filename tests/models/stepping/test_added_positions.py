@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from tests.models.stepping.user_models import SinesAdded, D
+from tests.models.stepping.user_models import D, SinesAdded
 from tfscale.models.stepping.added_positions import added_positions
 from tfscale.models.stepping.layer_step import LayerCall, Place
 

@@ -29,7 +29,12 @@ def test_calls_are_noted_in_their_order_without_those_inside_of_a_step():
         model.output_layer,
     ]
     assert [call.number for call in calls] == [0, 0, 1, 0]
-    assert [call.step and call.step.name for call in calls] == [None, "recurrent", "recurrent", None]
+    assert [call.step and call.step.name for call in calls] == [
+        None,
+        "recurrent",
+        "recurrent",
+        None,
+    ]
     np.testing.assert_array_equal(calls[-1].output, output)
     np.testing.assert_array_equal(calls[0].arguments["inputs"], IDS)
     assert "call" not in vars(recurrent)

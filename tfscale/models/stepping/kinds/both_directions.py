@@ -13,6 +13,7 @@ class BothDirectionsStep(LayerStep):
     name = "both_directions"
     layers = "`Bidirectional`, pooling over the tokens, `Flatten`"
     keeps = "nothing"
+    condition = "refused, unless `network.cloze = True` says that it guesses from both sides"
 
     def __init__(self, call: LayerCall, context: int):
         super().__init__(call, context)

@@ -13,7 +13,7 @@ class KeyedAttentionStep(LayerStep):
     name = "keyed_attention"
     layers = "`Attention`, `AdditiveAttention`"
     keeps = "nothing"
-    condition = "`MultiHeadAttention(use_causal_mask=True)` generates"
+    condition = "`MultiHeadAttention` generates"
 
     def __init__(self, call: LayerCall, context: int):
         super().__init__(call, context)
