@@ -146,6 +146,8 @@ TASKS: Registry[AnyClass] = Registry("task", "tfscale.tasks.kinds")
 """See `tfscale.tasks.task.Task`."""
 RECIPES: Registry[AnyClass] = Registry("quantization recipe", "tfscale.models.recipes")
 """See `tfscale.models.recipe.Recipe`."""
+LAYER_STEPS: Registry[AnyClass] = Registry("layer step", "tfscale.models.stepping.kinds")
+"""See `tfscale.models.stepping.layer_step.LayerStep`."""
 
 
 def register(cls: Registered) -> Registered:

@@ -74,6 +74,52 @@ def test_layers_are_called_as_before_after_an_error(model):
     assert "call" not in vars(dense)
 
 
+def test_a_model_of_one_shape_is_called_with_another():
+    ids = keras.Input(batch_shape=(4, 6), dtype="int32")
+    model = keras.Model(ids, keras.layers.Embedding(9, 2)(ids))
+    whole = np.asarray(model(np.ones((4, 6), "int32")))
+    found = compat.call_of_any_shape(model, tf.ones((1, 1), tf.int32))
+    np.testing.assert_array_equal(found, whole[:1, :1])
+
+
+def test_the_output_layer_is_the_one_that_makes_the_output():
+    x = keras.Input((3,))
+    last = keras.layers.Dense(2)
+    y = last(x)
+    other = keras.layers.Dense(5)(x)
+    model = keras.Model(x, y)
+    assert compat.output_layer(model) is last
+    assert compat.output_layer(keras.Sequential([keras.Input((3,)), model])) is last
+    assert compat.output_layer(keras.Model(x, [y, other])) is None
+    assert compat.output_layer(keras.Model(x, keras.ops.exp(y))) is None
+
+
+@pytest.mark.parametrize(
+    ("layer", "sizes"),
+    [
+        (keras.layers.MultiHeadAttention(2, 3, 5, use_gate=True, sliding_window=4), (2, 3, 5, 4)),
+        (keras.layers.GroupQueryAttention(3, 4, 2), (2, 3, 3, None)),
+    ],
+)
+def test_the_parts_of_an_attention_layer(layer, sizes):
+    x = np.random.default_rng(0).normal(size=(1, 2, 8)).astype("float32")
+    layer(x, x)
+    parts = compat.attention_parts(layer)
+    assert (parts.groups, parts.key_width, parts.value_width, parts.window) == sizes
+    assert parts.query(x).shape == (1, 2, 2 if parts.gate else 4, parts.key_width)
+    assert parts.key(x).shape == (1, 2, parts.groups, parts.key_width)
+    assert parts.value(x).shape == (1, 2, parts.groups, parts.value_width)
+    if parts.gate is not None:
+        assert parts.gate(x).shape == (1, 2, 2, 5)
+
+
+def test_what_keras_says_of_an_error_is_one_line():
+    with pytest.raises(Exception, match="Exception encountered") as raised:
+        keras.layers.Embedding(3, 2)(np.array([[7]]))
+    said = compat.one_line(raised.value)
+    assert "is not in [0, 3)" in said and "\n" not in said
+
+
 def test_gradients_are_taken_as_reduced():
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():

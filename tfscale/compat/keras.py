@@ -5,6 +5,9 @@ says which.
 """
 
 import contextlib
+import dataclasses
+import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -93,6 +96,84 @@ def layers_called_by(calls: Sequence[tuple[keras.layers.Layer, Call]]) -> Iterat
                 object.__setattr__(layer, "call", replaced)
             else:
                 object.__delattr__(layer, "call")
+
+
+def call_of_any_shape(model: keras.Model, ids: tf.Tensor) -> tf.Tensor:
+    """Returns what a model gives for ids (B, T) at inference, with any number of rows and tokens.
+
+    A functional model refuses others in `__call__`, before its layers, which know no length, are
+    asked.
+    """
+    declared = getattr(model, "inputs", None)
+    if declared and None not in declared[0].shape[1:2]:
+        return model.call(ids, training=False)
+    if declared and declared[0].shape[0] is not None:
+        return model.call(ids, training=False)
+    return model(ids, training=False)
+
+
+def output_layer(model: keras.Model) -> keras.layers.Layer | None:
+    """Returns the layer whose output a model of one output gives; None where it is not known.
+
+    The last of `Model.layers` is another one where a functional model joins branches. Only the
+    tensor of its output says by which layer it was made. Of a subclassed model the last layer is
+    taken.
+    """
+    outputs = getattr(model, "outputs", None)
+    if not outputs:
+        return model.layers[-1] if model.layers else None
+    layer = outputs[0]._keras_history.operation if len(outputs) == 1 else None
+    if isinstance(layer, keras.Model):
+        return output_layer(layer)
+    return layer if isinstance(layer, keras.layers.Layer) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionParts:
+    """The layers inside an attention layer, some of which are its private attributes.
+
+    Attributes:
+        query: (B, T, D) -> (B, T, H, K).
+        key: (B, T, D) -> (B, T, G, K).
+        value: (B, T, D) -> (B, T, G, W).
+        output: (B, T, H, W) -> (B, T, F).
+        gate: (B, T, D) -> (B, T, H, W), what is multiplied to the values; None without.
+        groups: G.
+        key_width: K.
+        value_width: W.
+        window: tokens that one sees, itself included; None for all.
+    """
+
+    query: keras.layers.Layer
+    key: keras.layers.Layer
+    value: keras.layers.Layer
+    output: keras.layers.Layer
+    gate: keras.layers.Layer | None
+    groups: int
+    key_width: int
+    value_width: int
+    window: int | None
+
+
+def attention_parts(layer: keras.layers.Layer) -> AttentionParts:
+    """Returns what is inside a built `MultiHeadAttention` or `GroupQueryAttention`."""
+    config = layer.get_config()
+    inner = {
+        "query": layer._query_dense,
+        "key": layer._key_dense,
+        "value": layer._value_dense,
+        "output": layer._output_dense,
+        "gate": layer._gate_dense if config["use_gate"] else None,
+        "window": config["sliding_window"],
+    }
+    if isinstance(layer, keras.layers.GroupQueryAttention):
+        width = layer.head_dim
+        return AttentionParts(
+            **inner, groups=layer.num_key_value_heads, key_width=width, value_width=width
+        )
+    return AttentionParts(
+        **inner, groups=layer.num_heads, key_width=layer.key_dim, value_width=layer.value_dim
+    )
 
 
 def take_gradients_as_reduced(optimizer: keras.optimizers.Optimizer) -> None:
@@ -191,6 +272,15 @@ class SpreadVariable(keras.Variable):
 
     def _direct_assign(self, value: ArrayLike) -> None:
         self._parts.assign(np.asarray(value))
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the last line that an error of Keras or TensorFlow says something in."""
+    lines = re.sub(r"\x1b\[\d+m|\{\{.*?\}\}", "", str(error)).splitlines()
+    # Keras adds the arguments of the call, one a line, behind the reason.
+    said = itertools.takewhile(lambda line: not line.startswith("Arguments received"), lines)
+    kept = [line.strip() for line in said if line.strip()]
+    return (kept[-1] if kept else type(error).__name__)[:200]
 
 
 def mask_of(tensor: tf.Tensor) -> tf.Tensor | None:

@@ -4,15 +4,13 @@ Shapes: B rows, T tokens of a window, V vocabulary.
 """
 
 import contextlib
-import itertools
-import re
 from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import layers_of, own_variables
+from tfscale.compat.keras import layers_of, one_line, own_variables
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.text.tokenizers import Tokenizer
@@ -23,7 +21,6 @@ MOST_TOKENS = 32_768
 """Longest window: attention of one head over it takes 4 GB."""
 _ASKED = "held_out is for a model of ids (B, T) int32 -> logits (B, T, V)"
 _OTHERS = "; a model of another kind is exported with samples="
-_LONGEST_REASON = 200
 
 
 def check_length(sequence_length: int) -> None:
@@ -182,15 +179,6 @@ def check_trained(network: keras.Model) -> None:
             f"model {network.name!r} has no weights yet: it was never called. Train it, or load its"
             " weights, before it is exported"
         )
-
-
-def one_line(error: BaseException) -> str:
-    """Returns the last line that an error of Keras or TensorFlow says something in."""
-    lines = re.sub(r"\x1b\[\d+m|\{\{.*?\}\}", "", str(error)).splitlines()
-    # Keras adds the arguments of the call, one a line, behind the reason.
-    said = itertools.takewhile(lambda line: not line.startswith("Arguments received"), lines)
-    kept = [line.strip() for line in said if line.strip()]
-    return (kept[-1] if kept else type(error).__name__)[:_LONGEST_REASON]
 
 
 @contextlib.contextmanager

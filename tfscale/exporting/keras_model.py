@@ -1,9 +1,7 @@
-"""Exports a Keras model of somebody's own: a language model that generates if it has a cache, one
-that scores windows, or a classifier or another model, which predicts."""
+"""Exports a Keras model of somebody's own: a language model, or a classifier or another model,
+which predicts."""
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import keras
@@ -11,26 +9,20 @@ import numpy as np
 
 from tfscale.config import ExportConfig
 from tfscale.config.options import checks_arguments
-from tfscale.errors import ConfigError, ExportError
+from tfscale.errors import ConfigError
 from tfscale.exporting.incoming import (
-    check_held_out,
     check_layers,
-    check_length,
-    check_model,
     check_trained,
     in_float32,
     network_of,
     own_tokenizer,
 )
-from tfscale.exporting.network import CachedSource
+from tfscale.exporting.keras_language_model import TextOptions, export_language_model
 from tfscale.exporting.prediction import PredictionSource
 from tfscale.exporting.prediction_outputs import Labels
 from tfscale.exporting.report import Report
 from tfscale.exporting.samples import Given, read_samples
-from tfscale.exporting.scoring import WindowSource
 from tfscale.exporting.writer import export_source
-from tfscale.models.decoding import CachedModel, cached_model, is_causal_lm
-from tfscale.models.network import capabilities
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -55,11 +47,11 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
     """Writes a Keras model of your own as a .tflite file, and proves that it is right.
 
     A **language model**, ids -> logits of the next token, is given with `held_out` and
-    `sequence_length`. If its attention keeps a key-value cache, it gets the file of a language
-    model of tfscale, with the signatures `decode` and `prefill_S`: a `CausalLM` of keras-hub, or a
-    model of inputs of any length whose layers look at other tokens by
-    `keras_hub.layers.TransformerDecoder` or `tfscale.models.attention.CausalSelfAttention` alone.
-    Any other gets the one signature `score`, which reads whole windows.
+    `sequence_length`. With a tokenizer it gets the file of a language model of tfscale, which
+    generates, if it can be computed token by token: it is a `CausalLM` of keras-hub, or its layers
+    that look at other tokens are recurrent ones, attention with a causal mask, or others of the
+    table in docs/keras.md. They keep their states, or a key-value cache. Any other gets the one
+    signature `score`, which reads whole windows. A softmax at the end is left out.
 
     **Any other model**, such as a classifier of texts or images, is given with `samples`, and gets
     the one signature `predict`: its inputs by name -> its outputs by name.
@@ -86,20 +78,20 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
             is left out.
         quantize: "none", "float16" or "int8" (a scale for each row of a table and each output of a
             matrix).
-        cached: whether the file generates, with a cache; None where it can and there is a
-            tokenizer.
+        cached: whether the file generates, with a cache or a state; None where it can and there is
+            a tokenizer.
 
     Returns:
         The parity report: `passed`, `checks`, `sizes` and `operations`; of a language model
-        `perplexity` of `keras` and `file`, and whether it `decodes`; of any other `quality`, for
-        each output with targets.
+        `perplexity` of `keras` and `file`, whether it `decodes`, and if not `why_it_scores`; of any
+        other `quality`, for each output with targets.
 
     Raises:
         DataError: `held_out` is empty or has ids that do not exist, `samples` are not the model's
             inputs, or the output folder is something else.
         ConfigError: an argument out of range (int4 is for models of tfscale) or for the other kind
-            of model, no end token, a model that was never called, or one without a cache where one
-            is asked for.
+            of model, no end token, a model that was never called, or one that cannot decode where
+            that is asked for.
         ExportError: TFLite has no built-in operation for a part of the model, or the file computes
             something else; nothing was written.
 
@@ -133,8 +125,8 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
     config = ExportConfig(output=output, quantize=quantize)
     with network_of(network) as plain:
         if samples is None:
-            text = _Text(sequence_length, held_out, tokenizer, end_id, start_id, cached)
-            return _export_language_model(plain, text, config)
+            text = TextOptions(sequence_length, held_out, tokenizer, end_id, start_id, cached)
+            return export_language_model(plain, text, config)
         tokenizer = own_tokenizer(tokenizer)
         check_layers(plain)
         check_trained(plain)
@@ -148,18 +140,6 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
                 texts=texts,
             )
             return export_source(source, config)
-
-
-@dataclass(frozen=True)
-class _Text:
-    """The arguments of `export_keras` for a language model."""
-
-    sequence_length: int
-    held_out: Sequence[int] | np.ndarray | None
-    tokenizer: Tokenizer | None
-    end_id: int | None
-    start_id: int | None
-    cached: bool | None
 
 
 def _check_kind(
@@ -188,75 +168,3 @@ def _check_kind(
             "give what the file is compared on: held_out=, ids of text, and sequence_length= for a"
             " language model; samples=, real inputs, for any other"
         )
-
-
-def _export_language_model(network: keras.Model, text: _Text, config: ExportConfig) -> Report:
-    check_length(text.sequence_length)
-    stream, tokenizer = check_held_out(text.held_out), own_tokenizer(text.tokenizer)
-    check_layers(network)
-    if text.start_id is not None and tokenizer is not None:
-        tokenizer = tokenizer.with_special(
-            dataclasses.replace(tokenizer.special, start_id=text.start_id, in_prompts=True)
-        )
-    with in_float32(network):
-        decoder = _decoder(network, text.sequence_length, tokenizer, text.cached)
-        if decoder is None or tokenizer is None:
-            windows = WindowSource(
-                _of_ids(network),
-                tokenizer,
-                text.sequence_length,
-                held_out=stream,
-                end_id=text.end_id,
-                start_id=text.start_id,
-            )
-            return export_source(windows, config)
-        if text.end_id not in (None, tokenizer.end_id):
-            raise ConfigError(
-                f"end_id={text.end_id}, and the tokenizer's is {tokenizer.end_id}, with which a"
-                " file that generates ends; the token that it begins with is start_id"
-            )
-        check_held_out(stream, decoder.config.vocabulary_size)
-        try:
-            return export_source(CachedSource(decoder, tokenizer, stream), config)
-        except ExportError as error:
-            raise ExportError(
-                f"{error}; with cached=False it becomes a file that scores"
-            ) from error
-
-
-def _of_ids(network: keras.Model) -> keras.Model:
-    """Returns a model of ids -> logits; the network itself if it is one."""
-    if not is_causal_lm(network):
-        return network
-    ids = keras.Input((None,), dtype="int32")
-    mask = keras.ops.ones_like(ids)
-    return keras.Model(ids, network({"token_ids": ids, "padding_mask": mask}))
-
-
-def _decoder(
-    network: keras.Model, context: int, tokenizer: Tokenizer | None, cached: bool | None
-) -> CachedModel | None:
-    """Returns the network as one that decodes token by token; None for a file that scores."""
-    is_hub = is_causal_lm(network)
-    # A network of tfscale has an export of its own that generates.
-    own_export = tokenizer is None or capabilities(network).decodes != "none"
-    if cached is False or (cached is None and not is_hub and own_export):
-        return None
-    if tokenizer is None:
-        raise ConfigError(
-            "a file that generates needs a tokenizer: tfscale.runs.hub.tokenizer_of makes one of"
-            " keras-hub's; cached=False gives a file that scores"
-        )
-    inputs = [] if is_hub else getattr(network, "inputs", None) or []
-    of_one_length = bool(inputs) and inputs[0].shape[1] is not None
-    decoder = None if of_one_length else cached_model(network, context, tokenizer.vocabulary_size)
-    if decoder is not None and not is_hub:
-        check_model(network, context, tokenizer.end_id)
-    if decoder is None and cached:
-        why = (
-            "takes inputs of one length; build it for inputs of any length, keras.Input((None,))"
-            if of_one_length
-            else "has no layer with a key-value cache"
-        )
-        raise ConfigError(f"model {network.name!r} {why}")
-    return decoder

@@ -36,7 +36,7 @@ import keras
 import numpy as np
 
 from tfscale.config import Quantization
-from tfscale.models.decoding import CachedModel
+from tfscale.models.cached_model import CachedModel
 from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import weight_formats
 

@@ -26,7 +26,7 @@ from tfscale.exporting.tflite import (
 )
 from tfscale.files.description import Description
 from tfscale.models.cached import tracing_for_tflite
-from tfscale.models.decoding import CachedModel
+from tfscale.models.cached_model import CachedModel
 from tfscale.models.network import LanguageNetwork, capabilities
 from tfscale.models.weight_formats import weight_formats
 from tfscale.text.tokenizers import Tokenizer
@@ -160,7 +160,7 @@ class TextSource(TFLiteSource):
 
 
 class CachedSource(TextSource):
-    """Somebody's own Keras model that decodes with a key-value cache.
+    """Somebody's own Keras model that decodes with a key-value cache or a state.
 
     Its folder is that of a network of tfscale, with the same signatures and the same comparison.
     Weights are stored as TFLite's converter stores them.
@@ -169,14 +169,22 @@ class CachedSource(TextSource):
         model: see `tfscale.models.decoding.cached_model`.
         tokenizer: the model's.
         held_out: checked ids to compare on, of text that the model was not trained on.
+        softmax_left_out: whether the model by itself gives probabilities.
     """
 
     recipes = CONVERTED
     network: CachedModel
     converted = True
 
-    def __init__(self, model: CachedModel, tokenizer: Tokenizer, held_out: list[int]):
+    def __init__(
+        self,
+        model: CachedModel,
+        tokenizer: Tokenizer,
+        held_out: list[int],
+        softmax_left_out: bool = False,
+    ):
         self.network, self.tokenizer = model, tokenizer
+        self.softmax_left_out = softmax_left_out
         self._held_out = HeldOut(held_out, "the tokens that were given")
 
     def convert(self, config: ExportConfig) -> bytes:
@@ -186,7 +194,7 @@ class CachedSource(TextSource):
         except (TypeError, ValueError, tf.errors.OpError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ExportError(
-                f"the model cannot be called token by token with a cache: {lines[-1][:200]}"
+                f"the model cannot be called token by token: {lines[-1][:200]}"
             ) from error
         return convert_other(self.network, functions, config.quantize)
 
@@ -195,6 +203,8 @@ class CachedSource(TextSource):
         report["versions"] = versions()
         report["held_out"] = {"source": held_out.origin, "tokens": len(held_out.tokens)}
         report["decodes"] = True
+        if self.softmax_left_out:
+            report["softmax_left_out"] = True
 
 
 def describe_network(

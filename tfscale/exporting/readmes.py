@@ -5,7 +5,7 @@ The texts are in `templates/`, one for each kind of file.
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,9 +72,11 @@ def text_readme(
         held_out=report["held_out"]["source"],
         prompt=prompt,
         ids=tokenizer.prompt_ids(tokenizer.encode(prompt)),
-        cache=tuple(next(iter(cache.values()))),
+        cache=_cache_shapes(cache),
+        first=next(iter(cache)),
         states=", ".join(f"`{name}`" for name in cache),
-        prefills=", ".join(prefills) or "no other",
+        prefills=", ".join(prefills),
+        softmax=report.get("softmax_left_out", False),
         length=context,
         last=(context or 1) - 1,
         signatures=", ".join(f"`{name}`" for name in signatures),
@@ -83,6 +85,12 @@ def text_readme(
         steps = ", ".join(tokenizer.cleaner.steps)
         text += render(_PACKAGE, "cleaning.md.j2", steps=steps)
     return text
+
+
+def _cache_shapes(cache: Mapping[str, Sequence[int]]) -> str:
+    """Returns in words the shapes of what is carried."""
+    shapes = {tuple(shape) for shape in cache.values()}
+    return f"{shapes.pop()} each" if len(shapes) == 1 else "of the shapes in `model.json`"
 
 
 def parameter_count(source: "Source") -> int:

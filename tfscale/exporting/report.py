@@ -58,6 +58,8 @@ Quality = dict[str, dict[str, float]]
 class Report(TypedDict, total=False):
     """The parity report, the content of parity.json; entries are there where they apply.
 
+    `decodes` says whether a language model's file generates, and `why_it_scores` why it does not;
+    `softmax_left_out` that the network gives probabilities, and the file their logits.
     `perplexity` and `pseudo_perplexity` are those before and after; `held_out` and `compared_on`
     say on what the comparison was made. `quality` is by the output's name.
     """
@@ -71,6 +73,8 @@ class Report(TypedDict, total=False):
     tokens: int
     vocabulary_size: int
     decodes: bool
+    why_it_scores: str
+    softmax_left_out: bool
     perplexity: dict[str, float]
     pseudo_perplexity: dict[str, float]
     greedy: dict[str, str]

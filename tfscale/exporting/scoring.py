@@ -54,6 +54,8 @@ class WindowSource(TFLiteSource):
         start_id: the token before a text; the tokenizer's, or `end_id`, where it is None.
         noun: what it is, for messages.
         advice: what to do where a format does not take it.
+        why_it_scores: why the file does not generate; "" where it never could.
+        softmax_left_out: whether the network by itself gives probabilities.
     """
 
     kind: ClassVar[SourceKind] = "windows"
@@ -71,6 +73,8 @@ class WindowSource(TFLiteSource):
         start_id: int | None = None,
         noun: str = "a model that scores",
         advice: str = "give --format tflite for a model that scores",
+        why_it_scores: str = "",
+        softmax_left_out: bool = False,
     ):
         self.network, self.tokenizer, self.length = network, tokenizer, length
         self.end_id = _end_id(tokenizer, end_id)
@@ -78,6 +82,7 @@ class WindowSource(TFLiteSource):
         begins = tokenizer.start_id if own and tokenizer is not None else self.end_id
         self.start_id = begins if start_id is None else start_id
         self.noun, self.advice = noun, advice
+        self.why_it_scores, self.softmax_left_out = why_it_scores, softmax_left_out
         self._given = held_out
         self._held_out: list[int] | None = None
 
@@ -113,6 +118,10 @@ class WindowSource(TFLiteSource):
 
     def complete(self, report: Report, config: ExportConfig) -> None:
         report["decodes"] = False
+        if self.why_it_scores:
+            report["why_it_scores"] = self.why_it_scores
+        if self.softmax_left_out:
+            report["softmax_left_out"] = True
 
     def tflite_readme(
         self, description: Description, report: Report, sections: tuple[str, ...] = ()

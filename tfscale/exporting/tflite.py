@@ -28,7 +28,7 @@ from tfscale.exporting.flatbuffer import refuse_custom_operations
 from tfscale.exporting.rounding import round_weights
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.cached import tracing_for_tflite
-from tfscale.models.decoding import CachedModel
+from tfscale.models.cached_model import CachedModel
 from tfscale.models.network import LanguageNetwork, capabilities
 from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import stored_bytes
@@ -115,7 +115,8 @@ def convert(network: Weighted, functions: Functions, quantize: Quantization) -> 
 
 def usable_prefill_lengths(network: DecodingNetwork, prefill_lengths: Sequence[int]) -> list[int]:
     """Returns the prompt lengths that a network's file gets: sorted, none above the context."""
-    if capabilities(network).decodes != "cache":
+    can = capabilities(network)
+    if can.decodes != "cache" or can.one_token:
         return []
     return sorted(
         {length for length in prefill_lengths if length <= network.config.sequence_length}

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfscale.errors import ConfigError
 from tfscale.inference.generation import causal_mask, check_fits, prefill_chunk
 from tfscale.models import LanguageNetwork
-from tfscale.models.decoding import CachedModel
+from tfscale.models.cached_model import CachedModel
 from tfscale.models.network import capabilities
 
 
@@ -41,9 +41,11 @@ class KerasDecoder:
             )
         self.network = network
         self._spec = network.cache_spec()
-        caches = capabilities(network).decodes == "cache"
+        can = capabilities(network)
+        caches = can.decodes == "cache"
         self.context_length = network.config.sequence_length if caches else None
-        self.prefill_lengths = [n for n in prefill_lengths if n <= (self.context_length or 0)]
+        longest = 0 if can.one_token else self.context_length or 0
+        self.prefill_lengths = [n for n in prefill_lengths if n <= longest]
         self._decode = self._compile(1, with_logits=True)
         self._prefill = {
             length: self._compile(length, with_logits=False) for length in self.prefill_lengths

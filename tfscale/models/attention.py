@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfscale.models.cached import cached_dense, write_cache
+from tfscale.models.cached import cached_attention, cached_dense, out_of_window, write_cache
 from tfscale.models.dropout import Dropout
 
 MINUS_INFINITY = -1e9
@@ -214,27 +214,19 @@ class CausalSelfAttention(keras.layers.Layer):
         places in the caches.
         """
         rows, length, context = x.shape[0], x.shape[1], key_cache.shape[1]
-        heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
+        heads, width = self.num_heads, self.head_dim
         query, key, value = self._split(cached_dense(self.query_key_value, x), length, tf)
         if self.rope_base:
             angles = self._angles(tf.cast(input_pos, tf.float32), tf)
             query, key = (self._rotate(part, angles, tf) for part in (query, key))
         key_cache = write_cache(key_cache, key, input_pos)
         value_cache = write_cache(value_cache, value, input_pos)
-        query = tf.transpose(query * width**-0.5, (0, 2, 1, 3))
-        query = tf.reshape(query, (rows, groups, heads // groups * length, width))
-        scores = tf.matmul(query, tf.transpose(key_cache, (0, 2, 1, 3)), transpose_b=True)
-        scores = tf.reshape(scores, (rows, heads, length, context)) + mask
         if self.window:
             # A key as far back as the window, or further, is out of sight.
-            distance = tf.reshape(input_pos, (length, 1)) - tf.range(context)
-            beyond = (distance >= self.window) & (tf.range(context) >= self.global_tokens)
-            scores += tf.cast(beyond, tf.float32) * MINUS_INFINITY
-        weights = tf.reshape(
-            tf.nn.softmax(scores), (rows, groups, heads // groups * length, context)
-        )
-        mixed = tf.matmul(weights, tf.transpose(value_cache, (0, 2, 1, 3)))
-        mixed = tf.transpose(tf.reshape(mixed, (rows, heads, length, width)), (0, 2, 1, 3))
+            beyond = out_of_window(input_pos, context, self.window)
+            beyond &= tf.range(context) >= self.global_tokens
+            mask = mask + tf.cast(beyond, tf.float32) * MINUS_INFINITY
+        mixed = cached_attention(query * width**-0.5, key_cache, value_cache, mask)
         mixed = tf.reshape(mixed, (rows, length, heads * width))
         return cached_dense(self.output_projection, mixed), key_cache, value_cache
 

@@ -1,5 +1,9 @@
-"""Dense and normalization layers on one sequence, in plain TensorFlow and float32, so that they
-convert to TFLite."""
+"""Dense, normalization and attention on one sequence, in plain TensorFlow and float32, so that they
+convert to TFLite.
+
+Shapes: B rows, S tokens of a call, C context, H query heads, G key-value heads, K and W widths of
+keys and values, D width, N rows.
+"""
 
 import contextlib
 import contextvars
@@ -35,6 +39,39 @@ def write_cache(cache: tf.Tensor, rows: tf.Tensor, positions: tf.Tensor) -> tf.T
         return dynamic_update_slice(cache, rows, [0, positions[0], 0, 0])
     places = tf.stack(tf.meshgrid(tf.range(cache.shape[0]), positions, indexing="ij"), axis=-1)
     return tf.tensor_scatter_nd_update(cache, places, rows)
+
+
+def cached_attention(
+    query: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, mask: tf.Tensor
+) -> tf.Tensor:
+    """Attention of the tokens of one call to all that a cache holds.
+
+    Args:
+        query: (B, S, H, K), scaled.
+        keys: (B, C, G, K); each of its G heads is read by H / G heads of the query.
+        values: (B, C, G, W).
+        mask: (B or 1, 1, S, C), added to the scores.
+
+    Returns:
+        (B, S, H, W).
+    """
+    rows, length, heads, width = query.shape
+    context, groups = keys.shape[1], keys.shape[2]
+    query = tf.reshape(
+        tf.transpose(query, (0, 2, 1, 3)), (rows, groups, heads // groups * length, width)
+    )
+    scores = tf.matmul(query, tf.transpose(keys, (0, 2, 1, 3)), transpose_b=True)
+    scores = tf.reshape(scores, (rows, heads, length, context)) + mask
+    weights = tf.reshape(tf.nn.softmax(scores), (rows, groups, heads // groups * length, context))
+    mixed = tf.matmul(weights, tf.transpose(values, (0, 2, 1, 3)))
+    mixed = tf.reshape(mixed, (rows, heads, length, values.shape[-1]))
+    return tf.transpose(mixed, (0, 2, 1, 3))
+
+
+def out_of_window(input_pos: tf.Tensor, context: int, window: int) -> tf.Tensor:
+    """Returns which keys (S, C) bool are as far behind each token as the window, or further."""
+    distance = tf.reshape(input_pos, (input_pos.shape[0], 1)) - tf.range(context)
+    return distance >= window
 
 
 def variable(keras_variable: keras.Variable) -> tf.Variable:

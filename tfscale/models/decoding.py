@@ -1,113 +1,20 @@
-"""Keras models that a user built of layers with a key-value cache, as networks that decode token by
-token.
+"""Keras models that a user built, as networks that decode token by token.
 
-A `CausalLM` of keras-hub has `call_with_cache`. In any other model, the layers that look at other
-tokens are known by their class: `CausalSelfAttention` here, `TransformerDecoder` and the position
-embeddings of keras-hub. While a step is traced, each of them is called with its cache and its
-place, and all else as the model calls it, so that the model's own code, functional or subclassed,
-says how they are joined. A layer that looks at other tokens and is not known would see the one
-token alone: the comparison of a file with the model's whole forward pass shows it.
+A `CausalLM` of keras-hub has `call_with_cache`. Of any other model the layers that look at other
+tokens are found and called with what they keep; see `tfscale.models.stepping`.
 
 Shapes: B rows, S tokens of a call, C context, H heads of keys and values, K their width, V
 vocabulary.
 """
 
-import abc
-import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import HasLayers, layers_called_by, layers_of
-from tfscale.compat.keras_hub import key_width, new_cache
+from tfscale.compat.keras import layers_of
+from tfscale.compat.keras_hub import new_cache
 from tfscale.errors import ConfigError
-from tfscale.models.attention import CausalSelfAttention
-
-Pair = tuple[tf.Tensor, tf.Tensor]
-"""Keys and values of a layer, (1, C, H, K) each."""
-
-
-@dataclass(frozen=True)
-class DecoderConfig:
-    """The config of a model that somebody else built; `sequence_length` is its context in
-    tokens."""
-
-    vocabulary_size: int
-    sequence_length: int
-    family: str = "transformer"
-
-
-class CachedModel(HasLayers, abc.ABC):
-    """A Keras model with the interface of `TransformerLM` that export needs; see `cached_model`.
-
-    Args:
-        model: ids -> logits (B, T, V), in float32.
-        config: vocabulary and context; logits of ids above the vocabulary are left out.
-    """
-
-    precision = "float32"
-    cache_shapes: list[tuple[int, ...]]
-    """(1, C, H, K) of each layer's keys, and of its values."""
-
-    def __init__(self, model: keras.Model, config: DecoderConfig):
-        self.model, self.config = model, config
-        # The whole forward pass, which also builds the layers of a subclassed model.
-        logits = self._forward(tf.zeros((1, config.sequence_length), tf.int32), False).shape[-1]
-        if logits < config.vocabulary_size:
-            raise ConfigError(
-                f"the tokenizer has {config.vocabulary_size} tokens and the model logits for"
-                f" {logits}"
-            )
-        self.weights, self.trainable_weights = model.weights, model.trainable_weights
-
-    def __call__(self, ids: tf.Tensor | np.ndarray, training: bool = False) -> tf.Tensor:
-        """Ids (B, T) int32 -> logits (B, T, V) float32, by the model's own forward pass."""
-        return self._cut(self._forward(tf.convert_to_tensor(ids), training))
-
-    def cache_spec(self) -> dict[str, tuple[int, ...]]:
-        """Returns names and shapes (1, C, H, K) of the key and value caches; all float32, zeros at
-        the start."""
-        return {
-            f"kv_cache_{kind}_{i}": shape
-            for i, shape in enumerate(self.cache_shapes)
-            for kind in "kv"
-        }
-
-    def cached_step(
-        self,
-        tokens: tf.Tensor,
-        cache: dict[str, tf.Tensor],
-        *,
-        input_pos: tf.Tensor,
-        mask: tf.Tensor,
-        with_logits: bool = True,
-    ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
-        """As `TransformerLM.cached_step`; of the mask, keras-hub's layers make their own from the
-        position."""
-        pairs = [
-            (cache[f"kv_cache_k_{i}"], cache[f"kv_cache_v_{i}"])
-            for i in range(len(self.cache_shapes))
-        ]
-        logits, pairs = self._step(tokens, pairs, input_pos, mask)
-        new = dict(zip(self.cache_spec(), (part for pair in pairs for part in pair), strict=True))
-        return (self._cut(logits) if with_logits else None), new
-
-    def _cut(self, logits: tf.Tensor) -> tf.Tensor:
-        return tf.cast(logits, tf.float32)[..., : self.config.vocabulary_size]
-
-    @abc.abstractmethod
-    def _forward(self, ids: tf.Tensor, training: bool) -> tf.Tensor:
-        """Ids (B, T) -> logits, those above the vocabulary too."""
-
-    @abc.abstractmethod
-    def _step(
-        self, tokens: tf.Tensor, pairs: list[Pair], input_pos: tf.Tensor, mask: tf.Tensor
-    ) -> tuple[tf.Tensor, list[Pair]]:
-        """Tokens (1, S) and each layer's keys and values -> logits (1, S, ...), and keys and values
-        after them."""
+from tfscale.models.cached_model import CachedModel, DecoderConfig
+from tfscale.models.stepping.comparison import compared_model
 
 
 class _HubCausalLM(CachedModel):
@@ -118,34 +25,31 @@ class _HubCausalLM(CachedModel):
         super().__init__(model, config)
         self.cache_shapes, self.in_pairs = _hub_cache(model, config.sequence_length)
 
+    def cache_spec(self) -> dict[str, tuple[int, ...]]:
+        return {
+            f"kv_cache_{kind}_{i}": shape
+            for i, shape in enumerate(self.cache_shapes)
+            for kind in "kv"
+        }
+
+    def cached_step(self, tokens, cache, *, input_pos=None, mask=None, with_logits=True):
+        # Of the mask, keras-hub's layers make their own from the position.
+        pairs = [
+            (cache[f"kv_cache_k_{i}"], cache[f"kv_cache_v_{i}"])
+            for i in range(len(self.cache_shapes))
+        ]
+        if self.in_pairs:
+            logits, _, after = self.model.call_with_cache(tokens, tuple(pairs), input_pos[0])
+            parts = [part for pair in after for part in pair]
+        else:
+            joined = tf.stack([tf.stack(pair, axis=1) for pair in pairs], axis=1)
+            logits, _, after = self.model.call_with_cache(tokens, joined, input_pos[0])
+            parts = [after[:, i, kind] for i in range(len(pairs)) for kind in range(2)]
+        new = dict(zip(self.cache_spec(), parts, strict=True))
+        return (self._cut(logits) if with_logits else None), new
+
     def _forward(self, ids, training):
         return self.model({"token_ids": ids, "padding_mask": tf.ones_like(ids)}, training=training)
-
-    def _step(self, tokens, pairs, input_pos, mask):
-        if self.in_pairs:
-            logits, _, cache = self.model.call_with_cache(tokens, tuple(pairs), input_pos[0])
-            return logits, list(cache)
-        cache = tf.stack([tf.stack(pair, axis=1) for pair in pairs], axis=1)
-        logits, _, cache = self.model.call_with_cache(tokens, cache, input_pos[0])
-        return logits, [(cache[:, i, 0], cache[:, i, 1]) for i in range(len(pairs))]
-
-
-class _OfLayers(CachedModel):
-    """By the layers that are known, each with its cache."""
-
-    def __init__(self, model: keras.Model, config: DecoderConfig):
-        super().__init__(model, config)
-        self.cache_shapes = [
-            _layer_shape(layer, config.sequence_length) for layer in _attention_layers(model)
-        ]
-
-    def _forward(self, ids, training):
-        return self.model(ids, training=training)
-
-    def _step(self, tokens, pairs, input_pos, mask):
-        with _layers_with_caches(self.model, pairs, input_pos, mask) as new:
-            logits = self.model(tokens, training=False)
-        return logits, new
 
 
 def is_causal_lm(model: keras.Model) -> bool:
@@ -154,25 +58,34 @@ def is_causal_lm(model: keras.Model) -> bool:
     return hasattr(model, "call_with_cache")
 
 
-def cached_model(
-    model: keras.Model, sequence_length: int, vocabulary_size: int
-) -> CachedModel | None:
-    """Returns a model as one that decodes token by token; None where it has no layers with a cache.
+def cached_model(model: keras.Model, sequence_length: int, vocabulary_size: int) -> CachedModel:
+    """Returns a model as one that decodes token by token.
 
     Args:
         model: a `CausalLM` of keras-hub, or a Keras model of ids (B, T) int32 -> logits (B, T, V)
-            whose attention is `tfscale.models.attention.CausalSelfAttention` or
-            `keras_hub.layers.TransformerDecoder`.
-        sequence_length: C, the context to decode in.
+            whose layers that look at other tokens are among those of `tfscale.models.stepping`.
+        sequence_length: C, the context to decode in; no effect on recurrent layers.
         vocabulary_size: V of the tokenizer, at most that of the model.
 
     Raises:
-        ConfigError: the model computes in another type than float32, has positions for fewer tokens
-            or fewer ids, or keeps another cache than one of keys and values.
+        CannotDecode: the model has no such layers, or others too; a file of it scores windows.
+        ConfigError: it computes in another type than float32, has positions for fewer tokens or
+            fewer ids, or keeps another cache than one of keys and values.
+
+    Example:
+        cached_model(network, 128, tokenizer.vocabulary_size).cache_spec()
     """
-    kind = _HubCausalLM if is_causal_lm(model) else _OfLayers
-    if kind is _OfLayers and not _attention_layers(model):
-        return None
+    check_context(model, sequence_length)
+    config = DecoderConfig(vocabulary_size, sequence_length)
+    return _HubCausalLM(model, config) if is_causal_lm(model) else compared_model(model, config)
+
+
+def check_context(model: keras.Model, sequence_length: int) -> None:
+    """Checks that the layers of a model compute in float32 and have positions for a context.
+
+    Raises:
+        ConfigError: names the layer.
+    """
     for layer in layers_of(model):
         if getattr(layer, "compute_dtype", "float32") not in ("float32", None):
             raise ConfigError(
@@ -189,7 +102,6 @@ def cached_model(
                 f"sequence_length={sequence_length}, and {layer.name!r} has positions for"
                 f" {positions}"
             )
-    return kind(model, DecoderConfig(vocabulary_size, sequence_length))
 
 
 def _hub_cache(model: keras.Model, context: int) -> tuple[list[tuple[int, ...]], bool]:
@@ -222,79 +134,3 @@ def _hub_cache(model: keras.Model, context: int) -> tuple[list[tuple[int, ...]],
         f" each layer, but {', '.join(map(str, shapes[:4]))}; give cached=False for a file that"
         " scores"
     )
-
-
-def _attention_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    import keras_hub
-
-    decoders = keras_hub.layers.TransformerDecoder
-    return [
-        layer
-        for layer in layers_of(model)
-        if isinstance(layer, decoders) or (isinstance(layer, CausalSelfAttention) and layer.causal)
-    ]
-
-
-def _layer_shape(layer: keras.layers.Layer, context: int) -> tuple[int, ...]:
-    if isinstance(layer, CausalSelfAttention):
-        return 1, context, layer.num_kv_heads, layer.head_dim
-    return 1, context, layer.num_heads, key_width(layer)
-
-
-@contextlib.contextmanager
-def _layers_with_caches(
-    model: keras.Model, pairs: list[Pair], input_pos: tf.Tensor, mask: tf.Tensor
-) -> Iterator[list[Pair]]:
-    """Has each known layer compute with its cache for the block; yields the caches after it, in the
-    order of layers."""
-    import keras_hub
-
-    layers = _attention_layers(model)
-    after = list(pairs)
-    calls: list[tuple[keras.layers.Layer, Callable]] = []
-
-    def own(place: int, layer: keras.layers.Layer) -> Callable:
-        def call(inputs, training=False, visible=None):
-            output, *after[place] = layer.cached(inputs, *after[place], input_pos, mask)
-            return output
-
-        return call
-
-    def theirs(place: int, original: Callable) -> Callable:
-        def call(decoder_sequence, **options):
-            # A mask of padding (mask_zero=True) is that of the tokens of this call, and the cache
-            # holds more; as in keras-hub's own cached generation none is applied.
-            output, cache = original(
-                tf.identity(decoder_sequence),
-                self_attention_cache=tf.stack(after[place], axis=1),
-                self_attention_cache_update_index=input_pos[0],
-                **options,
-            )
-            after[place] = (cache[:, 0], cache[:, 1])
-            return output
-
-        return call
-
-    for place, layer in enumerate(layers):
-        is_own = isinstance(layer, CausalSelfAttention)
-        calls.append((layer, own(place, layer) if is_own else theirs(place, layer.call)))
-    hub = keras_hub.layers
-    with_start = (
-        hub.PositionEmbedding,
-        hub.TokenAndPositionEmbedding,
-        hub.SinePositionEncoding,
-        hub.RotaryEmbedding,
-    )
-    inner = {
-        id(layer.position_embedding)
-        for layer in layers_of(model)
-        if isinstance(layer, hub.TokenAndPositionEmbedding)
-    }
-    for layer in layers_of(model):
-        if isinstance(layer, with_start) and id(layer) not in inner:
-            original = layer.call
-            calls.append(
-                (layer, lambda x, original=original, **_: original(x, start_index=input_pos[0]))
-            )
-    with layers_called_by(calls):
-        yield after

@@ -276,6 +276,7 @@ class Capabilities:
         has_hidden_states: whether it offers `hidden_states`, `project` and `output_variables`.
         stateful: whether it carries its state from batch to batch in training and evaluation.
         attends: whether its hidden states can be computed with a source seen in both directions.
+        one_token: whether it reads one token a call, a prompt too.
     """
 
     predicts: Predicts
@@ -283,6 +284,7 @@ class Capabilities:
     has_hidden_states: bool
     stateful: bool
     attends: bool = False
+    one_token: bool = False
 
     @property
     def is_cloze(self) -> bool:
@@ -301,7 +303,14 @@ def capabilities(network: keras.Model) -> Capabilities:
     """
     if isinstance(network, LanguageNetwork):
         stateful = network.config.stateful
-        return Capabilities(network.predicts, network.decodes, True, stateful, network.attends)
+        return Capabilities(
+            network.predicts,
+            network.decodes,
+            True,
+            stateful,
+            network.attends,
+            one_token=network.decodes == "state",
+        )
     config = getattr(network, "config", None)
     decodes: Decodes = "none"
     if hasattr(network, "cached_step"):
@@ -312,6 +321,7 @@ def capabilities(network: keras.Model) -> Capabilities:
         decodes=decodes,
         has_hidden_states=not missing_members(network),
         stateful=bool(getattr(config, "stateful", False)),
+        one_token=getattr(network, "one_token", decodes == "state"),
     )
 
 

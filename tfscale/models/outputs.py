@@ -12,6 +12,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ import tensorflow as tf
 from tfscale.compat.keras import layers_called_by, layers_of
 from tfscale.errors import ConfigError
 from tfscale.models.network import capabilities
+from tfscale.models.stepping.watching import first_that_looks_ahead
 
 SQUASHING = ("softmax", "sigmoid")
 """Activations whose values are probabilities, not logits."""
@@ -304,9 +306,11 @@ def _check_causal(network: keras.Model, ids: np.ndarray, logits: np.ndarray) -> 
     changed[:, half:] = values[(places.reshape(ids.shape)[:, half:] + 1) % len(values)]
     moved = np.abs(_forward(network, changed)[:, :half] - logits[:, :half]).max()
     if moved > FUTURE_TOLERANCE * logits.std(axis=(0, 1)).max():
+        begins = first_that_looks_ahead(network, partial(_forward, network), ids, changed)
         raise ConfigError(
             f"model {network.name!r} sees the future: its first {half} logits change with later"
-            " tokens, which are the targets, so its loss would mean nothing. Use layers that only"
+            " tokens, which are the targets, so its loss would mean nothing"
+            f"{f', and it begins in {begins}' if begins else ''}. Use layers that only"
             " look back (no Bidirectional, attention with use_causal_mask=True), or set"
             " network.cloze = True if it is meant to guess hidden tokens from both sides"
         )
