@@ -106,14 +106,20 @@ def outcomes(
             yield training, {"refused": str(error)}
         # Whatever goes wrong is a row of the table.
         except Exception as error:
-            yield training, {"failed": first_line(error)}
+            yield training, {"failed": one_line(error)}
         keras.backend.clear_session()
 
 
-def first_line(error: Exception) -> str:
-    """Returns an error as one line: its class and what it says first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+def one_line(error: Exception) -> str:
+    """Returns an error as a line of at most 150 characters: its class and what it says.
+
+    TensorFlow puts a traceback of its own before the message of an error in a traced function.
+    """
+    text = str(error).strip()
+    if text.startswith("in user code:"):
+        text = text.splitlines()[-1]
+    line = " ".join(f"{type(error).__name__}: {text}".split())
+    return line if len(line) <= 150 else f"{line[:147]}..."
 
 
 def write(folder: str, training: Training, outcome: dict) -> None:

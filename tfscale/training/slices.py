@@ -7,6 +7,7 @@ Shapes: B rows of a batch, P parts.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -71,7 +72,7 @@ def static_rows(batch: Nested) -> int | None:
     return first.shape[0] if first.shape.rank else None
 
 
-def zeros_of(part: Callable, *arguments: Nested) -> Nested:
+def zeros_of(part: Callable, *arguments: Nested) -> Any:
     """Returns zeros in the shapes of what a function gives, without computing it.
 
     Args:
