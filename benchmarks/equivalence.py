@@ -15,6 +15,7 @@ a run of all of them writes docs/equivalence.md.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -166,9 +167,16 @@ def language_models(quick: bool, console: Console) -> list[Gap]:
     return gaps
 
 
-def other_models(cases: list[str], quick: bool, console: Console) -> list[Compared]:
-    """Trains models by `tfscale.Model` and by Keras, and prints how far apart they are."""
-    with tempfile.TemporaryDirectory(prefix="tfscale-equivalence-") as folder:
+def other_models(
+    cases: list[str], quick: bool, kept: str | None, console: Console
+) -> list[Compared]:
+    """Trains models by `tfscale.Model` and by Keras, and prints how far apart they are.
+
+    Args:
+        kept: a folder that keeps the results.
+    """
+    temporary = tempfile.TemporaryDirectory(prefix="tfscale-equivalence-")
+    with contextlib.nullcontext(kept) if kept else temporary as folder:
         train_models(folder, equivalence_compared.STRATEGIES, cases, quick)
         compared = compare_models(folder, equivalence_compared.STRATEGIES, cases, quick)
     console.print(equivalence_page.table(compared))
@@ -184,6 +192,9 @@ def main() -> None:
     parser.add_argument("--part", choices=["language", "models"], help="one of the two tables")
     parser.add_argument("--cases", nargs="+", choices=list(MODEL_CASES), help="some of the models")
     parser.add_argument("--quick", action="store_true", help="a few of each kind, without XLA")
+    parser.add_argument(
+        "--folder", help="keeps the models' results: a run that was stopped goes on from them"
+    )
     parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
     console = Console(width=130)
@@ -195,7 +206,7 @@ def main() -> None:
         named = options.cases or [
             n for n, case in MODEL_CASES.items() if case.quick >= options.quick
         ]
-        compared = other_models(named, options.quick, console)
+        compared = other_models(named, options.quick, options.folder, console)
     if options.json:
         figures = {
             "language": [dataclasses.asdict(gap) for gap in gaps],

@@ -94,7 +94,10 @@ def bound(control: float) -> float:
 
 
 def train_models(folder: str, strategies: Iterable[str], cases: Sequence[str], quick: bool) -> None:
-    """Trains the cases under each strategy, by tfscale and by stock Keras, one process at a time."""
+    """Trains the cases under each strategy, by tfscale and by stock Keras, a process at a time.
+
+    What the folder holds already is not trained again.
+    """
     for label, trainer in itertools.product(strategies, TRAINERS):
         name, devices = STRATEGIES[label]
         output = os.path.join(folder, label)

@@ -122,6 +122,12 @@ def one_line(error: Exception) -> str:
     return line if len(line) <= 150 else f"{line[:147]}..."
 
 
+def is_written(folder: str, training: Training) -> bool:
+    """Returns whether a folder has the results of a training, or its line."""
+    path = os.path.join(folder, training.file)
+    return os.path.exists(f"{path}.npz") or os.path.exists(f"{path}.json")
+
+
 def write(folder: str, training: Training, outcome: dict) -> None:
     """Writes the results of a training, or its line."""
     path = os.path.join(folder, training.file)
@@ -158,6 +164,7 @@ def main() -> None:
         for training in trainings(
             MODEL_CASES[name], options.trainer, options.strategy, options.quick
         )
+        if not is_written(options.output, training)
     ]
     for training, outcome in outcomes(wanted, chosen, options.xla):
         if Workers(chosen).is_chief:
