@@ -107,7 +107,7 @@ test-tf220: $(TF220)/installed $(TENSORFLOW_TPU)/installed  ## the core of the t
 test-py313:  ## all tests on Debian 13 with Python 3.13, in a root of its own (6 GB; needs root and debootstrap)
 	@WORKERS='$(WORKERS)' ARGS='$(ARGS)' tests/py313.sh
 
-equivalence: $(STAMP)  ## six families x strategy x precision x micro-batches beside one device
+equivalence: $(STAMP)  ## language models, and any Keras model beside stock Keras, under every strategy; writes docs/equivalence.md
 	@$(BIN)/python -m benchmarks.equivalence $(ARGS)
 
 conformance: $(STAMP)  ## what people do with Keras models, with stock Keras and with tfscale.Model; writes docs/conformance.md

@@ -2,16 +2,20 @@
 one device.
 
     make equivalence
-    python -m benchmarks.equivalence [--quick] [--json FILE]
+    python -m benchmarks.equivalence [--part language|models] [--cases NAME ...] [--quick]
 
-One process per strategy (two for MultiWorkerMirrored) trains every case for 50 steps. In float32
-the largest difference of a step's loss and of a final weight must stay within fixed bounds. In
-mixed precision it must not be larger than the largest difference between two runs on one device
-that differ only in the number of micro-batches (every divisor of the batch of 48, from 1 to 48),
-the control.
+Language models: one process per strategy (two for MultiWorkerMirrored) trains every case for 50
+steps. In float32 the largest difference of a step's loss and of a final weight must stay within
+fixed bounds. In mixed precision it must not be larger than the largest difference between two runs
+on one device that differ only in the number of micro-batches (every divisor of the batch of 48,
+from 1 to 48), the control.
+
+Models: `tfscale.Model` and stock Keras train other networks, see `benchmarks.equivalence_compared`;
+a run of all of them writes docs/equivalence.md.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -26,6 +30,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import equivalence_compared, equivalence_page
+from benchmarks.equivalence_cases import MODEL_CASES
+from benchmarks.equivalence_compared import Compared, compare_models, train_models
 from benchmarks.equivalence_worker import Case, cases, controls
 from tfscale.config.launching import LaunchConfig
 from tfscale.launching.launcher import launch
@@ -123,17 +130,11 @@ def compare(folder: str, strategies: Sequence[str], quick: bool) -> list[Gap]:
     return gaps
 
 
-def main() -> None:
-    """Trains, prints the table, and ends with exit code 1 if a bound was not kept."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="float32 and SGD only, without XLA")
-    parser.add_argument("--json", help="file for the figures")
-    options = parser.parse_args()
+def language_models(quick: bool, console: Console) -> list[Gap]:
+    """Trains the language models under every strategy, and prints how far apart they are."""
     with tempfile.TemporaryDirectory(prefix="tfscale-equivalence-") as folder:
-        train_all(folder, list(STRATEGIES), options.quick)
-        gaps = compare(folder, list(STRATEGIES), options.quick)
+        train_all(folder, list(STRATEGIES), quick)
+        gaps = compare(folder, list(STRATEGIES), quick)
     table = Table(title="differences from one device without micro-batches, 50 steps")
     columns = (
         "family",
@@ -161,13 +162,65 @@ def main() -> None:
             f"{gap.loss_bound:.1e} {gap.weight_bound:.1e}",
             "ok" if gap.kept else "NO",
         )
-    Console(width=130).print(table)
+    console.print(table)
+    print(f"{sum(gap.kept for gap in gaps)} of {len(gaps)} within their bounds")
+    return gaps
+
+
+def other_models(
+    cases: list[str], quick: bool, kept: str | None, console: Console
+) -> list[Compared]:
+    """Trains models by `tfscale.Model` and by Keras, and prints how far apart they are.
+
+    Args:
+        kept: a folder that keeps the results.
+    """
+    temporary = tempfile.TemporaryDirectory(prefix="tfscale-equivalence-")
+    with contextlib.nullcontext(kept) if kept else temporary as folder:
+        train_models(folder, equivalence_compared.STRATEGIES, cases, quick)
+        compared = compare_models(folder, equivalence_compared.STRATEGIES, cases, quick)
+    console.print(equivalence_page.table(compared))
+    print(equivalence_page.verdict(compared))
+    return compared
+
+
+def main() -> None:
+    """Trains, prints the tables, and ends with exit code 1 if something was not as it must be."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", choices=["language", "models"], help="one of the two tables")
+    parser.add_argument("--cases", nargs="+", choices=list(MODEL_CASES), help="some of the models")
+    parser.add_argument("--quick", action="store_true", help="a few of each kind, without XLA")
+    parser.add_argument(
+        "--folder", help="keeps the models' results: a run that was stopped goes on from them"
+    )
+    parser.add_argument("--json", help="file for the figures")
+    options = parser.parse_args()
+    console = Console(width=130)
+    gaps: list[Gap] = []
+    compared: list[Compared] = []
+    if options.part != "models":
+        gaps = language_models(options.quick, console)
+    if options.part != "language":
+        named = options.cases or [
+            n for n, case in MODEL_CASES.items() if case.quick >= options.quick
+        ]
+        compared = other_models(named, options.quick, options.folder, console)
     if options.json:
+        figures = {
+            "language": [dataclasses.asdict(gap) for gap in gaps],
+            "models": [
+                {**dataclasses.asdict(one), "case": one.case.name, "ok": one.ok} for one in compared
+            ],
+        }
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump([dataclasses.asdict(gap) for gap in gaps], file, indent=1)
-    kept = sum(gap.kept for gap in gaps)
-    print(f"{kept} of {len(gaps)} within their bounds")
-    sys.exit(0 if kept == len(gaps) else 1)
+            json.dump(figures, file, indent=1)
+    kept = all(gap.kept for gap in gaps) and all(one.ok for one in compared)
+    if kept and compared and not options.quick and not options.cases:
+        equivalence_page.PAGE.write_text(equivalence_page.page(compared), encoding="utf-8")
+        print(f"wrote {equivalence_page.PAGE}")
+    sys.exit(0 if kept else 1)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,12 @@ def test_two_replicas(one_device, micro_batches):
     np.testing.assert_allclose(model.predict(X, verbose=0).shape, (25, 3))
 
 
+def test_an_eager_step_in_parts(one_device):
+    with tfscale.strategy("mirrored").scope():
+        model = compiled(network(), micro_batches=2, run_eagerly=True)
+    check_alike(trained(model), one_device)
+
+
 def test_masked_and_unmasked_outputs_have_their_own_denominators():
     ids = np.where(RNG.random((25, 5)) < 0.4, 0, RNG.integers(1, 7, (25, 5))).astype("int32")
     ids[:, 0] = 1
@@ -109,6 +115,9 @@ def test_batch_normalization_is_refused_unless_it_is_synchronized():
         with pytest.raises(ConfigError, match="synchronized=True"):
             trained(model)
         model = compiled(batch_normalized(synchronized=True))
+        parted = compiled(batch_normalized(synchronized=True), micro_batches=2)
+        with pytest.raises(ConfigError, match="not over the 2 micro-batches"):
+            trained(parted)
     even = X[:24], Y[:24], WEIGHTS[:24]
     check_alike(trained(model, *even), trained(compiled(batch_normalized()), *even))
 

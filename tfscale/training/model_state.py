@@ -30,6 +30,20 @@ def is_synchronized(network: keras.Model) -> bool:
     )
 
 
+def check_normalized(network: keras.Model, micro_batches: int) -> None:
+    """Refuses micro-batches of a network with synchronized batch normalization.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    if micro_batches > 1 and is_synchronized(network):
+        raise ConfigError(
+            "synchronized batch normalization takes mean and variance over the replicas, and not"
+            f" over the {micro_batches} micro-batches of a batch: leave out micro_batches, or take"
+            " LayerNormalization or GroupNormalization, which do without"
+        )
+
+
 def check_carried(
     network: keras.Model, changed: Sequence[keras.Variable], micro_batches: int
 ) -> None:

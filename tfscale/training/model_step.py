@@ -17,10 +17,10 @@ import tensorflow as tf
 from tfscale.compat.keras_trainer import Logs, Nested, without_optionals
 from tfscale.errors import ConfigError
 from tfscale.training.dealing import Dealer
-from tfscale.training.model_state import is_synchronized
+from tfscale.training.model_state import check_normalized, is_synchronized
 from tfscale.training.objective import row_count
 from tfscale.training.part_sums import PartSums
-from tfscale.training.slices import map_parts, sliced, stacked, static_rows
+from tfscale.training.slices import map_parts, sliced, stacked, static_rows, zeros_of
 from tfscale.training.xla import has_xla
 
 
@@ -38,7 +38,11 @@ class ModelStep(PartSums):
             dealer: cuts batches for the replicas.
             xla: compile forward and backward, and on one device the update, by XLA.
             eager: run all of it eagerly, for debugging.
+
+        Raises:
+            ConfigError: micro-batches of a network with synchronized batch normalization.
         """
+        check_normalized(self.network, self.options.micro_batches)
         self.dealer = dealer
         self.prepare(dealer.workers)
         jit = xla and has_xla() and not eager
@@ -174,8 +178,7 @@ class ModelStep(PartSums):
             return sliced(cut, rows, index, micro)
 
         # Traced here, so that its sums have shapes to begin with; the loop takes the same trace.
-        shapes = part.get_concrete_function(*piece(tf.constant(0)), draw, *others)
-        sums = [tf.zeros(one.shape, one.dtype) for one in shapes.structured_outputs[0]]
+        sums, _ = zeros_of(part, *piece(tf.constant(0)), draw, *others)
         for index in tf.range(micro):
             # Without XLA, TensorFlow would begin up to 10 micro-batches at once and save nothing.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)

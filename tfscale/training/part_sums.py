@@ -19,6 +19,7 @@ from tfscale.errors import ConfigError
 from tfscale.training.metric_sums import MetricSums
 from tfscale.training.model_state import check_carried
 from tfscale.training.objective import Objective, Term, grouped, quotient, row_count
+from tfscale.training.slices import zeros_of
 from tfscale.training.step_options import check_reduced_optimizer
 from tfscale.training.step_state import StepState
 
@@ -219,8 +220,7 @@ class PartSums(StepState):
         if even:
             sums = part(*batch, global_rows)
         else:
-            shapes = part.get_concrete_function(*batch, global_rows).structured_outputs
-            sums = [tf.zeros(one.shape, one.dtype) for one in shapes]
+            sums = zeros_of(part, *batch, global_rows)
             if row_count(batch[0]) > 0:
                 sums = part(*batch, global_rows)
         context = tf.distribute.get_replica_context()

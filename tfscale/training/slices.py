@@ -7,6 +7,7 @@ Shapes: B rows of a batch, P parts.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -69,3 +70,17 @@ def static_rows(batch: Nested) -> int | None:
     """Returns B where the shapes of a batch say it; None where they do not."""
     first = next(part for part in keras.tree.flatten(batch) if part is not None)
     return first.shape[0] if first.shape.rank else None
+
+
+def zeros_of(part: Callable, *arguments: Nested) -> Any:
+    """Returns zeros in the shapes of what a function gives, without computing it.
+
+    Args:
+        part: a `tf.function`, whose trace is taken, or a function that runs eagerly.
+        *arguments: those of a call.
+    """
+    traced = (
+        part if isinstance(part, tf.types.experimental.PolymorphicFunction) else tf.function(part)
+    )
+    shapes = traced.get_concrete_function(*arguments).structured_outputs
+    return keras.tree.map_structure(lambda one: tf.zeros(one.shape, one.dtype), shapes)
