@@ -128,10 +128,10 @@ class StepState:
         """Counts a step, after the update or instead of it, and adapts the loss scale."""
         at_its_least = self.loss_scale.at_its_least()
         self.loss_scale.adjust(finite)
-        if not finite:
-            self.overflows.assign_add(1)
-            if at_its_least:
-                self.first_bad_step.assign(self.step + 1)
+        # Without a condition, which costs more than what it would spare.
+        self.overflows.assign_add(tf.cast(~finite, tf.int64))
+        bad = ~finite & at_its_least
+        self.first_bad_step.assign(tf.where(bad, self.step + 1, self.first_bad_step))
         self.step.assign_add(1)
 
     def _seeds(self, draw: tf.Tensor) -> list[tuple[keras.Variable, tf.Tensor]]:
