@@ -9,6 +9,7 @@ optimizer, as in `TrainStep`.
 Shapes: B rows of the global batch, R replicas, M micro-batches.
 """
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -18,6 +19,7 @@ from tfscale.compat.keras_trainer import Logs, Nested, without_optionals
 from tfscale.errors import ConfigError
 from tfscale.training.dealing import Dealer
 from tfscale.training.model_state import is_synchronized
+from tfscale.training.norms import all_finite
 from tfscale.training.objective import row_count
 from tfscale.training.part_sums import PartSums
 from tfscale.training.slices import map_parts, sliced, stacked, static_rows
@@ -41,7 +43,7 @@ class ModelStep(PartSums):
         """
         self.dealer = dealer
         self.prepare(dealer.workers)
-        jit = xla and has_xla() and not eager
+        jit = self.uses_xla = xla and has_xla() and not eager
         several = self.replicas > 1
 
         def compiled(function: Callable, whole: bool = True) -> Callable:
@@ -106,6 +108,24 @@ class ModelStep(PartSums):
             variable.assign(value)
         self._count(finite)
         return gradients, factor, state, finite, logs
+
+    def _mean_factor(self, gradients, loss, count, scale):
+        """Computes what `StepState._mean_factor` does; the norm only where something needs it."""
+        if self._scales:
+            return super()._mean_factor(gradients, loss, count, scale)
+        finite = all_finite(gradients) & tf.math.is_finite(loss)
+        return tf.ones(()), loss, count, tf.constant(math.nan), finite
+
+    def _scale_and_update(self, sums, factor):
+        if self._scales:
+            super()._scale_and_update(sums, factor)
+        else:
+            self._update_variables(sums)
+
+    @property
+    def _scales(self) -> bool:
+        """Whether the gradients are clipped by the step, or are those of a scaled loss."""
+        return bool(self.options.clip_norm) or self.loss_scale.on
 
     def _gradients(self, x, y, sample_weight):
         rows = static_rows(x)
