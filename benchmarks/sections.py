@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from benchmarks.table import Row, Wanted
 
 RATE = "tokens_per_second"
 PREPARE_CHARACTERS = 16_000_000
+FIT_STEPS = {"nanogpt": 20, "cnn": 60, "lstm": 20}
+"""Steps of a round of each of `benchmarks.fit_models`: about a second."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,37 @@ def training(bench: Bench) -> Iterator[Row]:
             name,
             Wanted(">=", 1.4 if name.startswith("PyTorch") else 1.0),
         )
+
+
+def fit(bench: Bench) -> Iterator[Row]:
+    """Steps per second of `tfscale.Model` beside the better of stock Keras with and without XLA.
+
+    All sides of a row run in turn in one process; the ratio is the median of the rounds' ratios.
+    """
+    for name, steps in FIT_STEPS.items():
+        for task, per_execution in (("fit", 1), ("fit", 20), ("evaluate", 20)):
+            options = (name, "--task", task, "--steps-per-execution", per_execution)
+            rounds = ("--steps", 20, "--rounds", 2) if bench.quick else ("--steps", steps)
+            result = measure("fit_side", *options, *rounds)
+            rates = result["rates"]
+            medians = {side: statistics.median(values) for side, values in rates.items()}
+            listed = ", ".join(f"{side} {value:,.1f}" for side, value in medians.items())
+            what = f"{result['what']}, {task}, {per_execution} a call"
+            bench.note(f"{what}: {listed} steps/s")
+            stock = max(
+                (side for side in rates if side.startswith("Keras")), key=medians.__getitem__
+            )
+            for ours in (side for side in rates if side.startswith("tfscale")):
+                yield Row(
+                    "fit",
+                    f"{ours.removeprefix('tfscale.')}: {what}",
+                    "steps/s",
+                    medians[ours],
+                    medians[stock],
+                    stock,
+                    Wanted(">=", 1.0) if task == "fit" else None,
+                    tuple(a / b for a, b in zip(rates[ours], rates[stock], strict=True)),
+                )
 
 
 def quality(bench: Bench) -> Iterator[Row]:
@@ -236,6 +270,7 @@ def device(bench: Bench) -> Iterator[Row]:
 
 SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "training": training,
+    "fit": fit,
     "quality": quality,
     "input": waiting,
     "prepare": prepare,

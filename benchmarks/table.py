@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -44,7 +45,7 @@ class Row:
     """One comparison.
 
     Attributes:
-        section: "training", "quality", "input", "prepare" or "device".
+        section: "training", "fit", "quality", "input", "prepare" or "device".
         what: what was measured.
         unit: of `ours` and `peer`.
         ours: tfscale's figure.
@@ -52,6 +53,7 @@ class Row:
         peer_name: whose figure that is.
         wanted: bound of the ratio, or of `ours` where there is no peer; None where the row is for
             information.
+        ratios: ours over the peer's in each round, where both ran in turn; empty elsewhere.
     """
 
     section: str
@@ -61,13 +63,26 @@ class Row:
     peer: float | None = None
     peer_name: str = ""
     wanted: Wanted | None = None
+    ratios: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float | None:
-        """Ours over the peer's; NaN where the peer's is 0."""
+        """Ours over the peer's, the median of the rounds; NaN where the peer's is 0."""
+        if self.ratios:
+            return statistics.median(self.ratios)
         if self.peer is None:
             return None
         return self.ours / self.peer if self.peer else math.nan
+
+    @property
+    def shown_ratio(self) -> str:
+        """The ratio as people read it, with the quartiles of the rounds."""
+        if self.ratio is None:
+            return ""
+        if len(self.ratios) < 2:
+            return f"{self.ratio:.3f}"
+        low, _, high = statistics.quantiles(self.ratios, n=4, method="inclusive")
+        return f"{self.ratio:.3f} ({low:.2f} to {high:.2f})"
 
     @property
     def ok(self) -> bool | None:
@@ -109,7 +124,7 @@ def show(rows: Sequence[Row], console: Console) -> None:
             figure(row.ours),
             "" if row.peer is None else figure(row.peer),
             row.peer_name,
-            "" if row.ratio is None else f"{row.ratio:.3f}",
+            row.shown_ratio,
             "" if row.wanted is None else str(row.wanted),
             {True: "yes", False: "NO", None: ""}[row.ok],
         )

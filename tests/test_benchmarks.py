@@ -44,6 +44,65 @@ def test_a_row_divides_ours_by_the_peers():
     assert math.isnan(by_zero.ratio) and by_zero.ok is False
 
 
+def test_a_row_of_rounds_has_the_median_of_their_ratios():
+    row = Row("fit", "step", "steps/s", 4.0, 4.0, "Keras", Wanted(">=", 1.0), (2.0, 0.5, 0.75))
+    assert (row.ratio, row.ok, row.shown_ratio) == (0.75, False, "0.750 (0.62 to 1.38)")
+    assert Row("fit", "step", "steps/s", 3.0, 2.0, "Keras").shown_ratio == "1.500"
+    assert Row("input", "waiting", "1", 0.03).shown_ratio == ""
+
+
+def test_sides_of_one_process_take_turns_in_other_orders():
+    from benchmarks.fit_side import in_rounds
+
+    calls = []
+
+    def side(name, seconds):
+        return lambda steps: calls.append(name) or seconds * steps
+
+    rates = in_rounds({"a": side("a", 0.5), "b": side("b", 0.25), "c": side("c", 1.0)}, 7, 3)
+    assert rates == {"a": [2, 2, 2], "b": [4, 4, 4], "c": [1, 1, 1]}
+    assert ["".join(calls[i : i + 3]) for i in (0, 3, 6, 9)] == ["abc", "cba", "bca", "bac"]
+
+
+@pytest.mark.parametrize("name", ["nanogpt", "cnn", "lstm"])
+def test_the_sides_of_fit_train_the_same_network_alike(name):
+    """Two steps from the same weights; where ids repeat, Keras's Adam differs a little from ours."""
+    import keras
+    import tensorflow as tf
+
+    from benchmarks import fit_side
+    from benchmarks.fit_models import LANGUAGE, MODELS
+
+    model = MODELS[name]
+    keras.utils.set_random_seed(0)
+    data = tf.data.Dataset.from_tensor_slices(model.data(2 * model.batch_size))
+    data = data.batch(model.batch_size, drop_remainder=True)
+    stock, *ours = [fit_side.stock(model, False, 2), fit_side.ours(model, 2)]
+    ours += [fit_side.language(model)] if name == LANGUAGE else []
+    wanted = stock.optimizer.get_config() | {"global_clipnorm": None, "name": None}
+    for side in ours:
+        side.network.set_weights(stock.get_weights())
+        assert side.optimizer.get_config() | {"name": None} == wanted
+        assert side.train_step_runner.options.clip_norm == model.clip_norm
+    assert (stock.optimizer.global_clipnorm or 0) == model.clip_norm
+    [loss] = stock.fit(data, shuffle=False, verbose=0).history["loss"]
+    for side in ours:
+        found = side.fit(data, shuffle=False, verbose=0).history["loss"]
+        assert found == pytest.approx([loss], rel=1e-4)
+
+
+def test_the_fit_section_runs_with_few_steps(capsys, monkeypatch):
+    from benchmarks import fit_side
+
+    arguments = ["fit_side", "cnn", "--steps", "2", "--rounds", "2", "--task"]
+    for task in ("fit", "evaluate"):
+        monkeypatch.setattr(sys, "argv", [*arguments, task])
+        fit_side.main()
+        rates = json.loads(capsys.readouterr().out)["rates"]
+        assert list(rates) == [fit_side.OURS, *fit_side.STOCK]
+        assert all(len(values) == 2 and min(values) > 0 for values in rates.values())
+
+
 def test_figures_keep_four_digits():
     assert [figure(x) for x in (38387.6, 1.90512, 0.00123, 999.96)] == [
         "38,388",
@@ -73,7 +132,9 @@ def test_a_side_that_fails_says_why(tmp_path):
 
 
 RATE, DECODE = "tokens_per_second", "decode_tokens_per_second"
+RATES = {"tfscale.Model": [6, 2, 4], "Keras, XLA": [2, 2, 5], "Keras, no XLA": [3, 4, 8]}
 PRINTED = {
+    **{f"fit_side {name}": {"what": name, "rates": RATES} for name in ("nanogpt", "cnn", "lstm")},
     "keras_side ours": {RATE: 11},
     "keras_side stock": {RATE: 12},
     "torch_side speed": {RATE: 13},
@@ -123,6 +184,7 @@ def figures(tmp_path, monkeypatch):
 def test_each_row_has_the_figures_of_its_sides(figures):
     pytorch, keras_fit = (11, 13), (11, 12)
     assert figures("training") == [pytorch, keras_fit, keras_fit]
+    assert figures("fit") == 9 * [(4, 4)]
     assert figures("quality") == [(21, 23), (21, 24), (21, recipe.TINYSHAKESPEARE_LOSS)]
     assert figures("input") == [(22, None)]
     assert figures("prepare") == [(32, 31), (33, 31)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfscale.training.norms import global_norm
+from tfscale.training.norms import all_finite, global_norm
 
 
 @pytest.mark.parametrize("xla", [False, True])
@@ -16,7 +16,8 @@ def test_the_norm_is_that_of_numpy(xla):
         (rng.normal(size=shape) * 10.0**i).astype("float32") for i, shape in enumerate(shapes, -3)
     ]
     exact = np.sqrt(sum(np.square(g.astype("float64")).sum() for g in gradients))
-    found = tf.function(global_norm, jit_compile=xla)([tf.constant(g) for g in gradients])
+    tensors = [tf.constant(g) for g in gradients]
+    found = tf.function(global_norm, jit_compile=xla)(tensors, xla)
     assert float(found) == pytest.approx(exact, rel=3e-7)
 
 
@@ -25,3 +26,14 @@ def test_by_hand_and_not_finite():
     assert np.isinf(global_norm([tf.constant([1.0, np.inf])])) and np.isnan(
         global_norm([tf.constant([np.nan])])
     )
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_one_number_that_is_not_finite_is_found(xla):
+    found = tf.function(all_finite, jit_compile=xla)
+    # The sum of squares of large numbers overflows; the numbers themselves are finite.
+    gradients = [np.full((3, 2), 1e30, "float32"), np.float32(0), np.zeros((0, 2), "float32")]
+    assert found([tf.constant(g) for g in gradients])
+    for bad in (np.inf, -np.inf, np.nan):
+        gradients[0][2, 1] = bad
+        assert not found([tf.constant(g) for g in gradients])

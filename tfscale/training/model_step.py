@@ -9,6 +9,7 @@ optimizer, as in `TrainStep`.
 Shapes: B rows of the global batch, R replicas, M micro-batches.
 """
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -18,6 +19,7 @@ from tfscale.compat.keras_trainer import Logs, Nested, without_optionals
 from tfscale.errors import ConfigError
 from tfscale.training.dealing import Dealer
 from tfscale.training.model_state import check_normalized, is_synchronized
+from tfscale.training.norms import all_finite
 from tfscale.training.objective import row_count
 from tfscale.training.part_sums import PartSums
 from tfscale.training.slices import map_parts, sliced, stacked, static_rows, zeros_of
@@ -45,7 +47,7 @@ class ModelStep(PartSums):
         check_normalized(self.network, self.options.micro_batches)
         self.dealer = dealer
         self.prepare(dealer.workers)
-        jit = xla and has_xla() and not eager
+        jit = self.uses_xla = xla and has_xla() and not eager
         several = self.replicas > 1
 
         def compiled(function: Callable, whole: bool = True) -> Callable:
@@ -53,7 +55,7 @@ class ModelStep(PartSums):
                 return tf.function(function, jit_compile=True)
             return function if eager else tf.function(function)
 
-        self._plain = {True: compiled(self.whole_gradients), False: self.whole_gradients}
+        self._plain = {True: compiled(self._all_but_update), False: self._all_but_update}
         # On one device XLA compiles all micro-batches at once; replicas communicate in between.
         self._part = compiled(self.part, several)
         if is_synchronized(self.network):
@@ -63,7 +65,7 @@ class ModelStep(PartSums):
         self._finish = compiled(self.finish, several)
         self._even = self._even_sums if several else compiled(self._even_sums)
         self._uneven = self._uneven_sums
-        self._update = compiled(self._scale_and_update, not several)
+        self._update = compiled(self._update_replica, not several)
         self.usual_rows = tf.Variable(-1, trainable=False, dtype=tf.int32)
         """Rows of the first batch: what XLA compiles for."""
 
@@ -85,19 +87,49 @@ class ModelStep(PartSums):
         return self.model.get_metrics_result()
 
     def _take_whole(self, x, y, sample_weight):
-        before = self.model.get_metrics_result() if self.loss_scale.on else {}
-        gradients, factor, _, _, finite, state, metrics, logs = self._gradients(x, y, sample_weight)
+        gradients, factor, state, finite, logs = self._gradients(x, y, sample_weight)
         if finite:
-            self._update(gradients, factor)
-            self.assign_state(state)
-        # A step that overflowed in float16 does not count in the means.
-        counts = finite | self.loss_scale.at_its_least()
-        if counts:
-            for variable, value in zip(self.metric_variables, metrics, strict=True):
-                variable.assign(value)
+            self._update(gradients, factor, state)
+        return logs
+
+    def _all_but_update(self, x, y, sample_weight):
+        """Computes what the update of a whole batch needs; counts the step and its metrics.
+
+        On a CPU small operations cost more to start than to compute, so XLA gets all of them.
+        """
+        before = self.model.get_metrics_result() if self.loss_scale.on else {}
+        gradients, factor, _, _, finite, state, metrics, logs = self.whole_gradients(
+            x, y, sample_weight
+        )
+        if self.loss_scale.on:
+            # A step that overflowed in float16 does not count in the means.
+            counts = finite | self.loss_scale.at_its_least()
+            held = {name: before.get(name, value) for name, value in logs.items()}
+            logs = keras.tree.map_structure(lambda new, old: tf.where(counts, new, old), logs, held)
+            pairs = zip(metrics, self.metric_variables, strict=True)
+            metrics = [tf.where(counts, value, variable.value) for value, variable in pairs]
+        for variable, value in zip(self.metric_variables, metrics, strict=True):
+            variable.assign(value)
         self._count(finite)
-        held = {name: before.get(name, value) for name, value in logs.items()}
-        return keras.tree.map_structure(lambda new, old: tf.where(counts, new, old), logs, held)
+        return gradients, factor, state, finite, logs
+
+    def _mean_factor(self, gradients, loss, count, scale):
+        """Computes what `StepState._mean_factor` does; the norm only where something needs it."""
+        if self._scales:
+            return super()._mean_factor(gradients, loss, count, scale)
+        finite = all_finite(gradients) & tf.math.is_finite(loss)
+        return tf.ones(()), loss, count, tf.constant(math.nan), finite
+
+    def _scale_and_update(self, sums, factor):
+        if self._scales:
+            super()._scale_and_update(sums, factor)
+        else:
+            self._update_variables(sums)
+
+    @property
+    def _scales(self) -> bool:
+        """Whether the gradients are clipped by the step, or are those of a scaled loss."""
+        return bool(self.options.clip_norm) or self.loss_scale.on
 
     def _gradients(self, x, y, sample_weight):
         rows = static_rows(x)
@@ -115,8 +147,7 @@ class ModelStep(PartSums):
 
     def _apply(self, gradients, factor, state):
         if self.replicas == 1 and not self._on_tpu:
-            self._update(gradients, factor)
-            self.assign_state(state)
+            self._update(gradients, factor, state)
         else:
             self.strategy.run(self._update_replica, args=(gradients, factor, state))
 

@@ -21,6 +21,7 @@ from tfscale.training.checkpoint import network_state
 from tfscale.training.loss_scale import LossScale
 from tfscale.training.norms import global_norm
 from tfscale.training.variables import Stored, local_value, replicated
+from tfscale.training.xla import has_xla
 
 
 class Pruner(Protocol):
@@ -70,6 +71,8 @@ class StepState:
             raise ConfigError(f"model {network.name!r} has no trainable weights")
         self.network, self.options, self.strategy = network, options, strategy
         self.optimizer, self.pruner = optimizer, pruner
+        self.uses_xla = bool(options.xla) and has_xla()
+        """Whether XLA compiles the gradients."""
         self.replicas = strategy.num_replicas_in_sync
         # What the optimizer updates, and the variables behind it.
         self.weights = self._optimized_weights(network, optimizer)
@@ -128,10 +131,10 @@ class StepState:
         """Counts a step, after the update or instead of it, and adapts the loss scale."""
         at_its_least = self.loss_scale.at_its_least()
         self.loss_scale.adjust(finite)
-        if not finite:
-            self.overflows.assign_add(1)
-            if at_its_least:
-                self.first_bad_step.assign(self.step + 1)
+        # Without a condition, which costs more than what it would spare.
+        self.overflows.assign_add(tf.cast(~finite, tf.int64))
+        bad = ~finite & at_its_least
+        self.first_bad_step.assign(tf.where(bad, self.step + 1, self.first_bad_step))
         self.step.assign_add(1)
 
     def _seeds(self, draw: tf.Tensor) -> list[tuple[keras.Variable, tf.Tensor]]:
@@ -171,7 +174,7 @@ class StepState:
         # The gradients themselves are multiplied by it in the update, where that costs no pass over
         # memory. Where nothing counts, all gradients are 0.
         mean = 1 / (tf.where(count > 0, count, 1.0) * scale)
-        norm = global_norm(gradients) * mean
+        norm = global_norm(gradients, self.uses_xla) * mean
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss)
         if self.options.clip_norm:
             mean *= self.options.clip_norm / tf.maximum(norm, self.options.clip_norm)
