@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import keras
 import tensorflow as tf
+from keras.src.losses import loss as loss_module
 from tensorflow.python.distribute.values import PerReplicaSpec
 
 Nested: TypeAlias = object
@@ -226,6 +227,23 @@ def update_compiled_metrics(
     """Updates the metrics that `compile` was given, without computing their results."""
     if model._compile_metrics is not None:
         model._compile_metrics.update_state(y, y_pred, sample_weight)
+
+
+@contextlib.contextmanager
+def undivided_losses() -> Iterator[None]:
+    """Keeps Keras from dividing losses by the number of replicas for the block.
+
+    `keras.losses.Loss` does so in the scope of a strategy, whoever adds up the replicas' gradients.
+    """
+    names = ("scale_loss_for_distribution", "unscale_loss_for_distribution")
+    before = {name: getattr(loss_module, name) for name in names}
+    try:
+        for name in names:
+            setattr(loss_module, name, lambda value: value)
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(loss_module, name, function)
 
 
 def elementwise(loss: keras.losses.Loss) -> keras.losses.Loss:
