@@ -214,6 +214,34 @@ def each_output(
         compiled._flat_losses, compiled._metrics = before, metrics
 
 
+@contextlib.contextmanager
+def outputs_tracked_alike(model: keras.Model) -> Iterator[None]:
+    """Has the logged loss of each output count every call alike for the block.
+
+    Keras weighs it by the rows where shapes say them, which those of parts of a batch do not.
+    """
+    compiled = model._compile_loss
+    before = None if compiled is None else compiled._metrics
+    try:
+        if before:
+            compiled._metrics = [_CountsAlike(metric) for metric in before]
+        yield
+    finally:
+        if before:
+            compiled._metrics = before
+
+
+class _CountsAlike:
+    """A metric that takes no weights."""
+
+    def __init__(self, metric: keras.metrics.Metric):
+        self.metric = metric
+
+    def update_state(self, value: tf.Tensor, sample_weight: object = None) -> None:
+        """Counts a value as 1."""
+        self.metric.update_state(value)
+
+
 class _Ignores:
     """A metric that takes no note of anything."""
 

@@ -106,9 +106,13 @@ class MetricSums:
         for v, value in zip(self.variables, values, strict=True):
             if id(v) in self.of_losses:
                 value = tf.zeros(v.shape, v.dtype)
-            elif rules is not None and rules.get(id(v)) == "mean":
-                # A count of 1 for each batch is the sum of such shares; it is rounded in the end.
-                value = tf.cast(value, tf.float32) * (row_count(x, tf.float32) / global_rows)
+            if value.dtype.is_integer:
+                # TensorFlow keeps int32 on the host, where replicas cannot add it up together with
+                # gradients. Counts of a batch are exact up to 2^24, and rounded in the end.
+                value = tf.cast(value, tf.float32)
+            if rules is not None and rules.get(id(v)) == "mean":
+                # Of a count of 1 for each batch this is a share.
+                value *= tf.cast(row_count(x, tf.float32) / global_rows, value.dtype)
             found.append(value)
         return found
 

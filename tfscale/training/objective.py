@@ -25,6 +25,7 @@ from tfscale.compat.keras_trainer import (
     elementwise,
     elementwise_weights,
     output_losses,
+    outputs_tracked_alike,
     undivided_losses,
 )
 from tfscale.errors import ConfigError
@@ -139,6 +140,8 @@ class Objective:
     def output_forms(self, part: Part) -> list[tuple[OutputLoss, Forms]]:
         """Returns the losses of the outputs that have targets, each with its possible terms."""
         found: list[tuple[OutputLoss, Forms]] = []
+        if self.overridden:
+            return found
 
         def visit(index: int, targets: Nested, output: Nested, weights: Nested) -> None:
             loss = self.outputs[index]
@@ -187,7 +190,7 @@ class Objective:
         Raises:
             ConfigError: it gives more than one number.
         """
-        with undivided_losses():
+        with undivided_losses(), outputs_tracked_alike(self.model):
             loss = self.model.compute_whole_loss(
                 part.x, part.y, part.y_pred, part.sample_weight, part.training
             )

@@ -9,7 +9,7 @@ separately.
 Shapes: B rows of the batch, n rows that are looked at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import keras
@@ -54,10 +54,12 @@ class Probe:
         sixteen = any(layer.compute_dtype in ("float16", "bfloat16") for layer in self._layers())
         self.rounding = 3e-2 if sixteen else 1e-3
         """What the network's arithmetic may change where it sees other rows, relatively."""
+        self.assigned: set[int] = set()
+        """The identities of the variables that something counts in."""
         self._run_forward, self._run_numbers = self._forward, self._numbers
         if not eager:
-            self._run_forward = tf.function(self._forward, reduce_retracing=True)
-            self._run_numbers = tf.function(self._numbers, reduce_retracing=True)
+            self._run_forward = _OfAnyRows(self._forward)
+            self._run_numbers = _OfAnyRows(self._numbers)
 
     def forward(self, x: Nested, draw: int, noise: float, training: bool):
         """Returns the network's outputs, their masks, and whether state was assigned.
@@ -220,9 +222,40 @@ class Probe:
                 each_output(self.model, y, given, sample_weight, visit)
             counts, logs = self.metrics.counted(scope, x, y, given, sample_weight)
             numbers["metrics"], numbers["logs"] = counts, [logs]
+            self.assigned |= set(scope.noted)
             numbers["results"] = [self.model.get_metrics_result() if logs else {}]
             numbers["losses"] = losses
         return numbers
+
+
+class _OfAnyRows:
+    """Compiles a function once for tensors that differ in their rows.
+
+    Args:
+        function: function of nested tensors, None and Python values.
+    """
+
+    def __init__(self, function: Callable):
+        self.function = function
+        self._made: dict[tuple, Callable] = {}
+
+    def __call__(self, *arguments: Nested) -> Nested:
+        """Computes the function."""
+        flat = tf.nest.flatten(arguments, expand_composites=True)
+        tensors = [part for part in flat if tf.is_tensor(part)]
+        specs = [tf.TensorSpec([None, *t.shape[1:]][: t.shape.rank], t.dtype) for t in tensors]
+        key = (*specs, *(None if tf.is_tensor(part) else part for part in flat))
+        if key not in self._made:
+
+            def compiled(*given):
+                remaining = iter(given)
+                filled = [next(remaining) if tf.is_tensor(part) else part for part in flat]
+                return self.function(
+                    *tf.nest.pack_sequence_as(arguments, filled, expand_composites=True)
+                )
+
+            self._made[key] = tf.function(compiled, input_signature=specs)
+        return self._made[key](*tensors)
 
 
 def _noise(noise: float) -> tf.Tensor | None:

@@ -120,7 +120,8 @@ class Questions:
         """
         metrics: dict[int, Rule] = {}
         for key, question in self.metrics.items():
-            metric, default = self._owners[key], None
+            metric = self._owners[key]
+            default: Rule | None = None if key in self.probe.assigned else "sum"
             if is_own_of_keras(metric) and not self.model.overrides("compute_metrics"):
                 # Keras's own add up, but for those that a layer gives a number for a batch.
                 beside = [self.metrics[id(v)] for v in metric.variables]
