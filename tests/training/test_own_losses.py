@@ -276,7 +276,10 @@ def test_a_network_that_mixes_rows_is_refused():
 
 @pytest.mark.parametrize(
     "metric, message",
-    [(Largest, "'value' of metric 'largest' changes by another number"), (Fading, "where it has counted before")],
+    [
+        (Largest, "'value' of metric 'largest' changes by another number"),
+        (Fading, "where it has counted before"),
+    ],
 )
 def test_metrics_that_are_no_sums_are_refused(metric, message):
     refuse(message, loss="mse", metrics=[metric])

@@ -8,7 +8,7 @@ it never distributes, and builds models before their step is traced.
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -61,6 +61,7 @@ class KerasLoop(keras.Model):
     Attributes:
         strategy: the `tf.distribute` strategy in whose scope the model is built.
         network: the model within.
+        teacher: what it learns from besides its targets, or None.
     """
 
     strategy: tf.distribute.Strategy
@@ -68,6 +69,7 @@ class KerasLoop(keras.Model):
     test_function: Callable | None
     predict_function: Callable | None
     network: keras.Model
+    teacher: Any
 
     @property
     def distribute_strategy(self) -> WholeBatches:
@@ -255,6 +257,25 @@ def update_compiled_metrics(
     """Updates the metrics that `compile` was given, without computing their results."""
     if model._compile_metrics is not None:
         model._compile_metrics.update_state(y, y_pred, sample_weight)
+
+
+def replace_loss(model: keras.Model, loss: keras.losses.Loss) -> None:
+    """Gives a model that is compiled and built another loss of its one output."""
+    [before] = model._compile_loss._flat_losses
+    model._compile_loss._flat_losses = [before._replace(loss=loss)]
+
+
+def takes_logits(loss: keras.losses.Loss) -> bool | None:
+    """Returns whether one of Keras's cross-entropies of classes takes logits; None of others."""
+    losses = keras.losses
+    known = (
+        losses.categorical_crossentropy,
+        losses.sparse_categorical_crossentropy,
+        losses.categorical_focal_crossentropy,
+    )
+    if getattr(loss, "fn", None) not in known:
+        return None
+    return bool(loss._fn_kwargs.get("from_logits", False))
 
 
 @contextlib.contextmanager

@@ -84,25 +84,24 @@ class Question:
             parts: the values for the parts.
             sizes: rows of each part.
         """
-        whole, parts = np.asarray(whole, float), [np.asarray(part, float) for part in parts]
-        if not all(np.isfinite(value).all() for value in (whole, *parts)):
+        total, values = np.asarray(whole, float), [np.asarray(part, float) for part in parts]
+        if not all(np.isfinite(value).all() for value in (total, *values)):
             return
-        scale = max([np.abs(value).max(initial=0.0) for value in (whole, *parts)])
+        scale = max(np.abs(value).max(initial=0.0) for value in (total, *values))
         if scale < TINY:
             return
         before = list(self.left)
         for rule in before:
-            apart = np.abs(np.asarray(added_up[rule], float) - whole).max(initial=0.0)
-            if not apart <= self.tolerance * scale:
+            difference = np.abs(np.asarray(added_up[rule], float) - total).max(initial=0.0)
+            if not difference <= self.tolerance * scale:
                 self.left.remove(rule)
         if before and not self.left:
             # Of an array, the element that is furthest from the last rule.
-            at = np.unravel_index(
-                np.argmax(np.abs(np.asarray(added_up[before[-1]], float) - whole)), whole.shape
-            )
-            values = " and ".join(f"{part[at]:.6g}" for part in parts)
+            apart = np.abs(np.asarray(added_up[before[-1]], float) - total)
+            at = np.unravel_index(np.argmax(apart), total.shape)
+            shown = " and ".join(f"{value[at]:.6g}" for value in values)
             rows = " and ".join(map(str, sizes))
-            self._seen = f"{whole[at]:.6g} for {sum(sizes)} rows, and {values} for {rows} of them"
+            self._seen = f"{total[at]:.6g} for {sum(sizes)} rows, and {shown} for {rows} of them"
 
     def is_open(self) -> bool:
         """Returns whether several rules would do, which differ for other values."""

@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from tfscale.compat.keras_trainer import Nested
 from tfscale.training.additivity import Rules
+from tfscale.training.distilled_loss import DistilledLoss
 from tfscale.training.part_sums import PartSums
-from tfscale.training.probe import Probe
-from tfscale.training.slices import check_sliceable
+from tfscale.training.probe import FEWEST, Probe
+from tfscale.training.slices import check_sliceable, map_parts
 
 
 class FirstBatch:
@@ -34,7 +35,8 @@ class FirstBatch:
             iterator: what gives them; asked about once.
             spec: the specification of a batch.
         """
-        if self.step.whole or iterator is self._last:
+        teaches = self.training and self.step.model.teacher is not None
+        if (self.step.whole and not teaches) or iterator is self._last:
             return False
         self._last = iterator
         return _kind(spec) not in self._rules
@@ -58,8 +60,22 @@ class FirstBatch:
             ),
             batch,
         )
+        if self.training and self.step.distilled is not None:
+            self._check_teacher(self.step.distilled, joined[0])
+        if self.step.whole:
+            self._rules[_kind(spec)] = None
+            return
         check_sliceable(joined)
         self._rules[_kind(spec)] = Probe(self.step, self.training, self.eager).rules(joined)
+
+    def _check_teacher(self, loss: DistilledLoss, x: Nested) -> None:
+        """Compares what student and teacher give for a few rows."""
+        few = map_parts(
+            lambda part: part if isinstance(part, tf.SparseTensor) else part[:FEWEST], x
+        )
+        with keras.StatelessScope(collect_losses=True):
+            networks = (self.step.network, loss.teacher.network)
+            loss.check_outputs(*(network(few, training=False) for network in networks))
 
     def changes(self, spec: Nested) -> bool:
         """Has the step go by the rules for data of a kind; returns whether they are others."""

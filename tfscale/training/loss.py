@@ -138,6 +138,13 @@ def regularizations(network: keras.Model) -> list[tf.Tensor]:
     return [tf.cast(weight.regularizer(weight), tf.float32) for weight in weights]
 
 
+def show_regularized(network: keras.Model, scope: keras.StatelessScope) -> None:
+    """Gives a scope the weights that have regularizers, which Keras asks it for."""
+    for weight in network.trainable_variables:
+        if weight.regularizer is not None:
+            scope.state_mapping.setdefault(id(weight), tf.convert_to_tensor(weight.value))
+
+
 def penalties(network: keras.Model, scope: keras.StatelessScope) -> list[tf.Tensor]:
     """Returns the losses that layers add by `add_loss`, and those of weights' regularizers."""
     return [*(tf.cast(loss, tf.float32) for loss in scope.losses), *regularizations(network)]

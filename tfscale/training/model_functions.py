@@ -16,15 +16,6 @@ from tfscale.training.model_step import ModelStep
 ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
 
 
-def can_be_compiled(spec: Nested) -> bool:
-    """Returns whether XLA takes data of a specification: dense numbers."""
-    return all(
-        isinstance(part, tf.TensorSpec) and part.dtype != tf.string
-        for part in tf.nest.flatten(spec)
-        if part is not None
-    )
-
-
 class TrainFunction:
     """Takes `steps_per_execution` train steps on batches of an iterator.
 

@@ -221,7 +221,7 @@ class Objective:
                 f" was not measured; {ONE_DEVICE}"
             )
         # Keras divides an activity regularizer by the rows.
-        chosen = ("mean",) * len(forms) if rules is None else rules.added
+        chosen: Sequence[Rule] = ("mean",) * len(forms) if rules is None else rules.added
         if len(chosen) != len(forms):
             raise ConfigError(
                 f"layers call add_loss {len(forms)} times in this batch, and {len(chosen)} times"
@@ -233,7 +233,7 @@ class Objective:
         return terms + [number_forms(value, part)["mean"] for value in weights]
 
 
-def number_forms(value: tf.Tensor, part: Part, weight: float = 1.0) -> Forms:
+def number_forms(value: tf.Tensor, part: Part, weight: float = 1.0) -> dict[Rule, Term]:
     """Returns the terms of one number for some rows: a mean over the rows, or a sum."""
     rows = row_count(part.x, tf.float32)
     return {

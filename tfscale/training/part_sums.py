@@ -6,6 +6,7 @@ device uses the seed generators' own state, as stock Keras does.
 Shapes: B rows of the global batch, b rows of a part.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import keras
@@ -16,7 +17,9 @@ from tfscale.config.step import ModelOptions
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import Rules
+from tfscale.training.distilled_loss import DistilledLoss, distilled
 from tfscale.training.layout import Layout, described
+from tfscale.training.loss import show_regularized
 from tfscale.training.metric_sums import MetricSums
 from tfscale.training.model_state import check_carried
 from tfscale.training.objective import Objective, Part, Term, grouped, quotient, row_count
@@ -57,12 +60,15 @@ class PartSums(StepState):
         self._connected: list[int] | None = None
         self._state: list[keras.Variable] = []
         self._evaluated: list[Term] = []
+        self.distilled: DistilledLoss | None = None
         self.rules: dict[bool, Rules | None] = {True: None, False: None}
         """How loss and metrics add up, in training and in evaluation; None if not measured."""
 
     def prepare(self, workers: Workers) -> None:
         """Looks at loss and metrics, which are there when the model is built."""
         self.metric_variables = [v for metric in self.model.metrics for v in metric.variables]
+        if self.model.teacher is not None:
+            self.distilled = distilled(self.model, self.model.teacher)
         if not self.whole:
             self.objective = Objective(self.model)
             self.metrics = MetricSums(self.model, self.objective, workers)
@@ -79,9 +85,10 @@ class PartSums(StepState):
         with tf.GradientTape() as tape:
             with NotingScope() as scope:
                 scope.state_mapping |= self._stand_ins(self.variables, ())
-                self.show_regularized(scope)
+                show_regularized(self.network, scope)
                 y_pred = model(x, training=True)
-                loss = model.compute_whole_loss(x, y, y_pred, sample_weight, training=True)
+                with self._lesson(x):
+                    loss = model.compute_whole_loss(x, y, y_pred, sample_weight, training=True)
                 rows = tf.shape(next(p for p in keras.tree.flatten(x) if p is not None))[0]
                 model.loss_tracker.update_state(loss, sample_weight=rows)
                 logs: Logs = keras.tree.map_structure(
@@ -124,7 +131,8 @@ class PartSums(StepState):
                     scope.state_mapping[id(variable)] = value
                 y_pred = self.model(x, training=True)
                 part = Part(x, y, y_pred, sample_weight, scope, True, global_rows)
-                terms, additions = self._sums_of(part)
+                with self._lesson(x):
+                    terms, additions = self._sums_of(part)
             groups = grouped(terms)
             targets = [
                 tf.add_n([terms[index].numerator * terms[index].weight for index in group])
@@ -182,10 +190,14 @@ class PartSums(StepState):
         numbers = [term.numerator for term in terms] + [term.denominator for term in terms]
         return [*numbers, *additions]
 
+    def _lesson(self, x: Nested) -> contextlib.AbstractContextManager[None]:
+        """Has the loss learn from the teacher's outputs for the block, if there is one."""
+        return contextlib.nullcontext() if self.distilled is None else self.distilled.lesson(x)
+
     def _sums_of(self, part: Part) -> tuple[list[Term], list[tf.Tensor]]:
         """Returns the terms of the loss of a part and the additions of its metrics."""
         if self.objective.overridden:
-            self.show_regularized(part.scope)
+            show_regularized(self.network, part.scope)
         rules = self.rules[part.training]
         terms = self.objective.terms(part, rules)
         x, y, y_pred, sample_weight, scope, *_ = part
@@ -199,13 +211,6 @@ class PartSums(StepState):
             part.global_rows,
         )
         return terms, additions
-
-    def show_regularized(self, scope: keras.StatelessScope) -> None:
-        """Gives a scope the weights that have regularizers, which Keras asks it for."""
-        for weight in self.network.trainable_variables:
-            if weight.regularizer is not None:
-                value = tf.convert_to_tensor(weight.value)
-                scope.state_mapping.setdefault(id(weight), value)
 
     def evaluate_replica(self, part, batch, global_rows, even, static) -> list[tf.Tensor]:
         """Returns the additions of the metrics of a batch, from one replica's rows of it.
@@ -246,7 +251,9 @@ class PartSums(StepState):
             [
                 tf.zeros_like(self.variables[index])
                 if of_group[index] is None
-                else tf.convert_to_tensor(of_group[index])
+                else tf.ensure_shape(
+                    tf.convert_to_tensor(of_group[index]), self.variables[index].shape
+                )
                 for index in places
             ]
             for of_group in found

@@ -27,6 +27,7 @@ from tfscale.compat.keras_trainer import (
 )
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import ONE_DEVICE, Rules
+from tfscale.training.distilled_loss import without_teacher
 from tfscale.training.objective import Forms, Part, row_count
 from tfscale.training.part_sums import PartSums
 from tfscale.training.questions import Questions
@@ -56,7 +57,8 @@ class Probe:
         """What the network's arithmetic may change where it sees other rows, relatively."""
         self.assigned: set[int] = set()
         """The identities of the variables that something counts in."""
-        self._run_forward, self._run_numbers = self._forward, self._numbers
+        self._run_forward: Callable = self._forward
+        self._run_numbers: Callable = self._numbers
         if not eager:
             self._run_forward = _OfAnyRows(self._forward)
             self._run_numbers = _OfAnyRows(self._numbers)
@@ -126,9 +128,9 @@ class Probe:
         own_rows = rows // (self.step.replicas * self.step.options.micro_batches)
         count = min(rows, max(FEWEST, min(own_rows, MOST)))
         # From all over the batch: rows beside each other may be alike.
-        batch = _chosen(batch, np.arange(count) * rows // count)
-        mode = self.training and self._is_determined(batch)
-        questions = Questions(self, batch, count, mode)
+        chosen = [_chosen(part, np.arange(count) * rows // count) for part in batch]
+        mode = self.training and self._is_determined(chosen)
+        questions = Questions(self, chosen, count, mode)
         questions.look(0.0)
         if questions.are_of_own():
             questions.look(RANDOM_WEIGHTS)
@@ -139,7 +141,9 @@ class Probe:
 
     def _check_few(self, rows: int) -> None:
         """Refuses what is not Keras's own; the steps refuse the rest of it."""
-        losses = [o.name for o in self.objective.outputs if not is_own_of_keras(o.loss)]
+        losses = [
+            o.name for o in self.objective.outputs if not is_own_of_keras(without_teacher(o.loss))
+        ]
         metrics = [m.name for m in compiled_metrics(self.model) if not is_own_of_keras(m)]
         overridden = [n for n in ("compute_loss", "compute_metrics") if self.model.overrides(n)]
         if names := [*losses, *metrics, *overridden]:

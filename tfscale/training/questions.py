@@ -4,7 +4,7 @@ Shapes: n rows that are looked at, b rows of a part of them.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfscale.compat.keras_trainer import Nested, compiled_metrics, is_own_of_keras
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import ONE_DEVICE, Question, Rule, Rules
+from tfscale.training.distilled_loss import without_teacher
 from tfscale.training.slices import map_parts
 
 if TYPE_CHECKING:
@@ -73,9 +74,16 @@ class Questions:
         zeros = [np.zeros(v.shape, v.dtype) for v in self.variables]
 
         def numbers(rows: np.ndarray, starts: Sequence[np.ndarray], draw: int):
-            batch, outputs, some = (_taken(part, rows) for part in (self.batch, y_pred, masks))
-            arguments = (batch, outputs, some, starts, draw, noise, self.count, self.mode)
-            found = self.probe.numbers(*arguments)
+            found = self.probe.numbers(
+                [_taken(part, rows) for part in self.batch],
+                _taken(y_pred, rows),
+                [None if mask is None else tf.gather(mask, rows) for mask in masks],
+                starts,
+                draw,
+                noise,
+                self.count,
+                self.mode,
+            )
             return {name: _plain(value) for name, value in found.items()}
 
         every = np.arange(self.count)
@@ -103,7 +111,7 @@ class Questions:
             self.added
             or self.whole
             or any("mean" in question.among for question in self.outputs)
-            or not all(is_own_of_keras(output.loss) for output in losses)
+            or not all(is_own_of_keras(without_teacher(output.loss)) for output in losses)
             or not all(is_own_of_keras(metric) for metric in metrics)
             or self.model.overrides("compute_metrics")
         )
@@ -165,7 +173,10 @@ class Questions:
             if question := self.metrics.get(id(variable)):
                 values = [np.asarray(part["metrics"][index], float) for part in parts]
                 shares = [v * size / self.count for v, size in zip(values, sizes, strict=True)]
-                added_up: dict[Rule, np.ndarray] = {"sum": sum(values), "mean": sum(shares)}
+                added_up: dict[Rule, np.ndarray] = {
+                    "sum": np.sum(values, 0),
+                    "mean": np.sum(shares, 0),
+                }
                 question.see(whole["metrics"][index], added_up, values, sizes)
 
     def _see_again(self, whole: Mapping, again: Mapping, starts: Sequence[np.ndarray]) -> None:
@@ -235,7 +246,7 @@ def _added_up(parts: Sequence[Mapping]) -> dict[Rule, float]:
     }
 
 
-def _as_outputs(y: Nested, y_pred: Nested) -> tf.Tensor | None:
+def _as_outputs(y: Any, y_pred: Any) -> tf.Tensor | None:
     """Returns targets in the form of outputs, if there is one output and they can be."""
     if not (isinstance(y, tf.Tensor) and isinstance(y_pred, tf.Tensor)):
         return None
