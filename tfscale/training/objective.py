@@ -221,7 +221,8 @@ class Objective:
                 f" was not measured; {ONE_DEVICE}"
             )
         # Keras divides an activity regularizer by the rows.
-        chosen: Sequence[Rule] = ("mean",) * len(forms) if rules is None else rules.added
+        mean: Rule = "mean"
+        chosen = [mean for _ in forms] if rules is None else rules.added
         if len(chosen) != len(forms):
             raise ConfigError(
                 f"layers call add_loss {len(forms)} times in this batch, and {len(chosen)} times"

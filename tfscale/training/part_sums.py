@@ -248,14 +248,7 @@ class PartSums(StepState):
         ]
         self._connected = self._same(self._connected, places)
         return [
-            [
-                tf.zeros_like(self.variables[index])
-                if of_group[index] is None
-                else tf.ensure_shape(
-                    tf.convert_to_tensor(of_group[index]), self.variables[index].shape
-                )
-                for index in places
-            ]
+            [_dense(of_group[index], self.variables[index]) for index in places]
             for of_group in found
         ]
 
@@ -299,3 +292,9 @@ class PartSums(StepState):
 
 def _changed(scope: keras.StatelessScope, variable: keras.Variable) -> bool:
     return scope.get_current_value(variable) is not None
+
+
+def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, variable: tf.Variable) -> tf.Tensor:
+    if gradient is None:
+        return tf.zeros_like(variable)
+    return tf.ensure_shape(tf.convert_to_tensor(gradient), variable.shape)
