@@ -99,9 +99,9 @@ class Question:
             # Of an array, the element that is furthest from the last rule.
             apart = np.abs(np.asarray(added_up[before[-1]], float) - total)
             at = np.unravel_index(np.argmax(apart), total.shape)
-            shown = " and ".join(f"{value[at]:.6g}" for value in values)
+            shown = " and ".join(f"{value[at]:.4g}" for value in values)
             rows = " and ".join(map(str, sizes))
-            self._seen = f"{total[at]:.6g} for {sum(sizes)} rows, and {shown} for {rows} of them"
+            self._seen = f"{total[at]:.4g} for {sum(sizes)} rows, and {shown} for {rows} of them"
 
     def is_open(self) -> bool:
         """Returns whether several rules would do, which differ for other values."""
