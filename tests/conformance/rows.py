@@ -6,7 +6,7 @@ from tests.conformance.habit import HABITS
 
 FILES = """
 data_arrays data_streams fit_arguments validation weighting losses metrics optimizers stopping
-recording forms state using saving steps own_steps strategies
+recording forms state using saving steps own_steps strategies own_parts
 """.split()
 
 for _file in FILES:

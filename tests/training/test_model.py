@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfscale
 from tfscale.errors import ConfigError
@@ -122,18 +121,11 @@ def test_batch_normalization_is_refused_unless_it_is_synchronized():
     check_alike(trained(model, *even), trained(compiled(batch_normalized()), *even))
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"loss": lambda y, p: tf.reduce_mean(p)}, "one number for a whole batch"),
-        ({"loss": keras.losses.MeanSquaredError(reduction=None)}, "reduction=None"),
-        ({"metrics": [lambda y, p: tf.reduce_max(p)]}, "not one of Keras"),
-    ],
-)
-def test_what_parts_of_a_batch_cannot_add_up_is_refused(arguments, message):
+def test_a_loss_that_is_not_reduced_is_refused_in_parts():
     model = tfscale.Model(keras.Sequential([keras.layers.Dense(1)]))
-    model.compile("sgd", **{"loss": "mse", **arguments}, micro_batches=2, xla=False)
-    with pytest.raises(ConfigError, match=message):
+    loss = keras.losses.MeanSquaredError(reduction=None)
+    model.compile("sgd", loss, micro_batches=2, xla=False)
+    with pytest.raises(ConfigError, match="reduction=None"):
         model.fit(X, Y.astype("float32"), verbose=0)
 
 
@@ -145,23 +137,54 @@ def test_an_optimizer_of_another_scope_is_refused():
         model.compile(optimizer, loss="mse")
 
 
-def test_a_teacher_is_refused_rather_than_ignored():
-    model = tfscale.Model(network())
-    model.teacher = object()
-    with pytest.raises(ConfigError, match="teacher"):
-        model.compile("sgd", loss="mse")
-
-
-def test_a_file_of_a_model_trained_for_a_recipe_asks_for_compile(tmp_path):
+def built_network():
     keras.utils.set_random_seed(1)
-    model = tfscale.Model(keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)]))
+    return keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(3)])
+
+
+def compressed(*, teacher=None):
+    """A model with masks, weights rounded to int8, and a bias without weight decay."""
+    model = tfscale.Model(built_network())
+    schedule = tfscale.compress.PolynomialDecay(0.0, 0.5, begin_step=2, end_step=8, frequency=2)
+    tfscale.compress.prune(model, schedule)
     assert tfscale.compress.quantize_aware(model, "int8")
-    model.compile("sgd", loss="mse", xla=False)
-    model.fit(X, np.eye(3)[Y], verbose=0)
+    if teacher is not None:
+        tfscale.compress.distill(model, teacher, from_logits=True)
+    optimizer = keras.optimizers.AdamW(0.01)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, xla=False)
+    return model
+
+
+def fit_further(model, epochs):
+    model.fit(X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0)
+    return [weight.numpy() for weight in [*model.network.weights, *model.train_state.weights]]
+
+
+def test_a_loaded_model_goes_on_as_one_that_was_pruned_and_rounded(tmp_path):
+    model = compressed()
+    fit_further(model, 1)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    with pytest.raises(ConfigError, match="does not keep what tfscale.compress.quantize_aware"):
-        loaded.evaluate(X, np.eye(3)[Y])
+    pairs = zip(fit_further(loaded, 2), fit_further(model, 2), strict=True)
+    for one, other in pairs:
+        np.testing.assert_array_equal(one, other)
+    zeros = [np.mean(weight.numpy() == 0) for weight in loaded.network.weights[::2]]
+    assert min(zeros) >= 0.4
+    assert loaded.formats and loaded.formats.keys() == {w.path for w in loaded.network.weights[::2]}
+
+
+def test_a_file_of_a_model_with_a_teacher_asks_for_compile(tmp_path):
+    model = compressed(teacher=built_network())
+    fit_further(model, 1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    message = (
+        r"does not keep what tfscale.compress.distill set: call it again, then compile\(model.op"
+    )
+    with pytest.raises(ConfigError, match=message):
+        loaded.evaluate(X, Y)
 
 
 def test_remat_is_refused_where_it_would_do_nothing():

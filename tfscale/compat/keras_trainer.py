@@ -8,10 +8,11 @@ it never distributes, and builds models before their step is traced.
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
+from keras.src.losses import loss as loss_module
 from tensorflow.python.distribute.values import PerReplicaSpec
 
 Nested: TypeAlias = object
@@ -60,6 +61,7 @@ class KerasLoop(keras.Model):
     Attributes:
         strategy: the `tf.distribute` strategy in whose scope the model is built.
         network: the model within.
+        teacher: what it learns from besides its targets, or None.
     """
 
     strategy: tf.distribute.Strategy
@@ -67,6 +69,7 @@ class KerasLoop(keras.Model):
     test_function: Callable | None
     predict_function: Callable | None
     network: keras.Model
+    teacher: Any
 
     @property
     def distribute_strategy(self) -> WholeBatches:
@@ -213,6 +216,34 @@ def each_output(
         compiled._flat_losses, compiled._metrics = before, metrics
 
 
+@contextlib.contextmanager
+def outputs_tracked_alike(model: keras.Model) -> Iterator[None]:
+    """Has the logged loss of each output count every call alike for the block.
+
+    Keras weighs it by the rows where shapes say them, which those of parts of a batch do not.
+    """
+    compiled = model._compile_loss
+    before = None if compiled is None else compiled._metrics
+    try:
+        if before:
+            compiled._metrics = [_CountsAlike(metric) for metric in before]
+        yield
+    finally:
+        if before:
+            compiled._metrics = before
+
+
+class _CountsAlike:
+    """A metric that takes no weights."""
+
+    def __init__(self, metric: keras.metrics.Metric):
+        self.metric = metric
+
+    def update_state(self, value: tf.Tensor, sample_weight: object = None) -> None:
+        """Counts a value as 1."""
+        self.metric.update_state(value)
+
+
 class _Ignores:
     """A metric that takes no note of anything."""
 
@@ -226,6 +257,42 @@ def update_compiled_metrics(
     """Updates the metrics that `compile` was given, without computing their results."""
     if model._compile_metrics is not None:
         model._compile_metrics.update_state(y, y_pred, sample_weight)
+
+
+def replace_loss(model: keras.Model, loss: keras.losses.Loss) -> None:
+    """Gives a model that is compiled and built another loss of its one output."""
+    [before] = model._compile_loss._flat_losses
+    model._compile_loss._flat_losses = [before._replace(loss=loss)]
+
+
+def takes_logits(loss: keras.losses.Loss) -> bool | None:
+    """Returns whether one of Keras's cross-entropies of classes takes logits; None of others."""
+    losses = keras.losses
+    known = (
+        losses.categorical_crossentropy,
+        losses.sparse_categorical_crossentropy,
+        losses.categorical_focal_crossentropy,
+    )
+    if getattr(loss, "fn", None) not in known:
+        return None
+    return bool(loss._fn_kwargs.get("from_logits", False))
+
+
+@contextlib.contextmanager
+def undivided_losses() -> Iterator[None]:
+    """Keeps Keras from dividing losses by the number of replicas for the block.
+
+    `keras.losses.Loss` does so in the scope of a strategy, whoever adds up the replicas' gradients.
+    """
+    names = ("scale_loss_for_distribution", "unscale_loss_for_distribution")
+    before = {name: getattr(loss_module, name) for name in names}
+    try:
+        for name in names:
+            setattr(loss_module, name, lambda value: value)
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(loss_module, name, function)
 
 
 def elementwise(loss: keras.losses.Loss) -> keras.losses.Loss:

@@ -13,7 +13,6 @@ from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.files.json_text import JsonObject
 from tfscale.models import LanguageNetwork, build_network
-from tfscale.models.outputs import check_logits, probe_ids
 from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import weight_formats
 from tfscale.runs.folder import Run, load_run
@@ -21,9 +20,10 @@ from tfscale.runs.provenance import Provenance
 from tfscale.runs.train import Beginning, train
 from tfscale.training.distillation import Teacher
 from tfscale.training.language_model import LanguageModel
+from tfscale.training.model import Model
 
 
-def quantize_aware(model: LanguageModel, quantize: Quantization) -> list[str]:
+def quantize_aware(model: LanguageModel | Model, quantize: Quantization) -> list[str]:
     """Trains a model for a recipe of export: call it before `compile`.
 
     In the forward pass each weight is what the recipe would store, and the gradient reaches the
@@ -31,7 +31,7 @@ def quantize_aware(model: LanguageModel, quantize: Quantization) -> list[str]:
     saved network have the rounded weights, which the exporter rounds to themselves.
 
     Args:
-        model: a `LanguageModel` around any Keras 3 network.
+        model: a `LanguageModel` or `Model` around any Keras 3 network that is built.
         quantize: the recipe.
 
     Returns:
@@ -58,21 +58,31 @@ def quantize_aware(model: LanguageModel, quantize: Quantization) -> list[str]:
 
 
 def distill(
-    model: LanguageModel, teacher: keras.Model, weight: float = 0.5, temperature: float = 2.0
+    model: LanguageModel | Model,
+    teacher: keras.Model,
+    weight: float = 0.5,
+    temperature: float = 2.0,
+    from_logits: bool | None = None,
 ) -> None:
     """Lets a model learn from a teacher besides the targets: call it before `compile`, in the
     strategy's scope.
 
-    The loss of a token is (1 - weight) x cross-entropy + weight x temperature^2 x the
-    Kullback-Leibler divergence from the teacher's prediction to the student's, both at the
-    temperature (Hinton et al. 2015). The teacher predicts in the step, on each replica. Reported
-    losses and perplexities are those of the text alone.
+    The loss of a token, or of each prediction of a class, is (1 - weight) x cross-entropy + weight
+    x temperature^2 x the Kullback-Leibler divergence from the teacher's prediction to the
+    student's, both at the temperature (Hinton et al. 2015). The teacher predicts in the step, on
+    each replica. A `LanguageModel` reports losses and perplexities of the text alone. A `Model` has
+    any loss of classes in place of cross-entropy, weighs, masks and averages the values as Keras
+    does those of the loss, and reports in training the loss that it minimizes, in evaluation the
+    one without the teacher.
 
     Args:
-        model: the student.
-        teacher: ids (B, T) -> logits (B, T, V), made in the same scope; it stays as it is.
+        model: the student; a `Model` with one output (B, ..., C).
+        teacher: ids (B, T) -> logits (B, T, V), or for a `Model` what the student takes and gives;
+            made in the same scope; it stays as it is.
         weight: the teacher's part of the loss, above 0 to 1.
         temperature: divides the logits of both.
+        from_logits: for a `Model`, whether both networks give logits, or probabilities; None takes
+            what the loss says by its own `from_logits`.
 
     Raises:
         ConfigError: the model is compiled already or on parameter servers, another vocabulary, a
@@ -86,9 +96,8 @@ def distill(
             model.compile(keras.optimizers.AdamW(1e-3))
     """
     _check_before_compile(model, "distill")
-    lesson = Teacher(teacher, weight, temperature)
-    check_logits(teacher, probe_ids(teacher))
-    lesson.check_fits(model.network)
+    lesson = Teacher(teacher, weight, temperature, from_logits)
+    model.check_teacher(lesson)
     model.teacher = lesson
 
 
@@ -182,7 +191,7 @@ def copy_in_scope(network: LanguageNetwork, train_config: TrainConfig) -> Langua
     return copy
 
 
-def _check_before_compile(model: LanguageModel, name: str) -> None:
+def _check_before_compile(model: LanguageModel | Model, name: str) -> None:
     if model.train_step_runner is not None:
         raise ConfigError(f"{name} comes before compile, which builds the train step")
     if is_asynchronous(model.strategy):

@@ -19,12 +19,14 @@ class Teacher:
     """A network whose predictions a student imitates.
 
     Args:
-        network: ids (B, T) int32 -> logits (B, T, V), made in the scope of the student's strategy;
-            it is not trained.
+        network: ids (B, T) int32 -> logits (B, T, V), or for a `Model` any inputs -> outputs
+            (B, ..., C), made in the scope of the student's strategy; it is not trained.
         weight: part of the loss that is the divergence from the teacher, 0 to 1; the rest is
             cross-entropy.
         temperature: divides both networks' logits in the divergence, which is multiplied by its
             square.
+        from_logits: whether the outputs of both networks are logits; None as the loss says. A
+            `LanguageModel` takes logits alone.
 
     Raises:
         ConfigError: a weight or a temperature out of range.
@@ -33,6 +35,7 @@ class Teacher:
     network: keras.Model
     weight: float = 0.5
     temperature: float = 2.0
+    from_logits: bool | None = None
 
     def __post_init__(self) -> None:
         check_range(0 < self.weight <= 1, "distill.weight", self.weight, "above 0 to 1")

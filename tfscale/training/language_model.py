@@ -19,6 +19,7 @@ from tfscale.config.step import CompileOptions, StepKeywords
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
+from tfscale.models.outputs import check_logits, probe_ids
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.batches import Batched, FitInput
@@ -221,6 +222,17 @@ class LanguageModel(EvaluatedModel):
         history = self.history
         assert isinstance(history, keras.callbacks.History)
         return history
+
+    def check_teacher(self, lesson: Teacher) -> None:
+        """Refuses a teacher that does not give logits of the same next tokens.
+
+        Raises:
+            ConfigError: says what it gives.
+        """
+        if lesson.from_logits is not None:
+            raise ConfigError("distill(from_logits=...) is for a Model; a LanguageModel has logits")
+        check_logits(lesson.network, probe_ids(lesson.network))
+        lesson.check_fits(self.network)
 
     def current_learning_rate(self) -> float:
         """Returns the learning rate of the last step that was taken."""

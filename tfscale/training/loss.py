@@ -132,11 +132,22 @@ def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, Ca
     return tf.reshape(nll, tf.shape(targets)), gradient
 
 
+def regularizations(network: keras.Model) -> list[tf.Tensor]:
+    """Returns what regularizers of weights add to the loss."""
+    weights = [weight for weight in network.trainable_variables if weight.regularizer is not None]
+    return [tf.cast(weight.regularizer(weight), tf.float32) for weight in weights]
+
+
+def show_regularized(network: keras.Model, scope: keras.StatelessScope) -> None:
+    """Gives a scope the weights that have regularizers, which Keras asks it for."""
+    for weight in network.trainable_variables:
+        if weight.regularizer is not None:
+            scope.state_mapping.setdefault(id(weight), tf.convert_to_tensor(weight.value))
+
+
 def penalties(network: keras.Model, scope: keras.StatelessScope) -> list[tf.Tensor]:
     """Returns the losses that layers add by `add_loss`, and those of weights' regularizers."""
-    weights = [weight for weight in network.trainable_variables if weight.regularizer is not None]
-    losses = [*scope.losses, *(weight.regularizer(weight) for weight in weights)]
-    return [tf.cast(loss, tf.float32) for loss in losses]
+    return [*(tf.cast(loss, tf.float32) for loss in scope.losses), *regularizations(network)]
 
 
 def chunked_loss(

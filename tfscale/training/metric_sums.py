@@ -3,16 +3,19 @@
 A metric of Keras counts in variables: totals, counts, confusion matrices. What a part of a batch
 adds to them is what the metric holds when it starts from zero and sees that part alone. These
 additions are summed over replicas and micro-batches like gradients, and added to the metric once.
-So a metric says what it would say of the whole batch on one device.
+So a metric says what it would say of the whole batch on one device. A variable that gets a mean
+over the rows, such as that of a function of one number for a batch, gets the parts' means by their
+rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from tfscale.compat.keras_trainer import (
     KerasLoop,
+    Logs,
     Nested,
     compiled_metrics,
     is_own_of_keras,
@@ -21,7 +24,8 @@ from tfscale.compat.keras_trainer import (
 )
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
-from tfscale.training.objective import ONE_DEVICE, Objective
+from tfscale.training.additivity import ONE_DEVICE, Rule
+from tfscale.training.objective import Objective, row_count
 
 
 class MetricSums:
@@ -34,27 +38,43 @@ class MetricSums:
 
     Attributes:
         variables: of all metrics of the model.
+        of_losses: the identities of those that belong to the logged losses.
 
-    Raises:
-        ConfigError: a metric of the user's own, of which nobody knows whether parts add up.
     """
 
     def __init__(self, model: KerasLoop, objective: Objective, workers: Workers):
         self.model, self.objective, self.workers = model, objective, workers
-        for metric in compiled_metrics(model):
-            if not is_own_of_keras(metric):
-                raise ConfigError(
-                    f"metric {metric.name!r} is not one of Keras or keras-hub, and whether what it"
-                    " counts adds up over replicas and micro-batches is not known; take one of"
-                    f" theirs, or {ONE_DEVICE}"
-                )
         self.variables = [variable for metric in model.metrics for variable in metric.variables]
         trackers = [output.tracker for output in objective.outputs if output.tracker is not None]
-        self._of_losses = {id(v) for m in (model.loss_tracker, *trackers) for v in m.variables}
+        self.of_losses = {id(v) for m in (model.loss_tracker, *trackers) for v in m.variables}
 
     def zeros(self) -> list[tuple[keras.Variable, tf.Tensor]]:
         """Returns the variables, each with the value that it starts from."""
         return [(v, tf.zeros(v.shape, v.dtype)) for v in self.variables]
+
+    def counted(
+        self,
+        scope: keras.StatelessScope,
+        x: Nested,
+        y: Nested,
+        y_pred: Nested,
+        sample_weight: Nested,
+    ) -> tuple[list[tf.Tensor], Logs]:
+        """Returns what each variable holds after some rows, and what `compute_metrics` logs.
+
+        Call it within the scope, which holds what the variables begin with, and what metrics of
+        layers added in the forward pass. Where `compute_metrics` is Keras's own, there are no logs.
+        """
+        logs: Logs = {}
+        if self.model.overrides("compute_metrics"):
+            logs = self.model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        else:
+            update_compiled_metrics(self.model, y, y_pred, sample_weight)
+        values = [
+            tf.ensure_shape(tf.cast(scope.get_current_value(v), v.dtype), v.shape)
+            for v in self.variables
+        ]
+        return values, logs
 
     def additions(
         self,
@@ -63,19 +83,49 @@ class MetricSums:
         y: Nested,
         y_pred: Nested,
         sample_weight: Nested,
+        rules: Mapping[int, Rule] | None = None,
+        global_rows: tf.Tensor | None = None,
     ) -> list[tf.Tensor]:
         """Returns what a part of a batch adds to each variable; call it within the scope.
 
         The scope holds `zeros`, and what metrics of layers added in the forward pass. The metrics
         of the loss add nothing: that is known when all parts are.
+
+        Args:
+            rules: how the variables add up, by their identities; None where it was not measured,
+                and is known of the metrics of Keras and keras-hub.
+            global_rows: rows of the whole batch; needed by the rule "mean".
+
+        Raises:
+            ConfigError: how a metric adds up has to be measured and was not.
         """
-        update_compiled_metrics(self.model, y, y_pred, sample_weight)
-        return [
-            tf.zeros(v.shape, v.dtype)
-            if id(v) in self._of_losses
-            else tf.ensure_shape(tf.cast(scope.get_current_value(v), v.dtype), v.shape)
-            for v in self.variables
-        ]
+        if rules is None:
+            self._check_known()
+        found = []
+        values, _ = self.counted(scope, x, y, y_pred, sample_weight)
+        for v, value in zip(self.variables, values, strict=True):
+            if id(v) in self.of_losses:
+                value = tf.zeros(v.shape, v.dtype)
+            if value.dtype.is_integer:
+                # TensorFlow keeps int32 on the host, where replicas cannot add it up together with
+                # gradients. Counts of a batch are exact up to 2^24, and rounded in the end.
+                value = tf.cast(value, tf.float32)
+            if rules is not None and rules.get(id(v)) == "mean":
+                # Of a count of 1 for each batch this is a share.
+                value *= tf.cast(row_count(x, tf.float32) / global_rows, value.dtype)
+            found.append(value)
+        return found
+
+    def _check_known(self) -> None:
+        own = [metric for metric in compiled_metrics(self.model) if not is_own_of_keras(metric)]
+        named = f"metric {own[0].name!r} is not one of Keras or keras-hub" if own else ""
+        if self.model.overrides("compute_metrics"):
+            named = f"{type(self.model).__name__} overrides compute_metrics"
+        if named:
+            raise ConfigError(
+                f"{named}, and whether what it counts adds up over replicas and micro-batches was"
+                f" not measured; {ONE_DEVICE}"
+            )
 
     def with_losses(
         self,
@@ -103,18 +153,30 @@ class MetricSums:
                     output.tracker.update_state(value, sample_weight=static_rows)
             found = [tf.cast(scope.get_current_value(v), v.dtype) for v in self.variables]
         pairs = zip(self.variables, additions, found, strict=True)
-        return [new if id(v) in self._of_losses else addition for v, addition, new in pairs]
+        return [new if id(v) in self.of_losses else addition for v, addition, new in pairs]
 
     def add(self, additions: Sequence[tf.Tensor]) -> None:
         """Adds to the metrics, in cross-replica context.
 
-        A metric's variable that was made under a strategy is read as the sum of its copies, over
-        all workers: one copy gets everything. Any other one has the same value everywhere.
+        See `add_to_variables`.
         """
-        for variable, addition in zip(self.variables, additions, strict=True):
-            copies = getattr(variable.value, "values", [variable.value])
-            if variable.value.synchronization != tf.VariableSynchronization.ON_READ:
-                for copy in copies:
-                    copy.assign_add(addition)
-            elif self.workers.is_chief or len(copies) == 1 and copies[0] is variable.value:
-                copies[0].assign_add(addition)
+        add_to_variables(self.variables, additions, self.workers)
+
+
+def add_to_variables(
+    variables: Sequence[keras.Variable], additions: Sequence[tf.Tensor], workers: Workers
+) -> None:
+    """Adds to the variables of metrics, in cross-replica context.
+
+    A metric's variable that was made under a strategy is read as the sum of its copies, over all
+    workers: one copy gets everything. Any other one has the same value everywhere.
+    """
+    for variable, addition in zip(variables, additions, strict=True):
+        if addition.dtype != variable.dtype:
+            addition = tf.cast(tf.round(addition), variable.dtype)
+        copies = getattr(variable.value, "values", [variable.value])
+        if variable.value.synchronization != tf.VariableSynchronization.ON_READ:
+            for copy in copies:
+                copy.assign_add(addition)
+        elif workers.is_chief or len(copies) == 1 and copies[0] is variable.value:
+            copies[0].assign_add(addition)

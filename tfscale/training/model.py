@@ -4,7 +4,6 @@ import dataclasses
 from typing import Unpack
 
 import keras
-import tensorflow as tf
 
 from tfscale.compat.keras import layers_of
 from tfscale.compat.keras_trainer import Nested
@@ -14,28 +13,14 @@ from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.training.dealing import Dealer
+from tfscale.training.distillation import Teacher
 from tfscale.training.fit.arguments import check_same_weights, check_trainable
-from tfscale.training.model_functions import (
-    PredictFunction,
-    TestFunction,
-    TrainFunction,
-    can_be_compiled,
-)
-from tfscale.training.model_state import is_synchronized
+from tfscale.training.fit.compression_config import compression_config, set_compression
+from tfscale.training.model_functions import PredictFunction, TestFunction, TrainFunction
 from tfscale.training.model_step import ModelStep
+from tfscale.training.model_xla import model_uses_xla
 from tfscale.training.step_options import check_made_in_scope
 from tfscale.training.wrapped_model import WrappedModel
-
-CONVOLUTIONS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-)
-"""Layers that are faster on a CPU without XLA."""
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -119,11 +104,6 @@ class Model(WrappedModel):
                 " LanguageModel does"
             )
         given: ModelOptions = make_config(ModelOptions, dict(options))
-        if self.teacher is not None:
-            raise ConfigError(
-                "a Model does not learn from a teacher; LanguageModel does, with"
-                " tfscale.compress.distill"
-            )
         if given.remat:
             raise ConfigError(
                 "remat=True needs a network that can compute its blocks again, and only the"
@@ -148,6 +128,9 @@ class Model(WrappedModel):
         self.train_step_runner = None
         if is_built(self.network):
             self._make_step()
+
+    def check_teacher(self, lesson: Teacher) -> None:
+        """Is asked by `tfscale.compress.distill`; outputs are compared on the first batch."""
 
     def on_built(self) -> None:
         """Makes the train step, once the network is built."""
@@ -243,29 +226,31 @@ class Model(WrappedModel):
             return super().predict_on_batch(x)
 
     def get_compile_config(self) -> JsonObject:
-        """Returns what a `.keras` file keeps of `compile`; nothing if it was not called."""
+        """Returns what a `.keras` file keeps of `compile`; nothing if it was not called.
+
+        It keeps what `tfscale.compress` set before, too, but for a teacher.
+        """
         if not self.compiled:
             return {}
-        given = super().get_compile_config()
-        given["jit_compile"] = "auto"
         kept = dataclasses.asdict(self._options)
-        left_out = {
-            "tfscale.compress.prune": self.pruner is not None,
-            "tfscale.compress.quantize_aware": bool(self.formats),
+        step = self.train_step_runner
+        formats = [] if step is None else step.formats
+        return {
+            **super().get_compile_config(),
+            "jit_compile": "auto",
+            "set_before": compression_config(self, formats, self.teacher),
+            **{name: kept[name] for name in ModelKeywords.__annotations__},
         }
-        given["left_out"] = [name for name, is_set in left_out.items() if is_set]
-        return {**given, **{name: kept[name] for name in ModelKeywords.__annotations__}}
 
     def compile_from_config(self, config: JsonObject) -> None:
-        """Compiles a model that is being loaded as it was when it was saved.
-
-        A model that was pruned or trained for a recipe is not: the file does not keep how.
-        """
-        given = keras.saving.deserialize_keras_object(config)
-        if left_out := given.pop("left_out", []):
-            self._todo = f": the file does not keep what {' and '.join(left_out)} set"
-            return
-        self.compile(**given)
+        """Compiles a model that is being loaded as it was when it was saved."""
+        with self.strategy.scope():
+            given = keras.saving.deserialize_keras_object(config)
+            todo = set_compression(self, given.pop("set_before"), given["optimizer"])
+            if not todo:
+                self.compile(**given)
+                return
+        self._todo = f": {todo}, then compile(model.optimizer, loss=...)"
 
     def _check_compiled(self, name: str) -> None:
         # Keras says of every model that it loads with a compile config that it is compiled.
@@ -278,28 +263,8 @@ class Model(WrappedModel):
         return step
 
     def _uses_xla(self, spec: Nested) -> bool:
-        """Returns whether XLA compiles the step for data of a specification.
-
-        Raises:
-            ConfigError: it was asked for and cannot.
-        """
-        wanted = self._options.xla
-        layers = layers_of(self.network)
-        blocked = next((layer.name for layer in layers if not layer.supports_jit), None)
         several = self.strategy.num_replicas_in_sync > 1
-        if several and is_synchronized(self.network):
-            blocked = "synchronized batch normalization"
-        if not can_be_compiled(spec):
-            blocked = "data of text, ragged or sparse tensors"
-        if wanted and blocked:
-            raise ConfigError(
-                f"XLA cannot compile {blocked}; leave out xla=True (jit_compile=True)"
-            )
-        if wanted is not None:
-            return wanted
-        on_cpu = not any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
-        slower = on_cpu and any(isinstance(layer, CONVOLUTIONS) for layer in layers)
-        return not blocked and not slower
+        return model_uses_xla(self.network, self._options.xla, several, spec)
 
 
 def is_built(network: keras.Model) -> bool:

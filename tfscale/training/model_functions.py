@@ -9,19 +9,11 @@ from tfscale.compat.keras_trainer import Logs, Nested, without_optionals
 from tfscale.distribution.workers import lost_workers
 from tfscale.errors import ConfigError, TrainingError
 from tfscale.training.dealing import Dealer
+from tfscale.training.first_batch import FirstBatch
 from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.model_step import ModelStep
 
 ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
-
-
-def can_be_compiled(spec: Nested) -> bool:
-    """Returns whether XLA takes data of a specification: dense numbers."""
-    return all(
-        isinstance(part, tf.TensorSpec) and part.dtype != tf.string
-        for part in tf.nest.flatten(spec)
-        if part is not None
-    )
 
 
 class TrainFunction:
@@ -38,6 +30,8 @@ class TrainFunction:
     def __init__(self, step: ModelStep, xla: Callable[[Nested], bool]):
         self.step, self.model, self._xla = step, step.model, xla
         self._is_made = False
+        self._eager = self.model.run_eagerly or tf.config.functions_run_eagerly()
+        self._first = FirstBatch(step, True, self._eager)
         if self.model.steps_per_execution > 1 and self.model.overrides("compute_metrics"):
             raise ConfigError(
                 "a model that overrides compute_metrics needs steps_per_execution=1: its logs are"
@@ -51,19 +45,33 @@ class TrainFunction:
             StopIteration: there is no batch any more.
             TrainingError: the loss or a gradient was not finite in an earlier call, and no callback
                 has ended the training.
+            ConfigError: what parts of the first batch give does not add up.
         """
         self.check_finite()
         logs: Logs = {}
+        steps = self.model.steps_per_execution
         with lost_workers(), plain_errors():
             if isinstance(iterator, ITERATORS):
-                self._make(iterator.element_spec)
-                taken, logs = self._block(iterator)
-                if not taken:
+                spec = iterator.element_spec
+                taken = 0
+                if self._first.is_due(iterator, spec):
+                    data = next(iterator)
+                    self._look(data, spec)
+                    logs = self._as_declared(spec)(data)
+                    taken = 1
+                    if steps == 1 or self.step.first_bad_step >= 0:
+                        return logs
+                self._make(spec)
+                more, block_logs = self._block(iterator, tf.constant(steps - taken))
+                if not more and not taken:
                     raise StopIteration
-                return logs
-            for _, data in zip(range(self.model.steps_per_execution), iterator, strict=False):
+                return block_logs
+            for _, data in zip(range(steps), iterator, strict=False):
                 tensors = keras.tree.map_structure(_as_tensor, data)
-                self._make(keras.tree.map_structure(_spec_of, tensors))
+                spec = keras.tree.map_structure(_spec_of, tensors)
+                if self._first.is_due(tensors, spec):
+                    self._look(tensors, spec)
+                self._make(spec)
                 logs = self._single(tensors)
         return logs
 
@@ -79,20 +87,36 @@ class TrainFunction:
             " TerminateOnNaN ends the training without this error"
         )
 
+    def _look(self, data: Nested, spec: Nested) -> None:
+        """Measures how the first batch adds up."""
+        with self.model.strategy.scope():
+            self.step.prepare(self.model.workers)
+        batch = keras.utils.unpack_x_y_sample_weight(without_optionals(data))
+        self._first.look(batch, spec)
+        self._make(spec)
+
     def _make(self, spec: Nested) -> None:
-        if self._is_made:
+        if not self._first.changes(spec) and self._is_made:
             return
-        eager = self.model.run_eagerly or tf.config.functions_run_eagerly()
         dealer = Dealer(self.model.workers, self.step.options.micro_batches)
         with self.model.strategy.scope():
-            self.step.build(dealer, self._xla(spec), eager)
-        self._block = self._take_block if eager else tf.function(self._take_block)
+            self.step.build(dealer, self._xla(spec), self._eager)
+        self._block = self._take_block if self._eager else tf.function(self._take_block)
         self._single = (
-            self.step.take if eager else tf.function(self.step.take, reduce_retracing=True)
+            self.step.take if self._eager else tf.function(self.step.take, reduce_retracing=True)
         )
         self._is_made = True
 
-    def _take_block(self, iterator):
+    def _as_declared(self, spec: Nested) -> Callable[[Nested], Logs]:
+        """Returns the step for a batch that is taken out of its iterator already.
+
+        Within it a batch has the shape that the data declare, not its own, as in the loop.
+        """
+        if self._eager:
+            return self.step.take
+        return tf.function(self.step.take, input_signature=[spec])
+
+    def _take_block(self, iterator, most):
         if self.model.steps_per_execution == 1:
             return True, self.step.take(iterator.get_next())
         taken = 0
@@ -100,7 +124,7 @@ class TrainFunction:
         while optional.has_value():
             self.step.take(optional.get_value())
             taken += 1
-            if taken >= self.model.steps_per_execution or self.step.first_bad_step >= 0:
+            if taken >= most or self.step.first_bad_step >= 0:
                 break
             optional = iterator.get_next_as_optional()
         return taken > 0, self.model.get_metrics_result()
@@ -126,36 +150,51 @@ class TestFunction:
         with self.model.strategy.scope():
             step.prepare(self.model.workers)
         self.dealer = Dealer(self.model.workers)
-        eager = self.model.run_eagerly or tf.config.functions_run_eagerly()
-        self._part = step.evaluation_part if eager else tf.function(step.evaluation_part)
-        self._single = self._take if eager else tf.function(self._take, reduce_retracing=True)
-        # Within the function a batch has the shape that the data declare, not its own.
-        self._next = self._take_next if eager else tf.function(self._take_next)
+        self._eager = self.model.run_eagerly or tf.config.functions_run_eagerly()
+        self._first = FirstBatch(step, False, self._eager)
+        self._is_made = False
 
     def __call__(self, iterator: Iterable) -> Logs:
         """Evaluates the batches of a call and returns the logs after them.
 
         Raises:
             StopIteration: there is no batch any more.
+            ConfigError: what parts of the first batch give does not add up.
         """
         logs: Logs = {}
         taken = 0
         with lost_workers(), plain_errors():
             if not isinstance(iterator, ITERATORS):
                 [data] = iterator
-                return self._single(keras.tree.map_structure(_as_tensor, data))
+                tensors = keras.tree.map_structure(_as_tensor, data)
+                self._make(tensors, tensors, keras.tree.map_structure(_spec_of, tensors))
+                return self._single(tensors)
             for _ in range(self.model.steps_per_execution):
                 try:
-                    logs = self._next(iterator)
-                except tf.errors.OutOfRangeError:
+                    data = next(iterator)
+                except StopIteration:
                     break
+                self._make(iterator, data, iterator.element_spec)
+                logs = self._next(data)
                 taken += 1
         if not taken:
             raise StopIteration
         return logs
 
-    def _take_next(self, iterator):
-        return self._take(iterator.get_next())
+    def _make(self, source: object, data: Nested, spec: Nested) -> None:
+        """Measures how a batch adds up where its kind is new, and makes the functions for it."""
+        if self._first.is_due(source, spec):
+            batch = keras.utils.unpack_x_y_sample_weight(without_optionals(data))
+            self._first.look(batch, spec)
+        if not self._first.changes(spec) and self._is_made:
+            return
+        part = self.step.evaluation_part
+        self._part = part if self._eager else tf.function(part)
+        take = self._take
+        self._single = take if self._eager else tf.function(take, reduce_retracing=True)
+        # Within it a batch has the shape that the data declare, not its own.
+        self._next = take if self._eager else tf.function(take, input_signature=[spec])
+        self._is_made = True
 
     def _take(self, data):
         batch = keras.utils.unpack_x_y_sample_weight(without_optionals(data))

@@ -9,8 +9,9 @@ once.
 Shapes: B rows of the global batch, b those of a part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -24,12 +25,14 @@ from tfscale.compat.keras_trainer import (
     elementwise,
     elementwise_weights,
     output_losses,
+    outputs_tracked_alike,
+    undivided_losses,
 )
 from tfscale.errors import ConfigError
-from tfscale.training.loss import penalties
+from tfscale.training.additivity import ONE_DEVICE, Rule, Rules
+from tfscale.training.loss import regularizations
 
 MEANS = ("sum_over_batch_size", "mean")
-ONE_DEVICE = "train on one device with micro_batches=1"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,32 @@ class Term:
     by_rows: bool = True
 
 
+Forms = Mapping[Rule, Term]
+"""What a term of the loss is by each rule that could hold for it."""
+
+
+class Part(NamedTuple):
+    """What a loss is computed from: some rows of a batch of B.
+
+    Attributes:
+        x: inputs (b, ...).
+        y: targets.
+        y_pred: outputs of the model, made within the scope.
+        sample_weight: weights, or None.
+        scope: the scope of the forward pass, with what layers added to the loss.
+        training: whether the model was called for training.
+        global_rows: B as a scalar float32.
+    """
+
+    x: Nested
+    y: Nested
+    y_pred: Nested
+    sample_weight: Nested
+    scope: keras.StatelessScope
+    training: bool
+    global_rows: tf.Tensor
+
+
 class Objective:
     """Computes the terms of a model's loss.
 
@@ -56,7 +85,7 @@ class Objective:
         model: compiled and built.
 
     Attributes:
-        outputs: the losses of the outputs.
+        outputs: the losses of the outputs; none where the model overrides `compute_loss`.
 
     Raises:
         ConfigError: a loss is not reduced, so that there is nothing to add up.
@@ -64,7 +93,8 @@ class Objective:
 
     def __init__(self, model: KerasLoop):
         self.model = model
-        self.outputs = output_losses(model)
+        self.overridden = model.overrides("compute_loss")
+        self.outputs = [] if self.overridden else output_losses(model)
         for output in self.outputs:
             if output.loss.reduction in (None, "none"):
                 raise ConfigError(
@@ -73,110 +103,171 @@ class Objective:
                     '"sum_over_batch_size" or "sum"'
                 )
 
-    def rows(self, x: Nested) -> tf.Tensor:
-        """Returns the number of rows of a batch as a scalar float32."""
-        return tf.cast(row_count(x), tf.float32)
-
-    def terms(
-        self,
-        x: Nested,
-        y: Nested,
-        y_pred: Nested,
-        sample_weight: Nested,
-        scope: keras.StatelessScope,
-        training: bool,
-        global_rows: tf.Tensor,
-    ) -> list[Term]:
+    def terms(self, part: Part, rules: Rules | None) -> list[Term]:
         """Returns the terms of the loss of some rows.
 
         Those of the outputs come first, in the order of `outputs`.
 
         Args:
-            x: inputs (b, ...).
-            y: targets.
-            y_pred: outputs of the model, made within the scope.
-            sample_weight: weights, or None.
-            scope: the scope of the forward pass, with what layers added to the loss.
-            training: whether the model was called for training.
-            global_rows: B.
+            part: the rows.
+            rules: how the terms add up; None where it was not measured, and is known of Keras's own
+                losses of each row alone.
+
+        Raises:
+            ConfigError: the loss is not what was measured, or has to be measured and was not.
         """
-        rows = self.rows(x)
-        if self.model.overrides("compute_loss"):
-            raise ConfigError(
-                f"{type(self.model).__name__} overrides compute_loss, which gives one number for a"
-                f" whole batch; {ONE_DEVICE}, or give the loss to compile"
-            )
+        if self.overridden:
+            if rules is None or rules.whole is None:
+                raise ConfigError(
+                    f"{type(self.model).__name__} overrides compute_loss, and how its number adds"
+                    f" up was not measured; {ONE_DEVICE}, or give the loss to compile"
+                )
+            return [self.overridden_forms(part)[rules.whole]]
         terms = []
-
-        def visit(index: int, targets: Nested, output: Nested, weights: Nested) -> None:
-            found = self.outputs[index]
-            terms.append(self._of_output(found, targets, output, weights, rows, global_rows))
-
-        each_output(self.model, y, y_pred, sample_weight, visit)
-        terms += [Term(tf.reduce_sum(value) * rows, rows) for value in self._added(scope)]
+        for index, (output, forms) in enumerate(self.output_forms(part)):
+            rule: Rule = "rows" if rules is None else rules.outputs[index]
+            if rule not in forms:
+                raise ConfigError(
+                    f"loss {output.name!r} gives one number for a whole batch, and not for another"
+                    f" one; return one for each row, (B,), or {ONE_DEVICE}"
+                )
+            terms.append(forms[rule])
+        terms += self._added(part, rules)
         if not terms:
             raise ConfigError("there is no loss to compute: give compile a loss")
         return terms
 
-    def _of_output(
-        self,
-        output: OutputLoss,
-        y_true: Nested,
-        y_pred: Nested,
-        weights: Nested,
-        rows: tf.Tensor,
-        global_rows: tf.Tensor,
-    ) -> Term:
+    def output_forms(self, part: Part) -> list[tuple[OutputLoss, Forms]]:
+        """Returns the losses of the outputs that have targets, each with its possible terms."""
+        found: list[tuple[OutputLoss, Forms]] = []
+        if self.overridden:
+            return found
+
+        def visit(index: int, targets: Nested, output: Nested, weights: Nested) -> None:
+            loss = self.outputs[index]
+            found.append((loss, self._forms(loss, targets, output, weights, part)))
+
+        each_output(self.model, part.y, part.y_pred, part.sample_weight, visit)
+        return found
+
+    def _forms(
+        self, output: OutputLoss, y_true: Nested, y_pred: Nested, weights: Nested, part: Part
+    ) -> Forms:
         loss, weight = output.loss, 1.0 if output.weight is None else output.weight
-        values = tf.cast(elementwise(loss)(y_true, y_pred, weights), tf.float32)
-        if values.shape.rank == 0:
-            raise ConfigError(
-                f"loss {output.name!r} gives one number for a whole batch, which replicas and"
-                f" micro-batches cannot add up; return one for each row, (B,), or {ONE_DEVICE}"
-            )
-        total = tf.reduce_sum(values)
-        if loss.reduction == "sum":
-            return Term(total * global_rows, rows, weight)
-        size = tf.cast(tf.size(values), tf.float32)
+        unreduced, rank = _watched(loss)
+        values = tf.cast(unreduced(y_true, y_pred, weights), tf.float32)
         mask = mask_of(y_pred)
+        if rank() == 0:
+            if weights is not None or mask is not None:
+                kind = "a mask" if weights is None else "sample weights"
+                raise ConfigError(
+                    f"loss {output.name!r} gives one number for a whole batch, and {kind} would"
+                    f" weigh it anew for each part; return one for each row, (B,), or {ONE_DEVICE}"
+                )
+            return number_forms(values, part, weight)
+        rows, total = row_count(part.x, tf.float32), tf.reduce_sum(values)
+        if loss.reduction == "sum":
+            return {"rows": Term(total * part.global_rows, rows, weight)}
+        size = tf.cast(tf.size(values), tf.float32)
         if loss.reduction in MEANS and mask is None:
-            return Term(tf.math.divide_no_nan(total, size) * rows, rows, weight)
+            mean = tf.math.divide_no_nan(total, size)
+            return {
+                "rows": Term(mean * rows, rows, weight),
+                "elements": Term(total, size, weight, by_rows=False),
+            }
         if loss.reduction in MEANS:
             counted = tf.reduce_sum(tf.cast(mask, tf.float32)) / tf.cast(tf.size(mask), tf.float32)
-            return Term(total, size * counted, weight, by_rows=False)
+            return {"rows": Term(total, size * counted, weight, by_rows=False)}
         # The mean with sample weights: its denominator is the sum of weights times masks.
         counted = tf.reduce_sum(
             tf.cast(elementwise_weights(loss)(y_true, y_pred, weights), tf.float32)
         )
-        return Term(total, counted, weight, by_rows=False)
+        return {"rows": Term(total, counted, weight, by_rows=False)}
 
-    def _added(self, scope: keras.StatelessScope) -> list[tf.Tensor]:
-        """Returns what is added to the loss: means over the rows, or alike for all rows.
+    def overridden_forms(self, part: Part) -> Forms:
+        """Returns the possible terms of what `compute_loss` of a subclass gives.
 
-        Keras divides an activity regularizer by the rows. What a layer's own `add_loss` is nobody
-        knows.
+        Raises:
+            ConfigError: it gives more than one number.
         """
+        with undivided_losses(), outputs_tracked_alike(self.model):
+            loss = self.model.compute_whole_loss(
+                part.x, part.y, part.y_pred, part.sample_weight, part.training
+            )
+        loss = tf.cast(tf.convert_to_tensor(loss), tf.float32)
+        if loss.shape.rank != 0:
+            raise ConfigError(
+                f"compute_loss of {type(self.model).__name__} gives numbers of shape {loss.shape};"
+                " return one, the mean over the batch"
+            )
+        return number_forms(loss, part)
+
+    def added_forms(self, part: Part) -> list[Forms]:
+        """Returns the possible terms of each number that a layer adds to the loss."""
+        numbers = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in part.scope.losses]
+        return [number_forms(number, part) for number in numbers]
+
+    def _added(self, part: Part, rules: Rules | None) -> list[Term]:
+        """Returns what layers add to the loss, and the regularizers of weights."""
+        forms = self.added_forms(part)
         regularized = [
             layer
             for layer in layers_of(self.model.network)
             if getattr(layer, "activity_regularizer", None) is not None
         ]
-        if scope.losses and not regularized:
+        if rules is None and forms and not regularized:
             raise ConfigError(
-                "a layer calls add_loss, and its number may be a mean, a sum or neither over the"
-                f" rows; {ONE_DEVICE}"
+                "a layer calls add_loss, and whether its number is a mean or a sum over the rows"
+                f" was not measured; {ONE_DEVICE}"
             )
-        return penalties(self.model.network, scope)
+        # Keras divides an activity regularizer by the rows.
+        mean: Rule = "mean"
+        chosen = [mean for _ in forms] if rules is None else rules.added
+        if len(chosen) != len(forms):
+            raise ConfigError(
+                f"layers call add_loss {len(forms)} times in this batch, and {len(chosen)} times"
+                f" where it was measured how their numbers add up (without dropout); {ONE_DEVICE}"
+            )
+        terms = [form[rule] for form, rule in zip(forms, chosen, strict=True)]
+        # A regularizer is the same for any rows.
+        weights = regularizations(self.model.network)
+        return terms + [number_forms(value, part)["mean"] for value in weights]
 
 
-def row_count(x: Nested) -> tf.Tensor:
+def number_forms(value: tf.Tensor, part: Part, weight: float = 1.0) -> dict[Rule, Term]:
+    """Returns the terms of one number for some rows: a mean over the rows, or a sum."""
+    rows = row_count(part.x, tf.float32)
+    return {
+        "mean": Term(value * rows, rows, weight),
+        "sum": Term(value * part.global_rows, rows, weight),
+    }
+
+
+def _watched(loss: keras.losses.Loss) -> tuple[keras.losses.Loss, Callable[[], int]]:
+    """Returns a loss that does not reduce, and what gives the rank of its values afterwards.
+
+    Weights make values of shape (B,) even of a single number.
+    """
+    ranks: list[int] = []
+    unreduced = elementwise(loss)
+
+    def call(y_true: Nested, y_pred: Nested) -> tf.Tensor:
+        values = tf.convert_to_tensor(loss.call(y_true, y_pred))
+        ranks.append(values.shape.rank)
+        return values
+
+    unreduced.call = call
+    return unreduced, lambda: ranks[-1]
+
+
+def row_count(x: Nested, dtype: tf.DType = tf.int32) -> tf.Tensor:
     """Returns the rows of a batch, as Keras counts them: those of its first tensor."""
     first = next(part for part in keras.tree.flatten(x) if part is not None)
     if isinstance(first, tf.RaggedTensor):
-        return tf.cast(first.nrows(), tf.int32)
+        return tf.cast(first.nrows(), dtype)
     if isinstance(first, tf.SparseTensor):
-        return tf.cast(first.dense_shape[0], tf.int32)
-    return tf.shape(first)[0]
+        return tf.cast(first.dense_shape[0], dtype)
+    return tf.cast(tf.shape(first)[0], dtype)
 
 
 def grouped(terms: Sequence[Term]) -> list[list[int]]:

@@ -6,8 +6,8 @@ device uses the seed generators' own state, as stock Keras does.
 Shapes: B rows of the global batch, b rows of a part.
 """
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
@@ -16,35 +16,16 @@ from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, NotingScope
 from tfscale.config.step import ModelOptions
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
+from tfscale.training.additivity import Rules
+from tfscale.training.distilled_loss import DistilledLoss, distilled
+from tfscale.training.layout import Layout, described
+from tfscale.training.loss import show_regularized
 from tfscale.training.metric_sums import MetricSums
 from tfscale.training.model_state import check_carried
-from tfscale.training.objective import Objective, Term, grouped, quotient, row_count
+from tfscale.training.objective import Objective, Part, Term, grouped, quotient, row_count
 from tfscale.training.slices import zeros_of
 from tfscale.training.step_options import check_reduced_optimizer
 from tfscale.training.step_state import StepState
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The order of what `PartSums.part` gives.
-
-    Attributes:
-        groups: the terms of the loss by their denominators; there is a list of gradients for each.
-        terms: the terms, of which weights and kinds are looked at.
-        connected: places of the weights on which the loss depends.
-    """
-
-    groups: list[list[int]]
-    terms: list[Term]
-    connected: list[int]
-
-    def parted(self, sums: Sequence[tf.Tensor]) -> tuple[list, list, list, list]:
-        """Returns gradients by group, numerators, denominators and additions of metrics."""
-        count, terms = len(self.connected), len(self.terms)
-        ends = [count * (index + 1) for index in range(len(self.groups))]
-        by_group = [list(sums[end - count : end]) for end in ends]
-        rest = sums[ends[-1] :]
-        return by_group, list(rest[:terms]), list(rest[terms : 2 * terms]), list(rest[2 * terms :])
 
 
 class PartSums(StepState):
@@ -80,10 +61,15 @@ class PartSums(StepState):
         self._connected: list[int] | None = None
         self._state: list[keras.Variable] = []
         self._evaluated: list[Term] = []
+        self.distilled: DistilledLoss | None = None
+        self.rules: dict[bool, Rules | None] = {True: None, False: None}
+        """How loss and metrics add up, in training and in evaluation; None if not measured."""
 
     def prepare(self, workers: Workers) -> None:
         """Looks at loss and metrics, which are there when the model is built."""
         self.metric_variables = [v for metric in self.model.metrics for v in metric.variables]
+        if self.model.teacher is not None:
+            self.distilled = distilled(self.model, self.model.teacher)
         if not self.whole:
             self.objective = Objective(self.model)
             self.metrics = MetricSums(self.model, self.objective, workers)
@@ -100,13 +86,10 @@ class PartSums(StepState):
         with tf.GradientTape() as tape:
             with NotingScope() as scope:
                 scope.state_mapping |= self._stand_ins(self.variables, ())
-                # Keras asks the scope for the weights that have regularizers.
-                for weight in self.network.trainable_variables:
-                    if weight.regularizer is not None:
-                        value = tf.convert_to_tensor(weight.value)
-                        scope.state_mapping.setdefault(id(weight), value)
+                show_regularized(self.network, scope)
                 y_pred = model(x, training=True)
-                loss = model.compute_whole_loss(x, y, y_pred, sample_weight, training=True)
+                with self._lesson(x):
+                    loss = model.compute_whole_loss(x, y, y_pred, sample_weight, training=True)
                 rows = tf.shape(next(p for p in keras.tree.flatten(x) if p is not None))[0]
                 model.loss_tracker.update_state(loss, sample_weight=rows)
                 logs: Logs = keras.tree.map_structure(
@@ -148,8 +131,9 @@ class PartSums(StepState):
                 for variable, value in [*self._seeds(draw), *self.metrics.zeros()]:
                     scope.state_mapping[id(variable)] = value
                 y_pred = self.model(x, training=True)
-                terms = self.objective.terms(x, y, y_pred, sample_weight, scope, True, global_rows)
-                additions = self.metrics.additions(scope, x, y, y_pred, sample_weight)
+                part = Part(x, y, y_pred, sample_weight, scope, True, global_rows)
+                with self._lesson(x):
+                    terms, additions = self._sums_of(part)
             groups = grouped(terms)
             targets = [
                 tf.add_n([terms[index].numerator * terms[index].weight for index in group])
@@ -163,7 +147,7 @@ class PartSums(StepState):
         changed = [variable for variable in self._assigned(scope) if id(variable) not in seeds]
         check_carried(self.model.network, changed, self.options.micro_batches)
         self._state = self._same(self._state, changed)
-        self._layout = Layout(groups, [_described(term) for term in terms], self._connected or [])
+        self._layout = Layout(groups, [described(term) for term in terms], self._connected or [])
         sums = [g for of_group in gradients for g in of_group]
         sums += [term.numerator for term in terms] + [term.denominator for term in terms]
         return [*sums, *additions], [scope.get_current_value(v) for v in changed]
@@ -201,11 +185,33 @@ class PartSums(StepState):
             for variable, value in self.metrics.zeros():
                 scope.state_mapping[id(variable)] = value
             y_pred = self.model(x, training=False)
-            terms = self.objective.terms(x, y, y_pred, sample_weight, scope, False, global_rows)
-            additions = self.metrics.additions(scope, x, y, y_pred, sample_weight)
-        self._evaluated = [_described(term) for term in terms]
+            part = Part(x, y, y_pred, sample_weight, scope, False, global_rows)
+            terms, additions = self._sums_of(part)
+        self._evaluated = [described(term) for term in terms]
         numbers = [term.numerator for term in terms] + [term.denominator for term in terms]
         return [*numbers, *additions]
+
+    def _lesson(self, x: Nested) -> contextlib.AbstractContextManager[None]:
+        """Has the loss learn from the teacher's outputs for the block, if there is one."""
+        return contextlib.nullcontext() if self.distilled is None else self.distilled.lesson(x)
+
+    def _sums_of(self, part: Part) -> tuple[list[Term], list[tf.Tensor]]:
+        """Returns the terms of the loss of a part and the additions of its metrics."""
+        if self.objective.overridden:
+            show_regularized(self.network, part.scope)
+        rules = self.rules[part.training]
+        terms = self.objective.terms(part, rules)
+        x, y, y_pred, sample_weight, scope, *_ = part
+        additions = self.metrics.additions(
+            scope,
+            x,
+            y,
+            y_pred,
+            sample_weight,
+            None if rules is None else rules.metrics,
+            part.global_rows,
+        )
+        return terms, additions
 
     def evaluate_replica(self, part, batch, global_rows, even, static) -> list[tf.Tensor]:
         """Returns the additions of the metrics of a batch, from one replica's rows of it.
@@ -242,12 +248,7 @@ class PartSums(StepState):
         ]
         self._connected = self._same(self._connected, places)
         return [
-            [
-                tf.zeros_like(self.variables[index])
-                if of_group[index] is None
-                else tf.convert_to_tensor(of_group[index])
-                for index in places
-            ]
+            [_dense(of_group[index], self.variables[index]) for index in places]
             for of_group in found
         ]
 
@@ -293,6 +294,7 @@ def _changed(scope: keras.StatelessScope, variable: keras.Variable) -> bool:
     return scope.get_current_value(variable) is not None
 
 
-def _described(term: Term) -> Term:
-    """Returns a term without its tensors, which belong to one trace."""
-    return Term(tf.zeros(()), tf.zeros(()), term.weight, term.by_rows)
+def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, variable: tf.Variable) -> tf.Tensor:
+    if gradient is None:
+        return tf.zeros_like(variable)
+    return tf.ensure_shape(tf.convert_to_tensor(gradient), variable.shape)

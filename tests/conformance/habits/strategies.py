@@ -1,5 +1,7 @@
 """Two replicas: what stock Keras gives there, and what one device gives."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -22,17 +24,24 @@ def compare(
     trial: Trial,
     optimizer: dict[str, object],
     fit: dict[str, object] | None = None,
+    network: Callable[[], keras.Model] = samples.dense,
+    metrics: Callable[[], list[object]] = lambda: ["mae"],
     **compiled: object,
 ) -> None:
-    """Trains on two replicas, and says what stock Keras gives on one device."""
+    """Trains on two replicas, and says what stock Keras gives on one device.
+
+    Args:
+        network: makes the network on each side.
+        metrics: makes the metrics on each side.
+    """
     options = {**OPTIONS, **(fit or {})}
-    one = samples.dense()
-    names = {"metrics": ["mae"], "weighted_metrics": ["mse"]}
-    one.compile(optimizer, "mse", jit_compile=False, **names, **compiled)
+    one = network()
+    compiled = {"loss": "mse", "weighted_metrics": ["mse"], **compiled}
+    one.compile(optimizer, jit_compile=False, metrics=metrics(), **compiled)
     with two_devices().scope():
-        network = samples.dense()
-        network.set_weights(one.get_weights())
-        model = trial.compiled(network, optimizer=optimizer, **names, **compiled)
+        other = network()
+        other.set_weights(one.get_weights())
+        model = trial.compiled(other, optimizer=optimizer, metrics=metrics(), **compiled)
     trial.keep("history", model.fit(X, Y, **options).history)
     trial.keep("evaluate", model.evaluate(X, Y, batch_size=8, verbose=0))
     trial.keep("predict", model.predict(X, batch_size=8, verbose=0))
