@@ -108,13 +108,23 @@ class MetricSums:
     def add(self, additions: Sequence[tf.Tensor]) -> None:
         """Adds to the metrics, in cross-replica context.
 
-        A metric's variable that was made under a strategy is read as the sum of its copies, over
-        all workers: one copy gets everything. Any other one has the same value everywhere.
+        See `add_to_variables`.
         """
-        for variable, addition in zip(self.variables, additions, strict=True):
-            copies = getattr(variable.value, "values", [variable.value])
-            if variable.value.synchronization != tf.VariableSynchronization.ON_READ:
-                for copy in copies:
-                    copy.assign_add(addition)
-            elif self.workers.is_chief or len(copies) == 1 and copies[0] is variable.value:
-                copies[0].assign_add(addition)
+        add_to_variables(self.variables, additions, self.workers)
+
+
+def add_to_variables(
+    variables: Sequence[keras.Variable], additions: Sequence[tf.Tensor], workers: Workers
+) -> None:
+    """Adds to the variables of metrics, in cross-replica context.
+
+    A metric's variable that was made under a strategy is read as the sum of its copies, over all
+    workers: one copy gets everything. Any other one has the same value everywhere.
+    """
+    for variable, addition in zip(variables, additions, strict=True):
+        copies = getattr(variable.value, "values", [variable.value])
+        if variable.value.synchronization != tf.VariableSynchronization.ON_READ:
+            for copy in copies:
+                copy.assign_add(addition)
+        elif workers.is_chief or len(copies) == 1 and copies[0] is variable.value:
+            copies[0].assign_add(addition)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary
+from tfscale.training.fit.parts import one_array
 
 LEAVE_OUT = "; a target to leave out is negative, such as -100"
 
@@ -30,6 +31,7 @@ def as_arrays(
     Example:
         ids, targets, weights = as_arrays([[1, 2]], [[2, 3]], [0.5])  # weights [[0.5, 0.5]]
     """
+    x, y, sample_weight = one_array(x), one_array(y), one_array(sample_weight)
     _check_no_iterator(x)
     if y is None:
         raise ConfigError("fit needs targets: give a dataset of (ids, targets), or arrays x and y")
@@ -98,9 +100,10 @@ def cleaned_arrays(
 def _check_no_iterator(x: object) -> None:
     if not (isinstance(x, list | tuple) or hasattr(x, "shape") or hasattr(x, "__array__")):
         raise ConfigError(
-            f"fit and evaluate take a tf.data.Dataset or arrays, no {type(x).__name__};"
+            "fit and evaluate take a tf.data.Dataset, arrays, a generator or a"
+            f" keras.utils.PyDataset, no {type(x).__name__};"
             " tf.data.Dataset.from_generator(function, output_signature=...) makes a dataset of"
-            " what a generator yields"
+            " whatever a function yields"
         )
 
 

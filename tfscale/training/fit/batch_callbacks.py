@@ -27,3 +27,23 @@ def acts_on_batches(callback: keras.callbacks.Callback) -> bool:
         return False
     methods = [getattr(getattr(callback, name), "__func__", None) for name in _BATCH_METHODS]
     return methods != [getattr(keras.callbacks.Callback, name) for name in _BATCH_METHODS]
+
+
+def act_on_test_batches(
+    callbacks: Sequence[keras.callbacks.Callback], in_fit: bool = False
+) -> bool:
+    """Returns whether a callback does something at the batches of an evaluation.
+
+    Args:
+        callbacks: those of the call.
+        in_fit: whether it is a validation, of which a progress bar shows nothing.
+    """
+    if in_fit:
+        callbacks = [one for one in callbacks if not isinstance(one, _INDIFFERENT)]
+    methods = ("on_test_batch_begin", "on_test_batch_end")
+    return any(
+        getattr(getattr(callback, name), "__func__", None)
+        is not getattr(keras.callbacks.Callback, name)
+        for callback in callbacks
+        for name in methods
+    )

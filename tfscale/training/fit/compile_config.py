@@ -5,13 +5,14 @@ import dataclasses
 import keras
 
 from tfscale.compat.keras import decays_weight
+from tfscale.compat.keras_metrics import given_metrics
 from tfscale.files.json_text import JsonObject
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.fit.model import TrainedModel
 from tfscale.training.step import TrainStep
 
 
-def compile_config(step: TrainStep) -> JsonObject:
+def compile_config(model: keras.Model, step: TrainStep) -> JsonObject:
     """Returns what `compile` was given, and what was set before it, for Keras to serialize.
 
     Weights are named by their index among the network's trainable weights, because their paths can
@@ -28,7 +29,14 @@ def compile_config(step: TrainStep) -> JsonObject:
     undecayed = [
         index for index, weight in enumerate(trained) if not decays_weight(step.optimizer, weight)
     ]
+    metrics, weighted_metrics = given_metrics(model)
+    of_keras = {
+        "metrics": metrics,
+        "weighted_metrics": weighted_metrics,
+        "steps_per_execution": model.steps_per_execution,
+    }
     return {
+        "keras": {name: value for name, value in of_keras.items() if value},
         "optimizer": step.optimizer,
         "undecayed": undecayed,
         "options": dataclasses.asdict(step.options),
@@ -62,7 +70,7 @@ def compile_as(model: TrainedModel, config: JsonObject) -> str:
         model.formats = {
             weight.path: form for weight, form in zip(trained, formats, strict=False) if form
         }
-        model.compile(optimizer, **config["options"])
+        model.compile(optimizer, **config.get("keras", {}), **config["options"])
         return ""
     model.optimizer = optimizer
     optimizer.build(trained)
