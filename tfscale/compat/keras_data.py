@@ -71,5 +71,3 @@ def is_generated(x: object) -> bool:
 def first_rows(batch: BatchTree) -> tuple[int, ...]:
     """Returns the shape of the first array of a batch."""
     return np.shape(next(part for part in keras.tree.flatten(batch) if part is not None))
-
-

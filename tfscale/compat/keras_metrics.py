@@ -14,9 +14,7 @@ import tensorflow as tf
 def has_compiled_metrics(model: keras.Model) -> bool:
     """Returns whether `compile` was given metrics, with or without weights."""
     compiled = model._compile_metrics
-    return compiled is not None and bool(
-        compiled._user_metrics or compiled._user_weighted_metrics
-    )
+    return compiled is not None and bool(compiled._user_metrics or compiled._user_weighted_metrics)
 
 
 def forget_metrics(model: keras.Model) -> None:

@@ -18,7 +18,11 @@ from tfscale.training.batches import Batched, FitInput
 from tfscale.training.fit import arguments as fit_arguments
 from tfscale.training.fit.arguments import as_callbacks, refuse
 from tfscale.training.fit.arrays import as_arrays
-from tfscale.training.fit.batch_callbacks import STEPS_PER_CALL, default_steps_per_call
+from tfscale.training.fit.batch_callbacks import (
+    STEPS_PER_CALL,
+    CallEnds,
+    default_steps_per_call,
+)
 from tfscale.training.fit.data import FitData, FitSource
 from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.fit.loop import FitLoop, StepCalls
@@ -133,9 +137,11 @@ class LanguageModel(CompiledLanguageModel):
             validation_freq: after every how many epochs to validate, or a list of epochs, from 1.
             steps_per_call: optimizer steps per call of the compiled loop, and so between batch
                 callbacks, which get the number of the last one, as with Keras's
-                `steps_per_execution`, which is taken where `compile` was given it. None takes 1 where a callback acts on batches (a `save_freq`
-                in steps, TensorBoard's `update_freq` or `profile_batch`, a callback with batch
-                methods of one's own), and else, or under parameter servers, 20.
+                `steps_per_execution`, which is taken where `compile` was given it. None takes 1
+                where a callback acts on batches (a `save_freq` in steps, TensorBoard's
+                `update_freq` or `profile_batch`, a callback with batch methods of one's own), and
+                else, or under parameter servers, 20. With more than 1, calls end where Keras's own
+                callbacks save, write or profile: these count steps.
             stop_at_multiples_of: step counts at whose multiples a call ends, so that a callback
                 sees that very step.
             checked: skip the checks of ids, targets and the network's outputs: for data and
@@ -203,7 +209,8 @@ class LanguageModel(CompiledLanguageModel):
         # Whatever reads a weight, be it a checkpoint or a validation, finds out when a server is
         # gone.
         lost = self._lost_peers() if is_asynchronous(self.strategy) else contextlib.nullcontext()
-        calls = StepCalls(steps_per_call or ahead, ahead, stop_at_multiples_of)
+        ends = CallEnds(callback_list.callbacks)
+        calls = StepCalls(steps_per_call or ahead, ahead, stop_at_multiples_of, ends)
         loop = FitLoop(self, step, data, callback_list, validation)
         loop.run(range(initial_epoch, epochs), calls, lost)
         history = self.history

@@ -142,7 +142,9 @@ class TrainStep(ReplicaGradients):
 
         (B / R, T) -> loss sum, token count, gradient norm, all finite, and what metrics count.
         """
-        sums, factor, nll, tokens, norm, finite, *counts = self._replica_gradients(ids, targets, weights)
+        sums, factor, nll, tokens, norm, finite, *counts = self._replica_gradients(
+            ids, targets, weights
+        )
         if finite & (tokens > 0):
             self._scale_and_update(sums, factor)
         return nll, tokens, norm, finite, *counts

@@ -46,7 +46,7 @@ def check_loss(loss: object) -> None:
     """
     if loss is None:
         return
-    if not type(loss) is keras.losses.SparseCategoricalCrossentropy:
+    if type(loss) is not keras.losses.SparseCategoricalCrossentropy:
         name = loss if isinstance(loss, str) else getattr(loss, "name", None) or repr(loss)
         hint = "; for any other loss take tfscale.Model"
         if name == "sparse_categorical_crossentropy":

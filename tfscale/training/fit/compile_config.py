@@ -33,7 +33,7 @@ def compile_config(model: keras.Model, step: TrainStep) -> JsonObject:
     of_keras = {
         "metrics": metrics,
         "weighted_metrics": weighted_metrics,
-        "steps_per_execution": model.steps_per_execution,
+        "steps_per_execution": model.steps_per_execution if model.steps_per_execution > 1 else 0,
     }
     return {
         "keras": {name: value for name, value in of_keras.items() if value},

@@ -115,7 +115,9 @@ class FitData:
         if self._generated.count is not None:
             return self._generated.count
         if not self._generated.once:
-            raise ConfigError("the PyDataset has no end (num_batches is None): give steps_per_epoch")
+            raise ConfigError(
+                "the PyDataset has no end (num_batches is None): give steps_per_epoch"
+            )
         if self._source.epochs > 1:
             raise ConfigError(
                 f"an iterator is read once, and there are {self._source.epochs} epochs: give"

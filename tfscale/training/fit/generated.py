@@ -64,7 +64,9 @@ class Generated:
         check_ids(tf.TensorShape(shape))
         rows, length = shape
         if not rows * length:
-            raise DataError(f"the {kind}'s first ids are {(rows, length)}: there is nothing to read")
+            raise DataError(
+                f"the {kind}'s first ids are {(rows, length)}: there is nothing to read"
+            )
         self.shape = (rows, self.dataset.element_spec[0].shape[1] or length)
         self.count, self.once = self._data.count, self._data.once
         # Keras calls it before the first epoch, too, and a `PyDataset` may shuffle its rows there.

@@ -3,13 +3,14 @@
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import tensorflow as tf
 
 from tfscale.compat.keras import forget_restored_epoch, restored_epoch
 from tfscale.errors import DataError
+from tfscale.training.fit.batch_callbacks import CallEnds
 from tfscale.training.fit.data import FitData
 from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.fit.model import TrainedModel
@@ -27,24 +28,27 @@ class StepCalls:
         steps: the most steps of a call.
         ahead: batches that are made ready in advance.
         stop_at_multiples_of: step counts at whose multiples a call ends.
+        ends: the steps at which calls end for callbacks.
     """
 
     steps: int
     ahead: int
     stop_at_multiples_of: Sequence[int] = ()
+    ends: CallEnds = field(default_factory=CallEnds)
 
-    def next(self, done: int, left: int | None) -> int:
+    def next(self, done: int, left: int | None, taken: int) -> int:
         """Returns the steps of the next call.
 
         Args:
             done: steps that the model has taken.
             left: steps that are left of the epoch; None where nobody knows. A call that meets the
                 end of the data must not have taken a step before.
+            taken: steps that this `fit` has taken.
         """
         if left is None:
             return 1
         to_stops = [multiple - done % multiple for multiple in self.stop_at_multiples_of]
-        return min([self.steps, left, *to_stops])
+        return min([self.steps, left, *to_stops, *self.ends.next(taken)])
 
 
 class FitLoop:
@@ -68,6 +72,8 @@ class FitLoop:
     ):
         self.model, self.step, self.data = model, step, data
         self.callbacks, self.validation = callbacks, validation
+        self.taken = 0
+        """Steps that were taken by now."""
 
     def run(
         self,
@@ -90,6 +96,7 @@ class FitLoop:
             for epoch in range(first, epochs.stop):
                 model.reset_metrics()
                 self.callbacks.on_epoch_begin(epoch)
+                calls.ends.begin_epoch()
                 steps_before = model.train_state.epoch.steps
                 of_epoch = self.data.epoch(epoch - epochs.start, steps_before, calls.ahead)
                 with of_epoch as iterator:
@@ -122,7 +129,8 @@ class FitLoop:
         steps = self.data.steps_per_epoch
         while (steps is None or epoch.steps < steps) and not model.stop_training:
             left = None if steps is None else steps - epoch.steps
-            count = calls.next(int(step.step.numpy()), left)
+            count = calls.next(int(step.step.numpy()), left, self.taken)
+            calls.ends.begin_call(self.taken + count)
             self.callbacks.on_train_batch_begin(epoch.steps)
             start = time.perf_counter()
             overflows = int(step.overflows.numpy())
@@ -130,6 +138,7 @@ class FitLoop:
             if result is None:
                 break
             seconds = time.perf_counter() - start
+            self.taken += count
             result.check(step.loss_scale.on)
             epoch.add(count, result.nll, result.tokens)
             logs = {
