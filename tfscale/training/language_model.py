@@ -130,8 +130,7 @@ class LanguageModel(CompiledLanguageModel):
             initial_epoch: epoch to start at.
             steps_per_epoch: optimizer steps of an epoch, for which arrays are repeated; None takes
                 one pass over the data.
-            validation_steps: batches of a validation; None takes all. Of an iterator each
-                validation takes the next ones.
+            validation_steps: batches of a validation, the same in each; None takes all.
             validation_batch_size: rows of a batch of validation arrays; `batch_size` if it is left
                 out.
             validation_freq: after every how many epochs to validate, or a list of epochs, from 1.

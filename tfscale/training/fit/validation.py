@@ -3,7 +3,6 @@
 Shapes: N rows of arrays, B rows of a batch, T tokens.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,17 +27,18 @@ class EvaluationData:
     Args:
         data: a dataset, (x, y[, sample_weight]), or what makes batches in Python.
         batch_size: rows of a batch of arrays.
-        steps: batches of a pass; None takes all. Of an iterator each pass takes the next ones.
+        steps: batches of a pass; None takes all.
         workers: the processes of the strategy.
         vocabulary: as in `as_batches`.
-        passes: how often it will be read.
+        passes: how often it will be read. What comes but once is then kept in memory, so that every
+            pass reads the same.
 
     Attributes:
         length: T.
         count: batches of a pass; None where nobody knows.
 
     Raises:
-        ConfigError: what would be read several times comes but once, or has no end.
+        ConfigError: it has no end.
         DataError: as `as_batches`.
     """
 
@@ -51,55 +51,43 @@ class EvaluationData:
         vocabulary: Callable[[int], Vocabulary] | None,
         passes: int = 1,
     ):
-        self._workers, self._steps = workers, steps
         self._generated: Generated | None = None
-        self._iterator: Iterator | None = None
         x, *beside = data if isinstance(data, tuple) else (data,)
         if is_generated(x):
             y, sample_weight = [*beside, None, None][:2]
             self._generated = Generated(x, y, sample_weight, False, workers)
-            if steps is None and self._generated.once and passes > 1:
-                raise ConfigError(
-                    "an iterator of validation data is read once, and there are"
-                    f" {passes} validations: give validation_steps, a dataset or a PyDataset"
-                )
             if steps is None and not self._generated.once and self._generated.count is None:
                 raise ConfigError("the PyDataset has no end (num_batches is None): give steps")
             rows, length = self._generated.shape
             replicas = workers.strategy.num_replicas_in_sync
             shape = (math.ceil(rows / replicas) * replicas, length)
-            self._dataset = as_batches(
-                self._generated.dataset, vocabulary=vocabulary, shape=shape
-            ).prefetch(tf.data.AUTOTUNE)
+            dataset = as_batches(self._generated.dataset, vocabulary=vocabulary, shape=shape)
+            dataset = dataset.prefetch(tf.data.AUTOTUNE)
         else:
-            self._dataset = validation_batches(data, batch_size, workers.strategy, vocabulary)
-        self.length = self._dataset.element_spec[0].shape[1]
-        cardinality = int(self._dataset.cardinality())
+            dataset = validation_batches(data, batch_size, workers.strategy, vocabulary)
+        self.length = dataset.element_spec[0].shape[1]
+        cardinality = int(dataset.cardinality())
         if self._generated is not None:
             cardinality = self._generated.count or -1
         whole = cardinality if cardinality >= 0 else None
         self.count = whole if steps is None else min(steps, whole or steps)
+        dataset = dataset if steps is None else dataset.take(steps)
+        if self._generated is not None and self._generated.once and passes > 1:
+            dataset = dataset.cache()
+        self._batches = distribute(worker_share(dataset, workers), workers)
 
     def batches(self) -> Iterable:
         """Returns the batches of a pass as the replicas read them."""
-        if self._generated is not None and self._generated.once:
-            if self._iterator is None:
-                self._iterator = iter(self._distributed(self._dataset))
-            return itertools.islice(self._iterator, self._steps)
-        dataset = self._dataset if self._steps is None else self._dataset.take(self._steps)
-        if self._generated is None:
-            return self._distributed(dataset)
-        return self._pass(dataset, self._generated)
+        if self._generated is None or self._generated.once:
+            return self._batches
+        return self._pass(self._generated)
 
-    def _pass(self, dataset: tf.data.Dataset, generated: Generated) -> Iterator:
+    def _pass(self, generated: Generated) -> Iterator:
         generated.begin_epoch()
         try:
-            yield from self._distributed(dataset)
+            yield from self._batches
         finally:
             generated.end_epoch()
-
-    def _distributed(self, dataset: tf.data.Dataset) -> Iterable:
-        return distribute(worker_share(dataset, self._workers), self._workers)
 
 
 @dataclass(frozen=True)
