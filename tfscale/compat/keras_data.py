@@ -6,6 +6,7 @@ does.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +33,7 @@ class GeneratedData:
         ValueError: there is no batch, or a batch is no tuple; a line of Keras's says so.
     """
 
-    def __init__(self, x: object, shuffle: bool):
+    def __init__(self, x: Any, shuffle: bool):
         from keras.src.trainers.data_adapters import get_data_adapter
 
         self.once = not isinstance(x, keras.utils.PyDataset)

@@ -116,8 +116,8 @@ class ReplicaGradients(StepState):
         return gradients, *self._factor(gradients, nll, tokens, scale), *counts
 
     def _micro_batch(self, ids, targets, weights, scale, draw, values=()):
-        """(b, T) -> gradients of the scaled loss sum, what metrics count, loss sum in nats and token
-        count.
+        """(b, T) -> gradients of the scaled loss sum, what metrics count, then loss sum in nats and
+        token count.
 
         `values` are tensors that stand in for the trainable and frozen variables, where those are
         out of reach.

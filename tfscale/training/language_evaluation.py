@@ -13,6 +13,7 @@ from tfscale.models.network import capabilities
 from tfscale.models.outputs import Vocabulary, check_logits, probe_ids
 from tfscale.training.batches import FitInput, distribute, worker_share
 from tfscale.training.fit.arguments import as_callbacks
+from tfscale.training.fit.arrays import as_arrays
 from tfscale.training.fit.batch_callbacks import act_on_test_batches
 from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.fit.validation import EvaluationData
@@ -107,8 +108,8 @@ class LanguageEvaluation(Model):
         Returns:
             The loss, or a list of loss and metrics, as Keras returns them; or a dictionary.
         """
-        rows = len(keras.tree.flatten(x)[0]) if isinstance(x, dict) else len(x)
-        data = EvaluationData((x, y, sample_weight), rows, None, self.workers, self._vocabulary)
+        arrays = as_arrays(x, y, sample_weight)
+        data = EvaluationData(arrays, len(arrays[0]), None, self.workers, self._vocabulary)
         logs, _ = self._evaluated(data, keras.callbacks.CallbackList([], model=self))
         return logs if return_dict else self._as_list(logs)
 

@@ -100,13 +100,13 @@ class LanguageModel(CompiledLanguageModel):
         """Trains the network.
 
         Args:
-            x: ids (N, T), or batches (ids, targets[, weights]), each (B, T), of a `tf.data.Dataset`,
-                a `keras.utils.PyDataset`, a generator or another iterator: global batches, the same
-                and in the same order on every worker. Or a function `tf.distribute.InputContext` ->
-                dataset of one worker's rows of every global batch, which spares each worker from
-                reading the others' rows. Under parameter servers each batch is taken by one worker,
-                and the function gives the batches of one worker. A list or a dictionary of one
-                array is that array.
+            x: ids (N, T); or batches (ids, targets[, weights]), each (B, T), of a
+                `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator or another iterator:
+                global batches, the same and in the same order on every worker. Or a function
+                `tf.distribute.InputContext` -> dataset of one worker's rows of every global batch,
+                which spares each worker from reading the others' rows. Under parameter servers each
+                batch is taken by one worker, and the function gives the batches of one worker. A
+                list or a dictionary of one array is that array.
             y: targets (N, T) where `x` is an array. A negative target, such as -100, counts as one
                 of weight 0.
             batch_size: rows of the global batch where `x` is an array; 32 if it is left out.
@@ -248,10 +248,12 @@ class LanguageModel(CompiledLanguageModel):
                 "train_on_batch is not for parameter servers, where each worker takes batches of"
                 " its own; call fit"
             )
-        arrays = as_arrays(x, y, sample_weight)
+        ids, targets, *weights = as_arrays(x, y, sample_weight)
         source = FitSource(
-            *(arrays if len(arrays) == 3 else (*arrays, None)),
-            batch_size=len(arrays[0]),
+            ids,
+            targets,
+            weights[0] if weights else None,
+            batch_size=len(ids),
             shuffle=False,
             class_weight=class_weight,
         )

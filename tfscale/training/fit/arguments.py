@@ -1,7 +1,7 @@
 """Arguments of Keras's `compile` and `fit` that have another name here, or none."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -35,7 +35,7 @@ _LOSS = (
 )
 
 
-def check_loss(loss: object) -> None:
+def check_loss(loss: Any) -> None:
     """Refuses a loss that is not the cross-entropy of the next token, of logits.
 
     Args:

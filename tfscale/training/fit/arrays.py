@@ -13,9 +13,7 @@ from tfscale.training.fit.parts import one_array
 LEAVE_OUT = "; a target to leave out is negative, such as -100"
 
 
-def as_arrays(
-    x: ArrayLike, y: ArrayLike | None, sample_weight: ArrayLike | None = None
-) -> tuple[np.ndarray, ...]:
+def as_arrays(x: object, y: object, sample_weight: object = None) -> tuple[np.ndarray, ...]:
     """Returns ids and targets (N, T) int32 and, where they are given, weights (N, T) float32.
 
     Args:

@@ -138,7 +138,7 @@ def check_frequency(frequency: object) -> int | Collection[int]:
 
 
 def split_arrays(
-    x: ArrayLike, y: ArrayLike | None, sample_weight: ArrayLike | None, split: float
+    x: object, y: object, sample_weight: object, split: float
 ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
     """Returns arrays (x, y[, weights]) to train on and to validate on, the last rows, as Keras.
 
