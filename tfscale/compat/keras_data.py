@@ -40,7 +40,7 @@ class GeneratedData:
         if isinstance(x, Iterator):
             # Keras takes generators alone, and of these tuples alone.
             given = x
-            x = (tuple(batch) if isinstance(batch, list) else batch for batch in given)
+            x = (keras.tree.lists_to_tuples(batch) for batch in given)
         endless = not self.once and x.num_batches is None
         self._adapter = get_data_adapter(x, shuffle=shuffle and not self.once and not endless)
         self.first: BatchTree = (

@@ -3,8 +3,9 @@
 Shapes: N rows, T tokens.
 """
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
 
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary
@@ -105,7 +106,7 @@ def _check_no_iterator(x: object) -> None:
         )
 
 
-def _rectangular(name: str, values: ArrayLike) -> np.ndarray:
+def _rectangular(name: str, values: Any) -> np.ndarray:
     try:
         array = np.asarray(values)
     except (ValueError, TypeError):  # NumPy's "inhomogeneous shape", and ragged tensors
@@ -118,7 +119,7 @@ def _rectangular(name: str, values: ArrayLike) -> np.ndarray:
     return array
 
 
-def _whole_numbers(name: str, values: ArrayLike) -> np.ndarray:
+def _whole_numbers(name: str, values: Any) -> np.ndarray:
     array = _rectangular(name, values)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{name} must be whole numbers; received {array.dtype}")
