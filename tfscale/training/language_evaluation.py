@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -21,6 +22,9 @@ from tfscale.training.model import Model
 from tfscale.training.stateful import evaluation_step
 from tfscale.training.token_metrics import TokenMetrics
 from tfscale.training.validation import EvaluationStep
+
+Scores: TypeAlias = Any
+"""Loss and metrics: a dictionary by name, or what Keras returns where `return_dict=False`."""
 
 
 class LanguageEvaluation(Model):
@@ -51,7 +55,7 @@ class LanguageEvaluation(Model):
         callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None = None,
         return_dict: bool = True,
         **keras_options: object,
-    ) -> dict[str, float] | float | list[float]:
+    ) -> Scores:
         """Returns loss, perplexity and metrics over data, the last, smaller batch included.
 
         It needs no `compile`, without which there are no metrics.
@@ -96,7 +100,7 @@ class LanguageEvaluation(Model):
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         return_dict: bool = False,
-    ) -> dict[str, float] | float | list[float]:
+    ) -> Scores:
         """Evaluates a batch.
 
         Args:
@@ -131,7 +135,7 @@ class LanguageEvaluation(Model):
     def _logs(self, nll: float, tokens: float) -> dict[str, float]:
         return {**self.loss_logs(nll, tokens), **self.metric_logs()}
 
-    def _as_list(self, logs: dict[str, float]) -> float | list[float]:
+    def _as_list(self, logs: dict[str, float]) -> Scores:
         values = [logs["loss"], *self.metric_logs().values()]
         return values if len(values) > 1 else values[0]
 

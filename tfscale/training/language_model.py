@@ -35,6 +35,7 @@ from tfscale.training.fit.validation import (
     split_arrays,
 )
 from tfscale.training.language_compile import CompiledLanguageModel
+from tfscale.training.language_evaluation import Scores
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -223,7 +224,7 @@ class LanguageModel(CompiledLanguageModel):
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
-    ) -> dict[str, float] | float | list[float]:
+    ) -> Scores:
         """Takes one step on a batch.
 
         Args:
