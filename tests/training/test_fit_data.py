@@ -203,7 +203,7 @@ def test_weights_of_rows_mean_what_keras_means():
         ((X + 0.5, Y), "ids must be whole numbers of 32 bits; batch 1 has"),
         ((X.astype("int64") + 2**32, Y), "ids must be whole numbers of 32 bits; batch 1 has 42949"),
         ((X.astype(str), Y), "the dataset's ids must be numbers; they are string"),
-        (({"x": X}, Y), r"must give \(ids, targets\) .* its ids are \{'x'"),
+        (({"x": X, "z": X}, Y), r"the dataset's ids are 2 tensors, \{'x'"),
     ],
 )
 def test_datasets_that_do_not_fit_together(parts, message):

@@ -1,11 +1,26 @@
 """A task that tiny models learn in a few steps: each token follows from the one before, nine times out of ten."""
 
+import keras
 import tensorflow as tf
 
 from benchmarks.equivalence_worker import LENGTH, SMALL, VOCABULARY, make_windows
 
 CONFIGS = SMALL
-__all__ = ["CONFIGS", "LENGTH", "VOCABULARY", "compiled_program", "make_windows"]
+__all__ = ["CONFIGS", "LENGTH", "VOCABULARY", "compiled_program", "gru_network", "make_windows"]
+
+
+def gru_network(vocabulary_size=VOCABULARY, mask_zero=False):
+    """Returns the language model of the tutorials: embedding, GRU and a dense layer of logits."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            layers.Embedding(vocabulary_size, 8, mask_zero=mask_zero),
+            layers.GRU(8, return_sequences=True),
+            layers.Dense(vocabulary_size),
+        ]
+    )
 
 
 def compiled_program(step, ids, targets):

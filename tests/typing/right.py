@@ -61,7 +61,9 @@ def fit() -> None:
     with tfscale.strategy("auto").scope():
         model = tfscale.LanguageModel(network)
     windows = tfscale.training_dataset("data", sequence_length=8, global_batch_size=2, seed=0)
-    model.fit(windows)
+    model.compile("adamw", metrics=["accuracy"], clip_norm=1.0, micro_batches=2)
+    model.fit(windows, class_weight={0: 0.5}, validation_split=0.1, validation_freq=[1, 2])
+    print(model.evaluate(windows, verbose=0)["loss"], model.train_on_batch([[1]], [[2]]))
     tfscale.save_run(model, tokenizer, "run", data="data")
     tfscale.compress.distill(model, network, weight=0.5)
     try:

@@ -14,7 +14,6 @@ from tfscale.compat.keras import layers_of, one_line, own_variables
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.training.evaluated_model import EvaluatedModel
 from tfscale.training.wrapped_model import WrappedModel
 
 MOST_TOKENS = 32_768
@@ -161,7 +160,7 @@ def check_model(network: keras.Model, sequence_length: int, end_id: int) -> Voca
 def network_of(model: keras.Model) -> Iterator[keras.Model]:
     """Yields what is exported of a model: of one that `tfscale` trains its network, with the
     weights that `evaluate` uses (the averages, with `ema_decay`); any other as it is."""
-    if not isinstance(model, EvaluatedModel | WrappedModel):
+    if not isinstance(model, WrappedModel):
         yield model
         return
     with model.averaged_weights():

@@ -6,9 +6,10 @@ padding changes nothing. Targets that are negative become targets of weight 0 he
 sees an id that does not exist.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
+import keras
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
@@ -16,10 +17,19 @@ from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary
 from tfscale.training.fit.arrays import as_arrays, cleaned_arrays
-from tfscale.training.fit.dataset_checks import check_spec, cleaned, is_fixed, largest_shape
+from tfscale.training.fit.dataset_checks import (
+    check_alike,
+    check_spec,
+    cleaned,
+    is_fixed,
+    largest_shape,
+)
+from tfscale.training.fit.parts import one_tensor_each
 from tfscale.training.fit.row_order import row_batches
 
-Batched: TypeAlias = tf.data.Dataset | ArrayLike
+Batched: TypeAlias = (
+    tf.data.Dataset | ArrayLike | Mapping[str, ArrayLike] | Iterator | keras.utils.PyDataset
+)
 """Batches (ids, targets[, weights]), or ids (N, T)."""
 FitInput: TypeAlias = Batched | Callable[[tf.distribute.InputContext], tf.data.Dataset]
 """The data that `fit` takes, or a function of a worker's input context."""
@@ -34,6 +44,7 @@ def as_batches(
     shuffle_seed: int | None = None,
     vocabulary: Callable[[int], Vocabulary] | None = None,
     skip: int = 0,
+    shape: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
     """Makes a dataset of (ids, targets[, weights]) batches of one fixed shape.
 
@@ -49,6 +60,7 @@ def as_batches(
             `check_logits` found; None takes all ids as they are.
         skip: batches of arrays that were read before; with any, the dataset goes on from there
             without an end.
+        shape: (B, T) of a dataset that cannot be read twice to find it; None finds it.
 
     Returns:
         A dataset with fixed shapes (B, T): int32, int32 and, where not every token counts, float32.
@@ -68,7 +80,7 @@ def as_batches(
                 "y and sample_weight are part of the dataset: give batches of (ids, targets[,"
                 " weights])"
             )
-        return _as_fixed(x, vocabulary)
+        return _as_fixed(one_tensor_each(x), vocabulary, shape)
     arrays = as_arrays(x, y, sample_weight)
     count, length = arrays[0].shape
     if vocabulary is not None:
@@ -79,12 +91,19 @@ def as_batches(
 
 
 def _as_fixed(
-    dataset: tf.data.Dataset, vocabulary: Callable[[int], Vocabulary] | None
+    dataset: tf.data.Dataset,
+    vocabulary: Callable[[int], Vocabulary] | None,
+    shape: tuple[int, int] | None,
 ) -> tf.data.Dataset:
     check_spec(dataset.element_spec)
     if vocabulary is None and is_fixed(dataset.element_spec):
         return dataset
-    rows, length, ranks = largest_shape(dataset)
+    if shape is None:
+        rows, length, ranks = largest_shape(dataset)
+    else:
+        rows, length = shape
+        check_alike([part.shape for part in dataset.element_spec])
+        ranks = tuple(part.shape.rank for part in dataset.element_spec)
     ids = None if vocabulary is None else vocabulary(length)
     return _padded(dataset, (rows, length), ranks, ids)
 

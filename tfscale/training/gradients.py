@@ -25,6 +25,7 @@ from tfscale.training.loss import (
 )
 from tfscale.training.masks import as_float32, unmasked
 from tfscale.training.step_state import Pruner, StepState
+from tfscale.training.token_metrics import TokenMetrics
 
 
 class ReplicaGradients(StepState):
@@ -35,6 +36,7 @@ class ReplicaGradients(StepState):
     Args:
         network: Keras model, ids (B, T) int32 -> logits (B, T, V).
         teacher: what the network learns from besides the targets.
+        metrics: what is counted besides the loss; None without metrics.
 
     Raises:
         ConfigError: network or teacher do not offer what `remat` and `loss_chunk_tokens` need, or
@@ -50,6 +52,7 @@ class ReplicaGradients(StepState):
         pruner: Pruner | None = None,
         formats: Mapping[str, WeightFormat] | None = None,
         teacher: Teacher | None = None,
+        metrics: TokenMetrics | None = None,
     ):
         for option in ("remat", "loss_chunk_tokens"):
             if value := getattr(options, option):
@@ -59,7 +62,10 @@ class ReplicaGradients(StepState):
             if chunk := options.loss_chunk_tokens:
                 check_offers_hidden_states(teacher.network, f"loss_chunk_tokens={chunk}")
         super().__init__(network, optimizer, options, strategy, pruner, formats)
-        self.teacher = teacher
+        self.teacher, self.metrics = teacher, metrics
+        tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+        self.whole = self.replicas * options.micro_batches == 1 and not tpu
+        """Whether a batch is computed at once, on one device."""
         self.token_loss = TokenLoss(options.label_smoothing, teacher, bool(options.xla))
         # `TrainStep` has XLA compile these two where it does not compile what surrounds them.
         self._forward_backward: Callable[..., list[tf.Tensor]] = self._micro_batch
@@ -70,7 +76,8 @@ class ReplicaGradients(StepState):
 
         Returns:
             Global sums of the gradients of the scaled loss, the factor that makes them the clipped
-            mean gradients, loss sum, token count, norm of the mean gradients, all finite.
+            mean gradients, loss sum, token count, norm of the mean gradients, all finite, and then
+            what the metrics' variables become or what is added to them.
         """
         weights = tf.ones(ids.shape) if weights is None else weights
         micro = self.options.micro_batches
@@ -88,7 +95,8 @@ class ReplicaGradients(StepState):
         else:
             shape = (micro, ids.shape[0] // micro, ids.shape[1])
             cut = [tf.reshape(x, shape) for x in (ids, targets, weights)]
-            sums = [tf.zeros_like(v) for v in sources] + [tf.zeros(()), tf.zeros(())]
+            counts = [] if self.metrics is None else self.metrics.zeros()
+            sums = [*map(tf.zeros_like, sources), *counts, tf.zeros(()), tf.zeros(())]
             for index in tf.range(micro):
                 # Without XLA, TensorFlow would begin up to 10 micro-batches at once and save
                 # nothing.
@@ -103,12 +111,13 @@ class ReplicaGradients(StepState):
                 with tf.control_dependencies([micro_sums[-1]]):
                     sums = [a + b for a, b in zip(sums, micro_sums, strict=True)]
         if self.replicas > 1:
-            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
-        *gradients, nll, tokens = sums
-        return gradients, *self._factor(gradients, nll, tokens, scale)
+            sums = _summed_over_replicas(context, sums)
+        gradients, (*counts, nll, tokens) = sums[: len(sources)], sums[len(sources) :]
+        return gradients, *self._factor(gradients, nll, tokens, scale), *counts
 
     def _micro_batch(self, ids, targets, weights, scale, draw, values=()):
-        """(b, T) -> gradients of the scaled loss sum, then loss sum in nats and token count.
+        """(b, T) -> gradients of the scaled loss sum, what metrics count, then loss sum in nats and
+        token count.
 
         `values` are tensors that stand in for the trainable and frozen variables, where those are
         out of reach.
@@ -124,6 +133,10 @@ class ReplicaGradients(StepState):
             stand_ins = self._stand_ins(sources, values)
             output, layer_losses = self._stateless_forward(ids, seeds, stand_ins)
             weights = unmasked(weights, output)
+            counts = []
+            if self.metrics is not None:
+                with tape.stop_recording():
+                    counts = self.metrics.changes(targets, output, weights, self.whole)
             if not self.options.loss_chunk_tokens:
                 loss, nll = self.token_loss(output, targets, teacher_output)
                 # From here on, the output that is differentiated is the loss itself.
@@ -143,7 +156,7 @@ class ReplicaGradients(StepState):
         ]
         below = tape.gradient([output, *layer_losses], sources, output_gradients=upstreams)
         gradients = self._added(sources, below, output_gradients)
-        return [*gradients, nll, tf.reduce_sum(weights)]
+        return [*gradients, *counts, nll, tf.reduce_sum(weights)]
 
     def _stateless_forward(self, ids, seeds, stand_ins):
         """Returns the output, and what layers and regularizers add to the loss; assigns nothing.
@@ -216,3 +229,16 @@ class ReplicaGradients(StepState):
                 " them"
             )
         return [tf.add_n(of_source) for of_source in gradients]
+
+
+def _summed_over_replicas(context, sums):
+    """Returns sums over all replicas, by ONE all-reduce where all are of one type."""
+    # TensorFlow packs what it reduces together, which must be of one type.
+    totals = list(sums)
+    for dtype in sorted({total.dtype.name for total in totals}):
+        places = [index for index, total in enumerate(totals) if total.dtype.name == dtype]
+        of_type = [totals[index] for index in places]
+        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, of_type)
+        for index, total in zip(places, reduced, strict=True):
+            totals[index] = total
+    return totals

@@ -49,10 +49,13 @@ class Model(WrappedModel):
 
     def __init__(self, network: keras.Model, name: str | None = None):
         super().__init__(network, name or getattr(network, "name", None))
-        check_untouched(network)
+        self._check_network(network)
         self._options = ModelOptions()
         self._trained: list[int] = []
         self._todo = ""
+
+    def _check_network(self, network: keras.Model) -> None:
+        check_untouched(network)
 
     def compile(
         self,

@@ -22,7 +22,8 @@ from tfscale.models.network import capabilities
 from tfscale.training.batches import check_divisible
 from tfscale.training.loss import chunked_loss, token_losses
 from tfscale.training.step import TrainStep
-from tfscale.training.validation import EvaluationStep
+from tfscale.training.token_metrics import TokenMetrics
+from tfscale.training.validation import EvaluationStep, Watcher
 from tfscale.training.variables import Stored, joined
 
 ANY = -1
@@ -163,10 +164,11 @@ def evaluation_step(
     strategy: tf.distribute.Strategy,
     xla: bool = True,
     loss_chunk_tokens: int = 0,
+    metrics: TokenMetrics | None = None,
 ) -> EvaluationStep:
     """Returns the evaluation step of a network, which carries state if the network does."""
     step_class = StatefulEvaluation if is_stateful(network) else EvaluationStep
-    return step_class(network, strategy, xla, loss_chunk_tokens)
+    return step_class(network, strategy, xla, loss_chunk_tokens, metrics)
 
 
 class StatefulEvaluation(EvaluationStep):
@@ -176,7 +178,9 @@ class StatefulEvaluation(EvaluationStep):
     such batches.
     """
 
-    def __call__(self, batches: Iterable[Sequence[tf.Tensor]]) -> tuple[float, float]:
+    def __call__(
+        self, batches: Iterable[Sequence[tf.Tensor]], watcher: Watcher | None = None
+    ) -> tuple[float, float]:
         """Sums over batches as `EvaluationStep` does; each call begins with states of zero.
 
         Raises:
@@ -186,6 +190,8 @@ class StatefulEvaluation(EvaluationStep):
         nll = tokens = 0.0
         states: tuple | None = None
         for number, batch in enumerate(batches, 1):
+            if watcher is not None:
+                watcher.begin(number - 1)
             states = self._begin(batch) if states is None else states
             batch_nll, batch_tokens, astray, states = self._step(batch, states)
             if astray:
@@ -196,6 +202,8 @@ class StatefulEvaluation(EvaluationStep):
                     " tfscale.data.streams.evaluation_streams, not any windows"
                 )
             nll, tokens = nll + float(batch_nll), tokens + float(batch_tokens)
+            if watcher is not None:
+                watcher.end(number - 1, nll, tokens)
         if tokens == 0:
             raise DataError("there are no tokens to evaluate")
         return nll, tokens
@@ -213,24 +221,26 @@ class StatefulEvaluation(EvaluationStep):
             weights = tf.ones(ids.shape) if weights is None else weights
             # What fills up a row that has ended has no weight.
             astray = (expected != ANY) & (ids[:, 0] != expected) & (weights[:, 0] > 0)
-            nll, tokens, states = self._sums(ids, targets, weights, states)
+            nll, tokens, states, *counts = self._sums(ids, targets, weights, states)
             targets = tf.cast(targets[:, -1], ids.dtype)
             last = tf.where(weights[:, -1] > 0, targets, tf.constant(ANY, ids.dtype))
-            return nll, tokens, tf.reduce_sum(tf.cast(astray, tf.float32)), (last, states)
+            astray = tf.reduce_sum(tf.cast(astray, tf.float32))
+            return astray, (last, states), nll, tokens, *counts
 
-        *numbers, carried = self.strategy.run(replica, args=(carried, *batch))
-        add = tf.distribute.ReduceOp.SUM
-        return *(self.strategy.reduce(add, x, axis=None) for x in numbers), carried
+        astray, carried, *sums = self.strategy.run(replica, args=(carried, *batch))
+        astray = self.strategy.reduce(tf.distribute.ReduceOp.SUM, astray, axis=None)
+        return *self._added(sums), astray, carried
 
     def replica_sums(self, ids, targets, weights=None, values=()):
-        """Returns sums over one replica's rows, and the states after them.
+        """Returns sums over one replica's rows, the states after them, and what metrics count.
 
         `values` are the states before.
         """
         hidden, states = self.network.carry(ids, values)
         if self.loss_chunk_tokens:
             nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)
-        else:
-            _, each = token_losses(tf.cast(self.network.project(hidden), tf.float32), targets)
-            nll = tf.reduce_sum(each * weights)
-        return nll, tf.reduce_sum(weights), states
+            return nll, tf.reduce_sum(weights), states
+        logits = tf.cast(self.network.project(hidden), tf.float32)
+        _, each = token_losses(logits, targets)
+        counts = self._counts(targets, logits, weights)
+        return tf.reduce_sum(each * weights), tf.reduce_sum(weights), states, *counts

@@ -22,6 +22,7 @@ from tfscale.training.distillation import Teacher
 from tfscale.training.gradients import ReplicaGradients
 from tfscale.training.step_options import BlockResult, check_optimizer
 from tfscale.training.step_state import Pruner
+from tfscale.training.token_metrics import TokenMetrics
 from tfscale.training.xla import has_xla
 
 
@@ -38,6 +39,7 @@ class TrainStep(ReplicaGradients):
             without one, or with one of 16 or 32 bits, are taken as they are. See
             `tfscale.compress.quantize_aware`.
         teacher: what the network learns from besides the targets, see `tfscale.compress.distill`.
+        metrics: what is counted besides the loss, built before the first step; None without.
 
     Raises:
         ConfigError: the optimizer does one of the things that the step does itself, the network
@@ -57,9 +59,10 @@ class TrainStep(ReplicaGradients):
         pruner: Pruner | None = None,
         formats: Mapping[str, WeightFormat] | None = None,
         teacher: Teacher | None = None,
+        metrics: TokenMetrics | None = None,
     ):
         check_optimizer(optimizer)
-        super().__init__(network, optimizer, options, strategy, pruner, formats, teacher)
+        super().__init__(network, optimizer, options, strategy, pruner, formats, teacher, metrics)
         self._begin()
         self._compile_parts()
 
@@ -117,16 +120,19 @@ class TrainStep(ReplicaGradients):
             # A TPU compiles the whole step of a replica, its communication and the condition
             # included.
             numbers = self.strategy.run(self.gradients_and_update, args=batch)
-            nll, tokens, norm, finite = (first(x)[0] for x in numbers)
+            nll, tokens, norm, finite, *counts = (first(x)[0] for x in numbers)
         elif self.replicas == 1:
-            sums, factor, nll, tokens, norm, finite = self._gradients_alone(*batch)
+            sums, factor, nll, tokens, norm, finite, *counts = self._gradients_alone(*batch)
             if finite & (tokens > 0):
                 self._update_alone(sums, factor)
         else:
             sums, factor, *numbers = self.strategy.run(self._replica_gradients, args=batch)
-            nll, tokens, norm, finite = (first(x)[0] for x in numbers)
+            nll, tokens, norm, finite, *counts = (first(x)[0] for x in numbers)
             if finite & (tokens > 0):
                 self.strategy.run(self._scale_and_update, args=(sums, factor))
+        if self.metrics is not None:
+            if finite & (tokens > 0):
+                self.metrics.apply(counts, self.whole)
         self._count(finite)
         # A step that was skipped does not count in the means.
         return tf.where(finite, nll, 0.0), tf.where(finite, tokens, 0.0), norm
@@ -134,9 +140,11 @@ class TrainStep(ReplicaGradients):
     def gradients_and_update(self, ids, targets, weights=None):
         """Takes a replica's whole step as one program.
 
-        (B / R, T) -> loss sum, token count, gradient norm, all finite.
+        (B / R, T) -> loss sum, token count, gradient norm, all finite, and what metrics count.
         """
-        sums, factor, nll, tokens, norm, finite = self._replica_gradients(ids, targets, weights)
+        sums, factor, nll, tokens, norm, finite, *counts = self._replica_gradients(
+            ids, targets, weights
+        )
         if finite & (tokens > 0):
             self._scale_and_update(sums, factor)
-        return nll, tokens, norm, finite
+        return nll, tokens, norm, finite, *counts

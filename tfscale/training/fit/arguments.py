@@ -1,7 +1,7 @@
 """Arguments of Keras's `compile` and `fit` that have another name here, or none."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -11,35 +11,62 @@ from tfscale.models.outputs import check_built, check_weight_types
 from tfscale.training.step_state import StepState
 from tfscale.training.variables import shards
 
-_STEP = "the step is always compiled, and xla=False compiles it without XLA"
-_METRICS = "the metrics are loss, perplexity and tokens per second"
 Harmless: TypeAlias = Mapping[str, tuple[tuple[object, ...], str]]
 """Keras's arguments: the values that ask for nothing, and what to do instead of any other."""
 COMPILE: Harmless = {
-    "loss": ((None,), "the loss is the next token's cross-entropy"),
-    "loss_weights": ((None,), "the loss is the next token's cross-entropy"),
-    "metrics": ((None, []), _METRICS),
-    "weighted_metrics": ((None, []), _METRICS),
-    "run_eagerly": ((None, False), _STEP),
-    "jit_compile": ((None, "auto"), "give xla=True or xla=False"),
-    "steps_per_execution": ((None, 1), "give fit(steps_per_call=...)"),
+    "loss_weights": ((None,), "there is one loss"),
+    "run_eagerly": (
+        (None, False),
+        "the step is always compiled, and xla=False compiles it without XLA",
+    ),
     "auto_scale_loss": ((None, True), "the step scales the loss itself"),
 }
 FIT: Harmless = {
-    "validation_split": (
-        (None, 0, 0.0),
-        "give validation_data=(x[n:], y[n:]) and train on x[:n], y[:n]",
+    "shuffle": (
+        (True, False),
+        'shuffle=True shuffles all rows, which are in memory in any case ("batch" is for HDF5)',
     ),
-    "class_weight": (
-        (None,),
-        "give sample_weight=class_weight[y], weights (N, T) from an array of V",
-    ),
-    "validation_freq": (
-        (None, 1),
-        "validation comes after every epoch; give a larger steps_per_epoch",
-    ),
-    "validation_batch_size": ((None,), "give validation_data as a batched tf.data.Dataset"),
 }
+MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+"""Reductions of Keras's losses that are means."""
+_LOSS = (
+    "the loss of a LanguageModel is the next token's cross-entropy of logits: leave loss out, or"
+    " give keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
+)
+
+
+def check_loss(loss: Any) -> None:
+    """Refuses a loss that is not the cross-entropy of the next token, of logits.
+
+    Args:
+        loss: what `compile` was given; None is the built-in one.
+
+    Raises:
+        ConfigError: says what differs.
+    """
+    if loss is None:
+        return
+    if type(loss) is not keras.losses.SparseCategoricalCrossentropy:
+        name = loss if isinstance(loss, str) else getattr(loss, "name", None) or repr(loss)
+        hint = "; for any other loss take tfscale.Model"
+        if name == "sparse_categorical_crossentropy":
+            hint = " (the name alone is that of probabilities)"
+        raise ConfigError(f"{_LOSS}{hint}; received {name!r}")
+    config = loss.get_config()
+    if not config["from_logits"]:
+        raise ConfigError(f"{_LOSS}; received one with from_logits=False")
+    if config["reduction"] not in MEANS:
+        raise ConfigError(
+            f"the loss is a mean over the tokens that count; received reduction="
+            f"{config['reduction']!r}, and tfscale.Model takes others"
+        )
+    if config.get("ignore_class") is not None and config["ignore_class"] >= 0:
+        raise ConfigError(
+            f"targets to leave out are negative, such as -100; received ignore_class="
+            f"{config['ignore_class']}, a token id"
+        )
+    if config.get("axis", -1) not in (-1, 2):
+        raise ConfigError(f"logits are (B, T, V); received a loss with axis={config['axis']}")
 
 
 def refuse(name: str, given: Mapping[str, object], known: Harmless) -> None:

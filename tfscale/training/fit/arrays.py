@@ -3,18 +3,18 @@
 Shapes: N rows, T tokens.
 """
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
 
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary
+from tfscale.training.fit.parts import one_array
 
 LEAVE_OUT = "; a target to leave out is negative, such as -100"
 
 
-def as_arrays(
-    x: ArrayLike, y: ArrayLike | None, sample_weight: ArrayLike | None = None
-) -> tuple[np.ndarray, ...]:
+def as_arrays(x: object, y: object, sample_weight: object = None) -> tuple[np.ndarray, ...]:
     """Returns ids and targets (N, T) int32 and, where they are given, weights (N, T) float32.
 
     Args:
@@ -30,6 +30,7 @@ def as_arrays(
     Example:
         ids, targets, weights = as_arrays([[1, 2]], [[2, 3]], [0.5])  # weights [[0.5, 0.5]]
     """
+    x, y, sample_weight = one_array(x), one_array(y), one_array(sample_weight)
     _check_no_iterator(x)
     if y is None:
         raise ConfigError("fit needs targets: give a dataset of (ids, targets), or arrays x and y")
@@ -98,13 +99,14 @@ def cleaned_arrays(
 def _check_no_iterator(x: object) -> None:
     if not (isinstance(x, list | tuple) or hasattr(x, "shape") or hasattr(x, "__array__")):
         raise ConfigError(
-            f"fit and evaluate take a tf.data.Dataset or arrays, no {type(x).__name__};"
+            "fit and evaluate take a tf.data.Dataset, arrays, a generator or a"
+            f" keras.utils.PyDataset, no {type(x).__name__};"
             " tf.data.Dataset.from_generator(function, output_signature=...) makes a dataset of"
-            " what a generator yields"
+            " whatever a function yields"
         )
 
 
-def _rectangular(name: str, values: ArrayLike) -> np.ndarray:
+def _rectangular(name: str, values: Any) -> np.ndarray:
     try:
         array = np.asarray(values)
     except (ValueError, TypeError):  # NumPy's "inhomogeneous shape", and ragged tensors
@@ -117,7 +119,7 @@ def _rectangular(name: str, values: ArrayLike) -> np.ndarray:
     return array
 
 
-def _whole_numbers(name: str, values: ArrayLike) -> np.ndarray:
+def _whole_numbers(name: str, values: Any) -> np.ndarray:
     array = _rectangular(name, values)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{name} must be whole numbers; received {array.dtype}")

@@ -4,18 +4,26 @@ import dataclasses
 
 import keras
 
+from tfscale.compat.keras_metrics import given_metrics
 from tfscale.files.json_text import JsonObject
 from tfscale.training.fit.compression_config import compression_config, set_compression
 from tfscale.training.fit.model import TrainedModel
 from tfscale.training.step import TrainStep
 
 
-def compile_config(step: TrainStep) -> JsonObject:
+def compile_config(model: keras.Model, step: TrainStep) -> JsonObject:
     """Returns what `compile` was given, and what was set before it, for Keras to serialize.
 
     See `compression_config` for what is set before.
     """
+    metrics, weighted_metrics = given_metrics(model)
+    of_keras = {
+        "metrics": metrics,
+        "weighted_metrics": weighted_metrics,
+        "steps_per_execution": model.steps_per_execution if model.steps_per_execution > 1 else 0,
+    }
     return {
+        "keras": {name: value for name, value in of_keras.items() if value},
         "optimizer": step.optimizer,
         "options": dataclasses.asdict(step.options),
         **compression_config(step, step.formats, step.teacher),
@@ -39,6 +47,6 @@ def compile_as(model: TrainedModel, config: JsonObject) -> str:
         optimizer.build(model.network.trainable_variables)
         todo = "the file keeps the optimizer, but not the other arguments of compile"
     if not todo:
-        model.compile(optimizer, **config["options"])
+        model.compile(optimizer, **config.get("keras", {}), **config["options"])
         return ""
     return f"{todo}, then compile(model.optimizer, ...)"

@@ -2,17 +2,19 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import keras
 import tensorflow as tf
 
 from tfscale.compat.keras import forget_restored_epoch, restored_epoch
 from tfscale.errors import DataError
+from tfscale.training.fit.batch_callbacks import CallEnds
 from tfscale.training.fit.data import FitData
 from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.fit.model import TrainedModel
+from tfscale.training.fit.validation import Validation
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import BlockResult
 from tfscale.training.train_state import EpochSoFar
@@ -26,21 +28,27 @@ class StepCalls:
         steps: the most steps of a call.
         ahead: batches that are made ready in advance.
         stop_at_multiples_of: step counts at whose multiples a call ends.
+        ends: the steps at which calls end for callbacks.
     """
 
     steps: int
     ahead: int
     stop_at_multiples_of: Sequence[int] = ()
+    ends: CallEnds = field(default_factory=CallEnds)
 
-    def next(self, done: int, left: int) -> int:
+    def next(self, done: int, left: int | None, taken: int) -> int:
         """Returns the steps of the next call.
 
         Args:
             done: steps that the model has taken.
-            left: steps that are left of the epoch.
+            left: steps that are left of the epoch; None where nobody knows. A call that meets the
+                end of the data must not have taken a step before.
+            taken: steps that this `fit` has taken.
         """
+        if left is None:
+            return 1
         to_stops = [multiple - done % multiple for multiple in self.stop_at_multiples_of]
-        return min([self.steps, left, *to_stops])
+        return min([self.steps, left, *to_stops, *self.ends.next(taken)])
 
 
 class FitLoop:
@@ -51,8 +59,7 @@ class FitLoop:
         step: its train step.
         data: batches to train on.
         callbacks: what is called in between.
-        validate: returns summed loss in nats and target tokens of the validation data; None
-            without such data.
+        validation: what to validate on after which epochs; None without such data.
     """
 
     def __init__(
@@ -61,10 +68,12 @@ class FitLoop:
         step: TrainStep,
         data: FitData,
         callbacks: keras.callbacks.CallbackList,
-        validate: Callable[[], tuple[float, float]] | None = None,
+        validation: Validation | None = None,
     ):
         self.model, self.step, self.data = model, step, data
-        self.callbacks, self.validate = callbacks, validate
+        self.callbacks, self.validation = callbacks, validation
+        self.taken = 0
+        """Steps that were taken by now."""
 
     def run(
         self,
@@ -82,18 +91,18 @@ class FitLoop:
         model = self.model
         model.stop_training = False
         first = self._begin(epochs.start)
-        steps_before = model.train_state.epoch.steps
-        iterator = self.data.iterator(first - epochs.start, steps_before, calls.ahead)
         logs: dict[str, float] = {}
         with lost_peers:
             for epoch in range(first, epochs.stop):
+                model.reset_metrics()
                 self.callbacks.on_epoch_begin(epoch)
-                logs = self._run_epoch(iterator, calls)
-                if self.validate is not None and not model.stop_training:
-                    self.callbacks.on_test_begin()
-                    test_logs = model.loss_logs(*self.validate())
-                    self.callbacks.on_test_end(test_logs)
-                    logs |= {f"val_{name}": value for name, value in test_logs.items()}
+                calls.ends.begin_epoch()
+                steps_before = model.train_state.epoch.steps
+                of_epoch = self.data.epoch(epoch - epochs.start, steps_before, calls.ahead)
+                with of_epoch as iterator:
+                    logs = self._run_epoch(iterator, calls)
+                if self.validation is not None and not model.stop_training:
+                    logs |= self.validation.logs(epoch, self.callbacks)
                 model.train_state.epoch = EpochSoFar(epoch + 1)
                 self.callbacks.on_epoch_end(epoch, logs)
                 if model.stop_training:
@@ -117,17 +126,24 @@ class FitLoop:
     def _run_epoch(self, iterator: Iterator, calls: StepCalls) -> dict[str, float]:
         model, step, epoch = self.model, self.step, self.model.train_state.epoch
         began, tokens_before = time.perf_counter(), epoch.tokens
-        while epoch.steps < self.data.steps_per_epoch and not model.stop_training:
-            count = calls.next(int(step.step.numpy()), self.data.steps_per_epoch - epoch.steps)
+        steps = self.data.steps_per_epoch
+        while (steps is None or epoch.steps < steps) and not model.stop_training:
+            left = None if steps is None else steps - epoch.steps
+            count = calls.next(int(step.step.numpy()), left, self.taken)
+            calls.ends.begin_call(self.taken + count)
             self.callbacks.on_train_batch_begin(epoch.steps)
             start = time.perf_counter()
             overflows = int(step.overflows.numpy())
             result = self._call(iterator, count)
+            if result is None:
+                break
             seconds = time.perf_counter() - start
+            self.taken += count
             result.check(step.loss_scale.on)
             epoch.add(count, result.nll, result.tokens)
             logs = {
                 **model.loss_logs(result.nll, result.tokens),
+                **model.metric_logs(),
                 "learning_rate": model.current_learning_rate(),
                 "gradient_norm": result.gradient_norm,
                 "tokens": result.tokens,
@@ -144,13 +160,18 @@ class FitLoop:
             model.stop_training = model.workers.any(model.stop_training)
         rate = (epoch.tokens - tokens_before) / (time.perf_counter() - began)
         logs = {"learning_rate": model.current_learning_rate(), "tokens_per_second": rate}
-        return {**model.loss_logs(epoch.nll, epoch.tokens), **logs} if epoch.tokens else {}
+        if not epoch.tokens:
+            return {}
+        return {**model.loss_logs(epoch.nll, epoch.tokens), **model.metric_logs(), **logs}
 
-    def _call(self, iterator: Iterator, count: int) -> BlockResult:
+    def _call(self, iterator: Iterator, count: int) -> BlockResult | None:
+        """Takes steps; None where an iterator has ended whose length nobody knows."""
         try:
             with plain_errors():
                 return self.step.run(iterator, count)
         except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
+            if self.data.steps_per_epoch is None:
+                return None
             raise DataError(
                 f"the dataset ended before {self.data.steps_per_epoch} steps were taken; give"
                 " dataset.repeat()"

@@ -34,3 +34,9 @@ class TrainedModel(Protocol):
 
     def loss_logs(self, nll: float, tokens: float) -> dict[str, float]:
         """Returns the logs of summed losses."""
+
+    def metric_logs(self) -> dict[str, float]:
+        """Returns the results of the metrics that `compile` was given."""
+
+    def reset_metrics(self) -> None:
+        """Has the metrics begin anew."""
