@@ -91,6 +91,7 @@ _HOME = {
     "Example": "tfscale.tasks.examples",
     "ExportFormat": "tfscale.exporting.format",
     "LanguageNetwork": "tfscale.models.network",
+    "LayerStep": "tfscale.models.stepping.layer_step",
     "Reader": "tfscale.text.reader",
     "Recipe": "tfscale.models.recipe",
     "Row": "tfscale.text.reader",

@@ -154,8 +154,8 @@ def register(cls: Registered) -> Registered:
     """Makes a subclass of one of tfscale's interfaces known by its name.
 
     Args:
-        cls: a subclass of `LanguageNetwork`, `ExportFormat`, `Tokenizer`, `Reader`, `Task` or
-            `Recipe`.
+        cls: a subclass of `LanguageNetwork`, `ExportFormat`, `Tokenizer`, `Reader`, `Task`,
+            `Recipe` or `LayerStep`.
 
     Returns:
         The class, so that this can decorate it.
@@ -171,8 +171,8 @@ def register(cls: Registered) -> Registered:
     enter = getattr(cls, "enter_registry", None)
     if enter is None:
         raise ConfigError(
-            "register takes a subclass of LanguageNetwork, ExportFormat, Tokenizer, Reader, Task or"
-            f" Recipe; received {cls!r}"
+            "register takes a subclass of LanguageNetwork, ExportFormat, Tokenizer, Reader, Task,"
+            f" Recipe or LayerStep; received {cls!r}"
         )
     enter()
     return cls

@@ -16,17 +16,11 @@ from tests.exporting.exported import (
 )
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
-from tfscale.exporting.limits import (
-    agreeing,
-    difference,
-    limits_of,
-    noise,
-    products_of,
-    spread,
-)
+from tfscale.exporting.limits import agreeing, limits_of, noise, products_of
 from tfscale.exporting.report import Checks, require
 from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
+from tfscale.models.logits import difference, spread
 
 RECIPES = ["none", "float16", "int8", "int4", "int4_all"]
 

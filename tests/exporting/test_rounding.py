@@ -181,3 +181,13 @@ def test_the_table_of_a_tied_model_is_stored_once():
     assert sorted(part.size for part, _ in found) == sorted(
         part.size for part, _ in expected_numbers(model)
     )
+
+
+def test_signatures_of_one_size_are_rounded():
+    """Prefill calls of two lengths have as many tensors, and the quantizer wants names that differ."""
+    ids = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(300, 16)(ids)
+    x = x + keras.layers.MultiHeadAttention(2, 8)(x, x, use_causal_mask=True)
+    model = cached_model(keras.Model(ids, keras.layers.Dense(300)(x)), T, 300)
+    found = rounded_numbers(convert_other(model, signatures(model, [2, 4]), "int8"))
+    assert [scales for numbers, scales in found if numbers.size == 300 * 16] == [300, 300]

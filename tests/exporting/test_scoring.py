@@ -64,6 +64,7 @@ def test_a_model_of_ones_own(tmp_path, kind, text):
         sequence_length=T,
         held_out=stream,
         tokenizer=tokenizer,
+        cached=False,
     )
     assert report["passed"]
     names = [name for counts in report["operations"].values() for name in counts]
@@ -162,6 +163,7 @@ def test_smaller_files(tmp_path, text, quantize, largest):
         sequence_length=T,
         held_out=stream,
         tokenizer=tokenizer,
+        cached=False,
         quantize=quantize,
     )
     assert report["sizes"]["file_bytes"] < largest * whole
@@ -210,6 +212,7 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, text, monk
             sequence_length=T,
             held_out=tokenizer.encode(words),
             tokenizer=tokenizer,
+            cached=False,
         )
     assert not (tmp_path / "x").exists()
 

@@ -44,9 +44,6 @@ _MARGIN = 3.0
 _ACTIVATION_BITS = 8
 _HALF = 2.0**-11 / math.sqrt(3)
 """Relative error of a number that is rounded to float16."""
-_NEGLIGIBLE = 1000.0
-"""A logit so far below the largest of its row has the probability 0 in float64 too: a token that is
-masked out."""
 
 
 @dataclass(frozen=True)
@@ -120,35 +117,6 @@ def products_of(network: keras.Model | CachedModel) -> tuple[int, int]:
         summed.append(math.prod(weight.shape[axis] for axis in axes[: 1 if form.gates else None]))
         products += weight.name not in ("embeddings", "reverse_embeddings")
     return products, max(summed)
-
-
-def counted(logits: np.ndarray) -> np.ndarray:
-    """Returns which logits (..., V) are not negligible; those that are not numbers are counted."""
-    return ~(logits <= logits.max(axis=-1, keepdims=True) - _NEGLIGIBLE)
-
-
-def difference(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Returns file minus network (..., V) float64; 0 where a token is masked out by both."""
-    either = counted(actual) | counted(expected)
-    with np.errstate(invalid="ignore"):
-        return np.where(either, actual.astype(np.float64) - expected, 0.0)
-
-
-def spread(logits: list[np.ndarray]) -> float:
-    """Returns the root mean square of logits (..., V) around each token's mean.
-
-    Softmax does not see a common shift.
-    """
-    squares, count = 0.0, 0
-    for rows in logits:
-        seen = counted(rows)
-        values = np.where(seen, rows, 0.0).astype(np.float64)
-        numbers = seen.sum(axis=-1, keepdims=True)
-        squares += float(
-            np.square(np.where(seen, values - values.sum(-1, keepdims=True) / numbers, 0.0)).sum()
-        )
-        count += int(numbers.sum())
-    return max(math.sqrt(squares / count), 1e-12)
 
 
 def agreeing(actual: np.ndarray, expected: np.ndarray, gap: float) -> int:

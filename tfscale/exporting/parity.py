@@ -23,20 +23,14 @@ from tfscale.config import Quantization
 from tfscale.device import DeviceModel, load
 from tfscale.device.bench import Benchmark
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
-from tfscale.exporting.limits import (
-    Limits,
-    agreeing,
-    difference,
-    keeps_weights,
-    limits_of,
-    relative_change,
-)
+from tfscale.exporting.limits import Limits, agreeing, keeps_weights, limits_of, relative_change
 from tfscale.exporting.report import Checks, Report, Sizes
 from tfscale.exporting.tflite import DecodingNetwork, silence
 from tfscale.exporting.windows import Windows
 from tfscale.inference.generation import Decoder
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
+from tfscale.models.logits import difference
 from tfscale.models.network import LanguageNetwork
 from tfscale.models.weight_formats import scale_bytes, store, stored_bytes, weight_formats
 from tfscale.text.score import Score, token_nll

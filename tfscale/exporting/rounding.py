@@ -98,8 +98,8 @@ def look_up_embeddings(content: bytes) -> bytes:
             if len(ids.shape) == 1:
                 operator.inputs = [given, operator.inputs[0]]
                 continue
-            flat = _new_tensor(subgraph, ids.type, [count], b"ids")
-            rows = _new_tensor(subgraph, TensorType.FLOAT32, [count, shape[-1]], b"rows")
+            flat = _new_tensor(model, subgraph, ids.type, [count], b"ids")
+            rows = _new_tensor(model, subgraph, TensorType.FLOAT32, [count, shape[-1]], b"rows")
             operator.inputs, operator.outputs = [flat, operator.inputs[0]], [rows]
             operators.insert(-1, _reshape(model, subgraph, given, flat, [count]))
             operators.append(_reshape(model, subgraph, rows, result, shape))
@@ -152,11 +152,14 @@ def _operation_code(model: ModelT, operator: int) -> int:
 
 
 def _new_tensor(
-    subgraph: SubGraphT, kind: int, shape: list[int], name: bytes, buffer: int = 0
+    model: ModelT, subgraph: SubGraphT, kind: int, shape: list[int], name: bytes, buffer: int = 0
 ) -> int:
+    """Adds a tensor to a subgraph, under a name that is the only one in the model; returns its
+    place."""
     tensor = TensorT()
     tensor.type, tensor.shape, tensor.buffer = kind, shape, buffer
-    tensor.name = name + b"_%d" % len(subgraph.tensors)
+    # The signatures of a model may have as many tensors each.
+    tensor.name = b"%s_%d_%d" % (name, model.subgraphs.index(subgraph), len(subgraph.tensors))
     subgraph.tensors.append(tensor)
     return len(subgraph.tensors) - 1
 
@@ -166,7 +169,8 @@ def _reshape(
 ) -> OperatorT:
     model.buffers.append(BufferT())
     model.buffers[-1].data = np.array(shape, np.int32).view(np.uint8)
-    wanted = _new_tensor(subgraph, TensorType.INT32, [len(shape)], b"shape", len(model.buffers) - 1)
+    buffer = len(model.buffers) - 1
+    wanted = _new_tensor(model, subgraph, TensorType.INT32, [len(shape)], b"shape", buffer)
     operator = OperatorT()
     operator.opcodeIndex = _operation_code(model, BuiltinOperator.RESHAPE)
     operator.inputs, operator.outputs = [given, wanted], [result]

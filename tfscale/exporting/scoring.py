@@ -23,19 +23,13 @@ from tfscale.device.scorer import ScoringModel
 from tfscale.errors import ConfigError
 from tfscale.exporting.flatbuffer import operations, unclip_lstm
 from tfscale.exporting.incoming import check_held_out, check_model
-from tfscale.exporting.limits import (
-    Limits,
-    agreeing,
-    difference,
-    limits_of,
-    relative_change,
-    spread,
-)
+from tfscale.exporting.limits import Limits, agreeing, limits_of, relative_change
 from tfscale.exporting.readmes import windows_readme
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.source import CONVERTED, Export, HeldOut, Source, SourceKind, TFLiteSource
 from tfscale.exporting.tflite import convert_other, silence
 from tfscale.files.description import Description
+from tfscale.models.logits import difference, spread
 from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import fuses
 from tfscale.text.score import Score, token_nll

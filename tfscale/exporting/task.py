@@ -9,13 +9,14 @@ import numpy as np
 from tfscale.config import ExportConfig, to_dict
 from tfscale.device import load
 from tfscale.errors import DataError
-from tfscale.exporting.limits import agreeing, keeps_weights, limits_of, spread
+from tfscale.exporting.limits import agreeing, keeps_weights, limits_of
 from tfscale.exporting.readmes import task_readme
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.scoring import scoring_file
 from tfscale.exporting.source import CONVERTED, Export, Source, SourceKind, TFLiteSource
 from tfscale.exporting.writing import writing_file
 from tfscale.files.description import Description
+from tfscale.models.logits import spread
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
 from tfscale.tasks.text_network import in_float32

@@ -8,8 +8,8 @@ import functools
 import numpy as np
 
 from tfscale.data.pipeline import text_windows
-from tfscale.exporting.limits import spread
 from tfscale.exporting.tflite import DecodingNetwork
+from tfscale.models.logits import spread
 from tfscale.text.score import Score, token_nll
 
 

@@ -4,11 +4,12 @@ import keras
 import numpy as np
 from keras import layers
 
+import tfscale
 from tests.models.stepping import user_models as models
 from tests.models.stepping.user_models import C, D, V
-from tfscale.models.stepping.layer_step import LayerCall, LayerStep, step_of
+from tfscale.models.stepping.layer_step import LayerCall, step_of
 from tfscale.models.stepping.watching import Suspect, first_that_looks_ahead, suspect, watched
-from tfscale.registry import LAYER_STEPS, register
+from tfscale.registry import LAYER_STEPS
 
 IDS = np.array([[3, 1, 4, 1, 5, 9, 2, 6]], "int32")
 
@@ -125,8 +126,8 @@ def test_a_layer_of_ones_own_has_a_step_that_is_registered(monkeypatch):
 
     monkeypatch.setattr(LAYER_STEPS, "_registered", dict(LAYER_STEPS._registered))
 
-    @register
-    class DecayedStep(LayerStep):
+    @tfscale.register
+    class DecayedStep(tfscale.LayerStep):
         name, layers, keeps = "decayed", "`Decayed`", "state"
 
         def __init__(self, call, context):

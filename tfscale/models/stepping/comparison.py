@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfscale.compat.keras import one_line
 from tfscale.models.cached_model import CannotDecode, DecoderConfig
+from tfscale.models.logits import difference, spread
 from tfscale.models.stepping.added_positions import added_positions
 from tfscale.models.stepping.layer_step import LayerCall
 from tfscale.models.stepping.model import SteppedModel, stepped_model
@@ -34,10 +35,10 @@ def compared_model(model: keras.Model, config: DecoderConfig) -> SteppedModel:
     try:
         stepped = stepped_model(model, config)
         for _ in range(_MOST_TABLES):
-            difference = _largest_difference(stepped)
-            if difference is None or not _take_positions(stepped):
+            gap = _difference(stepped)
+            if gap is None or not _take_positions(stepped):
                 break
-        if difference is None:
+        if gap is None:
             return stepped
         found = _suspect(stepped)
     except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
@@ -47,30 +48,30 @@ def compared_model(model: keras.Model, config: DecoderConfig) -> SteppedModel:
         ) from error
     raise CannotDecode(
         f"{found.words} computes something else token by token than over a whole window (the logits"
-        f" differ by {difference:.2g} of their spread)"
+        f" differ by {gap:.2g} of their spread)"
     )
 
 
-def _largest_difference(model: SteppedModel) -> float | None:
+def _difference(model: SteppedModel) -> float | None:
     """Compares logits at every position of windows of several lengths; None where they agree.
 
     Returns:
-        The largest difference in units of the logits' spread.
+        The largest difference of the first length that differs, in units of the logits' spread.
     """
     ids = _ids(model)
     count = ids.shape[1]
     found = _step_through(model, ids)
     lengths = {count} if model.declared_length else {2, (count + 2) // 2, count}
-    worst = 0.0
     for length in sorted(lengths):
         expected = np.asarray(model(ids[:, :length]), np.float32)[0]
         part = found[:length]
         if part.shape != expected.shape:
             return float("inf")
-        unit = float(np.std(expected - expected.mean(-1, keepdims=True))) or 1e-12
-        worst = max(worst, float(np.abs(part - expected).max()) / unit)
-    # A difference that is not a number is one too.
-    return None if worst <= _TOLERANCE else worst
+        gap = float(np.abs(difference(part, expected)).max()) / spread([expected])
+        # What is not a number is within no limit.
+        if not gap <= _TOLERANCE:
+            return gap
+    return None
 
 
 def _ids(model: SteppedModel, length: int | None = None) -> np.ndarray:
