@@ -86,6 +86,9 @@ def test_each_worker_has_its_own_part_of_the_data(two_workers):
     "case,message",
     [
         ("python", "this one runs Python code (from_generator or py_function)"),
+        ("generator", "the workers read the data, and a list_iterator is in this process alone"),
+        ("metrics", "metrics are not computed under parameter servers"),
+        ("on batch", "train_on_batch is not for parameter servers"),
         ("end", "the dataset ended before 9 steps were taken"),
         ("id", "in row 0, column 0 of batch 1 is outside of the model's vocabulary, 0 to 49"),
         ("built", "is built already"),

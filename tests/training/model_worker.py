@@ -1,6 +1,9 @@
-"""A worker of test_model_workers.py: trains a `tfscale.Model` and writes what came out.
+"""A worker of test_model_workers.py: trains a model and writes what came out.
 
-python -m tests.training.model_worker STRATEGY FOLDER SEED
+python -m tests.training.model_worker STRATEGY FOLDER ORDER
+
+ORDER is "same" or "other", the order of the rows on the workers of a `tfscale.Model`, or "language"
+for a `tfscale.LanguageModel`.
 """
 
 import json
@@ -11,6 +14,7 @@ import keras
 import numpy as np
 
 import tfscale
+from tests.training.tiny import gru_network
 from tfscale.distribution.workers import Workers
 from tfscale.errors import TfscaleError
 from tfscale.launching.heartbeat import beat
@@ -46,9 +50,28 @@ def train(name, seed):
     }
 
 
+def train_language(name):
+    """Returns the worker's index, and history and evaluation of a `LanguageModel` with metrics."""
+    strategy = tfscale.strategy(name)
+    beat(0)
+    index = Workers(strategy).index
+    stream = np.random.default_rng(0).integers(0, 16, (22, 7))
+    x, y = stream[:, :-1], stream[:, 1:]
+    with strategy.scope():
+        model = tfscale.LanguageModel(gru_network(16))
+        metrics = {"metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}
+        model.compile(keras.optimizers.SGD(0.5), xla=False, **metrics)
+    weights = np.linspace(0.5, 1.5, 22)
+    options = {"sample_weight": weights, "batch_size": 8, "verbose": 0}
+    history = model.fit(x, y, epochs=2, validation_split=0.2, shuffle=False, **options).history
+    del history["tokens_per_second"]
+    return index, {"history": history, "test": model.evaluate(x, y, **options)}
+
+
 if __name__ == "__main__":
     follow_launcher()
     strategy_name, folder, order = sys.argv[1:]
-    worker, results = train(strategy_name, order)
+    trained = train_language(strategy_name) if order == "language" else train(strategy_name, order)
+    worker, results = trained
     with open(os.path.join(folder, f"{worker}.json"), "w", encoding="utf-8") as file:
         json.dump(results, file)

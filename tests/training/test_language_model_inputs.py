@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfscale
 from tfscale.errors import ConfigError, DataError
+from tfscale.training.feeding import validation_batches
 
 V, T, ROWS = 16, 6, 20
 STREAM = np.random.default_rng(0).integers(0, V, (ROWS, T + 1)).astype("int32")
@@ -211,3 +212,13 @@ def test_before_compile():
     for call in (model.fit, model.train_on_batch):
         with pytest.raises(ConfigError, match=r"call compile\(optimizer, ...\) before"):
             call(X, Y)
+
+
+def test_validation_batches_are_filled_up_for_every_replica():
+    """Of 5 rows on 2 replicas or workers, each takes 3 of 6."""
+    with tfscale.strategy("mirrored").scope():
+        replicas = tf.distribute.get_strategy()
+    for data in ((X[:5], Y[:5]), slices((X[:5], Y[:5])).batch(5, drop_remainder=True)):
+        [batch] = validation_batches(data, 32, replicas)
+        assert [part.shape for part in batch] == [(6, T)] * 3
+        assert batch[2].numpy().sum() == 5 * T

@@ -1,4 +1,4 @@
-"""`tfscale.Model` in two worker processes gives what one device gives."""
+"""`tfscale.Model` and `LanguageModel` in two worker processes give what one device gives."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.training.model_worker import train
+from tests.training.model_worker import train, train_language
 from tfscale.config.launching import LaunchConfig
 from tfscale.launching.launcher import launch
 from tfscale.launching.network import has_private_networks
@@ -23,6 +23,16 @@ def results_of_workers(folder, order):
 def test_two_workers_give_the_answer_of_one_device(tmp_path):
     _, wanted = train("single", "same")
     for found in results_of_workers(tmp_path, "same"):
+        assert found["history"].keys() == wanted["history"].keys()
+        pairs = zip(keras.tree.flatten(found), keras.tree.flatten(wanted), strict=True)
+        for one, other in pairs:
+            np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_two_workers_count_the_metrics_of_a_language_model_once(tmp_path):
+    _, wanted = train_language("single")
+    assert 0 < wanted["test"]["accuracy"] < 1
+    for found in results_of_workers(tmp_path, "language"):
         assert found["history"].keys() == wanted["history"].keys()
         pairs = zip(keras.tree.flatten(found), keras.tree.flatten(wanted), strict=True)
         for one, other in pairs:

@@ -60,7 +60,8 @@ def as_batches(
             `check_logits` found; None takes all ids as they are.
         skip: batches of arrays that were read before; with any, the dataset goes on from there
             without an end.
-        shape: (B, T) of a dataset that cannot be read twice to find it; None finds it.
+        shape: (B, T) that the batches of a dataset get, at least theirs; None finds it, and may
+            read the first batch for it.
 
     Returns:
         A dataset with fixed shapes (B, T): int32, int32 and, where not every token counts, float32.
@@ -95,15 +96,16 @@ def _as_fixed(
     vocabulary: Callable[[int], Vocabulary] | None,
     shape: tuple[int, int] | None,
 ) -> tf.data.Dataset:
-    check_spec(dataset.element_spec)
-    if vocabulary is None and is_fixed(dataset.element_spec):
+    spec = dataset.element_spec
+    check_spec(spec)
+    if vocabulary is None and is_fixed(spec) and shape in (None, tuple(spec[0].shape)):
         return dataset
     if shape is None:
         rows, length, ranks = largest_shape(dataset)
     else:
         rows, length = shape
-        check_alike([part.shape for part in dataset.element_spec])
-        ranks = tuple(part.shape.rank for part in dataset.element_spec)
+        check_alike([part.shape for part in spec])
+        ranks = tuple(part.shape.rank for part in spec)
     ids = None if vocabulary is None else vocabulary(length)
     return _padded(dataset, (rows, length), ranks, ids)
 

@@ -77,9 +77,9 @@ def validation_batches(
     """
     batches = as_batches(*as_validation(data), batch_size=batch_size, vocabulary=vocabulary)
     replicas = strategy.num_replicas_in_sync
-    rows = batches.element_spec[0].shape[0]
+    rows, length = batches.element_spec[0].shape
     if rows % replicas:
-        batches = as_batches(batches.unbatch().batch(math.ceil(rows / replicas) * replicas))
+        batches = as_batches(batches, shape=(math.ceil(rows / replicas) * replicas, length))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 

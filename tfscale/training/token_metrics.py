@@ -7,6 +7,7 @@ micro-batches count from zero is added up; on one device a metric goes on from w
 Shapes: b rows of a part of a batch, T tokens, V vocabulary.
 """
 
+import re
 from collections.abc import Sequence
 
 import keras
@@ -182,11 +183,16 @@ def check_metric(
     batch, other = made_up_batches(vocabulary_size)
     try:
         whole, changed = counts_of(metric, batch), counts_of(metric, other)
-        parts = [counts_of(metric, [part[rows] for part in batch]) for rows in HALVES]
+        halves = [[part[rows] for part in batch] for rows in HALVES]
+        first, second = (counts_of(metric, half) for half in halves)
+        # What a metric makes of a part must not depend on what it holds, either.
+        after_both = counts_of(metric, halves[1], start=first)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        lines = re.sub(r"\x1b\[\d+m|\{\{.*?\}\}", "", str(error)).strip().splitlines()
         raise ConfigError(
-            f"metric {name!r} cannot be computed of targets (B, T) and logits (B, T, V): {reason}"
+            f"metric {name!r} cannot be computed of targets (B, T), logits (B, T, V) and weights"
+            f" (B, T), of which a function makes one value a token, (B, T):"
+            f" {lines[0][:200] if lines else type(error).__name__}"
         ) from error
     if not _alike(whole, changed):
         raise ConfigError(
@@ -194,7 +200,8 @@ def check_metric(
             " them. A function must return one value a token, (B, T); a class must use the"
             " sample_weight (B, T) of its update_state"
         )
-    if in_parts and not _alike(whole, [a + b for a, b in zip(*parts, strict=True)]):
+    added = [a + b for a, b in zip(first, second, strict=True)]
+    if in_parts and not (_alike(whole, added) and _alike(whole, after_both)):
         raise ConfigError(
             f"metric {name!r} does not add up over replicas and micro-batches: what it counts of a"
             " batch is not the sum of what it counts of two parts. Keep sums over tokens in its"
@@ -224,15 +231,27 @@ def made_up_batches(vocabulary_size: int) -> tuple[list[np.ndarray], list[np.nda
     return [*one, weights], [*mixed, weights]
 
 
-def counts_of(metric: keras.metrics.Metric, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns what a metric's variables hold after one batch, from zero; assigns nothing."""
+def counts_of(
+    metric: keras.metrics.Metric,
+    batch: Sequence[np.ndarray],
+    start: Sequence[np.ndarray] | None = None,
+) -> list[np.ndarray]:
+    """Returns what a metric's variables hold after a batch; assigns nothing.
+
+    Args:
+        metric: has its variables.
+        batch: targets, logits and weights.
+        start: what the variables hold before it; None is zeros.
+    """
     targets, logits, weights = (tf.constant(part) for part in batch)
-    zeros = [tf.zeros(v.shape, v.dtype) for v in metric.variables]
+    before = [tf.zeros(v.shape, v.dtype) for v in metric.variables]
+    if start is not None:
+        before = [tf.constant(value) for value in start]
 
     def update() -> None:
         metric.update_state(targets, logits, sample_weight=weights)
 
-    return [value.numpy() for value in updated(metric.variables, zeros, update)]
+    return [value.numpy() for value in updated(metric.variables, before, update)]
 
 
 def _alike(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
