@@ -263,7 +263,8 @@ class _OfAnyRows:
                     *tf.nest.pack_sequence_as(arguments, filled, expand_composites=True)
                 )
 
-            self._made[key] = tf.function(compiled, input_signature=specs)
+            # TensorFlow warns of tf.functions that are made repeatedly, as here for each model.
+            self._made[key] = tf.function(compiled).get_concrete_function(*specs)
         return self._made[key](*tensors)
 
 
