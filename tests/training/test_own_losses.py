@@ -296,7 +296,7 @@ def test_one_number_that_is_neither_is_refused():
 
 
 def test_a_loss_that_is_zero_is_refused():
-    refuse("is 0 for the rows", loss=lambda y, p: 0.0 * ops.sum(p))
+    refuse("is 0 or not finite for the rows", loss=lambda y, p: 0.0 * ops.sum(p))
 
 
 def test_a_largest_activation_in_the_loss_is_refused():
