@@ -45,7 +45,7 @@ def test_zeros_say_nothing():
     question = seen(0.0, [0.0, 0.0])
     assert question.is_open()
     assert question.answer("sum") == "sum"
-    with pytest.raises(ConfigError, match="is 0 for the rows of the first batch"):
+    with pytest.raises(ConfigError, match="is 0 or not finite for the rows of the first batch"):
         question.answer()
 
 

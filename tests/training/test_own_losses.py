@@ -82,6 +82,18 @@ class Active(layers.Layer):
         return x
 
 
+class Sampled(layers.Layer):
+    """Draws around its inputs, always, and adds a divergence to the loss, as in a VAE."""
+
+    def __init__(self, scale=0.0):
+        super().__init__()
+        self.draws, self.scale = keras.random.SeedGenerator(3), scale
+
+    def call(self, x):
+        self.add_loss(0.1 * ops.mean(ops.square(x)))
+        return x + self.scale * keras.random.normal(ops.shape(x), seed=self.draws)
+
+
 class PerBatch(layers.Layer):
     """Adds the largest activation to the loss."""
 
@@ -240,6 +252,27 @@ def test_numbers_that_layers_add():
     check_everywhere(make, loss="mse")
 
 
+def test_numbers_that_layers_add_beside_draws_and_dropout():
+    # With draws of size 0 the answer is that of one device; with others nothing is refused.
+    check_everywhere(lambda: network(Sampled()), loss=mean_error)
+    make = lambda: network(layers.Dropout(0.5), Sampled(1.0))  # noqa: E731
+    model = model_of(make, tfscale.Model, None, loss=mean_error, micro_batches=2)
+    assert np.isfinite(results(model)["loss"]).all()
+
+
+def test_data_with_weights_in_some_calls_and_none_in_others():
+    model = model_of(network, tfscale.Model, None, loss=error_of_rows, micro_batches=2)
+    plain = model_of(network, same, None, loss=error_of_rows)
+    batches = tf.data.Dataset.from_tensor_slices((X[:24], Y[:24])).batch(8)
+    for one in (model, plain):
+        one.fit(X, Y, sample_weight=X[:, 0] ** 2, **OPTIONS)
+        one.fit(batches, **{**OPTIONS, "batch_size": None})
+        one.train_on_batch(X[:7], Y[:7])
+        one.fit((batch for batch in [(X[:8], Y[:8], None), (X[8:15], Y[8:15], None)]), verbose=0)
+    for one, other in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
 def test_an_overridden_compute_loss():
     make = lambda: network(kernel_regularizer="l2")  # noqa: E731
     check_everywhere(make, Penalized, loss="mse", metrics=[lambda: "mae"])
@@ -263,7 +296,7 @@ def test_one_number_that_is_neither_is_refused():
 
 
 def test_a_loss_that_is_zero_is_refused():
-    refuse("is 0 for the rows", loss=lambda y, p: 0.0 * ops.sum(p))
+    refuse("is 0 or not finite for the rows", loss=lambda y, p: 0.0 * ops.sum(p))
 
 
 def test_a_largest_activation_in_the_loss_is_refused():

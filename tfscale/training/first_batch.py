@@ -27,6 +27,7 @@ class FirstBatch:
         self.step, self.training, self.eager = step, training, eager
         self._rules: dict[str, Rules | None] = {}
         self._last: object = None
+        self._last_spec: object = None
 
     def is_due(self, iterator: object, spec: Nested) -> bool:
         """Returns whether data of a kind come that were not looked at.
@@ -79,8 +80,9 @@ class FirstBatch:
 
     def changes(self, spec: Nested) -> bool:
         """Has the step go by the rules for data of a kind; returns whether they are others."""
-        if self.step.whole:
+        if self.step.whole or spec is self._last_spec:
             return False
+        self._last_spec = spec
         rules = self._rules.get(_kind(spec))
         before, self.step.rules[self.training] = self.step.rules[self.training], rules
         return before != rules

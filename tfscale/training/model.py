@@ -109,9 +109,9 @@ class Model(WrappedModel):
         given: ModelOptions = make_config(ModelOptions, dict(options))
         if given.remat:
             raise ConfigError(
-                "remat=True needs a network that can compute its blocks again, and only the"
-                " networks of tfscale.build_network do, under LanguageModel; micro_batches saves"
-                " memory with any model"
+                "remat=True needs a network that can compute its blocks again with the same"
+                " dropout, and only the networks of tfscale.build_network do, under LanguageModel"
+                " (keras.RematScope draws dropout anew); micro_batches saves memory with any model"
             )
         if jit_compile in (True, False):
             given = dataclasses.replace(given, xla=bool(jit_compile))

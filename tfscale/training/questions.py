@@ -184,6 +184,8 @@ class Questions:
             if question := self.metrics.get(id(variable)):
                 before, after = (np.asarray(v[index], float) for v in (starts, again["metrics"]))
                 moved, first = after - before, np.asarray(whole["metrics"][index], float)
+                if not (np.isfinite(first).all() and np.isfinite(before).all()):
+                    continue
                 largest = max(np.abs(v).max(initial=0.0) for v in (before, after, first))
                 if not np.abs(moved - first).max(initial=0.0) <= 1e-4 * largest:
                     question.refuse("changes by another number where it has counted before")
