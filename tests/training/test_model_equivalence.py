@@ -113,6 +113,7 @@ def test_a_cell_has_the_worst_of_its_trainings_and_says_what_is_refused():
     assert equivalence_page.cell([failed], ["no", "E: no"]) == "**fails (2)**"
     differs = dataclasses.replace(ROW, differences=LARGE)
     assert equivalence_page.cell([ROW, differs], []) == "**1e-07 / 1e-01**"
+    assert equivalence_page.cell([], []) == "not run"
 
 
 def test_the_page_has_every_training():
