@@ -132,7 +132,7 @@ def compare(folder: str, strategies: Sequence[str], quick: bool) -> list[Gap]:
 
 def language_models(quick: bool, console: Console) -> list[Gap]:
     """Trains the language models under every strategy, and prints how far apart they are."""
-    with tempfile.TemporaryDirectory(prefix="tfscale-equivalence-") as folder:
+    with _folder() as folder:
         train_all(folder, list(STRATEGIES), quick)
         gaps = compare(folder, list(STRATEGIES), quick)
     table = Table(title="differences from one device without micro-batches, 50 steps")
@@ -175,13 +175,19 @@ def other_models(
     Args:
         kept: a folder that keeps the results.
     """
-    temporary = tempfile.TemporaryDirectory(prefix="tfscale-equivalence-")
-    with contextlib.nullcontext(kept) if kept else temporary as folder:
+    with _folder(kept) as folder:
         train_models(folder, equivalence_compared.STRATEGIES, cases, quick)
         compared = compare_models(folder, equivalence_compared.STRATEGIES, cases, quick)
     console.print(equivalence_page.table(compared))
     print(equivalence_page.verdict(compared))
     return compared
+
+
+def _folder(kept: str | None = None) -> contextlib.AbstractContextManager[str]:
+    """Returns the folder that is named, or one that goes away."""
+    if kept is not None:
+        return contextlib.nullcontext(kept)
+    return tempfile.TemporaryDirectory(prefix="tfscale-equivalence-")
 
 
 def main() -> None:

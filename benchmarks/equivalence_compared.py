@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.equivalence_cases import MODEL_CASES, ModelCase
-from benchmarks.equivalence_fits import Training, trainings
+from benchmarks.equivalence_fits import Training, is_written, trainings
 from tfscale.config.launching import LaunchConfig
 from tfscale.launching.launcher import launch
 from tfscale.launching.network import has_private_networks
@@ -114,7 +114,11 @@ def train_models(folder: str, strategies: Iterable[str], cases: Sequence[str], q
 
 
 def read(folder: str, label: str, training: Training) -> dict:
-    """Returns what a process wrote of a training: arrays by name, or its line."""
+    """Returns what a process wrote of a training: arrays by name, or its line.
+
+    Raises:
+        FileNotFoundError: it wrote nothing.
+    """
     path = os.path.join(folder, label, training.file)
     if os.path.exists(f"{path}.json"):
         with open(f"{path}.json", encoding="utf-8") as file:
@@ -143,7 +147,10 @@ def differences(one: dict, other: dict) -> dict[str, float]:
 def compare_models(
     folder: str, strategies: Iterable[str], cases: Sequence[str], quick: bool
 ) -> list[Compared]:
-    """Returns every training beside stock Keras on one device, by case, trainer and strategy."""
+    """Returns every training beside stock Keras on one device, by case, trainer and strategy.
+
+    What a run that was stopped did not come to is not among them.
+    """
     compared = []
     labels = list(strategies)
     for name, trainer, label in itertools.product(cases, TRAINERS, labels):
@@ -155,6 +162,8 @@ def compare_models(
         for one, other in itertools.combinations(orders, 2):
             control = {k: max(control[k], gap) for k, gap in differences(one, other).items()}
         for training in trainings(case, trainer, STRATEGIES[label][0], quick):
+            if not is_written(os.path.join(folder, label), training):
+                continue
             make = functools.partial(
                 Compared, case, trainer, label, training.micro_batches, control=control
             )

@@ -27,8 +27,8 @@ from tfscale.launching.heartbeat import beat
 from tfscale.launching.parent import follow_launcher
 
 EPOCHS = 6
-MICRO_BATCHES = (1, 2, 4)
-ORDERS = 4
+MICRO_BATCHES, QUICK_MICRO_BATCHES = (1, 2, 4), (2,)
+ORDERS, QUICK_ORDERS = 4, 2
 """Orders of the rows within batches, of which 0 is that of the data."""
 
 
@@ -57,10 +57,11 @@ class Training:
 def trainings(case: ModelCase, trainer: str, strategy: str, quick: bool) -> list[Training]:
     """Returns the trainings of a case in one process."""
     if trainer == "tfscale":
-        counts = MICRO_BATCHES[:2] if quick else MICRO_BATCHES
+        counts = QUICK_MICRO_BATCHES if quick else MICRO_BATCHES
         return [Training(case, trainer, count) for count in counts]
-    orders = range(ORDERS if strategy == "single" else 1)
-    return [Training(case, trainer, order=order) for order in orders]
+    orders = QUICK_ORDERS if quick else ORDERS
+    wanted = range(orders if strategy == "single" else 1)
+    return [Training(case, trainer, order=order) for order in wanted]
 
 
 def train(training: Training, chosen: tf.distribute.Strategy, xla: bool) -> dict[str, np.ndarray]:

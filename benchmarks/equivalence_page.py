@@ -1,5 +1,6 @@
 """docs/equivalence.md: written from the comparisons of `make equivalence`."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,14 +19,14 @@ INTRODUCTION = f"""\
 
 What a model learns must not depend on the machine. Each row below is a training that somebody may
 write with Keras: {EPOCHS} epochs of a few batches of {BATCH_SIZE} rows, not shuffled, by SGD with
-momentum unless the row says otherwise. `tfscale.Model` trains it on one device, on 2 and 4 replicas
-of a `MirroredStrategy` (logical CPU devices), and in 2 worker processes, with
-{", ".join(map(str, MICRO_BATCHES[:-1]))} and {MICRO_BATCHES[-1]} micro-batches each. Stock Keras
-trains the same network under the same strategy, as people do today.
+momentum. `tfscale.Model` trains it on one device, on 2 and 4 replicas of a `MirroredStrategy`
+(logical CPU devices), and in 2 worker processes, with {", ".join(map(str, MICRO_BATCHES[:-1]))} and
+{MICRO_BATCHES[-1]} micro-batches each. Stock Keras trains the same network under the same strategy,
+as people do today.
 
 The reference is stock Keras on one device. A cell has two numbers: the largest difference of
 anything that `fit` and `evaluate` return (losses and metrics of each epoch), and the largest
-difference of a final weight; of tfscale the largest over the numbers of micro-batches. The control
+difference of a final weight; for tfscale the largest over the numbers of micro-batches. The control
 is stock Keras on one device against itself, with the rows of each batch in {ORDERS} orders: the
 same sums, rounded otherwise. A training is the same if it is no farther from the reference than
 {MARGIN:g} times the control, or {FLOOR:g}. What is not the same is in **bold**.
@@ -42,7 +43,7 @@ make equivalence ARGS="--part models --cases clipping"  # one row, in the termin
 def page(compared: Sequence[Compared]) -> str:
     """Returns the page of the comparisons of all cases."""
     notes = list(dict.fromkeys(line for c in compared if (line := c.refused or c.failed)))
-    others = [label for label in STRATEGIES]
+    others = list(STRATEGIES)
     lines = [
         INTRODUCTION,
         f"Keras {keras.version()} on TensorFlow {tf.version.VERSION}; {verdict(compared)}.",
@@ -72,17 +73,17 @@ def verdict(compared: Sequence[Compared]) -> str:
     parts = []
     for trainer, shown in TRAINERS.items():
         of_trainer = [c for c in compared if c.trainer == trainer]
-        counts = [
-            f"{count} {word}"
-            for word in ("same", "differs", "refused", "fails")
-            if (count := sum(c.answer.split(":")[0] == word for c in of_trainer))
-        ]
-        parts.append(f"{shown}: {', '.join(counts)} of {len(of_trainer)} trainings")
+        answers = Counter(c.answer.split(":")[0] for c in of_trainer)
+        words = {"same": "the same", "differs": "differ", "refused": "refused", "fails": "fail"}
+        counts = [f"{answers[word]} {text}" for word, text in words.items() if answers[word]]
+        parts.append(f"of {len(of_trainer)} trainings by {shown} {', '.join(counts)}")
     return "; ".join(parts)
 
 
 def cell(trainings: Sequence[Compared], notes: Sequence[str]) -> str:
     """Returns what the page says of the trainings of a row under one strategy."""
+    if not trainings:
+        return "not run"
     words = []
     trained = [c for c in trainings if c.differences]
     if trained:
