@@ -1,6 +1,6 @@
 """`tfscale.Model` and stock Keras in turn, in one process, on one of `benchmarks.fit_models`.
 
-    python -m benchmarks.fit_side cnn --steps-per-execution 20 --steps 60 --rounds 15
+    python -m benchmarks.fit_side cnn --steps-per-execution 20 --steps 60 --rounds 10
     python -m benchmarks.fit_side cnn --task evaluate
 
 Each round trains every side for an epoch of some steps, in another order each time, so that a slow
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--task", choices=("fit", "evaluate"), default="fit")
     parser.add_argument("--steps-per-execution", type=int, default=1)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
     found = sides(options.model, options.task, options.steps_per_execution)
     rates = in_rounds(found, options.steps, options.rounds)

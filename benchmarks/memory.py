@@ -53,6 +53,8 @@ def sides(size: str) -> dict[str, list[Side]]:
     untied: list[Side] = [
         ("Keras fit, XLA", ("stock", "--xla")),
         ("Keras fit, no XLA", ("stock",)),
+        ("tfscale.Model", ("model", "--xla")),
+        ("tfscale.Model, no XLA", ("model",)),
         ("tfscale", ("ours", "--xla")),
         ("tfscale, remat", ("ours", "--xla", *remat)),
         (TOGETHER, ("ours", "--xla", *micro, *remat, *chunk)),

@@ -1,6 +1,7 @@
 """A train step in a process of its own, and the memory that it takes. Linux with glibc only.
 
     python -m benchmarks.memory_side stock --size full [--xla] [--tied]
+    python -m benchmarks.memory_side model --size full [--xla] [--tied] [--micro-batches 4]
     python -m benchmarks.memory_side ours --size full --xla [--micro-batches 4] [--remat] [--chunk
     512] [--tied]
 
@@ -97,6 +98,7 @@ def steps(options: argparse.Namespace) -> Any:
     import keras
     import numpy as np
 
+    import tfscale
     from tfscale.config import TransformerConfig
     from tfscale.models import build_network
     from tfscale.training.language_model import LanguageModel
@@ -109,9 +111,13 @@ def steps(options: argparse.Namespace) -> Any:
     ids, targets = (x[: np.prod(shape)].reshape(shape).astype("int32") for x in (ids, targets))
     network = build_network(config)
     optimizer = keras.optimizers.AdamW(1e-3)
-    if options.side == "stock":
-        model: Any = network
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model: Any = network
+    if options.side == "model":
+        model = tfscale.Model(network)
+        micro = options.micro_batches
+        model.compile(optimizer, loss, jit_compile=options.xla, micro_batches=micro)
+    elif options.side == "stock":
         model.compile(optimizer, loss, jit_compile=options.xla)
         optimizer.build(network.trainable_variables)
     else:
@@ -134,7 +140,7 @@ def steps(options: argparse.Namespace) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory_side", description=__doc__)
-    parser.add_argument("side", choices=["stock", "ours"])
+    parser.add_argument("side", choices=["stock", "model", "ours"])
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--xla", action="store_true")
     parser.add_argument("--tied", action="store_true")
