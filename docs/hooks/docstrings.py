@@ -1,0 +1,101 @@
+"""A Griffe extension: examples of docstrings are shown as code, fields of option classes as lists.
+
+In the code an example has no fence and a field's docstring stands below the field, as `help()` and
+`--help` need them. Without this an example would be set as a paragraph, and each field under a
+heading of its own.
+"""
+
+import ast
+import re
+import textwrap
+from typing import Any
+
+from griffe import Attribute, Class, Docstring, Expr, ExprSubscript, Extension, Module, Object
+
+EXAMPLE = re.compile(r"^Example:\n((?:[ \t]+.*\n?|\n)+)", re.MULTILINE)
+
+
+class Docstrings(Extension):
+    """Rewrites docstrings before they are parsed."""
+
+    def on_object(self, *, obj: Object, **kwargs: Any) -> None:
+        """Puts fences into the docstring of a module, class, function or attribute."""
+        if obj.docstring is not None:
+            obj.docstring.value = fenced(obj.docstring.value)
+
+    def on_package(self, *, pkg: Module, **kwargs: Any) -> None:
+        """Lists the fields of all option classes, when the whole package is known."""
+        classes = list(option_classes(pkg.modules["config"]))
+        lists = [fields_of(cls) for cls in classes]
+        for cls, fields in zip(classes, lists, strict=True):
+            text = cls.docstring.value if cls.docstring else ""
+            cls.docstring = Docstring(f"{text}\n\nAttributes:\n{fields}", parent=cls)
+            for attribute in documented(cls):
+                attribute.docstring = None
+
+
+def fenced(docstring: str) -> str:
+    """Puts fences around the code of the examples in a docstring.
+
+    Args:
+        docstring: The text without its common indentation.
+
+    Returns:
+        The text, whose `Example:` sections have fenced code.
+
+    Example:
+        >>> print(fenced("Adds.\\n\\nExample:\\n    add(1, 2)"))
+        Adds.
+        <BLANKLINE>
+        Example:
+            ```python
+            add(1, 2)
+            ```
+    """
+
+    def fence(found: re.Match[str]) -> str:
+        code = textwrap.dedent(found[1]).strip("\n")
+        if "```" in code:
+            return found[0]
+        block = textwrap.indent(f"```python\n{code}\n```", "    ")
+        return f"Example:\n{block}\n" + ("\n" if found[1].endswith("\n\n") else "")
+
+    return EXAMPLE.sub(fence, docstring)
+
+
+def option_classes(folder: Module) -> list[Class]:
+    """Returns the classes of a package that have fields with docstrings."""
+    found = [cls for cls in folder.classes.values() if not cls.is_alias and documented(cls)]
+    for module in folder.modules.values():
+        if not module.is_alias:
+            found += option_classes(module)
+    return found
+
+
+def documented(cls: Class) -> list[Attribute]:
+    """Returns the fields of a class that have a docstring, without those of its bases."""
+    return [
+        attribute
+        for name, attribute in cls.attributes.items()
+        if attribute.docstring is not None
+        and attribute.annotation
+        and not name.startswith("_")
+        and "instance-attribute" in attribute.labels
+    ]
+
+
+def fields_of(cls: Class) -> str:
+    """Writes the fields of a class and of its bases as the entries of an `Attributes:` section."""
+    fields: dict[str, str] = {}
+    for owner in [*reversed(cls.mro()), cls]:
+        for attribute in documented(owner):
+            text = textwrap.indent(" ".join(attribute.docstring.value.split()), "        ").strip()
+            fields[attribute.name] = f"    {attribute.name} ({plain(attribute.annotation)}): {text}"
+    return "\n".join(fields.values())
+
+
+def plain(annotation: Expr | str) -> str:
+    """Writes a type without what only the parser of the command line reads (`Annotated`)."""
+    if isinstance(annotation, ExprSubscript) and str(annotation.left).endswith("Annotated"):
+        return ast.unparse(ast.parse(str(annotation), mode="eval").body.slice.elts[0])
+    return str(annotation)
