@@ -18,29 +18,38 @@ if TYPE_CHECKING:
 
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "savedmodels/README.md")
+PAGES = {
+    "README.md": "overview.md",  # MkDocs would take a README.md for the first page.
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "savedmodels/README.md": "savedmodels.md",
+}
+"""Path in the repository -> path in the site."""
 FOLDERS = ("examples", "notebooks")
 NOT_SHOWN = {".py", ".pyc"}
 LINK = re.compile(r"\[([^\[\]]+)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages and the folders under their own paths."""
+    """Adds the pages, and the folders under their own paths."""
     from mkdocs.structure.files import File
 
-    paths = [ROOT / name for name in PAGES]
+    paths = dict(PAGES)
     for folder in FOLDERS:
-        paths += [path for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
-    for path in paths:
-        if path.suffix not in NOT_SHOWN:
-            name = path.relative_to(ROOT).as_posix()
-            files.append(File.generated(config, name, abs_src_path=str(path)))
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and path.suffix not in NOT_SHOWN:
+                name = path.relative_to(ROOT).as_posix()
+                paths[name] = name
+    for name, place in paths.items():
+        files.append(File.generated(config, place, abs_src_path=str(ROOT / name)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turns links of the repository into links of the site."""
-    return rewritten(markdown, page.file.src_uri, titles(config.nav))
+    uri = page.file.src_uri
+    source = next((name for name, place in PAGES.items() if place == uri), f"docs/{uri}")
+    return rewritten(markdown, source, titles(config.nav))
 
 
 def titles(nav: list[Any]) -> dict[str, str]:
@@ -57,12 +66,12 @@ def titles(nav: list[Any]) -> dict[str, str]:
     return found
 
 
-def rewritten(markdown: str, uri: str, titles: dict[str, str]) -> str:
+def rewritten(markdown: str, source: str, titles: dict[str, str]) -> str:
     """Rewrites the links of a page from the repository's layout to the site's.
 
     Args:
         markdown: The page's text.
-        uri: The page's path in the site, such as `models.md` or `CONTRIBUTING.md`.
+        source: The page's path in the repository, such as "docs/models.md".
         titles: Paths of the site's pages and their titles.
 
     Returns:
@@ -70,24 +79,25 @@ def rewritten(markdown: str, uri: str, titles: dict[str, str]) -> str:
         name of a file has the title of the page instead.
 
     Example:
-        >>> rewritten("[c](../CONTRIBUTING.md)", "models.md", {})
-        '[c](CONTRIBUTING.md)'
-        >>> rewritten("[models.md](docs/models.md#x)", "CHANGELOG.md", {"models.md": "Families"})
+        >>> rewritten("[c](../CONTRIBUTING.md)", "docs/models.md", {})
+        '[c](contributing.md)'
+        >>> rewritten("[models.md](docs/models.md#x)", "README.md", {"models.md": "Families"})
         '[Families](models.md#x)'
     """
-    in_docs = not (uri in PAGES or uri.startswith(tuple(f"{folder}/" for folder in FOLDERS)))
-    here = PurePosixPath(uri).parent
-    folder = PurePosixPath("docs" if in_docs else ".") / here
+    folder = PurePosixPath(source).parent
 
     def link(found: re.Match[str]) -> str:
         text, target, anchor = found[1], normpath(f"{folder}/{found[2]}"), found[3] or ""
-        place = target.removeprefix("docs/")
-        if text.strip("`").endswith(PurePosixPath(place).name):
+        place = place_of(target)
+        if text.endswith(PurePosixPath(target).name):
             text = titles.get(place, text)
-        return f"[{text}]({relpath(place, here)}{anchor})"
+        return f"[{text}]({relpath(place, PurePosixPath(place_of(source)).parent)}{anchor})"
 
     # Code is left as it is: `](` has another meaning in a program.
-    parts = re.split(
-        r"(^```.*?^```$|(?<!\[)`[^`\n]+`(?!\]))", markdown, flags=re.DOTALL | re.MULTILINE
-    )
+    parts = re.split(r"(^```.*?^```$|`[^`\n]+`)", markdown, flags=re.DOTALL | re.MULTILINE)
     return "".join(part if i % 2 else LINK.sub(link, part) for i, part in enumerate(parts))
+
+
+def place_of(path: str) -> str:
+    """Returns the path in the site of a path in the repository."""
+    return PAGES.get(path, path.removeprefix("docs/"))
