@@ -58,7 +58,8 @@ def fenced(docstring: str) -> str:
         if "```" in code:
             return found[0]
         block = textwrap.indent(f"```python\n{code}\n```", "    ")
-        return f"Example:\n{block}\n" + ("\n" if found[1].endswith("\n\n") else "")
+        end = found[1][len(found[1].rstrip("\n")) :]
+        return f"Example:\n{block}{end}"
 
     return EXAMPLE.sub(fence, docstring)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import keras
 import pytest
 import yaml
-from collect import LANGUAGES, PAGES, ROOT, RUN_BY, blocks, commands, program, text_of
-from world import World, small_dataset, small_network
 
 import tfscale
+from tests.docs.collect import LANGUAGES, PAGES, ROOT, RUN_BY, blocks, commands, program, text_of
+from tests.docs.world import World, small_dataset, small_network
 from tfscale import cli
 from tfscale.distribution.cluster import read_cluster
 
