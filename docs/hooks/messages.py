@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import html
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -143,23 +144,30 @@ def _texts(
     """Yields the forms of a message: one for each entry of a table, each answer of a function."""
     if _called_method(node) == "format":
         node = node.func.value
-    table = known.get(node.value.id) if _is_lookup(node) else None
-    if isinstance(table, ast.Dict):
-        for value in table.values:
-            yield _text(value, known)
-    elif (
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions
-    ):
-        for part in ast.walk(functions[node.func.id]):
-            if isinstance(part, ast.Return) and isinstance(
-                part.value, ast.JoinedStr | ast.Constant
-            ):
-                yield _text(part.value, known)
+    if isinstance(node, ast.JoinedStr):
+        yield from map("".join, itertools.product(*(_choices(part, known) for part in node.values)))
     elif isinstance(node, ast.IfExp):
         yield from _texts(node.body, known, functions)
         yield from _texts(node.orelse, known, functions)
+    elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in functions:
+        for part in ast.walk(functions[node.func.id]):
+            answer = part.value if isinstance(part, ast.Return) else None
+            if isinstance(answer, ast.JoinedStr | ast.Constant):
+                yield _text(answer, known)
     else:
-        yield _text(node, known)
+        yield from _choices(node, known)
+
+
+def _choices(node: ast.expr, known: dict[str, ast.expr]) -> list[str]:
+    """Returns what a part of a message can say: the entries of a table, or the part itself."""
+    value = node.value if isinstance(node, ast.FormattedValue) else node
+    if isinstance(value, ast.BoolOp):
+        value = value.values[-1]
+    table = known.get(value.value.id) if _is_lookup(value) else None
+    texts = table.values if isinstance(table, ast.Dict) else []
+    if texts and all(isinstance(text, ast.Constant | ast.JoinedStr | ast.BinOp) for text in texts):
+        return [_text(text, known) for text in texts]
+    return [_text(node, known)]
 
 
 def _called_method(node: ast.expr) -> str:
@@ -171,16 +179,19 @@ def _is_lookup(node: ast.expr) -> bool:
     return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name)
 
 
-def _text(node: ast.expr, known: dict[str, ast.expr]) -> str:
+def _text(node: ast.expr, known: dict[str, ast.expr], inserted: bool = False) -> str:
     """Writes an expression of a message as a template."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(value, known) for value in node.values)
-    if isinstance(node, ast.BinOp):
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and not inserted:
         return _text(node.left, known) + _text(node.right, known)
     if isinstance(node, ast.FormattedValue):
-        return _text(node.value, known)
+        return _text(node.value, known, inserted=True)
+    if isinstance(node, ast.IfExp):
+        # An ending or a word more in some cases: the longer form stands for both.
+        return max(_text(node.body, known), _text(node.orelse, known), key=len)
     if isinstance(node, ast.Name) and isinstance(known.get(node.id), ast.Constant | ast.JoinedStr):
         return _text(known[node.id], known)
     return "{" + _name(node) + "}"
@@ -205,6 +216,11 @@ def _name(node: ast.expr) -> str:
         return _name(node.args[0])
     if isinstance(node, ast.Call):
         return _name(node.func)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
+        sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(node.op)]
+        return f"{_name(node.left)} {sign} {_name(node.right)}"
+    if isinstance(node, ast.Constant):
+        return str(node.value)
     if isinstance(node, ast.GeneratorExp | ast.ListComp):
         return _name(node.generators[0].iter)
     return "..."
