@@ -54,6 +54,13 @@ STAND_IN: dict[str, dict[str, str]] = {
         "clip_norm=1.0": "clip_norm=1.0, xla=False",
     },
     "docs/index.md": SMALL,
+    "docs/export.md": {
+        'quantize="int8"': 'quantize="int8", parity_tokens=64, prefill_lengths=[8]',
+    },
+    "docs/memory.md": {
+        "steps_per_epoch=500": "steps_per_epoch=1",
+        "remat=True": "remat=True, xla=False",
+    },
     "docs/tasks.md": {'output="task"': 'output="task", epochs=1'},
 }
 """Page -> parts of its code -> what a test takes instead, so that it costs seconds. Each part must

@@ -120,7 +120,28 @@ def small_network() -> keras.Model:
     )
 
 
+def family_network() -> tfscale.LanguageNetwork:
+    """Returns a small Transformer of this package."""
+    return tfscale.build_network(
+        tfscale.TransformerConfig(vocabulary_size=50, sequence_length=8, hidden_dim=8, num_heads=2)
+    )
+
+
 def small_dataset() -> tf.data.Dataset:
     """Returns batches of (ids, targets), each (4, 8)."""
     ids = np.random.default_rng(0).integers(0, 50, (16, 9)).astype("int32")
     return tf.data.Dataset.from_tensor_slices((ids[:, :-1], ids[:, 1:])).batch(4).repeat()
+
+
+def small_classifier() -> dict[str, object]:
+    """Returns a reader's classifier of ids (B, 8), and rows to test it on, by their names."""
+    x = np.random.default_rng(0).integers(0, 50, (32, 8)).astype("int32")
+    network = keras.Sequential(
+        [
+            keras.Input((8,), dtype="int32"),
+            keras.layers.Embedding(50, 8),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(2, "softmax"),
+        ]
+    )
+    return {"classifier": network, "x_test": x, "y_test": x[:, 0] % 2}
