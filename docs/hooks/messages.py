@@ -8,6 +8,7 @@ them all.
 from __future__ import annotations
 
 import ast
+import functools
 import html
 import itertools
 import re
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = "<!-- the site lists all messages here -->"
 """Where the list stands in docs/errors.md."""
+
+GAP = re.compile(r"\{[^{}]*\}")
+"""A part of a message that is known only at run time."""
+_STRING = ast.Constant | ast.JoinedStr | ast.BinOp
 
 CAUSES = {
     "text": "Text files and tokenizers",
@@ -80,6 +85,7 @@ def error_classes() -> dict[str, str]:
     }
 
 
+@functools.cache
 def messages() -> list[Message]:
     """Reads every place that makes an error of this package.
 
@@ -91,42 +97,60 @@ def messages() -> list[Message]:
         True
     """
     classes = error_classes()
-    trees = {path: _tree(path) for path in sorted((ROOT / "tfscale").rglob("*.py"))}
-    functions = {
-        node.name: node
-        for tree in trees.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
-    }
-    constants: dict[str, ast.expr] = {}
-    for tree in trees.values():
-        constants |= _constants(tree)
+    paths = sorted((ROOT / "tfscale").rglob("*.py"))
+    modules = {path.relative_to(ROOT).with_suffix("").parts: _tree(path) for path in paths}
+    scopes = {".".join(parts).removesuffix(".__init__"): tree for parts, tree in modules.items()}
     found = set()
-    for path, tree in trees.items():
-        folder = path.relative_to(ROOT / "tfscale").parts[0].removesuffix(".py")
-        # A module's own constant hides one of the same name elsewhere.
-        known = constants | _constants(tree)
+    for name, tree in scopes.items():
+        folder = name.split(".")[1] if "." in name else name
+        scope = _Scope(tree, scopes)
         for error, argument in _made(tree):
             if error in classes:
-                for text in _texts(argument, known, functions):
-                    # A message that is passed on whole is listed where it is made.
-                    if not re.fullmatch(r"\{[^{}]*\}", text):
-                        found.add(Message(folder, error, " ".join(text.split())))
+                # A message that is passed on whole is listed where it is made.
+                forms = [form for form in _forms(argument, scope) if not GAP.fullmatch(form)]
+                found |= {Message(folder, error, " ".join(form.split())) for form in forms}
     return sorted(found)
+
+
+class _Scope:
+    """The names of a module that messages use: those that it assigns, defines or imports."""
+
+    def __init__(self, tree: ast.Module, modules: dict[str, ast.Module]) -> None:
+        self.names: dict[str, ast.AST] = _defined(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module in modules:
+                known = _defined(modules[node.module])
+                for alias in node.names:
+                    if alias.name in known:
+                        self.names.setdefault(alias.asname or alias.name, known[alias.name])
+
+    def strings(self, name: str) -> list[ast.expr]:
+        """Returns what a name stands for, where that is a string or a table of strings."""
+        value = self.names.get(name)
+        values = value.values if isinstance(value, ast.Dict) else [value]
+        return values if all(isinstance(text, _STRING) for text in values) else []
+
+    def answers(self, name: str) -> list[ast.expr]:
+        """Returns the strings that a function may return."""
+        function = self.names.get(name)
+        body = ast.walk(function) if isinstance(function, ast.FunctionDef) else []
+        values = [node.value for node in body if isinstance(node, ast.Return)]
+        return [value for value in values if isinstance(value, ast.JoinedStr)]
+
+
+@functools.cache
+def _defined(tree: ast.Module) -> dict[str, ast.AST]:
+    found: dict[str, ast.AST] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = node.value
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = node
+    return found
 
 
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _constants(tree: ast.Module) -> dict[str, ast.expr]:
-    """Returns the strings, and the tables of strings, that a module has names for."""
-    found = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if isinstance(node.value, ast.Constant | ast.JoinedStr | ast.Dict | ast.BinOp):
-                found[node.targets[0].id] = node.value
-    return found
 
 
 def _made(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
@@ -138,63 +162,46 @@ def _made(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
                 yield name, node.args[0]
 
 
-def _texts(
-    node: ast.expr, known: dict[str, ast.expr], functions: dict[str, ast.FunctionDef]
-) -> Iterator[str]:
-    """Yields the forms of a message: one for each entry of a table, each answer of a function."""
-    if _called_method(node) == "format":
-        node = node.func.value
-    if isinstance(node, ast.JoinedStr):
-        yield from map("".join, itertools.product(*(_choices(part, known) for part in node.values)))
-    elif isinstance(node, ast.IfExp):
-        yield from _texts(node.body, known, functions)
-        yield from _texts(node.orelse, known, functions)
-    elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in functions:
-        for part in ast.walk(functions[node.func.id]):
-            answer = part.value if isinstance(part, ast.Return) else None
-            if isinstance(answer, ast.JoinedStr | ast.Constant):
-                yield _text(answer, known)
-    else:
-        yield from _choices(node, known)
+def _forms(node: ast.expr, scope: _Scope, inserted: bool = False) -> list[str]:
+    """Writes an expression of a message as templates: one for each form that it can take.
 
-
-def _choices(node: ast.expr, known: dict[str, ast.expr]) -> list[str]:
-    """Returns what a part of a message can say: the entries of a table, or the part itself."""
-    value = node.value if isinstance(node, ast.FormattedValue) else node
-    if isinstance(value, ast.BoolOp):
-        value = value.values[-1]
-    table = known.get(value.value.id) if _is_lookup(value) else None
-    texts = table.values if isinstance(table, ast.Dict) else []
-    if texts and all(isinstance(text, ast.Constant | ast.JoinedStr | ast.BinOp) for text in texts):
-        return [_text(text, known) for text in texts]
-    return [_text(node, known)]
-
-
-def _called_method(node: ast.expr) -> str:
-    called = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    return node.func.attr if called else ""
-
-
-def _is_lookup(node: ast.expr) -> bool:
-    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name)
-
-
-def _text(node: ast.expr, known: dict[str, ast.expr], inserted: bool = False) -> str:
-    """Writes an expression of a message as a template."""
+    Args:
+        node: The expression.
+        scope: The names of its module.
+        inserted: It stands between braces in a string.
+    """
     if isinstance(node, ast.Constant):
-        return str(node.value)
-    if isinstance(node, ast.JoinedStr):
-        return "".join(_text(value, known) for value in node.values)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and not inserted:
-        return _text(node.left, known) + _text(node.right, known)
+        return [str(node.value)]
     if isinstance(node, ast.FormattedValue):
-        return _text(node.value, known, inserted=True)
+        return _forms(node.value, scope, inserted=True)
+    if isinstance(node, ast.JoinedStr):
+        return _joined([_forms(part, scope) for part in node.values])
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and not inserted:
+        return _joined([_forms(node.left, scope), _forms(node.right, scope)])
     if isinstance(node, ast.IfExp):
-        # An ending or a word more in some cases: the longer form stands for both.
-        return max(_text(node.body, known), _text(node.orelse, known), key=len)
-    if isinstance(node, ast.Name) and isinstance(known.get(node.id), ast.Constant | ast.JoinedStr):
-        return _text(known[node.id], known)
-    return "{" + _name(node) + "}"
+        forms = [*_forms(node.body, scope, inserted), *_forms(node.orelse, scope, inserted)]
+        # An ending that is there in some cases, such as a plural's, makes no other message.
+        return [form for form in forms if len(form) > 3] or [max(forms, key=len)]
+    if isinstance(node, ast.BoolOp):
+        last = node.values[-1]
+        return _forms(last if isinstance(last, ast.Subscript) else node.values[0], scope, inserted)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr == "format":
+            return _forms(node.func.value, scope)
+    name = node.func if isinstance(node, ast.Call) and not inserted else None
+    strings = scope.answers(name.id) if isinstance(name, ast.Name) else []
+    if isinstance(node, ast.Name):
+        strings = scope.strings(node.id)
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+        strings = scope.strings(node.value.id)
+    if strings:
+        return [form for string in strings for form in _forms(string, scope)]
+    return ["{" + _name(node) + "}"]
+
+
+def _joined(parts: list[list[str]]) -> list[str]:
+    """Puts the forms of the parts together, each with each."""
+    return ["".join(forms) for forms in itertools.product(*parts)]
 
 
 def _name(node: ast.expr) -> str:
