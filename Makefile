@@ -60,7 +60,7 @@ docs: $(DOCS_STAMP)  ## the site of docs/ into site/, every warning an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "site/index.html"
 
-docs-serve: docs  ## the site at http://127.0.0.1:8000, built again when a page changes (ADDRESS=127.0.0.1:9000 for another one)
+docs-serve: $(DOCS_STAMP)  ## the site at http://127.0.0.1:8000, built again when a page changes (ADDRESS=127.0.0.1:9000 for another one)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --quiet --dev-addr $(or $(ADDRESS),127.0.0.1:8000)
 
 test-docs: $(DOCS_STAMP)  ## builds the site, and looks for names without a page and for files from other servers

@@ -222,7 +222,8 @@ def _name(node: ast.expr) -> str:
             return f"number of {_name(node.args[0])}"
         return _name(node.args[0])
     if isinstance(node, ast.Call):
-        return _name(node.func)
+        method = isinstance(node.func, ast.Attribute)
+        return _name(node.func.value if method else node.func)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
         sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(node.op)]
         return f"{_name(node.left)} {sign} {_name(node.right)}"

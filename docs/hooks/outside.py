@@ -6,6 +6,7 @@ MkDocs knows only the files of docs/. A page that links to `../CONTRIBUTING.md` 
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
@@ -28,6 +29,11 @@ PAGES = {
 FOLDERS = ("examples", "notebooks")
 NOT_SHOWN = {".py", ".pyc"}
 LINK = re.compile(r"\[([^\[\]]+)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Keeps jieba, by which the search cuts Chinese words, from reporting how it starts."""
+    logging.getLogger("jieba").setLevel(logging.WARNING)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -14,7 +14,7 @@ QUOTED = [
     for section in (
         "Options",
         "Text and data",
-        "fit",
+        "Training by fit",
         "Several devices and machines",
         "Export and device",
     )

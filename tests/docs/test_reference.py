@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import tfscale
-from docs.hooks import messages, names, outside
+from docs.hooks import messages, names, outside, tables
 from tests.docs.collect import PAGES, ROOT, prose, text_of
 
 REFERENCE = [page for page in PAGES if page.startswith("docs/reference/")]
@@ -54,7 +54,7 @@ def test_the_navigation_has_every_page_once():
     assert sorted(nav) == sorted(pages)
 
 
-@pytest.mark.parametrize("hook", [outside, names, messages], ids=lambda hook: hook.__name__)
+@pytest.mark.parametrize("hook", [outside, names, messages, tables], ids=lambda hook: hook.__name__)
 def test_examples_of_the_hooks(hook):
     tested = doctest.testmod(hook)
     assert tested.attempted and not tested.failed
