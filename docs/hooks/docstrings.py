@@ -12,6 +12,9 @@ from typing import Any
 
 from griffe import Attribute, Class, Docstring, Expr, ExprSubscript, Extension, Module, Object
 
+RETURNS = re.compile(r"^Returns:\n    (?=\S)", re.MULTILINE)
+ATTRIBUTES = re.compile(r"^Attributes:\n((?:[ \t]+.*\n?)+)", re.MULTILINE)
+ENTRY = re.compile(r"^    (\w+):", re.MULTILINE)
 EXAMPLE = re.compile(r"^Example:\n((?:[ \t]+.*\n?|\n)+)", re.MULTILINE)
 
 
@@ -24,7 +27,8 @@ class Docstrings(Extension):
             obj.docstring.value = fenced(obj.docstring.value)
 
     def on_package(self, *, pkg: Module, **kwargs: Any) -> None:
-        """Lists the fields of all option classes, when the whole package is known."""
+        """Lists the fields of option classes and names types, when the whole package is known."""
+        name_types(pkg)
         classes = list(option_classes(pkg.modules["config"]))
         lists = [fields_of(cls) for cls in classes]
         for cls, fields in zip(classes, lists, strict=True):
@@ -32,6 +36,41 @@ class Docstrings(Extension):
             cls.docstring = Docstring(f"{text}\n\nAttributes:\n{fields}", parent=cls)
             for attribute in documented(cls):
                 attribute.docstring = None
+
+
+def name_types(parent: Module | Class) -> None:
+    """Names the types of results and attributes, which the docstrings leave to the signatures.
+
+    Where a docstring names none, Griffe takes what stands before a colon for the type of a result,
+    and the type of the attribute above for that of an attribute.
+    """
+    for member in parent.members.values():
+        if member.is_alias:
+            continue
+        if member.is_module or member.is_class:
+            name_types(member)
+        if member.docstring is None:
+            continue
+        if member.is_function and member.returns is not None:
+            typed = f"Returns:\n    {member.returns}: "
+            member.docstring.value = RETURNS.sub(
+                lambda _, typed=typed: typed, member.docstring.value
+            )
+        if member.is_class:
+            member.docstring.value = ATTRIBUTES.sub(
+                lambda found, cls=member: ENTRY.sub(
+                    lambda entry: f"    {entry[1]} ({type_of(cls, entry[1])}):", found[0]
+                ),
+                member.docstring.value,
+            )
+
+
+def type_of(cls: Class, name: str) -> str:
+    """Returns the type of an attribute: its own, or that of the argument that it keeps; or ""."""
+    if name in cls.all_members and getattr(cls.all_members[name], "annotation", None):
+        return plain(cls.all_members[name].annotation)
+    parameter = next((each for each in cls.parameters if each.name == name), None)
+    return plain(parameter.annotation) if parameter and parameter.annotation else ""
 
 
 def fenced(docstring: str) -> str:

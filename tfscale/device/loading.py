@@ -45,7 +45,7 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         xnnpack: whether to use the XNNPACK kernels; no effect on a .litertlm bundle.
 
     Returns:
-        One of these; `abilities` says what it can do:
+        An object of one of these classes; its `abilities` say what it can do.
 
         - `DeviceModel`, a model of the next token, of a network or of n-grams;
         - `tfscale.device.bundle.BundleModel`, a .litertlm bundle, which generates;
