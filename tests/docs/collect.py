@@ -6,7 +6,7 @@ Fences of these languages are known; a block of another language, or of none, is
 | fence | what a test does with it |
 |---|---|
 | python | runs it; the blocks of a page run in their order, in one namespace (`STAND_IN`) |
-| sh | parses each command by the real parser, without running it |
+| sh | parses each command by the real parser; commands of its name are run by another test (`RUNS`) |
 | yaml | parses it by the command that its first line names |
 | toml, json | parses it, and reads it as the code that it is for |
 | kotlin, swift | compares its names with a real file (`RUN_BY`) |
@@ -37,6 +37,24 @@ RUN_BY = {
     ("CONTRIBUTING.md", "python"): "tests/test_docs.py",
 }
 """Page and language -> the test that runs these blocks."""
+
+_STEPS, _CLOZE = "tests/test_every_step.py", "tests/inference/test_cloze.py"
+RUNS = {
+    **dict.fromkeys(("prepare", "train", "evaluate", "generate", "export", "benchmark"), _STEPS),
+    **dict.fromkeys(("fill", "correct"), _CLOZE),
+    **dict.fromkeys(("finetune", "predict"), "tests/tasks/test_finetune.py"),
+    "compare": "tests/workflows/test_compare.py",
+    "compress": "tests/compress/test_compress.py",
+    "explain": "tests/analysis/test_explaining.py",
+    "import": "tests/runs/test_hub_run.py",
+    "launch": "tests/launching/test_training_processes.py",
+    "plan": "tests/commands/test_plugins.py",
+    "swap": "tests/analysis/test_swaps.py",
+    "tpu-check": "tests/workflows/tpu_check/test_tpu_check.py",
+    "trim": "tests/compress/test_vocabulary.py",
+    "vectors": "tests/data/test_vectors.py",
+}
+"""Command of a shell block -> the test that runs it, by the command line's own entry point."""
 
 SMALL = {
     'corpus="python-stdlib", vocabulary_size=4096': 'text="book.txt", documents="paragraph",'

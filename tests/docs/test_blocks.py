@@ -1,4 +1,7 @@
-"""Every code block of every page is run, or is parsed as what it is."""
+"""Code blocks are of known kinds; commands and files are parsed as what they are.
+
+`test_programs.py` runs the Python.
+"""
 
 import importlib.util
 import json
@@ -6,53 +9,12 @@ import re
 import tomllib
 from pathlib import Path
 
-import keras
 import pytest
 import yaml
 
-import tfscale
-from tests.docs.collect import LANGUAGES, PAGES, ROOT, RUN_BY, blocks, commands, program, text_of
-from tests.docs.world import World, family_network, small_classifier, small_dataset, small_network
+from tests.docs.collect import LANGUAGES, PAGES, ROOT, RUN_BY, RUNS, blocks, commands, text_of
 from tfscale import cli
 from tfscale.distribution.cluster import read_cluster
-
-FILES = {
-    "README.md": ("book.txt",),
-    "docs/index.md": ("book.txt",),
-    "docs/export.md": ("run",),
-    "docs/numbers.md": ("run",),
-    "docs/tasks.md": ("run", "train.conll"),
-    "docs/device.md": ("export", "task-export", "bilstm-export"),
-    "docs/tutorials/device.md": ("export",),
-}
-"""Page -> what its Python finds in the working folder."""
-NAMES = {
-    "README.md": lambda: {"my_network": small_network(), "my_dataset": small_dataset()},
-    "docs/device.md": small_classifier,
-    "docs/memory.md": lambda: {"network": family_network(), "my_dataset": small_dataset()},
-    "docs/compression.md": lambda: {
-        "strategy": tfscale.strategy("single"),
-        "my_network": small_network(),
-        "teacher": small_network(),
-        "tfscale": tfscale,
-        "keras": keras,
-    },
-}
-"""Page -> the names that its Python speaks of and does not make."""
-PROGRAMS = [page for page in PAGES if blocks(page, "python") and (page, "python") not in RUN_BY]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return World(tmp_path_factory.mktemp("world"))
-
-
-@pytest.mark.parametrize("page", PROGRAMS)
-def test_python_runs(page, world, tmp_path, monkeypatch):
-    world.give(FILES.get(page, ()), tmp_path)
-    monkeypatch.chdir(tmp_path)
-    names = NAMES[page]() if page in NAMES else {}
-    exec(compile(program(page), page, "exec"), {"__name__": "page", **names})
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -108,6 +70,8 @@ def check_command(words, place):
     program, *rest = words
     if program == "tfscale":
         rest = rest[2:] if rest[0] == "--plugins" else rest
+        run_by = (ROOT / RUNS[rest[0]]).read_text(encoding="utf-8")
+        assert re.search(rf'"{rest[0]}"|{rest[0]}_command\(', run_by), (place, RUNS[rest[0]])
         assert cli.COMMANDS[rest[0]].parse(rest[1:]), place
     elif program == "make":
         targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
