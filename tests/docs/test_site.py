@@ -84,15 +84,39 @@ def test_every_public_name_has_an_anchor(site):
     assert public_names() <= anchors
 
 
-def test_examples_are_code_and_options_are_lists(site):
+def text_of_section(page, name):
+    """The words of a name's section, without the signature; the parts of its types are joined."""
+    section = page.split(f'id="{name}"')[1].split('<h2 id="')[0]
+    section = re.sub(r"<pre.*?</pre>", "", section, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", "", section).split())
+
+
+def test_options_are_lists_with_types_and_inherited_ones(site):
     page = (site / "reference" / "options.html").read_text(encoding="utf-8")
-    # An inherited option, one of another folder, and the type without what only the parser reads.
-    assert "Micro-batches" in page or "micro_batches" in page
-    assert "NameIn" not in re.sub(r"<pre.*?</pre>", "", page, flags=re.DOTALL)
+    text = text_of_section(page, "tfscale.TrainConfig")
+    assert "steps (int) – " in text
+    assert "micro_batches (int) – Parts into which each replica cuts its batch" in text
+    assert 'id="tfscale.TrainConfig.steps"' not in page  # No heading for each.
+    # The type without what only the parser of the command line reads.
+    assert "tokenizer (str) – Kind of tokenizer" in text_of_section(page, "tfscale.PrepareConfig")
+
+
+def test_results_and_attributes_have_the_types_of_the_code(site):
+    """Griffe itself takes words before a colon, and the type of the attribute above, for types."""
     commands = (site / "reference" / "commands.html").read_text(encoding="utf-8")
-    assert commands.count('class="example"') >= 15
-    for example in re.findall(r'<details class="example".*?</details>', commands, re.DOTALL):
-        assert "<code>" in example
+    text = text_of_section(commands, "tfscale.train")
+    assert "Returns: JsonObject – The summary that is also written to summary.json" in text
+    device = (site / "reference" / "device.html").read_text(encoding="utf-8")
+    text = text_of_section(device, "tfscale.device.ExportedModel")
+    assert "path (str) – the model's file" in text.replace("&#39;", "'")
+    assert "threads (int) – CPU threads" in text
+
+
+def test_examples_are_code(site):
+    commands = (site / "reference" / "commands.html").read_text(encoding="utf-8")
+    examples = re.findall(r'<details class="example".*?</details>', commands, re.DOTALL)
+    assert len(examples) >= 15
+    assert all("<code>" in example for example in examples)
 
 
 def test_examples_of_the_docstring_hook():
