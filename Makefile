@@ -14,7 +14,7 @@ TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
 PY313 := .root-py313
-.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks benchmark benchmark-device benchmark-quality clean
+.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs benchmark benchmark-device benchmark-quality clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -50,6 +50,21 @@ notebooks: $(STAMP)  ## write badge and install cell of the notebooks from the a
 format: $(STAMP)  ## put the code into the project's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+DOCS_STAMP := .venv/installed-docs
+$(DOCS_STAMP): $(STAMP)
+	@$(INSTALL) --editable '.[docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP)  ## the site of docs/ into site/, every warning an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "site/index.html"
+
+docs-serve: $(DOCS_STAMP)  ## the site at http://127.0.0.1:8000, built again when a page changes (ADDRESS=127.0.0.1:9000 for another one)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --quiet --dev-addr $(or $(ADDRESS),127.0.0.1:8000)
+
+test-docs: $(DOCS_STAMP)  ## builds the site, and looks for names without a page and for files from other servers
+	@$(BIN)/python -m pytest -m docs tests/docs $(ARGS)
 
 $(BENCHMARK_STAMP): $(STAMP)
 	@echo "Installing what the benchmark compares with (PyTorch, ONNX Runtime) into .venv ..."

@@ -4,28 +4,17 @@ import ast
 import configparser
 import pkgutil
 import re
-import shlex
-import shutil
-from pathlib import Path
 
 import pytest
 
 import tfscale
+from tests.docs.collect import FENCED, PAGES, ROOT, blocks, commands, prose, text_of
 from tfscale import cli
-from tfscale.commands import train
 from tfscale.registry import READERS
 from tfscale.text.corpora import find_text
 from tfscale.text.reader import Reading, reader_of
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "savedmodels/README.md",
-    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")),
-]
 API = "docs/api.md"
-FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CAPTIONS = """1
 00:00:01,000 --> 00:00:02,000
 Where are
@@ -39,80 +28,26 @@ NO_MODULE = "tfscale.plugins"
 """The name of an entry point group."""
 
 
-def text_of(page):
-    return (ROOT / page).read_text(encoding="utf-8")
-
-
-def blocks(page, language):
-    return [block for name, block in FENCED.findall(text_of(page)) if name == language]
-
-
-def prose(page):
-    return FENCED.sub("", text_of(page))
-
-
-def commands(page):
-    """The words of each `tfscale` command in the shell blocks of a page.
-
-    A line that ends with a backslash or within quotes goes on in the next one.
-    """
-    found = []
-    for block in blocks(page, "sh"):
-        lines = iter(block.replace("\\\n", " ").splitlines())
-        for line in lines:
-            if not line.startswith("tfscale "):
-                continue
-            while True:
-                try:
-                    words = shlex.split(line, comments=True)[1:]
-                    found.append(words[2:] if words[0] == "--plugins" else words)
-                    break
-                except ValueError:
-                    line += "\n" + next(lines)
-    return found
-
-
-@pytest.fixture
-def examples(tmp_path, monkeypatch):
-    """A folder with the files that commands on the pages name."""
-    [block] = blocks("docs/commands.md", "yaml")
-    for name in ("lstm.yaml", "config.yaml"):
-        (tmp_path / name).write_text(block)
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_commands_parse(page, examples):
-    for name, *words in commands(page):
-        assert cli.COMMANDS[name].parse(words), (name, words)
-
-
 def test_the_pages_show_every_command():
-    shown = {name for page in PAGES for name, *_ in commands(page)}
+    shells = [block for page in PAGES for block in blocks(page, "sh")]
+    lines = [words for block in shells for words in commands(block) if words[0] == "tfscale"]
+    shown = {words[3] if words[1] == "--plugins" else words[1] for words in lines}
     shown |= {
         name for page in PAGES for name in re.findall(r"`tfscale ([a-z][a-z-]*)", prose(page))
     }
     assert shown == set(cli.COMMANDS)
 
 
-def test_the_yaml_file_parses_by_the_command_that_it_names(examples):
-    [command] = re.findall(r"^# lstm\.yaml, for: tfscale (.*)$", text_of("docs/commands.md"), re.M)
-    name, *words = shlex.split(command)
-    options = cli.COMMANDS[name].parse(words)
-    assert cli.COMMANDS[name] is train.COMMAND
-    assert (options.model.family, options.model.num_layers) == ("lstm", 2)
-    assert options.train.micro_batches == 2
-
-
 def python_names(page):
-    """The dotted names that begin with `tfscale.`, in Python blocks and between backticks."""
+    """The dotted names that begin with `tfscale.`, in Python blocks, between backticks and of the
+    reference."""
     names = set()
     for block in blocks(page, "python"):
-        for node in ast.walk(ast.parse(block)):
+        for node in ast.walk(ast.parse(block.code)):
             if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("tfscale."):
                 names.add(ast.unparse(node))
     names |= set(re.findall(r"`(tfscale\.\w+(?:\.\w+)*)", prose(page)))
+    names |= set(re.findall(r"^::: ([\w.]+)", prose(page), re.MULTILINE))
     return {name for name in names if re.fullmatch(r"[\w.]+", name)} - {NO_MODULE}
 
 
@@ -168,8 +103,9 @@ def test_lines_fit_a_screen(page):
 
 
 def test_every_page_is_in_the_readme():
-    linked = set(re.findall(r"\]\((docs/\w+\.md)", text_of("README.md")))
-    assert linked == {page for page in PAGES if page.startswith("docs/")}
+    linked = set(re.findall(r"\]\((docs/[\w/]+\.md)", text_of("README.md")))
+    pages = {page for page in PAGES if page.startswith("docs/")}
+    assert linked == {page for page in pages if not page.startswith("docs/reference/")}
 
 
 def test_the_api_page_names_everything_that_is_public():
@@ -197,10 +133,10 @@ def test_the_table_of_folders_is_that_of_the_contract():
 
 
 def test_the_plugin_of_the_page_reads_a_file(tmp_path):
-    [source] = blocks("CONTRIBUTING.md", "python")
+    [block] = blocks("CONTRIBUTING.md", "python")
     (tmp_path / "film.srt").write_text(CAPTIONS)
     try:
-        exec(source, {"__name__": "my_module"})
+        exec(block.code, {"__name__": "my_module"})
         [file] = find_text([str(tmp_path)])
         assert list(reader_of(file).documents(file, Reading())) == ["Where are we?", "At sea."]
     finally:

@@ -97,11 +97,11 @@ def test_changelog_has_this_version():
 
 
 def installed_by_make():
-    """Requirements of the base and of the extras that `make` installs into .venv."""
+    """Requirements of the base and of the extras that `make` and `make docs` install into .venv."""
     config = setup_cfg()
     makefile = (ROOT / "Makefile").read_text()
     extras = re.search(r"^\$\(STAMP\):.*?\.\[([\w,-]+)\]'", makefile, re.MULTILINE | re.DOTALL)[1]
-    texts = [config["options.extras_require"][name] for name in extras.split(",")]
+    texts = [config["options.extras_require"][name] for name in [*extras.split(","), "docs"]]
     return requirements("\n".join([config["options"]["install_requires"], *texts]))
 
 

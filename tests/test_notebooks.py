@@ -1,5 +1,8 @@
 """The notebooks run from beginning to end, on a text and a model that are small enough for a test."""
 
+import ast
+import json
+import re
 import shlex
 from pathlib import Path
 
@@ -97,6 +100,24 @@ def test_the_tpu_notebook_installs_what_is_known_to_work():
     bounded = [word for word in install[3] if ">=" in word]
     others = {"dm-tree>=0.1.8"}  # For tensorflow-model-optimization, as mock.
     assert len(bounded) >= 10 and set(bounded) - set(ours) == others
+
+
+def test_the_tutorial_shows_the_cells_of_the_tpu_notebook():
+    """The blocks of docs/tutorials/colab.md are cells, in order; only their line breaks differ."""
+    notebook = json.loads((ROOT / "notebooks" / "tpu_colab.ipynb").read_text(encoding="utf-8"))
+    cells = [
+        ast.dump(ast.parse("".join(cell["source"])))
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code" and not "".join(cell["source"]).startswith("%pip")
+    ]
+    page = (ROOT / "docs" / "tutorials" / "colab.md").read_text(encoding="utf-8")
+    shown = [
+        ast.dump(ast.parse(block))
+        for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    ]
+    assert len(shown) == 6
+    places = [cells.index(block) for block in shown]
+    assert places == sorted(places)
 
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))

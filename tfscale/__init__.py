@@ -41,7 +41,7 @@ _HOME = {
     "generate": "tfscale.api",
     "import_": "tfscale.runs.hub",
     "launch": "tfscale.launching.launcher",
-    "plan": "tfscale.planning",
+    "plan": "tfscale.planning.plan",
     "predict": "tfscale.api",
     "prepare": "tfscale.api",
     "quickstart": "tfscale.workflows.quickstart",

@@ -65,7 +65,7 @@ from tfscale.models.hub import from_keras_hub as from_keras_hub
 from tfscale.models.network import LanguageNetwork as LanguageNetwork
 from tfscale.models.recipe import Recipe as Recipe
 from tfscale.models.stepping.layer_step import LayerStep as LayerStep
-from tfscale.planning import plan as plan
+from tfscale.planning.plan import plan as plan
 from tfscale.registry import register as register
 from tfscale.runs.hub import import_ as import_
 from tfscale.runs.save import save_run as save_run

@@ -45,13 +45,13 @@ def load(path: str, threads: int = 1, xnnpack: bool = True) -> Any:
         xnnpack: whether to use the XNNPACK kernels; no effect on a .litertlm bundle.
 
     Returns:
-        One of these; `abilities` says what it can do:
+        An object of one of these classes; its `abilities` say what it can do.
 
         - `DeviceModel`, a model of the next token, of a network or of n-grams;
         - `tfscale.device.bundle.BundleModel`, a .litertlm bundle, which generates;
         - `tfscale.device.scorer.ScoringModel`, which scores whole windows;
-        - `tfscale.device.task.DeviceTask`, which predicts labels, tags or answers, or a
-          `DeviceWriter`, which writes a text for a text;
+        - `tfscale.device.task.DeviceTask`, which predicts labels, tags or answers;
+        - `tfscale.device.task.DeviceWriter`, which writes a text for a text;
         - `tfscale.device.predictor.Predictor`, a classifier or another model of your own;
         - what the `load` of a registered export format returns.
 
