@@ -57,7 +57,7 @@ $(DOCS_STAMP): $(STAMP)
 	@touch $@
 
 docs: $(DOCS_STAMP)  ## the site of docs/ into site/, every warning an error
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "site/index.html"
 
 docs-serve: $(DOCS_STAMP)  ## the site at http://127.0.0.1:8000, built again when a page changes (ADDRESS=127.0.0.1:9000 for another one)

@@ -26,8 +26,8 @@ PAGES = {
     "savedmodels/README.md": "savedmodels.md",
 }
 """Path in the repository -> path in the site."""
-FOLDERS = ("examples", "notebooks")
-NOT_SHOWN = {".py", ".pyc"}
+OTHERS = ("examples/**/*", "notebooks/*.ipynb")
+"""Files that keep their paths."""
 LINK = re.compile(r"\[([^\[\]]+)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 
 
@@ -37,13 +37,13 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages, and the folders under their own paths."""
+    """Adds the pages, and the other files under their own paths."""
     from mkdocs.structure.files import File
 
     paths = dict(PAGES)
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.is_file() and path.suffix not in NOT_SHOWN:
+    for pattern in OTHERS:
+        for path in sorted(ROOT.glob(pattern)):
+            if path.is_file() and path.suffix != ".pyc":
                 name = path.relative_to(ROOT).as_posix()
                 paths[name] = name
     for name, place in paths.items():
