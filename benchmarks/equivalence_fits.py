@@ -112,15 +112,15 @@ def outcomes(
 
 
 def one_line(error: Exception) -> str:
-    """Returns an error as a line of at most 150 characters: its class and what it says.
+    """Returns an error as a line of at most 150 characters: its class and what it says first.
 
     TensorFlow puts a traceback of its own before the message of an error in a traced function.
     """
-    text = str(error).strip()
-    if text.startswith("in user code:"):
-        text = text.splitlines()[-1]
-    line = " ".join(f"{type(error).__name__}: {text}".split())
-    return line if len(line) <= 150 else f"{line[:147]}..."
+    lines = str(error).strip().splitlines() or [""]
+    if lines[0].startswith("in user code:"):
+        lines = lines[-1:]
+    line = " ".join(f"{type(error).__name__}: {lines[0]}".split())
+    return f"{line[:147]}..." if len(line) > 150 or len(lines) > 1 else line
 
 
 def is_written(folder: str, training: Training) -> bool:

@@ -1,5 +1,6 @@
 """docs/equivalence.md: written from the comparisons of `make equivalence`."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,7 +47,9 @@ def page(compared: Sequence[Compared]) -> str:
     others = list(STRATEGIES)
     lines = [
         INTRODUCTION,
-        f"Keras {keras.version()} on TensorFlow {tf.version.VERSION}; {verdict(compared)}.",
+        textwrap.fill(
+            f"Keras {keras.version()} on TensorFlow {tf.version.VERSION}; {verdict(compared)}.", 100
+        ),
         "",
         f"| training | control | | {' | '.join(others)} |",
         f"|{'---|' * (len(others) + 3)}",
@@ -64,7 +67,9 @@ def page(compared: Sequence[Compared]) -> str:
             title = of_row[0].case.title if first else ""
             control = two_numbers(of_row[0].control) if first else ""
             lines.append(f"| {title} | {control} | {shown} | {' | '.join(cells)} |")
-    lines += ["", *(f"{number}. `{line}`" for number, line in enumerate(notes, 1))]
+    if notes:
+        lines += ["", "| | what was said |", "|---|---|"]
+        lines += [f"| {number} | `{line}` |" for number, line in enumerate(notes, 1)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -104,7 +109,9 @@ def cell(trainings: Sequence[Compared], notes: Sequence[str]) -> str:
 def two_numbers(differences: dict[str, float]) -> str:
     """Returns the largest difference of what is returned, and that of the weights."""
     returned = max(value for kind, value in differences.items() if kind != "weights")
-    return f"{returned:.0e} / {differences['weights']:.0e}"
+    return " / ".join(
+        f"{value:.0e}" if value else "0" for value in (returned, differences["weights"])
+    )
 
 
 def table(compared: Sequence[Compared]) -> Table:

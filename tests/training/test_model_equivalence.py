@@ -99,6 +99,7 @@ def test_the_metric_of_the_table_is_f1():
 def test_an_error_of_a_traced_function_is_told_by_its_last_line():
     error = ValueError('in user code:\n\n    File "a.py", line 1\n\n    ValueError: too\tlong\n')
     assert equivalence_fits.one_line(error) == "ValueError: ValueError: too long"
+    assert equivalence_fits.one_line(ValueError("a value\n0.5\n")) == "ValueError: a value..."
     line = equivalence_fits.one_line(RuntimeError("word " * 100))
     assert len(line) == 150 and line.startswith("RuntimeError: word") and line.endswith("...")
 

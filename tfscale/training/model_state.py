@@ -39,8 +39,8 @@ def check_normalized(network: keras.Model, micro_batches: int) -> None:
     if micro_batches > 1 and is_synchronized(network):
         raise ConfigError(
             "synchronized batch normalization takes mean and variance over the replicas, and not"
-            f" over the {micro_batches} micro-batches of a batch: leave out micro_batches, or take"
-            " LayerNormalization or GroupNormalization, which do without"
+            " over micro-batches: leave out micro_batches, or take LayerNormalization or"
+            " GroupNormalization, which do without"
         )
 
 
