@@ -114,12 +114,7 @@ def _decoder(
     if text.cached is False:
         return None, "cached=False was given"
     if tokenizer is None:
-        if text.cached:
-            raise ConfigError(
-                "a file that generates needs a tokenizer: tfscale.runs.hub.tokenizer_of makes one"
-                " of keras-hub's; cached=False gives a file that scores"
-            )
-        if not is_hub:
+        if not (text.cached or is_hub):
             return None, "no tokenizer was given"
         raise ConfigError(
             "a file that generates needs a tokenizer: tfscale.runs.hub.tokenizer_of makes one of"

@@ -22,8 +22,7 @@ _WITH_OUTPUT_IN_STATE = (
 class RecurrentStep(LayerStep):
     """Calls the layer's cell, which takes one token.
 
-    Of a token that is masked (`mask_zero`), the state and the output are those before it, as in
-    Keras.
+    A masked token (`mask_zero`) changes neither the state nor the output, as in Keras.
     """
 
     name = "recurrent"
