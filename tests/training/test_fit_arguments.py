@@ -53,7 +53,7 @@ def test_compile_names_the_counterpart(options, message):
 @pytest.mark.parametrize(
     "options,message",
     [
-        ({"validation_split": 0.001}, "validation_split=0.001 leaves nothing .* of 40 rows"),
+        ({"validation_split": 0.99}, "validation_split=0.99 leaves nothing .* of 40 rows"),
         ({"class_weight": {V: 2.0}}, "class_weight names 16, which is no token id, 0 to 15"),
         ({"class_weight": {"a": 2.0}}, "class_weight names 'a', which is no token id"),
         ({"class_weight": {0: -1.0}}, r"not negative; class_weight\[0\] is -1.0"),

@@ -279,6 +279,19 @@ def test_metrics_that_cannot_be_right_are_refused_before_the_first_step(metric, 
     assert int(model.optimizer.iterations) == 0
 
 
+def test_a_metric_that_xla_cannot_compile_is_named():
+    def python(y_true, y_pred):
+        found = tf.numpy_function(lambda right: right, [each_token(y_true, y_pred)], tf.float32)
+        return tf.ensure_shape(found, y_true.shape)
+
+    model = tfscale.LanguageModel(network())
+    model.compile(keras.optimizers.SGD(0.1), metrics=[python], xla=True)
+    with pytest.raises(
+        ConfigError, match=r"^metric 'python' cannot be compiled by XLA .*xla=False"
+    ):
+        model.fit(X, Y, verbose=0)
+
+
 def test_metrics_need_whole_logits():
     network = tfscale.build_network(tfscale.LSTMConfig(vocabulary_size=V, sequence_length=T))
     with pytest.raises(ConfigError, match="metrics look at whole logits.*loss_chunk_tokens=8"):

@@ -20,6 +20,7 @@ from tfscale.training.language_evaluation import LanguageEvaluation
 from tfscale.training.stateful import StatefulStep, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
 from tfscale.training.token_metrics import TokenMetrics
+from tfscale.training.xla import has_xla
 
 
 class CompiledLanguageModel(LanguageEvaluation):
@@ -117,7 +118,8 @@ class CompiledLanguageModel(LanguageEvaluation):
 
     def _metrics_of(self, options: CompileOptions) -> TokenMetrics | None:
         in_parts = self.strategy.num_replicas_in_sync * options.micro_batches > 1
-        metrics = TokenMetrics.of(self, self.workers, in_parts)
+        xla = bool(options.xla) and has_xla()
+        metrics = TokenMetrics.of(self, self.workers, in_parts, xla)
         if metrics is not None and options.loss_chunk_tokens:
             raise ConfigError(
                 f"metrics look at whole logits, which loss_chunk_tokens={options.loss_chunk_tokens}"

@@ -118,7 +118,7 @@ class LanguageModel(CompiledLanguageModel):
                 steps waited for data) and seconds, of the steps since the last call. Where no token
                 of them counts there is no loss and no perplexity. `BackupAndRestore` goes on at the
                 very step that it saved; a dataset is read from its first batch again, of which
-                those that the epoch had are skipped.
+                those that the epoch had are skipped, and metrics begin anew, as in Keras.
             validation_split: share of the rows of arrays, the last ones, to validate on.
             validation_data: what to validate on after each epoch: (x, y[, sample_weight]), or
                 batches as in `x`.

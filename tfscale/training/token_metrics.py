@@ -23,6 +23,7 @@ from tfscale.compat.keras_metrics import (
     takes_weights,
     updated,
 )
+from tfscale.compat.keras_trainer import is_own_of_keras
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.metric_sums import add_to_variables
@@ -55,10 +56,11 @@ class TokenMetrics:
         model: compiled, with one output.
         workers: the processes of its strategy.
         in_parts: whether batches are cut over replicas or micro-batches anywhere.
+        xla: whether XLA compiles the step.
     """
 
-    def __init__(self, model: keras.Model, workers: Workers, in_parts: bool):
-        self.model, self.workers, self.in_parts = model, workers, in_parts
+    def __init__(self, model: keras.Model, workers: Workers, in_parts: bool, xla: bool):
+        self.model, self.workers, self.in_parts, self.xla = model, workers, in_parts, xla
         self.variables: list[keras.Variable] = []
         self._plain: list[keras.metrics.Metric] = []
         self._weighted: list[keras.metrics.Metric] = []
@@ -66,9 +68,11 @@ class TokenMetrics:
         self._results = tf.function(lambda: list(compiled_results(model).values()))
 
     @classmethod
-    def of(cls, model: keras.Model, workers: Workers, in_parts: bool) -> "TokenMetrics | None":
+    def of(
+        cls, model: keras.Model, workers: Workers, in_parts: bool, xla: bool
+    ) -> "TokenMetrics | None":
         """Returns the metrics of a compiled model; None if it was given none."""
-        return cls(model, workers, in_parts) if has_compiled_metrics(model) else None
+        return cls(model, workers, in_parts, xla) if has_compiled_metrics(model) else None
 
     def build(self, vocabulary_size: int, strategy: tf.distribute.Strategy) -> None:
         """Makes and checks the metrics, once; call it before anything is traced.
@@ -92,7 +96,11 @@ class TokenMetrics:
         self._names = list(compiled_results(self.model))
         for name, metric in zip(self._names, [*self._plain, *self._weighted], strict=True):
             check_metric(name, metric, vocabulary_size, self.in_parts)
-        self.variables = [v for m in (*self._plain, *self._weighted) for v in m.variables]
+            if not is_own_of_keras(metric):
+                check_compiled(name, metric, vocabulary_size, self.xla)
+        every = [v for m in (*self._plain, *self._weighted) for v in m.variables]
+        # A metric may be given twice, with and without weights.
+        self.variables = list({id(variable): variable for variable in every}.values())
 
     def changes(
         self, targets: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor, whole: bool
@@ -209,6 +217,25 @@ def check_metric(
         )
 
 
+def check_compiled(
+    name: str, metric: keras.metrics.Metric, vocabulary_size: int, xla: bool
+) -> None:
+    """Compiles a metric by itself, as a step will.
+
+    Raises:
+        ConfigError: it cannot be compiled.
+    """
+    batch, _ = made_up_batches(vocabulary_size)
+    try:
+        tf.function(lambda *parts: counts_tensors(metric, parts), jit_compile=xla)(*batch)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        hint = "" if not xla else "; compile(xla=False) takes Python code and all operations"
+        raise ConfigError(
+            f"metric {name!r} cannot be compiled{' by XLA' if xla else ''}"
+            f" ({type(error).__name__}){hint}"
+        ) from error
+
+
 def made_up_batches(vocabulary_size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Returns two batches (targets, logits, weights) that differ in tokens of weight 0 alone."""
     random = np.random.default_rng(0)
@@ -243,7 +270,16 @@ def counts_of(
         batch: targets, logits and weights.
         start: what the variables hold before it; None is zeros.
     """
-    targets, logits, weights = (tf.constant(part) for part in batch)
+    return [value.numpy() for value in counts_tensors(metric, batch, start)]
+
+
+def counts_tensors(
+    metric: keras.metrics.Metric,
+    batch: Sequence[np.ndarray | tf.Tensor],
+    start: Sequence[np.ndarray] | None = None,
+) -> list[tf.Tensor]:
+    """Returns what `counts_of` does, as tensors."""
+    targets, logits, weights = (tf.convert_to_tensor(part) for part in batch)
     before = [tf.zeros(v.shape, v.dtype) for v in metric.variables]
     if start is not None:
         before = [tf.constant(value) for value in start]
@@ -251,7 +287,7 @@ def counts_of(
     def update() -> None:
         metric.update_state(targets, logits, sample_weight=weights)
 
-    return [value.numpy() for value in updated(metric.variables, before, update)]
+    return updated(metric.variables, before, update)
 
 
 def _alike(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
