@@ -130,7 +130,8 @@ class Question:
         if default in self.left:
             return default
         raise ConfigError(
-            f"{self.what} is 0 or not finite for the rows of the first batch that were looked at, so"
-            " it does not show whether it is a mean or a sum over rows, which replicas and micro-batches must"
+            f"{self.what} is 0 or not finite for the rows of the first batch that were looked at,"
+            " so it does not show whether it is a mean or a sum over rows, which replicas and"
+            " micro-batches must"
             f" know; {self.hint}, or {ONE_DEVICE}"
         )
