@@ -2,6 +2,7 @@
 
     python -m benchmarks.fit_side cnn --steps-per-execution 20 --steps 60 --rounds 10
     python -m benchmarks.fit_side cnn --task evaluate
+    taskset -c 0 python -m benchmarks.fit_side cnn --clock cpu      # on a machine that is busy
 
 Each round trains every side for an epoch of some steps, in another order each time, so that a slow
 second of the machine falls on all of them and the ratios within a round can be trusted. Prints a
@@ -24,6 +25,10 @@ OURS, LANGUAGE_MODEL = "tfscale.Model", "tfscale.LanguageModel"
 STOCK = {"Keras, XLA": True, "Keras, no XLA": False}
 """Sides of stock Keras, each with its `jit_compile`."""
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""What counts: time that passes, or time that the process computes on any core."""
+
+Clock = Callable[[], float]
 Side = Callable[[int], float]
 """A function of a number of steps: the seconds that they take."""
 
@@ -66,11 +71,11 @@ def language(model: FitModel) -> keras.Model:
     return wrapped
 
 
-def fits(model: keras.Model, data: tf.data.Dataset, **options: int) -> Side:
+def fits(model: keras.Model, data: tf.data.Dataset, clock: Clock, **options: int) -> Side:
     """Returns what times an epoch, without what `fit` does before and after it."""
 
     def seconds(steps: int) -> float:
-        timer = EpochSeconds()
+        timer = EpochSeconds(clock)
         model.fit(
             data, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[timer], **options
         )
@@ -79,18 +84,18 @@ def fits(model: keras.Model, data: tf.data.Dataset, **options: int) -> Side:
     return seconds
 
 
-def evaluates(model: keras.Model, data: tf.data.Dataset) -> Side:
+def evaluates(model: keras.Model, data: tf.data.Dataset, clock: Clock) -> Side:
     """Returns what times `evaluate`."""
 
     def seconds(steps: int) -> float:
-        began = time.perf_counter()
+        began = clock()
         model.evaluate(data, steps=steps, verbose=0)
-        return time.perf_counter() - began
+        return clock() - began
 
     return seconds
 
 
-def sides(name: str, task: str, steps_per_execution: int) -> dict[str, Side]:
+def sides(name: str, task: str, steps_per_execution: int, clock: Clock) -> dict[str, Side]:
     """Returns all sides of a model, by name."""
     model = MODELS[name]
     arrays = model.data(model.batch_size * 64)
@@ -98,11 +103,12 @@ def sides(name: str, task: str, steps_per_execution: int) -> dict[str, Side]:
     rows = tf.data.Dataset.from_tensor_slices(arrays)
     data = rows.batch(model.batch_size, drop_remainder=True).repeat().prefetch(2)
     timed = fits if task == "fit" else evaluates
-    found = {OURS: timed(ours(model, steps_per_execution), data)}
+    found = {OURS: timed(ours(model, steps_per_execution), data, clock)}
     for side, jit_compile in STOCK.items():
-        found[side] = timed(stock(model, jit_compile, steps_per_execution), data)
+        found[side] = timed(stock(model, jit_compile, steps_per_execution), data, clock)
     if name == LANGUAGE and task == "fit":
-        found[LANGUAGE_MODEL] = fits(language(model), data, steps_per_call=steps_per_execution)
+        options = {"steps_per_call": steps_per_execution}
+        found[LANGUAGE_MODEL] = fits(language(model), data, clock, **options)
     return found
 
 
@@ -131,11 +137,13 @@ def main() -> None:
     )
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("--task", choices=("fit", "evaluate"), default="fit")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--steps-per-execution", type=int, default=1)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    found = sides(options.model, options.task, options.steps_per_execution)
+    clock = CLOCKS[options.clock]
+    found = sides(options.model, options.task, options.steps_per_execution, clock)
     rates = in_rounds(found, options.steps, options.rounds)
     print(json.dumps({"what": MODELS[options.model].what, "rates": rates}))
 

@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -28,17 +29,22 @@ from tfscale.training.schedule import build_optimizer, build_schedule, undecayed
 
 
 class EpochSeconds(keras.callbacks.Callback):
-    """Notes how long each epoch takes, and so does not slow down the steps."""
+    """Notes how long each epoch takes, and so does not slow down the steps.
 
-    def __init__(self) -> None:
+    Args:
+        clock: gives the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         super().__init__()
+        self.clock = clock
         self.seconds: list[float] = []
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.began = time.perf_counter()
+        self.began = self.clock()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.perf_counter() - self.began)
+        self.seconds.append(self.clock() - self.began)
 
 
 def network_and_data(data_dir: str) -> tuple[LanguageNetwork, tf.data.Dataset]:

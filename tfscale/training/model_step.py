@@ -117,7 +117,7 @@ class ModelStep(PartSums):
         """Computes what `StepState._mean_factor` does; the norm only where something needs it."""
         if self._scales:
             return super()._mean_factor(gradients, loss, count, scale)
-        finite = all_finite(gradients) & tf.math.is_finite(loss)
+        finite = all_finite(gradients, self.uses_xla) & tf.math.is_finite(loss)
         return tf.ones(()), loss, count, tf.constant(math.nan), finite
 
     def _scale_and_update(self, sums, factor):

@@ -29,8 +29,18 @@ def global_norm(gradients: Sequence[tf.Tensor], xla: bool = True) -> tf.Tensor:
     return tf.sqrt(tf.add_n([_sum_of_squares(gradient) for gradient in gradients]))
 
 
-def all_finite(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns whether no number is infinite or NaN, as a scalar bool."""
+def all_finite(gradients: Sequence[tf.Tensor], xla: bool) -> tf.Tensor:
+    """Returns whether no number is infinite or NaN, as a scalar bool.
+
+    Without XLA it looks at the sum, one operation for each gradient; numbers whose sum is beyond
+    3e38 are then taken for infinite.
+
+    Args:
+        gradients: dense, of any shapes.
+        xla: whether XLA compiles the computation.
+    """
+    if not xla:
+        return tf.math.is_finite(tf.add_n([tf.reduce_sum(gradient) for gradient in gradients]))
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
 
 
