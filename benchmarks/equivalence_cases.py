@@ -176,7 +176,6 @@ _ALL = [
         regression,
         measured,
         lambda: {"loss": mean_of_squares, "metrics": ["mae"]},
-        refused="parts",
     ),
     ModelCase(
         "metric",
@@ -184,7 +183,6 @@ _ALL = [
         classifier,
         labelled,
         lambda: {**by_labels(), "metrics": [F1()]},
-        refused="parts",
     ),
     ModelCase(
         "smaller_batch",
