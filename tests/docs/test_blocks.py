@@ -86,6 +86,9 @@ def check_command(words, place):
             assert all(f"\n{name} =\n" in known for name in extra.split(",")), place
     elif words[:2] == ["python", "-m"]:
         assert importlib.util.find_spec(words[2]) is not None, place
+    elif program == "python":
+        name = rest[0].removeprefix("examples/keras/").removesuffix(".py")
+        assert f'"{name}"' in (ROOT / "tests/test_keras_examples.py").read_text(), place
     else:
         pytest.fail(f"{place}: {program!r} is no command that a test can check")
 

@@ -118,13 +118,16 @@ class Question:
         """
         if self._broken:
             raise ConfigError(f"{self.what} {self._broken}; {self.hint}, or {ONE_DEVICE}")
-        if not self.left:
-            how = (
-                "which is not what the parts make together: a row counts otherwise beside others"
-                if "rows" in self.among
-                else "neither their mean nor their sum"
+        if not self.left and "rows" in self.among:
+            raise ConfigError(
+                f"{self.what} is {self._seen}, which is not what the parts make together: a row"
+                f" counts otherwise beside others; {self.hint}, or {ONE_DEVICE}"
             )
-            raise ConfigError(f"{self.what} is {self._seen}, {how}; {self.hint}, or {ONE_DEVICE}")
+        if not self.left:
+            raise ConfigError(
+                f"{self.what} is {self._seen}, neither their mean nor their sum; {self.hint}, or"
+                f" {ONE_DEVICE}"
+            )
         if not self.is_open():
             return self.left[0]
         if default in self.left:
