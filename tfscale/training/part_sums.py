@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, NotingScope
 from tfscale.config.step import ModelOptions
+from tfscale.compat.tensorflow import of_shape
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import Rules
@@ -54,8 +55,8 @@ class PartSums(StepState):
         check_reduced_optimizer(model.optimizer, replicas)
         super().__init__(model.network, model.optimizer, options, strategy, pruner, formats)
         self.model = model
-        tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-        self.whole = replicas * options.micro_batches == 1 and not tpu
+        on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+        self.whole = replicas * options.micro_batches == 1 and not on_tpu
         """Whether a batch is computed at once, on one device."""
         self._layout: Layout | None = None
         self._connected: list[int] | None = None
@@ -158,8 +159,7 @@ class PartSums(StepState):
         Returns:
             As `whole_gradients` up to whether all is finite, then the additions of the metrics.
         """
-        layout = self._layout
-        assert layout is not None
+        assert (layout := self._layout) is not None
         by_group, numerators, denominators, additions = layout.parted(sums)
         values = [quotient(n, d) for n, d in zip(numerators, denominators, strict=True)]
         weighted = [v * term.weight for v, term in zip(values, layout.terms, strict=True)]
@@ -297,4 +297,4 @@ def _changed(scope: keras.StatelessScope, variable: keras.Variable) -> bool:
 def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, variable: tf.Variable) -> tf.Tensor:
     if gradient is None:
         return tf.zeros_like(variable)
-    return tf.ensure_shape(tf.convert_to_tensor(gradient), variable.shape)
+    return of_shape(tf.convert_to_tensor(gradient), variable.shape)
