@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 
 from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, NotingScope
-from tfscale.config.step import ModelOptions
 from tfscale.compat.tensorflow import of_shape
+from tfscale.config.step import ModelOptions
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import Rules
@@ -51,12 +51,11 @@ class PartSums(StepState):
         pruner=None,
         formats=None,
     ):
-        replicas = strategy.num_replicas_in_sync
-        check_reduced_optimizer(model.optimizer, replicas)
+        check_reduced_optimizer(model.optimizer, strategy.num_replicas_in_sync)
         super().__init__(model.network, model.optimizer, options, strategy, pruner, formats)
         self.model = model
-        on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-        self.whole = replicas * options.micro_batches == 1 and not on_tpu
+        tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+        self.whole = self.replicas * options.micro_batches == 1 and not tpu
         """Whether a batch is computed at once, on one device."""
         self._layout: Layout | None = None
         self._connected: list[int] | None = None
@@ -159,7 +158,8 @@ class PartSums(StepState):
         Returns:
             As `whole_gradients` up to whether all is finite, then the additions of the metrics.
         """
-        assert (layout := self._layout) is not None
+        layout = self._layout
+        assert layout is not None
         by_group, numerators, denominators, additions = layout.parted(sums)
         values = [quotient(n, d) for n, d in zip(numerators, denominators, strict=True)]
         weighted = [v * term.weight for v, term in zip(values, layout.terms, strict=True)]

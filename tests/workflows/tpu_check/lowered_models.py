@@ -91,7 +91,7 @@ CASES = {
         classifier,
         reviews,
         "categorical_crossentropy",
-        lambda: ["accuracy", keras.metrics.AUC()],
+        lambda: ["accuracy", keras.metrics.AUC(name="auc")],
         micro_batches=2,
         all_reduces=1,
     ),
@@ -103,7 +103,7 @@ CASES = {
 }
 
 
-def compiled_model(case: Case) -> Model:
+def compiled_model(case: Case, xla: bool | None = None) -> Model:
     """Returns a model in the current strategy's scope, compiled, with Adam and clipping."""
     keras.utils.set_random_seed(0)
     model = tfscale.Model(case.network())
@@ -113,6 +113,7 @@ def compiled_model(case: Case) -> Model:
         metrics=case.metrics(),
         clip_norm=1.0,
         micro_batches=case.micro_batches,
+        xla=xla,
     )
     return model
 
