@@ -96,7 +96,7 @@ $(TENSORFLOW_TPU)/installed: setup.cfg notebooks/tpu_colab.ipynb tests/colab_ins
 	@$(TENSORFLOW_TPU)/bin/python tests/colab_install.py $(CURDIR)
 	@touch $@
 
-test-tpu: $(TPU_COMPILER)/installed $(TENSORFLOW_TPU)/installed  ## every family's steps through the real TPU compiler (no TPU needed)
+test-tpu: $(TPU_COMPILER)/installed $(TENSORFLOW_TPU)/installed  ## the steps of language models and others through the real TPU compiler (no TPU needed)
 	@TFSCALE_TPU_COMPILER=$(CURDIR)/$(TPU_COMPILER)/bin/python TFSCALE_TENSORFLOW_TPU=$(CURDIR)/$(TENSORFLOW_TPU)/bin/python \
 		$(BIN)/python -m pytest -m tpu tests/workflows/tpu_check $(ARGS)
 

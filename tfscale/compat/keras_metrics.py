@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from tfscale.compat.tensorflow import of_shape
+
 
 def has_compiled_metrics(model: keras.Model) -> bool:
     """Returns whether `compile` was given metrics, with or without weights."""
@@ -98,7 +100,4 @@ def updated(
     """
     with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
         update()
-        return [
-            tf.ensure_shape(tf.cast(scope.get_current_value(v), v.dtype), v.shape)
-            for v in variables
-        ]
+        return [of_shape(tf.cast(scope.get_current_value(v), v.dtype), v.shape) for v in variables]

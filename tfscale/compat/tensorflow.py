@@ -21,6 +21,14 @@ def dynamic_update_slice(
     return update_slice(target, update, start)
 
 
+def of_shape(tensor: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """Returns a tensor that has a known shape, which is checked where tracing does not show it.
+
+    `tf.ensure_shape` becomes operations of dynamic shapes in XLA, even where it cannot fail.
+    """
+    return tensor if tensor.shape == shape else tf.ensure_shape(tensor, shape)
+
+
 def keep_last_scale_apart(converter: tf.lite.TFLiteConverter) -> None:
     """Keeps a converter from multiplying the last normalization's scale into the next projection.
 

@@ -51,7 +51,8 @@ class Dealer:
             return self._run_distributed(function, batch)
         check_sliceable(batch)
         rows, unit, static = row_count(batch[0]), self.replicas * self.parts, static_rows(batch[0])
-        if isinstance(self.strategy, tf.distribute.TPUStrategy) and (static or 1) % unit:
+        on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
+        if on_tpu and (static is None or static % unit):
             raise ConfigError(
                 f"a TPU needs batches of one size that {unit} (replicas x micro_batches) divides;"
                 f" the data gives batches of {static or 'any number of'} rows. Batch it by"

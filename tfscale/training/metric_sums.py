@@ -22,6 +22,7 @@ from tfscale.compat.keras_trainer import (
     metric_values,
     update_compiled_metrics,
 )
+from tfscale.compat.tensorflow import of_shape
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import ONE_DEVICE, Rule
@@ -71,8 +72,7 @@ class MetricSums:
         else:
             update_compiled_metrics(self.model, y, y_pred, sample_weight)
         values = [
-            tf.ensure_shape(tf.cast(scope.get_current_value(v), v.dtype), v.shape)
-            for v in self.variables
+            of_shape(tf.cast(scope.get_current_value(v), v.dtype), v.shape) for v in self.variables
         ]
         return values, logs
 

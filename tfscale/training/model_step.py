@@ -29,10 +29,6 @@ from tfscale.training.xla import has_xla
 class ModelStep(PartSums):
     """Takes train steps of a Keras model; see `PartSums` for arguments and errors."""
 
-    @property
-    def _on_tpu(self) -> bool:
-        return isinstance(self.strategy, tf.distribute.TPUStrategy)
-
     def build(self, dealer: Dealer, xla: bool, eager: bool) -> None:
         """Makes the functions of the step.
 
@@ -74,11 +70,16 @@ class ModelStep(PartSums):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(without_optionals(data))
         if self.whole:
             return self._take_whole(x, y, sample_weight)
-        numbers = self.dealer.run(self._of_replica, (x, y, sample_weight))
+        batch = (x, y, sample_weight)
         first = self.strategy.experimental_local_results
-        gradients, factor, state, *rest = numbers
-        finite, *additions = (first(value)[0] for value in rest)
-        if not self._on_tpu:
+        if isinstance(self.strategy, tf.distribute.TPUStrategy):
+            # A TPU compiles the whole step of a replica, its communication and the condition
+            # included.
+            numbers = self.dealer.run(self.gradients_and_update, batch)
+            finite, *additions = (first(value)[0] for value in numbers)
+        else:
+            gradients, factor, state, *numbers = self.dealer.run(self._of_replica, batch)
+            finite, *additions = (first(value)[0] for value in numbers)
             if finite:
                 self._apply(gradients, factor, state)
         if finite | self.loss_scale.at_its_least():
@@ -146,7 +147,7 @@ class ModelStep(PartSums):
         return result
 
     def _apply(self, gradients, factor, state):
-        if self.replicas == 1 and not self._on_tpu:
+        if self.replicas == 1:
             self._update(gradients, factor, state)
         else:
             self.strategy.run(self._update_replica, args=(gradients, factor, state))
@@ -155,16 +156,28 @@ class ModelStep(PartSums):
         self._scale_and_update(gradients, factor)
         self.assign_state(state)
 
+    def gradients_and_update(self, batch, global_rows, even, static):
+        """Takes a replica's whole step as one program.
+
+        Args:
+            batch: inputs, targets and weights of the replica (B / R, ...).
+            global_rows: B as float32.
+            even: whether the rows of all replicas can be cut into micro-batches of one size.
+            static: B if the shape of the data says it.
+
+        Returns:
+            Whether all is finite, then what is added to the metrics.
+        """
+        sums = self._of_replica(batch, global_rows, even, static)
+        gradients, factor, state, finite, *additions = sums
+        if finite:
+            self._update_replica(gradients, factor, state)
+        return finite, *additions
+
     def _of_replica(self, batch, global_rows, even, static):
         """Computes one replica's part of a step, from its rows of a batch."""
         sums: Callable = self._even if even else self._uneven
-        gradients, factor, state, *rest = sums(*batch, global_rows, static)
-        if self._on_tpu:
-            # A TPU compiles the whole step of a replica, its communication and the condition
-            # included.
-            if rest[0]:
-                self._update_replica(gradients, factor, state)
-        return gradients, factor, state, *rest
+        return sums(*batch, global_rows, static)
 
     def _even_sums(self, x, y, sample_weight, global_rows, static):
         """Computes the sums of rows that can be cut into micro-batches of one size."""

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, NotingScope
+from tfscale.compat.tensorflow import of_shape
 from tfscale.config.step import ModelOptions
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
@@ -50,12 +51,11 @@ class PartSums(StepState):
         pruner=None,
         formats=None,
     ):
-        replicas = strategy.num_replicas_in_sync
-        check_reduced_optimizer(model.optimizer, replicas)
+        check_reduced_optimizer(model.optimizer, strategy.num_replicas_in_sync)
         super().__init__(model.network, model.optimizer, options, strategy, pruner, formats)
         self.model = model
         tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-        self.whole = replicas * options.micro_batches == 1 and not tpu
+        self.whole = self.replicas * options.micro_batches == 1 and not tpu
         """Whether a batch is computed at once, on one device."""
         self._layout: Layout | None = None
         self._connected: list[int] | None = None
@@ -297,4 +297,4 @@ def _changed(scope: keras.StatelessScope, variable: keras.Variable) -> bool:
 def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, variable: tf.Variable) -> tf.Tensor:
     if gradient is None:
         return tf.zeros_like(variable)
-    return tf.ensure_shape(tf.convert_to_tensor(gradient), variable.shape)
+    return of_shape(tf.convert_to_tensor(gradient), variable.shape)
