@@ -178,7 +178,9 @@ class _Traced:
         self.flat = keras.tree.flatten(arguments)
         self.masks = [mask_of(x) if tf.is_tensor(x) else None for x in self.flat]
         self.name = layers[0].name if layers else "operation"
-        unique = {id(v): v for layer in layers for v in layer.variables}
+        unique = {
+            id(v): v for layer in layers for v in [*layer.variables, *layer.metrics_variables]
+        }
         # A state that an earlier call has computed may depend on weights.
         self.weights = [
             v
@@ -272,7 +274,8 @@ class _Traced:
         for place in self.masked:
             tensors[place] = with_mask(tensors[place], next(parts))
         for _ in self.losses:
-            self.run.network.add_loss(next(parts))
+            # The method of functional models refuses.
+            keras.layers.Layer.add_loss(self.run.network, next(parts))
         for variable, value in zip(self.states, parts, strict=True):
             outer.add_update((variable, value))
         return keras.tree.pack_sequence_as(self.structure, tensors)
