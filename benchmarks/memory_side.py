@@ -2,8 +2,12 @@
 
     python -m benchmarks.memory_side stock --size full [--xla] [--tied]
     python -m benchmarks.memory_side model --size full [--xla] [--tied] [--micro-batches 4]
+    python -m benchmarks.memory_side layers --size full [--xla] [--micro-batches 4] [--remat]
     python -m benchmarks.memory_side ours --size full --xla [--micro-batches 4] [--remat] [--chunk
     512] [--tied]
+
+`layers` is `tfscale.Model` around a functional Transformer of Keras's own layers, whose logits are
+few.
 
 Prints the losses of the first two steps and two measures of the memory that a step needs beside
 weights, optimizer state and program, that is, activations, gradients and scratch space:
@@ -43,6 +47,8 @@ SIZES: dict[str, dict[str, int]] = {
 BATCH_SIZE = 16
 """Rows of the batch. With `sequence_length`, there must be no more tokens than entries of the
 vocabulary."""
+LAYERS_DEPTH = 2
+"""How many times as deep as the others the model of Keras's layers is."""
 M_MMAP_THRESHOLD = -3
 """glibc's number (malloc.h) of the block size from which malloc asks the system for each block."""
 
@@ -93,6 +99,34 @@ def temporary_bytes(dump: str) -> int | None:
     return max(programs, default=None)
 
 
+def layers_model(options: argparse.Namespace) -> Any:
+    """A deep Transformer of Keras's own layers that classifies, in `tfscale.Model`, compiled."""
+    import keras
+
+    import tfscale
+
+    size, layers = SIZES[options.size], keras.layers
+    width, heads = size["hidden_dim"], size["num_heads"]
+    ids = keras.Input((size["sequence_length"],), dtype="int32")
+    x = layers.Embedding(size["vocabulary_size"], width)(ids)
+    for _ in range(LAYERS_DEPTH * size["num_layers"]):
+        normed = layers.LayerNormalization()(x)
+        attention = layers.MultiHeadAttention(heads, width // heads, dropout=0.1)
+        x = layers.Add()([x, attention(normed, normed, use_causal_mask=True)])
+        hidden = layers.Dense(4 * width, "gelu")(layers.LayerNormalization()(x))
+        x = layers.Add()([x, layers.Dropout(0.1)(layers.Dense(width)(hidden))])
+    outputs = layers.Dense(8)(layers.LayerNormalization()(x))
+    model = tfscale.Model(keras.Model(ids, outputs))
+    model.compile(
+        keras.optimizers.AdamW(1e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=options.xla,
+        micro_batches=options.micro_batches,
+        remat=options.remat,
+    )
+    return model
+
+
 def steps(options: argparse.Namespace) -> Any:
     """A function that takes one step on the batch and returns its loss."""
     import keras
@@ -109,6 +143,9 @@ def steps(options: argparse.Namespace) -> Any:
     # 8.1478); why is not known.
     ids, targets = (np.random.default_rng(s).permutation(config.vocabulary_size) for s in (0, 1))
     ids, targets = (x[: np.prod(shape)].reshape(shape).astype("int32") for x in (ids, targets))
+    if options.side == "layers":
+        keras.utils.set_random_seed(0)
+        return fitting(layers_model(options), ids, targets % 8)
     network = build_network(config)
     optimizer = keras.optimizers.AdamW(1e-3)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -131,6 +168,12 @@ def steps(options: argparse.Namespace) -> Any:
             loss_chunk_tokens=options.chunk,
         )
 
+    return fitting(model, ids, targets)
+
+
+def fitting(model: Any, ids: Any, targets: Any) -> Any:
+    """A function that fits a model to one batch and returns the loss."""
+
     def step() -> float:
         history = model.fit(ids, targets, batch_size=BATCH_SIZE, epochs=1, shuffle=False, verbose=0)
         return history.history["loss"][0]
@@ -140,7 +183,7 @@ def steps(options: argparse.Namespace) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory_side", description=__doc__)
-    parser.add_argument("side", choices=["stock", "model", "ours"])
+    parser.add_argument("side", choices=["stock", "model", "layers", "ours"])
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--xla", action="store_true")
     parser.add_argument("--tied", action="store_true")

@@ -9,7 +9,7 @@ another mask; and XLA takes its repetition out again.
 Shapes: B batch, T tokens, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -76,29 +76,49 @@ def rematerialized(
     @tf.custom_gradient
     def call(x, *values):
         def gradient(upstream, *_):  # Nobody asks for the gradient of the last states.
-            def again(turn, x, *_):
+            def again(x, *values):
                 with tf.GradientTape() as tape:
                     tape.watch([x, *values])
                     outputs = forward(x, values)
                     outputs = outputs if states is None else outputs[0]
-                found = tape.gradient(
+                return tape.gradient(
                     outputs, [x, *values], output_gradients=upstream, unconnected_gradients="zero"
                 )
-                return turn + _one_or_more(x), *map(tf.convert_to_tensor, found)
 
-            # A loop of one turn. XLA merges equal computations, and begins them whenever it likes:
-            # it drops control dependencies, and optimization barriers before it orders the program.
-            # A loop stays a whole: it waits for `upstream`, and its activations end with it. Its
-            # second value comes in as `x` and goes out as the gradient of `x`, or all of it would
-            # be invariant and moved out of the loop. Without XLA it is the other way round: the
-            # parts of a loop begin as soon as they can, and control dependencies hold.
-            with tf.control_dependencies([upstream]):
-                start = [tf.constant(0), tf.identity(x), *(tf.zeros_like(v) for v in values)]
-            return tf.while_loop(lambda turn, *_: turn < 1, again, start)[1:]
+            return one_turn(again, [x, *values], [upstream])
 
         return forward(x, values), gradient
 
     return call(inputs, *(tf.convert_to_tensor(v.value) for v in weights))
+
+
+def one_turn(
+    again: Callable[..., Sequence[tf.Tensor]],
+    tensors: Sequence[tf.Tensor],
+    upstream: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    """Returns gradients that are computed when those behind them are there, and not before.
+
+    Args:
+        again: a forward pass of `tensors` and its gradients by them.
+        tensors: of floating-point types.
+        upstream: the gradients that it waits for.
+    """
+
+    def turned(turn, *tensors):
+        found = [tf.convert_to_tensor(gradient) for gradient in again(*tensors)]
+        pairs = zip(found, tensors, strict=True)
+        return turn + _one_or_more(tensors[0]), *(tf.ensure_shape(g, x.shape) for g, x in pairs)
+
+    # A loop of one turn. XLA merges equal computations, and begins them whenever it likes: it drops
+    # control dependencies, and optimization barriers before it orders the program. A loop stays a
+    # whole: it waits for `upstream`, and its activations end with it. Its values come in as tensors
+    # and go out as their gradients, or all of it would be invariant and moved out of the loop.
+    # Without XLA it is the other way round: the parts of a loop begin as soon as they can, and
+    # control dependencies hold.
+    with tf.control_dependencies(list(upstream)):
+        start = [tf.constant(0), *(tf.identity(tensor) for tensor in tensors)]
+    return list(tf.while_loop(lambda turn, *_: turn < 1, turned, start)[1:])
 
 
 def _one_or_more(x: tf.Tensor) -> tf.Tensor:

@@ -16,6 +16,7 @@ from tfscale.training.dealing import Dealer
 from tfscale.training.distillation import Teacher
 from tfscale.training.fit.arguments import check_same_weights, check_trainable
 from tfscale.training.fit.compression_config import compression_config, set_compression
+from tfscale.training.layer_remat import check_remat
 from tfscale.training.model_functions import PredictFunction, TestFunction, TrainFunction
 from tfscale.training.model_step import ModelStep
 from tfscale.training.model_xla import model_uses_xla
@@ -107,12 +108,6 @@ class Model(WrappedModel):
                 " LanguageModel does"
             )
         given: ModelOptions = make_config(ModelOptions, dict(options))
-        if given.remat:
-            raise ConfigError(
-                "remat=True needs a network that can compute its blocks again with the same"
-                " dropout, and only the networks of tfscale.build_network do, under LanguageModel"
-                " (keras.RematScope draws dropout anew); micro_batches saves memory with any model"
-            )
         if jit_compile in (True, False):
             given = dataclasses.replace(given, xla=bool(jit_compile))
         with self.strategy.scope():
@@ -142,6 +137,8 @@ class Model(WrappedModel):
 
     def _make_step(self) -> None:
         check_trainable(self.network, self.strategy)
+        if self._options.remat:
+            check_remat(self.network)
         with self.strategy.scope():
             arguments = (self._options, self.strategy, self.pruner, self.formats)
             step = ModelStep(self, *arguments)

@@ -19,6 +19,7 @@ from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import Rules
 from tfscale.training.distilled_loss import DistilledLoss, distilled
+from tfscale.training.layer_remat import rematerialized_blocks
 from tfscale.training.layout import Layout, described
 from tfscale.training.loss import show_regularized
 from tfscale.training.metric_sums import MetricSums
@@ -87,7 +88,8 @@ class PartSums(StepState):
             with NotingScope() as scope:
                 scope.state_mapping |= self._stand_ins(self.variables, ())
                 show_regularized(self.network, scope)
-                y_pred = model(x, training=True)
+                with self._remat():
+                    y_pred = model(x, training=True)
                 with self._lesson(x):
                     loss = model.compute_whole_loss(x, y, y_pred, sample_weight, training=True)
                 rows = tf.shape(next(p for p in keras.tree.flatten(x) if p is not None))[0]
@@ -130,7 +132,8 @@ class PartSums(StepState):
                 scope.state_mapping |= self._stand_ins(self.variables, ())
                 for variable, value in [*self._seeds(draw), *self.metrics.zeros()]:
                     scope.state_mapping[id(variable)] = value
-                y_pred = self.model(x, training=True)
+                with self._remat():
+                    y_pred = self.model(x, training=True)
                 part = Part(x, y, y_pred, sample_weight, scope, True, global_rows)
                 with self._lesson(x):
                     terms, additions = self._sums_of(part)
@@ -190,6 +193,12 @@ class PartSums(StepState):
         self._evaluated = [described(term) for term in terms]
         numbers = [term.numerator for term in terms] + [term.denominator for term in terms]
         return [*numbers, *additions]
+
+    def _remat(self) -> contextlib.AbstractContextManager[None]:
+        """Has the network's forward pass of the block computed again in the backward pass."""
+        if self.options.remat:
+            return rematerialized_blocks(self.network)
+        return contextlib.nullcontext()
 
     def _lesson(self, x: Nested) -> contextlib.AbstractContextManager[None]:
         """Has the loss learn from the teacher's outputs for the block, if there is one."""

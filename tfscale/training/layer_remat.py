@@ -1,0 +1,299 @@
+"""Rematerialization of any Keras model: activations are computed again in the backward pass.
+
+A block is some calls of layers. Of a functional or `Sequential` model, blocks are runs of calls
+(`tfscale.training.remat_blocks` chooses them); of a subclassed model, its layers. Its inputs are
+kept. In the backward pass it is computed again with the weights, seeds and other states that it
+had, so that dropout draws the same masks; each state advances once.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfscale.compat.keras import Call, layers_called_by, mask_of, with_mask
+from tfscale.compat.keras_graph import Graph, current_scope, graph_of, surroundings, uncast
+from tfscale.compat.keras_trainer import Nested, NotingScope
+from tfscale.errors import ConfigError
+from tfscale.models.remat import one_turn
+from tfscale.training.model_state import is_synchronized
+from tfscale.training.remat_blocks import Block, blocks_of, counts
+
+Function = Callable[..., Any]
+"""Computes a block: tensors in lists, tuples and dicts to such."""
+
+
+def check_remat(network: keras.Model) -> None:
+    """Refuses a network that cannot be computed again.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    if is_synchronized(network):
+        raise ConfigError(
+            "remat=True computes layers again, and synchronized batch normalization would"
+            " communicate with the other replicas again: leave out one of them, or take"
+            " LayerNormalization or GroupNormalization"
+        )
+
+
+@contextlib.contextmanager
+def rematerialized_blocks(network: keras.Model) -> Iterator[None]:
+    """Has a network keep the inputs of its blocks, not their activations, when called in the block.
+
+    It is for forward passes within a stateless scope, whose values stand for the weights. Gradients
+    may be taken afterwards.
+
+    Args:
+        network: built; functional, `Sequential` or subclassed.
+
+    Raises:
+        ConfigError: a block uses a variable that is not of its layers, or no block was computed.
+
+    Example:
+        with tf.GradientTape() as tape, keras.StatelessScope():
+            with rematerialized_blocks(network):
+                loss = loss_of(network(x, training=True))
+        gradients = tape.gradient(loss, [v.value for v in network.trainable_variables])
+    """
+    run = _Run(network)
+    with layers_called_by(run.calls(network, set())):
+        yield
+    # Not raised within the network's call, where Keras would put its own lines around it.
+    if run.refused:
+        raise ConfigError(run.refused)
+    if not run.count:
+        raise ConfigError(
+            f"remat=True found nothing to compute again in model {network.name!r}: it needs a"
+            " functional or Sequential model, or layers that a subclassed model has as attributes"
+            " and calls with floating-point tensors"
+        )
+
+
+class _Run:
+    """A forward pass of a network by blocks.
+
+    Args:
+        network: owns the losses that blocks add.
+
+    Attributes:
+        count: blocks that were computed.
+        refused: what is wrong with one of them; empty if nothing is.
+    """
+
+    def __init__(self, network: keras.Model):
+        self.network = network
+        self.count = 0
+        self.refused = ""
+
+    def calls(
+        self, model: keras.layers.Layer, seen: set[int]
+    ) -> list[tuple[keras.layers.Layer, Call]]:
+        """Returns the layers that compute by blocks, each with how."""
+        if id(model) in seen:
+            return []
+        seen.add(id(model))
+        graph = graph_of(model)
+        if graph is not None:
+            blocks = blocks_of(graph)
+            inner = [node.operation for block in blocks if not block.again for node in block.nodes]
+            found = [(graph.model, self._by_blocks(graph, blocks))]
+            return found + [pair for one in inner if counts(one) for pair in self.calls(one, seen)]
+        if not isinstance(model, keras.Model):
+            call = model.call
+            return [(model, lambda *args, **kwargs: self.block(call, [model], args, kwargs))]
+        inner = [layer for layer in model.layers if layer.variables or counts(layer)]
+        return [pair for layer in inner for pair in self.calls(layer, seen)]
+
+    def _by_blocks(self, graph: Graph, blocks: Sequence[Block]) -> Call:
+        """Returns the `call` of a functional model that computes block by block."""
+
+        def call(inputs, training=None, mask=None, **others):
+            values = graph.begin(inputs, mask)
+            arguments = {"training": training, **others}
+            for block in blocks:
+                if not block.again:
+                    graph.run(block.nodes, values, arguments)
+                    continue
+
+                def function(given, block=block):
+                    own = dict(given)
+                    graph.run(block.nodes, own, arguments)
+                    return {key: own[key] for key in block.outputs}
+
+                layers = [n.operation for n in block.nodes]
+                given = {key: values[key] for key in block.inputs if key in values}
+                values |= self.block(function, layers, (given,), {})
+            return graph.end(values)
+
+        return call
+
+    def block(self, function: Function, layers: Sequence[object], args: Nested, kwargs: Nested):
+        """Computes a block, and has the tape compute it again.
+
+        Args:
+            function: computes it.
+            layers: those whose variables it uses; other operations have none.
+            args: its arguments.
+            kwargs: its named arguments.
+        """
+        flat = keras.tree.flatten((args, kwargs))
+        if any(isinstance(leaf, tf.SparseTensor | tf.RaggedTensor) for leaf in flat):
+            return function(*args, **kwargs)
+        # The tape asks for gradients of these only.
+        places = [i for i, leaf in enumerate(flat) if _is_floating(leaf)]
+        outer = current_scope()
+        if not places or outer is None:
+            return function(*args, **kwargs)
+        self.count += 1
+        own = [layer for layer in layers if isinstance(layer, keras.layers.Layer)]
+        noted = outer.noted if isinstance(outer, NotingScope) else {}
+        traced = _Traced(function, (args, kwargs), own, noted, self)
+        outputs = traced.call([flat[i] for i in places], places)
+        return traced.unpacked(outputs, outer)
+
+
+class _Traced:
+    """A block whose arguments are known.
+
+    Args:
+        function: computes it.
+        arguments: args and kwargs.
+        layers: those that it calls.
+        noted: the variables that were updated before it, by identity.
+        run: notes what is refused.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        arguments: tuple[Nested, Nested],
+        layers: Sequence[keras.layers.Layer],
+        noted: Mapping[int, keras.Variable],
+        run: _Run,
+    ):
+        self.function, self.arguments, self.run = function, arguments, run
+        self.flat = keras.tree.flatten(arguments)
+        self.masks = [mask_of(x) if tf.is_tensor(x) else None for x in self.flat]
+        self.name = layers[0].name if layers else "operation"
+        unique = {
+            id(v): v for layer in layers for v in [*layer.variables, *layer.metrics_variables]
+        }
+        # A state that an earlier call has computed may depend on weights.
+        self.weights = [
+            v
+            for key, v in unique.items()
+            if v.trainable or (key in noted and keras.backend.is_float_dtype(v.dtype))
+        ]
+        self.given = {key: uncast(v) for key, v in unique.items()}
+        self.around = surroundings()
+        # Of the first pass: structure of the outputs, those that have masks, losses, new states.
+        self.structure: Nested = None
+        self.masked: list[int] = []
+        self.losses: list[tf.Tensor] = []
+        self.states: list[keras.Variable] = []
+
+    def call(self, inputs: Sequence[tf.Tensor], places: Sequence[int]) -> Sequence[tf.Tensor]:
+        """Computes the block from its floating-point inputs, which stand at some places."""
+        count = len(inputs)
+
+        @tf.custom_gradient
+        def computed(*tensors):
+            first = self._forward(dict(zip(places, tensors[:count], strict=True)), tensors[count:])
+
+            def gradient(*upstream, variables=None):
+                pairs = [
+                    (index, tf.convert_to_tensor(tensor))
+                    for index, tensor in enumerate(upstream)
+                    if tensor is not None and first[index].dtype.is_floating
+                ]
+
+                def again(*tensors):
+                    with tf.GradientTape() as tape:
+                        tape.watch(tensors)
+                        given = dict(zip(places, tensors[:count], strict=True))
+                        with self.around():
+                            outputs = self._forward(given, tensors[count:], first=False)
+                        outputs = [outputs[index] for index, _ in pairs]
+                    return tape.gradient(
+                        outputs,
+                        tensors,
+                        output_gradients=[tensor for _, tensor in pairs],
+                        unconnected_gradients="zero",
+                    )
+
+                found = one_turn(again, tensors, [tensor for _, tensor in pairs])
+                # What the block uses besides its own variables is refused.
+                return (found, [None] * len(variables)) if variables else found
+
+            return first, gradient
+
+        return computed(*inputs, *(self.given[id(v)] for v in self.weights))
+
+    def _forward(self, inputs, weights, first=True):
+        """Returns outputs, their masks, losses and new states, one after the other."""
+        flat = list(self.flat)
+        for place, tensor in inputs.items():
+            flat[place] = tf.identity(tensor)
+        for place, mask in enumerate(self.masks):
+            if mask is not None:
+                flat[place] = with_mask(tf.identity(flat[place]), mask)
+        args, kwargs = keras.tree.pack_sequence_as(self.arguments, flat)
+        with _BlockScope() as scope:
+            scope.state_mapping |= self.given
+            scope.state_mapping |= {
+                id(v): value for v, value in zip(self.weights, weights, strict=True)
+            }
+            outputs = self.function(*args, **kwargs)
+        leaves = keras.tree.flatten(outputs)
+        masks = [mask_of(leaf) for leaf in leaves]
+        if first:
+            self._note(scope, outputs, masks)
+        states = [scope.state_mapping[id(v)] for v in self.states]
+        return [*leaves, *(m for m in masks if m is not None), *scope.losses, *states]
+
+    def _note(self, scope, outputs, masks):
+        self.structure, self.losses = outputs, scope.losses
+        self.masked = [place for place, mask in enumerate(masks) if mask is not None]
+        self.states = list(scope.noted.values())
+        foreign = {id(v): v for v in [*scope.foreign, *self.states] if id(v) not in self.given}
+        for variable in foreign.values():
+            self.run.refused = self.run.refused or (
+                f"remat=True computes layer {self.name!r} again, which uses {variable.path!r}, a"
+                " variable that is not the layer's own: give it to the layer as an attribute (a"
+                " keras.random.SeedGenerator for random numbers), or leave out remat"
+            )
+
+    def unpacked(self, outputs: Sequence[tf.Tensor], outer: keras.StatelessScope) -> Nested:
+        """Returns the outputs as the block gives them; hands losses and states to the scope."""
+        leaves = keras.tree.flatten(self.structure)
+        parts = iter(outputs)
+        tensors = [next(parts) for _ in leaves]
+        for place in self.masked:
+            tensors[place] = with_mask(tensors[place], next(parts))
+        for _ in self.losses:
+            # The method of functional models refuses.
+            keras.layers.Layer.add_loss(self.run.network, next(parts))
+        for variable, value in zip(self.states, parts, strict=True):
+            outer.add_update((variable, value))
+        return keras.tree.pack_sequence_as(self.structure, tensors)
+
+
+class _BlockScope(NotingScope):
+    """A stateless scope that knows which variables were read that it has no value for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.foreign: list[keras.Variable] = []
+
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        """Returns the value of a variable; None without one."""
+        if id(variable) not in self.state_mapping:
+            self.foreign.append(variable)
+        return super().get_current_value(variable)
+
+
+def _is_floating(leaf: object) -> bool:
+    return isinstance(leaf, tf.Tensor) and leaf.dtype.is_floating
