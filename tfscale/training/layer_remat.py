@@ -134,7 +134,9 @@ class _Run:
 
         return call
 
-    def block(self, function: Function, layers: Sequence[object], args: Nested, kwargs: Nested):
+    def block(
+        self, function: Function, layers: Sequence[object], args: tuple, kwargs: dict[str, Nested]
+    ) -> Any:
         """Computes a block, and has the tape compute it again.
 
         Args:
