@@ -185,8 +185,3 @@ def test_a_file_of_a_model_with_a_teacher_asks_for_compile(tmp_path):
     )
     with pytest.raises(ConfigError, match=message):
         loaded.evaluate(X, Y)
-
-
-def test_remat_is_refused_where_it_would_do_nothing():
-    with pytest.raises(ConfigError, match="remat"):
-        tfscale.Model(network()).compile("sgd", loss="mse", remat=True)

@@ -17,6 +17,7 @@ from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 from keras.src.models.functional import Functional, operation_fn
 from keras.src.ops.node import Node
 
+from tfscale.compat.keras import with_mask
 from tfscale.compat.keras_trainer import Nested
 
 CONTEXT = "current_call_ctx"
@@ -40,7 +41,7 @@ class Graph:
         given = self.model._standardize_inputs(inputs)
         for tensor, own in zip(given, keras.tree.flatten(mask), strict=False):
             if own is not None:
-                keras.src.backend.set_keras_mask(tensor, own)
+                with_mask(tensor, own)
         return {id(one): x for one, x in zip(self.model.inputs, given, strict=True)}
 
     def run(

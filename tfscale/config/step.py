@@ -71,6 +71,10 @@ class ModelOptions(CompileOptions):
 
     clip_norm: float = 0.0
     """Largest global gradient norm; 0 does not clip, as in Keras."""
+    remat: bool = False
+    """Keep what goes from block to block, and compute the activations in a block again in the
+    backward pass: less memory, the same answer, up to a third more work. Blocks are runs of layers
+    of a functional or Sequential model, and the layers of a subclassed one."""
     xla: bool | None = None
     """Compile forward and backward by XLA; None does where the layers allow it and it is fast."""
 

@@ -21,6 +21,10 @@ from tfscale.models.remat import one_turn
 from tfscale.training.model_state import is_synchronized
 from tfscale.training.remat_blocks import Block, blocks_of, counts
 
+ONCE = ("Random", "Truncated", "Parameterized", "Multinomial", "Stateful", "Assign")
+"""How the names of TensorFlow's operations begin that draw from its own state or change a state."""
+REPEATABLE = ("StatefulPartitionedCall",)
+"""The exceptions: calls of functions."""
 Function = Callable[..., Any]
 """Computes a block: tensors in lists, tuples and dicts to such."""
 
@@ -130,7 +134,9 @@ class _Run:
 
         return call
 
-    def block(self, function: Function, layers: Sequence[object], args: Nested, kwargs: Nested):
+    def block(
+        self, function: Function, layers: Sequence[object], args: tuple, kwargs: dict[str, Nested]
+    ) -> Any:
         """Computes a block, and has the tape compute it again.
 
         Args:
@@ -241,6 +247,7 @@ class _Traced:
             if mask is not None:
                 flat[place] = with_mask(tf.identity(flat[place]), mask)
         args, kwargs = keras.tree.pack_sequence_as(self.arguments, flat)
+        before = _operations()
         with _BlockScope() as scope:
             scope.state_mapping |= self.given
             scope.state_mapping |= {
@@ -251,6 +258,7 @@ class _Traced:
         masks = [mask_of(leaf) for leaf in leaves]
         if first:
             self._note(scope, outputs, masks)
+            self._check_repeatable(_operations()[len(before) :])
         states = [scope.state_mapping[id(v)] for v in self.states]
         return [*leaves, *(m for m in masks if m is not None), *scope.losses, *states]
 
@@ -265,6 +273,17 @@ class _Traced:
                 " variable that is not the layer's own: give it to the layer as an attribute (a"
                 " keras.random.SeedGenerator for random numbers), or leave out remat"
             )
+
+    def _check_repeatable(self, operations: Sequence[tf.Operation]) -> None:
+        """Refuses TensorFlow's own random numbers and assignments, which would happen twice."""
+        for operation in operations:
+            if operation.type.startswith(ONCE) and not operation.type.startswith(REPEATABLE):
+                self.run.refused = self.run.refused or (
+                    f"remat=True computes layer {self.name!r} again, whose TensorFlow operation"
+                    f" {operation.type} would not give the same again: draw by keras.random with a"
+                    " keras.random.SeedGenerator, assign to variables of add_weight, or leave out"
+                    " remat"
+                )
 
     def unpacked(self, outputs: Sequence[tf.Tensor], outer: keras.StatelessScope) -> Nested:
         """Returns the outputs as the block gives them; hands losses and states to the scope."""
@@ -293,6 +312,11 @@ class _BlockScope(NotingScope):
         if id(variable) not in self.state_mapping:
             self.foreign.append(variable)
         return super().get_current_value(variable)
+
+
+def _operations() -> Sequence[tf.Operation]:
+    """Returns the operations of the function that is being traced; none if all is eager."""
+    return [] if tf.executing_eagerly() else tf.compat.v1.get_default_graph().get_operations()
 
 
 def _is_floating(leaf: object) -> bool:

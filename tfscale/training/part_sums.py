@@ -99,9 +99,9 @@ class PartSums(StepState):
                     model.compute_metrics(x, y, y_pred, sample_weight=sample_weight),
                 )
             scaled = tf.reduce_sum(tf.cast(loss, tf.float32)) * scale
+        changed = self._assigned(scope)
         found = tape.gradient(scaled, self.variables)
         gradients = self._connect([found])[0]
-        changed = self._assigned(scope)
         self._state = self._same(self._state, changed)
         factor, loss, _, norm, finite = self._mean_factor(
             gradients, tf.reduce_sum(tf.cast(loss, tf.float32)), tf.ones(()), scale
@@ -143,12 +143,12 @@ class PartSums(StepState):
                 * (scale / global_rows)
                 for group in groups
             ]
-        found = [tape.gradient(target, self.variables) for target in targets]
-        del tape
-        gradients = self._connect(found)
         seeds = {id(variable) for variable in self.seed_states}
         changed = [variable for variable in self._assigned(scope) if id(variable) not in seeds]
         check_carried(self.model.network, changed, self.options.micro_batches)
+        found = [tape.gradient(target, self.variables) for target in targets]
+        del tape
+        gradients = self._connect(found)
         self._state = self._same(self._state, changed)
         self._layout = Layout(groups, [described(term) for term in terms], self._connected or [])
         sums = [g for of_group in gradients for g in of_group]
