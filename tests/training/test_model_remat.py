@@ -162,8 +162,9 @@ def test_a_layer_that_is_called_twice_and_a_model_within():
     check_alike(calling_twice, X, xla=False)
 
 
-def test_an_eager_step():
-    check_alike(plain, X, run_eagerly=True)
+def test_an_eager_step_is_refused():
+    with pytest.raises(ConfigError, match="run_eagerly=True"):
+        trained(plain, X, True, run_eagerly=True)
 
 
 def test_micro_batches():
@@ -212,6 +213,14 @@ class Drawing(L.Layer):
         return tf.nn.dropout(x, 0.5)
 
 
+class DrawingInALoop(L.Layer):
+    def call(self, x):
+        def body(index, x):
+            return index + 1, tf.function(lambda x: tf.nn.dropout(x, 0.5))(x)
+
+        return tf.while_loop(lambda index, x: index < 2, body, (0, x))[1]
+
+
 class Uncalled(keras.Model):
     def __init__(self):
         super().__init__()
@@ -226,6 +235,10 @@ class Uncalled(keras.Model):
     [
         (lambda: keras.Sequential([keras.Input((6,)), Foreign(), L.Dense(3)]), "foreign.*not the"),
         (lambda: keras.Sequential([keras.Input((6,)), Drawing(), L.Dense(3)]), "RandomUniform"),
+        (
+            lambda: keras.Sequential([keras.Input((6,)), DrawingInALoop(), L.Dense(3)]),
+            "RandomUniform",
+        ),
         (
             lambda: keras.Sequential(
                 [keras.Input((6,)), L.SpectralNormalization(L.Dense(8)), L.Dense(3)]

@@ -22,12 +22,22 @@ from tfscale.training.remat_blocks import Block, blocks_of, counts
 from tfscale.training.traced_block import Function, TracedBlock, is_floating
 
 
-def check_remat(network: keras.Model) -> None:
+def check_remat(network: keras.Model, eager: bool) -> None:
     """Refuses a network that cannot be computed again.
+
+    Args:
+        network: of the model.
+        eager: whether the step runs eagerly.
 
     Raises:
         ConfigError: says what to do.
     """
+    if eager or tf.config.functions_run_eagerly():
+        # A layer that draws by tf.random is found by the operations of its traced call.
+        raise ConfigError(
+            "remat=True looks at what a layer's call becomes when it is traced, which"
+            " run_eagerly=True does not do: leave out one of them"
+        )
     if is_synchronized(network):
         raise ConfigError(
             "remat=True computes layers again, and synchronized batch normalization would"

@@ -138,7 +138,7 @@ class Model(WrappedModel):
     def _make_step(self) -> None:
         check_trainable(self.network, self.strategy)
         if self._options.remat:
-            check_remat(self.network)
+            check_remat(self.network, self.run_eagerly)
         with self.strategy.scope():
             arguments = (self._options, self.strategy, self.pruner, self.formats)
             step = ModelStep(self, *arguments)

@@ -141,11 +141,11 @@ class TracedBlock:
 
     def _check_repeatable(self, operations: Sequence[tf.Operation]) -> None:
         """Refuses TensorFlow's own random numbers and assignments, which would happen twice."""
-        for operation in operations:
-            if operation.type.startswith(ONCE) and not operation.type.startswith(REPEATABLE):
+        for kind in kinds_of(operations):
+            if kind.startswith(ONCE) and not kind.startswith(REPEATABLE):
                 self.run.refused = self.run.refused or (
                     f"remat=True computes layer {self.name!r} again, whose TensorFlow operation"
-                    f" {operation.type} would not give the same again: draw by keras.random with a"
+                    f" {kind} would not give the same again: draw by keras.random with a"
                     " keras.random.SeedGenerator, assign to variables of add_weight, or leave out"
                     " remat"
                 )
@@ -182,6 +182,32 @@ class _BlockScope(NotingScope):
 def _operations() -> Sequence[tf.Operation]:
     """Returns the operations of the function that is being traced; none if all is eager."""
     return [] if tf.executing_eagerly() else tf.compat.v1.get_default_graph().get_operations()
+
+
+def kinds_of(operations: Sequence[tf.Operation]) -> set[str]:
+    """Returns the types of operations, with those in the bodies of loops, conditions and calls."""
+    kinds, called = set(), set()
+    for operation in operations:
+        kinds.add(operation.type)
+        called |= _called(operation.node_def)
+    if called:
+        # The library holds the bodies of bodies, too.
+        library = operations[0].graph.as_graph_def().library
+        bodies = {body.signature.name: body.node_def for body in library.function}
+        seen: set[str] = set()
+        while left := called - seen:
+            seen |= left
+            for node in (node for name in left for node in bodies.get(name, ())):
+                kinds.add(node.op)
+                called |= _called(node)
+    return kinds
+
+
+def _called(node: Any) -> set[str]:
+    """Returns the names of the functions that a node of a graph calls."""
+    values = node.attr.values()
+    names = {value.func.name for value in values if value.HasField("func")}
+    return names | {func.name for value in values for func in value.list.func}
 
 
 def is_floating(leaf: object) -> bool:
