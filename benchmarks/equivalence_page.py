@@ -23,7 +23,7 @@ write with Keras: {EPOCHS} epochs of a few batches of {BATCH_SIZE} rows, not shu
 momentum. `tfscale.Model` trains it on one device, on 2 and 4 replicas of a `MirroredStrategy`
 (logical CPU devices), and in 2 worker processes, with {", ".join(map(str, MICRO_BATCHES[:-1]))} and
 {MICRO_BATCHES[-1]} micro-batches each. Stock Keras trains the same network under the same strategy,
-as people do today.
+as people do today. Neither uses XLA.
 
 The reference is stock Keras on one device. A cell has two numbers: the largest difference of
 anything that `fit` and `evaluate` return (losses and metrics of each epoch), and the largest
