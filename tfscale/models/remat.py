@@ -76,7 +76,7 @@ def rematerialized(
     @tf.custom_gradient
     def call(x, *values):
         def gradient(upstream, *_):  # Nobody asks for the gradient of the last states.
-            def again(x, *values):
+            def again(x, *_):
                 with tf.GradientTape() as tape:
                     tape.watch([x, *values])
                     outputs = forward(x, values)
@@ -85,7 +85,8 @@ def rematerialized(
                     outputs, [x, *values], output_gradients=upstream, unconnected_gradients="zero"
                 )
 
-            return one_turn(again, [x, *values], [upstream])
+            # Only `x` has to go through the loop; zeros take the places of the other gradients.
+            return one_turn(again, [x, *(tf.zeros_like(v) for v in values)], [upstream])
 
         return forward(x, values), gradient
 
