@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfscale.compat.tensorflow import workers_and_servers
 from tfscale.distribution.parameter_server import is_asynchronous
+from tfscale.distribution.sums import summed_over_replicas
 from tfscale.errors import ConfigError, WorkerLostError
 
 
@@ -108,14 +109,7 @@ class Workers:
             # Each worker's value counts once, however many devices it has.
             counts = tf.cast(context.replica_id_in_sync_group, tf.int32) % local == 0
             totals = [tf.where(counts, value, tf.zeros_like(value)) for value in values]
-            # TensorFlow packs what it reduces together, which must be of one type.
-            for dtype in sorted({value.dtype.name for value in totals}):
-                indices = [i for i, value in enumerate(totals) if value.dtype.name == dtype]
-                of_type = [totals[i] for i in indices]
-                sums = context.all_reduce(tf.distribute.ReduceOp.SUM, of_type)
-                for index, value in zip(indices, sums, strict=True):
-                    totals[index] = value
-            return totals
+            return summed_over_replicas(context, totals)
 
         first = self.strategy.experimental_local_results
         return [first(value)[0] for value in self.strategy.run(replica)]

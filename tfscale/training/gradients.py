@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.config.step import CompileOptions
+from tfscale.distribution.sums import summed_over_replicas
 from tfscale.errors import ConfigError
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.distillation import Teacher
@@ -111,7 +112,7 @@ class ReplicaGradients(StepState):
                 with tf.control_dependencies([micro_sums[-1]]):
                     sums = [a + b for a, b in zip(sums, micro_sums, strict=True)]
         if self.replicas > 1:
-            sums = _summed_over_replicas(context, sums)
+            sums = summed_over_replicas(context, sums)
         gradients, (*counts, nll, tokens) = sums[: len(sources)], sums[len(sources) :]
         return gradients, *self._factor(gradients, nll, tokens, scale), *counts
 
@@ -229,16 +230,3 @@ class ReplicaGradients(StepState):
                 " them"
             )
         return [tf.add_n(of_source) for of_source in gradients]
-
-
-def _summed_over_replicas(context, sums):
-    """Returns sums over all replicas, by ONE all-reduce where all are of one type."""
-    # TensorFlow packs what it reduces together, which must be of one type.
-    totals = list(sums)
-    for dtype in sorted({total.dtype.name for total in totals}):
-        places = [index for index, total in enumerate(totals) if total.dtype.name == dtype]
-        of_type = [totals[index] for index in places]
-        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, of_type)
-        for index, total in zip(places, reduced, strict=True):
-            totals[index] = total
-    return totals

@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.compat.keras_trainer import Logs, Nested, without_optionals
+from tfscale.distribution.sums import summed_over_replicas
 from tfscale.errors import ConfigError
 from tfscale.training.dealing import Dealer
 from tfscale.training.model_state import check_normalized, is_synchronized
@@ -206,7 +207,7 @@ class ModelStep(PartSums):
             state = []
             sums = self._summed_parts(batch, part, (draw, scale, global_rows), even)
         if self.replicas > 1:
-            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
+            sums = summed_over_replicas(context, sums)
         gradients, factor, *rest, additions = self._finish(sums, scale, global_rows, static)
         return gradients, factor, state, rest[-1], *additions
 

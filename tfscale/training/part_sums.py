@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, NotingScope
 from tfscale.compat.tensorflow import of_shape
 from tfscale.config.step import ModelOptions
+from tfscale.distribution.sums import summed_over_replicas
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import Rules
@@ -239,7 +240,7 @@ class PartSums(StepState):
             if row_count(batch[0]) > 0:
                 sums = part(*batch, global_rows)
         context = tf.distribute.get_replica_context()
-        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
+        sums = summed_over_replicas(context, sums)
         count = len(self._evaluated)
         pairs = zip(sums[:count], sums[count : 2 * count], strict=True)
         values = [quotient(numerator, denominator) for numerator, denominator in pairs]
