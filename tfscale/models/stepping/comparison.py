@@ -34,7 +34,7 @@ def compared_model(model: keras.Model, config: DecoderConfig) -> SteppedModel:
     """
     try:
         stepped = stepped_model(model, config)
-        for _ in range(_MOST_TABLES):
+        for _ in range(_MOST_TABLES + 1):
             gap = _difference(stepped)
             if gap is None or not _take_positions(stepped):
                 break

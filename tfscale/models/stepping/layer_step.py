@@ -55,6 +55,16 @@ class LayerCall:
         """Returns the error that this call cannot be computed token by token."""
         return CannotDecode(f"{self.name} {reason}")
 
+    def check_first_position(self) -> None:
+        """Refuses a call of a position layer that is told where its tokens stand.
+
+        Raises:
+            CannotDecode: it is given `start_index` or `positions`.
+        """
+        given = self.arguments
+        if given.get("positions") is not None or given.get("start_index", 0) != 0:
+            raise self.refused("is given start_index or positions")
+
 
 @dataclass(frozen=True)
 class Place:

@@ -21,10 +21,8 @@ class SinePositionsStep(LayerStep):
 
     def __init__(self, call: LayerCall, context: int):
         super().__init__(call, context)
-        given = call.arguments
-        if given.get("positions") is not None or given.get("start_index", 0) != 0:
-            raise call.refused("is given start_index or positions")
-        width = given["inputs"].shape[-1]
+        call.check_first_position()
+        width = call.arguments["inputs"].shape[-1]
         self._table = np.asarray(call.layer(np.zeros((1, context, width), np.float32)))[0]
 
     @classmethod

@@ -15,9 +15,7 @@ class StartedPositionsStep(LayerStep):
 
     def __init__(self, call: LayerCall, context: int):
         super().__init__(call, context)
-        given = call.arguments
-        if given.get("positions") is not None or given.get("start_index", 0) != 0:
-            raise call.refused("is given start_index or positions")
+        call.check_first_position()
 
     @classmethod
     def classes(cls):
