@@ -120,46 +120,6 @@ def test_what_keras_says_of_an_error_is_one_line():
     assert "is not in [0, 3)" in said and "\n" not in said
 
 
-def test_gradients_are_taken_as_reduced():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
-        weight = keras.Variable(1.0)
-        optimizer = keras.optimizers.SGD(1.0)
-        optimizer.build([weight])
-        compat.take_gradients_as_reduced(optimizer)
-        # Keras would add up the gradients of both replicas.
-        tf.function(lambda: strategy.run(lambda: optimizer.apply([tf.constant(0.25)], [weight])))()
-    assert float(weight.numpy()) == 0.75
-
-
-def test_learning_rate_is_the_schedule_or_the_variable():
-    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
-    assert compat.learning_rate_of(keras.optimizers.SGD(schedule)) is schedule
-    optimizer = keras.optimizers.SGD(0.5)
-    assert float(compat.learning_rate_of(optimizer).numpy()) == 0.5
-
-
-def test_decays_weight():
-    decayed, excluded = keras.Variable([1.0]), keras.Variable([1.0])
-    optimizer = keras.optimizers.AdamW(0.1)
-    optimizer.exclude_from_weight_decay(var_list=[excluded])
-    optimizer.build([decayed, excluded])
-    assert compat.decays_weight(optimizer, decayed)
-    assert not compat.decays_weight(optimizer, excluded)
-
-
-def test_updates_are_counted_in_place(monkeypatch):
-    weight = keras.Variable(1.0)
-    optimizer = keras.optimizers.SGD(1.0)
-    optimizer.build([weight])
-    compat.count_updates_in_place(optimizer)
-    counter = optimizer.iterations
-    # Keras's own way to raise it.
-    monkeypatch.setattr(counter, "assign", lambda value: pytest.fail("was read and written back"))
-    optimizer.apply([tf.constant(0.25)], [weight])
-    assert int(counter.value.numpy()) == 1
-
-
 def test_path_is_what_optimizers_name_their_variables_after():
     weight = keras.Variable([1.0], name="kernel")
     compat.set_path(weight, "dense/kernel.of-0")
@@ -167,25 +127,6 @@ def test_path_is_what_optimizers_name_their_variables_after():
     optimizer.build([weight])
     assert weight.path == "dense/kernel.of-0"
     assert any("dense_kernel.of-0" in variable.name for variable in optimizer.variables)
-
-
-@pytest.mark.parametrize(("batch", "profiles"), [(0, False), (3, True), ((2, 4), True)])
-def test_profiles_batches(tmp_path, batch, profiles):
-    callback = keras.callbacks.TensorBoard(tmp_path, profile_batch=batch)
-    assert compat.profiles_batches(callback) is profiles
-
-
-def test_the_epoch_that_a_backup_restores(tmp_path, model):
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    callback = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-    data = (np.zeros((2, 2), "int32"), np.zeros((2, 2), "int32"))
-    stop = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: 1 // (2 - epoch))
-    with pytest.raises(ZeroDivisionError):
-        model.fit(*data, epochs=3, verbose=0, callbacks=[callback, stop])
-    compat.forget_restored_epoch(model)
-    assert compat.restored_epoch(model) is None
-    callback.on_train_begin()
-    assert compat.restored_epoch(model) == 2
 
 
 def test_a_spread_variable_is_saved_and_assigned_as_a_whole():

@@ -176,44 +176,6 @@ def attention_parts(layer: keras.layers.Layer) -> AttentionParts:
     )
 
 
-def take_gradients_as_reduced(optimizer: keras.optimizers.Optimizer) -> None:
-    """Keeps an optimizer from adding up gradients over replicas.
-
-    Keras does so in every `apply`, and the train step has done it before.
-    """
-    # Keras looks it up in the optimizer each time; see optimizers/base_optimizer.py.
-    assert callable(optimizer._all_reduce_sum_gradients)
-    optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
-
-
-def learning_rate_of(
-    optimizer: keras.optimizers.Optimizer,
-) -> keras.optimizers.schedules.LearningRateSchedule | keras.Variable:
-    """Returns an optimizer's schedule, or its variable.
-
-    `Optimizer.learning_rate` computes a schedule's value at the coming step, not the last one.
-    """
-    return optimizer._learning_rate
-
-
-def decays_weight(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> bool:
-    """Returns whether an optimizer's weight decay acts on a weight.
-
-    `exclude_from_weight_decay` sets it, and nothing public reads it.
-    """
-    return bool(optimizer._use_weight_decay(weight))
-
-
-def count_updates_in_place(optimizer: keras.optimizers.Optimizer) -> None:
-    """Has an optimizer's counter of updates raised where it lies, on a parameter server.
-
-    Keras reads the counter, adds 1 and writes it back, and so forgets updates of other workers in
-    between.
-    """
-    counter = optimizer.iterations
-    counter.assign_add = lambda value: counter.value.assign_add(tf.cast(value, counter.dtype))
-
-
 def set_path(variable: keras.Variable, path: str) -> None:
     """Gives a variable a path of its own; `Variable.path` is made of name scopes and read-only.
 
@@ -221,47 +183,6 @@ def set_path(variable: keras.Variable, path: str) -> None:
     """
     assert isinstance(variable._path, str)
     variable._path = path
-
-
-def profiles_batches(callback: keras.callbacks.TensorBoard) -> bool:
-    """Returns whether a TensorBoard callback profiles; `profile_batch` itself is not kept."""
-    return callback._stop_batch > 0
-
-
-def profiled_steps(callback: keras.callbacks.TensorBoard) -> tuple[int, int]:
-    """Returns the first and the last step that a TensorBoard callback profiles; see above."""
-    return callback._start_batch, callback._stop_batch
-
-
-def count_train_steps(callback: keras.callbacks.TensorBoard, before: int) -> None:
-    """Tells a TensorBoard callback how many steps came before the one that it is called for next.
-
-    It counts calls, and has no other place for the number of the step that it writes.
-    """
-    assert isinstance(callback._global_train_batch, int)
-    callback._global_train_batch = before
-
-
-def count_from_epoch_begin(callback: keras.callbacks.BackupAndRestore) -> None:
-    """Has a callback count the first step of an epoch where a call takes several.
-
-    It takes 0 for the last batch seen before an epoch, and so leaves out batch 0.
-    """
-    assert isinstance(callback._last_batch_seen, int)
-    callback._last_batch_seen = -1
-
-
-def forget_restored_epoch(model: keras.Model) -> None:
-    """Makes `restored_epoch` None until a callback restores the model."""
-    model._initial_epoch = None
-
-
-def restored_epoch(model: keras.Model) -> int | None:
-    """Returns the epoch to go on with that `BackupAndRestore` has left in the model; None if none.
-
-    It is how the callback tells Keras's own `fit`; nothing public does.
-    """
-    return model._initial_epoch
 
 
 class WholeArray(Protocol):

@@ -4,12 +4,14 @@
 step that gives them other weights than Keras does has to call each of them by itself.
 """
 
+import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras_trainer import Nested
 from tfscale.compat.tensorflow import of_shape
 
 
@@ -86,18 +88,45 @@ def takes_weights(metric: keras.metrics.Metric) -> bool:
     return "sample_weight" in parameters or inspect.Parameter.VAR_KEYWORD in kinds
 
 
+@contextlib.contextmanager
+def metric_values(
+    variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]
+) -> Iterator[keras.StatelessScope]:
+    """Gives metrics other values for the block and keeps what they become in the scope."""
+    with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
+        yield scope
+
+
+def values_in(scope: keras.StatelessScope, variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+    """Returns what variables of metrics have become within a scope, in their types and shapes."""
+    return [of_shape(tf.cast(scope.get_current_value(v), v.dtype), v.shape) for v in variables]
+
+
 def updated(
     variables: Sequence[keras.Variable],
     values: Sequence[tf.Tensor],
-    update,
+    update: Callable[[], None],
 ) -> list[tf.Tensor]:
     """Returns what variables of metrics become when an update starts from other values.
 
     Args:
         variables: of metrics.
         values: what each of them starts from.
-        update: function without arguments that updates the metrics.
+        update: updates the metrics.
     """
-    with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
+    with metric_values(variables, values) as scope:
         update()
-        return [of_shape(tf.cast(scope.get_current_value(v), v.dtype), v.shape) for v in variables]
+        return values_in(scope, variables)
+
+
+def update_compiled_metrics(
+    model: keras.Model, y: Nested, y_pred: Nested, sample_weight: Nested
+) -> None:
+    """Updates the metrics that `compile` was given, without computing their results."""
+    if model._compile_metrics is not None:
+        model._compile_metrics.update_state(y, y_pred, sample_weight)
+
+
+def compiled_metrics(model: keras.Model) -> Sequence[keras.metrics.Metric]:
+    """Returns the metrics that `compile` was given, one by one."""
+    return [] if model._compile_metrics is None else model._compile_metrics.metrics

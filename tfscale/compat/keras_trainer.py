@@ -6,13 +6,11 @@ it never distributes, and builds models before their step is traced.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
-from keras.src.losses import loss as loss_module
 from tensorflow.python.distribute.values import PerReplicaSpec
 
 Nested: TypeAlias = object
@@ -148,170 +146,6 @@ def without_optionals(data: Nested) -> Nested:
     )
 
 
-@dataclass(frozen=True)
-class OutputLoss:
-    """The loss of one output of a compiled model.
-
-    Attributes:
-        loss: the resolved loss.
-        weight: its `loss_weights`; None is 1.
-        name: as in the logs.
-        tracker: the metric that logs it by itself; None where there is one output.
-    """
-
-    loss: keras.losses.Loss
-    weight: float | None
-    name: str
-    tracker: keras.metrics.Metric | None
-
-
-def output_losses(model: keras.Model) -> list[OutputLoss]:
-    """Returns the losses of the outputs of a model that is compiled and built."""
-    compiled = model._compile_loss
-    if compiled is None:
-        return []
-    trackers = compiled.metrics or [None] * len(compiled._flat_losses)
-    return [
-        OutputLoss(one.loss, one.loss_weights, one.name, tracker)
-        for one, tracker in zip(compiled._flat_losses, trackers, strict=True)
-    ]
-
-
-def each_output(
-    model: keras.Model, y: Nested, y_pred: Nested, sample_weight: Nested, visit: Callable
-) -> None:
-    """Visits the loss of each output with the targets and weights that Keras finds for it.
-
-    Keras's `CompileLoss` pairs targets, outputs and weights of any structure. Its losses are
-    replaced for the call by ones that ask `visit`.
-
-    Args:
-        model: compiled and built.
-        y: targets.
-        y_pred: outputs.
-        sample_weight: weights, or None.
-        visit: function (index, targets, outputs, weights) of one output.
-    """
-    compiled = model._compile_loss
-    if compiled is None:
-        return
-    before, metrics = compiled._flat_losses, compiled._metrics
-
-    def visitor(index: int) -> Callable:
-        def loss(y_true, output, weights=None):
-            visit(index, y_true, output, weights)
-            return tf.zeros(())
-
-        return loss
-
-    stand_ins = [
-        one._replace(loss=visitor(index), loss_weights=None) for index, one in enumerate(before)
-    ]
-    try:
-        compiled._flat_losses = stand_ins
-        # Without metrics Keras visits the first loss alone.
-        compiled._metrics = [_Ignores() for _ in before]
-        compiled.call(y, y_pred, sample_weight)
-    finally:
-        compiled._flat_losses, compiled._metrics = before, metrics
-
-
-@contextlib.contextmanager
-def outputs_tracked_alike(model: keras.Model) -> Iterator[None]:
-    """Has the logged loss of each output count every call alike for the block.
-
-    Keras weighs it by the rows where shapes say them, which those of parts of a batch do not.
-    """
-    compiled = model._compile_loss
-    before = None if compiled is None else compiled._metrics
-    try:
-        if before:
-            compiled._metrics = [_CountsAlike(metric) for metric in before]
-        yield
-    finally:
-        if before:
-            compiled._metrics = before
-
-
-class _CountsAlike:
-    """A metric that takes no weights."""
-
-    def __init__(self, metric: keras.metrics.Metric):
-        self.metric = metric
-
-    def update_state(self, value: tf.Tensor, sample_weight: object = None) -> None:
-        """Counts a value as 1."""
-        self.metric.update_state(value)
-
-
-class _Ignores:
-    """A metric that takes no note of anything."""
-
-    def update_state(self, *args: object, **kwargs: object) -> None:
-        """Does nothing."""
-
-
-def update_compiled_metrics(
-    model: keras.Model, y: Nested, y_pred: Nested, sample_weight: Nested
-) -> None:
-    """Updates the metrics that `compile` was given, without computing their results."""
-    if model._compile_metrics is not None:
-        model._compile_metrics.update_state(y, y_pred, sample_weight)
-
-
-def replace_loss(model: keras.Model, loss: keras.losses.Loss) -> None:
-    """Gives a model that is compiled and built another loss of its one output."""
-    [before] = model._compile_loss._flat_losses
-    model._compile_loss._flat_losses = [before._replace(loss=loss)]
-
-
-def takes_logits(loss: keras.losses.Loss) -> bool | None:
-    """Returns whether one of Keras's cross-entropies of classes takes logits; None of others."""
-    losses = keras.losses
-    known = (
-        losses.categorical_crossentropy,
-        losses.sparse_categorical_crossentropy,
-        losses.categorical_focal_crossentropy,
-    )
-    if getattr(loss, "fn", None) not in known:
-        return None
-    return bool(loss._fn_kwargs.get("from_logits", False))
-
-
-@contextlib.contextmanager
-def undivided_losses() -> Iterator[None]:
-    """Keeps Keras from dividing losses by the number of replicas for the block.
-
-    `keras.losses.Loss` does so in the scope of a strategy, whoever adds up the replicas' gradients.
-    """
-    names = ("scale_loss_for_distribution", "unscale_loss_for_distribution")
-    before = {name: getattr(loss_module, name) for name in names}
-    try:
-        for name in names:
-            setattr(loss_module, name, lambda value: value)
-        yield
-    finally:
-        for name, function in before.items():
-            setattr(loss_module, name, function)
-
-
-def elementwise(loss: keras.losses.Loss) -> keras.losses.Loss:
-    """Returns a loss that does not reduce: weighted and masked values, one for each element."""
-    # `copy.copy` would serialize it, and so refuse functions of the user's own.
-    unreduced = object.__new__(type(loss))
-    vars(unreduced).update(vars(loss))
-    unreduced.reduction = "none"
-    return unreduced
-
-
-def elementwise_weights(loss: keras.losses.Loss) -> keras.losses.Loss:
-    """Returns a loss whose values are 1, so that what it gives are weights times masks."""
-    ones = elementwise(loss)
-    call = loss.call
-    ones.call = lambda y_true, y_pred: keras.ops.ones_like(call(y_true, y_pred))
-    return ones
-
-
 def is_own_of_keras(thing: object) -> bool:
     """Returns whether Keras or keras-hub wrote a loss or metric, function and all."""
     function = getattr(thing, "fn", None) or getattr(thing, "_fn", None)
@@ -319,17 +153,3 @@ def is_own_of_keras(thing: object) -> bool:
     if function is not None:
         modules.append(getattr(function, "__module__", "") or "")
     return all(module.split(".")[0] in ("keras", "keras_hub") for module in modules)
-
-
-def compiled_metrics(model: keras.Model) -> Sequence[keras.metrics.Metric]:
-    """Returns the metrics that `compile` was given, one by one."""
-    return [] if model._compile_metrics is None else model._compile_metrics.metrics
-
-
-@contextlib.contextmanager
-def metric_values(
-    variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]
-) -> Iterator[keras.StatelessScope]:
-    """Gives metrics other values for the block and keeps what they become in the scope."""
-    with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
-        yield scope

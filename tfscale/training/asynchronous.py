@@ -20,7 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import count_updates_in_place, decays_weight, set_path
+from tfscale.compat.keras import set_path
+from tfscale.compat.keras_optimizers import count_updates_in_place, decays_weight
 from tfscale.compat.tensorflow import number_of_workers
 from tfscale.config.step import CompileOptions
 from tfscale.distribution.parameter_server import worker_iterators

@@ -10,13 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras_trainer import (
-    KerasLoop,
-    Nested,
-    output_losses,
-    replace_loss,
-    takes_logits,
-)
+from tfscale.compat.keras_losses import output_losses, replace_loss, takes_logits
+from tfscale.compat.keras_trainer import KerasLoop, Nested
 from tfscale.errors import ConfigError
 from tfscale.training.distillation import Teacher
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 import keras
 from numpy.typing import ArrayLike
 
-from tfscale.compat.keras import learning_rate_of
+from tfscale.compat.keras_optimizers import learning_rate_of
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError
 from tfscale.training.batches import Batched, FitInput

@@ -13,16 +13,13 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from tfscale.compat.keras_trainer import (
-    KerasLoop,
-    Logs,
-    Nested,
+from tfscale.compat.keras_metrics import (
     compiled_metrics,
-    is_own_of_keras,
     metric_values,
     update_compiled_metrics,
+    values_in,
 )
-from tfscale.compat.tensorflow import of_shape
+from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, is_own_of_keras
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import ONE_DEVICE, Rule
@@ -71,10 +68,7 @@ class MetricSums:
             logs = self.model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         else:
             update_compiled_metrics(self.model, y, y_pred, sample_weight)
-        values = [
-            of_shape(tf.cast(scope.get_current_value(v), v.dtype), v.shape) for v in self.variables
-        ]
-        return values, logs
+        return values_in(scope, self.variables), logs
 
     def additions(
         self,
@@ -151,7 +145,7 @@ class MetricSums:
             for output, value in zip(self.objective.outputs, of_outputs, strict=False):
                 if output.tracker is not None:
                     output.tracker.update_state(value, sample_weight=static_rows)
-            found = [tf.cast(scope.get_current_value(v), v.dtype) for v in self.variables]
+            found = values_in(scope, self.variables)
         pairs = zip(self.variables, additions, found, strict=True)
         return [new if id(v) in self.of_losses else addition for v, addition, new in pairs]
 

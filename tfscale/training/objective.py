@@ -17,9 +17,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.compat.keras import layers_of, mask_of
-from tfscale.compat.keras_trainer import (
-    KerasLoop,
-    Nested,
+from tfscale.compat.keras_losses import (
     OutputLoss,
     each_output,
     elementwise,
@@ -28,6 +26,7 @@ from tfscale.compat.keras_trainer import (
     outputs_tracked_alike,
     undivided_losses,
 )
+from tfscale.compat.keras_trainer import KerasLoop, Nested
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import ONE_DEVICE, Rule, Rules
 from tfscale.training.loss import regularizations

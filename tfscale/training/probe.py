@@ -17,14 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.compat.keras import layers_of, mask_of, with_mask
-from tfscale.compat.keras_trainer import (
-    Nested,
-    NotingScope,
-    compiled_metrics,
-    each_output,
-    is_own_of_keras,
-    undivided_losses,
-)
+from tfscale.compat.keras_losses import each_output, undivided_losses
+from tfscale.compat.keras_metrics import compiled_metrics
+from tfscale.compat.keras_trainer import Nested, NotingScope, is_own_of_keras
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import ONE_DEVICE, Rules
 from tfscale.training.distilled_loss import without_teacher

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras_trainer import Nested, compiled_metrics, is_own_of_keras
+from tfscale.compat.keras_metrics import compiled_metrics
+from tfscale.compat.keras_trainer import Nested, is_own_of_keras
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import ONE_DEVICE, Question, Rule, Rules
 from tfscale.training.distilled_loss import without_teacher

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras import take_gradients_as_reduced
+from tfscale.compat.keras_optimizers import take_gradients_as_reduced
 from tfscale.config.step import CompileOptions
 from tfscale.errors import ConfigError
 from tfscale.models.remat import SEED_STATE_NAME

@@ -7,13 +7,13 @@ micro-batches count from zero is added up; on one device a metric goes on from w
 Shapes: b rows of a part of a batch, T tokens, V vocabulary.
 """
 
-import re
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.keras import one_line
 from tfscale.compat.keras_metrics import (
     compiled_results,
     expects_probabilities,
@@ -196,11 +196,10 @@ def check_metric(
         # What a metric makes of a part must not depend on what it holds, either.
         after_both = counts_of(metric, halves[1], start=first)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        lines = re.sub(r"\x1b\[\d+m|\{\{.*?\}\}", "", str(error)).strip().splitlines()
         raise ConfigError(
             f"metric {name!r} cannot be computed of targets (B, T), logits (B, T, V) and weights"
             f" (B, T), of which a function makes one value a token, (B, T):"
-            f" {lines[0][:200] if lines else type(error).__name__}"
+            f" {one_line(error)}"
         ) from error
     if not _alike(whole, changed):
         raise ConfigError(

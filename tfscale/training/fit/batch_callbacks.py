@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import keras
 
-from tfscale.compat.keras import (
+from tfscale.compat.keras_callbacks import (
     count_from_epoch_begin,
     count_train_steps,
     profiled_steps,

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import keras
 
-from tfscale.compat.keras import decays_weight
+from tfscale.compat.keras_optimizers import decays_weight
 from tfscale.files.json_text import JsonObject
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.distillation import Teacher

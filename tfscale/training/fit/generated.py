@@ -8,6 +8,7 @@ Shapes: B rows and T tokens of the first batch; a later batch may have fewer row
 
 import tensorflow as tf
 
+from tfscale.compat.keras import one_line
 from tfscale.compat.keras_data import GeneratedData, first_rows, is_generated
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.workers import Workers
@@ -56,8 +57,9 @@ class Generated:
         try:
             self._data = GeneratedData(x, shuffle)
         except (ValueError, TypeError, IndexError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise DataError(f"the {kind} gives no batches (ids, targets): {reason}") from error
+            raise DataError(
+                f"the {kind} gives no batches (ids, targets): {one_line(error)}"
+            ) from error
         self.dataset = one_tensor_each(self._data.dataset)
         check_spec(self.dataset.element_spec)
         shape = first_rows(self._data.first)

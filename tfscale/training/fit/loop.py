@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import keras
 import tensorflow as tf
 
-from tfscale.compat.keras import forget_restored_epoch, restored_epoch
+from tfscale.compat.keras_callbacks import forget_restored_epoch, restored_epoch
 from tfscale.errors import DataError
 from tfscale.training.fit.batch_callbacks import CallEnds
 from tfscale.training.fit.data import FitData
