@@ -18,7 +18,7 @@ from tfscale.compat.keras_graph import Graph, current_scope, graph_of
 from tfscale.compat.keras_trainer import Nested, NotingScope
 from tfscale.errors import ConfigError
 from tfscale.training.model_state import is_synchronized
-from tfscale.training.remat_blocks import Block, blocks_of, counts
+from tfscale.training.remat_blocks import Block, blocks_of, is_model
 from tfscale.training.traced_block import Function, TracedBlock, is_floating
 
 
@@ -107,11 +107,13 @@ class _Run:
             blocks = blocks_of(graph)
             inner = [node.operation for block in blocks if not block.again for node in block.nodes]
             found = [(graph.model, self._by_blocks(graph, blocks))]
-            return found + [pair for one in inner if counts(one) for pair in self.calls(one, seen)]
-        if not isinstance(model, keras.Model):
+            return found + [
+                pair for one in inner if is_model(one) for pair in self.calls(one, seen)
+            ]
+        if not is_model(model):
             call = model.call
             return [(model, lambda *args, **kwargs: self.block(call, [model], args, kwargs))]
-        inner = [layer for layer in model.layers if layer.variables or counts(layer)]
+        inner = [layer for layer in model.layers if layer.variables or is_model(layer)]
         return [pair for layer in inner for pair in self.calls(layer, seen)]
 
     def _by_blocks(self, graph: Graph, blocks: Sequence[Block]) -> Call:

@@ -35,7 +35,7 @@ class Block:
     again: bool
 
 
-def counts(operation: object) -> bool:
+def is_model(operation: object) -> bool:
     """Returns whether an operation is a model that is cut into blocks itself."""
     return isinstance(operation, keras.Model)
 
@@ -54,7 +54,7 @@ def blocks_of(graph: Graph) -> list[Block]:
     run: list[Node] = []
     for node in others:
         cost = _cost(node.operation, node.outputs)
-        if counts(node.operation) and 2 * cost > total:
+        if is_model(node.operation) and 2 * cost > total:
             blocks += _cut(run, needed)
             blocks.append(_block([node], needed, again=False))
             run = []
