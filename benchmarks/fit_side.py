@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--steps-per-execution", type=int, default=1)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=6)
     options = parser.parse_args()
     clock = CLOCKS[options.clock]
     found = sides(options.model, options.task, options.steps_per_execution, clock)

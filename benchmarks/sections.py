@@ -13,8 +13,8 @@ from benchmarks.table import Row, Wanted
 
 RATE = "tokens_per_second"
 PREPARE_CHARACTERS = 16_000_000
-FIT_STEPS = {"nanogpt": 20, "cnn": 60, "lstm": 20}
-"""Steps of a round of each of `benchmarks.fit_models`: about a second."""
+FIT_STEPS = {"nanogpt": 100, "cnn": 400, "lstm": 100}
+"""Steps of a round of each of `benchmarks.fit_models`: an epoch of some seconds."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,10 @@ import numpy as np
 from tfscale.launching.network import has_private_networks
 
 POLL_SECONDS = 0.002
+PATIENCE_STEPS = 100
+"""How many steps a kill waits for a checkpoint that is being written. A write of a small model takes
+milliseconds, and a busy machine may look too late at each of them."""
+
 TEXT_LINES = 4000
 MAX_LOSS_GAP = 0.05
 
@@ -126,7 +130,7 @@ def run_with_kills(
         output: its run folder, by which the workers are found.
         at_steps: steps, rising; each kill comes when history.jsonl has reached the next one.
         in_write: how many of the kills wait until a checkpoint is being written, and then hit the
-            chief.
+            chief; after `PATIENCE_STEPS` steps they come without one.
         seed: chooses the worker.
 
     Raises:
@@ -144,9 +148,13 @@ def run_with_kills(
     left_behind: set[str] = set()
     while process.poll() is None:
         time.sleep(POLL_SECONDS)
-        if not waiting or last_step(output) < waiting[0]:
+        step = last_step(output)
+        if not waiting or step < waiting[0]:
             continue
-        wait_for_write = in_write > 0 and (len(waiting) % 2 == 0 or len(waiting) <= in_write)
+        is_patient = step < waiting[0] + PATIENCE_STEPS
+        wait_for_write = (
+            is_patient and in_write > 0 and (len(waiting) % 2 == 0 or len(waiting) <= in_write)
+        )
         half_written = writing(output) - left_behind
         if wait_for_write and not half_written:
             continue
@@ -332,7 +340,8 @@ def main() -> None:
             words = train_words(data, quiet, options.steps)
             subprocess.run(launch_command(words, workers, 0), check=True, capture_output=True)
             rng = random.Random(options.seed)
-            at = sorted(rng.sample(range(50, options.steps - 50), options.kills))
+            last = options.steps - PATIENCE_STEPS - 50
+            at = sorted(rng.sample(range(50, last), options.kills))
             began = time.monotonic()
             command = launch_command(
                 train_words(data, killed, options.steps), workers, options.kills

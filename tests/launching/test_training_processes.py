@@ -41,13 +41,12 @@ def test_kills_leave_no_trace_in_the_weights(data, tmp_path):
     subprocess.run(
         launch_command(train_words(data, quiet, STEPS), 2, 0), check=True, capture_output=True
     )
-    at = sorted(random.Random(3).sample(range(30, STEPS - 100), 3))
+    at = sorted(random.Random(3).sample(range(30, STEPS - 400), 3))
     kills = run_with_kills(
         launch_command(train_words(data, killed, STEPS), 2, 3), killed, at, in_write=1, seed=3
     )
-    assert (
-        len(kills.steps) == 3 and kills.in_checkpoint <= 1
-    )  # The write may end before the kill comes.
+    # The write may end before the kill comes.
+    assert len(kills.steps) == 3 and kills.in_checkpoint <= 1
     assert largest_difference(quiet, killed, STEPS) == 0
     assert losses(killed) == losses(quiet)
     with open(f"{killed}/summary.json") as file:
