@@ -52,7 +52,7 @@ class ModelStep(PartSums):
                 return tf.function(function, jit_compile=True)
             return function if eager else tf.function(function)
 
-        self._plain = {True: compiled(self._all_but_update), False: self._all_but_update}
+        self._single = tf.function(self._chosen_step, jit_compile=True) if jit else None
         # On one device XLA compiles all micro-batches at once; replicas communicate in between.
         self._part = compiled(self.part, several)
         if is_synchronized(self.network):
@@ -89,16 +89,37 @@ class ModelStep(PartSums):
         return self.model.get_metrics_result()
 
     def _take_whole(self, x, y, sample_weight):
-        gradients, factor, state, finite, logs = self._gradients(x, y, sample_weight)
+        if self._single is None:
+            return self._conditional_step(x, y, sample_weight)
+        if static_rows(x) is not None:
+            return self._single(x, y, sample_weight)
+        # A last batch that is smaller is not worth a compilation of its own.
+        count = row_count(x)
+        if self.usual_rows < 0:
+            self.usual_rows.assign(count)
+        if count == self.usual_rows:
+            logs = self._single(x, y, sample_weight)
+        else:
+            logs = self._conditional_step(x, y, sample_weight)
+        return logs
+
+    def _conditional_step(self, x, y, sample_weight):
+        gradients, factor, state, finite, logs = self._all_but_update(x, y, sample_weight)
         if finite:
             self._update(gradients, factor, state)
         return logs
 
-    def _all_but_update(self, x, y, sample_weight):
-        """Computes what the update of a whole batch needs; counts the step and its metrics.
+    def _chosen_step(self, x, y, sample_weight):
+        """As `_conditional_step`, as one program of XLA with a choice instead of a condition."""
+        gradients, factor, state, finite, logs = self._all_but_update(x, y, sample_weight)
+        self._update_if(finite, lambda: self._scale_and_update(gradients, factor))
+        before = [tf.convert_to_tensor(variable.value) for variable in self._state]
+        pairs = zip(state, before, strict=True)
+        self.assign_state([tf.where(finite, value, old) for value, old in pairs])
+        return logs
 
-        On a CPU small operations cost more to start than to compute, so XLA gets all of them.
-        """
+    def _all_but_update(self, x, y, sample_weight):
+        """Computes what the update of a whole batch needs; counts the step and its metrics."""
         before = self.model.get_metrics_result() if self.loss_scale.on else {}
         gradients, factor, _, _, finite, state, metrics, logs = self.whole_gradients(
             x, y, sample_weight
@@ -132,20 +153,6 @@ class ModelStep(PartSums):
     def _scales(self) -> bool:
         """Whether the gradients are clipped by the step, or are those of a scaled loss."""
         return bool(self.options.clip_norm) or self.loss_scale.on
-
-    def _gradients(self, x, y, sample_weight):
-        rows = static_rows(x)
-        if rows is not None or self._plain[True] is self._plain[False]:
-            return self._plain[True](x, y, sample_weight)
-        # A last batch that is smaller is not worth a compilation of its own.
-        count = row_count(x)
-        if self.usual_rows < 0:
-            self.usual_rows.assign(count)
-        if count == self.usual_rows:
-            result = self._plain[True](x, y, sample_weight)
-        else:
-            result = self._plain[False](x, y, sample_weight)
-        return result
 
     def _apply(self, gradients, factor, state):
         if self.replicas == 1:

@@ -70,10 +70,8 @@ class TrainStep(ReplicaGradients):
         """Makes what a subclass keeps besides, before anything is traced."""
 
     def _compile_parts(self) -> None:
-        # On one device a step is two XLA programs, gradients and update, because a condition around
-        # the update would have XLA compute both outcomes and copy the optimizer's state. Several
-        # replicas communicate between the parts of the first, and write through the strategy in the
-        # second, which XLA cannot compile.
+        # On one device a step is one XLA program. Several replicas communicate between the parts
+        # of the gradients, and write through the strategy, which XLA cannot compile.
         xla, in_parts = self.options.xla and has_xla(), self.replicas > 1 or self.in_parts
 
         def compiled(function: Callable) -> Callable:
@@ -82,8 +80,7 @@ class TrainStep(ReplicaGradients):
         if in_parts:
             self._forward_backward = compiled(self._micro_batch)
             self._factor = compiled(self._mean_factor)
-        self._gradients_alone = compiled(self._replica_gradients)
-        self._update_alone = compiled(self._scale_and_update)
+        self._single = compiled(self._chosen_step if xla else self.gradients_and_update)
         self._block = tf.function(self._run_block)
 
     def run(self, iterator: Iterator, count: int) -> BlockResult:
@@ -122,9 +119,7 @@ class TrainStep(ReplicaGradients):
             numbers = self.strategy.run(self.gradients_and_update, args=batch)
             nll, tokens, norm, finite, *counts = (first(x)[0] for x in numbers)
         elif self.replicas == 1:
-            sums, factor, nll, tokens, norm, finite, *counts = self._gradients_alone(*batch)
-            if finite & (tokens > 0):
-                self._update_alone(sums, factor)
+            nll, tokens, norm, finite, *counts = self._single(*batch)
         else:
             sums, factor, *numbers = self.strategy.run(self._replica_gradients, args=batch)
             nll, tokens, norm, finite, *counts = (first(x)[0] for x in numbers)
@@ -136,6 +131,13 @@ class TrainStep(ReplicaGradients):
         self._count(finite)
         # A step that was skipped does not count in the means.
         return tf.where(finite, nll, 0.0), tf.where(finite, tokens, 0.0), norm
+
+    def _chosen_step(self, *batch):
+        """As `gradients_and_update`, with a choice instead of a condition."""
+        sums, factor, nll, tokens, norm, finite, *counts = self._replica_gradients(*batch)
+        wanted = finite & (tokens > 0)
+        self._update_if(wanted, lambda: self._scale_and_update(sums, factor))
+        return nll, tokens, norm, finite, *counts
 
     def gradients_and_update(self, ids, targets, weights=None):
         """Takes a replica's whole step as one program.

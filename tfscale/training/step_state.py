@@ -5,7 +5,7 @@ same: the factor that makes the sums the clipped mean, the finite check, the opt
 of the weights and the pruning masks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import keras
@@ -182,6 +182,24 @@ class StepState:
 
     def _scale_and_update(self, sums, factor):
         self._update_variables([gradient * factor for gradient in sums])
+
+    def _update_if(self, wanted: tf.Tensor, update: Callable[[], None]) -> None:
+        """Updates the weights, or leaves everything as it is, within a program of XLA.
+
+        XLA computes both outcomes of a condition and copies the optimizer's state for it. A choice
+        of each number that the update writes is part of the loop that computes it.
+
+        Args:
+            wanted: scalar bool.
+            update: writes weights, the optimizer's state, averages and pruning masks alone.
+        """
+        state = [variable.value for variable in self.optimizer.variables]
+        masks = self.pruner.state().values() if self.pruner is not None else ()
+        written = [*self.variables, *state, *self.averages, *masks]
+        before = [tf.identity(variable) for variable in written]
+        update()
+        for variable, value in zip(written, before, strict=True):
+            variable.assign(tf.where(wanted, tf.convert_to_tensor(variable), value))
 
     def _update_variables(self, gradients):
         self.optimizer.apply(gradients, self.weights)
