@@ -41,7 +41,7 @@ def test_the_iteration_is_that_of_keras(shape, steps):
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (48, 192)])
-@pytest.mark.parametrize("least", [1.0, 0.3, 0.05, 0.01])
+@pytest.mark.parametrize("least", [1.0, 0.3, 0.05, 0.01, 1e-3, 1e-4])
 def test_the_shorter_iteration_is_no_farther_from_orthogonal(shape, least):
     rng = np.random.default_rng(1)
     x = matrix(rng, shape, least)
@@ -81,7 +81,8 @@ def test_a_step_is_that_of_keras_muon():
 
 def test_parts_of_a_fused_kernel_are_orthogonalized_apart():
     rng = np.random.default_rng(3)
-    gradient = rng.normal(size=(8, 20)).astype("float32") * np.repeat([1.0, 100.0], [8, 12])
+    gradient = rng.normal(size=(8, 20)) * np.repeat([1.0, 100.0], [8, 12])
+    gradient = gradient.astype("float32")
     whole = Muon(1.0, matrices=[[1, [8, 12]]], ns_steps=5, nesterov=False)
     apart = [keras.optimizers.Muon(1.0, weight_decay=None, nesterov=False) for _ in range(2)]
     fused = keras.Variable(np.zeros((8, 20)), name="fused")
@@ -182,7 +183,7 @@ def test_matrices_of_keras_networks():
     optimizer.apply([tf.constant(rng.normal(size=w.shape), tf.float32) for w in network.trainable_variables])
     moved = (before * (1 - 0.1 / 101 * 0.1) - queries.numpy()).reshape(8, 6)
     values = np.linalg.svd(moved, compute_uv=False)
-    assert values.max() / values.min() < 2
+    assert values[-1] / values[0] > 0.5
 
 
 def test_networks_that_muon_is_not_for_are_refused():

@@ -114,6 +114,7 @@ class DirectedMuon(keras.optimizers.Muon):
             index = self._get_variable_index(variable)
             if self.is_matrix(index):
                 momentum = tf.convert_to_tensor(self.momentums[index].value)
+                gradient = tf.cast(gradient, momentum.dtype)
                 after[index] = self.momentum * momentum + gradient
                 ahead[index] = (
                     self.momentum * after[index] + gradient if self.nesterov else after[index]

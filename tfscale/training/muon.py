@@ -17,15 +17,18 @@ import tensorflow as tf
 from tfscale.compat.keras_optimizers import DirectedMuon
 from tfscale.errors import ConfigError
 
-Coefficients = Sequence[tuple[float, float, float]]
-"""(a, b, c) of each step."""
+Coefficients = Sequence[tuple[float, ...]]
+"""For each step, what I, A, A^2, and perhaps A^3 and A^4 are multiplied by."""
 
 SHORTER: Coefficients = (
-    (8.28721201814563, -23.595886519098837, 17.300387312530933),
-    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (14.893424, -144.95206, 479.46604, -612.60284, 264.9355),
+    (6.746661, -16.226625, 13.656418, -4.468097, 0.49604032),
+    (4.2006732, -8.7829523, 7.9064088, -2.9253691, 0.37575017),
 )
-"""Coefficients of tfscale's own iteration."""
+"""tfscale's own steps: polynomials of degree 9 in the singular value, each with the least largest
+distance from 1 over what the one before leaves (as in Amsel et al. 2025), from [0.002, 1] on.
+They bring singular values of 0.002 or more to between 0.77 and 1.23, in 12 products; five steps
+of Keras take 15."""
 _LONG = 1.5
 """From this ratio of its sides on, a matrix is taken by its Gram matrix."""
 _TINY = 1e-7
@@ -188,12 +191,12 @@ def orthogonalized(x: tf.Tensor, coefficients: Coefficients, tight: bool) -> tf.
 def _by_whole(
     x: tf.Tensor, gram: tf.Tensor, square: tf.Tensor, coefficients: Coefficients
 ) -> tf.Tensor:
-    """The steps on the matrices themselves: 3 products each."""
-    for step, (a, b, c) in enumerate(coefficients):
+    """The steps on the matrices themselves, which have 2 products and those of a polynomial."""
+    for step, (constant, *others) in enumerate(coefficients):
         if step:
             gram = tf.matmul(x, x, transpose_b=True)
             square = tf.matmul(gram, gram)
-        x = a * x + tf.matmul(b * gram + c * square, x)
+        x = constant * x + tf.matmul(_polynomial(others, gram, square), x)
     return x
 
 
@@ -201,14 +204,25 @@ def _by_gram(gram: tf.Tensor, square: tf.Tensor, coefficients: Coefficients) -> 
     """The polynomial of the Gram matrix (N, m, m) by which the matrices are multiplied."""
     identity = tf.eye(gram.shape[1], dtype=gram.dtype)
     whole = None
-    for step, (a, b, c) in enumerate(coefficients):
+    for step, (constant, *others) in enumerate(coefficients):
         if step:
             square = tf.matmul(gram, gram)
-        factor = a * identity + b * gram + c * square
+        factor = constant * identity + _polynomial(others, gram, square)
         whole = factor if whole is None else tf.matmul(factor, whole)
         if step + 1 < len(coefficients):
             gram = tf.matmul(factor, tf.matmul(factor, gram))
     return whole
+
+
+def _polynomial(coefficients: Sequence[float], gram: tf.Tensor, square: tf.Tensor) -> tf.Tensor:
+    """The terms of a polynomial of A after the constant, from A and A^2: one more product for the
+    third and the fourth power."""
+    first, second, *higher = coefficients
+    terms = first * gram + second * square
+    if higher:
+        third, fourth = higher
+        terms += tf.matmul(third * gram + fourth * square, square)
+    return terms
 
 
 def _columns(shape: Sequence[int], input_axes: int) -> int:
