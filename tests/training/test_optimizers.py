@@ -9,13 +9,14 @@ import pytest
 import tensorflow as tf
 
 import tfscale
-from tests.training.tiny import CONFIGS, VOCABULARY, gru_network, make_windows
+from tests.training.tiny import CONFIGS, gru_network, make_windows
 from tfscale import models
 from tfscale.config import GRUConfig, TrainConfig, TransformerConfig
 from tfscale.config.optimizer import OPTIONS
 from tfscale.config.optimizer_options import OptimizerOptions
 from tfscale.errors import ConfigError
-from tfscale.models.roles import hidden_matrices, undecayed_variables
+from tfscale.models.roles import undecayed_variables
+from tfscale.planning.plan import memory_of
 from tfscale.registry import OPTIMIZERS
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.optimizers import build_optimizer, keras_class
@@ -127,3 +128,95 @@ def test_defaults_are_filled_in_for_a_model():
     assert (muon.momentum, muon.ns_steps, muon.beta_1, muon.learning_rate) == (0.5, 0, None, 0.25)
     assert muon.with_optimizer("muon") is muon
     assert muon.with_optimizer("adamw") == TrainConfig(learning_rate=0.25)
+
+
+@pytest.mark.parametrize("family", ["transformer", "lstm"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"optimizer": name} for name in NAMES),
+        {"optimizer": "sgd", "momentum": 0.0},
+        {"optimizer": "rmsprop", "momentum": 0.5, "centered": True},
+        {"amsgrad": True},
+    ],
+)
+def test_the_plan_counts_the_state_that_an_optimizer_makes(family, options):
+    config = dataclasses.replace(CONFIGS[family], vocabulary_size=500, tie_embeddings=False)
+    network = models.build_network(config)
+    train = TrainConfig(**options)
+    optimizer = build_optimizer(train, network)
+    optimizer.build(network.trainable_variables)
+    arrays = [v for v in optimizer.variables if len(v.shape)]
+    real = sum(4 * int(np.prod(v.shape)) for v in arrays)
+    assert {v.dtype for v in arrays} <= {"float32"}, "4 bytes each"
+    planned = memory_of(config.costs(), config, train, devices=1).optimizer
+    # Keras gives Adafactor rows and columns of tables, too: little beside models of a real size.
+    assert planned == pytest.approx(real, rel=0.04 if train.optimizer == "adafactor" else 0)
+
+
+class Halving(keras.optimizers.Optimizer):
+    """A Keras optimizer of somebody's own: moves each weight by half of the learning rate."""
+
+    def __init__(self, learning_rate=0.1, momentum=0.0, weight_decay=None, name="halving", **kwargs):
+        super().__init__(learning_rate, weight_decay=weight_decay, name=name, **kwargs)
+        self.momentum = momentum
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.assign_sub(variable, 0.5 * learning_rate * tf.sign(gradient))
+
+
+def test_an_optimizer_of_somebody_else_is_registered(monkeypatch):
+    monkeypatch.setattr(OPTIMIZERS, "_registered", dict(OPTIMIZERS._registered))
+
+    @tfscale.register
+    class Declared(tfscale.OptimizerSpec):
+        name, summary = "halving", "half of the learning rate"
+        keras_class = f"{__name__}.Halving"
+        defaults = {"weight_decay": 0.0, "momentum": 0.25}
+        slots = 0
+        learning_rate_factor = 2.0
+
+    assert OPTIMIZERS.names()[-1] == "halving"
+    config = TrainConfig(optimizer="halving", warmup_steps=0)
+    network = models.build_network(CONFIGS["transformer"])
+    optimizer = build_optimizer(config, network)
+    assert (type(optimizer), optimizer.momentum) == (Halving, 0.25)
+    before = network.token_embedding.embeddings.numpy()
+    model = LanguageModel(network)
+    model.compile(optimizer, xla=False)
+    model.fit(*make_windows(16), batch_size=16, verbose=0)
+    moved = np.abs(network.token_embedding.embeddings.numpy() - before)
+    assert moved.max() == pytest.approx(1e-3, rel=1e-5)  # half of 2 x the family's 1e-3
+    with pytest.raises(ConfigError, match="train.momentum=0.5 is no option of train.optimizer=adamw; .* halving"):
+        TrainConfig(momentum=0.5)
+    memory = memory_of(network.config.costs(), network.config, config, devices=1)
+    assert memory.optimizer == 0
+
+
+def test_a_wrong_declaration_is_one_line(monkeypatch):
+    monkeypatch.setattr(OPTIMIZERS, "_registered", dict(OPTIMIZERS._registered))
+
+    def declared(**attributes):
+        summary = {"summary": "no such"}
+        return type("Wrong", (tfscale.OptimizerSpec,), {"name": "wrong", **summary, **attributes})
+
+    with pytest.raises(ConfigError, match="Wrong lacks keras_class; see OptimizerSpec"):
+        tfscale.register(declared())
+    known = "keras.optimizers.SGD"
+    with pytest.raises(ConfigError, match="offers the option speed, which TrainConfig has not; there are"):
+        tfscale.register(declared(keras_class=known, defaults={"speed": 1.0}))
+    network = models.build_network(CONFIGS["lstm"])
+    for attributes, message in (
+        ({"keras_class": "keras.optimizers.Nothing"}, "declared as keras.optimizers.Nothing, which cannot"),
+        ({"keras_class": known, "defaults": {"rho": 0.5, "weight_decay": 0.0}}, "declared with rho, which"),
+    ):
+        tfscale.register(declared(**attributes))
+        with pytest.raises(ConfigError, match=message):
+            build_optimizer(TrainConfig(optimizer="wrong"), network)
+
+
+def test_build_optimizer_is_public_and_takes_any_network():
+    optimizer = tfscale.build_optimizer(TrainConfig(learning_rate=0.1), gru_network())
+    assert isinstance(optimizer, keras.optimizers.AdamW)
+    with pytest.raises(ConfigError, match="learning_rate=0.0 is out of range; expected more than 0"):
+        tfscale.build_optimizer(TrainConfig(), gru_network())

@@ -25,10 +25,12 @@ from tfscale.models.network import declared_output_variables
 class HiddenMatrix:
     """A weight that is one or several matrices of a hidden layer.
 
-    Several are side by side where a layer computes several functions of its input in one product.
-    Each is orthogonalized by itself, as Jordan et al. (2024, "Muon: An optimizer for hidden
-    layers") found to be better for queries, keys and values: taken as one matrix, what is small in
-    one part would be scaled by what is large in another.
+    Several are side by side where a layer computes several functions of its input in one product:
+    gates, queries, keys and values. Each is orthogonalized by itself. As one matrix, a part with
+    small gradients would get a small update because another part has large ones. Jordan et al.
+    (2024, "Muon: An optimizer for hidden layers") found queries, keys and values apart to be
+    better; GLM-5 (arXiv:2602.15763, "Muon Split") and Kimi K3 (arXiv:2607.24653, "Per-Head Muon")
+    go on to the heads, each of which is a function of its own. It also costs less.
 
     Attributes:
         weight: the variable.
@@ -87,26 +89,31 @@ def _(layer: keras.layers.LSTMCell) -> list[HiddenMatrix]:
 
 @matrices_of.register
 def _(layer: keras.layers.EinsumDense) -> list[HiddenMatrix]:
-    # The layers of Keras's attention: "abc,cde->abde" sums over c, "abcd,cde->abe" over c and d.
+    # The layers of Keras's attention: "abc,cde->abde" sums over c and has outputs e of each head d,
+    # "abcd,cde->abe" sums over c and d.
     sources, result = layer.equation.replace(" ", "").split("->")
     kernel = sources.split(",")[1]
     summed = [axis for axis in kernel if axis not in result]
     kernels = [w for w in own_trainable_variables(layer) if w.name == "kernel"]
     if not kernels or list(kernel[: len(summed)]) != summed or len(summed) in (0, len(kernel)):
         return []
-    outputs = int(np.prod(kernels[0].shape[len(summed) :]))
-    return [HiddenMatrix(kernels[0], len(summed), (outputs,))]
+    *heads, outputs = kernels[0].shape[len(summed) :]
+    return [HiddenMatrix(kernels[0], len(summed), (outputs,) * int(np.prod(heads)))]
 
 
 @matrices_of.register
 def _(layer: CausalSelfAttention) -> list[HiddenMatrix]:
-    query, keys = layer.num_heads * layer.head_dim, layer.num_kv_heads * layer.head_dim
-    return [HiddenMatrix(layer.query_key_value.kernel, 1, (query, keys, keys))]
+    heads = layer.num_heads + 2 * layer.num_kv_heads
+    return [HiddenMatrix(layer.query_key_value.kernel, 1, (layer.head_dim,) * heads)]
 
 
 @matrices_of.register
 def _(layer: CrossAttention) -> list[HiddenMatrix]:
-    return [HiddenMatrix(layer.key_value.kernel, 1, (layer.num_kv_heads * layer.head_dim,) * 2)]
+    width = layer.head_dim
+    return [
+        HiddenMatrix(layer.query.kernel, 1, (width,) * layer.num_heads),
+        HiddenMatrix(layer.key_value.kernel, 1, (width,) * (2 * layer.num_kv_heads)),
+    ]
 
 
 @matrices_of.register
