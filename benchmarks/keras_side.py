@@ -23,9 +23,9 @@ from tfscale.config import TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import training_dataset
 from tfscale.models import LanguageNetwork, build_network
+from tfscale.models.roles import undecayed_variables
 from tfscale.runs.train import train
 from tfscale.training.language_model import LanguageModel
-from tfscale.models.roles import undecayed_variables
 from tfscale.training.optimizers import build_optimizer
 from tfscale.training.schedule import build_schedule
 

@@ -14,7 +14,13 @@ from tfscale.training.muon import SHORTER, Muon, orthogonalized
 from tfscale.training.optimizers import build_optimizer
 
 KERAS = (3.4445, -4.7750, 2.0315)
-SMALL = {"vocabulary_size": VOCABULARY, "sequence_length": 12, "hidden_dim": 16, "num_layers": 1, "num_heads": 2}
+SMALL = {
+    "vocabulary_size": VOCABULARY,
+    "sequence_length": 12,
+    "hidden_dim": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+}
 
 
 def matrix(rng, shape, least=0.05):
@@ -58,25 +64,43 @@ def test_a_gradient_of_zeros_moves_nothing():
 
 def test_a_step_is_that_of_keras_muon():
     rng = np.random.default_rng(2)
-    values = [matrix(rng, (8, 12)), matrix(rng, (12, 8)), rng.normal(size=(5, 4)), rng.normal(size=9)]
-    options = {"weight_decay": 0.3, "momentum": 0.8, "adam_beta_2": 0.9, "ns_steps": 5, "epsilon": 1e-8}
+    values = [
+        matrix(rng, (8, 12)),
+        matrix(rng, (12, 8)),
+        rng.normal(size=(5, 4)),
+        rng.normal(size=9),
+    ]
+    options = {
+        "weight_decay": 0.3,
+        "momentum": 0.8,
+        "adam_beta_2": 0.9,
+        "ns_steps": 5,
+        "epsilon": 1e-8,
+    }
     theirs = keras.optimizers.Muon(
         0.1, **options, adam_weight_decay=0.3, adam_beta_1=0.9, exclude_layers=["table"]
     )
     ours = Muon(0.1, **options, matrices=[[1, [12]], [1, [8]], None, None])
     weights = [
-        [keras.Variable(v, name=f"{name}{i}") for i, (v, name) in enumerate(zip(values, ["a", "b", "table", "c"], strict=True))]
+        [
+            keras.Variable(v, name=f"{name}{i}")
+            for i, (v, name) in enumerate(zip(values, ["a", "b", "table", "c"], strict=True))
+        ]
         for _ in (theirs, ours)
     ]
     for optimizer, variables in zip((theirs, ours), weights, strict=True):
         optimizer.exclude_from_weight_decay(var_list=[variables[3]])
         for step in range(3):
             rng = np.random.default_rng(step)
-            optimizer.apply([rng.normal(size=v.shape).astype("float32") for v in variables], variables)
+            optimizer.apply(
+                [rng.normal(size=v.shape).astype("float32") for v in variables], variables
+            )
     for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(other.numpy(), one.numpy(), atol=1e-4)
     # A momentum for each weight, a mean square for those of AdamW.
-    assert [tuple(v.shape) for v in ours.variables[2:]] == [tuple(v.shape) for v in theirs.variables[2:]]
+    assert [tuple(v.shape) for v in ours.variables[2:]] == [
+        tuple(v.shape) for v in theirs.variables[2:]
+    ]
 
 
 def test_parts_of_a_fused_kernel_are_orthogonalized_apart():
@@ -128,7 +152,9 @@ def test_matrices_of_each_family(family):
     network = models.build_network(CONFIGS[family])
     assert roles(network) == EXPECTED[family]
     # Both blocks, both directions.
-    assert len(hidden_matrices(network)) == {"transformer": 8, "bilstm": 5}.get(family, len(EXPECTED[family]))
+    assert len(hidden_matrices(network)) == {"transformer": 8, "bilstm": 5}.get(
+        family, len(EXPECTED[family])
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,13 +185,18 @@ def test_matrices_of_other_transformers(config, expected):
 
 
 def test_matrices_of_keras_networks():
-    assert roles(gru_network()) == {"gru_cell/kernel": (8,) * 3, "gru_cell/recurrent_kernel": (8,) * 3}
+    assert roles(gru_network()) == {
+        "gru_cell/kernel": (8,) * 3,
+        "gru_cell/recurrent_kernel": (8,) * 3,
+    }
     layers, inputs = keras.layers, keras.Input((None,), dtype="int32")
     x = layers.Embedding(20, 8)(inputs)
     x = layers.MultiHeadAttention(2, 3, name="attention")(x, x, use_causal_mask=True)
     x = layers.Dense(8, name="between")(x)
     # The output is found through what has no weights, and inside of a model or a wrapper.
-    head = keras.Sequential([keras.Input((None, 8)), layers.Dense(8, name="first"), layers.Dense(20, name="last")])
+    head = keras.Sequential(
+        [keras.Input((None, 8)), layers.Dense(8, name="first"), layers.Dense(20, name="last")]
+    )
     network = keras.Model(inputs, layers.Activation("linear")(head(x)))
     assert roles(network) == {
         "query/kernel": (3, 3),
@@ -180,7 +211,9 @@ def test_matrices_of_keras_networks():
     queries = next(w for w in network.trainable_variables if w.path.endswith("query/kernel"))
     rng = np.random.default_rng(0)
     before = queries.numpy()
-    optimizer.apply([tf.constant(rng.normal(size=w.shape), tf.float32) for w in network.trainable_variables])
+    optimizer.apply(
+        [tf.constant(rng.normal(size=w.shape), tf.float32) for w in network.trainable_variables]
+    )
     moved = before * (1 - 0.1 / 101 * 0.1) - queries.numpy()
     for head in (0, 1):
         values = np.linalg.svd(moved[:, head], compute_uv=False)
@@ -210,7 +243,9 @@ def test_weights_that_were_frozen_after_it_was_made_are_noticed():
     network = models.build_network(CONFIGS["lstm"])
     optimizer = build_optimizer(TrainConfig(optimizer="muon"), network)
     network.token_embedding.trainable = False
-    with pytest.raises(ConfigError, match="made for 6 trainable weights of other shapes than the 5"):
+    with pytest.raises(
+        ConfigError, match="made for 6 trainable weights of other shapes than the 5"
+    ):
         optimizer.build(network.trainable_variables)
 
 

@@ -19,7 +19,12 @@ from tfscale.training.optimizers import build_optimizer
 
 NAMES = OPTIMIZERS.names()
 CONFIG = TransformerConfig(
-    vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=8, num_layers=1, num_heads=2, use_bias=True
+    vocabulary_size=VOCABULARY,
+    sequence_length=LENGTH,
+    hidden_dim=8,
+    num_layers=1,
+    num_heads=2,
+    use_bias=True,
 )
 ROWS = 16
 
@@ -32,16 +37,21 @@ def compiled(name, where=None, precision="float32", set_up=lambda model: None, *
         model = LanguageModel(network)
         set_up(model)
         # All have AdamW's rate, so that their differences by rounding compare.
-        config = TrainConfig(optimizer=name, learning_rate=1e-3, steps=9, warmup_steps=1, weight_decay=0.1)
+        config = TrainConfig(
+            optimizer=name, learning_rate=1e-3, steps=9, warmup_steps=1, weight_decay=0.1
+        )
         model.compile(
-            build_optimizer(config, network), **{"clip_norm": 0.5, "ema_decay": 0.9, "xla": False, **options}
+            build_optimizer(config, network),
+            **{"clip_norm": 0.5, "ema_decay": 0.9, "xla": False, **options},
         )
     return model
 
 
 def fit(model, first, last, **options):
     ids, targets = make_windows(3 * ROWS)
-    model.fit(ids[first:last], targets[first:last], batch_size=ROWS, shuffle=False, verbose=0, **options)
+    model.fit(
+        ids[first:last], targets[first:last], batch_size=ROWS, shuffle=False, verbose=0, **options
+    )
 
 
 def state(model):
@@ -84,7 +94,9 @@ def test_a_step_that_overflows_changes_nothing(name):
     after = state(model)
     changed = {key for key in after if (after[key] != before[key]).any()}
     assert after["overflows"] == before["overflows"] + 1
-    assert not [key for key in changed if "optimizer" in key or "kernel" in key or "embeddings" in key]
+    assert not [
+        key for key in changed if "optimizer" in key or "kernel" in key or "embeddings" in key
+    ]
     assert len(changed) <= 5, changed  # counters and the loss scale
     fit(model, 0, ROWS)
     assert {key for key in after if (state(model)[key] != after[key]).any()} - changed

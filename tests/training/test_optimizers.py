@@ -101,11 +101,17 @@ def test_options_reach_the_keras_optimizer(name):
             {"beta_1": 0.5, "optimizer": "sgd"},
             "train.beta_1=0.5 is no option of train.optimizer=sgd; it belongs to adam and adamax and",
         ),
-        ({"ns_steps": 3}, "train.ns_steps=3 is no option of train.optimizer=adamw; it belongs to muon"),
+        (
+            {"ns_steps": 3},
+            "train.ns_steps=3 is no option of train.optimizer=adamw; it belongs to muon",
+        ),
         ({"beta_2": 1.0}, "train.beta_2=1.0 is out of range; expected 0 to below 1"),
         ({"weight_decay": -0.1}, "train.weight_decay=-0.1 is out of range; expected 0 or more"),
         ({"epsilon": 0.0}, "train.epsilon=0.0 is out of range; expected more than 0"),
-        ({"optimizer": "lion", "beta_1": 0.0}, "train.beta_1=0.0 is out of range; expected more than 0"),
+        (
+            {"optimizer": "lion", "beta_1": 0.0},
+            "train.beta_1=0.0 is out of range; expected more than 0",
+        ),
         ({"optimizer": "muon", "ns_steps": 30}, "train.ns_steps=30 is out of range"),
         (
             {"optimizer": "sgd", "momentum": 0.0, "nesterov": True},
@@ -122,7 +128,12 @@ def test_options_that_cannot_be_are_refused(options, message):
 
 def test_defaults_are_filled_in_for_a_model():
     filled = TrainConfig().for_model(TransformerConfig())
-    assert (filled.weight_decay, filled.beta_1, filled.beta_2, filled.epsilon) == (0.1, 0.9, 0.99, 1e-8)
+    assert (filled.weight_decay, filled.beta_1, filled.beta_2, filled.epsilon) == (
+        0.1,
+        0.9,
+        0.99,
+        1e-8,
+    )
     assert (filled.momentum, filled.ns_steps, filled.learning_rate) == (None, None, 1e-3)
     muon = TrainConfig(optimizer="muon", momentum=0.5, learning_rate=0.25).for_model(GRUConfig())
     assert (muon.momentum, muon.ns_steps, muon.beta_1, muon.learning_rate) == (0.5, 0, None, 0.25)
@@ -157,7 +168,9 @@ def test_the_plan_counts_the_state_that_an_optimizer_makes(family, options):
 class Halving(keras.optimizers.Optimizer):
     """A Keras optimizer of somebody's own: moves each weight by half of the learning rate."""
 
-    def __init__(self, learning_rate=0.1, momentum=0.0, weight_decay=None, name="halving", **kwargs):
+    def __init__(
+        self, learning_rate=0.1, momentum=0.0, weight_decay=None, name="halving", **kwargs
+    ):
         super().__init__(learning_rate, weight_decay=weight_decay, name=name, **kwargs)
         self.momentum = momentum
 
@@ -187,7 +200,9 @@ def test_an_optimizer_of_somebody_else_is_registered(monkeypatch):
     model.fit(*make_windows(16), batch_size=16, verbose=0)
     moved = np.abs(network.token_embedding.embeddings.numpy() - before)
     assert moved.max() == pytest.approx(1e-3, rel=1e-5)  # half of 2 x the family's 1e-3
-    with pytest.raises(ConfigError, match="train.momentum=0.5 is no option of train.optimizer=adamw; .* halving"):
+    with pytest.raises(
+        ConfigError, match="train.momentum=0.5 is no option of train.optimizer=adamw; .* halving"
+    ):
         TrainConfig(momentum=0.5)
     memory = memory_of(network.config.costs(), network.config, config, devices=1)
     assert memory.optimizer == 0
@@ -203,12 +218,20 @@ def test_a_wrong_declaration_is_one_line(monkeypatch):
     with pytest.raises(ConfigError, match="Wrong lacks keras_class; see OptimizerSpec"):
         tfscale.register(declared())
     known = "keras.optimizers.SGD"
-    with pytest.raises(ConfigError, match="offers the option speed, which TrainConfig has not; there are"):
+    with pytest.raises(
+        ConfigError, match="offers the option speed, which TrainConfig has not; there are"
+    ):
         tfscale.register(declared(keras_class=known, defaults={"speed": 1.0}))
     network = models.build_network(CONFIGS["lstm"])
     for attributes, message in (
-        ({"keras_class": "keras.optimizers.Nothing"}, "declared as keras.optimizers.Nothing, which cannot"),
-        ({"keras_class": known, "defaults": {"rho": 0.5, "weight_decay": 0.0}}, "declared with rho, which"),
+        (
+            {"keras_class": "keras.optimizers.Nothing"},
+            "declared as keras.optimizers.Nothing, which cannot",
+        ),
+        (
+            {"keras_class": known, "defaults": {"rho": 0.5, "weight_decay": 0.0}},
+            "declared with rho, which",
+        ),
     ):
         tfscale.register(declared(**attributes))
         with pytest.raises(ConfigError, match=message):
@@ -218,5 +241,7 @@ def test_a_wrong_declaration_is_one_line(monkeypatch):
 def test_build_optimizer_is_public_and_takes_any_network():
     optimizer = tfscale.build_optimizer(TrainConfig(learning_rate=0.1), gru_network())
     assert isinstance(optimizer, keras.optimizers.AdamW)
-    with pytest.raises(ConfigError, match="learning_rate=0.0 is out of range; expected more than 0"):
+    with pytest.raises(
+        ConfigError, match="learning_rate=0.0 is out of range; expected more than 0"
+    ):
         tfscale.build_optimizer(TrainConfig(), gru_network())

@@ -58,7 +58,11 @@ class Nadam(keras.optimizers.Nadam):
         self._untrack_variable(alone)
         # All replicas multiply by the same.
         self._u_product = keras.Variable(
-            1.0, dtype=alone.dtype, trainable=False, aggregation="only_first_replica", name="product"
+            1.0,
+            dtype=alone.dtype,
+            trainable=False,
+            aggregation="only_first_replica",
+            name="product",
         )
 
 

@@ -14,7 +14,7 @@ from tfscale.registry import OPTIMIZERS
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(StepOptions, OptimizerOptions):
+class TrainConfig(OptimizerOptions, StepOptions):
     """Options of training: batch, optimizer, schedule, precision, and what is written when."""
 
     section: ClassVar[str] = "train"

@@ -15,6 +15,8 @@ class Adafactor(OptimizerSpec):
     name = "adafactor"
     summary = "squared gradients by row and column, steps in proportion to each weight"
     keras_class = "keras.optimizers.Adafactor"
+    learning_rate_factor = 30.0
+    sequential_factor = 10.0
     defaults = {
         "weight_decay": 0.0,
         "beta_2_decay": -0.8,

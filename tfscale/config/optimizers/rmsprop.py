@@ -11,6 +11,7 @@ class RMSprop(OptimizerSpec):
     name = "rmsprop"
     summary = "gradients divided by their root mean square"
     keras_class = "keras.optimizers.RMSprop"
+    sequential_factor = 0.3
     defaults = {
         "weight_decay": 0.0,
         "rho": 0.9,

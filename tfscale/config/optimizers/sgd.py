@@ -12,6 +12,8 @@ class SGD(OptimizerSpec):
     name = "sgd"
     summary = "gradient descent with momentum"
     keras_class = "keras.optimizers.SGD"
+    learning_rate_factor = 30.0
+    sequential_factor = 30.0
     defaults = {"weight_decay": 0.0, "momentum": 0.9, "nesterov": False}
 
     @classmethod
