@@ -54,12 +54,11 @@ class Nadam(keras.optimizers.Nadam):
         if self.built:
             return
         super().build(var_list)
-        alone = self._u_product
-        self._untrack_variable(alone)
+        self._untrack_variable(self._u_product)
         # All replicas multiply by the same.
         self._u_product = keras.Variable(
             1.0,
-            dtype=alone.dtype,
+            dtype=var_list[0].dtype,
             trainable=False,
             aggregation="only_first_replica",
             name="product",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from tfscale.config.choices import Precision
 from tfscale.config.models import NetworkConfig
@@ -111,7 +111,8 @@ class TrainConfig(OptimizerOptions, StepOptions):
         """
         if optimizer == self.optimizer:
             return self
-        return dataclasses.replace(self, optimizer=optimizer, **dict.fromkeys(OPTIONS))
+        options: dict[str, Any] = dict.fromkeys(OPTIONS)
+        return dataclasses.replace(self, optimizer=optimizer, **options)
 
     def compile_options(
         self, *, xla: bool, streams: int = 0, pass_steps: int = 0

@@ -115,15 +115,16 @@ class Muon(DirectedMuon):
         return self.matrices[index] is not None
 
     def directions(self, momenta: dict[int, tf.Tensor]) -> dict[int, tf.Tensor]:
+        chosen = {index: self.matrices[index] or (1, ()) for index in momenta}
         parts: list[tf.Tensor] = []
         for index, momentum in momenta.items():
-            input_axes, outputs = self.matrices[index]
+            input_axes, outputs = chosen[index]
             flat = tf.reshape(momentum, (-1, _columns(momentum.shape, input_axes)))
             parts += tf.split(flat, outputs, axis=1) if len(outputs) > 1 else [flat]
         done = iter(self._orthogonal(parts))
         return {
             index: tf.reshape(
-                tf.concat([next(done) for _ in self.matrices[index][1]], axis=1), momentum.shape
+                tf.concat([next(done) for _ in chosen[index][1]], axis=1), momentum.shape
             )
             for index, momentum in momenta.items()
         }
@@ -157,7 +158,7 @@ class Muon(DirectedMuon):
 
 
 def orthogonalized(x: tf.Tensor, coefficients: Coefficients, tight: bool) -> tf.Tensor:
-    """Returns the matrices with singular values of about 1 in the place of their own.
+    """Returns the matrices with all singular values brought to about 1.
 
     Args:
         x: (N, m, n) float32 with m at most n.

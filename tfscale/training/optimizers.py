@@ -47,7 +47,7 @@ def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimize
     arguments = {**spec.options_of(vars(config)), **spec.fixed}
     kind = keras_class(spec)
     decay = inspect.signature(kind).parameters["weight_decay"]
-    # Where Keras's class decays nothing by default, a decay of 0 would cost a pass over all weights.
+    # Where Keras's class decays nothing by default, a decay of 0 would only cost time.
     if not arguments["weight_decay"] and decay.default is None:
         del arguments["weight_decay"]
     if spec.matrices_argument:
