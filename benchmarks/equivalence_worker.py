@@ -60,7 +60,7 @@ QUICK = ("transformer", "lstm")
 OPTIMIZERS = {
     "adamw": lambda network: keras.optimizers.AdamW(1e-2),
     "sgd": lambda network: keras.optimizers.SGD(0.1),
-    "muon": lambda network: _by_name("muon", 1e-2, network),
+    "muon": lambda network: _by_name("muon", 3e-3, network),
     "adafactor": lambda network: _by_name("adafactor", 0.1, network),
 }
 OF_ALL_FAMILIES = ("adamw", "sgd")

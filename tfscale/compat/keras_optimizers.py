@@ -50,6 +50,8 @@ class Nadam(keras.optimizers.Nadam):
     write, because it does not say what becomes of the values of several.
     """
 
+    _u_product: keras.Variable
+
     def build(self, var_list):
         if self.built:
             return
