@@ -40,7 +40,8 @@ from tfscale.launching.network import has_private_networks
 
 WORKER = [sys.executable, "-m", "benchmarks.equivalence_worker"]
 LOSS_BOUND = 1e-5
-WEIGHT_BOUNDS = {"adamw": 5e-5, "sgd": 1e-6}
+WEIGHT_BOUNDS = {"adamw": 5e-5, "sgd": 1e-6, "muon": 2e-4, "adafactor": 5e-5}
+"""Muon scales what is small in a momentum up to 424 times, and its rounding with it."""
 STRATEGIES = {
     "single": ("single", 1),
     "Mirrored x 2": ("mirrored", 2),

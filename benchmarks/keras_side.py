@@ -23,9 +23,11 @@ from tfscale.config import TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import training_dataset
 from tfscale.models import LanguageNetwork, build_network
+from tfscale.models.roles import undecayed_variables
 from tfscale.runs.train import train
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.schedule import build_optimizer, build_schedule, undecayed_variables
+from tfscale.training.optimizers import build_optimizer
+from tfscale.training.schedule import build_schedule
 
 
 class EpochSeconds(keras.callbacks.Callback):
@@ -70,6 +72,7 @@ def ours(data_dir: str, config: TrainConfig) -> Any:
 def stock(data_dir: str, config: TrainConfig, steps_per_execution: int) -> Any:
     """Keras's `fit` with XLA and what it is called with."""
     network, dataset = network_and_data(data_dir)
+    config = config.for_model(network.config)
     optimizer = keras.optimizers.AdamW(
         build_schedule(config),
         weight_decay=config.weight_decay,

@@ -37,6 +37,7 @@ from tfscale.config.compression import DistillConfig as DistillConfig
 from tfscale.config.compression import PruneConfig as PruneConfig
 from tfscale.config.compression import SearchConfig as SearchConfig
 from tfscale.config.launching import LaunchConfig as LaunchConfig
+from tfscale.config.optimizer import OptimizerSpec as OptimizerSpec
 from tfscale.config.presets import preset as preset
 from tfscale.config.shrinking import ShrinkConfig as ShrinkConfig
 from tfscale.config.tasks import ExplainConfig as ExplainConfig
@@ -79,6 +80,7 @@ from tfscale.text.tokenizers import Tokenizer as Tokenizer
 from tfscale.text.tokenizers import load_tokenizer as load_tokenizer
 from tfscale.training.language_model import LanguageModel as LanguageModel
 from tfscale.training.model import Model as Model
+from tfscale.training.optimizers import build_optimizer as build_optimizer
 from tfscale.workflows.compare import compare as compare
 from tfscale.workflows.quickstart import quickstart as quickstart
 from tfscale.workflows.tpu_check.check import tpu_check as tpu_check

@@ -117,10 +117,18 @@ def replace_module(monkeypatch):
         ),
         ([*TRAIN, "--train.qqqq", "1"], "unknown option --train.qqqq"),
         (
-            [*TRAIN, "--train.optimizer", "adam"],
-            "unknown option --train.optimizer; AdamW is the optimizer: its options are --train.learning_rate, "
-            "--train.weight_decay, --train.beta_1 and --train.beta_2 (from Python, LanguageModel.compile takes any of "
-            "Keras's)",
+            [*TRAIN, "--train.optimizer", "admaw"],
+            "--train.optimizer: expected one of adafactor, adagrad, adam, adamax, adamw, lamb, lion, muon, nadam, rmsprop, "
+            "sgd; received 'admaw'; did you mean adamw?",
+        ),
+        (
+            [*TRAIN, "--train.optimizer", "lion", "--train.epsilon", "1e-6"],
+            "train.epsilon=1e-06 is no option of train.optimizer=lion; it belongs to adagrad and adam and adamax and adamw "
+            "and lamb and muon and nadam and rmsprop",
+        ),
+        (
+            [*TRAIN, "--train.optim", "adam"],
+            "unknown option --train.optim; did you mean --train.optimizer?",
         ),
         (
             [*TRAIN, "--epochs", "3"],

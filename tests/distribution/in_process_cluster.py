@@ -21,7 +21,7 @@ from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
 from tfscale.errors import TfscaleError
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.schedule import build_optimizer
+from tfscale.training.optimizers import build_optimizer
 from tfscale.training.variables import shards
 
 ROWS, STEPS = 16, 40

@@ -17,6 +17,7 @@ import yaml
 from tfscale import cli
 from tfscale.commands import train as train_command
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config.optimizer import OPTIONS
 from tfscale.data.pipeline import evaluation_dataset
 from tfscale.data.prepare import prepare
 from tfscale.distribution.workers import Workers
@@ -91,7 +92,7 @@ def test_the_summary_is_right(finished, data):
     assert run.model_config == dataclasses.replace(
         MODEL, vocabulary_size=run.tokenizer.vocabulary_size
     )
-    assert run.train_config == TRAIN and run.data_dir == os.path.abspath(data)
+    assert run.train_config == TRAIN.for_model(MODEL) and run.data_dir == os.path.abspath(data)
     nll = tokens = 0.0
     for ids, targets, weights in evaluation_dataset(
         data, "validation", sequence_length=16, batch_size=3
@@ -426,6 +427,8 @@ def test_the_result_has_the_lowest_validation_loss(data, tmp_path, monkeypatch):
         (dataclasses.replace(MODEL, hidden_dim=32), {}, "model.hidden_dim=16, now it is 32"),
         (MODEL, {"learning_rate": 0.5}, "train.learning_rate=0.01, now it is 0.5"),
         (MODEL, {"steps": 20}, "train.steps=12, now it is 20"),
+        (MODEL, {"optimizer": "muon"}, "train.optimizer='adamw', now it is 'muon'"),
+        (MODEL, {"epsilon": 1e-6}, "train.epsilon=1e-08, now it is 1e-06"),
         (LSTMConfig(sequence_length=16), {}, "model.family='transformer', now it is 'lstm'"),
     ],
 )
@@ -433,6 +436,29 @@ def test_a_run_is_not_resumed_as_another_one(finished, data, model, changes, mes
     config = dataclasses.replace(TRAIN, **changes)
     with pytest.raises(ConfigError, match=message):
         train(model, config, data=data, output=finished[0], progress=False)
+
+
+def test_a_run_of_a_version_without_optimizers_goes_on(finished, data, tmp_path):
+    """Its config.yaml has AdamW's numbers, and neither `optimizer` nor what only others have."""
+    output, summary = str(tmp_path / "run"), finished[1]
+    shutil.copytree(finished[0], output)
+    path = tmp_path / "run" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    kept = {"weight_decay": 0.1, "beta_1": 0.9, "beta_2": 0.99}
+    assert {name: config["train"][name] for name in kept} == kept
+    for name in ("optimizer", *OPTIONS):
+        if name not in kept:
+            del config["train"][name]
+    path.write_text(yaml.safe_dump(config))
+    assert load_run(output).train_config.optimizer == "adamw"
+    assert train(MODEL, TRAIN, data=data, output=output, progress=False) == summary
+    before = {entry: entry.read_bytes() for entry in path.parent.iterdir() if entry.is_file()}
+    other = dataclasses.replace(TRAIN, optimizer="lion")
+    with pytest.raises(ConfigError, match="train.optimizer='adamw', now it is 'lion'"):
+        train(MODEL, other, data=data, output=output, progress=False)
+    assert before == {
+        entry: entry.read_bytes() for entry in path.parent.iterdir() if entry.is_file()
+    }
 
 
 def test_bad_input_is_refused_before_the_first_step(data, tmp_path):

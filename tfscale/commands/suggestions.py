@@ -10,6 +10,7 @@ OTHER_WORDS = {
     "learning_rate": ("lr",),
     "global_batch_size": ("batch_size", "batch", "bs"),
     "weight_decay": ("wd", "decay"),
+    "optimizer": ("optim", "optimizer_name"),
     "precision": ("dtype", "fp16", "bf16", "mixed_precision"),
     "hidden_dim": ("units", "hidden_size", "width", "d_model", "n_embd", "dim"),
     "num_layers": ("layers", "n_layer", "n_layers", "depth"),
@@ -28,13 +29,6 @@ OTHER_WORDS = {
 }
 """Option -> what other tools call it."""
 NO_OPTION = {
-    "optimizer": (
-        "weight_decay",
-        (
-            "AdamW is the optimizer: its options are {learning_rate}, {weight_decay}, {beta_1} "
-            "and {beta_2} (from Python, LanguageModel.compile takes any of Keras's)"
-        ),
-    ),
     "epochs": (
         "steps",
         "training is counted in optimizer steps: {steps}; the log says how many make a pass",

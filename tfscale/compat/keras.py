@@ -128,6 +128,33 @@ def output_layer(model: keras.Model) -> keras.layers.Layer | None:
     return layer if isinstance(layer, keras.layers.Layer) else None
 
 
+def layers_at_output(model: keras.Model) -> list[keras.layers.Layer] | None:
+    """Returns the layers with weights that are nearest to a functional model's outputs.
+
+    They are found from the outputs backwards, through what has no weights. None for a model whose
+    layers are called in a function of its own.
+    """
+    found: dict[int, keras.layers.Layer] = {}
+    tensors = list(keras.tree.flatten(getattr(model, "outputs", None) or []))
+    if not tensors:
+        return None
+    seen = set()
+    while tensors:
+        tensor = tensors.pop()
+        operation, node, _ = tensor._keras_history
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        inside = layers_at_output(operation) if isinstance(operation, keras.Model) else None
+        if inside is not None:
+            found |= {id(layer): layer for layer in inside}
+        elif isinstance(operation, keras.layers.Layer) and operation.weights:
+            found[id(operation)] = operation
+        else:
+            tensors += operation._inbound_nodes[node].input_tensors
+    return list(found.values())
+
+
 @dataclasses.dataclass(frozen=True)
 class AttentionParts:
     """The layers inside an attention layer, some of which are its private attributes.

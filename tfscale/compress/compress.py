@@ -147,7 +147,8 @@ def _data_for(run: Run, data: str | None) -> str:
 
 def _train_config(run: Run, config: CompressConfig, prunes: bool) -> TrainConfig:
     return dataclasses.replace(
-        run.train_config,
+        # The learning rate of the options is AdamW's.
+        run.train_config.with_optimizer("adamw"),
         strategy=config.strategy,
         steps=config.steps,
         learning_rate=config.learning_rate,

@@ -128,6 +128,9 @@ class NetworkConfig(ModelConfig, abc.ABC):
     counted: ClassVar[Literal[False]] = False
     learning_rate: ClassVar[float] = 1e-3
     """Peak learning rate where the training options name none."""
+    sequential: ClassVar[bool] = False
+    """Whether its layers read one token after the other; the default learning rates of optimizers
+    differ by it."""
     xla_on_gpu: ClassVar[bool] = True
     """Whether XLA makes it faster on a GPU. It does not where layers run by cuDNN without it."""
 
@@ -162,6 +165,11 @@ class NetworkConfig(ModelConfig, abc.ABC):
         once; by default one product with a square matrix of all weights."""
         side = max(1, math.isqrt(self.parameter_count()))
         yield tokens, side, side
+
+    def hidden_matrices(self) -> list[tuple[int, int]]:
+        """Returns the shapes of the matrices of hidden layers, without embeddings and the output
+        layer: by default those of `matmul_shapes` but its last, which is the output layer's."""
+        return [(k, n) for _, k, n in self.matmul_shapes(1)][:-1]
 
     def product_flops(self) -> float:
         """Returns forward operations per token of the products with weights."""

@@ -79,7 +79,8 @@ def checked(name: str, value: object, typehint: object) -> object:
     converted = RULES.converted(value, typehint)
     if converted is UNFIT:
         received, wanted = " ".join(repr(value).split()), describe(typehint)
-        if typehint is float and isinstance(value, numbers.Real):
+        may_be = typing.get_args(typehint) or (typehint,)
+        if float in may_be and isinstance(value, numbers.Real) and not isinstance(value, bool):
             wanted = "a finite number"
         elif (
             typehint is int and isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -2,16 +2,19 @@
 
 import dataclasses
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from tfscale.config.choices import Precision
 from tfscale.config.models import NetworkConfig
+from tfscale.config.optimizer import OPTIONS, check_optimizer_options
+from tfscale.config.optimizer_options import OptimizerOptions
 from tfscale.config.step import CompileOptions, StepOptions
 from tfscale.errors import ConfigError
+from tfscale.registry import OPTIMIZERS
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(StepOptions):
+class TrainConfig(OptimizerOptions, StepOptions):
     """Options of training: batch, optimizer, schedule, precision, and what is written when."""
 
     section: ClassVar[str] = "train"
@@ -34,8 +37,8 @@ class TrainConfig(StepOptions):
     """Compile forward and backward by XLA; auto is on, except for an LSTM on a GPU, where cuDNN is
     faster. A TPU compiles by itself."""
     learning_rate: float = 0.0
-    """Peak learning rate; 0 takes one that suits the model's family: 1e-2 for lstm, 5e-3 for gru,
-    rnn and bilstm, 1e-3 for the others."""
+    """Peak learning rate; 0 takes one that suits the model's family and the optimizer: with adamw
+    1e-2 for lstm, 5e-3 for gru, rnn and bilstm, 1e-3 for the others."""
     warmup_steps: int = 100
     """Optimizer steps over which the learning rate rises linearly to its peak."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -44,13 +47,6 @@ class TrainConfig(StepOptions):
     final_learning_rate_fraction: float = 0.1
     """Learning rate at the last step, as a fraction of the peak. No effect with
     schedule=constant."""
-    weight_decay: float = 0.1
-    """AdamW's decoupled weight decay per unit of learning rate; norms, biases and embeddings are
-    left alone."""
-    beta_1: float = 0.9
-    """AdamW's decay rate of the first moment."""
-    beta_2: float = 0.99
-    """AdamW's decay rate of the second moment."""
     validate_every: int = 250
     """Optimizer steps between validations (and at the last step)."""
     validation_batches: int = 0
@@ -81,13 +77,12 @@ class TrainConfig(StepOptions):
             "shuffle_windows",
         ):
             self.check_range(getattr(self, name) >= 1, name, "1 or more")
-        for name in ("warmup_steps", "validation_batches", "weight_decay"):
+        for name in ("warmup_steps", "validation_batches"):
             self.check_range(getattr(self, name) >= 0, name, "0 or more")
         self.check_range(self.learning_rate >= 0, "learning_rate", "0 (the family's) or more")
+        check_optimizer_options(self.optimizer, vars(self))
         fraction = "final_learning_rate_fraction"
         self.check_range(0 <= self.final_learning_rate_fraction <= 1, fraction, "0 to 1")
-        for name in ("beta_1", "beta_2"):
-            self.check_range(0 <= getattr(self, name) < 1, name, "0 to below 1")
         if self.global_batch_size % self.micro_batches:
             raise ConfigError(
                 f"train.global_batch_size={self.global_batch_size} is not divisible by "
@@ -95,14 +90,29 @@ class TrainConfig(StepOptions):
             )
 
     def for_model(self, model: NetworkConfig) -> "TrainConfig":
-        """Returns the same options, with the learning rate of the model's family if none is named.
+        """Returns the same options, with the defaults of model and optimizer where none is named:
+        the learning rate, and the options of the optimizer.
 
         Example:
             TrainConfig().for_model(LSTMConfig()).learning_rate    # 0.01
         """
-        if self.learning_rate:
+        spec = OPTIMIZERS.get(self.optimizer)
+        return dataclasses.replace(
+            self,
+            learning_rate=self.learning_rate or spec.learning_rate_for(model),
+            **spec.options_of(vars(self)),
+        )
+
+    def with_optimizer(self, optimizer: str) -> "TrainConfig":
+        """Returns the same options with an optimizer, and the defaults of it if it is another one.
+
+        Example:
+            TrainConfig(optimizer="muon", ns_steps=5).with_optimizer("adamw").ns_steps    # None
+        """
+        if optimizer == self.optimizer:
             return self
-        return dataclasses.replace(self, learning_rate=model.learning_rate)
+        options: dict[str, Any] = dict.fromkeys(OPTIONS)
+        return dataclasses.replace(self, optimizer=optimizer, **options)
 
     def compile_options(
         self, *, xla: bool, streams: int = 0, pass_steps: int = 0

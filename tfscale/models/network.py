@@ -333,3 +333,9 @@ states."""
 def missing_members(network: keras.Model) -> list[str]:
     """Returns which of HIDDEN_STATE_MEMBERS a network lacks, for messages; see `capabilities`."""
     return [name for name in HIDDEN_STATE_MEMBERS if not hasattr(network, name)]
+
+
+def declared_output_variables(network: keras.Model) -> list[keras.Variable] | None:
+    """Returns the weights that a network says its output is made of; None where it says nothing."""
+    declared = getattr(network, "output_variables", None)
+    return None if declared is None else list(declared)

@@ -16,6 +16,7 @@ from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError, check_range
 from tfscale.files.json_text import JsonObject
 from tfscale.planning.chips import CHIPS, Chip, measure_cpu
+from tfscale.registry import OPTIMIZERS
 
 RESERVE = 0.1
 """Share of the memory for the runtime, for fragmentation and for what this count does not have."""
@@ -179,13 +180,13 @@ def memory_of(costs: Costs, model: NetworkConfig, train: TrainConfig, devices: i
     else:
         layers = costs.layers * block
     chunk = train.loss_chunk_tokens or tokens
-    weights = 4.0 * costs.parameters
+    weights, spec = 4.0 * costs.parameters, OPTIMIZERS.get(train.optimizer)
     return Memory(
         # Mixed precision casts each weight for the forward pass.
         weights=weights + (2.0 * costs.parameters if mixed else 0),
         # The sum over the micro-batches is held beside the gradients of one.
         gradients=weights * (2 if train.micro_batches > 1 else 1),
-        optimizer=2 * weights,
+        optimizer=4.0 * spec.state_values(model, spec.options_of(vars(train))),
         averages=weights if train.ema_decay else 0.0,
         activations=tokens * (layers + costs.edge_values * value),
         logits=min(chunk, tokens)

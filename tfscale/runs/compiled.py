@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfscale.models import build_network
 from tfscale.runs.reading import Reading
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.schedule import build_optimizer
+from tfscale.training.optimizers import build_optimizer
 from tfscale.training.xla import use_xla
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from tfscale.config import NetworkConfig, TrainConfig, to_dict
 from tfscale.config.compression import DistillConfig, PruneConfig
+from tfscale.config.optimizer import with_optimizer_defaults
 from tfscale.config.options import checks_arguments
 from tfscale.config.shrinking import ShrinkConfig
 from tfscale.data.manifest import Manifest
@@ -53,6 +54,9 @@ MAY_CHANGE = {
 }
 """Training options that a resumed run may set anew: they do not change what the steps compute
 beyond rounding."""
+
+_FIRST = ("family", "optimizer")
+"""Options that decide which others there are."""
 
 
 @dataclass(frozen=True)
@@ -219,8 +223,10 @@ def check_same_run(output: str, now: JsonObject) -> None:
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
         new = _defaults(name, now) | now.get(name, {})
-        # Of another family, every option differs: that it is one comes first.
-        for key in sorted(set(new) | set(old), key=lambda name: (name != "family", name)):
+        if name == "train":
+            old, new = with_optimizer_defaults(old), with_optimizer_defaults(new)
+        # Of another family or optimizer, every option differs: that it is one comes first.
+        for key in sorted(set(new) | set(old), key=lambda name: (name not in _FIRST, name)):
             before, after = old.get(key), new.get(key)
             if before != after and key not in MAY_CHANGE:
                 done = key == "steps" and exists(os.path.join(output, "model.keras"))

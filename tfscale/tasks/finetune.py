@@ -28,7 +28,7 @@ from tfscale.tasks.splits import FILES, Arrays, Splits, balanced, encode_example
 from tfscale.tasks.task import Task
 from tfscale.training.checkpoint import array_digest
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.schedule import build_optimizer
+from tfscale.training.optimizers import build_optimizer
 
 
 @checks_arguments

@@ -5,7 +5,6 @@ import math
 import keras
 from keras import ops
 
-from tfscale.compat.keras import layers_of
 from tfscale.config import TrainConfig
 from tfscale.errors import check_range
 
@@ -68,35 +67,3 @@ def warmup_note(config: TrainConfig) -> str | None:
         f" learning rate ends at {reached:.3g} and never is {config.learning_rate:g}; give fewer"
         " --train.warmup_steps"
     )
-
-
-def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimizers.Optimizer:
-    """Returns AdamW without weight decay of norms, biases and embeddings.
-
-    See Loshchilov and Hutter 2019.
-    """
-    optimizer = keras.optimizers.AdamW(
-        build_schedule(config),
-        weight_decay=config.weight_decay,
-        beta_1=config.beta_1,
-        beta_2=config.beta_2,
-        epsilon=1e-8,
-    )
-    optimizer.exclude_from_weight_decay(var_list=undecayed_variables(network))
-    return optimizer
-
-
-def undecayed_variables(network: keras.Model) -> list[keras.Variable]:
-    """Returns the trainable variables without decay: norms, biases and embeddings."""
-    embeddings = {
-        id(variable)
-        for layer in layers_of(network)
-        if isinstance(layer, keras.layers.Embedding) or "Embedding" in type(layer).__name__
-        for variable in layer.trainable_variables
-    }
-    # A GRU's bias has two rows, one for the input and one for the state.
-    return [
-        v
-        for v in network.trainable_variables
-        if len(v.shape) < 2 or v.name == "bias" or id(v) in embeddings
-    ]

@@ -40,6 +40,7 @@ class SequentialConfig(NetworkConfig):
     """Base of the families whose layers read one token after the other, by cuDNN on a GPU."""
 
     learning_rate: ClassVar[float] = 5e-3
+    sequential: ClassVar[bool] = True
     xla_on_gpu: ClassVar[bool] = False
     embedding_dim: int
     hidden_dim: int

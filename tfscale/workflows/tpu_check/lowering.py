@@ -10,7 +10,7 @@ from tfscale import models
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.schedule import build_optimizer
+from tfscale.training.optimizers import build_optimizer
 from tfscale.training.validation import EvaluationStep
 
 _DYNAMIC = re.compile(r"tensor<[^>]*\?|bounds<|set_dimension_size|dynamic_reshape|real_dynamic")

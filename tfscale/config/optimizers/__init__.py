@@ -1,0 +1,1 @@
+"""Optimizers: one file each, with the declaration that is registered by the optimizer's name."""
