@@ -146,6 +146,8 @@ TASKS: Registry[AnyClass] = Registry("task", "tfscale.tasks.kinds")
 """See `tfscale.tasks.task.Task`."""
 RECIPES: Registry[AnyClass] = Registry("quantization recipe", "tfscale.models.recipes")
 """See `tfscale.models.recipe.Recipe`."""
+SCHEDULES: Registry[AnyClass] = Registry("schedule", "tfscale.config.schedules")
+"""See `tfscale.config.schedule.Schedule`."""
 LAYER_STEPS: Registry[AnyClass] = Registry("layer step", "tfscale.models.stepping.kinds")
 """See `tfscale.models.stepping.layer_step.LayerStep`."""
 
@@ -155,7 +157,7 @@ def register(cls: Registered) -> Registered:
 
     Args:
         cls: a subclass of `LanguageNetwork`, `ExportFormat`, `Tokenizer`, `Reader`, `Task`,
-            `Recipe` or `LayerStep`.
+            `Recipe`, `Schedule` or `LayerStep`.
 
     Returns:
         The class, so that this can decorate it.
@@ -172,7 +174,7 @@ def register(cls: Registered) -> Registered:
     if enter is None:
         raise ConfigError(
             "register takes a subclass of LanguageNetwork, ExportFormat, Tokenizer, Reader, Task,"
-            f" Recipe or LayerStep; received {cls!r}"
+            f" Recipe, Schedule or LayerStep; received {cls!r}"
         )
     enter()
     return cls

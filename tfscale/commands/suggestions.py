@@ -35,10 +35,6 @@ NO_OPTION = {
             "and {beta_2} (from Python, LanguageModel.compile takes any of Keras's)"
         ),
     ),
-    "epochs": (
-        "steps",
-        "training is counted in optimizer steps: {steps}; the log says how many make a pass",
-    ),
     "device": (
         "strategy",
         (

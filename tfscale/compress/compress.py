@@ -147,9 +147,8 @@ def _data_for(run: Run, data: str | None) -> str:
 
 def _train_config(run: Run, config: CompressConfig, prunes: bool) -> TrainConfig:
     return dataclasses.replace(
-        run.train_config,
+        run.train_config.of_steps(config.steps),
         strategy=config.strategy,
-        steps=config.steps,
         learning_rate=config.learning_rate,
         warmup_steps=min(run.train_config.warmup_steps, config.steps // 10),
         # The state of lowest loss is often one before the last zeros came.

@@ -17,6 +17,7 @@ from tfscale.config import NetworkConfig, TrainConfig, to_dict
 from tfscale.config.compression import DistillConfig, PruneConfig
 from tfscale.config.options import checks_arguments
 from tfscale.config.shrinking import ShrinkConfig
+from tfscale.config.train import LENGTHS
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError, reason
 from tfscale.files.fields import from_fields
@@ -33,6 +34,7 @@ from tfscale.files.paths import (
 )
 from tfscale.models.network import LanguageNetwork, as_language_network, import_networks
 from tfscale.registry import FAMILIES
+from tfscale.runs.longer import filled, refuse_longer
 from tfscale.runs.provenance import DIGESTS, SECTIONS
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
@@ -109,7 +111,9 @@ def load_run(directory: str) -> Run:
         raise CheckpointError(
             f"{directory} has no model.keras yet: run the same train command until it ends"
         )
-    train_config = from_fields(TrainConfig, config.get("train"), f"{path}: train", CheckpointError)
+    section = config.get("train")
+    section = TrainConfig.of_record(section) if isinstance(section, dict) else section
+    train_config = from_fields(TrainConfig, section, f"{path}: train", CheckpointError)
     loaded = load_network(model_path)
     network = as_language_network(loaded)
     if network is None:
@@ -199,8 +203,11 @@ def _absolute(path: str) -> str:
     return path if is_remote(path) else os.path.abspath(path)
 
 
-def check_same_run(output: str, now: JsonObject) -> None:
+def check_same_run(output: str, now: JsonObject) -> bool:
     """Checks that a folder, if it holds a run, holds an earlier state of this one.
+
+    Returns:
+        Whether the run was begun for another length, which its schedule allows.
 
     Raises:
         ConfigError: it was begun with another model, or with training options that change its
@@ -209,29 +216,25 @@ def check_same_run(output: str, now: JsonObject) -> None:
     """
     path = os.path.join(output, "config.yaml")
     if not exists(path):
-        return
+        return False
     earlier = _read_config(path)
     for name in SECTIONS:
         if not isinstance(earlier.get(name, {}), dict):
             raise CheckpointError(
                 f"{path} is not the config.yaml of a run: {name} is not a section of it"
             )
+    if earlier.get("train"):
+        earlier, now = ({**run, "train": filled(run["train"])} for run in (earlier, now))
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
         new = _defaults(name, now) | now.get(name, {})
         # Of another family, every option differs: that it is one comes first.
         for key in sorted(set(new) | set(old), key=lambda name: (name != "family", name)):
             before, after = old.get(key), new.get(key)
-            if before != after and key not in MAY_CHANGE:
-                done = key == "steps" and exists(os.path.join(output, "model.keras"))
-                further = (
-                    f", or another --output with --start {output} to train its model further"
-                    if done
-                    else ""
-                )
+            if before != after and key not in MAY_CHANGE and key not in LENGTHS:
                 raise ConfigError(
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
-                    f"give the same value to resume{further or ', or another --output'}"
+                    "give the same value to resume, or another --output"
                 )
     for key, what in DIGESTS.items():
         if earlier.get(key) != now.get(key):
@@ -244,6 +247,10 @@ def check_same_run(output: str, now: JsonObject) -> None:
             f"run {output} was begun on other data than {now['data']}; give that data, or another"
             " --output"
         )
+    if not earlier.get("train") or all(earlier["train"][n] == now["train"][n] for n in LENGTHS):
+        return False
+    refuse_longer(output, earlier, now, exists(os.path.join(output, "model.keras")))
+    return True
 
 
 def _defaults(section: str, described: JsonObject) -> JsonObject:
