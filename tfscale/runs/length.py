@@ -90,8 +90,8 @@ class StepsLength(RunLength):
 class MinutesLength(RunLength):
     """A run of some minutes, by the clock of the chief.
 
-    The speed is measured from the end of the first call on, whose time is mostly compilation, with
-    all that comes between the steps.
+    The first call, whose time is mostly compilation, says nothing about the speed. From its end on
+    it is measured over the later half of the calls, with all that comes between them.
 
     Args:
         config: the options.
@@ -113,10 +113,12 @@ class MinutesLength(RunLength):
         self._regular = tuple(self.stops)
         self._seconds, self._log_every = 60 * config.minutes, config.log_every
         self._schedule, self._workers, self._updates = schedule, workers, updates
-        self._calls = 0
         self._rate = 0.0
         """Seconds a step; 0 as long as it is not known."""
-        self._since = (0, 0.0)
+        self._ending = 0
+        """The last step, once the time is over; 0 before."""
+        self._ends: list[tuple[int, float]] = []
+        """Steps and seconds at the beginning and at the end of each call of this process."""
 
     def is_over(self, step: int) -> bool:
         return self.total is not None and step >= self.total
@@ -131,19 +133,22 @@ class MinutesLength(RunLength):
             self._schedule.aim(self._updates(), left)
 
     def _measure(self, step: int, seconds: float) -> None:
-        if self._calls == 1:
-            self._since = (step, seconds)
-        elif self._calls > 1 and step > self._since[0]:
-            self._rate = (seconds - self._since[1]) / (step - self._since[0])
-        self._calls += 1
+        self._ends.append((step, seconds))
+        if len(self._ends) > 2:
+            since_step, since = self._ends[max(1, len(self._ends) // 2)]
+            self._rate = (seconds - since) / (step - since_step)
 
     def _estimate(self, step: int, seconds: float) -> tuple[int, int]:
         """Returns the steps that are left, 0 if nobody knows, and the most of the next call."""
         if self._rate <= 0:
             return 0, 1
-        left = int((self._seconds - seconds) / self._rate)
+        left = max(int((self._seconds - seconds) / self._rate), self._least(step))
+        if seconds >= self._seconds:
+            # The last steps are counted once, or each look at the clock would add some.
+            self._ending = self._ending or step + left
+            left = self._ending - step
         call = max(1, int(_CALL_SHARE * self._seconds / self._rate))
-        return max(1, self._least(step), left), call
+        return max(1, left), call
 
     def _least(self, step: int) -> int:
         """Returns the fewest steps in which the rate comes down, should a pause such as a long
