@@ -29,8 +29,9 @@ FILE = {"output": "d", "text": ["a.txt"]}
     ("make", "message"),
     [
         (
-            lambda: TrainConfig(schedule="linear"),
-            "train.schedule: expected one of cosine, constant; received 'linear'",
+            lambda: TrainConfig(schedule="lineal"),
+            "train.schedule: expected one of constant, cosine, inverse_sqrt, linear, wsd; received"
+            " 'lineal'",
         ),
         (
             lambda: TrainConfig(precision="bfloat16"),

@@ -223,8 +223,8 @@ def check_same_run(output: str, now: JsonObject) -> bool:
             raise CheckpointError(
                 f"{path} is not the config.yaml of a run: {name} is not a section of it"
             )
-    if earlier.get("train"):
-        earlier, now = ({**run, "train": filled(run["train"])} for run in (earlier, now))
+    earlier, now = ({**run, "train": filled(run.get("train", {}))} for run in (earlier, now))
+    for name in SECTIONS:
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
         new = _defaults(name, now) | now.get(name, {})
@@ -247,7 +247,7 @@ def check_same_run(output: str, now: JsonObject) -> bool:
             f"run {output} was begun on other data than {now['data']}; give that data, or another"
             " --output"
         )
-    if not earlier.get("train") or all(earlier["train"][n] == now["train"][n] for n in LENGTHS):
+    if all(earlier["train"][name] == now["train"][name] for name in LENGTHS):
         return False
     refuse_longer(output, earlier, now, exists(os.path.join(output, "model.keras")))
     return True
