@@ -156,7 +156,7 @@ def test_values_get_the_form_of_their_option():
     ("name", "value", "in_shell"),
     [
         ("steps", 5.5, "5.5"),
-        ("schedule", "linear", "linear"),
+        ("schedule", "lineal", "lineal"),
         ("learning_rate", float("inf"), ".inf"),
         ("clip_norm", None, "null"),
         ("tensorboard", "maybe", "maybe"),

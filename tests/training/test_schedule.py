@@ -126,8 +126,8 @@ def test_a_stranger_adds_a_schedule():
 
         name, summary = "halves", "the peak, then half of it"
 
-        def after_warmup(self, step, peak):
-            return keras.ops.where(step < self.steps // 2, peak, peak / 2)
+        def after_warmup(self, step, peak, ops):
+            return ops.where(step < self.steps // 2, peak, peak / 2)
 
     tfscale.register(Halves)
     try:

@@ -16,6 +16,8 @@ SCHEDULE_OPTIONS = ("final_learning_rate_fraction", "decay_fraction", "decay_ste
 """The options of `TrainConfig` that some schedules read and others do not."""
 Tensor = Any
 """A tensor of TensorFlow, which this module does not import."""
+Operations = Any
+"""The module `keras.ops`, likewise."""
 
 
 class Schedule(abc.ABC):
@@ -39,8 +41,8 @@ class Schedule(abc.ABC):
         class Halves(tfscale.Schedule):
             name, summary = "halves", "the peak, then half of it"
 
-            def after_warmup(self, step, peak):
-                return keras.ops.where(step < self.steps // 2, peak, peak / 2)
+            def after_warmup(self, step, peak, ops):
+                return ops.where(step < self.steps // 2, peak, peak / 2)
     """
 
     name: ClassVar[str]
@@ -51,13 +53,14 @@ class Schedule(abc.ABC):
         self.steps, self.warmup_steps, self.options = steps, warmup_steps, options
 
     @abc.abstractmethod
-    def after_warmup(self, step: Tensor, peak: float) -> Tensor:
+    def after_warmup(self, step: Tensor, peak: float, ops: Operations) -> Tensor:
         """Returns the learning rate of a step.
 
         Args:
             step: number of the step from 0, an int64 scalar. Values below `warmup_steps` may come,
                 whose results are not used.
             peak: the highest learning rate.
+            ops: `keras.ops`.
         """
 
     @property
@@ -78,13 +81,11 @@ class Schedule(abc.ABC):
         }
         return {name: value for name, value in values.items() if value is not None}
 
-    def fraction(self, step: Tensor, first: int, last: int) -> Tensor:
+    def fraction(self, ops: Operations, step: Tensor, first: int, last: int) -> Tensor:
         """Returns how far a step is on the way from one step to another, from 0 to 1, in float32.
 
         The difference is one of whole numbers: float32 alone cannot tell steps above 2**24 apart.
         """
-        from keras import ops
-
         return ops.clip(ops.cast(step - first, "float32") / max(1, last - first), 0.0, 1.0)
 
     @classmethod

@@ -228,8 +228,9 @@ def check_same_run(output: str, now: JsonObject) -> bool:
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
         new = _defaults(name, now) | now.get(name, {})
-        # Of another family, every option differs: that it is one comes first.
-        for key in sorted(set(new) | set(old), key=lambda name: (name != "family", name)):
+        # Of another family or schedule, other options differ too: that it is one comes first.
+        first = ("family", "schedule")
+        for key in sorted(set(new) | set(old), key=lambda name: (name not in first, name)):
             before, after = old.get(key), new.get(key)
             if before != after and key not in MAY_CHANGE and key not in LENGTHS:
                 raise ConfigError(

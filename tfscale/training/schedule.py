@@ -46,7 +46,7 @@ class RegisteredSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         step = ops.cast(step, "int64")
         warmup = self.peak * ops.cast(step + 1, "float32") / (self.warmup_steps + 1)
-        after = self.schedule.after_warmup(step, self.peak)
+        after = self.schedule.after_warmup(step, self.peak, ops)
         return ops.where(step < self.warmup_steps, warmup, after)
 
     def get_config(self):

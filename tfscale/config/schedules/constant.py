@@ -1,6 +1,6 @@
 """The schedule "constant": the peak from the end of the warm-up on."""
 
-from tfscale.config.schedule import Schedule, Tensor
+from tfscale.config.schedule import Operations, Schedule, Tensor
 from tfscale.registry import register
 
 
@@ -11,9 +11,7 @@ class Constant(Schedule):
     name = "constant"
     summary = "stays at the peak"
 
-    def after_warmup(self, step: Tensor, peak: float) -> Tensor:
-        from keras import ops
-
+    def after_warmup(self, step: Tensor, peak: float, ops: Operations) -> Tensor:
         return ops.full_like(ops.cast(step, "float32"), peak)
 
     @property

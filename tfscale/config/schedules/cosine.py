@@ -2,7 +2,7 @@
 
 import math
 
-from tfscale.config.schedule import Schedule, Tensor
+from tfscale.config.schedule import Operations, Schedule, Tensor
 from tfscale.registry import register
 
 
@@ -14,9 +14,7 @@ class Cosine(Schedule):
     summary = "half a cosine down to the last step"
     takes = {"final_learning_rate_fraction": 0.1}
 
-    def after_warmup(self, step: Tensor, peak: float) -> Tensor:
-        from keras import ops
-
+    def after_warmup(self, step: Tensor, peak: float, ops: Operations) -> Tensor:
         final = peak * self.options["final_learning_rate_fraction"]
-        done = self.fraction(step, self.warmup_steps, self.steps - 1)
+        done = self.fraction(ops, step, self.warmup_steps, self.steps - 1)
         return final + (peak - final) * 0.5 * (1 + ops.cos(math.pi * done))

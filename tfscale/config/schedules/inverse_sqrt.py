@@ -1,6 +1,6 @@
 """The schedule "inverse_sqrt": the peak, falling with the square root of the step."""
 
-from tfscale.config.schedule import Schedule, Tensor
+from tfscale.config.schedule import Operations, Schedule, Tensor
 from tfscale.registry import register
 
 
@@ -14,9 +14,7 @@ class InverseSqrt(Schedule):
     name = "inverse_sqrt"
     summary = "falls with the square root of the step, whatever the number of steps"
 
-    def after_warmup(self, step: Tensor, peak: float) -> Tensor:
-        from keras import ops
-
+    def after_warmup(self, step: Tensor, peak: float, ops: Operations) -> Tensor:
         return peak * ops.sqrt((self.warmup_steps + 1) / ops.cast(step + 1, "float32"))
 
     @property

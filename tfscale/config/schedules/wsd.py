@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tfscale.config.schedule import Schedule, Tensor
+from tfscale.config.schedule import Operations, Schedule, Tensor
 from tfscale.registry import register
 
 
@@ -26,11 +26,9 @@ class WarmupStableDecay(Schedule):
             del values["decay_fraction"]
         return values
 
-    def after_warmup(self, step: Tensor, peak: float) -> Tensor:
-        from keras import ops
-
+    def after_warmup(self, step: Tensor, peak: float, ops: Operations) -> Tensor:
         # The first step of the decay is already below the peak; the last step has the final rate.
-        done = self.fraction(step, self._decay_start - 1, self.steps - 1)
+        done = self.fraction(ops, step, self._decay_start - 1, self.steps - 1)
         final = peak * self.options["final_learning_rate_fraction"]
         return peak - (peak - final) * ops.sqrt(done)
 
