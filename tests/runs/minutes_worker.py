@@ -16,7 +16,7 @@ from tfscale.launching.parent import follow_launcher
 from tfscale.runs import train as train_module
 from tfscale.runs.recorder import RunRecorder
 
-SECONDS = 6.0
+SECONDS = 24.0
 MODEL = tfscale.TransformerConfig(
     sequence_length=16, hidden_dim=8, num_layers=1, num_heads=2, dropout=0.0
 )
@@ -47,7 +47,7 @@ def recording(calls, stop):
             if not self.writes and stop and step >= stop:
                 self.interrupted = "SIGTERM"
             rate = float(self.model.optimizer.learning_rate)
-            calls.append([step, self.length.total, self.length.stops, rate])
+            calls.append([step, self.length.total, list(self.length.stops), rate])
 
     return Recording
 

@@ -167,6 +167,8 @@ def train(
         recorder.set_model(model)
         done = _restore(recorder)
         seconds = 0.0 if length.is_over(done) else _fit(recorder, reading, done, batches)
+        if seconds and train_config.minutes is not None:
+            _say_steps(recorder)
         held_out = None
         if validation is not None:
             held_out = split_text(data, manifest, "validation", tokenizer)
@@ -190,6 +192,18 @@ def _length(config: TrainConfig, model: LanguageModel) -> RunLength:
     timed = schedule if isinstance(schedule, TimedSchedule) else None
     updates = model.optimizer.iterations
     return MinutesLength(config, timed, model.workers, lambda: int(updates.numpy()))
+
+
+def _say_steps(recorder: RunRecorder) -> None:
+    """Says how many steps the minutes were, and where they were too few for the warm-up."""
+    step = int(recorder.runner.step.numpy())
+    if recorder.length.is_over(step):
+        minutes = recorder.seconds / 60
+        for text in (
+            f"{step:,} steps in {minutes:.3g} minutes",
+            *length_notes(recorder.config, step),
+        ):
+            recorder.progress.note(text)
 
 
 def _announce(
