@@ -5,7 +5,6 @@ python -m benchmarks.schedule_curves [FILE.svg]
 
 import sys
 
-import keras
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -24,9 +23,9 @@ COLOURS = {
 LABELS = {  # Step at which the name stands, and its distance from the curve in points.
     "constant": (930, (0, 5)),
     "wsd": (905, (8, 0)),
-    "inverse_sqrt": (590, (0, 6)),
-    "linear": (430, (8, 2)),
-    "cosine": (640, (-8, -14)),
+    "inverse_sqrt": (300, (-4, -18)),
+    "linear": (300, (-4, -12)),
+    "cosine": (430, (6, 4)),
 }
 
 
@@ -34,7 +33,7 @@ def rates(name: str) -> np.ndarray:
     """Returns the rate of each step as a share of the peak, (STEPS,)."""
     config = TrainConfig(schedule=name, learning_rate=1.0, warmup_steps=WARMUP, steps=STEPS)
     schedule = build_schedule(config)
-    return np.asarray(keras.ops.vectorized_map(schedule, np.arange(STEPS)))
+    return np.asarray(schedule(np.arange(STEPS)))
 
 
 def draw(path: str) -> None:
@@ -60,7 +59,8 @@ def draw(path: str) -> None:
         axes.set_xlim(0, STEPS)
         axes.set_ylim(0, 1.12)
         axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None})
+        metadata = {"Date": None} if path.endswith(".svg") else None
+        figure.savefig(path, facecolor="white", metadata=metadata)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_others_are_refused_in_one_line_that_says_which_go_on(data, tmp_path, sc
 def test_a_length_that_does_not_fit_is_refused_before_anything_is_written(data, tmp_path):
     output = tmp_path / "run"
     trained(data, output, schedule="constant", steps=6)
-    with pytest.raises(ConfigError, match="has taken 6 steps, which is more than 4; give"):
+    with pytest.raises(ConfigError, match="goes on from step 6, which is beyond 4 steps; give"):
         trained(data, output, schedule="constant", steps=4)
     trained(data, tmp_path / "wsd", schedule="wsd", steps=20)
     message = "goes on from step 16, and with 18 steps train.schedule=wsd comes down from step 14"

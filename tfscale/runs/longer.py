@@ -86,8 +86,8 @@ def check_start(output: str, checkpoints: Checkpoints, config: TrainConfig) -> N
     free = config.chosen_schedule(total).free_steps
     if start > total:
         raise ConfigError(
-            f"run {output} has taken {start:,} steps, which is more than {total:,}; give"
-            f" --train.steps {start} or more, or another --output"
+            f"run {output} goes on from step {start:,}, which is beyond {config.length_in_words};"
+            f" give --train.steps {start} or more, or another --output"
         )
     if free is not None and start > free:
         raise ConfigError(

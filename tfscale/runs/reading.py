@@ -68,8 +68,8 @@ class Reading:
             )
         if self._asked.minutes is not None:
             return (
-                f"the steps end {self._asked.minutes:g} minutes after now, compilation, validations"
-                " and checkpoints in between included; how many there are depends on the speed"
+                f"the steps end in {self._asked.minutes:g} minutes, in which they are compiled,"
+                " validated and saved; how many they are depends on the speed"
             )
         return ""
 

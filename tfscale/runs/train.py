@@ -146,8 +146,8 @@ def train(
         line.total = length.total
         if workers.is_chief:
             # Before the new length is written down, which says that this was done.
-            if is_longer and checkpoints.return_to_start():
-                line.note("back to the checkpoint that was kept before the learning rate came down")
+            if is_longer and (start := checkpoints.return_to_start()):
+                line.note(f"back to step {start:,}, where the learning rate began to come down")
             write_run_files(output, described, tokenizer)
         # Without an order of steps over all workers, each takes whole batches: `readers` of them
         # are a round.

@@ -91,15 +91,15 @@ class Checkpoints:
         the newest one; 0 if there is none."""
         return max(self._steps_of(_STABLE) or self.steps(), default=0)
 
-    def return_to_start(self) -> bool:
+    def return_to_start(self) -> int:
         """Makes the kept checkpoint the newest one, and the best weights by then the best.
 
         Returns:
-            Whether there was one.
+            Its step; 0 if there was none.
         """
         kept = self._steps_of(_STABLE)
         if not kept:
-            return False
+            return 0
         # Until the last line but one the kept checkpoint is known as such, so that all of this is
         # done again after a crash in between.
         for later in self.steps():
@@ -113,7 +113,7 @@ class Checkpoints:
         tf.io.gfile.rename(self.stable_path(kept[-1]), self.path(kept[-1]), overwrite=True)
         if had_best:
             tf.io.gfile.remove(self._stable_best)
-        return True
+        return kept[-1]
 
     @property
     def _stable_best(self) -> str:
