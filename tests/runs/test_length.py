@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfscale.config import TrainConfig
-from tfscale.errors import ConfigError
+from tfscale.errors import CheckpointError, ConfigError
 from tfscale.runs.length import MinutesLength, StepsLength
 from tfscale.training.schedule import build_schedule
 from tfscale.training.timed_schedule import TimedSchedule
@@ -110,6 +110,12 @@ def test_a_run_that_goes_on_counts_the_time_that_was_used():
         third = Machine(config("wsd", decay_fraction=0.4, minutes=minutes), SPEEDS["steady"])
         third.length.resume(second.length.state(second.step), second.step)
         assert third.length.is_over(second.step) == over
+
+
+@pytest.mark.parametrize("plan", [[1, 2], [1, 2, 0], [1, 2, "x"]], ids=repr)
+def test_a_damaged_plan_is_one_line(plan):
+    with pytest.raises(CheckpointError, match="at step 9 is damaged: its plan of the learning"):
+        Machine(config(), SPEEDS["steady"]).length.resume({"plan": plan}, 9)
 
 
 def test_the_state_before_the_decay_is_known():

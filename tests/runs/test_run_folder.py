@@ -82,6 +82,13 @@ def test_a_run_of_another_length_is_the_same_where_its_schedule_allows_it(tmp_pa
     assert not check_same_run(str(tmp_path), stable | {"train": stable["train"] | {"steps": 1000}})
 
 
+@pytest.mark.parametrize("schedule", [["cosine"], None, "no such"], ids=repr)
+def test_a_record_with_a_damaged_schedule_is_of_another_run(tmp_path, schedule):
+    begun(tmp_path, train=NOW["train"] | {"schedule": schedule})
+    with pytest.raises(ConfigError, match="was begun with train.schedule=.*, now it is 'cosine'"):
+        check_same_run(str(tmp_path), NOW)
+
+
 def test_what_an_earlier_version_wrote_down_without_effect_is_no_difference(tmp_path):
     constant = copy.deepcopy(NOW)
     constant["train"]["schedule"] = "constant"

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfscale.config import TrainConfig
 from tfscale.distribution.workers import Workers
+from tfscale.errors import CheckpointError
 from tfscale.training.timed_schedule import TimedSchedule
 
 WITHOUT_END = 2**62
@@ -182,7 +183,13 @@ class MinutesLength(RunLength):
 
     def resume(self, state: Mapping[str, Any], step: int) -> None:
         rate, over = state.get("seconds_per_step", 0.0), state.get("over_after", 0.0)
-        plan = state.get("plan") or (0, 0, 0)
+        plan = state.get("plan") or [0, 0, 0]
+        is_whole = len(plan) == 3 and all(isinstance(number, int) for number in plan)
+        if not is_whole or any(plan) and plan[2] < 1:
+            raise CheckpointError(
+                f"the checkpoint at step {step:,} is damaged: its plan of the learning rate should"
+                f" be three whole numbers, the last of them 1 or more; received {plan!r}"
+            )
         sent = self._workers.gather([rate, over, *plan])[0]
         self._rate = float(sent[0])
         if self._schedule is not None and sent[2:].any():

@@ -16,7 +16,10 @@ def filled(section: JsonObject) -> JsonObject:
         section: the section `train` of a config.yaml, of this version or an earlier one.
     """
     section = TrainConfig.of_record(section)
-    kind = SCHEDULES.get(section.get("schedule", "cosine"))
+    schedule = section.get("schedule", TrainConfig.schedule)
+    if not isinstance(schedule, str) or schedule not in SCHEDULES:
+        return section  # A damaged record, which is not that of a run that can be asked for.
+    kind = SCHEDULES.get(schedule)
     given = {name: section.get(name) for name in kind.takes}
     length = {name: section.get(name) for name in LENGTHS}
     if not any(value is not None for value in length.values()):
