@@ -14,7 +14,7 @@ from tfscale import cli
 from tfscale.config import PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
-from tfscale.errors import ConfigError
+from tfscale.errors import CheckpointError, ConfigError
 from tfscale.runs.folder import load_run
 from tfscale.runs.train import train
 from tfscale.training.checkpoint import read_arrays
@@ -150,6 +150,20 @@ def test_a_length_that_does_not_fit_is_refused_before_anything_is_written(data, 
         trained(data, tmp_path / "wsd", schedule="constant", steps=40)
     names = set(states(tmp_path / "wsd"))
     assert {"stable-00000016.npz", "step-00000020.npz"} <= names
+    kept = tmp_path / "wsd" / "checkpoints" / "stable-00000016.npz"
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.write_bytes(content)
+    with pytest.raises(CheckpointError, match="stable-00000016.npz is damaged"):
+        trained(data, tmp_path / "wsd", schedule="wsd", steps=40)
+    assert {path.name for path in kept.parent.iterdir()} == names
+
+
+def test_parameter_servers_take_no_minutes(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfscale.runs.train.is_asynchronous", lambda strategy: True)
+    with pytest.raises(ConfigError, match="train.minutes=0.5 is not for parameter servers, where"):
+        trained(data, tmp_path / "run", minutes=0.5)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_of_an_earlier_version_goes_on(data, tmp_path):

@@ -96,10 +96,14 @@ class Checkpoints:
 
         Returns:
             Its step; 0 if there was none.
+
+        Raises:
+            CheckpointError: it is damaged; all is left as it was.
         """
         kept = self._steps_of(_STABLE)
         if not kept:
             return 0
+        read_arrays(self.stable_path(kept[-1]))
         # Until the last line but one the kept checkpoint is known as such, so that all of this is
         # done again after a crash in between.
         for later in self.steps():
