@@ -200,6 +200,12 @@ def test_epochs_are_steps_of_the_data(data, tmp_path, epochs, per_batch):
     assert_same_state(tmp_path / "run", tmp_path / "same", steps)
 
 
+def test_epochs_are_as_many_steps_on_two_replicas(data, tmp_path):
+    alone = trained(data, tmp_path / "alone", epochs=0.25, strategy="single")
+    both = trained(data, tmp_path / "both", epochs=0.25, strategy="mirrored")
+    assert alone["steps"] == both["steps"] and alone["epochs"] == both["epochs"]
+
+
 def test_epochs_are_said_and_go_on(data, tmp_path, capsys):
     words = ["train", "--data", data, "--output", str(tmp_path / "run"), "--model.hidden_dim=8"]
     words += ["--model.num_layers=1", "--model.num_heads=2", "--model.sequence_length=16"]

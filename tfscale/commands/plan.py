@@ -31,7 +31,7 @@ def build_parser(family: str = DEFAULT) -> ArgumentParser:
                 "tokens",
                 float,
                 "Tokens to train on; by default those of train.steps where they are given, else 20"
-                " per parameter.",
+                " per parameter (train.epochs needs the data, and train.minutes the machine).",
             ),
             Option("utilization", float, "Share of the chip's peak that matrix products reach."),
         ),
