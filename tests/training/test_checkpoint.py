@@ -61,7 +61,7 @@ def test_the_newest_two_are_kept(tmp_path):
 
 def values(checkpoints):
     """The value that is in each file of a folder of checkpoints."""
-    names = [n for n in tf.io.gfile.listdir(checkpoints.directory) if ".tmp-" not in n]
+    names = tf.io.gfile.listdir(checkpoints.directory)
     paths = {name: os.path.join(checkpoints.directory, name) for name in names}
     return {name: read_arrays(path)[0]["network/0/kernel"][0, 0] for name, path in paths.items()}
 
@@ -85,10 +85,11 @@ def test_a_longer_run_returns_to_the_checkpoint_that_was_kept(tmp_path, monkeypa
         "step-00000025.npz": 25,
     }
     assert checkpoints.start_of_longer() == 10
-    with monkeypatch.context() as patch:  # A crash right before the end.
-        patch.setattr(tf.io.gfile, "rename", lambda *_, **__: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            checkpoints.return_to_start()
+    if not remote:
+        with monkeypatch.context() as patch:  # A crash right before the end.
+            patch.setattr(tf.io.gfile, "rename", lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                checkpoints.return_to_start()
     assert checkpoints.start_of_longer() == 10
     assert checkpoints.return_to_start() == 10
     assert values(checkpoints) == {"best.npz": 8, "step-00000010.npz": 10}
