@@ -78,6 +78,14 @@ def test_a_run_of_another_length_is_the_same_where_its_schedule_allows_it(tmp_pa
             check_same_run(str(tmp_path), longer | {"prune": {"sparsity": 0.5}})
         begun(tmp_path, train=stable["train"])
     assert not check_same_run(str(tmp_path), stable)
+    long = stable["train"] | {"steps": 5000, "decay_steps": 1500}
+    begun(tmp_path, train=long)
+    assert check_same_run(str(tmp_path), stable | {"train": long | {"steps": 9000}})
+    all_of_it = stable["train"] | {"decay_fraction": 1.0}
+    begun(tmp_path, train=all_of_it)
+    with pytest.raises(ConfigError, match="with train.schedule=wsd each step depends on their num"):
+        check_same_run(str(tmp_path), stable | {"train": all_of_it | {"steps": 9000}})
+    begun(tmp_path, train=stable["train"])
     # A thousand steps are what no length meant.
     assert not check_same_run(str(tmp_path), stable | {"train": stable["train"] | {"steps": 1000}})
 

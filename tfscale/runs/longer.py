@@ -8,6 +8,9 @@ from tfscale.files.json_text import JsonObject
 from tfscale.registry import SCHEDULES
 from tfscale.training.checkpoint import Checkpoints
 
+_MANY_STEPS = 2**40
+"""Steps of a run in which a decay of any number of steps is short."""
+
 
 def filled(section: JsonObject) -> JsonObject:
     """Returns the training options of a run's record with the defaults that depend on others.
@@ -47,7 +50,7 @@ def refuse_longer(output: str, before: JsonObject, now: JsonObject, finished: bo
     """
     schedule = now["train"]["schedule"]
     kind = SCHEDULES.get(schedule)
-    free = kind(DEFAULT_STEPS, 0, kind.completed(now["train"])).free_steps
+    free = kind(_MANY_STEPS, 0, kind.completed(now["train"])).free_steps
     prunes = bool((now.get("prune") or {}).get("sparsity"))
     if free != 0 and not prunes:
         return
