@@ -32,8 +32,8 @@ from tfscale.launching.network import has_private_networks
 
 POLL_SECONDS = 0.002
 PATIENCE_STEPS = 100
-"""How many steps a kill waits for a checkpoint that is being written. A write of a small model takes
-milliseconds, and a busy machine may look too late at each of them."""
+"""How many steps a kill waits for a checkpoint that is being written. The write of a small model
+takes milliseconds, and a busy machine may look too late at each of them."""
 
 TEXT_LINES = 4000
 MAX_LOSS_GAP = 0.05

@@ -44,7 +44,7 @@ class Training:
     ):
         torch.manual_seed(seed)
         self.stream = np.asarray(data["train"])
-        self.config = recipe.train_config(steps, settings)
+        self.config = recipe.train_config(steps, settings).for_model(recipe.model_config())
         self.network = GPT(
             int(data["vocabulary_size"]),
             recipe.SEQUENCE_LENGTH,

@@ -20,6 +20,7 @@ def test_names_are_known_without_an_import():
         "import sys, tfscale.registry as r\n"
         "print(*r.FORMATS.names()); print(*r.FAMILIES.names()); print(*r.RECIPES.names())\n"
         "print(*r.TASKS.names()); print(*r.TOKENIZERS.names()); print(*r.READERS.names())\n"
+        "print(*r.SCHEDULES.names())\n"
         "print(sorted(set(sys.modules) & {'tensorflow', 'keras', 'numpy', 'tfscale.tasks'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -30,6 +31,7 @@ def test_names_are_known_without_an_import():
         "answer classify summarize tag translate",
         "bpe byte char sentencepiece word wordpiece",
         "conll csv jsonl text tsv",
+        "constant cosine inverse_sqrt linear wsd",
         "[]",
     ], done.stderr
 

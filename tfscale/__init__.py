@@ -97,6 +97,7 @@ _HOME = {
     "Reader": "tfscale.text.reader",
     "Recipe": "tfscale.models.recipe",
     "Row": "tfscale.text.reader",
+    "Schedule": "tfscale.config.schedule",
     "Task": "tfscale.tasks.task",
     "Tokenizer": "tfscale.text.tokenizers",
     "register": "tfscale.registry",

@@ -39,6 +39,7 @@ from tfscale.config.compression import SearchConfig as SearchConfig
 from tfscale.config.launching import LaunchConfig as LaunchConfig
 from tfscale.config.optimizer import OptimizerSpec as OptimizerSpec
 from tfscale.config.presets import preset as preset
+from tfscale.config.schedule import Schedule as Schedule
 from tfscale.config.shrinking import ShrinkConfig as ShrinkConfig
 from tfscale.config.tasks import ExplainConfig as ExplainConfig
 from tfscale.config.tasks import SwapConfig as SwapConfig

@@ -148,6 +148,8 @@ RECIPES: Registry[AnyClass] = Registry("quantization recipe", "tfscale.models.re
 """See `tfscale.models.recipe.Recipe`."""
 OPTIMIZERS: Registry[AnyClass] = Registry("optimizer", "tfscale.config.optimizers")
 """See `tfscale.config.optimizer.OptimizerSpec`."""
+SCHEDULES: Registry[AnyClass] = Registry("schedule", "tfscale.config.schedules")
+"""See `tfscale.config.schedule.Schedule`."""
 LAYER_STEPS: Registry[AnyClass] = Registry("layer step", "tfscale.models.stepping.kinds")
 """See `tfscale.models.stepping.layer_step.LayerStep`."""
 
@@ -157,7 +159,7 @@ def register(cls: Registered) -> Registered:
 
     Args:
         cls: a subclass of `LanguageNetwork`, `ExportFormat`, `Tokenizer`, `Reader`, `Task`,
-            `Recipe`, `OptimizerSpec` or `LayerStep`.
+            `Recipe`, `OptimizerSpec`, `Schedule` or `LayerStep`.
 
     Returns:
         The class, so that this can decorate it.
@@ -174,7 +176,7 @@ def register(cls: Registered) -> Registered:
     if enter is None:
         raise ConfigError(
             "register takes a subclass of LanguageNetwork, ExportFormat, Tokenizer, Reader, Task,"
-            f" Recipe, OptimizerSpec or LayerStep; received {cls!r}"
+            f" Recipe, OptimizerSpec, Schedule or LayerStep; received {cls!r}"
         )
     enter()
     return cls

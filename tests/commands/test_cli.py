@@ -132,8 +132,7 @@ def replace_module(monkeypatch):
         ),
         (
             [*TRAIN, "--epochs", "3"],
-            "unknown option --epochs; training is counted in optimizer steps: --train.steps; the log says how many make "
-            "a pass",
+            "unknown option --epochs; did you mean --train.epochs?",
         ),
         (
             [*TRAIN, "--train.device", "GPU:3"],
@@ -208,7 +207,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
         ),
         ("train:\n  steps: abc\n", "train.steps: expected a whole number; received 'abc'"),
         ("train:\n  steps: 1.5\n", "train.steps: expected a whole number; received 1.5"),
-        ("train:\n  steps:\n", "train.steps: expected a whole number; received null"),
+        ("train:\n  log_every:\n", "train.log_every: expected a whole number; received null"),
         (
             "model:\n  hidden_dim: null\n",
             "model.hidden_dim: expected a whole number; received null",

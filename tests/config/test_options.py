@@ -29,8 +29,9 @@ FILE = {"output": "d", "text": ["a.txt"]}
     ("make", "message"),
     [
         (
-            lambda: TrainConfig(schedule="linear"),
-            "train.schedule: expected one of cosine, constant; received 'linear'",
+            lambda: TrainConfig(schedule="lineal"),
+            "train.schedule: expected one of constant, cosine, inverse_sqrt, linear, wsd; received"
+            " 'lineal'",
         ),
         (
             lambda: TrainConfig(precision="bfloat16"),
@@ -155,7 +156,7 @@ def test_values_get_the_form_of_their_option():
     ("name", "value", "in_shell"),
     [
         ("steps", 5.5, "5.5"),
-        ("schedule", "linear", "linear"),
+        ("schedule", "lineal", "lineal"),
         ("learning_rate", float("inf"), ".inf"),
         ("clip_norm", None, "null"),
         ("tensorboard", "maybe", "maybe"),

@@ -92,7 +92,8 @@ def test_the_summary_is_right(finished, data):
     assert run.model_config == dataclasses.replace(
         MODEL, vocabulary_size=run.tokenizer.vocabulary_size
     )
-    assert run.train_config == TRAIN.for_model(MODEL) and run.data_dir == os.path.abspath(data)
+    assert run.train_config == TRAIN.for_model(run.model_config)
+    assert run.data_dir == os.path.abspath(data)
     nll = tokens = 0.0
     for ids, targets, weights in evaluation_dataset(
         data, "validation", sequence_length=16, batch_size=3
@@ -357,7 +358,7 @@ def test_a_run_on_a_bucket_is_loaded_without_asking_for_it(finished, tmp_path, m
         ),
         (
             lambda config: config["train"].update(steps="12"),
-            "config.yaml: train: steps should be a whole number; rec",
+            "config.yaml: train: steps should be a whole number or null; rec",
         ),
         (
             lambda config: config.update(train=None),

@@ -50,9 +50,10 @@ def test_a_finished_run_is_trained_further_by_start(tmp_path):
     begun(tmp_path)
     later = copy.deepcopy(NOW)
     later["train"]["steps"] = 2000
+    why = r" \(with train.schedule=cosine each step depends on their number; runs of constant,"
     for files, ending in (
-        ((), ", or another --output$"),
-        (("model.keras",), f"another --output with --start {tmp_path}"),
+        ((), f"or another --output{why}"),
+        (("model.keras",), f"or another --output with --start {tmp_path} to train .* further{why}"),
     ):
         for name in files:
             (tmp_path / name).touch()
@@ -61,6 +62,51 @@ def test_a_finished_run_is_trained_further_by_start(tmp_path):
             match=f"begun with train.steps=1000, now it is 2000; give the same.*{ending}",
         ):
             check_same_run(str(tmp_path), later)
+
+
+def test_a_run_of_another_length_is_the_same_where_its_schedule_allows_it(tmp_path):
+    stable = copy.deepcopy(NOW)
+    stable["train"]["schedule"] = "wsd"
+    begun(tmp_path, train=stable["train"])
+    for length in ({"steps": 2000}, {"steps": None, "epochs": 2.0}, {"minutes": 3.0}):
+        longer = copy.deepcopy(stable)
+        longer["train"] |= length
+        assert check_same_run(str(tmp_path), longer)
+        # The masks of a pruned run are chosen by step.
+        with pytest.raises(ConfigError, match="pruning depends on the number of steps"):
+            begun(tmp_path, train=stable["train"], prune={"sparsity": 0.5})
+            check_same_run(str(tmp_path), longer | {"prune": {"sparsity": 0.5}})
+        begun(tmp_path, train=stable["train"])
+    assert not check_same_run(str(tmp_path), stable)
+    long = stable["train"] | {"steps": 5000, "decay_steps": 1500}
+    begun(tmp_path, train=long)
+    assert check_same_run(str(tmp_path), stable | {"train": long | {"steps": 9000}})
+    all_of_it = stable["train"] | {"decay_fraction": 1.0}
+    begun(tmp_path, train=all_of_it)
+    with pytest.raises(ConfigError, match="with train.schedule=wsd each step depends on their num"):
+        check_same_run(str(tmp_path), stable | {"train": all_of_it | {"steps": 9000}})
+    begun(tmp_path, train=stable["train"])
+    # A thousand steps are what no length meant.
+    assert not check_same_run(str(tmp_path), stable | {"train": stable["train"] | {"steps": 1000}})
+
+
+@pytest.mark.parametrize("schedule", [["cosine"], None, "no such"], ids=repr)
+def test_a_record_with_a_damaged_schedule_is_of_another_run(tmp_path, schedule):
+    begun(tmp_path, train=NOW["train"] | {"schedule": schedule})
+    with pytest.raises(ConfigError, match="was begun with train.schedule=.*, now it is 'cosine'"):
+        check_same_run(str(tmp_path), NOW)
+
+
+def test_what_an_earlier_version_wrote_down_without_effect_is_no_difference(tmp_path):
+    constant = copy.deepcopy(NOW)
+    constant["train"]["schedule"] = "constant"
+    begun(tmp_path, train=constant["train"] | {"final_learning_rate_fraction": 0.1})
+    assert not check_same_run(str(tmp_path), constant)
+    begun(tmp_path, train=NOW["train"] | {"final_learning_rate_fraction": 0.1})
+    assert not check_same_run(str(tmp_path), NOW)
+    begun(tmp_path, train=NOW["train"] | {"final_learning_rate_fraction": 0.2})
+    with pytest.raises(ConfigError, match="final_learning_rate_fraction=0.2, now it is 0.1; give"):
+        check_same_run(str(tmp_path), NOW)
 
 
 def test_what_makes_it_another_run(tmp_path):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfscale.errors import CheckpointError, TfscaleError
 from tfscale.files import paths as files
-from tfscale.training.checkpoint import Checkpoints, array_digest, read_arrays
+from tfscale.training.checkpoint import Checkpoints, array_digest, read_arrays, write_arrays
 
 
 def state(value=0.0, width=3):
@@ -57,6 +57,53 @@ def test_the_newest_two_are_kept(tmp_path):
         "step-00000010.npz",
         "step-00000015.npz",
     ]
+
+
+def values(checkpoints):
+    """The value that is in each file of a folder of checkpoints."""
+    names = tf.io.gfile.listdir(checkpoints.directory)
+    paths = {name: os.path.join(checkpoints.directory, name) for name in names}
+    return {name: read_arrays(path)[0]["network/0/kernel"][0, 0] for name, path in paths.items()}
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_longer_run_returns_to_the_checkpoint_that_was_kept(tmp_path, monkeypatch, remote):
+    folder = f"ram://{tmp_path.name}/longer" if remote else str(tmp_path / "longer")
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.start_of_longer() == checkpoints.return_to_start() == 0
+    write_arrays(checkpoints.best_path, state(8), {})
+    checkpoints.save(10, state(10), {})
+    assert checkpoints.start_of_longer() == 10 and checkpoints.return_to_start() == 0
+    checkpoints.keep_for_longer(10)
+    for step in (15, 20, 25):
+        checkpoints.save(step, state(step), {})
+    write_arrays(checkpoints.best_path, state(25), {})
+    kept = {"stable-00000010.npz": 10, "stable-best.npz": 8}
+    assert values(checkpoints) == kept | {
+        "best.npz": 25,
+        "step-00000020.npz": 20,
+        "step-00000025.npz": 25,
+    }
+    assert checkpoints.start_of_longer() == 10
+    if not remote:
+        with monkeypatch.context() as patch:  # A crash right before the end.
+            patch.setattr(tf.io.gfile, "rename", lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                checkpoints.return_to_start()
+    assert checkpoints.start_of_longer() == 10
+    assert checkpoints.return_to_start() == 10
+    assert values(checkpoints) == {"best.npz": 8, "step-00000010.npz": 10}
+    assert checkpoints.return_to_start() == 0
+    # The next one takes the place of the one before, and of its best weights.
+    tf.io.gfile.remove(checkpoints.best_path)
+    for step in (30, 40):
+        checkpoints.save(step, state(step), {})
+        checkpoints.keep_for_longer(step)
+    write_arrays(checkpoints.best_path, state(45), {})
+    checkpoints.save(50, state(50), {})
+    assert checkpoints.start_of_longer() == 40
+    assert checkpoints.return_to_start() == 40
+    assert values(checkpoints) == {"step-00000040.npz": 40}
 
 
 def damage(path, how):

@@ -50,10 +50,10 @@ class RunArtifact(Artifact):
         """Reads a run folder; a note on stderr says so where its training was stopped."""
         run = load_run(path)
         if run.summary.get("completed") is False:
-            steps, wanted = run.summary["steps"], run.train_config.steps
+            steps, wanted = run.summary["steps"], run.train_config.length_in_words
             note(
-                f"{path} was stopped at step {steps:,} of {wanted:,}: these are its last weights; "
-                "the same train command goes on"
+                f"{path} was stopped at step {steps:,} of {wanted.removesuffix(' steps')}: these"
+                " are its last weights; the same train command goes on"
             )
         return cls(run)
 

@@ -151,6 +151,8 @@ def training_of(options: Namespace) -> TrainConfig:
 def _read_document(path: str | None) -> JsonObject:
     """Returns the options of a YAML file; that of a run has more keys, which are left out."""
     document = read_yaml(path) if path else {}
+    if "data_digest" in document and isinstance(document.get("train"), dict):
+        document = {**document, "train": TrainConfig.of_record(document["train"])}
     return {key: value for key, value in document.items() if key not in RECORDED}
 
 

@@ -50,11 +50,13 @@ class HelpFormatter(DefaultHelpFormatter):
         typehint = type_of(action)
         if typehint is bool:
             return f"{shown(action.dest)} [true|false]"
+        # An option without a default of its own is a number or nothing.
+        kinds = set(typing.get_args(typehint)) - {type(None)} or {typehint}
         name = (
             "N"
-            if typehint is int
+            if kinds == {int}
             else "X"
-            if typehint is float
+            if kinds == {float}
             else re.split("[._]", action.dest)[-1].upper()
         )
         return f"{shown(action.dest)} {name}{' ...' if is_list(typehint) else ''}"

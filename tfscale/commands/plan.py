@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from tfscale.commands.arguments import read_yaml
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
     DEFAULT,
@@ -32,7 +31,7 @@ def build_parser(family: str = DEFAULT) -> ArgumentParser:
                 "tokens",
                 float,
                 "Tokens to train on; by default those of train.steps where they are given, else 20"
-                " per parameter.",
+                " per parameter (train.epochs needs the data, and train.minutes the machine).",
             ),
             Option("utilization", float, "Share of the chip's peak that matrix products reach."),
         ),
@@ -42,19 +41,11 @@ def build_parser(family: str = DEFAULT) -> ArgumentParser:
 def parse(words: Sequence[str]) -> Namespace:
     """Parses the words after `tfscale plan`, and the YAML file if one is named."""
     options = parse_model_options(words, build_parser)
-    if options.tokens is None and _names_steps(words, options.config):
+    if options.tokens is None and options.train.steps is not None:
         options.tokens = float(
             options.train.steps * options.train.global_batch_size * options.model.sequence_length
         )
     return options
-
-
-def _names_steps(words: Sequence[str], path: str | None) -> bool:
-    """Returns whether the command line or the YAML file says how many steps are trained."""
-    if any(word.partition("=")[0] in ("--train.steps", "--train-steps") for word in words):
-        return True
-    section = read_yaml(path).get("train") if path else None
-    return isinstance(section, dict) and "steps" in section
 
 
 def run(options: Namespace) -> JsonObject:

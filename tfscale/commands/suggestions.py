@@ -29,10 +29,6 @@ OTHER_WORDS = {
 }
 """Option -> what other tools call it."""
 NO_OPTION = {
-    "epochs": (
-        "steps",
-        "training is counted in optimizer steps: {steps}; the log says how many make a pass",
-    ),
     "device": (
         "strategy",
         (

@@ -148,9 +148,8 @@ def _data_for(run: Run, data: str | None) -> str:
 def _train_config(run: Run, config: CompressConfig, prunes: bool) -> TrainConfig:
     return dataclasses.replace(
         # The learning rate of the options is AdamW's.
-        run.train_config.with_optimizer("adamw"),
+        run.train_config.with_optimizer("adamw").of_steps(config.steps),
         strategy=config.strategy,
-        steps=config.steps,
         learning_rate=config.learning_rate,
         warmup_steps=min(run.train_config.warmup_steps, config.steps // 10),
         # The state of lowest loss is often one before the last zeros came.

@@ -2,15 +2,20 @@
 
 import dataclasses
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tfscale.config.choices import Precision
 from tfscale.config.models import NetworkConfig
 from tfscale.config.optimizer import OPTIONS, check_optimizer_options
 from tfscale.config.optimizer_options import OptimizerOptions
+from tfscale.config.schedule import SCHEDULE_OPTIONS, Schedule, takers
 from tfscale.config.step import CompileOptions, StepOptions
 from tfscale.errors import ConfigError
-from tfscale.registry import OPTIMIZERS
+from tfscale.registry import OPTIMIZERS, SCHEDULES, NameIn
+
+DEFAULT_STEPS = 1000
+LENGTHS = ("steps", "epochs", "minutes")
+"""Options that say how long a training is, of which one is given or none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +24,14 @@ class TrainConfig(OptimizerOptions, StepOptions):
 
     section: ClassVar[str] = "train"
 
-    steps: int = 1000
-    """Optimizer steps of the whole run."""
+    steps: int | None = None
+    """Optimizer steps of the whole run; 1000 where neither steps nor epochs nor minutes is
+    given."""
+    epochs: float | None = None
+    """Passes over the training windows instead of steps, such as 2 or 0.5."""
+    minutes: float | None = None
+    """Minutes of the whole run instead of steps, from the compilation of the train step to the last
+    step; what comes after that, such as the last validation, is not counted."""
     global_batch_size: int = 32
     """Windows per optimizer step over all replicas (with parameter servers: of the one worker that
     takes the step); must be divisible by replicas x micro_batches."""
@@ -41,12 +52,15 @@ class TrainConfig(OptimizerOptions, StepOptions):
     1e-2 for lstm, 5e-3 for gru, rnn and bilstm, 1e-3 for the others."""
     warmup_steps: int = 100
     """Optimizer steps over which the learning rate rises linearly to its peak."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate after the warm-up: half a cosine down to final_learning_rate_fraction, or
-    constant."""
-    final_learning_rate_fraction: float = 0.1
-    """Learning rate at the last step, as a fraction of the peak. No effect with
-    schedule=constant."""
+    schedule: Annotated[str, NameIn(SCHEDULES, explained=True)] = "cosine"
+    """Learning rate after the warm-up."""
+    final_learning_rate_fraction: float | None = None
+    """Learning rate at the last step, as a fraction of the peak: by default 0.1 for cosine and
+    linear, 0 for wsd."""
+    decay_fraction: float | None = None
+    """Share of the run that is the decay of wsd, at its end: by default 0.2."""
+    decay_steps: int | None = None
+    """Optimizer steps of the decay of wsd, instead of decay_fraction."""
     validate_every: int = 250
     """Optimizer steps between validations (and at the last step)."""
     validation_batches: int = 0
@@ -68,8 +82,9 @@ class TrainConfig(OptimizerOptions, StepOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_length()
+        self._check_schedule()
         for name in (
-            "steps",
             "global_batch_size",
             "validate_every",
             "checkpoint_every",
@@ -81,27 +96,108 @@ class TrainConfig(OptimizerOptions, StepOptions):
             self.check_range(getattr(self, name) >= 0, name, "0 or more")
         self.check_range(self.learning_rate >= 0, "learning_rate", "0 (the family's) or more")
         check_optimizer_options(self.optimizer, vars(self))
-        fraction = "final_learning_rate_fraction"
-        self.check_range(0 <= self.final_learning_rate_fraction <= 1, fraction, "0 to 1")
         if self.global_batch_size % self.micro_batches:
             raise ConfigError(
                 f"train.global_batch_size={self.global_batch_size} is not divisible by "
                 f"train.micro_batches={self.micro_batches}"
             )
 
+    def _check_length(self) -> None:
+        """Checks steps, epochs and minutes, of which at most one is given."""
+        for name, expected in zip(
+            LENGTHS, ("1 or more", "more than 0", "more than 0"), strict=True
+        ):
+            value = getattr(self, name)
+            self.check_range(value is None or value > 0, name, expected)
+        given = [f"{name}={getattr(self, name)}" for name in self._lengths]
+        if len(given) > 1:
+            raise ConfigError(
+                f"give one of train.steps, train.epochs and train.minutes; received"
+                f" {' and '.join(given)}"
+            )
+
+    def _check_schedule(self) -> None:
+        """Checks the options of the schedule, and refuses those that it does not read."""
+        kind: type[Schedule] = SCHEDULES.get(self.schedule)
+        for name in SCHEDULE_OPTIONS:
+            value = getattr(self, name)
+            if value is not None and name not in kind.takes:
+                raise ConfigError(
+                    f"train.{name}={value} has no effect with train.schedule={self.schedule}; leave"
+                    f" it out, or take one of {', '.join(takers(name))}"
+                )
+        fraction = self.final_learning_rate_fraction
+        self.check_range(
+            fraction is None or 0 <= fraction <= 1, "final_learning_rate_fraction", "0 to 1"
+        )
+        share, steps = self.decay_fraction, self.decay_steps
+        self.check_range(share is None or 0 < share <= 1, "decay_fraction", "above 0 to 1")
+        self.check_range(steps is None or steps >= 1, "decay_steps", "1 or more")
+        if steps is not None and share is not None:
+            raise ConfigError(
+                f"give either train.decay_fraction or train.decay_steps; received {share} and"
+                f" {steps}"
+            )
+        if steps is not None and self.minutes is not None:
+            raise ConfigError(
+                f"train.decay_steps={steps} needs to know where the steps end, and"
+                " train.minutes does not say; give train.decay_fraction"
+            )
+
+    @property
+    def _lengths(self) -> list[str]:
+        return [name for name in LENGTHS if getattr(self, name) is not None]
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run.
+
+        Raises:
+            ConfigError: it is given in epochs, which the data makes into steps, or in minutes.
+        """
+        if self.epochs is not None or self.minutes is not None:
+            raise ConfigError(
+                f"train.{self._lengths[0]} is given, from which the number of steps does not follow"
+                " without the data and the machine; give train.steps"
+            )
+        return DEFAULT_STEPS if self.steps is None else self.steps
+
+    @property
+    def length_in_words(self) -> str:
+        """How long the training is, as it was asked for: "1,000 steps", "5 minutes"."""
+        if self.minutes is not None:
+            return f"{self.minutes:g} minutes"
+        return f"{self.total_steps:,} steps" if self.epochs is None else f"{self.epochs:g} epochs"
+
+    def of_steps(self, steps: int) -> "TrainConfig":
+        """Returns the same options for a run of so many steps, whatever length was given."""
+        return dataclasses.replace(self, steps=steps, epochs=None, minutes=None)
+
+    def chosen_schedule(self, steps: int) -> Schedule:
+        """Returns the schedule for a run of so many steps."""
+        kind: type[Schedule] = SCHEDULES.get(self.schedule)
+        given = {name: getattr(self, name) for name in SCHEDULE_OPTIONS}
+        return kind(steps, self.warmup_steps, kind.completed(given))
+
     def for_model(self, model: NetworkConfig) -> "TrainConfig":
-        """Returns the same options, with the defaults of model and optimizer where none is named:
-        the learning rate, and the options of the optimizer.
+        """Returns the same options with the defaults that depend on others filled in.
+
+        They are the learning rate, which is that of the model's family and the optimizer, the
+        options of optimizer and schedule, and the steps where no length is given. A run keeps them,
+        so that a default that changes later does not change a run that goes on.
 
         Example:
             TrainConfig().for_model(LSTMConfig()).learning_rate    # 0.01
         """
         spec = OPTIMIZERS.get(self.optimizer)
-        return dataclasses.replace(
-            self,
-            learning_rate=self.learning_rate or spec.learning_rate_for(model),
+        filled: dict[str, Any] = {
+            "learning_rate": self.learning_rate or spec.learning_rate_for(model),
             **spec.options_of(vars(self)),
-        )
+            **self.chosen_schedule(DEFAULT_STEPS).options,
+        }
+        if not self._lengths:
+            filled["steps"] = DEFAULT_STEPS
+        return dataclasses.replace(self, **filled)
 
     def with_optimizer(self, optimizer: str) -> "TrainConfig":
         """Returns the same options with an optimizer, and the defaults of it if it is another one.
@@ -113,6 +209,18 @@ class TrainConfig(OptimizerOptions, StepOptions):
             return self
         options: dict[str, Any] = dict.fromkeys(OPTIONS)
         return dataclasses.replace(self, optimizer=optimizer, **options)
+
+    @staticmethod
+    def of_record(section: dict) -> dict:
+        """Returns the training options of an earlier version's run as this version writes them.
+
+        A final learning rate was written down for every schedule, and meant something for the
+        cosine alone.
+        """
+        if section.get("schedule") != "constant":
+            return section
+        unused = SCHEDULE_OPTIONS[0]
+        return {name: value for name, value in section.items() if name != unused}
 
     def compile_options(
         self, *, xla: bool, streams: int = 0, pass_steps: int = 0

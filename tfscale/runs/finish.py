@@ -24,6 +24,7 @@ def finish_run(
     validation: tf.data.Dataset | None,
     text: ScoredText | None,
     seconds: float,
+    epoch_steps: int,
     summarize: Callable[[LanguageModel], JsonObject],
 ) -> JsonObject:
     """Chooses the run's weights, writes model.keras and summary.json, and validates.
@@ -35,6 +36,7 @@ def finish_run(
         validation: the batches of the validation split; None where there is none.
         text: the text of that split.
         seconds: time of the steps that were taken now; 0 if there were none.
+        epoch_steps: steps of a pass over the training windows.
         summarize: returns what a beginning adds to the summary.
 
     Returns:
@@ -48,13 +50,14 @@ def finish_run(
         rate, waited = earlier["tokens_per_second"], earlier.get("input_wait_fraction")
     summary: JsonObject = {
         "steps": step,
+        "epochs": step / epoch_steps,
         "tokens": recorder.tokens,
         "loss": recorder.last_logs.get("loss", earlier.get("loss")),
         "tokens_per_second": rate,
         "input_wait_fraction": waited,
         "seconds": seconds + earlier.get("seconds", 0.0),
         "parameters": model.network.count_params(),
-        "completed": step >= config.steps,
+        "completed": recorder.length.is_over(step),
         "interrupted": recorder.interrupted,
         "result": "last",
         "result_step": step,

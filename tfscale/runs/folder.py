@@ -18,6 +18,7 @@ from tfscale.config.compression import DistillConfig, PruneConfig
 from tfscale.config.optimizer import with_optimizer_defaults
 from tfscale.config.options import checks_arguments
 from tfscale.config.shrinking import ShrinkConfig
+from tfscale.config.train import LENGTHS
 from tfscale.data.manifest import Manifest
 from tfscale.errors import CheckpointError, ConfigError, DataError, reason
 from tfscale.files.fields import from_fields
@@ -34,6 +35,7 @@ from tfscale.files.paths import (
 )
 from tfscale.models.network import LanguageNetwork, as_language_network, import_networks
 from tfscale.registry import FAMILIES
+from tfscale.runs.longer import filled, refuse_longer
 from tfscale.runs.provenance import DIGESTS, SECTIONS
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
@@ -55,7 +57,7 @@ MAY_CHANGE = {
 """Training options that a resumed run may set anew: they do not change what the steps compute
 beyond rounding."""
 
-_FIRST = ("family", "optimizer")
+_FIRST = ("family", "optimizer", "schedule")
 """Options that decide which others there are."""
 
 
@@ -113,7 +115,9 @@ def load_run(directory: str) -> Run:
         raise CheckpointError(
             f"{directory} has no model.keras yet: run the same train command until it ends"
         )
-    train_config = from_fields(TrainConfig, config.get("train"), f"{path}: train", CheckpointError)
+    section = config.get("train")
+    section = TrainConfig.of_record(section) if isinstance(section, dict) else section
+    train_config = from_fields(TrainConfig, section, f"{path}: train", CheckpointError)
     loaded = load_network(model_path)
     network = as_language_network(loaded)
     if network is None:
@@ -203,8 +207,11 @@ def _absolute(path: str) -> str:
     return path if is_remote(path) else os.path.abspath(path)
 
 
-def check_same_run(output: str, now: JsonObject) -> None:
+def check_same_run(output: str, now: JsonObject) -> bool:
     """Checks that a folder, if it holds a run, holds an earlier state of this one.
+
+    Returns:
+        Whether the run was begun for another length, which its schedule allows.
 
     Raises:
         ConfigError: it was begun with another model, or with training options that change its
@@ -213,31 +220,28 @@ def check_same_run(output: str, now: JsonObject) -> None:
     """
     path = os.path.join(output, "config.yaml")
     if not exists(path):
-        return
+        return False
     earlier = _read_config(path)
     for name in SECTIONS:
         if not isinstance(earlier.get(name, {}), dict):
             raise CheckpointError(
                 f"{path} is not the config.yaml of a run: {name} is not a section of it"
             )
+    earlier, now = ({**run, "train": filled(run.get("train", {}))} for run in (earlier, now))
+    for name in SECTIONS:
         # An option that came after the run was begun had the meaning of its default.
         old = _defaults(name, now) | earlier.get(name, {})
         new = _defaults(name, now) | now.get(name, {})
         if name == "train":
             old, new = with_optimizer_defaults(old), with_optimizer_defaults(new)
-        # Of another family or optimizer, every option differs: that it is one comes first.
+        # Of another family, optimizer or schedule, other options differ too: that it is one comes
+        # first.
         for key in sorted(set(new) | set(old), key=lambda name: (name not in _FIRST, name)):
             before, after = old.get(key), new.get(key)
-            if before != after and key not in MAY_CHANGE:
-                done = key == "steps" and exists(os.path.join(output, "model.keras"))
-                further = (
-                    f", or another --output with --start {output} to train its model further"
-                    if done
-                    else ""
-                )
+            if before != after and key not in MAY_CHANGE and key not in LENGTHS:
                 raise ConfigError(
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
-                    f"give the same value to resume{further or ', or another --output'}"
+                    "give the same value to resume, or another --output"
                 )
     for key, what in DIGESTS.items():
         if earlier.get(key) != now.get(key):
@@ -250,6 +254,10 @@ def check_same_run(output: str, now: JsonObject) -> None:
             f"run {output} was begun on other data than {now['data']}; give that data, or another"
             " --output"
         )
+    if all(earlier["train"][name] == now["train"][name] for name in LENGTHS):
+        return False
+    refuse_longer(output, earlier, now, exists(os.path.join(output, "model.keras")))
+    return True
 
 
 def _defaults(section: str, described: JsonObject) -> JsonObject:

@@ -53,6 +53,25 @@ class Reading:
             manifest, self.length, self.rows
         )
         """Steps of a pass over the training split."""
+        if train_config.epochs is not None:
+            steps = max(1, round(train_config.epochs * self.epoch_steps))
+            self.config = train_config.of_steps(steps)
+        self._asked = train_config
+
+    @property
+    def length_note(self) -> str:
+        """How long the training is, in words; empty where it was asked for in steps."""
+        if self._asked.epochs is not None:
+            return (
+                f"{self._asked.epochs:g} epochs are {self.config.total_steps:,} steps of"
+                f" {self.rows} windows"
+            )
+        if self._asked.minutes is not None:
+            return (
+                f"the steps end in {self._asked.minutes:g} minutes, in which they are compiled,"
+                " validated and saved; how many they are depends on the speed"
+            )
+        return ""
 
     @property
     def pass_steps(self) -> int:

@@ -21,6 +21,7 @@ from tfscale.files.json_text import JsonObject, to_json
 from tfscale.files.paths import atomic_write, open_file, read_json_lines
 from tfscale.launching.heartbeat import beat
 from tfscale.launching.interruption import ENDING, wanted
+from tfscale.runs.length import RunLength
 from tfscale.training.checkpoint import Checkpoints, network_state, write_arrays
 from tfscale.training.language_model import LanguageModel
 from tfscale.ui.progress import ProgressLine
@@ -47,6 +48,7 @@ class RunRecorder(keras.callbacks.Callback):
         checkpoints: where the state goes.
         meta: description that goes into each checkpoint.
         progress: shows the figures.
+        length: when the run ends.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class RunRecorder(keras.callbacks.Callback):
         checkpoints: Checkpoints,
         meta: JsonObject,
         progress: ProgressLine,
+        length: RunLength,
     ):
         super().__init__()
         self.directory, self.config, self.validate = directory, config, validate
+        self.length = length
         self.checkpoints, self.meta, self.progress = checkpoints, meta, progress
         self.history_path = os.path.join(directory, "history.jsonl")
         self.interrupted: str | None = None
@@ -118,15 +122,21 @@ class RunRecorder(keras.callbacks.Callback):
                 self.earlier.get("tokens_per_second", rate),
                 self.earlier.get("input_wait_fraction", waited),
             )
-        spent = time.perf_counter() - self._began if self._began is not None else 0.0
         return {
             "tokens": self.tokens,
             "best_loss": self.best_loss,
             "loss": self.last_logs.get("loss", math.nan),
             "tokens_per_second": rate,
             "input_wait_fraction": waited,
-            "seconds": self.earlier.get("seconds", 0.0) + spent,
+            "seconds": self.seconds,
         }
+
+    @property
+    def seconds(self) -> float:
+        """Time of all steps by now, with what came between them and with the earlier ones of a run
+        that went on."""
+        spent = time.perf_counter() - self._began if self._began is not None else 0.0
+        return self.earlier.get("seconds", 0.0) + spent
 
     @property
     def compiled_only(self) -> bool:
@@ -147,6 +157,9 @@ class RunRecorder(keras.callbacks.Callback):
         if threading.current_thread() is threading.main_thread():
             for number in filter(wanted, (signal.SIGINT, *ENDING)):
                 self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._prepare_call(int(self.runner.step.numpy()))
 
     def on_train_end(self, logs=None):
         for number, handler in self._handlers.items():
@@ -174,14 +187,29 @@ class RunRecorder(keras.callbacks.Callback):
         if "loss" in logs:
             loss = f"loss {logs['loss']:.4f}, {self._name} {logs[self.model.score_name]:,.1f}"
         self.progress.update(step, f"{loss}, {logs['tokens_per_second']:,.0f} tokens/s")
-        last = step >= self.config.steps
+        last = self.length.is_over(step)
         if self.validate and not stop and (last or step % self.config.validate_every == 0):
             self._validate(step, self.validate)
             stop = self._agree_to_stop()
         if last or stop or step % self.config.checkpoint_every == 0:
             self.save(step)
-        if stop:
+        if stop or last:
             self.model.stop_training = True
+        else:
+            self._prepare_call(step)
+
+    def _prepare_call(self, step: int) -> None:
+        """Asks how many steps are left, and keeps the state from which a longer run could go on."""
+        self.length.plan(step, self.seconds)
+        self.progress.total = self.length.total
+        if self.length.starts_decay(step):
+            self.save(step)
+            if self.writes:
+                self.checkpoints.keep_for_longer(step)
+                self.progress.note(
+                    f"the learning rate comes down from step {step:,} on; the checkpoint of this"
+                    " step is kept, from which a longer run would go on"
+                )
 
     def _agree_to_stop(self) -> bool:
         """Returns whether a signal has come to any worker by now."""
@@ -193,9 +221,8 @@ class RunRecorder(keras.callbacks.Callback):
     def save(self, step: int) -> None:
         """Writes a checkpoint unless this step's is there already."""
         if self.writes and step != self._saved_step:
-            self.checkpoints.save(
-                step, self.runner.state(), {**self.meta, "figures": self.figures()}
-            )
+            described = {"figures": self.figures(), "length": self.length.state(step)}
+            self.checkpoints.save(step, self.runner.state(), {**self.meta, **described})
             self._saved_step = step
 
     def _validate(self, step: int, validate: Callable[[], tuple[float, float]]) -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import tfscale
 import tfscale.models as models
+from tfscale.compat.keras_optimizers import learning_rate_of
 from tfscale.config import NetworkConfig, NGramConfig, TrainConfig
 from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
@@ -32,6 +33,8 @@ from tfscale.runs.folder import (
     named,
     write_run_files,
 )
+from tfscale.runs.length import WITHOUT_END, MinutesLength, RunLength, StepsLength
+from tfscale.runs.longer import check_start
 from tfscale.runs.ngram import train_ngram
 from tfscale.runs.provenance import Provenance, alike
 from tfscale.runs.reading import Reading
@@ -40,8 +43,9 @@ from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.schedule import warmup_note
+from tfscale.training.schedule import length_notes
 from tfscale.training.stateful import check_carries
+from tfscale.training.timed_schedule import TimedSchedule
 from tfscale.ui.progress import ProgressLine
 
 
@@ -111,13 +115,22 @@ def train(
     manifest = Manifest.load(data, verify="sha256")
     tokenizer = load_tokenizer(data)
     model_config = fit_to_data(model_config, manifest)
-    train_config = train_config.for_model(model_config)
-    reading = Reading(data, manifest, model_config, train_config)
-    described = describe_run(model_config, train_config, data, manifest)
+    asked = train_config.for_model(model_config)
+    reading = Reading(data, manifest, model_config, asked)
+    described = describe_run(model_config, asked, data, manifest)
     described |= beginning.provenance.to_dict()
+    train_config = reading.config
     claim_directory(output, "config.yaml", "a run folder", remote=True)
-    check_same_run(output, described)
+    checkpoints = Checkpoints(os.path.join(output, "checkpoints"))
+    is_longer = check_same_run(output, described)
+    if is_longer:
+        check_start(output, checkpoints, train_config)
     chosen = strategy(train_config.strategy)
+    if train_config.minutes is not None and is_asynchronous(chosen):
+        raise ConfigError(
+            f"train.minutes={train_config.minutes:g} is not for parameter servers, where steps are"
+            " handed out in advance; give train.steps or train.epochs"
+        )
     if reading.streams:
         check_carries(chosen)
     replicas = chosen.num_replicas_in_sync
@@ -127,15 +140,19 @@ def train(
     workers.check_alike(_must_be_alike(described))
     with (
         only_writer(output) if workers.is_chief else contextlib.nullcontext(),
-        ProgressLine("train", train_config.steps, enabled=progress and workers.is_chief) as line,
+        ProgressLine("train", None, enabled=progress and workers.is_chief) as line,
     ):
+        length = _length(train_config, model)
+        line.total = length.total
         if workers.is_chief:
+            # Before the new length is written down, which says that this was done.
+            if is_longer and (start := checkpoints.return_to_start()):
+                line.note(f"back to step {start:,}, where the learning rate began to come down")
             write_run_files(output, described, tokenizer)
         # Without an order of steps over all workers, each takes whole batches: `readers` of them
         # are a round.
         batches = workers.readers if is_asynchronous(chosen) else 1
         _announce(line, reading, describe(chosen, train_config.strategy), workers.readers, batches)
-        checkpoints = Checkpoints(os.path.join(output, "checkpoints"))
         validation = reading.validation(replicas)
         partly = train_config.validation_batches or None
         recorder = RunRecorder(
@@ -145,15 +162,48 @@ def train(
             checkpoints,
             {"model": named(model_config), "tokenizer_digest": manifest.tokenizer_digest},
             line,
+            length,
         )
         recorder.set_model(model)
         done = _restore(recorder)
-        seconds = _fit(recorder, reading, done, batches) if done < train_config.steps else 0.0
+        seconds = 0.0 if length.is_over(done) else _fit(recorder, reading, done, batches)
+        if seconds and train_config.minutes is not None:
+            _say_steps(recorder)
         held_out = None
         if validation is not None:
             held_out = split_text(data, manifest, "validation", tokenizer)
-        summarize = beginning.summarize
-        return finish_run(output, recorder, train_config, validation, held_out, seconds, summarize)
+        return finish_run(
+            output,
+            recorder,
+            train_config,
+            validation,
+            held_out,
+            seconds,
+            reading.epoch_steps,
+            beginning.summarize,
+        )
+
+
+def _length(config: TrainConfig, model: LanguageModel) -> RunLength:
+    """Returns when a run ends."""
+    if config.minutes is None:
+        return StepsLength(config)
+    schedule = learning_rate_of(model.optimizer)
+    timed = schedule if isinstance(schedule, TimedSchedule) else None
+    updates = model.optimizer.iterations
+    return MinutesLength(config, timed, model.workers, lambda: int(updates.numpy()))
+
+
+def _say_steps(recorder: RunRecorder) -> None:
+    """Says how many steps the minutes were, and where they were too few for the warm-up."""
+    step = int(recorder.runner.step.numpy())
+    if recorder.length.is_over(step):
+        minutes = recorder.seconds / 60
+        for text in (
+            f"{step:,} steps in {minutes:.3g} minutes",
+            *length_notes(recorder.config, step),
+        ):
+            recorder.progress.note(text)
 
 
 def _announce(
@@ -166,7 +216,8 @@ def _announce(
         f" parameters on {machines}; {reading.rows * reading.length:,} tokens a step,"
         f" {reading.epoch_steps:,} steps a pass over the data"
     )
-    for text in (warmup_note(config), reading.describe(readers, batches)):
+    notes = [] if config.minutes is not None else length_notes(config, config.total_steps)
+    for text in (reading.length_note, *notes, reading.describe(readers, batches)):
         if text:
             line.note(text)
 
@@ -179,6 +230,7 @@ def _restore(recorder: RunRecorder) -> int:
             line.note(f"{text}; using the one before")
     workers.from_chief(state)
     line.start = done = int(recorder.runner.step.numpy())
+    recorder.length.resume(recorder.checkpoints.restored.get("length", {}), done)
     recorder.resume(done)
     if done:
         line.note(f"going on at step {done:,}")
@@ -194,6 +246,7 @@ def _fit(recorder: RunRecorder, reading: Reading, done: int, batches: int) -> fl
             done, batches, context.num_input_pipelines, context.input_pipeline_id
         )
 
+    total = recorder.length.total
     recorder.progress.note(
         "compiling the train step, which takes seconds to a minute; then the steps begin"
     )
@@ -203,11 +256,11 @@ def _fit(recorder: RunRecorder, reading: Reading, done: int, batches: int) -> fl
         recorder.model.fit(
             share,
             epochs=1,
-            steps_per_epoch=config.steps - done,
+            steps_per_epoch=(total or WITHOUT_END) - done,
             verbose=0,
             callbacks=[recorder],
             steps_per_call=config.log_every,
-            stop_at_multiples_of=(config.validate_every, config.checkpoint_every),
+            stop_at_multiples_of=recorder.length.stops,
             checked=True,
         )
     return time.perf_counter() - began

@@ -26,6 +26,7 @@ from tfscale.training.variables import Stored
 
 FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")
+_STABLE = re.compile(r"stable-(\d{8})\.npz$")
 
 
 class Checkpoints:
@@ -58,10 +59,69 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Returns the steps of the checkpoints there are, oldest first."""
+        return self._steps_of(_NAME)
+
+    def _steps_of(self, pattern: re.Pattern[str]) -> list[int]:
         if not tf.io.gfile.isdir(self.directory):
             return []
-        matches = (_NAME.match(name) for name in tf.io.gfile.listdir(self.directory))
+        matches = (pattern.match(name) for name in tf.io.gfile.listdir(self.directory))
         return sorted(int(match[1]) for match in matches if match)
+
+    def stable_path(self, step: int) -> str:
+        """Returns the file of the checkpoint that is kept for a longer run."""
+        return os.path.join(self.directory, f"stable-{step:08d}.npz")
+
+    def keep_for_longer(self, step: int) -> None:
+        """Keeps the checkpoint at a step, and the best weights by then, for a longer run.
+
+        They stay until the next call, whatever is saved after them.
+        """
+        earlier = self._steps_of(_STABLE)
+        if tf.io.gfile.exists(self.best_path):
+            _copy(self.best_path, self._stable_best)
+        elif tf.io.gfile.exists(self._stable_best):
+            tf.io.gfile.remove(self._stable_best)
+        _copy(self.path(step), self.stable_path(step))
+        for old in earlier:
+            if old != step:
+                tf.io.gfile.remove(self.stable_path(old))
+
+    def start_of_longer(self) -> int:
+        """Returns the step from which a longer run goes on: that of the kept checkpoint, or else of
+        the newest one; 0 if there is none."""
+        return max(self._steps_of(_STABLE) or self.steps(), default=0)
+
+    def return_to_start(self) -> int:
+        """Makes the kept checkpoint the newest one, and the best weights by then the best.
+
+        Returns:
+            Its step; 0 if there was none.
+
+        Raises:
+            CheckpointError: it is damaged; all is left as it was.
+        """
+        kept = self._steps_of(_STABLE)
+        if not kept:
+            return 0
+        read_arrays(self.stable_path(kept[-1]))
+        # Until the last line but one the kept checkpoint is known as such, so that all of this is
+        # done again after a crash in between.
+        for later in self.steps():
+            if later > kept[-1]:
+                tf.io.gfile.remove(self.path(later))
+        had_best = tf.io.gfile.exists(self._stable_best)
+        if had_best:
+            _copy(self._stable_best, self.best_path)
+        elif tf.io.gfile.exists(self.best_path):
+            tf.io.gfile.remove(self.best_path)
+        tf.io.gfile.rename(self.stable_path(kept[-1]), self.path(kept[-1]), overwrite=True)
+        if had_best:
+            tf.io.gfile.remove(self._stable_best)
+        return kept[-1]
+
+    @property
+    def _stable_best(self) -> str:
+        return os.path.join(self.directory, "stable-best.npz")
 
     def save(self, step: int, state: Mapping[str, Stored], meta: JsonObject) -> str:
         """Writes the state at a step, removes all but the newest `keep`, and returns the path."""
@@ -99,6 +159,12 @@ class Checkpoints:
                 f"no checkpoint in {self.directory} is whole: {'; '.join(damaged)}"
             )
         return 0, []
+
+
+def _copy(source: str, target: str) -> None:
+    """Copies a file, under another name until it is whole."""
+    with open_file(source, "rb") as content, atomic_write(target) as file:
+        shutil.copyfileobj(content, file, 1 << 24)
 
 
 def network_state(network: keras.Model) -> dict[str, tf.Variable]:

@@ -28,7 +28,7 @@ class ProgressLine:
 
     Args:
         name: what is done, such as "train".
-        total: units of the whole task; None where it is not known.
+        total: units of the whole task; None where it is not known. It may be set anew.
         start: units that were done before (a resumed run).
         enabled: False shows nothing.
 
@@ -66,7 +66,7 @@ class ProgressLine:
         """Says that `done` units are done, with the figures to show beside them."""
         self.done = done
         if self._live:
-            self._live.update(self._task, completed=done, figures=figures)
+            self._live.update(self._task, completed=done, total=self.total, figures=figures)
         elif self.enabled and (self._is_due(self.seconds_between_lines) or done == self.total):
             self._last = time.monotonic()
             of_total = f" of {self.total:,}" if self.total else ""

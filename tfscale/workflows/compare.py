@@ -239,8 +239,7 @@ def _with_budget(
                 note(f"{name}: {steps} steps are the fewest, and take about {minutes}")
         write_json(began, {"steps": steps})
     return dataclasses.replace(
-        train_config,
-        steps=steps,
+        train_config.of_steps(steps),
         warmup_steps=max(1, steps // 20),
         validate_every=max(50, steps // 10),
         checkpoint_every=max(50, steps // 4),

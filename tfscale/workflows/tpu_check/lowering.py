@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfscale import models
 from tfscale.config import NetworkConfig, TrainConfig
+from tfscale.config.train import DEFAULT_STEPS
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.optimizers import build_optimizer
@@ -57,6 +58,9 @@ def lower_steps(model: NetworkConfig, train: TrainConfig, chips: int) -> list[Lo
     network = models.build_network(model, train.precision, train.seed)
     language_model = LanguageModel(network)
     options = train.compile_options(xla=True)
+    if train.epochs is not None:
+        # Without data nobody knows how many steps these are, and the program of a step is the same.
+        train = train.of_steps(DEFAULT_STEPS)
     language_model.compile(build_optimizer(train.for_model(model), network), **vars(options))
     step = language_model.train_step_runner
     assert step is not None
