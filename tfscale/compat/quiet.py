@@ -5,18 +5,26 @@ import importlib.util
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 
 from tfscale.errors import NEEDS_TRAIN, ConfigError
 
 
-def load_tensorflow() -> None:
+def load_tensorflow(note: Callable[[str], None] | None = None) -> None:
     """Imports TensorFlow as `start_quietly` does.
+
+    Args:
+        note: receives a line if that is still to be done, which takes seconds.
 
     Raises:
         ConfigError: TensorFlow is not installed.
     """
+    if sys.modules.get("tensorflow") is not None:
+        return
     if importlib.util.find_spec("tensorflow") is None:
         raise ConfigError(NEEDS_TRAIN)
+    if note is not None:
+        note("loading TensorFlow ...")
     start_quietly()
 
 

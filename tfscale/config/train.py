@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 from tfscale.config.choices import Precision
+from tfscale.config.fields import rare
 from tfscale.config.models import NetworkConfig
 from tfscale.config.step import CompileOptions, StepOptions
 from tfscale.errors import ConfigError
@@ -30,7 +31,7 @@ class TrainConfig(StepOptions):
     precision: Precision = "float32"
     """Compute type. mixed_float16 scales the loss dynamically; weights stay float32 in all
     three."""
-    xla: Literal["auto", "on", "off"] = "auto"
+    xla: Literal["auto", "on", "off"] = rare("auto")
     """Compile forward and backward by XLA; auto is on, except for an LSTM on a GPU, where cuDNN is
     faster. A TPU compiles by itself."""
     learning_rate: float = 0.0
@@ -41,33 +42,33 @@ class TrainConfig(StepOptions):
     schedule: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warm-up: half a cosine down to final_learning_rate_fraction, or
     constant."""
-    final_learning_rate_fraction: float = 0.1
+    final_learning_rate_fraction: float = rare(0.1)
     """Learning rate at the last step, as a fraction of the peak. No effect with
     schedule=constant."""
     weight_decay: float = 0.1
     """AdamW's decoupled weight decay per unit of learning rate; norms, biases and embeddings are
     left alone."""
-    beta_1: float = 0.9
+    beta_1: float = rare(0.9)
     """AdamW's decay rate of the first moment."""
-    beta_2: float = 0.99
+    beta_2: float = rare(0.99)
     """AdamW's decay rate of the second moment."""
     validate_every: int = 250
     """Optimizer steps between validations (and at the last step)."""
-    validation_batches: int = 0
+    validation_batches: int = rare(0)
     """Batches (of global_batch_size / micro_batches; of a stateful model of a window from each of 8
     streams) per validation during training; 0 takes the whole split, as the validation at the end
     always does."""
     checkpoint_every: int = 250
     """Optimizer steps between checkpoints (and at the last step)."""
-    log_every: int = 20
+    log_every: int = rare(20)
     """Optimizer steps per line of history.jsonl, and per call of the compiled training loop."""
-    shuffle_windows: int = 65_536
+    shuffle_windows: int = rare(65_536)
     """Windows in the shuffle buffers, over all of them; 1 reads in order. A stateful model always
     reads in order, and takes the default or 1."""
-    result: Literal["best", "last"] = "best"
+    result: Literal["best", "last"] = rare("best")
     """Weights that become the run's model: of the lowest validation loss, or the last. Without
     validation: the last."""
-    tensorboard: bool = True
+    tensorboard: bool = rare(True)
     """Write TensorBoard events to RUN_DIR/tensorboard."""
 
     def __post_init__(self) -> None:
