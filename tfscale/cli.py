@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from tfscale import __version__
 from tfscale.commands.table import COMMANDS, overview
+from tfscale.compat.quiet import begin_command
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.launching.interruption import Terminated, left_by_signals
 from tfscale.launching.parent import follow_launcher
@@ -109,6 +110,8 @@ def main(words: Sequence[str] | None = None) -> int:
         The exit code.
     """
     follow_launcher()
+    if words is None:
+        begin_command()
     # TensorFlow reads these when it is imported; whoever wants its log sets the first one.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

@@ -680,13 +680,13 @@ def test_the_help_of_train_is_short_and_says_how_to_see_the_rest(capsys):
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
 def test_every_option_is_in_one_of_the_two_helps(name):
     parser = cli.COMMANDS[name].build_parser()
-    short, full = parser.format_help(), parser.format_help(everything=True)
+    short, full = parser.help_text(), parser.help_text(everything=True)
     for key in option_types(parser):
         assert re.search(rf"^  .*{re.escape(shown(key))}\b", full, re.MULTILINE), key
     missing = [key for key in option_types(parser) if shown(key) not in short]
     assert bool(missing) == (f"tfscale {name} --help-all" in short)
     # Asking for one help does not change the other.
-    assert parser.format_help() == short
+    assert parser.help_text() == short
 
 
 def test_a_rare_option_is_an_option_like_any_other(write_yaml):

@@ -73,11 +73,16 @@ def test_a_stage_is_said_at_once_and_its_seconds_with_the_first_units(clock, cap
         assert capsys.readouterr().err == "train: compiling ...\n"
         clock.now += 7
         line.update(20, "loss 3")
-        assert capsys.readouterr().err == "train: compiling and the first 20: 7 s\n"
+        assert capsys.readouterr().err == (
+            "train: compiling and the first 20: 7 s\ntrain: 20 of 100, loss 3\n"
+        )
         clock.now += 9
+        line.update(35, "loss 2.5")
+        assert capsys.readouterr().err == ""
+        clock.now += 3
         line.update(40, "loss 2")
-        # Ten seconds after the beginning; 60 are left at 9 s for 20, compilation not counted.
-        assert capsys.readouterr().err == "train: 40 of 100, loss 2, ETA 0:27\n"
+        # 60 are left, at 12 s for 20: the first ones, and what was before them, do not count.
+        assert capsys.readouterr().err == "train: 40 of 100, loss 2, ETA 0:36\n"
 
 
 def test_the_seconds_of_a_stage_go_on_beside_the_bar(terminal, clock):

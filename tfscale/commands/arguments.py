@@ -124,7 +124,7 @@ def parse_normalized(parser: CommandParser, words: Sequence[str]) -> Namespace:
         SystemExit: with code 0, after the help was printed that they ask for.
     """
     if asked := [word for word in words if word in HELP]:
-        print(parser.format_help(everything=HELP_ALL in asked), end="")
+        print(parser.help_text(everything=HELP_ALL in asked), end="")
         raise SystemExit(0)
     positional = [action for action in actions_of(parser) if not action.option_strings]
     if stray := [word for word in words if not word.startswith("--")][len(positional) :]:

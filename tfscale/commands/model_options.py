@@ -100,7 +100,7 @@ def _family_helps(families: Iterable[str]) -> str:
 def _family_help(family: str) -> str:
     """Returns the options of another family, as the end of the full help lists them."""
     parser = CommandParser("train", "", [(FAMILIES.get(family), "model")])
-    lines = parser.format_help(everything=True).splitlines()
+    lines = parser.help_text(everything=True).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
     return "\n".join(
         [f"With --model.family {family} ({lines[start - 1].removesuffix(':')}):", *lines[start:]]

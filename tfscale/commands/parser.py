@@ -205,7 +205,7 @@ class CommandParser(ArgumentParser):
         else:
             self._arguments.append((argument, argument.add_to(place)))
 
-    def format_help(self, everything: bool = False) -> str:
+    def help_text(self, everything: bool = False) -> str:
         """Returns the text of `--help`, or of `--help-all`."""
         # The texts are read from the source of the config classes, and here alone.
         for argument, action in self._arguments:
@@ -214,7 +214,7 @@ class CommandParser(ArgumentParser):
             action.help = argparse.SUPPRESS
         self.epilog = self._end(everything)
         try:
-            text: str = super().format_help()
+            text: str = self.format_help()
         finally:
             for action in self._rare:
                 action.help = ""

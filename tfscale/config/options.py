@@ -39,7 +39,7 @@ class Options:
     """Beginning of the options' names in messages, as in YAML files."""
 
     def __post_init__(self) -> None:
-        hints = hints_of(type(self))
+        hints = hints_of(type(self))  # type: ignore[arg-type]
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = checked(self._named(field.name), getattr(self, field.name), hints[field.name])
             object.__setattr__(self, field.name, value)

@@ -78,13 +78,14 @@ class ProgressLine:
     def update(self, done: int, figures: str = "") -> None:
         """Says that `done` units are done, with the figures to show beside them."""
         self.done = done
-        # The first units may come long after the stage began, and the next line only seconds later.
         stage, self._stage = self._stage, None
         if stage is not None:
             self.note(f"{stage.name} and the first {done - self.start:,}: {stage.seconds:.0f} s")
         if self._live:
             self._live.update(self._task, completed=done, figures=figures)
-        elif self.enabled and (self._is_due(self.seconds_between_lines) or done == self.total):
+        elif self.enabled and (
+            stage is not None or self._is_due(self.seconds_between_lines) or done == self.total
+        ):
             self._last = time.monotonic()
             of_total = f" of {self.total:,}" if self.total else ""
             self.note(f"{done:,}{of_total}, {figures}{self._remaining()}")
@@ -113,8 +114,10 @@ class ProgressLine:
         return time.monotonic() - self._last >= seconds
 
     def _remaining(self) -> str:
-        first, began = self._timed_from or (self.start, self._began)
-        if not self.total or self.done <= first or self.done >= self.total:
+        if not self.total or self._timed_from is None:
+            return ""
+        first, began = self._timed_from
+        if not first < self.done < self.total:
             return ""
         per_unit = (time.monotonic() - began) / (self.done - first)
         minutes, seconds = divmod(round(per_unit * (self.total - self.done)), 60)
