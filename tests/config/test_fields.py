@@ -91,6 +91,9 @@ def test_a_class_inside_of_a_function_has_docs_and_one_without_source_none():
 
     assert field_docs(Local) == {"depth": "Depth."}
     scope: dict = {"__name__": "no_such_module"}
-    exec("class Plain:\n    width: int = 1\n    'Width.'\n", scope)
+    exec(
+        "from dataclasses import dataclass\n\n@dataclass\nclass Plain:\n    width: int = 1\n    'Width.'\n",
+        scope,
+    )
     linecache.clearcache()
     assert field_docs(scope["Plain"]) == {}

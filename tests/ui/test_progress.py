@@ -49,18 +49,14 @@ def test_nothing_is_shown_where_it_is_switched_off_or_fails(clock, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
+
+def test_a_bar_on_a_terminal(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
-    return terminal
-
-
-def test_a_bar_on_a_terminal(terminal):
     with TextProgress("tokenizing", total=1000) as bar:
         bar.add(documents=7, tokens=5, size=1000)
     assert "tokenizing" in terminal.getvalue()
@@ -85,7 +81,9 @@ def test_a_stage_is_said_at_once_and_its_seconds_with_the_first_units(clock, cap
         assert capsys.readouterr().err == "train: 40 of 100, loss 2, ETA 0:36\n"
 
 
-def test_the_seconds_of_a_stage_go_on_beside_the_bar(terminal, clock):
+def test_the_seconds_of_a_stage_go_on_beside_the_bar(monkeypatch, clock):
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
     with ProgressLine("train", 100) as line:
         line.stage("compiling")
         clock.now += 5

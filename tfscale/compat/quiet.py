@@ -12,7 +12,6 @@ from types import ModuleType
 
 from tfscale.errors import NEEDS_TRAIN, ConfigError
 
-
 UNNEEDED = ("matplotlib", "pandas", "sklearn")
 """Libraries that Keras imports where they are installed, a second and a half of its start-up: for
 pictures, data frames as the input of `fit`, and wrappers for scikit-learn. No command needs Keras

@@ -57,17 +57,14 @@ def default_of(field: "dataclasses.Field[Any]") -> object:
 def option_fields(config_class: type) -> "list[dataclasses.Field[Any]]":
     """Returns the fields in the order of the help: those of a class before those of its bases."""
     fields = {field.name: field for field in dataclasses.fields(config_class)}
-    order = [name for cls in config_class.__mro__ for name in cls.__dict__.get(_ANNOTATIONS, {})]
+    order = [name for cls in config_class.__mro__ for name in inspect.get_annotations(cls)]
     return [fields[name] for name in dict.fromkeys(order) if name in fields]
-
-
-_ANNOTATIONS = "__annotations__"
 
 
 def field_docs(config_class: type) -> dict[str, str]:
     """Returns the docstrings of the fields by name; a class's own go before those of its bases.
 
-    Empty for a class whose source cannot be read, as one of a notebook's exec.
+    Empty for a class whose source cannot be read, such as one that `exec` made.
 
     Example:
         field_docs(TrainConfig)["steps"]    # "Optimizer steps of the whole run."
@@ -75,7 +72,8 @@ def field_docs(config_class: type) -> dict[str, str]:
     docs: dict[str, str] = {}
     for cls in reversed(config_class.__mro__):
         docs.update(_own_docs(cls))
-    return docs
+    names = {field.name for field in dataclasses.fields(config_class)}
+    return {name: text for name, text in docs.items() if name in names}
 
 
 def summary_of(config_class: type) -> str:
