@@ -19,7 +19,7 @@ from tfscale.compat.quiet import begin_command
 from tfscale.errors import ConfigError, TfscaleError
 from tfscale.launching.interruption import Terminated, left_by_signals
 from tfscale.launching.parent import follow_launcher
-from tfscale.terminal import print
+from tfscale.terminal import print, to_stderr
 
 
 def usage() -> str:
@@ -111,7 +111,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     follow_launcher()
     if words is None:
-        begin_command()
+        begin_command(to_stderr)
     # TensorFlow reads these when it is imported; whoever wants its log sets the first one.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

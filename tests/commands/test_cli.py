@@ -776,6 +776,38 @@ def test_tensorflow_starts_silently():
     assert (done.returncode, done.stderr) == (0, "after\n")
 
 
+def test_a_command_says_that_tensorflow_is_loaded_and_leaves_out_what_none_needs():
+    code = (
+        "import sys\n"
+        "from tfscale.compat.quiet import UNNEEDED, begin_command, load_tensorflow\n"
+        "notes = []\n"
+        "begin_command(notes.append)\n"
+        "load_tensorflow()\n"
+        "import keras\n"
+        "assert not set(UNNEEDED) & set(sys.modules), set(UNNEEDED) & set(sys.modules)\n"
+        "import matplotlib\n"  # Later it is there like any other library.
+        "load_tensorflow()\n"
+        "assert notes == ['loading TensorFlow ...'], notes\n"
+    )
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_program_that_imports_tfscale_has_keras_with_all_it_finds():
+    code = (
+        "import sys\nfrom tfscale.compat.quiet import load_tensorflow\n"
+        "load_tensorflow()\nassert 'matplotlib' in sys.modules\n"
+    )
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_tensorflow_that_does_not_start_says_why(tmp_path):
     (tmp_path / "tensorflow.py").write_text(
         "import os\nos.write(2, b'no such library')\nraise ImportError('broken')\n"

@@ -20,6 +20,7 @@ from tfscale.commands.arguments import (
     unknown_option,
 )
 from tfscale.commands.parser import (
+    GENERAL,
     CommandParser,
     Entry,
     Hint,
@@ -53,8 +54,8 @@ _DATA = Option("data", str, "Data folder that tfscale prepare wrote.")
 def network_parser(
     family: str = DEFAULT,
     command: str = "train",
-    description: str = "Trains a language model. The same command goes on from the last checkpoint"
-    " of its run folder.",
+    description: str = "Trains a language model: tfscale train --data DATA --output RUN. The same"
+    " command goes on from the last checkpoint of its run folder.",
     takes: Iterable[Entry] = (),
 ) -> CommandParser:
     """Returns the parser of what decides about a network and its train step.
@@ -102,9 +103,9 @@ def _family_help(family: str) -> str:
     parser = CommandParser("train", "", [(FAMILIES.get(family), "model")])
     lines = parser.help_text(everything=True).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
-    return "\n".join(
-        [f"With --model.family {family} ({lines[start - 1].removesuffix(':')}):", *lines[start:]]
-    )
+    title = lines[start - 1].removesuffix(":")
+    options = [line for line in lines[start : lines.index(f"{GENERAL}:")] if line.startswith(" ")]
+    return "\n".join([f"With --model.family {family} ({title}):", *options])
 
 
 def parse_model_options(

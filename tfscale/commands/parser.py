@@ -131,6 +131,8 @@ TARGET = Word("target", "RUN_DIR|FILE.tflite", "A run folder, or an exported fil
 RUN_DIR = Word("run_dir", "RUN_DIR", "Run folder that tfscale train wrote.")
 THREADS = Option("threads", int, "CPU threads; no effect on a run.", 1)
 HELP_ALL = "--help-all"
+GENERAL = "Options of every command"
+"""The last heading of a help."""
 
 
 class CommandParser(ArgumentParser):
@@ -158,23 +160,26 @@ class CommandParser(ArgumentParser):
             exit_on_error=False,
             allow_abbrev=False,
             formatter_class=HelpFormatter,
+            add_help=False,
         )
         self.more, self.hint = more, hint
-        self.add_argument(
-            "--json",
-            action="store_true",
-            help="Progress to stderr; the last line of stdout is JSON.",
-        )
         self._arguments: list[tuple[_Argument, argparse.Action]] = []
         self._advanced: list[_Argument] = []
         for entry in entries:
             self._add_entry(entry)
-        # Their group is the last one, whatever entry they belong to.
+        # After those of the command, whatever entry they belong to.
         group = self.add_argument_group("Advanced options")
         self._rare = [argument.add_to(group) for argument in self._advanced]
         self._arguments += zip(self._advanced, self._rare, strict=True)
-        if self._rare or more:
-            self.add_argument(HELP_ALL, action="help", help="Show all options and exit.")
+        self._add_general()
+
+    def _add_general(self) -> None:
+        """Adds the options that every command has, at the end."""
+        group = self.add_argument_group(GENERAL)
+        text = "Progress to stderr; the last line of stdout is JSON."
+        group.add_argument("--json", action="store_true", help=text)
+        group.add_argument("-h", "--help", action="help", help="Show the most used options.")
+        group.add_argument(HELP_ALL, action="help", help="Show all options.")
 
     def _add_entry(self, entry: Entry) -> None:
         if isinstance(entry, Word):

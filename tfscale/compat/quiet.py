@@ -17,16 +17,20 @@ UNNEEDED = ("matplotlib", "pandas", "sklearn")
 pictures, data frames as the input of `fit`, and wrappers for scikit-learn. No command needs Keras
 for these; what tfscale itself does with the libraries it imports later."""
 
-_is_command = False
+_command_note: Callable[[str], None] | None = None
+"""What tells the user of a command that TensorFlow is loaded; None in other processes."""
 
 
-def begin_command() -> None:
-    """Notes that this process is a command of tfscale, no program of a user's that imports it.
+def begin_command(note: Callable[[str], None]) -> None:
+    """Says that this process is a command of tfscale, no program of a user's that imports it.
 
     Keras is then imported as if the libraries of `UNNEEDED` were not installed.
+
+    Args:
+        note: receives a line when the seconds begin in which TensorFlow is loaded.
     """
-    global _is_command
-    _is_command = True
+    global _command_note
+    _command_note = note
 
 
 class _LeftOut(importlib.abc.MetaPathFinder):
@@ -43,7 +47,7 @@ class _LeftOut(importlib.abc.MetaPathFinder):
 @contextlib.contextmanager
 def _without_unneeded() -> Iterator[None]:
     finder = _LeftOut()
-    if _is_command:
+    if _command_note is not None:
         sys.meta_path.insert(0, finder)
     try:
         yield
@@ -56,7 +60,8 @@ def load_tensorflow(note: Callable[[str], None] | None = None) -> None:
     """Imports TensorFlow as `start_quietly` does.
 
     Args:
-        note: receives a line if that is still to be done, which takes seconds.
+        note: receives a line if that is still to be done, which takes seconds; by default what
+            `begin_command` was given.
 
     Raises:
         ConfigError: TensorFlow is not installed.
@@ -65,6 +70,7 @@ def load_tensorflow(note: Callable[[str], None] | None = None) -> None:
         return
     if importlib.util.find_spec("tensorflow") is None:
         raise ConfigError(NEEDS_TRAIN)
+    note = note or _command_note
     if note is not None:
         note("loading TensorFlow ...")
     start_quietly()
