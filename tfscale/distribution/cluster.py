@@ -86,9 +86,7 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
 
 
 def reports_progress(strategy: str = "auto", environ: Mapping[str, str] = os.environ) -> bool:
-    """Returns whether this process shows progress: the chief of several, as the environment says.
-
-    It is asked before TensorFlow is loaded.
+    """Returns whether this process shows progress: of several, the chief. Needs no TensorFlow.
 
     Args:
         strategy: the name of the strategy; with some, every process trains for itself.
