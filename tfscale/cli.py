@@ -1,5 +1,8 @@
 """The command line `tfscale`: finds the command, prints its result, turns errors into exit codes.
 
+What a command needs is imported when it is asked for, so that help and a misspelt name cost no
+time.
+
 Exit codes: 0 done; 2 a mistake of the user's, reported in one `error:` line; 75 stopped by SIGTERM
 after writing a checkpoint, the same command goes on; 130 interrupted by Ctrl-C; 143 and 129 ended
 by SIGTERM and SIGHUP where there is no checkpoint to write; 1 anything else.
@@ -11,64 +14,12 @@ import sys
 from collections.abc import Sequence
 
 from tfscale import __version__
-from tfscale.commands import (
-    benchmark,
-    compare,
-    compress,
-    correct,
-    evaluate,
-    explain,
-    export,
-    fill,
-    finetune,
-    generate,
-    import_preset,
-    launch,
-    plan,
-    predict,
-    prepare,
-    quickstart,
-    swap,
-    tpu_check,
-    train,
-    trim,
-    vectors,
-)
-from tfscale.commands.suggestions import closest
+from tfscale.commands.table import COMMANDS, overview
+from tfscale.compat.quiet import begin_command
 from tfscale.errors import ConfigError, TfscaleError
-from tfscale.files.json_text import to_json
 from tfscale.launching.interruption import Terminated, left_by_signals
 from tfscale.launching.parent import follow_launcher
-from tfscale.registry import use_plugins
-from tfscale.terminal import print
-
-COMMANDS = {
-    module.COMMAND.name: module.COMMAND
-    for module in (
-        quickstart,
-        prepare,
-        vectors,
-        import_preset,
-        train,
-        compare,
-        evaluate,
-        swap,
-        generate,
-        fill,
-        correct,
-        finetune,
-        predict,
-        explain,
-        compress,
-        trim,
-        export,
-        benchmark,
-        launch,
-        plan,
-        tpu_check,
-    )
-}
-"""The commands by name, in the order of `tfscale --help`."""
+from tfscale.terminal import print, to_stderr
 
 
 def usage() -> str:
@@ -79,7 +30,7 @@ def usage() -> str:
             "",
             "Usage: tfscale COMMAND [options]      (tfscale COMMAND --help lists them)",
             "",
-            *(f"  {name:12}{command.summary}" for name, command in COMMANDS.items()),
+            overview(),
             "",
             "tfscale --plugins MODULE[,MODULE] COMMAND ... imports modules that register more",
             "model families, export formats, tokenizers, readers, tasks or quantization recipes.",
@@ -101,13 +52,17 @@ def execute(words: Sequence[str]) -> int:
         The exit code that the command's result calls for.
     """
     words = _without_plugins(words)
-    if not words or words[0] in ("-h", "--help"):
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    if not words or words[0] in ("-h", "--help", "--help-all"):
         print(usage())
         return 0
     if words[0] == "--version":
         print(f"tfscale {__version__}")
         return 0
     if words[0] not in COMMANDS:
+        from tfscale.commands.suggestions import closest
+
         is_option = words[0].startswith("-")
         near = closest(words[0], ["--help", "--version", "--plugins"] if is_option else COMMANDS)
         raise ConfigError(
@@ -117,6 +72,8 @@ def execute(words: Sequence[str]) -> int:
     command = COMMANDS[words[0]]
     options = command.parse(words[1:])
     if options.json:
+        from tfscale.files.json_text import to_json
+
         with contextlib.redirect_stdout(sys.stderr):
             result = command.run(options)
         print(to_json(result))
@@ -137,6 +94,8 @@ def _without_plugins(words: Sequence[str]) -> list[str]:
     modules = [name for name in value.split(",") if name]
     if not modules:
         raise ConfigError("--plugins needs a value: names of Python modules, with commas between")
+    from tfscale.registry import use_plugins
+
     use_plugins(modules)
     return others
 
@@ -151,6 +110,8 @@ def main(words: Sequence[str] | None = None) -> int:
         The exit code.
     """
     follow_launcher()
+    if words is None:
+        begin_command(to_stderr)
     # TensorFlow reads these when it is imported; whoever wants its log sets the first one.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

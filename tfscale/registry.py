@@ -17,11 +17,9 @@ of the entry point group `tfscale.plugins` are imported by themselves.
 import difflib
 import functools
 import importlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any, Generic, TypeVar
 
 from tfscale.errors import ConfigError
@@ -105,6 +103,8 @@ class Registry(Generic[T]):
 
     @functools.cached_property
     def _files(self) -> list[str]:
+        from importlib import resources
+
         folder = resources.files("tfscale").joinpath(*self.package.split(".")[1:])
         files = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         return sorted(file[:-3] for file in files if file.endswith(".py") and file[0] != "_")
@@ -212,7 +212,9 @@ def load_plugins() -> None:
         ConfigError: one of them cannot be imported.
     """
     named = [name for name in os.environ.get(VARIABLE, "").split(",") if name]
-    installed = [entry.module for entry in importlib.metadata.entry_points(group=GROUP)]
+    from importlib import metadata
+
+    installed = [entry.module for entry in metadata.entry_points(group=GROUP)]
     if named and "" not in sys.path and os.getcwd() not in sys.path:
         # The console script does not look for modules in the folder that it was started in.
         sys.path.append(os.getcwd())

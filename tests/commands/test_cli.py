@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -13,7 +14,11 @@ import pytest
 import tfscale
 from tfscale import artifacts, cli, commands
 from tfscale.commands import evaluate, export, generate, prepare, train
+from tfscale.commands.parser import option_types
+from tfscale.commands.suggestions import shown
+from tfscale.commands.table import SECTIONS
 from tfscale.config import ExportConfig, PrepareConfig, SamplingConfig, TrainConfig
+from tfscale.config.fields import is_rare
 from tfscale.config.models import network_families
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.text.cleaning import Cleaner
@@ -159,7 +164,7 @@ def replace_module(monkeypatch):
         ([*TRAIN, "--train.steps", "0"], "train.steps=0 is out of range; expected 1 or more"),
         (
             [*TRAIN, "--train", "file"],
-            "unknown option --train; did you mean --train.micro_batches?",
+            "unknown option --train; did you mean --train.steps?",
         ),
         (
             [*TRAIN, "--model.family", "cnn"],
@@ -198,10 +203,10 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, capsys):
     [
         ("train:\n  step: 3\n", "unknown key train.step; did you mean train.steps?"),
         ("trian:\n  steps: 3\n", "unknown key trian; did you mean train?"),
-        ("train: 3\n", "train should hold options such as train.micro_batches; received 3"),
+        ("train: 3\n", "train should hold options such as train.steps; received 3"),
         (
             f"train: {['x'] * 300}\n",
-            "train should hold options such as train.micro_batches; received "
+            "train should hold options such as train.steps; received "
             + str(["x"] * 300)[:80]
             + "...",
         ),
@@ -635,15 +640,15 @@ def test_evaluate_chooses_by_target(monkeypatch, tmp_path, capsys):
     assert loads == [(str(exported), 2)]
 
 
-def help_text(words, capsys):
+def help_text(words, capsys, option="--help"):
     with pytest.raises(SystemExit) as caught:
-        cli.main([*words, "--help"])
+        cli.main([*words, option])
     assert caught.value.code == 0
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_train_help_lists_every_knob_of_every_family(capsys):
-    text = help_text(["train"], capsys)
+def test_the_full_help_of_train_lists_every_knob_of_every_family(capsys):
+    text = help_text(["train"], capsys, "--help-all")
     for config, section in [
         (TrainConfig, "train"),
         *((config, "model") for config in network_families().values()),
@@ -655,12 +660,55 @@ def test_train_help_lists_every_knob_of_every_family(capsys):
     assert "--model.embedding_dim N Width of the token embedding." in text
 
 
+def test_the_help_of_train_is_short_and_says_how_to_see_the_rest(capsys):
+    text = help_text(["train"], capsys)
+    common = {field.name for field in dataclasses.fields(TrainConfig) if not is_rare(field)}
+    shown = set(re.findall(r"--train\.(\w+) ", text))
+    assert shown == common and {"steps", "learning_rate", "precision"} < common
+    assert "--train.beta_1" not in text and "With --model.family" not in text
+    # Those of the class itself come before those of its bases.
+    assert text.index("--train.steps ") < text.index("--train.micro_batches ")
+    count = len(
+        re.findall(
+            r"--\S+ ", help_text(["train"], capsys, "--help-all").split("With --model.family")[0]
+        )
+    )
+    hidden = count - len(
+        re.findall(r"--\S+ ", text.split("tfscale train --help-all also lists")[0])
+    )
+    assert (
+        f"tfscale train --help-all also lists {hidden} advanced options and the options of the families bert"
+        in text
+    )
+    lstm = help_text(["train", "--model.family", "lstm"], capsys)
+    assert "--model.embedding_dim N" in lstm and "--model.num_heads" not in lstm
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_option_is_in_one_of_the_two_helps(name):
+    parser = cli.COMMANDS[name].build_parser()
+    short, full = parser.help_text(), parser.help_text(everything=True)
+    for key in option_types(parser):
+        assert re.search(rf"^  .*{re.escape(shown(key))}\b", full, re.MULTILINE), key
+    missing = [key for key in option_types(parser) if shown(key) not in short]
+    assert bool(missing) == (f"tfscale {name} --help-all" in short)
+    # Asking for one help does not change the other.
+    assert parser.help_text() == short
+
+
+def test_a_rare_option_is_an_option_like_any_other(write_yaml):
+    options = train.COMMAND.parse([*TRAIN[1:], "--train.beta_1", "0.8"])
+    assert (options.train.beta_1, options.train.beta_2) == (0.8, 0.99)
+    path = write_yaml("train:\n  log_every: 3\n")
+    assert train.COMMAND.parse([path, *TRAIN[1:]]).train.log_every == 3
+
+
 @pytest.mark.parametrize(
     ("command", "config"),
     [("prepare", PrepareConfig), ("export", ExportConfig), ("generate", SamplingConfig)],
 )
 def test_help_has_a_line_for_every_field(command, config, capsys):
-    text = help_text([command], capsys)
+    text = help_text([command], capsys, "--help-all")
     for field in dataclasses.fields(config):
         assert f"--{field.name.replace('_', '-')} " in text
 
@@ -676,22 +724,51 @@ def test_overview(capsys):
     assert capsys.readouterr().out == text
     for name in cli.COMMANDS:
         assert f"\n  {name} " in text
+    assert max(map(len, text.splitlines())) < 100
+    assert [line for line in text.splitlines() if line.endswith(":")] == [
+        f"{heading}:" for heading in SECTIONS
+    ]
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"tfscale {cli.__version__}\n"
 
 
+HEAVY = ["tensorflow", "keras", "numpy", "rich", "matplotlib", "ai_edge_litert"]
+PARSING = ["jsonargparse", "yaml", "argparse", "tfscale.config"]
+
+
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["train", "--help"], ["train", "--trian.steps", "3"]]
+    ("words", "unneeded"),
+    [
+        (["--help"], [*HEAVY, *PARSING]),
+        (["--version"], [*HEAVY, *PARSING]),
+        (["trian"], [*HEAVY, *PARSING]),
+        (["--hlep"], [*HEAVY, *PARSING]),
+        (["train", "--help"], [*HEAVY, "docstring_parser"]),
+        (["train", "--help-all"], HEAVY),
+        (["train", "--trian.steps", "3"], HEAVY),
+        (["prepare", "--help"], HEAVY),
+        (["launch", "--help"], HEAVY),
+        (["generate", "--help"], HEAVY),
+    ],
 )
-def test_nothing_heavy_is_loaded_for_help_and_mistakes(words):
+def test_nothing_heavy_is_loaded_for_help_and_mistakes(words, unneeded):
     code = (
         "import sys\nfrom tfscale.cli import main\n"
         f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
-        "heavy = {'tensorflow', 'keras', 'numpy', 'rich', 'matplotlib', 'ai_edge_litert'} & set(sys.modules)\n"
-        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+        f"loaded = set({unneeded!r}) & set(sys.modules)\n"
+        "sys.exit(f'loaded: {loaded}' if loaded else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", [["help", "train"], ["train", "-h"]])
+def test_other_ways_to_ask_for_help(words, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert capsys.readouterr().out.startswith("Usage: tfscale train [CONFIG.yaml] [options]")
+    assert cli.main(["help"]) == 0
+    assert capsys.readouterr().out == cli.usage() + "\n"
 
 
 def test_tensorflow_starts_silently():
@@ -704,6 +781,38 @@ def test_tensorflow_starts_silently():
         env=environment,
     )
     assert (done.returncode, done.stderr) == (0, "after\n")
+
+
+def test_a_command_says_that_tensorflow_is_loaded_and_leaves_out_what_none_needs():
+    code = (
+        "import sys\n"
+        "from tfscale.compat.quiet import UNNEEDED, begin_command, load_tensorflow\n"
+        "notes = []\n"
+        "begin_command(notes.append)\n"
+        "load_tensorflow()\n"
+        "import keras\n"
+        "assert not set(UNNEEDED) & set(sys.modules), set(UNNEEDED) & set(sys.modules)\n"
+        "import matplotlib\n"  # Later it is there like any other library.
+        "load_tensorflow()\n"
+        "assert notes == ['loading TensorFlow ...'], notes\n"
+    )
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_program_that_imports_tfscale_has_keras_with_all_it_finds():
+    code = (
+        "import sys\nfrom tfscale.compat.quiet import load_tensorflow\n"
+        "load_tensorflow()\nassert 'matplotlib' in sys.modules\n"
+    )
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_tensorflow_that_does_not_start_says_why(tmp_path):
@@ -727,7 +836,7 @@ def test_every_command_is_complete_and_has_its_function():
         # A module cannot be called `import`.
         file = {"import": "import_preset"}.get(name, name.replace("-", "_"))
         assert command.run.__module__ == f"{commands.__name__}.{file}"
-        assert command.name == name and command.summary and "\n" not in command.summary
+        assert command.name == name
         # The function of a command has its name, with an underscore where Python has another use for that.
         name = name.replace("-", "_")
         assert callable(

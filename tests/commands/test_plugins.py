@@ -9,7 +9,7 @@ import pytest
 
 from tfscale import cli
 from tfscale.commands.arguments import apply_yaml, parse_words
-from tfscale.commands.parser import add_config, new_parser, option_types
+from tfscale.commands.parser import CommandParser, option_types
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError
 from tfscale.registry import FAMILIES, VARIABLE, NameIn
@@ -47,7 +47,7 @@ def test_a_family_of_a_plugin_is_an_option_like_any_other(form, plugin, capsys):
     assert cli.main([*form, *words, "--model.vocabulary_size", "100", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parameters"] == 1800
     with pytest.raises(SystemExit):
-        cli.main([*form, "train", "--help"])
+        cli.main([*form, "train", "--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     assert "With --model.family wide" in text and "Width of everything." in text
 
@@ -77,8 +77,7 @@ class Choice(Options):
 
 
 def test_a_registered_choice_is_checked_when_it_is_parsed():
-    parser = new_parser("x", "Chooses.")
-    add_config(parser, Choice, "model")
+    parser = CommandParser("x", "Chooses.", [(Choice, "model")])
     names = ", ".join(FAMILIES.names())
     assert parse_words(parser, ["--model.kind", "lstm"]).model.kind == "lstm"
     for value, hint in (("lstmm", "; did you mean lstm?"), ("zzz", "")):

@@ -14,6 +14,7 @@ from tfscale.distribution.cluster import (
     answers,
     meet,
     read_cluster,
+    reports_progress,
 )
 from tfscale.errors import ConfigError, WorkerLostError
 
@@ -22,6 +23,25 @@ TWO = {"worker": ["a:1", "b:2"]}
 
 def tf_config(cluster, kind="worker", index=0):
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})}
+
+
+@pytest.mark.parametrize(
+    ("environ", "reports"),
+    [
+        ({}, True),
+        ({"TF_CONFIG": "{}"}, True),
+        (tf_config(TWO), True),
+        (tf_config(TWO, index=1), False),
+        (tf_config({"chief": ["a:1"], "ps": ["b:2"]}, "ps"), False),
+        ({"TFSCALE_WORKERS": "a:1,b:2", "TFSCALE_WORKER_INDEX": "1"}, False),
+        ({"SLURM_PROCID": "0"}, True),
+        ({"SLURM_PROCID": "3"}, False),
+    ],
+)
+def test_one_process_of_a_cluster_reports_progress(environ, reports):
+    assert reports_progress("auto", environ) is reports
+    # Where every process trains for itself, each reports.
+    assert reports_progress("single", environ)
 
 
 def test_no_cluster():

@@ -1,6 +1,7 @@
 """The train step: against stock Keras on one device, hand-made sums, and itself cut in other ways."""
 
 import dataclasses
+import inspect
 
 import keras
 import numpy as np
@@ -379,6 +380,43 @@ def test_mixed_precision_learns_like_float32(windows, precision):
     assert exact[-1] < 0.75 * exact[0]
     np.testing.assert_allclose(mixed, exact, rtol=0.02)
     assert int(model.train_step_runner.overflows.numpy()) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "rewritten"),
+    [
+        ({}, set()),
+        ({"xla": True}, set()),
+        ({"micro_batches": 2}, {"tf___replica_gradients"}),
+    ],
+)
+def test_autograph_rewrites_what_has_loops_and_nothing_else(windows, options, rewritten):
+    """To rewrite a function takes as long as to trace it, before the first step."""
+    stacks = []
+
+    class Watching(keras.layers.Layer):
+        def call(self, x):
+            stacks.append({frame.function for frame in inspect.stack()})
+            return x
+
+    layers = keras.layers
+    with strategy("single").scope():
+        network = keras.Sequential(
+            [
+                keras.Input((None,), dtype="int32"),
+                layers.Embedding(VOCABULARY, 8),
+                Watching(),
+                layers.Dense(VOCABULARY),
+            ]
+        )
+        model = LanguageModel(network)
+        model.compile(keras.optimizers.AdamW(1e-2), **({"xla": False} | options))
+    model.fit(*windows, batch_size=16, epochs=1, verbose=0)
+    found = [stack for stack in stacks if "tf___run_block" in stack]
+    assert found
+    for stack in found:
+        names = {name for name in stack if name.startswith("tf__")}
+        assert names == {"tf___run_block", "tf___one_step"} | rewritten
 
 
 def test_loss_that_is_not_finite_stops_with_the_step_named(windows):

@@ -16,8 +16,10 @@ from tfscale.config.compression import (
 from tfscale.config.options import checks_arguments, config_of
 from tfscale.config.shrinking import ShrinkConfig
 from tfscale.data.manifest import Manifest
+from tfscale.distribution.cluster import reports_progress
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
+from tfscale.ui.progress import ProgressLine
 
 if TYPE_CHECKING:
     from tfscale.exporting.report import Report
@@ -93,8 +95,9 @@ def train(
     """
     distill = distill or DistillConfig()
     _check_beginning(model, start, vectors, distill)
-    load_tensorflow()
     options = train_config or TrainConfig()
+    line = ProgressLine("train", None, enabled=progress and reports_progress(options.strategy))
+    load_tensorflow(line.note)
     if start:
         from tfscale.runs.start import train_from_run
 

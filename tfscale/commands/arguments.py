@@ -12,9 +12,9 @@ import typing
 from collections.abc import Mapping, Sequence
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from tfscale.commands.parser import Hint, is_list, option_types
+from tfscale.commands.parser import HELP_ALL, CommandParser, Hint, is_list, option_types
 from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
 from tfscale.compat.jsonargparse import actions_of
 from tfscale.config.options import describe
@@ -23,7 +23,9 @@ from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import open_file
 from tfscale.files.typehints import registered_names
 from tfscale.files.yaml_text import load_yaml
+from tfscale.terminal import print
 
+HELP = ("-h", "--help", HELP_ALL)
 _LONGEST_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
 
@@ -60,8 +62,8 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
     result: list[str] = []
     while words:
         word = words.pop(0)
-        if word in ("-h", "--help") or not word.startswith("--"):
-            if word.startswith("-") and word[1:2].isalpha() and word != "-h":
+        if word in HELP or not word.startswith("--"):
+            if word.startswith("-") and word[1:2].isalpha() and word not in HELP:
                 raise ConfigError(unknown_option(word, known))
             result.append(word)
             continue
@@ -104,7 +106,7 @@ def _yaml_list(values: list[str]) -> str:
     ).strip()
 
 
-def parse_words(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+def parse_words(parser: CommandParser, words: Sequence[str]) -> Namespace:
     """Parses the words of a command line.
 
     Raises:
@@ -114,12 +116,16 @@ def parse_words(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     return parse_normalized(parser, normalize(words, option_types(parser)))
 
 
-def parse_normalized(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+def parse_normalized(parser: CommandParser, words: Sequence[str]) -> Namespace:
     """Parses words that `normalize` returned.
 
     Raises:
         ConfigError: a value of the wrong type, a missing required option, a word too many.
+        SystemExit: with code 0, after the help was printed that they ask for.
     """
+    if asked := [word for word in words if word in HELP]:
+        print(parser.help_text(everything=HELP_ALL in asked), end="")
+        raise SystemExit(0)
     positional = [action for action in actions_of(parser) if not action.option_strings]
     if stray := [word for word in words if not word.startswith("--")][len(positional) :]:
         # A text without its option is the commonest word too many.
@@ -178,7 +184,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def apply_yaml(parser: ArgumentParser, document: JsonObject, path: str) -> None:
+def apply_yaml(parser: CommandParser, document: JsonObject, path: str) -> None:
     """Makes the values of a YAML file the parser's defaults, which options overrule.
 
     Raises:
@@ -219,7 +225,7 @@ def apply_yaml(parser: ArgumentParser, document: JsonObject, path: str) -> None:
     parser.set_defaults(flat)
 
 
-def _explain(parser: ArgumentParser, message: str) -> str:
+def _explain(parser: CommandParser, message: str) -> str:
     if match := re.match(r'Parser key "([^"]+)":', message):
         key, known = match[1], option_types(parser)
         received = re.search(r"(?:Got value|Given value): (.*)\Z", message, re.DOTALL)

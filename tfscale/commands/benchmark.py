@@ -27,7 +27,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="benchmark",
-    summary="time a .tflite file on this machine",
     description="Times an exported file on this machine.",
     takes=(
         Word("target", "FILE.tflite", "An exported .tflite file or its folder."),

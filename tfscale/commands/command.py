@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from tfscale.commands.arguments import parse_words
-from tfscale.commands.parser import Entry, new_parser
+from tfscale.commands.parser import CommandParser, Entry
 from tfscale.files.json_text import JsonObject
 
 
@@ -19,8 +19,7 @@ class Command:
     """A command: it parses its words, calls the Python function of its name, and prints.
 
     Attributes:
-        name: as it is typed.
-        summary: a line for `tfscale --help`.
+        name: as it is typed; `tfscale.commands.table` has it too.
         description: the first lines of its own help.
         takes: its words and options, in the order of the help.
         make_parser: makes its parser, where that takes more than `takes`.
@@ -32,20 +31,19 @@ class Command:
     """
 
     name: str
-    summary: str
     description: str = ""
     takes: Sequence[Entry] = ()
-    make_parser: Callable[[], ArgumentParser] | None = None
+    make_parser: Callable[[], CommandParser] | None = None
     parse_words: Callable[[Sequence[str]], Namespace] | None = None
     run: Callable[[Namespace], JsonObject]
     show: Callable[[JsonObject], None]
     exit_code: Callable[[JsonObject], int] = _done
 
-    def build_parser(self) -> ArgumentParser:
+    def build_parser(self) -> CommandParser:
         """Returns a new parser of the words after the name."""
         if self.make_parser is not None:
             return self.make_parser()
-        return new_parser(self.name, self.description, self.takes)
+        return CommandParser(self.name, self.description, self.takes)
 
     def parse(self, words: Sequence[str]) -> Namespace:
         """Reads the words after the name.

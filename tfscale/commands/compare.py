@@ -78,7 +78,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="compare",
-    summary="several families on the same data and budget: quality, size and speed in one table",
     description="Trains models with the same budget, scores, exports and times them, and prints one"
     " table. A second call goes on where the first one stopped.",
     takes=(

@@ -76,7 +76,6 @@ def exit_code(result: JsonObject) -> int:
 
 COMMAND = Command(
     name="compress",
-    summary="a run -> a smaller one: fewer units, zeros, weights for int8 or int4; fine-tuned",
     description="Takes units out of a trained run (shrink), sets weights to zero (prune) and rounds"
     " them for a recipe of export (quantize) while it is trained on, with its own earlier"
     " predictions as a guide if wanted (distill). Writes a new run, which evaluates and exports"

@@ -36,7 +36,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="correct",
-    summary="words that are probably misspelt, by a bidirectional model",
     description="Finds words one letter away from one that makes the text much more likely, by a"
     " bilstm or bert.",
     takes=(

@@ -49,7 +49,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="evaluate",
-    summary="perplexity and bits per byte of a run or a .tflite file",
     description="Perplexity and bits per byte of a run or of an exported file.",
     takes=(
         TARGET,

@@ -64,7 +64,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="explain",
-    summary="what each token or word of a text adds to a label, or to the next token",
     description="Explains the label of a text by a folder of tfscale finetune, or the last token of"
     " a text by a run.",
     takes=(

@@ -53,7 +53,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="export",
-    summary="a run -> a file for the device, with proof that it computes the same",
     description="A trained run to a file for LiteRT, LiteRT-LM or TensorFlow that is proven to"
     " compute the same.",
     takes=(

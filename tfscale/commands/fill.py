@@ -25,7 +25,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="fill",
-    summary="the most likely tokens for a gap in a text, by a bidirectional model",
     description="Fills the gap in a text by a run of the family bilstm or bert, or the exported"
     " file of a bilstm.",
     takes=(

@@ -37,8 +37,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="finetune",
-    summary="a run and labelled examples -> a model that classifies, tags, answers, translates or"
-    " summarizes",
     description="Trains a run on labelled examples of a task, with a head where it needs one;"
     " scores it beside a baseline.",
     takes=(RUN_DIR, TaskConfig),

@@ -60,7 +60,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="generate",
-    summary="complete a prompt with a run or an exported file",
     description="Completes a prompt, token by token.",
     takes=(
         Word("target", "RUN_DIR|FILE.tflite|FILE.litertlm", TARGET.help),

@@ -44,7 +44,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="import",
-    summary="a preset of keras-hub (GPT-2, Llama, Gemma, ...) -> a run folder",
     description="Takes weights and tokenizer of a keras-hub decoder. The run evaluates, generates"
     " and exports as it is; to train it on, prepare data with its tokenizer (tfscale prepare"
     " --tokenizer-from) and start from it (tfscale train --start).",

@@ -103,7 +103,6 @@ def exit_code(result: JsonObject) -> int:
 
 COMMAND = Command(
     name="launch",
-    summary="a training in several processes on this machine, supervised and restarted",
     description="Starts worker processes on this machine: tfscale launch --workers 2 -- train"
     " --data DATA_DIR --output RUN_DIR. When one dies or hangs, all are ended and started again,"
     " and go on from the last checkpoint. Exit codes: 0 done; 2 a mistake; 75 stopped by SIGTERM"

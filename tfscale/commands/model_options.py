@@ -5,21 +5,33 @@ The model family decides which options there are. It is named by an option or in
 the words are looked through for it before they are parsed.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from tfscale.commands.arguments import (
+    HELP,
     apply_yaml,
     normalize,
     parse_normalized,
     read_yaml,
     unknown_option,
 )
-from tfscale.commands.parser import Entry, Option, Word, build_config, new_parser, option_types
+from tfscale.commands.parser import (
+    GENERAL,
+    CommandParser,
+    Entry,
+    Hint,
+    Option,
+    Word,
+    build_config,
+    option_types,
+)
 from tfscale.config import NetworkConfig, NGramConfig, TrainConfig, TransformerConfig
 from tfscale.config.models import network_families
+from tfscale.config.options import hints_of
 from tfscale.config.presets import PRESETS, preset_options
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
@@ -42,14 +54,14 @@ _DATA = Option("data", str, "Data folder that tfscale prepare wrote.")
 def network_parser(
     family: str = DEFAULT,
     command: str = "train",
-    description: str = "Trains a language model. The same command goes on from the last checkpoint"
-    " of its run folder.",
+    description: str = "Trains a language model: tfscale train --data DATA --output RUN. The same"
+    " command goes on from the last checkpoint of its run folder.",
     takes: Iterable[Entry] = (),
-) -> ArgumentParser:
+) -> CommandParser:
     """Returns the parser of what decides about a network and its train step.
 
     Args:
-        family: the family whose options it has; its help lists the others at the end.
+        family: the family whose options it has; its full help lists the others at the end.
         command: the command that it is for.
         description: the first lines of its help.
         takes: the command's own options.
@@ -64,12 +76,13 @@ def network_parser(
     if config_class.has_presets:
         known = f"Sizes and options of a known model, before those that are given: {_PRESETS}."
         entries.append(Option("model.preset", str, known, ""))
-    epilog = "\n\n".join(_family_help(name) for name in others if name != family)
     entries += [(config_class, "model"), (TrainConfig, "train"), *takes]
-    return new_parser(command, description, entries, epilog)
+    rest = [name for name in others if name != family]
+    hint = f"the options of the families {', '.join(rest)}"
+    return CommandParser(command, description, entries, lambda: _family_helps(rest), hint)
 
 
-def counting_parser(family: str) -> ArgumentParser:
+def counting_parser(family: str) -> CommandParser:
     """Returns the parser for models that are counted: they take no steps, and no train options."""
     entries: list[Entry] = [
         Word("config", "CONFIG.yaml", "Options in the section model:.", optional=True),
@@ -78,22 +91,26 @@ def counting_parser(family: str) -> ArgumentParser:
         Option("model.family", str, f"{family}.", family),
         (FAMILIES.get(family), "model"),
     ]
-    return new_parser("train", "Counts n-grams and smooths them.", entries)
+    return CommandParser("train", "Counts n-grams and smooths them.", entries)
+
+
+def _family_helps(families: Iterable[str]) -> str:
+    return "\n\n".join(map(_family_help, families))
 
 
 def _family_help(family: str) -> str:
-    """Returns the options of another family, as the end of the help lists them."""
-    parser = new_parser("train", "", [(FAMILIES.get(family), "model")])
-    lines = parser.format_help().splitlines()
+    """Returns the options of another family, as the end of the full help lists them."""
+    parser = CommandParser("train", "", [(FAMILIES.get(family), "model")])
+    lines = parser.help_text(everything=True).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  --model."))
-    return "\n".join(
-        [f"With --model.family {family} ({lines[start - 1].removesuffix(':')}):", *lines[start:]]
-    )
+    title = lines[start - 1].removesuffix(":")
+    options = [line for line in lines[start : lines.index(f"{GENERAL}:")] if line.startswith(" ")]
+    return "\n".join([f"With --model.family {family} ({title}):", *options])
 
 
 def parse_model_options(
     words: Sequence[str],
-    build_parser: Callable[[str], ArgumentParser],
+    build_parser: Callable[[str], CommandParser],
     needed: Mapping[str, str] | None = None,
     families: Sequence[str] = (),
 ) -> Namespace:
@@ -108,16 +125,17 @@ def parse_model_options(
     Raises:
         ConfigError: a mistake in the words or in the file.
     """
-    parsers = {family: build_parser(family) for family in families or network_families()}
-    known = {
-        key: typehint
-        for parser in parsers.values()
-        for key, typehint in option_types(parser).items()
-    }
+    allowed = list(families or network_families())
+    default = build_parser(DEFAULT)
+    # Options may stand before the family that they belong to.
+    known = option_types(default)
+    for key, typehint in _model_types(allowed).items():
+        known.setdefault(key, typehint)
     words = normalize(words, known)
     path = next((word for word in words if not word.startswith("-")), None)
     document = _read_document(path)
-    parser = _parser_of(_given(words, document, "family") or DEFAULT, parsers)
+    family = _check_family(_given(words, document, "family") or DEFAULT, allowed)
+    parser = default if family == DEFAULT else build_parser(family)
     _check_known(words, parser)
     _check_start(words, document)
     if preset := _given(words, document, "preset"):
@@ -156,12 +174,21 @@ def _read_document(path: str | None) -> JsonObject:
     return {key: value for key, value in document.items() if key not in RECORDED}
 
 
-def _parser_of(family: object, parsers: Mapping[str, ArgumentParser]) -> ArgumentParser:
-    if not isinstance(family, str) or family not in parsers:
+def _model_types(families: Iterable[str]) -> dict[str, Hint]:
+    """Returns the types of the options of several families by key."""
+    return {
+        f"model.{field.name}": hints_of(config_class)[field.name]
+        for config_class in map(FAMILIES.get, families)
+        for field in dataclasses.fields(config_class)
+    }
+
+
+def _check_family(family: object, allowed: Sequence[str]) -> str:
+    if not isinstance(family, str) or family not in allowed:
         raise ConfigError(
-            f"--model.family: expected one of {', '.join(parsers)}; received {family!r}"
+            f"--model.family: expected one of {', '.join(allowed)}; received {family!r}"
         )
-    return parsers[family]
+    return family
 
 
 def _given(words: Sequence[str], document: JsonObject, key: str) -> object:
@@ -175,12 +202,12 @@ def _model_section(document: JsonObject) -> JsonObject:
     return section if isinstance(section, dict) else {}
 
 
-def _check_known(words: Sequence[str], parser: ArgumentParser) -> None:
+def _check_known(words: Sequence[str], parser: CommandParser) -> None:
     """Refuses options that another family has."""
     known = option_types(parser)
     for word in words:
         name = word.partition("=")[0]
-        if name.startswith("--") and name != "--help" and name[2:] not in known:
+        if name.startswith("--") and name not in HELP and name[2:] not in known:
             raise ConfigError(unknown_option(name, known))
 
 

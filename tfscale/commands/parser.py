@@ -1,27 +1,36 @@
 """The words and options of a command, and the parser that is made of them.
 
-`jsonargparse` turns the fields of a config class into options, checks their types and makes the
-help from the fields' docstrings.
+The fields of a config class become options: `jsonargparse` checks their types, and their docstrings
+are the help. `--help` lists what people need often, `--help-all` everything.
 """
 
 import argparse
 import dataclasses
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from tfscale.commands.suggestions import shown
 from tfscale.compat.jsonargparse import actions_of, type_of
-from tfscale.config.options import Config, describe
+from tfscale.config.fields import default_of, field_docs, is_rare, option_fields, summary_of
+from tfscale.config.options import Config, describe, hints_of
 from tfscale.files.typehints import registered_names
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
 Hint: TypeAlias = Any
 """The type of an option: classes, unions and annotated types have no common base."""
+_SHOWN_TYPES = (
+    "None",
+    "text",
+    "text, once or more",
+    "true or false",
+    "a whole number",
+    "a number",
+)
+"""Types in words that the help leaves out: the name of the value says them, N, X or TEXT."""
 
 
 class HelpFormatter(DefaultHelpFormatter):
@@ -71,7 +80,7 @@ class HelpFormatter(DefaultHelpFormatter):
         name_in = registered_names(typehint)
         if name_in and (explained := name_in.explain()):
             notes.append(explained)
-        elif describe(typehint) not in ("None", "text", "text, once or more", "true or false"):
+        elif describe(typehint) not in _SHOWN_TYPES:
             notes.append(describe(typehint))
         if action.required and action.option_strings:
             notes.append("required")
@@ -107,12 +116,14 @@ class Option:
         type: of its value.
         help: the text of the help.
         default: the value if it is left out; NEEDED where it must not be.
+        rare: whether it is left out of `--help`, and listed by `--help-all`.
     """
 
     name: str
     type: Hint
     help: str
     default: object = None
+    rare: bool = False
 
 
 NEEDED = object()
@@ -121,50 +132,143 @@ Entry: TypeAlias = Word | Option | type | tuple[type, str]
 TARGET = Word("target", "RUN_DIR|FILE.tflite", "A run folder, or an exported file or its folder.")
 RUN_DIR = Word("run_dir", "RUN_DIR", "Run folder that tfscale train wrote.")
 THREADS = Option("threads", int, "CPU threads; no effect on a run.", 1)
+HELP_ALL = "--help-all"
+GENERAL = "Options of every command"
+"""The last heading of a help."""
 
 
-def new_parser(
-    command: str, description: str, takes: Iterable[Entry] = (), epilog: str | None = None
-) -> ArgumentParser:
-    """Returns a parser for `tfscale COMMAND`, with --json."""
-    parser = ArgumentParser(
-        prog=f"tfscale {command}",
-        description=description,
-        epilog=epilog,
-        exit_on_error=False,
-        allow_abbrev=False,
-        formatter_class=HelpFormatter,
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="Progress to stderr; the last line of stdout is JSON."
-    )
-    add_entries(parser, takes)
-    return parser
+class CommandParser(ArgumentParser):
+    """The parser of a command, with a short help and a full one.
 
+    Args:
+        command: the command.
+        description: the first lines of its help.
+        entries: its words and options.
+        more: returns what the full help has after the options.
+        hint: says at the end of the short help what the full one has besides rare options.
+    """
 
-def add_entries(parser: ArgumentParser, entries: Iterable[Entry]) -> None:
-    """Adds words and options to a parser."""
-    for entry in entries:
+    def __init__(
+        self,
+        command: str,
+        description: str,
+        entries: Iterable[Entry] = (),
+        more: Callable[[], str] | None = None,
+        hint: str = "",
+    ):
+        super().__init__(
+            prog=f"tfscale {command}",
+            description=description,
+            exit_on_error=False,
+            allow_abbrev=False,
+            formatter_class=HelpFormatter,
+            add_help=False,
+        )
+        self.more, self.hint = more, hint
+        self._arguments: list[tuple[_Argument, argparse.Action]] = []
+        self._advanced: list[_Argument] = []
+        for entry in entries:
+            self._add_entry(entry)
+        # After those of the command, whatever entry they belong to.
+        group = self.add_argument_group("Advanced options")
+        self._rare = [argument.add_to(group) for argument in self._advanced]
+        self._arguments += zip(self._advanced, self._rare, strict=True)
+        self._add_general()
+
+    def _add_general(self) -> None:
+        """Adds the options that every command has, at the end."""
+        group = self.add_argument_group(GENERAL)
+        text = "Progress to stderr; the last line of stdout is JSON."
+        group.add_argument("--json", action="store_true", help=text)
+        group.add_argument("-h", "--help", action="help", help="Show the most used options.")
+        group.add_argument(HELP_ALL, action="help", help="Show all options.")
+
+    def _add_entry(self, entry: Entry) -> None:
         if isinstance(entry, Word):
             nargs = "?" if entry.optional else None
-            parser.add_argument(entry.name, nargs=nargs, metavar=entry.shown, help=entry.help)
+            self.add_argument(entry.name, nargs=nargs, metavar=entry.shown, help=entry.help)
         elif isinstance(entry, Option):
-            needed = entry.default is NEEDED
-            default = {"required": True} if needed else {"default": entry.default}
-            parser.add_argument(f"--{entry.name}", type=entry.type, help=entry.help, **default)
+            default = dataclasses.MISSING if entry.default is NEEDED else entry.default
+            self._add(self, _Argument(entry.name, entry.type, entry.help, default), entry.rare)
         elif isinstance(entry, tuple):
-            add_config(parser, *entry)
+            self._add_config(*entry)
         else:
-            add_config(parser, entry)
+            self._add_config(entry)
 
+    def _add_config(self, config_class: type, section: str | None = None) -> None:
+        """Adds an option for each field of a class, named `--field` or `--section.field`."""
+        group = self.add_argument_group(summary_of(config_class).removesuffix("."))
+        hints = hints_of(config_class)
+        for field in option_fields(config_class):
+            name = f"{section}.{field.name}" if section else field.name
+            argument = _Argument(
+                name, hints[field.name], "", default_of(field), (config_class, field.name)
+            )
+            self._add(group, argument, is_rare(field))
 
-def add_config(parser: ArgumentParser, config_class: type, section: str | None = None) -> None:
-    """Adds an option for each field of `config_class`, named `--field` or `--section.field`."""
-    parser.add_class_arguments(config_class, section, instantiate=False)
-    for action in actions_of(parser):
-        if action.dest == section:
-            # jsonargparse's own "--section FILE"; the YAML file of the command does it.
+    def _add(self, place: Any, argument: "_Argument", rare: bool) -> None:
+        if rare:
+            self._advanced.append(argument)
+        else:
+            self._arguments.append((argument, argument.add_to(place)))
+
+    def help_text(self, everything: bool = False) -> str:
+        """Returns the text of `--help`, or of `--help-all`."""
+        # The texts are read from the source of the config classes, and here alone.
+        for argument, action in self._arguments:
+            action.help = argument.text()
+        for action in [] if everything else self._rare:
             action.help = argparse.SUPPRESS
+        self.epilog = self._end(everything)
+        try:
+            text: str = self.format_help()
+        finally:
+            for action in self._rare:
+                action.help = ""
+        return text
+
+    def _end(self, everything: bool) -> str | None:
+        """Returns what comes after the options: what else there is, or all of it."""
+        if everything:
+            return self.more() if self.more else None
+        if not self._rare and not self.more:
+            return None
+        rare = f"{len(self._rare)} advanced options" if self._rare else ""
+        return f"{self.prog} {HELP_ALL} also lists {' and '.join(filter(None, (rare, self.hint)))}."
+
+
+@dataclass(frozen=True)
+class _Argument:
+    """An option as `add_argument` takes it.
+
+    Attributes:
+        name: without the hyphens.
+        type: of its value.
+        help: the text of the help; empty for a field, whose docstring it is.
+        default: the value if it is left out; `dataclasses.MISSING` where it must not be.
+        field: the config class and the name of the field, if it is one.
+    """
+
+    name: str
+    type: Hint
+    help: str
+    default: object
+    field: tuple[type, str] | None = None
+
+    def text(self) -> str:
+        """Returns the text of the help."""
+        if self.field is None:
+            return self.help
+        config_class, name = self.field
+        return field_docs(config_class).get(name, "")
+
+    def add_to(self, place: Any) -> argparse.Action:
+        """Adds the option to a parser or to a group of one."""
+        needed = self.default is dataclasses.MISSING
+        given: dict[str, Any] = {"required": True} if needed else {"default": self.default}
+        added = place.add_argument(f"--{self.name}", type=self.type, help=self.help, **given)
+        assert isinstance(added, argparse.Action)
+        return added
 
 
 def option_types(parser: ArgumentParser) -> dict[str, Hint]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
@@ -12,13 +12,13 @@ from tfscale.commands.model_options import (
     parse_model_options,
     training_of,
 )
-from tfscale.commands.parser import Option
+from tfscale.commands.parser import CommandParser, Option
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import print_figures, print_table
 
 
-def build_parser(family: str = DEFAULT) -> ArgumentParser:
+def build_parser(family: str = DEFAULT) -> CommandParser:
     """Returns the options of `tfscale train` and those of the plan."""
     return network_parser(
         family,
@@ -108,7 +108,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="plan",
-    summary="memory, time and cost of a training on paper, for any number of devices",
     make_parser=build_parser,
     parse_words=parse,
     run=run,

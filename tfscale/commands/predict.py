@@ -24,7 +24,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="predict",
-    summary="labels, tags, answers or a new text of a text or a file, by a fine-tuned model",
     description=(
         "Predicts by a folder of tfscale finetune, by its exported file, or by that of a text"
         " classifier of your own (tfscale.export_keras with texts)."

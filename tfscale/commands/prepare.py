@@ -56,7 +56,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="prepare",
-    summary="text -> tokenizer, token shards, manifest",
     description="Text to a tokenizer, checked token shards and a manifest.",
     takes=(PrepareConfig,),
     run=run,

@@ -25,7 +25,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="quickstart",
-    summary="everything on the Python standard library, in minutes",
     description="Everything, from the source of the Python standard library to a .tflite file that"
     " writes Python.",
     takes=(

@@ -41,8 +41,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="swap",
-    summary="how much likelier a model finds texts with one word than with another, such as he and"
-    " she",
     description="Log-likelihood ratios of texts with one word of a pair instead of the other.",
     takes=(TARGET, SwapConfig),
     run=run,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
@@ -12,14 +12,14 @@ from tfscale.commands.model_options import (
     parse_model_options,
     training_of,
 )
-from tfscale.commands.parser import Option
+from tfscale.commands.parser import CommandParser, Option
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import print_table
 
 
-def build_parser(family: str = DEFAULT) -> ArgumentParser:
+def build_parser(family: str = DEFAULT) -> CommandParser:
     """Returns the options of `tfscale train` and those of the check."""
     return network_parser(
         family,
@@ -100,7 +100,6 @@ def exit_code(result: JsonObject) -> int:
 
 COMMAND = Command(
     name="tpu-check",
-    summary="compile a config's steps for TPUs with the real TPU compiler, without a TPU",
     make_parser=build_parser,
     parse_words=parse,
     run=run,

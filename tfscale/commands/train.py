@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from tfscale.commands.arguments import read_yaml
 from tfscale.commands.command import Command
@@ -15,7 +15,7 @@ from tfscale.commands.model_options import (
     parse_model_options,
     training_of,
 )
-from tfscale.commands.parser import Option, build_config
+from tfscale.commands.parser import CommandParser, Option, build_config
 from tfscale.commands.scores import score_figures
 from tfscale.config.compression import DistillConfig
 from tfscale.files.json_text import JsonObject
@@ -27,7 +27,7 @@ from tfscale.ui.tables import print_figures
 NEEDED = {"data": "the data folder that tfscale prepare wrote", "output": "the run folder to write"}
 
 
-def build_parser(family: str = DEFAULT) -> ArgumentParser:
+def build_parser(family: str = DEFAULT) -> CommandParser:
     """Returns the parser for one model family; its help ends with the options of the others."""
     if FAMILIES.get(family).counted:
         return counting_parser(family)
@@ -119,7 +119,6 @@ def exit_code(result: JsonObject) -> int:
 
 COMMAND = Command(
     name="train",
-    summary="token shards -> a trained model; goes on with a run that was stopped",
     make_parser=build_parser,
     parse_words=parse,
     run=run,

@@ -26,7 +26,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="trim",
-    summary="a run -> the same with only the tokens that a text needs",
     description="Takes tokens that a sample of the text in question never has out of a run's"
     " SentencePiece (unigram) tokenizer and its tables. Every text still has ids. The new run"
     " evaluates and exports as it is; to train it on, prepare data with its tokenizer (tfscale"

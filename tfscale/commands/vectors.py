@@ -22,7 +22,6 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="vectors",
-    summary="word2vec on a data folder's tokens, for tfscale train --vectors",
     description="Trains word vectors (skip-gram, by gensim) on the training split of a data"
     " folder.",
     takes=(

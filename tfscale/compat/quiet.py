@@ -1,22 +1,78 @@
-"""TensorFlow's start-up without its log."""
+"""TensorFlow's start-up without its log, and for a command without what no command needs."""
 
+import contextlib
 import importlib
+import importlib.abc
 import importlib.util
 import os
 import sys
-import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 from tfscale.errors import NEEDS_TRAIN, ConfigError
 
+UNNEEDED = ("matplotlib", "pandas", "sklearn")
+"""Libraries that Keras imports where they are installed, a second and a half of its start-up: for
+pictures, data frames as the input of `fit`, and wrappers for scikit-learn. No command needs Keras
+for these; what tfscale itself does with the libraries it imports later."""
 
-def load_tensorflow() -> None:
+_command_note: Callable[[str], None] | None = None
+"""What tells the user of a command that TensorFlow is loaded; None in other processes."""
+
+
+def begin_command(note: Callable[[str], None]) -> None:
+    """Says that this process is a command of tfscale, no program of a user's that imports it.
+
+    Keras is then imported as if the libraries of `UNNEEDED` were not installed.
+
+    Args:
+        note: receives a line when the seconds begin in which TensorFlow is loaded.
+    """
+    global _command_note
+    _command_note = note
+
+
+class _LeftOut(importlib.abc.MetaPathFinder):
+    """Finder that finds none of `UNNEEDED`."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in UNNEEDED:
+            raise ModuleNotFoundError(f"no command needs Keras with {fullname}", name=fullname)
+        return None
+
+
+@contextlib.contextmanager
+def _without_unneeded() -> Iterator[None]:
+    finder = _LeftOut()
+    if _command_note is not None:
+        sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        if finder in sys.meta_path:
+            sys.meta_path.remove(finder)
+
+
+def load_tensorflow(note: Callable[[str], None] | None = None) -> None:
     """Imports TensorFlow as `start_quietly` does.
+
+    Args:
+        note: receives a line if that is still to be done, which takes seconds; by default what
+            `begin_command` was given.
 
     Raises:
         ConfigError: TensorFlow is not installed.
     """
+    if sys.modules.get("tensorflow") is not None:
+        return
     if importlib.util.find_spec("tensorflow") is None:
         raise ConfigError(NEEDS_TRAIN)
+    note = note or _command_note
+    if note is not None:
+        note("loading TensorFlow ...")
     start_quietly()
 
 
@@ -31,12 +87,15 @@ def start_quietly() -> None:
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") != "3" or "tensorflow" in sys.modules:
         return
+    import tempfile
+
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as log:
         os.dup2(log.fileno(), 2)
         try:
-            importlib.import_module("tensorflow")
+            with _without_unneeded():
+                importlib.import_module("tensorflow")
         except ModuleNotFoundError:
             pass  # Who needs it imports it, and says so.
         except BaseException:

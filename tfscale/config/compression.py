@@ -5,6 +5,7 @@ import re
 from dataclasses import MISSING, dataclass, field
 from typing import Annotated, ClassVar, Literal
 
+from tfscale.config.fields import rare
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
 from tfscale.registry import RECIPES, NameIn
@@ -46,15 +47,15 @@ class SearchConfig(Options):
     target_tokens_per_second: float = 0.0
     """Least tokens per second that the file decodes on this machine, one thread; 0 asks for
     none."""
-    gzip: bool = False
+    gzip: bool = rare(False)
     """Take the size that gzip makes of the file, which is what a store sends; tries pruned
     candidates too."""
-    candidate_steps: int = 0
+    candidate_steps: int = rare(0)
     """Fine-tuning steps of each candidate; 0 is a quarter of --steps, which is what all together
     may take."""
-    evaluation_tokens: int = 10_000
+    evaluation_tokens: int = rare(10_000)
     """Tokens of the validation split on which each file is scored."""
-    distill_weight: float = 0.5
+    distill_weight: float = rare(0.5)
     """Part of the candidates' loss that is the run's own predictions, 0 to 1."""
     target_text: list[str] = field(default_factory=list)
     """Files, folders or globs with a sample of the text that the model is for: tries files without
@@ -137,28 +138,28 @@ class PruneConfig(Options):
 
     sparsity: float = 0.0
     """Fraction of each pruned weight that is zero at the end; 0 prunes nothing."""
-    schedule: Literal["polynomial", "constant"] = "polynomial"
+    schedule: Literal["polynomial", "constant"] = rare("polynomial")
     """Course of the sparsity: rising by a cubic curve from begin_step to end_step, or at once
     at begin_step."""
-    begin_step: int = 1
+    begin_step: int = rare(1)
     """First step of the fine-tuning that prunes."""
-    end_step: int = 0
+    end_step: int = rare(0)
     """Last step that changes what is pruned; 0 is three quarters of the steps."""
-    frequency: int = 20
+    frequency: int = rare(20)
     """Steps from one choice of what is pruned to the next."""
-    block_rows: int = 1
+    block_rows: int = rare(1)
     """Rows of the blocks that are zero or not as a whole."""
-    block_columns: int = 1
+    block_columns: int = rare(1)
     """Columns of these blocks."""
-    pattern: Literal["none", "2:4"] = "none"
+    pattern: Literal["none", "2:4"] = rare("none")
     """2:4 makes two of four consecutive weights zero, once, at begin_step, with sparsity 0.5;
     schedule, end_step and frequency have no effect then."""
-    embeddings: bool = False
+    embeddings: bool = rare(False)
     """Prune embedding tables too."""
-    include: str = ""
+    include: str = rare("")
     """Regular expression that the path of a weight must contain to be pruned, as in
     'block_0|output'."""
-    exclude: str = ""
+    exclude: str = rare("")
     """Regular expression for the paths of weights that are not pruned."""
 
     def __post_init__(self) -> None:
@@ -216,7 +217,7 @@ class DistillConfig(Options):
     weight: float = 0.0
     """The teacher's part of the loss, 0 (no teacher) to 1; the rest is cross-entropy with the
     text."""
-    temperature: float = 2.0
+    temperature: float = rare(2.0)
     """Divides the logits of teacher and student in the comparison: the higher, the more the
     unlikely tokens count."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tfscale.config.fields import rare
 from tfscale.config.options import Options
 
 
@@ -17,14 +18,14 @@ class LaunchConfig(Options):
     max_restarts: int = 3
     """Failures after which what failed is started again; being stopped after a checkpoint does not
     count as one."""
-    startup_seconds: float = 600.0
+    startup_seconds: float = rare(600.0)
     """Seconds within which every worker must have begun to train."""
-    stall_seconds: float = 600.0
+    stall_seconds: float = rare(600.0)
     """Seconds without a step of some worker (validation and checkpoints included) that count as
     hanging; 0 is never."""
-    grace_seconds: float = 60.0
+    grace_seconds: float = rare(60.0)
     """Seconds that workers get to write a checkpoint after SIGTERM, before they are killed."""
-    port_base: int = 0
+    port_base: int = rare(0)
     """First port; worker i listens on the i-th after it (with servers: chief, workers, servers). 0
     finds free ports."""
     allow_network: bool = False

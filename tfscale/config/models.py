@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from tfscale.config.costs import Costs
+from tfscale.config.fields import rare
 from tfscale.config.options import Options
 from tfscale.config.shrinking import ShrinkConfig
 from tfscale.errors import ConfigError, check_range
@@ -73,7 +74,7 @@ class ModelConfig(Options):
     compared_as: ClassVar[Mapping[str, int | float | bool]] = MappingProxyType({})
     """Options of the size that `tfscale compare` takes for two cores and minutes."""
 
-    vocabulary_size: int = 0
+    vocabulary_size: int = rare(0)
     """Entries of the vocabulary; 0 takes the tokenizer's."""
 
     def __post_init__(self) -> None:

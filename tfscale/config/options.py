@@ -12,7 +12,7 @@ import numbers
 import os
 import typing
 from collections.abc import Callable, Iterable, Mapping, Set
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from tfscale.errors import ConfigError, check_range
 from tfscale.files.json_text import JsonObject
@@ -39,7 +39,7 @@ class Options:
     """Beginning of the options' names in messages, as in YAML files."""
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))  # type: ignore[arg-type]
+        hints = hints_of(type(self))  # type: ignore[arg-type]
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = checked(self._named(field.name), getattr(self, field.name), hints[field.name])
             object.__setattr__(self, field.name, value)
@@ -57,7 +57,8 @@ class Options:
 
 
 @functools.cache
-def _hints(config_class: type) -> dict[str, object]:
+def hints_of(config_class: type) -> dict[str, Any]:
+    """Returns the types of the fields of a config class, names of registries included."""
     return typing.get_type_hints(config_class, include_extras=True)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from tfscale.config.choices import SentencePieceModel, WordSegmenter
+from tfscale.config.fields import rare
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
 from tfscale.registry import TOKENIZERS, NameIn
@@ -36,33 +37,33 @@ class PrepareConfig(Options):
     """Kind of tokenizer to train on the training split."""
     tokenizer_from: str | None = None
     """Folder of a tokenizer (or a data folder, or a run folder) to use instead of training one."""
-    sentencepiece_model: SentencePieceModel = "unigram"
+    sentencepiece_model: SentencePieceModel = rare("unigram")
     """SentencePiece algorithm. No effect on the other tokenizers."""
-    word_segmenter: WordSegmenter = "none"
+    word_segmenter: WordSegmenter = rare("none")
     """How the word tokenizer finds words: by white space (none), or by jieba, for Chinese."""
     vocabulary_size: int = 0
     """Entries of the vocabulary, special tokens included; 0 takes 8,192, or what the text supports.
     No effect for byte; an upper bound for word and char."""
-    tokenizer_sample: int = 10_000_000
+    tokenizer_sample: int = rare(10_000_000)
     """Characters of training text that the tokenizer is trained on, spread evenly over the
     documents."""
-    unicode_normalization: Literal["none", "NFC", "NFKC"] = "none"
+    unicode_normalization: Literal["none", "NFC", "NFKC"] = rare("none")
     """Cleaning: Unicode normal form."""
-    strip_html: bool = False
+    strip_html: bool = rare(False)
     """Cleaning: remove HTML tags and comments, resolve entities."""
-    collapse_whitespace: bool = False
+    collapse_whitespace: bool = rare(False)
     """Cleaning: runs of spaces and tabs become one space, of line ends at most two; ends are
     stripped."""
     lowercase: bool = False
     """Cleaning: lower case."""
     drop_duplicates: bool = False
     """Cleaning: keep the first of documents that are exactly the same."""
-    invalid_utf8: Literal["error", "replace", "skip"] = "error"
+    invalid_utf8: Literal["error", "replace", "skip"] = rare("error")
     """Bytes that are not UTF-8: name the place and stop, replace them by U+FFFD, or skip the file;
     counted."""
-    shards: int = 0
+    shards: int = rare(0)
     """Shards of the training split; 0 takes one per 4 million tokens, and at least 4."""
-    processes: int = 0
+    processes: int = rare(0)
     """Processes that tokenize; 0 takes one per core. The output does not depend on it."""
     seed: int = 0
     """Seed of the splits and of the tokenizer's training."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tfscale.config.fields import rare
 from tfscale.config.options import Options, make_config
 from tfscale.errors import check_range
 
@@ -22,16 +23,16 @@ class ShrinkConfig(Options):
     """Attention heads of each Transformer block that stay, the strongest."""
     lstm_units: int = 0
     """Units of each recurrent layer that stay, the strongest."""
-    by: Literal["magnitude", "saliency"] = "magnitude"
+    by: Literal["magnitude", "saliency"] = rare("magnitude")
     """The measure of a unit's strength: its weights, or the change of the loss to first order
     without it (on training data)."""
-    saliency_batches: int = 16
+    saliency_batches: int = rare(16)
     """Batches of the run's own size from which saliency is taken."""
-    feed_forward_rank: int = 0
+    feed_forward_rank: int = rare(0)
     """Rank of a Transformer's feed-forward matrices."""
-    embedding_rank: int = 0
+    embedding_rank: int = rare(0)
     """Width of the embedding table, by its largest singular values."""
-    output_rank: int = 0
+    output_rank: int = rare(0)
     """Rank of a recurrent model's output projection."""
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ means something for any Keras model.
 from dataclasses import dataclass
 from typing import TypedDict
 
+from tfscale.config.fields import rare
 from tfscale.config.options import Options
 
 
@@ -18,18 +19,18 @@ class StepOptions(Options):
     micro_batches: int = 1
     """Parts into which each replica cuts its batch, one after the other: less memory, the same
     answer."""
-    remat: bool = False
+    remat: bool = rare(False)
     """Compute the activations of Transformer blocks and LSTM layers again in the backward pass:
     less memory, the same answer, up to a third more work."""
-    loss_chunk_tokens: int = 0
+    loss_chunk_tokens: int = rare(0)
     """Most tokens of a replica whose logits are held at once; the logits of a large vocabulary are
     most of a small model's memory. 0 holds all of a micro-batch."""
-    clip_norm: float = 1.0
+    clip_norm: float = rare(1.0)
     """Largest global gradient norm; 0 does not clip."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = rare(0.0)
     """Probability mass spread over the vocabulary in the training target, 0 to below 1. Reported
     losses have none."""
-    ema_decay: float = 0.0
+    ema_decay: float = rare(0.0)
     """Decay per step of a moving average of the weights, which is validated and becomes the result;
     0 keeps none. After t steps it is at most (1 + t) / (10 + t), as in
     tf.train.ExponentialMovingAverage with num_updates, so that the random first weights do not

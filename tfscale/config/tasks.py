@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from tfscale.config.fields import rare
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
 from tfscale.files.folders import claim_page
@@ -32,25 +33,25 @@ class TaskConfig(Options):
     label_field: str = "label"
     """Column or key of the label (for answer `answer`, for translate and summarize `target` is also
     found)."""
-    labels_separator: str = ""
+    labels_separator: str = rare("")
     """The text between the labels of a text that may have several or none; empty: each text has one
     label."""
     sequence_length: int = 0
     """Most tokens of an example; longer ones are cut, and 0 takes the run's. Not for translate and
     summarize, which take source_length and target_length."""
-    architecture: Literal["prefix", "encoder_decoder"] | None = None
+    architecture: Literal["prefix", "encoder_decoder"] | None = rare(None)
     """For translate and summarize. prefix (if left out): the run itself, which sees the source in
     both directions; encoder_decoder: two stacks that start from the run's weights, and attention
     between them that is new."""
-    source_length: int = 0
+    source_length: int = rare(0)
     """For translate and summarize: most tokens of the source and its two ends; 0 takes half of the
     run's context."""
-    target_length: int = 0
+    target_length: int = rare(0)
     """For translate and summarize: most tokens of the text that is written; 0 takes half of the
     run's context."""
     epochs: int = 10
     """Most passes over the training examples."""
-    patience: int = 2
+    patience: int = rare(2)
     """Passes without a lower validation loss after which training stops; the best weights are
     kept."""
     global_batch_size: int = 16
@@ -59,7 +60,7 @@ class TaskConfig(Options):
     """Peak learning rate, after a warm-up of a tenth of the steps; 0 takes 1e-4 where all weights
     of the run are trained for labels, 1e-3 where they stay (freeze, lora_rank) and for translate
     and summarize."""
-    dropout: float = 0.1
+    dropout: float = rare(0.1)
     """Dropout rate before the head; for translate and summarize in all layers, instead of the
     run's."""
     freeze: bool = False
@@ -68,12 +69,12 @@ class TaskConfig(Options):
     lora_rank: int = 0
     """Train, besides the head, a low-rank addition to each dense layer of the run (Hu et al. 2022);
     0 trains all. Not for an encoder_decoder."""
-    balance: Literal["none", "weights", "resample"] = "none"
+    balance: Literal["none", "weights", "resample"] = rare("none")
     """For labels of unequal frequency: weigh each example by the inverse of its label's frequency,
     or draw rare labels as often as frequent ones. For classify with one label."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = rare("float32")
     """Compute type, as in train."""
-    strategy: Literal["auto", "single", "mirrored"] = "auto"
+    strategy: Literal["auto", "single", "mirrored"] = rare("auto")
     """Where to train, as in train."""
     seed: int = 0
     """Seed of the head, of the order, and of the examples held out."""

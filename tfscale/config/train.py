@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 from tfscale.config.choices import Precision
+from tfscale.config.fields import rare
 from tfscale.config.models import NetworkConfig
 from tfscale.config.optimizer import OPTIONS, check_optimizer_options
 from tfscale.config.optimizer_options import OptimizerOptions
@@ -44,7 +45,7 @@ class TrainConfig(OptimizerOptions, StepOptions):
     precision: Precision = "float32"
     """Compute type. mixed_float16 scales the loss dynamically; weights stay float32 in all
     three."""
-    xla: Literal["auto", "on", "off"] = "auto"
+    xla: Literal["auto", "on", "off"] = rare("auto")
     """Compile forward and backward by XLA; auto is on, except for an LSTM on a GPU, where cuDNN is
     faster. A TPU compiles by itself."""
     learning_rate: float = 0.0
@@ -54,30 +55,30 @@ class TrainConfig(OptimizerOptions, StepOptions):
     """Optimizer steps over which the learning rate rises linearly to its peak."""
     schedule: Annotated[str, NameIn(SCHEDULES, explained=True)] = "cosine"
     """Learning rate after the warm-up."""
-    final_learning_rate_fraction: float | None = None
+    final_learning_rate_fraction: float | None = rare(None)
     """Learning rate at the last step, as a fraction of the peak: by default 0.1 for cosine and
     linear, 0 for wsd."""
-    decay_fraction: float | None = None
+    decay_fraction: float | None = rare(None)
     """Share of the run that is the decay of wsd, at its end: by default 0.2."""
-    decay_steps: int | None = None
+    decay_steps: int | None = rare(None)
     """Optimizer steps of the decay of wsd, instead of decay_fraction."""
     validate_every: int = 250
     """Optimizer steps between validations (and at the last step)."""
-    validation_batches: int = 0
+    validation_batches: int = rare(0)
     """Batches (of global_batch_size / micro_batches; of a stateful model of a window from each of 8
     streams) per validation during training; 0 takes the whole split, as the validation at the end
     always does."""
     checkpoint_every: int = 250
     """Optimizer steps between checkpoints (and at the last step)."""
-    log_every: int = 20
+    log_every: int = rare(20)
     """Optimizer steps per line of history.jsonl, and per call of the compiled training loop."""
-    shuffle_windows: int = 65_536
+    shuffle_windows: int = rare(65_536)
     """Windows in the shuffle buffers, over all of them; 1 reads in order. A stateful model always
     reads in order, and takes the default or 1."""
-    result: Literal["best", "last"] = "best"
+    result: Literal["best", "last"] = rare("best")
     """Weights that become the run's model: of the lowest validation loss, or the last. Without
     validation: the last."""
-    tensorboard: bool = True
+    tensorboard: bool = rare(True)
     """Write TensorBoard events to RUN_DIR/tensorboard."""
 
     def __post_init__(self) -> None:

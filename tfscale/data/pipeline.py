@@ -21,7 +21,14 @@ from tfscale.config.options import checks_arguments
 from tfscale.data.epochs import Epochs
 from tfscale.data.manifest import Manifest, Verification
 from tfscale.data.sharding import batches_per_epoch, input_plan
-from tfscale.data.windows import in_order, model_inputs, read_blocks, stored_dtype, windows_of
+from tfscale.data.windows import (
+    in_order,
+    model_inputs,
+    read_blocks,
+    stored_dtype,
+    windows_of,
+    without_autograph,
+)
 from tfscale.errors import ConfigError, DataError
 from tfscale.text.tokenizers.special import as_inputs
 
@@ -41,6 +48,7 @@ def steps_per_epoch(manifest: Manifest, sequence_length: int, global_batch_size:
 
 
 @checks_arguments
+@without_autograph
 def training_dataset(
     data_dir: str,
     *,
@@ -108,6 +116,7 @@ def training_dataset(
 
 
 @checks_arguments
+@without_autograph
 def evaluation_dataset(
     data_dir: str,
     split: str,

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfscale.data.manifest import Manifest, Verification
 from tfscale.data.tokens import token_blocks
-from tfscale.data.windows import in_order, model_inputs
+from tfscale.data.windows import in_order, model_inputs, without_autograph
 from tfscale.errors import DataError
 from tfscale.text.score import stream_starts
 from tfscale.text.tokenizers.special import as_inputs
@@ -47,6 +47,7 @@ def stream_steps(manifest: Manifest, sequence_length: int, global_batch_size: in
     return steps
 
 
+@without_autograph
 def stream_dataset(
     data_dir: str,
     *,
@@ -98,6 +99,7 @@ def stream_dataset(
     return in_order(tf.data.Dataset.range(start_step, np.iinfo(np.int64).max).map(batch))
 
 
+@without_autograph
 def evaluation_streams(
     tokens: np.ndarray,
     *,

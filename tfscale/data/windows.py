@@ -4,9 +4,24 @@ Shapes: B batch, T sequence length. Tokens stay in their stored type (2 bytes as
 last step, so that the shuffle buffers are small.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import tensorflow as tf
 
 from tfscale.data.manifest import Manifest
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def without_autograph(function: Function) -> Function:
+    """Makes a function build its datasets without AutoGraph.
+
+    Their functions have neither loops nor conditions that AutoGraph would have to rewrite, and
+    looking for them takes longer than to build the datasets.
+    """
+    unconverted: Function = tf.autograph.experimental.do_not_convert(function)
+    return unconverted
 
 
 def model_inputs(tokens: tf.Tensor, manifest: Manifest) -> tf.Tensor:

@@ -85,6 +85,28 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     return None
 
 
+def reports_progress(strategy: str = "auto", environ: Mapping[str, str] = os.environ) -> bool:
+    """Returns whether this process shows progress: of several, the chief. Needs no TensorFlow.
+
+    Args:
+        strategy: the name of the strategy; with some, every process trains for itself.
+        environ: environment variables.
+
+    Raises:
+        ConfigError: see `read_cluster`.
+
+    Example:
+        reports_progress("single")    # True
+    """
+    if strategy in ("single", "mirrored", "tpu"):
+        return True
+    if environ.get("TF_CONFIG") or environ.get("TFSCALE_WORKERS"):
+        cluster = read_cluster(environ)
+        return cluster is None or cluster.is_chief
+    # To read the rest of what Slurm says takes TensorFlow.
+    return environ.get("SLURM_PROCID", "0") == "0"
+
+
 def meet(cluster: Cluster, seconds: float) -> None:
     """Waits until every other process answers at its address, before TensorFlow is started.
 

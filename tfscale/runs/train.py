@@ -18,6 +18,7 @@ from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors
 from tfscale.data.tokens import split_text
+from tfscale.distribution.cluster import reports_progress
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.strategy import describe, serves_only, strategy
 from tfscale.errors import ConfigError, TrainingError
@@ -112,6 +113,9 @@ def train(
     if train_config.strategy in ("auto", "parameter_server") and serves_only():
         # This process has no part in what follows, and perhaps neither the data nor the run folder.
         strategy(train_config.strategy)
+    shown = progress and reports_progress(train_config.strategy)
+    line = ProgressLine("train", train_config.steps, enabled=shown)
+    line.note(f"reading {data}")
     manifest = Manifest.load(data, verify="sha256")
     tokenizer = load_tokenizer(data)
     model_config = fit_to_data(model_config, manifest)
@@ -135,13 +139,11 @@ def train(
         check_carries(chosen)
     replicas = chosen.num_replicas_in_sync
     check_divisible(train_config.global_batch_size, replicas, train_config.micro_batches)
+    line.note("building the model")
     model = compiled_model(reading, chosen, beginning.set_up)
     workers = model.workers
     workers.check_alike(_must_be_alike(described))
-    with (
-        only_writer(output) if workers.is_chief else contextlib.nullcontext(),
-        ProgressLine("train", None, enabled=progress and workers.is_chief) as line,
-    ):
+    with only_writer(output) if workers.is_chief else contextlib.nullcontext(), line:
         length = _length(train_config, model)
         line.total = length.total
         if workers.is_chief:
@@ -247,9 +249,7 @@ def _fit(recorder: RunRecorder, reading: Reading, done: int, batches: int) -> fl
         )
 
     total = recorder.length.total
-    recorder.progress.note(
-        "compiling the train step, which takes seconds to a minute; then the steps begin"
-    )
+    recorder.progress.stage("compiling the train step")
     began = time.perf_counter()
     beat(done)
     with data_errors(reading.data), _naming_checkpoint(recorder.checkpoints):

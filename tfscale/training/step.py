@@ -74,13 +74,27 @@ class TrainStep(ReplicaGradients):
         # of the gradients, and write through the strategy, which XLA cannot compile.
         xla, in_parts = self.options.xla and has_xla(), self.replicas > 1 or self.in_parts
 
-        def compiled(function: Callable) -> Callable:
-            return tf.function(function, jit_compile=True) if xla else function
+        def compiled(function: Callable, has_loops: bool = False) -> Callable:
+            if xla:
+                return tf.function(function, jit_compile=True, autograph=has_loops)
+            return function if has_loops else tf.autograph.experimental.do_not_convert(function)
 
+        # To rewrite Python's loops and conditions takes AutoGraph a second or two, so it is asked
+        # only where a part has some: chunks, micro-batches, metrics, and schedules and losses that
+        # may be a user's.
+        options = self.options
+        theirs = self.teacher is not None or self.metrics is not None
+        parted = theirs or bool(options.loss_chunk_tokens)
         if in_parts:
-            self._forward_backward = compiled(self._micro_batch)
+            self._forward_backward = compiled(self._micro_batch, parted)
             self._factor = compiled(self._mean_factor)
-        self._single = compiled(self._chosen_step if xla else self.gradients_and_update)
+        elif not parted:
+            self._forward_backward = tf.autograph.experimental.do_not_convert(self._micro_batch)
+        looped = parted or in_parts or options.micro_batches > 1
+        self._gradients_alone = compiled(self._replica_gradients, looped)
+        pruned = self.pruner is not None
+        self._update_alone = compiled(self._scale_and_update, pruned)
+        self._single = compiled(self._chosen_step, looped or pruned) if xla else None
         self._block = tf.function(self._run_block)
 
     def run(self, iterator: Iterator, count: int) -> BlockResult:
@@ -118,8 +132,12 @@ class TrainStep(ReplicaGradients):
             # included.
             numbers = self.strategy.run(self.gradients_and_update, args=batch)
             nll, tokens, norm, finite, *counts = (first(x)[0] for x in numbers)
-        elif self.replicas == 1:
+        elif self.replicas == 1 and self._single is not None:
             nll, tokens, norm, finite, *counts = self._single(*batch)
+        elif self.replicas == 1:
+            sums, factor, nll, tokens, norm, finite, *counts = self._gradients_alone(*batch)
+            if finite & (tokens > 0):
+                self._update_alone(sums, factor)
         else:
             sums, factor, *numbers = self.strategy.run(self._replica_gradients, args=batch)
             nll, tokens, norm, finite, *counts = (first(x)[0] for x in numbers)

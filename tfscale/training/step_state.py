@@ -127,6 +127,7 @@ class StepState:
         """Returns the state that Keras treats as an optimizer's: counters and loss scale."""
         return self.loss_scale.state() | {"step": self.step, "overflows": self.overflows}
 
+    @tf.autograph.experimental.do_not_convert
     def _count(self, finite: tf.Tensor) -> None:
         """Counts a step, after the update or instead of it, and adapts the loss scale."""
         at_its_least = self.loss_scale.at_its_least()

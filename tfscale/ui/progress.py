@@ -4,20 +4,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import ClassVar, Self, TypeVar
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 from tfscale.terminal import print, visible
+
+if TYPE_CHECKING:
+    # Imported where there is a terminal to draw on.
+    from rich.progress import Progress, ProgressColumn
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_DRAWINGS = 0.1
@@ -34,6 +27,7 @@ class ProgressLine:
 
     Example:
         with ProgressLine("train", total=1000) as progress:
+            progress.stage("compiling the train step")
             progress.update(20, "loss 3.21, 12,000 tokens/s")
     """
 
@@ -44,8 +38,15 @@ class ProgressLine:
         self.enabled = enabled
         self._live: Progress | None = None
         if enabled and sys.stderr.isatty():
-            self._live = Progress(*self._columns(), console=Console(stderr=True))
+            import rich.console
+            import rich.progress
+
+            console = rich.console.Console(stderr=True)
+            self._live = rich.progress.Progress(*self._columns(), console=console)
             self._task = self._live.add_task(name, total=total, completed=start, figures="")
+        self._stage: _Stage | None = None
+        self._timed_from: tuple[int, float] | None = None
+        """Units that were done at the first update, and its time; before it work is prepared."""
         self._began = self._last = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -62,15 +63,33 @@ class ProgressLine:
         if self._live:
             self._live.stop()
 
+    def stage(self, name: str) -> None:
+        """Says what is done before the first unit, with its seconds beside the bar on a terminal.
+
+        Args:
+            name: what it is, such as "compiling the train step".
+        """
+        self._stage = _Stage(name)
+        if self._live:
+            self._live.update(self._task, figures=self._stage)
+        else:
+            self.note(f"{name} ...")
+
     def update(self, done: int, figures: str = "") -> None:
         """Says that `done` units are done, with the figures to show beside them."""
         self.done = done
+        stage, self._stage = self._stage, None
+        if stage is not None:
+            self.note(f"{stage.name} and the first {done - self.start:,}: {stage.seconds:.0f} s")
         if self._live:
             self._live.update(self._task, completed=done, total=self.total, figures=figures)
-        elif self.enabled and (self._is_due(self.seconds_between_lines) or done == self.total):
+        elif self.enabled and (
+            stage is not None or self._is_due(self.seconds_between_lines) or done == self.total
+        ):
             self._last = time.monotonic()
             of_total = f" of {self.total:,}" if self.total else ""
             self.note(f"{done:,}{of_total}, {figures}{self._remaining()}")
+        self._timed_from = self._timed_from or (done, time.monotonic())
 
     def note(self, text: str) -> None:
         """Prints a line that stays, above the bar."""
@@ -79,7 +98,9 @@ class ProgressLine:
         elif self.enabled:
             print(f"{self.name}: {text}", file=sys.stderr, flush=True)
 
-    def _columns(self) -> list[ProgressColumn]:
+    def _columns(self) -> "list[ProgressColumn]":
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
         return [
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -93,11 +114,29 @@ class ProgressLine:
         return time.monotonic() - self._last >= seconds
 
     def _remaining(self) -> str:
-        if not self.total or self.done <= self.start or self.done >= self.total:
+        if not self.total or self._timed_from is None:
             return ""
-        per_unit = (time.monotonic() - self._began) / (self.done - self.start)
+        first, began = self._timed_from
+        if not first < self.done < self.total:
+            return ""
+        per_unit = (time.monotonic() - began) / (self.done - first)
         minutes, seconds = divmod(round(per_unit * (self.total - self.done)), 60)
         return f", ETA {minutes}:{seconds:02d}"
+
+
+class _Stage:
+    """A stage of the work in words, with the seconds since it began."""
+
+    def __init__(self, name: str):
+        self.name, self._began = name, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._began
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.seconds:.0f} s"
 
 
 class TextProgress(ProgressLine):
@@ -156,7 +195,9 @@ class TextProgress(ProgressLine):
             parts.append(_clock(seconds))
         return ", ".join(parts)
 
-    def _columns(self) -> list[ProgressColumn]:
+    def _columns(self) -> "list[ProgressColumn]":
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+
         return [
             TextColumn("{task.description:<12}", markup=False),
             BarColumn(),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tfscale.config.costs import Costs
+from tfscale.config.fields import rare
 from tfscale.config.models import NetworkConfig
 from tfscale.config.shrinking import ShrinkConfig, fraction_of, rank_of
 
@@ -89,26 +90,26 @@ class RecurrentConfig(SequentialConfig):
     """Recurrent layers."""
     dropout: float = 0.0
     """Dropout rate on the embedding and on each recurrent layer's output, 0 to below 1."""
-    variational_dropout: bool = False
+    variational_dropout: bool = rare(False)
     """One dropout mask for all tokens of a window instead of one per token (Gal and Ghahramani
     2016)."""
-    embedding_dropout: float = 0.0
+    embedding_dropout: float = rare(0.0)
     """Rate at which whole words are dropped from the embedding table (Gal and Ghahramani 2016)."""
-    recurrent_dropout: float = 0.0
+    recurrent_dropout: float = rare(0.0)
     """Dropout rate on the state before it enters the next step, one mask per window (Gal and
     Ghahramani 2016)."""
-    weight_drop: float = 0.0
+    weight_drop: float = rare(0.0)
     """Dropout rate on the recurrent kernel, drawn once per window batch (Merity et al. 2018,
     "AWD-LSTM")."""
-    activation_regularization: float = 0.0
+    activation_regularization: float = rare(0.0)
     """Weight of the mean square of the last layer's dropped output, added to the training loss
     (Merity et al. 2018)."""
-    temporal_activation_regularization: float = 0.0
+    temporal_activation_regularization: float = rare(0.0)
     """Weight of the mean square of that output's change from token to token, added likewise."""
     tie_embeddings: bool = False
     """Use the token embedding as the output projection, after a dense layer where hidden_dim is not
     embedding_dim."""
-    output_rank: int = 0
+    output_rank: int = rare(0)
     """Rank of the output projection, a product of two smaller matrices; 0 is full rank. No effect
     if it is tied."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tfscale.config.costs import Costs
+from tfscale.config.fields import rare
 from tfscale.config.models import NetworkConfig
 from tfscale.config.shrinking import ShrinkConfig, fraction_of, rank_of, smaller_or_0
 from tfscale.errors import ConfigError, check_range
@@ -54,17 +55,17 @@ class TransformerConfig(NetworkConfig):
     """Transformer blocks."""
     num_heads: int = 4
     """Attention heads; must divide hidden_dim where head_dim is 0."""
-    head_dim: int = 0
+    head_dim: int = rare(0)
     """Width of a head; 0 takes hidden_dim / num_heads."""
     feed_forward_dim: int = 0
     """Width of the feed-forward layer; 0 takes 4 x hidden_dim."""
     positions: Literal["learned", "rope"] = "learned"
     """A vector per position, or rotary positions in each attention layer (Su et al. 2021)."""
-    rope_base: float = 10_000.0
+    rope_base: float = rare(10_000.0)
     """Base of the rotary positions. No effect with positions=learned."""
     normalization: Literal["layer", "rms"] = "layer"
     """Layer normalization, or RMS normalization (Zhang and Sennrich 2019)."""
-    norm_epsilon: float = 1e-5
+    norm_epsilon: float = rare(1e-5)
     """Added to the variance in every normalization; Llama and Gemma have 1e-6."""
     activation: Literal["gelu", "gelu_tanh", "swiglu", "geglu"] = "gelu"
     """Activation of the feed-forward layer: GELU, or its approximation by tanh (GPT-2); swiglu and
@@ -73,24 +74,24 @@ class TransformerConfig(NetworkConfig):
     num_kv_heads: int = 0
     """Heads of keys and values, each read by several query heads (Ainslie et al. 2023); 0 takes
     num_heads."""
-    attention_window: int = 0
+    attention_window: int = rare(0)
     """Tokens that a token sees in each layer, itself included (Beltagy et al. 2020); 0 is all."""
-    global_tokens: int = 0
+    global_tokens: int = rare(0)
     """With attention_window: first tokens of the context that every token sees besides (Zaheer et
     al. 2020; Xiao et al. 2024), so that the attention is block-sparse."""
-    feed_forward_rank: int = 0
+    feed_forward_rank: int = rare(0)
     """Rank of the two matrices of the feed-forward layer, each a product of two smaller ones; 0 is
     full rank."""
-    embedding_rank: int = 0
+    embedding_rank: int = rare(0)
     """Width of the token embedding, with a matrix between it and hidden_dim (Lan et al. 2020); 0
     takes hidden_dim."""
     dropout: float = 0.0
     """Dropout rate after the embedding, attention and feed-forward layers, 0 to below 1."""
-    use_bias: bool = False
+    use_bias: bool = rare(False)
     """Biases in the dense and normalization layers (GPT-2 has them)."""
     tie_embeddings: bool = True
     """Use the token embedding as the output projection (Press and Wolf 2017)."""
-    scale_embeddings: bool = False
+    scale_embeddings: bool = rare(False)
     """Multiply the token embedding by the square root of hidden_dim before the first block (Vaswani
     et al. 2017)."""
 
