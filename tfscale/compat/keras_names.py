@@ -42,13 +42,17 @@ MODULE_OF = {
     "PrefixLM": "tfscale.models.prefix",
     "Pruner": "tfscale.compress.pruning",
     "RNNLM": "tfscale.models.recurrent",
+    "ResidualMix": "tfscale.models.outer_layers",
     "SimpleRNN": "tfscale.models.recurrent_layers",
+    "SoftCap": "tfscale.models.outer_layers",
     "TaskNetwork": "tfscale.tasks.network",
+    "TokenTable": "tfscale.models.outer_layers",
     "TransformerBlock": "tfscale.models.layers",
     "TransformerLM": "tfscale.models.transformer",
     "WarmupSchedule": "tfscale.training.schedule",
     "WordDropout": "tfscale.models.regularization",
-    "gelu_tanh": "tfscale.models.layers",
+    "gelu_tanh": "tfscale.models.activations",
+    "relu_squared": "tfscale.models.activations",
 }
 """The module of every class and function that is registered with Keras as tfscale>NAME."""
 
