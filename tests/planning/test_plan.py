@@ -135,7 +135,10 @@ def test_forward_operations_by_hand():
         (LLAMA, TRAIN),
         (MODERN, TRAIN),
         (CAPPED, TRAIN),
-        (dataclasses.replace(MODERN, num_layers=6), dataclasses.replace(TRAIN, remat=True)),
+        (
+            dataclasses.replace(MODERN, num_layers=6),
+            dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=256),
+        ),
         (GRU, TRAIN),
         (NNLM, TRAIN),
         (BILSTM, TRAIN),

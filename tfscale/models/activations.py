@@ -36,7 +36,9 @@ GATES: dict[str, Activation] = {"swiglu": ops.silu, "geglu": gelu_tanh}
 _CACHED: dict[str, Activation] = {
     "gelu": lambda x: tf.nn.gelu(x, approximate=False),
     "gelu_tanh": lambda x: tf.nn.gelu(x, approximate=True),
-    "relu_squared": lambda x: tf.square(tf.nn.relu(x)),
+    # (x + |x|) / 2 is ReLU to the last bit. A converter makes a ReLU a part of the product before
+    # it, and LiteRT's plain kernel of int4 products leaves it out.
+    "relu_squared": lambda x: tf.square((x + tf.abs(x)) * 0.5),
     "swiglu": lambda x: x * tf.sigmoid(x),
     "geglu": lambda x: tf.nn.gelu(x, approximate=True),
 }

@@ -123,4 +123,8 @@ def cached_logits(
         logits = tf.matmul(x, variable(embedding.embeddings), transpose_b=True)
     else:
         logits = tf.matmul(x, variable(embedding.reverse_embeddings))
-    return soft_capped(logits, soft_cap)
+    if not soft_cap:
+        return logits
+    # The minimum changes nothing: there tanh is 1. Without it a converter divides the table by the
+    # cap, and a table that is also the token embedding is stored twice.
+    return soft_capped(tf.minimum(logits, 100 * soft_cap), soft_cap)
