@@ -46,11 +46,11 @@ MODULE_OF = {
     "SimpleRNN": "tfscale.models.recurrent_layers",
     "SoftCap": "tfscale.models.outer_layers",
     "TaskNetwork": "tfscale.tasks.network",
-    "TokenTable": "tfscale.models.outer_layers",
     "TransformerBlock": "tfscale.models.layers",
     "TransformerLM": "tfscale.models.transformer",
     "WarmupSchedule": "tfscale.training.schedule",
     "WordDropout": "tfscale.models.regularization",
+    "ZeroOutputEmbedding": "tfscale.models.outer_layers",
     "gelu_tanh": "tfscale.models.activations",
     "relu_squared": "tfscale.models.activations",
 }

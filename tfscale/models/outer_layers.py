@@ -14,47 +14,30 @@ from tfscale.models.cached import soft_capped, variable
 
 
 @keras.saving.register_keras_serializable("tfscale")
-class TokenTable(keras.layers.ReversibleEmbedding):
-    """Keras's reversible embedding, whose untied output matrix (E, V) has initial weights of its
-    own.
-
-    Args:
-        reverse_initializer: of the output matrix; None takes that of the table.
-    """
-
-    def __init__(self, *args, reverse_initializer=None, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.reverse_initializer = keras.initializers.get(reverse_initializer)
+class ZeroOutputEmbedding(keras.layers.ReversibleEmbedding):
+    """Keras's reversible embedding, untied, whose output matrix (E, V) begins as zeros."""
 
     def build(self, input_shape=None):
-        if self.tie_weights or self.reverse_initializer is None:
-            super().build(input_shape)
-            return
         keras.layers.Embedding.build(self, input_shape)
         self.reverse_embeddings = self.add_weight(
-            shape=(self.output_dim, self.input_dim),
-            initializer=self.reverse_initializer,
-            name="reverse_embeddings",
+            shape=(self.output_dim, self.input_dim), initializer="zeros", name="reverse_embeddings"
         )
-
-    def get_config(self):
-        initializer = self.reverse_initializer
-        saved = None if initializer is None else keras.initializers.serialize(initializer)
-        return {**super().get_config(), "reverse_initializer": saved}
 
 
 def token_table(
     config: TransformerConfig,
     initial: keras.initializers.Initializer,
     policy: keras.dtype_policies.DTypePolicy,
-) -> TokenTable:
+) -> keras.layers.ReversibleEmbedding:
     """Returns the table of a Transformer's tokens, which is the output projection too if tied."""
-    return TokenTable(
+    # Keras names layers in a file by their class, so that of earlier files stays the default.
+    zeros = config.output_initializer == "zeros"
+    kind = ZeroOutputEmbedding if zeros else keras.layers.ReversibleEmbedding
+    return kind(
         config.table_rows,
         config.embedding_width,
         tie_weights=config.tie_embeddings,
         embeddings_initializer=initial,
-        reverse_initializer="zeros" if config.output_initializer == "zeros" else None,
         dtype=policy,
         name="token_embedding",
     )
