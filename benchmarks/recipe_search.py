@@ -209,6 +209,7 @@ def search(
         run: runs a module of this package and returns its result.
     """
     trials = read_trials(options.trials, list(corpora))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     done = {row_key(row) for row in read_table(options.table)}
     os.environ.update(
         TF_NUM_INTRAOP_THREADS=str(options.threads), TF_NUM_INTEROP_THREADS=str(options.threads)
