@@ -3,8 +3,6 @@
 A row of the table is what `benchmarks.recipe_search` writes for a trial.
 """
 
-import itertools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,27 +33,31 @@ def common_step(rows: Sequence[Row]) -> int:
     return max(set.intersection(*steps), default=0) if steps else 0
 
 
+def flat(row: Row) -> dict[str, Any]:
+    """Returns the options of a row, such as `model.num_heads`, by name."""
+    return {f"{name}.{key}": row[name][key] for name in ("model", "train") for key in row[name]}
+
+
+def common(rows: Sequence[Row]) -> dict[str, Any]:
+    """Returns the options that all rows have alike."""
+    first, *others = map(flat, rows)
+    absent = object()
+    return {n: v for n, v in first.items() if all(o.get(n, absent) == v for o in others)}
+
+
+def listed(options: Mapping[str, Any]) -> str:
+    """Returns options in a line."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(options.items()))
+
+
 def together(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Returns the rows of each set of options, over all seeds, by the options that are not those of
     all rows."""
-
-    def flat(row: Row) -> dict[str, Any]:
-        sections = ("model", "train")
-        return {f"{name}.{key}": row[name][key] for name in sections for key in row[name]}
-
-    def options(row: Row) -> str:
-        return json.dumps([row["model"], row["train"]], sort_keys=True)
-
-    absent = object()
-    every = [flat(row) for row in rows]
-    names = sorted(set().union(*every))
-    differ = [n for n in names if len({repr(one.get(n, absent)) for one in every}) > 1]
     found: dict[str, list[Row]] = {}
-    for _, group in itertools.groupby(sorted(rows, key=options), key=options):
-        group_rows = list(group)
-        own = flat(group_rows[0])
-        label = ", ".join(f"{name}={own[name]}" for name in differ if name in own)
-        found[label or "the defaults"] = group_rows
+    shared = common(rows) if rows else {}
+    for row in rows:
+        own = {name: value for name, value in flat(row).items() if name not in shared}
+        found.setdefault(listed(own) or "no more", []).append(row)
     return found
 
 
@@ -63,7 +65,8 @@ def cell(losses: Sequence[float]) -> str:
     """Returns the mean and, after +-, half of the range; "" where a loss is missing."""
     if not losses or np.isnan(losses).any():
         return ""
-    return f"{np.mean(losses):.4f} +- {np.ptp(losses) / 2:.4f}"
+    spread = f" +- {np.ptp(losses) / 2:.4f}" if len(losses) > 1 else ""
+    return f"{np.mean(losses):.4f}{spread}"
 
 
 def show(rows: Sequence[Row], cpu_seconds: float, console: Console) -> None:
@@ -80,10 +83,12 @@ def show(rows: Sequence[Row], cpu_seconds: float, console: Console) -> None:
     for (corpus, digest), found in by_data.items():
         whole = [row for row in found if row["checks"] and not row["failed"]]
         failed = len(found) - len(whole)
+        if whole:
+            line = f"{corpus} ({digest}); all trials: {listed(common(whole))}"
+            console.print(line, highlight=False, soft_wrap=True)
         step = common_step(whole)
         most = min((row["checks"][-1]["cpu_seconds"] for row in whole), default=0.0)
         seconds = cpu_seconds or most
-        data = f"{corpus} ({digest})"
         by_step = {
             label: [loss_at_step(row, step) for row in group]
             for label, group in together(whole).items()
@@ -92,8 +97,8 @@ def show(rows: Sequence[Row], cpu_seconds: float, console: Console) -> None:
             label: [loss_at_time(row, seconds) for row in group]
             for label, group in together(whole).items()
         }
-        _print(f"{data}: loss at step {step:,}", by_step, whole, console)
-        _print(f"{data}: loss after {seconds:,.1f} CPU s of steps", by_time, whole, console)
+        _print(f"loss at step {step:,}", by_step, whole, console)
+        _print(f"loss after {seconds:,.1f} CPU s of steps", by_time, whole, console)
         if failed:
             console.print(f"{failed} of {len(found)} trials failed, and are left out")
 
@@ -102,7 +107,7 @@ def _print(
     title: str, losses: Mapping[str, Sequence[float]], rows: Sequence[Row], console: Console
 ) -> None:
     """Prints one table, the lowest mean first and what has none last."""
-    table = Table("options", "loss, nats a token", "seeds", "weights", "CPU ms a step", title=title)
+    table = Table("also", "loss, nats a token", "seeds", "weights", "CPU ms a step", title=title)
     groups = together(rows)
     for label in sorted(losses, key=lambda label: np.nan_to_num(np.mean(losses[label]), nan=1e9)):
         group = groups[label]
