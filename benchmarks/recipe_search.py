@@ -114,6 +114,8 @@ def _trials_of(line: str, corpora: Sequence[str]) -> Iterator[Trial]:
         raise ConfigError(f"no corpus {corpus!r}; there are {', '.join(corpora)}")
     if "seed" in options.get("train", {}):
         raise ConfigError("the seed is the trial's own, beside model and train")
+    if "minutes" in options.get("train", {}):
+        raise ConfigError("the steps of so many minutes depend on what else runs; give steps")
     seeds = options.get("seed", 0)
     for seed in seeds if isinstance(seeds, list) else [seeds]:
         configs({**options, "seed": seed})

@@ -103,8 +103,8 @@ def run(options: Mapping[str, Any], data: str) -> dict[str, Any]:
     manifest = Manifest.load(data)
     model_config, config = configs(options)
     model_config = fit_to_data(model_config, manifest)
-    config = config.for_model(model_config)
-    reading = Reading(data, manifest, model_config, config)
+    reading = Reading(data, manifest, model_config, config.for_model(model_config))
+    config = reading.config
     model = compiled_model(reading, tf.distribute.get_strategy())
     validation = reading.validation(1)
 

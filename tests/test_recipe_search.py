@@ -98,6 +98,10 @@ def trials_file(folder, *trials):
         ({"corpus": "book", "model": {"num_hedas": 2}}, "line 1: .*num_hedas"),
         ({"corpus": "book", "train": {"steps": 0}}, "line 1: train.steps=0 is out of range"),
         ({"corpus": "book", "train": {"seed": 1}}, "line 1: the seed is the trial's own"),
+        (
+            {"corpus": "book", "train": {"minutes": 3}},
+            "line 1: the steps of so many minutes depend",
+        ),
         ({"corpus": "book", "model": {"family": "rnm"}}, "line 1: no family 'rnm'; there are"),
     ],
 )
