@@ -37,9 +37,12 @@ def random_weights(network):
     return network
 
 
-@pytest.mark.parametrize("use_bias", [True, False])
-def test_feed_forward_units_that_nobody_reads_leave_without_a_trace(use_bias):
-    config = TransformerConfig(**{**vars(TRANSFORMER), "use_bias": use_bias})
+MODERN = {"query_key_norm": True, "activation": "relu_squared", "embedding_skip": True}
+
+
+@pytest.mark.parametrize("changes", [{"use_bias": True}, {"use_bias": False}, MODERN])
+def test_feed_forward_units_that_nobody_reads_leave_without_a_trace(changes):
+    config = TransformerConfig(**{**vars(TRANSFORMER), **changes})
     network = random_weights(models.build_network(config, seed=1))
     dead = np.arange(0, 32, 2)
     for block in network.blocks:
@@ -55,9 +58,9 @@ def test_feed_forward_units_that_nobody_reads_leave_without_a_trace(use_bias):
     )
 
 
-@pytest.mark.parametrize("use_bias", [True, False])
-def test_heads_that_nobody_reads_leave_without_a_trace(use_bias):
-    config = TransformerConfig(**{**vars(TRANSFORMER), "use_bias": use_bias, "num_heads": 4})
+@pytest.mark.parametrize("changes", [{"use_bias": True}, {"use_bias": False}, MODERN])
+def test_heads_that_nobody_reads_leave_without_a_trace(changes):
+    config = TransformerConfig(**{**vars(TRANSFORMER), "num_heads": 4, **changes})
     network = random_weights(models.build_network(config, seed=1))
     for block, dead in zip(network.blocks, ([0, 2], [1, 3]), strict=True):
         kernel = block.attention.output_projection.kernel.numpy().reshape(4, 2, 8)

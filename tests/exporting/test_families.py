@@ -1,5 +1,7 @@
 """Every family passes the gate of the export: prompts, single tokens and completions as in Keras, in each recipe."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,30 @@ FAMILIES = {
         attention_window=8,
         global_tokens=2,
         **LLAMA,
+    ),
+    "modern": TransformerConfig(
+        vocabulary_size=257,
+        sequence_length=24,
+        hidden_dim=64,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_dim=96,
+        query_key_norm=True,
+        embedding_skip=True,
+        tie_embeddings=False,
+        **(LLAMA | {"activation": "relu_squared"}),
+    ),
+    "gemma_caps": TransformerConfig(
+        vocabulary_size=257,
+        sequence_length=24,
+        hidden_dim=64,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_dim=96,
+        query_key_norm=True,
+        attention_soft_cap=5.0,
+        logit_soft_cap=10.0,
+        **(LLAMA | {"activation": "geglu"}),
     ),
     "gru": GRUConfig(
         vocabulary_size=257, sequence_length=16, embedding_dim=32, hidden_dim=64, num_layers=2
@@ -72,3 +98,13 @@ def test_the_file_computes_what_the_network_computes(family, quantize, tmp_path)
     ] == []
     # The checks compared something: completions are texts, and no perplexity is that of a uniform draw.
     assert report["greedy"]["file"] and abs(report["perplexity"]["keras"] / 257 - 1) > 0.01
+
+
+def test_a_table_under_a_soft_cap_is_stored_once():
+    """The converter would divide the output's copy by the cap."""
+    sizes = []
+    for cap in (0.0, 10.0):
+        config = dataclasses.replace(FAMILIES["llama"], num_layers=1, logit_soft_cap=cap)
+        sizes.append(len(export_tflite(build_network(config), "int8", PREFILL_LENGTHS[:1])))
+    table = FAMILIES["llama"].vocabulary_size * FAMILIES["llama"].hidden_dim
+    assert sizes[0] < sizes[1] < sizes[0] + table / 4

@@ -32,18 +32,18 @@ def tokenizer_of(kind):
     )
 
 
-def run_with(folder, kind, family="transformer"):
+def run_with(folder, kind, family="transformer", **changes):
     """A run of a tokenizer's own vocabulary, with weights that have clear winners."""
     tokenizer = tokenizer_of(kind)
     config = dataclasses.replace(
-        CONFIGS[family], vocabulary_size=tokenizer.vocabulary_size, sequence_length=64
+        CONFIGS[family], vocabulary_size=tokenizer.vocabulary_size, sequence_length=64, **changes
     )
     network = build_network(config)
     generator = np.random.default_rng(0)
     for weight in network.weights:
         weight.assign(
             generator.normal(size=weight.shape, scale=0.2)
-            + (1.0 if "gamma" in weight.path else 0.0)
+            + (1.0 if weight.name in ("gamma", "scale", "kept") else 0.0)
         )
     return make_run(folder, network, tokenizer)
 
@@ -118,6 +118,26 @@ def test_what_a_bundle_cannot_do(bundle, capsys):
         model.generate("狐" * 80)
     assert cli.main(["evaluate", str(folder), "--text", __file__]) == 2
     assert "give the .tflite file" in capsys.readouterr().err
+
+
+def test_a_bundle_of_a_model_with_every_part_passes(tmp_path):
+    run = run_with(
+        tmp_path / "run",
+        "sentencepiece",
+        positions="rope",
+        normalization="rms",
+        query_key_norm=True,
+        activation="relu_squared",
+        embedding_skip=True,
+        attention_soft_cap=5.0,
+        logit_soft_cap=10.0,
+    )
+    config = ExportConfig(
+        output=str(tmp_path / "export"), format="litertlm", quantize="int8", parity_tokens=64
+    )
+    report = export_run(run, config)
+    found = {row["name"]: row["value"] for row in report["checks"]}
+    assert report["passed"] and found["bundle_text_equal"] == 1 and report["greedy"]["bundle"]
 
 
 @pytest.mark.parametrize(

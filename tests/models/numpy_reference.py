@@ -18,19 +18,24 @@ def layer_norm(x, scale, shift):
     return (x - mean) / np.sqrt(variance + 1e-5) * scale + shift
 
 
-def transformer(weights, ids, num_layers, num_heads, both_sides=False):
+def transformer(weights, ids, num_layers, num_heads, both_sides=False, activation="gelu"):
     """`weights`: name -> array; ids (T,). Attention is a loop over positions and heads: each looks at itself and back,
     or at all."""
-    x = weights["tokens"][ids] + weights["positions"][: len(ids)]
+    x = first = weights["tokens"][ids] + weights["positions"][: len(ids)]
     for i in range(num_layers):
         w = {
             name.removeprefix(f"{i}."): value
             for name, value in weights.items()
             if name.startswith(f"{i}.")
         }
+        x = mixed(x, first, w)
         rows = layer_norm(x, w["norm1"], w["norm1_shift"]) @ w["qkv"] + w["qkv_bias"]
         query, key, value = np.split(rows, 3, axis=-1)
         width = query.shape[-1] // num_heads
+        query, key = (
+            head_norms(part, w.get(name), width)
+            for part, name in ((query, "query_norm"), (key, "key_norm"))
+        )
         attended = np.zeros_like(query)
         for head in range(num_heads):
             part = slice(head * width, (head + 1) * width)
@@ -40,9 +45,38 @@ def transformer(weights, ids, num_layers, num_heads, both_sides=False):
                 attended[t, part] = softmax(scores) @ value[:seen, part]
         x = x + attended @ w["out"] + w["out_bias"]
         hidden = layer_norm(x, w["norm2"], w["norm2_shift"]) @ w["expand"] + w["expand_bias"]
-        hidden = hidden * 0.5 * (1 + erf_array(hidden / np.sqrt(2)))
-        x = x + hidden @ w["contract"] + w["contract_bias"]
+        x = x + activated(hidden, activation) @ w["contract"] + w["contract_bias"]
     return layer_norm(x, weights["norm"], weights["norm_shift"]) @ weights["softmax"]
+
+
+def mixed(x, first, w):
+    """The residual stream and the embedded tokens, each times a learned number where there are such."""
+    return w["kept"] * x + w["added"] * first if "kept" in w else x
+
+
+def head_norms(rows, scale, width):
+    """The root mean square of each head's numbers becomes 1, times a scale that all heads share."""
+    if scale is None:
+        return rows
+    heads = [rms_norm(rows[:, at : at + width], scale) for at in range(0, rows.shape[1], width)]
+    return np.concatenate(heads, axis=1)
+
+
+def activated(hidden, activation):
+    """Gates are the first half of what they multiply."""
+    if activation == "relu_squared":
+        return np.where(hidden > 0, hidden, 0) ** 2
+    if activation == "gelu":
+        return hidden * 0.5 * (1 + erf_array(hidden / np.sqrt(2)))
+    gate, up = np.split(hidden, 2, axis=-1)
+    if activation == "swiglu":
+        return gate * sigmoid(gate) * up
+    inner = np.sqrt(2 / np.pi) * (gate + 0.044715 * gate**3)
+    return 0.5 * gate * (1 + np.tanh(inner)) * up
+
+
+def capped(x, cap):
+    return cap * np.tanh(x / cap) if cap else x
 
 
 def attend(query, key, value, num_heads, seen):
@@ -108,17 +142,35 @@ def rms_norm(x, scale):
     return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * scale
 
 
-def llama(weights, ids, num_layers, num_heads, num_kv_heads, width, base, window, everywhere=0):
-    """RMS norms, rotary positions, grouped queries, a window and first tokens seen everywhere, SwiGLU; loops over heads
-    and positions."""
-    x = weights["tokens"][ids]
+def llama(
+    weights,
+    ids,
+    num_layers,
+    num_heads,
+    num_kv_heads,
+    width,
+    base,
+    window,
+    everywhere=0,
+    activation="swiglu",
+    score_cap=0.0,
+    logit_cap=0.0,
+):
+    """RMS norms, rotary positions, grouped queries, a window and first tokens seen everywhere, a gate; loops over heads
+    and positions. Query and key norms and mixes with the embedding where there are weights of them."""
+    x = first = weights["tokens"][ids]
     for i in range(num_layers):
         w = {
             name.removeprefix(f"{i}."): value
             for name, value in weights.items()
             if name.startswith(f"{i}.")
         }
+        x = mixed(x, first, w)
         rows = rms_norm(x, w["norm1"]) @ w["qkv"]
+        ends = [num_heads * width, (num_heads + num_kv_heads) * width]
+        query, key, value = np.split(rows, ends, axis=1)
+        query = head_norms(query, w.get("query_norm"), width)
+        rows = np.concatenate([query, head_norms(key, w.get("key_norm"), width), value], axis=1)
         attended = np.zeros((len(ids), num_heads * width))
         for head in range(num_heads):
             group = head // (num_heads // num_kv_heads)
@@ -131,12 +183,12 @@ def llama(weights, ids, num_layers, num_heads, num_kv_heads, width, base, window
                 scores = np.array([keys[s] @ rotated(query[t], t, base) for s in seen]) / np.sqrt(
                     width
                 )
+                scores = capped(scores, score_cap)
                 values = rows[seen, value_at : value_at + width]
                 attended[t, head * width : (head + 1) * width] = softmax(scores) @ values
         x = x + attended @ w["out"]
-        gate, up = np.split(rms_norm(x, w["norm2"]) @ w["expand"], 2, axis=-1)
-        x = x + (gate * sigmoid(gate) * up) @ w["contract"]
-    return rms_norm(x, weights["norm"]) @ weights["softmax"]
+        x = x + activated(rms_norm(x, w["norm2"]) @ w["expand"], activation) @ w["contract"]
+    return capped(rms_norm(x, weights["norm"]) @ weights["softmax"], logit_cap)
 
 
 def sigmoid(x):

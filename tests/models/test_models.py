@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import zipfile
 
@@ -63,6 +64,29 @@ CONFIGS = {
         feed_forward_rank=7,
         embedding_rank=5,
     ),
+    "transformer_modern": TransformerConfig(
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=3,
+        num_heads=4,
+        dropout=0.1,
+        use_bias=True,
+        query_key_norm=True,
+        activation="relu_squared",
+        residual_initializer="zeros",
+        embedding_skip=True,
+    ),
+    "bert_modern": BERTConfig(
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=4,
+        query_key_norm=True,
+        activation="relu_squared",
+        embedding_skip=True,
+    ),
     "bert": BERTConfig(
         vocabulary_size=29,
         sequence_length=12,
@@ -127,6 +151,40 @@ CONFIGS = {
         activation="swiglu",
         attention_window=5,
         tie_embeddings=False,
+    ),
+    "llama_modern": TransformerConfig(
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=6,
+        feed_forward_dim=10,
+        positions="rope",
+        normalization="rms",
+        query_key_norm=True,
+        activation="relu_squared",
+        attention_window=3,
+        embedding_skip=True,
+        attention_soft_cap=0.7,
+        tie_embeddings=False,
+        output_initializer="zeros",
+    ),
+    "gemma_caps": TransformerConfig(
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=1,
+        feed_forward_dim=10,
+        positions="rope",
+        normalization="rms",
+        query_key_norm=True,
+        activation="geglu",
+        attention_soft_cap=0.5,
+        logit_soft_cap=2.0,
     ),
     "lstm": LSTMConfig(
         vocabulary_size=29,
@@ -211,6 +269,17 @@ def product(before, layer):
     return kernel if before is None else np.asarray(before.kernel, np.float64) @ kernel
 
 
+def modern_weights(network, i):
+    """The weights that a block has by an option, under the names of the references."""
+    attention, mix = network.blocks[i].attention, network.mixes[i]
+    found = {}
+    if attention.query_key_norm:
+        found |= {"query_norm": attention.query_norm.scale, "key_norm": attention.key_norm.scale}
+    if mix is not None:
+        found |= {"kept": mix.kept, "added": mix.added}
+    return {f"{i}.{name}": value for name, value in found.items()}
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -218,7 +287,9 @@ def product(before, layer):
         "transformer_untied_bias",
         "transformer_heads_and_ranks",
         "transformer_scaled",
+        "transformer_modern",
         "bert",
+        "bert_modern",
     ],
 )
 def test_transformer_equals_numpy_reference(name):
@@ -245,6 +316,7 @@ def test_transformer_equals_numpy_reference(name):
             f"{i}.expand_bias": block.expand.bias if config.use_bias else zero,
             f"{i}.contract_bias": block.contract.bias if config.use_bias else zero,
         }
+        w |= modern_weights(network, i)
     w |= {
         "norm": network.final_norm.gamma,
         "norm_shift": network.final_norm.beta if config.use_bias else zero,
@@ -262,14 +334,16 @@ def test_transformer_equals_numpy_reference(name):
     if config.scale_embeddings:
         w["tokens"] = w["tokens"] * np.sqrt(config.hidden_dim)
     bert = config.family == "bert"
-    rows = [
-        transformer(w, row, config.num_layers, config.num_heads, both_sides=bert) for row in ids()
-    ]
+    sizes = (config.num_layers, config.num_heads)
+    rows = [transformer(w, row, *sizes, bert, config.activation) for row in ids()]
     expected = np.stack(rows)
     np.testing.assert_allclose(network(ids()).numpy(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["llama", "llama_window", "llama_uneven_window", "llama_global"])
+LLAMAS = ["llama", "llama_window", "llama_uneven_window", "llama_global"]
+
+
+@pytest.mark.parametrize("name", [*LLAMAS, "llama_modern", "gemma_caps"])
 def test_llama_equals_numpy_reference(name):
     config = CONFIGS[name]
     network = randomized(config)
@@ -284,6 +358,7 @@ def test_llama_equals_numpy_reference(name):
             f"{i}.expand": block.expand.kernel,
             f"{i}.contract": block.contract.kernel,
         }
+        w |= modern_weights(network, i)
     tied = np.asarray(network.token_embedding.embeddings).T
     w["softmax"] = tied if config.tie_embeddings else network.token_embedding.reverse_embeddings
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
@@ -299,6 +374,9 @@ def test_llama_equals_numpy_reference(name):
                 config.rope_base,
                 config.attention_window,
                 config.global_tokens,
+                config.activation,
+                config.attention_soft_cap,
+                config.logit_soft_cap,
             )
             for row in ids()
         ]
@@ -527,7 +605,9 @@ def test_rematerialization_leaves_names_and_file_as_they_are(name, tmp_path):
     assert contents[0] == contents[1]
 
 
-@pytest.mark.parametrize("name", ["transformer_untied_bias", "lstm_tied_projected"])
+@pytest.mark.parametrize(
+    "name", ["transformer_untied_bias", "transformer_modern", "llama_modern", "lstm_tied_projected"]
+)
 def test_saved_model_comes_back_equal(name, tmp_path):
     network = randomized(CONFIGS[name])
     network.save(tmp_path / "model.keras")
@@ -536,7 +616,7 @@ def test_saved_model_comes_back_equal(name, tmp_path):
     np.testing.assert_array_equal(again(ids()).numpy(), network(ids()).numpy())
 
 
-@pytest.mark.parametrize("name", ["transformer", "lstm"])
+@pytest.mark.parametrize("name", ["transformer", "gemma_caps", "lstm"])
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_keeps_float32_weights_and_logits(name, precision):
     exact = models.build_network(CONFIGS[name])
@@ -565,6 +645,48 @@ def test_initial_loss_is_near_the_uniform_one():
     targets = np.random.default_rng(2).integers(0, 29, (2, 12))
     loss = keras.losses.sparse_categorical_crossentropy(targets, network(ids()), from_logits=True)
     assert abs(float(np.mean(loss)) - np.log(29)) < 0.05
+
+
+def test_blocks_whose_outputs_begin_as_zeros_begin_as_the_identity():
+    config = CONFIGS["transformer_modern"]
+    network = models.build_network(config)
+    x = np.random.default_rng(0).normal(size=(2, 12, 16)).astype("float32")
+    for block in network.blocks:
+        np.testing.assert_array_equal(block(x).numpy(), x)
+    scaled = models.build_network(dataclasses.replace(config, residual_initializer="scaled"))
+    assert np.abs(scaled.blocks[0](x).numpy() - x).max() > 1e-4
+    # Of low rank, the last matrix alone begins as zeros, so that both have a gradient soon.
+    low = models.build_network(dataclasses.replace(config, feed_forward_rank=3))
+    assert not low.blocks[0].contract.kernel.numpy().any()
+    assert low.blocks[0].before_contract.kernel.numpy().all()
+
+
+def test_an_output_that_begins_as_zeros_finds_all_tokens_equally_likely():
+    network = models.build_network(CONFIGS["llama_modern"])
+    np.testing.assert_array_equal(network(ids()).numpy(), np.zeros((2, 12, 29)))
+    with tf.GradientTape() as tape:
+        logits = network(ids())
+        loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(ids(), logits, True))
+    output = network.token_embedding.reverse_embeddings
+    assert np.abs(tape.gradient(loss, output.value).numpy()).max() > 1e-4
+    with pytest.raises(ConfigError, match="output_initializer=zeros needs model.tie_embeddings=fa"):
+        TransformerConfig(output_initializer="zeros")
+
+
+def test_mixes_begin_as_the_residual_stream_alone():
+    config = dataclasses.replace(CONFIGS["transformer"], num_layers=3)
+    plain, mixed = (
+        models.build_network(dataclasses.replace(config, embedding_skip=skip), seed=3)
+        for skip in (False, True)
+    )
+    np.testing.assert_array_equal(mixed(ids()).numpy(), plain(ids()).numpy())
+    assert mixed.count_params() == plain.count_params() + 4
+
+
+@pytest.mark.parametrize("name", ["attention_soft_cap", "logit_soft_cap"])
+def test_a_soft_cap_below_0_is_refused(name):
+    with pytest.raises(ConfigError, match=f"model.{name}=-1.0 is out of range; expected 0"):
+        TransformerConfig(**{name: -1.0})
 
 
 def test_config_without_vocabulary_size_is_refused():

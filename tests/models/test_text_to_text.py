@@ -43,7 +43,15 @@ LLAMA = TransformerConfig(
 GEMMA = dataclasses.replace(
     LLAMA, activation="geglu", scale_embeddings=True, norm_epsilon=1e-3, embedding_rank=0
 )
-CONFIGS = {"gpt": GPT, "llama": LLAMA, "gemma": GEMMA}
+MODERN = dataclasses.replace(
+    LLAMA,
+    query_key_norm=True,
+    activation="relu_squared",
+    embedding_skip=True,
+    attention_soft_cap=0.7,
+    logit_soft_cap=2.0,
+)
+CONFIGS = {"gpt": GPT, "llama": LLAMA, "gemma": GEMMA, "modern": MODERN}
 
 
 def made(architecture, name):

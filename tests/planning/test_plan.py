@@ -41,6 +41,22 @@ LLAMA = TransformerConfig(
     attention_window=32,
     global_tokens=4,
 )
+MODERN = dataclasses.replace(
+    LLAMA,
+    attention_window=0,
+    global_tokens=0,
+    query_key_norm=True,
+    activation="relu_squared",
+    embedding_skip=True,
+)
+CAPPED = dataclasses.replace(
+    LLAMA,
+    attention_window=0,
+    global_tokens=0,
+    attention_soft_cap=50.0,
+    logit_soft_cap=30.0,
+    num_layers=4,
+)
 GRU = GRUConfig(
     vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, num_layers=2
 )
@@ -71,6 +87,8 @@ SLOW = Chip("slow", 1e12, 1e12, 1e9, 1e10, 8, 1e9, 1e8, 0.5, "made up")
         BERT,
         LLAMA,
         dataclasses.replace(LLAMA, use_bias=True, feed_forward_rank=8, embedding_rank=16),
+        MODERN,
+        dataclasses.replace(MODERN, num_layers=1, head_dim=20, tie_embeddings=False),
         dataclasses.replace(LLAMA, normalization="layer", use_bias=True, activation="gelu"),
         GRU,
         RNN,
@@ -115,6 +133,12 @@ def test_forward_operations_by_hand():
         ),
         (dataclasses.replace(LSTM, num_layers=2), TRAIN),
         (LLAMA, TRAIN),
+        (MODERN, TRAIN),
+        (CAPPED, TRAIN),
+        (
+            dataclasses.replace(MODERN, num_layers=6),
+            dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=256),
+        ),
         (GRU, TRAIN),
         (NNLM, TRAIN),
         (BILSTM, TRAIN),

@@ -18,10 +18,23 @@ from tfscale.models.remat import rematerialized
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.step import TrainStep
 
+FAMILIES = CONFIGS | {
+    "modern": dataclasses.replace(
+        CONFIGS["transformer"],
+        query_key_norm=True,
+        activation="relu_squared",
+        residual_initializer="zeros",
+        embedding_skip=True,
+        attention_soft_cap=1.0,
+        tie_embeddings=False,
+        logit_soft_cap=5.0,
+    )
+}
+
 
 def micro_batch_gradients(windows, family, precision="float32", xla=False, draw=7, **options):
     """Gradients of one micro-batch of 8 rows with dropout 0.3, as the train step takes them."""
-    network = models.build_network(dataclasses.replace(CONFIGS[family], dropout=0.3), precision)
+    network = models.build_network(dataclasses.replace(FAMILIES[family], dropout=0.3), precision)
     step = TrainStep(
         network,
         keras.optimizers.SGD(0.1),
@@ -46,6 +59,7 @@ def gap(a, b):
     [
         ("transformer", "float32", False, 1e-6),
         ("transformer", "float32", True, 1e-6),
+        ("modern", "float32", True, 1e-6),
         ("transformer", "mixed_bfloat16", False, 2**-8),
         ("transformer", "mixed_float16", True, 2**-10),
         ("lstm", "float32", False, 1e-6),
@@ -73,6 +87,7 @@ def test_gradients_with_dropout_are_those_without_rematerialization(
     [
         ("transformer", "single", 2, True),
         ("transformer", "mirrored", 2, True),
+        ("modern", "mirrored", 2, True),
         ("lstm", "single", 2, True),
         ("lstm", "mirrored", 1, False),
     ],
@@ -82,7 +97,7 @@ def test_fit_is_the_same_with_both_savings(windows, family, name, micro, xla):
     for options in ({}, {"remat": True, "loss_chunk_tokens": 25}):
         with strategy(name).scope():
             model = LanguageModel(
-                models.build_network(dataclasses.replace(CONFIGS[family], dropout=0.3))
+                models.build_network(dataclasses.replace(FAMILIES[family], dropout=0.3))
             )
             model.compile(
                 keras.optimizers.SGD(0.5),

@@ -43,14 +43,18 @@ MODULE_OF = {
     "Pruner": "tfscale.compress.pruning",
     "RNNLM": "tfscale.models.recurrent",
     "RegisteredSchedule": "tfscale.training.schedule",
+    "ResidualMix": "tfscale.models.outer_layers",
     "SimpleRNN": "tfscale.models.recurrent_layers",
+    "SoftCap": "tfscale.models.outer_layers",
     "TaskNetwork": "tfscale.tasks.network",
     "TimedSchedule": "tfscale.training.timed_schedule",
     "TransformerBlock": "tfscale.models.layers",
     "TransformerLM": "tfscale.models.transformer",
     "WarmupSchedule": "tfscale.training.schedule",
     "WordDropout": "tfscale.models.regularization",
-    "gelu_tanh": "tfscale.models.layers",
+    "ZeroOutputEmbedding": "tfscale.models.outer_layers",
+    "gelu_tanh": "tfscale.models.activations",
+    "relu_squared": "tfscale.models.activations",
 }
 """The module of every class and function that is registered with Keras as tfscale>NAME."""
 

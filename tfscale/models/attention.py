@@ -10,7 +10,14 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfscale.models.cached import cached_attention, cached_dense, out_of_window, write_cache
+from tfscale.models.cached import (
+    cached_attention,
+    cached_dense,
+    cached_norm,
+    out_of_window,
+    soft_capped,
+    write_cache,
+)
 from tfscale.models.dropout import Dropout
 
 MINUS_INFINITY = -1e9
@@ -44,6 +51,11 @@ class CausalSelfAttention(keras.layers.Layer):
         dropout: rate on the attention weights.
         use_bias: biases in the two dense layers.
         causal: whether a token sees those before it alone.
+        query_key_norm: RMS normalization of the query and the key of each head, with a learned
+            scale (K,) for queries and one for keys that all heads share, before rotary positions
+            (Henry et al. 2020; Dehghani et al. 2023).
+        norm_epsilon: of that normalization.
+        soft_cap: bound of the scores by cap x tanh(score / cap) (Gemma 2); 0 has none.
     """
 
     def __init__(
@@ -60,6 +72,9 @@ class CausalSelfAttention(keras.layers.Layer):
         window=0,
         causal=True,
         global_tokens=0,
+        query_key_norm=False,
+        norm_epsilon=1e-5,
+        soft_cap=0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -87,15 +102,28 @@ class CausalSelfAttention(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="output_projection",
         )
+        self.query_key_norm, self.norm_epsilon = query_key_norm, norm_epsilon
+        self.soft_cap = soft_cap
+        self.query_norm, self.key_norm = (
+            keras.layers.RMSNormalization(epsilon=norm_epsilon, dtype=self.dtype_policy, name=name)
+            if query_key_norm
+            else None
+            for name in ("query_norm", "key_norm")
+        )
         self.attention_dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape):
         self.query_key_value.build(input_shape)
         self.output_projection.build((*input_shape[:-1], self.num_heads * self.head_dim))
+        for norm in (self.query_norm, self.key_norm):
+            if norm is not None:
+                norm.build((*input_shape[:-1], 1, self.head_dim))
 
     def call(self, inputs, training=False, visible=None):
         length = ops.shape(inputs)[1]
         query, key, value = self._split(self.query_key_value(inputs), length, ops)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
         if self.rope_base:
             angles = self._angles(ops.arange(length, dtype="float32"), ops)
             query, key = (self._rotate(x, angles, ops) for x in (query, key))
@@ -139,7 +167,8 @@ class CausalSelfAttention(keras.layers.Layer):
         return join([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
 
     def _weights(self, scores, mask, training):
-        weights = ops.softmax(ops.cast(scores, "float32") + mask * MINUS_INFINITY, axis=-1)
+        scores = soft_capped(ops.cast(scores, "float32"), self.soft_cap)
+        weights = ops.softmax(scores + mask * MINUS_INFINITY, axis=-1)
         return self.attention_dropout(ops.cast(weights, self.compute_dtype), training=training)
 
     def _attend(self, query, key, value, length, training, visible=None):
@@ -216,6 +245,8 @@ class CausalSelfAttention(keras.layers.Layer):
         rows, length, context = x.shape[0], x.shape[1], key_cache.shape[1]
         heads, width = self.num_heads, self.head_dim
         query, key, value = self._split(cached_dense(self.query_key_value, x), length, tf)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = cached_norm(self.query_norm, query), cached_norm(self.key_norm, key)
         if self.rope_base:
             angles = self._angles(tf.cast(input_pos, tf.float32), tf)
             query, key = (self._rotate(part, angles, tf) for part in (query, key))
@@ -226,7 +257,8 @@ class CausalSelfAttention(keras.layers.Layer):
             beyond = out_of_window(input_pos, context, self.window)
             beyond &= tf.range(context) >= self.global_tokens
             mask = mask + tf.cast(beyond, tf.float32) * MINUS_INFINITY
-        mixed = cached_attention(query * width**-0.5, key_cache, value_cache, mask)
+        query = query * width**-0.5
+        mixed = cached_attention(query, key_cache, value_cache, mask, self.soft_cap)
         mixed = tf.reshape(mixed, (rows, length, heads * width))
         return cached_dense(self.output_projection, mixed), key_cache, value_cache
 
@@ -242,5 +274,8 @@ class CausalSelfAttention(keras.layers.Layer):
             "window",
             "causal",
             "global_tokens",
+            "query_key_norm",
+            "norm_epsilon",
+            "soft_cap",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

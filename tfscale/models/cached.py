@@ -42,7 +42,11 @@ def write_cache(cache: tf.Tensor, rows: tf.Tensor, positions: tf.Tensor) -> tf.T
 
 
 def cached_attention(
-    query: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, mask: tf.Tensor
+    query: tf.Tensor,
+    keys: tf.Tensor,
+    values: tf.Tensor,
+    mask: tf.Tensor,
+    soft_cap: float = 0.0,
 ) -> tf.Tensor:
     """Attention of the tokens of one call to all that a cache holds.
 
@@ -51,6 +55,7 @@ def cached_attention(
         keys: (B, C, G, K); each of its G heads is read by H / G heads of the query.
         values: (B, C, G, W).
         mask: (B or 1, 1, S, C), added to the scores.
+        soft_cap: bound of the scores, by `soft_capped`; 0 has none.
 
     Returns:
         (B, S, H, W).
@@ -61,11 +66,17 @@ def cached_attention(
         tf.transpose(query, (0, 2, 1, 3)), (rows, groups, heads // groups * length, width)
     )
     scores = tf.matmul(query, tf.transpose(keys, (0, 2, 1, 3)), transpose_b=True)
-    scores = tf.reshape(scores, (rows, heads, length, context)) + mask
+    scores = soft_capped(tf.reshape(scores, (rows, heads, length, context)), soft_cap) + mask
     weights = tf.reshape(tf.nn.softmax(scores), (rows, groups, heads // groups * length, context))
     mixed = tf.matmul(weights, tf.transpose(values, (0, 2, 1, 3)))
     mixed = tf.reshape(mixed, (rows, heads, length, values.shape[-1]))
     return tf.transpose(mixed, (0, 2, 1, 3))
+
+
+def soft_capped(x: tf.Tensor, cap: float) -> tf.Tensor:
+    """Returns numbers bounded smoothly by cap x tanh(x / cap) (Gemma 2, Riviere et al. 2024); as
+    they are where the cap is 0."""
+    return cap * tf.tanh(x / cap) if cap else x
 
 
 def out_of_window(input_pos: tf.Tensor, context: int, window: int) -> tf.Tensor:
@@ -89,7 +100,7 @@ def cached_dense(layer: keras.layers.Dense, x: tf.Tensor) -> tf.Tensor:
 
 
 def cached_norm(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
-    """Applies a layer or RMS normalization to x (1, S, D) in float32."""
+    """Applies a layer or RMS normalization to the last axis of x (..., D) in float32."""
     if isinstance(layer, keras.layers.RMSNormalization):
         square = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
         return x * tf.math.rsqrt(square + layer.epsilon) * variable(layer.scale)
@@ -100,11 +111,20 @@ def cached_norm(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 
 
 def cached_logits(
-    embedding: keras.layers.Layer, narrow: keras.layers.Layer | None, x: tf.Tensor
+    embedding: keras.layers.Layer,
+    narrow: keras.layers.Layer | None,
+    x: tf.Tensor,
+    soft_cap: float = 0.0,
 ) -> tf.Tensor:
     """Returns the logits (N, V) of x (N, D) by a reversible token embedding, after the matrix that
-    narrows x to it, if any."""
+    narrows x to it, if any; bounded by `soft_capped`."""
     x = x if narrow is None else cached_dense(narrow, x)
     if embedding.tie_weights:
-        return tf.matmul(x, variable(embedding.embeddings), transpose_b=True)
-    return tf.matmul(x, variable(embedding.reverse_embeddings))
+        logits = tf.matmul(x, variable(embedding.embeddings), transpose_b=True)
+    else:
+        logits = tf.matmul(x, variable(embedding.reverse_embeddings))
+    if not soft_cap:
+        return logits
+    # The minimum changes nothing: there tanh is 1. Without it a converter divides the table by the
+    # cap, and a table that is also the token embedding is stored twice.
+    return soft_capped(tf.minimum(logits, 100 * soft_cap), soft_cap)

@@ -28,7 +28,7 @@ class CrossAttention(keras.layers.Layer):
         dropout: rate on the attention weights.
         use_bias: biases in the dense layers.
         seed: seed of the initial weights.
-        num_layers: blocks of the stack.
+        output_initializer: of the output projection.
     """
 
     def __init__(
@@ -40,25 +40,24 @@ class CrossAttention(keras.layers.Layer):
         dropout,
         use_bias,
         seed,
-        num_layers,
+        output_initializer,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, head_dim
         initial = normal_initializers(seed)
-        residual = normal_initializers(seed + 1, 0.02 / (2 * num_layers) ** 0.5)
         self.query, self.key_value, self.output_projection = (
             keras.layers.Dense(
                 width,
                 use_bias=use_bias,
-                kernel_initializer=next(source),
+                kernel_initializer=initializer,
                 dtype=self.dtype_policy,
                 name=name,
             )
-            for width, source, name in (
-                (num_heads * head_dim, initial, "query"),
-                (2 * num_kv_heads * head_dim, initial, "key_value"),
-                (hidden_dim, residual, "output_projection"),
+            for width, initializer, name in (
+                (num_heads * head_dim, next(initial), "query"),
+                (2 * num_kv_heads * head_dim, next(initial), "key_value"),
+                (hidden_dim, output_initializer, "output_projection"),
             )
         )
         self.attention_dropout = Dropout(dropout, dtype=self.dtype_policy)
@@ -125,7 +124,7 @@ class DecoderBlock(TransformerBlock):
             options.dropout,
             options.use_bias,
             options.seed + 500,
-            options.num_layers,
+            next(options.residual_initializers(options.seed + 501)),
             dtype=self.dtype_policy,
             name="cross_attention",
         )

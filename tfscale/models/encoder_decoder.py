@@ -25,14 +25,15 @@ from tfscale.models.layers import (
     norm_layer,
     normal_initializers,
 )
-from tfscale.models.prefix import check_base, hide_after, up_to_end
-from tfscale.models.transformer import (
-    TransformerLM,
-    block_options,
+from tfscale.models.outer_layers import (
+    logits_layer,
     narrow_layers,
+    residual_mixes,
     scaled,
     token_table,
 )
+from tfscale.models.prefix import check_base, hide_after, up_to_end
+from tfscale.models.transformer import TransformerLM, block_options
 
 _SHARED = (
     "attention_norm",
@@ -111,7 +112,10 @@ class EncoderDecoder(keras.Model):
             norm_layer(config.normalization, config.use_bias, policy, name, config.norm_epsilon)
             for name in ("encoder_norm", "decoder_norm")
         )
-        self.logits = keras.layers.Activation("linear", dtype="float32", name="logits")
+        self.encoder_mixes, self.decoder_mixes = (
+            residual_mixes(config, policy, f"{stack}_") for stack in ("encoder", "decoder")
+        )
+        self.logits = logits_layer(config)
         self._build_layers(config.embedding_width)
 
     def _build_layers(self, width: int) -> None:
@@ -123,6 +127,9 @@ class EncoderDecoder(keras.Model):
         blocks = [*self.encoder_blocks, *self.decoder_blocks]
         for layer in (*self.positions, *blocks, self.encoder_norm, self.decoder_norm):
             layer.build(wide)
+        for mix in (*self.encoder_mixes, *self.decoder_mixes):
+            if mix is not None:
+                mix.build(wide, wide)
         self.built = True
 
     def call(self, ids, training=False):
@@ -138,8 +145,9 @@ class EncoderDecoder(keras.Model):
         """Source part (B, S) int32 -> what the decoder attends to (B, S, D), and where it is not
         padding (B, S)."""
         visible = up_to_end(source, self.end_id)
-        x = self._embedded(source, 0, training)
-        for block in self.encoder_blocks:
+        x = embedded = self._embedded(source, 0, training)
+        for mix, block in zip(self.encoder_mixes, self.encoder_blocks, strict=True):
+            x = x if mix is None else mix(x, embedded)
             x = block(x, training=training, visible=visible[:, None, :])
         return self.encoder_norm(x), visible
 
@@ -147,8 +155,9 @@ class EncoderDecoder(keras.Model):
         self, target: tf.Tensor, memory: tf.Tensor, visible: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
         """Target part (B, U) int32 and what `encode` gives -> hidden states (B, U, width)."""
-        x = self._embedded(target, 1, training)
-        for block in self.decoder_blocks:
+        x = embedded = self._embedded(target, 1, training)
+        for mix, block in zip(self.decoder_mixes, self.decoder_blocks, strict=True):
+            x = x if mix is None else mix(x, embedded)
             x = block(x, memory, visible, training=training)
         x = self.decoder_norm(x)
         return x if self.narrow is None else self.narrow(x)
@@ -173,7 +182,7 @@ class EncoderDecoder(keras.Model):
             ConfigError: it is not a Transformer, or has a window.
         """
         check_base(base, "encoder_decoder")
-        pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = [
+        pairs: list[tuple[keras.layers.Layer | None, keras.layers.Layer | None]] = [
             (self.token_embedding, base.token_embedding),
             (self.widen, base.widen),
             (self.narrow, base.narrow),
@@ -182,8 +191,10 @@ class EncoderDecoder(keras.Model):
         for stack in (self.encoder_blocks, self.decoder_blocks):
             for block, theirs in zip(stack, base.blocks, strict=True):
                 pairs += [(getattr(block, name), getattr(theirs, name)) for name in _SHARED]
+        for mixes in (self.encoder_mixes, self.decoder_mixes):
+            pairs += zip(mixes, base.mixes, strict=True)
         for ours, its in pairs:
-            if ours is not None:
+            if ours is not None and its is not None:
                 ours.set_weights(its.get_weights())
         for positions in self.positions:
             assert base.position_embedding is not None  # base has the same config
@@ -223,8 +234,9 @@ class EncoderDecoder(keras.Model):
         visible = tf.cast(up_to_end(tokens, self.end_id), tf.float32)
         source_mask = tf.reshape(1.0 - visible, (rows, 1, 1, length)) * MINUS_INFINITY
         positions = tf.range(length)
-        x = self._embedded_cached(tokens, 0, positions)
-        for block in self.encoder_blocks:
+        x = embedded = self._embedded_cached(tokens, 0, positions)
+        for mix, block in zip(self.encoder_mixes, self.encoder_blocks, strict=True):
+            x = x if mix is None else mix.cached(x, embedded)
             empty = tf.zeros((rows, length, c.kv_heads, c.head_width))
             x, _, _ = block.cached(x, empty, empty, positions, source_mask)
         x = cached_norm(self.encoder_norm, x)
@@ -262,9 +274,10 @@ class EncoderDecoder(keras.Model):
         Returns:
             Logits (B, 1, V), and the new cache.
         """
-        x = self._embedded_cached(tokens, 1, input_pos)
+        x = embedded = self._embedded_cached(tokens, 1, input_pos)
         cache = dict(cache)
-        for i, block in enumerate(self.decoder_blocks):
+        for i, (mix, block) in enumerate(zip(self.decoder_mixes, self.decoder_blocks, strict=True)):
+            x = x if mix is None else mix.cached(x, embedded)
             key, value = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
             x, cache[key], cache[value] = block.cached_with_source(
                 x,
@@ -277,7 +290,7 @@ class EncoderDecoder(keras.Model):
                 memory["source_mask"],
             )
         x = tf.reshape(cached_norm(self.decoder_norm, x), (tokens.shape[0], self.config.hidden_dim))
-        logits = cached_logits(self.token_embedding, self.narrow, x)
+        logits = cached_logits(self.token_embedding, self.narrow, x, self.config.logit_soft_cap)
         return tf.reshape(logits, (tokens.shape[0], 1, self.config.vocabulary_size)), cache
 
     def _embedded_cached(self, tokens: tf.Tensor, stack: int, positions: tf.Tensor) -> tf.Tensor:

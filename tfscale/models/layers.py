@@ -9,14 +9,14 @@ are plain TensorFlow, in float32, so that they also convert to TFLite builtins.
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from tfscale.compat.keras import KerasConfig
+from tfscale.models.activations import ACTIVATIONS, GATES, cached_activation
 from tfscale.models.attention import CausalSelfAttention
 from tfscale.models.cached import cached_dense, cached_norm
 from tfscale.models.dropout import Dropout
@@ -81,7 +81,9 @@ class BlockOptions:
         seed: of the initial weights.
         feed_forward_rank: rank of the two feed-forward matrices; 0 is full rank.
         normalization: "layer" or "rms".
-        activation: "gelu", "gelu_tanh", "swiglu" or "geglu".
+        attention_soft_cap: bound of the attention scores; 0 has none.
+        activation: a key of `ACTIVATIONS` or of `GATES`.
+        residual_initializer: of the matrices whose output is added: "scaled" or "zeros".
     """
 
     hidden_dim: int
@@ -101,6 +103,19 @@ class BlockOptions:
     norm_epsilon: float = 1e-5
     causal: bool = True
     global_tokens: int = 0
+    query_key_norm: bool = False
+    attention_soft_cap: float = 0.0
+    residual_initializer: str = "scaled"
+
+    def residual_initializers(self, seed: int) -> Iterator[keras.initializers.Initializer]:
+        """Returns endless initializers of matrices whose output is added to the residual stream.
+
+        Scaled as in GPT-2, they start smaller by the square root of the number of additions; with
+        zeros a block starts as the identity (Zhang et al. 2019, Fixup).
+        """
+        if self.residual_initializer == "zeros":
+            return itertools.repeat(keras.initializers.Zeros())
+        return normal_initializers(seed, 0.02 / math.sqrt(2 * self.num_layers))
 
     def norm(self, name: str, policy: keras.dtype_policies.DTypePolicy) -> keras.layers.Layer:
         """Returns a new normalization layer."""
@@ -112,19 +127,17 @@ class TransformerBlock(keras.layers.Layer):
     """Pre-norm block: x + attention(norm(x)), then x + feed_forward(norm(x)); (B, T, D) -> (B, T,
     D).
 
-    The feed-forward layer is contract(gelu(expand(x))), or with a gate contract(silu(gate) * up) or
-    contract(gelu(gate) * up), where gate and up are the two halves of expand(x) (Shazeer 2020).
+    The feed-forward layer is contract(f(expand(x))) with an activation f, or with a gate
+    contract(f(gate) * up), where gate and up are the two halves of expand(x) (Shazeer 2020).
     """
 
     def __init__(self, options: BlockOptions, **kwargs: object):
         super().__init__(**kwargs)
         self.options = options
         hidden_dim, use_bias = options.hidden_dim, options.use_bias
-        gated = options.activation in _GATES
+        gated = options.activation in GATES
         initial = normal_initializers(options.seed)
-        # GPT-2: what is added to the residual stream starts smaller by the square root of the
-        # number of additions.
-        residual = normal_initializers(options.seed + 1, 0.02 / math.sqrt(2 * options.num_layers))
+        residual = options.residual_initializers(options.seed + 1)
         policy = self.dtype_policy
         self.attention_norm = options.norm("attention_norm", policy)
         self.attention = CausalSelfAttention(
@@ -140,6 +153,9 @@ class TransformerBlock(keras.layers.Layer):
             options.window,
             options.causal,
             options.global_tokens,
+            options.query_key_norm,
+            options.norm_epsilon,
+            options.attention_soft_cap,
             dtype=policy,
             name="attention",
         )
@@ -147,7 +163,7 @@ class TransformerBlock(keras.layers.Layer):
         self.expand = keras.layers.Dense(
             options.feed_forward_dim * (2 if gated else 1),
             use_bias=use_bias,
-            activation=None if gated else _ACTIVATIONS[options.activation],
+            activation=None if gated else ACTIVATIONS[options.activation],
             kernel_initializer=next(initial),
             dtype=policy,
             name="expand",
@@ -199,9 +215,9 @@ class TransformerBlock(keras.layers.Layer):
         forwarded = self.feed_forward_norm(x)
         for layer in self.feed_forward_layers:
             forwarded = layer(forwarded)
-            if layer is self.expand and self.options.activation in _GATES:
+            if layer is self.expand and self.options.activation in GATES:
                 gate, up = ops.split(forwarded, 2, axis=-1)
-                forwarded = _GATES[self.options.activation](gate) * up
+                forwarded = GATES[self.options.activation](gate) * up
         return x + self.residual_dropout(forwarded, training=training)
 
     @property
@@ -229,7 +245,7 @@ class TransformerBlock(keras.layers.Layer):
         for layer in self.feed_forward_layers:
             forwarded = cached_dense(layer, forwarded)
             if layer is self.expand:
-                forwarded = _cached_activation(self.options.activation, forwarded)
+                forwarded = cached_activation(self.options.activation, forwarded)
         return x + forwarded
 
     def get_config(self):
@@ -256,26 +272,3 @@ def norm_layer(
     return keras.layers.LayerNormalization(
         epsilon=epsilon, center=use_bias, dtype=policy, name=name
     )
-
-
-@keras.saving.register_keras_serializable("tfscale")
-def gelu_tanh(x):
-    """GELU by its approximation with tanh (Hendrycks and Gimpel 2016), as GPT-2 computes it."""
-    return ops.gelu(x, approximate=True)
-
-
-_ACTIVATIONS: dict[str, str | Callable[[tf.Tensor], tf.Tensor]] = {
-    "gelu": "gelu",
-    "gelu_tanh": gelu_tanh,
-}
-_GATES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {"swiglu": ops.silu, "geglu": gelu_tanh}
-
-
-def _cached_activation(name, x):
-    """The activation in plain TensorFlow, gate and all."""
-    if name not in _GATES:
-        return tf.nn.gelu(x, approximate=name == "gelu_tanh")
-    gate, up = tf.split(x, 2, axis=-1)
-    return (
-        gate * tf.sigmoid(gate) if name == "swiglu" else tf.nn.gelu(gate, approximate=True)
-    ) * up

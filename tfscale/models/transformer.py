@@ -5,8 +5,6 @@ Shapes: B batch, T tokens, D hidden_dim, V vocabulary, C context (`sequence_leng
 heads, K width of a head.
 """
 
-from collections.abc import Iterator
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -22,6 +20,13 @@ from tfscale.models.layers import (
     TransformerBlock,
     norm_layer,
     normal_initializers,
+)
+from tfscale.models.outer_layers import (
+    logits_layer,
+    narrow_layers,
+    residual_mixes,
+    scaled,
+    token_table,
 )
 from tfscale.models.remat import rematerialized
 from tfscale.models.shrinking import UnitGroup
@@ -56,6 +61,7 @@ class TransformerNetwork(BodyNetwork):
         # The paths of weights in Keras files are made of these names.
         self.position_embedding = body.position_embedding
         self.blocks = body.blocks
+        self.mixes = body.mixes
         self.final_norm = body.final_norm
         self.widen = body.widen
         self.narrow = body.narrow
@@ -153,14 +159,16 @@ class TransformerLM(TransformerNetwork):
             places = input_pos if positions is None else tf.reshape(positions, (rows * length,))
             embedded += tf.gather(variable(self.position_embedding.embeddings), places)
         x = tf.reshape(embedded, (rows, length, width))
+        first = x
         cache = dict(cache)
-        for i, block in enumerate(self.blocks):
+        for i, (mix, block) in enumerate(zip(self.mixes, self.blocks, strict=True)):
             key, value = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
+            x = x if mix is None else mix.cached(x, first)
             x, cache[key], cache[value] = block.cached(x, cache[key], cache[value], input_pos, mask)
         if not with_logits:
             return None, cache
         x = tf.reshape(cached_norm(self.final_norm, x), (rows * length, width))
-        logits = cached_logits(self.token_embedding, self.narrow, x)
+        logits = cached_logits(self.token_embedding, self.narrow, x, self.config.logit_soft_cap)
         return tf.reshape(logits, (rows, length, self.config.vocabulary_size)), cache
 
 
@@ -194,18 +202,21 @@ class _Body(Body):
             )
             for index in range(config.num_layers)
         ]
+        self.mixes = residual_mixes(config, policy)
         self.final_norm = norm_layer(
             config.normalization, config.use_bias, policy, "final_norm", config.norm_epsilon
         )
         self.widen, self.narrow = narrow_layers(config, initial, policy)
         self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
+        self.logits = logits_layer(config)
 
     def hidden_states(self, ids, training=None, remat=False, visible=None):
         x = self.token_embedding(ids)
         x = scaled(x if self.widen is None else self.widen(x), self.config)
         x = x if self.position_embedding is None else self.position_embedding(x)
-        x = self.embedding_dropout(x, training=training)
-        for block in self.blocks:
+        x = embedded = self.embedding_dropout(x, training=training)
+        for mix, block in zip(self.mixes, self.blocks, strict=True):
+            x = x if mix is None else mix(x, embedded)
             if remat:
                 x = rematerialized(block, x, training)
             else:
@@ -254,49 +265,7 @@ def block_options(
         window=window,
         global_tokens=global_tokens,
         causal=causal,
+        query_key_norm=config.query_key_norm,
+        attention_soft_cap=config.attention_soft_cap,
+        residual_initializer=config.residual_initializer,
     )
-
-
-def token_table(
-    config: TransformerConfig,
-    initial: keras.initializers.Initializer,
-    policy: keras.dtype_policies.DTypePolicy,
-) -> keras.layers.Embedding:
-    """Returns the table of a Transformer's tokens, which is the output projection too if tied."""
-    return keras.layers.ReversibleEmbedding(
-        config.table_rows,
-        config.embedding_width,
-        tie_weights=config.tie_embeddings,
-        embeddings_initializer=initial,
-        dtype=policy,
-        name="token_embedding",
-    )
-
-
-def narrow_layers(
-    config: TransformerConfig,
-    initial: Iterator[keras.initializers.Initializer],
-    policy: keras.dtype_policies.DTypePolicy,
-) -> list[keras.layers.Layer | None]:
-    """Returns the matrices after a narrow token table, and before it at the output; None twice for
-    a table as wide as the model."""
-    if not config.embedding_rank:
-        return [None, None]
-    return [
-        keras.layers.Dense(
-            width, use_bias=False, kernel_initializer=next(initial), dtype=policy, name=name
-        )
-        for name, width in (("widen", config.hidden_dim), ("narrow", config.embedding_rank))
-    ]
-
-
-def scaled(embedded: tf.Tensor, config: TransformerConfig) -> tf.Tensor:
-    """Embedded tokens as the first block reads them, before positions are added."""
-    if not config.scale_embeddings:
-        return embedded
-    factor = config.hidden_dim**0.5
-    if isinstance(embedded, keras.KerasTensor):
-        # Keras marks the product of a symbolic tensor and a number as sparse, which no layer after
-        # it takes.
-        return keras.layers.Rescaling(factor, dtype=embedded.dtype)(embedded)
-    return embedded * factor

@@ -67,10 +67,25 @@ class TransformerConfig(NetworkConfig):
     """Layer normalization, or RMS normalization (Zhang and Sennrich 2019)."""
     norm_epsilon: float = rare(1e-5)
     """Added to the variance in every normalization; Llama and Gemma have 1e-6."""
-    activation: Literal["gelu", "gelu_tanh", "swiglu", "geglu"] = "gelu"
-    """Activation of the feed-forward layer: GELU, or its approximation by tanh (GPT-2); swiglu and
-    geglu multiply by a gate for each unit, SiLU or the approximated GELU (Shazeer 2020), and have
-    half as many weights more."""
+    query_key_norm: bool = False
+    """RMS normalization of each head's query and key before rotary positions, with a learned scale
+    for each of its numbers (Henry et al. 2020; Dehghani et al. 2023); Qwen 3 and Gemma 3 have
+    it."""
+    attention_soft_cap: float = rare(0.0)
+    """Bound of attention scores, by cap x tanh(score / cap) (Gemma 2, Riviere et al. 2024); 0 has
+    none."""
+    activation: Literal["gelu", "gelu_tanh", "relu_squared", "swiglu", "geglu"] = "gelu"
+    """Activation of the feed-forward layer: GELU, or its approximation by tanh (GPT-2), or the
+    square of ReLU (So et al. 2021); swiglu and geglu multiply by a gate for each unit, SiLU or the
+    approximated GELU (Shazeer 2020), and have half as many weights more."""
+    residual_initializer: Literal["scaled", "zeros"] = rare("scaled")
+    """First weights of the last matrix of each attention and feed-forward layer: random and smaller
+    by the square root of their number (GPT-2), or zeros, so that each block begins as the identity
+    (Zhang et al. 2019)."""
+    embedding_skip: bool = rare(False)
+    """Each block but the first reads a x + b e of the residual stream x and the embedded tokens e;
+    a and b are learned for each block, and begin as 1 and 0 (Jordan et al. 2024,
+    modded-nanogpt)."""
     num_kv_heads: int = 0
     """Heads of keys and values, each read by several query heads (Ainslie et al. 2023); 0 takes
     num_heads."""
@@ -91,6 +106,12 @@ class TransformerConfig(NetworkConfig):
     """Biases in the dense and normalization layers (GPT-2 has them)."""
     tie_embeddings: bool = True
     """Use the token embedding as the output projection (Press and Wolf 2017)."""
+    output_initializer: Literal["normal", "zeros"] = rare("normal")
+    """First weights of an output projection of its own (tie_embeddings=false): as those of the
+    embedding, or zeros, so that training begins with equally likely tokens."""
+    logit_soft_cap: float = rare(0.0)
+    """Bound of the logits, by cap x tanh(logit / cap) (Gemma 2, Riviere et al. 2024); 0 has
+    none."""
     scale_embeddings: bool = rare(False)
     """Multiply the token embedding by the square root of hidden_dim before the first block (Vaswani
     et al. 2017)."""
@@ -110,6 +131,14 @@ class TransformerConfig(NetworkConfig):
                 "global_tokens",
             ),
         )
+        for name in ("attention_soft_cap", "logit_soft_cap"):
+            value = getattr(self, name)
+            check_range(value >= 0, f"model.{name}", value, "0 (none) or more")
+        if self.output_initializer != "normal" and self.tie_embeddings:
+            raise ConfigError(
+                f"model.output_initializer={self.output_initializer} needs"
+                " model.tie_embeddings=false; a tied output projection is the embedding itself"
+            )
         check_range(self.rope_base > 1, "model.rope_base", self.rope_base, "more than 1")
         check_range(self.norm_epsilon > 0, "model.norm_epsilon", self.norm_epsilon, "more than 0")
         if self.global_tokens and not 0 < self.global_tokens <= self.attention_window:
@@ -186,10 +215,12 @@ class TransformerConfig(NetworkConfig):
         rank = self.feed_forward_rank
         norm = d if self.normalization == "rms" else d * (1 + bias)
         attention = 2 * d * (inner + keys) + bias * (inner + 2 * keys + d)
+        attention += 2 * self.head_width * self.query_key_norm
         feed_forward = (rank * (2 * d + wide + f) if rank else d * (wide + f)) + bias * (wide + d)
         tables = self.table_rows * self.embedding_width * (1 if self.tie_embeddings else 2)
         positions = self.sequence_length * d if self.positions == "learned" else 0
-        embeddings = tables + 2 * self.embedding_rank * d + positions
+        mixes = 2 * (self.num_layers - 1) * self.embedding_skip
+        embeddings = tables + 2 * self.embedding_rank * d + positions + mixes
         return embeddings + self.num_layers * (attention + feed_forward + 2 * norm) + norm
 
     def matmul_shapes(self, tokens: int) -> Iterator[tuple[int, int, int]]:
@@ -214,17 +245,21 @@ class TransformerConfig(NetworkConfig):
         in_blocks = window and t % window == 0 and t > 2 * window
         seen = 2 * window + self.global_tokens if in_blocks else t
         attention = self.num_layers * 2 * 2.0 * seen * inner
+        # Input, two norms, query, key and value, mixed values and the sum after attention; of the
+        # feed-forward layer its input to the activation, the two factors of the derivative, and the
+        # output. Squared ReLU has its own root as the factor.
+        values = 4 * d + 2 * inner + 2 * keys + 2 * rank
+        values += f + wide if self.activation == "relu_squared" else 2 * f + 2 * wide
+        # Queries and keys before their norm; what a learned mix has read.
+        values += self.query_key_norm * (inner + keys) + self.embedding_skip * d
         return Costs(
             parameters=self.parameter_count(),
             forward_flops=self.product_flops() + attention,
             layers=self.num_layers,
-            # Input, two norms, query, key and value, mixed values and the sum after attention; of
-            # the feed-forward layer its input to GELU, the two factors of GELU's derivative, and
-            # GELU's output.
-            block_values=4 * d + 2 * inner + 2 * keys + 2 * f + 2 * wide + 2 * rank,
-            # The attention weights: for each head one per key that is looked at.
-            block_float32=float(self.num_heads * seen),
-            kept_values=d,
+            block_values=values,
+            # The attention weights: for each head one per key that is looked at; and its tanh.
+            block_float32=float(self.num_heads * seen * (2 if self.attention_soft_cap else 1)),
+            kept_values=d * (2 if self.embedding_skip else 1),
             edge_values=3 * d,
             vocabulary_size=self.table_rows,
         )
