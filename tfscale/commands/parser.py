@@ -22,6 +22,7 @@ from tfscale.files.typehints import registered_names
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 Hint: TypeAlias = Any
 """The type of an option: classes, unions and annotated types have no common base."""
+_PLAIN = (bool, int, float)
 
 
 class HelpFormatter(DefaultHelpFormatter):
@@ -48,13 +49,16 @@ class HelpFormatter(DefaultHelpFormatter):
         if action.nargs == 0:
             return ", ".join(action.option_strings)
         typehint = type_of(action)
-        if typehint is bool:
+        # Of an option that may be left to another default, what is not None.
+        choices = () if is_list(typehint) else typing.get_args(typehint)
+        kind = next((one for one in choices if one in _PLAIN), typehint)
+        if kind is bool:
             return f"{shown(action.dest)} [true|false]"
         name = (
             "N"
-            if typehint is int
+            if kind is int
             else "X"
-            if typehint is float
+            if kind is float
             else re.split("[._]", action.dest)[-1].upper()
         )
         return f"{shown(action.dest)} {name}{' ...' if is_list(typehint) else ''}"
