@@ -19,6 +19,7 @@ from tests.distribution.addresses import free_addresses
 from tfscale import models
 from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
 from tfscale.errors import TfscaleError
+from tfscale.registry import OPTIMIZERS
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.optimizers import build_optimizer
@@ -80,11 +81,13 @@ def start_cluster(workers, servers):
     ), running
 
 
-def build(strategy, config, precision="float32", optimizer=None, **options):
+def build(strategy, config, precision="float32", optimizer=None, kind="adamw", **options):
     with strategy.scope():
         network = models.build_network(config, precision, seed=1)
         model = LanguageModel(network)
-        chosen = TrainConfig(steps=STEPS, learning_rate=1e-2, warmup_steps=5, weight_decay=0.1)
+        chosen = TrainConfig(
+            optimizer=kind, steps=STEPS, learning_rate=1e-2, warmup_steps=5, weight_decay=0.1
+        )
         model.compile(
             optimizer or build_optimizer(chosen, network), **{"clip_norm": 0.5, **options}
         )
@@ -153,6 +156,19 @@ def one_worker(strategy):
             "repeated": step.repeated,
         }
     return results
+
+
+def optimizers(strategy):
+    """Every optimizer that updates each number of a weight by itself, on servers and alone."""
+    gaps = {}
+    for spec in OPTIMIZERS:
+        if spec.by_entries:
+            where = (strategy, tf.distribute.get_strategy())
+            served, alone = (build(one, LSTM, kind=spec.name, xla=False) for one in where)
+            fit(served, 6)
+            fit(alone, 6)
+            gaps[spec.name] = difference(arrays(served), arrays(alone))
+    return gaps
 
 
 def slots_beside_weights(step):
@@ -242,8 +258,9 @@ def two_workers(strategy):
 
 def main():
     scene, path = sys.argv[1:]
-    strategy, running = start_cluster({"one_worker": 1, "two_workers": 2}[scene], 2)
-    results = {"one_worker": one_worker, "two_workers": two_workers}[scene](strategy)
+    scenes = {"one_worker": one_worker, "two_workers": two_workers, "optimizers": optimizers}
+    strategy, running = start_cluster(2 if scene == "two_workers" else 1, 2)
+    results = scenes[scene](strategy)
     with open(path, "w") as file:
         json.dump(results, file)
     sys.stdout.flush()

@@ -52,6 +52,13 @@ def test_with_one_worker_the_answer_is_that_of_a_single_device(one_worker, case)
     assert result["learning rate"][0] == result["learning rate"][1]
 
 
+def test_optimizers_give_the_answer_of_a_single_device(tmp_path):
+    """Those that are not in the list are refused; see tests/training/test_optimizer_equality.py."""
+    gaps = play("optimizers", tmp_path)
+    assert set(gaps) == {"adagrad", "adam", "adamax", "adamw", "lion", "rmsprop", "sgd"}
+    assert max(gaps.values()) < 2e-6, gaps
+
+
 @pytest.mark.parametrize("case", EXACT)
 def test_checkpoints_go_from_servers_to_a_single_device_and_back(one_worker, case):
     result = one_worker[case]

@@ -57,10 +57,10 @@ class HelpFormatter(DefaultHelpFormatter):
         if action.nargs == 0:
             return ", ".join(action.option_strings)
         typehint = type_of(action)
-        if typehint is bool:
-            return f"{shown(action.dest)} [true|false]"
-        # An option without a default of its own is a number or nothing.
+        # An option without a default of its own is something of a kind, or nothing.
         kinds = set(typing.get_args(typehint)) - {type(None)} or {typehint}
+        if kinds == {bool}:
+            return f"{shown(action.dest)} [true|false]"
         name = (
             "N"
             if kinds == {int}
