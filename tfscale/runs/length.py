@@ -5,6 +5,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
+
+from tfscale.compat.keras_optimizers import learning_rate_of
 from tfscale.config import TrainConfig
 from tfscale.distribution.workers import Workers
 from tfscale.errors import CheckpointError
@@ -196,6 +199,23 @@ class MinutesLength(RunLength):
             self._schedule.plan = tuple(map(int, sent[2:]))
         # A run that is over goes on if it is given more minutes.
         self.total = step if sent[1] and sent[1] >= self._seconds else None
+
+
+def run_length(
+    config: TrainConfig, optimizer: keras.optimizers.Optimizer, workers: Workers
+) -> RunLength:
+    """Returns when a run ends.
+
+    Args:
+        config: the options; epochs are made into steps.
+        optimizer: of the run, with the schedule of `build_schedule`.
+        workers: of the run.
+    """
+    if config.minutes is None:
+        return StepsLength(config)
+    schedule = learning_rate_of(optimizer)
+    timed = schedule if isinstance(schedule, TimedSchedule) else None
+    return MinutesLength(config, timed, workers, lambda: int(optimizer.iterations.numpy()))
 
 
 def _regular(config: TrainConfig) -> list[int]:

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 import tfscale
 import tfscale.models as models
-from tfscale.compat.keras_optimizers import learning_rate_of
 from tfscale.config import NetworkConfig, NGramConfig, TrainConfig
 from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
@@ -34,7 +33,7 @@ from tfscale.runs.folder import (
     named,
     write_run_files,
 )
-from tfscale.runs.length import WITHOUT_END, MinutesLength, RunLength, StepsLength
+from tfscale.runs.length import WITHOUT_END, run_length
 from tfscale.runs.longer import check_start
 from tfscale.runs.ngram import train_ngram
 from tfscale.runs.provenance import Provenance, alike
@@ -46,7 +45,6 @@ from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.schedule import length_notes
 from tfscale.training.stateful import check_carries
-from tfscale.training.timed_schedule import TimedSchedule
 from tfscale.ui.progress import ProgressLine
 
 
@@ -144,7 +142,7 @@ def train(
     workers = model.workers
     workers.check_alike(_must_be_alike(described))
     with only_writer(output) if workers.is_chief else contextlib.nullcontext(), line:
-        length = _length(train_config, model)
+        length = run_length(train_config, model.optimizer, workers)
         line.total = length.total
         if workers.is_chief:
             # Before the new length is written down, which says that this was done.
@@ -184,16 +182,6 @@ def train(
             reading.epoch_steps,
             beginning.summarize,
         )
-
-
-def _length(config: TrainConfig, model: LanguageModel) -> RunLength:
-    """Returns when a run ends."""
-    if config.minutes is None:
-        return StepsLength(config)
-    schedule = learning_rate_of(model.optimizer)
-    timed = schedule if isinstance(schedule, TimedSchedule) else None
-    updates = model.optimizer.iterations
-    return MinutesLength(config, timed, model.workers, lambda: int(updates.numpy()))
 
 
 def _say_steps(recorder: RunRecorder) -> None:
