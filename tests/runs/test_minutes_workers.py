@@ -19,6 +19,7 @@ def run_workers(data, output, folder, stop):
     return [json.loads((folder / f"{index}.json").read_text()) for index in range(2)]
 
 
+@pytest.mark.slow  # By the clock, which a busy machine may let run out before the first step.
 def test_all_workers_follow_the_clock_of_the_chief(tmp_path):
     data, output = prepare_data(str(tmp_path)), tmp_path / "run"
     chief, other = run_workers(data, output, tmp_path, 30)

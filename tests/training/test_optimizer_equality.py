@@ -18,6 +18,11 @@ from tfscale.training.language_model import LanguageModel
 from tfscale.training.optimizers import build_optimizer
 
 NAMES = OPTIMIZERS.names()
+# `make test-slow` takes the others, whose updates Keras runs in the same way.
+EACH_KIND = ("adafactor", "adamw", "muon", "sgd")
+BY_KIND = [
+    pytest.param(name, marks=() if name in EACH_KIND else pytest.mark.slow) for name in NAMES
+]
 CONFIG = TransformerConfig(
     vocabulary_size=VOCABULARY,
     sequence_length=LENGTH,
@@ -83,7 +88,7 @@ def test_replicas_micro_batches_and_a_stop_change_nothing(name, tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_KIND)
 def test_a_step_that_overflows_changes_nothing(name):
     model = compiled(name, tfscale.strategy("mirrored"), "mixed_float16", ema_decay=0.0)
     fit(model, 0, ROWS)
@@ -102,7 +107,7 @@ def test_a_step_that_overflows_changes_nothing(name):
     assert {key for key in after if (state(model)[key] != after[key]).any()} - changed
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_KIND)
 def test_pruned_weights_stay_zero(name):
     model = compiled(name, set_up=lambda model: prune(model, ConstantSparsity(0.5, 0, frequency=1)))
     fit(model, 0, 3 * ROWS)
