@@ -698,7 +698,7 @@ def test_every_option_is_in_one_of_the_two_helps(name):
 
 def test_a_rare_option_is_an_option_like_any_other(write_yaml):
     options = train.COMMAND.parse([*TRAIN[1:], "--train.beta_1", "0.8"])
-    assert (options.train.beta_1, options.train.beta_2) == (0.8, 0.99)
+    assert (options.train.beta_1, options.train.log_every) == (0.8, 20)
     path = write_yaml("train:\n  log_every: 3\n")
     assert train.COMMAND.parse([path, *TRAIN[1:]]).train.log_every == 3
 

@@ -138,7 +138,8 @@ def test_defaults_are_filled_in_for_a_model():
     muon = TrainConfig(optimizer="muon", momentum=0.5, learning_rate=0.25).for_model(GRUConfig())
     assert (muon.momentum, muon.ns_steps, muon.beta_1, muon.learning_rate) == (0.5, 0, None, 0.25)
     assert muon.with_optimizer("muon") is muon
-    assert muon.with_optimizer("adamw") == TrainConfig(learning_rate=0.25)
+    options = {"learning_rate": 0.25, "steps": 1000, "final_learning_rate_fraction": 0.1}
+    assert muon.with_optimizer("adamw") == TrainConfig(**options)
 
 
 @pytest.mark.parametrize("family", ["transformer", "lstm"])
