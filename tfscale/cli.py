@@ -33,7 +33,8 @@ def usage() -> str:
             overview(),
             "",
             "tfscale --plugins MODULE[,MODULE] COMMAND ... imports modules that register more",
-            "model families, export formats, tokenizers, readers, tasks or quantization recipes.",
+            "model families, optimizers, schedules, tokenizers, readers, tasks, export formats or",
+            "quantization recipes.",
             (
                 "Every command takes --json: progress goes to stderr, the last line of stdout is"
                 " one JSON object."

@@ -128,8 +128,8 @@ def replace_module(monkeypatch):
         ),
         (
             [*TRAIN, "--train.optimizer", "lion", "--train.epsilon", "1e-6"],
-            "train.epsilon=1e-06 is no option of train.optimizer=lion; it belongs to adagrad and adam and adamax and adamw "
-            "and lamb and muon and nadam and rmsprop",
+            "train.epsilon=1e-06 is no option of train.optimizer=lion; it belongs to adagrad, adam, adamax, adamw, "
+            "lamb, muon, nadam, rmsprop",
         ),
         (
             [*TRAIN, "--train.optim", "adam"],

@@ -99,7 +99,7 @@ def test_options_reach_the_keras_optimizer(name):
     [
         (
             {"beta_1": 0.5, "optimizer": "sgd"},
-            "train.beta_1=0.5 is no option of train.optimizer=sgd; it belongs to adam and adamax and",
+            "train.beta_1=0.5 is no option of train.optimizer=sgd; it belongs to adam, adamax,",
         ),
         (
             {"ns_steps": 3},

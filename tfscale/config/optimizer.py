@@ -165,7 +165,7 @@ def check_optimizer_options(name: str, values: Mapping[str, object]) -> None:
             having = [other.name for other in OPTIMIZERS if option in other.defaults]
             raise ConfigError(
                 f"train.{option}={value!r} is no option of train.optimizer={name}; it belongs to"
-                f" {' and '.join(having)}"
+                f" {', '.join(having)}"
             )
         if option in RANGES:
             holds, expected = spec.ranges.get(option, RANGES[option])

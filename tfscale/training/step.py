@@ -80,8 +80,8 @@ class TrainStep(ReplicaGradients):
             return function if has_loops else tf.autograph.experimental.do_not_convert(function)
 
         # To rewrite Python's loops and conditions takes AutoGraph a second or two, so it is asked
-        # only where a part has some: chunks, micro-batches, metrics, and schedules and losses that
-        # may be a user's.
+        # only where a part has some: chunks, micro-batches, pruning, and a teacher's or metrics'
+        # code, which may be a user's. As in Keras's own `fit`, schedules are not rewritten.
         options = self.options
         theirs = self.teacher is not None or self.metrics is not None
         parted = theirs or bool(options.loss_chunk_tokens)
@@ -91,10 +91,11 @@ class TrainStep(ReplicaGradients):
         elif not parted:
             self._forward_backward = tf.autograph.experimental.do_not_convert(self._micro_batch)
         looped = parted or in_parts or options.micro_batches > 1
-        self._gradients_alone = compiled(self._replica_gradients, looped)
         pruned = self.pruner is not None
-        self._update_alone = compiled(self._scale_and_update, pruned)
         self._single = compiled(self._chosen_step, looped or pruned) if xla else None
+        if self._single is None:
+            self._gradients_alone = compiled(self._replica_gradients, looped)
+            self._update_alone = compiled(self._scale_and_update, pruned)
         self._block = tf.function(self._run_block)
 
     def run(self, iterator: Iterator, count: int) -> BlockResult:
