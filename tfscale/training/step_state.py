@@ -18,6 +18,7 @@ from tfscale.errors import ConfigError
 from tfscale.models.remat import SEED_STATE_NAME
 from tfscale.models.weight_formats import WeightFormat, rounded
 from tfscale.training.checkpoint import network_state
+from tfscale.training.chosen_updates import written_if
 from tfscale.training.loss_scale import LossScale
 from tfscale.training.norms import global_norm
 from tfscale.training.variables import Stored, local_value, replicated
@@ -187,8 +188,7 @@ class StepState:
     def _update_if(self, wanted: tf.Tensor, update: Callable[[], None]) -> None:
         """Updates the weights, or leaves everything as it is, within a program of XLA.
 
-        XLA computes both outcomes of a condition and copies the optimizer's state for it. A choice
-        of each number that the update writes is part of the loop that computes it.
+        See `tfscale.training.chosen_updates` for why it is no condition.
 
         Args:
             wanted: scalar bool.
@@ -197,10 +197,9 @@ class StepState:
         state = [variable.value for variable in self.optimizer.variables]
         masks = self.pruner.state().values() if self.pruner is not None else ()
         written = [*self.variables, *state, *self.averages, *masks]
-        before = [tf.identity(variable) for variable in written]
-        update()
-        for variable, value in zip(written, before, strict=True):
-            variable.assign(tf.where(wanted, tf.convert_to_tensor(variable), value))
+        # TF-MOT writes masks, and weights by them, inside of conditions of its own.
+        with written_if(wanted, written, at_once=self.pruner is None):
+            update()
 
     def _update_variables(self, gradients):
         self.optimizer.apply(gradients, self.weights)
