@@ -14,7 +14,7 @@ TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
 PY313 := .root-py313
-.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs benchmark benchmark-device benchmark-quality clean
+.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs benchmark benchmark-device benchmark-quality speedrun clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -79,6 +79,9 @@ benchmark-device: $(BENCHMARK_STAMP)  ## recipes, searches and other runtimes' s
 
 benchmark-quality: $(BENCHMARK_STAMP)  ## n-gram, LSTM and Transformer on TEXT at 10 minutes each, and the LSTM's step beside PyTorch
 	@$(BIN)/python -m benchmarks.quality --text '$(TEXT)' $(ARGS)
+
+speedrun: $(BENCHMARK_STAMP)  ## how soon the defaults reach the loss that nanoGPT's recipe has in PyTorch, on TEXT (half an hour)
+	@$(BIN)/python -m benchmarks.speedrun --text '$(TEXT)' $(ARGS)
 
 # The TPU compiler's packages do not belong to tfscale's environment: jax and libtpu, pinned in tfscale/workflows/tpu_check.
 $(TPU_COMPILER)/installed: $(STAMP) tfscale/workflows/tpu_check/compiler.py

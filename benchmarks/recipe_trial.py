@@ -17,6 +17,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -47,6 +48,8 @@ class Meter(keras.callbacks.Callback):
         """Step after each call of the compiled loop, and the seconds of the call."""
         self.losses: list[tuple[int, float]] = []
         """Steps with a validation, and its loss."""
+        self.ended = 0.0
+        """When the last call ended, in seconds since the epoch."""
         self._since = 0.0
 
     def on_train_begin(self, logs=None):
@@ -58,6 +61,7 @@ class Meter(keras.callbacks.Callback):
     def after(self, step: int) -> None:
         """Records a call that ended with a step."""
         self.calls.append((step, self.clock() - self._since))
+        self.ended = time.time()
         if step % self.every == 0 or step == self.last:
             self.losses.append((step, self.validate()))
         self._since = self.clock()
@@ -76,19 +80,31 @@ class Meter(keras.callbacks.Callback):
         return first * self.seconds_per_step() + later
 
 
-def run(options: Mapping[str, Any], data: str) -> dict[str, Any]:
-    """Trains and returns what is known of it.
+@dataclass(frozen=True)
+class Training:
+    """A training that is over.
+
+    Attributes:
+        meter: what was measured of it.
+        failed: why it ended before its last step, or None.
+        tokens_per_step: tokens of a global batch.
+        parameters: of the model.
+    """
+
+    meter: Meter
+    failed: str | None
+    tokens_per_step: int
+    parameters: int
+
+
+def train(options: Mapping[str, Any], data: str, clock: Callable[[], float]) -> Training:
+    """Trains, and validates on the way.
 
     Args:
         options: `model` and `train`, options of a family (`family`, a Transformer if left out) and
-            of `TrainConfig`.
+            of `TrainConfig`, and perhaps `seed`.
         data: data folder of `tfscale prepare`.
-
-    Returns:
-        `checks`, a list of `step`, `loss` (nats per token of the whole validation split) and
-        `cpu_seconds` (of the steps so far); `failed`, why it ended before its last step, or None;
-        `cpu_seconds`, `seconds`, `compile_cpu_seconds`, `tokens_per_cpu_second`, `parameters`,
-        `tokens_per_step` and `versions`.
+        clock: seconds of what is measured.
     """
     import tensorflow as tf
 
@@ -112,8 +128,7 @@ def run(options: Mapping[str, Any], data: str) -> dict[str, Any]:
         nll, tokens = model.summed_loss(validation)
         return nll / tokens
 
-    meter = Meter(config.validate_every, config.steps, validate)
-    failed, began = None, time.perf_counter()
+    meter, failed = Meter(config.validate_every, config.steps, validate, clock), None
     try:
         model.fit(
             reading.training(),
@@ -127,23 +142,38 @@ def run(options: Mapping[str, Any], data: str) -> dict[str, Any]:
         )
     except TrainingError as error:
         failed = str(error)
-    seconds = time.perf_counter() - began
-    per_step = meter.seconds_per_step() if meter.calls else math.nan
     tokens = config.global_batch_size * model_config.sequence_length
+    return Training(meter, failed, tokens, parameter_count(model_config))
+
+
+def run(options: Mapping[str, Any], data: str) -> dict[str, Any]:
+    """Trains by `train`, and returns what is known of it.
+
+    Returns:
+        `checks`, a list of `step`, `loss` (nats per token of the whole validation split) and
+        `cpu_seconds` (of the steps so far); `failed`, why it ended before its last step, or None;
+        `cpu_seconds`, `seconds`, `compile_cpu_seconds`, `tokens_per_cpu_second`, `parameters`,
+        `tokens_per_step` and `versions`.
+    """
+    began = time.perf_counter()
+    training = train(options, data, time.process_time)
+    seconds = time.perf_counter() - began
+    meter = training.meter
+    per_step = meter.seconds_per_step() if meter.calls else math.nan
     done = meter.calls[-1][0] if meter.calls else 0
     return {
         "checks": [
             {"step": step, "loss": loss, "cpu_seconds": meter.seconds_until(step)}
             for step, loss in meter.losses
         ],
-        "failed": failed,
+        "failed": training.failed,
         "steps": done,
         "cpu_seconds": meter.seconds_until(done) if done else 0.0,
         "compile_cpu_seconds": meter.calls[0][1] - meter.calls[0][0] * per_step if done else None,
         "seconds": seconds,
-        "tokens_per_cpu_second": tokens / per_step if done else None,
-        "tokens_per_step": tokens,
-        "parameters": parameter_count(model_config),
+        "tokens_per_cpu_second": training.tokens_per_step / per_step if done else None,
+        "tokens_per_step": training.tokens_per_step,
+        "parameters": training.parameters,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 

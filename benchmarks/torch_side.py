@@ -135,15 +135,18 @@ def speed(data: Mapping[str, Any], steps: int, repeats: int, compiled: bool) -> 
     return {"tokens_per_second": tokens / min(seconds[1:]), "first_seconds": seconds[0]}
 
 
-def quality(data: Mapping[str, Any], steps: int, settings: dict[str, Any]) -> dict[str, float]:
-    """Validation loss in nats per token after `steps`."""
-    train = Training(data, steps, settings)
+def quality(
+    data: Mapping[str, Any], steps: int, settings: dict[str, Any], seed: int
+) -> dict[str, float]:
+    """Validation loss in nats per token after `steps`, their seconds, and when they ended, in
+    seconds since the epoch."""
+    train = Training(data, steps, settings, seed=seed)
     began = time.perf_counter()
     for _ in range(steps):
         train()
-    seconds = time.perf_counter() - began
+    seconds, ended = time.perf_counter() - began, time.time()
     loss = stream_loss(train.network, data["validation"], int(data["end_id"]))
-    return {"loss": loss, "seconds": seconds}
+    return {"loss": loss, "seconds": seconds, "ended": ended}
 
 
 def main() -> None:
@@ -152,6 +155,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1337)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--settings", choices=("nanogpt", "ours"), default="nanogpt")
     options = parser.parse_args()
@@ -162,7 +166,10 @@ def main() -> None:
         result = speed(data, options.steps, options.repeats, options.compile)
     else:
         result = quality(
-            data, options.steps, recipe.OURS if options.settings == "ours" else recipe.NANOGPT
+            data,
+            options.steps,
+            recipe.OURS if options.settings == "ours" else recipe.NANOGPT,
+            options.seed,
         )
     print(json.dumps(result))
 
