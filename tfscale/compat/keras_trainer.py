@@ -81,8 +81,29 @@ class KerasLoop(keras.Model):
         if data_batch is None:
             data_batch = _symbolic(iterator._distributed_dataset.element_spec)
         with self.strategy.scope():
-            self._symbolic_build(data_batch=data_batch)
+            try:
+                self._symbolic_build(data_batch=data_batch)
+            except (tf.errors.OperatorNotAllowedInGraphError, RuntimeError):
+                # Python conditions on tensors, which Keras allows where all is eager. The latter
+                # is what Keras makes of any error of the network's.
+                if not self.run_eagerly:
+                    raise
+                self._eager_build(data_batch)
         self.on_built()
+
+    def _eager_build(self, data_batch: Nested) -> None:
+        """Builds as `_symbolic_build` does, by tensors of zeros."""
+        batch = keras.tree.map_structure(_zeros, data_batch)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if not all(layer.built for layer in self._flatten_layers()):
+            self(x, training=False)
+        # What is assigned is forgotten. Regularizers ask the scope for the weights.
+        values = [(v, tf.convert_to_tensor(v.value)) for v in self.network.trainable_variables]
+        with keras.StatelessScope(state_mapping=values):
+            y_pred = self(x, training=False)
+            self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+            self._compute_loss(x, y, y_pred, sample_weight, training=False)
+        self._symbolic_build(data_batch=data_batch)
 
     @property
     def output_names(self) -> list[str]:
@@ -118,6 +139,15 @@ class KerasLoop(keras.Model):
     def overrides(self, name: str) -> bool:
         """Returns whether a class below this package's changes a method of Keras's trainer."""
         return getattr(type(self), name) is not getattr(KerasLoop, name)
+
+
+def _zeros(part: keras.KerasTensor | None) -> tf.Tensor | None:
+    if part is None:
+        return None
+    value = tf.zeros([2 if size is None else size for size in part.shape], part.dtype)
+    if part.ragged:
+        return tf.RaggedTensor.from_tensor(value)
+    return tf.sparse.from_dense(value) if part.sparse else value
 
 
 def _symbolic(spec: Nested) -> Nested:

@@ -16,6 +16,7 @@ from tfscale.training.dealing import Dealer
 from tfscale.training.distillation import Teacher
 from tfscale.training.fit.arguments import check_same_weights, check_trainable
 from tfscale.training.fit.compression_config import compression_config, set_compression
+from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.layer_remat import check_remat
 from tfscale.training.model_functions import PredictFunction, TestFunction, TrainFunction
 from tfscale.training.model_step import ModelStep
@@ -130,6 +131,11 @@ class Model(WrappedModel):
     def check_teacher(self, lesson: Teacher) -> None:
         """Is asked by `tfscale.compress.distill`; outputs are compared on the first batch."""
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch: Nested = None) -> None:
+        # Keras takes the frames of its own out of an error, which say whose function failed.
+        with plain_errors():
+            super()._maybe_symbolic_build(iterator, data_batch)
+
     def on_built(self) -> None:
         """Makes the train step, once the network is built."""
         if self.train_step_runner is None:
@@ -187,7 +193,8 @@ class Model(WrappedModel):
         self._check_compiled("fit")
         if self.train_step_runner is not None:
             check_same_weights(self.train_step_runner, self._trained)
-        history = super().fit(*args, **keras_arguments)
+        with plain_errors():
+            history = super().fit(*args, **keras_arguments)
         if not self.stop_training and isinstance(self.train_function, TrainFunction):
             self.train_function.check_finite()
         return history
@@ -198,7 +205,7 @@ class Model(WrappedModel):
         With `ema_decay` they are those of the averaged weights.
         """
         self._check_compiled("evaluate")
-        with self.averaged_weights():
+        with self.averaged_weights(), plain_errors():
             return super().evaluate(*args, **keras_arguments)
 
     def predict(self, *args: object, **keras_arguments: object) -> Nested:
@@ -212,12 +219,13 @@ class Model(WrappedModel):
     def train_on_batch(self, *args: object, **keras_arguments: object) -> object:
         """Takes one step on a batch; arguments and result are those of Keras's `train_on_batch`."""
         self._check_compiled("train_on_batch")
-        return super().train_on_batch(*args, **keras_arguments)
+        with plain_errors():
+            return super().train_on_batch(*args, **keras_arguments)
 
     def test_on_batch(self, *args: object, **keras_arguments: object) -> object:
         """Evaluates a batch; arguments and result are those of Keras's `test_on_batch`."""
         self._check_compiled("test_on_batch")
-        with self.averaged_weights():
+        with self.averaged_weights(), plain_errors():
             return super().test_on_batch(*args, **keras_arguments)
 
     def predict_on_batch(self, x: Nested) -> Nested:
