@@ -15,6 +15,7 @@ from tfscale.files.json_text import JsonObject
 from tfscale.training.dealing import Dealer
 from tfscale.training.distillation import Teacher
 from tfscale.training.fit.arguments import check_same_weights, check_trainable
+from tfscale.training.fit.board_steps import boards_count_steps
 from tfscale.training.fit.compression_config import compression_config, set_compression
 from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.layer_remat import check_remat
@@ -193,8 +194,9 @@ class Model(WrappedModel):
         self._check_compiled("fit")
         if self.train_step_runner is not None:
             check_same_weights(self.train_step_runner, self._trained)
-        with plain_errors():
-            history = super().fit(*args, **keras_arguments)
+        counted = boards_count_steps(args, keras_arguments, self.steps_per_execution)
+        with plain_errors(), counted as (by_place, by_name):
+            history = super().fit(*by_place, **by_name)
         if not self.stop_training and isinstance(self.train_function, TrainFunction):
             self.train_function.check_finite()
         return history
