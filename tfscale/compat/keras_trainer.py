@@ -131,11 +131,6 @@ class KerasLoop(keras.Model):
         """Returns what `compute_loss` does, whether it takes `training` or not."""
         return self._compute_loss(x, y, y_pred, sample_weight, training=training)
 
-    @property
-    def loss_tracker(self) -> keras.metrics.Mean:
-        """The metric that is logged as "loss"."""
-        return self._loss_tracker
-
     def overrides(self, name: str) -> bool:
         """Returns whether a class below this package's changes a method of Keras's trainer."""
         return getattr(type(self), name) is not getattr(KerasLoop, name)
@@ -174,6 +169,15 @@ def without_optionals(data: Nested) -> Nested:
     return keras.tree.map_structure(
         lambda part: None if isinstance(part, tf.experimental.Optional) else part, data
     )
+
+
+def loss_tracker_of(model: keras.Model) -> keras.metrics.Mean:
+    """Returns the metric in which Keras's trainer keeps what it logs as "loss".
+
+    It is not an attribute of the model: subclasses have one of their own by the name
+    `loss_tracker`.
+    """
+    return model._loss_tracker
 
 
 def is_own_of_keras(thing: object) -> bool:

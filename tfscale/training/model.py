@@ -22,7 +22,7 @@ from tfscale.training.layer_remat import check_remat
 from tfscale.training.model_functions import PredictFunction, TestFunction, TrainFunction
 from tfscale.training.model_step import ModelStep
 from tfscale.training.model_xla import model_uses_xla
-from tfscale.training.step_options import check_made_in_scope
+from tfscale.training.step_options import check_made_in_scope, check_no_own_step
 from tfscale.training.wrapped_model import WrappedModel
 
 
@@ -91,7 +91,7 @@ class Model(WrappedModel):
 
         Raises:
             ConfigError: an option out of range or unknown, an optimizer that cannot be right on
-                several replicas, or parameter servers.
+                several replicas, a subclass with a `train_step` of its own, or parameter servers.
         """
         if unknown := set(options) - set(ModelKeywords.__annotations__):
             raise ConfigError(
@@ -103,6 +103,12 @@ class Model(WrappedModel):
                 "auto_scale_loss=False has no meaning here: the step scales the loss itself where"
                 " the network computes in float16"
             )
+        several = self.strategy.num_replicas_in_sync > 1
+        check_no_own_step(
+            self,
+            ("train_step", *(("test_step", "predict_step") if several else ())),
+            "override compute_loss and compute_metrics",
+        )
         check_made_in_scope(optimizer, self.strategy)
         if is_asynchronous(self.strategy):
             raise ConfigError(
