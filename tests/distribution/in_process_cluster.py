@@ -22,6 +22,7 @@ from tfscale.errors import TfscaleError
 from tfscale.registry import OPTIMIZERS
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
+from tfscale.training.model import Model
 from tfscale.training.optimizers import build_optimizer
 from tfscale.training.variables import shards
 
@@ -243,6 +244,9 @@ def two_workers(strategy):
     built = keras.optimizers.AdamW(1e-2)
     built.build([keras.Variable([1.0])])
     refused("built", lambda: build(strategy, LSTM, optimizer=built))
+    with strategy.scope():
+        other = Model(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+    refused("any model", lambda: other.compile("adam", loss="mse"))
     wild = build(strategy, LSTM)
     wild.network.trainable_variables[-1].assign(np.full(VOCABULARY, np.nan))
     refused("not finite", lambda: fit(wild))

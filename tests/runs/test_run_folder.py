@@ -8,7 +8,8 @@ import yaml
 
 from tfscale.config import LSTMConfig, TrainConfig, to_dict
 from tfscale.errors import CheckpointError, ConfigError, DataError, TokenizerError
-from tfscale.runs.folder import check_same_run, load_run, named
+from tfscale.runs.folder import load_run, named
+from tfscale.runs.same_run import check_same_run
 from tfscale.tasks.model import load_task
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer

@@ -19,7 +19,8 @@ from tfscale.files.json_text import JsonObject
 from tfscale.inference import cloze
 from tfscale.inference.generation import Generation, generate
 from tfscale.inference.keras_decoder import KerasDecoder
-from tfscale.models.network import LanguageNetwork, capabilities
+from tfscale.models.capability import capabilities
+from tfscale.models.network import LanguageNetwork
 from tfscale.runs.folder import Run, load_run
 from tfscale.terminal import note
 from tfscale.text.tokenizers import Tokenizer

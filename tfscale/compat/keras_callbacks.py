@@ -26,6 +26,39 @@ def count_train_steps(callback: keras.callbacks.TensorBoard, before: int) -> Non
     callback._global_train_batch = before
 
 
+def begin_train_call(callback: keras.callbacks.TensorBoard, before: int, last: int) -> None:
+    """Tells a TensorBoard callback of a call of several steps, before it is called for its begin.
+
+    It begins to profile at one number alone, so it gets that one where the call reaches it.
+
+    Args:
+        callback: it.
+        before: steps that were taken before the call.
+        last: number of the last step of the call, from 1.
+    """
+    first = callback._start_batch
+    count_train_steps(callback, (first if before < first <= last else last) - 1)
+
+
+def end_train_call(callback: keras.callbacks.TensorBoard, before: int, last: int) -> None:
+    """Tells a TensorBoard callback of the steps of a call, before it is called for its end.
+
+    It writes where a number that it has got at the begin is a multiple of `update_freq`, so it gets
+    such a one where the call has reached it; the step that it writes is the last one.
+
+    Args:
+        callback: it.
+        before: as in `begin_train_call`.
+        last: as in `begin_train_call`; the data may have ended before what was said then.
+    """
+    callback._global_train_batch = last
+    frequency = callback.update_freq
+    if isinstance(frequency, int):
+        multiple = last // frequency * frequency
+        callback._pop_writer()
+        callback._push_writer(callback._train_writer, multiple if multiple > before else last)
+
+
 def count_from_epoch_begin(callback: keras.callbacks.BackupAndRestore) -> None:
     """Has a callback count the first step of an epoch where a call takes several.
 

@@ -1,5 +1,7 @@
 """Private names of Keras's optimizers."""
 
+import abc
+
 import keras
 import tensorflow as tf
 
@@ -67,7 +69,7 @@ class Nadam(keras.optimizers.Nadam):
         )
 
 
-class DirectedMuon(keras.optimizers.Muon):
+class DirectedMuon(keras.optimizers.Muon, abc.ABC):
     """`keras.optimizers.Muon` whose matrices are chosen by index and updated in given directions.
 
     A subclass says which weights are matrices (`is_matrix`) and what their updates are
@@ -76,17 +78,17 @@ class DirectedMuon(keras.optimizers.Muon):
     decays weights in a way that fails on several replicas.
     """
 
+    @abc.abstractmethod
     def is_matrix(self, index: int) -> bool:
         """Returns whether the weight with this index, in the order of `build`, is a matrix."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def directions(self, momenta: dict[int, tf.Tensor]) -> dict[int, tf.Tensor]:
         """Returns what is subtracted from each matrix, per unit of the learning rate.
 
         Args:
             momenta: by index, the momentum of each matrix, in its shape.
         """
-        raise NotImplementedError
 
     def update_step(self, gradient, variable, learning_rate):
         if not isinstance(gradient, tuple):

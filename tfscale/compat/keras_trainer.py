@@ -81,8 +81,29 @@ class KerasLoop(keras.Model):
         if data_batch is None:
             data_batch = _symbolic(iterator._distributed_dataset.element_spec)
         with self.strategy.scope():
-            self._symbolic_build(data_batch=data_batch)
+            try:
+                self._symbolic_build(data_batch=data_batch)
+            except (tf.errors.OperatorNotAllowedInGraphError, RuntimeError):
+                # Python conditions on tensors, which Keras allows where all is eager. The latter
+                # is what Keras makes of any error of the network's.
+                if not self.run_eagerly:
+                    raise
+                self._eager_build(data_batch)
         self.on_built()
+
+    def _eager_build(self, data_batch: Nested) -> None:
+        """Builds as `_symbolic_build` does, by tensors of zeros."""
+        batch = keras.tree.map_structure(_zeros, data_batch)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if not all(layer.built for layer in self._flatten_layers()):
+            self(x, training=False)
+        # What is assigned is forgotten. Regularizers ask the scope for the weights.
+        values = [(v, tf.convert_to_tensor(v.value)) for v in self.network.trainable_variables]
+        with keras.StatelessScope(state_mapping=values):
+            y_pred = self(x, training=False)
+            self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+            self._compute_loss(x, y, y_pred, sample_weight, training=False)
+        self._symbolic_build(data_batch=data_batch)
 
     @property
     def output_names(self) -> list[str]:
@@ -110,14 +131,18 @@ class KerasLoop(keras.Model):
         """Returns what `compute_loss` does, whether it takes `training` or not."""
         return self._compute_loss(x, y, y_pred, sample_weight, training=training)
 
-    @property
-    def loss_tracker(self) -> keras.metrics.Mean:
-        """The metric that is logged as "loss"."""
-        return self._loss_tracker
-
     def overrides(self, name: str) -> bool:
         """Returns whether a class below this package's changes a method of Keras's trainer."""
         return getattr(type(self), name) is not getattr(KerasLoop, name)
+
+
+def _zeros(part: keras.KerasTensor | None) -> tf.Tensor | None:
+    if part is None:
+        return None
+    value = tf.zeros([2 if size is None else size for size in part.shape], part.dtype)
+    if part.ragged:
+        return tf.RaggedTensor.from_tensor(value)
+    return tf.sparse.from_dense(value) if part.sparse else value
 
 
 def _symbolic(spec: Nested) -> Nested:
@@ -144,6 +169,15 @@ def without_optionals(data: Nested) -> Nested:
     return keras.tree.map_structure(
         lambda part: None if isinstance(part, tf.experimental.Optional) else part, data
     )
+
+
+def loss_tracker_of(model: keras.Model) -> keras.metrics.Mean:
+    """Returns the metric in which Keras's trainer keeps what it logs as "loss".
+
+    It is not an attribute of the model: subclasses have one of their own by the name
+    `loss_tracker`.
+    """
+    return model._loss_tracker
 
 
 def is_own_of_keras(thing: object) -> bool:

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.distribution.workers import Workers
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 from tfscale.text.score import Score
 from tfscale.training.batches import as_batches, distribute, worker_share
 from tfscale.training.stateful import evaluation_step

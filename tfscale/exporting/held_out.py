@@ -10,7 +10,7 @@ from tfscale.exporting.parity import float32_copy
 from tfscale.exporting.source import HeldOut
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.inference.sampling import next_token
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 
 if TYPE_CHECKING:
     from tfscale.runs.folder import Run

@@ -24,8 +24,8 @@ from tfscale.exporting.report import Report
 from tfscale.exporting.scoring import WindowSource
 from tfscale.exporting.writer import export_source
 from tfscale.models.cached_model import CachedModel, CannotDecode
+from tfscale.models.capability import capabilities
 from tfscale.models.decoding import cached_model, check_context, is_causal_lm
-from tfscale.models.network import capabilities
 from tfscale.models.softmax import without_softmax
 from tfscale.text.tokenizers import Tokenizer
 

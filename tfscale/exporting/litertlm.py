@@ -15,7 +15,7 @@ from tfscale.exporting.parity import GREEDY_TOKENS
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.files.scratch import scratch_folder
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 from tfscale.registry import TOKENIZERS
 from tfscale.text.tokenizers import Tokenizer
 

@@ -27,7 +27,8 @@ from tfscale.exporting.tflite import (
 from tfscale.files.description import Description
 from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.cached_model import CachedModel
-from tfscale.models.network import LanguageNetwork, capabilities
+from tfscale.models.capability import capabilities
+from tfscale.models.network import LanguageNetwork
 from tfscale.models.weight_formats import weight_formats
 from tfscale.text.tokenizers import Tokenizer
 

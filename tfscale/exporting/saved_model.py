@@ -16,7 +16,7 @@ from tfscale.exporting.tflite import DecodingNetwork, signatures, silence
 from tfscale.exporting.windows import Windows
 from tfscale.inference.generation import causal_mask
 from tfscale.inference.keras_decoder import KerasDecoder
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 from tfscale.text.score import Score, token_nll
 
 Signature = Callable[..., Mapping[str, tf.Tensor]]

@@ -29,8 +29,8 @@ from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.source import CONVERTED, Export, HeldOut, Source, SourceKind, TFLiteSource
 from tfscale.exporting.tflite import convert_other, silence
 from tfscale.files.description import Description
+from tfscale.models.capability import capabilities
 from tfscale.models.logits import difference, spread
-from tfscale.models.network import capabilities
 from tfscale.models.weight_formats import fuses
 from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer

@@ -29,7 +29,8 @@ from tfscale.exporting.rounding import round_weights
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.cached_model import CachedModel
-from tfscale.models.network import LanguageNetwork, capabilities
+from tfscale.models.capability import capabilities
+from tfscale.models.network import LanguageNetwork
 from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import stored_bytes
 

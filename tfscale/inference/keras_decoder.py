@@ -9,7 +9,7 @@ from tfscale.errors import ConfigError
 from tfscale.inference.generation import causal_mask, check_fits, prefill_chunk
 from tfscale.models import LanguageNetwork
 from tfscale.models.cached_model import CachedModel
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 
 
 class KerasDecoder:

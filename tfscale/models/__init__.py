@@ -4,7 +4,8 @@ config."""
 from tfscale.config import NetworkConfig, Precision
 from tfscale.models.bert import BERT
 from tfscale.models.bilstm import BiLSTMLM
-from tfscale.models.network import LanguageNetwork, capabilities, network_class
+from tfscale.models.capability import capabilities
+from tfscale.models.network import LanguageNetwork, network_class
 from tfscale.models.nnlm import NNLM
 from tfscale.models.recurrent import GRULM, LSTMLM, RNNLM, RecurrentLM
 from tfscale.models.transformer import TransformerLM

@@ -3,7 +3,7 @@
 A family is a config class and a subclass of `LanguageNetwork`, registered by `tfscale.register`.
 What a network can do is declared here and asked here: nobody else looks for a family's name, a
 class or an attribute. A Keras model that somebody else built has the same answers by
-`capabilities`, as far as it offers the same members.
+`tfscale.models.capability`, as far as it offers the same members.
 
 Shapes: B rows, T tokens, D width of the hidden states, V vocabulary, S tokens of one call.
 """
@@ -11,7 +11,6 @@ Shapes: B rows, T tokens, D width of the hidden states, V vocabulary, S tokens o
 import abc
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import keras
@@ -264,78 +263,3 @@ def network_class(config_class: type[NetworkConfig]) -> type[LanguageNetwork]:
         known = sorted(network_families())
         raise ConfigError(f"no model family for {config_class.__name__}; expected one of {known}")
     return _NETWORKS[config_class]
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """The capabilities of a Keras model of ids -> logits, whoever built it.
-
-    Attributes:
-        predicts: see `Predicts`.
-        decodes: see `Decodes`.
-        has_hidden_states: whether it offers `hidden_states`, `project` and `output_variables`.
-        stateful: whether it carries its state from batch to batch in training and evaluation.
-        attends: whether its hidden states can be computed with a source seen in both directions.
-        one_token: whether it reads one token a call, a prompt too.
-    """
-
-    predicts: Predicts
-    decodes: Decodes
-    has_hidden_states: bool
-    stateful: bool
-    attends: bool = False
-    one_token: bool = False
-
-    @property
-    def is_cloze(self) -> bool:
-        """Whether it reads both sides of what it predicts, so that exp(loss) is not a
-        perplexity."""
-        return self.predicts != "next"
-
-
-def capabilities(network: keras.Model) -> Capabilities:
-    """Returns what a network can do.
-
-    Args:
-        network: a `LanguageNetwork`, or a Keras model of somebody's own. The latter declares that
-            it reads both sides by `network.cloze = True`, and may offer the members of
-            `LanguageNetwork`.
-    """
-    if isinstance(network, LanguageNetwork):
-        stateful = network.config.stateful
-        return Capabilities(
-            network.predicts,
-            network.decodes,
-            True,
-            stateful,
-            network.attends,
-            one_token=network.decodes == "state",
-        )
-    config = getattr(network, "config", None)
-    decodes: Decodes = "none"
-    if hasattr(network, "cached_step"):
-        decodes = getattr(network, "decodes", "cache")
-    predicts: Predicts = "cloze" if getattr(network, "cloze", False) else "next"
-    return Capabilities(
-        predicts="masked" if hasattr(network, "mask_id") else predicts,
-        decodes=decodes,
-        has_hidden_states=not missing_members(network),
-        stateful=bool(getattr(config, "stateful", False)),
-        one_token=getattr(network, "one_token", decodes == "state"),
-    )
-
-
-HIDDEN_STATE_MEMBERS = ("hidden_states", "project", "output_variables")
-"""The members of `LanguageNetwork` that a network offers which can be computed up to its hidden
-states."""
-
-
-def missing_members(network: keras.Model) -> list[str]:
-    """Returns which of HIDDEN_STATE_MEMBERS a network lacks, for messages; see `capabilities`."""
-    return [name for name in HIDDEN_STATE_MEMBERS if not hasattr(network, name)]
-
-
-def declared_output_variables(network: keras.Model) -> list[keras.Variable] | None:
-    """Returns the weights that a network says its output is made of; None where it says nothing."""
-    declared = getattr(network, "output_variables", None)
-    return None if declared is None else list(declared)

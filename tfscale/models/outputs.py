@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tfscale.compat.keras import layers_called_by, layers_of
 from tfscale.errors import ConfigError
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 from tfscale.models.stepping.watching import first_that_looks_ahead
 
 SQUASHING = ("softmax", "sigmoid")

@@ -16,7 +16,7 @@ from tfscale.compat.keras import KerasConfig
 from tfscale.config import TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.models.attention import MINUS_INFINITY
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 
 
 @keras.saving.register_keras_serializable("tfscale")

@@ -16,9 +16,9 @@ import numpy as np
 from tfscale.compat.keras import layers_at_output, layers_of, own_trainable_variables
 from tfscale.errors import ConfigError
 from tfscale.models.attention import CausalSelfAttention
+from tfscale.models.capability import declared_output_variables
 from tfscale.models.cross_attention import CrossAttention
 from tfscale.models.layers import TransformerBlock
-from tfscale.models.network import declared_output_variables
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.compat.keras import layers_of, own_variables
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 from tfscale.models.recipe import StoredWeight, WeightFormat, recipe
 
 INT4_LARGEST = 7

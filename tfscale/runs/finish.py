@@ -9,7 +9,7 @@ from tfscale.config import TrainConfig
 from tfscale.errors import CheckpointError, DataError
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import write_json
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 from tfscale.runs.folder import read_summary, save_network
 from tfscale.runs.recorder import RunRecorder, figures_of
 from tfscale.text.score import Score, ScoredText

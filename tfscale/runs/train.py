@@ -27,18 +27,14 @@ from tfscale.files.run_lock import only_writer
 from tfscale.launching.heartbeat import beat
 from tfscale.runs.compiled import compiled_model
 from tfscale.runs.finish import finish_run
-from tfscale.runs.folder import (
-    check_same_run,
-    describe_run,
-    named,
-    write_run_files,
-)
+from tfscale.runs.folder import describe_run, named, write_run_files
 from tfscale.runs.length import WITHOUT_END, run_length
 from tfscale.runs.longer import check_start
 from tfscale.runs.ngram import train_ngram
 from tfscale.runs.provenance import Provenance, alike
 from tfscale.runs.reading import Reading
 from tfscale.runs.recorder import RunRecorder
+from tfscale.runs.same_run import check_same_run
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints

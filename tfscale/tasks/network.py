@@ -17,8 +17,8 @@ from tfscale.config.tasks import TaskConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.models import build_network
+from tfscale.models.capability import capabilities
 from tfscale.models.dropout import Dropout
-from tfscale.models.network import capabilities
 from tfscale.registry import TASKS
 from tfscale.runs.folder import Run
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from tfscale.config.tasks import TaskConfig
-from tfscale.errors import ConfigError, DataError, check_installed
+from tfscale.errors import ConfigError, check_installed
 from tfscale.files.json_text import JsonObject
 from tfscale.registry import TASKS
 from tfscale.tasks.examples import Example, FieldNames
+from tfscale.tasks.labels import Labelled
 from tfscale.tasks.values import Computes, Encoded, GroupScores, Prediction, Shape
-from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +40,7 @@ _NOT_IN_EVERY_TASK = (
 """Options that a task has to name in `takes`."""
 
 
-class Task(abc.ABC):
+class Task(Labelled, abc.ABC):
     """A task with the options, the tokenizer and the labels of one model.
 
     Training, device and export call the same object. A subclass declares the attributes below and
@@ -91,15 +91,8 @@ class Task(abc.ABC):
     takes_question: ClassVar[bool] = False
     reads_words: ClassVar[bool] = False
     explains: ClassVar[bool] = False
-    several: bool = False
-    """Whether each label is a yes or no of its own, so that logits are (C, 2)."""
     group_package: str = ""
     """The package of the extra `tasks` that `compare_groups` imports; empty for none."""
-
-    def __init__(self, config: TaskConfig, tokenizer: Tokenizer, shape: Shape):
-        self.config, self.tokenizer, self.shape = config, tokenizer, shape
-        self.labels, self.sequence_length = list(shape.labels), shape.sequence_length
-        self._numbers = {label: number for number, label in enumerate(self.labels)}
 
     @classmethod
     def enter_registry(cls) -> None:
@@ -165,21 +158,6 @@ class Task(abc.ABC):
 
         return Shape(cls.label_names(config, train), window_length(run, config))
 
-    @classmethod
-    def label_names(cls, config: TaskConfig, train: Sequence[Example]) -> list[str]:
-        """Returns the names of the labels, in the order of the logits.
-
-        Raises:
-            DataError: the training examples have fewer than two.
-        """
-        names = {label for example in train for label in example.labels}
-        if len(names) < (1 if config.labels_separator else 2):
-            raise DataError(
-                f"the training examples have {len(names)} label(s) ({', '.join(names)}); a task"
-                " needs 2 or more"
-            )
-        return sorted(names)
-
     # Examples to numbers.
 
     def text_example(self, text: str, question: str) -> Example:
@@ -198,39 +176,6 @@ class Task(abc.ABC):
         kept = list(tokens)[: self.sequence_length - 1]
         ids[: len(kept)] = kept
         return ids
-
-    def targets(self, example: Example, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the classes that the logits should give, int32, and the weight of each in the
-        loss, float32, both (P,).
-
-        Raises:
-            DataError: a label that the model does not have.
-        """
-        numbers = [self.label_number(label, example) for label in example.labels]
-        return np.array(numbers, np.int32), np.ones(1, np.float32)
-
-    def label_number(self, label: str, example: Example) -> int:
-        """Returns the place of a label in `labels`.
-
-        Raises:
-            DataError: the model does not have it.
-        """
-        if label not in self._numbers:
-            raise DataError(
-                f"{example.where}: label {label!r} does not occur in the training examples; they"
-                f" have {', '.join(self.labels[:12])}{' ...' if len(self.labels) > 12 else ''}"
-            )
-        return self._numbers[label]
-
-    def check_labels(self, examples: Sequence[Example]) -> None:
-        """Refuses examples with labels that the training examples do not have.
-
-        Raises:
-            DataError: names the first example and its label.
-        """
-        for example in examples:
-            for label in example.labels:
-                self.label_number(label, example)
 
     # The network.
 
@@ -343,11 +288,6 @@ class Task(abc.ABC):
     def read_length(self) -> int:
         """How many tokens an exported file reads at once."""
         return self.sequence_length
-
-    @property
-    def logits_shape(self) -> tuple[int, int]:
-        """P and C of the logits that an exported file gives."""
-        return (len(self.labels), 2) if self.several else (1, len(self.labels))
 
     def counted(self, examples: Sequence[Example], encoded: Sequence[Encoded]) -> np.ndarray:
         """Returns the logits (N, P) bool that a file is compared on: those that have a weight."""

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError, check_range
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 
 
 @dataclass(frozen=True)

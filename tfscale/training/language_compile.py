@@ -19,6 +19,7 @@ from tfscale.training.fit.compile_config import compile_as, compile_config
 from tfscale.training.language_evaluation import LanguageEvaluation
 from tfscale.training.stateful import StatefulStep, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
+from tfscale.training.step_options import check_no_own_step
 from tfscale.training.token_metrics import TokenMetrics
 from tfscale.training.xla import has_xla
 
@@ -79,6 +80,11 @@ class CompiledLanguageModel(LanguageEvaluation):
             "auto_scale_loss": auto_scale_loss,
         }
         refuse("compile", others, fit_arguments.COMPILE)
+        check_no_own_step(
+            self,
+            ("train_step", "test_step", "compute_loss", "compute_metrics"),
+            "give metrics to compile, or take tfscale.Model for another loss",
+        )
         check_loss(loss)
         check_trainable(self.network, self.strategy)
         given = {name: value for name, value in options.items() if name in known}

@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from tfscale.errors import ConfigError
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 from tfscale.models.outputs import Vocabulary, check_logits, probe_ids
 from tfscale.training.batches import FitInput, distribute, worker_share
 from tfscale.training.fit.arguments import as_callbacks

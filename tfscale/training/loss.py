@@ -18,7 +18,8 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import ConfigError
-from tfscale.models.network import HIDDEN_STATE_MEMBERS, LanguageNetwork, missing_members
+from tfscale.models.capability import HIDDEN_STATE_MEMBERS, missing_members
+from tfscale.models.network import LanguageNetwork
 from tfscale.training.distillation import Teacher
 
 

@@ -19,7 +19,7 @@ from tfscale.compat.keras_metrics import (
     update_compiled_metrics,
     values_in,
 )
-from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, is_own_of_keras
+from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, is_own_of_keras, loss_tracker_of
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import ONE_DEVICE, Rule
@@ -44,7 +44,7 @@ class MetricSums:
         self.model, self.objective, self.workers = model, objective, workers
         self.variables = [variable for metric in model.metrics for variable in metric.variables]
         trackers = [output.tracker for output in objective.outputs if output.tracker is not None]
-        self.of_losses = {id(v) for m in (model.loss_tracker, *trackers) for v in m.variables}
+        self.of_losses = {id(v) for m in (loss_tracker_of(model), *trackers) for v in m.variables}
 
     def zeros(self) -> list[tuple[keras.Variable, tf.Tensor]]:
         """Returns the variables, each with the value that it starts from."""
@@ -141,7 +141,7 @@ class MetricSums:
         """
         scope_values = [tf.zeros(v.shape, v.dtype) for v in self.variables]
         with metric_values(self.variables, scope_values) as scope:
-            self.model.loss_tracker.update_state(loss, sample_weight=rows)
+            loss_tracker_of(self.model).update_state(loss, sample_weight=rows)
             for output, value in zip(self.objective.outputs, of_outputs, strict=False):
                 if output.tracker is not None:
                     output.tracker.update_state(value, sample_weight=static_rows)

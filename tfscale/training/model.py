@@ -15,12 +15,14 @@ from tfscale.files.json_text import JsonObject
 from tfscale.training.dealing import Dealer
 from tfscale.training.distillation import Teacher
 from tfscale.training.fit.arguments import check_same_weights, check_trainable
+from tfscale.training.fit.board_steps import boards_count_steps
 from tfscale.training.fit.compression_config import compression_config, set_compression
+from tfscale.training.fit.input_errors import plain_errors
 from tfscale.training.layer_remat import check_remat
 from tfscale.training.model_functions import PredictFunction, TestFunction, TrainFunction
 from tfscale.training.model_step import ModelStep
 from tfscale.training.model_xla import model_uses_xla
-from tfscale.training.step_options import check_made_in_scope
+from tfscale.training.step_options import check_made_in_scope, check_no_own_step
 from tfscale.training.wrapped_model import WrappedModel
 
 
@@ -89,7 +91,7 @@ class Model(WrappedModel):
 
         Raises:
             ConfigError: an option out of range or unknown, an optimizer that cannot be right on
-                several replicas, or parameter servers.
+                several replicas, a subclass with a `train_step` of its own, or parameter servers.
         """
         if unknown := set(options) - set(ModelKeywords.__annotations__):
             raise ConfigError(
@@ -101,6 +103,12 @@ class Model(WrappedModel):
                 "auto_scale_loss=False has no meaning here: the step scales the loss itself where"
                 " the network computes in float16"
             )
+        several = self.strategy.num_replicas_in_sync > 1
+        check_no_own_step(
+            self,
+            ("train_step", *(("test_step", "predict_step") if several else ())),
+            "override compute_loss and compute_metrics",
+        )
         check_made_in_scope(optimizer, self.strategy)
         if is_asynchronous(self.strategy):
             raise ConfigError(
@@ -129,6 +137,11 @@ class Model(WrappedModel):
 
     def check_teacher(self, lesson: Teacher) -> None:
         """Is asked by `tfscale.compress.distill`; outputs are compared on the first batch."""
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch: Nested = None) -> None:
+        # Keras takes the frames of its own out of an error, which say whose function failed.
+        with plain_errors():
+            super()._maybe_symbolic_build(iterator, data_batch)
 
     def on_built(self) -> None:
         """Makes the train step, once the network is built."""
@@ -187,7 +200,9 @@ class Model(WrappedModel):
         self._check_compiled("fit")
         if self.train_step_runner is not None:
             check_same_weights(self.train_step_runner, self._trained)
-        history = super().fit(*args, **keras_arguments)
+        counted = boards_count_steps(args, keras_arguments, self.steps_per_execution)
+        with plain_errors(), counted as (by_place, by_name):
+            history = super().fit(*by_place, **by_name)
         if not self.stop_training and isinstance(self.train_function, TrainFunction):
             self.train_function.check_finite()
         return history
@@ -198,7 +213,7 @@ class Model(WrappedModel):
         With `ema_decay` they are those of the averaged weights.
         """
         self._check_compiled("evaluate")
-        with self.averaged_weights():
+        with self.averaged_weights(), plain_errors():
             return super().evaluate(*args, **keras_arguments)
 
     def predict(self, *args: object, **keras_arguments: object) -> Nested:
@@ -212,12 +227,13 @@ class Model(WrappedModel):
     def train_on_batch(self, *args: object, **keras_arguments: object) -> object:
         """Takes one step on a batch; arguments and result are those of Keras's `train_on_batch`."""
         self._check_compiled("train_on_batch")
-        return super().train_on_batch(*args, **keras_arguments)
+        with plain_errors():
+            return super().train_on_batch(*args, **keras_arguments)
 
     def test_on_batch(self, *args: object, **keras_arguments: object) -> object:
         """Evaluates a batch; arguments and result are those of Keras's `test_on_batch`."""
         self._check_compiled("test_on_batch")
-        with self.averaged_weights():
+        with self.averaged_weights(), plain_errors():
             return super().test_on_batch(*args, **keras_arguments)
 
     def predict_on_batch(self, x: Nested) -> Nested:

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, NotingScope
+from tfscale.compat.keras_trainer import (
+    KerasLoop,
+    Logs,
+    Nested,
+    NotingScope,
+    loss_tracker_of,
+)
 from tfscale.compat.tensorflow import of_shape
 from tfscale.config.step import ModelOptions
 from tfscale.distribution.sums import summed_over_replicas
@@ -94,7 +100,7 @@ class PartSums(StepState):
                 with self._lesson(x):
                     loss = model.compute_whole_loss(x, y, y_pred, sample_weight, training=True)
                 rows = tf.shape(next(p for p in keras.tree.flatten(x) if p is not None))[0]
-                model.loss_tracker.update_state(loss, sample_weight=rows)
+                loss_tracker_of(model).update_state(loss, sample_weight=rows)
                 logs: Logs = keras.tree.map_structure(
                     tf.convert_to_tensor,
                     model.compute_metrics(x, y, y_pred, sample_weight=sample_weight),

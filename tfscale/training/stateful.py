@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfscale.config.step import CompileOptions
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError, DataError
-from tfscale.models.network import capabilities
+from tfscale.models.capability import capabilities
 from tfscale.training.batches import check_divisible
 from tfscale.training.loss import chunked_loss, token_losses
 from tfscale.training.step import TrainStep

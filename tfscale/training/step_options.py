@@ -1,10 +1,12 @@
 """The result of a block of train steps, and the optimizers that a train step takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras_trainer import KerasLoop
 from tfscale.errors import ConfigError, TrainingError
 
 
@@ -103,6 +105,24 @@ def check_reduced_optimizer(optimizer: keras.optimizers.Optimizer, replicas: int
             f"optimizer {optimizer.name!r} sets loss_scale_factor={factor!r} and would divide every"
             " gradient by it; leave it out: where the network computes in float16 (mixed_float16)"
             " the step scales the loss itself"
+        )
+
+
+def check_no_own_step(model: KerasLoop, names: Sequence[str], instead: str) -> None:
+    """Refuses a subclass that overrides what its training would not call.
+
+    Args:
+        model: of the subclass.
+        names: methods of Keras's trainer that are not called.
+        instead: what to do.
+
+    Raises:
+        ConfigError: names the method.
+    """
+    if own := [name for name in names if model.overrides(name)]:
+        raise ConfigError(
+            f"{type(model).__name__} overrides {own[0]}, which would not be called: the step is"
+            f" tfscale's own; {instead}"
         )
 
 

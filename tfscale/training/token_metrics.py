@@ -26,6 +26,7 @@ from tfscale.compat.keras_metrics import (
 from tfscale.compat.keras_trainer import is_own_of_keras
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
+from tfscale.training.fit.tensor_conditions import refused_condition
 from tfscale.training.metric_sums import add_to_variables
 
 RESERVED = (
@@ -228,10 +229,13 @@ def check_compiled(
     try:
         tf.function(lambda *parts: counts_tensors(metric, parts), jit_compile=xla)(*batch)
     except (ValueError, TypeError, tf.errors.OpError) as error:
+        if line := refused_condition(error):
+            raise line from None
         hint = "" if not xla else "; compile(xla=False) takes Python code and all operations"
+        reason = one_line(error).removeprefix(f"{type(error).__name__}: ")
         raise ConfigError(
             f"metric {name!r} cannot be compiled{' by XLA' if xla else ''}"
-            f" ({type(error).__name__}){hint}"
+            f" ({type(error).__name__}: {reason}){hint}"
         ) from error
 
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-import tfscale.workflows.search.search as search_module
+import tfscale.workflows.search.trials as trials_module
 from tfscale import cli
 from tfscale.compress.factorize import lower_rank
 from tfscale.compress.structured import shrink_units
@@ -247,25 +247,25 @@ def test_a_whole_search_by_the_command_and_again(folder, capsys, monkeypatch):
         "--json",
     ]
     made = []
-    compress_run = search_module.compress_run
+    compress_run = trials_module.compress_run
 
     def noting_compress_run(run, config, *rest, **options):
         made.append(config.output)
         return compress_run(run, config, *rest, **options)
 
-    monkeypatch.setattr(search_module, "compress_run", noting_compress_run)
+    monkeypatch.setattr(trials_module, "compress_run", noting_compress_run)
 
     # Stopped while it measures its first candidate, the same command goes on from there.
-    measure = search_module.measure
+    measure = trials_module.measure
 
     def stop_at_the_first_candidate(folder, *rest):
         if "float32" in folder:  # The run itself, with which candidates are compared.
             return measure(folder, *rest)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(search_module, "measure", stop_at_the_first_candidate)
+    monkeypatch.setattr(trials_module, "measure", stop_at_the_first_candidate)
     assert cli.main(words) == 130
-    monkeypatch.setattr(search_module, "measure", measure)
+    monkeypatch.setattr(trials_module, "measure", measure)
     assert "baseline" in json.loads((output / "search.json").read_text())
     capsys.readouterr()
     code = cli.main(words)

@@ -14,6 +14,7 @@ import yaml
 import tfscale.workflows.search.candidates as candidates_module
 import tfscale.workflows.search.measure as measure_module
 import tfscale.workflows.search.search as search_module
+import tfscale.workflows.search.trials as trials_module
 from tfscale import cli
 from tfscale.config import ExportConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.config.compression import CompressConfig, SearchConfig
@@ -181,7 +182,7 @@ def searched(folder):
 
     with quick_search():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(search_module, "measure", stop_at_the_smaller_vocabulary)
+            patch.setattr(trials_module, "measure", stop_at_the_smaller_vocabulary)
             assert cli.main(words) == 130
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             assert cli.main(words) == 0
@@ -242,7 +243,7 @@ def test_it_goes_on_with_a_text_that_was_moved(folder, searched, quick, capsys, 
     moved = [word.replace("mine.txt", "moved.txt") for word in searched.words]
     monkeypatch.setattr(search_module, "choose", lambda *_: plain)
     exports = []
-    monkeypatch.setattr(search_module, "export_run", lambda *_, **__: exports.append(1))
+    monkeypatch.setattr(trials_module, "export_run", lambda *_, **__: exports.append(1))
     assert cli.main(moved) == 0 and not exports
     trimmed = str(folder / "small" / "trimmed" / "run")
     assert json_of(capsys.readouterr().out)["run"] == trimmed

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from tfscale.errors import DataError, TfscaleError
+from tfscale.training.fit.tensor_conditions import refused_condition
 
 _BEGIN, _END = "<<tfscale: ", " :tfscale>>"
 
@@ -42,6 +43,7 @@ def plain_errors() -> Iterator[None]:
 
     Raises:
         DataError: what `refuse_where` said.
+        ConfigError: code of the user's takes a tensor for a Python value.
         TfscaleError: as it was raised, without AutoGraph's "in user code" and the files that it
             lists.
     """
@@ -52,6 +54,12 @@ def plain_errors() -> Iterator[None]:
         if ours is None:
             raise
         raise DataError(ours[1].replace("\\'", "'")) from None  # TensorFlow escapes what it prints
+    except (TypeError, RuntimeError) as error:
+        # The latter is Keras's, about a model that it could not build.
+        line = refused_condition(error)
+        if line is None:
+            raise
+        raise line from None
     except TfscaleError as error:
         text, name = str(error), type(error).__name__
         if not text.startswith("in user code:"):

@@ -1,0 +1,104 @@
+"""Compares what a run was begun with, as its folder says, with what is asked for now."""
+
+import dataclasses
+import os
+
+from tfscale.config import TrainConfig
+from tfscale.config.compression import DistillConfig, PruneConfig
+from tfscale.config.optimizer import with_optimizer_defaults
+from tfscale.config.shrinking import ShrinkConfig
+from tfscale.config.train import LENGTHS
+from tfscale.errors import CheckpointError, ConfigError, DataError
+from tfscale.files.json_text import JsonObject
+from tfscale.files.paths import exists
+from tfscale.registry import FAMILIES
+from tfscale.runs.folder import read_config
+from tfscale.runs.longer import filled, refuse_longer
+from tfscale.runs.provenance import DIGESTS, SECTIONS
+
+MAY_CHANGE = {
+    "strategy",
+    "xla",
+    "validate_every",
+    "validation_batches",
+    "checkpoint_every",
+    "log_every",
+    "result",
+    "tensorboard",
+    "micro_batches",
+    "remat",
+    "loss_chunk_tokens",
+    "teacher",
+}
+"""Training options that a resumed run may set anew: they do not change what the steps compute
+beyond rounding."""
+
+_FIRST = ("family", "optimizer", "schedule")
+"""Options that decide which others there are."""
+
+
+def check_same_run(output: str, now: JsonObject) -> bool:
+    """Checks that a folder, if it holds a run, holds an earlier state of this one.
+
+    Returns:
+        Whether the run was begun for another length, which its schedule allows.
+
+    Raises:
+        ConfigError: it was begun with another model, or with training options that change its
+            result.
+        DataError: it was begun on other data.
+    """
+    path = os.path.join(output, "config.yaml")
+    if not exists(path):
+        return False
+    earlier = read_config(path)
+    for name in SECTIONS:
+        if not isinstance(earlier.get(name, {}), dict):
+            raise CheckpointError(
+                f"{path} is not the config.yaml of a run: {name} is not a section of it"
+            )
+    earlier, now = ({**run, "train": filled(run.get("train", {}))} for run in (earlier, now))
+    for name in SECTIONS:
+        # An option that came after the run was begun had the meaning of its default.
+        old = _defaults(name, now) | earlier.get(name, {})
+        new = _defaults(name, now) | now.get(name, {})
+        if name == "train":
+            old, new = with_optimizer_defaults(old), with_optimizer_defaults(new)
+        # Of another family, optimizer or schedule, other options differ too: that it is one comes
+        # first.
+        for key in sorted(set(new) | set(old), key=lambda name: (name not in _FIRST, name)):
+            before, after = old.get(key), new.get(key)
+            if before != after and key not in MAY_CHANGE and key not in LENGTHS:
+                raise ConfigError(
+                    f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
+                    "give the same value to resume, or another --output"
+                )
+    for key, what in DIGESTS.items():
+        if earlier.get(key) != now.get(key):
+            raise ConfigError(
+                f"run {output} was begun with other {what}; start from the same run, or give"
+                " another --output"
+            )
+    if earlier.get("data_digest") != now["data_digest"]:
+        raise DataError(
+            f"run {output} was begun on other data than {now['data']}; give that data, or another"
+            " --output"
+        )
+    if all(earlier["train"][name] == now["train"][name] for name in LENGTHS):
+        return False
+    refuse_longer(output, earlier, now, exists(os.path.join(output, "model.keras")))
+    return True
+
+
+def _defaults(section: str, described: JsonObject) -> JsonObject:
+    """Returns the defaults of a section's options."""
+    if section == "quantize":
+        return {"recipe": "none"}
+    kinds = {
+        "train": TrainConfig,
+        "prune": PruneConfig,
+        "shrink": ShrinkConfig,
+        "distill": DistillConfig,
+    }
+    config_class = kinds.get(section) or FAMILIES.get(described["model"]["family"])
+    return {field.name: field.default for field in dataclasses.fields(config_class)}
