@@ -36,7 +36,7 @@ from tfscale.files.paths import (
 from tfscale.models.network import LanguageNetwork, as_language_network, import_networks
 from tfscale.registry import FAMILIES
 from tfscale.runs.longer import filled, refuse_longer
-from tfscale.runs.provenance import DIGESTS, SECTIONS
+from tfscale.runs.provenance import DIGESTS, SECTIONS, USED_XLA
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
 
@@ -258,6 +258,13 @@ def check_same_run(output: str, now: JsonObject) -> bool:
         return False
     refuse_longer(output, earlier, now, exists(os.path.join(output, "model.keras")))
     return True
+
+
+def used_xla(output: str) -> bool | None:
+    """Returns whether XLA compiles the steps of the run in a folder; None where no trial chose."""
+    path = os.path.join(output, "config.yaml")
+    kept = _read_config(path).get(USED_XLA) if exists(path) else None
+    return kept if isinstance(kept, bool) else None
 
 
 def _defaults(section: str, described: JsonObject) -> JsonObject:
