@@ -25,6 +25,18 @@ MINUS_INFINITY = -1e9
 0."""
 
 
+def _cut(x, widths, np_):
+    """Cuts the last axis into parts of the given widths.
+
+    The gradient of a split joins those of its parts; that of each slice is as large as the whole,
+    mostly zeros, and they are added up. Exported files keep slices, which every runtime has.
+    """
+    if np_ is ops:
+        return tf.split(x, widths, axis=-1)
+    ends = np.cumsum(widths)
+    return [x[..., end - width : end] for width, end in zip(widths, ends, strict=True)]
+
+
 @keras.saving.register_keras_serializable("tfscale")
 class CausalSelfAttention(keras.layers.Layer):
     """Attention of each token to itself and those before it: (B, T, D) -> (B, T, D) (Vaswani et al.
@@ -144,10 +156,8 @@ class CausalSelfAttention(keras.layers.Layer):
 
     def _split(self, rows, length, np_):
         """(B, T, (H + 2 G) K) -> query (B, T, H, K), key and value (B, T, G, K)."""
-        heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
-        ends = [heads * width, (heads + groups) * width]
-        parts = (rows[..., : ends[0]], rows[..., ends[0] : ends[1]], rows[..., ends[1] :])
-        counts = (heads, groups, groups)
+        width, counts = self.head_dim, (self.num_heads, self.num_kv_heads, self.num_kv_heads)
+        parts = _cut(rows, [n * width for n in counts], np_)
         return [
             np_.reshape(part, (-1, length, n, width)) for part, n in zip(parts, counts, strict=True)
         ]
@@ -161,8 +171,7 @@ class CausalSelfAttention(keras.layers.Layer):
 
     def _rotate(self, x, angles, np_):
         cosine, sine = (np_.cast(part, x.dtype) for part in angles)
-        half = self.head_dim // 2
-        first, second = x[..., :half], x[..., half:]
+        first, second = _cut(x, [self.head_dim // 2] * 2, np_)
         join = np_.concatenate if np_ is ops else np_.concat
         return join([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
 

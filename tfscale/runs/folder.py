@@ -30,6 +30,7 @@ from tfscale.files.paths import (
 )
 from tfscale.models.network import LanguageNetwork, as_language_network, import_networks
 from tfscale.registry import FAMILIES
+from tfscale.runs.provenance import USED_XLA
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.training.checkpoint import array_digest, network_state
 
@@ -182,6 +183,13 @@ def describe_run(
 
 def _absolute(path: str) -> str:
     return path if is_remote(path) else os.path.abspath(path)
+
+
+def used_xla(output: str) -> bool | None:
+    """Returns whether XLA compiles the steps of the run in a folder; None where no trial chose."""
+    path = os.path.join(output, "config.yaml")
+    kept = read_config(path).get(USED_XLA) if exists(path) else None
+    return kept if isinstance(kept, bool) else None
 
 
 def write_run_files(output: str, described: JsonObject, tokenizer: Tokenizer) -> None:

@@ -42,7 +42,9 @@ DIGESTS = {
 _NAMES = tuple(field.name for field in dataclasses.fields(Provenance))
 SECTIONS = ("model", "train", *(name for name in _NAMES if name not in DIGESTS))
 """The options in the config.yaml of a run."""
-RECORDED = ("data_digest", "tokenizer_digest", *_NAMES[:3], *DIGESTS)
+USED_XLA = "used_xla"
+"""Key of whether XLA compiles the steps, where a trial chose it: a resumed run takes it over."""
+RECORDED = ("data_digest", "tokenizer_digest", USED_XLA, *_NAMES[:3], *DIGESTS)
 """Keys in the config.yaml of a run that are not options of `tfscale train`, which takes such a
 file."""
 

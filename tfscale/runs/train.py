@@ -25,13 +25,13 @@ from tfscale.files.folders import claim_directory
 from tfscale.files.json_text import JsonObject
 from tfscale.files.run_lock import only_writer
 from tfscale.launching.heartbeat import beat
-from tfscale.runs.compiled import compiled_model
+from tfscale.runs.compiled import compiled_model, way_of_run
 from tfscale.runs.finish import finish_run
-from tfscale.runs.folder import describe_run, named, write_run_files
+from tfscale.runs.folder import describe_run, named, used_xla, write_run_files
 from tfscale.runs.length import WITHOUT_END, run_length
 from tfscale.runs.longer import check_start
 from tfscale.runs.ngram import train_ngram
-from tfscale.runs.provenance import Provenance, alike
+from tfscale.runs.provenance import USED_XLA, Provenance, alike
 from tfscale.runs.reading import Reading
 from tfscale.runs.recorder import RunRecorder
 from tfscale.runs.same_run import check_same_run
@@ -134,9 +134,12 @@ def train(
     replicas = chosen.num_replicas_in_sync
     check_divisible(train_config.global_batch_size, replicas, train_config.micro_batches)
     line.note("building the model")
-    model = compiled_model(reading, chosen, beginning.set_up)
+    way = way_of_run(reading, chosen, used_xla(output))
+    model = compiled_model(reading, chosen, beginning.set_up, way)
     workers = model.workers
     workers.check_alike(_must_be_alike(described))
+    if way.tried:
+        described[USED_XLA] = way.xla
     with only_writer(output) if workers.is_chief else contextlib.nullcontext(), line:
         length = run_length(train_config, model.optimizer, workers)
         line.total = length.total
@@ -149,6 +152,8 @@ def train(
         # are a round.
         batches = workers.readers if is_asynchronous(chosen) else 1
         _announce(line, reading, describe(chosen, train_config.strategy), workers.readers, batches)
+        for text in way.notes:
+            line.note(text)
         validation = reading.validation(replicas)
         partly = train_config.validation_batches or None
         recorder = RunRecorder(

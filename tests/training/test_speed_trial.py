@@ -1,0 +1,109 @@
+"""The way of a step: XLA or TensorFlow's own kernels, by what a trial of the processor says."""
+
+import pytest
+
+from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
+from tfscale.training import speed_trial, xla
+from tfscale.training.speed_trial import BFLOAT16, BFLOAT16_XLA, FLOAT32, trial
+
+LARGE = TransformerConfig(
+    vocabulary_size=4096, sequence_length=128, hidden_dim=512, num_layers=4, num_heads=8
+)
+LOWER = TrainConfig(precision="mixed_bfloat16")
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    """What the processor is said to take; nothing is measured."""
+    values: dict[speed_trial.Way, float] = {}
+
+    def said(products, ways):
+        assert products
+        return {way: values[way] for way in ways}
+
+    monkeypatch.setattr(xla, "trial", said)
+    return values
+
+
+def test_bfloat16_takes_the_faster_of_two_ways(seconds):
+    seconds.update({FLOAT32: 0.4, BFLOAT16_XLA: 0.5, BFLOAT16: 0.2})
+    way = xla.chosen_way(LOWER, LARGE, 1)
+    assert (way.xla, way.tried) == (False, True)
+    assert way.notes == (
+        "on this processor layers in bfloat16 take 0.40 of the time without XLA, by oneDNN: not"
+        " compiled by XLA",
+    )
+    seconds.update({FLOAT32: 0.4, BFLOAT16_XLA: 0.5, BFLOAT16: 0.48})
+    way = xla.chosen_way(LOWER, LARGE, 1)
+    assert (way.xla, way.tried) == (True, True)
+    assert way.notes == (
+        "on this processor layers in bfloat16 take 0.96 of the time without XLA: compiled by XLA",
+        "float32 would be faster on this processor, where layers take 0.80 of their time in"
+        " bfloat16: --train.precision float32",
+    )
+
+
+def test_a_long_run_in_float32_hears_of_bfloat16(seconds):
+    seconds.update({FLOAT32: 0.4, BFLOAT16: 0.2})
+    way = xla.chosen_way(TrainConfig(), LARGE, 1)
+    assert (way.xla, way.tried) == (True, False)
+    assert way.notes == (
+        "mixed_bfloat16 would be faster on this processor, where layers take 0.50 of their time in"
+        " float32: --train.precision mixed_bfloat16",
+    )
+    seconds[BFLOAT16] = 0.37
+    assert xla.chosen_way(TrainConfig(), LARGE, 1) == xla.Way(True)
+
+
+@pytest.mark.parametrize("steps, minutes, asked", [(20, None, 0), (20000, None, 1), (None, 5, 1)])
+def test_short_runs_in_float32_are_not_delayed(monkeypatch, steps, minutes, asked):
+    asked_for = []
+    monkeypatch.setattr(
+        xla, "trial", lambda products, ways: asked_for.append(ways) or dict.fromkeys(ways, 1.0)
+    )
+    xla.chosen_way(TrainConfig(steps=steps, minutes=minutes), LARGE, 1)
+    assert asked_for == [(FLOAT32, BFLOAT16)] * asked
+
+
+@pytest.mark.parametrize(
+    "config, model, wanted",
+    [
+        (TrainConfig(precision="mixed_bfloat16", xla="on"), LARGE, True),
+        (TrainConfig(precision="mixed_bfloat16", xla="off"), LARGE, False),
+        (TrainConfig(precision="mixed_float16"), LARGE, True),
+        (LOWER, LSTMConfig(vocabulary_size=4096, hidden_dim=512), True),
+        (LOWER, TransformerConfig(vocabulary_size=9, hidden_dim=8, num_heads=2), True),
+    ],
+    ids=["asked for", "refused", "float16", "recurrent", "tiny"],
+)
+def test_nothing_is_tried_where_nothing_is_open(seconds, config, model, wanted):
+    # `seconds` is empty: a trial would end with a KeyError.
+    assert xla.chosen_way(config, model, 1) == xla.Way(wanted)
+
+
+def test_a_trial_scales_the_two_largest_shapes_and_is_made_once(monkeypatch):
+    made = []
+
+    def layer(m, k, n, way):
+        made.append((m, k, n, way))
+        return lambda: clock.__setitem__(0, clock[0] + (3.0 if way[0] == "float32" else 1.0))
+
+    clock = [0.0]
+    monkeypatch.setattr(speed_trial, "_layer", layer)
+    for name in ("perf_counter", "process_time"):
+        monkeypatch.setattr(speed_trial.time, name, lambda: clock[0])
+    speed_trial._measured.cache_clear()
+    products = [(8, 4, 16), (8, 4, 16), (1024, 4096, 2048), (2, 2, 2)]
+    try:
+        for _ in range(2):
+            # 2 times the first shape, and 1024 x 4096 x 2048 is 4 times 512 x 2048 x 2048.
+            assert trial(products, (FLOAT32, BFLOAT16)) == {FLOAT32: 18.0, BFLOAT16: 6.0}
+    finally:
+        speed_trial._measured.cache_clear()
+    assert [shape[:3] for shape in made] == [(512, 2048, 2048)] * 2 + [(8, 4, 16)] * 2
+
+
+def test_a_trial_of_this_processor_gives_times_for_every_way():
+    ways = (FLOAT32, BFLOAT16, BFLOAT16_XLA)
+    seconds = trial([(16, 8, 8), (16, 8, 24)], ways)
+    assert tuple(seconds) == ways and all(0 < value < 60 for value in seconds.values())
