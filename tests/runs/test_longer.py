@@ -185,7 +185,9 @@ def test_a_run_of_an_earlier_version_goes_on(data, tmp_path):
     assert_same_state(whole, old, 9)
 
 
-@pytest.mark.parametrize("epochs,per_batch", [(2, 4), (0.5, 8)])
+@pytest.mark.parametrize(
+    "epochs,per_batch", [(2, 4), pytest.param(0.5, 4, marks=pytest.mark.slow), (0.5, 8)]
+)
 def test_epochs_are_steps_of_the_data(data, tmp_path, epochs, per_batch):
     windows = sum(shard.tokens // 16 for shard in Manifest.load(data).split("train").shards)
     summary = trained(
