@@ -20,7 +20,16 @@ MODELS = {
         "--model.num_heads",
         "2",
     ],
-    "lstm": ["--model.family", "lstm", "--model.hidden_dim", "16", "--model.embedding_dim", "16"],
+    "lstm": [
+        "--model.family",
+        "lstm",
+        "--model.hidden_dim",
+        "16",
+        "--model.embedding_dim",
+        "16",
+        "--train.xla",
+        "off",
+    ],
 }
 
 
@@ -146,6 +155,8 @@ def test_a_stopped_run_goes_on(folder, data, capsys):
         "25",
         "--train.steps",
         "40",
+        "--train.xla",
+        "off",
     ]
     whole = command(capsys, *words, "--output", str(folder / "whole"))
     command(capsys, *words, "--output", str(folder / "again"))

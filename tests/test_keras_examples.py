@@ -38,7 +38,13 @@ def run(tmp_path, monkeypatch):
     return run_script
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "transformer_encoder" else ())
+        for name in CLASSIFIERS
+    ],
+)
 def test_a_classifier_learns_and_its_file_predicts_the_same(name, run, capsys):
     names = run(name)
     model, file = names["model"], tfscale.device.load(names["folder"])

@@ -163,6 +163,8 @@ def test_a_network_learns_chinese_and_its_file_writes_the_same(tmp_path, capsys)
                 "1e-2",
                 "--train.tensorboard",
                 "false",
+                "--train.xla",
+                "off",
                 "--json",
             ]
         )

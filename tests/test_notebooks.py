@@ -60,6 +60,7 @@ def test_quickstart_notebook(tmp_path):
     }
 
 
+@pytest.mark.slow  # The other notebook is run whole by `make test`.
 @pytest.mark.filterwarnings("default")  # Jupyter's own warnings are not ours.
 def test_tpu_notebook_on_a_cpu(tmp_path):
     """All cells but those that need Colab, with another strategy and a small model."""

@@ -7,9 +7,15 @@ import pytest
 from tests.compat.private_names import names_in_compat, own_names, private_names_of_others, sources
 
 
-def test_only_compat_uses_private_names_of_other_libraries():
+@pytest.fixture(scope="module")
+def known():
+    """The package's trees, its own private names, and those of others that compat/ uses."""
     trees = sources()
-    own, compat = own_names(list(trees.values())), names_in_compat()
+    return trees, own_names(list(trees.values())), names_in_compat()
+
+
+def test_only_compat_uses_private_names_of_other_libraries(known):
+    trees, own, compat = known
     found = {name: private_names_of_others(tree, own, compat) for name, tree in trees.items()}
     assert {name: names for name, names in found.items() if names} == {}
 
@@ -25,6 +31,6 @@ def test_only_compat_uses_private_names_of_other_libraries():
         "class Own:\n    def _flatten_layers(self):\n        return []",
     ],
 )
-def test_private_names_are_seen(code):
-    own = own_names(list(sources().values()))
-    assert len(private_names_of_others(ast.parse(code), own, names_in_compat())) == 1
+def test_private_names_are_seen(code, known):
+    _, own, compat = known
+    assert len(private_names_of_others(ast.parse(code), own, compat)) == 1

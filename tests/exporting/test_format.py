@@ -34,7 +34,7 @@ def stranger():
 def run_folder(tmp_path_factory, data_folder):
     folder = str(tmp_path_factory.mktemp("npz") / "run")
     model = tfscale.LSTMConfig(embedding_dim=8, hidden_dim=8, sequence_length=16)
-    options = tfscale.TrainConfig(steps=1, global_batch_size=2, tensorboard=False)
+    options = tfscale.TrainConfig(steps=1, global_batch_size=2, tensorboard=False, xla="off")
     tfscale.train(model, options, data=data_folder, output=folder, progress=False)
     return folder
 

@@ -50,7 +50,9 @@ def trained(model, stream, steps=80):
     """Enough to have an opinion; after a mistake the next token is not always the same."""
     rows = np.lib.stride_tricks.sliding_window_view(np.array(stream, "int32"), C + 1)
     model.compile(
-        keras.optimizers.Adam(3e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        keras.optimizers.Adam(3e-2),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
     )
     for _ in range(steps):
         model.train_on_batch(rows[::2, :-1], rows[::2, 1:])

@@ -53,8 +53,16 @@ def change_constants(content, change):
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-@pytest.mark.parametrize("quantize", RECIPES)
-@pytest.mark.parametrize("family", list(CONFIGS))
+@pytest.mark.parametrize(
+    "family, quantize",
+    [
+        *(("transformer", quantize) for quantize in RECIPES),
+        *(
+            pytest.param("lstm", quantize, marks=() if quantize == "int8" else pytest.mark.slow)
+            for quantize in RECIPES
+        ),
+    ],
+)
 def test_right_files_pass(tmp_path, tokenizer, held_out, family, quantize):
     report = compare(tmp_path, tokenizer, held_out, family, quantize)
     assert failed(report) == set() and report["passed"]

@@ -220,7 +220,7 @@ def test_averaged_weights_of_a_trained_model_are_taken(tmp_path):
         [keras.Input((T,), dtype="int32"), LAYERS.Embedding(V, 8), LAYERS.Dense(V)]
     )
     model = tfscale.LanguageModel(network)
-    model.compile(keras.optimizers.SGD(1.0), ema_decay=0.9)
+    model.compile(keras.optimizers.SGD(1.0), ema_decay=0.9, xla=False)
     model.fit(IDS, np.roll(IDS, -1, axis=1), epochs=2, batch_size=8, verbose=0)
     trained = np.asarray(network(IDS))
     with model.averaged_weights():

@@ -28,6 +28,7 @@ STEPS = {
     "global_batch_size": 8,
     "warmup_steps": 5,
     "tensorboard": False,
+    "xla": "off",
 }
 
 
@@ -139,7 +140,7 @@ def test_two_replicas_learn_what_one_device_learns(data):
             tokenizer = tfscale.load_tokenizer(data)
             config = own_config(vocabulary_size=tokenizer.vocabulary_size)
             model = tfscale.LanguageModel(tfscale.build_network(config))
-            model.compile(keras.optimizers.AdamW(1e-2), clip_norm=1.0)
+            model.compile(keras.optimizers.AdamW(1e-2), clip_norm=1.0, xla=False)
         windows = np.random.default_rng(1).integers(0, config.vocabulary_size, (32, 25))
         history = model.fit(
             windows[:, :-1], windows[:, 1:], batch_size=8, epochs=2, shuffle=False, verbose=0
@@ -238,7 +239,7 @@ def test_the_command_line_does_it_in_processes_of_its_own(folder, run):
     "words",
     [
         "train --data data --output run2 --model.family gated_convolution --model.hidden_dim 8"
-        " --train.steps 2 --train.global_batch_size 4 --train.tensorboard false",
+        " --train.steps 2 --train.global_batch_size 4 --train.tensorboard false --train.xla off",
         "evaluate run",
         "export run --output exported --format npz_weights",
         "finetune run --task parity --train train.rec --output task2 --epochs 1",

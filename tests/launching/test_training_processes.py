@@ -21,6 +21,7 @@ from benchmarks.soak import (
     train_words,
 )
 from tests.distribution.addresses import free_addresses
+from tfscale import cli
 
 STEPS = 800
 
@@ -36,7 +37,23 @@ def losses(output):
     return {entry["step"]: entry["loss"] for entry in entries if "loss" in entry}
 
 
+def test_a_kill_leaves_no_trace_in_the_weights(data, tmp_path):
+    """A single process under the launcher, killed once: the quiet run trains in this process."""
+    quiet, killed = str(tmp_path / "quiet"), str(tmp_path / "killed")
+    assert cli.main(train_words(data, quiet, 400)) == 0
+    command = launch_command(train_words(data, killed, 400), 1, 1)
+    # Between two checkpoints, so that the steps after the first are taken twice.
+    kills = run_with_kills(command, killed, [60], in_write=0, seed=3)
+    assert len(kills.steps) == 1
+    assert largest_difference(quiet, killed, 400) == 0
+    assert losses(killed) == losses(quiet)
+    with open(f"{killed}/summary.json") as file:
+        assert json.load(file)["completed"]
+
+
+@pytest.mark.slow
 def test_kills_leave_no_trace_in_the_weights(data, tmp_path):
+    """Of two workers, one of which is the chief while it writes."""
     quiet, killed = str(tmp_path / "quiet"), str(tmp_path / "killed")
     subprocess.run(
         launch_command(train_words(data, quiet, STEPS), 2, 0), check=True, capture_output=True
@@ -59,8 +76,9 @@ def test_a_run_goes_on_with_fewer_workers(data, tmp_path):
     no_dropout = [
         "--model.dropout=0"
     ]  # Its draws belong to the replica, so they follow the number of replicas.
+    steps = 300
     launcher = subprocess.Popen(
-        launch_command([*train_words(data, elastic, 300), *no_dropout], 2, 0),
+        launch_command([*train_words(data, elastic, steps), *no_dropout], 2, 0),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -70,24 +88,24 @@ def test_a_run_goes_on_with_fewer_workers(data, tmp_path):
     launcher.send_signal(signal.SIGTERM)
     assert launcher.wait(timeout=60) == 75
     stopped_at = last_step(elastic)
-    assert 50 <= stopped_at < 300
+    assert 50 <= stopped_at < steps
     assert os.path.exists(f"{elastic}/checkpoints/step-{stopped_at:08d}.npz")
-    assert train_once([*train_words(data, elastic, 300), *no_dropout]) == 0
-    assert train_once([*train_words(data, alone, 300), *no_dropout]) == 0
+    for output in (elastic, alone):
+        assert cli.main([*train_words(data, output, steps), *no_dropout]) == 0
     ours, reference = losses(elastic), losses(alone)
     # The stop adds a line where a block of steps was cut; all others stand at the same steps.
-    steps = sorted(set(ours) & set(reference))
-    assert len(steps) >= len(reference) - 1
-    np.testing.assert_allclose([ours[s] for s in steps], [reference[s] for s in steps], atol=2e-5)
-    assert largest_difference(elastic, alone, 300) < 1e-4
+    both = sorted(set(ours) & set(reference))
+    assert len(both) >= len(reference) - 1
+    np.testing.assert_allclose([ours[s] for s in both], [reference[s] for s in both], atol=2e-5)
+    assert largest_difference(elastic, alone, steps) < 1e-4
 
 
 def test_a_full_disk_ends_the_run_and_space_lets_it_go_on(data, tmp_path):
     full, quiet = str(tmp_path / "full"), str(tmp_path / "quiet")
     assert train_once(train_words(data, full, 100), largest_file=20_000) == 2
     assert not any(".tmp-" in name for name in os.listdir(f"{full}/checkpoints"))
-    assert train_once(train_words(data, full, 100)) == 0
-    assert train_once(train_words(data, quiet, 100)) == 0
+    for output in (full, quiet):
+        assert cli.main(train_words(data, output, 100)) == 0
     assert largest_difference(full, quiet, 100) == 0
 
 

@@ -96,6 +96,7 @@ def trained(tmp_path_factory):
         validate_every=200,
         checkpoint_every=200,
         tensorboard=False,
+        xla="off",
     )
     return data, load_run(train(CONFIG, options, data=data, output=run, progress=False) and run)
 

@@ -141,7 +141,7 @@ def test_it_is_pruned_and_trained_for_a_recipe():
     model = LanguageModel(build_network(CONFIG))
     prune(model, ConstantSparsity(0.5, begin_step=1, frequency=1))
     assert len(quantize_aware(model, "int8")) == 2
-    model.compile(keras.optimizers.SGD(0.1))
+    model.compile(keras.optimizers.SGD(0.1), xla=False)
     model.fit(tf.data.Dataset.from_tensors((IDS, np.roll(IDS, -1, 1))).repeat(3), verbose=0)
     kernel = model.network.mix.kernel.numpy()
     assert (kernel == 0).mean() == 0.5

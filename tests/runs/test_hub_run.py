@@ -184,6 +184,8 @@ def test_from_the_preset_to_a_file(preset, tmp_path):
         "4",
         "--train.warmup_steps",
         "2",
+        "--train.xla",
+        "off",
     ]
     assert cli.main(train) == 0
     before = tfscale.evaluate(base, data=data)["perplexity"]

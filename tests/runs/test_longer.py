@@ -75,7 +75,9 @@ def losses(output):
     return {entry["step"]: entry["val_loss"] for entry in entries if "val_loss" in entry}
 
 
-@pytest.mark.parametrize("schedule", ["constant", "inverse_sqrt", "wsd"])
+@pytest.mark.parametrize(
+    "schedule", ["constant", pytest.param("inverse_sqrt", marks=pytest.mark.slow), "wsd"]
+)
 def test_a_finished_run_goes_on_bit_for_bit(data, tmp_path, schedule, capsys):
     whole, longer = tmp_path / "whole", tmp_path / "longer"
     expected = trained(data, whole, schedule=schedule, steps=24)
@@ -183,7 +185,9 @@ def test_a_run_of_an_earlier_version_goes_on(data, tmp_path):
     assert_same_state(whole, old, 9)
 
 
-@pytest.mark.parametrize("epochs,per_batch", [(2, 4), (0.5, 4), (0.5, 8)])
+@pytest.mark.parametrize(
+    "epochs,per_batch", [(2, 4), pytest.param(0.5, 4, marks=pytest.mark.slow), (0.5, 8)]
+)
 def test_epochs_are_steps_of_the_data(data, tmp_path, epochs, per_batch):
     windows = sum(shard.tokens // 16 for shard in Manifest.load(data).split("train").shards)
     summary = trained(

@@ -8,7 +8,7 @@ import tfscale
 from tfscale.errors import ConfigError, TokenizerError
 
 SIZE = {"sequence_length": 8, "embedding_dim": 8, "hidden_dim": 8}
-TRAIN = tfscale.TrainConfig(steps=2, global_batch_size=4, tensorboard=False)
+TRAIN = tfscale.TrainConfig(steps=2, global_batch_size=4, tensorboard=False, xla="off")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def fitted(data, tmp_path_factory):
     model = tfscale.LanguageModel(
         tfscale.build_network(tfscale.GRUConfig(vocabulary_size=257, **SIZE), seed=3)
     )
-    model.compile(keras.optimizers.AdamW(1e-2), ema_decay=0.5)
+    model.compile(keras.optimizers.AdamW(1e-2), ema_decay=0.5, xla=False)
     windows = tfscale.training_dataset(data, sequence_length=8, global_batch_size=4, seed=0)
     model.fit(windows, steps_per_epoch=5, verbose=0)
     run = str(tmp_path_factory.mktemp("saved") / "run")

@@ -155,7 +155,9 @@ def fit(runs, family, rows, tmp_path, task, epochs=12, **options):
     return finetune(runs(family), config)
 
 
-@pytest.mark.parametrize("family", ["transformer", "lstm", "bert"])
+@pytest.mark.parametrize(
+    "family", ["transformer", "lstm", pytest.param("bert", marks=pytest.mark.slow)]
+)
 def test_classify_learns_and_its_file_does_the_same(family, runs, tmp_path, capsys):
     summary = fit(
         runs,

@@ -183,7 +183,9 @@ def test_weights_of_rows_mean_what_keras_means():
     # Keras divides by the tokens, we by their weights.
     stock = network()
     stock.compile(
-        keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        keras.optimizers.SGD(0.1),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
     )
     stock.fit(X, Y, sample_weight=weights / weights.mean(), batch_size=ROWS, verbose=0)
     moved(model, dataset)
@@ -351,7 +353,9 @@ def test_masks_leave_tokens_out_as_in_stock_keras(make):
     data = padded_windows()
     stock = make()
     stock.compile(
-        keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        keras.optimizers.SGD(0.1),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
     )
     loss = stock.evaluate(*data, batch_size=ROWS, verbose=0)
     model = language_model(make=make, clip_norm=0.0)

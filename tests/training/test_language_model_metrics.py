@@ -104,7 +104,8 @@ def stock():
     def of(habit):
         if habit not in found:
             model = gru_network(V)
-            model.compile(keras.optimizers.SGD(0.5), crossentropy(), **metrics())
+            # XLA takes longer to compile a recurrent layer than to run the few steps.
+            model.compile(keras.optimizers.SGD(0.5), crossentropy(), jit_compile=False, **metrics())
             found[habit] = trained(model, habit)
         return found[habit]
 

@@ -63,7 +63,7 @@ def state(model):
     return {name: np.array(v.numpy()) for name, v in model.train_step_runner.state().items()}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_KIND)
 def test_replicas_micro_batches_and_a_stop_change_nothing(name, tmp_path):
     model = compiled(name)
     fit(model, 0, ROWS)

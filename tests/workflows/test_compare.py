@@ -13,7 +13,7 @@ from tfscale.evaluation.evaluate import evaluate_run
 from tfscale.runs.folder import load_run
 from tfscale.workflows.compare_table import table_rows, write_report
 
-TINY = "model:\n  family: {family}\n  sequence_length: 16\n  hidden_dim: 16\n{more}train:\n  global_batch_size: 8\n"
+TINY = "model:\n  family: {family}\n  sequence_length: 16\n  hidden_dim: 16\n{more}train:\n  global_batch_size: 8\n  xla: off\n"
 
 
 @pytest.fixture(scope="module")

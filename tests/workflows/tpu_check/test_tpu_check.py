@@ -48,7 +48,15 @@ def fake(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("family", network_families())
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(
+            name, marks=() if name in ("bert", "lstm", "transformer") else pytest.mark.slow
+        )
+        for name in network_families()
+    ],
+)
 def test_the_steps_of_every_family_have_fixed_shapes_and_nothing_odd(family):
     steps = lower_steps(config_of(family), TRAIN, chips=4)
     assert [step.name for step in steps] == ["train", "evaluation"]
