@@ -178,7 +178,7 @@ def with_optimizer_defaults(values: Mapping[str, object]) -> dict[str, object]:
 
     A run that was begun before an option was there has none; what it means is the default.
     """
-    name = values.get("optimizer", "adamw")
+    name = values.get("optimizer")
     if not isinstance(name, str) or name not in OPTIMIZERS:
         return dict(values)
     return {**values, **OPTIMIZERS.get(name).options_of(values)}

@@ -1,6 +1,7 @@
 """The options of `tfscale train`: batch, optimizer, schedule, precision and what is written."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -24,6 +25,7 @@ class TrainConfig(OptimizerOptions, StepOptions):
     """Options of training: batch, optimizer, schedule, precision, and what is written when."""
 
     section: ClassVar[str] = "train"
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"optimizer": "adamw"}
 
     steps: int | None = None
     """Optimizer steps of the whole run; 1000 where neither steps nor epochs nor minutes is
@@ -211,17 +213,13 @@ class TrainConfig(OptimizerOptions, StepOptions):
         options: dict[str, Any] = dict.fromkeys(OPTIONS)
         return dataclasses.replace(self, optimizer=optimizer, **options)
 
-    @staticmethod
-    def of_record(section: dict) -> dict:
-        """Returns the training options of an earlier version's run as this version writes them.
-
-        A final learning rate was written down for every schedule, and meant something for the
-        cosine alone.
-        """
-        if section.get("schedule") != "constant":
-            return section
-        unused = SCHEDULE_OPTIONS[0]
-        return {name: value for name, value in section.items() if name != unused}
+    @classmethod
+    def of_record(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        # A final learning rate was written down for every schedule, and meant something for the
+        # cosine alone.
+        unused = {SCHEDULE_OPTIONS[0]} if options.get("schedule") == "constant" else set()
+        filled = super().of_record(options)
+        return {name: value for name, value in filled.items() if name not in unused}
 
     def compile_options(
         self, *, xla: bool, streams: int = 0, pass_steps: int = 0

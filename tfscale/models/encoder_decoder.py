@@ -318,4 +318,5 @@ class EncoderDecoder(keras.Model):
 
     @classmethod
     def from_config(cls, config: KerasConfig, custom_objects=None) -> "EncoderDecoder":
-        return cls(TransformerConfig(**config.pop("config")), **config)
+        options = TransformerConfig.of_record(config.pop("config"))
+        return cls(TransformerConfig(**options), **config)
