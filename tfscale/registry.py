@@ -117,16 +117,26 @@ class NameIn:
         registry: the registry.
         leave_out: names that this option does not offer.
         explained: whether `--help` says what each name is, by the `summary` of its class.
+        or_empty: whether the option may be empty, which its docstring explains.
     """
 
     def __init__(
-        self, registry: Registry[AnyClass], leave_out: tuple[str, ...] = (), explained: bool = False
+        self,
+        registry: Registry[AnyClass],
+        leave_out: tuple[str, ...] = (),
+        explained: bool = False,
+        or_empty: bool = False,
     ):
         self.registry, self.leave_out, self.explained = registry, leave_out, explained
+        self.or_empty = or_empty
 
     def names(self) -> list[str]:
         """The names that the option offers."""
         return [name for name in self.registry.names() if name not in self.leave_out]
+
+    def takes(self, value: object) -> bool:
+        """Returns whether the option may have a value."""
+        return value in self.names() or (self.or_empty and value == "")
 
     def explain(self) -> str:
         """Returns each name with the summary of its class, for `--help`; empty if not asked for."""

@@ -1,16 +1,20 @@
-"""Folders and files that tfscale wrote at commit 961e59d load, and give the numbers they gave then.
+"""Folders and files that earlier versions of tfscale wrote load, and give the numbers they gave then.
 
-`files-961e59d.tar.xz` holds data folders, runs (one of them stopped at step 10 of 20), a task, exports, and files of
-Keras's own `save`; `expected.json` in it says what that version printed of them. `make_files.py` made it.
+Each `files-COMMIT.tar.xz` holds data folders, runs (one of them stopped at step 10 of 20), a task, exports, and files
+of Keras's own `save`; `expected.json` in it says what that version printed of them. `make_files.py` made them.
+
+At 961e59d there were no optimizers by name, and norms of queries and keys came later. 38833a0 has these options, and is
+the last commit at which a Transformer is GPT-2's by default.
 """
 
 import json
 import os
+import shutil
 import tarfile
 
 import pytest
 
-ARCHIVE = os.path.join(os.path.dirname(__file__), "files-961e59d.tar.xz")
+ARCHIVE = os.path.join(os.path.dirname(__file__), "files-{}.tar.xz")
 SCORES = (
     "nll_per_token",
     "cloze_nll_per_token",
@@ -21,10 +25,10 @@ SCORES = (
 )
 
 
-@pytest.fixture(scope="module")
-def earlier(tmp_path_factory):
+@pytest.fixture(scope="module", params=["961e59d", "38833a0"])
+def earlier(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("earlier")
-    with tarfile.open(ARCHIVE) as archive:
+    with tarfile.open(ARCHIVE.format(request.param)) as archive:
         archive.extractall(folder, filter="data")
     return folder
 
@@ -82,20 +86,50 @@ def test_tasks_predict_alike(name, earlier, expected):
     assert scores["accuracy"] == expected[name]["evaluate"]["accuracy"]
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(earlier, expected):
+@pytest.fixture
+def stopped(earlier, tmp_path):
+    """A copy of the stopped run."""
+    folder = str(tmp_path / "stopped")
+    shutil.copytree(earlier / "transformer-stopped", folder)
+    return folder
+
+
+@pytest.mark.parametrize("by", ["python", "its own file"])
+def test_a_stopped_run_goes_on_to_the_same_weights(by, stopped, earlier, expected):
     import tfscale
+    from tfscale import cli
     from tfscale.runs.folder import load_run
 
-    data, stopped = str(earlier / "data-sentencepiece"), str(earlier / "transformer-stopped")
-    whole = load_run(str(earlier / "transformer"))
-    trained = tfscale.train(
-        whole.model_config, whole.train_config, data=data, output=stopped, progress=False
-    )
-    assert trained["steps"] == 20
+    data = str(earlier / "data-sentencepiece")
+    if by == "python":
+        whole = load_run(str(earlier / "transformer"))
+        model, train = whole.model_config, whole.train_config
+        tfscale.train(model, train, data=data, output=stopped, progress=False)
+    else:
+        words = ["train", f"{stopped}/config.yaml", "--data", data, "--output", stopped]
+        assert cli.main(words) == 0
+    assert load_run(stopped).summary["steps"] == 20
     found = tfscale.evaluate(stopped, data=data, split="test")
     assert found["nll_per_token"] == pytest.approx(
         expected["transformer"]["evaluate"]["nll_per_token"], rel=1e-7
     )
+
+
+def test_a_teacher_of_an_earlier_version_teaches(earlier, tmp_path):
+    import tfscale
+    from tfscale.runs.folder import load_run
+
+    teacher = load_run(str(earlier / "transformer"))
+    student = tfscale.train(
+        teacher.model_config,
+        tfscale.TrainConfig(steps=2, global_batch_size=4, warmup_steps=1),
+        distill=tfscale.DistillConfig(teacher=teacher.directory, weight=0.5),
+        data=str(earlier / "data-sentencepiece"),
+        output=str(tmp_path / "student"),
+        progress=False,
+    )
+    assert student["teacher"]["validation"] == teacher.summary["validation"]
+    assert load_run(str(tmp_path / "student")).model_config == teacher.model_config
 
 
 @pytest.mark.parametrize("name", ["fitted.keras", "fitted.weights.h5"])

@@ -54,7 +54,8 @@ def test_weight_decay_spares_norms_biases_and_embeddings(config, expected):
     }
     assert decayed == expected
     optimizer = build_optimizer(
-        TrainConfig(weight_decay=0.5, learning_rate=0.1, warmup_steps=0), network
+        TrainConfig(optimizer="adamw", weight_decay=0.5, learning_rate=0.1, warmup_steps=0),
+        network,
     )
     optimizer.build(network.trainable_variables)
     before = [np.array(v.numpy()) for v in network.trainable_variables]
@@ -102,7 +103,7 @@ def test_options_reach_the_keras_optimizer(name):
             "train.beta_1=0.5 is no option of train.optimizer=sgd; it belongs to adam, adamax,",
         ),
         (
-            {"ns_steps": 3},
+            {"optimizer": "adamw", "ns_steps": 3},
             "train.ns_steps=3 is no option of train.optimizer=adamw; it belongs to muon",
         ),
         ({"beta_2": 1.0}, "train.beta_2=1.0 is out of range; expected 0 to below 1"),
@@ -127,7 +128,7 @@ def test_options_that_cannot_be_are_refused(options, message):
 
 
 def test_defaults_are_filled_in_for_a_model():
-    filled = TrainConfig().for_model(TransformerConfig())
+    filled = TrainConfig(optimizer="adamw").for_model(TransformerConfig())
     assert (filled.weight_decay, filled.beta_1, filled.beta_2, filled.epsilon) == (
         0.1,
         0.9,
@@ -139,7 +140,7 @@ def test_defaults_are_filled_in_for_a_model():
     assert (muon.momentum, muon.ns_steps, muon.beta_1, muon.learning_rate) == (0.5, 0, None, 0.25)
     assert muon.with_optimizer("muon") is muon
     options = {"learning_rate": 0.25, "steps": 1000, "final_learning_rate_fraction": 0.1}
-    assert muon.with_optimizer("adamw") == TrainConfig(**options)
+    assert muon.with_optimizer("adamw") == TrainConfig(optimizer="adamw", **options)
 
 
 @pytest.mark.parametrize("family", ["transformer", "lstm"])
@@ -149,7 +150,7 @@ def test_defaults_are_filled_in_for_a_model():
         *({"optimizer": name} for name in NAMES),
         {"optimizer": "sgd", "momentum": 0.0},
         {"optimizer": "rmsprop", "momentum": 0.5, "centered": True},
-        {"amsgrad": True},
+        {"optimizer": "adamw", "amsgrad": True},
     ],
 )
 def test_the_plan_counts_the_state_that_an_optimizer_makes(family, options):
@@ -204,7 +205,7 @@ def test_an_optimizer_of_somebody_else_is_registered(monkeypatch):
     with pytest.raises(
         ConfigError, match="train.momentum=0.5 is no option of train.optimizer=adamw; .* halving"
     ):
-        TrainConfig(momentum=0.5)
+        TrainConfig(optimizer="adamw", momentum=0.5)
     memory = memory_of(network.config.costs(), network.config, config, devices=1)
     assert memory.optimizer == 0
 

@@ -144,7 +144,7 @@ def parse_normalized(parser: CommandParser, words: Sequence[str]) -> Namespace:
 def _check_name(shown_as: str, value: object, typehint: Hint) -> None:
     """Refuses a value that is not a name of the registry that its option is about."""
     choices = registered_names(typehint)
-    if choices is None or value in choices.names():
+    if choices is None or choices.takes(value):
         return
     near = difflib.get_close_matches(str(value), choices.names(), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""

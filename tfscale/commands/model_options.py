@@ -31,7 +31,7 @@ from tfscale.commands.parser import (
 )
 from tfscale.config import NetworkConfig, NGramConfig, TrainConfig, TransformerConfig
 from tfscale.config.models import network_families
-from tfscale.config.options import hints_of
+from tfscale.config.options import Options, hints_of
 from tfscale.config.presets import PRESETS, preset_options
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
@@ -169,9 +169,23 @@ def training_of(options: Namespace) -> TrainConfig:
 def _read_document(path: str | None) -> JsonObject:
     """Returns the options of a YAML file; that of a run has more keys, which are left out."""
     document = read_yaml(path) if path else {}
-    if "data_digest" in document and isinstance(document.get("train"), dict):
-        document = {**document, "train": TrainConfig.of_record(document["train"])}
+    if "data_digest" in document:
+        document = _of_record(document)
     return {key: value for key, value in document.items() if key not in RECORDED}
+
+
+def _of_record(document: JsonObject) -> JsonObject:
+    """Returns the config.yaml of a run of this or an earlier version as this version writes it."""
+    kinds: dict[str, type[Options]] = {"train": TrainConfig}
+    family = _model_section(document).get("family")
+    if isinstance(family, str) and family in FAMILIES:
+        kinds["model"] = FAMILIES.get(family)
+    return {
+        name: kinds[name].of_record(section)
+        if name in kinds and isinstance(section, dict)
+        else section
+        for name, section in document.items()
+    }
 
 
 def _model_types(families: Iterable[str]) -> dict[str, Hint]:

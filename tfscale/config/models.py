@@ -127,8 +127,11 @@ class NetworkConfig(ModelConfig, abc.ABC):
     """
 
     counted: ClassVar[Literal[False]] = False
+    optimizer: ClassVar[str] = "adamw"
+    """Optimizer where the training options name none."""
     learning_rate: ClassVar[float] = 1e-3
-    """Peak learning rate where the training options name none."""
+    """Peak learning rate of AdamW where the training options name none; other optimizers have
+    multiples of it."""
     sequential: ClassVar[bool] = False
     """Whether its layers read one token after the other; the default learning rates of optimizers
     differ by it."""

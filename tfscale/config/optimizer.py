@@ -145,32 +145,36 @@ OPTIONS: tuple[str, ...] = (*RANGES, "nesterov", "amsgrad", "centered")
 """All options of optimizers, under Keras's names."""
 
 
-def check_optimizer_options(name: str, values: Mapping[str, object]) -> None:
+def check_optimizer_options(name: str, values: Mapping[str, object], why: str = "") -> None:
     """Checks the options that were given for an optimizer.
 
     Args:
-        name: of the optimizer.
+        name: of the optimizer; empty where it depends on a model that is not known yet, so that
+            nothing but the ranges that all optimizers share can be checked.
         values: the fields of a `TrainConfig`, by name; None is an option that was not given.
+        why: what chose the optimizer, for the message; empty for the user.
 
     Raises:
         ConfigError: an option that this optimizer does not have, with those that have it; or a
             value that is out of range.
     """
-    spec = OPTIMIZERS.get(name)
+    spec: type[OptimizerSpec] | None = OPTIMIZERS.get(name) if name else None
     for option in OPTIONS:
         value = values.get(option)
         if value is None:
             continue
-        if option not in spec.defaults:
+        if spec is not None and option not in spec.defaults:
             having = [other.name for other in OPTIMIZERS if option in other.defaults]
             raise ConfigError(
-                f"train.{option}={value!r} is no option of train.optimizer={name}; it belongs to"
-                f" {', '.join(having)}"
+                f"train.{option}={value!r} is no option of train.optimizer={name}{why}; it belongs"
+                f" to {', '.join(having)}"
             )
         if option in RANGES:
-            holds, expected = spec.ranges.get(option, RANGES[option])
+            narrower = spec.ranges if spec is not None else {}
+            holds, expected = narrower.get(option, RANGES[option])
             check_range(holds(value), f"train.{option}", value, expected)
-    spec.check(spec.options_of(values))
+    if spec is not None:
+        spec.check(spec.options_of(values))
 
 
 def with_optimizer_defaults(values: Mapping[str, object]) -> dict[str, object]:
@@ -178,7 +182,7 @@ def with_optimizer_defaults(values: Mapping[str, object]) -> dict[str, object]:
 
     A run that was begun before an option was there has none; what it means is the default.
     """
-    name = values.get("optimizer", "adamw")
+    name = values.get("optimizer")
     if not isinstance(name, str) or name not in OPTIMIZERS:
         return dict(values)
     return {**values, **OPTIMIZERS.get(name).options_of(values)}

@@ -16,9 +16,9 @@ from tfscale.registry import OPTIMIZERS, NameIn
 class OptimizerOptions(Options):
     """The optimizer and its options; None is the optimizer's own default."""
 
-    optimizer: Annotated[str, NameIn(OPTIMIZERS, explained=True)] = "adamw"
-    """Optimizer. An option that the chosen one does not have is refused; one that is left out has
-    the optimizer's default."""
+    optimizer: Annotated[str, NameIn(OPTIMIZERS, explained=True, or_empty=True)] = ""
+    """Optimizer; empty takes that of the model's family, adamw for all. An option that the chosen
+    one does not have is refused; one that is left out has the optimizer's default."""
     weight_decay: float | None = None
     """Decoupled weight decay per unit of learning rate; norms, biases and embeddings are left
     alone. 0.1 with adamw and muon, 0.5 with lion, 0 with the others."""

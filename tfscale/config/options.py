@@ -12,6 +12,7 @@ import numbers
 import os
 import typing
 from collections.abc import Callable, Iterable, Mapping, Set
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from tfscale.errors import ConfigError, check_range
@@ -37,6 +38,8 @@ class Options:
 
     section: ClassVar[str] = ""
     """Beginning of the options' names in messages, as in YAML files."""
+    earlier_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Options whose default has changed, with the value that a file means which lacks them."""
 
     def __post_init__(self) -> None:
         hints = hints_of(type(self))  # type: ignore[arg-type]
@@ -51,6 +54,22 @@ class Options:
             ConfigError: `holds` is False; names the option, its value and what was expected.
         """
         check_range(holds, self._named(name), getattr(self, name), expected)
+
+    @classmethod
+    def of_record(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the options that a file of this or an earlier version holds, as this version
+        writes them.
+
+        Files are written with all options. One that lacks an option is older than the option, and
+        gets the value that it was made with and not a default of today.
+
+        Args:
+            options: what was written down, by name.
+
+        Example:
+            TransformerConfig.of_record({"hidden_dim": 64})["positions"]    # "learned"
+        """
+        return {**cls.earlier_defaults, **options}
 
     def _named(self, name: str) -> str:
         return f"{self.section}.{name}" if self.section else name

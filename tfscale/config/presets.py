@@ -4,12 +4,14 @@ import difflib
 
 from tfscale.config import make_config
 from tfscale.config.families.transformer import TransformerConfig
+from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.config.models import NetworkConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 
-_GPT2 = {"use_bias": True, "tie_embeddings": True}
-_LLAMA = {"positions": "rope", "normalization": "rms", "activation": "swiglu", "use_bias": False}
+# Each names all of its parts, so that it stays what it is when a default changes.
+_GPT2 = {**GPT2_PARTS, "use_bias": True}
+_LLAMA = {**GPT2_PARTS, "positions": "rope", "normalization": "rms", "activation": "swiglu"}
 
 
 def _sizes(
@@ -32,9 +34,8 @@ PRESETS: dict[str, JsonObject] = {
     # Llama 3.2).
     "llama-nano": _sizes(256, 256, 4, 4, num_kv_heads=2, feed_forward_dim=704, **_LLAMA),
     "llama-135m": _sizes(2048, 576, 30, 9, num_kv_heads=3, feed_forward_dim=1536, **_LLAMA),
-    "llama-1b": _sizes(
-        2048, 2048, 16, 32, num_kv_heads=8, feed_forward_dim=8192, rope_base=500_000.0, **_LLAMA
-    ),
+    "llama-1b": _sizes(2048, 2048, 16, 32, num_kv_heads=8, feed_forward_dim=8192, **_LLAMA)
+    | {"rope_base": 500_000.0},
 }
 """Options of `TransformerConfig`, by the preset's name; the vocabulary stays the tokenizer's."""
 

@@ -1,6 +1,7 @@
 """The options of `tfscale train`: batch, optimizer, schedule, precision and what is written."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -24,6 +25,7 @@ class TrainConfig(OptimizerOptions, StepOptions):
     """Options of training: batch, optimizer, schedule, precision, and what is written when."""
 
     section: ClassVar[str] = "train"
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"optimizer": "adamw"}
 
     steps: int | None = None
     """Optimizer steps of the whole run; 1000 where neither steps nor epochs nor minutes is
@@ -181,18 +183,43 @@ class TrainConfig(OptimizerOptions, StepOptions):
         given = {name: getattr(self, name) for name in SCHEDULE_OPTIONS}
         return kind(steps, self.warmup_steps, kind.completed(given))
 
-    def for_model(self, model: NetworkConfig) -> "TrainConfig":
+    def optimizer_for(self, model: NetworkConfig, by_entries: bool = False) -> str:
+        """Returns the name of the optimizer: the one that was asked for, or the family's.
+
+        Args:
+            model: the architecture.
+            by_entries: whether each number of a weight is updated by itself, as on parameter
+                servers, which cut large weights. A family's optimizer that cannot do so gives way
+                to that of all families, AdamW; one that was asked for does not.
+        """
+        name = self.optimizer or model.optimizer
+        if by_entries and not self.optimizer and not OPTIMIZERS.get(name).by_entries:
+            return NetworkConfig.optimizer
+        return name
+
+    def for_model(self, model: NetworkConfig, by_entries: bool = False) -> "TrainConfig":
         """Returns the same options with the defaults that depend on others filled in.
 
-        They are the learning rate, which is that of the model's family and the optimizer, the
-        options of optimizer and schedule, and the steps where no length is given. A run keeps them,
-        so that a default that changes later does not change a run that goes on.
+        They are the optimizer, which is that of the model's family, the learning rate, which is
+        that of both, the options of optimizer and schedule, and the steps where no length is given.
+        A run keeps them, so that a default that changes later does not change a run that goes on.
+
+        Args:
+            model: the architecture.
+            by_entries: see `optimizer_for`.
+
+        Raises:
+            ConfigError: an option that the family's optimizer does not have.
 
         Example:
             TrainConfig().for_model(LSTMConfig()).learning_rate    # 0.01
         """
-        spec = OPTIMIZERS.get(self.optimizer)
+        name = self.optimizer_for(model, by_entries)
+        why = "" if self.optimizer else f", the default of the family {model.family}"
+        check_optimizer_options(name, vars(self), why)
+        spec = OPTIMIZERS.get(name)
         filled: dict[str, Any] = {
+            "optimizer": name,
             "learning_rate": self.learning_rate or spec.learning_rate_for(model),
             **spec.options_of(vars(self)),
             **self.chosen_schedule(DEFAULT_STEPS).options,
@@ -212,17 +239,13 @@ class TrainConfig(OptimizerOptions, StepOptions):
         options: dict[str, Any] = dict.fromkeys(OPTIONS)
         return dataclasses.replace(self, optimizer=optimizer, **options)
 
-    @staticmethod
-    def of_record(section: dict) -> dict:
-        """Returns the training options of an earlier version's run as this version writes them.
-
-        A final learning rate was written down for every schedule, and meant something for the
-        cosine alone.
-        """
-        if section.get("schedule") != "constant":
-            return section
-        unused = SCHEDULE_OPTIONS[0]
-        return {name: value for name, value in section.items() if name != unused}
+    @classmethod
+    def of_record(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        # A final learning rate was written down for every schedule, and meant something for the
+        # cosine alone.
+        unused = {SCHEDULE_OPTIONS[0]} if options.get("schedule") == "constant" else set()
+        filled = super().of_record(options)
+        return {name: value for name, value in filled.items() if name not in unused}
 
     def compile_options(
         self, *, xla: bool, streams: int = 0, pass_steps: int = 0

@@ -115,6 +115,15 @@ def _offered() -> tuple[str, str]:
     return "single", "this machine has no GPU, and its cores share one device"
 
 
+def has_servers(name: str) -> bool:
+    """Returns whether a strategy has parameter servers, before it is made.
+
+    Args:
+        name: see `strategy`.
+    """
+    return (_offered()[0] if name == "auto" else name) == "parameter_server"
+
+
 def serves_only() -> bool:
     """Returns whether this process is a worker or parameter server that serves its chief."""
     cluster = read_cluster()

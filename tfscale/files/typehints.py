@@ -39,7 +39,7 @@ class TypeRules:
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if name_in := registered_names(hint):
             value = self.converted(value, arguments[0])
-            return value if value in name_in.names() else UNFIT
+            return value if name_in.takes(value) else UNFIT
         if origin is typing.Literal:
             # True equals 1, and is another choice.
             fitting = (

@@ -215,4 +215,5 @@ class EncoderDecoder(CachedStacks):
 
     @classmethod
     def from_config(cls, config: KerasConfig, custom_objects=None) -> "EncoderDecoder":
-        return cls(TransformerConfig(**config.pop("config")), **config)
+        options = TransformerConfig.of_record(config.pop("config"))
+        return cls(TransformerConfig(**options), **config)

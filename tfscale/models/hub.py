@@ -17,6 +17,7 @@ import numpy as np
 
 from tfscale.compat import keras_hub as hub
 from tfscale.config import Precision, TransformerConfig
+from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.errors import ConfigError
 from tfscale.models.hub_readers import READERS
 from tfscale.models.transformer import TransformerLM
@@ -78,7 +79,9 @@ def from_keras_hub(
         raise ConfigError(
             f"vocabulary_size={size}, and the model has {backbone.vocabulary_size} entries"
         )
-    config = TransformerConfig(vocabulary_size=size, sequence_length=length, **options)
+    # An architecture is what its reader says and no default of ours.
+    parts = {**GPT2_PARTS, **options}
+    config = TransformerConfig(vocabulary_size=size, sequence_length=length, **parts)
     network = TransformerLM(config)
     read(network)
     _check_same(network, backbone)

@@ -216,7 +216,8 @@ class LanguageNetwork(keras.Model):
 
     @classmethod
     def from_config(cls, config: KerasConfig, custom_objects: object = None) -> "LanguageNetwork":
-        return cls(cls.config_class(**config.pop("config")), **config)
+        options = cls.config_class.of_record(config.pop("config"))
+        return cls(cls.config_class(**options), **config)
 
     @classmethod
     def enter_registry(cls) -> None:

@@ -180,6 +180,7 @@ def memory_of(costs: Costs, model: NetworkConfig, train: TrainConfig, devices: i
     else:
         layers = costs.layers * block
     chunk = train.loss_chunk_tokens or tokens
+    train = train.for_model(model, by_entries=train.strategy == "parameter_server")
     weights, spec = 4.0 * costs.parameters, OPTIMIZERS.get(train.optimizer)
     return Memory(
         # Mixed precision casts each weight for the forward pass.

@@ -2,10 +2,12 @@
 
 import dataclasses
 import os
+from typing import Any
 
 from tfscale.config import TrainConfig
 from tfscale.config.compression import DistillConfig, PruneConfig
 from tfscale.config.optimizer import with_optimizer_defaults
+from tfscale.config.options import Options
 from tfscale.config.shrinking import ShrinkConfig
 from tfscale.config.train import LENGTHS
 from tfscale.errors import CheckpointError, ConfigError, DataError
@@ -59,9 +61,7 @@ def check_same_run(output: str, now: JsonObject) -> bool:
             )
     earlier, now = ({**run, "train": filled(run.get("train", {}))} for run in (earlier, now))
     for name in SECTIONS:
-        # An option that came after the run was begun had the meaning of its default.
-        old = _defaults(name, now) | earlier.get(name, {})
-        new = _defaults(name, now) | now.get(name, {})
+        old, new = (_whole(name, run, now["model"]["family"]) for run in (earlier, now))
         if name == "train":
             old, new = with_optimizer_defaults(old), with_optimizer_defaults(new)
         # Of another family, optimizer or schedule, other options differ too: that it is one comes
@@ -90,15 +90,18 @@ def check_same_run(output: str, now: JsonObject) -> bool:
     return True
 
 
-def _defaults(section: str, described: JsonObject) -> JsonObject:
-    """Returns the defaults of a section's options."""
+def _whole(section: str, described: JsonObject, family: str) -> JsonObject:
+    """Returns all options of a section: one that came after the run was begun had the meaning of
+    its first default."""
+    options = described.get(section, {})
     if section == "quantize":
-        return {"recipe": "none"}
-    kinds = {
+        return {"recipe": "none", **options}
+    kinds: dict[str, type[Options]] = {
         "train": TrainConfig,
         "prune": PruneConfig,
         "shrink": ShrinkConfig,
         "distill": DistillConfig,
     }
-    config_class = kinds.get(section) or FAMILIES.get(described["model"]["family"])
-    return {field.name: field.default for field in dataclasses.fields(config_class)}
+    kind: Any = kinds.get(section) or FAMILIES.get(family)
+    fields = dataclasses.fields(kind)
+    return {field.name: field.default for field in fields} | kind.of_record(options)

@@ -5,7 +5,7 @@ import time
 
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.data.manifest import Manifest
-from tfscale.distribution.strategy import strategy
+from tfscale.distribution.strategy import has_servers, strategy
 from tfscale.files.json_text import JsonObject
 from tfscale.runs.compiled import compiled_model
 from tfscale.runs.reading import Reading
@@ -30,7 +30,8 @@ def seconds_per_step(
         train_config: batch, precision and the rest of the step.
         steps: how many to time.
     """
-    train_config = train_config.for_model(model_config)
+    servers = has_servers(train_config.strategy)
+    train_config = train_config.for_model(model_config, by_entries=servers)
     in_order = dataclasses.replace(train_config, shuffle_windows=1)
     reading = Reading(data, Manifest.load(data), model_config, in_order)
     model = compiled_model(reading, strategy(train_config.strategy))

@@ -19,7 +19,7 @@ from tfscale.data.pipeline import data_errors
 from tfscale.data.tokens import split_text
 from tfscale.distribution.cluster import reports_progress
 from tfscale.distribution.parameter_server import is_asynchronous
-from tfscale.distribution.strategy import describe, serves_only, strategy
+from tfscale.distribution.strategy import describe, has_servers, serves_only, strategy
 from tfscale.errors import ConfigError, TrainingError
 from tfscale.files.folders import claim_directory
 from tfscale.files.json_text import JsonObject
@@ -39,6 +39,7 @@ from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
+from tfscale.training.optimizers import servers_note
 from tfscale.training.schedule import length_notes
 from tfscale.training.stateful import check_carries
 from tfscale.ui.progress import ProgressLine
@@ -113,7 +114,10 @@ def train(
     manifest = Manifest.load(data, verify="sha256")
     tokenizer = load_tokenizer(data)
     model_config = fit_to_data(model_config, manifest)
-    asked = train_config.for_model(model_config)
+    servers = has_servers(train_config.strategy)
+    if note := servers_note(train_config, model_config, servers):
+        line.note(note)
+    asked = train_config.for_model(model_config, by_entries=servers)
     reading = Reading(data, manifest, model_config, asked)
     described = describe_run(model_config, asked, data, manifest)
     described |= beginning.provenance.to_dict()
@@ -200,15 +204,16 @@ def _say_steps(recorder: RunRecorder) -> None:
 def _announce(
     line: ProgressLine, reading: Reading, machines: str, readers: int, batches: int
 ) -> None:
-    """Says what is trained, on which devices, and how its data is read."""
+    """Says what is trained, on which devices, by which optimizer, and how its data is read."""
     config = reading.config
     line.note(
         f"{reading.model_config.family} of {models.parameter_count(reading.model_config):,}"
         f" parameters on {machines}; {reading.rows * reading.length:,} tokens a step,"
         f" {reading.epoch_steps:,} steps a pass over the data"
     )
+    optimizer = f"optimizer {config.optimizer}, peak learning rate {config.learning_rate:g}"
     notes = [] if config.minutes is not None else length_notes(config, config.total_steps)
-    for text in (reading.length_note, *notes, reading.describe(readers, batches)):
+    for text in (optimizer, reading.length_note, *notes, reading.describe(readers, batches)):
         if text:
             line.note(text)
 

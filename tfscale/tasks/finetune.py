@@ -121,7 +121,9 @@ def _compiled(run: Run, task: Task, arrays: dict[str, Arrays]) -> tuple[Language
     with chosen.scope():
         network = task.network(run)
         model = LanguageModel(network)
+        # Its learning rates are AdamW's, whatever the base was trained by.
         options = TrainConfig(
+            optimizer="adamw",
             steps=steps,
             warmup_steps=max(1, steps // 10),
             weight_decay=0.01,

@@ -1,17 +1,21 @@
 """The optimizer of a training config: a Keras optimizer that is set up for a network."""
 
+import dataclasses
 import importlib
 import inspect
+import sys
 
 import keras
 import tensorflow as tf
 
-from tfscale.config import TrainConfig
+from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.config.optimizer import OptimizerSpec
+from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError
 from tfscale.models.network import as_language_network
 from tfscale.models.roles import hidden_matrices, undecayed_variables
 from tfscale.registry import OPTIMIZERS
+from tfscale.terminal import print
 from tfscale.training.schedule import build_schedule
 
 
@@ -23,7 +27,8 @@ def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimize
 
     Args:
         config: `optimizer` and its options, `learning_rate`, `warmup_steps`, `steps` and
-            `schedule`. A network of `build_network` has a default learning rate.
+            `schedule`. A network of `build_network` has a default optimizer and learning rate; the
+            default optimizer of any other model is AdamW.
         network: the built Keras model whose weights are trained. Freeze layers before.
 
     Returns:
@@ -39,11 +44,17 @@ def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimize
         model = tfscale.LanguageModel(network)
         model.compile(tfscale.build_optimizer(config, network), clip_norm=1.0)
     """
-    spec = OPTIMIZERS.get(config.optimizer)
+    servers = is_asynchronous(tf.distribute.get_strategy())
     language = as_language_network(network)
     if language is not None:
-        config = config.for_model(language.config)
-    _check_servers(spec)
+        if note := servers_note(config, language.config, servers):
+            print(note, file=sys.stderr, flush=True)
+        config = config.for_model(language.config, by_entries=servers)
+    elif not config.optimizer:
+        config = dataclasses.replace(config, optimizer=NetworkConfig.optimizer)
+    spec = OPTIMIZERS.get(config.optimizer)
+    if servers:
+        _check_servers(spec)
     arguments = {**spec.options_of(vars(config)), **spec.fixed}
     kind = keras_class(spec)
     decay = inspect.signature(kind).parameters["weight_decay"]
@@ -59,6 +70,26 @@ def build_optimizer(config: TrainConfig, network: keras.Model) -> keras.optimize
     optimizer = kind(build_schedule(config), **arguments)
     optimizer.exclude_from_weight_decay(var_list=undecayed_variables(network))
     return optimizer
+
+
+def servers_note(config: TrainConfig, model: NetworkConfig, servers: bool) -> str:
+    """Returns a line that says where a family's optimizer gives way on parameter servers.
+
+    Args:
+        config: as a user gave it, before `for_model`.
+        model: the architecture.
+        servers: whether there are parameter servers.
+
+    Returns:
+        The line; empty where the optimizer is the family's, or was asked for.
+    """
+    wanted, taken = config.optimizer_for(model), config.optimizer_for(model, by_entries=servers)
+    if wanted == taken:
+        return ""
+    return (
+        f"optimizer {taken}: {wanted}, the default of the family {model.family}, looks at whole"
+        " weights, which parameter servers cut and update apart"
+    )
 
 
 def keras_class(spec: type[OptimizerSpec]) -> type[keras.optimizers.Optimizer]:
@@ -88,9 +119,8 @@ def keras_class(spec: type[OptimizerSpec]) -> type[keras.optimizers.Optimizer]:
 
 
 def _check_servers(spec: type[OptimizerSpec]) -> None:
-    """Refuses an optimizer that looks at whole weights where servers cut them."""
-    servers = isinstance(tf.distribute.get_strategy(), tf.distribute.ParameterServerStrategy)
-    if servers and not spec.by_entries:
+    """Refuses an optimizer that looks at whole weights, which servers cut."""
+    if not spec.by_entries:
         able = ", ".join(other.name for other in OPTIMIZERS if other.by_entries)
         raise ConfigError(
             f"train.optimizer={spec.name} looks at whole weights, which parameter servers cut and"

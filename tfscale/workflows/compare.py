@@ -141,13 +141,9 @@ def compare(
         # It shows that the folder is a comparison, should the first model be stopped.
         write_json(path, state)
     for name, (model_config, train_config) in entries.items():
-        described = {
-            "family": model_config.family,
-            "model": to_dict(model_config),
-            "train": to_dict(train_config),
-        }
+        described = _described(model_config, train_config)
         if name in state["models"]:
-            if state["models"][name]["described"] != described:
+            if not _same(state["models"][name]["described"], described):
                 raise ConfigError(
                     f"{config.output} has another model {name!r} already; give another --output"
                 )
@@ -161,6 +157,26 @@ def compare(
     shown = {name: state["models"][name] for name in entries}
     write_report(os.path.join(config.output, "report.html"), shown, split)
     return {**state, "models": shown, "output": config.output}
+
+
+def _described(model_config: NetworkConfig | NGramConfig, train_config: TrainConfig) -> JsonObject:
+    """Returns all options of a model and its training, with the optimizer by its name."""
+    if not model_config.counted:
+        optimizer = train_config.optimizer_for(model_config)
+        train_config = dataclasses.replace(train_config, optimizer=optimizer)
+    return {
+        "family": model_config.family,
+        "model": to_dict(model_config),
+        "train": to_dict(train_config),
+    }
+
+
+def _same(before: JsonObject, now: JsonObject) -> bool:
+    """Returns whether a model was trained as it would be now; what is counted is not trained."""
+    names = ["family", "model"]
+    if not FAMILIES.get(now["family"]).counted:
+        names.append("train")
+    return all(before[name] == now[name] for name in names)
 
 
 def _measure(

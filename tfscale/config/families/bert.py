@@ -1,9 +1,11 @@
 """The family "bert": options of a Transformer that reads both sides of a token."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tfscale.config.families.transformer import TransformerConfig
+from tfscale.config.fields import rare
+from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.config.models import Masking, Predicts
 from tfscale.errors import ConfigError, check_range
 from tfscale.registry import register
@@ -25,6 +27,14 @@ class BERTConfig(TransformerConfig):
 
     mask_rate: float = 0.15
     """Part of the tokens of a training window that are to be guessed."""
+    # The parts of BERT are GPT-2's; the defaults of the decoder were chosen for decoders alone.
+    positions: Literal["learned", "rope"] = GPT2_PARTS["positions"]
+    normalization: Literal["layer", "rms"] = GPT2_PARTS["normalization"]
+    query_key_norm: bool = GPT2_PARTS["query_key_norm"]
+    activation: Literal["gelu", "gelu_tanh", "relu_squared", "swiglu", "geglu"] = GPT2_PARTS[
+        "activation"
+    ]
+    residual_initializer: Literal["scaled", "zeros"] = rare(GPT2_PARTS["residual_initializer"])
 
     def __post_init__(self) -> None:
         super().__post_init__()

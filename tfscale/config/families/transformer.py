@@ -6,10 +6,11 @@ Shapes: T tokens of a window, D hidden_dim, F feed_forward_dim, H heads, V vocab
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from tfscale.config.costs import Costs
 from tfscale.config.fields import rare
+from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.config.models import NetworkConfig
 from tfscale.config.shrinking import ShrinkConfig, fraction_of, rank_of, smaller_or_0
 from tfscale.errors import ConfigError, check_range
@@ -39,6 +40,7 @@ class TransformerConfig(NetworkConfig):
     family: ClassVar[str] = "transformer"
     has_presets: ClassVar[bool] = True
     network: ClassVar[str] = "tfscale.models.transformer"
+    earlier_defaults: ClassVar[Mapping[str, Any]] = GPT2_PARTS
     compared_as: ClassVar[Mapping[str, int | float | bool]] = {
         "hidden_dim": 192,
         "num_layers": 4,
