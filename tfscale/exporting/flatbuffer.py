@@ -6,7 +6,14 @@ The schema and its reader are those of ai-edge-litert.
 
 from collections import Counter
 
-from ai_edge_litert.schema_py_generated import Model, ModelT, TensorType
+from ai_edge_litert.schema_py_generated import (
+    Model,
+    ModelT,
+    OperatorCodeT,
+    SubGraphT,
+    TensorT,
+    TensorType,
+)
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.errors import ExportError
@@ -88,6 +95,28 @@ def operation_name(model: ModelT, index: int) -> str:
     if code.customCode:
         return code.customCode.decode()
     return flatbuffer_utils.opcode_to_name(model, index)
+
+
+def operation_code(model: ModelT, operator: int) -> int:
+    """Adds an operation code; returns its place."""
+    code = OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = operator
+    code.version = 1
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def new_tensor(
+    model: ModelT, subgraph: SubGraphT, kind: int, shape: list[int], name: bytes, buffer: int = 0
+) -> int:
+    """Adds a tensor to a subgraph, under a name that is the only one in the model; returns its
+    place."""
+    tensor = TensorT()
+    tensor.type, tensor.shape, tensor.buffer = kind, shape, buffer
+    # The signatures of a model may have as many tensors each.
+    tensor.name = b"%s_%d_%d" % (name, model.subgraphs.index(subgraph), len(subgraph.tensors))
+    subgraph.tensors.append(tensor)
+    return len(subgraph.tensors) - 1
 
 
 def write_model(model: ModelT) -> bytes:

@@ -15,17 +15,16 @@ from ai_edge_litert.schema_py_generated import (
     BuiltinOperator,
     BuiltinOptions,
     ModelT,
-    OperatorCodeT,
     OperatorT,
     QuantizationParametersT,
     ReshapeOptionsT,
     SubGraphT,
-    TensorT,
     TensorType,
 )
 from ai_edge_litert.tools import flatbuffer_utils
 
-from tfscale.exporting.flatbuffer import operation_name, write_model
+from tfscale.exporting.activations import split_activations
+from tfscale.exporting.flatbuffer import new_tensor, operation_code, operation_name, write_model
 from tfscale.models.recipe import BLOCKS, block_of, recipe
 from tfscale.models.weight_formats import INT4_LARGEST, SMALLEST_SCALE
 
@@ -62,7 +61,9 @@ def round_weights(content: bytes, quantize: str) -> bytes:
         result = worker.quantize(enable_progress_bar=False, enable_progress_report=False)
     # The quantizer warns of what is rounded already, so that this comes after it.
     content = round_lstm(bytes(result.quantized_model))
-    return share_quantization_parameters(raise_zero_scales(content) if in_int4 else content)
+    if in_int4:
+        content = split_activations(raise_zero_scales(content))
+    return share_quantization_parameters(content)
 
 
 def look_up_embeddings(content: bytes) -> bytes:
@@ -76,7 +77,7 @@ def look_up_embeddings(content: bytes) -> bytes:
         content: a float .tflite file.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
-    lookup = _operation_code(model, BuiltinOperator.EMBEDDING_LOOKUP)
+    lookup = operation_code(model, BuiltinOperator.EMBEDDING_LOOKUP)
     for subgraph in model.subgraphs:
         operators = []
         for operator in subgraph.operators:
@@ -98,8 +99,8 @@ def look_up_embeddings(content: bytes) -> bytes:
             if len(ids.shape) == 1:
                 operator.inputs = [given, operator.inputs[0]]
                 continue
-            flat = _new_tensor(model, subgraph, ids.type, [count], b"ids")
-            rows = _new_tensor(model, subgraph, TensorType.FLOAT32, [count, shape[-1]], b"rows")
+            flat = new_tensor(model, subgraph, ids.type, [count], b"ids")
+            rows = new_tensor(model, subgraph, TensorType.FLOAT32, [count, shape[-1]], b"rows")
             operator.inputs, operator.outputs = [flat, operator.inputs[0]], [rows]
             operators.insert(-1, _reshape(model, subgraph, given, flat, [count]))
             operators.append(_reshape(model, subgraph, rows, result, shape))
@@ -142,37 +143,15 @@ def round_lstm(content: bytes) -> bytes:
     return write_model(model) if changed else content
 
 
-def _operation_code(model: ModelT, operator: int) -> int:
-    """Adds an operation code; returns its place."""
-    code = OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = operator
-    code.version = 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
-
-
-def _new_tensor(
-    model: ModelT, subgraph: SubGraphT, kind: int, shape: list[int], name: bytes, buffer: int = 0
-) -> int:
-    """Adds a tensor to a subgraph, under a name that is the only one in the model; returns its
-    place."""
-    tensor = TensorT()
-    tensor.type, tensor.shape, tensor.buffer = kind, shape, buffer
-    # The signatures of a model may have as many tensors each.
-    tensor.name = b"%s_%d_%d" % (name, model.subgraphs.index(subgraph), len(subgraph.tensors))
-    subgraph.tensors.append(tensor)
-    return len(subgraph.tensors) - 1
-
-
 def _reshape(
     model: ModelT, subgraph: SubGraphT, given: int, result: int, shape: list[int]
 ) -> OperatorT:
     model.buffers.append(BufferT())
     model.buffers[-1].data = np.array(shape, np.int32).view(np.uint8)
     buffer = len(model.buffers) - 1
-    wanted = _new_tensor(model, subgraph, TensorType.INT32, [len(shape)], b"shape", buffer)
+    wanted = new_tensor(model, subgraph, TensorType.INT32, [len(shape)], b"shape", buffer)
     operator = OperatorT()
-    operator.opcodeIndex = _operation_code(model, BuiltinOperator.RESHAPE)
+    operator.opcodeIndex = operation_code(model, BuiltinOperator.RESHAPE)
     operator.inputs, operator.outputs = [given, wanted], [result]
     operator.builtinOptionsType, operator.builtinOptions = (
         BuiltinOptions.ReshapeOptions,
