@@ -3,8 +3,8 @@
 What is fast depends on the processor and on the sizes. TensorFlow's own kernels (oneDNN) multiply
 bfloat16 matrices by the instructions that are there for it (AVX512-BF16, AMX), and XLA's for CPUs
 do not; but XLA joins what stands between the products, which TensorFlow computes one operation
-after the other. So the trial times both: products of the model with an activation (GELU), forward and
-backward.
+after the other. So the trial times both: products of the model with an activation (GELU), forward
+and backward.
 
 Shapes: M rows, K inputs, N outputs of a product.
 """
