@@ -1,9 +1,13 @@
 """The way of a step: XLA or TensorFlow's own kernels, by what a trial of the processor says."""
 
+import keras
+import numpy as np
 import pytest
 
+import tfscale
 from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
 from tfscale.training import speed_trial, xla
+from tfscale.training.model_xla import suits_xla
 from tfscale.training.speed_trial import BFLOAT16, BFLOAT16_XLA, FLOAT32, trial
 
 LARGE = TransformerConfig(
@@ -79,6 +83,44 @@ def test_short_runs_in_float32_are_not_delayed(monkeypatch, steps, minutes, aske
 def test_nothing_is_tried_where_nothing_is_open(seconds, config, model, wanted):
     # `seconds` is empty: a trial would end with a KeyError.
     assert xla.chosen_way(config, model, 1) == xla.Way(wanted)
+
+
+def wide_dense():
+    return keras.Sequential(
+        [
+            keras.Input((8,), dtype="int32"),
+            keras.layers.Embedding(16, 1024, dtype="mixed_bfloat16"),
+            keras.layers.Dense(1024, dtype="mixed_bfloat16"),
+            keras.layers.Dense(16, dtype="float32"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("without, wanted", [(0.1, False), (0.5, True)])
+def test_compile_leaves_it_to_a_trial(seconds, tmp_path, without, wanted):
+    seconds.update({BFLOAT16_XLA: 0.5, BFLOAT16: without})
+    model = tfscale.LanguageModel(wide_dense())
+    model.compile("sgd")
+    assert model.train_step_runner.options.xla is wanted
+    assert model.get_compile_config()["options"]["xla"] is None
+    model.compile("sgd", xla=not wanted)
+    assert model.train_step_runner.options.xla is not wanted
+    # `Model` decides on its first batch.
+    ids = np.zeros((2, 8), "int32")
+    other = tfscale.Model(wide_dense())
+    other.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    other.fit(ids, ids, batch_size=2, verbose=0)
+    assert other.train_step_runner.uses_xla is wanted
+
+
+def test_among_workers_and_in_float32_nothing_is_tried(seconds):
+    # `seconds` is empty: a trial would end with a KeyError.
+    assert suits_xla(wide_dense(), 2)
+    network = keras.Sequential([keras.Input((8, 4)), keras.layers.Dense(4096)])
+    assert suits_xla(network, 1)
+    recurrent = [keras.layers.LSTM(512, dtype="mixed_bfloat16") for _ in range(2)]
+    recurrent[0].return_sequences = True
+    assert suits_xla(keras.Sequential([keras.Input((8, 512)), *recurrent]), 1)
 
 
 def test_a_trial_scales_the_two_largest_shapes_and_is_made_once(monkeypatch):

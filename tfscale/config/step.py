@@ -52,8 +52,9 @@ class CompileOptions(StepOptions):
     """The options of `LanguageModel.compile`: those of the step, and what `tfscale.train` finds
     out by itself."""
 
-    xla: bool | None = True
-    """Compile forward and backward by XLA."""
+    xla: bool | None = None
+    """Compile forward and backward by XLA; None does, but for layers in bfloat16 on a CPU where a
+    short trial of the processor finds that it is slower."""
     streams: int = 0
     """Rows of every batch, each of which goes on where that of the batch before stopped: for a
     network whose config is stateful, and for no other one."""

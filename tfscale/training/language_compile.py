@@ -1,5 +1,6 @@
 """`compile` of a language model: its loss, metrics, optimizer and step, and what a file keeps."""
 
+import dataclasses
 from typing import Unpack
 
 import keras
@@ -17,6 +18,7 @@ from tfscale.training.fit import arguments as fit_arguments
 from tfscale.training.fit.arguments import check_loss, check_same_weights, check_trainable, refuse
 from tfscale.training.fit.compile_config import compile_as, compile_config
 from tfscale.training.language_evaluation import LanguageEvaluation
+from tfscale.training.model_xla import suits_xla
 from tfscale.training.stateful import StatefulStep, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
 from tfscale.training.step_options import check_no_own_step
@@ -64,7 +66,7 @@ class CompiledLanguageModel(LanguageEvaluation):
             jit_compile: True or False for `xla`; "auto" leaves it to that.
             auto_scale_loss: must be True.
             **options: fields of `tfscale.config.step.CompileOptions`, such as `clip_norm=1.0`,
-                `micro_batches=1`, `ema_decay=0.0`, `remat=False` or `xla=True`, which says what
+                `micro_batches=1`, `ema_decay=0.0`, `remat=False` or `xla=None`, which says what
                 each of them does.
 
         Raises:
@@ -90,7 +92,9 @@ class CompiledLanguageModel(LanguageEvaluation):
         given = {name: value for name, value in options.items() if name in known}
         if isinstance(jit_compile, bool):
             given["xla"] = jit_compile
-        step_options: CompileOptions = make_config(CompileOptions, given)
+        asked: CompileOptions = make_config(CompileOptions, given)
+        xla = suits_xla(self.network, self.workers.count) if asked.xla is None else asked.xla
+        step_options = dataclasses.replace(asked, xla=xla)
         carries = check_streams(self.network, step_options, self.strategy)
         with self.strategy.scope():
             forget_metrics(self)
@@ -112,6 +116,7 @@ class CompiledLanguageModel(LanguageEvaluation):
                 step_class = StatefulStep if carries else TrainStep
                 step = step_class(*arguments, self.pruner, self.formats, self.teacher, counted)
         self.train_step_runner, self._token_metrics, self._todo = step, counted, ""
+        self._asked = asked
         self.train_state.follow(step)
         self._evaluation_step = evaluation_step(
             self.network,
@@ -152,7 +157,7 @@ class CompiledLanguageModel(LanguageEvaluation):
     def get_compile_config(self) -> JsonObject:
         """Returns what a `.keras` file keeps of `compile`; nothing if it was not called."""
         step = self.train_step_runner
-        return {} if step is None else compile_config(self, step)
+        return {} if step is None else compile_config(self, step, self._asked)
 
     def compile_from_config(self, config: JsonObject) -> None:
         """Compiles a model that is being loaded as it was when it was saved."""

@@ -280,7 +280,8 @@ class Model(WrappedModel):
 
     def _uses_xla(self, spec: Nested) -> bool:
         several = self.strategy.num_replicas_in_sync > 1
-        return model_uses_xla(self.network, self._options.xla, several, spec)
+        wanted, workers = self._options.xla, self.workers.count
+        return model_uses_xla(self.network, wanted, several, workers, spec)
 
 
 def is_built(network: keras.Model) -> bool:

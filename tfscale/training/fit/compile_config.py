@@ -5,16 +5,22 @@ import dataclasses
 import keras
 
 from tfscale.compat.keras_metrics import given_metrics
+from tfscale.config.step import CompileOptions
 from tfscale.files.json_text import JsonObject
 from tfscale.training.fit.compression_config import compression_config, set_compression
 from tfscale.training.fit.model import TrainedModel
 from tfscale.training.step import TrainStep
 
 
-def compile_config(model: keras.Model, step: TrainStep) -> JsonObject:
+def compile_config(model: keras.Model, step: TrainStep, options: CompileOptions) -> JsonObject:
     """Returns what `compile` was given, and what was set before it, for Keras to serialize.
 
     See `compression_config` for what is set before.
+
+    Args:
+        model: the model.
+        step: its train step.
+        options: what `compile` was given for the step, before the machine at hand had a say.
     """
     metrics, weighted_metrics = given_metrics(model)
     of_keras = {
@@ -25,7 +31,7 @@ def compile_config(model: keras.Model, step: TrainStep) -> JsonObject:
     return {
         "keras": {name: value for name, value in of_keras.items() if value},
         "optimizer": step.optimizer,
-        "options": dataclasses.asdict(step.options),
+        "options": dataclasses.asdict(options),
         **compression_config(step, step.formats, step.teacher),
     }
 
