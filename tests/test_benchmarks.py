@@ -64,7 +64,7 @@ def test_sides_of_one_process_take_turns_in_other_orders():
     assert ["".join(calls[i : i + 3]) for i in (0, 3, 6, 9)] == ["abc", "cba", "bca", "bac"]
 
 
-@pytest.mark.parametrize("name", ["nanogpt", "cnn", "lstm"])
+@pytest.mark.parametrize("name", [pytest.param("nanogpt", marks=pytest.mark.slow), "cnn", "lstm"])
 def test_the_sides_of_fit_train_the_same_network_alike(name):
     """Two steps from the same weights; where ids repeat, Keras's Adam differs a little from ours."""
     import keras

@@ -69,7 +69,10 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "gru" else ()) for name in FILES],
+)
 def test_the_file_writes_what_the_model_writes(name, tmp_path, tokenizer, stream):
     build, quantize, prefill_lengths = FILES[name]
     keras.utils.set_random_seed(0)

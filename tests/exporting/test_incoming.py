@@ -87,8 +87,15 @@ def test_what_the_converter_folds_is_not_missing(name, tmp_path):
     assert report["passed"] and report["sizes"]["file_bytes"] > 16 * V * 4
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize(
+    "policy, cached",
+    [
+        ("mixed_bfloat16", True),
+        ("mixed_float16", False),
+        pytest.param("mixed_bfloat16", False, marks=pytest.mark.slow),
+        pytest.param("mixed_float16", True, marks=pytest.mark.slow),
+    ],
+)
 def test_models_in_mixed_precision_are_written_in_float32(policy, cached, tmp_path):
     embedding = keras_hub.layers.TokenAndPositionEmbedding(V, T, 16, dtype=policy)
     network = larger(
@@ -152,7 +159,7 @@ def test_a_masked_vocabulary_is_compared_where_it_is_finite(value, tmp_path):
     assert report["passed"] and 1e-4 < error["value"] < error["limit"] < 0.1
 
 
-@pytest.mark.parametrize("units", [16, 64])
+@pytest.mark.parametrize("units", [16, pytest.param(64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("layer", [LAYERS.LSTM, LAYERS.GRU])
 def test_narrow_recurrent_models_pass_in_int8(layer, units, tmp_path):
     network = model(LAYERS.Embedding(V, 16), layer(units, return_sequences=True))

@@ -53,7 +53,10 @@ def text():
     return train_tokenizer("byte", [], 257), "The quick brown fox jumps over the lazy dog. " * 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow if kind == "two lstms" else ()) for kind in KINDS],
+)
 def test_a_model_of_ones_own(tmp_path, kind, text):
     tokenizer, words = text
     network = network_of(kind)

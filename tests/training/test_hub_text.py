@@ -191,7 +191,11 @@ def export(run, folder, format):
     return str(folder)
 
 
-@pytest.mark.parametrize("name", START)
+@pytest.mark.parametrize(
+    "name",
+    # Its file and its tokenizer are those of a Llama.
+    [pytest.param(name, marks=pytest.mark.slow if name == "mistral" else ()) for name in START],
+)
 def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
     model, _, run = presets(name)
     expected = model.generate(PROMPT, max_length=LENGTH)
@@ -207,7 +211,7 @@ def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
         return
     ended = tokenizer.with_special(dataclasses.replace(tokenizer.special, start_id=None))
     assert PROMPT + generate(KerasDecoder(loaded.network), ended, PROMPT, count).text != expected
-    if name == "mistral":  # Its file and its tokenizer are those of a Llama.
+    if name == "mistral":
         return
     file = export(run, tmp_path / "file", "tflite")
     assert text_of(file, PROMPT, count) == expected

@@ -69,7 +69,7 @@ def test_micro_batches(one_device):
     check_alike(trained(compiled(network(), micro_batches=2)), one_device)
 
 
-@pytest.mark.parametrize("micro_batches", [1, 2])
+@pytest.mark.parametrize("micro_batches", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_two_replicas(one_device, micro_batches):
     with tfscale.strategy("mirrored").scope():
         model = compiled(network(), micro_batches=micro_batches)
