@@ -35,12 +35,12 @@ TRANSFORMER = TransformerConfig(
     vocabulary_size=VOCABULARY,
     sequence_length=LENGTH,
     hidden_dim=16,
-    num_layers=2,
+    num_layers=1,
     num_heads=2,
     tie_embeddings=False,
 )
 TIED = TransformerConfig(
-    vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2
+    vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=1, num_heads=2
 )
 MEMORY = {"micro_batches": 4, "remat": True, "loss_chunk_tokens": 10, "ema_decay": 0.9, "xla": True}
 EXACT = {
@@ -55,6 +55,10 @@ EXACT = {
     "tied transformer, bfloat16": (TIED, "mixed_bfloat16", {"xla": False}),
     "lstm, float16": (LSTM, "mixed_float16", {"xla": False}),
 }
+QUICK = ("untied transformer, all memory options", "tied transformer, no clipping", "lstm, float16")
+"""Those of `make test`: with XLA and without, tied and not, a loop, a scaled loss. `make test-slow` takes all."""
+QUICK_OPTIMIZERS = ("lion", "sgd")
+"""Besides AdamW, which the cases above have: those whose state is not Adam's."""
 
 
 def start_cluster(workers, servers):
@@ -122,11 +126,12 @@ def difference(one, other):
     return max(float(np.abs(one[name] - other[name]).max()) for name in other)
 
 
-def one_worker(strategy):
+def one_worker(strategy, names):
     """With one worker the steps come one after the other, so the answer must be that of a single device."""
     results = {}
     single = tf.distribute.get_strategy()
-    for name, (config, precision, options) in EXACT.items():
+    for name in names:
+        config, precision, options = EXACT[name]
         served, alone = (build(where, config, precision, **options) for where in (strategy, single))
         (losses, validation), (expected, expected_validation) = fit(served), fit(alone)
         step, state, reference = served.train_step_runner, arrays(served), arrays(alone)
@@ -159,11 +164,11 @@ def one_worker(strategy):
     return results
 
 
-def optimizers(strategy):
+def optimizers(strategy, names=None):
     """Every optimizer that updates each number of a weight by itself, on servers and alone."""
     gaps = {}
     for spec in OPTIMIZERS:
-        if spec.by_entries:
+        if spec.by_entries and (names is None or spec.name in names):
             where = (strategy, tf.distribute.get_strategy())
             served, alone = (build(one, LSTM, kind=spec.name, xla=False) for one in where)
             fit(served, 6)
@@ -200,17 +205,30 @@ def reads_of_tables(step):
     )
 
 
-def two_workers(strategy):
-    """Asynchronous runs beside a synchronous one on as many tokens, and what is refused."""
-    results = {"runs": [], "errors": {}}
+def quick_one_worker(strategy):
+    """A part of the cases and of the optimizers, in one process."""
+    return {
+        "cases": one_worker(strategy, QUICK),
+        "optimizers": optimizers(strategy, QUICK_OPTIMIZERS),
+    }
+
+
+def slow_one_worker(strategy):
+    """All other cases."""
+    return one_worker(strategy, [name for name in EXACT if name not in QUICK])
+
+
+def asynchronous_runs(strategy, count=3):
+    """Asynchronous runs of two models beside a synchronous one on as many tokens."""
+    runs = []
     single = tf.distribute.get_strategy()
     for config in (LSTM, TRANSFORMER):
         _, expected = fit(build(single, config), 2 * STEPS)
-        for _ in range(3):
+        for _ in range(count):
             model = build(strategy, config)
             step = model.train_step_runner
             _, validation = fit(model, 2 * STEPS, steps_per_call=STEPS)
-            results["runs"].append(
+            runs.append(
                 {
                     "loss": validation,
                     "synchronous": expected,
@@ -219,12 +237,18 @@ def two_workers(strategy):
                     "updates": int(step.optimizer.iterations.numpy()),
                 }
             )
+    return runs
+
+
+def two_workers(strategy):
+    """An asynchronous run of each model, what is refused, and who reads what."""
+    runs, errors = asynchronous_runs(strategy, 1), {}
 
     def refused(name, function):
         try:
             function()
         except TfscaleError as error:
-            results["errors"][name] = str(error)
+            errors[name] = str(error)
 
     def generator():
         yield from zip(*make_windows(ROWS), strict=True)
@@ -257,14 +281,20 @@ def two_workers(strategy):
         return batches()
 
     build(strategy, LSTM).fit(share, steps_per_epoch=4, verbose=0)
-    return {**results, "shares": shares}
+    return {"runs": runs, "errors": errors, "shares": shares}
 
 
 def main():
     scene, path = sys.argv[1:]
-    scenes = {"one_worker": one_worker, "two_workers": two_workers, "optimizers": optimizers}
-    strategy, running = start_cluster(2 if scene == "two_workers" else 1, 2)
-    results = scenes[scene](strategy)
+    workers, play = {
+        "quick_one_worker": (1, quick_one_worker),
+        "slow_one_worker": (1, slow_one_worker),
+        "optimizers": (1, optimizers),
+        "two_workers": (2, two_workers),
+        "asynchronous_runs": (2, asynchronous_runs),
+    }[scene]
+    strategy, running = start_cluster(workers, 2)
+    results = play(strategy)
     with open(path, "w") as file:
         json.dump(results, file)
     sys.stdout.flush()

@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks.soak import cluster_processes, last_step, prepare_data, train_words
 from tests.distribution.addresses import free_addresses
-from tests.distribution.in_process_cluster import EXACT
+from tests.distribution.in_process_cluster import EXACT, QUICK, QUICK_OPTIMIZERS
+from tfscale import cli
 from tfscale.distribution.cluster import Cluster, read_cluster
 from tfscale.distribution.parameter_server import parameter_server_strategy
 from tfscale.distribution.strategy import _make, serves_only
@@ -34,8 +35,27 @@ def play(scene, folder):
 
 
 @pytest.fixture(scope="module")
-def one_worker(tmp_path_factory):
-    return play("one_worker", tmp_path_factory.mktemp("one_worker"))
+def quick_one_worker(tmp_path_factory):
+    return play("quick_one_worker", tmp_path_factory.mktemp("quick_one_worker"))
+
+
+@pytest.fixture(scope="module")
+def slow_one_worker(tmp_path_factory):
+    return play("slow_one_worker", tmp_path_factory.mktemp("slow_one_worker"))
+
+
+CASES = [
+    pytest.param(case, marks=() if case in QUICK else pytest.mark.slow, id=case) for case in EXACT
+]
+
+
+@pytest.fixture(params=CASES)
+def one_worker(request):
+    """A case's name and its results; those of `make test` come from a shorter process."""
+    case = request.param
+    if case in QUICK:
+        return case, request.getfixturevalue("quick_one_worker")["cases"][case]
+    return case, request.getfixturevalue("slow_one_worker")[case]
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +63,21 @@ def two_workers(tmp_path_factory):
     return play("two_workers", tmp_path_factory.mktemp("two_workers"))
 
 
-@pytest.mark.parametrize("case", EXACT)
-def test_with_one_worker_the_answer_is_that_of_a_single_device(one_worker, case):
-    result = one_worker[case]
+def test_with_one_worker_the_answer_is_that_of_a_single_device(one_worker):
+    _, result = one_worker
     assert result["names"] and result["repeated"] == 0
     # bfloat16 and float16 round alike here: the same operations in the same order, without XLA.
     assert result["loss"] < 2e-6 and result["validation"] < 2e-6 and result["state"] < 2e-6
     assert result["learning rate"][0] == result["learning rate"][1]
 
 
+def test_some_optimizers_give_the_answer_of_a_single_device(quick_one_worker):
+    gaps = quick_one_worker["optimizers"]
+    assert set(gaps) == set(QUICK_OPTIMIZERS)
+    assert max(gaps.values()) < 2e-6, gaps
+
+
+@pytest.mark.slow
 def test_optimizers_give_the_answer_of_a_single_device(tmp_path):
     """Those that are not in the list are refused; see tests/training/test_optimizer_equality.py."""
     gaps = play("optimizers", tmp_path)
@@ -59,16 +85,14 @@ def test_optimizers_give_the_answer_of_a_single_device(tmp_path):
     assert max(gaps.values()) < 2e-6, gaps
 
 
-@pytest.mark.parametrize("case", EXACT)
-def test_checkpoints_go_from_servers_to_a_single_device_and_back(one_worker, case):
-    result = one_worker[case]
+def test_checkpoints_go_from_servers_to_a_single_device_and_back(one_worker):
+    _, result = one_worker
     assert result["restored alone"] == result["restored on servers"] == result["plain"] == 0
     assert result["plain is local"]
 
 
-@pytest.mark.parametrize("case", EXACT)
-def test_what_is_cut_and_where_it_lives(one_worker, case):
-    result = one_worker[case]
+def test_what_is_cut_and_where_it_lives(one_worker):
+    case, result = one_worker
     assert "token_embedding/embeddings" in result["sharded"] and len(result["sharded"]) > 3
     assert result["slots beside their weights"]
     # Of a table that is only looked up a worker gets rows; a tied one is the output projection too.
@@ -77,12 +101,22 @@ def test_what_is_cut_and_where_it_lives(one_worker, case):
     assert result["reads of tables"] == ([] if tied else ["ResourceGather"])
 
 
-def test_two_workers_count_every_step_and_reach_the_synchronous_loss(two_workers):
-    assert len(two_workers["runs"]) == 6
-    for run in two_workers["runs"]:
+def check_runs(runs, count):
+    assert len(runs) == count
+    for run in runs:
         assert run["steps"] == run["updates"] == 80 and run["repeated"] == 0
-        assert run["loss"] == pytest.approx(run["synchronous"], rel=0.05)
+        # On a busy machine a worker may be late with its gradients, while the loss falls from 3.9.
+        assert run["loss"] == pytest.approx(run["synchronous"], rel=0.1)
         assert run["synchronous"] < 3.6  # from 3.9 at the start
+
+
+def test_two_workers_count_every_step_and_reach_the_synchronous_loss(two_workers):
+    check_runs(two_workers["runs"], 2)
+
+
+@pytest.mark.slow
+def test_so_do_more_runs(tmp_path):
+    check_runs(play("asynchronous_runs", tmp_path), 6)
 
 
 def test_each_worker_has_its_own_part_of_the_data(two_workers):
@@ -183,10 +217,11 @@ def data(tmp_path_factory):
     return prepare_data(str(tmp_path_factory.mktemp("served")))
 
 
-def test_a_killed_worker_does_not_stop_the_run_and_a_killed_server_starts_it_again(data, tmp_path):
-    output = str(tmp_path / "run")
-    words = ["launch", "--workers", "2", "--parameter-servers", "2", "--max-restarts", "2", "--"]
-    words += [*train_words(data, output, 1200), "--model.tie_embeddings=false"]
+def launched(data, output, steps, kills, *options):
+    """Launches a cluster, kills each of `kills` when the run reaches its step; returns the chief at
+    each kill, and what was printed."""
+    words = ["launch", "--workers", "2", *options, "--max-restarts", str(len(kills)), "--"]
+    words += [*train_words(data, output, steps), "--model.tie_embeddings=false"]
     with subprocess.Popen(
         [sys.executable, "-m", "tfscale.cli", *words],
         stdout=subprocess.PIPE,
@@ -194,7 +229,7 @@ def test_a_killed_worker_does_not_stop_the_run_and_a_killed_server_starts_it_aga
         text=True,
     ) as launcher:
         chiefs = []
-        for task, step in (("worker 1", 200), ("ps 0", 600)):
+        for task, step in kills:
             while last_step(output) < step:
                 assert launcher.poll() is None
                 time.sleep(0.05)
@@ -203,24 +238,43 @@ def test_a_killed_worker_does_not_stop_the_run_and_a_killed_server_starts_it_aga
             os.kill(processes[task], signal.SIGKILL)
         out, err = launcher.communicate(timeout=120)
     assert launcher.returncode == 0, err[-3000:]
-    assert chiefs[0] == chiefs[1]  # the worker's death went by the chief
+    return chiefs, out, err
+
+
+def check_run(output, steps, loss, capsys):
+    """The run is whole, and its weights are those that were validated."""
+    with open(f"{output}/summary.json") as file:
+        summary = json.load(file)
+    assert summary["completed"] and summary["steps"] == steps
+    with open(f"{output}/history.jsonl") as file:
+        found = [json.loads(line)["step"] for line in file]
+    assert found == sorted(found) and found[-1] == steps
+    assert summary["loss"] < loss  # from log(259) = 5.6
+    assert cli.main(["evaluate", output, "--json"]) == 0
+    evaluated = json.loads(capsys.readouterr().out.splitlines()[-1])
+    validated = summary["validation"]["nll_per_token"]
+    assert evaluated["nll_per_token"] == pytest.approx(validated, abs=1e-5)
+
+
+def test_a_killed_worker_does_not_stop_the_run(data, tmp_path, capsys):
+    output = str(tmp_path / "run")
+    kills = [("worker 1", 100)]
+    _, _, err = launched(data, output, 600, kills, "--parameter-servers", "1")
+    assert "launch: worker 1 was ended by SIGKILL; starting it again" in err
+    assert "starting all again" not in err  # The worker's death went by the chief.
+    check_run(output, 600, 3.0, capsys)
+
+
+@pytest.mark.slow
+def test_a_killed_server_starts_the_run_again(data, tmp_path, capsys):
+    output = str(tmp_path / "run")
+    kills = [("worker 1", 200), ("ps 0", 600)]
+    chiefs, out, err = launched(data, output, 1200, kills, "--parameter-servers", "2")
+    assert chiefs[0] == chiefs[1]
     assert "launch: worker 1 was ended by SIGKILL; starting it again" in err
     assert "launch: ps 0 was ended by SIGKILL; starting all again" in err
     assert "the workers were started again 2 times" in out
-    with open(f"{output}/summary.json") as file:
-        summary = json.load(file)
-    assert summary["completed"] and summary["steps"] == 1200
-    with open(f"{output}/history.jsonl") as file:
-        steps = [json.loads(line)["step"] for line in file]
-    assert steps == sorted(steps) and steps[-1] == 1200
-    assert summary["loss"] < 2.2  # from log(259) = 5.6
-    evaluated = subprocess.run(
-        [sys.executable, "-m", "tfscale.cli", "evaluate", output, "--json"],
-        capture_output=True,
-        text=True,
-    )
-    found = json.loads(evaluated.stdout)
-    assert found["nll_per_token"] == pytest.approx(summary["validation"]["nll_per_token"], abs=1e-5)
+    check_run(output, 1200, 2.2, capsys)
 
 
 def test_a_server_whose_chief_never_comes_says_so(data, tmp_path):

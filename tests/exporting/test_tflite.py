@@ -91,6 +91,12 @@ def test_only_builtin_operations_without_loops(family, quantize):
     assert ("EMBEDDING_LOOKUP" in names) == quantize.startswith("int")
 
 
+@pytest.mark.parametrize("quantize", ["int8", "int4_all"])
+def test_one_call_converts_and_rounds(quantize):
+    """`make_file` takes the two steps one by one, so that a network is converted once."""
+    assert export_tflite(make_network("lstm"), quantize) == make_file("lstm", quantize)
+
+
 def test_decode_is_the_first_subgraph():
     assert list(operations(make_file("transformer", "int8")))[0] == "decode"
 

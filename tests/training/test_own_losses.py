@@ -200,8 +200,8 @@ def results(model, sample_weight=None):
     return {**logs, "tested": tested, "weights": model.get_weights()[:4]}
 
 
-def check_everywhere(make=network, overrides=None, sample_weight=None, both=False, **options):
-    """Two replicas, micro-batches, or both give what stock Keras gives on one device."""
+def check_everywhere(make=network, overrides=None, sample_weight=None, apart=False, **options):
+    """Two replicas with micro-batches, or each of the two `apart`, give what stock Keras gives on one device."""
     wanted = results(model_of(make, same, overrides, **options), sample_weight)
 
     def check(micro_batches):
@@ -213,11 +213,10 @@ def check_everywhere(make=network, overrides=None, sample_weight=None, both=Fals
             for one, other in pairs:
                 np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5, err_msg=name)
 
-    check(2)
+    if apart:
+        check(2)
     with tfscale.strategy("mirrored").scope():
-        check(1)
-        if both:
-            check(2)
+        check(1 if apart else 2)
 
 
 def refuse(message, make=network, overrides=None, sample_weight=None, **options):
@@ -233,11 +232,11 @@ def refuse(message, make=network, overrides=None, sample_weight=None, **options)
 def test_one_number_that_is_a_mean_and_metrics_of_all_kinds():
     # Keras averages a function's one number over batches alike, whatever their rows.
     counted = [lambda: mean_error, lambda: summed_error, lambda: error_of_rows, Near, OfBatches]
-    check_everywhere(loss=mean_error, metrics=counted, both=True)
+    check_everywhere(loss=mean_error, metrics=counted)
 
 
 def test_one_number_that_is_a_sum():
-    check_everywhere(loss=summed_error)
+    check_everywhere(loss=summed_error, apart=True)
 
 
 def test_values_of_rows_with_weights():
@@ -277,7 +276,7 @@ def test_data_with_weights_in_some_calls_and_none_in_others():
 
 def test_an_overridden_compute_loss():
     make = lambda: network(kernel_regularizer="l2")  # noqa: E731
-    check_everywhere(make, Penalized, loss="mse", metrics=[lambda: "mae"], both=True)
+    check_everywhere(make, Penalized, loss="mse", metrics=[lambda: "mae"])
 
 
 def test_an_overridden_compute_metrics_that_counts():

@@ -46,6 +46,11 @@ OPTIONS = {
 KINDS = list(OPTIONS)
 
 
+def kinds(*quick):
+    """Every kind; `make test-slow` has those that are not named."""
+    return [pytest.param(kind, marks=() if kind in quick else pytest.mark.slow) for kind in OPTIONS]
+
+
 def own_network(dtype="float32"):
     keras.utils.set_random_seed(0)
     layers = [
@@ -127,24 +132,38 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("habit", ["load_model", "load_weights"])
-def test_a_file_of_model_checkpoint_goes_on_exactly(unbroken, kind, habit):
-    folder, history, expected = unbroken(kind)
-    if habit == "load_model":
-        model = keras.models.load_model(folder / "2.keras")
-    else:
-        model = make(kind)
-        model.load_weights(folder / "2.weights.h5")
+def test_a_file_of_model_checkpoint_goes_on_exactly(unbroken, kind):
+    model = keras.models.load_model(unbroken(kind)[0] / "2.keras")
+    check_that_it_goes_on(model, unbroken, kind)
+
+
+@pytest.mark.parametrize("kind", kinds("ema", "pruned", "stateful"))
+def test_weights_of_model_checkpoint_go_on_exactly(unbroken, kind):
+    model = make(kind)
+    model.load_weights(unbroken(kind)[0] / "2.weights.h5")
+    check_that_it_goes_on(model, unbroken, kind)
+
+
+def check_that_it_goes_on(model, unbroken, kind):
+    _, history, expected = unbroken(kind)
     assert model.evaluate(X, Y, batch_size=ROWS)["loss"] == history["val_loss"][1]
     again = fit(model, kind=kind, initial_epoch=2)
     assert_same(everything(model), expected)
     np.testing.assert_allclose(again["loss"], history["loss"][2:], rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("save_freq,step,epochs", [("epoch", 7, [2, 3]), (2, 5, [1, 2, 3])])
-def test_backup_and_restore_goes_on_exactly(unbroken, tmp_path, kind, save_freq, step, epochs):
-    """Within an epoch too, where Keras's own `fit` would take its first steps once more."""
+@pytest.mark.parametrize("kind", kinds("ema", "pruned", "mixed_float16", "stateful"))
+def test_backup_and_restore_goes_on_exactly_within_an_epoch(unbroken, tmp_path, kind):
+    """Where Keras's own `fit` would take its first steps once more."""
+    check_backup(unbroken, tmp_path, kind, 2, 5, [1, 2, 3])
+
+
+@pytest.mark.parametrize("kind", kinds("plain"))
+def test_backup_and_restore_goes_on_exactly_after_an_epoch(unbroken, tmp_path, kind):
+    check_backup(unbroken, tmp_path, kind, "epoch", 7, [2, 3])
+
+
+def check_backup(unbroken, tmp_path, kind, save_freq, step, epochs):
     _, history, expected = unbroken(kind)
 
     def backup():
@@ -172,7 +191,7 @@ def test_backup_and_restore_goes_on_exactly(unbroken, tmp_path, kind, save_freq,
         np.testing.assert_allclose(result.history[name], history[name][epochs[0] :], rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds("ema", "quantization-aware", "stateful"))
 def test_early_stopping_and_the_best_file_have_the_loss_they_were_chosen_by(kind, tmp_path):
     model = make(kind)
     options = {

@@ -8,7 +8,12 @@ import re
 import numpy as np
 import pytest
 
+<<<<<<< HEAD
 import tfscale.workflows.search.trials as trials_module
+=======
+import tfscale.workflows.search.search as search_module
+from tests.workflows.search.quick import quick_search
+>>>>>>> suite
 from tfscale import cli
 from tfscale.compress.factorize import lower_rank
 from tfscale.compress.structured import shrink_units
@@ -79,19 +84,25 @@ def test_bounds_that_are_none(options, message):
         SearchConfig(**options)
 
 
+NETWORKS = [
+    CONFIG,
+    LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128),
+    LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=128, tie_embeddings=True),
+    LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=64, tie_embeddings=True),
+    LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128, tie_embeddings=True),
+    dataclasses.replace(CONFIG, num_kv_heads=CONFIG.num_heads),
+    dataclasses.replace(CONFIG, vocabulary_size=CONFIG.hidden_dim * 3 // 4 - 2),
+]
+
+
 @pytest.mark.parametrize(
     "config",
     [
-        CONFIG,
-        LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128),
-        LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=128, tie_embeddings=True),
-        LSTMConfig(vocabulary_size=257, embedding_dim=128, hidden_dim=64, tie_embeddings=True),
-        LSTMConfig(vocabulary_size=257, embedding_dim=64, hidden_dim=128, tie_embeddings=True),
-        dataclasses.replace(CONFIG, num_kv_heads=CONFIG.num_heads),
-        dataclasses.replace(CONFIG, vocabulary_size=CONFIG.hidden_dim * 3 // 4 - 2),
+        pytest.param(config, marks=pytest.mark.slow if number in (2, 3) else ())
+        for number, config in enumerate(NETWORKS)
     ],
 )
-def test_sizes_become_smaller_and_are_what_the_files_have(config):
+def test_sizes_become_smaller_and_can_be_made(config):
     sizes = config.shrink_ladder()
     counts = [parameter_count(config.shrunken(shrink)) for shrink in sizes]
     assert counts[0] == parameter_count(config) and len(set(counts)) == len(counts) >= 3
@@ -100,12 +111,22 @@ def test_sizes_become_smaller_and_are_what_the_files_have(config):
     assert len({candidate.name for candidate in found}) == len(found)
     assert [c.tuned for c in found] == sorted(c.tuned for c in found)
     for shrink in sizes:
-        # Whatever is proposed can be made.
         network = build_network(config)
         for name, size in shrink.sizes().items():
             network = (lower_rank if name in RANKS else shrink_units)(network, name, size)
         assert network.config == config.shrunken(shrink)
-    for candidate in found[:: len(found) // 4]:
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(config, marks=() if number in (0, 4) else pytest.mark.slow)
+        for number, config in enumerate(NETWORKS)
+    ],
+)
+def test_sizes_are_what_the_files_have(config):
+    found = candidates(config, 0, compressed=False)
+    for candidate in found[:: len(found) // 3]:
         network = build_network(config.shrunken(candidate.shrink))
         assert candidate.bytes == stored_bytes(network, candidate.quantize)
         content = export_tflite(network, candidate.quantize, [8])
@@ -319,12 +340,14 @@ def test_a_candidate_that_was_stopped_is_not_measured_and_goes_on(folder, capsys
         original(self, batch, logs)
 
     monkeypatch.setattr(recorder.RunRecorder, "on_train_batch_end", stop_at_10)
-    assert cli.main(words) == 75
+    with quick_search("int8", "int4_all"):
+        assert cli.main(words) == 75
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     name, step = result["stopped_at"]
     assert step == 10 and name not in result["candidates"] and result["steps"] == 0
     monkeypatch.setattr(recorder.RunRecorder, "on_train_batch_end", original)
-    assert cli.main(words) in (0, 1)
+    with quick_search("int8", "int4_all"):
+        assert cli.main(words) in (0, 1)
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert name in result["candidates"] and "stopped_at" not in result
 
@@ -345,7 +368,8 @@ def test_bounds_that_cannot_be_met_are_told_by_how_much(folder, capsys, monkeypa
         "--evaluation-tokens",
         "300",
     ]
-    assert cli.main(words) == 1
+    with quick_search("int8", "int4_all"):
+        assert cli.main(words) == 1
     printed = capsys.readouterr().out
     assert "the bounds are not met: the closest" in printed
     # How much of 1e9 is missed is the machine's affair.

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import yaml
 
-import tfscale.workflows.search.candidates as candidates_module
 import tfscale.workflows.search.measure as measure_module
 import tfscale.workflows.search.search as search_module
 import tfscale.workflows.search.trials as trials_module
+from tests.workflows.search.quick import SIZES, TIMING, quick_search
 from tfscale import cli
 from tfscale.config import ExportConfig, PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.config.compression import CompressConfig, SearchConfig
@@ -25,7 +25,6 @@ from tfscale.device import load
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
-from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import stored_bytes
 from tfscale.runs.folder import load_run
 from tfscale.runs.train import train
@@ -40,8 +39,6 @@ WORDS = "the red cat ran and the old dog sat under a big blue mat while seven gr
 CONFIG = TransformerConfig(
     vocabulary_size=300, sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2
 )
-SIZES = [(1.0, 1.0, 1.0), (0.5, 1.0, 1.0)]
-TIMING = {"decode_tokens_per_second": 1000.0, "peak_rss_bytes": 1_000_000}
 
 
 def sentences(seed, words, count):
@@ -124,19 +121,9 @@ def folder(tmp_path_factory):
     return root
 
 
-@contextlib.contextmanager
-def quick_search():
-    """One recipe, two sizes, and no process that takes the time: all of them are tested with the search itself."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates_module, "_recipes", lambda: [recipe("int8")])
-        patch.setattr(transformer, "_LADDER", SIZES)
-        patch.setattr(measure_module, "_timing", lambda folder: TIMING)
-        yield
-
-
 @pytest.fixture
 def quick():
-    with quick_search():
+    with quick_search("int8"):
         yield
 
 
@@ -180,7 +167,7 @@ def searched(folder):
             raise KeyboardInterrupt
         return measure(output, *rest)
 
-    with quick_search():
+    with quick_search("int8"):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(trials_module, "measure", stop_at_the_smaller_vocabulary)
             assert cli.main(words) == 130
