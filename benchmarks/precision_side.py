@@ -46,14 +46,14 @@ SHAPES = {
 
 
 def ours(shape: Shape, precision: str, xla: str) -> Callable[[], None]:
-    """`LanguageModel`'s own step as a run takes it, many to a call."""
+    """`LanguageModel`'s own step, many to a call, compiled as a run would compile it."""
     import tensorflow as tf
 
     from tfscale.config import TrainConfig, TransformerConfig
     from tfscale.models import build_network
     from tfscale.training.language_model import LanguageModel
     from tfscale.training.optimizers import build_optimizer
-    from tfscale.training.xla import use_xla
+    from tfscale.training.xla import chosen_way
 
     config = TransformerConfig(
         vocabulary_size=shape.vocabulary_size,
@@ -73,7 +73,8 @@ def ours(shape: Shape, precision: str, xla: str) -> Callable[[], None]:
     )
     network = build_network(config, precision)
     model = LanguageModel(network)
-    model.compile(build_optimizer(training, network), clip_norm=CLIP, xla=use_xla(training, config))
+    way = chosen_way(training, config, 1)
+    model.compile(build_optimizer(training, network), clip_norm=CLIP, xla=way.xla)
     data = shape.batches()
     dataset = tf.data.Dataset.from_tensor_slices((data[:, :, :-1], data[:, :, 1:])).repeat()
     iterator, step = iter(dataset), model.train_step_runner

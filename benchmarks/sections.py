@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import corpus, recipe
+from benchmarks.precision_rows import precision_rows
 from benchmarks.rounds import in_turn, measure
 from benchmarks.table import Row, Wanted
 
@@ -93,6 +94,13 @@ def training(bench: Bench) -> Iterator[Row]:
             name,
             Wanted(">=", 1.4 if name.startswith("PyTorch") else 1.0),
         )
+
+
+def bfloat16(bench: Bench) -> Iterator[Row]:
+    """Tokens per second in bfloat16 and float32."""
+    if has_torch(bench):
+        compiler = shutil.which("g++") or shutil.which("clang++")
+        yield from precision_rows(bench, compiler is not None)
 
 
 def fit(bench: Bench) -> Iterator[Row]:
@@ -270,6 +278,7 @@ def device(bench: Bench) -> Iterator[Row]:
 
 SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "training": training,
+    "bfloat16": bfloat16,
     "fit": fit,
     "quality": quality,
     "input": waiting,

@@ -45,7 +45,7 @@ class Row:
     """One comparison.
 
     Attributes:
-        section: "training", "fit", "quality", "input", "prepare" or "device".
+        section: "training", "bfloat16", "fit", "quality", "input", "prepare" or "device".
         what: what was measured.
         unit: of `ours` and `peer`.
         ours: tfscale's figure.

@@ -138,6 +138,10 @@ PRINTED = {
     "keras_side ours": {RATE: 11},
     "keras_side stock": {RATE: 12},
     "torch_side speed": {RATE: 13},
+    "precision_side tfscale": {RATE: 14},
+    "precision_side torch": {RATE: 15},
+    "lstm_side ours": {RATE: 16},
+    "lstm_side torch": {RATE: 17},
     "keras_side run": {"loss": 21, "input_wait_fraction": 22},
     "torch_side quality nanogpt": {"loss": 23},
     "torch_side quality ours": {"loss": 24},
@@ -184,6 +188,8 @@ def figures(tmp_path, monkeypatch):
 def test_each_row_has_the_figures_of_its_sides(figures):
     pytorch, keras_fit = (11, 13), (11, 12)
     assert figures("training") == [pytorch, keras_fit, keras_fit]
+    # Three Transformers and an LSTM, in two precisions each.
+    assert figures("bfloat16") == 6 * [(14, 15)] + 2 * [(16, 17)]
     assert figures("fit") == 9 * [(4, 4)]
     assert figures("quality") == [(21, 23), (21, 24), (21, recipe.TINYSHAKESPEARE_LOSS)]
     assert figures("input") == [(22, None)]
