@@ -8,12 +8,8 @@ import re
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
 import tfscale.workflows.search.trials as trials_module
-=======
-import tfscale.workflows.search.search as search_module
 from tests.workflows.search.quick import quick_search
->>>>>>> suite
 from tfscale import cli
 from tfscale.compress.factorize import lower_rank
 from tfscale.compress.structured import shrink_units
