@@ -51,8 +51,9 @@ class TrainConfig(OptimizerOptions, StepOptions):
     """Compile forward and backward by XLA; auto is on, except for an LSTM on a GPU, where cuDNN is
     faster. A TPU compiles by itself."""
     learning_rate: float = 0.0
-    """Peak learning rate; 0 takes one that suits the model's family and the optimizer: with adamw
-    1e-2 for lstm, 5e-3 for gru, rnn and bilstm, 1e-3 for the others."""
+    """Peak learning rate; 0 takes one that suits the model's family and the optimizer: 1e-2 for
+    transformer with muon; with adamw 1e-2 for lstm, 5e-3 for gru, rnn and bilstm, 1e-3 for the
+    others."""
     warmup_steps: int = 100
     """Optimizer steps over which the learning rate rises linearly to its peak."""
     schedule: Annotated[str, NameIn(SCHEDULES, explained=True)] = "cosine"
