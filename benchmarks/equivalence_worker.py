@@ -27,6 +27,7 @@ from tfscale.config import (
     TrainConfig,
     TransformerConfig,
 )
+from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.distribution.strategy import strategy
 from tfscale.distribution.workers import Workers
 from tfscale.launching.heartbeat import beat
@@ -36,8 +37,14 @@ from tfscale.training.optimizers import build_optimizer
 
 STEPS, BATCH_SIZE, VOCABULARY, LENGTH = 50, 48, 50, 12
 SMALL = {
+    # The bounds of this page were measured with GPT-2's parts.
     "transformer": TransformerConfig(
-        vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=2, num_heads=2
+        vocabulary_size=VOCABULARY,
+        sequence_length=LENGTH,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=2,
+        **GPT2_PARTS,
     ),
     "lstm": LSTMConfig(
         vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16

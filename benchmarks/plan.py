@@ -54,7 +54,9 @@ def main() -> None:
     for name, (model, batch) in MODELS.items():
         words = json.dumps({"family": model.family, **dataclasses.asdict(model)})
         measured = measure("plan_side", words, "--batch", batch, "--steps", 10)["seconds"]
-        planned = plan(model, TrainConfig(global_batch_size=batch), chip="cpu").step_seconds
+        # The measured step is AdamW's.
+        train = TrainConfig(optimizer="adamw", global_batch_size=batch)
+        planned = plan(model, train, chip="cpu").step_seconds
         ratio = planned / measured
         table.add_row(
             name,

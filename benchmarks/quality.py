@@ -27,7 +27,11 @@ from tfscale.errors import ConfigError
 
 VOCABULARY = 512
 TRAIN = TrainConfig(
-    global_batch_size=16, tensorboard=False, weight_decay=0.1, final_learning_rate_fraction=0.05
+    optimizer="adamw",
+    global_batch_size=16,
+    tensorboard=False,
+    weight_decay=0.1,
+    final_learning_rate_fraction=0.05,
 )
 ENTRIES: dict[str, tuple[Any, TrainConfig]] = {
     "ngram": (NGramConfig(order=5), TRAIN),
@@ -48,6 +52,7 @@ ENTRIES: dict[str, tuple[Any, TrainConfig]] = {
             dropout=0.2,
             positions="rope",
             normalization="rms",
+            query_key_norm=False,
             activation="swiglu",
             feed_forward_dim=512,
         ),

@@ -8,6 +8,7 @@ biases, no dropout, tied softmax, exact GELU, AdamW, gradients clipped at norm 1
 from typing import Any
 
 from tfscale.config import TrainConfig, TransformerConfig
+from tfscale.config.gpt2_parts import GPT2_PARTS
 
 STEPS = 2000
 BATCH_SIZE = 12
@@ -19,6 +20,7 @@ STEPS_PER_CALL = 20
 """Steps of ours per call of the compiled loop: `LanguageModel.fit`'s default."""
 
 NANOGPT: dict[str, Any] = {
+    "optimizer": "adamw",
     "learning_rate": 1e-3,
     "final_learning_rate_fraction": 0.1,
     "warmup_steps": 100,
@@ -46,6 +48,7 @@ def model_config(vocabulary_size: int = 0) -> TransformerConfig:
         hidden_dim=HIDDEN_DIM,
         num_layers=NUM_LAYERS,
         num_heads=NUM_HEADS,
+        **GPT2_PARTS,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from tfscale.config import TransformerConfig
+from tests.gpt2 import gpt2
 from tfscale.config.refused import REFUSED
 from tfscale.exporting.tflite import export_tflite, silence
 from tfscale.models import build_network
@@ -17,9 +17,7 @@ CODE = {
     language: re.search(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)[1]
     for language in ("kotlin", "swift")
 }
-CONFIG = TransformerConfig(
-    vocabulary_size=50, sequence_length=24, hidden_dim=32, num_layers=3, num_heads=2
-)
+CONFIG = gpt2(vocabulary_size=50, sequence_length=24, hidden_dim=32, num_layers=3, num_heads=2)
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,13 @@ import pytest
 import tensorflow as tf
 
 from tests.exporting.exported import make_run
+from tests.gpt2 import gpt2
 from tests.tasks.made import make_task
 from tfscale import artifacts, cli
 from tfscale.analysis.attribution import integrated_gradients, token_parts
 from tfscale.analysis.explaining import explain_label, explain_last_token
 from tfscale.artifacts.run import RunArtifact
-from tfscale.config import BiLSTMConfig, LSTMConfig, NNLMConfig, TransformerConfig
+from tfscale.config import BiLSTMConfig, LSTMConfig, NNLMConfig
 from tfscale.config.tasks import ExplainConfig, TaskConfig
 from tfscale.errors import ConfigError
 from tfscale.models import build_network
@@ -101,9 +102,7 @@ SIZE = {"vocabulary_size": 257, "sequence_length": 8}
 FAMILIES = {
     "nnlm": NNLMConfig(**SIZE, context_tokens=4, embedding_dim=8, hidden_dim=8),
     "lstm": LSTMConfig(**SIZE, embedding_dim=8, hidden_dim=8, tie_embeddings=True),
-    "transformer": TransformerConfig(
-        **SIZE, hidden_dim=8, num_layers=1, num_heads=2, positions="rope"
-    ),
+    "transformer": gpt2(**SIZE, hidden_dim=8, num_layers=1, num_heads=2, positions="rope"),
     "bilstm": BiLSTMConfig(**SIZE, embedding_dim=8, hidden_dim=8),
 }
 

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import pytest
 
+from tests.gpt2 import gpt2
 from tfscale import models
 from tfscale.compat.keras_names import MODULE_OF
-from tfscale.config import LSTMConfig, TransformerConfig
+from tfscale.config import LSTMConfig
 from tfscale.runs.folder import save_network
 from tfscale.training.language_model import LanguageModel
 
@@ -39,9 +40,7 @@ def files(tmp_path_factory):
     )
     save_network(network, str(folder / "run.keras"))
     transformer = models.build_network(
-        TransformerConfig(
-            vocabulary_size=9, sequence_length=4, hidden_dim=4, num_layers=1, num_heads=1
-        )
+        gpt2(vocabulary_size=9, sequence_length=4, hidden_dim=4, num_layers=1, num_heads=1)
     )
     model = LanguageModel(transformer)
     model.compile("sgd", xla=False)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.equivalence_worker import make_windows
+from tests.gpt2 import gpt2
 from tfscale import models
 from tfscale.compress import shrink_feed_forward, shrink_heads, shrink_lstm
 from tfscale.compress.factorize import (
@@ -16,14 +17,12 @@ from tfscale.compress.factorize import (
     factorize_output,
 )
 from tfscale.compress.structured import rank
-from tfscale.config import LSTMConfig, TransformerConfig
+from tfscale.config import LSTMConfig
 from tfscale.errors import ConfigError
 from tfscale.models.shrinking import factorize
 
 IDS = make_windows(5)[0]
-TRANSFORMER = TransformerConfig(
-    vocabulary_size=50, sequence_length=12, hidden_dim=8, num_layers=2, num_heads=2
-)
+TRANSFORMER = gpt2(vocabulary_size=50, sequence_length=12, hidden_dim=8, num_layers=2, num_heads=2)
 LSTM = LSTMConfig(
     vocabulary_size=50, sequence_length=12, embedding_dim=7, hidden_dim=10, num_layers=2
 )
@@ -42,7 +41,7 @@ MODERN = {"query_key_norm": True, "activation": "relu_squared", "embedding_skip"
 
 @pytest.mark.parametrize("changes", [{"use_bias": True}, {"use_bias": False}, MODERN])
 def test_feed_forward_units_that_nobody_reads_leave_without_a_trace(changes):
-    config = TransformerConfig(**{**vars(TRANSFORMER), **changes})
+    config = gpt2(**{**vars(TRANSFORMER), **changes})
     network = random_weights(models.build_network(config, seed=1))
     dead = np.arange(0, 32, 2)
     for block in network.blocks:
@@ -60,7 +59,7 @@ def test_feed_forward_units_that_nobody_reads_leave_without_a_trace(changes):
 
 @pytest.mark.parametrize("changes", [{"use_bias": True}, {"use_bias": False}, MODERN])
 def test_heads_that_nobody_reads_leave_without_a_trace(changes):
-    config = TransformerConfig(**{**vars(TRANSFORMER), "num_heads": 4, **changes})
+    config = gpt2(**{**vars(TRANSFORMER), "num_heads": 4, **changes})
     network = random_weights(models.build_network(config, seed=1))
     for block, dead in zip(network.blocks, ([0, 2], [1, 3]), strict=True):
         kernel = block.attention.output_projection.kernel.numpy().reshape(4, 2, 8)
@@ -212,9 +211,7 @@ def low_rank(weight, rank):
 
 
 def test_matrices_of_low_rank_are_factorized_without_a_trace():
-    network = random_weights(
-        models.build_network(TransformerConfig(**{**vars(TRANSFORMER), "use_bias": True}))
-    )
+    network = random_weights(models.build_network(gpt2(**{**vars(TRANSFORMER), "use_bias": True})))
     for block in network.blocks:
         low_rank(block.expand.kernel, 3)
         low_rank(block.contract.kernel, 3)
@@ -277,7 +274,7 @@ def test_an_lstm_output_of_low_rank():
         ),
         (
             factorize_embedding,
-            TransformerConfig(**{**vars(TRANSFORMER), "vocabulary_size": 5}),
+            gpt2(**{**vars(TRANSFORMER), "vocabulary_size": 5}),
             6,
             r"embedding_rank=6 saves nothing here; expected 1 to 5",
         ),

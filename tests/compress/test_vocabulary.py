@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.gpt2 import gpt2
 from tfscale import cli
 from tfscale.compress.vocabulary import trim, trim_network, trim_tokenizer
-from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig
 from tfscale.data.prepare import prepare
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.models import build_network, parameter_count
@@ -44,10 +45,8 @@ def test_a_text_of_kept_tokens_is_cut_as_before(tokenizer):
 @pytest.mark.parametrize(
     "config",
     [
-        TransformerConfig(sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2),
-        TransformerConfig(
-            sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2, tie_embeddings=False
-        ),
+        gpt2(sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2),
+        gpt2(sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2, tie_embeddings=False),
         LSTMConfig(embedding_dim=8, hidden_dim=8),
         LSTMConfig(embedding_dim=6, hidden_dim=8, tie_embeddings=True),
         LSTMConfig(embedding_dim=6, hidden_dim=8, output_rank=3),
@@ -79,7 +78,7 @@ def folder(tmp_path_factory):
         output=str(root / "data"),
     )
     prepare(config, progress=False)
-    model = TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2)
+    model = gpt2(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2)
     options = TrainConfig(
         steps=20, global_batch_size=8, warmup_steps=2, tensorboard=False, xla="off"
     )

@@ -98,6 +98,17 @@ def test_presets_are_what_they_were():
         assert to_dict(preset(name)) == {**SIZES, **options}
 
 
+def test_the_default_transformer_has_these_parts():
+    parts = to_dict(TransformerConfig())
+    new = {
+        "positions": "rope",
+        "normalization": "rms",
+        "query_key_norm": True,
+        "activation": "relu_squared",
+    }
+    assert {name: parts[name] for name in GPT2} == {**GPT2, "use_bias": False, **new}
+
+
 def test_bert_has_the_parts_that_it_had():
     parts = to_dict(BERTConfig())
     assert {name: parts[name] for name in GPT2} == {**GPT2, "use_bias": False}
@@ -163,7 +174,7 @@ def test_a_run_that_lacks_options_was_begun_with_the_old_ones(tmp_path):
     ):
         other = {**now, section: {**now[section], name: new}}
         with pytest.raises(
-            ConfigError, match=f"begun with {section}.{name}={old!r}, now it is {new!r}"
+            ConfigError, match=f"begun with {section}.{name}={old!r}, now it is {new!r}.* default"
         ):
             check_same_run(str(tmp_path), other)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tfscale.config import LSTMConfig, Quantization, TransformerConfig, to_dict
+from tests.gpt2 import gpt2
+from tfscale.config import LSTMConfig, Quantization, to_dict
 from tfscale.files.paths import write_json
 from tfscale.text.tokenizers import Tokenizer, train_tokenizer
 
@@ -75,7 +76,7 @@ def tiny_network(family: str, vocabulary_size: int) -> Any:
         "num_layers": 2,
     }
     config = (
-        TransformerConfig(num_heads=2, **size)
+        gpt2(num_heads=2, **size)
         if family == "transformer"
         else LSTMConfig(embedding_dim=8, **size)
     )

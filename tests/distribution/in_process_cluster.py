@@ -16,8 +16,9 @@ import tensorflow as tf
 
 from benchmarks.equivalence_worker import LENGTH, VOCABULARY, Losses, make_windows
 from tests.distribution.addresses import free_addresses
+from tests.gpt2 import gpt2
 from tfscale import models
-from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
+from tfscale.config import LSTMConfig, TrainConfig
 from tfscale.errors import TfscaleError
 from tfscale.registry import OPTIMIZERS
 from tfscale.training.checkpoint import Checkpoints
@@ -31,7 +32,7 @@ SMALL_SHARDS = 512  # bytes, so that all but the smallest variables are cut
 LSTM = LSTMConfig(
     vocabulary_size=VOCABULARY, sequence_length=LENGTH, embedding_dim=8, hidden_dim=16, dropout=0.1
 )
-TRANSFORMER = TransformerConfig(
+TRANSFORMER = gpt2(
     vocabulary_size=VOCABULARY,
     sequence_length=LENGTH,
     hidden_dim=16,
@@ -39,7 +40,7 @@ TRANSFORMER = TransformerConfig(
     num_heads=2,
     tie_embeddings=False,
 )
-TIED = TransformerConfig(
+TIED = gpt2(
     vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=16, num_layers=1, num_heads=2
 )
 MEMORY = {"micro_batches": 4, "remat": True, "loss_chunk_tokens": 10, "ema_decay": 0.9, "xla": True}

@@ -7,12 +7,12 @@ import os
 import numpy as np
 import pytest
 
+from tests.gpt2 import gpt2
 from tfscale.config import (
     LSTMConfig,
     NGramConfig,
     PrepareConfig,
     TrainConfig,
-    TransformerConfig,
     to_dict,
 )
 from tfscale.data.manifest import Manifest
@@ -67,11 +67,7 @@ def run(request, data_dir) -> Run:
         "sequence_length": LENGTH,
         "hidden_dim": 16,
     }
-    config = (
-        TransformerConfig(num_heads=2, **size)
-        if request.param == "transformer"
-        else LSTMConfig(**size)
-    )
+    config = gpt2(num_heads=2, **size) if request.param == "transformer" else LSTMConfig(**size)
     network = build_network(config, seed=3)
     network.set_weights(
         [weight * 4 if weight.ndim > 1 else weight for weight in network.get_weights()]

@@ -6,7 +6,8 @@ import os
 
 import numpy as np
 
-from tfscale.config import LSTMConfig, TrainConfig, TransformerConfig
+from tests.gpt2 import gpt2
+from tfscale.config import LSTMConfig, TrainConfig
 from tfscale.exporting.parity import compare_file
 from tfscale.exporting.report import Checks
 from tfscale.exporting.rounding import round_weights
@@ -18,7 +19,7 @@ from tfscale.models.recipe import recipe
 PREFILL_LENGTHS = [4, 8]
 TEXT = "The quick brown fox jumps over the lazy dog; naïve café, 狐. " * 2 + "Again."
 CONFIGS = {
-    "transformer": TransformerConfig(
+    "transformer": gpt2(
         vocabulary_size=257, sequence_length=16, hidden_dim=32, num_layers=2, num_heads=2
     ),
     "lstm": LSTMConfig(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.exporting.exported import PREFILL_LENGTHS, TEXT, check_parity, write_folder
+from tests.gpt2 import gpt2
 from tfscale.config import GRUConfig, NNLMConfig, RNNConfig, TransformerConfig
 from tfscale.exporting.rounding import round_weights
 from tfscale.exporting.tflite import export_tflite, silence
@@ -15,7 +16,7 @@ from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 LLAMA = {"positions": "rope", "normalization": "rms", "activation": "swiglu", "num_kv_heads": 2}
 FAMILIES = {
-    "llama": TransformerConfig(
+    "llama": gpt2(
         vocabulary_size=257,
         sequence_length=24,
         hidden_dim=64,
@@ -24,7 +25,10 @@ FAMILIES = {
         feed_forward_dim=96,
         **LLAMA,
     ),
-    "llama_window": TransformerConfig(
+    "default": TransformerConfig(
+        vocabulary_size=257, sequence_length=24, hidden_dim=64, num_layers=2, num_heads=4
+    ),
+    "llama_window": gpt2(
         vocabulary_size=257,
         sequence_length=24,
         hidden_dim=64,
@@ -35,7 +39,7 @@ FAMILIES = {
         global_tokens=2,
         **LLAMA,
     ),
-    "modern": TransformerConfig(
+    "modern": gpt2(
         vocabulary_size=257,
         sequence_length=24,
         hidden_dim=64,
@@ -47,7 +51,7 @@ FAMILIES = {
         tie_embeddings=False,
         **(LLAMA | {"activation": "relu_squared"}),
     ),
-    "gemma_caps": TransformerConfig(
+    "gemma_caps": gpt2(
         vocabulary_size=257,
         sequence_length=24,
         hidden_dim=64,

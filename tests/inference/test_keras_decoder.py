@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tfscale.config import LSTMConfig, TransformerConfig
+from tests.gpt2 import gpt2
+from tfscale.config import LSTMConfig
 from tfscale.errors import PromptError
 from tfscale.inference.generation import generate
 from tfscale.inference.keras_decoder import KerasDecoder
@@ -13,8 +14,8 @@ from tfscale.text.tokenizers import train_tokenizer
 CONTEXT = 19
 SIZE = {"vocabulary_size": 257, "sequence_length": CONTEXT, "hidden_dim": 16, "num_layers": 2}
 CONFIGS = [
-    TransformerConfig(num_heads=2, **SIZE),
-    TransformerConfig(num_heads=4, use_bias=True, tie_embeddings=False, **SIZE),
+    gpt2(num_heads=2, **SIZE),
+    gpt2(num_heads=4, use_bias=True, tie_embeddings=False, **SIZE),
     LSTMConfig(embedding_dim=8, **SIZE),
     LSTMConfig(embedding_dim=8, tie_embeddings=True, **SIZE),
 ]

@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfscale.config import TransformerConfig
+from tests.gpt2 import gpt2
 from tfscale.exporting.flatbuffer import operations
 from tfscale.exporting.tflite import export_tflite
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.models.cached import tracing_for_tflite, write_cache
 
-CONFIG = TransformerConfig(
-    vocabulary_size=11, sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2
-)
+CONFIG = gpt2(vocabulary_size=11, sequence_length=8, hidden_dim=8, num_layers=1, num_heads=2)
 
 
 @pytest.mark.parametrize("rows", [1, 3])

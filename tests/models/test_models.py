@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.gpt2 import gpt2
 from tests.models import numpy_reference
 from tests.models.numpy_reference import transformer
 from tfscale import models
@@ -26,7 +27,7 @@ from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
 
 CONFIGS = {
-    "transformer": TransformerConfig(
+    "transformer_default": TransformerConfig(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=16,
@@ -34,7 +35,15 @@ CONFIGS = {
         num_heads=4,
         dropout=0.1,
     ),
-    "transformer_scaled": TransformerConfig(
+    "transformer": gpt2(
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=4,
+        dropout=0.1,
+    ),
+    "transformer_scaled": gpt2(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=12,
@@ -42,7 +51,7 @@ CONFIGS = {
         num_heads=3,
         scale_embeddings=True,
     ),
-    "transformer_untied_bias": TransformerConfig(
+    "transformer_untied_bias": gpt2(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=16,
@@ -52,7 +61,7 @@ CONFIGS = {
         use_bias=True,
         tie_embeddings=False,
     ),
-    "transformer_heads_and_ranks": TransformerConfig(
+    "transformer_heads_and_ranks": gpt2(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=16,
@@ -64,7 +73,7 @@ CONFIGS = {
         feed_forward_rank=7,
         embedding_rank=5,
     ),
-    "transformer_modern": TransformerConfig(
+    "transformer_modern": gpt2(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=16,
@@ -96,7 +105,7 @@ CONFIGS = {
         dropout=0.1,
         use_bias=True,
     ),
-    "llama": TransformerConfig(
+    "llama": gpt2(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=16,
@@ -111,7 +120,7 @@ CONFIGS = {
         activation="swiglu",
         dropout=0.1,
     ),
-    "llama_window": TransformerConfig(
+    "llama_window": gpt2(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=16,
@@ -124,7 +133,7 @@ CONFIGS = {
         activation="swiglu",
         attention_window=3,
     ),
-    "llama_global": TransformerConfig(
+    "llama_global": gpt2(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=16,
@@ -138,7 +147,7 @@ CONFIGS = {
         attention_window=3,
         global_tokens=2,
     ),
-    "llama_uneven_window": TransformerConfig(
+    "llama_uneven_window": gpt2(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=16,
@@ -152,7 +161,7 @@ CONFIGS = {
         attention_window=5,
         tie_embeddings=False,
     ),
-    "llama_modern": TransformerConfig(
+    "llama_modern": gpt2(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=16,
@@ -171,7 +180,7 @@ CONFIGS = {
         tie_embeddings=False,
         output_initializer="zeros",
     ),
-    "gemma_caps": TransformerConfig(
+    "gemma_caps": gpt2(
         vocabulary_size=29,
         sequence_length=12,
         hidden_dim=16,
@@ -670,7 +679,7 @@ def test_an_output_that_begins_as_zeros_finds_all_tokens_equally_likely():
     output = network.token_embedding.reverse_embeddings
     assert np.abs(tape.gradient(loss, output.value).numpy()).max() > 1e-4
     with pytest.raises(ConfigError, match="output_initializer=zeros needs model.tie_embeddings=fa"):
-        TransformerConfig(output_initializer="zeros")
+        gpt2(output_initializer="zeros")
 
 
 def test_mixes_begin_as_the_residual_stream_alone():
@@ -686,14 +695,14 @@ def test_mixes_begin_as_the_residual_stream_alone():
 @pytest.mark.parametrize("name", ["attention_soft_cap", "logit_soft_cap"])
 def test_a_soft_cap_below_0_is_refused(name):
     with pytest.raises(ConfigError, match=f"model.{name}=-1.0 is out of range; expected 0"):
-        TransformerConfig(**{name: -1.0})
+        gpt2(**{name: -1.0})
 
 
 def test_config_without_vocabulary_size_is_refused():
     with pytest.raises(ConfigError, match="vocabulary_size"):
-        models.build_network(TransformerConfig())
+        models.build_network(gpt2())
 
 
 def test_heads_must_divide_the_width():
     with pytest.raises(ConfigError, match="hidden_dim=100 is not divisible by model.num_heads=3"):
-        TransformerConfig(hidden_dim=100, num_heads=3)
+        gpt2(hidden_dim=100, num_heads=3)

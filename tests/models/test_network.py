@@ -10,10 +10,11 @@ import tensorflow as tf
 from keras import ops
 
 import tfscale
+from tests.gpt2 import gpt2
 from tfscale.compress import ConstantSparsity, prune, quantize_aware, shrink_heads
 from tfscale.compress.factorize import factorize_embedding
 from tfscale.compress.vocabulary import trim_network
-from tfscale.config import NGramConfig, TrainConfig, TransformerConfig
+from tfscale.config import NGramConfig, TrainConfig
 from tfscale.config.models import NetworkConfig, network_families
 from tfscale.config.shrinking import ShrinkConfig
 from tfscale.errors import ConfigError
@@ -127,9 +128,7 @@ def test_a_plan_says_that_its_costs_are_estimated():
     made = plan(CONFIG, TrainConfig(global_batch_size=4), chip="h100")
     assert made.parameters == network_parameters() and made.hours > 0
     assert "the costs of the family pair are estimated" in made.source
-    known = plan(
-        TransformerConfig(vocabulary_size=50), TrainConfig(global_batch_size=4), chip="h100"
-    )
+    known = plan(gpt2(vocabulary_size=50), TrainConfig(global_batch_size=4), chip="h100")
     assert "estimated" not in known.source
 
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.gpt2 import gpt2
 from tfscale import models
-from tfscale.config import BERTConfig, BiLSTMConfig, LSTMConfig, TransformerConfig
+from tfscale.config import BERTConfig, BiLSTMConfig, LSTMConfig
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
 from tfscale.models.outputs import (
@@ -80,9 +81,7 @@ def own(config):
         (positions_and_tokens, Vocabulary(V + 1, V)),
         (
             own(
-                TransformerConfig(
-                    vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2
-                )
+                gpt2(vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2)
             ),
             Vocabulary(V, V),
         ),
@@ -207,9 +206,7 @@ def test_windows_of_another_length_are_refused():
 
 
 def test_windows_longer_than_the_positions_are_refused():
-    config = TransformerConfig(
-        vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2
-    )
+    config = gpt2(vocabulary_size=V, sequence_length=T, hidden_dim=8, num_layers=1, num_heads=2)
     with pytest.raises(
         ConfigError, match=r"cannot read ids of shape \(2, 9\): Expected size\[0\] in \[0, 6\]"
     ):

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.gpt2 import gpt2
 from tests.models import numpy_reference
-from tfscale.config import LSTMConfig, TransformerConfig
+from tfscale.config import LSTMConfig
 from tfscale.errors import ConfigError
 from tfscale.models import build_network
 from tfscale.models.encoder_decoder import EncoderDecoder
 from tfscale.models.prefix import PrefixLM, up_to_end
 
 END, SOURCE, TARGET = 0, 6, 5
-GPT = TransformerConfig(
+GPT = gpt2(
     vocabulary_size=29,
     sequence_length=12,
     hidden_dim=16,
@@ -25,7 +26,7 @@ GPT = TransformerConfig(
     use_bias=True,
     tie_embeddings=False,
 )
-LLAMA = TransformerConfig(
+LLAMA = gpt2(
     vocabulary_size=29,
     sequence_length=12,
     hidden_dim=16,

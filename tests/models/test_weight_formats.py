@@ -7,7 +7,8 @@ import tensorflow as tf
 from litert_quantizer import qtyping
 from litert_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor as reference
 
-from tfscale.config import GRUConfig, LSTMConfig, TransformerConfig
+from tests.gpt2 import gpt2
+from tfscale.config import GRUConfig, LSTMConfig
 from tfscale.models import build_network
 from tfscale.models.recipe import block_of
 from tfscale.models.weight_formats import (
@@ -80,7 +81,7 @@ def test_gradient_passes_through():
 
 
 def test_formats_of_a_transformer():
-    config = TransformerConfig(
+    config = gpt2(
         vocabulary_size=100,
         sequence_length=16,
         hidden_dim=32,

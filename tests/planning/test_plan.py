@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.gpt2 import gpt2
 from tfscale import models
 from tfscale.commands import plan as command
 from tfscale.config import (
@@ -17,17 +18,16 @@ from tfscale.config import (
     NNLMConfig,
     RNNConfig,
     TrainConfig,
-    TransformerConfig,
 )
 from tfscale.errors import ConfigError
 from tfscale.planning.chips import CHIPS, Chip
 from tfscale.planning.plan import memory_of, plan
 
-TRANSFORMER = TransformerConfig(
+TRANSFORMER = gpt2(
     vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4
 )
 LSTM = LSTMConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256)
-LLAMA = TransformerConfig(
+LLAMA = gpt2(
     vocabulary_size=1000,
     sequence_length=128,
     hidden_dim=128,
@@ -70,7 +70,7 @@ BERT = BERTConfig(
     vocabulary_size=1000, sequence_length=128, hidden_dim=128, num_layers=2, num_heads=4
 )
 BILSTM = BiLSTMConfig(vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256)
-TRAIN = TrainConfig(global_batch_size=16)
+TRAIN = TrainConfig(optimizer="adamw", global_batch_size=16)
 SLOW = Chip("slow", 1e12, 1e12, 1e9, 1e10, 8, 1e9, 1e8, 0.5, "made up")
 
 

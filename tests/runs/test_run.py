@@ -32,6 +32,7 @@ from tfscale.training.checkpoint import Checkpoints, read_arrays
 
 MODEL = TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2, dropout=0.1)
 TRAIN = TrainConfig(
+    optimizer="adamw",
     steps=12,
     global_batch_size=4,
     warmup_steps=2,

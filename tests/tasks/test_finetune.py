@@ -12,6 +12,7 @@ import pytest
 
 import tfscale
 from tests.exporting.exported import make_run
+from tests.gpt2 import gpt2
 from tfscale import cli
 from tfscale.config import (
     BERTConfig,
@@ -20,7 +21,6 @@ from tfscale.config import (
     GRUConfig,
     LSTMConfig,
     NNLMConfig,
-    TransformerConfig,
 )
 from tfscale.config.tasks import TaskConfig
 from tfscale.device import load
@@ -40,7 +40,7 @@ BASES = {
     "bilstm": BiLSTMConfig(
         vocabulary_size=257, sequence_length=LENGTH, embedding_dim=24, hidden_dim=32
     ),
-    "transformer": TransformerConfig(
+    "transformer": gpt2(
         vocabulary_size=257,
         sequence_length=LENGTH,
         hidden_dim=32,

@@ -10,8 +10,8 @@ import pytest
 
 import tfscale
 from tests.exporting.exported import make_run
+from tests.gpt2 import gpt2
 from tfscale import cli
-from tfscale.config import TransformerConfig
 from tfscale.config.tasks import TaskConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
@@ -82,9 +82,7 @@ def write(path, count, seed):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    config = TransformerConfig(
-        vocabulary_size=257, sequence_length=16, hidden_dim=32, num_layers=2, num_heads=4
-    )
+    config = gpt2(vocabulary_size=257, sequence_length=16, hidden_dim=32, num_layers=2, num_heads=4)
     run = make_run(folder, build_network(config), ByteTokenizer())
     summary = tfscale.finetune(
         run,

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.exporting.exported import make_run
+from tests.gpt2 import gpt2
 from tfscale import cli
-from tfscale.config import ExportConfig, GRUConfig, TransformerConfig
+from tfscale.config import ExportConfig, GRUConfig
 from tfscale.config.tasks import TaskConfig
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError
@@ -65,7 +66,7 @@ def files(folder, make, train=1000, held_out=40):
 
 def small_run(folder, words):
     tokenizer = train_tokenizer("word", [" ".join(words)] * 5, 40)
-    config = TransformerConfig(
+    config = gpt2(
         vocabulary_size=tokenizer.vocabulary_size,
         sequence_length=14,
         hidden_dim=32,

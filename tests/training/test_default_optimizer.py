@@ -11,6 +11,7 @@ import tfscale
 from tests.training.tiny import LENGTH, VOCABULARY
 from tfscale import models
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config.models import network_families
 from tfscale.data.prepare import prepare
 from tfscale.errors import ConfigError
 from tfscale.planning.plan import memory_of
@@ -22,12 +23,6 @@ CONFIG = TransformerConfig(
     vocabulary_size=VOCABULARY, sequence_length=LENGTH, hidden_dim=8, num_layers=1, num_heads=2
 )
 WHOLE = "optimizer adamw: muon, the default of the family transformer, looks at whole weights"
-
-
-@pytest.fixture
-def muon_family(monkeypatch):
-    """The Transformer with Muon as its family's optimizer."""
-    monkeypatch.setattr(TransformerConfig, "optimizer", "muon")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +39,6 @@ class Servers(tf.distribute.ParameterServerStrategy):
         pass
 
 
-@pytest.mark.usefixtures("muon_family")
 def test_the_optimizer_is_the_one_that_is_named_or_the_family_s():
     for options, servers, expected in (
         ({}, False, "muon"),
@@ -60,10 +54,21 @@ def test_the_optimizer_is_the_one_that_is_named_or_the_family_s():
         spec = OPTIMIZERS.get(expected)
         assert filled.learning_rate == pytest.approx(1e-3 * spec.learning_rate_factor)
         assert {name: getattr(filled, name) for name in spec.defaults} == spec.defaults
-    assert TrainConfig().for_model(LSTMConfig()).optimizer == "adamw"
 
 
-@pytest.mark.usefixtures("muon_family")
+def test_the_transformer_alone_is_trained_by_muon():
+    for name, config_class in network_families().items():
+        config = TrainConfig().for_model(config_class(vocabulary_size=9))
+        assert config.optimizer == ("muon" if name == "transformer" else "adamw")
+        assert config.learning_rate == {
+            "transformer": 1e-2,
+            "lstm": 1e-2,
+            "gru": 5e-3,
+            "rnn": 5e-3,
+            "bilstm": 5e-3,
+        }.get(name, 1e-3)
+
+
 def test_options_are_checked_with_the_optimizer_that_they_are_for():
     # Without a model nobody knows whether they belong to it, and values out of all ranges are wrong
     # with any.
@@ -87,7 +92,6 @@ def test_options_are_checked_with_the_optimizer_that_they_are_for():
         TrainConfig(optimizer="sdg")
 
 
-@pytest.mark.usefixtures("muon_family")
 def test_a_network_is_trained_by_its_family_s_optimizer(monkeypatch, capsys):
     network = models.build_network(CONFIG)
     assert isinstance(build_optimizer(TrainConfig(), network), Muon)
@@ -103,7 +107,6 @@ def test_a_network_is_trained_by_its_family_s_optimizer(monkeypatch, capsys):
         build_optimizer(TrainConfig(optimizer="muon"), network)
 
 
-@pytest.mark.usefixtures("muon_family")
 def test_the_plan_has_the_memory_of_the_family_s_optimizer():
     for options, name in (
         ({}, "muon"),
@@ -118,9 +121,8 @@ def test_the_plan_has_the_memory_of_the_family_s_optimizer():
 
 
 @pytest.mark.parametrize(
-    ("servers", "name", "rate"), [(False, "muon", "0.003"), (True, "adamw", "0.001")]
+    ("servers", "name", "rate"), [(False, "muon", "0.01"), (True, "adamw", "0.001")]
 )
-@pytest.mark.usefixtures("muon_family")
 def test_a_run_says_and_keeps_its_optimizer(
     servers, name, rate, data, tmp_path, monkeypatch, capsys
 ):

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.gpt2 import gpt2
 from tests.training.tiny import CONFIGS, VOCABULARY, gru_network
 from tfscale import models
-from tfscale.config import BERTConfig, TrainConfig, TransformerConfig
+from tfscale.config import BERTConfig, TrainConfig
 from tfscale.errors import ConfigError
 from tfscale.models.roles import hidden_matrices
 from tfscale.training.muon import SHORTER, Muon, orthogonalized
@@ -162,11 +163,11 @@ def test_matrices_of_each_family(family):
     [
         (BERTConfig(**SMALL), EXPECTED["transformer"]),
         (
-            TransformerConfig(**SMALL, tie_embeddings=False, positions="rope", use_bias=True),
+            gpt2(**SMALL, tie_embeddings=False, positions="rope", use_bias=True),
             EXPECTED["transformer"],
         ),
         (
-            TransformerConfig(
+            gpt2(
                 **SMALL, activation="swiglu", feed_forward_dim=24, num_kv_heads=1, embedding_rank=4
             ),
             {

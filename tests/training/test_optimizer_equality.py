@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 
 import tfscale
+from tests.gpt2 import gpt2
 from tests.training.tiny import LENGTH, VOCABULARY, make_windows
 from tfscale import models
 from tfscale.compress import ConstantSparsity, prune
-from tfscale.config import TrainConfig, TransformerConfig
+from tfscale.config import TrainConfig
 from tfscale.errors import ConfigError
 from tfscale.registry import OPTIMIZERS
 from tfscale.training.language_model import LanguageModel
@@ -23,7 +24,7 @@ EACH_KIND = ("adafactor", "adamw", "muon", "sgd")
 BY_KIND = [
     pytest.param(name, marks=() if name in EACH_KIND else pytest.mark.slow) for name in NAMES
 ]
-CONFIG = TransformerConfig(
+CONFIG = gpt2(
     vocabulary_size=VOCABULARY,
     sequence_length=LENGTH,
     hidden_dim=8,

@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 import tfscale
+from tests.gpt2 import gpt2
 from tests.training.tiny import CONFIGS, gru_network, make_windows
 from tfscale import models
-from tfscale.config import GRUConfig, TrainConfig, TransformerConfig
+from tfscale.config import GRUConfig, TrainConfig
 from tfscale.config.optimizer import OPTIONS
 from tfscale.config.optimizer_options import OptimizerOptions
 from tfscale.errors import ConfigError
@@ -28,9 +29,7 @@ NAMES = OPTIMIZERS.names()
     "config,expected",
     [
         (
-            TransformerConfig(
-                vocabulary_size=9, hidden_dim=8, num_layers=1, num_heads=2, use_bias=True
-            ),
+            gpt2(vocabulary_size=9, hidden_dim=8, num_layers=1, num_heads=2, use_bias=True),
             {
                 "query_key_value/kernel",
                 "output_projection/kernel",
@@ -128,7 +127,7 @@ def test_options_that_cannot_be_are_refused(options, message):
 
 
 def test_defaults_are_filled_in_for_a_model():
-    filled = TrainConfig(optimizer="adamw").for_model(TransformerConfig())
+    filled = TrainConfig(optimizer="adamw").for_model(gpt2())
     assert (filled.weight_decay, filled.beta_1, filled.beta_2, filled.epsilon) == (
         0.1,
         0.9,

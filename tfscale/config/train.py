@@ -52,8 +52,9 @@ class TrainConfig(OptimizerOptions, StepOptions):
     faster, and in mixed_bfloat16 on a CPU, where a trial of a second or two decides. A TPU compiles
     by itself."""
     learning_rate: float = 0.0
-    """Peak learning rate; 0 takes one that suits the model's family and the optimizer: with adamw
-    1e-2 for lstm, 5e-3 for gru, rnn and bilstm, 1e-3 for the others."""
+    """Peak learning rate; 0 takes one that suits the model's family and the optimizer: 1e-2 for
+    transformer with muon; with adamw 1e-2 for lstm, 5e-3 for gru, rnn and bilstm, 1e-3 for the
+    others."""
     warmup_steps: int = 100
     """Optimizer steps over which the learning rate rises linearly to its peak."""
     schedule: Annotated[str, NameIn(SCHEDULES, explained=True)] = "cosine"

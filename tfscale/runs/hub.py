@@ -84,7 +84,9 @@ def import_(
             if _ENDS_A_TURN.fullmatch(text) and id not in ours.stop_ids
         ],
     }
-    write_untrained_run(output, network, ours, TrainConfig(precision=precision), summary)
+    # These models were trained by AdamW or the like.
+    options = TrainConfig(optimizer="adamw", precision=precision)
+    write_untrained_run(output, network, ours, options, summary)
     return summary
 
 

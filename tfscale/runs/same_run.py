@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from typing import Any
 
 from tfscale.config import TrainConfig
 from tfscale.config.compression import DistillConfig, PruneConfig
@@ -72,6 +71,7 @@ def check_same_run(output: str, now: JsonObject) -> bool:
                 raise ConfigError(
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
                     "give the same value to resume, or another --output"
+                    f"{_if_default_changed(name, key, before, now['model']['family'], output)}"
                 )
     for key, what in DIGESTS.items():
         if earlier.get(key) != now.get(key):
@@ -96,12 +96,29 @@ def _whole(section: str, described: JsonObject, family: str) -> JsonObject:
     options = described.get(section, {})
     if section == "quantize":
         return {"recipe": "none", **options}
+    kind = _class_of(section, family)
+    fields = dataclasses.fields(kind)
+    return {field.name: field.default for field in fields} | kind.of_record(options)
+
+
+def _class_of(section: str, family: str) -> Any:
+    """Returns the config class of a section."""
     kinds: dict[str, type[Options]] = {
         "train": TrainConfig,
         "prune": PruneConfig,
         "shrink": ShrinkConfig,
         "distill": DistillConfig,
     }
-    kind: Any = kinds.get(section) or FAMILIES.get(family)
-    fields = dataclasses.fields(kind)
-    return {field.name: field.default for field in fields} | kind.of_record(options)
+    return kinds.get(section) or FAMILIES.get(family)
+
+
+def _if_default_changed(section: str, key: str, before: object, family: str, output: str) -> str:
+    """Returns how a run goes on that was begun when an option had another default."""
+    if section == "quantize" or key not in _class_of(section, family).earlier_defaults:
+        return ""
+    if before != _class_of(section, family).earlier_defaults[key]:
+        return ""
+    return (
+        f"; its default has changed since, and tfscale train {output}/config.yaml --output {output}"
+        " goes on with the options of the run"
+    )

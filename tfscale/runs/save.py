@@ -13,6 +13,9 @@ from tfscale.runs.folder import write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.training.language_model import LanguageModel
 
+_OPTIMIZER = "adamw"
+"""How such a run is trained further where nobody says otherwise: `fit` took any optimizer."""
+
 
 @checks_arguments
 def save_run(
@@ -58,7 +61,7 @@ def save_run(
     if manifest is not None and manifest.tokenizer_digest != tokenizer.digest:
         raise TokenizerError(f"{data} was tokenized by another tokenizer than the one given")
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
-    options = TrainConfig(precision=network.precision, seed=network.seed)
+    options = TrainConfig(optimizer=_OPTIMIZER, precision=network.precision, seed=network.seed)
     with contextlib.ExitStack() as stack:
         if isinstance(model, LanguageModel):
             stack.enter_context(model.averaged_weights())

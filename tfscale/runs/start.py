@@ -1,5 +1,7 @@
 """A training that begins with the weights of another run instead of random ones."""
 
+import dataclasses
+
 import tensorflow as tf
 
 from tfscale.config import TrainConfig
@@ -18,7 +20,8 @@ from tfscale.training.language_model import LanguageModel
 def train_from_run(
     start: str, train_config: TrainConfig, *, data: str, output: str, progress: bool = True
 ) -> JsonObject:
-    """Trains from the architecture and the weights of a run; the optimizer begins anew.
+    """Trains from the architecture and the weights of a run; the optimizer begins anew, and is that
+    of the run where none is named.
 
     Args:
         start: run folder, such as `tfscale import` writes; it is left as it is.
@@ -50,9 +53,11 @@ def train_from_run(
         for weight, source in zip(model.network.weights, run.network.weights, strict=True):
             weight.assign(tf.convert_to_tensor(source.value))
 
+    # Weights that AdamW trained go on by AdamW, whatever the family's optimizer is by now.
+    optimizer = train_config.optimizer or run.train_config.optimizer
     return train(
         run.model_config,
-        train_config,
+        dataclasses.replace(train_config, optimizer=optimizer),
         data=data,
         output=output,
         progress=progress,

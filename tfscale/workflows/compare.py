@@ -44,7 +44,10 @@ RESULT_FORMAT = 1
 
 Entry = tuple[NetworkConfig | NGramConfig, TrainConfig]
 
-_TRAIN = TrainConfig(global_batch_size=16, tensorboard=False, learning_rate=2e-3)
+_TRAIN = TrainConfig(global_batch_size=16, tensorboard=False)
+_ADAMW_RATE = 2e-3
+"""Learning rate of the families that AdamW trains, at the sizes that are compared; the others have
+their own default."""
 
 
 def entry(name: str) -> Entry:
@@ -57,7 +60,8 @@ def entry(name: str) -> Entry:
         compare({name: entry(name) for name in ("ngram", "lstm", "llama-nano")}, config)
     """
     if name in PRESETS:
-        return preset(name), _TRAIN
+        sizes = preset(name)
+        return sizes, _training(sizes)
     if name not in FAMILIES:
         compared = [kind.family for kind in FAMILIES if kind.predicts == "next"]
         known = ", ".join([*compared, *PRESETS])
@@ -71,7 +75,15 @@ def entry(name: str) -> Entry:
         )
     # Every family is one of the two.
     config_class = cast(type[NetworkConfig] | type[NGramConfig], kind)
-    return make_config(config_class, kind.compared_as), _TRAIN
+    model: NetworkConfig | NGramConfig = make_config(config_class, kind.compared_as)
+    return model, _training(model)
+
+
+def _training(model: NetworkConfig | NGramConfig) -> TrainConfig:
+    """Returns how a model is trained; n-grams read nothing of it."""
+    if model.counted or model.optimizer != "adamw":
+        return _TRAIN
+    return dataclasses.replace(_TRAIN, learning_rate=_ADAMW_RATE)
 
 
 @checks_arguments

@@ -44,7 +44,7 @@ from tfscale.ui.report import render_report
 from tfscale.workflows.quickstart_table import table_rows
 
 MODEL = TransformerConfig(sequence_length=128, hidden_dim=128, num_layers=4, num_heads=4)
-TRAIN = TrainConfig(global_batch_size=16, learning_rate=3e-3, log_every=20, tensorboard=False)
+TRAIN = TrainConfig(global_batch_size=16, log_every=20, tensorboard=False)
 VOCABULARY_SIZE = 4096
 TOKENIZER_SAMPLE = 2_000_000
 PARITY_TOKENS = 2048

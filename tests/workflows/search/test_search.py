@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import tfscale.workflows.search.trials as trials_module
+from tests.gpt2 import gpt2
 from tests.workflows.search.quick import quick_search
 from tfscale import cli
 from tfscale.compress.factorize import lower_rank
 from tfscale.compress.structured import shrink_units
-from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig
 from tfscale.config.compression import CompressConfig, SearchConfig
 from tfscale.config.shrinking import RANKS
 from tfscale.data.prepare import prepare
@@ -29,9 +30,7 @@ from tfscale.workflows.search.candidates import candidates
 from tfscale.workflows.search.outcome import choose, pareto, shortfalls, verdict
 from tfscale.workflows.search.search import search_run
 
-CONFIG = TransformerConfig(
-    vocabulary_size=257, sequence_length=16, hidden_dim=64, num_layers=1, num_heads=4
-)
+CONFIG = gpt2(vocabulary_size=257, sequence_length=16, hidden_dim=64, num_layers=1, num_heads=4)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +220,7 @@ def folder(tmp_path_factory):
         progress=False,
     )
     config = TrainConfig(
+        optimizer="adamw",
         steps=60,
         global_batch_size=8,
         learning_rate=1e-2,

@@ -14,9 +14,10 @@ import yaml
 import tfscale.workflows.search.measure as measure_module
 import tfscale.workflows.search.search as search_module
 import tfscale.workflows.search.trials as trials_module
+from tests.gpt2 import gpt2
 from tests.workflows.search.quick import SIZES, TIMING, quick_search
 from tfscale import cli
-from tfscale.config import ExportConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config import ExportConfig, PrepareConfig, TrainConfig
 from tfscale.config.compression import CompressConfig, SearchConfig
 from tfscale.config.families import transformer
 from tfscale.data.prepare import prepare
@@ -36,9 +37,7 @@ from tfscale.workflows.search.search import search_run
 from tfscale.workflows.search.target import read_target
 
 WORDS = "the red cat ran and the old dog sat under a big blue mat while seven grey birds watched quietly".split()
-CONFIG = TransformerConfig(
-    vocabulary_size=300, sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2
-)
+CONFIG = gpt2(vocabulary_size=300, sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2)
 
 
 def sentences(seed, words, count):
@@ -57,7 +56,7 @@ def test_candidates_of_a_smaller_vocabulary(monkeypatch):
     for quantize in ("int8", "int4", "int4_all"):
         # Rows are those of the tokens and of the 16 positions.
         whole, small = found[quantize], found[f"{quantize}-vocab200"]
-        network = build_network(TransformerConfig(**{**vars(CONFIG), "vocabulary_size": 200}))
+        network = build_network(gpt2(**{**vars(CONFIG), "vocabulary_size": 200}))
         assert small.bytes == stored_bytes(network, quantize) + 1000 + 12 * (200 + 16) < whole.bytes
         assert small.kept == pytest.approx(0.9 * whole.kept) and not small.tuned
         assert (
@@ -109,6 +108,7 @@ def folder(tmp_path_factory):
     )
     prepare(config, progress=False)
     options = TrainConfig(
+        optimizer="adamw",
         steps=30,
         global_batch_size=8,
         warmup_steps=2,
@@ -116,7 +116,7 @@ def folder(tmp_path_factory):
         tensorboard=False,
         xla="off",
     )
-    model = TransformerConfig(sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2)
+    model = gpt2(sequence_length=16, hidden_dim=32, num_layers=1, num_heads=2)
     train(model, options, data=str(root / "data"), output=str(root / "run"), progress=False)
     return root
 

@@ -20,6 +20,7 @@ class BERTConfig(TransformerConfig):
     family: ClassVar[str] = "bert"
     has_presets: ClassVar[bool] = False
     network: ClassVar[str] = "tfscale.models.bert"
+    optimizer: ClassVar[str] = "adamw"
     predicts: ClassVar[Predicts] = "masked"
     uses: ClassVar[tuple[str, ...]] = (
         "finetune RUN --task classify --train FILE.csv --output task",

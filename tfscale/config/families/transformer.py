@@ -34,12 +34,13 @@ _LADDER = [
 @register
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig(NetworkConfig):
-    """Decoder-only Transformer in the manner of GPT-2 (Radford et al. 2019); Llama's parts are
-    options."""
+    """Decoder-only Transformer with rotary positions, RMS norms, normalized queries and keys, and
+    squared ReLU; GPT-2's parts (Radford et al. 2019) and Llama's are options."""
 
     family: ClassVar[str] = "transformer"
     has_presets: ClassVar[bool] = True
     network: ClassVar[str] = "tfscale.models.transformer"
+    optimizer: ClassVar[str] = "muon"
     earlier_defaults: ClassVar[Mapping[str, Any]] = GPT2_PARTS
     compared_as: ClassVar[Mapping[str, int | float | bool]] = {
         "hidden_dim": 192,
@@ -61,22 +62,23 @@ class TransformerConfig(NetworkConfig):
     """Width of a head; 0 takes hidden_dim / num_heads."""
     feed_forward_dim: int = 0
     """Width of the feed-forward layer; 0 takes 4 x hidden_dim."""
-    positions: Literal["learned", "rope"] = "learned"
-    """A vector per position, or rotary positions in each attention layer (Su et al. 2021)."""
+    positions: Literal["learned", "rope"] = "rope"
+    """A vector per position (GPT-2), or rotary positions in each attention layer (Su et al.
+    2021)."""
     rope_base: float = rare(10_000.0)
     """Base of the rotary positions. No effect with positions=learned."""
-    normalization: Literal["layer", "rms"] = "layer"
-    """Layer normalization, or RMS normalization (Zhang and Sennrich 2019)."""
+    normalization: Literal["layer", "rms"] = "rms"
+    """Layer normalization (GPT-2), or RMS normalization (Zhang and Sennrich 2019)."""
     norm_epsilon: float = rare(1e-5)
     """Added to the variance in every normalization; Llama and Gemma have 1e-6."""
-    query_key_norm: bool = False
+    query_key_norm: bool = True
     """RMS normalization of each head's query and key before rotary positions, with a learned scale
     for each of its numbers (Henry et al. 2020; Dehghani et al. 2023); Qwen 3 and Gemma 3 have
     it."""
     attention_soft_cap: float = rare(0.0)
     """Bound of attention scores, by cap x tanh(score / cap) (Gemma 2, Riviere et al. 2024); 0 has
     none."""
-    activation: Literal["gelu", "gelu_tanh", "relu_squared", "swiglu", "geglu"] = "gelu"
+    activation: Literal["gelu", "gelu_tanh", "relu_squared", "swiglu", "geglu"] = "relu_squared"
     """Activation of the feed-forward layer: GELU, or its approximation by tanh (GPT-2), or the
     square of ReLU (So et al. 2021); swiglu and geglu multiply by a gate for each unit, SiLU or the
     approximated GELU (Shazeer 2020), and have half as many weights more."""
@@ -160,7 +162,8 @@ class TransformerConfig(NetworkConfig):
             )
         if self.positions == "rope" and self.head_width % 2:
             raise ConfigError(
-                f"rotary positions turn pairs of numbers, and a head has {self.head_width} of them"
+                f"rotary positions turn pairs of numbers, and a head has {self.head_width} of them;"
+                " give an even width, or model.positions=learned"
             )
 
     @property

@@ -1,4 +1,4 @@
-"""The optimizer "adamw": AdamW, the default."""
+"""The optimizer "adamw": AdamW, the default of every family but the Transformer."""
 
 from tfscale.config.optimizer import OptimizerSpec
 from tfscale.registry import register

@@ -13,7 +13,7 @@ class Muon(OptimizerSpec):
     name = "muon"
     summary = "orthogonal steps for the matrices of hidden layers, AdamW for the rest"
     keras_class = "tfscale.training.muon.Muon"
-    learning_rate_factor = 3.0
+    learning_rate_factor = 10.0
     defaults = {
         "weight_decay": 0.1,
         "momentum": 0.95,
