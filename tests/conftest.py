@@ -4,6 +4,7 @@ TensorFlow takes the number of devices only before it starts. Tests of the devic
 imported here: a hook divides the CPU right after the first `import tensorflow`, wherever that stands.
 """
 
+import gc
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -55,3 +56,9 @@ class _TwoDevicesFinder(importlib.abc.MetaPathFinder):
 
 if "tensorflow" not in sys.modules:
     sys.meta_path.insert(0, _TwoDevicesFinder())
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what is there after the import of all tests out of garbage collections, which would look at it each time."""
+    gc.collect()
+    gc.freeze()

@@ -137,7 +137,13 @@ def test_the_masks_are_those_of_tfmots_own_wrapper_on_keras_2(pattern):
         np.testing.assert_allclose(ours.kernel.numpy(), wrapper.layer.kernel.numpy(), atol=2e-6)
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=() if family in ("transformer", "lstm") else pytest.mark.slow)
+        for family in CONFIGS
+    ],
+)
 def test_replicas_micro_batches_and_xla_do_not_change_the_masks(family):
     def network():
         return models.build_network(CONFIGS[family], "float32", seed=1)

@@ -74,9 +74,22 @@ def chunked(network, hidden, targets, weights, scale, smoothing, chunk_tokens, x
     return run()
 
 
-@pytest.mark.parametrize("xla", [False, True])
-@pytest.mark.parametrize("chunk_tokens,smoothing", [(7, 0.1), (20, 0.0), (1000, 0.2)])
-@pytest.mark.parametrize("name", NETWORKS)
+CHUNKS = [(7, 0.1), (20, 0.0), (1000, 0.2)]
+CASES = [
+    *((name, *chunks, False) for name in NETWORKS for chunks in CHUNKS),
+    # The same function, compiled.
+    ("tied", *CHUNKS[0], True),
+    ("bias", *CHUNKS[0], True),
+    *(
+        pytest.param(name, *chunks, True, marks=pytest.mark.slow)
+        for name in NETWORKS
+        for chunks in CHUNKS
+        if (name, chunks) not in (("tied", CHUNKS[0]), ("bias", CHUNKS[0]))
+    ),
+]
+
+
+@pytest.mark.parametrize("name,chunk_tokens,smoothing,xla", CASES)
 def test_chunks_equal_the_whole(name, chunk_tokens, smoothing, xla):
     """60 tokens in chunks of 7 (the last one is filled up), of 20, and in one."""
     network = randomized(NETWORKS[name])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.training.tiny import CONFIGS, LENGTH, VOCABULARY, compiled_program
+from tests.training.tiny import CONFIGS, LENGTH, TWO_BLOCKS, VOCABULARY, compiled_program
 from tfscale import models
 from tfscale.config.step import CompileOptions
 from tfscale.distribution import strategy as strategies
@@ -19,6 +19,7 @@ from tfscale.training.language_model import LanguageModel
 from tfscale.training.step import TrainStep
 
 FAMILIES = CONFIGS | {
+    "transformer": TWO_BLOCKS,
     "modern": dataclasses.replace(
         CONFIGS["transformer"],
         query_key_norm=True,
@@ -28,7 +29,7 @@ FAMILIES = CONFIGS | {
         attention_soft_cap=1.0,
         tie_embeddings=False,
         logit_soft_cap=5.0,
-    )
+    ),
 }
 
 
@@ -58,11 +59,11 @@ def gap(a, b):
     ("family", "precision", "xla", "limit"),
     [
         ("transformer", "float32", False, 1e-6),
-        ("transformer", "float32", True, 1e-6),
+        pytest.param("transformer", "float32", True, 1e-6, marks=pytest.mark.slow),
         ("modern", "float32", True, 1e-6),
-        ("transformer", "mixed_bfloat16", False, 2**-8),
+        pytest.param("transformer", "mixed_bfloat16", False, 2**-8, marks=pytest.mark.slow),
         ("transformer", "mixed_float16", True, 2**-10),
-        ("lstm", "float32", False, 1e-6),
+        pytest.param("lstm", "float32", False, 1e-6, marks=pytest.mark.slow),
         ("lstm", "float32", True, 1e-6),
         ("lstm", "mixed_bfloat16", False, 2**-8),
     ],
@@ -85,11 +86,11 @@ def test_gradients_with_dropout_are_those_without_rematerialization(
 @pytest.mark.parametrize(
     ("family", "name", "micro", "xla"),
     [
-        ("transformer", "single", 2, True),
-        ("transformer", "mirrored", 2, True),
+        pytest.param("transformer", "single", 2, True, marks=pytest.mark.slow),
+        pytest.param("transformer", "mirrored", 2, True, marks=pytest.mark.slow),
         ("modern", "mirrored", 2, True),
         ("lstm", "single", 2, True),
-        ("lstm", "mirrored", 1, False),
+        pytest.param("lstm", "mirrored", 1, False, marks=pytest.mark.slow),
     ],
 )
 def test_fit_is_the_same_with_both_savings(windows, family, name, micro, xla):
@@ -123,7 +124,7 @@ def test_xla_keeps_the_second_computation_of_each_block(windows):
     ids, targets = (tf.constant(x[:16]) for x in windows)
     found = {}
     for remat in (False, True):
-        model = LanguageModel(models.build_network(CONFIGS["transformer"]))
+        model = LanguageModel(models.build_network(TWO_BLOCKS))
         model.compile(keras.optimizers.SGD(0.1), remat=remat)
         program = compiled_program(model.train_step_runner, ids, targets)
         found[remat] = [

@@ -31,6 +31,8 @@ def short_form(tmp_path_factory):
             for case in quick
             for trainer in equivalence_compared.TRAINERS
             for training in equivalence_fits.trainings(case, trainer, name, quick=True)
+            # What stock Keras does with one row for two replicas is nobody's reference.
+            if (case.name, trainer, name) != ("one_row", "keras", "mirrored")
         ]
         for training, outcome in equivalence_fits.outcomes(wanted, tfscale.strategy(name), False):
             equivalence_fits.write(str(folder / label), training, outcome)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.gpt2 import gpt2
-from tests.training.tiny import CONFIGS, VOCABULARY, gru_network
+from tests.training.tiny import CONFIGS, TWO_BLOCKS, VOCABULARY, gru_network
 from tfscale import models
 from tfscale.config import BERTConfig, TrainConfig
 from tfscale.errors import ConfigError
@@ -150,7 +150,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("family", EXPECTED)
 def test_matrices_of_each_family(family):
-    network = models.build_network(CONFIGS[family])
+    network = models.build_network({**CONFIGS, "transformer": TWO_BLOCKS}[family])
     assert roles(network) == EXPECTED[family]
     # Both blocks, both directions.
     assert len(hidden_matrices(network)) == {"transformer": 8, "bilstm": 5}.get(

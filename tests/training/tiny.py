@@ -1,12 +1,24 @@
 """A task that tiny models learn in a few steps: each token follows from the one before, nine times out of ten."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
 from benchmarks.equivalence_worker import LENGTH, SMALL, VOCABULARY, make_windows
 
-CONFIGS = SMALL
-__all__ = ["CONFIGS", "LENGTH", "VOCABULARY", "compiled_program", "gru_network", "make_windows"]
+TWO_BLOCKS = SMALL["transformer"]
+CONFIGS = SMALL | {"transformer": dataclasses.replace(TWO_BLOCKS, num_layers=1)}
+"""A network of each family. To trace a step takes as long as it has blocks, and to take it a moment."""
+__all__ = [
+    "CONFIGS",
+    "LENGTH",
+    "TWO_BLOCKS",
+    "VOCABULARY",
+    "compiled_program",
+    "gru_network",
+    "make_windows",
+]
 
 
 def gru_network(vocabulary_size=VOCABULARY, mask_zero=False):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 from tfscale.config import TrainConfig
 from tfscale.config.compression import DistillConfig, PruneConfig
