@@ -15,8 +15,9 @@ characters for the texts of --characters. DIR keeps the prepared data.
 
 `run` appends a line for each finished trial to the table, and leaves out those that are there. A
 trial is a process of its own, with as many threads as --threads says. `show` prints, for each
-corpus, the mean loss over the seeds and half of its range: at the last step that all trials have,
-and after CPU seconds that all trials had, when the schedule of a slower trial is still on its way.
+corpus, the mean loss over the seeds and half of its range: after the most tokens of training that
+all trials have, and after CPU seconds that all trials had, when the schedule of a slower trial is
+still on its way.
 """
 
 import argparse

@@ -13,9 +13,10 @@ from rich.table import Table
 Row = Mapping[str, Any]
 
 
-def loss_at_step(row: Row, step: int) -> float:
-    """Returns the validation loss at a step; NaN where there was none."""
-    return next((check["loss"] for check in row["checks"] if check["step"] == step), np.nan)
+def loss_after(row: Row, tokens: int) -> float:
+    """Returns the validation loss after tokens of training; NaN where there was none."""
+    size = row["tokens_per_step"]
+    return next((c["loss"] for c in row["checks"] if c["step"] * size == tokens), np.nan)
 
 
 def loss_at_time(row: Row, seconds: float) -> float:
@@ -27,10 +28,10 @@ def loss_at_time(row: Row, seconds: float) -> float:
     return float(np.interp(seconds, times, [check["loss"] for check in row["checks"]]))
 
 
-def common_step(rows: Sequence[Row]) -> int:
-    """Returns the last step with a validation in all rows; 0 where there is none."""
-    steps = [{check["step"] for check in row["checks"]} for row in rows]
-    return max(set.intersection(*steps), default=0) if steps else 0
+def common_tokens(rows: Sequence[Row]) -> int:
+    """Returns the most tokens after which all rows have a validation; 0 where there are none."""
+    seen = [{c["step"] * row["tokens_per_step"] for c in row["checks"]} for row in rows]
+    return max(set.intersection(*seen), default=0) if seen else 0
 
 
 def flat(row: Row) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def cell(losses: Sequence[float]) -> str:
 
 
 def show(rows: Sequence[Row], cpu_seconds: float, console: Console) -> None:
-    """Prints two tables for each data set: by loss at equal step, and at equal CPU time.
+    """Prints two tables for each data set: by loss after as many tokens, and after as much CPU time.
 
     Args:
         rows: of the table, those that failed too.
@@ -86,18 +87,18 @@ def show(rows: Sequence[Row], cpu_seconds: float, console: Console) -> None:
         if whole:
             line = f"{corpus} ({digest}); all trials: {listed(common(whole))}"
             console.print(line, highlight=False, soft_wrap=True)
-        step = common_step(whole)
+        tokens = common_tokens(whole)
         most = min((row["checks"][-1]["cpu_seconds"] for row in whole), default=0.0)
         seconds = cpu_seconds or most
-        by_step = {
-            label: [loss_at_step(row, step) for row in group]
+        by_tokens = {
+            label: [loss_after(row, tokens) for row in group]
             for label, group in together(whole).items()
         }
         by_time = {
             label: [loss_at_time(row, seconds) for row in group]
             for label, group in together(whole).items()
         }
-        _print(f"loss at step {step:,}", by_step, whole, console)
+        _print(f"loss after {tokens:,} tokens", by_tokens, whole, console)
         _print(f"loss after {seconds:,.1f} CPU s of steps", by_time, whole, console)
         if failed:
             console.print(f"{failed} of {len(found)} trials failed, and are left out")

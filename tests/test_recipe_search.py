@@ -29,7 +29,7 @@ def test_the_first_call_counts_at_the_rate_of_the_others_and_validation_does_not
     assert meter.seconds_until(70) == pytest.approx(14.0)
 
 
-def row(losses, seconds, seed=0, failed=None, **model):
+def row(losses, seconds, seed=0, failed=None, tokens=64, **model):
     """A row of validations every 10 steps, of one second each 10 steps unless said otherwise."""
     checks = [
         {"step": 10 * n, "loss": loss, "cpu_seconds": seconds * n}
@@ -45,24 +45,27 @@ def row(losses, seconds, seed=0, failed=None, **model):
         "failed": failed,
         "parameters": 1234,
         "steps": 10 * len(losses),
+        "tokens_per_step": tokens,
         "cpu_seconds": seconds * len(losses),
     }
 
 
-def test_losses_at_a_step_and_at_a_time():
+def test_losses_after_tokens_and_after_a_time():
     one = row([3.0, 2.0, 1.5], 2.0)
-    assert recipe_table.loss_at_step(one, 20) == 2.0
-    assert math.isnan(recipe_table.loss_at_step(one, 15))
+    assert recipe_table.loss_after(one, 20 * 64) == 2.0
+    assert math.isnan(recipe_table.loss_after(one, 15 * 64))
     assert recipe_table.loss_at_time(one, 3.0) == 2.5
     assert recipe_table.loss_at_time(one, 6.0) == 1.5
     assert math.isnan(recipe_table.loss_at_time(one, 1.9))
     assert math.isnan(recipe_table.loss_at_time(one, 6.1))
-    assert recipe_table.common_step([one, row([3.0, 2.0], 1.0)]) == 20
+    assert recipe_table.common_tokens([one, row([3.0, 2.0], 1.0)]) == 20 * 64
+    # Half as large a batch has as many tokens after twice as many steps.
+    assert recipe_table.common_tokens([one, row([3.0, 2.0], 1.0, tokens=32)]) == 10 * 64
     assert recipe_table.cell([2.0, 2.5, 2.1]) == "2.2000 +- 0.2500"
     assert recipe_table.cell([2.0]) == "2.0000" and recipe_table.cell([2.0, math.nan]) == ""
 
 
-def test_the_table_sorts_by_loss_at_equal_step_and_at_equal_time(capsys):
+def test_the_table_sorts_by_loss_after_as_many_tokens_and_as_much_time(capsys):
     # b is better after as many steps, and slower: a is better after as much time.
     rows = [
         row([3.0, 2.0], 1.0, num_heads=4),
@@ -71,14 +74,14 @@ def test_the_table_sorts_by_loss_at_equal_step_and_at_equal_time(capsys):
         row([9.0], 1.0, failed="the loss is nan", num_heads=1),
     ]
     recipe_table.show(rows, 0.0, Console(width=160))
-    by_step, _, by_time = capsys.readouterr().out.partition("loss after 2.0 CPU s of steps")
-    assert by_step.index("relu_squared, model.num_heads=2") < by_step.index("model.num_heads=4")
-    assert "2.1000 +- 0.1000" in by_step and "1.9000" in by_step
-    assert by_step.startswith("text (d1); all trials: train.steps=20")
+    by_tokens, _, by_time = capsys.readouterr().out.partition("loss after 2.0 CPU s of steps")
+    assert by_tokens.index("relu_squared, model.num_heads=2") < by_tokens.index("model.num_heads=4")
+    assert "2.1000 +- 0.1000" in by_tokens and "1.9000" in by_tokens
+    assert by_tokens.startswith("text (d1); all trials: train.steps=20")
     # All have 2 s, which is before the first validation of b.
     assert by_time.index("model.num_heads=4") < by_time.index("relu_squared")
     assert "2.1000 +- 0.1000" in by_time and "1.9000" not in by_time
-    assert "1 of 4 trials failed" in by_time and "model.num_heads=1" not in by_step + by_time
+    assert "1 of 4 trials failed" in by_time and "model.num_heads=1" not in by_tokens + by_time
 
 
 def trials_file(folder, *trials):
