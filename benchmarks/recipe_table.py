@@ -71,7 +71,7 @@ def cell(losses: Sequence[float]) -> str:
 
 
 def show(rows: Sequence[Row], cpu_seconds: float, console: Console) -> None:
-    """Prints two tables for each data set: by loss after as many tokens, and after as much CPU time.
+    """Prints two tables for each data set: by loss after as many tokens and as much CPU time.
 
     Args:
         rows: of the table, those that failed too.

@@ -116,7 +116,7 @@ def test_a_trial_that_cannot_run_is_named_before_any_does(tmp_path, trial, messa
 def test_two_trials_run_once_and_have_the_losses_of_the_command(tmp_path, capsys):
     words = "the quick brown fox jumps over the lazy dog and runs into a deep wood . \n"
     (tmp_path / "book.txt").write_text(words * 60)
-    options = [{"query_key_norm": True}, {}]
+    options = [{"query_key_norm": False}, {}]
     trials = [
         {"corpus": "book", "model": MODEL | changes, "train": TRAIN, "seed": [3]}
         for changes in options
@@ -126,7 +126,7 @@ def test_two_trials_run_once_and_have_the_losses_of_the_command(tmp_path, capsys
     arguments += ["--folder", str(tmp_path), "--characters", f"book={tmp_path / 'book.txt'}"]
     assert recipe_search.main(arguments) == 0
     first = capsys.readouterr()
-    assert "2 trials, 2 to run" in first.err and "model.query_key_norm=True" in first.out
+    assert "2 trials, 2 to run" in first.err and "model.query_key_norm=False" in first.out
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     assert [row["model"] for row in rows] == [MODEL | changes for changes in options]
     for found in rows:
@@ -136,7 +136,7 @@ def test_two_trials_run_once_and_have_the_losses_of_the_command(tmp_path, capsys
         assert found["checks"][1]["cpu_seconds"] == found["cpu_seconds"]
         assert found["tokens_per_step"] == 64 and found["data"]["tokenizer"] == "char"
     # Query and key have a scale for each of the 8 numbers of a head.
-    assert rows[0]["parameters"] == rows[1]["parameters"] + 16
+    assert rows[1]["parameters"] == rows[0]["parameters"] + 16
     [data] = tmp_path.glob("book-char-*")
     train = tfscale.TrainConfig(**TRAIN, seed=3, strategy="single", tensorboard=False)
     run = tmp_path / "run"
