@@ -64,6 +64,8 @@ def _choose(
     def write(value: Any, *arguments: Any, **options: Any) -> Any:
         chosen.add(id(variable))
         value = tf.convert_to_tensor(value, variable.dtype)
+        # A choice would repeat a smaller value until it fits.
+        variable.shape.assert_is_compatible_with(value.shape)
         old = tf.convert_to_tensor(variable)
         return assign(tf.where(wanted, value, old), *arguments, **options)
 
