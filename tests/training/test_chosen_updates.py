@@ -109,5 +109,5 @@ def test_an_optimizer_is_itself_or_does_nothing(optimizer):
 
 def test_a_value_of_another_shape_is_refused_as_before():
     weight = tf.Variable([1.0, 2.0])
-    with pytest.raises(ValueError, match="not compatible"):
+    with pytest.raises(ValueError, match="incompatible"):
         in_xla(lambda: weight.assign(tf.constant([5.0])), [weight], True)
