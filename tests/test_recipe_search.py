@@ -113,7 +113,7 @@ def test_a_trial_that_cannot_run_is_named_before_any_does(tmp_path, trial, messa
 def test_two_trials_run_once_and_have_the_losses_of_the_command(tmp_path, capsys):
     words = "the quick brown fox jumps over the lazy dog and runs into a deep wood . \n"
     (tmp_path / "book.txt").write_text(words * 60)
-    options = [{"query_key_norm": True}, {}]
+    options = [{"query_key_norm": True}, {"query_key_norm": False}]
     trials = [
         {"corpus": "book", "model": MODEL | changes, "train": TRAIN, "seed": [3]}
         for changes in options
@@ -137,7 +137,12 @@ def test_two_trials_run_once_and_have_the_losses_of_the_command(tmp_path, capsys
     [data] = tmp_path.glob("book-char-*")
     train = tfscale.TrainConfig(**TRAIN, seed=3, strategy="single", tensorboard=False)
     run = tmp_path / "run"
-    tfscale.train(tfscale.TransformerConfig(**MODEL), train, data=str(data), output=str(run))
+    tfscale.train(
+        tfscale.TransformerConfig(**MODEL, query_key_norm=False),
+        train,
+        data=str(data),
+        output=str(run),
+    )
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     losses = [line["val_loss"] for line in lines if "val_loss" in line]
     assert [check["loss"] for check in rows[1]["checks"]] == pytest.approx(losses, rel=1e-5)
