@@ -155,7 +155,7 @@ def test_a_keras_file_that_lacks_options_is_built_with_the_old_parts(family):
 
 def test_a_run_that_lacks_options_was_begun_with_the_old_ones(tmp_path):
     from tfscale.errors import ConfigError
-    from tfscale.runs.folder import check_same_run
+    from tfscale.runs.same_run import check_same_run
 
     model = {"family": "transformer", **to_dict(TransformerConfig(**TINY, **GPT2_PARTS))}
     train = to_dict(TrainConfig(optimizer="adamw", learning_rate=1e-3))

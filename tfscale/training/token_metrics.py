@@ -26,7 +26,7 @@ from tfscale.compat.keras_metrics import (
 from tfscale.compat.keras_trainer import is_own_of_keras
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
-from tfscale.training.fit.tensor_conditions import refused_condition
+from tfscale.training.fit.tensor_conditions import refuse_condition
 from tfscale.training.metric_sums import add_to_variables
 
 RESERVED = (
@@ -229,8 +229,7 @@ def check_compiled(
     try:
         tf.function(lambda *parts: counts_tensors(metric, parts), jit_compile=xla)(*batch)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        if line := refused_condition(error):
-            raise line from None
+        refuse_condition(error)
         hint = "" if not xla else "; compile(xla=False) takes Python code and all operations"
         reason = one_line(error).removeprefix(f"{type(error).__name__}: ")
         raise ConfigError(

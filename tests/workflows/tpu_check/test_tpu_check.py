@@ -62,9 +62,9 @@ def test_the_steps_of_every_family_have_fixed_shapes_and_nothing_odd(family):
     assert [step.name for step in steps] == ["train", "evaluation"]
     for step in steps:
         assert step.findings == Findings((), (), ()) and len(step.hlo) > 1000
-    assert (
-        steps[0].state_bytes > 4 * steps[0].weight_bytes
-    )  # two moments, the averages, and the counters
+    # Weights, averages, the counters, and moments: two of AdamW, one of Muon's matrices.
+    copies = 3 if family == "transformer" else 4
+    assert steps[0].state_bytes > copies * steps[0].weight_bytes
 
 
 def lowered(function):

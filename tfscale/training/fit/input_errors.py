@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from tfscale.errors import DataError, TfscaleError
-from tfscale.training.fit.tensor_conditions import refused_condition
+from tfscale.training.fit.tensor_conditions import refuse_condition
 
 _BEGIN, _END = "<<tfscale: ", " :tfscale>>"
 
@@ -56,10 +56,8 @@ def plain_errors() -> Iterator[None]:
         raise DataError(ours[1].replace("\\'", "'")) from None  # TensorFlow escapes what it prints
     except (TypeError, RuntimeError) as error:
         # The latter is Keras's, about a model that it could not build.
-        line = refused_condition(error)
-        if line is None:
-            raise
-        raise line from None
+        refuse_condition(error)
+        raise
     except TfscaleError as error:
         text, name = str(error), type(error).__name__
         if not text.startswith("in user code:"):

@@ -29,21 +29,23 @@ KINDS: Mapping[type, str] = {
 """Whose code it may be; the first that fits is named."""
 
 
-def refused_condition(error: BaseException) -> ConfigError | None:
-    """Returns one line about a tensor that was taken for a Python value while code was compiled.
+def refuse_condition(error: BaseException) -> None:
+    """Refuses code of a user that took a tensor for a Python value while it was compiled.
+
+    Does nothing where the error says something else, or the code is not a user's.
 
     Args:
         error: as it came out of the compilation; the errors that it was made of are looked at, too.
 
-    Returns:
-        The error, which names the user's object, its method and what would be right. None where
-        the error says something else, or the code is not a user's.
+    Raises:
+        ConfigError: names the user's object, its method and what would be right, in one line.
 
     Example:
         try:
             model.fit(x, y)
         except tf.errors.OperatorNotAllowedInGraphError as error:
-            raise refused_condition(error) or error
+            refuse_condition(error)
+            raise
     """
     for one in _chain(error):
         if isinstance(one, tf.errors.OperatorNotAllowedInGraphError):
@@ -52,8 +54,7 @@ def refused_condition(error: BaseException) -> ConfigError | None:
             while frames and _is_of(frames[0][0], tf):
                 del frames[0]
             if frames and not _is_of(frames[0][0], keras) and not _is_ours(frames[0][0]):
-                return _line([frame for frame, _ in frames], frames[0][1])
-    return None
+                _refuse([frame for frame, _ in frames], frames[0][1])
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -75,16 +76,16 @@ def _is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).startswith("tfscale.")
 
 
-def _line(frames: list[FrameType], line: int) -> ConfigError:
+def _refuse(frames: list[FrameType], line: int) -> None:
     place = frames[0].f_code
     condition = linecache.getline(place.co_filename, line).strip()
     shown = f" (`{condition}`)" if condition else ""
     function = place.co_name.removeprefix("tf__")  # AutoGraph's names
     owner = next((f"{name}: its " for name in map(_owner, frames) if name), "")
-    return ConfigError(
+    raise ConfigError(
         f"{owner}{function} takes a tensor for a Python value{shown}, which a compiled step"
         " cannot; choose by keras.ops.where or tf.cond"
-    )
+    ) from None
 
 
 def _owner(frame: FrameType) -> str:
