@@ -20,6 +20,7 @@ from tfscale.exporting.export import export_run
 from tfscale.models import build_network
 from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
+from tfscale.text.tokenizers.special import SpecialTokens
 
 WORDS = "the quick brown fox jumps over the lazy dog, naïve café, 狐 and _under_score "
 
@@ -301,3 +302,13 @@ def test_recipes_that_are_refused_in_python():
         match="quantize: expected one of float16, int4, int4_all, int8, none; received 'int9'",
     ):
         ExportConfig(output="x", quantize="int9")
+
+
+@pytest.mark.parametrize(
+    ("leading_space", "texts"), [(True, (" = thing", "= thing")), (False, (" = thing",))]
+)
+def test_a_bundle_may_lack_the_space_that_sentencepiece_takes_away(leading_space, texts):
+    class Reader:
+        special = SpecialTokens(leading_space=leading_space)
+
+    assert litertlm._texts(Reader(), " = thing") == texts
