@@ -247,7 +247,11 @@ def test_bundles_write_the_text_of_keras_hub(name, presets, tmp_path):
     model, _, run = presets(name)
     folder, tokenizer = export(run, tmp_path / "bundle", "litertlm"), load_tokenizer(run)
     count = LENGTH - len(tokenizer.prompt_ids(tokenizer.encode(PROMPT)))
-    assert text_of(folder, PROMPT, count) == model.generate(PROMPT, max_length=LENGTH)
+    completion = model.generate(PROMPT, max_length=LENGTH).removeprefix(PROMPT)
+    written = tfscale.generate(folder, prompt=PROMPT, max_tokens=count).text
+    # LiteRT-LM's SentencePiece takes the space of a first piece away where a text begins with one.
+    cut = completion.removeprefix(" ") if tokenizer.special.leading_space else completion
+    assert written in (completion, cut) and len(cut) > 20
     described = read_bundle(str(tmp_path / "bundle" / "model.litertlm"))
     assert list(described.start_token.token_ids.ids) == list(tokenizer.prompt_start)
 
