@@ -80,7 +80,7 @@ class Game:
 
 
 GAMES = {
-    "characters": Game("PyTorch, nanoGPT's recipe", CHARACTERS, recipe.BATCH_SIZE, 500, 2.5, 1.8),
+    "characters": Game("PyTorch, nanoGPT's recipe", CHARACTERS, recipe.BATCH_SIZE, 400, 2.5, 1.8),
     "pieces": Game("GPT-2's parts, AdamW 1e-3", PIECES, 16, 180, 3.0),
 }
 PEER_STEPS = {"characters": recipe.STEPS, "pieces": 600}
