@@ -12,10 +12,11 @@ the clock and by the processor's time of all cores.
 import argparse
 import json
 import os
-import time
 from collections.abc import Callable
 
 import numpy as np
+
+from benchmarks.rounds import best_rates
 
 VOCABULARY, UNITS, LAYERS, LENGTH, BATCH = 4000, 200, 2, 35, 20
 RATE, CLIP = 1e-3, 1.0
@@ -126,19 +127,7 @@ def main() -> None:
     options = parser.parse_args()
     side = {"ours": ours, "keras": stock, "torch": torch_step}[options.side]
     run = side(options.steps, options.precision)
-    run()
-    walls, processor = [], []
-    for _ in range(options.repeats):
-        began, used = time.perf_counter(), time.process_time()
-        run()
-        walls.append(time.perf_counter() - began)
-        processor.append(time.process_time() - used)
-    tokens = options.steps * BATCH * LENGTH
-    result = {
-        "tokens_per_second": tokens / min(walls),
-        "tokens_per_cpu_second": tokens / min(processor),
-    }
-    print(json.dumps(result))
+    print(json.dumps(best_rates(run, options.repeats, options.steps * BATCH * LENGTH)))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ of the repeats, by the clock and by the processor's time of all cores.
 import argparse
 import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from benchmarks.rounds import best_rates
 
 RATE, DECAY, BETAS, CLIP = 1e-3, 0.1, (0.9, 0.99), 1.0
 
@@ -125,19 +126,9 @@ def main() -> None:
         run = ours(shape, options.precision, options.xla)
     else:
         run = torch_step(shape, options.precision, options.compile)
-    run()
-    walls, processor = [], []
-    for _ in range(options.repeats):
-        began, used = time.perf_counter(), time.process_time()
-        run()
-        walls.append(time.perf_counter() - began)
-        processor.append(time.process_time() - used)
-    tokens = shape.steps * shape.rows * shape.length
-    result = {
-        "tokens_per_second": tokens / min(walls),
-        "tokens_per_cpu_second": tokens / min(processor),
-        "cpu_ms_a_step": min(processor) / shape.steps * 1000,
-    }
+    a_step = shape.rows * shape.length
+    rates = best_rates(run, options.repeats, shape.steps * a_step)
+    result = {**rates, "cpu_ms_a_step": 1000 * a_step / rates["tokens_per_cpu_second"]}
     print(json.dumps(result))
 
 

@@ -141,7 +141,8 @@ def play(name: str, text: str, folder: Path, seeds: list[int]) -> Iterator[Row]:
         first = ours(game, data, seed, game.steps)
         steps = round(other.steps * first.count / first.steps)
         # Whole calls of the compiled loop.
-        same = ours(game, data, seed, max(recipe.STEPS_PER_CALL, steps // 20 * 20))
+        calls = max(1, steps // recipe.STEPS_PER_CALL)
+        same = ours(game, data, seed, calls * recipe.STEPS_PER_CALL)
         what = f"{name}, seed {seed}"
         reached, lower = Wanted("<=", 1.0), Wanted("<=", 1 - LESS / other.loss)
         yield Row(

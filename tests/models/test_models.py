@@ -26,23 +26,17 @@ from tfscale.config.presets import PRESETS, preset
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
 
+TINY = {
+    "vocabulary_size": 29,
+    "sequence_length": 12,
+    "hidden_dim": 16,
+    "num_layers": 2,
+    "num_heads": 4,
+    "dropout": 0.1,
+}
 CONFIGS = {
-    "transformer_default": TransformerConfig(
-        vocabulary_size=29,
-        sequence_length=12,
-        hidden_dim=16,
-        num_layers=2,
-        num_heads=4,
-        dropout=0.1,
-    ),
-    "transformer": gpt2(
-        vocabulary_size=29,
-        sequence_length=12,
-        hidden_dim=16,
-        num_layers=2,
-        num_heads=4,
-        dropout=0.1,
-    ),
+    "transformer_default": TransformerConfig(**TINY),
+    "transformer": gpt2(**TINY),
     "transformer_scaled": gpt2(
         vocabulary_size=29,
         sequence_length=12,
