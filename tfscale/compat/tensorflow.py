@@ -4,6 +4,7 @@ Nobody else uses such names. When an upgrade of TensorFlow takes one away,
 tests/compat/test_tensorflow.py says which.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
@@ -111,3 +112,19 @@ def iterators_on_workers(
 def workers_and_servers(strategy: tf.distribute.ParameterServerStrategy) -> tuple[int, int]:
     """Returns the numbers of workers and of parameter servers, which a strategy does not tell."""
     return strategy.extended._num_workers, strategy.extended._num_ps
+
+
+@contextlib.contextmanager
+def outside_of_scopes() -> Iterator[None]:
+    """Leaves `with strategy.scope()` for a while, as though it had not been entered.
+
+    With one replica a step is computed where it stands; inside a scope TensorFlow takes it for code
+    that coordinates replicas, where neither a gradient nor an update can be computed.
+    """
+    from tensorflow.python.distribute import distribute_lib
+
+    distribute_lib._push_per_thread_mode(distribute_lib._get_default_replica_mode())
+    try:
+        yield
+    finally:
+        distribute_lib._pop_per_thread_mode()

@@ -68,6 +68,10 @@ class ModelStep(PartSums):
 
     def take(self, data: Nested) -> Logs:
         """Takes a step on a global batch, in cross-replica context; returns the logs after it."""
+        with self.context():
+            return self._take(data)
+
+    def _take(self, data: Nested) -> Logs:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(without_optionals(data))
         if self.whole:
             return self._take_whole(x, y, sample_weight)

@@ -117,7 +117,8 @@ class TrainStep(ReplicaGradients):
                 batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
                 waited += tf.timestamp() - began
-            step_nll, step_tokens, norm = self._one_step(batch)
+            with self.context():
+                step_nll, step_tokens, norm = self._one_step(batch)
             nll, tokens = nll + step_nll, tokens + step_tokens
             # The caller raises; the weights stay those before the bad step.
             if self.first_bad_step >= 0:

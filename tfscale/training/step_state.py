@@ -5,6 +5,7 @@ same: the factor that makes the sums the clipped mean, the finite check, the opt
 of the weights and the pruning masks.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.compat.keras_optimizers import take_gradients_as_reduced
+from tfscale.compat.tensorflow import outside_of_scopes
 from tfscale.config.step import CompileOptions
 from tfscale.errors import ConfigError
 from tfscale.models.remat import SEED_STATE_NAME
@@ -99,6 +101,14 @@ class StepState:
 
     def _new_average(self, variable: tf.Variable) -> tf.Variable:
         return replicated(tf.convert_to_tensor(variable), variable.dtype)
+
+    def context(self) -> contextlib.AbstractContextManager[None]:
+        """Returns the context of a step: with one replica nothing is left to coordinate.
+
+        A TPU's one replica is run by its strategy all the same.
+        """
+        tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
+        return outside_of_scopes() if self.replicas == 1 and not tpu else contextlib.nullcontext()
 
     def final_values(self) -> list[tf.Tensor]:
         """Returns the weights as they are meant to be used: averaged, and rounded to their formats.
