@@ -51,6 +51,7 @@ def ours(shape: Shape, precision: str, xla: str) -> Callable[[], None]:
     import tensorflow as tf
 
     from tfscale.config import TrainConfig, TransformerConfig
+    from tfscale.config.gpt2_parts import GPT2_PARTS
     from tfscale.models import build_network
     from tfscale.training.language_model import LanguageModel
     from tfscale.training.optimizers import build_optimizer
@@ -62,8 +63,10 @@ def ours(shape: Shape, precision: str, xla: str) -> Callable[[], None]:
         hidden_dim=shape.width,
         num_layers=shape.layers,
         num_heads=shape.heads,
+        **GPT2_PARTS,
     )
     training = TrainConfig(
+        optimizer="adamw",
         global_batch_size=shape.rows,
         precision=precision,
         xla=xla,

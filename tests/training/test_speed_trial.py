@@ -48,14 +48,14 @@ def test_bfloat16_takes_the_faster_of_two_ways(seconds):
 
 
 def test_a_long_run_in_float32_hears_of_bfloat16(seconds):
-    seconds.update({FLOAT32: 0.4, BFLOAT16: 0.2})
+    seconds.update({FLOAT32: 0.4, BFLOAT16_XLA: 0.2, BFLOAT16: 0.3})
     way = xla.chosen_way(TrainConfig(), LARGE, 1)
     assert (way.xla, way.tried) == (True, False)
     assert way.notes == (
         "mixed_bfloat16 would be faster on this processor, where layers take 0.50 of their time in"
         " float32: --train.precision mixed_bfloat16",
     )
-    seconds[BFLOAT16] = 0.37
+    seconds[BFLOAT16_XLA] = seconds[BFLOAT16] = 0.37
     assert xla.chosen_way(TrainConfig(), LARGE, 1) == xla.Way(True)
 
 
@@ -66,7 +66,7 @@ def test_short_runs_in_float32_are_not_delayed(monkeypatch, steps, minutes, aske
         xla, "trial", lambda products, ways: asked_for.append(ways) or dict.fromkeys(ways, 1.0)
     )
     xla.chosen_way(TrainConfig(steps=steps, minutes=minutes), LARGE, 1)
-    assert asked_for == [(FLOAT32, BFLOAT16)] * asked
+    assert asked_for == [(FLOAT32, BFLOAT16, BFLOAT16_XLA)] * asked
 
 
 @pytest.mark.parametrize(

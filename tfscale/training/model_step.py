@@ -24,7 +24,7 @@ from tfscale.training.norms import all_finite
 from tfscale.training.objective import row_count
 from tfscale.training.part_sums import PartSums
 from tfscale.training.slices import map_parts, sliced, stacked, static_rows, zeros_of
-from tfscale.training.xla import has_xla
+from tfscale.training.xla import compiled_by_xla, has_xla
 
 
 class ModelStep(PartSums):
@@ -49,10 +49,10 @@ class ModelStep(PartSums):
 
         def compiled(function: Callable, whole: bool = True) -> Callable:
             if jit and whole:
-                return tf.function(function, jit_compile=True)
+                return compiled_by_xla(function)
             return function if eager else tf.function(function)
 
-        self._single = tf.function(self._chosen_step, jit_compile=True) if jit else None
+        self._single = compiled_by_xla(self._chosen_step) if jit else None
         # On one device XLA compiles all micro-batches at once; replicas communicate in between.
         self._part = compiled(self.part, several)
         if is_synchronized(self.network):

@@ -1,20 +1,23 @@
 """A short trial of the processor at hand: which precision is fast on it, with XLA or without.
 
-What is fast depends on the processor and on the sizes. TensorFlow's own kernels (oneDNN) multiply
-bfloat16 matrices by the instructions that are there for it (AVX512-BF16, AMX), and XLA's for CPUs
-do not; but XLA joins what stands between the products, which TensorFlow computes one operation
-after the other. So the trial times both: products of the model with an activation (GELU), forward
-and backward.
+What is fast depends on the processor and on the sizes. oneDNN multiplies bfloat16 matrices by the
+instructions that are there for it (AVX512-BF16, AMX). TensorFlow's own kernels are oneDNN's, and
+programs of XLA call it where `tfscale.compat.tensorflow_products` can have them do so; XLA's own
+products for CPUs have no such instructions, but XLA joins what stands between the products. So the
+trial times both: products of the model with an activation (GELU), forward and backward.
 
 Shapes: M rows, K inputs, N outputs of a product.
 """
 
+import contextlib
 import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
 import tensorflow as tf
+
+from tfscale.compat.tensorflow_products import onednn_products
 
 Product = tuple[int, int, int]
 Way = tuple[str, bool]
@@ -81,10 +84,11 @@ def _layer(m: int, k: int, n: int, way: Way) -> Callable[[], None]:
 
     def gradients(x: tf.Tensor, weight: tf.Tensor, upstream: tf.Tensor) -> list[tf.Tensor]:
         # Weights are float32 and cast at each use, as in layers of mixed precision.
-        with tf.GradientTape() as tape:
+        products = onednn_products() if xla else contextlib.nullcontext()
+        with products, tf.GradientTape() as tape:
             tape.watch([x, weight])
             y = tf.nn.gelu(tf.matmul(tf.cast(x, dtype), tf.cast(weight, dtype)))
-        return tape.gradient(y, [x, weight], output_gradients=upstream)
+            return tape.gradient(y, [x, weight], output_gradients=upstream)
 
     compiled = tf.function(gradients, jit_compile=xla, autograph=False)
 

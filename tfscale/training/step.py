@@ -23,7 +23,7 @@ from tfscale.training.gradients import ReplicaGradients
 from tfscale.training.step_options import BlockResult, check_optimizer
 from tfscale.training.step_state import Pruner
 from tfscale.training.token_metrics import TokenMetrics
-from tfscale.training.xla import has_xla
+from tfscale.training.xla import compiled_by_xla, has_xla
 
 
 class TrainStep(ReplicaGradients):
@@ -76,7 +76,7 @@ class TrainStep(ReplicaGradients):
 
         def compiled(function: Callable, has_loops: bool = False) -> Callable:
             if xla:
-                return tf.function(function, jit_compile=True, autograph=has_loops)
+                return compiled_by_xla(function, autograph=has_loops)
             return function if has_loops else tf.autograph.experimental.do_not_convert(function)
 
         # To rewrite Python's loops and conditions takes AutoGraph a second or two, so it is asked

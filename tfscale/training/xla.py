@@ -5,11 +5,12 @@ a short trial decides, see `tfscale.training.speed_trial`.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
+from tfscale.compat.tensorflow_products import onednn_products
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.errors import ConfigError
 from tfscale.training.speed_trial import BFLOAT16, BFLOAT16_XLA, FLOAT32, Product, trial
@@ -52,6 +53,24 @@ def has_xla() -> bool:
 def on_cpu() -> bool:
     """Returns whether TensorFlow sees neither GPU nor TPU."""
     return not any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
+
+
+def compiled_by_xla(function: Callable, autograph: bool = True) -> Callable:
+    """Returns a function that XLA compiles for training.
+
+    On a CPU oneDNN multiplies its bfloat16 matrices where it can, see
+    `tfscale.compat.tensorflow_products`.
+
+    Args:
+        function: what to compile; its arguments are tensors.
+        autograph: whether its conditions and loops are rewritten.
+    """
+
+    def traced(*arguments):
+        with onednn_products():
+            return function(*arguments)
+
+    return tf.function(traced, jit_compile=True, autograph=autograph)
 
 
 def use_xla(config: TrainConfig, model: NetworkConfig) -> bool:
@@ -127,8 +146,8 @@ def _for_bfloat16(products: Sequence[Product]) -> Way:
 
 
 def _for_float32(products: Sequence[Product]) -> tuple[str, ...]:
-    seconds = trial(products, (FLOAT32, BFLOAT16))
-    share = seconds[BFLOAT16] / seconds[FLOAT32]
+    seconds = trial(products, (FLOAT32, BFLOAT16, BFLOAT16_XLA))
+    share = min(seconds[BFLOAT16], seconds[BFLOAT16_XLA]) / seconds[FLOAT32]
     return (_faster("mixed_bfloat16", share, "float32"),) if share < GAIN else ()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfscale import models
+from tfscale.compat.tensorflow_products import onednn_products
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.config.train import DEFAULT_STEPS
 from tfscale.errors import ConfigError
@@ -93,9 +94,10 @@ def lower(
         ConfigError: it holds an operation that XLA has no kernel for; the message names it.
     """
     try:
-        representation = function.experimental_get_compiler_ir(*arguments)
-        text = representation(stage="stablehlo")
-        hlo = representation(stage="hlo_serialized")
+        with onednn_products(wanted=False):
+            representation = function.experimental_get_compiler_ir(*arguments)
+            text = representation(stage="stablehlo")
+            hlo = representation(stage="hlo_serialized")
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, ValueError) as error:
         operations = sorted(
             set(re.findall(r"(?:unsupported operations[^:]*:|Op type )\s*'?(\w+)", str(error)))
