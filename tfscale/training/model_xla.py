@@ -54,26 +54,27 @@ def model_uses_xla(
     if wanted is not None:
         return wanted
     slower = on_cpu() and any(isinstance(layer, CONVOLUTIONS) for layer in layers)
-    return not blocked and not slower and suits_xla(network, workers)
+    return not blocked and not slower and suits_xla(network, workers, _is_fixed(spec))
 
 
-def suits_xla(network: keras.Model, workers: int) -> bool:
+def suits_xla(network: keras.Model, workers: int, fixed: bool = True) -> bool:
     """Returns whether XLA is the faster way for the types that a network's layers compute in.
 
-    It is, but for large products in bfloat16 on processors that have instructions for them, which
-    XLA does not use. Several workers must do the same, so no trial is made among them; nor is one
-    for recurrent layers, whose steps are slow without XLA.
+    It is, but perhaps for large products in bfloat16, see `tfscale.training.speed_trial`. Several
+    workers must do the same, so no trial is made among them; nor is one for recurrent layers, whose
+    steps are slow without XLA.
 
     Args:
         network: built.
         workers: processes that train it.
+        fixed: whether all batches have a known number of rows.
     """
     kernels = list(_bfloat16_kernels(network))
     recurrent = any(kernel.name == "recurrent_kernel" for kernel in kernels)
     if workers > 1 or recurrent or not on_cpu() or not has_xla():
         return True
     products = [_product(kernel) for kernel in kernels]
-    return not worth_a_trial(products) or bfloat16_wants_xla(products)
+    return not worth_a_trial(products) or bfloat16_wants_xla(products, fixed)
 
 
 def _bfloat16_kernels(network: keras.Model) -> Iterator[keras.Variable]:
@@ -87,6 +88,10 @@ def _bfloat16_kernels(network: keras.Model) -> Iterator[keras.Variable]:
 def _product(kernel: keras.Variable) -> Product:
     inputs = kernel.shape[0]
     return _ROWS, inputs, math.prod(kernel.shape) // inputs
+
+
+def _is_fixed(spec: Nested) -> bool:
+    return all(p.shape.is_fully_defined() for p in tf.nest.flatten(spec) if p is not None)
 
 
 def can_be_compiled(spec: Nested) -> bool:

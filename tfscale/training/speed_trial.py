@@ -9,7 +9,6 @@ trial times both: products of the model with an activation (GELU), forward and b
 Shapes: M rows, K inputs, N outputs of a product.
 """
 
-import contextlib
 import functools
 import time
 from collections import Counter
@@ -20,11 +19,13 @@ import tensorflow as tf
 from tfscale.compat.tensorflow_products import onednn_products
 
 Product = tuple[int, int, int]
-Way = tuple[str, bool]
-"""Compute type, and whether XLA compiles it."""
-FLOAT32: Way = ("float32", True)
-BFLOAT16: Way = ("bfloat16", False)
-BFLOAT16_XLA: Way = ("bfloat16", True)
+Way = tuple[str, bool, bool]
+"""Compute type, whether XLA compiles it, and whether oneDNN computes XLA's products."""
+FLOAT32: Way = ("float32", True, False)
+BFLOAT16: Way = ("bfloat16", False, False)
+BFLOAT16_XLA: Way = ("bfloat16", True, True)
+BFLOAT16_XLA_ALONE: Way = ("bfloat16", True, False)
+"""What is left to XLA where batches have no fixed number of rows."""
 
 _MOST_ROWS, _MOST_WIDTH = 512, 2048
 _SHAPES, _ROUNDS = 2, 4
@@ -77,15 +78,14 @@ def _measured(shapes: tuple[tuple[Product, int], ...], ways: tuple[Way, ...]) ->
 
 def _layer(m: int, k: int, n: int, way: Way) -> Callable[[], None]:
     """Returns a function that computes a layer and its gradients: (M, K) x (K, N)."""
-    dtype, xla = way
+    dtype, xla, onednn = way
     x = tf.random.stateless_normal((m, k), (1, 2))
     weight = tf.random.stateless_normal((k, n), (3, 4), stddev=0.02)
     upstream = tf.cast(tf.random.stateless_normal((m, n), (5, 6)), dtype)
 
     def gradients(x: tf.Tensor, weight: tf.Tensor, upstream: tf.Tensor) -> list[tf.Tensor]:
         # Weights are float32 and cast at each use, as in layers of mixed precision.
-        products = onednn_products() if xla else contextlib.nullcontext()
-        with products, tf.GradientTape() as tape:
+        with onednn_products(onednn), tf.GradientTape() as tape:
             tape.watch([x, weight])
             y = tf.nn.gelu(tf.matmul(tf.cast(x, dtype), tf.cast(weight, dtype)))
             return tape.gradient(y, [x, weight], output_gradients=upstream)

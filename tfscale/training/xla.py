@@ -13,7 +13,14 @@ import tensorflow as tf
 from tfscale.compat.tensorflow_products import onednn_products
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.errors import ConfigError
-from tfscale.training.speed_trial import BFLOAT16, BFLOAT16_XLA, FLOAT32, Product, trial
+from tfscale.training.speed_trial import (
+    BFLOAT16,
+    BFLOAT16_XLA,
+    BFLOAT16_XLA_ALONE,
+    FLOAT32,
+    Product,
+    trial,
+)
 
 GAIN = 0.9
 """The share of the time below which another way is taken, or named: what is left is a gain of
@@ -127,10 +134,16 @@ def worth_a_trial(products: Sequence[Product]) -> bool:
     return _step_operations(products) >= _STEP_OPERATIONS
 
 
-def bfloat16_wants_xla(products: Sequence[Product]) -> bool:
-    """Returns whether a step in bfloat16 with these products is faster with XLA, by a trial."""
-    seconds = trial(products, (BFLOAT16, BFLOAT16_XLA))
-    return seconds[BFLOAT16] > GAIN * seconds[BFLOAT16_XLA]
+def bfloat16_wants_xla(products: Sequence[Product], fixed: bool = True) -> bool:
+    """Returns whether a step in bfloat16 with these products is faster with XLA, by a trial.
+
+    Args:
+        products: those of a forward pass.
+        fixed: whether all batches have a known number of rows.
+    """
+    compiled = BFLOAT16_XLA if fixed else BFLOAT16_XLA_ALONE
+    seconds = trial(products, (BFLOAT16, compiled))
+    return seconds[BFLOAT16] > GAIN * seconds[compiled]
 
 
 def _for_bfloat16(products: Sequence[Product]) -> Way:
