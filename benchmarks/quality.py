@@ -26,40 +26,23 @@ from tfscale.config.comparison import CompareConfig
 from tfscale.errors import ConfigError
 
 VOCABULARY = 512
-TRAIN = TrainConfig(
-    optimizer="adamw",
-    global_batch_size=16,
-    tensorboard=False,
-    weight_decay=0.1,
-    final_learning_rate_fraction=0.05,
-)
+TRAIN = TrainConfig(global_batch_size=16, tensorboard=False, final_learning_rate_fraction=0.05)
 ENTRIES: dict[str, tuple[Any, TrainConfig]] = {
     "ngram": (NGramConfig(order=5), TRAIN),
     "lstm": (
         LSTMConfig(
             sequence_length=64, embedding_dim=256, hidden_dim=512, tie_embeddings=True, dropout=0.5
         ),
-        dataclasses.replace(TRAIN, learning_rate=3e-3, global_batch_size=32),
+        dataclasses.replace(TRAIN, global_batch_size=32),
     ),
     "transformer": (
-        # Llama's parts: after 600 steps 2.39 bits per byte, with learned positions, GELU and layer
-        # norms 2.77.
         TransformerConfig(
-            sequence_length=128,
-            hidden_dim=192,
-            num_layers=4,
-            num_heads=4,
-            dropout=0.2,
-            positions="rope",
-            normalization="rms",
-            query_key_norm=False,
-            activation="swiglu",
-            feed_forward_dim=512,
+            sequence_length=128, hidden_dim=192, num_layers=4, num_heads=4, dropout=0.2
         ),
-        dataclasses.replace(TRAIN, learning_rate=3e-3),
+        TRAIN,
     ),
 }
-WANTED = {"transformer": 2.35, "lstm": 2.4}
+WANTED = {"transformer": 2.02, "lstm": 2.1}
 """Most bits per byte."""
 
 

@@ -10,7 +10,7 @@ import yaml
 import tfscale
 from tests.training.tiny import LENGTH, VOCABULARY
 from tfscale import models
-from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
+from tfscale.config import PrepareConfig, RNNConfig, TrainConfig, TransformerConfig
 from tfscale.config.models import network_families
 from tfscale.data.prepare import prepare
 from tfscale.errors import ConfigError
@@ -56,14 +56,15 @@ def test_the_optimizer_is_the_one_that_is_named_or_the_family_s():
         assert {name: getattr(filled, name) for name in spec.defaults} == spec.defaults
 
 
-def test_the_transformer_alone_is_trained_by_muon():
+def test_families_that_are_trained_by_muon():
     for name, config_class in network_families().items():
         config = TrainConfig().for_model(config_class(vocabulary_size=9))
-        assert config.optimizer == ("muon" if name == "transformer" else "adamw")
-        assert config.learning_rate == {
+        by_muon = name in ("transformer", "lstm", "gru")
+        assert config.optimizer == ("muon" if by_muon else "adamw")
+        assert pytest.approx(config.learning_rate) == {
             "transformer": 1e-2,
-            "lstm": 1e-2,
-            "gru": 5e-3,
+            "lstm": 3e-2,
+            "gru": 1.5e-2,
             "rnn": 5e-3,
             "bilstm": 5e-3,
         }.get(name, 1e-3)
@@ -75,11 +76,11 @@ def test_options_are_checked_with_the_optimizer_that_they_are_for():
     options = TrainConfig(momentum=0.5)
     assert options.for_model(CONFIG).momentum == 0.5
     message = (
-        "train.momentum=0.5 is no option of train.optimizer=adamw, the default of the family lstm;"
+        "train.momentum=0.5 is no option of train.optimizer=adamw, the default of the family rnn;"
         " it belongs to muon, rmsprop, sgd"
     )
     with pytest.raises(ConfigError, match=message):
-        options.for_model(LSTMConfig())
+        options.for_model(RNNConfig())
     with pytest.raises(
         ConfigError, match="train.beta_1=0.5 is no option of train.optimizer=muon, "
     ):

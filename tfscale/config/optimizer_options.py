@@ -17,9 +17,9 @@ class OptimizerOptions(Options):
     """The optimizer and its options; None is the optimizer's own default."""
 
     optimizer: Annotated[str, NameIn(OPTIMIZERS, explained=True, or_empty=True)] = ""
-    """Optimizer; empty takes that of the model's family: muon for transformer (on parameter servers
-    adamw), adamw for the others. An option that the chosen one does not have is refused; one that
-    is left out has the optimizer's default."""
+    """Optimizer; empty takes that of the model's family: muon for transformer, lstm and gru (on
+    parameter servers adamw), adamw for the others. An option that the chosen one does not have is
+    refused; one that is left out has the optimizer's default."""
     weight_decay: float | None = None
     """Decoupled weight decay per unit of learning rate; norms, biases and embeddings are left
     alone. 0.1 with adamw and muon, 0.5 with lion, 0 with the others."""

@@ -213,7 +213,7 @@ class TrainConfig(OptimizerOptions, StepOptions):
             ConfigError: an option that the family's optimizer does not have.
 
         Example:
-            TrainConfig().for_model(LSTMConfig()).learning_rate    # 0.01
+            TrainConfig().for_model(LSTMConfig()).learning_rate    # 0.03
         """
         name = self.optimizer_for(model, by_entries)
         why = "" if self.optimizer else f", the default of the family {model.family}"

@@ -14,6 +14,7 @@ class GRUConfig(RecurrentConfig):
 
     family: ClassVar[str] = "gru"
     network: ClassVar[str] = "tfscale.models.recurrent"
+    optimizer: ClassVar[str] = "muon"
     gates: ClassVar[int] = 3
     # Products of input and of state have a bias each: the reset gate comes between them.
     bias_rows: ClassVar[int] = 2

@@ -15,5 +15,6 @@ class LSTMConfig(RecurrentConfig):
 
     family: ClassVar[str] = "lstm"
     network: ClassVar[str] = "tfscale.models.recurrent"
+    optimizer: ClassVar[str] = "muon"
     learning_rate: ClassVar[float] = 1e-2
     gates: ClassVar[int] = 4

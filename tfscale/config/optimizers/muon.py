@@ -14,6 +14,7 @@ class Muon(OptimizerSpec):
     summary = "orthogonal steps for the matrices of hidden layers, AdamW for the rest"
     keras_class = "tfscale.training.muon.Muon"
     learning_rate_factor = 10.0
+    sequential_factor = 3.0
     defaults = {
         "weight_decay": 0.1,
         "momentum": 0.95,
