@@ -1,7 +1,6 @@
 """XLA on a CPU multiplies bfloat16 matrices with oneDNN: the products, their gradients, and where it does so."""
 
 import itertools
-import platform
 
 import keras
 import numpy as np
@@ -12,12 +11,12 @@ import tfscale
 from tests.training.tiny import CONFIGS, make_windows
 from tfscale import models
 from tfscale.compat import tensorflow_products as products
-from tfscale.compat.tensorflow_products import has_onednn_products, onednn_products
+from tfscale.compat.tensorflow_products import has_onednn_products, may_call_onednn, onednn_products
 from tfscale.training.xla import compiled_by_xla
 
 CALL = "__onednn$matmul"
-pytestmark = pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is in TensorFlow for x86 alone"
+needs_onednn = pytest.mark.skipif(
+    not may_call_onednn(), reason="the processor has no instructions for bfloat16"
 )
 
 
@@ -31,10 +30,48 @@ def program(function, *arguments):
     return function.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
 
 
-def test_tensorflow_for_x86_has_the_call():
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        ("processor : 0\nflags\t\t: fpu avx512f avx512_bf16 sse\n", True),
+        ("flags : fpu amx_bf16\n", True),
+        ("flags : fpu avx2 avx512f avx512bw\n", False),
+        ("Features : fp asimd bf16\n", False),
+        ("", False),
+        (None, False),
+    ],
+    ids=["AVX512", "AMX", "neither", "ARM", "nothing", "no such file"],
+)
+def test_a_processor_without_the_instructions_is_not_asked(tmp_path, monkeypatch, flags, expected):
+    for name in ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "cpuinfo"
+    if flags is not None:
+        file.write_text(flags)
+    assert may_call_onednn(file) is expected
+
+
+@pytest.mark.parametrize(
+    "name, value", [("TF_ENABLE_ONEDNN_OPTS", "0"), ("ONEDNN_MAX_CPU_ISA", "AVX2")]
+)
+def test_a_user_can_forbid_it(tmp_path, monkeypatch, name, value):
+    (tmp_path / "cpuinfo").write_text("flags : avx512_bf16\n")
+    monkeypatch.setenv(name, value)
+    assert not may_call_onednn(tmp_path / "cpuinfo")
+
+
+def test_versions_that_were_not_tried_are_not_asked(tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text("flags : avx512_bf16\n")
+    monkeypatch.setattr(tf, "__version__", "2.29.0")
+    assert not may_call_onednn(tmp_path / "cpuinfo")
+
+
+@needs_onednn
+def test_tensorflow_has_the_call():
     assert has_onednn_products()
 
 
+@needs_onednn
 @pytest.mark.parametrize("batch", [(), (2, 3)], ids=["matrices", "batches"])
 @pytest.mark.parametrize("as_operation", [False, True], ids=["option", "transposed before"])
 @pytest.mark.parametrize("turn_a, turn_b", [*itertools.product((False, True), repeat=2)])
@@ -68,6 +105,7 @@ def test_product_and_gradients(batch, as_operation, turn_a, turn_b):
         np.testing.assert_allclose(tf.cast(one, tf.float32), other, rtol=2**-8, atol=1e-3)
 
 
+@needs_onednn
 @pytest.mark.parametrize(
     "shape_a, shape_b, dtype",
     [((64, 64), (64, 64), tf.float32), ((2, 4), (4, 2), tf.bfloat16)],
@@ -78,6 +116,7 @@ def test_other_products_stay_xlas(shape_a, shape_b, dtype):
     assert CALL not in program(compiled_by_xla(tf.matmul), a, b)
 
 
+@needs_onednn
 def test_programs_of_others_are_left_alone():
     a, b = matrices((64, 64), (64, 64))
     plain = tf.function(lambda a, b: tf.matmul(a, b), jit_compile=True)
@@ -90,6 +129,7 @@ def test_programs_of_others_are_left_alone():
         assert CALL not in program(compiled_by_xla(tf.matmul), a, b)
 
 
+@needs_onednn
 @pytest.mark.parametrize("kind", ["transformer", "lstm"])
 def test_a_model_learns_as_by_xlas_own_products(kind, monkeypatch):
     calls = []

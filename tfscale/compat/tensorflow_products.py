@@ -5,17 +5,28 @@ instructions that processors have for bfloat16 (AVX512-BF16, AMX) and take a fif
 TensorFlow's packages for x86 contain XLA's call of oneDNN, but no option that makes XLA use it:
 `xla_cpu_experimental_onednn_custom_call` is accepted and has no effect, because XLA was built
 without `ENABLE_ONEDNN_ASYNC`. But the call can be written into a program, which this module does.
+
+oneDNN ends the process where it has no product for a processor, so the processor's instructions and
+TensorFlow's version are asked first.
 """
 
 import contextlib
 import functools
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import tensorflow as tf
 
 _TARGET = "__onednn$matmul"
+_VERSIONS = ("2.21",)
+"""Versions of TensorFlow whose call was tried."""
+_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
+"""Names that Linux has for a processor's instructions for bfloat16."""
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Variables by which a user forbids oneDNN instructions."""
 _FEWEST = 2**16
 """Multiplications from which on a call of oneDNN is worth its overhead of some microseconds."""
 _LARGEST_RANK = 4
@@ -54,6 +65,8 @@ def has_onednn_products() -> bool:
     """Returns whether XLA can call oneDNN here, by a small product that is compared."""
     if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
         return False
+    if not may_call_onednn():
+        return False
     with tf.init_scope():
         a = tf.cast(tf.random.stateless_normal((8, 16), (1, 2)), tf.bfloat16)
         b = tf.cast(tf.random.stateless_normal((4, 16), (3, 4)), tf.bfloat16)
@@ -64,6 +77,25 @@ def has_onednn_products() -> bool:
             return False
         wanted = tf.matmul(tf.cast(a, tf.float32), tf.cast(b, tf.float32), transpose_b=True)
         return float(tf.reduce_max(tf.abs(tf.cast(found, tf.float32) - wanted))) < 0.1
+
+
+def may_call_onednn(processor: Path = Path("/proc/cpuinfo")) -> bool:
+    """Returns whether a call can be tried: by TensorFlow's version, what the user forbids, and the
+    instructions of the processor.
+
+    Args:
+        processor: file in which Linux describes it; other systems have none.
+    """
+    if not tf.__version__.startswith(tuple(f"{version}." for version in _VERSIONS)):
+        return False
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" or any(map(os.environ.get, _LIMITS)):
+        return False
+    try:
+        lines = processor.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not _INSTRUCTIONS.isdisjoint(flags.split())
 
 
 def onednn_product(
