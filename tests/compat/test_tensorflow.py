@@ -94,3 +94,16 @@ def test_workers_of_a_coordinator_have_their_own_iterators():
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["workers"] == 2 and result["tasks"] == [2, 1]
     assert result["values"] and set(result["values"]) <= {5, 7}
+
+
+def test_a_scope_is_left_for_a_while_and_entered_again():
+    one = tf.distribute.MirroredStrategy(["CPU:0"])
+    with one.scope():
+        with pytest.raises(ZeroDivisionError), compat.outside_of_scopes():
+            assert not tf.distribute.has_strategy()
+            assert not tf.distribute.in_cross_replica_context()
+            _ = 1 / 0
+        assert tf.distribute.get_strategy() is one
+        assert tf.distribute.in_cross_replica_context()
+    with compat.outside_of_scopes():
+        assert not tf.distribute.has_strategy()

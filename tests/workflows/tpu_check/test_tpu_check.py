@@ -14,9 +14,11 @@ import pytest
 import tensorflow as tf
 
 from tfscale import cli
+from tfscale.compat.tensorflow_products import may_call_onednn
 from tfscale.config import TrainConfig
 from tfscale.config.models import network_families
 from tfscale.errors import ConfigError, TfscaleError
+from tfscale.training.xla import compiled_by_xla
 from tfscale.workflows.tpu_check import check, compiler
 from tfscale.workflows.tpu_check.check import run_compiler, tpu_check
 from tfscale.workflows.tpu_check.lowering import Findings, find, lower, lower_steps
@@ -70,6 +72,16 @@ def test_the_steps_of_every_family_have_fixed_shapes_and_nothing_odd(family):
 def lowered(function):
     compiled = tf.function(function, jit_compile=True)
     return lower("train", compiled, (tf.zeros((4, 8), tf.int32),), 0, 0)
+
+
+def test_products_of_this_machines_processor_are_not_lowered():
+    matrix = tf.zeros((64, 64), tf.bfloat16)
+    if may_call_onednn():
+        own = compiled_by_xla(tf.matmul).experimental_get_compiler_ir(matrix, matrix)
+        assert "onednn" in own(stage="hlo")  # what training on this processor has
+    within = tf.function(compiled_by_xla(tf.matmul), jit_compile=True)
+    for function in (compiled_by_xla(tf.matmul), within):
+        assert lower("train", function, (matrix, matrix), 0, 0).findings == Findings((), (), ())
 
 
 def test_dynamic_shapes_are_found():
