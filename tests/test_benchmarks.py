@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import corpus, memory, memory_side, recipe
+from benchmarks import corpus, memory, memory_side, precision_side, quality, recipe
 from benchmarks.__main__ import main
 from benchmarks.rounds import BenchmarkError, in_turn, measure
 from benchmarks.sections import SECTIONS, Bench
@@ -428,3 +428,14 @@ def test_memory_benchmark_runs_and_saves(tmp_path, capsys):
     assert xla["tfscale, remat"] < 0.85 * xla["tfscale"]
     assert xla["tfscale, all together"] < 0.3 * xla["tfscale"]
     assert "memory of a train step" in capsys.readouterr().out
+
+
+def test_the_side_of_bfloat16_takes_steps_with_the_options_of_today():
+    shape = precision_side.Shape(1, 2, 16, 32, 8, 2, steps=1)
+    precision_side.ours(shape, "mixed_bfloat16", "off")()
+
+
+def test_options_of_the_quality_benchmark_suit_the_models():
+    for name, (model, train) in quality.ENTRIES.items():
+        if name != "ngram":
+            assert train.for_model(model).optimizer == "muon"
