@@ -26,13 +26,13 @@ from tfscale.data.splits import Borders
 from tfscale.data.spool import SpoolWriter
 from tfscale.data.tokenizing import encode_batches
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import ReadCounts
+from tfscale.text.reader import Reading
 from tfscale.text.tokenizers import load_tokenizer
 
 
 def documents_of(path: str) -> list[str]:
     """The paragraphs of a file."""
-    return list(read_documents(find_text([path]), "paragraph", "error", ReadCounts()))
+    return list(read_documents(find_text([path]), Reading(documents="paragraph")))
 
 
 def library(text: str, tokenizer: str) -> tuple[int, float]:

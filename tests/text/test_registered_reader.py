@@ -15,7 +15,7 @@ from tfscale.evaluation.evaluate import text_stream
 from tfscale.registry import READERS
 from tfscale.tasks.examples import read_examples
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import ReadCounts, TextFile, reader_by_suffix, reader_of
+from tfscale.text.reader import ReadCounts, Reading, TextFile, reader_by_suffix, reader_of
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 STARS = "STARS\n" + "".join(f"* text {n} | {'ab'[n % 2]}\n" for n in range(300))
@@ -56,7 +56,7 @@ def test_documents_and_counts(tmp_path):
     (tmp_path / "a.stars.gz").write_bytes(gzip.compress(STARS.encode()))
     (tmp_path / "b.txt").write_text("plain\n")
     counts = ReadCounts()
-    texts = list(read_documents(find_text([str(tmp_path)]), "file", "error", counts))
+    texts = list(read_documents(find_text([str(tmp_path)]), Reading(counts=counts)))
     assert texts == [f"text {n}" for n in range(300)] + ["plain\n"]
     assert counts == ReadCounts(files=2)
 

@@ -95,7 +95,7 @@ def test_such_files_are_refused_or_skipped(tmp_path, documents):
     def read(invalid_utf8="error"):
         counts = ReadCounts()
         return list(
-            read_documents(find_text([str(tmp_path)]), documents, invalid_utf8, counts)
+            read_documents(find_text([str(tmp_path)]), Reading(documents, invalid_utf8, counts))
         ), counts
 
     (tmp_path / "good.txt").write_text("fine")

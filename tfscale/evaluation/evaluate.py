@@ -17,7 +17,6 @@ from tfscale.evaluation.perplexity import evaluate_network
 from tfscale.files.json_text import JsonObject
 from tfscale.runs.folder import Run
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import ReadCounts
 from tfscale.text.score import Score, ScoredText
 from tfscale.text.scored import document_stream
 from tfscale.text.tokenizers import Tokenizer
@@ -197,7 +196,7 @@ def text_stream(tokenizer: Tokenizer, files: Sequence[str]) -> tuple[np.ndarray,
     Raises:
         DataError: a file is missing or is not UTF-8, or all are empty.
     """
-    texts = list(read_documents(find_text(files), "file", "error", ReadCounts()))
+    texts = list(read_documents(find_text(files)))
     if not any(map(tokenizer.cleaner, texts)):
         cleaned = f", cleaned by {', '.join(tokenizer.cleaner.steps)}" if texts else ""
         raise DataError(

@@ -1,0 +1,22 @@
+"""xz: one stream or several, as `xz` and `pixz` write them."""
+
+import lzma
+from collections.abc import Callable
+from typing import IO
+
+from tfscale.registry import register
+from tfscale.text.compression import Compression
+
+
+@register
+class Xz(Compression):
+    """Read by Python's own lzma."""
+
+    name = "xz"
+    what = "xz"
+    suffixes = (".xz",)
+    magic = (b"\xfd7zXZ\x00",)
+    errors = (lzma.LZMAError,)
+
+    def open(self, raw: IO[bytes], on_rest: Callable[[], None]) -> IO[bytes]:
+        return lzma.LZMAFile(raw)
