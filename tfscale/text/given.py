@@ -1,6 +1,7 @@
 """Documents that a Python program gives, instead of files."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from tfscale.errors import DataError
 from tfscale.text.reader import Reading
@@ -54,11 +55,10 @@ def _checked(texts: Iterable[object], reading: Reading) -> Iterator[str]:
             reading.counts.empty += 1
 
 
-def _dataset_elements(dataset: Iterable[object], reading: Reading) -> Iterable[object]:
-    """Returns the elements of a `tf.data.Dataset` as bytes, or as records of bytes."""
+def _dataset_elements(dataset: Any, reading: Reading) -> Iterable[object]:
+    """Returns the elements of a `tf.data.Dataset` as bytes."""
     import tensorflow as tf
 
-    assert isinstance(dataset, tf.data.Dataset)
     spec = dataset.element_spec
     name = reading.text_field
     if isinstance(spec, dict):

@@ -257,5 +257,7 @@ def reader_of(file: TextFile, reading: Reading | None = None) -> Reader:
 
 def row_suffixes() -> str:
     """Returns the suffixes of files that have rows, in words: ".csv, .jsonl and .tsv"."""
-    *others, last = [reader.suffixes[0] for reader in READERS if reader.has_rows]
+    *others, last = [
+        reader.suffixes[0] for reader in READERS if reader.has_rows and reader.suffixes
+    ]
     return f"{', '.join(others)} and {last}"

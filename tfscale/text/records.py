@@ -11,6 +11,10 @@ from tfscale.text.readers.text import TextReader
 _WORDS = {bool: "true or false", int: "a number", float: "a number", dict: "an object"}
 
 
+MISSING = object()
+"""Stands for a field that a record does not have."""
+
+
 class RecordReader(Reader):
     """A format of records with fields. A record is a document: the text of one of its fields.
 
@@ -64,18 +68,28 @@ def field_text(fields: Mapping[str, object], where: str, reading: Reading) -> st
     Example:
         field_text({"a": {"b": "Hello"}}, "a.jsonl, line 1", Reading(text_field="a.b"))    # "Hello"
     """
-    name = reading.text_field
-    value: object = fields
-    if name in fields:
-        value = fields[name]
-    else:
-        for part in name.split("."):
-            if value is None:
-                break
-            if not isinstance(value, Mapping) or part not in value:
-                raise no_field(where, name, field_names(fields))
-            value = value[part]
+    value = field_value(fields, reading.text_field)
+    if value is MISSING:
+        raise no_field(where, reading.text_field, field_names(fields))
     return plain_text(value, where, reading)
+
+
+def field_value(fields: Mapping[str, object], name: str) -> object:
+    """Returns a field of a record, or of a field within it by dots; MISSING if there is none.
+
+    Example:
+        field_value({"content": {"body": "Hello"}}, "content.body")    # "Hello"
+    """
+    if name in fields:
+        return fields[name]
+    value: object = fields
+    for part in name.split("."):
+        if value is None:
+            return None
+        if not isinstance(value, Mapping) or part not in value:
+            return MISSING
+        value = value[part]
+    return value
 
 
 def plain_text(value: object, where: str, reading: Reading) -> str:

@@ -28,6 +28,7 @@ class TFRecordReader(Reader):
     """
 
     name = "tfrecord"
+    suffixes = (".tfrecord",)
     folder_marks = (_FEATURES,)
     has_rows = True
 
