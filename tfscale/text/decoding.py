@@ -164,7 +164,7 @@ def lines_of(blocks: Iterable[str], newline: str) -> Iterator[str]:
 
 
 def not_decodable(name: str, encoding: str, error: UnicodeDecodeError, offset: int) -> DataError:
-    """Returns the error of a file with a byte that is none of its encoding.
+    """Returns the error of a file with a byte that is none of its encoding, and what to do.
 
     Args:
         name: the file.
@@ -172,13 +172,18 @@ def not_decodable(name: str, encoding: str, error: UnicodeDecodeError, offset: i
         error: what decoding a part of it raised.
         offset: bytes before that part.
     """
-    what = "UTF-8" if encoding == "utf-8" else encoding
-    byte = f"byte 0x{error.object[error.start]:02x} at offset {offset + error.start}"
+    found = _not_of(name, encoding, error, offset)
     return DataError(
-        f"{name} is not {what}: {byte}; name its encoding (--encoding latin-1, gb18030, shift_jis,"
+        f"{found}; name its encoding (--encoding latin-1, gb18030, shift_jis,"
         f" ...), convert it (iconv -f LATIN1 -t UTF-8 {shlex.quote(name)} > NEW.txt), or choose"
         " --invalid-utf8 replace or skip"
     )
+
+
+def _not_of(name: str, encoding: str, error: UnicodeDecodeError, offset: int) -> str:
+    what = "UTF-8" if encoding == "utf-8" else encoding
+    byte = f"byte 0x{error.object[error.start]:02x} at offset {offset + error.start}"
+    return f"{name} is not {what}: {byte}"
 
 
 def text_of_bytes(content: bytes, where: str, reading: "Reading", encoding: str = "") -> str:
@@ -198,7 +203,8 @@ def text_of_bytes(content: bytes, where: str, reading: "Reading", encoding: str 
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         if reading.invalid_utf8 != "replace":
-            raise not_decodable(where, encoding, error, 0) from error
+            found = _not_of(where, encoding, error, 0)
+            raise DataError(f"{found}; choose --invalid-utf8 replace") from error
     text = content.decode(encoding, "replace")
     kept = content.decode(encoding, "ignore").count("\ufffd")
     reading.counts.replaced_characters += text.count("\ufffd") - kept

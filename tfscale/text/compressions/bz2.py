@@ -2,10 +2,11 @@
 
 import bz2
 from collections.abc import Callable
-from typing import IO
+from typing import IO, cast
 
 from tfscale.registry import register
 from tfscale.text.compression import Compression
+from tfscale.text.compressions._streams import Streams
 
 _BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 """What follows the level in a stream: its first block, or its end."""
@@ -21,4 +22,5 @@ class Bzip2(Compression):
     magic = tuple(b"BZh%d" % level + block for level in range(1, 10) for block in _BLOCKS)
 
     def open(self, raw: IO[bytes], on_rest: Callable[[], None]) -> IO[bytes]:
-        return bz2.BZ2File(raw)
+        streams = Streams(raw, self.magic, lambda head: bz2.BZ2Decompressor(), on_rest)
+        return cast(IO[bytes], streams)

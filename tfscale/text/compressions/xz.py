@@ -2,10 +2,11 @@
 
 import lzma
 from collections.abc import Callable
-from typing import IO
+from typing import IO, cast
 
 from tfscale.registry import register
 from tfscale.text.compression import Compression
+from tfscale.text.compressions._streams import Streams
 
 
 @register
@@ -19,4 +20,8 @@ class Xz(Compression):
     errors = (lzma.LZMAError,)
 
     def open(self, raw: IO[bytes], on_rest: Callable[[], None]) -> IO[bytes]:
-        return lzma.LZMAFile(raw)
+        # Streams are padded with zeros to four bytes.
+        streams = Streams(
+            raw, self.magic, lambda head: lzma.LZMADecompressor(), on_rest, padding=b"\0"
+        )
+        return cast(IO[bytes], streams)

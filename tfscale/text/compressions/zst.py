@@ -1,14 +1,11 @@
 """Zstandard: frames one after the other, as `zstd` and `pzstd` write them."""
 
-import io
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 from tfscale.registry import register
 from tfscale.text.compression import Compression
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from tfscale.text.compressions._streams import Streams, Unpacker
 
 _STEP = 1 << 12
 """Packed bytes of one step: 4 of them can become 128 KiB, so a step becomes 128 MiB at most."""
@@ -29,71 +26,61 @@ class Zstandard(Compression):
     modules = ("zstandard",)
 
     def open(self, raw: IO[bytes], on_rest: Callable[[], None]) -> IO[bytes]:
-        return cast(IO[bytes], _Frames(raw, on_rest))
-
-
-class _Frames(io.RawIOBase):
-    """The text of the frames of a file.
-
-    The library's own stream ends without a word where the file ends too early, so frames are read
-    one by one here.
-    """
-
-    def __init__(self, raw: IO[bytes], on_rest: Callable[[], None]):
         import zstandard
 
-        self._raw, self._on_rest = raw, on_rest
-        self._error = zstandard.ZstdError
-        self._unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-        self._frame: Any = None
-        self._packed, self._text, self._ended = b"", memoryview(b""), False
+        library = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
 
-    def readable(self) -> bool:
-        return True
+        def unpacker(head: bytes) -> Unpacker:
+            return _Skipped() if head.startswith(_SKIPPABLE) else _Frame(library.decompressobj())
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        while not self._text and not self._ended:
-            self._advance()
-        target = memoryview(buffer)
-        count = min(len(target), len(self._text))
-        target[:count] = self._text[:count]
-        self._text = self._text[count:]
-        return count
+        return cast(IO[bytes], Streams(raw, self.magic, unpacker, on_rest, _STEP))
 
-    def _advance(self) -> None:
-        if self._frame is None:
-            while len(self._packed) < 4 and (more := self._raw.read(_STEP)):
-                self._packed += more
-            if not self._packed.startswith(_FRAMES):
-                self._ended = True
-                if self._packed:
-                    self._on_rest()
-                return
-            if self._packed.startswith(_SKIPPABLE):
-                self._skip()
-                return
-            self._frame = self._unpacker.decompressobj()
-        packed = self._packed or self._raw.read(_STEP)
-        if not packed:
-            raise EOFError("the file ends within a frame")
+
+class _Frame:
+    """One frame. Its text cannot be had in parts, so what it is given is small."""
+
+    needs_input = True
+
+    def __init__(self, frame: Any):
+        self._frame = frame
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._frame.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._frame.unused_data)
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        import zstandard
+
         try:
-            text = self._frame.decompress(packed[:_STEP])
-        except self._error as error:
+            return bytes(self._frame.decompress(data))
+        except zstandard.ZstdError as error:
             # As Python's own compressions do.
             raise OSError(str(error).removeprefix("zstd decompressor error: ")) from error
-        self._packed = self._frame.unused_data + packed[_STEP:]
-        self._text = memoryview(text)
-        if self._frame.eof:
-            self._frame = None
 
-    def _skip(self) -> None:
-        """Leaves out a frame of other data, which is its length and as many bytes."""
-        while len(self._packed) < 8 and (more := self._raw.read(_STEP)):
-            self._packed += more
-        left = 8 + int.from_bytes(self._packed[4:8], "little")
-        while left > len(self._packed):
-            left -= len(self._packed)
-            self._packed = self._raw.read(_STEP)
-            if not self._packed:
-                raise EOFError("the file ends within a frame")
-        self._packed = self._packed[left:]
+
+class _Skipped:
+    """A frame of other data: its length, and as many bytes that are left out."""
+
+    needs_input = True
+
+    def __init__(self) -> None:
+        self.eof, self.unused_data = False, b""
+        self._head, self._left = b"", -1
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        if self._left < 0:
+            data, self._head = self._head + data, b""
+            if len(data) < 8:
+                self._head = data
+                return b""
+            self._left = int.from_bytes(data[4:8], "little")
+            data = data[8:]
+        if self._left > len(data):
+            self._left -= len(data)
+        else:
+            self.eof, self.unused_data = True, data[self._left :]
+        return b""
