@@ -1,10 +1,11 @@
 """Bytes to text, as a stream, in any encoding that Python knows."""
 
 import codecs
+import dataclasses
 import io
 import shlex
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tfscale.errors import DataError
 from tfscale.terminal import note
@@ -79,9 +80,7 @@ def decoded_blocks(file: "TextFile", reading: "Reading") -> Iterator[str]:
     Raises:
         DataError: the file cannot be read, or has such bytes; the message has their offset.
     """
-    encoding = encoding_of(file.name, file.head(), reading.encoding)
-    if not reading.quiet and encoding not in ("utf-8", codecs.lookup(reading.encoding).name):
-        note(f"{file.name} is {encoding} by its byte order mark, and is read so")
+    encoding = _announced_encoding(file, reading)
     decoder = codecs.getincrementaldecoder(encoding)()
     offset, first = 0, True
     with file.open(notes=not reading.quiet) as stream:
@@ -103,6 +102,13 @@ def decoded_blocks(file: "TextFile", reading: "Reading") -> Iterator[str]:
             if not block:
                 return
             offset += len(block)
+
+
+def _announced_encoding(file: "TextFile", reading: "Reading") -> str:
+    encoding = encoding_of(file.name, file.head(), reading.encoding)
+    if not reading.quiet and encoding not in ("utf-8", codecs.lookup(reading.encoding).name):
+        note(f"{file.name} is {encoding} by its byte order mark, and is read so")
+    return encoding
 
 
 def _replaced(
@@ -138,6 +144,39 @@ def is_decodable(file: "TextFile", encoding: str) -> bool:
     return True
 
 
+def decoded_lines(file: "TextFile", reading: "Reading", newline: str) -> Iterator[str]:
+    """Reads a file as lines with their ends, without a byte order mark.
+
+    Args:
+        file: the file.
+        reading: the encoding, and what to do with bytes that are none of it.
+        newline: as in `lines_of`.
+
+    Raises:
+        DataError: as `decoded_blocks`.
+    """
+    if reading.invalid_utf8 == "replace":
+        yield from lines_of(decoded_blocks(file, reading), newline)
+        return
+    encoding = _announced_encoding(file, reading)
+    with file.open(notes=not reading.quiet) as stream:
+        # Python's own lines are the fastest.
+        text = io.TextIOWrapper(cast(io.BufferedReader, stream), encoding, newline=newline)
+        try:
+            if first := next(text, "").removeprefix(MARK):
+                yield first
+            yield from text
+        except UnicodeDecodeError as error:
+            # It does not say where in the file it was: a second reading does.
+            for _ in decoded_blocks(file, dataclasses.replace(reading, quiet=True)):
+                pass
+            raise DataError(f"{file.name} has changed while it was read") from error
+        finally:
+            # The stream is closed by its own context, and in a collection of garbage before this.
+            if not stream.closed:
+                text.detach()
+
+
 def lines_of(blocks: Iterable[str], newline: str) -> Iterator[str]:
     """Cuts pieces of a text into lines with their ends.
 
@@ -148,19 +187,17 @@ def lines_of(blocks: Iterable[str], newline: str) -> Iterator[str]:
     """
     rest: list[str] = []
     for block in blocks:
-        for line in io.StringIO(block, newline=newline):
-            if rest and newline == "" and rest[-1].endswith("\r") and line != "\n":
-                yield "".join(rest)
-                rest = []
-            if not line.endswith("\n"):
-                rest.append(line)
-            elif rest:
-                yield "".join([*rest, line])
-                rest = []
-            else:
-                yield line
-    if rest:
-        yield "".join(rest)
+        end = block.rfind("\n") + 1
+        if not end and newline == "":
+            # Not behind the last character: the next block may begin with the LF of its CR.
+            end = block.rfind("\r", 0, -1) + 1
+        if not end:
+            rest.append(block)
+            continue
+        whole = "".join([*rest, block[:end]]) if rest else block[:end]
+        rest = [block[end:]]
+        yield from io.StringIO(whole, newline=newline)
+    yield from io.StringIO("".join(rest), newline=newline)
 
 
 def not_decodable(name: str, encoding: str, error: UnicodeDecodeError, offset: int) -> DataError:

@@ -1,5 +1,6 @@
 """Arrow: tables in record batches, as Hugging Face `datasets` saves them to a folder."""
 
+import io
 import json
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from tfscale.text.reader import Reader, Reading, Row, TextFile
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
 _FILE = b"ARROW1\x00\x00"
+_STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _STREAM, _FIRST_OFFSET = b"\xff\xff\xff\xff", b"\x10\x00\x00\x00"
 
 
@@ -132,10 +134,15 @@ def _content(file: TextFile) -> dict[str, Any]:
 
 
 def _reader(stream: Any) -> Any:
-    load_pyarrow()
+    pa = load_pyarrow()
     from pyarrow import ipc
 
     is_file = stream.read(len(_FILE)) == _FILE
+    size = stream.seek(0, io.SEEK_END) or stream.tell()
+    stream.seek(max(0, size - len(_STREAM_END)))
+    # The library takes the end of a file for that of the stream.
+    if not is_file and stream.read() != _STREAM_END:
+        raise pa.ArrowInvalid("it is cut off: the mark of its end is missing")
     stream.seek(0)
     return ipc.open_file(stream) if is_file else ipc.open_stream(stream)
 

@@ -1,5 +1,6 @@
 """Parquet: a table in row groups, of which only the column with the text is read."""
 
+import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class ParquetReader(Reader):
         with file.open_random() as stream:
             with arrow_errors(file.name, "parquet"):
                 table = _opened(stream)
-                size = stream.seek(0, 2) or stream.tell()
+                size = stream.seek(0, io.SEEK_END) or stream.tell()
                 path = column_path(table.schema_arrow, file.name, reading.text_field)
                 leaf = ".".join(path)
                 _check_sizes(table, file.name, size, leaf)
@@ -62,7 +63,7 @@ class ParquetReader(Reader):
         with file.open_random() as stream:
             with arrow_errors(file.name, "parquet"):
                 table = _opened(stream)
-                size = stream.seek(0, 2) or stream.tell()
+                size = stream.seek(0, io.SEEK_END) or stream.tell()
                 _check_sizes(table, file.name, size, "")
             first = 1
             for batch in _batches(table, file.name, None):

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from tfscale.errors import DataError
 from tfscale.registry import register
-from tfscale.text.decoding import decoded_blocks, is_decodable, lines_of
+from tfscale.text.decoding import decoded_blocks, decoded_lines, is_decodable
 from tfscale.text.formats import Refusal, refusal
 from tfscale.text.reader import DocumentKind, Reader, Reading, TextFile
 
@@ -24,10 +24,9 @@ class TextReader(Reader):
     def documents(self, file: TextFile, reading: Reading) -> Iterator[str]:
         if self._is_skipped(file, reading):
             return
-        blocks = decoded_blocks(file, reading)
         if reading.documents != "file":
-            yield from cut_lines(lines_of(blocks, "\n"), reading.documents)
-        elif text := "".join(blocks):
+            yield from cut_lines(decoded_lines(file, reading, "\n"), reading.documents)
+        elif text := "".join(decoded_blocks(file, reading)):
             yield text
         else:
             reading.counts.empty += 1
@@ -62,7 +61,7 @@ class TextReader(Reader):
         Raises:
             DataError: the file cannot be read, or has bytes that are not of the encoding.
         """
-        yield from lines_of(decoded_blocks(file, reading or Reading()), "")
+        return decoded_lines(file, reading or Reading(), "")
 
 
 def cut_lines(lines: Iterable[str], documents: DocumentKind) -> Iterator[str]:

@@ -149,6 +149,8 @@ def _content(record: Any, where: str) -> bytes:
 
 def _check_whole(record: Any, where: str) -> None:
     """Refuses a record that ends before its length, as the last of a file that was cut off."""
+    if not (record.rec_headers.get_header("Content-Length") or "").isdigit():
+        raise DataError(f"{where}: it has no length, or the file ends within its head")
     raw = record.raw_stream
     while raw.read(1 << 16):
         pass
