@@ -152,9 +152,7 @@ def test_a_few_bytes_of_parquet_are_no_long_text(tmp_path, monkeypatch):
     path = write_parquet(tmp_path / "a.parquet", {"text": column})
     size = path.stat().st_size
     assert size < 10_000
-    with pytest.raises(
-        DataError, match=r"a\.parquet unpacks to more than \d+,\d+ bytes, 10 times"
-    ):
+    with pytest.raises(DataError, match=r"a\.parquet unpacks to more than \d+,\d+ bytes, 10 times"):
         read(path)
 
 

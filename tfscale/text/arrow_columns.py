@@ -30,7 +30,7 @@ def arrow_errors(name: str, what: str) -> Iterator[None]:
     pa = load_pyarrow()
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError, EOFError, IndexError) as error:
         if getattr(error, "errno", None) is not None:
             raise
         raise DataError(f"{name} is a damaged {what} file ({reason(error)})") from error
@@ -108,31 +108,41 @@ def column_texts(
         first: the number of its first row, from 1.
         reading: what to do with bytes that are no text.
     """
+    with arrow_errors(name, "table"):
+        values = _bytes_of(column, path[1:])
+    for number, value in enumerate(values, first):
+        yield plain_text(value, f"{name}, row {number}", reading)
+
+
+def _bytes_of(column: "pa.Array", path: list[str]) -> Iterator[bytes | None]:
+    """Returns the text of each row as bytes, whose offsets have been checked."""
     pa = load_pyarrow()
     import pyarrow.compute as compute
 
-    for part in path[1:]:
-        column = compute.struct_field(column, part)
     binary = pa.large_binary()
-    if pa.types.is_dictionary(column.type):
-        # A text that many rows have is in memory once.
-        texts, indices = column.dictionary.cast(binary), column.indices.to_pylist()
-        values = (None if index is None else texts[index].as_py() for index in indices)
-    else:
-        values = iter(column.cast(binary).to_pylist())
-    for number, value in enumerate(values, first):
-        yield plain_text(value, f"{name}, row {number}", reading)
+    for part in path:
+        column = compute.struct_field(column, part)
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(binary)
+        column.validate(full=True)
+        return iter(column.to_pylist())
+    texts = column.dictionary.cast(binary)
+    texts.validate(full=True)
+    # Refuses indices that lead out of the dictionary.
+    checked = pa.DictionaryArray.from_arrays(column.indices, texts)
+    # A text that many rows have is in memory once.
+    indices = checked.indices.to_pylist()
+    return (None if index is None else texts[index].as_py() for index in indices)
 
 
 def batch_rows(batch: "pa.RecordBatch", name: str, first: int) -> Iterator[tuple[str, dict]]:
     """Yields the place and the fields of each row of a batch.
 
     Raises:
-        DataError: a text in it is not UTF-8.
+        DataError: the batch is damaged, or a text in it is not UTF-8.
     """
-    try:
-        rows = batch.to_pylist()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}, rows {first} and after: a text is not UTF-8 ({error})") from error
+    with arrow_errors(name, "table"):
+        batch.validate(full=True)
+    rows = batch.to_pylist()
     for number, row in enumerate(rows, first):
         yield f"row {number}", row

@@ -209,18 +209,16 @@ def not_decodable(name: str, encoding: str, error: UnicodeDecodeError, offset: i
         error: what decoding a part of it raised.
         offset: bytes before that part.
     """
-    found = _not_of(name, encoding, error, offset)
     return DataError(
-        f"{found}; name its encoding (--encoding latin-1, gb18030, shift_jis,"
-        f" ...), convert it (iconv -f LATIN1 -t UTF-8 {shlex.quote(name)} > NEW.txt), or choose"
+        f"{name} is not {_shown(encoding)}: byte 0x{error.object[error.start]:02x} at offset"
+        f" {offset + error.start}; name its encoding (--encoding latin-1, gb18030, shift_jis, ...),"
+        f" convert it (iconv -f LATIN1 -t UTF-8 {shlex.quote(name)} > NEW.txt), or choose"
         " --invalid-utf8 replace or skip"
     )
 
 
-def _not_of(name: str, encoding: str, error: UnicodeDecodeError, offset: int) -> str:
-    what = "UTF-8" if encoding == "utf-8" else encoding
-    byte = f"byte 0x{error.object[error.start]:02x} at offset {offset + error.start}"
-    return f"{name} is not {what}: {byte}"
+def _shown(encoding: str) -> str:
+    return "UTF-8" if encoding == "utf-8" else encoding
 
 
 def text_of_bytes(content: bytes, where: str, reading: "Reading", encoding: str = "") -> str:
@@ -240,8 +238,10 @@ def text_of_bytes(content: bytes, where: str, reading: "Reading", encoding: str 
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         if reading.invalid_utf8 != "replace":
-            found = _not_of(where, encoding, error, 0)
-            raise DataError(f"{found}; choose --invalid-utf8 replace") from error
+            raise DataError(
+                f"{where} is not {_shown(encoding)}: byte 0x{content[error.start]:02x} at offset"
+                f" {error.start}; choose --invalid-utf8 replace"
+            ) from error
     text = content.decode(encoding, "replace")
     kept = content.decode(encoding, "ignore").count("\ufffd")
     reading.counts.replaced_characters += text.count("\ufffd") - kept

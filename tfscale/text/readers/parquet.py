@@ -78,7 +78,11 @@ def _opened(stream: Any, dictionaries: list[str] | None = None) -> "pq.ParquetFi
 
     stream.seek(0)
     return pq.ParquetFile(
-        stream, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=dictionaries
+        stream,
+        buffer_size=_BUFFER,
+        pre_buffer=False,
+        read_dictionary=dictionaries,
+        page_checksum_verification=True,
     )
 
 
@@ -87,6 +91,8 @@ def _batches(table: "pq.ParquetFile", name: str, columns: list[str] | None) -> I
     while True:
         with arrow_errors(name, "parquet"):
             batch = next(batches, None)
+            if batch is not None:
+                batch.validate()
         if batch is None:
             return
         yield batch
