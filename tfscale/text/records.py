@@ -101,7 +101,7 @@ def plain_text(value: object, where: str, reading: Reading) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
-        value = text_of_bytes(value, where, reading)
+        return text_of_bytes(value, where, reading)
     if not isinstance(value, str):
         what = _WORDS.get(type(value), f"a {type(value).__name__}")
         raise DataError(

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _ROWS = 256
 """Rows in memory at a time."""
 _BUFFER = 1 << 20
+_SMALL = 1 << 24
+"""Bytes of a file up to which dictionaries are kept in any case, which takes a few times longer."""
+_SHORT, _DENSE = 64, 50
+"""Bytes of a row, and times that a row group is packed, by which it may repeat its texts."""
 
 
 @register
@@ -41,8 +45,9 @@ class ParquetReader(Reader):
                 path = column_path(table.schema_arrow, file.name, reading.text_field)
                 leaf = ".".join(path)
                 _check_sizes(table, file.name, size, leaf)
-                # Dictionaries are kept, in which a few bytes may stand for a long text.
-                table = _opened(stream, [leaf])
+                if size < _SMALL or _repeats(table, leaf):
+                    # Dictionaries are kept, in which a few bytes may stand for a long text.
+                    table = _opened(stream, [leaf])
             first, read = 1, 0
             for batch in _batches(table, file.name, [leaf]):
                 for text in column_texts(batch.column(0), path, file.name, first, reading):
@@ -65,8 +70,11 @@ class ParquetReader(Reader):
                 table = _opened(stream)
                 size = stream.seek(0, io.SEEK_END) or stream.tell()
                 _check_sizes(table, file.name, size, "")
-            first = 1
+            first, read = 1, 0
             for batch in _batches(table, file.name, None):
+                read += batch.nbytes
+                if read > most_bytes(size):
+                    raise too_large(file.name, size)
                 for place, fields in batch_rows(batch, file.name, first):
                     yield Row(place, fields)
                 first += batch.num_rows
@@ -111,3 +119,16 @@ def _check_sizes(table: "pq.ParquetFile", name: str, size: int, leaf: str) -> No
                         f"{name} is a damaged parquet file (a column of row group {at} is longer"
                         " than the file)"
                     )
+
+
+def _repeats(table: "pq.ParquetFile", leaf: str) -> bool:
+    """Returns whether a row group may hold much more text than bytes."""
+    for at in range(table.metadata.num_row_groups):
+        group = table.metadata.row_group(at)
+        for column in map(group.column, range(group.num_columns)):
+            size = column.total_uncompressed_size
+            if column.path_in_schema == leaf and (
+                size < _SHORT * column.num_values or size > _DENSE * column.total_compressed_size
+            ):
+                return True
+    return False
