@@ -12,10 +12,25 @@ from tfscale import cli
 from tfscale.api import prepare
 from tfscale.data.manifest import Manifest
 from tfscale.errors import ConfigError, DataError
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.given import given_texts
+from tfscale.text.reader import Reading
 
 DOCUMENTS = [
     f'Document {number}: "quoted", näïve, 狐; {"and so on " * (number % 4)}' for number in range(90)
 ]
+WRITTEN = {
+    "lines.txt",
+    "a.jsonl.zst",
+    "a.csv",
+    "a.tsv",
+    "a.zip",
+    "a.tgz",
+    "a.parquet",
+    "saved",
+    "tfds",
+}
+"""What is prepared; of the others it is enough that their documents are the same."""
 COLUMN = [{"text": text} for text in DOCUMENTS]
 
 
@@ -90,20 +105,23 @@ def test_the_same_documents_give_the_same_shards(tmp_path, capsys):
     containers.mkdir()
     written = {}
     for name, path, options in _containers(containers):
-        _prepare(tmp_path / f"data-{name}", text=[path], **options)
-        written[name] = _written(tmp_path / f"data-{name}")
+        reading = Reading(**options)
+        assert list(read_documents(find_text([path]), reading)) == DOCUMENTS, name
+        if name in WRITTEN:
+            _prepare(tmp_path / f"data-{name}", text=[path], **options)
+            written[name] = _written(tmp_path / f"data-{name}")
+    assert set(written) == WRITTEN
+    made = tf.data.Dataset.from_tensor_slices
     given = {
         "list": DOCUMENTS,
-        "generator": (text for text in DOCUMENTS),
         "records": COLUMN,
-        "dataset": tf.data.Dataset.from_tensor_slices(DOCUMENTS),
-        "dataset of records": tf.data.Dataset.from_tensor_slices(
-            {"text": DOCUMENTS, "number": list(range(len(DOCUMENTS)))}
-        ),
+        "dataset": made(DOCUMENTS),
+        "dataset of records": made({"text": DOCUMENTS, "number": list(range(len(DOCUMENTS)))}),
     }
     for name, texts in given.items():
-        _prepare(tmp_path / f"data-{name}", texts=texts)
-        written[name] = _written(tmp_path / f"data-{name}")
+        assert list(given_texts(texts, Reading())) == DOCUMENTS, name
+    _prepare(tmp_path / "data-given", texts=(text for text in DOCUMENTS))
+    written["given"] = _written(tmp_path / "data-given")
     first = written["lines.txt"]
     assert len(first[0]) >= 3 and sum(split.documents for split in first[1].values()) == 90
     assert {name for name, found in written.items() if found != first} == set()
@@ -173,7 +191,11 @@ def test_unfit_files_are_named_before_anything_is_read(tmp_path, capsys):
 
 def test_the_command_line_and_a_yaml_file_take_the_options(tmp_path, capsys):
     path = tmp_path / "a.txt"
-    path.write_bytes(json_lines(["café"] * 30, "body").replace(b"caf\\u00e9", b"caf\xe9"))
+    path.write_bytes(
+        json_lines([f"café {number}" for number in range(30)], "body").replace(
+            b"caf\\u00e9", b"caf\xe9"
+        )
+    )
     options = ["--text", str(path), "--tokenizer", "byte", "--output"]
     assert cli.main(["prepare", *options, str(tmp_path / "none")]) == 2
     assert "looks like JSON lines" in capsys.readouterr().err
@@ -185,7 +207,9 @@ def test_the_command_line_and_a_yaml_file_take_the_options(tmp_path, capsys):
     )
     assert cli.main(["prepare", str(tmp_path / "config.yaml")]) == 0
     words, yaml = _written(tmp_path / "words"), _written(tmp_path / "yaml")
-    assert words == yaml and sum(split.utf8_bytes for split in words[1].values()) == 30 * 5
+    assert words == yaml
+    # Four letters, one of two bytes, a space, and the digits of 0 to 29.
+    assert sum(split.utf8_bytes for split in words[1].values()) == 30 * 6 + 10 + 2 * 20
     for wrong in (["--encoding", "klingon"], ["--encoding", "base64"], ["--format", "nothing"]):
         assert cli.main(["prepare", *options, str(tmp_path / "none"), *wrong]) == 2
         error = capsys.readouterr().err

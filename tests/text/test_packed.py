@@ -206,8 +206,9 @@ def test_damaged_archives_are_named(tmp_path):
     with pytest.raises(DataError, match=r"is a damaged zip archive: a\.txt \("):
         read(write(tmp_path / "flipped.zip", bytes(flipped)))
     whole = tarred({"a.txt": b"a" * 700, "b.txt": b"b" * 700})
-    with pytest.raises(DataError, match=r"cut\.tar is a damaged tar archive \(unexpected end"):
-        find_text([write(tmp_path / "cut.tar", whole[:2000])])
+    for at in (700, 2000, 2100):
+        with pytest.raises(DataError, match=r"cut\.tar is a damaged tar archive \("):
+            find_text([write(tmp_path / "cut.tar", whole[:at])])
     for at in (0, 1536):  # A header of either file.
         flipped = bytearray(whole)
         flipped[at + 5] ^= 0xFF

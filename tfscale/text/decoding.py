@@ -155,12 +155,14 @@ def decoded_lines(file: "TextFile", reading: "Reading", newline: str) -> Iterato
     Raises:
         DataError: as `decoded_blocks`.
     """
-    if reading.invalid_utf8 == "replace":
+    with file.open(notes=False) as stream:
+        is_python_s = hasattr(stream, "readable")
+    if reading.invalid_utf8 == "replace" or not is_python_s:
         yield from lines_of(decoded_blocks(file, reading), newline)
         return
     encoding = _announced_encoding(file, reading)
     with file.open(notes=not reading.quiet) as stream:
-        # Python's own lines are the fastest.
+        # Python's own lines are the fastest; TensorFlow's files have none.
         text = io.TextIOWrapper(cast(io.BufferedReader, stream), encoding, newline=newline)
         try:
             if first := next(text, "").removeprefix(MARK):
