@@ -101,9 +101,10 @@ def check_texts(files: Iterable[TextFile], reading: Reading) -> None:
     formats: Counter[str] = Counter()
     last: dict[str, str] = {}
     for file in (file for file in files if file.text is None):
-        reader = reader_of(file, reading)
         with errors_of(file.name):
-            reader.check(file, reading)
+            known = file.looked_into()
+            reader = reader_of(known, reading)
+            reader.check(known, reading)
         formats[reader.name] += 1
         last[reader.name] = file.name
     if len(formats) > 1:
@@ -137,8 +138,9 @@ def read_documents(
         skipped = counts.skipped_files
         if file.text is None:
             with errors_of(file.name):
-                reader = reader_of(file, reading)
-            yield from reader.documents(file, reading)
+                known = file.looked_into()
+                reader = reader_of(known, reading)
+            yield from reader.documents(known, reading)
         else:
             text = file.text()
             counts.empty += reading.documents == "file" and not text

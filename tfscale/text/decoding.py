@@ -5,7 +5,7 @@ import dataclasses
 import io
 import shlex
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from tfscale.errors import DataError
 from tfscale.terminal import note
@@ -155,28 +155,33 @@ def decoded_lines(file: "TextFile", reading: "Reading", newline: str) -> Iterato
     Raises:
         DataError: as `decoded_blocks`.
     """
-    with file.open(notes=False) as stream:
-        is_python_s = hasattr(stream, "readable")
-    if reading.invalid_utf8 == "replace" or not is_python_s:
-        yield from lines_of(decoded_blocks(file, reading), newline)
-        return
+    if reading.invalid_utf8 != "replace":
+        with file.open(notes=not reading.quiet) as stream:
+            # Python's own lines are the fastest; TensorFlow's files have none.
+            if hasattr(stream, "readable"):
+                yield from _library_lines(file, stream, reading, newline)
+                return
+    yield from lines_of(decoded_blocks(file, reading), newline)
+
+
+def _library_lines(
+    file: "TextFile", stream: IO[bytes], reading: "Reading", newline: str
+) -> Iterator[str]:
     encoding = _announced_encoding(file, reading)
-    with file.open(notes=not reading.quiet) as stream:
-        # Python's own lines are the fastest; TensorFlow's files have none.
-        text = io.TextIOWrapper(cast(io.BufferedReader, stream), encoding, newline=newline)
-        try:
-            if first := next(text, "").removeprefix(MARK):
-                yield first
-            yield from text
-        except UnicodeDecodeError as error:
-            # It does not say where in the file it was: a second reading does.
-            for _ in decoded_blocks(file, dataclasses.replace(reading, quiet=True)):
-                pass
-            raise DataError(f"{file.name} has changed while it was read") from error
-        finally:
-            # The stream is closed by its own context, and in a collection of garbage before this.
-            if not stream.closed:
-                text.detach()
+    text = io.TextIOWrapper(cast(io.BufferedReader, stream), encoding, newline=newline)
+    try:
+        if first := next(text, "").removeprefix(MARK):
+            yield first
+        yield from text
+    except UnicodeDecodeError as error:
+        # It does not say where in the file it was: a second reading does.
+        for _ in decoded_blocks(file, dataclasses.replace(reading, quiet=True)):
+            pass
+        raise DataError(f"{file.name} has changed while it was read") from error
+    finally:
+        # The stream is closed by its own context, and in a collection of garbage before this.
+        if not stream.closed:
+            text.detach()
 
 
 def lines_of(blocks: Iterable[str], newline: str) -> Iterator[str]:

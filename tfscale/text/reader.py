@@ -74,12 +74,14 @@ class TextFile:
             much it may unpack to.
         text: reads a text that is not a file of its own; None for files.
         member: where it is in an archive, if it is in one.
+        first: its first bytes, where they have been read already; see `looked_into`.
     """
 
     name: str
     size: int = 0
     text: Callable[[], str] | None = None
     member: Member | None = None
+    first: bytes | None = field(default=None, compare=False, repr=False)
 
     def open(self, notes: bool = True) -> AbstractContextManager[IO[bytes]]:
         """Opens the file for reading, unpacked; see `tfscale.text.opening.open_text`."""
@@ -100,8 +102,14 @@ class TextFile:
 
     def head(self) -> bytes:
         """Returns the first `HEAD` bytes, unpacked."""
+        if self.first is not None:
+            return self.first
         with self.open(notes=False) as stream:
             return stream.read(HEAD)
+
+    def looked_into(self) -> "TextFile":
+        """Returns the file with its first bytes, so that it is not opened for each look at them."""
+        return replace(self, first=self.head())
 
 
 @dataclass(frozen=True)
