@@ -224,12 +224,16 @@ def test_archives_that_are_no_corpora_are_refused(tmp_path):
         DataError, match=r"out\.zip/in\.tar is a tar archive; an archive within an archive"
     ):
         read(inner)
-    with pytest.raises(
-        DataError, match=r"a\.docx is an office document .*make text of it by pandoc"
-    ):
-        find_text([write(tmp_path / "a.docx", zipped({"[Content_Types].xml": "x"}))])
-    with pytest.raises(DataError, match=r"a\.epub is an office document or an e-book"):
-        find_text([write(tmp_path / "a.epub", zipped({"mimetype": "application/epub+zip"}))])
+    office = {"[Content_Types].xml": "x", "word/document.xml": "x"}
+    for name, files in {"a.docx": office, "a.epub": {"mimetype": "application/epub+zip"}}.items():
+        path = write(tmp_path / name, zipped(files))
+        with pytest.raises(
+            DataError, match=rf"{name} is an office document .*; make text of it by"
+        ):
+            read(path)
+        assert list(read_documents(find_text([path]), Reading(invalid_utf8="skip"))) == []
+    with pytest.raises(DataError, match=r"b\.docx is an office document .* \(it holds \[Content"):
+        find_text([write(tmp_path / "b.docx", zipped(dict(reversed(office.items()))))])
     locked = bytearray(zipped({"a.txt": "a"}))
     locked[locked.rindex(b"PK\x01\x02") + 8] |= 1
     with pytest.raises(DataError, match=r"locked\.zip is encrypted; unpack it yourself"):

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 
 from tfscale.text.archive import archive_kind
+from tfscale.text.archives.zip import ADVICE, is_office_document
 from tfscale.text.compression import plain_name
 from tfscale.text.decoding import encoding_of, encoding_with_zeros, marked_encoding
 
@@ -52,6 +53,8 @@ def refusal(
         refusal("a.7z", b"7z\\xbc\\xaf\\x27\\x1c...").message
         # "a.7z is a 7-Zip archive; unpack it by 7z x first"
     """
+    if is_office_document(head):
+        return Refusal(f"{name} is an office document or an e-book (.docx, .odt, .epub); {ADVICE}")
     if kind := archive_kind(head[:512]):
         return Refusal(f"{name} is a {kind.what} archive; {_of_archive(name)}")
     for magic, what, advice in _OTHERS:

@@ -11,11 +11,11 @@ from tfscale.errors import DataError
 from tfscale.registry import register
 from tfscale.text.archive import Archive, Entry
 
-_PROGRAMS_OWN = {
-    "[Content_Types].xml": "an office document (.docx, .xlsx, .pptx); make text of it by pandoc",
-    "mimetype": "an office document or an e-book (.odt, .epub); make text of it by pandoc",
-}
-"""Files by which programs mark zip archives of their own."""
+_OFFICE = ("[Content_Types].xml", "mimetype")
+"""Files by which office programs and e-books mark zip archives of their own."""
+ADVICE = "make text of it by pandoc"
+_FIRST_NAME = 30
+"""Where the name of the first file begins."""
 
 
 @register
@@ -38,7 +38,7 @@ class ZipArchive(Archive):
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:
-        return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+        return head.startswith((b"PK\x03\x04", b"PK\x05\x06")) and not is_office_document(head)
 
     def __init__(self, stream: IO[bytes]):
         super().__init__(stream)
@@ -46,9 +46,8 @@ class ZipArchive(Archive):
 
     def entries(self) -> Iterator[Entry]:
         files = self._zip.infolist()
-        for file in files:
-            if what := _PROGRAMS_OWN.get(file.filename):
-                raise DataError(f"is {what}")
+        if found := {file.filename for file in files}.intersection(_OFFICE):
+            raise DataError(f"is an office document or an e-book (it holds {min(found)}); {ADVICE}")
         for file in files:
             # The upper half is the mode of Unix, 0 where another system packed the file.
             kind = file.external_attr >> 28
@@ -63,3 +62,9 @@ class ZipArchive(Archive):
 
     def open(self, entry: Entry) -> IO[bytes]:
         return self._zip.open(entry.handle)
+
+
+def is_office_document(head: bytes) -> bool:
+    """Returns whether a file that begins so is a .docx, .odt, .epub or the like."""
+    marks = tuple(name.encode() for name in _OFFICE)
+    return head.startswith(b"PK\x03\x04") and head[_FIRST_NAME:].startswith(marks)
