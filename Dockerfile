@@ -5,6 +5,6 @@ FROM python:3.11-slim
 WORKDIR /work
 COPY pyproject.toml setup.cfg constraints.txt README.md LICENSE ./
 COPY tfscale tfscale
-RUN python -m pip install --no-cache-dir --constraint constraints.txt '.[train]'
+RUN python -m pip install --no-cache-dir --constraint constraints.txt '.[train,corpora]'
 ENTRYPOINT ["tfscale"]
 CMD ["quickstart"]

@@ -22,7 +22,6 @@ from tfscale.errors import DataError
 from tfscale.files.paths import atomic_write
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import ReadCounts
 from tfscale.text.tokenizers import load_tokenizer
 
 BUILT_IN_CHARACTERS = 1_100_000
@@ -38,7 +37,7 @@ def read_text(path: str | None) -> str:
         DataError: the file is missing, empty, or not UTF-8.
     """
     if path is not None:
-        documents = list(read_documents(find_text([path]), "file", "error", ReadCounts()))
+        documents = list(read_documents(find_text([path])))
         if not documents:
             raise DataError(f"{path} is empty; give a plain text file")
         return "".join(documents)

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks.fuzz_corpora import FOLDER as CORPORA
+from benchmarks.fuzz_corpora import MUTATIONS, make_corpora, read_corpus
+
 TEXT = "the cat sat on the mat, and the dog did not; naïve café, 狐.\n"
 _JSON = (json.loads, lambda value: json.dumps(value).encode())
 _YAML = (yaml.safe_load, lambda value: yaml.safe_dump(value).encode())
@@ -43,6 +46,10 @@ PRELOADED = (
     "tfscale.ngram",
     "tfscale.data.vectors",
     "tfscale.data.tokens",
+    "tfscale.text.corpora",
+    "pyarrow.parquet",
+    "zstandard",
+    "warcio",
 )
 """The modules that the readers import."""
 
@@ -189,6 +196,7 @@ def make_inputs(folder: Path) -> None:
         },
     }
     (folder / "options" / "config.yaml").write_text(yaml.safe_dump(options_text))
+    make_corpora(folder / CORPORA)
     (folder / "complete").write_text("")
 
 
@@ -515,4 +523,8 @@ CASES = [
         "train-00000-of-00004.tfrecord.gz",
         _hostile_shard,
     ),
+]
+CASES += [
+    Case(f"corpus {name}", mutations, CORPORA, name, read_corpus)
+    for name, mutations in MUTATIONS.items()
 ]

@@ -27,13 +27,13 @@ from tfscale.data.splits import Borders
 from tfscale.data.spool import Spool, SpoolWriter
 from tfscale.data.tokenizing import encode_batches
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import DocumentKind, ReadCounts
+from tfscale.text.reader import DocumentKind, Reading
 from tfscale.text.tokenizers import load_tokenizer
 
 
 def documents_of(path: str, kind: DocumentKind) -> list[str]:
     """The documents of a file."""
-    return list(read_documents(find_text([path]), kind, "error", ReadCounts()))
+    return list(read_documents(find_text([path]), Reading(documents=kind)))
 
 
 def library(text: str, tokenizer: str, kind: DocumentKind) -> tuple[int, float]:

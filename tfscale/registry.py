@@ -152,6 +152,10 @@ TOKENIZERS: Registry[AnyClass] = Registry("tokenizer", "tfscale.text.tokenizers.
 """See `tfscale.text.tokenizers.base.Tokenizer`."""
 READERS: Registry[AnyClass] = Registry("reader", "tfscale.text.readers")
 """See `tfscale.text.reader.Reader`."""
+COMPRESSIONS: Registry[AnyClass] = Registry("compression", "tfscale.text.compressions")
+"""See `tfscale.text.compression.Compression`."""
+ARCHIVES: Registry[AnyClass] = Registry("archive", "tfscale.text.archives")
+"""See `tfscale.text.archive.Archive`."""
 TASKS: Registry[AnyClass] = Registry("task", "tfscale.tasks.kinds")
 """See `tfscale.tasks.task.Task`."""
 RECIPES: Registry[AnyClass] = Registry("quantization recipe", "tfscale.models.recipes")

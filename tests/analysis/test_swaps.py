@@ -123,12 +123,15 @@ def test_pairs_are_read_line_by_line(tmp_path):
         read_pairs(str(tmp_path / "none"))
 
 
-def test_texts_of_another_kind_are_refused(files):
+def test_texts_of_another_kind_are_refused(files, tmp_path):
+    path = tmp_path / "a.pdf"
+    path.write_bytes(b"%PDF-1.7")
     with pytest.raises(
-        DataError,
-        match=r"a\.pdf: texts are read from \.txt, \.conll, \.csv, \.jsonl and \.tsv files",
+        DataError, match=r"a\.pdf: texts are read from \.txt, \.arrow, .*\.warc files"
     ):
-        read_swap_files(SwapConfig(text=["a.pdf"], pairs=files["pairs"]))
+        read_swap_files(SwapConfig(text=[str(path)], pairs=files["pairs"]))
+    with pytest.raises(DataError, match="text file or folder does not exist: no.txt"):
+        read_swap_files(SwapConfig(text=["no.txt"], pairs=files["pairs"]))
 
 
 def test_no_word_in_any_text_is_refused():

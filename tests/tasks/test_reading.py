@@ -182,7 +182,7 @@ def test_lines_and_fields_are_what_their_formats_say(tmp_path):
     (tmp_path / "a.csv").write_bytes(content.encode())
     examples = read_examples([str(tmp_path / "a.csv")], "classify")
     assert [(e.text, e.labels) for e in examples] == [
-        ('one, "two"\nthree', ("x",)),
+        ('one, "two"\r\nthree', ("x",)),
         ("c\u2028d", ("y",)),
         (long, ("x",)),
     ]
@@ -191,7 +191,7 @@ def test_lines_and_fields_are_what_their_formats_say(tmp_path):
 
 def test_legal_tags_pass():
     check_bio(["B-PER", "I-PER", "B-PER", "O", "B-LOC", "B-PER", "I-PER"], "here")
-    with pytest.raises(DataError, match="no.jsonl cannot be read: No such file"):
+    with pytest.raises(DataError, match="text file or folder does not exist: no.jsonl"):
         read_examples(["no.jsonl"], "classify")
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tfscale.errors import DataError
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import ReadCounts, TextFile
+from tfscale.text.reader import ReadCounts, Reading, TextFile
 
 
 def write(path, content):
@@ -16,7 +16,9 @@ def write(path, content):
 
 def read(path, documents="file", invalid_utf8="error"):
     counts = ReadCounts()
-    return list(read_documents(find_text([str(path)]), documents, invalid_utf8, counts)), counts
+    return list(
+        read_documents(find_text([str(path)]), Reading(documents, invalid_utf8, counts))
+    ), counts
 
 
 def test_a_folder_is_read_sorted_without_hidden_files(tmp_path):
@@ -92,9 +94,7 @@ def test_documents_are_files_paragraphs_or_lines(tmp_path):
 def test_texts_of_a_corpus_are_cut_like_files(tmp_path, documents):
     path = write(tmp_path / "a.txt", TEXT)
     corpus = [TextFile("name", len(TEXT), lambda: TEXT)]
-    assert (
-        list(read_documents(corpus, documents, "error", ReadCounts())) == read(path, documents)[0]
-    )
+    assert list(read_documents(corpus, Reading(documents))) == read(path, documents)[0]
 
 
 def test_other_line_breaks_of_unicode_do_not_end_a_line(tmp_path):
@@ -166,8 +166,7 @@ def test_on_file_is_called_after_each_file(tmp_path):
     done = []
     files = find_text([str(tmp_path)])
     seen = [
-        (text, len(done))
-        for text in read_documents(files, "line", "error", ReadCounts(), on_file=done.append)
+        (text, len(done)) for text in read_documents(files, Reading("line"), on_file=done.append)
     ]
     assert seen == [("1", 0), ("2", 0), ("3", 1)]
     assert done == files

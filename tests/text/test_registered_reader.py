@@ -15,7 +15,7 @@ from tfscale.evaluation.evaluate import text_stream
 from tfscale.registry import READERS
 from tfscale.tasks.examples import read_examples
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import ReadCounts, TextFile, reader_by_suffix, reader_of
+from tfscale.text.reader import ReadCounts, Reading, TextFile, reader_by_suffix, reader_of
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 STARS = "STARS\n" + "".join(f"* text {n} | {'ab'[n % 2]}\n" for n in range(300))
@@ -38,7 +38,7 @@ def test_it_is_found_by_suffix_and_by_magic_bytes(stranger, tmp_path):
     (tmp_path / "c").write_bytes(gzip.compress(STARS.encode()))
     (tmp_path / "d.txt").write_text("plain\n")
     readers = [reader_of(file) for file in find_text([str(tmp_path)])]
-    assert [reader.name for reader in readers] == ["stars", "text", "stars", "text"]
+    assert [reader.name for reader in readers] == ["stars", "stars", "stars", "text"]
     assert reader_by_suffix("A.STARS.gz").name == "stars" and reader_by_suffix("a.md") is None
     assert [row.fields for row in readers[0].rows(TextFile(str(tmp_path / "a.stars")))] == [
         {"text": "one", "label": "x"}
@@ -47,7 +47,7 @@ def test_it_is_found_by_suffix_and_by_magic_bytes(stranger, tmp_path):
 
 def test_plain_text_has_no_rows(tmp_path):
     with pytest.raises(
-        DataError, match=r"a\.txt: examples are read from \.conll, .* and \.stars files"
+        DataError, match=r"a\.txt: examples are read from \.arrow, .* and \.stars files"
     ):
         list(reader_by_suffix("a.txt").rows(TextFile("a.txt")))
 
@@ -56,7 +56,7 @@ def test_documents_and_counts(tmp_path):
     (tmp_path / "a.stars.gz").write_bytes(gzip.compress(STARS.encode()))
     (tmp_path / "b.txt").write_text("plain\n")
     counts = ReadCounts()
-    texts = list(read_documents(find_text([str(tmp_path)]), "file", "error", counts))
+    texts = list(read_documents(find_text([str(tmp_path)]), Reading(counts=counts)))
     assert texts == [f"text {n}" for n in range(300)] + ["plain\n"]
     assert counts == ReadCounts(files=2)
 
@@ -94,5 +94,7 @@ def test_rows_are_read_from_gzip_and_must_be_utf_8(tmp_path):
         ("line 3", "two"),
     ]
     (tmp_path / "b.csv").write_bytes(b"text\ncaf\xe9\n")
-    with pytest.raises(DataError, match=r"b\.csv cannot be read: 'utf-8' codec can't decode byte"):
+    with pytest.raises(
+        DataError, match=r"b\.csv is not UTF-8: byte 0xe9 at offset 8; name its encoding"
+    ):
         list(reader_by_suffix("b.csv").rows(TextFile(str(tmp_path / "b.csv"))))

@@ -4,69 +4,47 @@ import re
 
 import pytest
 
+from tests.text.keeping import json_lines, tarred, zipped
 from tfscale.errors import DataError
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.formats import refusal
-from tfscale.text.reader import HEAD, ReadCounts
+from tfscale.text.formats import HEAD, refusal
+from tfscale.text.reader import ReadCounts, Reading, reader_of
 
 ENGLISH = "The cat sat on the mat.\nIt was warm.\n"
-RECORDS = "".join(json.dumps({"id": number, "text": "one\ntwo"}) + "\n" for number in range(3))
+RECORDS = json_lines(["one\ntwo"] * 3)
 
 
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        (b"\x28\xb5\x2f\xfd\x00", "is a zstd file; unpack it by zstd -d first"),
-        (b"BZh91AY&SY", "is a bzip2 file; unpack it by bunzip2 first"),
-        (b"\xfd7zXZ\x00\x00", "is an xz file; unpack it by unxz first"),
-        (
-            b"PK\x03\x04\x14\x00",
-            r"is a zip archive \(as \.docx, \.odt and \.epub are, too\); unpack it by unzip",
-        ),
-        (b"PAR1\x15\x04", "is a parquet file; write its column of texts into a .txt file"),
-        (b"ARROW1\x00\x00", "is an Arrow file; write its column of texts into a .txt file"),
+        (zipped({"a": ENGLISH}), r"is a zip archive; name it \.zip or \.tar, or unpack it"),
+        (tarred({"a": ENGLISH.encode()}), r"is a tar archive; name it \.zip or \.tar"),
+        (b"7z\xbc\xaf\x27\x1c\0", "is a 7-Zip archive; unpack it by 7z x first"),
+        (b"\x04\x22\x4d\x18\0", "is an lz4 file; unpack it by lz4 -d first"),
         (b"%PDF-1.7\n", "is a PDF file; make text of it by pdftotext"),
-        (
-            ENGLISH.encode("utf-16"),
-            "is UTF-16, and text is read as UTF-8; .*iconv -f UTF-16 -t UTF-8 'my text' >",
-        ),
-        (ENGLISH.encode("utf-32"), "is UTF-32, .*iconv -f UTF-32 "),
+        (b"SQLite format 3\0", r"is an SQLite database; write its texts into a \.jsonl file"),
         (
             ENGLISH.encode("utf-16-le"),
-            "looks like UTF-16LE without a byte order mark .*iconv -f UTF-16LE ",
+            r"looks like utf-16-le without a byte order mark \(every other byte is 0\), and is read as"
+            " utf-8; give --encoding utf-16-le",
         ),
-        (ENGLISH.encode("utf-16-be"), "looks like UTF-16BE "),
-        (ENGLISH.encode("utf-32-le"), "looks like UTF-32LE "),
-        (ENGLISH.encode("utf-32-be"), "looks like UTF-32BE "),
+        (ENGLISH.encode("utf-16-be"), "give --encoding utf-16-be"),
+        (ENGLISH.encode("utf-32-le"), "give --encoding utf-32-le"),
+        (ENGLISH.encode("utf-32-be"), "give --encoding utf-32-be"),
         (
-            RECORDS.encode(),
-            r"looks like JSONL \(every line is a JSON object\), and text is read to the letter",
+            RECORDS,
+            r"looks like JSON lines \(every line is a JSON object\): --format jsonl reads the field"
+            " that --text-field names, --format text reads it to the letter",
         ),
-        (b"\xef\xbb\xbf" + RECORDS.encode(), "looks like JSONL"),
-        ((RECORDS * 2000).encode()[:HEAD], "looks like JSONL"),
+        (b"\xef\xbb\xbf" + RECORDS, "looks like JSON lines"),
+        ((RECORDS * 2000)[:HEAD], "looks like JSON lines"),
+        (RECORDS.decode().encode("utf-16"), "looks like JSON lines"),
     ],
 )
 def test_what_is_no_plain_text_is_named(head, message):
-    found = refusal("my text", head)
+    found = refusal("my text.txt", head)
     assert found is not None and re.search(message, found.message) and "\n" not in found.message
-    assert found.utf8 == ("JSONL" in found.message)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "columns"),
-    [
-        ("a.csv", 'id,text\n1,"one, two"\n2,three\n', "CSV (every row has 2 columns)"),
-        ("a.CSV", "id;text;x\n1;one, two;\n", "CSV (every row has 3 columns)"),
-        ("a.tsv.gz", "1\tone\n2\ttwo\n", "TSV (every row has 2 columns)"),
-        ("one.jsonl", '{"text": "a"}', "JSONL (every line is a JSON object)"),
-    ],
-)
-def test_tables_and_records_are_known_by_name_and_content(name, text, columns):
-    found = refusal(name, text.encode())
-    assert (
-        found is not None
-        and f"{name} looks like {columns}, and text is read to the letter" in found.message
-    )
+    assert found.decodable == ("JSON lines" in found.message)
 
 
 @pytest.mark.parametrize(
@@ -78,40 +56,84 @@ def test_tables_and_records_are_known_by_name_and_content(name, text, columns):
         ("a.json", '{\n"a": 1\n}\n'),
         ("a.txt", '{"a": 1}\nA line of prose.\n'),
         ("a.txt", "a, b\nc, d\n"),
-        ("a.csv", "One column, once\nof prose\n"),
-        ("a.csv", "text\nhello\n"),
-        ("a.jsonl", "not json\n"),
         ("a.txt", "[1]\n[2]\n"),
+        ("a.txt", '[{"a": 1}]'),
         ("a.txt", "a\0b\0\0 text with some zeros in it"),
         ("a.txt", "BZ and PK and PAR are words"),
+        ("a.txt", "[" * HEAD),
     ],
 )
 def test_plain_text_is_read(name, text):
     assert refusal(name, text.encode()) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reader"),
+    [
+        ("a.txt", ENGLISH, "text"),
+        ("a.md", ENGLISH, "text"),
+        ("a.jsonl", "", "jsonl"),
+        ("A.NDJSON.GZ", "", "jsonl"),
+        ("one.json", '{"text": "a"}', "jsonl"),
+        ("long.json", '{"text": "' + "a" * HEAD, "jsonl"),
+        ("pretty.json", '{\n"a": 1\n}\n', "text"),
+        ("wiki_00", '{"text": "a"}\n{"text": "b"}\n', "jsonl"),
+        ("one_object", '{"text": "a"}', "text"),
+        ("a.csv", ENGLISH, "csv"),
+        ("a.tsv.gz", "", "tsv"),
+        ("a.bio", "", "conll"),
+        ("a.csv", "PAR1", "parquet"),
+        ("no suffix", "WARC/1.0\r\n", "warc"),
+        ("wiki_00", '<doc id="1" url="u" title="t">\n', "wikipedia"),
+        ("page", '<doc id="1">\n', "text"),
+        ("x-train.tfrecord-00000-of-00002", "", "tfrecord"),
+        ("a.tfrecords", "", "tfrecord"),
+        ("a", b"\xff\xff\xff\xff\x10\1\0\0\x10\0\0\0", "arrow"),
+    ],
+)
+def test_formats_are_known_by_first_bytes_then_suffix_then_lines(tmp_path, name, content, reader):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    [file] = find_text([str(path)])
+    assert reader_of(file).name == reader
+    assert reader_of(file, Reading(format="text")).name == "text"
+
+
 @pytest.mark.parametrize("documents", ["file", "line"])
 def test_such_files_are_refused_or_skipped(tmp_path, documents):
-    def read(invalid_utf8="error"):
-        counts = ReadCounts()
-        return list(
-            read_documents(find_text([str(tmp_path)]), documents, invalid_utf8, counts)
-        ), counts
+    def read(invalid_utf8="error", format=""):
+        reading = Reading(documents, invalid_utf8, ReadCounts(), format=format)
+        return list(read_documents(find_text([str(tmp_path)]), reading)), reading.counts
 
     (tmp_path / "good.txt").write_text("fine")
     path = tmp_path / "packed.txt"
-    path.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(100))
+    path.write_bytes(b"\x04\x22\x4d\x18" + bytes(100))
     for choice in ("error", "replace"):
-        with pytest.raises(DataError, match=r"packed\.txt is a zstd file"):
+        with pytest.raises(DataError, match=r"packed\.txt is an lz4 file"):
             read(choice)
     assert read("skip") == (["fine"], ReadCounts(files=1, skipped_files=1))
-    path.write_bytes(gzip.compress(RECORDS.encode()))
+    path.write_bytes(gzip.compress(RECORDS))
     for choice in ("error", "skip"):
-        with pytest.raises(DataError, match=r"packed\.txt looks like JSONL"):
+        with pytest.raises(DataError, match=r"packed\.txt looks like JSON lines"):
             read(choice)
+    assert "".join(read(format="text")[0]).replace("\n", "") == "fine" + RECORDS.decode().replace(
+        "\n", ""
+    )
     path.write_bytes(b"caf\xe9")
     with pytest.raises(
         DataError,
-        match=r"byte 0xe9 at offset 3; convert it: iconv -f LATIN1 -t UTF-8 \S+packed\.txt >",
+        match=r"byte 0xe9 at offset 3; name its encoding \(--encoding latin-1, gb18030, shift_jis,"
+        r" \.\.\.\), convert it \(iconv -f LATIN1 -t UTF-8 \S+packed\.txt > NEW\.txt\), or choose"
+        " --invalid-utf8 replace or skip",
     ):
         read()
+
+
+def test_one_json_array_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"text": "a"}, {"text": "b"}]))
+    with pytest.raises(
+        DataError, match=r"a\.json is one JSON array: write an object a line \(jq -c"
+    ):
+        list(read_documents(find_text([str(tmp_path)])))
+    forced = read_documents(find_text([str(tmp_path)]), Reading(format="text"))
+    assert list(forced) == ['[{"text": "a"}, {"text": "b"}]']

@@ -7,8 +7,9 @@ from tfscale.analysis.swaps import Pair, read_pairs, swap_ratios
 from tfscale.config.tasks import SwapConfig
 from tfscale.errors import DataError
 from tfscale.files.json_text import JsonObject
-from tfscale.tasks.examples import FieldNames, read_examples
-from tfscale.text.reader import Reading, TextFile, reader_by_suffix, row_suffixes
+from tfscale.tasks.examples import FieldNames, file_examples
+from tfscale.text.corpora import find_text
+from tfscale.text.reader import Reading, TextFile, reader_by_suffix, reader_of, row_suffixes
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -56,18 +57,21 @@ def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
     fields = FieldNames(text=config.text_field)
     texts: list[str] = []
     for path in config.text:
-        reader = reader_by_suffix(path)
-        if reader is None:
-            raise DataError(f"{path}: texts are read from .txt, {row_suffixes()} files")
-        if reader.has_rows:
-            examples = read_examples([path], "classify", fields, labelled=False)
-            texts += [example.text for example in examples]
-            continue
-        lines = [line.strip() for line in reader.documents(TextFile(path), Reading("line"))]
-        if not lines:
+        found = [text for file in find_text([path]) for text in _texts(file, fields)]
+        if not found:
             raise DataError(f"{path} has no texts")
-        texts += lines
+        texts += found
     return pairs, texts
+
+
+def _texts(file: TextFile, fields: FieldNames) -> list[str]:
+    reader = reader_of(file)
+    if reader.has_rows:
+        examples = file_examples(file, "classify", fields, labelled=False)
+        return [example.text for example in examples]
+    if reader_by_suffix(file.name) is None:
+        raise DataError(f"{file.name}: texts are read from .txt, {row_suffixes()} files")
+    return [line.strip() for line in reader.documents(file, Reading("line"))]
 
 
 def _is_unknown(tokenizer: Tokenizer, word: str) -> bool:

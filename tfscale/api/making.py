@@ -1,7 +1,7 @@
 """`tfscale.prepare`, `train`, `compress_` and `export`: functions that write a folder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tfscale.artifacts import Artifact, opened
@@ -14,6 +14,7 @@ from tfscale.config.compression import (
     SearchConfig,
 )
 from tfscale.config.options import checks_arguments, config_of
+from tfscale.config.prepare import PrepareTextsConfig
 from tfscale.config.shrinking import ShrinkConfig
 from tfscale.data.manifest import Manifest
 from tfscale.distribution.cluster import reports_progress
@@ -27,23 +28,34 @@ if TYPE_CHECKING:
 
 @checks_arguments
 def prepare(
-    config: PrepareConfig | None = None, *, progress: bool = True, **options: object
+    config: PrepareConfig | None = None,
+    *,
+    texts: Iterable[object] | None = None,
+    progress: bool = True,
+    **options: object,
 ) -> Manifest:
     """Turns text into a tokenizer, token shards and a manifest.
 
     Args:
         config: what to read and to write.
+        texts: the documents of the training text, instead of `text`: an iterable of strings, or of
+            records with the field `text_field`, such as the rows of a Hugging Face data set; or a
+            `tf.data.Dataset` of either. It is read once.
         progress: show progress on stderr.
         **options: instead of `config`, the fields of `PrepareConfig`.
 
     Example:
         tfscale.prepare(text=["books/*.txt"], vocabulary_size=4096, output="data")
+        tfscale.prepare(texts=(page.text for page in pages), tokenizer="byte", output="pages")
     """
-    chosen = config_of(PrepareConfig, config, options)
+    if texts is not None and config is not None:
+        raise ConfigError("texts go with single options; received config beside them")
+    kind = PrepareConfig if texts is None else PrepareTextsConfig
+    chosen = config_of(kind, config, options)
     load_tensorflow()
     from tfscale.data.prepare import prepare as prepare_data
 
-    return prepare_data(chosen, progress=progress)
+    return prepare_data(chosen, progress=progress, texts=texts)
 
 
 @checks_arguments

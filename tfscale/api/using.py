@@ -36,13 +36,14 @@ def evaluate(
 
     Args:
         target: a run folder, FILE.tflite, an export folder, or what `tfscale.open` returned.
-        text: files to score, each one document; a string is one of them.
+        text: files to score, each one document, or each record of JSON lines, tables and so on; a
+            string is one of them.
         data: data folder to score a split of; a run's own if left out.
         split: the split's name.
         threads: CPU threads; no effect on a run.
         slice_by: a field of the examples that `text` names (JSONL, CSV or TSV): a score for each of
             its values.
-        text_field: with it, the field that holds the text.
+        text_field: the field of a record that holds the text.
         output: with it, an HTML file to write, with a table and a picture of the intervals.
 
     Returns:
@@ -73,7 +74,7 @@ def evaluate(
         claim_page(output)
     model = opened(target, threads)
     if not slice_by:
-        return model.score(text, data, split)
+        return model.score(text, data, split, text_field)
     result = model.score_groups(text, slice_by, text_field)
     if output:
         from tfscale.ui.intervals import write_slices

@@ -78,7 +78,11 @@ class Artifact(abc.ABC):
         """The model's tokenizer; None where a file has none beside it, or keeps its own."""
 
     def score(
-        self, text: Sequence[str] = (), data: str | None = None, split: str = "validation"
+        self,
+        text: Sequence[str] = (),
+        data: str | None = None,
+        split: str = "validation",
+        text_field: str = "text",
     ) -> JsonObject:
         """Returns how well it predicts texts, or labels; see `tfscale.evaluate`."""
         self._refuse("score")

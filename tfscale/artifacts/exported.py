@@ -36,12 +36,18 @@ class FileArtifact(Artifact):
         return self.model.tokenizer
 
     def score(
-        self, text: Sequence[str] = (), data: str | None = None, split: str = "validation"
+        self,
+        text: Sequence[str] = (),
+        data: str | None = None,
+        split: str = "validation",
+        text_field: str = "text",
     ) -> JsonObject:
         model = self._able("score")
         from tfscale.evaluation.evaluate import evaluate_file
 
-        return evaluate_file(model, data_dir=data, split=split, text_files=text or None)
+        return evaluate_file(
+            model, data_dir=data, split=split, text_files=text or None, text_field=text_field
+        )
 
     def score_groups(
         self, text: Sequence[str], slice_by: str, text_field: str = "text"

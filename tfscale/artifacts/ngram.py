@@ -20,9 +20,13 @@ class NGramRun(FileArtifact):
     model: "NGramDeviceModel"
 
     def score(
-        self, text: Sequence[str] = (), data: str | None = None, split: str = "validation"
+        self,
+        text: Sequence[str] = (),
+        data: str | None = None,
+        split: str = "validation",
+        text_field: str = "text",
     ) -> JsonObject:
-        return super().score(text, data if text or data else run_data(self.path), split)
+        return super().score(text, data if text or data else run_data(self.path), split, text_field)
 
     def export(
         self, config: ExportConfig, progress: Callable[[str], None] | None = None

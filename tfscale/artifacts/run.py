@@ -88,9 +88,15 @@ class RunArtifact(Artifact):
         return self.run.summary
 
     def score(
-        self, text: Sequence[str] = (), data: str | None = None, split: str = "validation"
+        self,
+        text: Sequence[str] = (),
+        data: str | None = None,
+        split: str = "validation",
+        text_field: str = "text",
     ) -> JsonObject:
-        return evaluate_run(self.run, data_dir=data, split=split, text_files=text or None)
+        return evaluate_run(
+            self.run, data_dir=data, split=split, text_files=text or None, text_field=text_field
+        )
 
     def score_groups(
         self, text: Sequence[str], slice_by: str, text_field: str = "text"

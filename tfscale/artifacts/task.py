@@ -36,7 +36,11 @@ class ExportedTask(Artifact):
         return self.model.task.tokenizer
 
     def score(
-        self, text: Sequence[str] = (), data: str | None = None, split: str = "validation"
+        self,
+        text: Sequence[str] = (),
+        data: str | None = None,
+        split: str = "validation",
+        text_field: str = "text",
     ) -> JsonObject:
         if not text or data:
             raise ConfigError(

@@ -55,13 +55,18 @@ COMMAND = Command(
         Option(
             "text",
             list[str],
-            "Text files to score, each one document; labelled examples for a task.",
+            "Text files to score, each one document, or each record; labelled examples for a task.",
             [],
         ),
         Option("data", str, "Data folder to score a split of; a run's own if left out."),
         Option("split", str, "Split of the data folder.", "validation"),
         Option("slice_by", str, "Field of the examples: a score per value.", ""),
-        Option("text_field", str, "With it, the field that holds the text.", "text"),
+        Option(
+            "text_field",
+            str,
+            "The field of a record that holds its text.",
+            "text",
+        ),
         Option(
             "output",
             str,

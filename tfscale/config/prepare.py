@@ -1,24 +1,28 @@
 """The options of `tfscale prepare`."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tfscale.config.choices import SentencePieceModel, WordSegmenter
+from tfscale.config.encodings import check_encoding
 from tfscale.config.fields import rare
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
-from tfscale.registry import TOKENIZERS, NameIn
+from tfscale.registry import READERS, TOKENIZERS, NameIn
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig(Options):
     """Text to tokenizer, token shards and manifest."""
 
+    text_from_files: ClassVar[bool] = True
+
     output: str
     """Data folder to write. It must be absent, empty, or an earlier data folder (which is
     replaced)."""
     text: list[str] = field(default_factory=list)
-    """Files, folders or globs of the training text, local or gs://, plain or .gz."""
+    """Files, folders, archives or globs of the training text, local or gs://: plain text, JSON
+    lines, CSV, TSV, parquet, Arrow, TFRecord, WARC, also packed (.gz, .zst, .bz2, .xz)."""
     corpus: Literal["python-stdlib", "python-docs"] | None = None
     """A built-in corpus instead of --text, read from this Python installation."""
     validation_text: list[str] = field(default_factory=list)
@@ -32,7 +36,16 @@ class PrepareConfig(Options):
     """Fraction of the documents held out for the test split, 0 to 0.5."""
     documents: Literal["file", "paragraph", "line"] = "file"
     """One document of plain text: a file, a paragraph (blank lines between), or a line. An end
-    token follows each."""
+    token follows each. A record of the other formats, such as a row, is a document."""
+    text_field: str = "text"
+    """Field of a record that holds its text: a key or column, with dots for one within another
+    (content.body). No effect on plain text."""
+    format: Annotated[str, NameIn(READERS, or_empty=True)] = rare("")
+    """How all files are read; empty takes the format of each, by its first bytes and its name. text
+    reads JSON lines or CSV to the letter."""
+    encoding: str = rare("utf-8")
+    """Encoding of text, such as latin-1, gb18030, shift_jis or utf-16-le. A byte order mark in a
+    file goes before it."""
     tokenizer: Annotated[str, NameIn(TOKENIZERS, leave_out=("bpe",))] = "sentencepiece"
     """Kind of tokenizer to train on the training split."""
     tokenizer_from: str | None = None
@@ -59,8 +72,8 @@ class PrepareConfig(Options):
     drop_duplicates: bool = False
     """Cleaning: keep the first of documents that are exactly the same."""
     invalid_utf8: Literal["error", "replace", "skip"] = rare("error")
-    """Bytes that are not UTF-8: name the place and stop, replace them by U+FFFD, or skip the file;
-    counted."""
+    """Bytes that are not of the encoding: name the place and stop, replace them by U+FFFD, or skip
+    the file; counted."""
     shards: int = rare(0)
     """Shards of the training split; 0 takes one per 4 million tokens, and at least 4."""
     processes: int = rare(0)
@@ -70,7 +83,8 @@ class PrepareConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if bool(self.text) == bool(self.corpus):
+        check_encoding(self.encoding)
+        if self.text_from_files and bool(self.text) == bool(self.corpus):
             raise ConfigError(
                 f"give either text or corpus; received text={self.text!r} and"
                 f" corpus={self.corpus!r} (for example --text 'books/*.txt', or --corpus"
@@ -98,3 +112,18 @@ class PrepareConfig(Options):
         )
         check_range(self.shards >= 0, "shards", self.shards, "0 (automatic) or more")
         check_range(self.processes >= 0, "processes", self.processes, "0 (one per core) or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareTextsConfig(PrepareConfig):
+    """Options of `tfscale.prepare(texts=...)`, whose training text comes from Python."""
+
+    text_from_files: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.text or self.corpus:
+            raise ConfigError(
+                f"give either texts or text; received text={self.text!r} and"
+                f" corpus={self.corpus!r} beside it"
+            )

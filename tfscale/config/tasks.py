@@ -20,8 +20,8 @@ class TaskConfig(Options):
     """Folder to write; it must be absent, empty, or an earlier one of this command (which is
     replaced)."""
     train: list[str] = field(default_factory=list)
-    """Files of training examples: .jsonl, .csv or .tsv with a head, or .conll (a word and its tag a
-    line)."""
+    """Files of training examples: .jsonl, .csv or .tsv with a head, .parquet, or .conll (a word and
+    its tag a line); also packed (.gz, .zst), in folders and in archives."""
     validation: list[str] = field(default_factory=list)
     """Files of validation examples, which decide when to stop; without them a tenth of the training
     examples."""
@@ -155,12 +155,13 @@ class SwapConfig(Options):
     """Options of a swap: texts, and pairs of words that take each other's places in them."""
 
     text: list[str]
-    """Files of texts: .jsonl, .csv or .tsv with a head, or .txt with a text on each line."""
+    """Files of texts: .jsonl, .csv or .tsv with a head, .parquet, or .txt with a text on each
+    line."""
     pairs: str
     """File with a pair of words a line, such as he and she, with a tab, a comma or white space
     between."""
     text_field: str = "text"
-    """Column or key of the text. No effect on .txt."""
+    """Column or key of the text, with dots for one within another. No effect on .txt."""
     threads: int = 1
     """CPU threads; no effect on a run."""
     seed: int = 0

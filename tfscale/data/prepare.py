@@ -4,6 +4,7 @@ Reads, cleans and splits text, trains a tokenizer, tokenizes, writes shards and 
 """
 
 import dataclasses
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -30,8 +31,9 @@ from tfscale.files.paths import is_remote
 from tfscale.terminal import note, print
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner
-from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import ReadCounts, TextFile
+from tfscale.text.corpora import check_texts, find_text, read_documents
+from tfscale.text.given import given_texts
+from tfscale.text.reader import ReadCounts, Reading, TextFile
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from tfscale.text.tokenizers.training import AUTOMATIC_SIZE, trainable_kind
 from tfscale.text.tokenizers.training_options import TrainingOptions
@@ -43,7 +45,9 @@ _NOT_IN_MANIFEST = ("output", "processes")
 """Options that do not change what is written."""
 
 
-def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
+def prepare(
+    config: PrepareConfig, progress: bool = True, texts: Iterable[object] | None = None
+) -> Manifest:
     """Writes a data folder: token shards of each split, the tokenizer, and the manifest.
 
     The same text, options and seed give the same bytes, whatever the number of processes. The
@@ -52,6 +56,8 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
     Args:
         config: the text and what to make of it.
         progress: whether to show documents, tokens per second and remaining time on stderr.
+        texts: the documents of the training text, where they are not in files; see
+            `tfscale.text.given.given_texts`.
 
     Returns:
         The manifest of the folder at `config.output`.
@@ -67,6 +73,7 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
     """
     claim_directory(config.output, MANIFEST_FILE, "a data folder", key="tokenizer_digest")
     sources = _sources(config)
+    check_texts(itertools.chain.from_iterable(sources.values()), _reading(config, ReadCounts()))
     tokenizer = load_tokenizer(config.tokenizer_from) if config.tokenizer_from else None
     if tokenizer is None:
         # Refused before anything is read.
@@ -75,7 +82,7 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
     with atomic_directory(config.output) as directory:
         cleaner = _cleaner(config, tokenizer, progress)
         spool_path = os.path.join(directory, "documents.spool")
-        spool, counts = _read(config, sources, cleaner, spool_path, progress)
+        spool, counts = _read(config, sources, texts, cleaner, spool_path, progress)
         if tokenizer is None:
             tokenizer = _train(config, spool, progress)
             tokenizer.cleaner = cleaner
@@ -86,6 +93,8 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
         splits = write_splits(directory, totals, dtype, config.shards, processes, progress)
         given = {k: value for k, value in to_dict(config).items() if k not in _NOT_IN_MANIFEST}
         how = given | dataclasses.asdict(cleaner)
+        if texts is not None:
+            how["texts"] = "given by a Python program"
         manifest = Manifest.of(tokenizer, splits, how, counts)
         manifest.save(directory)
     if progress:
@@ -129,6 +138,17 @@ def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
     return sources
 
 
+def _reading(config: PrepareConfig, counts: ReadCounts) -> Reading:
+    return Reading(
+        documents=config.documents,
+        invalid_utf8=config.invalid_utf8,
+        counts=counts,
+        text_field=config.text_field,
+        encoding=config.encoding,
+        format=config.format,
+    )
+
+
 def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, progress: bool) -> Cleaner:
     """Joins the cleaning of the options and of an earlier tokenizer.
 
@@ -163,6 +183,7 @@ class _Dropped:
 def _read(
     config: PrepareConfig,
     sources: dict[str, list[TextFile]],
+    given: Iterable[object] | None,
     clean: Cleaner,
     spool_path: str,
     progress: bool,
@@ -179,13 +200,12 @@ def _read(
         TextProgress("reading", total, enabled=progress) as meter,
     ):
         for split, files in sources.items():
-            texts = read_documents(
-                files,
-                config.documents,
-                config.invalid_utf8,
-                counts,
-                on_file=lambda file: meter.add(size=file.size),
-            )
+            if split == TRAIN and given is not None:
+                texts = given_texts(given, _reading(config, counts))
+            else:
+                texts = read_documents(
+                    files, _reading(config, counts), lambda file: meter.add(size=file.size)
+                )
             documents = 0
             for text, place in _kept(meter.counted(texts), clean, config, dropped):
                 documents += 1
@@ -193,7 +213,7 @@ def _read(
                     hold_out.add(place)
                 writer.add(text, place, split)
             if not documents:
-                raise DataError(f"the {split} text is empty: {_names(files)}")
+                raise DataError(f"the {split} text is empty: {_names(files) or 'texts'}")
     uncut = Spool(spool_path, writer.batches, Borders(0, 0))
     if hold_out.too_few and (cut := _cut(config, sources, uncut, progress)):
         spool, pieces = cut

@@ -17,7 +17,7 @@ from tfscale.evaluation.perplexity import evaluate_network
 from tfscale.files.json_text import JsonObject
 from tfscale.runs.folder import Run
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import ReadCounts
+from tfscale.text.reader import Reading
 from tfscale.text.score import Score, ScoredText
 from tfscale.text.scored import document_stream
 from tfscale.text.tokenizers import Tokenizer
@@ -46,6 +46,7 @@ def evaluate_run(
     data_dir: str | None = None,
     split: str = "validation",
     text_files: Sequence[str] | None = None,
+    text_field: str = "text",
 ) -> JsonObject:
     """Scores the Keras network of a run.
 
@@ -57,8 +58,9 @@ def evaluate_run(
         run: from `load_run(RUN_DIR)`.
         data_dir: data folder; without it (and without text) the one that the run was trained on.
         split: which split of the data folder.
-        text_files: files, folders or globs to score instead, local or gs://, plain or .gz; a file
-            is a document.
+        text_files: files, folders or globs to score instead, local or gs://, in any format that
+            `tfscale prepare` reads; a file of plain text is a document.
+        text_field: the field of a record that holds its text.
 
     Returns:
         `nll_per_token` (nats), `perplexity`, `bits_per_byte`, `tokens`, `bytes` (of the cleaned
@@ -77,7 +79,7 @@ def evaluate_run(
     """
     _check_source(data_dir, text_files)
     if text_files:
-        stream, text = text_stream(run.tokenizer, text_files)
+        stream, text = text_stream(run.tokenizer, text_files, text_field)
         scores = [evaluate_network(run.network, data) for data in _stream_windows(run, stream)]
         nll = sum(score.nll for score in scores)
         tokens = sum(score.tokens for score in scores)
@@ -140,6 +142,7 @@ def evaluate_file(
     split: str = "validation",
     text_files: Sequence[str] | None = None,
     progress: bool = True,
+    text_field: str = "text",
 ) -> JsonObject:
     """Scores an exported file by the runtime of the device, one decode step per token.
 
@@ -147,7 +150,8 @@ def evaluate_file(
         model: from `tfscale.device.load(EXPORT_DIR)`.
         data_dir: data folder; a file does not know its own, so that this or `text_files` is needed.
         split: which split of the data folder.
-        text_files: files, folders or globs to score; a file is a document.
+        text_files: files, folders or globs to score; a file of plain text is a document.
+        text_field: the field of a record that holds its text.
         progress: show progress on stderr.
 
     Returns:
@@ -164,7 +168,7 @@ def evaluate_file(
             " tfscale.device.load(...).score(ids)"
         )
     if text_files:
-        stream, text = text_stream(model.tokenizer, text_files)
+        stream, text = text_stream(model.tokenizer, text_files, text_field)
         cleaning = model.tokenizer.cleaner.steps
         source: JsonObject = {"cleaning": cleaning, "text": list(text_files)}
     elif data_dir is not None:
@@ -186,7 +190,9 @@ def evaluate_file(
     return score.of(text).to_dict() | source
 
 
-def text_stream(tokenizer: Tokenizer, files: Sequence[str]) -> tuple[np.ndarray, ScoredText]:
+def text_stream(
+    tokenizer: Tokenizer, files: Sequence[str], text_field: str = "text"
+) -> tuple[np.ndarray, ScoredText]:
     """Returns the tokens of text files, cleaned as the tokenizer cleans, an end token after each.
 
     Files that are empty, or are so when they are cleaned, are left out, as in data preparation.
@@ -197,7 +203,7 @@ def text_stream(tokenizer: Tokenizer, files: Sequence[str]) -> tuple[np.ndarray,
     Raises:
         DataError: a file is missing or is not UTF-8, or all are empty.
     """
-    texts = list(read_documents(find_text(files), "file", "error", ReadCounts()))
+    texts = list(read_documents(find_text(files), Reading(text_field=text_field)))
     if not any(map(tokenizer.cleaner, texts)):
         cleaned = f", cleaned by {', '.join(tokenizer.cleaner.steps)}" if texts else ""
         raise DataError(

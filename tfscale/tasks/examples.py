@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from tfscale.errors import DataError
 from tfscale.files.json_text import JsonObject
 from tfscale.registry import TASKS
+from tfscale.text.corpora import find_text
 from tfscale.text.reader import TextFile, reader_of
+from tfscale.text.records import MISSING, field_names, field_value
 
 OUTSIDE = "O"
 
@@ -53,7 +55,8 @@ def read_examples(
     """Reads the examples of files, in order.
 
     Args:
-        paths: .jsonl, .csv, .tsv, for tags .conll, or files of another reader that has rows.
+        paths: .jsonl, .csv, .tsv, .parquet, for tags .conll, or files of another reader that has
+            rows; also packed, in archives and in folders.
         task: the name of the task, whose `Task.example` makes an example of a row.
         fields: the names of its fields; the usual ones if left out.
         labelled: whether labels are needed; False reads what is to be predicted.
@@ -67,21 +70,28 @@ def read_examples(
         read_examples(["train.jsonl"], "classify")
     """
     names = fields or FieldNames()
-    examples = [example for path in paths for example in _read(path, task, names, labelled)]
+    examples = [
+        example
+        for path in paths
+        for file in find_text([path])
+        for example in file_examples(file, task, names, labelled)
+    ]
     if not examples:
         raise DataError(f"{' and '.join(paths)} {'has' if len(paths) == 1 else 'have'} no examples")
     return examples
 
 
-def _read(path: str, name: str, fields: FieldNames, labelled: bool) -> Iterator[Example]:
-    task, file = TASKS.get(name), TextFile(path)
-    reader = reader_of(file)
-    if "words" in reader.row_fields and not task.reads_words:
+def file_examples(
+    file: TextFile, task: str, fields: FieldNames, labelled: bool = True
+) -> Iterator[Example]:
+    """Reads the examples of one file, in order; see `read_examples`."""
+    kind, reader = TASKS.get(task), reader_of(file)
+    if "words" in reader.row_fields and not kind.reads_words:
         raise DataError(
-            f"{path}: CoNLL files hold tags of words; for {name} give .jsonl, .csv or .tsv"
+            f"{file.name}: CoNLL files hold tags of words; for {task} give .jsonl, .csv or .tsv"
         )
     for row in reader.rows(file, labelled):
-        yield task.example(dict(row.fields), f"{path}, {row.place}", fields, labelled)
+        yield kind.example(dict(row.fields), f"{file.name}, {row.place}", fields, labelled)
 
 
 def check_bio(tags: Sequence[str], where: str) -> None:
@@ -118,14 +128,15 @@ def text_of(row: Mapping[str, object], name: str, where: str) -> str:
 
 
 def field_of(row: Mapping[str, object], name: str, where: str) -> object:
-    """Returns a field of a row.
+    """Returns a field of a row, or of a field within it by dots.
 
     Raises:
         DataError: it is missing or null; the message begins with `where`.
     """
-    if name not in row or row[name] is None:
+    value = field_value(row, name)
+    if value is MISSING or value is None:
         raise DataError(
-            f"{where}: there is no {name!r}; it has {', '.join(row)} (--text-field and"
+            f"{where}: there is no {name!r}; it has {', '.join(field_names(row))} (--text-field and"
             " --label-field name them)"
         )
-    return row[name]
+    return value

@@ -35,7 +35,7 @@ def builtin_corpus(name: Literal["python-stdlib", "python-docs"]) -> list[TextFi
 
     Example:
         files = builtin_corpus("python-stdlib")
-        next(read_documents(files, "file", "error", ReadCounts()))
+        next(read_documents(files))
     """
     if name not in CORPORA:
         raise DataError(f"unknown corpus {name!r}; expected {' or '.join(CORPORA)}")

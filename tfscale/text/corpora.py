@@ -1,21 +1,17 @@
 """Where text comes from: files, folders and globs, local or remote."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tfscale.errors import DataError
 from tfscale.files.paths import is_remote
 from tfscale.terminal import note
+from tfscale.text.expanding import archive_at, members_of
 from tfscale.text.file_systems import FileSystem, LocalFiles, RemoteFiles
+from tfscale.text.folders import files_of_folders
 from tfscale.text.opening import errors_of
-from tfscale.text.reader import (
-    DocumentKind,
-    InvalidUtf8,
-    ReadCounts,
-    Reading,
-    TextFile,
-    reader_of,
-)
+from tfscale.text.reader import Reading, TextFile, reader_of
 from tfscale.text.readers.text import cut_lines
 
 
@@ -25,13 +21,15 @@ def find_text(paths: Sequence[str]) -> list[TextFile]:
     A folder is searched with its subfolders, in sorted order; hidden files and folders (`.name`)
     are left out. Links to folders are followed. A file that is named twice, by whatever spelling or
     link, is read once. A pipe, a socket or a device in a folder or glob is passed over with a note.
+    An archive is a folder of its files. A folder that a reader knows as a whole (`folder_marks`)
+    has the files that the reader names.
 
     Args:
         paths: local paths or those of a remote file system (`gs://bucket/folder`).
 
     Raises:
         DataError: a path is missing, or a pipe, a socket or a device; a folder is empty, or a glob
-            matches nothing.
+            matches nothing; an archive is damaged.
 
     Example:
         find_text(["books/", "notes/*.txt.gz", "gs://bucket/wiki-*.txt"])
@@ -40,9 +38,29 @@ def find_text(paths: Sequence[str]) -> list[TextFile]:
     for path in paths:
         system: FileSystem = RemoteFiles() if is_remote(path) else LocalFiles()
         with errors_of(path):
+            found: dict[str, TextFile] = {}
             for file in _find(system, path):
-                files.setdefault(system.real(file), TextFile(file, system.size(file)))
+                for real, text_file in _expanded(system, file):
+                    found.setdefault(real, text_file)
+            if list(found) != [system.real(path)]:
+                found = files_of_folders(found)
+            for real, text_file in found.items():
+                files.setdefault(real, text_file)
     return list(files.values())
+
+
+def _expanded(system: FileSystem, path: str) -> Iterator[tuple[str, TextFile]]:
+    """Yields a file, or those in an archive, each by a path that is the same for all spellings."""
+    real = system.real(path)
+    kind = archive_at(path)
+    if kind is None:
+        yield real, TextFile(path, system.size(path))
+        return
+    members = members_of(path, kind, system.size(path))
+    if not members:
+        raise DataError(f"{path} has no files that are not hidden")
+    for name, size, member in members:
+        yield real + name[len(path) :], TextFile(name, size, member=member)
 
 
 def _find(system: FileSystem, path: str) -> list[str]:
@@ -72,36 +90,60 @@ def _find(system: FileSystem, path: str) -> list[str]:
     return files
 
 
+def check_texts(files: Iterable[TextFile], reading: Reading) -> None:
+    """Looks into files before the first is read, so that an unfit one is named at once.
+
+    Says in a note how many files there are of each format, if they are of several.
+
+    Raises:
+        DataError, ConfigError: a file is refused by the reader of its format.
+    """
+    formats: Counter[str] = Counter()
+    last: dict[str, str] = {}
+    for file in (file for file in files if file.text is None):
+        with errors_of(file.name):
+            known = file.looked_into()
+            reader = reader_of(known, reading)
+            reader.check(known, reading)
+        formats[reader.name] += 1
+        last[reader.name] = file.name
+    if len(formats) > 1:
+        counted = (f"{count} {name} (such as {last[name]})" for name, count in formats.items())
+        note(f"files of several formats: {', '.join(counted)}")
+
+
 def read_documents(
-    files: Sequence[TextFile],
-    documents: DocumentKind,
-    invalid_utf8: InvalidUtf8,
-    counts: ReadCounts,
+    files: Iterable[TextFile],
+    reading: Reading | None = None,
     on_file: Callable[[TextFile], None] = lambda file: None,
 ) -> Iterator[str]:
     """Reads the documents of files, in order, each by the reader of its format.
 
     Args:
         files: what `find_text` or `tfscale.text.builtin.builtin_corpus` gave.
-        documents: what one document of plain text is; see `tfscale.text.readers.text`.
-        invalid_utf8: what to do with bytes that are not UTF-8: "error", "replace" (by U+FFFD) or
-            "skip" (the file).
-        counts: is added to while reading.
+        reading: what a document is, and how bytes become text; its counts are added to.
         on_file: is called when a file has been read.
 
     Raises:
-        DataError: a file cannot be read, or is not UTF-8; the message names the file and the byte's
-            offset in its text. Or it is not plain text and has no reader: packed, of records
-            (JSONL, CSV), or in another encoding; see `tfscale.text.formats.refusal`.
+        DataError: a file cannot be read, or is not of its encoding; the message names the file and
+            the place in it. Or it is not plain text and has no reader, see
+            `tfscale.text.formats.refusal`.
+
+    Example:
+        read_documents(find_text(["books/"]), Reading(documents="paragraph"))
     """
-    reading = Reading(documents, invalid_utf8, counts)
+    reading = reading or Reading()
+    counts = reading.counts
     for file in files:
         skipped = counts.skipped_files
         if file.text is None:
-            yield from reader_of(file).documents(file, reading)
+            with errors_of(file.name):
+                known = file.looked_into()
+                reader = reader_of(known, reading)
+            yield from reader.documents(known, reading)
         else:
             text = file.text()
-            counts.empty += documents == "file" and not text
-            yield from cut_lines(io.StringIO(text, newline="\n"), documents)
+            counts.empty += reading.documents == "file" and not text
+            yield from cut_lines(io.StringIO(text, newline="\n"), reading.documents)
         counts.files += counts.skipped_files == skipped
         on_file(file)

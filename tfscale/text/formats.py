@@ -1,34 +1,25 @@
-"""Recognizes files that are not plain UTF-8 text, and says how to make such text of them."""
+"""Recognizes files that are no plain text, and says how to make such text of them."""
 
 import codecs
-import csv
-import io
 import json
-import shlex
 from dataclasses import dataclass
 
-from tfscale.errors import DataError
-from tfscale.text.reader import HEAD
+from tfscale.text.archive import archive_kind
+from tfscale.text.archives.zip import ADVICE, is_office_document
+from tfscale.text.compression import plain_name
+from tfscale.text.decoding import encoding_of, encoding_with_zeros, marked_encoding
 
-_PACKED = (
-    (b"\x28\xb5\x2f\xfd", "a zstd file", "zstd -d"),
-    (b"BZh", "a bzip2 file", "bunzip2"),
-    (b"\xfd7zXZ\x00", "an xz file", "unxz"),
-    (b"PK\x03\x04", "a zip archive (as .docx, .odt and .epub are, too)", "unzip"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "7z x"),
-)
+HEAD = 1 << 16
+"""Bytes of a file's beginning that tell its format."""
 _OTHERS = (
-    (b"PAR1", "a parquet file", "write its column of texts into a .txt file"),
-    (b"ARROW1", "an Arrow file", "write its column of texts into a .txt file"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it by 7z x first"),
+    (b"Rar!\x1a\x07", "a RAR archive", "unpack it by unrar x first"),
+    (b"\x04\x22\x4d\x18", "an lz4 file", "unpack it by lz4 -d first"),
+    (b"\x1f\x9d", "a file of compress", "unpack it by uncompress first"),
     (b"%PDF-", "a PDF file", "make text of it by pdftotext"),
+    (b"SQLite format 3\x00", "an SQLite database", "write its texts into a .jsonl file"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "write its texts into a .jsonl file"),
 )
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF32_LE, "UTF-32"),
-    (codecs.BOM_UTF32_BE, "UTF-32"),
-    (codecs.BOM_UTF16_LE, "UTF-16"),
-    (codecs.BOM_UTF16_BE, "UTF-16"),
-)
-_DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
@@ -37,107 +28,97 @@ class Refusal:
 
     Attributes:
         message: what the file is, and what to do.
-        utf8: whether it is UTF-8 nevertheless.
+        decodable: whether it is text of its encoding nevertheless.
     """
 
     message: str
-    utf8: bool = False
+    decodable: bool = False
 
 
-def refusal(name: str, head: bytes) -> Refusal | None:
+def refusal(
+    name: str, head: bytes, encoding: str = "utf-8", forced: bool = False
+) -> Refusal | None:
     """Recognizes files that are not plain text.
 
     Args:
         name: path of the file.
-        head: its first `HEAD` bytes, or all where it has fewer; without gzip.
+        head: its first `HEAD` bytes, or all where it has fewer; unpacked.
+        encoding: that it is read by.
+        forced: whether it was asked for to read it to the letter.
 
     Returns:
         Why it is not to be read as text; None for plain text, and for what is not known.
 
     Example:
-        refusal("a.zst", b"\\x28\\xb5\\x2f\\xfd...").message
-        # "a.zst is a zstd file; unpack it by zstd -d first"
+        refusal("a.7z", b"7z\\xbc\\xaf\\x27\\x1c...").message
+        # "a.7z is a 7-Zip archive; unpack it by 7z x first"
     """
-    for magic, what, command in _PACKED:
-        if head.startswith(magic):
-            return Refusal(f"{name} is {what}; unpack it by {command} first")
+    if is_office_document(head):
+        return Refusal(f"{name} is an office document or an e-book (.docx, .odt, .epub); {ADVICE}")
+    if kind := archive_kind(head[:512]):
+        return Refusal(f"{name} is a {kind.what} archive; {_of_archive(name)}")
     for magic, what, advice in _OTHERS:
         if head.startswith(magic):
             return Refusal(f"{name} is {what}; {advice}")
-    for mark, encoding in _BYTE_ORDER_MARKS:
-        if head.startswith(mark):
-            return Refusal(
-                f"{name} is {encoding}, and text is read as UTF-8; {iconv(name, encoding)}"
-            )
-    if encoding := _encoding_with_zeros(head):
+    by_zeros = "" if marked_encoding(head) else encoding_with_zeros(head)
+    if by_zeros and not codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
         return Refusal(
-            f"{name} looks like {encoding} without a byte order mark (every other byte is 0), and"
-            f" text is read as UTF-8; {iconv(name, encoding)}"
+            f"{name} looks like {by_zeros} without a byte order mark (every other byte is 0), and"
+            f" is read as {encoding}; give --encoding {by_zeros}"
         )
-    if what := _records(name, head):
+    if forced:
+        return None
+    if looks_like_json_lines(name, head, encoding):
         return Refusal(
-            f"{name} looks like {what}, and text is read to the letter, with its brackets and"
-            " commas; write its texts into a .txt file",
-            utf8=True,
+            f"{name} looks like JSON lines (every line is a JSON object): --format jsonl reads the"
+            " field that --text-field names, --format text reads it to the letter",
+            decodable=True,
+        )
+    if looks_like_json_array(name, head, encoding):
+        return Refusal(
+            f"{name} is one JSON array: write an object a line (jq -c '.[]' in.json > out.jsonl),"
+            " or read it to the letter by --format text",
+            decodable=True,
         )
     return None
 
 
-def iconv(name: str, encoding: str) -> str:
-    """Returns the advice how to convert a file to UTF-8."""
-    return f"convert it: iconv -f {encoding} -t UTF-8 {shlex.quote(name)} > NEW.txt"
+def _of_archive(name: str) -> str:
+    if plain_name(name).endswith((".zip", ".tar")):
+        return "an archive within an archive is not read, unpack the outer one"
+    return "name it .zip or .tar, or unpack it"
 
 
-def not_utf8(path: str, error: UnicodeDecodeError, offset: int) -> DataError:
-    """Returns the error of a file with a byte that is not UTF-8.
+def looks_like_json_lines(name: str, head: bytes, encoding: str = "utf-8") -> bool:
+    """Returns whether every line is a JSON object; of two or more, but for a .json file.
 
     Args:
-        path: the file.
-        error: what decoding a part of it raised.
-        offset: bytes before that part.
+        name: path of the file.
+        head: its first `HEAD` bytes, or all where it has fewer; unpacked.
+        encoding: that it is read by.
     """
-    return DataError(
-        f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset"
-        f" {offset + error.start}; {iconv(path, 'LATIN1')} (or from GB18030, SHIFT_JIS, ...), or"
-        " choose --invalid-utf8 replace or skip"
-    )
-
-
-def _encoding_with_zeros(head: bytes) -> str:
-    """Returns the encoding of mostly Latin text that has a zero in each character; "" if none."""
-    head = head[: len(head) // 4 * 4]
-    zeros = [sum(not byte for byte in head[at::4]) / max(len(head) // 4, 1) for at in range(4)]
-    often = tuple(share > 0.7 for share in zeros)
-    seldom = tuple(share < 0.1 for share in zeros)
-    for encoding, pattern in (
-        ("UTF-16LE", (False, True, False, True)),
-        ("UTF-16BE", (True, False, True, False)),
-        ("UTF-32LE", (False, True, True, True)),
-        ("UTF-32BE", (True, True, True, False)),
-    ):
-        if all(often[at] if zero else seldom[at] for at, zero in enumerate(pattern)):
-            return encoding
-    return ""
-
-
-def _records(name: str, head: bytes) -> str:
-    """Returns "JSONL", "CSV" or "TSV" and the sign of it; "" for other text."""
-    text = head.decode("utf-8-sig", "ignore")
+    text = _text(name, head, encoding)
+    if not text.startswith("{"):
+        return False
     lines = text.splitlines(keepends=True)
-    if len(head) == HEAD and len(lines) > 1:
+    is_json = plain_name(name).endswith(".json")
+    if len(head) >= HEAD:
+        if len(lines) == 1:
+            return is_json  # A first line of many bytes: not the JSON that people write by hand.
         lines = lines[:-1]  # It may be cut off.
-    plain = name.lower().removesuffix(".gz")
-    named = plain.endswith((".jsonl", ".ndjson"))
     filled = [line for line in lines if line.strip()]
-    if len(filled) >= (1 if named else 2) and all(map(_is_object, filled)):
-        return "JSONL (every line is a JSON object)"
-    for extension, delimiters in _DELIMITERS.items():
-        if plain.endswith(extension):
-            columns = max(_columns(lines, delimiter) for delimiter in delimiters)
-            return (
-                f"{extension[1:].upper()} (every row has {columns} columns)" if columns > 1 else ""
-            )
-    return ""
+    return len(filled) >= (1 if is_json else 2) and all(map(_is_object, filled))
+
+
+def looks_like_json_array(name: str, head: bytes, encoding: str = "utf-8") -> bool:
+    """Returns whether a .json file begins an array of objects."""
+    text = _text(name, head, encoding) if plain_name(name).endswith(".json") else ""
+    return text.startswith("[") and text[1:].lstrip().startswith("{")
+
+
+def _text(name: str, head: bytes, encoding: str) -> str:
+    found = encoding_of(name, head, encoding)
+    return head.decode(found, "ignore").removeprefix("\ufeff").lstrip()
 
 
 def _is_object(line: str) -> bool:
@@ -145,16 +126,5 @@ def _is_object(line: str) -> bool:
         return False
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
-
-
-def _columns(lines: list[str], delimiter: str) -> int:
-    """Returns how many columns every row has; 0 where they differ."""
-    try:
-        counts = {
-            len(row) for row in csv.reader(io.StringIO("".join(lines)), delimiter=delimiter) if row
-        }
-    except csv.Error:
-        return 0
-    return counts.pop() if len(counts) == 1 else 0

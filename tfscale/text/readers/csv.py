@@ -1,31 +1,34 @@
 """CSV: a table with a head, whose columns are parted by commas."""
 
 import csv
+import itertools
 from collections.abc import Iterator
 from typing import ClassVar
 
 from tfscale.errors import DataError
 from tfscale.registry import register
-from tfscale.text.reader import Row, TextFile
-from tfscale.text.readers.text import TextReader
+from tfscale.text.reader import Reading, Row, TextFile
+from tfscale.text.records import RecordLinesReader
 
 _LONGEST_FIELD = 2**30
 """Characters of a field of a table; csv's own limit is 131,072, which an article passes."""
 
 
 @register
-class CSVReader(TextReader):
-    """Rows by the names of their columns, with the line each ends at. Fields may be quoted."""
+class CSVReader(RecordLinesReader):
+    """Rows by the names of their columns, with the line each ends at. Fields may be quoted.
+
+    A table whose head has no comma, and a semicolon or a tab, is parted by that.
+    """
 
     name = "csv"
     suffixes = (".csv",)
-    has_rows = True
-    delimiter: ClassVar[str] = ","
+    delimiters: ClassVar[str] = ",;\t"
 
-    def rows(self, file: TextFile, labelled: bool = True) -> Iterator[Row]:
+    def records(self, file: TextFile, reading: Reading) -> Iterator[Row]:
         csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
         head: list[str] = []
-        for number, row in self._numbered(file):
+        for number, row in self._numbered(file, reading):
             where = f"{file.name}, line {number}"
             self.check_row(row, where)
             if not head:
@@ -45,8 +48,11 @@ class CSVReader(TextReader):
     def check_row(self, row: list[str], where: str) -> None:
         """Refuses a row that took others into one of its fields."""
 
-    def _numbered(self, file: TextFile) -> Iterator[tuple[int, list[str]]]:
-        table = csv.reader(self.lines(file), delimiter=self.delimiter, strict=True)
+    def _numbered(self, file: TextFile, reading: Reading) -> Iterator[tuple[int, list[str]]]:
+        lines = self.lines(file, reading)
+        head = next(lines, "")
+        delimiter = next((mark for mark in self.delimiters if mark in head), self.delimiters[0])
+        table = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
         try:
             for row in table:
                 yield table.line_num, row

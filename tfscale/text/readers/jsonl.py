@@ -1,33 +1,36 @@
-"""JSONL: a JSON object in each line."""
+"""JSON lines: a JSON object in each line."""
 
 import json
 from collections.abc import Iterator
 
 from tfscale.errors import DataError
 from tfscale.registry import register
-from tfscale.text.reader import Row, TextFile
-from tfscale.text.readers.text import TextReader
+from tfscale.text.reader import Reading, Row, TextFile
+from tfscale.text.records import RecordLinesReader
 
 
 @register
-class JsonLinesReader(TextReader):
-    """Rows are the objects of the lines; blank lines are left out."""
+class JsonLinesReader(RecordLinesReader):
+    """Records are the objects of the lines; blank lines are left out.
+
+    A file without one of the suffixes is also read so if every line is an object, as those are that
+    `wikiextractor --json` writes, unless it is named .txt.
+    """
 
     name = "jsonl"
-    suffixes = (".jsonl",)
-    has_rows = True
+    suffixes = (".jsonl", ".ndjson")
 
-    def rows(self, file: TextFile, labelled: bool = True) -> Iterator[Row]:
-        for number, line in enumerate(self.lines(file), 1):
+    def records(self, file: TextFile, reading: Reading) -> Iterator[Row]:
+        for number, line in enumerate(self.lines(file, reading), 1):
             if not line.strip():
                 continue
             where = f"{file.name}, line {number}"
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(
-                    f"{where}: not JSON ({error.msg}): {line.strip()[:60]!r}"
-                ) from error
+            except (ValueError, RecursionError) as error:
+                # The library's own message repeats the place, which is that of the line.
+                reason = getattr(error, "msg", "") or str(error).splitlines()[0]
+                raise DataError(f"{where}: not JSON ({reason}): {line.strip()[:60]!r}") from error
             if not isinstance(row, dict):
                 raise DataError(
                     f'{where}: expected an object such as {{"text": ...}}; {line.strip()[:60]!r}'

@@ -1,17 +1,13 @@
-"""Plain UTF-8 text, cut into documents as it is read."""
+"""Plain text, cut into documents as it is read."""
 
-import codecs
-import io
 from collections.abc import Iterable, Iterator
-from typing import IO, ClassVar
+from typing import ClassVar
 
 from tfscale.errors import DataError
 from tfscale.registry import register
-from tfscale.text.formats import not_utf8, refusal
-from tfscale.text.reader import HEAD, DocumentKind, ReadCounts, Reader, Reading, TextFile
-
-MARK = "\ufeff"
-"""A byte order mark, which says that a file is UTF-8 and is not part of its text."""
+from tfscale.text.decoding import decoded_blocks, decoded_lines, is_decodable
+from tfscale.text.formats import Refusal, refusal
+from tfscale.text.reader import DocumentKind, Reader, Reading, TextFile
 
 
 @register
@@ -26,30 +22,46 @@ class TextReader(Reader):
     suffixes: ClassVar[tuple[str, ...]] = (".txt",)
 
     def documents(self, file: TextFile, reading: Reading) -> Iterator[str]:
-        if reading.documents == "file":
-            yield from _whole_file(file, reading)
+        if self._is_skipped(file, reading):
+            return
+        if reading.documents != "file":
+            yield from cut_lines(decoded_lines(file, reading, "\n"), reading.documents)
+        elif text := "".join(decoded_blocks(file, reading)):
+            yield text
         else:
-            yield from _streamed(file, reading)
+            reading.counts.empty += 1
 
-    def lines(self, file: TextFile) -> Iterator[str]:
-        """Reads the lines of a file that must be UTF-8, with their ends as a single newline.
+    def check(self, file: TextFile, reading: Reading) -> None:
+        if (found := self._refusal(file, reading)) and (
+            found.decodable or reading.invalid_utf8 != "skip"
+        ):
+            raise DataError(found.message)
 
-        A line ends with LF, CRLF or CR. Other characters that separate lines for Python, such as
-        U+2028, are part of a line.
+    def _is_skipped(self, file: TextFile, reading: Reading) -> bool:
+        """Returns whether a file is skipped; raises if it is refused."""
+        TextReader.check(self, file, reading)
+        skips = reading.invalid_utf8 == "skip"
+        # Whether a file is to be skipped must be known before its first document is given out.
+        if skips and (
+            self._refusal(file, reading) is not None or not is_decodable(file, reading.encoding)
+        ):
+            reading.counts.skipped_files += 1
+            return True
+        return False
+
+    def _refusal(self, file: TextFile, reading: Reading) -> Refusal | None:
+        forced = reading.format == self.name or self.name != "text"
+        return refusal(file.name, file.head(), reading.encoding, forced)
+
+    def lines(self, file: TextFile, reading: Reading | None = None) -> Iterator[str]:
+        """Reads the lines of a file with their ends: LF, CRLF or CR.
+
+        Other characters that separate lines for Python, such as U+2028, are part of a line.
 
         Raises:
-            DataError: the file cannot be read, or is not UTF-8.
+            DataError: the file cannot be read, or has bytes that are not of the encoding.
         """
-        with file.open() as stream:
-            text = io.TextIOWrapper(stream, "utf-8-sig")
-            try:
-                for line in text:
-                    yield line if line.endswith("\n") else f"{line}\n"
-            except UnicodeDecodeError as error:
-                raise DataError(f"{file.name} cannot be read: {error}") from error
-            finally:
-                # The stream is closed by its own context.
-                text.detach()
+        return decoded_lines(file, reading or Reading(), "")
 
 
 def cut_lines(lines: Iterable[str], documents: DocumentKind) -> Iterator[str]:
@@ -85,77 +97,3 @@ def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
 
 def _without_line_end(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r")
-
-
-def _whole_file(file: TextFile, reading: Reading) -> Iterator[str]:
-    with file.open() as stream:
-        content = stream.read()
-    if _is_skipped(file.name, content[:HEAD], reading):
-        return
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if reading.invalid_utf8 == "error":
-            raise not_utf8(file.name, error, 0) from error
-        if reading.invalid_utf8 == "skip":
-            reading.counts.skipped_files += 1
-            return
-        text = _replaced(content, reading.counts)
-    text = text.removeprefix(MARK)
-    reading.counts.empty += not text
-    yield from cut_lines([text], "file")
-
-
-def _streamed(file: TextFile, reading: Reading) -> Iterator[str]:
-    if _is_skipped(file.name, file.head(), reading):
-        return
-    # Whether a file is to be skipped must be known before its first document is given out.
-    if reading.invalid_utf8 == "skip" and not _is_utf8(file):
-        reading.counts.skipped_files += 1
-        return
-    with file.open() as stream:
-        yield from cut_lines(_decoded_lines(file.name, stream, reading), reading.documents)
-
-
-def _is_skipped(path: str, head: bytes, reading: Reading) -> bool:
-    """Returns whether a file is skipped for its first bytes; raises if it is refused for them."""
-    refused = refusal(path, head)
-    if refused is None:
-        return False
-    if refused.utf8 or reading.invalid_utf8 != "skip":
-        raise DataError(refused.message)
-    reading.counts.skipped_files += 1
-    return True
-
-
-def _decoded_lines(path: str, stream: IO[bytes], reading: Reading) -> Iterator[str]:
-    offset = 0
-    # No byte of a longer UTF-8 sequence is a line end, so lines can be decoded one by one.
-    for line in stream:
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            if reading.invalid_utf8 != "replace":
-                raise not_utf8(path, error, offset) from error
-            text = _replaced(line, reading.counts)
-        yield text if offset else text.removeprefix(MARK)
-        offset += len(line)
-
-
-def _is_utf8(file: TextFile) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with file.open(notes=False) as stream:
-        try:
-            while block := stream.read(1 << 20):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return False
-    return True
-
-
-def _replaced(content: bytes, counts: ReadCounts) -> str:
-    text = content.decode("utf-8", "replace")
-    written = content.count("\ufffd".encode())
-    counts.replaced_characters += text.count("\ufffd") - written
-    return text

@@ -15,8 +15,8 @@ class TSVReader(CSVReader):
 
     name = "tsv"
     suffixes = (".tsv",)
-    delimiter = "\t"
+    delimiters = "\t"
 
     def check_row(self, row: list[str], where: str) -> None:
-        if any("\t" in field and "\n" in field for field in row):
+        if any("\t" in field and ("\n" in field or "\r" in field) for field in row):
             raise DataError(f'{where}: a quote (") that begins a field is not closed before it')

@@ -17,7 +17,7 @@ from tfscale.data.retokenize import retokenize, whole_characters
 from tfscale.errors import DataError
 from tfscale.runs.folder import Run, load_run
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import DocumentKind, ReadCounts
+from tfscale.text.reader import DocumentKind, Reading
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.workflows.search.candidates import Trimming
 from tfscale.workflows.search.measure import Sample, Samples
@@ -74,7 +74,7 @@ def read_target(
         DataError: the text is missing, empty or not UTF-8.
     """
     tokenizer.removable([])  # Refused before a long text is read.
-    read = read_documents(find_text(files), documents, "error", ReadCounts())
+    read = read_documents(find_text(files), Reading(documents=documents))
     texts = [text for text in map(tokenizer.cleaner, read) if text]
     if not texts:
         raise DataError(

@@ -1,0 +1,1 @@
+"""Kinds of archives, one a file; see `tfscale.text.archive.Archive`."""

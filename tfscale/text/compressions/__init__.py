@@ -1,0 +1,1 @@
+"""Compressions of single files, one a file; see `tfscale.text.compression.Compression`."""

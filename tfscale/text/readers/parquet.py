@@ -1,0 +1,134 @@
+"""Parquet: a table in row groups, of which only the column with the text is read."""
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tfscale.errors import DataError
+from tfscale.registry import register
+from tfscale.text.arrow_columns import (
+    arrow_errors,
+    batch_rows,
+    column_path,
+    column_texts,
+    load_pyarrow,
+)
+from tfscale.text.opening import most_bytes, too_large
+from tfscale.text.reader import Reader, Reading, Row, TextFile
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+_ROWS = 256
+"""Rows in memory at a time."""
+_BUFFER = 1 << 20
+_SMALL = 1 << 24
+"""Bytes of a file up to which dictionaries are kept in any case, which takes a few times longer."""
+_SHORT, _DENSE = 64, 50
+"""Bytes of a row, and times that a row group is packed, by which it may repeat its texts."""
+
+
+@register
+class ParquetReader(Reader):
+    """Read by pyarrow, a few rows at a time. A document is a row: the text of a column."""
+
+    name = "parquet"
+    suffixes = (".parquet", ".pq")
+    magic = (b"PAR1",)
+    has_rows = True
+
+    def documents(self, file: TextFile, reading: Reading) -> Iterator[str]:
+        with file.open_random() as stream:
+            with arrow_errors(file.name, "parquet"):
+                table = _opened(stream)
+                size = stream.seek(0, io.SEEK_END) or stream.tell()
+                path = column_path(table.schema_arrow, file.name, reading.text_field)
+                leaf = ".".join(path)
+                _check_sizes(table, file.name, size, leaf)
+                if size < _SMALL or _repeats(table, leaf):
+                    # Dictionaries are kept, in which a few bytes may stand for a long text.
+                    table = _opened(stream, [leaf])
+            first, read = 1, 0
+            for batch in _batches(table, file.name, [leaf]):
+                for text in column_texts(batch.column(0), path, file.name, first, reading):
+                    read += len(text)
+                    if read > most_bytes(size):
+                        raise too_large(file.name, size)
+                    if text:
+                        yield text
+                    else:
+                        reading.counts.empty += 1
+                first += batch.num_rows
+
+    def check(self, file: TextFile, reading: Reading) -> None:
+        with file.open_random() as stream, arrow_errors(file.name, "parquet"):
+            column_path(_opened(stream).schema_arrow, file.name, reading.text_field)
+
+    def rows(self, file: TextFile, labelled: bool = True) -> Iterator[Row]:
+        with file.open_random() as stream:
+            with arrow_errors(file.name, "parquet"):
+                table = _opened(stream)
+                size = stream.seek(0, io.SEEK_END) or stream.tell()
+                _check_sizes(table, file.name, size, "")
+            first, read = 1, 0
+            for batch in _batches(table, file.name, None):
+                read += batch.nbytes
+                if read > most_bytes(size):
+                    raise too_large(file.name, size)
+                for place, fields in batch_rows(batch, file.name, first):
+                    yield Row(place, fields)
+                first += batch.num_rows
+
+
+def _opened(stream: Any, dictionaries: list[str] | None = None) -> "pq.ParquetFile":
+    load_pyarrow()
+    import pyarrow.parquet as pq
+
+    stream.seek(0)
+    return pq.ParquetFile(
+        stream,
+        buffer_size=_BUFFER,
+        pre_buffer=False,
+        read_dictionary=dictionaries,
+        page_checksum_verification=True,
+    )
+
+
+def _batches(table: "pq.ParquetFile", name: str, columns: list[str] | None) -> Iterator[Any]:
+    batches = table.iter_batches(batch_size=_ROWS, columns=columns, use_threads=False)
+    while True:
+        with arrow_errors(name, "parquet"):
+            batch = next(batches, None)
+            if batch is not None:
+                batch.validate()
+        if batch is None:
+            return
+        yield batch
+
+
+def _check_sizes(table: "pq.ParquetFile", name: str, size: int, leaf: str) -> None:
+    """Refuses row groups that claim to be larger than any text of the file can be."""
+    for at in range(table.metadata.num_row_groups):
+        group = table.metadata.row_group(at)
+        for column in map(group.column, range(group.num_columns)):
+            if leaf in ("", column.path_in_schema):
+                if not 0 <= column.total_uncompressed_size <= most_bytes(size):
+                    raise too_large(name, size)
+                if column.total_compressed_size > size:
+                    raise DataError(
+                        f"{name} is a damaged parquet file (a column of row group {at} is longer"
+                        " than the file)"
+                    )
+
+
+def _repeats(table: "pq.ParquetFile", leaf: str) -> bool:
+    """Returns whether a row group may hold much more text than bytes."""
+    for at in range(table.metadata.num_row_groups):
+        group = table.metadata.row_group(at)
+        for column in map(group.column, range(group.num_columns)):
+            size = column.total_uncompressed_size
+            if column.path_in_schema == leaf and (
+                size < _SHORT * column.num_values or size > _DENSE * column.total_compressed_size
+            ):
+                return True
+    return False
