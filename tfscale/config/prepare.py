@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from tfscale.config.choices import SentencePieceModel, WordSegmenter
 from tfscale.config.fields import rare
-from tfscale.config.options import Options
+from tfscale.config.quality import QualityOptions
 from tfscale.errors import ConfigError, check_range
 from tfscale.registry import TOKENIZERS, NameIn
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareConfig(Options):
+class PrepareConfig(QualityOptions):
     """Text to tokenizer, token shards and manifest."""
 
     output: str

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from tfscale.config import PrepareConfig, to_dict
 from tfscale.data.cutting import cut_spool
 from tfscale.data.manifest import MANIFEST_FILE, Manifest, token_dtype
+from tfscale.data.quality.report import write_report
+from tfscale.data.quality.selection import Selection, is_asked_for
 from tfscale.data.sampling import tokenizer_sample
 from tfscale.data.splits import (
     TEST,
@@ -72,22 +74,25 @@ def prepare(config: PrepareConfig, progress: bool = True) -> Manifest:
         # Refused before anything is read.
         options = TrainingOptions(config.seed, config.sentencepiece_model, config.word_segmenter)
         trainable_kind(config.tokenizer).check_training(options)
+    cleaner = _cleaner(config, tokenizer, progress)
+    processes = config.processes or cores()
+    selection = Selection(config, cleaner, processes, progress) if is_asked_for(config) else None
     with atomic_directory(config.output) as directory:
-        cleaner = _cleaner(config, tokenizer, progress)
         spool_path = os.path.join(directory, "documents.spool")
-        spool, counts = _read(config, sources, cleaner, spool_path, progress)
+        spool, counts = _read(config, sources, cleaner, selection, spool_path, progress)
         if tokenizer is None:
             tokenizer = _train(config, spool, progress)
             tokenizer.cleaner = cleaner
-        processes = config.processes or cores()
         totals = write_tokens(directory, tokenizer, spool, processes, progress)
         _check_splits(config, totals)
         dtype = token_dtype(tokenizer.vocabulary_size)
         splits = write_splits(directory, totals, dtype, config.shards, processes, progress)
         given = {k: value for k, value in to_dict(config).items() if k not in _NOT_IN_MANIFEST}
-        how = given | dataclasses.asdict(cleaner)
+        how = given | dataclasses.asdict(cleaner) | (selection.described if selection else {})
         manifest = Manifest.of(tokenizer, splits, how, counts)
         manifest.save(directory)
+        if selection and config.report:
+            write_report(directory, manifest, selection.statistics)
     if progress:
         _note_unknown(manifest)
     return manifest
@@ -164,10 +169,15 @@ def _read(
     config: PrepareConfig,
     sources: dict[str, list[TextFile]],
     clean: Cleaner,
+    selection: Selection | None,
     spool_path: str,
     progress: bool,
 ) -> tuple[Spool, dict[str, int]]:
-    """Spools the documents that are kept; returns them and the counts for the manifest."""
+    """Spools the documents that are kept; returns them and the counts for the manifest.
+
+    Quality options choose among the training text alone: texts that are named for validation and
+    test are what is measured.
+    """
     counts, dropped = ReadCounts(), _Dropped()
     hold_out = HoldOut(
         validation_fraction=0 if VALIDATION in sources else config.validation_fraction,
@@ -187,21 +197,27 @@ def _read(
                 on_file=lambda file: meter.add(size=file.size),
             )
             documents = 0
-            for text, place in _kept(meter.counted(texts), clean, config, dropped):
+            counted = meter.counted(texts)
+            chosen = selection if split == TRAIN else None
+            kept = chosen.kept(counted) if chosen else _kept(counted, clean, config, dropped)
+            for text, place in kept:
                 documents += 1
                 if split == TRAIN:
                     hold_out.add(place)
                 writer.add(text, place, split)
             if not documents:
+                if chosen and (summary := chosen.summary()):
+                    raise DataError(f"no document of the {split} text is left: {summary}")
                 raise DataError(f"the {split} text is empty: {_names(files)}")
     uncut = Spool(spool_path, writer.batches, Borders(0, 0))
     if hold_out.too_few and (cut := _cut(config, sources, uncut, progress)):
         spool, pieces = cut
     else:
         spool, pieces = dataclasses.replace(uncut, borders=hold_out.borders()), 0
-    return spool, (
-        dataclasses.asdict(counts) | dataclasses.asdict(dropped) | {"cut_for_splits": pieces}
-    )
+    found = dataclasses.asdict(counts) | dataclasses.asdict(dropped) | {"cut_for_splits": pieces}
+    for name, count in selection.counts.items() if selection else ():
+        found[name] = found.get(name, 0) + count
+    return spool, found
 
 
 def _kept(

@@ -1,0 +1,114 @@
+"""Finds the documents that are similar to an earlier one, in little memory.
+
+The rule is that of `tfscale.text.minhash.near_duplicates`: a document is dropped if ANY earlier one
+is similar to it, dropped or not. An engine that groups documents by band key, and asks in each
+group whether one with a smaller number is similar, gives the same answer.
+"""
+
+import numpy as np
+
+from tfscale.text.minhash import MinHash
+
+_FIRST_SIGNATURES = 1024
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+class NearDuplicates:
+    """The signatures of the documents so far, found by their bands.
+
+    Signatures that are equal are kept once: the first of them stands for all. For each band a table
+    maps the hash of its content to the last document that has it, and each document names the one
+    before it in the same place of that table. A document of 112 permutations and 16 bands takes
+    4 x 112 + 4 x 16 bytes, and 4 x 16 to 8 x 16 bytes of the tables.
+
+    Args:
+        minhash: how documents are compared.
+
+    Example:
+        index = NearDuplicates(MinHash.of(0.8))
+        kept = [text for text in texts if not index.add(index.minhash.signature(text))]
+    """
+
+    def __init__(self, minhash: MinHash):
+        self.minhash = minhash
+        self._bands, self._rows = minhash.bands, minhash.rows
+        self._count = 0
+        self._signatures = np.zeros((_FIRST_SIGNATURES, minhash.permutations), np.uint32)
+        self._earlier = np.zeros((_FIRST_SIGNATURES, self._bands), np.uint32)
+        # Odd multipliers, another for each band and each of its rows.
+        random = np.random.Generator(np.random.PCG64(0))
+        self._factors = random.integers(0, 1 << 63, (self._bands, self._rows), np.uint64) * 2 + 1
+        self._each = np.arange(self._bands)
+        self._tables = self._empty_tables()
+
+    def add(self, signature: bytes) -> bool:
+        """Takes a document into the index.
+
+        Args:
+            signature: what `minhash.signature` gave.
+
+        Returns:
+            Whether an earlier document is similar.
+        """
+        numbers = np.frombuffer(signature, "<u4")
+        places = self._places(numbers[None])[0]
+        # Documents are numbered from 1; 0 ends a chain. Each step looks at one document of each
+        # band.
+        similar = False
+        found = self._tables[self._each, places]
+        bands = np.flatnonzero(found)
+        found = found[bands]
+        while found.size and not similar:
+            equal = self._signatures[found - 1] == numbers
+            agreeing = equal.sum(1)
+            if agreeing.max() == self.minhash.permutations:
+                return True
+            if agreeing.max() >= self.minhash.agreeing:
+                in_bands = equal[:, : self._bands * self._rows].reshape(-1, self._bands, self._rows)
+                in_common = in_bands.all(2).any(1)
+                similar = bool((in_common & (agreeing >= self.minhash.agreeing)).any())
+            found = self._earlier[found - 1, bands]
+            left = np.flatnonzero(found)
+            found, bands = found[left], bands[left]
+        self._insert(numbers, places)
+        return similar
+
+    def _insert(self, numbers: np.ndarray, places: np.ndarray) -> None:
+        if self._count == len(self._signatures):
+            self._grow()
+            places = self._places(numbers[None])[0]
+        self._signatures[self._count] = numbers
+        self._enter(self._count, places)
+        self._count += 1
+
+    def _enter(self, number: int, places: np.ndarray) -> None:
+        self._earlier[number] = self._tables[self._each, places]
+        self._tables[self._each, places] = number + 1
+
+    def _places(self, signatures: np.ndarray) -> np.ndarray:
+        """Returns where in its table each band of signatures (N, P) is, as (N, bands)."""
+        rows = signatures[:, : self._bands * self._rows].reshape(-1, self._bands, self._rows)
+        hashes = (rows.astype(np.uint64) * self._factors).sum(2, dtype=np.uint64)
+        hashes = (hashes ^ (hashes >> np.uint64(32))) * _MULTIPLIER
+        bits = self._tables.shape[1].bit_length() - 1
+        return (hashes >> np.uint64(64 - bits)).astype(np.intp)
+
+    def _empty_tables(self) -> np.ndarray:
+        size = 1 << (len(self._signatures) - 1).bit_length()
+        return np.zeros((self._bands, size), np.uint32)
+
+    def _grow(self) -> None:
+        """Makes room for a quarter more documents, and fills the tables anew where they get larger.
+
+        The arrays are enlarged in place, so that they are never in memory twice.
+        """
+        size = self._count + self._count // 4
+        self._signatures.resize((size, self.minhash.permutations), refcheck=False)
+        self._earlier.resize((size, self._bands), refcheck=False)
+        if size <= self._tables.shape[1]:
+            return
+        self._tables = self._empty_tables()
+        for start in range(0, self._count, _FIRST_SIGNATURES):
+            stop = min(start + _FIRST_SIGNATURES, self._count)
+            for number, places in enumerate(self._places(self._signatures[start:stop]), start):
+                self._enter(number, places)

@@ -1,0 +1,69 @@
+"""C4's rules: keeps the lines of a page that are sentences, and drops pages of code or filler."""
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+from tfscale.registry import register
+from tfscale.text.filter import Dropped, Filter
+
+_ENDS = (".", "!", "?", '"', "”", "’", "'", "»")
+_SENTENCE_END = re.compile(r"[.!?]+(?=[\"'”’»)\]]*(?:\s|$))")
+_CITATION = re.compile(r"\[(?:\d+|edit|citation needed)\]")
+_POLICIES = (
+    "terms of use",
+    "privacy policy",
+    "cookie policy",
+    "uses cookies",
+    "use of cookies",
+    "use cookies",
+)
+
+
+@register
+class C4(Filter):
+    """The rules by which C4 was made of web pages in English.
+
+    Lines without terminal punctuation, with fewer than 5 words, with the word Javascript, or about
+    cookies and terms of use are removed, and so are citation marks such as [1]. What is left must
+    have 3 sentences. A sentence ends at `.`, `!` or `?` before white space, quotes or brackets.
+
+    Not done: C4's list of words, by which it dropped whole pages, and its removal of spans of three
+    sentences that occur in several pages.
+
+    Source: Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified
+    Text-to-Text Transformer", section 2.2, https://arxiv.org/abs/1910.10683
+    """
+
+    name = "c4"
+    summary = "keeps lines that are sentences, drops pages with { or lorem ipsum"
+    source = "Raffel et al. 2020, section 2.2"
+    reasons: ClassVar[Mapping[str, str]] = {
+        "lorem_ipsum": "has the words lorem ipsum",
+        "curly_bracket": "has a curly bracket, as code does",
+        "sentences": "fewer than 3 sentences in the lines that are left",
+    }
+    least_words = 5
+    least_sentences = 3
+
+    def __call__(self, text: str) -> str | Dropped:
+        if "lorem ipsum" in text.lower():
+            return Dropped("lorem_ipsum")
+        if "{" in text or "}" in text:
+            return Dropped("curly_bracket")
+        lines = []
+        for line in text.splitlines():
+            line = _CITATION.sub("", line).strip()
+            lower = line.lower()
+            if (
+                line.endswith(_ENDS)
+                and not line.endswith("...")
+                and len(line.split()) >= self.least_words
+                and "javascript" not in lower
+                and not any(policy in lower for policy in _POLICIES)
+            ):
+                lines.append(line)
+        kept = "\n".join(lines)
+        if len(_SENTENCE_END.findall(kept)) < self.least_sentences:
+            return Dropped("sentences")
+        return kept
