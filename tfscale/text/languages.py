@@ -7,14 +7,14 @@ from typing import Any
 
 from tfscale.errors import ConfigError, check_installed
 
-_READ = 10_000
+_READ = 4_000
 """Characters of a document that are looked at."""
 
 
 def language_of(text: str) -> str:
     """Returns the ISO 639-1 code of the language that a text is most likely in.
 
-    The first 10,000 characters decide. A text without letters gets some code, too.
+    The first 4,000 characters decide. A text without letters gets some code, too.
 
     Raises:
         ConfigError: py3langid is not installed.

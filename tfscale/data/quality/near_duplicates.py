@@ -5,6 +5,8 @@ is similar to it, dropped or not. An engine that groups documents by band key, a
 group whether one with a smaller number is similar, gives the same answer.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tfscale.text.minhash import MinHash
@@ -18,15 +20,16 @@ class NearDuplicates:
 
     Signatures that are equal are kept once: the first of them stands for all. For each band a table
     maps the hash of its content to the last document that has it, and each document names the one
-    before it in the same place of that table. A document of 112 permutations and 16 bands takes
-    4 x 112 + 4 x 16 bytes, and 4 x 16 to 8 x 16 bytes of the tables.
+    before it in the same place of that table, and half of the hash. A document of 112 permutations
+    and 16 bands takes 4 x 112 + 8 x 16 bytes, and 4 x 16 to 8 x 16 bytes of the tables.
 
     Args:
         minhash: how documents are compared.
 
     Example:
         index = NearDuplicates(MinHash.of(0.8))
-        kept = [text for text in texts if not index.add(index.minhash.signature(text))]
+        signatures = [index.minhash.signature(text) for text in texts]
+        kept = [text for text, drop in zip(texts, index.add(signatures)) if not drop]
     """
 
     def __init__(self, minhash: MinHash):
@@ -35,61 +38,70 @@ class NearDuplicates:
         self._count = 0
         self._signatures = np.zeros((_FIRST_SIGNATURES, minhash.permutations), np.uint32)
         self._earlier = np.zeros((_FIRST_SIGNATURES, self._bands), np.uint32)
+        self._tags = np.zeros((_FIRST_SIGNATURES, self._bands), np.uint32)
         # Odd multipliers, another for each band and each of its rows.
         random = np.random.Generator(np.random.PCG64(0))
         self._factors = random.integers(0, 1 << 63, (self._bands, self._rows), np.uint64) * 2 + 1
         self._each = np.arange(self._bands)
         self._tables = self._empty_tables()
 
-    def add(self, signature: bytes) -> bool:
-        """Takes a document into the index.
+    def add(self, signatures: Sequence[bytes]) -> list[bool]:
+        """Takes documents into the index, one after the other.
 
         Args:
-            signature: what `minhash.signature` gave.
+            signatures: what `minhash.signature` gave for each.
 
         Returns:
-            Whether an earlier document is similar.
+            For each, whether an earlier document is similar.
         """
-        numbers = np.frombuffer(signature, "<u4")
-        places = self._places(numbers[None])[0]
+        if not signatures:
+            return []
+        numbers = np.frombuffer(b"".join(signatures), "<u4").reshape(len(signatures), -1)
+        hashes = self._hashes(numbers)
+        return [self._add(*pair) for pair in zip(numbers, hashes, strict=True)]
+
+    def _add(self, numbers: np.ndarray, hashes: np.ndarray) -> bool:
+        if self._count == len(self._signatures):
+            self._grow()
+        places, tags = self._places(hashes), hashes.astype(np.uint32)
         # Documents are numbered from 1; 0 ends a chain. Each step looks at one document of each
         # band.
         similar = False
-        found = self._tables[self._each, places]
-        bands = np.flatnonzero(found)
-        found = found[bands]
-        while found.size and not similar:
-            equal = self._signatures[found - 1] == numbers
-            agreeing = equal.sum(1)
-            if agreeing.max() == self.minhash.permutations:
-                return True
-            if agreeing.max() >= self.minhash.agreeing:
-                in_bands = equal[:, : self._bands * self._rows].reshape(-1, self._bands, self._rows)
-                in_common = in_bands.all(2).any(1)
-                similar = bool((in_common & (agreeing >= self.minhash.agreeing)).any())
-            found = self._earlier[found - 1, bands]
-            left = np.flatnonzero(found)
-            found, bands = found[left], bands[left]
-        self._insert(numbers, places)
-        return similar
-
-    def _insert(self, numbers: np.ndarray, places: np.ndarray) -> None:
-        if self._count == len(self._signatures):
-            self._grow()
-            places = self._places(numbers[None])[0]
-        self._signatures[self._count] = numbers
+        found, bands = self._tables[self._each, places], self._each
+        while not similar and (left := found.nonzero()[0]).size:
+            found, bands = found[left] - 1, bands[left]
+            same = self._tags[found, bands] == tags[bands]
+            if np.any(same):
+                equal = self._signatures[found[same]] == numbers
+                agreeing = equal.sum(1)
+                if agreeing.max() == len(numbers):
+                    return True
+                similar = self._are_similar(equal, agreeing)
+            found = self._earlier[found, bands]
+        self._signatures[self._count], self._tags[self._count] = numbers, tags
         self._enter(self._count, places)
         self._count += 1
+        return similar
+
+    def _are_similar(self, equal: np.ndarray, agreeing: np.ndarray) -> bool:
+        """Returns whether one of some documents is similar, by where its numbers are equal."""
+        enough = agreeing >= self.minhash.agreeing
+        in_bands = equal[:, : self._bands * self._rows].reshape(-1, self._bands, self._rows)
+        return bool((enough & in_bands.all(2).any(1)).any())
 
     def _enter(self, number: int, places: np.ndarray) -> None:
         self._earlier[number] = self._tables[self._each, places]
         self._tables[self._each, places] = number + 1
 
-    def _places(self, signatures: np.ndarray) -> np.ndarray:
-        """Returns where in its table each band of signatures (N, P) is, as (N, bands)."""
+    def _hashes(self, signatures: np.ndarray) -> np.ndarray:
+        """Returns a hash of 64 bits of each band of signatures (N, P), as (N, bands)."""
         rows = signatures[:, : self._bands * self._rows].reshape(-1, self._bands, self._rows)
-        hashes = (rows.astype(np.uint64) * self._factors).sum(2, dtype=np.uint64)
+        hashes = (rows * self._factors).sum(2, dtype=np.uint64)
         hashes = (hashes ^ (hashes >> np.uint64(32))) * _MULTIPLIER
+        return hashes ^ (hashes >> np.uint64(29))
+
+    def _places(self, hashes: np.ndarray) -> np.ndarray:
+        """Returns where in its table each band is; the lower half of its hash is its tag."""
         bits = self._tables.shape[1].bit_length() - 1
         return (hashes >> np.uint64(64 - bits)).astype(np.intp)
 
@@ -104,11 +116,13 @@ class NearDuplicates:
         """
         size = self._count + self._count // 4
         self._signatures.resize((size, self.minhash.permutations), refcheck=False)
-        self._earlier.resize((size, self._bands), refcheck=False)
+        for array in (self._earlier, self._tags):
+            array.resize((size, self._bands), refcheck=False)
         if size <= self._tables.shape[1]:
             return
         self._tables = self._empty_tables()
         for start in range(0, self._count, _FIRST_SIGNATURES):
             stop = min(start + _FIRST_SIGNATURES, self._count)
-            for number, places in enumerate(self._places(self._signatures[start:stop]), start):
-                self._enter(number, places)
+            places = self._places(self._hashes(self._signatures[start:stop]))
+            for number, place in enumerate(places, start):
+                self._enter(number, place)

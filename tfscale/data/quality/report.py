@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tfscale.data.manifest import Manifest
 from tfscale.data.quality.statistics import LENGTHS, Statistics
+from tfscale.terminal import visible
 from tfscale.ui.plots import FIRST, MUTED, SECOND, draw
 from tfscale.ui.report import Table, render_report
 
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 REPORT_FILE = "report.html"
+_DIRECTIONS = {
+    code: f"\\u{code:04x}"
+    for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Characters by which a text could turn what stands after it on the page around."""
 
 
 def write_report(directory: str, manifest: Manifest, statistics: Statistics) -> None:
@@ -72,9 +78,9 @@ def write_report(directory: str, manifest: Manifest, statistics: Statistics) -> 
         tables,
         figure=("Documents by length", _histogram(statistics)),
         passages=[
-            (f"{_shown(dropped[0])}: {statistics.words(dropped)}", statistics.samples(dropped))
+            (f"{_shown(dropped[0])}: {statistics.words(dropped)}", [*map(_visible, samples)])
             for dropped, _ in reasons
-            if statistics.samples(dropped)
+            if (samples := statistics.samples(dropped))
         ],
     )
 
@@ -93,6 +99,11 @@ def _removed(counts: dict[str, int]) -> list[tuple[str, int]]:
 
 def _shown(stage: str) -> str:
     return stage.replace("_", " ")
+
+
+def _visible(text: str) -> str:
+    """Returns a text with its control characters, and those that turn the direction, as codes."""
+    return visible(text).translate(_DIRECTIONS)
 
 
 def _histogram(statistics: Statistics) -> str:

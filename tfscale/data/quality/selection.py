@@ -1,9 +1,9 @@
 """Chooses the documents of the training text by the quality options."""
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
 from tfscale.config import PrepareConfig
 from tfscale.config.quality import QualityOptions
@@ -103,16 +103,23 @@ class Selection:
         """
         seen: set[bytes] = set()
         index = NearDuplicates(self._minhash) if self._minhash else None
-        for document in chain.from_iterable(self._examined(texts)):
-            dropped = document.dropped
-            if not dropped and self._config.drop_duplicates:
-                dropped = (DUPLICATES, "") if document.digest in seen else None
-                seen.add(document.digest)
-            if not dropped and index and index.add(document.signature):
-                dropped = (NEAR_DUPLICATES, "")
-            self._count(document, dropped)
-            if not dropped:
-                yield document.text, split_hash(document.digest)
+        for documents in self._examined(texts):
+            dropped = [document.dropped for document in documents]
+            if self._config.drop_duplicates:
+                for place, document in enumerate(documents):
+                    if not dropped[place] and document.digest in seen:
+                        dropped[place] = DUPLICATES, ""
+                    elif not dropped[place]:
+                        seen.add(document.digest)
+            if index:
+                left = [place for place, why in enumerate(dropped) if not why]
+                similar = index.add([documents[place].signature for place in left])
+                for place in itertools.compress(left, similar):
+                    dropped[place] = NEAR_DUPLICATES, ""
+            for document, why in zip(documents, dropped, strict=True):
+                self._count(document, why)
+                if not why:
+                    yield document.text, split_hash(document.digest)
 
     def _count(self, document: Examined, dropped: tuple[str, str] | None) -> None:
         if dropped:
@@ -129,9 +136,9 @@ class Selection:
         first = [batch for _, batch in zip(range(_SMALL), batches, strict=False)]
         modules = modules_of(self._examiner)
         if self._processes == 1 or modules is None or len(first) < _SMALL:
-            return map(self._examiner, chain(first, batches))
+            return map(self._examiner, itertools.chain(first, batches))
         job = Examination(self._config, self._clean, self._decontamination, modules)
-        return in_order(job, chain(first, batches), self._processes)
+        return in_order(job, itertools.chain(first, batches), self._processes)
 
     def summary(self) -> str:
         """Returns what dropped documents, in words: "gopher_quality/word_count 117, c4/sentences
