@@ -136,6 +136,8 @@ SENTENCE = "The keeper counted the ships."
         (f"{SENTENCE} A. B. if (x) {{ return; }}", Dropped("curly_bracket")),
         ("“One two three four five six.” “Seven!” He asked: 'Eight?'",) * 2,
         ("Version 1.2.3 of it has three numbers.", Dropped("sentences")),
+        ("\n".join(['He said to her: "Go home now"'] * 3),) * 2,
+        (f"{SENTENCE} A. B.\nOne two three four {'x' * 1001}.", f"{SENTENCE} A. B."),
     ],
 )
 def test_c4(text, kept):
@@ -157,6 +159,8 @@ LONG = "a line of thirty or more letters"
         ("\n".join(f"{'' if n < 67 else LONG} {n:02}." for n in range(100)), "short_lines"),
         ("\n".join(f"{'' if n < 66 else LONG} {n:02}." for n in range(100)), None),
         ("", "line_punctuation"),
+        (f'{LONG}:\n{LONG} one)\n{LONG}"', "line_punctuation"),
+        ("一二三四五六七八九十。" * 4, None),
     ],
 )
 def test_fineweb(text, reason):

@@ -74,7 +74,7 @@ class NearDuplicates:
             if np.any(same):
                 equal = self._signatures[found[same]] == numbers
                 agreeing = equal.sum(1)
-                if agreeing.max() == len(numbers):
+                if np.any(agreeing == len(numbers)):
                     return True
                 similar = self._are_similar(equal, agreeing)
             found = self._earlier[found, bands]

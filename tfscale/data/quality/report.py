@@ -56,9 +56,14 @@ def write_report(directory: str, manifest: Manifest, statistics: Statistics) -> 
         tables.append(
             (
                 "What was dropped",
-                ("by", "why", "documents", "% of those read"),
+                ("by", "why", "documents", "%"),
                 [
-                    (_shown(dropped[0]), statistics.words(dropped), count, 100 * count / read)
+                    (
+                        _shown(dropped[0]),
+                        statistics.words(dropped),
+                        count,
+                        round(100 * count / read, 2),
+                    )
                     for dropped, count in reasons
                 ],
             )
@@ -69,7 +74,7 @@ def write_report(directory: str, manifest: Manifest, statistics: Statistics) -> 
             (
                 f"Languages of the kept documents, by {manifest.how['languages_by']}",
                 ("language", "documents", "%"),
-                [(language, count, 100 * count / kept) for language, count in languages],
+                [(language, count, round(100 * count / kept, 2)) for language, count in languages],
             )
         )
     render_report(

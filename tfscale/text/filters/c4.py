@@ -24,9 +24,10 @@ _POLICIES = (
 class C4(Filter):
     """The rules by which C4 was made of web pages in English.
 
-    Lines without terminal punctuation, with fewer than 5 words, with the word Javascript, or about
-    cookies and terms of use are removed, and so are citation marks such as [1]. What is left must
-    have 3 sentences. A sentence ends at `.`, `!` or `?` before white space, quotes or brackets.
+    Lines without terminal punctuation (a quotation mark counts as such), with fewer than 5 words, a
+    word of more than 1,000 characters, the word Javascript, or about cookies and terms of use are
+    removed, and so are citation marks such as [1]. What is left must have 3 sentences. A sentence
+    ends at `.`, `!` or `?` before white space, quotes or brackets, and at the end of a line.
 
     Not done: C4's list of words, by which it dropped whole pages, and its removal of spans of three
     sentences that occur in several pages.
@@ -43,7 +44,7 @@ class C4(Filter):
         "curly_bracket": "has a curly bracket, as code does",
         "sentences": "fewer than 3 sentences in the lines that are left",
     }
-    least_words = 5
+    least_words, most_word_characters = 5, 1000
     least_sentences = 3
 
     def __call__(self, text: str) -> str | Dropped:
@@ -51,19 +52,22 @@ class C4(Filter):
             return Dropped("lorem_ipsum")
         if "{" in text or "}" in text:
             return Dropped("curly_bracket")
-        lines = []
-        for line in text.splitlines():
-            line = _CITATION.sub("", line).strip()
-            lower = line.lower()
-            if (
-                line.endswith(_ENDS)
-                and not line.endswith("...")
-                and len(line.split()) >= self.least_words
-                and "javascript" not in lower
-                and not any(policy in lower for policy in _POLICIES)
-            ):
-                lines.append(line)
-        kept = "\n".join(lines)
-        if len(_SENTENCE_END.findall(kept)) < self.least_sentences:
-            return Dropped("sentences")
-        return kept
+        lines = [
+            line
+            for line in (_CITATION.sub("", line.strip()).strip() for line in text.splitlines())
+            if self._is_kept(line)
+        ]
+        # A line that is kept is at least one sentence, also where it ends with a quotation mark.
+        sentences = sum(max(len(_SENTENCE_END.findall(line)), 1) for line in lines)
+        return "\n".join(lines) if sentences >= self.least_sentences else Dropped("sentences")
+
+    def _is_kept(self, line: str) -> bool:
+        if not line.endswith(_ENDS) or line.endswith("..."):
+            return False
+        words, lower = line.split(), line.lower()
+        return (
+            len(words) >= self.least_words
+            and max(map(len, words)) <= self.most_word_characters
+            and "javascript" not in lower
+            and not any(policy in lower for policy in _POLICIES)
+        )

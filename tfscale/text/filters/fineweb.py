@@ -7,16 +7,16 @@ from tfscale.registry import register
 from tfscale.text.filter import Dropped, Filter
 from tfscale.text.filters.gopher_repetition import repeated
 
-_ENDS = tuple(".!?…:;\"'”’»)]。！？：；」』．،؟۔।॥")
+_ENDS = tuple(".!?‼⁇⁈⁉。．！？｡؟۔।॥։።፧၊။។៕")
 
 
 @register
 class FineWeb(Filter):
     """The rules that FineWeb added to those of Gopher and C4.
 
-    Lines are those with more than white space. The paper does not list its punctuation marks: the
-    ones here end sentences, quotations and brackets in Latin, Chinese, Japanese, Arabic and
-    Devanagari.
+    Lines are those with more than white space. As in the code that was published with the paper,
+    the punctuation is what ends a sentence, in any of several scripts; a quotation mark, a bracket
+    or a colon does not.
 
     Source: Penedo et al. 2024, "The FineWeb Datasets: Decanting the Web for the Finest Text Data at
     Scale", section 3.6, https://arxiv.org/abs/2406.17557
@@ -26,7 +26,7 @@ class FineWeb(Filter):
     summary = "lines that end with punctuation, short lines, repeated lines"
     source = "Penedo et al. 2024, section 3.6"
     reasons: ClassVar[Mapping[str, str]] = {
-        "line_punctuation": "at most 12 % of the lines end with punctuation",
+        "line_punctuation": "at most 12 % of the lines end as a sentence does",
         "duplicate_characters": "at least 10 % of the characters are in duplicate lines",
         "short_lines": "at least 67 % of the lines have fewer than 30 characters",
     }
