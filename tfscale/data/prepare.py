@@ -6,10 +6,10 @@ Reads, cleans and splits text, trains a tokenizer, tokenizes, writes shards and 
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable, Iterator
 
 from tfscale.config import PrepareConfig, to_dict
 from tfscale.data.cutting import cut_spool
+from tfscale.data.keeping import Dropped, kept_texts
 from tfscale.data.manifest import MANIFEST_FILE, Manifest, token_dtype
 from tfscale.data.quality.report import write_report
 from tfscale.data.quality.selection import Selection, is_asked_for
@@ -20,8 +20,6 @@ from tfscale.data.splits import (
     VALIDATION,
     Borders,
     HoldOut,
-    document_digest,
-    split_hash,
 )
 from tfscale.data.spool import Spool, SpoolWriter
 from tfscale.data.tokenizing import Encoded
@@ -157,14 +155,6 @@ def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, progress: bool)
     return cleaner
 
 
-@dataclasses.dataclass
-class _Dropped:
-    """Documents that are not kept."""
-
-    cleaned_away: int = 0
-    duplicates: int = 0
-
-
 def _read(
     config: PrepareConfig,
     sources: dict[str, list[TextFile]],
@@ -178,7 +168,7 @@ def _read(
     Quality options choose among the training text alone: texts that are named for validation and
     test are what is measured.
     """
-    counts, dropped = ReadCounts(), _Dropped()
+    counts, dropped = ReadCounts(), Dropped()
     hold_out = HoldOut(
         validation_fraction=0 if VALIDATION in sources else config.validation_fraction,
         test_fraction=0 if TEST in sources else config.test_fraction,
@@ -199,7 +189,7 @@ def _read(
             documents = 0
             counted = meter.counted(texts)
             chosen = selection if split == TRAIN else None
-            kept = chosen.kept(counted) if chosen else _kept(counted, clean, config, dropped)
+            kept = chosen.kept(counted) if chosen else kept_texts(counted, clean, config, dropped)
             for text, place in kept:
                 documents += 1
                 if split == TRAIN:
@@ -218,24 +208,6 @@ def _read(
     for name, count in selection.counts.items() if selection else ():
         found[name] = found.get(name, 0) + count
     return spool, found
-
-
-def _kept(
-    texts: Iterable[str], clean: Cleaner, config: PrepareConfig, dropped: _Dropped
-) -> Iterator[tuple[str, int]]:
-    """Yields the cleaned text of each document that is kept, and its `split_hash`."""
-    seen: set[bytes] = set()
-    for text in map(clean, texts):
-        if not text:
-            dropped.cleaned_away += 1
-            continue
-        digest = document_digest(text.encode("utf-8"), config.seed)
-        if config.drop_duplicates:
-            if digest in seen:
-                dropped.duplicates += 1
-                continue
-            seen.add(digest)
-        yield text, split_hash(digest)
 
 
 def _cut(

@@ -87,7 +87,7 @@ class NearDuplicates:
         """Returns whether one of some documents is similar, by where its numbers are equal."""
         enough = agreeing >= self.minhash.agreeing
         in_bands = equal[:, : self._bands * self._rows].reshape(-1, self._bands, self._rows)
-        return bool((enough & in_bands.all(2).any(1)).any())
+        return bool(np.any(enough & np.any(in_bands.all(2), 1)))
 
     def _enter(self, number: int, places: np.ndarray) -> None:
         self._earlier[number] = self._tables[self._each, places]

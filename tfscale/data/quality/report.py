@@ -59,12 +59,12 @@ def write_report(directory: str, manifest: Manifest, statistics: Statistics) -> 
                 ("by", "why", "documents", "%"),
                 [
                     (
-                        _shown(dropped[0]),
-                        statistics.words(dropped),
+                        _shown(why[0]),
+                        statistics.words(why),
                         count,
                         round(100 * count / read, 2),
                     )
-                    for dropped, count in reasons
+                    for why, count in reasons
                 ],
             )
         )
