@@ -149,8 +149,9 @@ def _check_name(shown_as: str, value: object, typehint: Hint) -> None:
             continue
         near = difflib.get_close_matches(str(name), choices.names(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        received = f"{shown_as}: expected {describe(typehint)}; received {brief(name)}"
-        raise ConfigError(f"{received}{hint}")
+        raise ConfigError(
+            f"{shown_as}: expected {describe(typehint)}; received {brief(name)}{hint}"
+        )
 
 
 def read_yaml(path: str) -> JsonObject:
