@@ -63,8 +63,12 @@ def _changes(counts: dict[str, int]) -> Iterator[list[str]]:
     """Yields what the quality options did, in words, and how often."""
     for name, count in counts.items():
         what, _, by = name.partition("/")
+        rule, _, reason = by.partition("/")
+        if reason and rule != "decontaminate":
+            reason = reason.replace("_", " ")  # That of decontamination is the name of a file.
         if what in ("dropped", "removed", "edited"):
-            yield [f"{what}: {by.replace('/', ': ', 1).replace('_', ' ')}", f"{count:,}"]
+            words = [what, rule.replace("_", " "), reason]
+            yield [": ".join(filter(None, words)), f"{count:,}"]
         elif name == "near_duplicates" or (name == "duplicates" and count):
             yield [f"dropped: {name.replace('_', ' ')}", f"{count:,}"]
 

@@ -36,7 +36,7 @@ GOOD = [prose(seed) for seed in range(40)]
 BAD = [
     GOOD[3],  # the same
     GOOD[5].replace("\n", " ").upper(),  # without case and line ends the same
-    "Too short.",
+    "This is the text of a document that is too short.",
     "\n".join([prose(50).splitlines()[0]] * 9),
     " ".join(["12345"] * 60),
     GERMAN * 4,
@@ -119,6 +119,7 @@ def test_the_command_line_and_python_write_the_same(files, capsys):
     assert re.search(r"dropped: near duplicates +│ +1 ", shown)
     assert re.search(r"dropped: gopher quality: word count +│ +1 ", shown)
     assert re.search(r"removed: emails +│ +1 ", shown)
+    assert "dropped: decontaminate: " in shown
 
 
 def test_texts_that_are_named_for_validation_are_kept_whole(files):
