@@ -31,4 +31,4 @@ def ngrams(units: Sequence[str], n: int, joint: str = " ") -> list[str]:
     Example:
         ngrams(["to", "be", "or"], 2)    # ["to be", "be or"]
     """
-    return [joint.join(units[start : start + n]) for start in range(len(units) - n + 1)]
+    return list(map(joint.join, zip(*(units[start:] for start in range(n)), strict=False)))
