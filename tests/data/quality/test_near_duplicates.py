@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from benchmarks.near_duplicates import measure
@@ -36,8 +37,8 @@ def texts(count, seed=0):
     ],
 )
 def test_the_index_gives_the_answer_of_all_pairs(minhash, monkeypatch):
-    # Small, so that its arrays and tables grow several times.
-    monkeypatch.setattr(module, "_FIRST_SIGNATURES", 4)
+    # Small, so that its levels are merged several times.
+    monkeypatch.setattr(module, "_BATCH", 4)
     signatures = [minhash.signature(text) for text in texts(200)]
     wanted = near_duplicates(signatures, minhash)
     assert 10 < sum(wanted) < 190
@@ -47,11 +48,17 @@ def test_the_index_gives_the_answer_of_all_pairs(minhash, monkeypatch):
     assert one_by_one.add([]) == []
 
 
-def test_bands_that_fall_on_one_place_of_a_table_are_told_apart(monkeypatch):
-    monkeypatch.setattr(NearDuplicates, "_places", lambda self, hashes: hashes.astype(int) * 0)
+def test_bands_with_one_hash_are_told_apart(monkeypatch):
+    monkeypatch.setattr(NearDuplicates, "_hashes", lambda self, numbers: hashes_of_one(numbers, 21))
+    monkeypatch.setattr(module, "_CANDIDATES", 7)
     minhash = MinHash.of(0.6, 64, ngram=2)
     signatures = [minhash.signature(text) for text in texts(100)]
+    assert minhash.bands == 21
     assert NearDuplicates(minhash).add(signatures) == near_duplicates(signatures, minhash)
+
+
+def hashes_of_one(numbers, bands):
+    return np.ones((len(numbers), bands), np.uint64)
 
 
 def test_planted_duplicates():
