@@ -28,8 +28,8 @@ Band = tuple[np.ndarray, np.ndarray]
 class NearDuplicates:
     """The signatures of the documents so far, found by their bands.
 
-    Signatures that are equal are most often kept once: the first stands for all. For each band there
-    are a few sorted arrays of hashes of its content, of which the larger are merged from the
+    Signatures that are equal are most often kept once: the first stands for all. For each band
+    there are a few sorted arrays of hashes of its content, of which the larger are merged from the
     smaller. A document of 112 permutations and 16 bands takes 4 x 112 + 12 x 16 bytes.
 
     A pair with a band in common is compared, so that documents which share most of their text, but
