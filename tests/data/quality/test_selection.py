@@ -183,6 +183,14 @@ def test_what_cannot_be_is_one_line(options, message):
         select(GOOD, **options)
 
 
+def test_the_command_line_names_the_closest_filter(capsys):
+    words = ["prepare", "--text", "a", "--output", "b", "--filters", "c4", "gofer_quality"]
+    assert cli.main(words) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: --filters: expected one of c4, fineweb, gopher_quality, ")
+    assert line.endswith("; received 'gofer_quality'; did you mean gopher_quality?")
+
+
 def test_a_library_that_is_missing(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for options, library in (
