@@ -3,6 +3,7 @@ one device.
 
     make equivalence
     python -m benchmarks.equivalence [--part language|models] [--cases NAME ...] [--quick]
+        [--optimizers NAME ...]
 
 Language models: one process per strategy (two for MultiWorkerMirrored) trains every case for 50
 steps. In float32 the largest difference of a step's loss and of a final weight must stay within
@@ -33,7 +34,7 @@ from rich.table import Table
 from benchmarks import equivalence_compared, equivalence_page
 from benchmarks.equivalence_cases import MODEL_CASES
 from benchmarks.equivalence_compared import Compared, compare_models, train_models
-from benchmarks.equivalence_worker import Case, cases, controls
+from benchmarks.equivalence_worker import OPTIMIZERS, Case, cases, controls
 from tfscale.config.launching import LaunchConfig
 from tfscale.launching.launcher import launch
 from tfscale.launching.network import has_private_networks
@@ -68,7 +69,12 @@ class Gap:
         return self.loss <= self.loss_bound and self.weight <= self.weight_bound
 
 
-def train_all(folder: str, strategies: Sequence[str], quick: bool) -> None:
+def train_all(
+    folder: str,
+    strategies: Sequence[str],
+    quick: bool,
+    optimizers: Sequence[str] = tuple(OPTIMIZERS),
+) -> None:
     """Trains every case under each strategy, one strategy after the other."""
     for label in strategies:
         name, devices = STRATEGIES[label]
@@ -81,8 +87,11 @@ def train_all(folder: str, strategies: Sequence[str], quick: bool) -> None:
             "--output",
             output,
             *(["--quick"] if quick else []),
+            "--optimizers",
+            *optimizers,
         ]
-        print(f"training {len(cases(quick))} cases under {label}", file=sys.stderr, flush=True)
+        count = len(cases(quick, optimizers))
+        print(f"training {count} cases under {label}", file=sys.stderr, flush=True)
         if name == "multi_worker":
             launch(
                 words,
@@ -108,14 +117,19 @@ def differences(a: str, b: str) -> tuple[float, float]:
         return float(np.abs(x["losses"] - y["losses"]).max()), float(max(weights))
 
 
-def compare(folder: str, strategies: Sequence[str], quick: bool) -> list[Gap]:
+def compare(
+    folder: str,
+    strategies: Sequence[str],
+    quick: bool,
+    optimizers: Sequence[str] = tuple(OPTIMIZERS),
+) -> list[Gap]:
     """Every case under every strategy beside one device without micro-batches."""
 
     def path(label: str, case: Case) -> str:
         return os.path.join(folder, label, f"{case.name}.npz")
 
     gaps = []
-    for case in cases(quick):
+    for case in cases(quick, optimizers):
         base = dataclasses.replace(case, micro_batches=1)
         if case.precision == "float32":
             bounds = LOSS_BOUND, WEIGHT_BOUNDS[case.optimizer]
@@ -131,11 +145,11 @@ def compare(folder: str, strategies: Sequence[str], quick: bool) -> list[Gap]:
     return gaps
 
 
-def language_models(quick: bool, console: Console) -> list[Gap]:
+def language_models(quick: bool, optimizers: Sequence[str], console: Console) -> list[Gap]:
     """Trains the language models under every strategy, and prints how far apart they are."""
     with _folder() as folder:
-        train_all(folder, list(STRATEGIES), quick)
-        gaps = compare(folder, list(STRATEGIES), quick)
+        train_all(folder, list(STRATEGIES), quick, optimizers)
+        gaps = compare(folder, list(STRATEGIES), quick, optimizers)
     table = Table(title="differences from one device without micro-batches, 50 steps")
     columns = (
         "family",
@@ -198,6 +212,13 @@ def main() -> None:
     )
     parser.add_argument("--part", choices=["language", "models"], help="one of the two tables")
     parser.add_argument("--cases", nargs="+", choices=list(MODEL_CASES), help="some of the models")
+    parser.add_argument(
+        "--optimizers",
+        nargs="+",
+        choices=list(OPTIMIZERS),
+        default=list(OPTIMIZERS),
+        help="some of the language models' optimizers",
+    )
     parser.add_argument("--quick", action="store_true", help="a few of each kind, without XLA")
     parser.add_argument(
         "--folder", help="keeps the models' results: a run that was stopped goes on from them"
@@ -208,7 +229,7 @@ def main() -> None:
     gaps: list[Gap] = []
     compared: list[Compared] = []
     if options.part != "models":
-        gaps = language_models(options.quick, console)
+        gaps = language_models(options.quick, options.optimizers, console)
     if options.part != "language":
         named = options.cases or [
             n for n, case in MODEL_CASES.items() if case.quick >= options.quick

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -96,8 +97,8 @@ class Case:
         return "-".join(map(str, dataclasses.astuple(self)))
 
 
-def cases(quick: bool = False) -> list[Case]:
-    """All cases, or a few of each kind."""
+def cases(quick: bool = False, optimizers: Sequence[str] = tuple(OPTIMIZERS)) -> list[Case]:
+    """All cases of some optimizers, or a few of each kind."""
     micros = (1, 2) if quick else (1, 2, 4)
     families = QUICK if quick else SMALL
     full = [
@@ -106,9 +107,8 @@ def cases(quick: bool = False) -> list[Case]:
         if combined[2] in OF_ALL_FAMILIES or combined[0] in QUICK
     ]
     low = itertools.product(families, ("mixed_bfloat16", "mixed_float16"), ("sgd",), micros)
-    return [
-        Case(*values) for values in ([c for c in full if c[2] == "sgd"] if quick else [*full, *low])
-    ]
+    wanted = [c for c in full if c[2] == "sgd"] if quick else [*full, *low]
+    return [Case(*values) for values in wanted if values[2] in optimizers]
 
 
 def controls(case: Case) -> list[Case]:
@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--output", required=True)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))
     options = parser.parse_args()
     follow_launcher()
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -192,7 +193,7 @@ def main() -> None:
         )
     chosen = strategy(options.strategy)
     beat(0)
-    wanted = cases(options.quick)
+    wanted = cases(options.quick, options.optimizers)
     if options.strategy == "single":
         wanted += [c for case in wanted if case.precision != "float32" for c in controls(case)]
     for case in dict.fromkeys(wanted):

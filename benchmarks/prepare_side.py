@@ -1,9 +1,9 @@
 """How fast text becomes tokens: the library alone, tfscale's tokenization stage, and `tfscale
 prepare` as a whole.
 
-    python -m benchmarks.prepare_side library --text FILE --tokenizer DIR
-    python -m benchmarks.prepare_side stage --text FILE --tokenizer DIR
-    python -m benchmarks.prepare_side whole --text FILE --tokenizer DIR
+    python -m benchmarks.prepare_side library --text FILE --tokenizer DIR [--documents line]
+    python -m benchmarks.prepare_side stage --text FILE --tokenizer DIR [--documents line]
+    python -m benchmarks.prepare_side whole --text FILE --tokenizer DIR [--documents line]
 
 `library` times one call of SentencePiece's own batch encoding of documents that are in memory: one
 thread, to NumPy arrays, which is faster than to lists. `stage` times what `prepare` does between
@@ -18,29 +18,30 @@ import json
 import os
 import tempfile
 import time
+from typing import get_args
 
 import sentencepiece
 
 from tfscale.config import PrepareConfig
 from tfscale.data.splits import Borders
-from tfscale.data.spool import SpoolWriter
+from tfscale.data.spool import Spool, SpoolWriter
 from tfscale.data.tokenizing import encode_batches
 from tfscale.text.corpora import find_text, read_documents
-from tfscale.text.reader import ReadCounts
+from tfscale.text.reader import DocumentKind, ReadCounts
 from tfscale.text.tokenizers import load_tokenizer
 
 
-def documents_of(path: str) -> list[str]:
-    """The paragraphs of a file."""
-    return list(read_documents(find_text([path]), "paragraph", "error", ReadCounts()))
+def documents_of(path: str, kind: DocumentKind) -> list[str]:
+    """The documents of a file."""
+    return list(read_documents(find_text([path]), kind, "error", ReadCounts()))
 
 
-def library(text: str, tokenizer: str) -> tuple[int, float]:
+def library(text: str, tokenizer: str, kind: DocumentKind) -> tuple[int, float]:
     """Tokens, and seconds of SentencePiece's batch encoding."""
     processor = sentencepiece.SentencePieceProcessor(
         model_file=os.path.join(tokenizer, "tokenizer.model")
     )
-    documents = documents_of(text)
+    documents = documents_of(text, kind)
     began = time.perf_counter()
     if hasattr(processor, "EncodeAsNumpy"):
         ids = processor.encode(documents, num_threads=1, return_type="numpy")
@@ -50,21 +51,20 @@ def library(text: str, tokenizer: str) -> tuple[int, float]:
     return sum(map(len, ids)), seconds
 
 
-def stage(text: str, tokenizer_dir: str) -> tuple[int, float]:
+def stage(text: str, tokenizer_dir: str, kind: DocumentKind) -> tuple[int, float]:
     """Tokens, and seconds of the tokenization stage in this process."""
     tokenizer = load_tokenizer(tokenizer_dir)
-    documents = documents_of(text)
+    documents = documents_of(text, kind)
     with tempfile.TemporaryDirectory() as folder:
         spool_path = os.path.join(folder, "documents.spool")
-        with SpoolWriter(spool_path) as spool:
+        with SpoolWriter(spool_path) as writer:
             for document in documents:
-                spool.add(document, place=0)
+                writer.add(document, place=0)
         everything_is_train = Borders(test=0, validation=0)
+        spool = Spool(spool_path, writer.batches, everything_is_train)
         began = time.perf_counter()
         tokens = 0
-        results = encode_batches(
-            tokenizer, tokenizer_dir, spool_path, everything_is_train, spool.batches, processes=1
-        )
+        results = encode_batches(tokenizer, tokenizer_dir, spool, processes=1)
         with open(os.path.join(folder, "train.tokens"), "wb") as file:
             for result in results:
                 for encoded in result.values():
@@ -74,7 +74,7 @@ def stage(text: str, tokenizer_dir: str) -> tuple[int, float]:
     return tokens - len(documents), seconds
 
 
-def whole(text: str, tokenizer: str) -> tuple[int, float]:
+def whole(text: str, tokenizer: str, kind: DocumentKind) -> tuple[int, float]:
     """Tokens, and seconds of `prepare` times the cores that it used."""
     from tfscale.data.prepare import prepare
 
@@ -84,7 +84,7 @@ def whole(text: str, tokenizer: str) -> tuple[int, float]:
     with tempfile.TemporaryDirectory() as folder:
         config = PrepareConfig(
             text=[text],
-            documents="paragraph",
+            documents=kind,
             tokenizer_from=tokenizer,
             processes=cores,
             output=os.path.join(folder, "data"),
@@ -95,15 +95,18 @@ def whole(text: str, tokenizer: str) -> tuple[int, float]:
     return sum(split.tokens - split.documents for split in splits), seconds * cores
 
 
+TASKS = {"library": library, "stage": stage, "whole": whole}
+
+
 def main() -> None:
+    """Runs the task that is named, and prints its rate as JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("task", choices=("library", "stage", "whole"))
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("--text", required=True)
     parser.add_argument("--tokenizer", required=True)
+    parser.add_argument("--documents", choices=get_args(DocumentKind), default="paragraph")
     options = parser.parse_args()
-    tokens, seconds = {"library": library, "stage": stage, "whole": whole}[options.task](
-        options.text, options.tokenizer
-    )
+    tokens, seconds = TASKS[options.task](options.text, options.tokenizer, options.documents)
     print(json.dumps({"tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / seconds}))
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import corpus, memory, memory_side, precision_side, quality, recipe
+from benchmarks import corpus, memory, memory_side, precision_side, prepare_side, quality, recipe
 from benchmarks.__main__ import main
 from benchmarks.rounds import BenchmarkError, in_turn, measure
 from benchmarks.sections import SECTIONS, Bench
 from benchmarks.table import Row, Wanted, figure
+from tfscale.config import PrepareConfig
+from tfscale.data.prepare import prepare
 from tfscale.errors import DataError
+from tfscale.text.tokenizers import load_tokenizer
 
 NO_TORCH = "PyTorch is in the extra benchmark"
 
@@ -433,6 +436,19 @@ def test_memory_benchmark_runs_and_saves(tmp_path, capsys):
 def test_the_side_of_bfloat16_takes_steps_with_the_options_of_today():
     shape = precision_side.Shape(1, 2, 16, 32, 8, 2, steps=1)
     precision_side.ours(shape, "mixed_bfloat16", "off")()
+
+
+@pytest.mark.parametrize("kind", ["line", "paragraph"])
+def test_the_sides_of_prepare_count_the_same_tokens(kind, tmp_path):
+    lines = [f"{number} is a number, and {number * 7} another one\n\n" for number in range(300)]
+    text = str(tmp_path / "text.txt")
+    corpus.write(text, "".join(lines))
+    data = str(tmp_path / "data")
+    prepare(PrepareConfig(text=[text], documents=kind, vocabulary_size=300, output=data), False)
+    tokenizer = str(tmp_path / "data" / "tokenizer")
+    counted = {task(text, tokenizer, kind)[0] for task in prepare_side.TASKS.values()}
+    pieces = load_tokenizer(tokenizer)
+    assert counted == {sum(len(pieces.encode(line.strip())) for line in lines)}
 
 
 def test_options_of_the_quality_benchmark_suit_the_models():
