@@ -22,7 +22,11 @@ class Dropped:
 
 
 def kept_texts(
-    texts: Iterable[str], clean: Cleaner, config: PrepareConfig, dropped: Dropped
+    texts: Iterable[str],
+    clean: Cleaner,
+    config: PrepareConfig,
+    dropped: Dropped,
+    seen: set[bytes],
 ) -> Iterator[tuple[str, int]]:
     """Yields the cleaned text of each document that is kept, and its `split_hash`, in order.
 
@@ -31,8 +35,8 @@ def kept_texts(
         clean: the cleaning.
         config: for `seed` and `drop_duplicates`.
         dropped: is added to.
+        seen: digests of the earlier documents of the same split; is added to.
     """
-    seen: set[bytes] = set()
     for text in map(clean, texts):
         if not text:
             dropped.cleaned_away += 1

@@ -3,6 +3,7 @@
 Reads, cleans and splits text, trains a tokenizer, tokenizes, writes shards and the manifest.
 """
 
+import collections
 import dataclasses
 import os
 import sys
@@ -169,6 +170,7 @@ def _read(
     test are what is measured.
     """
     counts, dropped = ReadCounts(), Dropped()
+    seen: dict[str, set[bytes]] = collections.defaultdict(set)
     hold_out = HoldOut(
         validation_fraction=0 if VALIDATION in sources else config.validation_fraction,
         test_fraction=0 if TEST in sources else config.test_fraction,
@@ -189,7 +191,11 @@ def _read(
             documents = 0
             counted = meter.counted(texts)
             chosen = selection if split == TRAIN else None
-            kept = chosen.kept(counted) if chosen else kept_texts(counted, clean, config, dropped)
+            kept = (
+                chosen.kept(counted)
+                if chosen
+                else kept_texts(counted, clean, config, dropped, seen[split])
+            )
             for text, place in kept:
                 documents += 1
                 if split == TRAIN:

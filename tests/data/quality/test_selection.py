@@ -85,6 +85,15 @@ def test_what_is_kept_and_what_is_counted(files):
     assert selection.described["near_duplicate_signatures"]["bands"] == 16
 
 
+def test_documents_of_several_sources_are_compared_with_each_other():
+    config = PrepareConfig(text=["a"], output="b", near_duplicates=0.8, drop_duplicates=True)
+    selection = Selection(config, Cleaner(), 1, progress=False)
+    assert [text for text, _ in selection.kept(GOOD[:2])] == GOOD[:2]
+    again = [GOOD[0], GOOD[1].upper(), GOOD[2]]
+    assert [text for text, _ in selection.kept(again)] == GOOD[2:3]
+    assert selection.counts == {"duplicates": 1, "near_duplicates": 1}
+
+
 def test_any_number_of_processes_gives_the_same(files, monkeypatch):
     monkeypatch.setattr(module, "_SMALL", 1)
     monkeypatch.setattr(module, "_BATCH", 1500)

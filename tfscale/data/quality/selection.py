@@ -82,6 +82,8 @@ class Selection:
             self.counts["evaluation_documents"] = self._decontamination.documents
             self.counts["evaluation_documents_too_short"] = self._decontamination.too_short
         self.statistics = Statistics(self._examiner.filters)
+        self._seen: set[bytes] = set()
+        self._index = NearDuplicates(self._minhash) if self._minhash else None
 
     @property
     def described(self) -> JsonObject:
@@ -99,21 +101,20 @@ class Selection:
         """Yields the text of each document that is kept, and its `split_hash`, in order.
 
         Of the documents that pass the filters, the first of those that are the same is kept, if
-        `drop_duplicates` asks for it, and of the near duplicates those without an earlier one.
+        `drop_duplicates` asks for it, and of the near duplicates those without an earlier one. The
+        documents of earlier calls are earlier ones.
         """
-        seen: set[bytes] = set()
-        index = NearDuplicates(self._minhash) if self._minhash else None
         for documents in self._examined(texts):
             dropped = [document.dropped for document in documents]
             if self._config.drop_duplicates:
                 for place, document in enumerate(documents):
-                    if not dropped[place] and document.digest in seen:
+                    if not dropped[place] and document.digest in self._seen:
                         dropped[place] = DUPLICATES, ""
                     elif not dropped[place]:
-                        seen.add(document.digest)
-            if index:
+                        self._seen.add(document.digest)
+            if self._index:
                 left = [place for place, why in enumerate(dropped) if not why]
-                similar = index.add([documents[place].signature for place in left])
+                similar = self._index.add([documents[place].signature for place in left])
                 for place in itertools.compress(left, similar):
                     dropped[place] = NEAR_DUPLICATES, ""
             for document, why in zip(documents, dropped, strict=True):
