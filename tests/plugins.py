@@ -5,9 +5,18 @@ import importlib
 import types
 from collections.abc import Iterator
 
-from tfscale.registry import FAMILIES, FORMATS, READERS, RECIPES, TASKS, TOKENIZERS
+from tfscale.registry import (
+    FAMILIES,
+    FILTERS,
+    FORMATS,
+    READERS,
+    RECIPES,
+    REMOVALS,
+    TASKS,
+    TOKENIZERS,
+)
 
-_REGISTRIES = (FAMILIES, FORMATS, READERS, RECIPES, TASKS, TOKENIZERS)
+_REGISTRIES = (FAMILIES, FORMATS, READERS, FILTERS, REMOVALS, RECIPES, TASKS, TOKENIZERS)
 _added: dict[str, list[dict[str, type]]] = {}
 """What a module registered when it was imported, which happens once in a process."""
 

@@ -20,7 +20,7 @@ def test_names_are_known_without_an_import():
         "import sys, tfscale.registry as r\n"
         "print(*r.FORMATS.names()); print(*r.FAMILIES.names()); print(*r.RECIPES.names())\n"
         "print(*r.TASKS.names()); print(*r.TOKENIZERS.names()); print(*r.READERS.names())\n"
-        "print(*r.SCHEDULES.names())\n"
+        "print(*r.SCHEDULES.names()); print(*r.FILTERS.names()); print(*r.REMOVALS.names())\n"
         "print(sorted(set(sys.modules) & {'tensorflow', 'keras', 'numpy', 'tfscale.tasks'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -32,6 +32,8 @@ def test_names_are_known_without_an_import():
         "bpe byte char sentencepiece word wordpiece",
         "conll csv jsonl text tsv",
         "constant cosine inverse_sqrt linear wsd",
+        "c4 fineweb gopher_quality gopher_repetition language length symbols",
+        "emails keys phones",
         "[]",
     ], done.stderr
 

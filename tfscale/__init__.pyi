@@ -75,8 +75,11 @@ from tfscale.tasks.examples import Example as Example
 from tfscale.tasks.finetune import finetune as finetune
 from tfscale.tasks.task import Task as Task
 from tfscale.tasks.values import Encoded as Encoded
+from tfscale.text.filter import Dropped as Dropped
+from tfscale.text.filter import Filter as Filter
 from tfscale.text.reader import Reader as Reader
 from tfscale.text.reader import Row as Row
+from tfscale.text.removal import Removal as Removal
 from tfscale.text.tokenizers import Tokenizer as Tokenizer
 from tfscale.text.tokenizers import load_tokenizer as load_tokenizer
 from tfscale.training.language_model import LanguageModel as LanguageModel

@@ -156,6 +156,10 @@ COMPRESSIONS: Registry[AnyClass] = Registry("compression", "tfscale.text.compres
 """See `tfscale.text.compression.Compression`."""
 ARCHIVES: Registry[AnyClass] = Registry("archive", "tfscale.text.archives")
 """See `tfscale.text.archive.Archive`."""
+FILTERS: Registry[AnyClass] = Registry("filter", "tfscale.text.filters")
+"""See `tfscale.text.filter.Filter`."""
+REMOVALS: Registry[AnyClass] = Registry("removal", "tfscale.text.removals")
+"""See `tfscale.text.removal.Removal`."""
 TASKS: Registry[AnyClass] = Registry("task", "tfscale.tasks.kinds")
 """See `tfscale.tasks.task.Task`."""
 RECIPES: Registry[AnyClass] = Registry("quantization recipe", "tfscale.models.recipes")
@@ -172,8 +176,8 @@ def register(cls: Registered) -> Registered:
     """Makes a subclass of one of tfscale's interfaces known by its name.
 
     Args:
-        cls: a subclass of `LanguageNetwork`, `ExportFormat`, `Tokenizer`, `Reader`, `Task`,
-            `Recipe`, `OptimizerSpec`, `Schedule` or `LayerStep`.
+        cls: a subclass of `LanguageNetwork`, `ExportFormat`, `Tokenizer`, `Reader`, `Filter`,
+            `Removal`, `Task`, `Recipe`, `OptimizerSpec`, `Schedule` or `LayerStep`.
 
     Returns:
         The class, so that this can decorate it.
@@ -189,8 +193,8 @@ def register(cls: Registered) -> Registered:
     enter = getattr(cls, "enter_registry", None)
     if enter is None:
         raise ConfigError(
-            "register takes a subclass of LanguageNetwork, ExportFormat, Tokenizer, Reader, Task,"
-            f" Recipe, OptimizerSpec, Schedule or LayerStep; received {cls!r}"
+            "register takes a subclass of LanguageNetwork, ExportFormat, Tokenizer, Reader, Filter,"
+            f" Removal, Task, Recipe, OptimizerSpec, Schedule or LayerStep; received {cls!r}"
         )
     enter()
     return cls

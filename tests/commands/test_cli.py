@@ -460,7 +460,10 @@ def test_prepare_hands_over_its_config(replace_module, capsys):
         seen.append(config)
         split = types.SimpleNamespace(documents=2, tokens=1000, utf8_bytes=3500, unknown_tokens=25)
         return types.SimpleNamespace(
-            splits={"train": split}, vocabulary_size=300, cleaner=Cleaner(lowercase=True)
+            splits={"train": split},
+            vocabulary_size=300,
+            cleaner=Cleaner(lowercase=True),
+            counts={"files": 2, "dropped/gopher_quality/word_count": 1234},
         )
 
     replace_module("tfscale.data.prepare", prepare=fake_prepare)
@@ -474,6 +477,7 @@ def test_prepare_hands_over_its_config(replace_module, capsys):
         "vocabulary_size": 300,
         "cleaning": ["lowercase"],
         "splits": {"train": {"documents": 2, "tokens": 1000, "bytes": 3500, "unknown_tokens": 25}},
+        "counts": {"files": 2, "dropped/gopher_quality/word_count": 1234},
     }
     cli.main(["prepare", "--text", "a", "--output", "o"])
     shown = capsys.readouterr().out
@@ -481,6 +485,7 @@ def test_prepare_hands_over_its_config(replace_module, capsys):
         "3.500" in shown
         and "25 (2.5 %)" in shown
         and "text and bytes as cleaned: lowercase" in shown
+        and re.search(r"dropped: gopher quality: word count +│ +1,234 ", shown)
     )
 
 

@@ -9,7 +9,8 @@ import pytest
 from tfscale.data.manifest import token_dtype
 from tfscale.data.splits import Borders
 from tfscale.data.spool import Spool, SpoolWriter
-from tfscale.data.tokenizing import BatchEncoder, _Worker, encode_batches
+from tfscale.data.tokenizing import BatchEncoder, _Encoding, encode_batches
+from tfscale.data.workers import Worker
 from tfscale.errors import TfscaleError
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 from tfscale.text.tokenizers.kinds.char import CharacterTokenizer
@@ -101,7 +102,8 @@ def test_processes_give_the_same_as_this_one(spool, tmp_path):
 
 def test_a_process_that_dies_is_an_error_of_one_line(spool, tmp_path):
     ByteTokenizer().save(str(tmp_path / "tokenizer"))
-    worker = _Worker(ByteTokenizer.__module__, str(tmp_path / "tokenizer"), spool)
+    job = _Encoding((ByteTokenizer.__module__,), str(tmp_path / "tokenizer"), spool)
+    worker = Worker(job)
     try:
         assert worker(spool.batches[0])["test"].tokens == 5
         worker._process.send_signal(signal.SIGKILL)

@@ -21,7 +21,7 @@ from tfscale.config.options import describe
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import open_file
-from tfscale.files.typehints import registered_names
+from tfscale.files.typehints import names_offered
 from tfscale.files.yaml_text import load_yaml
 from tfscale.terminal import print
 
@@ -142,13 +142,16 @@ def parse_normalized(parser: CommandParser, words: Sequence[str]) -> Namespace:
 
 
 def _check_name(shown_as: str, value: object, typehint: Hint) -> None:
-    """Refuses a value that is not a name of the registry that its option is about."""
-    choices = registered_names(typehint)
-    if choices is None or choices.takes(value):
-        return
-    near = difflib.get_close_matches(str(value), choices.names(), n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"{shown_as}: expected {describe(typehint)}; received {brief(value)}{hint}")
+    """Refuses a value, or one of a list, that is not a name of the registry of its option."""
+    choices = names_offered(typehint)
+    for name in value if isinstance(value, list) else [value]:
+        if choices is None or choices.takes(name):
+            continue
+        near = difflib.get_close_matches(str(name), choices.names(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(
+            f"{shown_as}: expected {describe(typehint)}; received {brief(name)}{hint}"
+        )
 
 
 def read_yaml(path: str) -> JsonObject:

@@ -18,7 +18,7 @@ from tfscale.commands.suggestions import shown
 from tfscale.compat.jsonargparse import actions_of, type_of
 from tfscale.config.fields import default_of, field_docs, is_rare, option_fields, summary_of
 from tfscale.config.options import Config, describe, hints_of
-from tfscale.files.typehints import registered_names
+from tfscale.files.typehints import names_offered
 
 Hint: TypeAlias = Any
 """The type of an option: classes, unions and annotated types have no common base."""
@@ -77,7 +77,7 @@ class HelpFormatter(DefaultHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         notes = []
         typehint = type_of(action)
-        name_in = registered_names(typehint)
+        name_in = names_offered(typehint)
         if name_in and (explained := name_in.explain()):
             notes.append(explained)
         elif describe(typehint) not in _SHOWN_TYPES:

@@ -1,5 +1,7 @@
 """`tfscale prepare`: text to token shards."""
 
+from collections.abc import Iterator
+
 from jsonargparse import Namespace
 
 from tfscale.commands.command import Command
@@ -31,11 +33,12 @@ def run(options: Namespace) -> JsonObject:
         "vocabulary_size": manifest.vocabulary_size,
         "cleaning": manifest.cleaner.steps,
         "splits": splits,
+        "counts": manifest.counts,
     }
 
 
 def show(result: JsonObject) -> None:
-    """Prints documents, tokens, bytes and unknown tokens of each split."""
+    """Prints documents, tokens, bytes and unknown tokens of each split, and what was dropped."""
     rows = [
         [
             name,
@@ -46,12 +49,28 @@ def show(result: JsonObject) -> None:
         for name, split in result["splits"].items()
     ]
     print_table(["split", "documents", "tokens", "bytes", "bytes/token", "unknown tokens"], rows)
+    if changes := list(_changes(result["counts"])):
+        print_table(["of the training text", ""], changes)
     cleaned = (
         f"; text and bytes as cleaned: {', '.join(result['cleaning'])}"
         if result["cleaning"]
         else ""
     )
     print(f"{result['output']}: vocabulary of {result['vocabulary_size']:,}{cleaned}")
+
+
+def _changes(counts: dict[str, int]) -> Iterator[list[str]]:
+    """Yields what the quality options did, in words, and how often."""
+    for name, count in counts.items():
+        what, _, by = name.partition("/")
+        rule, _, reason = by.partition("/")
+        if reason and rule != "decontaminate":
+            reason = reason.replace("_", " ")  # That of decontamination is the name of a file.
+        if what in ("dropped", "removed", "edited"):
+            words = [what, rule.replace("_", " "), reason]
+            yield [": ".join(filter(None, words)), f"{count:,}"]
+        elif name == "near_duplicates" or (name == "duplicates" and count):
+            yield [f"dropped: {name.replace('_', ' ')}", f"{count:,}"]
 
 
 COMMAND = Command(

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar, Literal
 from tfscale.config.choices import SentencePieceModel, WordSegmenter
 from tfscale.config.encodings import check_encoding
 from tfscale.config.fields import rare
-from tfscale.config.options import Options
+from tfscale.config.quality import QualityOptions
 from tfscale.errors import ConfigError, check_range
 from tfscale.registry import READERS, TOKENIZERS, NameIn
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareConfig(Options):
+class PrepareConfig(QualityOptions):
     """Text to tokenizer, token shards and manifest."""
 
     text_from_files: ClassVar[bool] = True

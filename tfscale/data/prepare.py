@@ -3,15 +3,19 @@
 Reads, cleans and splits text, trains a tokenizer, tokenizes, writes shards and the manifest.
 """
 
+import collections
 import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from tfscale.config import PrepareConfig, to_dict
 from tfscale.data.cutting import cut_spool
+from tfscale.data.keeping import Dropped, kept_texts
 from tfscale.data.manifest import MANIFEST_FILE, Manifest, token_dtype
+from tfscale.data.quality.report import write_report
+from tfscale.data.quality.selection import Selection, is_asked_for
 from tfscale.data.sampling import tokenizer_sample
 from tfscale.data.splits import (
     TEST,
@@ -19,8 +23,6 @@ from tfscale.data.splits import (
     VALIDATION,
     Borders,
     HoldOut,
-    document_digest,
-    split_hash,
 )
 from tfscale.data.spool import Spool, SpoolWriter
 from tfscale.data.tokenizing import Encoded
@@ -79,24 +81,27 @@ def prepare(
         # Refused before anything is read.
         options = TrainingOptions(config.seed, config.sentencepiece_model, config.word_segmenter)
         trainable_kind(config.tokenizer).check_training(options)
+    cleaner = _cleaner(config, tokenizer, progress)
+    processes = config.processes or cores()
+    selection = Selection(config, cleaner, processes, progress) if is_asked_for(config) else None
     with atomic_directory(config.output) as directory:
-        cleaner = _cleaner(config, tokenizer, progress)
         spool_path = os.path.join(directory, "documents.spool")
-        spool, counts = _read(config, sources, texts, cleaner, spool_path, progress)
+        spool, counts = _read(config, sources, texts, cleaner, selection, spool_path, progress)
         if tokenizer is None:
             tokenizer = _train(config, spool, progress)
             tokenizer.cleaner = cleaner
-        processes = config.processes or cores()
         totals = write_tokens(directory, tokenizer, spool, processes, progress)
         _check_splits(config, totals)
         dtype = token_dtype(tokenizer.vocabulary_size)
         splits = write_splits(directory, totals, dtype, config.shards, processes, progress)
         given = {k: value for k, value in to_dict(config).items() if k not in _NOT_IN_MANIFEST}
-        how = given | dataclasses.asdict(cleaner)
+        how = given | dataclasses.asdict(cleaner) | (selection.described if selection else {})
         if texts is not None:
             how["texts"] = "given by a Python program"
         manifest = Manifest.of(tokenizer, splits, how, counts)
         manifest.save(directory)
+        if selection and config.report:
+            write_report(directory, manifest, selection.statistics)
     if progress:
         _note_unknown(manifest)
     return manifest
@@ -172,24 +177,22 @@ def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, progress: bool)
     return cleaner
 
 
-@dataclasses.dataclass
-class _Dropped:
-    """Documents that are not kept."""
-
-    cleaned_away: int = 0
-    duplicates: int = 0
-
-
 def _read(
     config: PrepareConfig,
     sources: dict[str, list[TextFile]],
     given: Iterable[object] | None,
     clean: Cleaner,
+    selection: Selection | None,
     spool_path: str,
     progress: bool,
 ) -> tuple[Spool, dict[str, int]]:
-    """Spools the documents that are kept; returns them and the counts for the manifest."""
-    counts, dropped = ReadCounts(), _Dropped()
+    """Spools the documents that are kept; returns them and the counts for the manifest.
+
+    Quality options choose among the training text alone: texts that are named for validation and
+    test are what is measured.
+    """
+    counts, dropped = ReadCounts(), Dropped()
+    seen: dict[str, set[bytes]] = collections.defaultdict(set)
     hold_out = HoldOut(
         validation_fraction=0 if VALIDATION in sources else config.validation_fraction,
         test_fraction=0 if TEST in sources else config.test_fraction,
@@ -207,39 +210,31 @@ def _read(
                     files, _reading(config, counts), lambda file: meter.add(size=file.size)
                 )
             documents = 0
-            for text, place in _kept(meter.counted(texts), clean, config, dropped):
+            counted = meter.counted(texts)
+            chosen = selection if split == TRAIN else None
+            kept = (
+                chosen.kept(counted)
+                if chosen
+                else kept_texts(counted, clean, config, dropped, seen[split])
+            )
+            for text, place in kept:
                 documents += 1
                 if split == TRAIN:
                     hold_out.add(place)
                 writer.add(text, place, split)
             if not documents:
+                if chosen and (summary := chosen.summary()):
+                    raise DataError(f"no document of the {split} text is left: {summary}")
                 raise DataError(f"the {split} text is empty: {_names(files) or 'texts'}")
     uncut = Spool(spool_path, writer.batches, Borders(0, 0))
     if hold_out.too_few and (cut := _cut(config, sources, uncut, progress)):
         spool, pieces = cut
     else:
         spool, pieces = dataclasses.replace(uncut, borders=hold_out.borders()), 0
-    return spool, (
-        dataclasses.asdict(counts) | dataclasses.asdict(dropped) | {"cut_for_splits": pieces}
-    )
-
-
-def _kept(
-    texts: Iterable[str], clean: Cleaner, config: PrepareConfig, dropped: _Dropped
-) -> Iterator[tuple[str, int]]:
-    """Yields the cleaned text of each document that is kept, and its `split_hash`."""
-    seen: set[bytes] = set()
-    for text in map(clean, texts):
-        if not text:
-            dropped.cleaned_away += 1
-            continue
-        digest = document_digest(text.encode("utf-8"), config.seed)
-        if config.drop_duplicates:
-            if digest in seen:
-                dropped.duplicates += 1
-                continue
-            seen.add(digest)
-        yield text, split_hash(digest)
+    found = dataclasses.asdict(counts) | dataclasses.asdict(dropped) | {"cut_for_splits": pieces}
+    for name, count in selection.counts.items() if selection else ():
+        found[name] = found.get(name, 0) + count
+    return spool, found
 
 
 def _cut(

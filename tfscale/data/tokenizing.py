@@ -7,23 +7,15 @@ pipes is a pair of offsets one way and two bytes a token the other way.
 """
 
 import collections
-import contextlib
-import importlib
-import os
-import pickle
-import queue
-import subprocess
-import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tfscale.data.manifest import token_dtype
 from tfscale.data.spool import Batch, Spool
-from tfscale.errors import TfscaleError
+from tfscale.data.workers import in_order
 from tfscale.registry import module_of
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
@@ -95,86 +87,21 @@ class BatchEncoder:
         return result
 
 
-class _Worker:
-    """A process that tokenizes.
+@dataclass(frozen=True)
+class _Encoding:
+    """What a process that tokenizes needs: a tokenizer's folder, and a spool.
 
-    It is started by itself and not by `multiprocessing`, which would run the user's script anew in
-    every process: that takes seconds where the script imports TensorFlow, and fails where it has no
-    `if __name__ == "__main__":`.
-
-    Args:
-        module: its import registers the kind of the tokenizer.
-        tokenizer_dir: where the tokenizer was saved.
-        spool: the documents.
+    Attributes:
+        modules: their imports register the kind of the tokenizer.
     """
 
-    def __init__(self, module: str, tokenizer_dir: str, spool: Spool):
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-            "PYTHONSAFEPATH": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        # In a session of its own Ctrl-C does not reach it; it ends when its input is closed,
-        # whatever happens here.
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import _serve; _serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
-        assert self._process.stdin and self._process.stdout
-        self._input, self._output = self._process.stdin, self._process.stdout
-        self._send((module, tokenizer_dir, spool))
+    modules: tuple[str, ...]
+    tokenizer_dir: str
+    spool: Spool
+    verb: str = "tokenizes"
 
-    def __call__(self, batch: Batch) -> dict[str, Encoded]:
-        self._send(batch)
-        try:
-            return pickle.load(self._output)
-        except EOFError as error:
-            raise self._died() from error
-
-    def _send(self, message: object) -> None:
-        try:
-            pickle.dump(message, self._input)
-            self._input.flush()
-        except OSError as error:
-            raise self._died() from error
-
-    def _died(self) -> TfscaleError:
-        return TfscaleError(
-            f"a process that tokenizes ended with exit code {self._process.wait()} (out of"
-            " memory?); --processes 1 tokenizes without others"
-        )
-
-    def close(self) -> None:
-        """Ends the process."""
-        with contextlib.suppress(OSError):
-            self._input.close()
-        self._output.close()
-        self._process.wait()
-
-
-def _serve() -> None:
-    """Tokenizes the batches that it reads from its standard input, in a `_Worker`'s process."""
-    # Nothing that a library prints may get among the answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    requests = sys.stdin.buffer
-    module, tokenizer_dir, spool = pickle.load(requests)
-    importlib.import_module(module)
-    encoder = BatchEncoder(load_tokenizer(tokenizer_dir), spool)
-    while True:
-        try:
-            batch = pickle.load(requests)
-        except EOFError:
-            return
-        try:
-            pickle.dump(encoder(batch), answers)
-            answers.flush()
-        except BrokenPipeError:
-            return
+    def start(self) -> BatchEncoder:
+        return BatchEncoder(load_tokenizer(self.tokenizer_dir), self.spool)
 
 
 def encode_batches(
@@ -202,27 +129,5 @@ def encode_batches(
     if processes == 1 or module is None or not batches or batches[-1].end < small:
         yield from map(BatchEncoder(tokenizer, spool), batches)
         return
-    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-
-    def encode(batch: Batch) -> dict[str, Encoded]:
-        worker = idle.get()
-        try:
-            return worker(batch)
-        finally:
-            idle.put(worker)
-
-    with contextlib.ExitStack() as stack:
-        for _ in range(min(processes, len(batches))):
-            worker = _Worker(module, tokenizer_dir, spool)
-            stack.callback(worker.close)
-            idle.put(worker)
-        pool = ThreadPoolExecutor(processes)
-        stack.callback(pool.shutdown, cancel_futures=True)
-        waiting: deque[Future[dict[str, Encoded]]] = deque()
-        for batch in batches:
-            waiting.append(pool.submit(encode, batch))
-            # Bounded, so that a slow disk does not fill the memory with tokens.
-            if len(waiting) > 3 * processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    job = _Encoding((module,), tokenizer_dir, spool)
+    yield from in_order(job, batches, min(processes, len(batches)))

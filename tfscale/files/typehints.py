@@ -85,3 +85,9 @@ def registered_names(hint: object) -> NameIn | None:
     """Returns the mark of an option whose value is a name of a registry; None for any other."""
     marks = getattr(hint, "__metadata__", ())
     return next((mark for mark in marks if isinstance(mark, NameIn)), None)
+
+
+def names_offered(hint: object) -> NameIn | None:
+    """Returns the mark of an option whose value is a name of a registry, or a list of such."""
+    items = typing.get_args(hint) if typing.get_origin(hint) is list else ()
+    return registered_names(items[0] if items else hint)

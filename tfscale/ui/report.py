@@ -31,6 +31,7 @@ def render_report(
     samples: Iterable[tuple[str, str]] = (),
     checks: Iterable[Mapping[str, object]] = (),
     figure: tuple[str, str] = ("", ""),
+    passages: Iterable[tuple[str, Sequence[str]]] = (),
 ) -> None:
     """Writes a self-contained HTML report.
 
@@ -46,6 +47,7 @@ def render_report(
             shown as measured.
         figure: caption and inline SVG of a picture that comes after the first table, as
             `tfscale.ui.plots.draw` makes it.
+        passages: captions and texts that stand under them.
 
     Example:
         sizes = ("Sizes", ("file", "bytes"), [("model.tflite", 5_580_800)])
@@ -71,6 +73,7 @@ def render_report(
         ],
         samples=list(samples),
         figure=figure,
+        passages=[(caption, list(texts)) for caption, texts in passages],
         checks=check_rows,
         failed=sum(not row["passed"] for row in check_rows),
         limited=sum(row.get("limit") is not None for row in check_rows),

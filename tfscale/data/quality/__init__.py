@@ -1,0 +1,1 @@
+"""Which documents of a text are kept: filters, removal, decontamination, near duplicates."""

@@ -1,0 +1,185 @@
+"""Chooses the documents of the training text by the quality options."""
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from tfscale.config import PrepareConfig
+from tfscale.config.quality import QualityOptions
+from tfscale.data.quality.decontamination import Decontamination
+from tfscale.data.quality.examining import (
+    CLEANED_AWAY,
+    Examination,
+    Examined,
+    Examiner,
+    minhash_of,
+    modules_of,
+)
+from tfscale.data.quality.near_duplicates import NearDuplicates
+from tfscale.data.quality.statistics import Statistics
+from tfscale.data.splits import split_hash
+from tfscale.data.workers import in_order
+from tfscale.errors import check_installed
+from tfscale.files.json_text import JsonObject
+from tfscale.terminal import note
+from tfscale.text.cleaning import Cleaner
+from tfscale.text.corpora import find_text, read_documents
+from tfscale.text.reader import ReadCounts
+
+DUPLICATES = "duplicates"
+NEAR_DUPLICATES = "near_duplicates"
+_BATCH = 1 << 18
+"""Characters of the documents that a process gets at a time."""
+_SMALL = 8
+"""Batches of a text for which no other process is started: that takes longer than the work."""
+
+
+def is_asked_for(config: PrepareConfig) -> bool:
+    """Returns whether an option that chooses documents is set."""
+    default = QualityOptions()
+    return any(
+        getattr(config, field.name) != getattr(default, field.name)
+        for field in dataclasses.fields(QualityOptions)
+    )
+
+
+class Selection:
+    """The documents of the training text that are kept, and what became of the others.
+
+    Args:
+        config: the options.
+        clean: the cleaning.
+        processes: how many processes examine documents; the result does not depend on it.
+        progress: whether to say on stderr what is unusual.
+
+    Attributes:
+        counts: for the manifest, by name; see `described`.
+        statistics: for the report.
+
+    Raises:
+        ConfigError: an option has a value that a filter or a removal does not know, or a library is
+            missing.
+        DataError: an evaluation text cannot be read.
+    """
+
+    def __init__(self, config: PrepareConfig, clean: Cleaner, processes: int, progress: bool):
+        self._config, self._clean, self._processes = config, clean, processes
+        if config.report:
+            check_installed("corpora", "py3langid")
+            check_installed("train", "jinja2", "matplotlib")
+        self._minhash = minhash_of(config)
+        # Refused before the evaluation texts are read.
+        Examiner(config, clean, None)
+        self._decontamination = _evaluation(config, clean, progress)
+        self._examiner = Examiner(config, clean, self._decontamination)
+        self.counts: Counter[str] = Counter(
+            {f"removed/{removal.name}": 0 for removal in self._examiner.removals}
+        )
+        if self._minhash:
+            self.counts[NEAR_DUPLICATES] = 0
+        if self._decontamination:
+            self.counts["evaluation_documents"] = self._decontamination.documents
+            self.counts["evaluation_documents_too_short"] = self._decontamination.too_short
+        self.statistics = Statistics(self._examiner.filters)
+        self._seen: set[bytes] = set()
+        self._index = NearDuplicates(self._minhash) if self._minhash else None
+
+    @property
+    def described(self) -> JsonObject:
+        """What the manifest keeps of how the documents were chosen, besides the options."""
+        how: JsonObject = {}
+        if self._minhash:
+            how["near_duplicate_signatures"] = self._minhash.described
+        if self._config.languages or self._config.report:
+            from importlib import metadata
+
+            how["languages_by"] = f"py3langid {metadata.version('py3langid')}"
+        return how
+
+    def kept(self, texts: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """Yields the text of each document that is kept, and its `split_hash`, in order.
+
+        Of the documents that pass the filters, the first of those that are the same is kept, if
+        `drop_duplicates` asks for it, and of the near duplicates those without an earlier one. The
+        documents of earlier calls are earlier ones.
+        """
+        for documents in self._examined(texts):
+            dropped = [document.dropped for document in documents]
+            if self._config.drop_duplicates:
+                for place, document in enumerate(documents):
+                    if not dropped[place] and document.digest in self._seen:
+                        dropped[place] = DUPLICATES, ""
+                    elif not dropped[place]:
+                        self._seen.add(document.digest)
+            if self._index:
+                left = [place for place, why in enumerate(dropped) if not why]
+                similar = self._index.add([documents[place].signature for place in left])
+                for place in itertools.compress(left, similar):
+                    dropped[place] = NEAR_DUPLICATES, ""
+            for document, why in zip(documents, dropped, strict=True):
+                self._count(document, why)
+                if not why:
+                    yield document.text, split_hash(document.digest)
+
+    def _count(self, document: Examined, dropped: tuple[str, str] | None) -> None:
+        if dropped:
+            stage, reason = dropped
+            self.counts[f"dropped/{stage}/{reason}" if reason else stage] += 1
+        for name, count in document.counts.items():
+            if count:
+                self.counts[name] += count
+        if self._config.report:
+            self.statistics.add(document, dropped)
+
+    def _examined(self, texts: Iterable[str]) -> Iterator[list[Examined]]:
+        batches = _batches(texts)
+        first = [batch for _, batch in zip(range(_SMALL), batches, strict=False)]
+        modules = modules_of(self._examiner)
+        if self._processes == 1 or modules is None or len(first) < _SMALL:
+            return map(self._examiner, itertools.chain(first, batches))
+        job = Examination(self._config, self._clean, self._decontamination, modules)
+        return in_order(job, itertools.chain(first, batches), self._processes)
+
+    def summary(self) -> str:
+        """Returns what dropped documents, in words: "gopher_quality/word_count 117, c4/sentences
+        3"."""
+        dropped = {
+            name.removeprefix("dropped/"): count
+            for name, count in self.counts.most_common()
+            if count
+            and (name.startswith("dropped/") or name in (CLEANED_AWAY, DUPLICATES, NEAR_DUPLICATES))
+        }
+        return ", ".join(f"{name} {count:,}" for name, count in dropped.items())
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _evaluation(config: PrepareConfig, clean: Cleaner, progress: bool) -> Decontamination | None:
+    """Reads the evaluation texts, as the training text is read."""
+    if not config.decontaminate:
+        return None
+    documents = (
+        (file.name, clean(text))
+        for file in find_text(config.decontaminate)
+        for text in read_documents([file], config.documents, config.invalid_utf8, ReadCounts())
+    )
+    evaluation = Decontamination.of(documents, config.decontaminate_ngram)
+    if progress and evaluation.too_short:
+        note(
+            f"{evaluation.too_short:,} of {evaluation.documents:,} evaluation documents have fewer"
+            f" than {config.decontaminate_ngram} words and match nothing; --decontaminate-ngram"
+            " takes fewer words"
+        )
+    return evaluation

@@ -1,0 +1,1 @@
+"""Filters, one file for each name of `--filters`."""

@@ -1,0 +1,1 @@
+"""What `--remove` finds, one file for each name."""

@@ -1,0 +1,33 @@
+"""Finds e-mail addresses."""
+
+import re
+from collections.abc import Iterator
+
+from tfscale.registry import register
+from tfscale.text.removal import Removal, Span
+
+# The lengths are those of RFC 5321; without limits a long text without an @ would take a time that
+# grows with its square.
+_ADDRESS = re.compile(
+    r"(?<![\w.!#$%&'*+/=?^`{|}~-])"
+    r"[\w!#$%&'*+/=?^`{|}~-](?:[\w.!#$%&'*+/=?^`{|}~-]{0,62}[\w!#$%&'*+/=?^`{|}~-])?"
+    r"@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
+)
+
+
+@register
+class Emails(Removal):
+    """E-mail addresses: the dot-atom form of RFC 5322 with a domain of two or more labels.
+
+    Addresses in quotes, of a host alone (`root@localhost`) or spelled out (`me at home dot org`)
+    are not found.
+    """
+
+    name = "emails"
+    summary = "e-mail addresses"
+    placeholder = "<email>"
+
+    def find(self, text: str) -> Iterator[Span]:
+        if "@" in text:
+            for match in _ADDRESS.finditer(text):
+                yield match.span()
