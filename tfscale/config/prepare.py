@@ -1,5 +1,6 @@
 """The options of `tfscale prepare`."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -8,6 +9,8 @@ from tfscale.config.fields import rare
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError, check_range
 from tfscale.registry import TOKENIZERS, NameIn
+
+_SOURCE_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +22,9 @@ class PrepareConfig(Options):
     replaced)."""
     text: list[str] = field(default_factory=list)
     """Files, folders or globs of the training text, local or gs://, plain or .gz."""
+    source: dict[str, list[str]] = field(default_factory=dict)
+    """Training text of several named sources instead of --text, such as web=crawl/
+    code='src/*.py': their shards are kept apart, so that train.mix can weigh them."""
     corpus: Literal["python-stdlib", "python-docs"] | None = None
     """A built-in corpus instead of --text, read from this Python installation."""
     validation_text: list[str] = field(default_factory=list)
@@ -62,7 +68,8 @@ class PrepareConfig(Options):
     """Bytes that are not UTF-8: name the place and stop, replace them by U+FFFD, or skip the file;
     counted."""
     shards: int = rare(0)
-    """Shards of the training split; 0 takes one per 4 million tokens, and at least 4."""
+    """Shards of the training split, or of each source of it; 0 takes one per 4 million tokens, and
+    at least 4."""
     processes: int = rare(0)
     """Processes that tokenize; 0 takes one per core. The output does not depend on it."""
     seed: int = 0
@@ -70,12 +77,19 @@ class PrepareConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if bool(self.text) == bool(self.corpus):
+        if [bool(self.text), bool(self.corpus), bool(self.source)].count(True) != 1:
+            sources = f", source={self.source!r}" if self.source else ""
             raise ConfigError(
                 f"give either text or corpus; received text={self.text!r} and"
-                f" corpus={self.corpus!r} (for example --text 'books/*.txt', or --corpus"
-                " python-stdlib)"
+                f" corpus={self.corpus!r}{sources} (for example --text 'books/*.txt', or --corpus"
+                " python-stdlib, or --source web=crawl/ code=src/)"
             )
+        for name in self.source:
+            if not isinstance(name, str) or not _SOURCE_NAME.fullmatch(name):
+                raise ConfigError(
+                    f"source: the name {name!r} becomes a part of names of files; expected up to 64"
+                    " letters, digits, - and _"
+                )
         if self.word_segmenter != "none" and (
             self.tokenizer_from
             or "word_segmenter" not in TOKENIZERS.get(self.tokenizer).training_options

@@ -18,6 +18,7 @@ from tfscale.data.splits import (
     VALIDATION,
     Borders,
     HoldOut,
+    Part,
     document_digest,
     split_hash,
 )
@@ -105,15 +106,21 @@ def _note_unknown(manifest: Manifest) -> None:
         )
 
 
-def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
+def _sources(config: PrepareConfig) -> dict[Part, list[TextFile]]:
     """Finds the files of each split; those of "train" may also provide the held-out splits."""
-    sources = {TRAIN: builtin_corpus(config.corpus) if config.corpus else find_text(config.text)}
+    if config.source:
+        named = config.source.items()
+        sources = {Part(TRAIN, source): find_text(paths) for source, paths in named}
+    elif config.corpus:
+        sources = {Part(TRAIN): builtin_corpus(config.corpus)}
+    else:
+        sources = {Part(TRAIN): find_text(config.text)}
     for split, paths in ((VALIDATION, config.validation_text), (TEST, config.test_text)):
         if paths:
-            sources[split] = find_text(paths)
-    seen: dict[str, str] = {}
+            sources[Part(split)] = find_text(paths)
+    seen: dict[str, Part] = {}
     output = os.path.realpath(config.output)
-    for split, files in sources.items():
+    for part, files in sources.items():
         for file in (file for file in files if file.text is None):
             path = file.name if is_remote(file.name) else os.path.realpath(file.name)
             if not is_remote(path) and os.path.commonpath([path, output]) == output:
@@ -121,10 +128,11 @@ def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
                     f"{file.name} lies in the output folder {config.output}, which is replaced;"
                     " name another"
                 )
-            if seen.setdefault(path, split) != split:
+            if seen.setdefault(path, part) != part:
+                first, second = (each.source or each.split for each in (seen[path], part))
                 raise DataError(
-                    f"{file.name} is in the {seen[path]} text and in the {split} text; leave it out"
-                    " of one"
+                    f"{file.name} is in the {first} text and in the {second} text; leave it out of"
+                    " one"
                 )
     return sources
 
@@ -162,7 +170,7 @@ class _Dropped:
 
 def _read(
     config: PrepareConfig,
-    sources: dict[str, list[TextFile]],
+    sources: dict[Part, list[TextFile]],
     clean: Cleaner,
     spool_path: str,
     progress: bool,
@@ -170,15 +178,15 @@ def _read(
     """Spools the documents that are kept; returns them and the counts for the manifest."""
     counts, dropped = ReadCounts(), _Dropped()
     hold_out = HoldOut(
-        validation_fraction=0 if VALIDATION in sources else config.validation_fraction,
-        test_fraction=0 if TEST in sources else config.test_fraction,
+        validation_fraction=0 if Part(VALIDATION) in sources else config.validation_fraction,
+        test_fraction=0 if Part(TEST) in sources else config.test_fraction,
     )
     total = sum(file.size for files in sources.values() for file in files)
     with (
         SpoolWriter(spool_path) as writer,
         TextProgress("reading", total, enabled=progress) as meter,
     ):
-        for split, files in sources.items():
+        for (split, source), files in sources.items():
             texts = read_documents(
                 files,
                 config.documents,
@@ -191,11 +199,12 @@ def _read(
                 documents += 1
                 if split == TRAIN:
                     hold_out.add(place)
-                writer.add(text, place, split)
+                writer.add(text, place, split, source)
             if not documents:
-                raise DataError(f"the {split} text is empty: {_names(files)}")
-    uncut = Spool(spool_path, writer.batches, Borders(0, 0))
-    if hold_out.too_few and (cut := _cut(config, sources, uncut, progress)):
+                what = f"{split} text" if source is None else f"text of the source {source}"
+                raise DataError(f"the {what} is empty: {_names(files)}")
+    uncut = Spool(spool_path, writer.batches, Borders(0, 0), writer.sources)
+    if hold_out.too_few and not config.source and (cut := _cut(config, sources, uncut, progress)):
         spool, pieces = cut
     else:
         spool, pieces = dataclasses.replace(uncut, borders=hold_out.borders()), 0
@@ -223,11 +232,12 @@ def _kept(
 
 
 def _cut(
-    config: PrepareConfig, sources: dict[str, list[TextFile]], spool: Spool, progress: bool
+    config: PrepareConfig, sources: dict[Part, list[TextFile]], spool: Spool, progress: bool
 ) -> tuple[Spool, int] | None:
     """Cuts documents that are too few for the splits; None where the text is too short for that."""
     shares = {VALIDATION: config.validation_fraction, TEST: config.test_fraction}
-    shares = {split: share for split, share in shares.items() if share and split not in sources}
+    named = {part.split for part in sources}
+    shares = {split: share for split, share in shares.items() if share and split not in named}
     cut = cut_spool(spool, shares)
     if cut and progress:
         parts = {TRAIN: 1 - sum(shares.values())} | shares
@@ -273,13 +283,14 @@ def _train(config: PrepareConfig, spool: Spool, progress: bool) -> Tokenizer:
     return tokenizer
 
 
-def _check_splits(config: PrepareConfig, totals: dict[str, Encoded]) -> None:
+def _check_splits(config: PrepareConfig, totals: dict[Part, Encoded]) -> None:
+    found = {part.split for part in totals}
     for split, fraction in (
         (VALIDATION, config.validation_fraction),
         (TEST, config.test_fraction),
         (TRAIN, 1),
     ):
-        if fraction and split not in totals:
+        if fraction and split not in found:
             raise DataError(
                 f"the {split} split got no document by {split}_fraction={fraction}; choose a larger"
                 " fraction"
