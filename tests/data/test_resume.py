@@ -44,8 +44,7 @@ def batches(data, count, **options):
     return np.array([batch for batch in training_dataset(data, **options).take(count)])
 
 
-@pytest.mark.parametrize("shards", [1, 3, 12])
-@pytest.mark.parametrize("shuffle_windows", [1, 30, 65_536])
+@pytest.mark.parametrize(("shards", "shuffle_windows"), [(1, 65_536), (3, 1), (12, 30)])
 def test_the_index_gives_the_batches_of_reading_and_dropping(
     folders, tmp_path, shards, shuffle_windows
 ):
@@ -54,24 +53,22 @@ def test_the_index_gives_the_batches_of_reading_and_dropping(
     steps = steps_per_epoch(Manifest.load(data), 50, 4)
     options = {"shuffle_windows": shuffle_windows}
     whole = batches(slow, 2 * steps + 4, **options)
-    # Into the epoch, over its end, at its end, and in the next one.
-    for start in (1, steps // 2, steps - 1, steps, steps + 2):
+    # In the first epoch, over its end, and in the next one.
+    for start in (1, steps - 1, steps + 2):
         through = batches(data, 4, start_step=start, **options)
         assert np.array_equal(through, whole[start : start + 4]), start
-        dropped = batches(slow, 4, start_step=start, **options)
-        assert np.array_equal(dropped, through), start
 
 
-@pytest.mark.parametrize("pipelines", [2, 4])
-def test_pipelines_share_the_batches_of_a_resume(folders, pipelines):
-    for data in (folders[1], folders[12]):
-        whole = batches(data, 3, start_step=5)
-        parts = [
-            batches(data, 3, start_step=5, num_input_pipelines=pipelines, input_pipeline_id=number)
-            for number in range(pipelines)
-        ]
-        # (steps, inputs and targets, rows, T)
-        assert np.array_equal(np.concatenate(parts, axis=2), whole)
+@pytest.mark.parametrize(("shards", "pipelines"), [(1, 2), (12, 4)])
+def test_pipelines_share_the_batches_of_a_resume(folders, shards, pipelines):
+    data = folders[shards]
+    whole = batches(data, 3, start_step=5)
+    parts = [
+        batches(data, 3, start_step=5, num_input_pipelines=pipelines, input_pipeline_id=number)
+        for number in range(pipelines)
+    ]
+    # (steps, inputs and targets, rows, T)
+    assert np.array_equal(np.concatenate(parts, axis=2), whole)
 
 
 def test_every_window_is_at_its_place(folders):
@@ -79,7 +76,7 @@ def test_every_window_is_at_its_place(folders):
     data = folders[3]
     steps = steps_per_epoch(Manifest.load(data), 50, 1)
     seen = set()
-    for start in range(1, 8):
+    for start in range(1, 3):
         for inputs, targets in batches(
             data, steps, start_step=start * steps + 1, global_batch_size=1
         ):
@@ -88,7 +85,6 @@ def test_every_window_is_at_its_place(folders):
             begins = targets[0, 0] in (0, 1500, 2900)
             assert inputs[0, 0] == (END if begins else targets[0, 0] - 1)
             seen.add(begins)
-    assert len(batches(data, 1, start_step=steps + 1, global_batch_size=1)) == 1
     assert False in seen
 
 
@@ -111,7 +107,7 @@ def test_four_byte_tokens(tiny_data_dir, tmp_path):
     # A window that lies in three records.
     options = {"sequence_length": 20_000, "global_batch_size": 1, "start_step": 1}
     through = batches(data, 3, **options)
-    assert through.max() > 68_000
+    assert through.max() > 1 << 15
     assert np.array_equal(through, batches(slow, 3, **options))
 
 

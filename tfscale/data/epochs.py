@@ -146,11 +146,7 @@ class Epochs:
     def _random(self, purpose: int, epoch: tf.Tensor, group: tf.Tensor, count: int) -> tf.Tensor:
         """Returns numbers (count,) from 0 to 2**31 - 1 of the purpose, epoch and group."""
         seed = tf.stack([tf.constant(self.seed, tf.int64), tf.constant(purpose, tf.int64)])
-        for data in (epoch, group):
-            seed = tf.random.fold_in(seed, data, alg="philox")
-        return tf.random.stateless_uniform(
-            (count,), seed, 0, np.iinfo(np.int32).max, tf.int64, alg="philox"
-        )
+        return _random_numbers(seed, epoch, group, count)
 
     def _read(self, number: tf.Tensor, phase: tf.Tensor) -> tf.data.Dataset:
         """Returns the windows of a shard."""
@@ -163,3 +159,13 @@ class Epochs:
         """Returns the numbers of the windows of a shard."""
         borders = tf.constant(self.borders)
         return tf.data.Dataset.range(tf.gather(borders, number), tf.gather(borders, number + 1))
+
+
+# A function of its own: its many operations are put into a graph once, not at each use.
+@tf.function(autograph=False)
+def _random_numbers(seed: tf.Tensor, epoch: tf.Tensor, group: tf.Tensor, count: int) -> tf.Tensor:
+    for data in (epoch, group):
+        seed = tf.random.fold_in(seed, data, alg="philox")
+    return tf.random.stateless_uniform(
+        (count,), seed, 0, np.iinfo(np.int32).max, tf.int64, alg="philox"
+    )

@@ -7,11 +7,14 @@ sources with the shares p and 1 - p, and the g-th of P groups, it is the first o
     floor((n + 1) p + g / P) > floor(n p + g / P)
 
 After any number of windows each source is within one window of its share, in each group and, since
-the groups are shifted against each other, in all of them together. More sources are a tree of
-twos: the first against the rest, the second against the rest of the rest, and so on, where each
-level may add a window.
+the groups are shifted against each other evenly, in all of them together: the sum over g of
+floor(x + g / P) is floor(P x). More sources are a tree of twos: the first against the rest, the
+second against the rest of the rest, and so on. Each level may add a window to a group, and has
+another order of the groups, so that all together stay within a few.
 """
 
+import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -84,10 +87,12 @@ class Mixture:
             Mixture.of({"code": 1, "web": 3}).counts(10, 0, 1)    # [2, 8]
         """
         counts: list[Number] = []
+        ahead = group
         for chance in self._chances:
-            count = _floor(windows, chance, group, groups)
+            count = _floor(windows, chance, ahead, groups)
             counts.append(count)
             windows = windows - count
+            ahead = ahead * _stride(groups) % groups
         return [*counts, windows]
 
     def source_of(self, window: tf.Tensor, group: tf.Tensor, groups: int) -> tf.Tensor:
@@ -102,6 +107,12 @@ class Mixture:
         after = self.counts(window + 1, group, groups)
         grown = [later - count for count, later in zip(here, after, strict=True)]
         return tf.argmax(tf.stack(grown), 0)
+
+
+def _stride(groups: int) -> int:
+    """Returns a stride that visits all groups, and of which neighbours are far apart."""
+    golden = max(1, round(groups * 0.618))
+    return next(stride for stride in itertools.count(golden) if math.gcd(stride, groups) == 1)
 
 
 def _floor(windows: Number, chance: Fraction, group: Number, groups: int) -> Number:
